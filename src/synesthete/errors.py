@@ -1,0 +1,46 @@
+"""The one exception that users see: what was given, what was expected, what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class SynestheteError(Exception):
+    """A user's mistake or a damaged input, told in one line.
+
+    Parameters
+    ----------
+    message
+        What was given and what was expected.
+    hint
+        What to do about it.
+
+    Examples
+    --------
+    >>> str(SynestheteError("no such model 'minni'", hint="did you mean 'mini'?"))
+    "no such model 'minni' (did you mean 'mini'?)"
+    """
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+def near(name: str, options: Iterable[str], *, limit: int = 3) -> str:
+    """Near matches of `name` among `options`, as a hint; empty when nothing is near.
+
+    Examples
+    --------
+    >>> near("minni", ["mini", "RN50/openai"])
+    "did you mean 'mini'?"
+    """
+    by_lower = {option.lower(): option for option in options}
+    found = difflib.get_close_matches(name.lower(), by_lower, n=limit, cutoff=0.5)
+    if not found:
+        return ""
+    return "did you mean " + " or ".join(repr(by_lower[match]) for match in found) + "?"
