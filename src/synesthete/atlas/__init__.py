@@ -1,0 +1,27 @@
+"""The atlas: the store on disk of what was recorded and found; FORMAT.md is its specification."""
+
+from synesthete.atlas.exemplars import ExemplarList, Exemplars
+from synesthete.atlas.neurons import Neuron
+from synesthete.atlas.statistics import Statistics
+from synesthete.atlas.store import Atlas, open_atlas
+from synesthete.atlas.thumbnails import ThumbnailPosition
+from synesthete.atlas.writing import (
+    clear_analysis,
+    write_analysis,
+    write_neurons,
+    write_selectivity,
+)
+
+__all__ = [
+    "Atlas",
+    "ExemplarList",
+    "Exemplars",
+    "Neuron",
+    "Statistics",
+    "ThumbnailPosition",
+    "clear_analysis",
+    "open_atlas",
+    "write_analysis",
+    "write_neurons",
+    "write_selectivity",
+]

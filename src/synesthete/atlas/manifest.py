@@ -1,0 +1,222 @@
+"""`atlas.json`: canonical JSON, the fingerprint of a recipe, parsing that says what differs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import urllib.parse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from synesthete.atlas.files import FileEntry, difference, write_file
+from synesthete.errors import SynestheteError
+
+FORMAT = "synesthete-atlas"
+VERSION = 1
+MANIFEST = "atlas.json"
+# What people and later steps may add at any time; not part of the hashed content.
+UNLISTED = ("reviews.sqlite", "reviews.sqlite-wal", "reviews.sqlite-shm")
+UNLISTED_FOLDERS = ("visualizations", ".recording")
+_KEYS: dict[str, type | tuple[type, ...]] = {
+    "format": str,
+    "version": int,
+    "fingerprint": str,
+    "recipe": dict,
+    "model": dict,
+    "probes": dict,
+    "layers": list,
+    "reduction": str,
+    "dense": bool,
+    "thumbnails": dict,
+    "versions": dict,
+    "controls": dict,
+    "analysis": (dict, type(None)),
+    "files": dict,
+    "checksum": str,
+}
+
+
+def canonical(value: Any) -> bytes:
+    """JSON with sorted keys and no spaces, so that equal values have equal bytes."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return text.encode()
+
+
+def fingerprint_of(recipe: Mapping[str, Any]) -> str:
+    """SHA-256 of a recipe: everything an atlas was made of.
+
+    Examples
+    --------
+    >>> fingerprint_of({"b": 1, "a": 2}) == fingerprint_of({"a": 2, "b": 1})
+    True
+    """
+    return hashlib.sha256(canonical(dict(recipe))).hexdigest()
+
+
+def layer_folder(layer: str) -> str:
+    """Folder name of a layer: its name, with everything but letters, digits, `._-` escaped.
+
+    Examples
+    --------
+    >>> layer_folder("visual.layer4.2:pre")
+    'visual.layer4.2%3Apre'
+    """
+    name = urllib.parse.quote(layer, safe="").replace("~", "%7E")
+    if not name.strip("."):
+        raise SynestheteError(f"{layer!r} cannot be the name of a layer")
+    return name
+
+
+def recipe_differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
+    """What differs between two recipes, one line each: `key: ours here, theirs there`.
+
+    Examples
+    --------
+    >>> recipe_differences({"reduction": "max"}, {"reduction": "mean"})
+    ["reduction is 'max' instead of 'mean'"]
+    """
+    lines = []
+    for key in sorted(set(ours) | set(theirs)):
+        here, there = ours.get(key), theirs.get(key)
+        if here == there:
+            continue
+        if isinstance(here, Mapping) and isinstance(there, Mapping):
+            lines += [f"{key}.{line}" for line in recipe_differences(here, there)]
+        else:
+            lines.append(f"{key} is {_short(here)} instead of {_short(there)}")
+    return lines
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, str) and len(value) == 64:
+        return value[:12] + "…"
+    return repr(value)
+
+
+def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
+    """Seal a manifest with its checksum and write `atlas.json` in one step."""
+    content = {key: value for key, value in manifest.items() if key != "checksum"}
+    content["checksum"] = hashlib.sha256(canonical(content)).hexdigest()
+    text = json.dumps(content, sort_keys=True, indent=1, allow_nan=False)
+    write_file(path / MANIFEST, text.encode() + b"\n")
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Read and check `atlas.json`, not the other files.
+
+    Raises
+    ------
+    SynestheteError
+        When it is missing, foreign, of a newer version, or altered; the message says which.
+    """
+    try:
+        data = (path / MANIFEST).read_bytes()
+    except OSError:
+        raise _no_manifest(path) from None
+    try:
+        manifest = json.loads(data, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise damaged(path, [f"{MANIFEST} is no valid JSON: {error}"]) from error
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise SynestheteError(f"{path} is no atlas: its {MANIFEST} does not say {FORMAT!r}")
+    version = manifest.get("version")
+    if isinstance(version, int) and version > VERSION:
+        raise SynestheteError(
+            f"{path} has atlas format {version}, newer than the {VERSION} that this program reads",
+            hint="update synesthete",
+        )
+    _check_content(path, manifest)
+    return manifest
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON number")
+
+
+def _no_manifest(path: Path) -> SynestheteError:
+    if not path.exists():
+        return SynestheteError(f"there is no atlas at {path}")
+    if not path.is_dir():
+        return SynestheteError(f"{path} is a file; an atlas is a folder")
+    if (path / ".recording").is_dir():
+        return SynestheteError(
+            f"the recording of {path} is not finished",
+            hint="run the same record command again to go on where it stopped",
+        )
+    return SynestheteError(f"{path} is no atlas: it holds no {MANIFEST}")
+
+
+def _check_content(path: Path, manifest: dict[str, Any]) -> None:
+    problems = [
+        f"{MANIFEST} lacks a valid {key!r}"
+        for key, kind in _KEYS.items()
+        if not isinstance(manifest.get(key), kind)
+    ]
+    if problems:
+        raise damaged(path, problems)
+    if any(not _is_entry(entry) for entry in manifest["files"].values()):
+        raise damaged(path, [f"{MANIFEST} lists a file without its bytes and sha256"])
+    if not manifest["layers"] or any(not _is_layer(layer) for layer in manifest["layers"]):
+        raise damaged(path, [f"{MANIFEST} describes its layers wrongly"])
+    if manifest["version"] != VERSION:
+        raise damaged(path, [f"{MANIFEST} has the impossible version {manifest['version']}"])
+    if fingerprint_of(manifest["recipe"]) != manifest["fingerprint"]:
+        raise damaged(path, [f"the recipe in {MANIFEST} does not give its fingerprint"])
+    content = {key: value for key, value in manifest.items() if key != "checksum"}
+    if hashlib.sha256(canonical(content)).hexdigest() != manifest["checksum"]:
+        raise damaged(path, [f"{MANIFEST} was altered: its content does not give its checksum"])
+
+
+def _is_entry(entry: Any) -> bool:
+    return (
+        isinstance(entry, dict)
+        and isinstance(entry.get("bytes"), int)
+        and isinstance(entry.get("sha256"), str)
+    )
+
+
+def _is_layer(layer: Any) -> bool:
+    return (
+        isinstance(layer, dict)
+        and isinstance(layer.get("name"), str)
+        and isinstance(layer.get("units"), int)
+        and layer["units"] > 0
+        and layer.get("folder") == layer_folder(layer["name"])
+    )
+
+
+def damaged(path: Path, differences: list[str]) -> SynestheteError:
+    """The error for an atlas that is not as it was written."""
+    told = "; ".join(differences[:3])
+    more = len(differences) - 3
+    if more > 0:
+        told += f"; and {more} more"
+    return SynestheteError(f"damaged atlas {path}: {told}", hint="record it again")
+
+
+def listed_files(manifest: Mapping[str, Any]) -> dict[str, FileEntry]:
+    """Every file the manifest lists, by its name inside the atlas."""
+    return {
+        name: FileEntry(int(entry["bytes"]), str(entry["sha256"]))
+        for name, entry in sorted(manifest["files"].items())
+    }
+
+
+def file_differences(path: Path, manifest: Mapping[str, Any], *, hashes: bool) -> list[str]:
+    """What differs between the files on disk and the manifest, one line per file."""
+    listed = listed_files(manifest)
+    lines = [difference(path, name, entry, hashes=hashes) for name, entry in listed.items()]
+    if hashes:
+        lines += [f"{name} is not listed in {MANIFEST}" for name in _strangers(path, listed)]
+    return [line for line in lines if line]
+
+
+def _strangers(path: Path, listed: Mapping[str, FileEntry]) -> list[str]:
+    known = {MANIFEST, *UNLISTED, *listed}
+    found = (
+        file.relative_to(path)
+        for file in path.rglob("*")
+        if file.is_file() and file.relative_to(path).parts[0] not in UNLISTED_FOLDERS
+    )
+    return sorted(name for name in (file.as_posix() for file in found) if name not in known)

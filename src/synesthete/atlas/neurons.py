@@ -1,0 +1,141 @@
+"""Neurons as a reader meets them: rows of `neurons.parquet`, with filters and search."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyarrow as pa
+
+# Columns every neurons.parquet has, with their types; auc_<modality> and p_<modality> come on top.
+COLUMNS: dict[str, pa.DataType] = {
+    "unit": pa.int32(),
+    "concept": pa.string(),
+    "family": pa.string(),
+    "multimodality": pa.float64(),
+    "q": pa.float64(),
+    "multimodal": pa.bool_(),
+    "n_concepts": pa.int32(),
+    "sparseness": pa.float64(),
+    "dead": pa.bool_(),
+    "mean": pa.float64(),
+    "std": pa.float64(),
+    "maximum": pa.float64(),
+}
+
+
+@dataclass(frozen=True)
+class Neuron:
+    """One unit and what is known of it.
+
+    Attributes
+    ----------
+    address, layer, unit
+        Where it is: `address` is `layer:unit`.
+    concept, family
+        What it answers to, chosen on one half of the artists; empty for none.
+    multimodality
+        AUC of that concept in the weakest modality, on the other half; NaN for a dead unit.
+    q
+        The largest false discovery rate among `word` and its two other best modalities.
+    auc
+        Modality → AUC on the scoring half.
+    multimodal
+        Whether it passes the thresholds of the analysis in three modalities, `word` among them.
+    n_concepts
+        How many concepts pass on their own.
+    sparseness
+        Lifetime sparseness, 0 (answers alike to all images) to 1 (answers to one).
+    dead
+        Whether it gives the same value for every image.
+    mean, std, maximum
+        Over all images, in the units of the activation.
+    """
+
+    address: str
+    layer: str
+    unit: int
+    concept: str
+    multimodality: float
+    q: float
+    auc: dict[str, float]
+    multimodal: bool
+    n_concepts: int
+    sparseness: float
+    dead: bool
+    mean: float
+    std: float
+    maximum: float
+    family: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """The neuron as JSON can write it: not-a-number becomes None."""
+        return {
+            key: None if isinstance(value, float) and not math.isfinite(value) else value
+            for key, value in asdict(self).items()
+        }
+
+
+def neurons_of(layer: str, table: pa.Table) -> list[Neuron]:
+    """The neurons of one layer from its table, in the order of the rows."""
+    modalities = [name[4:] for name in table.column_names if name.startswith("auc_")]
+    return [_neuron(layer, row, modalities) for row in table.to_pylist()]
+
+
+def _neuron(layer: str, row: dict[str, Any], modalities: Sequence[str]) -> Neuron:
+    auc = {name: _number(row[f"auc_{name}"]) for name in modalities}
+    return Neuron(
+        address=f"{layer}:{row['unit']}",
+        layer=layer,
+        unit=int(row["unit"]),
+        concept=row["concept"] or "",
+        multimodality=_number(row["multimodality"]),
+        q=_number(row["q"]),
+        auc={name: value for name, value in auc.items() if not math.isnan(value)},
+        multimodal=bool(row["multimodal"]),
+        n_concepts=int(row["n_concepts"] or 0),
+        sparseness=_number(row["sparseness"]),
+        dead=bool(row["dead"]),
+        mean=_number(row["mean"]),
+        std=_number(row["std"]),
+        maximum=_number(row["maximum"]),
+        family=row["family"] or "",
+    )
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
+
+
+def ranked(neurons: Iterable[Neuron]) -> list[Neuron]:
+    """Sorted by multimodality, highest first, not-a-number last; then by layer and unit."""
+
+    def key(neuron: Neuron) -> tuple[float, str, int]:
+        score = neuron.multimodality
+        return (math.inf if math.isnan(score) else -score, neuron.layer, neuron.unit)
+
+    return sorted(neurons, key=key)
+
+
+def matching(text: str, neurons: Sequence[Neuron]) -> list[Neuron]:
+    """Neurons whose concept is `text`; failing that, contains it; failing that, is near it.
+
+    Returns
+    -------
+    In the order given; empty when nothing is near.
+    """
+    wanted = text.strip().casefold()
+    if not wanted:
+        return []
+    exact = [neuron for neuron in neurons if neuron.concept.casefold() == wanted]
+    if exact:
+        return exact
+    within = [neuron for neuron in neurons if wanted in neuron.concept.casefold()]
+    if within:
+        return within
+    concepts = {neuron.concept.casefold() for neuron in neurons if neuron.concept}
+    close = difflib.get_close_matches(wanted, sorted(concepts), n=3, cutoff=0.6)
+    return [neuron for neuron in neurons if neuron.concept.casefold() in close]

@@ -1,0 +1,287 @@
+"""`open_atlas` and `Atlas`: everything a reader asks of an atlas, without a model."""
+
+from __future__ import annotations
+
+from functools import cache, cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from synesthete.atlas.arrays import Shape, map_npy, read_parquet
+from synesthete.atlas.exemplars import Exemplars, parse_exemplars
+from synesthete.atlas.files import entry_of, inside
+from synesthete.atlas.manifest import (
+    damaged,
+    file_differences,
+    layer_folder,
+    listed_files,
+    read_manifest,
+)
+from synesthete.atlas.neurons import Neuron, matching, neurons_of, ranked
+from synesthete.atlas.statistics import Statistics, parse_statistics
+from synesthete.atlas.summary import summarise
+from synesthete.atlas.thumbnails import INDEX, ThumbnailIndex, ThumbnailPosition, cut
+from synesthete.errors import SynestheteError, near
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+def open_atlas(path: str | Path) -> Atlas:
+    """Open an atlas for reading.
+
+    Parameters
+    ----------
+    path
+        Folder of the atlas.
+
+    Raises
+    ------
+    SynestheteError
+        When there is none, it is foreign, of a newer format or not finished, or a file is missing
+        or has another size than the manifest says. Contents are checked when they are read
+        (memory-mapped matrices only by `Atlas.verify`).
+    """
+    path = Path(path)
+    if not path.exists():
+        beside = [other.name for other in path.parent.glob("*.atlas")]
+        raise SynestheteError(f"there is no atlas at {path}", hint=near(path.name, beside))
+    manifest = read_manifest(path)
+    differences = file_differences(path, manifest, hashes=False)
+    if differences:
+        raise damaged(path, differences)
+    return Atlas(path, manifest)
+
+
+class Atlas:
+    """An atlas on disk; make one with `open_atlas`.
+
+    Attributes
+    ----------
+    path
+        Folder of the atlas.
+    manifest
+        The content of `atlas.json`.
+    """
+
+    def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
+        self.path = path
+        self.manifest = manifest
+        self._files = listed_files(manifest)
+        self._layers = {entry["name"]: entry for entry in manifest["layers"]}
+        self.statistics = cache(self._statistics)
+        self.exemplars = cache(self._exemplars)
+        self._neurons_of = cache(self._neurons)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of everything the atlas was made of."""
+        return str(self.manifest["fingerprint"])
+
+    @property
+    def layers(self) -> list[str]:
+        """Names of the layers, in the order recorded."""
+        return list(self._layers)
+
+    @property
+    def analysed(self) -> bool:
+        """Whether an analysis has been finished."""
+        return self.manifest["analysis"] is not None
+
+    def layer(self, name: str) -> dict[str, Any]:
+        """What the manifest says of a layer: name, units, kind, grid ([height, width] or None)."""
+        if name not in self._layers:
+            message = f"no layer {name!r} in {self.path}; it has {', '.join(self._layers)}"
+            raise SynestheteError(message, hint=near(name, self._layers))
+        entry: dict[str, Any] = self._layers[name]
+        return entry
+
+    @cached_property
+    def probes(self) -> pa.Table:
+        """A row per image: id, key, sha256, concept, family, modality, artist, caption, source,
+        licence, author, status ("ok" or "quarantined"), reason.
+        """
+        return read_parquet(self._read("probes.parquet"), source="probes.parquet")
+
+    @cached_property
+    def groups(self) -> list[str]:
+        """The groups that exemplars are kept in: the modalities, and "" for images without one."""
+        return [group["modality"] for group in self.manifest["probes"]["groups"]]
+
+    def activations(self, layer: str) -> np.memmap[Any, Any]:
+        """Activations [images, units] float16, memory-mapped; NaN rows for quarantined images.
+
+        Raises
+        ------
+        SynestheteError
+            When the atlas was recorded without the dense matrix.
+        """
+        return self._matrix(f"{self._folder(layer)}/activations.npy", self.layer(layer)["units"])
+
+    def control_activations(self, control: str, layer: str) -> np.memmap[Any, Any]:
+        """Activations of a control ("random_twin") for the same images, [images, units] float16."""
+        if control not in self.manifest["controls"]:
+            known = ", ".join(self.manifest["controls"]) or "none"
+            raise SynestheteError(f"{self.path} has no control {control!r}; it has {known}")
+        name = f"controls/{control}/{self._folder(layer)}/activations.npy"
+        return self._matrix(name, self.layer(layer)["units"])
+
+    def embeddings(self) -> np.memmap[Any, Any]:
+        """Image embeddings [images, dim] float16, length 1; NaN rows for quarantined images."""
+        return self._matrix("embeddings.npy", self.manifest["model"]["embedding_dim"])
+
+    def _statistics(self, layer: str) -> Statistics:
+        """Statistics of every unit of a layer."""
+        name = f"{self._folder(layer)}/statistics.npz"
+        return parse_statistics(self._read(name), self.layer(layer)["units"], source=name)
+
+    def _exemplars(self, layer: str) -> Exemplars:
+        """Exemplars of every unit of a layer."""
+        name = f"{self._folder(layer)}/exemplars.npz"
+        limit = self.manifest["recipe"]["exemplars"]["ends"]
+        units = self.layer(layer)["units"]
+        return parse_exemplars(self._read(name), units, self.groups, limit, source=name)
+
+    def selectivity(self, layer: str) -> pa.Table:
+        """Unit × concept rows that the analysis found worth keeping."""
+        self._need_analysis()
+        name = f"{self._folder(layer)}/selectivity.parquet"
+        return read_parquet(self._read(name), source=name)
+
+    def neurons(
+        self,
+        layer: str | None = None,
+        *,
+        multimodal: bool | None = None,
+        concept: str | None = None,
+        limit: int | None = None,
+    ) -> list[Neuron]:
+        """Neurons sorted by multimodality, highest first, then by address.
+
+        Parameters
+        ----------
+        layer
+            One layer; None for all.
+        multimodal
+            True or False for those that pass or do not pass; None for all.
+        concept
+            Only neurons of this concept (letter case does not matter).
+        limit
+            At most this many.
+
+        Raises
+        ------
+        SynestheteError
+            When the atlas is not analysed, or it has no such layer or concept.
+        """
+        self._need_analysis()
+        names = self.layers if layer is None else [str(self.layer(layer)["name"])]
+        found = [neuron for name in names for neuron in self._neurons_of(name)]
+        if multimodal is not None:
+            found = [neuron for neuron in found if neuron.multimodal == multimodal]
+        if concept is not None:
+            wanted = self._concept(concept).casefold()
+            found = [neuron for neuron in found if neuron.concept.casefold() == wanted]
+        return ranked(found)[: None if limit is None else max(limit, 0)]
+
+    def neuron(self, address: str) -> Neuron:
+        """The neuron at an address, `layer:unit`.
+
+        Raises
+        ------
+        SynestheteError
+            When there is no such layer or unit; near addresses are listed.
+        """
+        self._need_analysis()
+        layer, colon, text = address.rpartition(":")
+        if not colon or not (text.isascii() and text.isdigit()):
+            example = f"{self.layers[0]}:0"
+            message = f"{address!r} is no address"
+            raise SynestheteError(message, hint=f"write layer:unit, for example {example}")
+        units, unit = int(self.layer(layer)["units"]), int(text)
+        if unit >= units:
+            message = f"no unit {unit} in {layer}; its units are 0 to {units - 1}"
+            options = [f"{layer}:{other}" for other in range(units)]
+            raise SynestheteError(message, hint=near(address, options))
+        return self._neurons_of(layer)[unit]
+
+    def find(self, text: str) -> list[Neuron]:
+        """Neurons whose concept is the text; else contains it; else is near it. Best first."""
+        return ranked(matching(text, self.neurons()))
+
+    def thumbnail_position(self, image: int) -> ThumbnailPosition:
+        """Sprite file and corner of an image's thumbnail (for pages that show sprites)."""
+        return self._thumbnails.position(image)
+
+    def thumbnail(self, image: int) -> Image.Image:
+        """The picture that the model saw of an image, RGB, 96 × 96 pixels."""
+        position = self.thumbnail_position(image)
+        return cut(self._read(position.sprite), position)
+
+    def summary(self) -> dict[str, Any]:
+        """What the atlas holds, as JSON can write it; counts are None before an analysis."""
+        return summarise(self)
+
+    def verify(self) -> list[str]:
+        """Read every file and say what is not as it was written.
+
+        Returns
+        -------
+        One line per file that is missing, altered or unknown; empty when the atlas is sound.
+        """
+        return file_differences(self.path, read_manifest(self.path), hashes=True)
+
+    @cached_property
+    def concepts(self) -> list[str]:
+        """Concepts of the readable probe images, sorted."""
+        ok = self.probes.filter(pc.equal(self.probes["status"], "ok"))
+        return sorted(name for name in ok["concept"].unique().to_pylist() if name)
+
+    @cached_property
+    def _thumbnails(self) -> ThumbnailIndex:
+        return ThumbnailIndex(read_parquet(self._read(INDEX), source=INDEX))
+
+    def _concept(self, text: str) -> str:
+        known = {name.casefold(): name for name in self.concepts}
+        found = known.get(text.strip().casefold())
+        if found is None:
+            hint = near(text, self.concepts)
+            raise SynestheteError(f"no concept {text!r} among the probe images", hint=hint)
+        return found
+
+    def _folder(self, layer: str) -> str:
+        return f"layers/{layer_folder(str(self.layer(layer)['name']))}"
+
+    def _neurons(self, layer: str) -> list[Neuron]:
+        name = f"{self._folder(layer)}/neurons.parquet"
+        return neurons_of(layer, read_parquet(self._read(name), source=name))
+
+    def _need_analysis(self) -> None:
+        if not self.analysed:
+            raise SynestheteError(
+                f"{self.path} is recorded but not analysed, so its neurons are not known yet",
+                hint=f"run synesthete.analyze({str(self.path)!r})",
+            )
+
+    def _matrix(self, name: str, columns: int) -> np.memmap[Any, Any]:
+        if name not in self._files:
+            message = f"{self.path} was recorded without {name}"
+            raise SynestheteError(message, hint="record with the dense matrix (dense=True)")
+        shape: Shape = (int(self.manifest["probes"]["images"]), columns)
+        return map_npy(inside(self.path, name), np.float16, shape, source=name)
+
+    def _read(self, name: str) -> bytes:
+        """A whole file, checked against the manifest."""
+        if name not in self._files:
+            raise damaged(self.path, [f"atlas.json does not list {name}"])
+        try:
+            data = inside(self.path, name).read_bytes()
+        except OSError as error:
+            raise damaged(self.path, [f"{name} is missing ({error.strerror})"]) from error
+        if entry_of(data) != self._files[name]:
+            told = f"{name} has other content than when it was written (SHA-256 differs)"
+            raise damaged(self.path, [told])
+        return data

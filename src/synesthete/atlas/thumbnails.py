@@ -1,0 +1,103 @@
+"""Thumbnails: where each image lies on the sprites, and cutting it out."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from synesthete.errors import SynestheteError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+THUMBNAIL_SIZE = 96
+SPRITE_COLUMNS = 8
+SPRITE_TILES = 64
+INDEX = "thumbnails/index.parquet"
+
+
+@dataclass(frozen=True)
+class ThumbnailPosition:
+    """Where a thumbnail lies.
+
+    Attributes
+    ----------
+    sprite
+        File name of the sprite inside the atlas.
+    left, top, size
+        Upper left corner and side of the square, in pixels.
+    """
+
+    sprite: str
+    left: int
+    top: int
+    size: int = THUMBNAIL_SIZE
+
+
+def sprite_path(digest: str) -> str:
+    """File name of the sprite whose content has this SHA-256."""
+    return f"thumbnails/{digest[:32]}.webp"
+
+
+class ThumbnailIndex:
+    """Finds the sprite and tile of an image id.
+
+    Parameters
+    ----------
+    table
+        `thumbnails/index.parquet`: columns id (sorted), sprite, tile.
+    """
+
+    def __init__(self, table: pa.Table) -> None:
+        self._ids: NDArray[np.int64] = table["id"].to_numpy()
+        self._tiles: NDArray[np.int64] = table["tile"].to_numpy()
+        self._sprites = table["sprite"]
+
+    def position(self, image: int) -> ThumbnailPosition:
+        """Where the thumbnail of an image lies.
+
+        Raises
+        ------
+        SynestheteError
+            When the image has no thumbnail.
+        """
+        row = int(np.searchsorted(self._ids, image))
+        if row == len(self._ids) or self._ids[row] != image:
+            raise SynestheteError(f"image {image} has no thumbnail in this atlas")
+        return tile_position(self._sprites[row].as_py(), int(self._tiles[row]))
+
+
+def tile_position(sprite: str, tile: int) -> ThumbnailPosition:
+    """Where a tile of a sprite lies.
+
+    Examples
+    --------
+    >>> tile_position("thumbnails/a.webp", 9)
+    ThumbnailPosition(sprite='thumbnails/a.webp', left=96, top=96, size=96)
+    """
+    row, column = divmod(tile, SPRITE_COLUMNS)
+    return ThumbnailPosition(sprite, column * THUMBNAIL_SIZE, row * THUMBNAIL_SIZE)
+
+
+def cut(sprite: bytes, position: ThumbnailPosition) -> Image.Image:
+    """Cut a thumbnail out of the bytes of its sprite.
+
+    Returns
+    -------
+    RGB image of 96 × 96 pixels.
+    """
+    from PIL import Image
+
+    right, bottom = position.left + position.size, position.top + position.size
+    try:
+        with Image.open(io.BytesIO(sprite), formats=["WEBP"]) as image:
+            if image.width < right or image.height < bottom:
+                raise ValueError("it is smaller than the tile asked for")
+            return image.convert("RGB").crop((position.left, position.top, right, bottom))
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise SynestheteError(f"{position.sprite} cannot be read: {error}") from error

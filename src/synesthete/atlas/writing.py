@@ -1,0 +1,153 @@
+"""Adding to a finished atlas: tables of an analysis and notes in the manifest, safe at any kill."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from synesthete.atlas.arrays import parquet_bytes
+from synesthete.atlas.files import inside, write_file
+from synesthete.atlas.manifest import layer_folder, read_manifest, write_manifest
+from synesthete.atlas.neurons import COLUMNS
+from synesthete.errors import SynestheteError, near
+
+LAYER_COUNTS = (
+    "units",
+    "live_units",
+    "multimodal",
+    "multimodal_random_twin",
+    "multimodal_shuffled",
+)
+
+
+def add_files(path: Path, contents: Mapping[str, bytes]) -> None:
+    """Write files into an atlas and list them in its manifest.
+
+    The old entries leave the manifest first, then the files change, then the new entries come in:
+    killed at any point, the manifest never lists a file that is not as it says.
+
+    Parameters
+    ----------
+    path
+        The atlas.
+    contents
+        Name inside the atlas → content.
+    """
+    manifest = read_manifest(path)
+    files = {name: entry for name, entry in manifest["files"].items() if name not in contents}
+    if len(files) != len(manifest["files"]):
+        write_manifest(path, {**manifest, "files": files})
+    for name, content in contents.items():
+        files[name] = write_file(inside(path, name), content).as_dict()
+    write_manifest(path, {**manifest, "files": files})
+
+
+def write_neurons(path: str | Path, layer: str, table: pa.Table) -> None:
+    """Write `neurons.parquet` of a layer.
+
+    Parameters
+    ----------
+    path
+        The atlas.
+    layer
+        Name of the layer.
+    table
+        A row per unit, in order of the units; the columns of `synesthete.atlas.neurons.COLUMNS`,
+        and `auc_<modality>` and `p_<modality>` for each modality tested (null where untested).
+
+    Raises
+    ------
+    SynestheteError
+        When a column is missing, has a type that does not convert, or the rows are not the units.
+    """
+    units = _units(Path(path), layer)
+    table = _with_columns(table, COLUMNS, "neurons.parquet")
+    if table["unit"].to_pylist() != list(range(units)):
+        raise SynestheteError(
+            f"neurons.parquet of {layer} needs one row for each of the {units} units, in order"
+        )
+    add_files(Path(path), {f"layers/{layer_folder(layer)}/neurons.parquet": parquet_bytes(table)})
+
+
+def write_selectivity(path: str | Path, layer: str, table: pa.Table) -> None:
+    """Write `selectivity.parquet` of a layer: the unit × concept rows worth keeping.
+
+    Parameters
+    ----------
+    path, layer
+        The atlas and the layer.
+    table
+        Columns unit, concept, and `auc_<modality>` for each modality; more are kept as they are.
+    """
+    units = _units(Path(path), layer)
+    known = {"unit": pa.int32(), "concept": pa.string()}
+    table = _with_columns(table, known, "selectivity.parquet")
+    if any(unit is None or not 0 <= unit < units for unit in table["unit"].to_pylist()):
+        raise SynestheteError(f"selectivity.parquet of {layer} names a unit outside 0…{units - 1}")
+    name = f"layers/{layer_folder(layer)}/selectivity.parquet"
+    add_files(Path(path), {name: parquet_bytes(table)})
+
+
+def write_analysis(path: str | Path, analysis: Mapping[str, Any]) -> None:
+    """Note in the manifest how the analysis was made and what it counted; the last step of one.
+
+    Parameters
+    ----------
+    path
+        The atlas.
+    analysis
+        `threshold`, `q`, `seed` and `layers`: layer → the counts `units`, `live_units`,
+        `multimodal`, `multimodal_random_twin` (None without a twin), `multimodal_shuffled`.
+        More keys are kept as they are (JSON values).
+
+    Raises
+    ------
+    SynestheteError
+        When a key is missing: no count without its controls.
+    """
+    missing = [key for key in ("threshold", "q", "seed", "layers") if key not in analysis]
+    for layer, counts in analysis.get("layers", {}).items():
+        missing += [f"{layer}.{key}" for key in LAYER_COUNTS if key not in counts]
+    if missing:
+        raise SynestheteError(f"the notes of the analysis lack {', '.join(missing)}")
+    write_manifest(Path(path), {**read_manifest(Path(path)), "analysis": dict(analysis)})
+
+
+def clear_analysis(path: str | Path) -> None:
+    """Take an earlier analysis out of the manifest; the first step of a new one.
+
+    Killed before its end, the new analysis leaves an atlas that says that it is not analysed
+    instead of one with tables of two analyses.
+    """
+    manifest = read_manifest(Path(path))
+    made = ("/neurons.parquet", "/selectivity.parquet")
+    files = {name: entry for name, entry in manifest["files"].items() if not name.endswith(made)}
+    if manifest["analysis"] is not None or len(files) != len(manifest["files"]):
+        write_manifest(Path(path), {**manifest, "files": files, "analysis": None})
+
+
+def _units(path: Path, layer: str) -> int:
+    known = {entry["name"]: entry["units"] for entry in read_manifest(path)["layers"]}
+    if layer not in known:
+        message = f"no layer {layer!r} in {path}; it has {', '.join(known)}"
+        raise SynestheteError(message, hint=near(layer, known))
+    return int(known[layer])
+
+
+def _with_columns(table: pa.Table, columns: Mapping[str, pa.DataType], what: str) -> pa.Table:
+    missing = [name for name in columns if name not in table.column_names]
+    if not any(name.startswith("auc_") for name in table.column_names):
+        missing.append("auc_<modality>")
+    if missing:
+        raise SynestheteError(f"{what} lacks the columns {', '.join(missing)}")
+    for name, kind in columns.items():
+        index = table.column_names.index(name)
+        try:
+            table = table.set_column(index, name, table[name].cast(kind))
+        except pa.ArrowException as error:
+            message = f"the column {name} of {what} is {table[name].type} instead of {kind}"
+            raise SynestheteError(message) from error
+    return table
