@@ -1,0 +1,52 @@
+"""A microscope for the multimodal neurons of CLIP: the public API, on one screen.
+
+>>> import synesthete as syn
+>>> sorted(name for name in dir(syn) if name.islower() and not name.startswith("_"))
+['analyze', 'evaluate', 'list_models', 'list_probes', 'load_model', 'load_probes', 'neuron_card', 'open_atlas', 'record']
+
+Everything is imported on first use, so that `import synesthete` is instant and reading an atlas
+never loads torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from synesthete.analysis import analyze as analyze
+    from synesthete.atlas import open_atlas as open_atlas
+    from synesthete.errors import SynestheteError as SynestheteError
+    from synesthete.models import list_models as list_models
+    from synesthete.models import load_model as load_model
+    from synesthete.probes import list_probes as list_probes
+    from synesthete.probes import load_probes as load_probes
+    from synesthete.recording import record as record
+    from synesthete.recording.zero_shot import evaluate as evaluate
+    from synesthete.visualization import neuron_card as neuron_card
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "load_model": "models",
+    "list_models": "models",
+    "load_probes": "probes",
+    "list_probes": "probes",
+    "record": "recording",
+    "evaluate": "recording.zero_shot",
+    "analyze": "analysis",
+    "open_atlas": "atlas",
+    "neuron_card": "visualization",
+    "SynestheteError": "errors",
+}
+__all__ = [*_HOME]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'synesthete' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"synesthete.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*_HOME, "__version__"]

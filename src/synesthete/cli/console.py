@@ -1,0 +1,116 @@
+"""How the command line speaks: data on standard output, everything else on standard error."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+JsonFlag = Annotated[
+    bool, typer.Option("--json", help="Print the data as JSON (and nothing else) on stdout.")
+]
+
+
+def out() -> Console:
+    """The console for data. Made anew so that a redirected stdout is respected."""
+    return Console(highlight=False, soft_wrap=False)
+
+
+def err() -> Console:
+    """The console for everything that is not data."""
+    return Console(stderr=True, highlight=False)
+
+
+def say(message: str) -> None:
+    """Say something that is not data: one line, on standard error."""
+    err().print(Text(message), soft_wrap=True)
+
+
+def fail(message: str) -> None:
+    """Say what went wrong: one red line, on standard error."""
+    line = " ".join(message.split())
+    err().print(Text("error: ", style="bold red") + Text(line, style="red"), soft_wrap=True)
+
+
+def plain(value: Any) -> Any:
+    """`value` as JSON can hold it: numpy scalars unwrapped, and null for what is not a number.
+
+    Examples
+    --------
+    >>> plain({"auc": float("nan"), "families": ("fruit",)})
+    {'auc': None, 'families': ['fruit']}
+    """
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, Sequence | set | frozenset) and not isinstance(value, str | bytes):
+        return [plain(item) for item in value]
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    return str(value)
+
+
+def print_json(value: Any) -> None:
+    """Print `value` as JSON; escapes are used only where stdout cannot hold the letters."""
+    unicode = (sys.stdout.encoding or "").lower().replace("-", "").startswith("utf")
+    text = json.dumps(plain(value), indent=2, ensure_ascii=not unicode, allow_nan=False)
+    sys.stdout.write(text + "\n")
+
+
+def table(*columns: str, right: Sequence[str] = ()) -> Table:
+    """An empty table in the house style; the columns named in `right` are aligned right."""
+    made = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="dim", show_edge=False)
+    for column in columns:
+        made.add_column(
+            column,
+            justify="right" if column in right else "left",
+            no_wrap=column in right or column == "address",
+            overflow="fold",
+        )
+    return made
+
+
+def count(number: int) -> str:
+    """A count as people read it.
+
+    Examples
+    --------
+    >>> count(12345)
+    '12,345'
+    """
+    return f"{number:,}"
+
+
+def small(number: float) -> str:
+    """A q or p value: three places, then powers of ten.
+
+    Examples
+    --------
+    >>> small(0.0123), small(2.3e-7), small(float("nan"))
+    ('0.012', '2e-07', '–')
+    """
+    if math.isnan(number):
+        return "–"
+    return f"{number:.3f}" if number >= 0.001 or number == 0 else f"{number:.0e}"
+
+
+def share(number: float) -> str:
+    """An AUC or a probability with two places; a dash where there is none.
+
+    Examples
+    --------
+    >>> share(0.987), share(float("nan"))
+    ('0.99', '–')
+    """
+    return "–" if math.isnan(number) else f"{number:.2f}"

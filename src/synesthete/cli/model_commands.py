@@ -1,0 +1,89 @@
+"""Commands about models: list them, list a model's layers, measure how well it names images."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from synesthete.cli.console import JsonFlag, count, out, print_json, table
+
+app = typer.Typer(help="Models: image-text models and their layers.", no_args_is_help=True)
+
+ModelSpec = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="mini, ARCH/TAG of open_clip such as RN50/openai, hf-hub:org/name or local-dir:PATH.",
+        show_default=False,
+    ),
+]
+
+
+@app.command("list")
+def list_(as_json: JsonFlag = False) -> None:
+    """List the models that can be loaded: the shipped one, and those that open_clip knows."""
+    from synesthete.models import list_models
+
+    rows = list_models()
+    if as_json:
+        print_json(rows)
+        return
+    made = table(*rows[0])
+    for row in rows:
+        made.add_row(*(str(value) for value in row.values()))
+    out().print(made)
+
+
+@app.command()
+def layers(model: ModelSpec, as_json: JsonFlag = False) -> None:
+    """List the layers of a model that can be read, with their units."""
+    from synesthete.models import load_model
+
+    loaded = load_model(model)
+    read_first = set(loaded.default_layers)
+    rows = [
+        {
+            "name": layer.name,
+            "kind": layer.kind,
+            "units": layer.units,
+            "grid": list(layer.grid) if layer.grid else None,
+            "default": layer.name in read_first,
+        }
+        for layer in loaded.layers()
+    ]
+    if as_json:
+        print_json(rows)
+        return
+    made = table("layer", "kind", "units", "grid", "", right=("units",))
+    for row in rows:
+        made.add_row(
+            str(row["name"]),
+            str(row["kind"]),
+            count(int(str(row["units"]))),
+            "×".join(str(side) for side in row["grid"]) if isinstance(row["grid"], list) else "",
+            "read by default" if row["default"] else "",
+        )
+    out().print(made)
+
+
+@app.command()
+def evaluate(
+    model: ModelSpec,
+    probes: Annotated[
+        str, typer.Option(metavar="P", help="The probe set whose images are to be named.")
+    ] = "concepts",
+    as_json: JsonFlag = False,
+) -> None:
+    """Measure how often a model names an image right, without training (zero-shot), per modality.
+
+    For the shipped model, on the artists, fonts and photos that were held out of its training. Every
+    rate stands with its 95 % Wilson interval and with the rate of guessing.
+    """
+    from synesthete.recording.zero_shot import evaluate as measure
+
+    result = measure(model, probes)
+    if as_json:
+        print_json(result)
+        return
+    print(result)

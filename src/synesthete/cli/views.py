@@ -1,0 +1,143 @@
+"""What people see of an atlas in the terminal: counts with their controls, tables of neurons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.text import Text
+
+from synesthete.cli.console import count, out, share, small, table
+
+if TYPE_CHECKING:
+    from synesthete.atlas import Atlas as Atlas
+    from synesthete.atlas import Neuron
+
+ORDER = ("photo", "drawing", "symbol", "word")
+
+
+def print_summary(atlas: Atlas) -> None:
+    """Print what an atlas holds, and the count of multimodal neurons between its two controls."""
+    facts = atlas.summary()
+    console = out()
+    console.print(Text(f"\n{atlas.path}", style="bold"), soft_wrap=True)
+    rows = table("", "")
+    rows.show_header = False
+    rows.add_row("model", Text(str(facts["model"])))
+    rows.add_row("layers", Text(", ".join(facts["layers"])))
+    aside = facts.get("quarantined", 0)
+    unread = f" ({count(aside)} set aside, unreadable)" if aside else ""
+    rows.add_row("images", f"{count(facts['images'])}{unread}")
+    rows.add_row("", Text(_modalities(facts["modalities"])))
+    rows.add_row("concepts", count(facts["concepts"]))
+    live = facts.get("live_units", facts["units"])
+    rows.add_row("units", f"{count(facts['units'])} ({count(facts['units'] - live)} dead)")
+    console.print(rows)
+    print_counts(facts)
+
+
+def print_counts(facts: Mapping[str, Any]) -> None:
+    """Print the three counts that belong together: the model, its random twin, shuffled labels."""
+    console = out()
+    if facts.get("multimodal") is None:
+        console.print("not analysed yet: run `synesthete analyze` on it\n", soft_wrap=True)
+        return
+    rows = table(
+        "multimodal neurons",
+        "count",
+        "of",
+        "share",
+        "95 % interval",
+        right=("count", "of", "share"),
+    )
+    for label, key in (
+        ("the model", "multimodal"),
+        ("its random twin", "multimodal_random_twin"),
+        ("shuffled labels", "multimodal_shuffled"),
+    ):
+        number = facts.get(key)
+        if number is None:
+            rows.add_row(label, "–", "", "", "not measured")
+            continue
+        rows.add_row(
+            label, count(number), count(facts["units"]), f"{number / facts['units']:.1%}", ""
+        )
+    console.print(rows)
+    console.print(f"{rule(facts)}\n", style="dim", soft_wrap=False)
+
+
+def rule(facts: Mapping[str, Any]) -> str:
+    """What "multimodal" means, with the thresholds that were used."""
+    return (
+        f"multimodal: AUC ≥ {facts.get('threshold', 0.9):g} with q ≤ {facts.get('q', 0.01):g} for one "
+        "concept in at least three modalities, the written word among them, on artists that had no part "
+        "in choosing the concept"
+    )
+
+
+def print_neurons(atlas: Atlas, found: Sequence[Neuron], limit: int) -> None:
+    """Print a table of neurons, and beneath it the counts with their controls in one line."""
+    console = out()
+    if not found:
+        console.print("no such neuron in this atlas")
+    else:
+        console.print(_neuron_table(found[:limit]))
+        if len(found) > limit:
+            console.print(f"… and {count(len(found) - limit)} more (--limit N)", style="dim")
+    facts = atlas.summary()
+    if facts.get("multimodal") is not None:
+        console.print(controls_line(facts) + "\n", style="dim", soft_wrap=True)
+
+
+def controls_line(facts: Mapping[str, Any]) -> str:
+    """The counts that belong together, in one line.
+
+    Examples
+    --------
+    >>> controls_line({"units": 1024, "multimodal": 147, "multimodal_random_twin": 0})
+    'multimodal: 147 of 1,024 units | random twin: 0 | shuffled labels: –'
+    """
+
+    def told(key: str) -> str:
+        return count(facts[key]) if facts.get(key) is not None else "–"
+
+    return (
+        f"multimodal: {told('multimodal')} of {count(facts['units'])} units"
+        f" | random twin: {told('multimodal_random_twin')}"
+        f" | shuffled labels: {told('multimodal_shuffled')}"
+    )
+
+
+def print_neuron(atlas: Atlas, neuron: Neuron) -> None:
+    """Print one neuron as a table of one row."""
+    print_neurons(atlas, [neuron], 1)
+
+
+def _neuron_table(found: Sequence[Neuron]) -> Any:
+    seen = {modality for neuron in found for modality in neuron.auc}
+    modalities = [name for name in ORDER if name in seen] + sorted(seen - set(ORDER))
+    made = table(
+        "address",
+        "concept",
+        "",
+        "multimodality",
+        "q",
+        *modalities,
+        right=("multimodality", "q", *modalities),
+    )
+    for neuron in found:
+        made.add_row(
+            Text(neuron.address),
+            Text(neuron.concept or "–"),
+            "●" if neuron.multimodal else "",
+            share(neuron.multimodality),
+            small(neuron.q),
+            *(share(neuron.auc.get(modality, float("nan"))) for modality in modalities),
+        )
+    return made
+
+
+def _modalities(modalities: Mapping[str, int] | Sequence[str]) -> str:
+    if isinstance(modalities, Mapping):
+        return ", ".join(f"{name} {count(number)}" for name, number in modalities.items())
+    return ", ".join(modalities)
