@@ -1,0 +1,60 @@
+"""Probe sets: the images shown to a model, with what they show, how, by whom and under which licence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from synesthete.errors import SynestheteError, near
+from synesthete.probes.builtin import BUILTINS, describe, list_probes, load_builtin, with_words
+from synesthete.probes.decoding import UnreadableImage, decode
+from synesthete.probes.probe_set import COLUMNS, MODALITIES, ProbeSet
+from synesthete.probes.readers import read_path
+from synesthete.probes.sheet import contact_sheets, write_contact_sheets
+from synesthete.probes.words import load_fonts, render_word
+
+__all__ = [
+    "COLUMNS",
+    "MODALITIES",
+    "ProbeSet",
+    "UnreadableImage",
+    "contact_sheets",
+    "decode",
+    "describe",
+    "list_probes",
+    "load_fonts",
+    "load_probes",
+    "render_word",
+    "with_words",
+    "write_contact_sheets",
+]
+
+
+def load_probes(spec: str | Path) -> ProbeSet:
+    """Load a probe set: one that comes with the package, or the user's own.
+
+    Parameters
+    ----------
+    spec
+        `"concepts"`, the built-in set; else the path of a folder (`concept/` or
+        `concept/modality/`), a `.csv` or `.jsonl` of metadata, or a `.parquet`. A folder that bears
+        the name of a built-in set is meant by a `Path` or by `./concepts`.
+
+    Raises
+    ------
+    SynestheteError
+        No such set, or nothing in it can be used.
+
+    Examples
+    --------
+    >>> load_probes("no/such/folder")
+    Traceback (most recent call last):
+    ...
+    synesthete.errors.SynestheteError: no such probe set, folder or file: 'no/such/folder'
+    """
+    if isinstance(spec, str) and spec in BUILTINS:
+        return load_builtin(spec)
+    path = Path(spec).expanduser()
+    if not path.exists():
+        hint = near(str(spec), BUILTINS)
+        raise SynestheteError(f"no such probe set, folder or file: '{spec}'", hint=hint)
+    return read_path(path)

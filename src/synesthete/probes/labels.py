@@ -1,0 +1,110 @@
+"""The label table of a probe set: columns under their usual other names, and what is unknown."""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from collections import defaultdict
+from collections.abc import Mapping
+
+import pyarrow as pa
+
+from synesthete.probes.probe_set import COLUMNS, MODALITIES
+
+# Other names under which data sets have the columns; the first that holds something counts.
+ALIASES: Mapping[str, tuple[str, ...]] = {
+    "concept": ("concept", "label"),
+    "modality": ("modality",),
+    "artist": ("artist",),
+    "caption": ("caption", "text"),
+    "family": ("family",),
+    "source": ("source",),
+    "licence": ("licence", "license"),
+    "author": ("author",),
+}
+DEFAULT_MODALITY = "photo"
+
+
+def modality_name(text: str) -> str:
+    """The modality that a word or folder name stands for: `Photos` is `photo`.
+
+    Examples
+    --------
+    >>> modality_name("Photos"), modality_name("x-ray")
+    ('photo', 'x-ray')
+    """
+    plain = text.strip()
+    singular = plain.casefold().removesuffix("s")
+    return singular if singular in MODALITIES else plain
+
+
+class LabelTable:
+    """Collects the rows of a probe set column by column; `table` fills in what is unknown.
+
+    A missing modality becomes `photo`. A missing artist becomes one of two stand-ins, `unknown-a`
+    and `unknown-b`: statistics that choose a concept on one half of the artists and score it on the
+    other need two halves in which every concept appears. Within each concept and modality the images
+    take turns between the two in the order of their keys' hashes, so the split is balanced and the
+    same wherever and whenever the set is read. It separates images, not people: with such a set,
+    "held out" means held-out images.
+    """
+
+    def __init__(self) -> None:
+        self.columns: dict[str, list[str]] = {name: [] for name in COLUMNS}
+        self.problems: dict[int, str] = {}
+        self._seen: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self.columns["key"])
+
+    def add(self, key: str, values: Mapping[str, str], problem: str = "") -> None:
+        """Append an image.
+
+        Parameters
+        ----------
+        key
+            Name of the image; a key met before gets `#2`, `#3`, ... behind it.
+        values
+            Column or alias to text.
+        problem
+            Why the image cannot be used, if that is known already.
+        """
+        key = _as_unicode(key)
+        self._seen[key] = self._seen.get(key, 0) + 1
+        self.columns["key"].append(key if self._seen[key] == 1 else f"{key}#{self._seen[key]}")
+        for column, aliases in ALIASES.items():
+            text = next((t for a in aliases if (t := values.get(a, "").strip())), "")
+            self.columns[column].append(_as_unicode(unicodedata.normalize("NFC", text)))
+        self.columns["modality"][-1] = (
+            modality_name(self.columns["modality"][-1]) or DEFAULT_MODALITY
+        )
+        if not problem and not self.columns["concept"][-1]:
+            problem = "no concept is given for it: name the concept or leave the image out"
+        if problem:
+            self.problems[len(self) - 1] = problem
+
+    def table(self) -> pa.Table:
+        """The label table `[images, COLUMNS]`, all text."""
+        self._name_unknown_artists()
+        return pa.table({name: pa.array(self.columns[name], pa.string()) for name in COLUMNS})
+
+    def _name_unknown_artists(self) -> None:
+        cells: dict[tuple[str, str], list[tuple[str, int]]] = defaultdict(list)
+        for row, artist in enumerate(self.columns["artist"]):
+            if not artist:
+                cell = (self.columns["concept"][row], self.columns["modality"][row])
+                cells[cell].append((_hash(self.columns["key"][row]), row))
+        for cell, members in cells.items():
+            # Where the odd image goes is left to chance too, or half a would get all of them.
+            start = int(_hash("\0".join(cell)), 16)
+            for turn, (_, row) in enumerate(sorted(members)):
+                self.columns["artist"][row] = f"unknown-{'ab'[(start + turn) % 2]}"
+
+
+def _as_unicode(text: str) -> str:
+    """Text that any table can hold: file names need not be valid Unicode."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,147 @@
+"""Probe sets out of the user's own data: a folder of images, a table of metadata, parquet files."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+from synesthete.errors import SynestheteError
+from synesthete.probes.labels import LabelTable, modality_name
+from synesthete.probes.metadata import METADATA_FILES, read_metadata
+from synesthete.probes.parquet import read_parquet
+from synesthete.probes.probe_set import MODALITIES, ProbeSet
+from synesthete.probes.sources import OUTSIDE, FileSource
+
+LAYOUT = "make it FOLDER/CONCEPT/IMAGE or FOLDER/CONCEPT/MODALITY/IMAGE"
+_LITTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
+
+
+def read_path(path: Path) -> ProbeSet:
+    """Read a probe set from a folder, a metadata file or a parquet file.
+
+    Parameters
+    ----------
+    path
+        A folder (with `metadata.csv` or `.jsonl`: read by that; with parquet files only: read as
+        one table; otherwise `concept/` or `concept/modality/`), a `.csv`, `.jsonl` or `.parquet`.
+
+    Raises
+    ------
+    SynestheteError
+        No such path, a kind of file that is not read, or nothing usable in it.
+    """
+    if not path.exists():
+        raise SynestheteError(f"no such probe set, folder or file: '{path}'")
+    if path.is_dir():
+        for name in METADATA_FILES:
+            if (path / name).is_file():
+                return read_metadata(path / name)
+        visible = [p for p in sorted(path.iterdir()) if not _ignored(p.name)]
+        if visible and all(p.suffix.lower() == ".parquet" for p in visible):
+            return read_parquet(*visible, name=path.resolve().name)
+        return read_folder(path)
+    suffix = path.suffix.lower()
+    if suffix in (".csv", ".jsonl"):
+        return read_metadata(path)
+    if suffix == ".parquet":
+        return read_parquet(path)
+    raise SynestheteError(
+        f"'{path}' is no probe set", hint="give a folder, a .csv, a .jsonl or a .parquet file"
+    )
+
+
+def read_folder(path: Path) -> ProbeSet:
+    """Read `CONCEPT/IMAGE` and `CONCEPT/MODALITY/IMAGE`; underscores in concepts count as spaces.
+
+    A folder in a concept is a modality when it bears the name of one (`photo`, `drawing`, `symbol`,
+    `word`, or their plurals), or, in a set that has such folders throughout, any name that at least
+    two concepts share. When all the outermost folders bear names of modalities, the order is read
+    as `MODALITY/CONCEPT/IMAGE`. Hidden files are passed over. Every other file becomes a row of the
+    set; what cannot be used raises `UnreadableImage` with the reason when it is asked for.
+
+    Raises
+    ------
+    SynestheteError
+        The folder holds no file, or none of them lies where a concept can be told.
+    """
+    root = path.resolve()
+    files = list(_walk(root, root))
+    if not files:
+        raise SynestheteError(f"no images in the folder '{path}'", hint=LAYOUT)
+    parts = [list(Path(file).parts) for file in files]
+    placed = [part for part in parts if len(part) > 1]
+    swapped = all(len(p) == 3 and modality_name(p[0]) in MODALITIES for p in placed)
+    own_modalities = _shared_names(placed)
+    labels = LabelTable()
+    for file, part in zip(files, parts, strict=True):
+        key = "/".join(part)
+        concept, modality, problem = _place(part, swapped, own_modalities)
+        if not problem and _leads_out(root, file):
+            problem = OUTSIDE
+        values = {"concept": concept.replace("_", " "), "modality": modality}
+        labels.add(key, values, problem)
+    if len(labels.problems) == len(labels):
+        some = next(iter(labels.problems.values()))
+        raise SynestheteError(f"no usable image in the folder '{path}': the first {some}")
+    return ProbeSet(root.name, labels.table(), FileSource(root, files), problems=labels.problems)
+
+
+def _place(parts: list[str], swapped: bool, own_modalities: frozenset[str]) -> tuple[str, str, str]:
+    """Concept, modality and problem by where a file lies."""
+    if len(parts) == 1:
+        return "", "", f"lies outside every concept's folder: {LAYOUT}"
+    if len(parts) == 2:
+        return parts[0], "", ""
+    if len(parts) > 3:
+        return parts[0], "", f"lies {len(parts) - 1} folders deep: {LAYOUT}"
+    if swapped:
+        return parts[1], parts[0], ""
+    if modality_name(parts[1]) in MODALITIES or parts[1] in own_modalities:
+        return parts[0], parts[1], ""
+    known = ", ".join(MODALITIES)
+    return parts[0], "", f"lies in '{parts[1]}', which is no known modality ({known}): {LAYOUT}"
+
+
+def _shared_names(parts: list[list[str]]) -> frozenset[str]:
+    """Second-level folder names to take as the user's own modalities.
+
+    One that a single concept has may as well be a concept within a family, and to read
+    `animal/badger` as the badger way of showing an animal would quietly spoil every number.
+    """
+    if any(len(p) != 3 for p in parts):
+        return frozenset()
+    concepts: dict[str, set[str]] = defaultdict(set)
+    for p in parts:
+        concepts[p[1]].add(p[0])
+    return frozenset(name for name, users in concepts.items() if len(users) > 1)
+
+
+def _walk(folder: Path, root: Path) -> Iterator[str]:
+    """Files under a folder, relative to root, in an order that does not depend on the disk."""
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        raise SynestheteError(f"cannot list '{folder}' ({error.strerror})") from None
+    for entry in entries:
+        if _ignored(entry.name):
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walk(Path(entry.path), root)
+        elif entry.is_symlink() and entry.is_dir():
+            # Followed, a link may lead in a circle or out of the folder; skipped, images are lost.
+            raise SynestheteError(
+                f"'{entry.path}' is a link to a folder", hint="copy the folder to its place"
+            )
+        else:
+            yield str(Path(entry.path).relative_to(root))
+
+
+def _leads_out(root: Path, file: str) -> bool:
+    path = root / file
+    return path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(root)
+
+
+def _ignored(name: str) -> bool:
+    return name.startswith(".") or name.casefold() in _LITTER

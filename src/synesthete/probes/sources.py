@@ -1,0 +1,156 @@
+"""Where images come from: files under one folder, and several sources one after another."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from PIL import Image
+
+from synesthete.probes.decoding import UnreadableImage, decode
+from synesthete.probes.probe_set import ImageSource
+
+MAX_FILE_BYTES = 512 * 1024 * 1024
+MISSING = "no such file: correct its name or leave it out"
+OUTSIDE = "a link that leads out of the probe folder: copy the file into the folder"
+
+V = TypeVar("V")
+
+
+class FileSource:
+    """Images in files under one folder.
+
+    Parameters
+    ----------
+    root
+        The folder that no file may lie outside of, links followed.
+    files
+        For each row the file's path relative to `root`.
+    """
+
+    def __init__(self, root: Path, files: Sequence[str]) -> None:
+        self.root = root.resolve()
+        self.files = files
+
+    def image(self, row: int) -> Image.Image:
+        """The decoded image of a row; raises `UnreadableImage`."""
+        path = self._path(row)
+        try:
+            size = path.stat().st_size
+            if size > MAX_FILE_BYTES:
+                raise UnreadableImage(
+                    f"a file of {size >> 20:,} MiB, more than the limit of {MAX_FILE_BYTES >> 20}",
+                    hint="make it smaller",
+                )
+            data = path.read_bytes()
+        except OSError as error:
+            raise UnreadableImage(_why(error), hint="check the file and its permissions") from None
+        return decode(data)
+
+    def digest(self, row: int) -> str:
+        """SHA-256 of the file's bytes, read in pieces; empty where it cannot be read."""
+        try:
+            with self._path(row).open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except (OSError, UnreadableImage):
+            return ""
+
+    def _path(self, row: int) -> Path:
+        """Looked at anew each time: files and links may have changed since the folder was listed."""
+        path = self.root / self.files[row]
+        try:
+            resolved = path.resolve()
+        except (OSError, RuntimeError):
+            raise UnreadableImage("no usable path", hint="copy the file into the folder") from None
+        if not resolved.is_relative_to(self.root):
+            raise UnreadableImage(OUTSIDE)
+        if not resolved.exists():
+            raise UnreadableImage(MISSING)
+        if not resolved.is_file():
+            raise UnreadableImage("not a regular file", hint="leave it out")
+        return resolved
+
+
+class JoinedSource:
+    """Several sources as one: the rows of the first, then those of the second, and so on.
+
+    Parameters
+    ----------
+    parts
+        Sources with the number of rows each has.
+    """
+
+    def __init__(self, parts: Sequence[tuple[ImageSource, int]]) -> None:
+        self.sources = [source for source, _ in parts]
+        self.starts = [0, *accumulate(count for _, count in parts)][:-1]
+
+    def image(self, row: int) -> Image.Image:
+        """The image of a row, from the source that holds it."""
+        source, local = self._find(row)
+        return source.image(local)
+
+    def digest(self, row: int) -> str:
+        """The digest of a row, from the source that holds it."""
+        source, local = self._find(row)
+        return source.digest(local)
+
+    def _find(self, row: int) -> tuple[ImageSource, int]:
+        part = bisect_right(self.starts, row) - 1
+        return self.sources[part], row - self.starts[part]
+
+
+class RecentlyUsed(Generic[V]):
+    """The values used last, as many as fit into a number of bytes, and one at the least.
+
+    Safe for threads; a copy sent to another process starts empty.
+
+    Parameters
+    ----------
+    budget_bytes
+        What the values may weigh together.
+    """
+
+    def __init__(self, budget_bytes: int) -> None:
+        self.budget_bytes = budget_bytes
+        self._values: OrderedDict[Hashable, tuple[V, int]] = OrderedDict()
+        self._lock = threading.RLock()
+
+    def get(self, key: Hashable, make: Callable[[], tuple[V, int]]) -> V:
+        """The value of a key; `make` gives it and its weight in bytes when it is not at hand."""
+        with self._lock:
+            if key not in self._values:
+                self._values[key] = make()
+            self._values.move_to_end(key)
+            while len(self._values) > 1 and self._weight() > self.budget_bytes:
+                self._values.popitem(last=False)
+            return self._values[key][0]
+
+    def _weight(self) -> int:
+        return sum(weight for _, weight in self._values.values())
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"budget_bytes": self.budget_bytes}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["budget_bytes"])  # type: ignore[misc]
+
+
+def pixel_digest(image: Image.Image) -> str:
+    """SHA-256 of decoded RGB pixels and their shape: what a picture is when no file holds it alone.
+
+    Examples
+    --------
+    >>> pixel_digest(Image.new("RGB", (1, 2))) == pixel_digest(Image.new("RGB", (2, 1)))
+    False
+    """
+    return hashlib.sha256(b"%d %d " % image.size + image.tobytes()).hexdigest()
+
+
+def _why(error: OSError) -> str:
+    return f"cannot be read ({error.strerror or error})"
