@@ -35,7 +35,7 @@ def disk_errors(path: Path, *, hint: str = "") -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            advice = "free some space, then run the same command again"
+            advice = "free some space, then run the same command again; finished work is kept"
             raise SynestheteError(f"disk full while writing {path}", hint=hint or advice) from error
         reason = error.strerror or str(error)
         raise SynestheteError(f"cannot write {path}: {reason}", hint=hint) from error

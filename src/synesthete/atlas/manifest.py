@@ -96,10 +96,27 @@ def _short(value: Any) -> str:
 
 def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
     """Seal a manifest with its checksum and write `atlas.json` in one step."""
-    content = {key: value for key, value in manifest.items() if key != "checksum"}
-    content["checksum"] = hashlib.sha256(canonical(content)).hexdigest()
-    text = json.dumps(content, sort_keys=True, indent=1, allow_nan=False)
-    write_file(path / MANIFEST, text.encode() + b"\n")
+    write_file(path / MANIFEST, sealed(manifest))
+
+
+def sealed(content: Mapping[str, Any]) -> bytes:
+    """JSON of a content with its own checksum inside."""
+    plain = {key: value for key, value in content.items() if key != "checksum"}
+    plain["checksum"] = hashlib.sha256(canonical(plain)).hexdigest()
+    return json.dumps(plain, sort_keys=True, indent=1, allow_nan=False).encode() + b"\n"
+
+
+def is_intact(content: Mapping[str, Any]) -> bool:
+    """Whether a content still gives the checksum that it was sealed with.
+
+    Examples
+    --------
+    >>> content = json.loads(sealed({"images": 3}))
+    >>> is_intact(content), is_intact({**content, "images": 4})
+    (True, False)
+    """
+    plain = {key: value for key, value in content.items() if key != "checksum"}
+    return hashlib.sha256(canonical(plain)).hexdigest() == content.get("checksum")
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
@@ -163,8 +180,7 @@ def _check_content(path: Path, manifest: dict[str, Any]) -> None:
         raise damaged(path, [f"{MANIFEST} has the impossible version {manifest['version']}"])
     if fingerprint_of(manifest["recipe"]) != manifest["fingerprint"]:
         raise damaged(path, [f"the recipe in {MANIFEST} does not give its fingerprint"])
-    content = {key: value for key, value in manifest.items() if key != "checksum"}
-    if hashlib.sha256(canonical(content)).hexdigest() != manifest["checksum"]:
+    if not is_intact(manifest):
         raise damaged(path, [f"{MANIFEST} was altered: its content does not give its checksum"])
 
 
@@ -192,7 +208,7 @@ def damaged(path: Path, differences: list[str]) -> SynestheteError:
     more = len(differences) - 3
     if more > 0:
         told += f"; and {more} more"
-    return SynestheteError(f"damaged atlas {path}: {told}", hint="record it again")
+    return SynestheteError(f"damaged atlas {path}: {told}", hint="delete it and record it again")
 
 
 def listed_files(manifest: Mapping[str, Any]) -> dict[str, FileEntry]:

@@ -263,7 +263,7 @@ class Atlas:
         if not self.analysed:
             raise SynestheteError(
                 f"{self.path} is recorded but not analysed, so its neurons are not known yet",
-                hint=f"run synesthete.analyze({str(self.path)!r})",
+                hint=f"run: synesthete analyze {self.path}",
             )
 
     def _matrix(self, name: str, columns: int) -> np.memmap[Any, Any]:

@@ -1,0 +1,161 @@
+"""`record`: a model shown a whole probe set on this machine, resumable, into an atlas."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from synesthete.atlas.manifest import fingerprint_of
+from synesthete.errors import SynestheteError
+from synesthete.recording.feed import feed, micro_batches
+from synesthete.recording.finish import Finisher
+from synesthete.recording.plan import MICRO_BATCH, Plan, make_plan, recipe_of
+from synesthete.recording.progress import Progress, ProgressMeter
+from synesthete.recording.session import claim, clear, clear_leftovers, is_complete, settle
+from synesthete.recording.shard import record_shard, shard_ranges
+from synesthete.recording.shards import StoredShard, commit_shard, find_shard
+
+if TYPE_CHECKING:
+    from synesthete.models import ImageTextModel
+    from synesthete.probes import ProbeSet
+
+
+def record(
+    model: ImageTextModel,
+    probes: ProbeSet,
+    layers: Sequence[str] | None,
+    out: str | Path,
+    *,
+    reduction: str = "max",
+    batch_size: int = 128,
+    shard_size: int = 1024,
+    dense: bool | None = None,
+    exemplars: int = 16,
+    twin: bool = True,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Path:
+    """Show a model every image of a probe set once, and write down what its units do.
+
+    Run again after an interruption (any: kill, power cut, full disk) it goes on behind the last
+    committed shard, and the atlas has the same bytes as without the interruption. A complete atlas
+    of the same recipe is not recorded again.
+
+    Parameters
+    ----------
+    model
+        From `load_model`.
+    probes
+        From `load_probes`.
+    layers
+        Names of layers; None or none for the model's default layers.
+    out
+        Folder of the atlas, made if need be.
+    reduction
+        How a unit's response map becomes one number: `max`, `mean` or `cls`.
+    batch_size
+        Images decoded ahead of the model, at most; it bounds the memory and changes no result.
+    shard_size
+        Images per committed shard, rounded up to a multiple of 64; it changes no result. A resumed
+        recording keeps the size it was begun with.
+    dense
+        Whether to keep every activation, [images, units] float16; None for: up to 4 GB of them.
+    exemplars
+        How many images to keep at either end of each unit, per modality.
+    twin
+        Whether to read a randomly initialised twin of the model too, the control of every count.
+        Only with the dense matrix.
+    seed
+        Seed of the twin.
+    progress
+        Called with (images done, images in all, images per second, seconds left or None).
+
+    Returns
+    -------
+    The path of the atlas.
+
+    Raises
+    ------
+    SynestheteError
+        No such layer or reduction; `out` holds something else, another atlas, or a damaged one; no
+        image can be read; the disk is full (what was committed is kept).
+    """
+    out = Path(out)
+    if len(probes) == 0:
+        raise SynestheteError(f"the probe set {probes.name!r} has no images")
+    if batch_size < 1:
+        raise SynestheteError(f"the batch size is {batch_size}, expected at least 1")
+    shard_ranges(len(probes), shard_size)
+    plan = make_plan(
+        model,
+        probes,
+        layers,
+        reduction=reduction,
+        dense=dense,
+        exemplars=exemplars,
+        twin_seed=seed if twin else None,
+    )
+    recipe = recipe_of(plan, model, probes)
+    if is_complete(out, recipe):
+        clear_leftovers(out)
+        return out
+    with claim(out) as work:
+        size = settle(out, work, recipe, shard_size)
+        ranges = shard_ranges(len(probes), size)
+        fingerprint = fingerprint_of(recipe)
+        shards = _shards(model, probes, plan, work, fingerprint, ranges, batch_size, progress)
+        finisher = Finisher(out, model, probes, plan, recipe, shards)
+        if len(finisher.unreadable) == len(probes):
+            clear(out)
+            with contextlib.suppress(OSError):
+                out.rmdir()
+            reason = finisher.unreadable[0]
+            raise SynestheteError(
+                f"none of the {len(probes)} images of {probes.name!r} can be read; the first: {reason}"
+            )
+        finisher.write()
+        clear(out)
+    return out
+
+
+def _shards(
+    model: ImageTextModel,
+    probes: ProbeSet,
+    plan: Plan,
+    work: Path,
+    fingerprint: str,
+    ranges: Sequence[range],
+    batch_size: int,
+    progress: Progress | None,
+) -> list[StoredShard]:
+    """All shards in order; those that are not there yet are recorded and committed."""
+
+    def stored(number: int) -> StoredShard | None:
+        return find_shard(work, number, ranges[number], plan, fingerprint)
+
+    shards = [stored(number) for number in range(len(ranges))]
+    missing = [(number, ranges[number]) for number, shard in enumerate(shards) if shard is None]
+    left = sum(len(ids) for _, ids in missing)
+    meter = ProgressMeter(len(probes), len(probes) - left, progress)
+    # The twin is not even made when everything is recorded already.
+    twin = model.random_twin(plan.twin_seed) if missing and plan.twin_seed is not None else None
+    # One feed for all shards, so that decoding goes on while a shard is summed up and written.
+    batches = feed(
+        model,
+        probes,
+        (batch for _, ids in missing for batch in micro_batches(ids)),
+        ahead=-(-batch_size // MICRO_BATCH),
+        thumbnails=plan.thumbnails == "all",
+    )
+    with contextlib.closing(batches):
+        for number, ids in missing:
+            mine = islice(batches, len(micro_batches(ids)))
+            result = record_shard(model, probes, ids, plan, twin=twin, batches=mine, seen=meter.add)
+            commit_shard(work, number, result, plan, fingerprint)
+            shards[number] = stored(number)
+    if any(shard is None for shard in shards):
+        raise SynestheteError(f"the shards in {work} changed while they were recorded")
+    return [shard for shard in shards if shard is not None]

@@ -1,0 +1,121 @@
+"""Images on their way to the model: decoded ahead in a background thread, in fixed micro-batches."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from synesthete.recording.plan import MICRO_BATCH
+from synesthete.recording.sprites import thumbnail_of
+
+if TYPE_CHECKING:
+    import torch
+    from PIL import Image
+
+    from synesthete.models import ImageTextModel
+    from synesthete.probes import ProbeSet
+
+_LONGEST_REASON = 200
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """Up to 32 images of consecutive ids, ready for the model.
+
+    Attributes
+    ----------
+    ids
+        Image ids; the first is a multiple of 32.
+    pixels
+        [32, 3, height, width] float32; zeros where an image is unreadable or there is none.
+    unreadable
+        Image id → reason.
+    thumbnails
+        Image id → small picture of what the model sees; empty when none are wanted.
+    """
+
+    ids: range
+    pixels: torch.Tensor
+    unreadable: dict[int, str] = field(default_factory=dict)
+    thumbnails: dict[int, Image.Image] = field(default_factory=dict)
+
+
+def micro_batches(ids: range) -> list[range]:
+    """The micro-batches of a range of image ids that begins at a multiple of 32.
+
+    Examples
+    --------
+    >>> micro_batches(range(32, 100))
+    [range(32, 64), range(64, 96), range(96, 100)]
+    """
+    starts = range(ids.start, ids.stop, MICRO_BATCH)
+    return [range(start, min(start + MICRO_BATCH, ids.stop)) for start in starts]
+
+
+def feed(
+    model: ImageTextModel,
+    probes: ProbeSet,
+    batches: Iterable[range],
+    *,
+    ahead: int = 4,
+    thumbnails: bool = True,
+) -> Generator[MicroBatch, None, None]:
+    """Decode micro-batches ahead of their use.
+
+    Parameters
+    ----------
+    model, probes
+        Whose preprocessing, whose images.
+    batches
+        Image ids of each micro-batch.
+    ahead
+        Micro-batches held decoded at most; with it memory is bounded.
+    thumbnails
+        Whether to make thumbnails on the way.
+    """
+    waiting: deque[Future[MicroBatch]] = deque()
+    rest = iter(batches)
+    # One thread only: probe sets read from files and sprites that must not be shared.
+    pool = ThreadPoolExecutor(1, thread_name_prefix="decoding")
+    try:
+        for ids in islice(rest, ahead):
+            waiting.append(pool.submit(decode, model, probes, ids, thumbnails))
+        while waiting:
+            ready = waiting.popleft().result()
+            for ids in islice(rest, 1):
+                waiting.append(pool.submit(decode, model, probes, ids, thumbnails))
+            yield ready
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def decode(model: ImageTextModel, probes: ProbeSet, ids: range, thumbnails: bool) -> MicroBatch:
+    """Read and preprocess the images of one micro-batch; what cannot be read gets a reason."""
+    import torch
+
+    side = model.preprocessing.image_size
+    batch = MicroBatch(ids, torch.zeros(MICRO_BATCH, 3, side, side))
+    for slot, image_id in enumerate(ids):
+        try:
+            # What the model sees, scaled once: scaling it again for `preprocess` changes nothing.
+            picture = model.geometry(probes.image(image_id))
+            batch.pixels[slot] = model.preprocess(picture)
+        except MemoryError:
+            raise
+        # A picture may break its decoder in any way; one bad file must not end a long run.
+        except Exception as error:  # noqa: BLE001
+            batch.pixels[slot] = 0
+            batch.unreadable[image_id] = _reason(error)
+            continue
+        if thumbnails:
+            batch.thumbnails[image_id] = thumbnail_of(picture)
+    return batch
+
+
+def _reason(error: Exception) -> str:
+    told = getattr(error, "reason", None) or str(error) or type(error).__name__
+    return " ".join(str(told).split())[:_LONGEST_REASON]

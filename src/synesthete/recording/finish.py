@@ -1,0 +1,221 @@
+"""The end of a recording: shards merged and streamed into the files of the atlas, manifest last."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Iterable, Iterator, Sequence
+from functools import reduce
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from synesthete.atlas.arrays import npy_pieces, npz_bytes, parquet_bytes
+from synesthete.atlas.files import entry_of, write_file
+from synesthete.atlas.manifest import (
+    FORMAT,
+    VERSION,
+    fingerprint_of,
+    layer_folder,
+    write_manifest,
+)
+from synesthete.atlas.thumbnails import INDEX, SPRITE_TILES, sprite_path
+from synesthete.recording.exemplars import merge_exemplars
+from synesthete.recording.plan import Plan, group_codes
+from synesthete.recording.shards import StoredShard
+from synesthete.recording.sprites import sprite_of, thumbnail_of
+from synesthete.recording.statistics import UnitStatistics
+
+if TYPE_CHECKING:
+    from synesthete.models import ImageTextModel
+    from synesthete.probes import ProbeSet
+
+PROBE_COLUMNS = (
+    "key",
+    "sha256",
+    "concept",
+    "family",
+    "modality",
+    "artist",
+    "caption",
+    "source",
+    "licence",
+    "author",
+)
+_PACKAGES = ("torch", "open_clip_torch", "numpy")
+
+
+class Finisher:
+    """Writes the files of an atlas from its shards, one after the other in bounded memory.
+
+    Parameters
+    ----------
+    out
+        Folder of the atlas.
+    model, probes, plan, recipe
+        What was recorded.
+    shards
+        All of them, in order.
+    """
+
+    def __init__(
+        self,
+        out: Path,
+        model: ImageTextModel,
+        probes: ProbeSet,
+        plan: Plan,
+        recipe: dict[str, Any],
+        shards: Sequence[StoredShard],
+    ) -> None:
+        self.out = out
+        self.model = model
+        self.probes = probes
+        self.plan = plan
+        self.recipe = recipe
+        self.shards = shards
+        self.unreadable = {id_: why for shard in shards for id_, why in shard.unreadable.items()}
+        self._files: dict[str, dict[str, Any]] = {}
+
+    def write(self) -> None:
+        """Write every file, and the manifest as the last."""
+        self._matrix("embeddings.npy", "embeddings.npy", self.model.embedding_dim)
+        exemplar_ids: set[int] = set()
+        for index, name in enumerate(self.plan.layers):
+            exemplar_ids |= self._layer(index, f"layers/{layer_folder(name)}")
+        self._add("probes.parquet", parquet_bytes(self._probe_table()))
+        self._thumbnails(sorted(exemplar_ids))
+        write_manifest(self.out, self._manifest())
+
+    def _add(self, name: str, content: bytes | Iterable[bytes]) -> None:
+        self._files[name] = write_file(self.out / name, content).as_dict()
+
+    def _layer(self, index: int, folder: str) -> set[int]:
+        statistics = UnitStatistics.empty(self.plan.units[index])
+        for shard in self.shards:
+            statistics = statistics.merge(shard.statistics(index))
+        self._add(f"{folder}/statistics.npz", npz_bytes(statistics.finish().arrays()))
+        exemplars = reduce(merge_exemplars, (shard.exemplars(index) for shard in self.shards))
+        self._add(f"{folder}/exemplars.npz", npz_bytes(exemplars.arrays()))
+        if self.plan.dense:
+            units = self.plan.units[index]
+            self._matrix(f"{folder}/activations.npy", f"activations-{index}.npy", units)
+            if self.plan.twin_seed is not None:
+                name = f"controls/random_twin/{folder}/activations.npy"
+                self._matrix(name, f"twin-{index}.npy", units)
+        wanted = self.plan.thumbnails == "exemplars"
+        return set(exemplars.all_ids().tolist()) if wanted else set()
+
+    def _matrix(self, name: str, part: str, columns: int) -> None:
+        blocks = (shard.rows(part, columns) for shard in self.shards)
+        self._add(name, npy_pieces((len(self.probes), columns), np.float16, blocks))
+
+    def _probe_table(self) -> pa.Table:
+        table = self.probes.table
+        reasons = [self.unreadable.get(image, "") for image in range(len(table))]
+        status = [
+            "quarantined" if image in self.unreadable else "ok" for image in range(len(table))
+        ]
+        columns: dict[str, Any] = {"id": pa.array(range(len(table)), pa.int64())}
+        columns |= {name: table[name].cast(pa.string()) for name in PROBE_COLUMNS}
+        columns |= {"status": pa.array(status), "reason": pa.array(reasons, pa.string())}
+        return pa.table(columns)
+
+    def _thumbnails(self, exemplar_ids: list[int]) -> None:
+        late = self.plan.thumbnails == "exemplars"
+        made = self._late_sprites(exemplar_ids) if late else self._recorded_sprites()
+        ids: list[int] = []
+        sprites: list[str] = []
+        tiles: list[int] = []
+        for sheet, places in made:
+            name = sprite_path(entry_of(sheet).sha256)
+            self._add(name, sheet)
+            ids += places.values()
+            tiles += places
+            sprites += [name] * len(places)
+        index = {
+            "id": pa.array(ids, pa.int64()),
+            "sprite": pa.array(sprites, pa.string()),
+            "tile": pa.array(tiles, pa.int16()),
+        }
+        self._add(INDEX, parquet_bytes(pa.table(index)))
+
+    def _recorded_sprites(self) -> Iterator[tuple[bytes, dict[int, int]]]:
+        """Each sprite with the image id of each of its tiles."""
+        for shard in self.shards:
+            for number in shard.sprites:
+                first = number * SPRITE_TILES
+                ids = range(first, min(first + SPRITE_TILES, shard.ids.stop))
+                places = {id_ - first: id_ for id_ in ids if id_ not in shard.unreadable}
+                yield shard.sprite(number), places
+
+    def _late_sprites(self, ids: list[int]) -> Iterator[tuple[bytes, dict[int, int]]]:
+        """Sprites of exemplars only, decoded again: which they are is known only now."""
+        for start in range(0, len(ids), SPRITE_TILES):
+            places = dict(enumerate(ids[start : start + SPRITE_TILES]))
+            pictures = {
+                tile: thumbnail_of(self.model.geometry(self.probes.image(image_id)))
+                for tile, image_id in places.items()
+            }
+            yield sprite_of(pictures), places
+
+    def _manifest(self) -> dict[str, Any]:
+        model, plan = self.model, self.plan
+        twin = {"random_twin": {"seed": plan.twin_seed}} if plan.twin_seed is not None else {}
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "fingerprint": fingerprint_of(self.recipe),
+            "recipe": self.recipe,
+            "model": {
+                "name": model.name,
+                "embedding_dim": model.embedding_dim,
+                "weights_sha256": model.weights_sha256,
+                "preprocessing": model.preprocessing.as_dict(),
+                "description": model.description,
+            },
+            "probes": {
+                "name": self.probes.name,
+                "fingerprint": self.probes.fingerprint,
+                "images": len(self.probes),
+                "quarantined": len(self.unreadable),
+                "groups": self._groups(),
+            },
+            "layers": [self._layer_entry(index) for index in range(len(plan.layers))],
+            "reduction": plan.reduction,
+            "dense": plan.dense,
+            "thumbnails": self.recipe["thumbnails"],
+            "versions": {"synesthete": _version("synesthete")}
+            | {package: _version(package) for package in _PACKAGES},
+            "controls": twin,
+            "analysis": None,
+            "files": self._files,
+        }
+
+    def _layer_entry(self, index: int) -> dict[str, Any]:
+        name = self.plan.layers[index]
+        grids = (shard.grids[index] for shard in self.shards)
+        return {
+            "name": name,
+            "folder": layer_folder(name),
+            "units": self.plan.units[index],
+            "kind": self.model.layer(name).kind,
+            "grid": next((grid for grid in grids if grid is not None), None),
+        }
+
+    def _groups(self) -> list[dict[str, Any]]:
+        everything = range(len(self.probes))
+        codes = group_codes(self.probes.table, everything, self.plan.groups)
+        codes = np.delete(codes, sorted(self.unreadable))
+        counts = np.bincount(codes, minlength=len(self.plan.groups))
+        return [
+            {"modality": name, "images": int(count)}
+            for name, count in zip(self.plan.groups, counts, strict=True)
+        ]
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""

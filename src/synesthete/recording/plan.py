@@ -1,0 +1,150 @@
+"""What a recording reads and keeps, and the recipe whose hash is the atlas's fingerprint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synesthete.atlas.exemplars import PER_BIN
+from synesthete.atlas.half import COARSE_BINS, HISTOGRAM_BINS
+from synesthete.atlas.manifest import VERSION
+from synesthete.atlas.thumbnails import THUMBNAIL_SIZE
+from synesthete.errors import SynestheteError, near
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from synesthete.models import ImageTextModel
+    from synesthete.probes import ProbeSet
+
+REDUCTIONS = ("max", "mean", "cls")
+# The model always sees these many images at once, the same ones together, so that neither the
+# batch size nor the sharding can change how floating-point sums are taken.
+MICRO_BATCH = 32
+DENSE_LIMIT_BYTES = 4_000_000_000
+THUMBNAIL_LIMIT = 50_000
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is read of every image and what is kept of it.
+
+    Attributes
+    ----------
+    layers
+        Names of the layers.
+    units
+        Number of units of each layer.
+    reduction
+        How a response map becomes one number: `max`, `mean` or `cls`.
+    groups
+        Names of the groups that exemplars are kept in.
+    exemplars
+        How many exemplars to keep at either end, per unit and group.
+    dense
+        Whether to keep every activation.
+    twin_seed
+        Seed of the random twin; None for no twin.
+    thumbnails
+        Whether thumbnails are made of all images or of exemplars only.
+    """
+
+    layers: tuple[str, ...]
+    units: tuple[int, ...]
+    reduction: str
+    groups: tuple[str, ...]
+    exemplars: int
+    dense: bool
+    twin_seed: int | None
+    thumbnails: Literal["all", "exemplars"]
+
+
+def make_plan(
+    model: ImageTextModel,
+    probes: ProbeSet,
+    layers: Sequence[str] | None,
+    *,
+    reduction: str,
+    dense: bool | None,
+    exemplars: int,
+    twin_seed: int | None,
+) -> Plan:
+    """Settle what is left open, and check what is given.
+
+    Raises
+    ------
+    SynestheteError
+        No such layer or reduction, a layer named twice, a number out of range.
+    """
+    names = tuple(layers or model.default_layers)
+    if len(set(names)) != len(names):
+        raise SynestheteError(f"a layer is named twice in {', '.join(names)}")
+    units = tuple(model.layer(name).units for name in names)
+    if reduction not in REDUCTIONS:
+        message = f"no reduction {reduction!r}; there are {', '.join(REDUCTIONS)}"
+        raise SynestheteError(message, hint=near(reduction, REDUCTIONS))
+    if exemplars < 1:
+        raise SynestheteError(f"exemplars is {exemplars}, expected at least 1")
+    if dense is None:
+        dense = len(probes) * sum(units) * np.dtype(np.float16).itemsize <= DENSE_LIMIT_BYTES
+    return Plan(
+        layers=names,
+        units=units,
+        reduction=reduction,
+        groups=tuple(group_names(probes)),
+        exemplars=exemplars,
+        dense=dense,
+        # Of the twin only the matrix is kept: it serves as the control of what the matrix tells.
+        twin_seed=twin_seed if dense else None,
+        thumbnails="all" if len(probes) <= THUMBNAIL_LIMIT else "exemplars",
+    )
+
+
+def group_names(probes: ProbeSet) -> list[str]:
+    """The modalities of a probe set, and "" when some images have none."""
+    unlabelled = "" in probes.table["modality"].unique().to_pylist()
+    return [*probes.modalities, ""] if unlabelled else list(probes.modalities)
+
+
+def group_codes(table: pa.Table, ids: range, groups: Sequence[str]) -> NDArray[np.int64]:
+    """Index into `groups` of each image of a range."""
+    names = table["modality"].slice(ids.start, len(ids)).to_pylist()
+    index = {name: code for code, name in enumerate(groups)}
+    return np.array([index[name] for name in names], dtype=np.int64)
+
+
+def recipe_of(plan: Plan, model: ImageTextModel, probes: ProbeSet) -> dict[str, Any]:
+    """Everything that decides the content of an atlas, as JSON values.
+
+    The batch and shard sizes are not in it, because they change nothing, and neither are the names
+    of model and probe set.
+    """
+    # Weights alone do not tell a network: RN50 and RN50-quickgelu share them.
+    wiring = ("architecture", "image_tower", "quick_gelu")
+    return {
+        "format": VERSION,
+        "model": {
+            "weights_sha256": model.weights_sha256,
+            "embedding_dim": model.embedding_dim,
+            **{key: model.description[key] for key in wiring if key in model.description},
+        },
+        "preprocessing": model.preprocessing.as_dict(),
+        "probes": {"fingerprint": probes.fingerprint, "images": len(probes)},
+        "layers": [
+            {"name": name, "units": units}
+            for name, units in zip(plan.layers, plan.units, strict=True)
+        ],
+        "groups": list(plan.groups),
+        "reduction": plan.reduction,
+        "dtype": "float16",
+        "micro_batch": MICRO_BATCH,
+        "histogram_bins": HISTOGRAM_BINS,
+        "exemplars": {"ends": plan.exemplars, "per_bin": PER_BIN, "bins": COARSE_BINS},
+        "dense": plan.dense,
+        "twin": None if plan.twin_seed is None else {"seed": plan.twin_seed},
+        "thumbnails": {"size": THUMBNAIL_SIZE, "scope": plan.thumbnails},
+    }

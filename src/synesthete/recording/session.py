@@ -1,0 +1,106 @@
+"""One recording into one folder: who may write, what was begun, what is complete already."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from synesthete.atlas.files import disk_errors, write_file
+from synesthete.atlas.manifest import MANIFEST, is_intact, recipe_differences, sealed
+from synesthete.atlas.store import open_atlas
+from synesthete.errors import SynestheteError
+
+WORK = ".recording"
+_SESSION = "session.json"
+_LOCK = "lock"
+
+
+def is_complete(out: Path, recipe: dict[str, Any]) -> bool:
+    """Whether `out` already holds the finished atlas of this recipe.
+
+    Raises
+    ------
+    SynestheteError
+        When it holds another atlas, a damaged one, or something that is no atlas.
+    """
+    if not out.exists():
+        return False
+    if not out.is_dir():
+        raise SynestheteError(f"{out} is a file; an atlas is a folder", hint="name another --out")
+    if (out / MANIFEST).exists():
+        atlas = open_atlas(out)
+        differences = recipe_differences(recipe, atlas.manifest["recipe"])
+        if differences:
+            raise _differs(f"{out} holds another atlas", differences)
+        return True
+    names = {entry.name for entry in out.iterdir()}
+    if names and WORK not in names:
+        shown = ", ".join(sorted(names)[:3]) + (", …" if len(names) > 3 else "")
+        raise SynestheteError(
+            f"{out} holds something else ({shown})", hint="name another --out, or a new folder"
+        )
+    return False
+
+
+def _differs(what: str, differences: list[str]) -> SynestheteError:
+    told = "; ".join(differences[:4]) + ("; …" if len(differences) > 4 else "")
+    return SynestheteError(f"{what}: {told}", hint="name another --out, or delete the folder")
+
+
+@contextlib.contextmanager
+def claim(out: Path) -> Iterator[Path]:
+    """Make the work folder and hold it alone; yields its path.
+
+    The system lets go of the claim when the process ends, however it ends.
+    """
+    work = out / WORK
+    with disk_errors(work):
+        work.mkdir(parents=True, exist_ok=True)
+        lock = (work / _LOCK).open("wb")
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise SynestheteError(f"another process is recording into {out}") from error
+        yield work
+
+
+def settle(out: Path, work: Path, recipe: dict[str, Any], shard_size: int) -> int:
+    """Begin a recording or take up the one that was begun; returns the shard size that holds.
+
+    Raises
+    ------
+    SynestheteError
+        When the one that was begun has another recipe.
+    """
+    path = work / _SESSION
+    try:
+        session = json.loads(path.read_bytes())
+        begun = is_intact(session) and isinstance(session["recipe"], dict)
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        begun = False
+    if not begun:
+        write_file(path, sealed({"recipe": recipe, "shard_size": shard_size}))
+        return shard_size
+    differences = recipe_differences(recipe, session["recipe"])
+    if differences:
+        raise _differs(f"{out} holds an unfinished recording that is another", differences)
+    return int(session["shard_size"])
+
+
+def clear(out: Path) -> None:
+    """Remove the work folder."""
+    with disk_errors(out / WORK):
+        shutil.rmtree(out / WORK)
+
+
+def clear_leftovers(out: Path) -> None:
+    """Remove the work folder that a kill after the manifest's rename left behind."""
+    if (out / WORK).is_dir():
+        with claim(out):
+            clear(out)

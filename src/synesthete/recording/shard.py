@@ -1,0 +1,206 @@
+"""One shard: a range of images through the model, into results that merge. A pure function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synesthete.atlas.exemplars import Exemplars
+from synesthete.atlas.half import to_half
+from synesthete.atlas.thumbnails import SPRITE_TILES
+from synesthete.errors import SynestheteError
+from synesthete.recording.exemplars import exemplars_of
+from synesthete.recording.feed import MicroBatch, feed, micro_batches
+from synesthete.recording.plan import Plan, group_codes
+from synesthete.recording.sprites import sprite_of
+from synesthete.recording.statistics import UnitStatistics
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from synesthete.models import ImageTextModel
+    from synesthete.probes import ProbeSet
+
+Halves = NDArray[np.float16]
+
+
+@dataclass(frozen=True)
+class LayerResult:
+    """What a shard knows of one layer.
+
+    Attributes
+    ----------
+    statistics, exemplars
+        Of the readable images.
+    activations, twin_activations
+        [images, units], NaN rows for unreadable images; None where they are not kept.
+    grid
+        Height and width of the layer's response map; None when no image was readable.
+    """
+
+    statistics: UnitStatistics
+    exemplars: Exemplars
+    activations: Halves | None
+    twin_activations: Halves | None
+    grid: tuple[int, int] | None
+
+
+@dataclass(frozen=True)
+class ShardResult:
+    """What a shard found.
+
+    Attributes
+    ----------
+    ids
+        Its image ids.
+    embeddings
+        [images, dim] float16, NaN rows for unreadable images.
+    layers
+        Layer name → result.
+    unreadable
+        Image id → reason.
+    sprites
+        Number of the sprite (image id // 64) → WebP sheet.
+    """
+
+    ids: range
+    embeddings: Halves
+    layers: dict[str, LayerResult]
+    unreadable: dict[int, str]
+    sprites: dict[int, bytes]
+
+
+def record_shard(
+    model: ImageTextModel,
+    probes: ProbeSet,
+    ids: range,
+    plan: Plan,
+    *,
+    twin: ImageTextModel | None = None,
+    batches: Iterator[MicroBatch] | None = None,
+    seen: Callable[[int], None] | None = None,
+) -> ShardResult:
+    """Show a range of images to a model and sum up what its units do.
+
+    The result depends on the arguments alone, so shards can be computed anywhere, in any order.
+
+    Parameters
+    ----------
+    model, probes
+        Who looks, and at what.
+    ids
+        Image ids; the first is a multiple of 64.
+    plan
+        What to read and to keep.
+    twin
+        The random twin, when the plan has one.
+    batches
+        The decoded micro-batches of `ids`; by default they are decoded here.
+    seen
+        Called with the number of images after each micro-batch.
+    """
+    rows = len(ids)
+    embeddings = _nothing(rows, model.embedding_dim)
+    sizes = dict(zip(plan.layers, plan.units, strict=True))
+    values = {name: _nothing(rows, units) for name, units in sizes.items()}
+    twins = {name: _nothing(rows, units) for name, units in sizes.items() if twin}
+    places = {name: np.full((rows, units), -1, np.int16) for name, units in sizes.items()}
+    grids: dict[str, tuple[int, int]] = {}
+    unreadable: dict[int, str] = {}
+    decoded = batches or feed(
+        model, probes, micro_batches(ids), thumbnails=plan.thumbnails == "all"
+    )
+    with _SpriteMaker() as sprites:
+        for batch in decoded:
+            unreadable |= batch.unreadable
+            sprites.add(batch.thumbnails, last=batch.ids.stop == ids.stop)
+            good = [image for image in batch.ids if image not in batch.unreadable]
+            if good:
+                slots = np.array(good) - batch.ids.start
+                into = np.array(good) - ids.start
+                reading = model.read(batch.pixels, plan.layers, plan.reduction)
+                embeddings[into] = to_half(reading.embeddings[slots])
+                for name in plan.layers:
+                    values[name][into] = to_half(reading.activations[name][slots])
+                    places[name][into] = reading.positions[name][slots]
+                    grids[name] = reading.grids[name]
+                if twin is not None:
+                    reading = twin.read(batch.pixels, plan.layers, plan.reduction)
+                    for name in plan.layers:
+                        twins[name][into] = to_half(reading.activations[name][slots])
+            if seen is not None:
+                seen(len(batch.ids))
+    readable = np.array([image not in unreadable for image in ids], dtype=bool)
+    groups = group_codes(probes.table, ids, plan.groups)[readable]
+    known = np.array(ids, dtype=np.int64)[readable]
+
+    def result(name: str) -> LayerResult:
+        found = values[name][readable]
+        return LayerResult(
+            statistics=UnitStatistics.of(found),
+            exemplars=exemplars_of(
+                found, places[name][readable], known, groups, plan.groups, plan.exemplars
+            ),
+            activations=values[name] if plan.dense else None,
+            twin_activations=twins.get(name),
+            grid=grids.get(name),
+        )
+
+    return ShardResult(
+        ids=ids,
+        embeddings=embeddings,
+        layers={name: result(name) for name in plan.layers},
+        unreadable=unreadable,
+        sprites=sprites.finished(),
+    )
+
+
+def shard_ranges(images: int, shard_size: int) -> list[range]:
+    """The image ids of every shard; the size is rounded up to whole sprites (64 images).
+
+    Examples
+    --------
+    >>> shard_ranges(200, 100)
+    [range(0, 128), range(128, 200)]
+    """
+    if shard_size < 1:
+        raise SynestheteError(f"the shard size is {shard_size}, expected at least 1")
+    size = -(-shard_size // SPRITE_TILES) * SPRITE_TILES
+    return [range(start, min(start + size, images)) for start in range(0, images, size)]
+
+
+def _nothing(rows: int, columns: int) -> Halves:
+    return np.full((rows, columns), np.nan, np.float16)
+
+
+class _SpriteMaker:
+    """Collects thumbnails and encodes each full sprite in a thread of its own."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="sprites")
+        self._tiles: dict[int, dict[int, Image.Image]] = {}
+        self._sheets: dict[int, Future[bytes]] = {}
+
+    def __enter__(self) -> _SpriteMaker:
+        return self
+
+    def __exit__(self, *failure: Any) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=any(failure))
+
+    def add(self, thumbnails: dict[int, Image.Image], *, last: bool) -> None:
+        """Take the thumbnails of a micro-batch; the ids come in rising order."""
+        for image_id, picture in thumbnails.items():
+            number, tile = divmod(image_id, SPRITE_TILES)
+            self._tiles.setdefault(number, {})[tile] = picture
+        newest = max(self._tiles, default=0)
+        for number in [number for number in self._tiles if last or number < newest]:
+            self._sheets[number] = self._pool.submit(sprite_of, self._tiles.pop(number))
+
+    def finished(self) -> dict[int, bytes]:
+        """The sheets, once everything is added."""
+        return {number: sheet.result() for number, sheet in sorted(self._sheets.items())}
