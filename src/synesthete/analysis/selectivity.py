@@ -1,0 +1,175 @@
+"""Selectivity: how well each unit tells each concept from the rest, within one modality, as an AUC."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from synesthete.errors import SynestheteError
+
+Float32 = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
+Int64 = npt.NDArray[np.int64]
+
+# Values ranked at a time: bounds the temporary arrays (about 60 bytes a value) whatever the layer's width.
+RANKED_AT_ONCE = 2_000_000
+
+
+@dataclass(frozen=True)
+class AucTable:
+    """AUC of every unit for every concept within one modality, and what a significance test needs.
+
+    Attributes
+    ----------
+    auc
+        `[units, concepts]`: P(image of the concept excites the unit more than another image) + half of
+        P(equal). NaN where the concept has no image here, or nothing but images of it.
+    wins
+        `[units, concepts]`: a lower bound on the number of (positive, negative) pairs that the positive
+        wins strictly: every tie, between positives too, is held against the concept. An integer.
+    n_pos, n_neg
+        `[concepts]`: images of the concept, and of the others.
+    """
+
+    auc: Float32
+    wins: Float64
+    n_pos: Int64
+    n_neg: Int64
+
+
+def auc_table(
+    activations: npt.NDArray[np.floating], concept_codes: npt.ArrayLike, n_concepts: int
+) -> AucTable:
+    """AUC of every unit for every concept, among images of one modality.
+
+    Ranks are taken once per unit; the rank sums of all concepts are then one product with the (sparse)
+    concept indicator, exact because ranks are integers in float64. Hanley & McNeil 1982 for AUC as the
+    Mann-Whitney statistic.
+
+    Parameters
+    ----------
+    activations
+        `[images, units]`, any float type. A missing activation (NaN) ranks below every number.
+    concept_codes
+        `[images]`, integers from 0 to `n_concepts - 1`.
+    n_concepts
+        How many concepts there are; a concept may have no image here.
+
+    Raises
+    ------
+    SynestheteError
+        When shapes disagree or a code is out of range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> acts = np.array([[3.0, 1.0], [2.0, 1.0], [1.0, 1.0], [0.0, 1.0]])  # 4 images, 2 units
+    >>> table = auc_table(acts, [0, 0, 1, 1], 2)
+    >>> table.auc.tolist()  # unit 0 prefers concept 0; unit 1 is constant
+    [[1.0, 0.0], [0.5, 0.5]]
+    """
+    return next(iter(auc_tables(activations, [concept_codes], n_concepts)))
+
+
+def auc_tables(
+    activations: npt.NDArray[np.floating],
+    labelings: Sequence[npt.ArrayLike],
+    n_concepts: int,
+) -> list[AucTable]:
+    """`auc_table` for several labelings of the same images (true and shuffled), ranking once.
+
+    Parameters
+    ----------
+    activations
+        `[images, units]`.
+    labelings
+        Each `[images]` concept codes.
+
+    Returns
+    -------
+    list of AucTable
+        One per labeling.
+    """
+    n_images, n_units = activations.shape
+    codes = [_checked_codes(labels, n_images, n_concepts) for labels in labelings]
+    indicator = _indicator(codes, n_images, n_concepts)
+    n_pos = np.stack([np.bincount(c, minlength=n_concepts) for c in codes]).astype(np.int64)
+    n_neg = n_images - n_pos
+    auc = np.empty((len(codes), n_units, n_concepts), np.float32)
+    wins = np.empty((len(codes), n_units, n_concepts), np.float64)
+    least = n_pos * (n_pos + 1) / 2  # rank sum of a concept whose images are the weakest
+    with np.errstate(invalid="ignore", divide="ignore"):
+        pairs = np.where(n_pos * n_neg > 0, n_pos * n_neg, np.nan)
+    for units, low, high in _ranks_by_chunk(activations):
+        shape = (len(codes), n_concepts, units.stop - units.start)
+        low_sum = (indicator @ low).reshape(shape)
+        high_sum = (indicator @ high).reshape(shape)
+        average = (low_sum + high_sum) / 2
+        auc[:, units] = (average - least[:, :, None]).transpose(0, 2, 1) / pairs[:, None, :]
+        wins[:, units] = (low_sum - least[:, :, None]).transpose(0, 2, 1)
+    np.maximum(wins, 0.0, out=wins)
+    return [AucTable(auc[i], wins[i], n_pos[i], n_neg[i]) for i in range(len(codes))]
+
+
+def _checked_codes(labels: npt.ArrayLike, n_images: int, n_concepts: int) -> Int64:
+    codes = np.asarray(labels, dtype=np.int64)
+    if codes.shape != (n_images,):
+        raise SynestheteError(
+            f"{n_images} images have {codes.size} concept labels", hint="one label per image"
+        )
+    if codes.size and (codes.min() < 0 or codes.max() >= n_concepts):
+        raise SynestheteError(f"concept codes must lie in 0..{n_concepts - 1}")
+    return codes
+
+
+def _indicator(codes: Sequence[Int64], n_images: int, n_concepts: int) -> sparse.csr_array:
+    """Sparse `[labelings * concepts, images]`: 1 where the image shows the concept."""
+    rows = np.concatenate([c + i * n_concepts for i, c in enumerate(codes)])
+    columns = np.tile(np.arange(n_images), len(codes))
+    shape = (len(codes) * n_concepts, n_images)
+    return sparse.csr_array((np.ones(rows.size), (rows, columns)), shape=shape)
+
+
+def _ranks_by_chunk(
+    activations: npt.NDArray[np.floating],
+) -> Iterator[tuple[slice, Float64, Float64]]:
+    """Yield (units, lowest rank, highest rank), ranks `[images, units]` from 1, equal values sharing both."""
+    n_images, n_units = activations.shape
+    step = max(1, RANKED_AT_ONCE // max(n_images, 1))
+    for start in range(0, n_units, step):
+        units = slice(start, min(start + step, n_units))
+        keys = _sortable(np.ascontiguousarray(activations[:, units].T))
+        low, high = _extreme_ranks(keys)
+        yield units, low, high
+
+
+def _sortable(values: npt.NDArray[np.floating]) -> npt.NDArray[np.generic]:
+    """Keys in the order of the values: float16 becomes int16, which numpy radix-sorts, 15 times faster."""
+    values = np.where(np.isnan(values), -np.inf, values) + values.dtype.type(0)  # -0 becomes +0
+    if values.dtype != np.float16:
+        return values
+    bits = values.view(np.int16)
+    return np.where(bits >= 0, bits, np.int16(-32768) - bits - np.int16(1)).astype(np.int16)
+
+
+def _extreme_ranks(keys: npt.NDArray[np.generic]) -> tuple[Float64, Float64]:
+    """Lowest and highest rank within each run of equal keys, `[units, images]` in, `[images, units]` out."""
+    n_images = keys.shape[1]
+    order = np.argsort(keys, axis=1, kind="stable")
+    ordered = np.take_along_axis(keys, order, axis=1)
+    change = ordered[:, 1:] != ordered[:, :-1]
+    position = np.arange(1, n_images, dtype=np.int32)
+    ranks = np.empty(keys.shape, np.int32)
+    run = np.ones(keys.shape, np.int32)
+    np.maximum.accumulate(np.where(change, position + 1, 1), axis=1, out=run[:, 1:])
+    np.put_along_axis(ranks, order, run, axis=1)
+    low = np.ascontiguousarray(ranks.T, dtype=np.float64)
+    run[:, -1:] = n_images
+    backwards = np.where(change, position, n_images)[:, ::-1]
+    run[:, :-1] = np.minimum.accumulate(backwards, axis=1)[:, ::-1]
+    np.put_along_axis(ranks, order, run, axis=1)
+    return low, np.ascontiguousarray(ranks.T, dtype=np.float64)
