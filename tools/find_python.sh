@@ -6,7 +6,7 @@ for candidate in ${PYTHON:-python3 python3.14 python3.13 python3.12 python3.11 p
         exit 0
     fi
 done
-found=$("${PYTHON:-python3}" --version 2>&1 | head -n 1)
-echo "make: Synesthete needs Python 3.11 to 3.14, and found: ${found:-none}." >&2
+found=$("${PYTHON:-python3}" --version 2>/dev/null | head -n 1)
+echo "make: Synesthete needs Python 3.11 to 3.14, and found: ${found:-no python3}." >&2
 echo "      Install one, or name it: make PYTHON=/path/to/python3.11" >&2
 exit 1

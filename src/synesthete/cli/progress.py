@@ -7,11 +7,9 @@ from types import TracebackType
 
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
     TaskID,
     TextColumn,
-    TimeRemainingColumn,
 )
 
 from synesthete.cli.console import count, err, say
@@ -20,12 +18,12 @@ EVERY_SECONDS = 10.0
 
 
 class Reporter:
-    """Show how far a long job is: call it with (done, total, stage); speed and time left are its own.
+    """Show how far a long job is.
 
     Parameters
     ----------
     verb
-        What is being done, shown before the stage: "recording".
+        What is being done: "recording".
     unit
         What is counted: "images".
     """
@@ -33,9 +31,8 @@ class Reporter:
     def __init__(self, verb: str, unit: str = "images") -> None:
         self.verb = verb
         self.unit = unit
-        self._stage = ""
         self._started = self._spoken = time.monotonic()
-        self._first = 0
+        self._first: int | None = None
         self._live: Progress | None = None
         self._task: TaskID | None = None
 
@@ -45,9 +42,7 @@ class Reporter:
             self._live = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(bar_width=32),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[speed]}"),
-                TimeRemainingColumn(),
+                TextColumn("{task.fields[told]}"),
                 console=console,
             )
             self._live.start()
@@ -62,21 +57,43 @@ class Reporter:
         if self._live is not None:
             self._live.stop()
 
-    def __call__(self, done: int, total: int, stage: str = "") -> None:
-        """Report that `done` of `total` are done in `stage`."""
+    def __call__(
+        self, done: int, total: int, speed: float | None = None, left: float | None = None
+    ) -> None:
+        """Report that `done` of `total` are done; the speed is measured here when it is not given."""
         now = time.monotonic()
-        if stage != self._stage or done < self._first:
-            self._stage, self._started, self._first, self._task = stage, now, done, None
-        seconds = now - self._started
-        speed = (done - self._first) / seconds if seconds > 0.5 else 0.0
-        label = f"{self.verb} {stage}".strip()
-        told = f"{speed:,.0f} {self.unit}/s" if speed else ""
+        if self._first is None:
+            self._first = done
+        if speed is None:
+            seconds = now - self._started
+            speed = (done - self._first) / seconds if seconds > 1 else 0.0
+        if left is None and speed:
+            left = (total - done) / speed
+        told = f"{count(done)} of {count(total)} {self.unit}{_pace(speed, self.unit)}"
+        if left and done < total:
+            told += f", {_duration(left)} left"
         if self._live is not None:
             if self._task is None:
-                self._task = self._live.add_task(label, total=total, speed="")
-            self._live.update(self._task, completed=done, total=total, speed=told)
-        elif done == total or now - self._spoken >= EVERY_SECONDS:
+                self._task = self._live.add_task(self.verb, total=total, told="")
+            self._live.update(self._task, completed=done, total=total, told=told)
+        elif (done == total and done > self._first) or now - self._spoken >= EVERY_SECONDS:
             self._spoken = now
-            left = f", {(total - done) / speed:,.0f} s left" if speed and done < total else ""
-            pace = f", {told}" if told else ""
-            say(f"{label}: {count(done)} of {count(total)} {self.unit}{pace}{left}")
+            say(f"{self.verb}: {told}")
+
+
+def _pace(speed: float, unit: str) -> str:
+    return f", {speed:,.0f} {unit}/s" if speed >= 1 else ""
+
+
+def _duration(seconds: float) -> str:
+    """Seconds as people say them.
+
+    Examples
+    --------
+    >>> _duration(9.6), _duration(100), _duration(7300)
+    ('10 s', '2 min', '2 h 2 min')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"

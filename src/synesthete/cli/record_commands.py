@@ -44,7 +44,8 @@ def demo(
 
     started = time.monotonic()
     _record("mini", "concepts", [], out_path)
-    _analyze(out_path)
+    if not open_atlas(out_path).analysed:
+        _analyze(out_path)
     opened = open_atlas(out_path)
     seconds = time.monotonic() - started
     if as_json:

@@ -60,9 +60,9 @@ def draw(facts: CardFacts) -> str:
     for row in facts.rows:
         pieces.append(modality(facts, row, y))
         y += PITCH
-    pieces.append(least(facts, y))
-    y += PITCH
-    y += 14
+    weakest, height = least(facts, y)
+    pieces.append(weakest)
+    y += height + 14
     chart, height = distribution_chart(facts, GRID_X, RIGHT, y)
     pieces += [chart, _statistics(facts, y)]
     y += height
@@ -104,7 +104,14 @@ def _header(facts: CardFacts) -> str:
     return group(
         [
             text(MARGIN, 54, neuron.address, size=15, colour="soft"),
-            text(RIGHT, 54, f"neuron of {facts.model}", size=15, colour="soft", anchor="end"),
+            text(
+                RIGHT,
+                54,
+                shorten(f"neuron of {facts.model}", 420, 15),
+                size=15,
+                colour="soft",
+                anchor="end",
+            ),
             group(
                 [
                     text(

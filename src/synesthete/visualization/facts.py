@@ -75,11 +75,14 @@ class Distribution:
         `[bins]` images.
     own
         Modality → activations of the concept's images; empty where only the histogram was kept.
+    at_lowest
+        Images that tie at the lowest activation; None where only the histogram was kept.
     """
 
     edges: NDArray[np.float64]
     counts: NDArray[np.int64]
     own: dict[str, NDArray[np.float64]]
+    at_lowest: int | None = None
 
 
 @dataclass(frozen=True)
@@ -174,7 +177,8 @@ class _Images:
                 concept=str(self.concept[image]),
                 alt=self._alt(int(image), float(value)),
                 own=bool(self.own[image]),
-                box=_box(int(position), self.grid),
+                # Where nothing is passed on by the ReLU, every position is the maximum: none is shown.
+                box=_box(int(position), self.grid) if value else None,
             )
             for image, value, position in zip(found.ids, found.values, found.positions, strict=True)
         )
@@ -210,7 +214,8 @@ def _distribution(
             name: np.sort(column[there & images.own & (images.modality == name)])
             for name in modalities
         }
-        return Distribution(edges, counts.astype(np.int64), own)
+        lowest = int((column[there] == column[there].min(initial=np.inf)).sum())
+        return Distribution(edges, counts.astype(np.int64), own, lowest)
     statistics = atlas.statistics(neuron.layer)
     limits = np.array([statistics.minimum[neuron.unit], statistics.maximum[neuron.unit]])
     edges = _edges(limits.astype(np.float64))

@@ -84,23 +84,23 @@ def modality(facts: CardFacts, row: ModalityRow, y: float) -> str:
     return group(pieces)
 
 
-def least(facts: CardFacts, y: float) -> str:
-    """The images of lowest activation."""
+def least(facts: CardFacts, y: float) -> tuple[str, float]:
+    """The images of lowest activation, and the height in pixels that they take.
+
+    After a ReLU most images tie at zero; then a sentence says so in place of arbitrary pictures.
+    """
     values = [exemplar.value for exemplar in facts.least]
-    tied = len(values) > 1 and min(values) == max(values)
-    note = (
-        ("all tie at the lowest value,", "in the order of the images")
-        if tied
-        else ("lowest activation,", "in any modality")
-    )
-    return group(
-        [
-            text(MARGIN, y + 18, "most inhibited", size=15, weight=600),
-            text(MARGIN, y + 38, note[0], size=11.5, colour="faint"),
-            text(MARGIN, y + 53, note[1], size=11.5, colour="faint"),
-            _strip(facts.least, y),
-        ]
-    )
+    name = text(MARGIN, y + 18, "most inhibited", size=15, weight=600)
+    if len(values) > 1 and min(values) == max(values):
+        ties, total = facts.distribution.at_lowest, int(facts.distribution.counts.sum())
+        many = f"{ties:,} of {total:,} images" if ties is not None else "the weakest images all"
+        told = f"none stands out: {many} give the lowest value, {amount(values[0])}"
+        return group([name, text(GRID_X, y + 18, told, size=13, colour="soft")]), 54
+    note = [
+        text(MARGIN, y + 38, "lowest activation,", size=11.5, colour="faint"),
+        text(MARGIN, y + 53, "in any modality", size=11.5, colour="faint"),
+    ]
+    return group([name, *note, _strip(facts.least, y)]), PITCH
 
 
 def _strip(exemplars: Sequence[Exemplar], y: float) -> str:
