@@ -16,7 +16,7 @@ from synesthete.probes.decoding import UnreadableImage, decode
 from tests.probes.pictures import corpus, encoded, grey_16, scene
 
 # pytest puts its own warning filters above those that decoding sets.
-pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning:PIL")
+pytestmark = pytest.mark.filterwarnings("ignore")
 MOVING = ("gif frames", "webp frames", "png frames", "tiff frames")
 LOSSLESS = ("png", "bmp", "tiff", "tiff lzw", "ppm", "jpeg2000")
 

@@ -10,7 +10,7 @@ from synesthete.probes.decoding import UnreadableImage, decode
 from tests.probes.pictures import corpus
 
 # pytest puts its own warning filters above those that decoding sets.
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL", "ignore::RuntimeWarning:PIL")
+pytestmark = pytest.mark.filterwarnings("ignore")
 CORPUS = corpus()
 FILES = st.sampled_from(sorted(CORPUS))
 LIMIT = 1_000_000

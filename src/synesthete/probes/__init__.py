@@ -53,8 +53,13 @@ def load_probes(spec: str | Path) -> ProbeSet:
     """
     if isinstance(spec, str) and spec in BUILTINS:
         return load_builtin(spec)
-    path = Path(spec).expanduser()
-    if not path.exists():
-        hint = near(str(spec), BUILTINS)
-        raise SynestheteError(f"no such probe set, folder or file: '{spec}'", hint=hint)
+    try:
+        path = Path(spec).expanduser()
+        found = path.exists()
+    except (OSError, RuntimeError, ValueError):
+        # Too long for a path, of nobody's home folder, or with a zero byte in it.
+        found = False
+    if not found:
+        hint = near(str(spec)[:80], BUILTINS)
+        raise SynestheteError(f"no such probe set, folder or file: '{str(spec)[:200]}'", hint=hint)
     return read_path(path)

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from synesthete.errors import SynestheteError, near
+from synesthete.errors import SynestheteError
 from synesthete.probes.labels import ALIASES, LabelTable
 from synesthete.probes.probe_set import ProbeSet
 from synesthete.probes.sources import MISSING, FileSource
@@ -51,7 +51,7 @@ def read_metadata(path: Path) -> ProbeSet:
         columns.update(values)
         file = values.get(FILE_COLUMN, "").strip()
         if not file:
-            hint = near(FILE_COLUMN, columns) or f"it has {', '.join(sorted(columns)) or 'none'}"
+            hint = f"its columns are {', '.join(sorted(columns)) or 'none'}"
             raise SynestheteError(f"{where}: no {FILE_COLUMN}", hint=hint)
         file = _inside(folder, file, where, parents)
         files.append(file)
@@ -96,11 +96,12 @@ def _inside(folder: Path, file: str, where: str, parents: dict[str, str]) -> str
         parent = str(path.parent)
         if parent not in parents:
             parents[parent] = os.path.realpath(parent)
-        real = os.path.realpath(path) if path.is_symlink() else f"{parents[parent]}/{path.name}"
-        inside = Path(real).is_relative_to(folder)
-    except (OSError, ValueError) as error:
-        raise SynestheteError(f"{where}: '{file[:80]}' is no usable path ({error})") from None
-    if not inside:
+        link = path.is_symlink()
+    except OSError:
+        # A name longer than the file system allows: it leads nowhere, and is told as missing.
+        return relative
+    real = os.path.realpath(path) if link else f"{parents[parent]}/{path.name}"
+    if not Path(real).is_relative_to(folder):
         raise SynestheteError(f"{where}: '{file}' is a link that leads out of the table's folder")
     return relative
 
@@ -122,7 +123,7 @@ def _csv(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
         fields = [name.strip() for name in reader.fieldnames or []]
         reader.fieldnames = fields
         if FILE_COLUMN not in fields:
-            hint = near(FILE_COLUMN, fields) or f"it has {', '.join(fields) or 'none'}"
+            hint = f"its columns are {', '.join(fields) or 'none'}"
             raise SynestheteError(f"'{path}' has no column {FILE_COLUMN}", hint=hint)
         for row in reader:
             if None in row:
@@ -132,7 +133,7 @@ def _csv(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
                 )
             yield reader.line_num, {name: value or "" for name, value in row.items()}
     except csv.Error as error:
-        raise SynestheteError(f"{path.name}, line {reader.line_num}: {error}") from None
+        raise SynestheteError(f"{path.name}, after line {reader.line_num}: {error}") from None
 
 
 def _jsonl(path: Path) -> Iterator[tuple[int, dict[str, str]]]:

@@ -24,16 +24,14 @@ def read_path(path: Path) -> ProbeSet:
     Parameters
     ----------
     path
-        A folder (with `metadata.csv` or `.jsonl`: read by that; with parquet files only: read as
+        Of something that exists: a folder (with `metadata.csv` or `.jsonl`: read by that; with parquet files only: read as
         one table; otherwise `concept/` or `concept/modality/`), a `.csv`, `.jsonl` or `.parquet`.
 
     Raises
     ------
     SynestheteError
-        No such path, a kind of file that is not read, or nothing usable in it.
+        A kind of file that is not read, or nothing usable in it.
     """
-    if not path.exists():
-        raise SynestheteError(f"no such probe set, folder or file: '{path}'")
     if path.is_dir():
         for name in METADATA_FILES:
             if (path / name).is_file():
@@ -129,7 +127,7 @@ def _walk(folder: Path, root: Path) -> Iterator[str]:
             continue
         if entry.is_dir(follow_symlinks=False):
             yield from _walk(Path(entry.path), root)
-        elif entry.is_symlink() and entry.is_dir():
+        elif entry.is_symlink() and Path(entry.path).is_dir():
             # Followed, a link may lead in a circle or out of the folder; skipped, images are lost.
             raise SynestheteError(
                 f"'{entry.path}' is a link to a folder", hint="copy the folder to its place"

@@ -143,20 +143,30 @@ def render_word(
         raise SynestheteError(f"a text of {len(text)} letters; at most {MAX_LETTERS} can be drawn")
     path = str(font.path if isinstance(font, Font) else font)
     room = round(size_px * (1 - 2 * MARGIN))
-    lines, letter_px, box = _largest(words, path, room, size_px)
+    lines, letter_px, _ = _largest(words, path, room, size_px)
+    letters = _draw_lines(lines, _face(path, letter_px), letter_px, size_px)
     image = Image.new("RGB", (size_px, size_px), ground)
-    draw = ImageDraw.Draw(image)
-    face = _face(path, letter_px)
-    # The block of ink is centred, not the font's line boxes, which differ from font to font.
-    left = (size_px - (box[0] + box[2])) / 2
-    top = (size_px - (box[1] + box[3])) / 2
-    for number, line in enumerate(lines):
-        x0, _, x1, _ = face.getbbox(line, anchor="ls")
-        middle = left + (box[0] + box[2]) / 2
-        x = round(middle - (x0 + x1) / 2)
-        y = round(top + number * letter_px * LINE_SPACING)
-        draw.text((x, y), line, fill=ink, font=face, anchor="ls")
+    place = ((size_px - letters.width) // 2, (size_px - letters.height) // 2)
+    image.paste(ink, (*place, place[0] + letters.width, place[1] + letters.height), letters)
     return image
+
+
+def _draw_lines(
+    lines: Sequence[str], face: ImageFont.FreeTypeFont, letter_px: int, size_px: int
+) -> Image.Image:
+    """The centred lines as a mask, cut to its ink.
+
+    Ink is centred later on, not the font's own boxes, which differ from font to font.
+    """
+    height = round(len(lines) * letter_px * LINE_SPACING) + 2 * size_px
+    mask = Image.new("L", (3 * size_px, height))
+    draw = ImageDraw.Draw(mask)
+    for number, line in enumerate(lines):
+        left, _, right, _ = face.getbbox(line, anchor="ls")
+        x = round(1.5 * size_px - (left + right) / 2)
+        y = round(size_px + number * letter_px * LINE_SPACING)
+        draw.text((x, y), line, fill=255, font=face, anchor="ls")
+    return mask.crop(mask.getbbox() or (0, 0, 1, 1))
 
 
 def has_letters(text: str, font: Font | Path | str) -> bool:
