@@ -187,7 +187,7 @@ def _call(
     q = benjamini_hochberg(p)
     with np.errstate(invalid="ignore"):
         passes = np.asarray((auc >= threshold) & (q <= level))
-    tested = ~np.isnan(auc).all(axis=1)
+    tested = np.asarray(~np.isnan(auc).all(axis=1))
     others = np.sort(np.where(np.isnan(q), 1.0, q)[:, np.arange(q.shape[1]) != word], axis=1)
     needed = np.maximum(np.where(tested, q[:, word], 1.0), others[:, AT_LEAST - 2])
     return Scores(

@@ -109,7 +109,7 @@ def family_of_concepts(concepts: Iterable[str], families: Iterable[str]) -> dict
 
 def _worth_keeping(answers: Answers) -> Bool:
     """`[units, concepts]`."""
-    live = ~np.isnan(answers.p).all(axis=(0, 2))
+    live = np.asarray(~np.isnan(answers.p).all(axis=(0, 2)))
     shown = (answers.n_pos > 0).sum(axis=0) >= min(2, answers.n_pos.shape[0])
     with np.errstate(invalid="ignore"):
         selective = np.asarray((answers.auc >= KEPT_AUC).sum(axis=0) >= 2)
