@@ -134,4 +134,6 @@ def write_known_analysis(path: Path) -> None:
     write_neurons(path, LAYER, table)
     write_selectivity(path, LAYER, table.select(["unit", "concept", "auc_photo"]))
     counts = {"units": units, "live_units": units - 1, **COUNTS}
-    write_analysis(path, {"threshold": 0.9, "q": 0.01, "seed": 0, "layers": {LAYER: counts}})
+    halves = {"selection": ["ada"], "scoring": ["ben", "cleo", "dora"]}
+    notes = {"threshold": 0.9, "q": 0.01, "seed": 0, "halves": halves}
+    write_analysis(path, {**notes, "layers": {LAYER: counts}})

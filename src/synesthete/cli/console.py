@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -70,12 +69,13 @@ def print_json(value: Any) -> None:
 
 def table(*columns: str, right: Sequence[str] = ()) -> Table:
     """An empty table in the house style; the columns named in `right` are aligned right."""
-    made = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="dim", show_edge=False)
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for column in columns:
         made.add_column(
             column,
             justify="right" if column in right else "left",
             no_wrap=column in right or column == "address",
+            min_width=12 if column == "concept" else None,
             overflow="fold",
         )
     return made
@@ -103,6 +103,17 @@ def small(number: float) -> str:
     if math.isnan(number):
         return "–"
     return f"{number:.3f}" if number >= 0.001 or number == 0 else f"{number:.0e}"
+
+
+def percent(number: float) -> str:
+    """A share of a whole, in percent.
+
+    Examples
+    --------
+    >>> percent(0.1435)
+    '14.4 %'
+    """
+    return f"{100 * number:.1f} %"
 
 
 def share(number: float) -> str:

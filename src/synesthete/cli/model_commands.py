@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
-from synesthete.cli.console import JsonFlag, count, out, print_json, table
+from synesthete.cli.console import JsonFlag, count, out, percent, print_json, table
+from synesthete.cli.progress import Reporter
 
 app = typer.Typer(help="Models: image-text models and their layers.", no_args_is_help=True)
 
@@ -29,9 +31,17 @@ def list_(as_json: JsonFlag = False) -> None:
     if as_json:
         print_json(rows)
         return
-    made = table(*rows[0])
+    made = table(
+        "model", "image tower", "image size", "embedding", right=("image size", "embedding")
+    )
     for row in rows:
-        made.add_row(*(str(value) for value in row.values()))
+        size = row["image_size"]
+        made.add_row(
+            f"{row['name']} (shipped)" if row["shipped"] else row["name"],
+            row["image_tower"],
+            "×".join(map(str, size)) if isinstance(size, list | tuple) else str(size),
+            str(row["embedding_dim"] or "–"),
+        )
     out().print(made)
 
 
@@ -82,8 +92,32 @@ def evaluate(
     """
     from synesthete.recording.zero_shot import evaluate as measure
 
-    result = measure(model, probes)
+    with Reporter("evaluating") as reporter:
+        result = measure(model, probes, progress=reporter)
     if as_json:
         print_json(result)
         return
-    print(result)
+    right = ("n", "top-1", "top-1, 95 %", "top-5", "top-5, 95 %", "chance", "random twin")
+    made = table("modality", *right, right=right)
+    for modality, rates in result["modalities"].items():
+        made.add_row(
+            modality,
+            count(rates["n"]),
+            percent(rates["top1"]),
+            _interval(rates["top1_interval"]),
+            percent(rates["top5"]),
+            _interval(rates["top5_interval"]),
+            percent(rates["chance"]),
+            percent(rates["random_twin"]["top1"]),
+        )
+    out().print(made)
+    held_out = "never seen in training" if result["held_out_only"] else "all of the probe set"
+    out().print(
+        f"{result['model']} names images of {probes} ({held_out}) among {count(result['classes'])} concepts",
+        style="dim",
+        soft_wrap=True,
+    )
+
+
+def _interval(bounds: Sequence[float]) -> str:
+    return f"{100 * bounds[0]:.1f}–{100 * bounds[1]:.1f}"

@@ -58,20 +58,24 @@ class Reporter:
             self._live.stop()
 
     def __call__(
-        self, done: int, total: int, speed: float | None = None, left: float | None = None
+        self,
+        done: int,
+        total: int,
+        images_per_second: float | None = None,
+        seconds_left: float | None = None,
     ) -> None:
         """Report that `done` of `total` are done; the speed is measured here when it is not given."""
         now = time.monotonic()
         if self._first is None:
             self._first = done
-        if speed is None:
+        if images_per_second is None:
             seconds = now - self._started
-            speed = (done - self._first) / seconds if seconds > 1 else 0.0
-        if left is None and speed:
-            left = (total - done) / speed
-        told = f"{count(done)} of {count(total)} {self.unit}{_pace(speed, self.unit)}"
-        if left and done < total:
-            told += f", {_duration(left)} left"
+            images_per_second = (done - self._first) / seconds if seconds > 1 else 0.0
+        if seconds_left is None and images_per_second:
+            seconds_left = (total - done) / images_per_second
+        told = f"{count(done)} of {count(total)} {self.unit}{_pace(images_per_second, self.unit)}"
+        if seconds_left and done < total:
+            told += f", {_duration(seconds_left)} left"
         if self._live is not None:
             if self._task is None:
                 self._task = self._live.add_task(self.verb, total=total, told="")

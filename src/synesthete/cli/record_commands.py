@@ -16,6 +16,8 @@ from synesthete.cli.console import JsonFlag, out, print_json, say
 from synesthete.cli.progress import Reporter
 
 PANEL = "Make an atlas"
+MODEL = "mini"
+PROBES = "concepts"
 CARDS = 3
 
 Threshold = Annotated[
@@ -43,7 +45,7 @@ def demo(
     from synesthete.visualization import write_card
 
     started = time.monotonic()
-    _record("mini", "concepts", [], out_path)
+    _record(MODEL, PROBES, [], out_path)
     if not open_atlas(out_path).analysed:
         _analyze(out_path)
     opened = open_atlas(out_path)
@@ -91,7 +93,7 @@ def record(
             metavar="P",
             help="concepts, a folder of images, a metadata.csv or .jsonl, or a parquet file.",
         ),
-    ] = "concepts",
+    ] = PROBES,
     layer: Annotated[
         list[str] | None,
         typer.Option(

@@ -7,20 +7,25 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from synesthete.cli.console import count, out, share, small, table
+from synesthete.cli.console import count, out, percent, share, small, table
 
 if TYPE_CHECKING:
     from synesthete.atlas import Atlas as Atlas
     from synesthete.atlas import Neuron
 
 ORDER = ("photo", "drawing", "symbol", "word")
+COUNTED = {
+    "the model": "multimodal",
+    "its random twin": "multimodal_random_twin",
+    "shuffled labels": "multimodal_shuffled",
+}
 
 
 def print_summary(atlas: Atlas) -> None:
     """Print what an atlas holds, and the count of multimodal neurons between its two controls."""
     facts = atlas.summary()
     console = out()
-    console.print(Text(f"\n{atlas.path}", style="bold"), soft_wrap=True)
+    console.print(Text(str(atlas.path), style="bold"), soft_wrap=True)
     rows = table("", "")
     rows.show_header = False
     rows.add_row("model", Text(str(facts["model"])))
@@ -33,6 +38,7 @@ def print_summary(atlas: Atlas) -> None:
     live = facts.get("live_units", facts["units"])
     rows.add_row("units", f"{count(facts['units'])} ({count(facts['units'] - live)} dead)")
     console.print(rows)
+    console.print()
     print_counts(facts)
 
 
@@ -42,28 +48,24 @@ def print_counts(facts: Mapping[str, Any]) -> None:
     if facts.get("multimodal") is None:
         console.print("not analysed yet: run `synesthete analyze` on it\n", soft_wrap=True)
         return
-    rows = table(
-        "multimodal neurons",
-        "count",
-        "of",
-        "share",
-        "95 % interval",
-        right=("count", "of", "share"),
-    )
-    for label, key in (
-        ("the model", "multimodal"),
-        ("its random twin", "multimodal_random_twin"),
-        ("shuffled labels", "multimodal_shuffled"),
-    ):
+    from synesthete.analysis import wilson_interval
+
+    right = ("count", "share", "95 % interval")
+    rows = table("multimodal neurons", *right, right=right)
+    for label, key in COUNTED.items():
         number = facts.get(key)
         if number is None:
-            rows.add_row(label, "–", "", "", "not measured")
+            rows.add_row(label, "–", "", "not measured")
             continue
+        low, high = wilson_interval(number, facts["units"])
         rows.add_row(
-            label, count(number), count(facts["units"]), f"{number / facts['units']:.1%}", ""
+            label,
+            f"{count(number)} of {count(facts['units'])}",
+            percent(number / facts["units"]),
+            f"{percent(low)} to {percent(high)}",
         )
     console.print(rows)
-    console.print(f"{rule(facts)}\n", style="dim", soft_wrap=False)
+    console.print(Text(f"{rule(facts)}\n", style="dim"))
 
 
 def rule(facts: Mapping[str, Any]) -> str:
@@ -86,7 +88,7 @@ def print_neurons(atlas: Atlas, found: Sequence[Neuron], limit: int) -> None:
             console.print(f"… and {count(len(found) - limit)} more (--limit N)", style="dim")
     facts = atlas.summary()
     if facts.get("multimodal") is not None:
-        console.print(controls_line(facts) + "\n", style="dim", soft_wrap=True)
+        console.print(f"● {controls_line(facts)}\n", style="dim", soft_wrap=True)
 
 
 def controls_line(facts: Mapping[str, Any]) -> str:
@@ -116,20 +118,13 @@ def print_neuron(atlas: Atlas, neuron: Neuron) -> None:
 def _neuron_table(found: Sequence[Neuron]) -> Any:
     seen = {modality for neuron in found for modality in neuron.auc}
     modalities = [name for name in ORDER if name in seen] + sorted(seen - set(ORDER))
-    made = table(
-        "address",
-        "concept",
-        "",
-        "multimodality",
-        "q",
-        *modalities,
-        right=("multimodality", "q", *modalities),
-    )
+    right = ("multi-\nmodality", "q", *modalities)
+    made = table("address", "concept", *right, right=right)
     for neuron in found:
+        # A bullet marks the neurons that pass.
         made.add_row(
             Text(neuron.address),
-            Text(neuron.concept or "–"),
-            "●" if neuron.multimodal else "",
+            Text(f"{'●' if neuron.multimodal else ' '} {neuron.concept or '–'}"),
             share(neuron.multimodality),
             small(neuron.q),
             *(share(neuron.auc.get(modality, float("nan"))) for modality in modalities),

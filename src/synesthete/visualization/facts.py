@@ -87,7 +87,17 @@ class Distribution:
 
 @dataclass(frozen=True)
 class CardFacts:
-    """Everything on a neuron card."""
+    """Everything on a neuron card.
+
+    Attributes
+    ----------
+    counts
+        The analysis' counts for the neuron's layer: multimodal neurons, and its controls.
+    threshold, level
+        AUC and false discovery rate at which a modality passes.
+    held_out
+        Whether the rows count the images of the scoring half alone, or those of both halves.
+    """
 
     neuron: Neuron
     model: str
@@ -98,6 +108,7 @@ class CardFacts:
     counts: dict[str, int | None]
     threshold: float
     level: float
+    held_out: bool
     fingerprint: str
 
     @property
@@ -132,8 +143,8 @@ def gather(atlas: Atlas, neuron: Neuron, *, per_row: int = PER_ROW) -> CardFacts
         ModalityRow(
             modality=name,
             auc=neuron.auc.get(name, math.nan),
-            positives=int((images.readable & images.own & (images.modality == name)).sum()),
-            images=int((images.readable & (images.modality == name)).sum()),
+            positives=int((images.scoring & images.own & (images.modality == name)).sum()),
+            images=int((images.scoring & (images.modality == name)).sum()),
             exemplars=images.describe(exemplars.top(neuron.unit, name, limit=per_row)),
         )
         for name in groups
@@ -150,6 +161,7 @@ def gather(atlas: Atlas, neuron: Neuron, *, per_row: int = PER_ROW) -> CardFacts
         counts=dict(counts),
         threshold=float(analysis["threshold"]),
         level=float(analysis["q"]),
+        held_out=images.held_out,
         fingerprint=atlas.fingerprint,
     )
 
@@ -166,6 +178,12 @@ class _Images:
         self.artist = _column(table, "artist")
         self.readable = _column(table, "status") == "ok"
         self.own = (self.concept == concept) & (concept != "")
+        halves = atlas.manifest["analysis"].get("halves", {})
+        # Images of unknown artist lie in either half, one by one, and the analysis keeps no list.
+        self.held_out = bool(halves) and not halves.get("images_of_unknown_artist", 0)
+        self.scoring = self.readable & (self.concept != "")
+        if self.held_out:
+            self.scoring &= ~np.isin(self.artist, halves["selection"])
 
     def describe(self, found: ExemplarList) -> tuple[Exemplar, ...]:
         """Exemplars with their pictures and boxes."""

@@ -75,7 +75,7 @@ def modality(facts: CardFacts, row: ModalityRow, y: float) -> str:
         text(
             MARGIN,
             y + 58,
-            f"n = {row.positives:,} of {row.images:,} images",
+            f"n = {row.positives:,} of {row.images:,}, {'held out' if facts.held_out else 'half held out'}",
             size=11.5,
             colour="faint",
         ),

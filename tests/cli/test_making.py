@@ -1,0 +1,120 @@
+"""Commands that make things: record, analyze, demo, contact sheets, lists."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from synesthete.cli import progress, record_commands
+from tests.cli.conftest import Run
+from tests.small_atlas import LAYER
+
+RECORD = ("record", "local-dir:model", "--probes", "images/metadata.csv", "--layer", LAYER)
+
+
+def test_record_analyses_and_prints(run: Run, tmp_path: Path) -> None:
+    ended = run(*RECORD, "--out", tmp_path / "new.atlas", "--json")
+    assert ended.code == 0, ended.err
+    facts = json.loads(ended.out)
+    assert facts["analysed"] is True
+    assert (facts["images"], facts["quarantined"]) == (64, 1)
+    assert facts["multimodal_random_twin"] is not None
+    assert "recording: 65 of 65 images" in ended.err
+    again = run(*RECORD, "--out", tmp_path / "new.atlas")
+    assert again.code == 0
+    assert "recording" not in again.err
+    assert "its random twin" in again.out
+
+
+def test_record_without_analysis_then_analyze(run: Run, tmp_path: Path) -> None:
+    raw = tmp_path / "raw.atlas"
+    recorded = run(*RECORD, "--out", raw, "--no-analyze", "--no-twin")
+    assert recorded.code == 0, recorded.err
+    assert "not analysed yet" in recorded.out
+    facts = json.loads(run("analyze", raw, "--threshold", "0.8", "--q", "0.5", "--json").out)
+    assert (facts["threshold"], facts["q"]) == (0.8, 0.5)
+    assert facts["multimodal_random_twin"] is None
+    assert "not measured" in run("summary", raw).out
+
+
+def test_demo_ends_by_itself(
+    run: Run, workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(record_commands, "MODEL", "local-dir:model")
+    monkeypatch.setattr(record_commands, "PROBES", "images/metadata.csv")
+    opened: list[str] = []
+    monkeypatch.setattr(record_commands.webbrowser, "open", opened.append)
+    ended = run("demo", "--out", tmp_path / "demo.atlas")
+    assert ended.code == 0, ended.err
+    assert "its random twin" in ended.out
+    cards = sorted((tmp_path / "demo.cards").glob("*.html"))
+    assert len(cards) == record_commands.CARDS
+    assert all(str(card) in ended.out for card in cards)
+    assert opened == []
+    monkeypatch.setattr("sys.stdin", type("Terminal", (), {"isatty": lambda self: True})())
+    monkeypatch.setattr(record_commands, "_has_screen", lambda: True)
+    shown = run("demo", "--out", tmp_path / "demo.atlas")
+    assert shown.code == 0, shown.err
+    assert len(opened) == 1
+    assert opened[0].startswith("file:///")
+    assert json.loads(run("demo", "--out", tmp_path / "demo.atlas", "--json").out)["analysed"]
+
+
+def test_contact_sheets(run: Run, tmp_path: Path) -> None:
+    ended = run("probes", "sheet", "images/metadata.csv", "--out", tmp_path / "sheets", "--json")
+    assert ended.code == 0, ended.err
+    sheets = [Path(sheet) for sheet in json.loads(ended.out)["sheets"]]
+    assert sheets
+    assert all(sheet.read_bytes().startswith(b"\x89PNG") for sheet in sheets)
+
+
+def test_layers_of_a_model(run: Run) -> None:
+    rows = json.loads(run("models", "layers", "local-dir:model", "--json").out)
+    found = {row["name"]: row for row in rows}
+    assert found[LAYER] == {
+        "name": LAYER,
+        "kind": found[LAYER]["kind"],
+        "units": 256,
+        "grid": [2, 2],
+        "default": True,
+    }
+    assert f"{LAYER}:pre" in found
+    assert "read by default" in run("models", "layers", "local-dir:model").out
+
+
+def test_list_of_models(run: Run) -> None:
+    names = [row["name"] for row in json.loads(run("models", "list", "--json").out)]
+    assert "RN50x4/openai" in names
+    assert "RN50x4/openai" in run("models", "list").out
+
+
+def test_evaluate(run: Run) -> None:
+    ended = run(
+        "models", "evaluate", "local-dir:model", "--probes", "images/metadata.csv", "--json"
+    )
+    assert ended.code == 0, ended.err
+    rates = json.loads(ended.out)["modalities"]
+    assert set(rates) == {"photo", "drawing", "symbol", "word"}
+    for rate in rates.values():
+        assert rate["n"] == 16
+        assert rate["top1"] <= rate["top5"]
+        assert rate["chance"] == 0.25
+    told = run("models", "evaluate", "local-dir:model", "--probes", "images/metadata.csv").out
+    assert "random twin" in told
+    assert "95 %" in told
+
+
+def test_progress_off_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = iter(range(0, 1000, 4))
+    monkeypatch.setattr(progress.time, "monotonic", lambda: float(next(clock)))
+    with progress.Reporter("recording") as reporter:
+        for done in range(0, 101, 10):
+            reporter(done, 100)
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) < 7
+    assert said[-1].startswith("recording: 100 of 100 images")
+    assert "left" in said[0]

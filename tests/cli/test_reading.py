@@ -1,0 +1,118 @@
+"""Commands that read an atlas: what they print, as tables and as JSON, without torch."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Run
+from tests.small_atlas import LAYER
+
+READING = [
+    ("summary", "small.atlas"),
+    ("neurons", "small.atlas"),
+    ("show", "small.atlas", f"{LAYER}:0"),
+    ("verify", "small.atlas"),
+]
+
+
+def test_summary_as_json_is_the_api(run: Run, workplace: Path) -> None:
+    from synesthete.atlas import open_atlas
+
+    ended = run("summary", "small.atlas", "--json")
+    assert ended.code == 0
+    assert ended.err == ""
+    facts = json.loads(ended.out)
+    assert facts == open_atlas(workplace / "small.atlas").summary()
+    assert facts["multimodal"] == 2
+    assert facts["multimodal_random_twin"] == 1
+    assert facts["multimodal_shuffled"] == 0
+    assert set(facts) >= {"units", "images", "concepts", "modalities"}
+
+
+def test_summary_for_people_has_the_controls(run: Run) -> None:
+    told = run("summary", "small.atlas").out
+    assert "2 of 256" in told
+    assert "its random twin" in told
+    assert "shuffled labels" in told
+    assert "95 % interval" in told
+    assert "1 set aside, unreadable" in told
+
+
+def test_neurons_as_json(run: Run) -> None:
+    rows = json.loads(run("neurons", "small.atlas", "--json").out)
+    assert len(rows) == 256
+    assert set(rows[0]) >= {"address", "concept", "multimodality", "q", "auc", "multimodal"}
+    assert rows[0]["address"] == f"{LAYER}:0"
+    assert rows[0]["auc"] == pytest.approx(
+        {"photo": 0.97, "drawing": 0.98, "symbol": 0.99, "word": 1}
+    )
+    scores = [row["multimodality"] for row in rows if row["multimodality"] is not None]
+    assert scores == sorted(scores, reverse=True)
+    assert rows[-1]["multimodality"] is None
+
+
+@pytest.mark.parametrize(
+    ("options", "addresses"),
+    [
+        (["--multimodal"], [0, 1]),
+        (["--multimodal", "--limit", "1"], [0]),
+        (["--concept", "APPLE", "--limit", "3"], [0, 4, 8]),
+        (["--layer", LAYER, "--concept", "<b>&cat</b>", "--limit", "1"], [1]),
+    ],
+)
+def test_neurons_filters(run: Run, options: list[str], addresses: list[int]) -> None:
+    rows = json.loads(run("neurons", "small.atlas", "--json", *options).out)
+    assert [row["address"] for row in rows] == [f"{LAYER}:{unit}" for unit in addresses]
+
+
+def test_neurons_for_people(run: Run) -> None:
+    ended = run("neurons", "small.atlas")
+    assert ended.out.count(LAYER) == 25
+    assert "… and 231 more" in ended.out
+    assert "multimodal: 2 of 256 units | random twin: 1 | shuffled labels: 0" in ended.out
+    assert "<b>&cat</b>" in ended.out
+
+
+def test_show_writes_both_files(run: Run, tmp_path: Path) -> None:
+    ended = run("show", "small.atlas", f"{LAYER}:1", "--out", tmp_path / "cards", "--json")
+    told = json.loads(ended.out)
+    assert told["concept"] == "<b>&cat</b>"
+    assert Path(told["html"]).read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    assert Path(told["png"]).read_bytes().startswith(b"\x89PNG")
+
+
+def test_verify(run: Run, workplace: Path, tmp_path: Path) -> None:
+    sound = run("verify", "small.atlas", "--json")
+    assert json.loads(sound.out) == {"intact": True, "differences": []}
+    shutil.copytree(workplace / "small.atlas", tmp_path / "hurt.atlas")
+    victim = tmp_path / "hurt.atlas" / "embeddings.npy"
+    content = bytearray(victim.read_bytes())
+    content[-1] ^= 1
+    victim.write_bytes(content)
+    hurt = run("verify", tmp_path / "hurt.atlas")
+    assert hurt.code == 1
+    assert "embeddings.npy" in hurt.out
+    told = json.loads(run("verify", tmp_path / "hurt.atlas", "--json").out)
+    assert told["intact"] is False
+
+
+@pytest.mark.parametrize("command", READING, ids=lambda command: command[0])
+def test_reading_loads_no_model(command: tuple[str, ...], workplace: Path, tmp_path: Path) -> None:
+    options = ["--out", str(tmp_path)] if command[0] == "show" else []
+    code = (
+        "import sys\nfrom synesthete.cli import main\n"
+        f"sys.argv = {['synesthete', *command, *options]!r}\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
+        "loaded = {'torch', 'open_clip', 'torchvision', 'synesthete.models'} & set(sys.modules)\n"
+        "assert not loaded, loaded"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=workplace, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
