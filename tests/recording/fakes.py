@@ -14,7 +14,17 @@ from synesthete.errors import SynestheteError
 
 SIDE = 16
 MODALITIES = ("photo", "drawing", "symbol", "word")
-LABELS = ("key", "concept", "modality", "artist", "caption", "family", "source", "licence", "author")
+LABELS = (
+    "key",
+    "concept",
+    "modality",
+    "artist",
+    "caption",
+    "family",
+    "source",
+    "licence",
+    "author",
+)
 
 
 @dataclass(frozen=True)

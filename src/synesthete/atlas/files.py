@@ -73,7 +73,9 @@ def sync_folder(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_file(path: Path, data: bytes | Iterable[bytes]) -> FileEntry:
+def write_file(
+    path: Path, data: bytes | Iterable[bytes], *, sync: bool = True
+) -> FileEntry:
     """Write a file so that it is there completely or not at all (temporary file, fsync, rename).
 
     Parameters
@@ -82,6 +84,9 @@ def write_file(path: Path, data: bytes | Iterable[bytes]) -> FileEntry:
         Where it goes; folders on the way are made.
     data
         The content, whole or in pieces (streamed, so memory stays bounded).
+    sync
+        Whether to make the rename itself survive a power cut; whoever writes many files does it
+        once per folder, with `sync_folder`.
 
     Raises
     ------
@@ -106,7 +111,8 @@ def write_file(path: Path, data: bytes | Iterable[bytes]) -> FileEntry:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
             raise
-        sync_folder(path.parent)
+        if sync:
+            sync_folder(path.parent)
     return FileEntry(size, digest.hexdigest())
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from synesthete.atlas.arrays import npy_pieces, npz_bytes, parquet_bytes
-from synesthete.atlas.files import entry_of, write_file
+from synesthete.atlas.files import entry_of, sync_folder, write_file
 from synesthete.atlas.manifest import (
     FORMAT,
     VERSION,
@@ -85,10 +85,13 @@ class Finisher:
             exemplar_ids |= self._layer(index, f"layers/{layer_folder(name)}")
         self._add("probes.parquet", parquet_bytes(self._probe_table()))
         self._thumbnails(sorted(exemplar_ids))
+        # Every file is in its folder for good before the manifest says so.
+        for folder in {self.out / name for file in self._files for name in Path(file).parents}:
+            sync_folder(folder)
         write_manifest(self.out, self._manifest())
 
     def _add(self, name: str, content: bytes | Iterable[bytes]) -> None:
-        self._files[name] = write_file(self.out / name, content).as_dict()
+        self._files[name] = write_file(self.out / name, content, sync=False).as_dict()
 
     def _layer(self, index: int, folder: str) -> set[int]:
         statistics = UnitStatistics.empty(self.plan.units[index])

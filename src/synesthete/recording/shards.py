@@ -56,7 +56,7 @@ def commit_shard(
 def _write(folder: Path, result: ShardResult, plan: Plan, fingerprint: str) -> None:
     files: dict[str, Any] = {}
     for name, content in _contents(result, plan).items():
-        files[name] = write_file(folder / name, content).as_dict()
+        files[name] = write_file(folder / name, content, sync=False).as_dict()
     manifest = {
         "fingerprint": fingerprint,
         "first": result.ids.start,

@@ -1,0 +1,69 @@
+"""Zero-shot rates against hand-made cases and against scikit-learn."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from sklearn.metrics import top_k_accuracy_score
+
+from synesthete.recording import zero_shot
+
+
+def test_ranks_agree_with_scikit_learn() -> None:
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(200, 16)).astype(np.float32)
+    classes = rng.normal(size=(30, 16)).astype(np.float32)
+    truth = rng.integers(30, size=200)
+    ranks = zero_shot.ranks_of_truth(images, classes, truth)
+    for k in (1, 5):
+        expected = top_k_accuracy_score(truth, images @ classes.T, k=k, labels=range(30))
+        assert (ranks < k).mean() == expected
+
+
+def test_a_model_that_says_the_same_of_everything_is_never_right() -> None:
+    images = np.ones((5, 4), np.float32)
+    classes = np.ones((7, 4), np.float32)
+    ranks = zero_shot.ranks_of_truth(images, classes, np.arange(5))
+    assert zero_shot.rates(ranks, 7)["top1"] == 0
+
+
+def test_intervals_contain_the_rate_and_narrow_with_n() -> None:
+    few = zero_shot.rates(np.array([0, 9]), 10)["top1_interval"]
+    many = zero_shot.rates(np.array([0, 9] * 200), 10)["top1_interval"]
+    assert few[0] < many[0] < 0.5 < many[1] < few[1]
+
+
+def test_other_models_saw_nothing_and_mini_only_what_it_says(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    table = pa.table(
+        {
+            "modality": ["drawing", "drawing", "word", "photo"],
+            "artist": ["noto", "emojione", "Caveat", "grocery"],
+            "key": ["a", "b", "c", "d"],
+        }
+    )
+    assert zero_shot.held_out_rows("RN50/openai", table).all()
+    (tmp_path / "mini").mkdir()
+    described = {"drawing": {"artists": ["emojione"]}, "photo": {"keys": ["d"]}}
+    (tmp_path / "mini" / "held_out.json").write_text(json.dumps(described))
+    import synesthete.models as models
+
+    monkeypatch.setattr(models, "__file__", str(tmp_path / "__init__.py"))
+    assert zero_shot.held_out_rows("mini", table).tolist() == [False, True, False, True]
+
+
+def test_templates_are_averaged_and_normalised() -> None:
+    class Texts:
+        def encode_texts(self, texts: Any) -> Any:
+            rows = np.array([[len(t), 1.0] for t in texts], np.float32)
+            return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+    rows = zero_shot.class_embeddings(Texts(), ["a", "bb"], ("{}", "the {}"))  # type: ignore[arg-type]
+    assert np.allclose(np.linalg.norm(rows, axis=1), 1)
+    assert rows.shape == (2, 2)
