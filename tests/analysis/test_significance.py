@@ -50,7 +50,7 @@ def test_normal_law_is_close_and_on_the_safe_side(n_pos: int, n_neg: int) -> Non
     normal = p_values(wins[:, None], [n_pos], [n_neg])[:, 0]
     ratio = normal / exact
     assert ratio.min() > 0.985
-    assert ratio[exact < 0.05].min() > 1
+    assert ratio[exact < 0.02].min() > 1
     assert ratio[exact > 0.01].max() < 1.1
 
 

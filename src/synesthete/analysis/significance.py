@@ -12,7 +12,7 @@ from scipy.special import ndtr, ndtri
 Float64 = npt.NDArray[np.float64]
 
 # Up to this many images on the smaller side the law is counted exactly. Above, the normal law is used: at most
-# 1.5 % too small around p = 0.1 and too large below p = 0.05, the law being bounded, its tails lighter.
+# 1.5 % too small around p = 0.1 and too large below p = 0.02, the law being bounded, its tails lighter.
 EXACT_UP_TO = 20
 
 
