@@ -1,0 +1,189 @@
+"""How often a model names an image right without training: zero-shot classification over a probe set's concepts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import binomtest
+
+from synesthete.errors import SynestheteError
+
+TEMPLATES = ("{}", "a photo of a {}", "a drawing of a {}", "an icon of a {}", "the word {}")
+
+Progress = Callable[[int, int], None]
+
+
+class _Model(Protocol):
+    """What evaluation needs of a model."""
+
+    def preprocess(self, image: Any) -> Any: ...
+    def encode_images(self, pixels: Any) -> npt.NDArray[np.float32]: ...
+    def encode_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]: ...
+
+
+def class_embeddings(
+    model: _Model, names: Sequence[str], templates: Sequence[str] = TEMPLATES
+) -> npt.NDArray[np.float32]:
+    """Unit text embeddings of `names`, the mean over `templates`, fp32 `[names, dim]`."""
+    total = sum(model.encode_texts([t.format(name) for name in names]) for t in templates)
+    rows = np.asarray(total, np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def ranks_of_truth(
+    images: npt.NDArray[np.float32], classes: npt.NDArray[np.float32], truth: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """How many classes an image is nearer to than, or as near as, to its own; `[images]`, 0 is right.
+
+    Ties count against the model, so that one which says the same of everything is never right.
+
+    Examples
+    --------
+    >>> images = np.array([[1.0, 0.0]], np.float32)
+    >>> classes = np.array([[0.6, 0.8], [1.0, 0.0]], np.float32)
+    >>> ranks_of_truth(images, classes, np.array([0])).tolist()
+    [1]
+    """
+    scores = images @ classes.T
+    own = scores[np.arange(len(truth)), truth]
+    return (scores >= own[:, None]).sum(1) - 1
+
+
+def rates(ranks: npt.NDArray[np.int64], classes: int) -> dict[str, Any]:
+    """Top-1 and top-5 rates with 95 % Wilson intervals, beside guessing.
+
+    Examples
+    --------
+    >>> found = rates(np.array([0, 0, 3, 9]), classes=100)
+    >>> found["n"], found["top1"], found["top5"], found["chance"]
+    (4, 0.5, 0.75, 0.01)
+    """
+    out: dict[str, Any] = {"n": len(ranks)}
+    for k in (1, 5):
+        right = int((ranks < k).sum())
+        interval = binomtest(right, max(len(ranks), 1)).proportion_ci(method="wilson")
+        out[f"top{k}"] = round(right / max(len(ranks), 1), 4)
+        out[f"top{k}_interval"] = [round(float(interval.low), 4), round(float(interval.high), 4)]
+    return out | {
+        "chance": round(1 / classes, 5),
+        "chance_top5": round(min(5, classes) / classes, 5),
+    }
+
+
+def held_out_rows(spec: str, table: Any) -> npt.NDArray[np.bool_]:
+    """Which rows of a probe table `spec` never saw in training; all of them for a model of others.
+
+    The shipped model says so in `held_out.json`: whole artists, or single images by key, per modality.
+    """
+    modality, artist, key = (np.array(table[c].to_pylist()) for c in ("modality", "artist", "key"))
+    if spec != "mini":
+        return np.ones(len(modality), bool)
+    from synesthete import models
+
+    described = json.loads((Path(models.__file__).parent / "mini" / "held_out.json").read_text())
+    mask = np.zeros(len(modality), bool)
+    for name, part in described.items():
+        chosen = np.isin(artist, part.get("artists", [])) | np.isin(key, part.get("keys", []))
+        mask |= (modality == name) & chosen
+    return mask
+
+
+def _embed(
+    model: _Model,
+    probes: Any,
+    rows: Sequence[int],
+    batch: int,
+    progress: Progress | None,
+    start: int,
+    total: int,
+) -> tuple[npt.NDArray[np.float32], list[int]]:
+    """Embeddings of readable images among `rows`, and their indices."""
+    import torch
+
+    parts, kept = [], []
+    for begin in range(0, len(rows), batch):
+        pixels = []
+        for row in rows[begin : begin + batch]:
+            try:
+                pixels.append(model.preprocess(probes.image(row)))
+                kept.append(row)
+            except SynestheteError:
+                continue
+        if pixels:
+            parts.append(model.encode_images(torch.stack(pixels)))
+        if progress:
+            progress(start + min(begin + batch, len(rows)), total)
+    return (np.concatenate(parts) if parts else np.zeros((0, 1), np.float32)), kept
+
+
+def evaluate(
+    spec: str,
+    probes_spec: str = "concepts",
+    *,
+    batch: int = 64,
+    twin_seed: int = 0,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Zero-shot accuracy per modality, among all concepts of the probe set, on images the model never saw.
+
+    Parameters
+    ----------
+    spec
+        A model's name, as for `load_model`.
+    probes_spec
+        A probe set's name or path, as for `load_probes`.
+
+    Returns
+    -------
+    dict
+        `model`, `probes`, `classes`, `templates`, and under `modalities`, for each: `n`, `top1`, `top5`,
+        their 95 % Wilson intervals, `chance`, and `random_twin` (the same of the untrained model).
+    """
+    from synesthete.models import load_model
+    from synesthete.probes import load_probes
+
+    model, probes = load_model(spec), load_probes(probes_spec)
+    names = list(probes.concepts)
+    if len(names) < 2:
+        raise SynestheteError(
+            f"{probes_spec} has {len(names)} concept, and naming needs a choice",
+            hint="give a probe set of two concepts or more",
+        )
+    number = {name: i for i, name in enumerate(names)}
+    unseen = held_out_rows(spec, probes.table)
+    concept, modality = (
+        probes.table["concept"].to_pylist(),
+        np.array(probes.table["modality"].to_pylist()),
+    )
+    candidates = [("trained", model), ("random_twin", model.random_twin(twin_seed))]
+    total, done = int(unseen.sum()) * len(candidates), 0
+    found: dict[str, dict[str, Any]] = {}
+    for label, one in candidates:
+        classes = class_embeddings(one, names)
+        for name in probes.modalities:
+            rows = np.flatnonzero(unseen & (modality == name)).tolist()
+            if not rows:
+                continue
+            images, kept = _embed(one, probes, rows, batch, progress, done, total)
+            done += len(rows)
+            if not kept:
+                continue
+            truth = np.array([number[concept[row]] for row in kept])
+            result = rates(ranks_of_truth(images, classes, truth), len(names))
+            if label == "trained":
+                found[name] = result
+            else:
+                found[name]["random_twin"] = {"top1": result["top1"], "top5": result["top5"]}
+    return {
+        "model": spec,
+        "probes": probes_spec,
+        "classes": len(names),
+        "templates": list(TEMPLATES),
+        "held_out_only": spec == "mini",
+        "modalities": found,
+    }

@@ -1,0 +1,151 @@
+"""The whole training, on three icons and for a few steps: build, teach, train, resume, export, load."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+cv2 = pytest.importorskip("cv2")
+
+from training import examples, export, image_tower, sources, teacher, text_tower, words  # noqa: E402
+
+SHAPES = {
+    "disc": '<circle cx="8" cy="8" r="6" fill="currentColor"/>',
+    "box": '<rect x="3" y="3" width="10" height="10" fill="currentColor"/>',
+    "bar": '<rect x="7" y="1" width="2" height="14" fill="currentColor"/>',
+}
+HEADER = "concept\tfamily\tmodality\tartist\titem\n"
+
+
+def _packages(root: Path) -> Path:
+    for name in ("noto", "mdi"):
+        folder = root / "@iconify-json" / name
+        folder.mkdir(parents=True)
+        icons = {icon: {"body": body} for icon, body in SHAPES.items()}
+        (folder / "icons.json").write_text(json.dumps({"icons": icons, "width": 16, "height": 16}))
+    (root / "emojibase-data" / "en").mkdir(parents=True)
+    (root / "emojibase-data" / "en" / "data.json").write_text("[]")
+    return root
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("training")
+    packages = _packages(root / "packages")
+    photos = root / "photos"
+    photos.mkdir()
+    (photos / "manifest.csv").write_text("path,label\n")
+    rows = [
+        f"{shape}\tshape\t{modality}\t{name}\tnpm:{name}:{shape}\n"
+        for shape in ("disc", "box")
+        for modality, name in (("drawing", "noto"), ("symbol", "mdi"))
+    ]
+    (root / "table.tsv").write_text(HEADER + "".join(rows))
+    (root / "candidates.tsv").write_text("concept\tphoto\ndisc\t\nbox\t\n")
+    count = sources.build(
+        packages, photos, root / "data", clip_art=root / "no", stamps=root / "no", scenes=root / "no",
+        candidates=root / "candidates.tsv",
+    )  # fmt: skip
+    assert count == 6
+    texts = ["disc", "box", "bar", "ring"]
+    targets = np.linalg.qr(np.random.default_rng(0).normal(size=(192, 4)))[0].T.astype(np.float32)
+    np.savez(root / "data" / "teacher.npz", texts=np.array(texts),
+             kinds=np.array(["names", "names", "captions", "words"]), targets=targets)  # fmt: skip
+    return root
+
+
+@pytest.fixture(scope="module")
+def corpus(work: Path) -> examples.Corpus:
+    from synesthete.probes.words import load_fonts
+
+    fonts = [str(font.path) for font in load_fonts()]
+    return examples.load_corpus(
+        work / "data", work / "table.tsv", work / "candidates.tsv", teacher.lookup(work / "data")[0],
+        fonts, frozenset(),
+    )  # fmt: skip
+
+
+def test_rendered_icons_are_what_they_are_called(work: Path) -> None:
+    tiles = np.load(work / "data" / "tiles.npy")
+    lines = (work / "data" / "pictures.tsv").read_text().splitlines()[1:]
+    cover = {line.split("\t")[0]: tiles[i, ..., 3].mean() / 255 for i, line in enumerate(lines)}
+    assert cover["npm:noto:disc"] == pytest.approx(np.pi * 36 / 256, abs=0.01)
+    assert cover["npm:mdi:box"] == pytest.approx(100 / 256, abs=0.01)
+    assert cover["npm:mdi:bar"] == pytest.approx(28 / 256, abs=0.01)
+
+
+def test_held_out_vendors_are_never_drawn_from() -> None:
+    held = frozenset({"photo:a/1.webp"})
+    assert examples.is_held_out("npm:emojione:apple", held)
+    assert examples.is_held_out("npm:lucide:apple", held)
+    assert examples.is_held_out("photo:a/1.webp", held)
+    assert not examples.is_held_out("npm:noto:apple", held)
+    assert not set(sources.HELD_OUT_SETS) & {*sources.DRAWN, *sources.SYMBOLS}
+
+
+def test_examples_carry_exactly_one_target(corpus: examples.Corpus) -> None:
+    rng = np.random.default_rng(1)
+    for size in (64, 96):
+        for _ in range(40):
+            image, concept, text = examples.draw(corpus, size, rng)
+            assert image.shape == (size, size, 3)
+            assert image.dtype == np.uint8
+            assert (concept >= 0) != (text >= 0)
+
+
+def test_ink_is_always_set_off_from_the_ground() -> None:
+    rng = np.random.default_rng(2)
+    for _ in range(300):
+        ink, ground = examples._colours(rng)
+        assert abs(float((ink - ground) @ examples.LUMA)) > 80
+
+
+def test_written_words_fit_the_tile(corpus: examples.Corpus) -> None:
+    rng = np.random.default_rng(3)
+    for text in ("om", "hot dog", "beaming face with smiling eyes"):
+        ink = words.mask(text, corpus.fonts[0], rng)
+        assert ink.max() == 255
+        assert ink[[0, -1]].max() == 0 or len(text) > 25
+
+
+def test_whitening_spreads_the_axes_evenly() -> None:
+    rng = np.random.default_rng(4)
+    bank = rng.normal(size=(4000, 8)) * np.array([9, 5, 3, 2, 1, 1, 1, 1]) + 3
+    mean, projection = teacher.whitening(bank, 6, shrink=0.0)
+    spread = np.cov(((bank - mean) @ projection).T)
+    assert np.allclose(spread, np.eye(6), atol=1e-3)
+
+
+def test_a_short_run_learns_resumes_and_exports(
+    work: Path,
+    corpus: examples.Corpus,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    open_clip = pytest.importorskip("open_clip")
+    import torch
+
+    data = work / "data"
+    text_tower.train(data, minutes=0.1, batch=32)
+    assert "top-1 100.0%" in capsys.readouterr().out
+    monkeypatch.setattr(image_tower, "STAGES", ((0.0, 64, 16), (0.5, 96, 16)))
+    image_tower.train(corpus, data, image_tower.Recipe(samples=64, bf16=False))
+    image_tower.train(corpus, data, image_tower.Recipe(samples=160, bf16=False))
+    out = capsys.readouterr().out
+    assert "resumed at 64 samples" in out
+    saved = torch.load(data / "image.pt")
+    assert saved["seen"] >= 160
+    assert saved["size"] == 96
+    export.export(data, work / "mini")
+    model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{work / 'mini'}")
+    model.eval()
+    pixels = torch.zeros(2, 3, 128, 128)
+    assert model.encode_image(pixels).shape == (2, 192)
+    tokens = open_clip.get_tokenizer(f"local-dir:{work / 'mini'}")(["disc", "box"])
+    with torch.no_grad():
+        texts = torch.nn.functional.normalize(model.encode_text(tokens), dim=-1)
+    wanted = torch.from_numpy(teacher.lookup(data)[2][:2])
+    assert (texts @ wanted.T).argmax(1).tolist() == [0, 1]

@@ -1,0 +1,99 @@
+"""`python -m training STEP`: build the data, teach the text tower, train the image tower, export."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
+    steps = parser.add_subparsers(dest="step", required=True)
+    build = steps.add_parser("build", help="render every picture to tiles")
+    build.add_argument(
+        "--packages", type=Path, required=True, help="node_modules with the icon sets"
+    )
+    build.add_argument("--photos", type=Path, required=True, help="folder with manifest.csv")
+    build.add_argument("--clip-art", type=Path, default=Path("/usr/share/openclipart/svg"))
+    build.add_argument("--stamps", type=Path, default=Path("/usr/share/tuxpaint/stamps"))
+    build.add_argument(
+        "--scenes", type=Path, required=True, help="gcompris-qt-data's .rcc files, unpacked"
+    )
+    build.add_argument(
+        "--candidates", type=Path, required=True, help="TSV of all candidate concepts"
+    )
+    build.add_argument("--out", type=Path, required=True)
+    texts = steps.add_parser(
+        "teach", help="encode every caption with the sentence encoder, train the text tower"
+    )
+    texts.add_argument("--packages", type=Path, required=True)
+    texts.add_argument(
+        "--table", type=Path, required=True, help="TSV of the concepts and their pictures"
+    )
+    texts.add_argument(
+        "--candidates", type=Path, required=True, help="TSV of all candidate concepts"
+    )
+    texts.add_argument("--wordnet", type=Path, default=Path("/usr/share/wordnet"))
+    texts.add_argument("--minutes", type=float, default=12.0)
+    texts.add_argument("--out", type=Path, required=True)
+    image = steps.add_parser("image", help="train the image tower (resumes where it stopped)")
+    image.add_argument("--table", type=Path, required=True)
+    image.add_argument("--candidates", type=Path, required=True)
+    image.add_argument("--fonts", type=Path, required=True, help="node_modules/@fontsource")
+    image.add_argument("--held-out-photos", type=Path, required=True, help="a key a line")
+    image.add_argument("--held-out-fonts", default="", help="comma-separated families")
+    image.add_argument("--minutes", type=float, default=95.0)
+    image.add_argument(
+        "--samples", type=int, default=0, help="stop after so many instead of by the clock"
+    )
+    image.add_argument("--threads", type=int, default=2, help="leave a core to others with 1")
+    image.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    if args.step == "teach":
+        from training import teacher, text_tower
+        from training.architecture import EMBED_DIM
+
+        if not (args.out / "teacher.npz").exists():
+            found = teacher.gather(
+                args.out, args.candidates, args.table, args.packages, args.wordnet
+            )
+            print({kind: len(rows) for kind, rows in found.items()}, flush=True)
+            teacher.build(args.out, found, EMBED_DIM)
+        text_tower.train(args.out, minutes=args.minutes)
+    if args.step == "image":
+        from training import image_tower, teacher
+        from training.examples import load_corpus
+        from training.words import font_files
+
+        known, kinds, _ = teacher.lookup(args.out)
+        bank = [text for text, kind in zip(known, kinds, strict=True) if kind != "sentences"]
+        corpus = load_corpus(
+            args.out,
+            args.table,
+            args.candidates,
+            bank,
+            font_files(args.fonts, held_out=frozenset(args.held_out_fonts.split(","))),
+            frozenset(args.held_out_photos.read_text().split("\n")),
+        )
+        print(
+            f"{len(corpus.names)} concepts, {len(corpus.others)} other pictures, {len(bank)} texts, {len(corpus.fonts)} fonts"
+        )
+        recipe = image_tower.Recipe(minutes=args.minutes, samples=args.samples)
+        image_tower.train(corpus, args.out, recipe, threads=args.threads)
+    if args.step == "build":
+        from training.sources import build as run
+
+        n = run(
+            args.packages,
+            args.photos,
+            args.out,
+            clip_art=args.clip_art,
+            stamps=args.stamps,
+            scenes=args.scenes,
+            candidates=args.candidates,
+        )
+        print(f"{n} pictures in {args.out}")
+
+
+if __name__ == "__main__":
+    main()

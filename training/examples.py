@@ -1,0 +1,236 @@
+"""One training example: a picture or a word, warped and coloured, with the text it should be near."""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from training import words
+from training.sources import HELD_OUT_SETS, TILE
+
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+
+
+@dataclass
+class Corpus:
+    """What examples are drawn from.
+
+    `concepts[c][modality]` lists rows of `tiles`; `others` are rows of pictures of no concept; `bank` holds the
+    texts that pictures and words outside the concepts are matched to.
+    """
+
+    tiles: np.ndarray
+    modality: list[str]
+    names: list[str]
+    concepts: list[dict[str, list[int]]]
+    others: list[int]
+    bank: list[str]
+    bank_of_picture: dict[int, int]
+    vocabulary: list[int]
+    fonts: list[str]
+    concept_share: float = 0.8
+    cases: list[list[str]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.cases = [["word", *[m for m, rows in by.items() if rows]] for by in self.concepts]
+
+
+def is_held_out(item: str, held_out_photos: frozenset[str]) -> bool:
+    """Whether evaluation keeps this item for itself."""
+    return item in held_out_photos or (
+        item.startswith("npm:") and item.split(":")[1] in HELD_OUT_SETS
+    )
+
+
+def load_tiles(path: Path) -> np.ndarray:
+    """All tiles in memory with their colours multiplied by alpha, so that warping does not bleed hidden colours."""
+    tiles = np.load(path)
+    for start in range(0, len(tiles), 1024):
+        part = tiles[start : start + 1024]
+        part[..., :3] = (part[..., :3].astype(np.uint16) * part[..., 3:] // 255).astype(np.uint8)
+    return tiles
+
+
+def load_corpus(
+    data: Path,
+    table: Path,
+    candidates: Path,
+    texts: list[str],
+    fonts: list[str],
+    held_out_photos: frozenset[str],
+) -> Corpus:
+    """Join the rendered pictures with the concept table.
+
+    Parameters
+    ----------
+    table
+        TSV `concept, family, modality, artist, item`: the concepts to learn and their pictures.
+    candidates
+        The wider TSV of candidate pictures per concept, used for photos the table leaves out.
+    texts
+        The caption bank, in the order of the text tower's outputs.
+    """
+    csv.field_size_limit(10**8)
+    with (data / "pictures.tsv").open(newline="") as file:
+        pictures = list(csv.DictReader(file, delimiter="\t"))
+    row_of = {p["key"]: i for i, p in enumerate(pictures)}
+    row_of |= {
+        f"npm:fluent-emoji:{p['caption'].replace(' ', '-')}": i
+        for i, p in enumerate(pictures)
+        if p["key"].startswith("npm:fluent-emoji:")
+    }
+    items: dict[str, dict[str, set[int]]] = defaultdict(lambda: defaultdict(set))
+
+    def add(concept: str, modality: str, item: str) -> None:
+        row = row_of.get(item)
+        if row is not None and not is_held_out(item, held_out_photos):
+            items[concept][modality].add(row)
+
+    with table.open(newline="") as file:
+        for row in csv.DictReader(file, delimiter="\t"):
+            add(row["concept"], row["modality"], row["item"])
+    names = sorted(items)
+    for picture in pictures:
+        if picture["modality"] == "photo" and picture["caption"] in items:
+            add(picture["caption"], "photo", picture["key"])
+    with candidates.open(newline="") as file:
+        for row in csv.DictReader(file, delimiter="\t"):
+            if row["concept"] in items:
+                for item in filter(None, row["photo"].split(";")):
+                    add(row["concept"], "photo", item)
+    taken = {r for by in items.values() for rows in by.values() for r in rows}
+    position = {text: i for i, text in enumerate(texts)}
+    bank_of = {
+        i: position[p["caption"]] for i, p in enumerate(pictures) if p["caption"] in position
+    }
+    held = {row_of[k] for k in held_out_photos if k in row_of}
+    return Corpus(
+        tiles=load_tiles(data / "tiles.npy"),
+        modality=[p["modality"] for p in pictures],
+        names=names,
+        concepts=[{m: sorted(rows) for m, rows in sorted(items[n].items())} for n in names],
+        others=[i for i in bank_of if i not in taken and i not in held],
+        bank=texts,
+        bank_of_picture=bank_of,
+        vocabulary=[i for i, t in enumerate(texts) if len(t) <= 24],
+        fonts=fonts,
+    )
+
+
+def _colours(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Ink and ground, RGB in 0..255, always well apart in brightness."""
+    draw = rng.random()
+    if draw < 0.35:
+        return np.zeros(3, np.float32), np.full(3, 255, np.float32)
+    for _ in range(20):
+        ink, ground = (
+            rng.uniform(0, 255, 3).astype(np.float32),
+            rng.uniform(0, 255, 3).astype(np.float32),
+        )
+        if draw < 0.6:
+            ground = np.full(3, 255, np.float32)
+        if abs(float((ink - ground) @ LUMA)) > 80:
+            return ink, ground
+    return np.full(3, 255, np.float32), np.zeros(3, np.float32)
+
+
+def _warp(
+    layer: np.ndarray, size: int, rng: np.random.Generator, scale: float, *, flip: bool, border: int
+) -> np.ndarray:
+    angle = rng.uniform(-0.15, 0.15)
+    zoom = scale * size / TILE
+    cos, sin = np.cos(angle) * zoom, np.sin(angle) * zoom
+    shift = rng.uniform(-0.125, 0.125, 2) * size * (1 if border == cv2.BORDER_CONSTANT else 0.5)
+    sign = -1.0 if flip and rng.random() < 0.5 else 1.0
+    stretch = rng.uniform(0.92, 1.08)
+    half = (TILE - 1) / 2
+    matrix = np.array([[sign * cos * stretch, -sin, 0], [sign * sin * stretch, cos, 0]], np.float32)
+    matrix[:, 2] = (size - 1) / 2 + shift - matrix[:, :2] @ (half, half)
+    if zoom < 0.7:
+        layer = cv2.resize(layer, (TILE // 2, TILE // 2), interpolation=cv2.INTER_AREA)
+        matrix[:, 2] += matrix[:, :2].sum(1) * 0.5
+        matrix[:, :2] *= 2
+    return cv2.warpAffine(layer, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=border)
+
+
+def _jitter(image: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndarray:
+    gain = rng.uniform(1 - strength, 1 + strength) * rng.uniform(
+        1 - strength / 2, 1 + strength / 2, 3
+    )
+    image = (
+        (image - 128) * gain.astype(np.float32) + 128 + np.float32(rng.uniform(-40, 40) * strength)
+    )
+    if rng.random() < strength / 4:
+        image = np.repeat((image @ LUMA)[..., None], 3, axis=2)
+    return np.clip(image, 0, 255)
+
+
+def picture(tile: np.ndarray, modality: str, size: int, rng: np.random.Generator) -> np.ndarray:
+    """A premultiplied tile as the camera might meet it, uint8 `[size, size, 3]`."""
+    opaque = bool(tile[..., 3].min() == 255)
+    if opaque and modality == "photo":
+        out = _warp(
+            tile[..., :3],
+            size,
+            rng,
+            rng.uniform(1.0, 1.35),
+            flip=True,
+            border=cv2.BORDER_REFLECT_101,
+        )
+        return _jitter(out.astype(np.float32), rng, 0.3).astype(np.uint8)
+    layer = _warp(
+        tile,
+        size,
+        rng,
+        rng.uniform(0.75, 1.05),
+        flip=modality == "photo",
+        border=cv2.BORDER_CONSTANT,
+    )
+    cover = layer[..., 3:].astype(np.float32) / 255
+    if modality == "symbol":
+        ink, ground = _colours(rng)
+        return (ink * cover + ground * (1 - cover)).astype(np.uint8)
+    ground = (
+        np.full(3, 255, np.float32)
+        if rng.random() < 0.5
+        else rng.uniform(0, 255, 3).astype(np.float32)
+    )
+    return _jitter(layer[..., :3] + ground * (1 - cover), rng, 0.15).astype(np.uint8)
+
+
+def word(text: str, corpus: Corpus, size: int, rng: np.random.Generator) -> np.ndarray:
+    """A written word, uint8 `[size, size, 3]`."""
+    ink_mask = words.mask(text, corpus.fonts[int(rng.integers(len(corpus.fonts)))], rng)
+    cover = _warp(
+        ink_mask, size, rng, rng.uniform(0.8, 1.05), flip=False, border=cv2.BORDER_CONSTANT
+    )
+    ink, ground = _colours(rng)
+    part = (cover.astype(np.float32) / 255)[..., None]
+    return (ink * part + ground * (1 - part)).astype(np.uint8)
+
+
+def draw(corpus: Corpus, size: int, rng: np.random.Generator) -> tuple[np.ndarray, int, int]:
+    """One example: the image, its concept (or -1) and its row of the bank (or -1)."""
+    if rng.random() < corpus.concept_share:
+        concept = int(rng.integers(len(corpus.names)))
+        cases = corpus.cases[concept]
+        case = cases[int(rng.integers(len(cases)))]
+        if case == "word":
+            return word(corpus.names[concept], corpus, size, rng), concept, -1
+        rows = corpus.concepts[concept][case]
+        row = rows[int(rng.integers(len(rows)))]
+        return picture(corpus.tiles[row], case, size, rng), concept, -1
+    if rng.random() < 0.5:
+        text = corpus.vocabulary[int(rng.integers(len(corpus.vocabulary)))]
+        return word(corpus.bank[text], corpus, size, rng), -1, text
+    row = corpus.others[int(rng.integers(len(corpus.others)))]
+    return (
+        picture(corpus.tiles[row], corpus.modality[row], size, rng),
+        -1,
+        corpus.bank_of_picture[row],
+    )

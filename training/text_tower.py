@@ -1,0 +1,143 @@
+"""Teach the small text tower to say what the sentence encoder says.
+
+The image tower is then trained against this tower's own outputs, so nothing of the teacher has to be shipped.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from training import teacher
+from training.architecture import create
+
+TEMPLATES = (
+    "{}",
+    "a photo of a {}",
+    "a picture of a {}",
+    "a drawing of a {}",
+    "an icon of a {}",
+    "the word {}",
+    "{} symbol",
+)
+
+
+def text_features(model: Any, tokens: Any) -> Any:
+    """Embeddings of `tokens` `[batch, length]`, equal to `encode_text` but over the used length only."""
+    import torch
+
+    length = tokens.shape[1]
+    x = torch.nn.functional.embedding(tokens, model.token_embedding.weight, sparse=model.training)
+    x = x + model.positional_embedding[:length]
+    x = model.transformer(x, attn_mask=model.attn_mask[:length, :length])
+    x = model.ln_final(x)
+    x = x[torch.arange(x.shape[0]), tokens.argmax(dim=-1)]
+    return x @ model.text_projection
+
+
+def _epoch_batches(
+    rng: np.random.Generator, weights: np.ndarray, lengths: np.ndarray, batch: int
+) -> list[np.ndarray]:
+    """Weighted draws, grouped by length so that short texts do not pay for long ones."""
+    draws = rng.choice(len(weights), size=batch * 64, p=weights)
+    draws = draws[np.argsort(lengths[draws], kind="stable")]
+    batches = [draws[i : i + batch] for i in range(0, len(draws), batch)]
+    rng.shuffle(batches)  # type: ignore[arg-type]
+    return batches
+
+
+def train(
+    out: Path,
+    *,
+    minutes: float,
+    batch: int = 256,
+    peak: float = 2e-3,
+    seed: int = 0,
+    sentences: bool = False,
+) -> None:
+    """Train for `minutes`, then save the text tower and its recall on the names to `text.pt`.
+
+    Dictionary glosses (`sentences`) are long, and pay only when there is an hour to spare.
+    """
+    import torch
+    from open_clip.tokenizer import SimpleTokenizer
+
+    torch.set_num_threads(2)
+    texts, kinds, targets = teacher.lookup(out)
+    tokenizer = SimpleTokenizer(context_length=32)
+    rows, rows_target, weight = [], [], []
+    share = {"names": 6.0, "captions": 2.0, "words": 1.0, "sentences": 0.6}
+    for i, (text, kind) in enumerate(zip(texts, kinds, strict=True)):
+        if kind == "sentences" and not sentences:
+            continue
+        templates = TEMPLATES if kind == "names" else ("{}",)
+        for template in templates:
+            rows.append(template.format(text))
+            rows_target.append(i)
+            weight.append(share[kind] / len(templates) * (2.0 if template == "{}" else 1.0))
+    tokens = tokenizer(rows)
+    lengths = (tokens != 0).sum(1).numpy()
+    weights = np.array(weight) / np.sum(weight)
+    target_rows = np.array(rows_target)
+    goal = torch.from_numpy(targets)
+    model = create(seed=seed)
+    model.train()
+    # Of 49,408 token rows a batch touches a few hundred, so their gradient and optimiser are sparse.
+    rows_optimiser = torch.optim.SparseAdam(
+        [model.token_embedding.weight], lr=peak, betas=(0.9, 0.98)
+    )
+    parameters = [
+        model.positional_embedding,
+        model.text_projection,
+        *model.transformer.parameters(),
+        *model.ln_final.parameters(),
+    ]
+    torch.nn.init.normal_(model.token_embedding.weight, std=0.05)
+    optimiser = torch.optim.AdamW(parameters, lr=peak, betas=(0.9, 0.98), weight_decay=0.01)
+    rng = np.random.default_rng(seed)
+    start, step, running = time.monotonic(), 0, 0.0
+    queue: list[np.ndarray] = []
+    while (done := (time.monotonic() - start) / (60 * minutes)) < 1:
+        for group in optimiser.param_groups + rows_optimiser.param_groups:
+            group["lr"] = peak * min(1.0, (step + 1) / 100) * max(0.0, 1 - done)
+        queue = queue or _epoch_batches(rng, weights, lengths, batch)
+        pick = queue.pop()
+        part = tokens[pick][:, : int(lengths[pick].max())]
+        wanted = goal[target_rows[pick]]
+        got = torch.nn.functional.normalize(text_features(model, part), dim=-1)
+        likeness = wanted @ wanted.T
+        soft = torch.softmax(likeness * 30, dim=-1)
+        loss = 5 * (1 - (got * wanted).sum(-1)).mean() + 0.2 * torch.nn.functional.cross_entropy(
+            got @ wanted.T * 30, soft
+        )
+        optimiser.zero_grad(set_to_none=True)
+        rows_optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimiser.step()
+        rows_optimiser.step()
+        step += 1
+        running = 0.98 * running + 0.02 * float((got.detach() * wanted).sum(-1).mean())
+        if step % 100 == 0:
+            print(
+                f"text step {step} {done:.0%} cosine {running / (1 - 0.98**step):.3f}", flush=True
+            )
+    model.eval()
+    used = torch.unique(tokens)
+    keep = torch.zeros(model.vocab_size, 1)
+    keep[used] = 1
+    with torch.no_grad():
+        model.token_embedding.weight.mul_(keep)
+        names = [t for t, k in zip(texts, kinds, strict=True) if k == "names"]
+        wanted = goal[[i for i, k in enumerate(kinds) if k == "names"]]
+        got = torch.nn.functional.normalize(text_features(model, tokenizer(names)), dim=-1)
+        recall = float(((got @ wanted.T).argmax(1) == torch.arange(len(names))).float().mean())
+        print(
+            f"names: cosine {float((got * wanted).sum(-1).mean()):.3f}, top-1 {recall:.1%} of {len(names)}"
+        )
+    torch.save(
+        {k: v for k, v in model.state_dict().items() if not k.startswith("visual")}, out / "text.pt"
+    )
