@@ -58,6 +58,26 @@ def test_the_users_own_modalities_when_every_concept_has_such_folders(tmp_path: 
     assert list(reasons(probes)) == ["README.md"]
 
 
+def test_the_users_own_modalities_alone(tmp_path: Path) -> None:
+    for name in ["apple/x-ray/a.png", "pear/x-ray/b.png", "pear/scan/c.png", "fig/scan/d.png"]:
+        write(tmp_path / name, png())
+    assert load_probes(tmp_path).modalities == ["scan", "x-ray"]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["web/apple/a.png", "camera/apple/b.png", "camera/pear/c.png"],
+        ["clipart/apple/a.png", "clipart/pear/b.png", "real/apple/c.png", "real/pear/d.png"],
+    ],
+)
+def test_sources_of_concepts_are_not_mistaken_either(tmp_path: Path, names: list[str]) -> None:
+    for name in names:
+        write(tmp_path / name, png())
+    with pytest.raises(SynestheteError, match=r"no known modality .* metadata\.csv"):
+        load_probes(tmp_path)
+
+
 def test_families_of_concepts_are_not_mistaken_for_modalities(tmp_path: Path) -> None:
     for name in ["animal/badger/a.png", "animal/bat/b.png", "fruit/apple/c.png"]:
         write(tmp_path / name, png())

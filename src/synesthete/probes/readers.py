@@ -14,7 +14,10 @@ from synesthete.probes.parquet import read_parquet
 from synesthete.probes.probe_set import MODALITIES, ProbeSet
 from synesthete.probes.sources import OUTSIDE, FileSource
 
-LAYOUT = "make it FOLDER/CONCEPT/IMAGE or FOLDER/CONCEPT/MODALITY/IMAGE"
+LAYOUT = (
+    "make it FOLDER/CONCEPT/IMAGE or FOLDER/CONCEPT/MODALITY/IMAGE, "
+    "or list the images in a metadata.csv"
+)
 _LITTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 
 
@@ -54,8 +57,8 @@ def read_folder(path: Path) -> ProbeSet:
     """Read `CONCEPT/IMAGE` and `CONCEPT/MODALITY/IMAGE`; underscores in concepts count as spaces.
 
     A folder in a concept is a modality when it bears the name of one (`photo`, `drawing`, `symbol`,
-    `word`, or their plurals), or, in a set that has such folders throughout, any name that at least
-    two concepts share. When all the outermost folders bear names of modalities, the order is read
+    `word`, or their plurals), or, in a set that has such folders throughout, when every such name is
+    shared by concepts and they are fewer than the concepts. When all the outermost folders bear names of modalities, the order is read
     as `MODALITY/CONCEPT/IMAGE`. Hidden files are passed over. Every other file becomes a row of the
     set; what cannot be used raises `UnreadableImage` with the reason when it is asked for.
 
@@ -71,7 +74,7 @@ def read_folder(path: Path) -> ProbeSet:
     parts = [list(Path(file).parts) for file in files]
     placed = [part for part in parts if len(part) > 1]
     swapped = all(len(p) == 3 and modality_name(p[0]) in MODALITIES for p in placed)
-    own_modalities = _shared_names(placed)
+    own_modalities = _own_modalities(placed)
     labels = LabelTable()
     for file, part in zip(files, parts, strict=True):
         key = "/".join(part)
@@ -81,8 +84,11 @@ def read_folder(path: Path) -> ProbeSet:
         values = {"concept": concept.replace("_", " "), "modality": modality}
         labels.add(key, values, problem)
     if len(labels.problems) == len(labels):
-        some = next(iter(labels.problems.values()))
-        raise SynestheteError(f"no usable image in the folder '{path}': the first {some}")
+        # Not the first by name, which is often a README beside the folders.
+        row = max(labels.problems, key=lambda row: len(parts[row]))
+        raise SynestheteError(
+            f"no usable image in the folder '{path}': '{files[row]}' {labels.problems[row]}"
+        )
     return ProbeSet(root.name, labels.table(), FileSource(root, files), problems=labels.problems)
 
 
@@ -102,18 +108,24 @@ def _place(parts: list[str], swapped: bool, own_modalities: frozenset[str]) -> t
     return parts[0], "", f"lies in '{parts[1]}', which is no known modality ({known}): {LAYOUT}"
 
 
-def _shared_names(parts: list[list[str]]) -> frozenset[str]:
+def _own_modalities(parts: list[list[str]]) -> frozenset[str]:
     """Second-level folder names to take as the user's own modalities.
 
-    One that a single concept has may as well be a concept within a family, and to read
-    `animal/badger` as the badger way of showing an animal would quietly spoil every number.
+    A few ways of showing are repeated under many concepts. Names that are not may be concepts within
+    a family or within a source, and to read `animal/badger` as the badger way of showing an animal
+    would quietly spoil every number.
     """
-    if any(len(p) != 3 for p in parts):
-        return frozenset()
     concepts: dict[str, set[str]] = defaultdict(set)
-    for p in parts:
-        concepts[p[1]].add(p[0])
-    return frozenset(name for name, users in concepts.items() if len(users) > 1)
+    for part in parts:
+        if len(part) != 3:
+            return frozenset()
+        concepts[part[1]].add(part[0])
+    unknown = {name for name in concepts if modality_name(name) not in MODALITIES}
+    if any(len(concepts[name]) == 1 for name in unknown):
+        return frozenset()
+    if len(unknown) == len(concepts) and len(concepts) >= len({part[0] for part in parts}):
+        return frozenset()
+    return frozenset(unknown)
 
 
 def _walk(folder: Path, root: Path) -> Iterator[str]:
