@@ -116,8 +116,7 @@ def print_neuron(atlas: Atlas, neuron: Neuron) -> None:
 
 
 def _neuron_table(found: Sequence[Neuron]) -> Any:
-    seen = {modality for neuron in found for modality in neuron.auc}
-    modalities = [name for name in ORDER if name in seen] + sorted(seen - set(ORDER))
+    modalities = in_order({modality for neuron in found for modality in neuron.auc})
     right = ("multi-\nmodality", "q", *modalities)
     made = table("address", "concept", *right, right=right)
     for neuron in found:
@@ -130,6 +129,17 @@ def _neuron_table(found: Sequence[Neuron]) -> Any:
             *(share(neuron.auc.get(modality, float("nan"))) for modality in modalities),
         )
     return made
+
+
+def in_order(modalities: set[str]) -> list[str]:
+    """Modalities as they are always listed: the built-in ones first.
+
+    Examples
+    --------
+    >>> in_order({"word", "sketch", "photo"})
+    ['photo', 'word', 'sketch']
+    """
+    return [name for name in ORDER if name in modalities] + sorted(modalities - set(ORDER))
 
 
 def _modalities(modalities: Mapping[str, int] | Sequence[str]) -> str:

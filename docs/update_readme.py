@@ -1,0 +1,112 @@
+"""Writes what the README shows: the picture of a real neuron card, and the numbers of demo.atlas.
+
+Run it after `make demo`:  .venv/bin/python docs/update_readme.py [--address LAYER:UNIT] [--check]
+With --check it changes nothing, and fails when the README is not what the atlas says.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+from synesthete.analysis import wilson_interval
+from synesthete.atlas import Atlas, Neuron, open_atlas
+from synesthete.cli.console import count, percent, share, small
+from synesthete.cli.views import COUNTED, in_order
+from synesthete.visualization.card import draw
+from synesthete.visualization.facts import gather
+from synesthete.visualization.files import render
+
+ROOT = Path(__file__).parents[1]
+BEGIN = "<!-- numbers: begin, written by docs/update_readme.py -->"
+END = "<!-- numbers: end -->"
+BEST = 10
+
+
+def numbers(atlas: Atlas) -> str:
+    """The README's numbers: the count between its controls, and the best neurons."""
+    facts = atlas.summary()
+    modalities = ", ".join(f"{count(n)} as {name}" for name, n in facts["modalities"].items())
+    lines = [
+        "| multimodal neurons | count | share | 95 % interval |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    for label, key in COUNTED.items():
+        low, high = wilson_interval(facts[key], facts["units"])
+        lines.append(
+            f"| {label} | {count(facts[key])} of {count(facts['units'])} "
+            f"| {percent(facts[key] / facts['units'])} | {percent(low)} to {percent(high)} |"
+        )
+    lines += [
+        "",
+        f"({count(facts['images'])} images of {count(facts['concepts'])} concepts: {modalities}; "
+        f"`synesthete summary {atlas.path.name}`.)",
+        "",
+        *_best(atlas),
+    ]
+    return "\n".join(lines)
+
+
+def _best(atlas: Atlas) -> list[str]:
+    found = atlas.neurons(multimodal=True, limit=BEST)
+    names = in_order({name for neuron in found for name in neuron.auc})
+    lines = [
+        f"| neuron | concept | multimodality | q | {' | '.join(names)} |",
+        f"| --- | --- | ---: | ---: |{' ---: |' * len(names)}",
+    ]
+    for neuron in found:
+        values = " | ".join(share(neuron.auc.get(name, float("nan"))) for name in names)
+        lines.append(
+            f"| `{neuron.address}` | {neuron.concept} | {share(neuron.multimodality)} "
+            f"| {small(neuron.q)} | {values} |"
+        )
+    return lines
+
+
+def shown(atlas: Atlas, address: str | None) -> Neuron:
+    """The neuron of the picture: the one asked for, or the best that passes in most modalities."""
+    if address is not None:
+        return atlas.neuron(address)
+    threshold = atlas.summary()["threshold"]
+    found = atlas.neurons(multimodal=True) or atlas.neurons()
+    return max(found, key=lambda neuron: sum(auc >= threshold for auc in neuron.auc.values()))
+
+
+def updated(readme: str, block: str) -> str:
+    """The README with its numbers replaced."""
+    pattern = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
+    if len(pattern.findall(readme)) != 1:
+        raise SystemExit("README.md does not hold the markers of its numbers exactly once")
+    return pattern.sub(lambda _: f"{BEGIN}\n{block}\n{END}", readme)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Update or check the README."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--atlas", type=Path, default=ROOT / "demo.atlas")
+    parser.add_argument("--readme", type=Path, default=ROOT / "README.md")
+    parser.add_argument("--address", help="the neuron to picture; the best one when not given")
+    parser.add_argument(
+        "--check", action="store_true", help="change nothing; fail when out of date"
+    )
+    options = parser.parse_args(arguments)
+    atlas = open_atlas(options.atlas)
+    before = options.readme.read_text(encoding="utf-8")
+    after = updated(before, numbers(atlas))
+    if options.check:
+        if before != after:
+            print(f"{options.readme} is not what {options.atlas} says: run docs/update_readme.py")
+        return int(before != after)
+    options.readme.write_text(after, encoding="utf-8")
+    picture = options.readme.parent / "docs" / "images" / "neuron.png"
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    neuron = shown(atlas, options.address)
+    picture.write_bytes(render(draw(gather(atlas, neuron))))
+    print(f"{options.readme} and {picture} show {atlas.path}, neuron {neuron.address}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

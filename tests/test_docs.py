@@ -1,0 +1,167 @@
+"""The documentation is true: its examples run, its links lead somewhere, and no command or option is missing."""
+
+from __future__ import annotations
+
+import doctest
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from synesthete.cli import app, main
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"!?\[[^\]]*\]\(([^)#\s]+)[^)]*\)|<img[^>]*src=\"([^\"]+)\"")
+CONCEPTS = 24
+
+
+def commands(command: Any, path: str = "synesthete") -> Iterator[tuple[str, list[str]]]:
+    """Every command with its options."""
+    inner = getattr(command, "commands", None)
+    if inner:
+        for name, child in inner.items():
+            yield from commands(child, f"{path} {name}")
+        return
+    options = [
+        name
+        for parameter in command.params
+        for name in (*parameter.opts, *parameter.secondary_opts)
+        if name.startswith("--") and name != "--help"
+    ]
+    yield path, options
+
+
+COMMANDS = dict(commands(typer.main.get_command(app)))
+
+
+def section(page: str, title: str) -> str:
+    found = re.search(rf"^### {re.escape(title)}\n(.*?)(?=^##|\Z)", page, re.MULTILINE | re.DOTALL)
+    assert found, f"docs/cli.md has no section '### {title}'"
+    return found.group(1)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_and_option_is_documented(command: str) -> None:
+    told = section((ROOT / "docs" / "cli.md").read_text(encoding="utf-8"), command)
+    options = set(
+        re.findall(r"(?<![\w-])--[a-z-]+", "\n".join(re.findall(r"^\| `--.*", told, re.M)))
+    )
+    assert set(COMMANDS[command]) <= options, "an option is not documented"
+
+
+def test_no_documented_command_is_missing() -> None:
+    page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^### (synesthete .*)$", page, re.MULTILINE)) == set(COMMANDS)
+
+
+def test_every_command_says_what_it_does() -> None:
+    def helped(command: Any) -> Iterator[str]:
+        yield command.help or ""
+        for child in getattr(command, "commands", {}).values():
+            yield from helped(child)
+
+    assert all(len(text) > 30 for text in helped(typer.main.get_command(app)))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for match in LINK.finditer(page.read_text(encoding="utf-8")):
+        target = match.group(1) or match.group(2)
+        if "://" not in target and not target.startswith("mailto:"):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as the documentation assumes it: a smaller `demo.atlas`, and `my-images`."""
+    import torch
+
+    import synesthete as syn
+
+    torch.set_num_threads(2)
+    folder = tmp_path_factory.mktemp("docs")
+    probes = syn.load_probes("concepts")
+    photographed = probes.select(modalities=["photo"]).concepts
+    few = probes.select(concepts=sorted({"apple", *photographed[:CONCEPTS]}))
+    model = syn.load_model("mini")
+    syn.record(model, few, None, folder / "demo.atlas")
+    syn.analyze(folder / "demo.atlas")
+    seen: dict[str, int] = {}
+    labels = few.table.select(["concept", "modality"]).to_pylist()
+    for index, row in enumerate(labels):
+        where = f"{row['concept'].replace('/', ' ')}/{row['modality']}"
+        seen[where] = seen.get(where, 0) + 1
+        if row["concept"] in few.concepts[:6] and seen[where] <= 4:
+            (folder / "my-images" / where).mkdir(parents=True, exist_ok=True)
+            few.image(index).save(folder / "my-images" / where / f"{index}.png")
+    (folder / "my-photos").symlink_to(folder / "my-images")
+    return folder
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    text = page.read_text(encoding="utf-8")
+    return [code for name, code in FENCE.findall(text) if name == language]
+
+
+def having(language: str) -> list[Path]:
+    return [page for page in PAGES if blocks(page, language)]
+
+
+@pytest.mark.parametrize("page", having("python"), ids=lambda page: page.name)
+def test_python_examples_run(page: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plain code runs as it stands; code with prompts also prints what the page says."""
+    monkeypatch.chdir(place)
+    names: dict[str, Any] = {"__name__": page.stem}
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+    for number, code in enumerate(blocks(page, "python"), start=1):
+        name = f"{page.name}, example {number}"
+        if ">>> " in code:
+            test = doctest.DocTest([], names, name, str(page), 0, code)
+            test.examples = doctest.DocTestParser().get_examples(code, name)
+            runner.run(test, clear_globs=False)
+            names = test.globs
+        else:
+            exec(compile(code, name, "exec"), names)
+    assert runner.summarize(verbose=False).failed == 0
+
+
+@pytest.mark.parametrize("page", having("console"), ids=lambda page: page.name)
+def test_console_examples_run(page: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+    for code in blocks(page, "console"):
+        for line in re.findall(r"^\$ (.+)$", code, re.MULTILINE):
+            monkeypatch.setattr(sys, "argv", shlex.split(line, comments=True))
+            assert sys.argv[0] == "synesthete", line
+            assert ended() == 0, line
+
+
+def ended() -> int:
+    try:
+        main()
+    except SystemExit as end:
+        return int(str(end.code or 0))
+    return 0
+
+
+def test_readme_numbers_come_from_an_atlas(place: Path, tmp_path: Path) -> None:
+    sys.path.insert(0, str(ROOT / "docs"))
+    try:
+        import update_readme
+    finally:
+        sys.path.remove(str(ROOT / "docs"))
+    readme = tmp_path / "README.md"
+    readme.write_text((ROOT / "README.md").read_text(encoding="utf-8"), encoding="utf-8")
+    options = ["--atlas", str(place / "demo.atlas"), "--readme", str(readme)]
+    assert update_readme.main([*options, "--check"]) == 1
+    assert update_readme.main(options) == 0
+    assert update_readme.main([*options, "--check"]) == 0
+    assert "its random twin" in readme.read_text(encoding="utf-8")
+    picture = (tmp_path / "docs" / "images" / "neuron.png").read_bytes()
+    assert picture.startswith(b"\x89PNG")
