@@ -9,12 +9,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 from open_clip.timm_model import TimmModel
+from timm.layers import GluMlp, SwiGLU
+from timm.models.vitamin import GeGluMlp
 from torch import nn
 
 from synesthete.models import load_model
-from synesthete.models.reading import Responses, reduce
+from synesthete.models.reading import Arranged, Responses, reduce
 from synesthete.models.taps import Tap, capture
-from synesthete.models.towers import find_taps
+from synesthete.models.towers import _timm_mlp, find_taps
 from tests.models.conftest import pictures, scramble
 from tests.models.test_exact_reading import assert_same
 from tests.oracles.towers import residual_network, vision_transformer
@@ -55,7 +57,6 @@ def test_vit_b_32() -> None:
 TIMM = {
     "vit_base_patch32_siglip_256": (256, "map", (8, 8), 0),
     "eva02_tiny_patch14_224": (224, "token", (16, 16), 1),
-    "vitamin_small_224": (224, "avg", (14, 14), 0),
     "convnext_atto": (224, "avg", (7, 7), 0),
     "fastvit_t8": (256, "avg", (8, 8), 0),
     "swin_tiny_patch4_window7_224": (224, "avg", (7, 7), 0),
@@ -92,6 +93,22 @@ def test_timm_towers(name: str, siglip: nn.Module) -> None:
     assert features[-1].shape[2:] == grid
     assert_same(taken[streams[-1].layer], features[-1].amax((2, 3)))
     assert {tap.arranged.prefix for tap in taps.values()} == {prefix}
+
+
+@pytest.mark.parametrize("kind", [SwiGLU, GluMlp, GeGluMlp])
+def test_gated_mlp_neurons_are_what_the_output_projection_reads(kind: type[nn.Module]) -> None:
+    """EVA02 and ViTamin: a neuron is the product of gate and value, normalised where there is a norm."""
+    block = nn.Module()
+    block.mlp = kind(8, 12)
+    taps = list(_timm_mlp(block, "visual.trunk.blocks.0", Arranged("NLC", 1, (2, 2))))
+    assert [tap.layer for tap in taps] == ["visual.trunk.blocks.0.mlp"]
+    tokens = torch.randn(3, 5, 8)
+    with capture(taps, lambda tap, found: (found.cls, found.patches.clone())) as taken:
+        whole = block.mlp(tokens)
+    cls, patches = taken["visual.trunk.blocks.0.mlp"]
+    assert cls is not None
+    project = [child for child in block.mlp.children() if isinstance(child, nn.Linear)][-1]
+    assert torch.equal(project(torch.cat([cls[:, None], patches], dim=1)), whole)
 
 
 def test_siglip_mlp_neurons_against_plain_functions(siglip: nn.Module) -> None:

@@ -76,7 +76,7 @@ class ImageTextModel:
         # Hooks belong to the network, so a second reading at the same time would answer the first one's.
         self._lock = threading.RLock()
         self._taps = find_taps(_visual(network))
-        # Convolutions are measured 15 to 40 % faster on the CPU when channels lie together.
+        # Measured on two CPU cores: mini 14 %, RN50 20 to 35 % faster when channels lie together.
         self._memory_format = (
             torch.channels_last if _is_convolutional(self._taps) else torch.contiguous_format
         )

@@ -11,9 +11,10 @@ from torch import nn
 
 from synesthete.errors import SynestheteError
 from synesthete.models.fresh import fresh_network
+from synesthete.models.hub import one_line
 from synesthete.models.image_text_model import ImageTextModel
 from synesthete.models.preprocessing import from_open_clip
-from synesthete.models.sources import Source, one_line, resolve
+from synesthete.models.sources import Source, resolve
 
 
 def load_model(

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from synesthete.errors import SynestheteError, near
+from synesthete.models.hub import (
+    PICKLED_WEIGHTS,
+    SAFE_WEIGHTS,
+    fetch,
+    fetch_weights,
+    one_line,
+    pickle_allowed,
+    refuse_pickle,
+)
 
 MINI = Path(__file__).parent / "mini"
-PICKLE_VARIABLE = "SYNESTHETE_ALLOW_PICKLE"
 FORMS = "mini, ARCHITECTURE/TAG, hf-hub:ORG/NAME or local-dir:PATH"
 CONFIGURATION = "open_clip_config.json"
-SAFE_WEIGHTS = ("open_clip_model.safetensors", "model.safetensors")
-PICKLED_WEIGHTS = ("open_clip_pytorch_model.bin", "pytorch_model.bin")
 PICKLE_SUFFIXES = (".bin", ".pth", ".pt")
 
 
@@ -65,7 +70,7 @@ def resolve(spec: str, *, allow_pickle: bool | None = None) -> Source:
     SynestheteError
         If there is no such model, or its files are missing, damaged, pickled or out of reach.
     """
-    pickled = _pickle_allowed() if allow_pickle is None else allow_pickle
+    pickled = pickle_allowed() if allow_pickle is None else allow_pickle
     if spec == "mini":
         if not (MINI / CONFIGURATION).is_file():
             raise SynestheteError(
@@ -79,23 +84,6 @@ def resolve(spec: str, *, allow_pickle: bool | None = None) -> Source:
     if spec.startswith("hf-hub:"):
         return _from_hub(spec, spec.removeprefix("hf-hub:"), pickled=pickled)
     return _from_open_clip(spec, pickled=pickled)
-
-
-def one_line(error: BaseException, limit: int = 300) -> str:
-    """An exception's message on one line."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
-def _pickle_allowed() -> bool:
-    return os.environ.get(PICKLE_VARIABLE, "").strip().lower() in ("1", "true", "yes", "on")
-
-
-def _refuse_pickle(what: str) -> SynestheteError:
-    return SynestheteError(
-        f"{what} holds weights as a pickle only, which can run code of whoever made it",
-        hint=f"if you trust it, set {PICKLE_VARIABLE}=1 or pass allow_pickle=True",
-    )
 
 
 def _from_folder(spec: str, folder: Path, pretrained: str, *, pickled: bool) -> Source:
@@ -148,7 +136,7 @@ def _weights_in(folder: Path, spec: str, *, pickled: bool) -> Path:
         if path.suffix in PICKLE_SUFFIXES:
             if pickled:
                 return path
-            raise _refuse_pickle(spec)
+            raise refuse_pickle(spec)
     raise SynestheteError(
         f"{spec}: there are no weights in the folder", hint=f"expected {SAFE_WEIGHTS[0]}"
     )
@@ -159,7 +147,7 @@ def _from_hub(spec: str, repository: str, *, pickled: bool) -> Source:
         raise SynestheteError(
             f"{spec!r} names no model of the hub", hint="expected hf-hub:ORG/NAME"
         )
-    folder = _fetch(spec, repository, CONFIGURATION).parent
+    folder = fetch(spec, repository, CONFIGURATION).parent
     config = _configuration(folder / CONFIGURATION, spec)
     return Source(
         spec=spec,
@@ -167,7 +155,7 @@ def _from_hub(spec: str, repository: str, *, pickled: bool) -> Source:
         open_clip_name=f"local-dir:{folder}",
         tokenizer_name=spec,
         config=config,
-        checkpoint=_fetch_weights(spec, repository, "", pickled=pickled),
+        checkpoint=fetch_weights(spec, repository, "", pickled=pickled),
         architecture=_shape(config),
         pretrained=repository,
     )
@@ -205,7 +193,7 @@ def _from_open_clip(spec: str, *, pickled: bool) -> Source:
     repository, _, filename = str(settings.get("hf_hub", "")).rpartition("/")
     return Source(
         **common,
-        checkpoint=_fetch_weights(
+        checkpoint=fetch_weights(
             spec, repository, filename, pickled=pickled, url=str(settings.get("url", ""))
         ),
         quick_gelu=bool(settings.get("quick_gelu", False)),
@@ -225,79 +213,10 @@ def _no_such_model(spec: str) -> SynestheteError:
     if with_tags or spec in open_clip.list_models():
         choice = ", ".join([*with_tags, f"{spec}/random"])
         return SynestheteError(f"{spec!r} names no weights", hint="expected " + choice)
-    if Path(spec).expanduser().is_dir():
+    if spec and Path(spec).expanduser().is_dir():
         return SynestheteError(f"no such model {spec!r}", hint=f"a folder is local-dir:{spec}")
     parts = [near(spec, known), f"expected {FORMS}", "`synesthete models list` names them all"]
     return SynestheteError(f"no such model {spec!r}", hint="; ".join(filter(None, parts)))
-
-
-def _fetch_weights(
-    spec: str, repository: str, filename: str, *, pickled: bool, url: str = ""
-) -> Path:
-    """Weights from the hub's cache or the hub: safetensors if there are, else only with leave."""
-    from huggingface_hub.errors import RemoteEntryNotFoundError
-
-    safe = str(Path(filename).with_suffix(".safetensors")) if filename else SAFE_WEIGHTS[0]
-    pickles = (filename,) if filename and filename != safe else PICKLED_WEIGHTS[:1]
-    for candidate in (safe, *(pickles if pickled else ())) if repository else ():
-        try:
-            return _fetch(spec, repository, candidate)
-        except SynestheteError as error:
-            if not isinstance(error.__cause__, RemoteEntryNotFoundError):
-                if candidate == safe and pickled:
-                    continue
-                raise
-    if pickled and url:
-        from open_clip.pretrained import download_pretrained_from_url
-
-        try:
-            return Path(download_pretrained_from_url(url))
-        except (OSError, RuntimeError, ValueError) as error:
-            raise _unreachable(spec, error) from error
-    if pickled:
-        raise SynestheteError(f"{spec} has no weights on the hub that could be loaded")
-    raise _refuse_pickle(spec)
-
-
-def _fetch(spec: str, repository: str, filename: str) -> Path:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        RemoteEntryNotFoundError,
-        RepositoryNotFoundError,
-    )
-
-    try:
-        return Path(hf_hub_download(repository, filename))
-    except RemoteEntryNotFoundError as error:
-        raise SynestheteError(
-            f"{spec}: the hub's {repository} has no file {filename}",
-            hint="it is no model that open_clip can load",
-        ) from error
-    except GatedRepoError as error:
-        raise SynestheteError(
-            f"{spec}: {repository} is gated", hint="ask for access on the hub and log in"
-        ) from error
-    except (RepositoryNotFoundError, HFValidationError) as error:
-        raise SynestheteError(
-            f"{spec}: the hub has no model {repository}", hint="check the name, or log in"
-        ) from error
-    except (LocalEntryNotFoundError, OSError, ValueError) as error:
-        raise _unreachable(spec, error) from error
-    except Exception as error:
-        raise _unreachable(spec, error) from error
-
-
-def _unreachable(spec: str, error: BaseException) -> SynestheteError:
-    offline = os.environ.get("HF_HUB_OFFLINE", "").strip().lower() in ("1", "true", "yes", "on")
-    reason = "HF_HUB_OFFLINE forbids it" if offline else one_line(error, 160)
-    return SynestheteError(
-        f"{spec} is not on this machine and could not be downloaded: {reason}",
-        hint="connect once to fetch it, or copy its folder here and name it local-dir:PATH"
-        + ("; or unset HF_HUB_OFFLINE" if offline else ""),
-    )
 
 
 def _shape(config: dict[str, Any]) -> str:

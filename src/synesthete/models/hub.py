@@ -1,0 +1,107 @@
+"""Fetching a model's files from the hub, and the leave that pickled weights need."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from synesthete.errors import SynestheteError
+
+PICKLE_VARIABLE = "SYNESTHETE_ALLOW_PICKLE"
+SAFE_WEIGHTS = ("open_clip_model.safetensors", "model.safetensors")
+PICKLED_WEIGHTS = ("open_clip_pytorch_model.bin", "pytorch_model.bin")
+
+
+def one_line(error: BaseException, limit: int = 300) -> str:
+    """An exception's message on one line."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def pickle_allowed() -> bool:
+    """Whether the environment says that pickled weights may be loaded."""
+    return os.environ.get(PICKLE_VARIABLE, "").strip().lower() in ("1", "true", "yes", "on")
+
+
+def refuse_pickle(what: str) -> SynestheteError:
+    """What to raise where there are pickled weights only."""
+    return SynestheteError(
+        f"{what} holds weights as a pickle only, which can run code of whoever made it",
+        hint=f"if you trust it, set {PICKLE_VARIABLE}=1 or pass allow_pickle=True",
+    )
+
+
+def fetch_weights(
+    spec: str, repository: str, filename: str, *, pickled: bool, url: str = ""
+) -> Path:
+    """Weights from the hub's cache or the hub: safetensors if there are, else only with leave."""
+    from huggingface_hub.errors import RemoteEntryNotFoundError
+
+    safe = str(Path(filename).with_suffix(".safetensors")) if filename else SAFE_WEIGHTS[0]
+    pickles = (filename,) if filename and filename != safe else PICKLED_WEIGHTS[:1]
+    for candidate in (safe, *(pickles if pickled else ())) if repository else ():
+        try:
+            return fetch(spec, repository, candidate)
+        except SynestheteError as error:
+            if not isinstance(error.__cause__, RemoteEntryNotFoundError):
+                if candidate == safe and pickled:
+                    continue
+                raise
+    if pickled and url:
+        from open_clip.pretrained import download_pretrained_from_url
+
+        try:
+            return Path(download_pretrained_from_url(url))
+        except (OSError, RuntimeError, ValueError) as error:
+            raise _unreachable(spec, error) from error
+    if pickled:
+        raise SynestheteError(f"{spec} has no weights on the hub that could be loaded")
+    raise refuse_pickle(spec)
+
+
+def fetch(spec: str, repository: str, filename: str) -> Path:
+    """One file from the hub's cache, or from the hub.
+
+    Raises
+    ------
+    SynestheteError
+        If there is no such file or repository, or the hub is out of reach.
+    """
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RemoteEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
+
+    try:
+        return Path(hf_hub_download(repository, filename))
+    except RemoteEntryNotFoundError as error:
+        raise SynestheteError(
+            f"{spec}: the hub's {repository} has no file {filename}",
+            hint="it is no model that open_clip can load",
+        ) from error
+    except GatedRepoError as error:
+        raise SynestheteError(
+            f"{spec}: {repository} is gated", hint="ask for access on the hub and log in"
+        ) from error
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        raise SynestheteError(
+            f"{spec}: the hub has no model {repository}", hint="check the name, or log in"
+        ) from error
+    except (LocalEntryNotFoundError, OSError, ValueError) as error:
+        raise _unreachable(spec, error) from error
+    except Exception as error:
+        raise _unreachable(spec, error) from error
+
+
+def _unreachable(spec: str, error: BaseException) -> SynestheteError:
+    offline = os.environ.get("HF_HUB_OFFLINE", "").strip().lower() in ("1", "true", "yes", "on")
+    reason = "HF_HUB_OFFLINE forbids it" if offline else one_line(error, 160)
+    return SynestheteError(
+        f"{spec} is not on this machine and could not be downloaded: {reason}",
+        hint="connect once to fetch it, or copy its folder here and name it local-dir:PATH"
+        + ("; or unset HF_HUB_OFFLINE" if offline else ""),
+    )

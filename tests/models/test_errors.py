@@ -1,0 +1,179 @@
+"""Every way in which a model can be missing, damaged or dangerous is told in one line."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from synesthete.errors import SynestheteError
+from synesthete.models import hub, load_model, sources
+
+CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
+
+
+def message(spec: str | Path, **options: bool) -> str:
+    with pytest.raises(SynestheteError) as caught:
+        load_model(f"local-dir:{spec}" if isinstance(spec, Path) else spec, **options)  # type: ignore[arg-type]
+    text = str(caught.value)
+    assert "\n" not in text
+    assert len(text) < 900
+    return text
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ("minni", "did you mean 'mini'?"),
+        ("minni", "`synesthete models list` names them all"),
+        ("RN50x4/openia", "did you mean 'openai'?"),
+        ("rn50/openai", "did you mean 'RN50/openai'"),
+        ("RN50", "expected RN50/openai, RN50/yfcc15m, RN50/cc12m, RN50/random"),
+        ("RN50/random:x", "the seed 'x' is no number"),
+        ("", "expected mini, ARCHITECTURE/TAG"),
+        ("RN50/", "has no weights '' for RN50"),
+        ("hf-hub:", "expected hf-hub:ORG/NAME"),
+        ("hf-hub:just-a-name", "expected hf-hub:ORG/NAME"),
+        ("local-dir:", "open_clip_config.json is missing"),
+        ("local-dir:/no/such/folder", "there is no such folder"),
+    ],
+)
+def test_names(spec: str, expected: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert expected in message(spec)
+
+
+def test_a_folder_named_without_its_prefix(tmp_path: Path) -> None:
+    assert f"a folder is local-dir:{tmp_path}" in message(str(tmp_path))
+
+
+def test_mini_missing_from_the_installation(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sources, "MINI", tmp_path)
+    assert "mini is missing from this installation" in message("mini")
+
+
+@pytest.mark.parametrize("spec", ["RN50/openai", "hf-hub:some-org/some-model"])
+def test_offline(spec: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    text = message(spec)
+    assert "could not be downloaded" in text
+    assert "connect once" in text
+    assert "local-dir:PATH" in text
+
+
+def test_missing_and_damaged_configurations(folder: Path) -> None:
+    config = folder / CONFIG
+    good = json.loads(config.read_text())
+    config.write_text('{"model_cfg": {"emb')
+    assert "is damaged" in message(folder)
+    config.write_text("[]")
+    assert "has no model_cfg" in message(folder)
+    config.write_bytes(b"\xff\xfe\x00")
+    assert "is damaged" in message(folder)
+    config.write_text(json.dumps({"model_cfg": {"embed_dim": 24}}))
+    assert "lacks vision_cfg, text_cfg" in message(folder)
+    broken = json.loads(json.dumps(good))
+    broken["model_cfg"]["vision_cfg"]["no_such_setting"] = 1
+    config.write_text(json.dumps(broken))
+    assert "cannot be built" in message(folder)
+    broken = json.loads(json.dumps(good))
+    broken["model_cfg"]["vision_cfg"]["width"] = 32
+    config.write_text(json.dumps(broken))
+    assert "do not load" in message(folder)
+    config.unlink()
+    assert f"{CONFIG} is missing" in message(folder)
+
+
+@pytest.mark.parametrize("keep", [0, 3, 100, 0.5, -1])
+def test_truncated_weights(folder: Path, keep: float) -> None:
+    data = (folder / WEIGHTS).read_bytes()
+    length = int(len(data) * keep) if isinstance(keep, float) else keep
+    (folder / WEIGHTS).write_bytes(data[:length])
+    assert "do not load" in message(folder)
+
+
+def test_weights_of_another_model(folder: Path) -> None:
+    weights = load_file(folder / WEIGHTS)
+    del weights["visual.conv1.weight"]
+    save_file(weights, folder / WEIGHTS)
+    assert "belongs to another model" in message(folder)
+
+
+def test_no_weights(folder: Path) -> None:
+    """open_clip would go on with random weights here."""
+    (folder / WEIGHTS).unlink()
+    assert "there are no weights" in message(folder)
+
+
+def pickled(folder: Path, name: str) -> None:
+    torch.save(load_file(folder / WEIGHTS), folder / name)
+
+
+def test_pickles_are_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(hub.PICKLE_VARIABLE, raising=False)
+    expected = load_model(f"local-dir:{folder}", device="cpu").weights_sha256
+    pickled(folder, "open_clip_pytorch_model.bin")
+    (folder / WEIGHTS).unlink()
+    text = message(folder)
+    assert "as a pickle only" in text
+    assert "SYNESTHETE_ALLOW_PICKLE=1" in text
+    for no in ("", "0", "no"):
+        monkeypatch.setenv(hub.PICKLE_VARIABLE, no)
+        assert "as a pickle only" in message(folder)
+    asked = load_model(f"local-dir:{folder}", device="cpu", allow_pickle=True)
+    assert asked.weights_sha256 == expected
+    monkeypatch.setenv(hub.PICKLE_VARIABLE, "1")
+    assert load_model(f"local-dir:{folder}", device="cpu").weights_sha256 == expected
+    assert "as a pickle only" in message(folder, allow_pickle=False)
+
+
+def test_safetensors_win_over_a_pickle_beside_them(folder: Path) -> None:
+    """open_clip prefers the pickle when the safetensors have another name."""
+    (folder / WEIGHTS).rename(folder / "model.safetensors")
+    (folder / "open_clip_pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'false'\ntR.")
+    assert load_model(f"local-dir:{folder}", device="cpu").embedding_dim == 24
+
+
+def test_a_pickle_that_runs_code_is_refused_even_when_pickles_are_allowed(folder: Path) -> None:
+    (folder / WEIGHTS).unlink()
+    (folder / "open_clip_pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'touch ran'\ntR.")
+    assert "do not load" in message(folder, allow_pickle=True)
+    assert not Path("ran").exists()
+
+
+def test_hub_repository_without_safetensors(monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub.errors import RemoteEntryNotFoundError
+
+    def missing(repository: str, filename: str) -> str:
+        raise RemoteEntryNotFoundError("404", response=SimpleNamespace(headers={}, request=None))
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", missing)
+    monkeypatch.delenv(hub.PICKLE_VARIABLE, raising=False)
+    assert "as a pickle only" in message("ViTamin-S/datacomp1b")
+    assert "has no file open_clip_config.json" in message("hf-hub:some-org/some-model")
+
+
+def test_hub_cache_is_read_as_a_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda _, name: str(folder / name))
+    found = load_model("hf-hub:some-org/some-model", device="cpu")
+    plain = load_model(f"local-dir:{folder}", device="cpu")
+    assert found.weights_sha256 == plain.weights_sha256
+    assert found.name == "hf-hub:some-org/some-model"
+
+
+def test_open_clip_stays_quiet(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    handlers, level = logging.root.handlers[:], logging.root.level
+    load_model(f"local-dir:{folder}", device="cpu").random_twin()
+    assert not caplog.records
+    assert (logging.root.handlers, logging.root.level) == (handlers, level)
