@@ -21,7 +21,8 @@ def test_a_complete_atlas_is_used_as_it_is(tmp_path: Path) -> None:
     before, model = tree(out), FakeModel()
     (out / ".recording").mkdir()  # left by a kill right after the manifest's rename
     assert record(model, FakeProbes(70), None, out) == out
-    assert model.pictures_read == 0 and tree(out) == before
+    assert model.pictures_read == 0
+    assert tree(out) == before
     assert not (out / ".recording").exists()
 
 
@@ -48,7 +49,8 @@ def test_another_atlas_is_never_overwritten(
     arguments = {"model": FakeModel(), "probes": FakeProbes(70), "layers": None, **change}
     with pytest.raises(SynestheteError, match="holds another atlas") as error:
         record(out=out, **arguments)
-    assert told in str(error.value) and "\n" not in str(error.value)
+    assert told in str(error.value)
+    assert "\n" not in str(error.value)
     assert tree(out) == before
 
 
@@ -79,7 +81,7 @@ def test_a_folder_or_file_of_something_else(tmp_path: Path) -> None:
 
 def test_no_image_can_be_read(tmp_path: Path) -> None:
     probes = FakeProbes(70, broken=dict.fromkeys(range(70), "no image file"))
-    with pytest.raises(SynestheteError, match="none of the 70 images .* no image file"):
+    with pytest.raises(SynestheteError, match=r"none of the 70 images .* no image file"):
         record(FakeModel(), probes, None, tmp_path / "x.atlas")
     assert not (tmp_path / "x.atlas").exists()
 
@@ -122,15 +124,15 @@ def test_a_full_disk_loses_nothing(
     sync = os.fsync
 
     def full(descriptor: int) -> None:
-        path = os.readlink(f"/proc/self/fd/{descriptor}")
-        inside = Path(path).relative_to(out.parent).as_posix()
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        inside = path.relative_to(out.parent).as_posix()
         if failing in inside and (".recording" in inside) == failing.startswith("shard"):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         sync(descriptor)
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        with pytest.raises(SynestheteError, match="disk full while writing .*finished work") as e:
+        with pytest.raises(SynestheteError, match=r"disk full while writing .*finished work") as e:
             record(FakeModel(), FakeProbes(130), None, out, shard_size=64)
     assert "\n" not in str(e.value)
     assert not list(out.rglob(".*.tmp"))

@@ -45,7 +45,8 @@ def test_matrices_equal_a_plain_loop(atlas: Atlas) -> None:
             row = atlas.activations(layer)[image]
             of_control = atlas.control_activations("random_twin", layer)[image]
             if image in BROKEN:
-                assert np.isnan(row).all() and np.isnan(of_control).all()
+                assert np.isnan(row).all()
+                assert np.isnan(of_control).all()
             else:
                 assert np.array_equal(row, to_half(expected[layer]))
                 assert np.array_equal(of_control, to_half(of_twin[layer]))
@@ -92,7 +93,7 @@ def test_shards_computed_in_any_order_merge_to_the_same(atlas: Atlas) -> None:
     model, probes = FakeModel(), FakeProbes(broken=BROKEN)
     choice = {"reduction": "max", "dense": None, "exemplars": 16, "twin_seed": None}
     plan = make_plan(model, probes, LAYERS, **choice)
-    ranges = [range(128, 150), range(0, 64), range(64, 128)]
+    ranges = [range(128, 150), range(64), range(64, 128)]
     found = [record_shard(model, probes, ids, plan).layers[LAYERS[1]] for ids in ranges]
     statistics = found[0].statistics.merge(found[1].statistics).merge(found[2].statistics)
     exemplars = merge_exemplars(found[2].exemplars, found[0].exemplars)
@@ -110,7 +111,8 @@ def test_quarantined_images_keep_their_row_and_count_nowhere(atlas: Atlas) -> No
     bad = {row["id"]: row["reason"] for row in rows if row["status"] == "quarantined"}
     assert bad == BROKEN
     assert {row["reason"] for row in rows if row["status"] == "ok"} == {""}
-    assert atlas.summary()["images"] == 147 and atlas.summary()["quarantined"] == 3
+    assert atlas.summary()["images"] == 147
+    assert atlas.summary()["quarantined"] == 3
     assert sum(atlas.summary()["modalities"].values()) == 147
     assert (atlas.statistics(LAYERS[0]).count == 147).all()
 
@@ -138,7 +140,8 @@ def test_many_images_keep_thumbnails_of_exemplars_only(
         else:
             with pytest.raises(Exception, match="has no thumbnail"):
                 atlas.thumbnail(image)
-    assert 0 < len(kept) < 147 and atlas.verify() == []
+    assert 0 < len(kept) < 147
+    assert atlas.verify() == []
 
 
 def test_without_the_dense_matrix(tmp_path: Path, atlas: Atlas) -> None:
@@ -159,7 +162,8 @@ def test_dense_is_settled_by_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("synesthete.recording.plan.DENSE_LIMIT_BYTES", 150 * 5 * 2)
     assert make_plan(FakeModel(), FakeProbes(150), None, **choice).dense
     plan = make_plan(FakeModel(), FakeProbes(151), None, **choice)
-    assert not plan.dense and plan.twin_seed is None
+    assert not plan.dense
+    assert plan.twin_seed is None
 
 
 def test_values_that_are_not_numbers_are_counted_apart(tmp_path: Path) -> None:
@@ -173,7 +177,8 @@ def test_values_that_are_not_numbers_are_counted_apart(tmp_path: Path) -> None:
     atlas = open_atlas(record(Broken(), FakeProbes(64), None, tmp_path / "x.atlas"))
     statistics = atlas.statistics(LAYERS[0])
     assert statistics.nonfinite.tolist() == [48, 0, 0, 0, 0]
-    assert statistics.count[0] == 16 and statistics.maximum[0] == 65504
+    assert statistics.count[0] == 16
+    assert statistics.maximum[0] == 65504
     assert len(atlas.exemplars(LAYERS[0]).top(0)) == 16
 
 

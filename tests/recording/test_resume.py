@@ -92,7 +92,8 @@ def test_only_what_is_missing_is_recorded_again(tmp_path: Path) -> None:
     # A resumed run keeps the shards it finds, whatever shard size it is asked for.
     record(model, probes, None, out, shard_size=128, progress=note)
     assert model.pictures_read == 96  # 72 images in micro-batches of 32
-    assert seen[0] == (128, 200) and seen[-1] == (200, 200)
+    assert seen[0] == (128, 200)
+    assert seen[-1] == (200, 200)
     fresh = record(FakeModel(), probes, None, tmp_path / "fresh.atlas")
     assert tree(out) == tree(fresh)
 
@@ -130,4 +131,5 @@ def test_two_at_once_are_refused(tmp_path: Path) -> None:
         refused.append(done)
 
     record(FakeModel(), probes, None, out, progress=again)
-    assert refused and open_atlas(out).verify() == []
+    assert refused
+    assert open_atlas(out).verify() == []

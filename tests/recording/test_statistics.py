@@ -40,7 +40,8 @@ def test_equals_the_oracle(values: np.ndarray) -> None:
         assert found.count[unit] == expected["count"]
         assert found.nonfinite[unit] == expected["nonfinite"]
         if not expected["count"]:
-            assert np.isnan(finished.mean[unit]) and np.isnan(finished.minimum[unit])
+            assert np.isnan(finished.mean[unit])
+            assert np.isnan(finished.minimum[unit])
             continue
         assert _integer(found.total[unit]) == expected["total"] * 2**24
         assert _integer(found.squares[unit]) == expected["squares"] * 2**48
