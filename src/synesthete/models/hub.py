@@ -71,7 +71,6 @@ def fetch(spec: str, repository: str, filename: str) -> Path:
     from huggingface_hub.errors import (
         GatedRepoError,
         HFValidationError,
-        LocalEntryNotFoundError,
         RemoteEntryNotFoundError,
         RepositoryNotFoundError,
     )
@@ -91,9 +90,8 @@ def fetch(spec: str, repository: str, filename: str) -> Path:
         raise SynestheteError(
             f"{spec}: the hub has no model {repository}", hint="check the name, or log in"
         ) from error
-    except (LocalEntryNotFoundError, OSError, ValueError) as error:
-        raise _unreachable(spec, error) from error
     except Exception as error:
+        # Offline mode, no network, time-outs: the client raises what its transport raises.
         raise _unreachable(spec, error) from error
 
 
