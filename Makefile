@@ -24,7 +24,7 @@ $(STAMP): pyproject.toml constraints.txt
 	        "(on Debian and Ubuntu: apt install python3-venv)" >&2; exit 1; }; \
 	fi
 	@echo "Installing Synesthete and what it stands on (5.6 GB, about two minutes)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile \
 	    --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 

@@ -19,9 +19,9 @@ app = typer.Typer(
         "A microscope for the multimodal neurons of CLIP.\n\n"
         "Find the neurons of an image-text model that answer to a concept however it is shown: "
         "as a photo, a drawing, a symbol or a written word.\n\n"
-        "Start with [bold]synesthete demo[/bold]."
+        "Start with **synesthete demo**."
     ),
-    rich_markup_mode="rich",
+    rich_markup_mode="markdown",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["--help", "-h"]},

@@ -105,7 +105,9 @@ def record(
     reduction: Annotated[
         str, typer.Option(help="How a response map becomes one number: max, mean or cls.")
     ] = "max",
-    batch_size: Annotated[int, typer.Option(min=1, help="Images per step.")] = 128,
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="Images decoded ahead of the model, at most.")
+    ] = 128,
     twin: Annotated[
         bool, typer.Option(help="Also record the randomly initialised twin, the control.")
     ] = True,
