@@ -29,7 +29,7 @@ def recordings(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, int]:
     return values, codes, concepts
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(recordings())
 def test_equals_scikit_learn(recording: tuple[np.ndarray, np.ndarray, int]) -> None:
     values, codes, n_concepts = recording

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 from sklearn.metrics import roc_auc_score
@@ -32,6 +33,7 @@ def survival_by_enumeration(n_pos: int, n_neg: int) -> list[float]:
     return [sum(counts[u:]) / total for u in range(len(counts))]
 
 
+@cache
 def survival_by_integers(n_pos: int, n_neg: int) -> list[float]:
     """P(U >= u) by the recurrence of Mann and Whitney in unbounded integers."""
     size = n_pos * n_neg + 1
