@@ -13,9 +13,10 @@ from pathlib import Path
 
 from synesthete.analysis import wilson_interval
 from synesthete.atlas import Atlas, Neuron, open_atlas
-from synesthete.cli.console import count, percent, share, small
+from synesthete.cli.console import count, percent, share
 from synesthete.cli.views import COUNTED, in_order
 from synesthete.visualization.card import draw
+from synesthete.visualization.drawing import small
 from synesthete.visualization.facts import gather
 from synesthete.visualization.files import render
 

@@ -35,7 +35,7 @@ def test_the_card_says_what_the_atlas_says(atlas: Atlas) -> None:
     assert f"{LAYER}:0" in told
     assert "apple" in told
     assert "0.97" in told
-    assert "q = 3e-05" in told or "q = 2e-05" in told
+    assert "q = 2 × 10⁻⁵" in told or "q = 3 × 10⁻⁵" in told
     assert "food  ·  answers to 2 concepts" in told
     for modality in ("photo", "drawing", "symbol", "word"):
         assert modality in told
@@ -172,12 +172,20 @@ def test_a_file_in_the_place_of_the_folder(atlas: Atlas, tmp_path: Path) -> None
     [
         (0, "Multimodal: it tells apple from everything else as photo, drawing, symbol and word."),
         (2, "Dead: it gives the same value for every image."),
-        (3, "Not multimodal: it tells drum from everything else only as symbol and word."),
+        (3, "Not multimodal: its AUC for drum reaches 0.9 only as symbol and word."),
         (255, "Not multimodal: drum is only its best match."),
     ],
 )
 def test_sentences(atlas: Atlas, unit: int, sentence: str) -> None:
     assert summary_sentence(gather(atlas, atlas.neuron(f"{LAYER}:{unit}"))) == sentence
+
+
+def test_a_high_auc_that_is_not_certain(atlas: Atlas) -> None:
+    facts = gather(atlas, atlas.neuron(f"{LAYER}:0"))
+    unsure = replace(facts, neuron=replace(facts.neuron, multimodal=False, q=0.12))
+    assert summary_sentence(unsure) == (
+        "Not multimodal: its AUC for apple reaches 0.9 as photo, drawing, symbol and word, but q is 0.12."
+    )
 
 
 def test_inhibition_is_shown_where_there_is_some(atlas: Atlas) -> None:
@@ -186,6 +194,7 @@ def test_inhibition_is_shown_where_there_is_some(atlas: Atlas) -> None:
     some = [replace(exemplar, value=-1.0 - place) for place, exemplar in enumerate(facts.least)]
     shown = texts(draw(replace(facts, least=tuple(some))))
     assert "−8.00" in shown
+    assert "most inhibited" in shown
 
 
 def test_letters_beyond_the_shipped_fonts(atlas: Atlas) -> None:

@@ -92,25 +92,12 @@ def count(number: int) -> str:
     return f"{number:,}"
 
 
-def small(number: float) -> str:
-    """A q or p value: three places, then powers of ten.
-
-    Examples
-    --------
-    >>> small(0.0123), small(2.3e-7), small(float("nan"))
-    ('0.012', '2e-07', '–')
-    """
-    if math.isnan(number):
-        return "–"
-    return f"{number:.3f}" if number >= 0.001 or number == 0 else f"{number:.0e}"
-
-
 def percent(number: float) -> str:
     """A share of a whole, in percent.
 
     Examples
     --------
-    >>> percent(0.1435)
+    >>> percent(0.1436)
     '14.4 %'
     """
     return f"{100 * number:.1f} %"

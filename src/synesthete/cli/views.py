@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from synesthete.cli.console import count, out, percent, share, small, table
+from synesthete.cli.console import count, out, percent, share, table
 
 if TYPE_CHECKING:
     from synesthete.atlas import Atlas as Atlas
@@ -117,6 +117,8 @@ def print_neuron(atlas: Atlas, neuron: Neuron) -> None:
 
 def _neuron_table(found: Sequence[Neuron]) -> Any:
     modalities = in_order({modality for neuron in found for modality in neuron.auc})
+    from synesthete.visualization.drawing import small
+
     right = ("multi-\nmodality", "q", *modalities)
     made = table("address", "concept", *right, right=right)
     for neuron in found:

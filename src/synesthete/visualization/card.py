@@ -17,6 +17,7 @@ from synesthete.visualization.drawing import (
     line,
     rectangle,
     shorten,
+    small,
     text,
     text_width,
 )
@@ -77,11 +78,13 @@ def summary_sentence(facts: CardFacts) -> str:
         return "Dead: it gives the same value for every image."
     if not neuron.concept:
         return "No concept stands out."
-    told = _listed(facts.passing)
+    passing, reached = facts.passing, f"AUC for {neuron.concept} reaches {facts.threshold:g}"
     if neuron.multimodal:
-        return f"Multimodal: it tells {neuron.concept} from everything else as {told}."
-    if told:
-        return f"Not multimodal: it tells {neuron.concept} from everything else only as {told}."
+        return f"Multimodal: it tells {neuron.concept} from everything else as {_listed(passing)}."
+    if len(passing) >= facts.at_least and facts.required in passing:
+        return f"Not multimodal: its {reached} as {_listed(passing)}, but q is {small(neuron.q)}."
+    if passing:
+        return f"Not multimodal: its {reached} only as {_listed(passing)}."
     return f"Not multimodal: {neuron.concept} is only its best match."
 
 
@@ -100,7 +103,6 @@ def _header(facts: CardFacts) -> str:
     size = min(58.0, 58.0 * 640 / max(text_width(concept, 58.0), 1.0))
     more = f"  ·  answers to {neuron.n_concepts} concepts" if neuron.n_concepts > 1 else ""
     family = f"{neuron.family}{more}" if neuron.family else more.lstrip(" ·")
-    q = "–" if math.isnan(neuron.q) else f"{neuron.q:.1g}"
     return group(
         [
             text(MARGIN, 54, neuron.address, size=15, colour="soft"),
@@ -129,7 +131,7 @@ def _header(facts: CardFacts) -> str:
             text(MARGIN, 154, summary_sentence(facts), size=15),
             text(RIGHT, 154, f"multimodality{of}", size=13, colour="soft", anchor="end"),
             text(MARGIN, 176, family, size=13, colour="soft"),
-            text(RIGHT, 176, f"q = {q}", size=13, colour="soft", anchor="end"),
+            text(RIGHT, 176, f"q = {small(neuron.q)}", size=13, colour="soft", anchor="end"),
             line(MARGIN, 194, RIGHT, 194, "line"),
         ]
     )

@@ -39,6 +39,7 @@ DARK: Mapping[str, str] = {
 }
 
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;"})
 
 
@@ -85,6 +86,22 @@ def amount(value: float) -> str:
         else f"{value:.2g}"
     )
     return told.replace("-", "\u2212")
+
+
+def small(value: float) -> str:
+    """A q or p value: three places, then the nearest power of ten, as people write it.
+
+    Examples
+    --------
+    >>> small(0.0123), small(3e-7), small(1.0), small(float("nan"))
+    ('0.012', '3 × 10⁻⁷', '1', '–')
+    """
+    if math.isnan(value):
+        return "–"
+    if value >= 0.001 or value == 0:
+        return f"{value:.2g}"
+    digit, power = f"{value:.0e}".split("e")
+    return f"{digit} × 10" + str(int(power)).translate(_RAISED)
 
 
 def attributes(**values: object) -> str:

@@ -95,6 +95,8 @@ class CardFacts:
         The analysis' counts for the neuron's layer: multimodal neurons, and its controls.
     threshold, level
         AUC and false discovery rate at which a modality passes.
+    at_least, required
+        A multimodal neuron passes in so many modalities, this one among them.
     held_out
         Whether the rows count the images of the scoring half alone, or those of both halves.
     """
@@ -108,6 +110,8 @@ class CardFacts:
     counts: dict[str, int | None]
     threshold: float
     level: float
+    at_least: int
+    required: str
     held_out: bool
     fingerprint: str
 
@@ -150,7 +154,7 @@ def gather(atlas: Atlas, neuron: Neuron, *, per_row: int = PER_ROW) -> CardFacts
         for name in groups
     )
     analysis = atlas.manifest["analysis"]
-    counts = analysis["layers"][neuron.layer]
+    counts, rule = analysis["layers"][neuron.layer], analysis.get("rule", {})
     return CardFacts(
         neuron=neuron,
         model=str(atlas.manifest["model"]["name"]),
@@ -161,6 +165,8 @@ def gather(atlas: Atlas, neuron: Neuron, *, per_row: int = PER_ROW) -> CardFacts
         counts=dict(counts),
         threshold=float(analysis["threshold"]),
         level=float(analysis["q"]),
+        at_least=int(rule.get("at_least", 3)),
+        required=str(rule.get("required", "word")),
         held_out=images.held_out,
         fingerprint=atlas.fingerprint,
     )

@@ -90,7 +90,8 @@ def least(facts: CardFacts, y: float) -> tuple[str, float]:
     After a ReLU most images tie at zero; then a sentence says so in place of arbitrary pictures.
     """
     values = [exemplar.value for exemplar in facts.least]
-    name = text(MARGIN, y + 18, "most inhibited", size=15, weight=600)
+    label = "most inhibited" if values and values[0] < 0 else "least excited"
+    name = text(MARGIN, y + 18, label, size=15, weight=600)
     if len(values) > 1 and min(values) == max(values):
         ties, total = facts.distribution.at_lowest, int(facts.distribution.counts.sum())
         many = f"{ties:,} of {total:,} images" if ties is not None else "the weakest images all"
