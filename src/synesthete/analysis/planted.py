@@ -19,8 +19,8 @@ Bool = npt.NDArray[np.bool_]
 # Artists per modality and the share of all concepts that each shows: the shape of the built-in probe set.
 COVERAGE = {"photo": (6, 0.12), "drawing": (8, 0.8), "symbol": (8, 0.5), "word": (10, 1.0)}
 
-# Kind of unit -> (share of units, modalities that answer to its concept). "symbol pair" answers to two
-# concepts everywhere; "three ways" to one concept in all but photos.
+# Kind of unit -> (share of units, modalities in which it answers to its concept). "two concepts" answers to
+# two concepts alike; "three ways" to one concept in all but photos.
 KINDS: dict[str, tuple[float, tuple[str, ...]]] = {
     "concept": (0.15, ("photo", "drawing", "symbol", "word")),
     "three ways": (0.10, ("drawing", "symbol", "word")),
