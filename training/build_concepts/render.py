@@ -1,0 +1,84 @@
+"""Turn an original picture into a 128-pixel tile on white."""
+
+from __future__ import annotations
+
+import io
+
+import resvg_py
+from PIL import Image, ImageOps
+
+from .sources import Original
+
+TILE = 128
+MARGIN = 4
+WHITE = (255, 255, 255)
+
+
+def render(original: Original, fit: str = "", *, photo: bool) -> Image.Image:
+    """Return an original as an RGB tile of 128 × 128 pixels.
+
+    Parameters
+    ----------
+    original
+        SVG text or the bytes of an encoded picture.
+    fit
+        For photographs: empty for the centred square, `pad` for the whole picture on white, or the
+        box to keep as `left,top,right,bottom` in per cent of width and height.
+    photo
+        Photographs fill the tile; drawings and symbols keep a small margin.
+    """
+    if original.svg is not None:
+        return _on_white(_rasterised(original.svg))
+    assert original.data is not None
+    with Image.open(io.BytesIO(original.data)) as opened:
+        picture = ImageOps.exif_transpose(opened).convert("RGBA")
+    if not photo:
+        return _on_white(_within(picture, TILE - 2 * MARGIN))
+    if fit == "pad":
+        return _on_white(_within(picture, TILE))
+    picture = picture.crop(_box(picture, fit))
+    return _on_white(_within(picture, TILE))
+
+
+def _rasterised(svg: str) -> Image.Image:
+    """Draw an SVG so that its longer side fits between the margins."""
+    side = TILE - 2 * MARGIN
+    # A first pass at natural size tells the aspect, which width= and height= would distort.
+    wide, high = _natural_size(svg)
+    png = resvg_py.svg_to_bytes(
+        svg_string=svg,
+        dpi=96,
+        skip_system_fonts=True,
+        width=side if wide >= high else None,
+        height=None if wide >= high else side,
+    )
+    return Image.open(io.BytesIO(bytes(png))).convert("RGBA")
+
+
+def _natural_size(svg: str) -> tuple[float, float]:
+    head = svg[: svg.index(">")]
+    values = [head.split(f' {name}="')[1].split('"')[0] for name in ("width", "height")]
+    return float(values[0]), float(values[1])
+
+
+def _box(picture: Image.Image, fit: str) -> tuple[float, float, float, float]:
+    wide, high = picture.size
+    if fit:
+        left, top, right, bottom = (float(part) / 100 for part in fit.split(","))
+        return left * wide, top * high, right * wide, bottom * high
+    side = min(wide, high)
+    left, top = (wide - side) / 2, (high - side) / 2
+    return left, top, left + side, top + side
+
+
+def _within(picture: Image.Image, side: int) -> Image.Image:
+    scale = side / max(picture.size)
+    size = tuple(max(1, round(length * scale)) for length in picture.size)
+    return picture.resize((size[0], size[1]), Image.Resampling.LANCZOS)
+
+
+def _on_white(picture: Image.Image) -> Image.Image:
+    tile = Image.new("RGBA", (TILE, TILE), (*WHITE, 255))
+    corner = ((TILE - picture.width) // 2, (TILE - picture.height) // 2)
+    tile.alpha_composite(picture.convert("RGBA"), corner)
+    return tile.convert("RGB")

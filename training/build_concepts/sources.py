@@ -1,0 +1,241 @@
+"""Open the packages that the probe set is made of and give each item as SVG text or picture bytes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import zipfile
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from fontTools.pens.boundsPen import BoundsPen
+from fontTools.pens.svgPathPen import SVGPathPen
+from fontTools.ttLib import TTFont
+
+from .photo_credits import Credit, gcompris_credits, photo_folder_credits, wheel_credits
+from .qtresource import read_rcc
+
+HERE = Path(__file__).parent
+RCC_FOLDER = Path("/usr/share/gcompris-qt/rcc")
+
+
+@dataclass(frozen=True)
+class Package:
+    """One row of `packages.tsv`: where a set of pictures comes from and whose it is."""
+
+    set: str
+    kind: str
+    manager: str
+    package: str
+    version: str
+    modality: str
+    artist: str
+    licence: str
+    author: str
+    url: str
+
+
+@dataclass(frozen=True)
+class Original:
+    """The picture behind one cell, as its package has it: SVG text or encoded bytes."""
+
+    svg: str | None
+    data: bytes | None
+
+
+def read_packages() -> dict[str, Package]:
+    """Return the rows of `packages.tsv` by the name of their set."""
+    with (HERE / "packages.tsv").open(encoding="utf-8", newline="") as lines:
+        return {row["set"]: Package(**row) for row in csv.DictReader(lines, delimiter="\t")}
+
+
+@dataclass
+class Iconify:
+    """An `@iconify-json` set: SVG bodies with aliases that chain to parents."""
+
+    folder: Path
+
+    @cached_property
+    def _content(self) -> dict[str, Any]:
+        content: dict[str, Any] = json.loads((self.folder / "icons.json").read_text("utf-8"))
+        return content
+
+    def names(self) -> set[str]:
+        """Return every icon and alias name."""
+        return set(self._content["icons"]) | set(self._content.get("aliases", {}))
+
+    def svg(self, name: str) -> str:
+        """Return the icon as an SVG document, black where the body says `currentColor`."""
+        if name not in self.names():
+            raise KeyError(f"{self.folder.name} has no icon {name!r}")
+        chain: dict[str, Any] = {}
+        while name not in self._content["icons"]:
+            alias = self._content["aliases"][name]
+            chain = {**alias, **chain}
+            name = alias["parent"]
+        icon = {**self._content["icons"][name], **chain}
+        size = [icon.get(side, self._content.get(side, 16)) for side in ("width", "height")]
+        corner = [icon.get(side, self._content.get(side, 0)) for side in ("left", "top")]
+        body = _turned(icon, size, corner)
+        box = f"{corner[0]} {corner[1]} {size[0]} {size[1]}"
+        return (
+            '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
+            f'width="{size[0]}" height="{size[1]}" viewBox="{box}" color="#000">{body}</svg>'
+        )
+
+
+def _turned(icon: dict[str, Any], size: list[float], corner: list[float]) -> str:
+    """Return an icon's body with the flips and the rotation that its alias asks for."""
+    body: str = icon["body"].replace("currentColor", "#000000")
+    middle = [corner[axis] + size[axis] / 2 for axis in (0, 1)]
+    if icon.get("hFlip"):
+        body = f'<g transform="translate({2 * middle[0]} 0) scale(-1 1)">{body}</g>'
+    if icon.get("vFlip"):
+        body = f'<g transform="translate(0 {2 * middle[1]}) scale(1 -1)">{body}</g>'
+    if icon.get("rotate"):
+        turn = 90 * int(icon["rotate"])
+        body = f'<g transform="rotate({turn} {middle[0]} {middle[1]})">{body}</g>'
+    return body
+
+
+@dataclass
+class EmojiFont:
+    """A monochrome emoji font, whose glyphs are turned into SVG paths."""
+
+    folder: Path
+    weight: int = 400
+
+    @cached_property
+    def _glyphs(self) -> dict[int, tuple[TTFont, str]]:
+        glyphs: dict[int, tuple[TTFont, str]] = {}
+        for path in sorted((self.folder / "files").glob(f"*-{self.weight}-normal.woff2")):
+            font = TTFont(path)
+            for code, name in font.getBestCmap().items():
+                glyphs.setdefault(code, (font, name))
+        return glyphs
+
+    def svg(self, codepoint: str) -> str:
+        """Return the glyph of one code point (hexadecimal) as an SVG document."""
+        font, name = self._glyphs[int(codepoint, 16)]
+        glyph_set = font.getGlyphSet()
+        bounds, path = BoundsPen(glyph_set), SVGPathPen(glyph_set)
+        glyph_set[name].draw(bounds)
+        glyph_set[name].draw(path)
+        left, bottom, right, top = bounds.bounds
+        side = max(right - left, top - bottom)
+        box = f"{(left + right - side) / 2} {-(top + bottom + side) / 2} {side} {side}"
+        return (
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{side}" height="{side}" '
+            f'viewBox="{box}"><g transform="scale(1 -1)"><path d="{path.getCommands()}"/></g></svg>'
+        )
+
+
+@dataclass
+class Sources:
+    """All packages of `packages.tsv` below one folder, plus the folder of collected photographs.
+
+    Parameters
+    ----------
+    packages
+        Folder with `node_modules/` and `wheels/`.
+    photos
+        Folder with `manifest.csv` and the pictures it lists.
+    rcc
+        Folder of the GCompris resource archives.
+    """
+
+    packages: Path
+    photos: Path
+    rcc: Path = RCC_FOLDER
+    table: dict[str, Package] = field(default_factory=read_packages)
+    _open: dict[str, Any] = field(default_factory=dict)
+
+    def original(self, item: str) -> Original:
+        """Return the picture that an item such as `npm:noto:red-apple` names."""
+        manager, _, rest = item.partition(":")
+        if manager == "photo":
+            return Original(None, (self.photos / rest).read_bytes())
+        name, _, member = rest.partition(":")
+        opened = self._opened(name)
+        if isinstance(opened, Iconify | EmojiFont):
+            return Original(opened.svg(member), None)
+        if isinstance(opened, Path):
+            return Original(None, (opened / "assets" / f"{member.lower()}.webp").read_bytes())
+        if isinstance(opened, zipfile.ZipFile):
+            return Original(None, opened.read(member))
+        return Original(None, opened[f"gcompris/src/activities/{member}"])
+
+    def credit(self, item: str) -> Credit:
+        """Return licence, author and origin of an item."""
+        manager, _, rest = item.partition(":")
+        if manager == "photo":
+            return self._photo_credits[rest]
+        name, _, member = rest.partition(":")
+        package = self.table[name]
+        if package.kind == "rcc":
+            return self._gcompris_credits[member]
+        if package.kind == "wheel":
+            return wheel_credits(name)[member]
+        source = f"{package.package} {package.version} {member}"
+        return Credit(package.artist, package.licence, package.author, source)
+
+    def versions(self) -> dict[str, str]:
+        """Return the installed version of every npm package that the table names."""
+        found = {}
+        for package in self.table.values():
+            if package.manager == "npm":
+                about = self.packages / "node_modules" / package.package / "package.json"
+                found[package.set] = json.loads(about.read_text("utf-8"))["version"]
+        return found
+
+    def _opened(self, name: str) -> Any:
+        if name not in self._open:
+            package = self.table[name]
+            folder = self.packages / "node_modules" / package.package
+            if package.kind == "iconify":
+                self._open[name] = Iconify(folder)
+            elif package.kind == "font":
+                self._open[name] = EmojiFont(folder)
+            elif package.kind == "codepoint-files":
+                self._open[name] = folder
+            elif package.kind == "wheel":
+                stem = f"{package.package.replace('-', '_')}-{package.version}-*.whl"
+                self._open[name] = zipfile.ZipFile(
+                    next(iter(sorted((self.packages / "wheels").glob(stem))))
+                )
+            else:
+                self._open[name] = self._gcompris
+        return self._open[name]
+
+    @cached_property
+    def _gcompris(self) -> dict[str, bytes]:
+        files: dict[str, bytes] = {}
+        for path in sorted(self.rcc.glob("*.rcc")):
+            if path.stem in GCOMPRIS_ACTIVITIES:
+                files |= read_rcc(path)
+        return files
+
+    @cached_property
+    def _gcompris_credits(self) -> dict[str, Credit]:
+        return gcompris_credits(self._gcompris)
+
+    @cached_property
+    def _photo_credits(self) -> dict[str, Credit]:
+        return photo_folder_credits(self.photos / "manifest.csv")
+
+
+GCOMPRIS_ACTIVITIES = frozenset(
+    (
+        "categorization",
+        "clickgame",
+        "details",
+        "erase",
+        "explore_farm_animals",
+        "explore_monuments",
+        "explore_world_animals",
+        "explore_world_music",
+        "solar_system",
+    )
+)
