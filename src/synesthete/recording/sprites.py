@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 _QUALITY = 82
-_METHOD = 3
+# Half the time of the usual 4 for 2 % more bytes.
+_METHOD = 2
 
 
 def thumbnail_of(picture: Image.Image) -> Image.Image:
