@@ -79,8 +79,8 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder as the documentation assumes it: a smaller `demo.atlas`, and `my-images`."""
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder as the documentation assumes it: `demo.atlas` and `my-images`; fewer concepts than shipped."""
     import torch
 
     import synesthete as syn
@@ -102,7 +102,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (folder / "my-images" / where).mkdir(parents=True, exist_ok=True)
             few.image(index).save(folder / "my-images" / where / f"{index}.png")
     (folder / "my-photos").symlink_to(folder / "my-images")
-    return folder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("synesthete.probes.load_builtin", lambda name: few)
+        patch.setattr("PIL.Image.Image.show", lambda image: None)
+        yield folder
 
 
 def blocks(page: Path, language: str) -> list[str]:

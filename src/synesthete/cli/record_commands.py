@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 import webbrowser
@@ -62,8 +63,8 @@ def demo(
     for card in cards:
         out().print(f"  {card.html}", soft_wrap=True)
     out().print(
-        f"\nGo on with   synesthete neurons {out_path} --multimodal\n"
-        f"             synesthete show {out_path} {found[0].address}",
+        f"\nGo on with   {_command()} neurons {out_path} --multimodal\n"
+        f"             {_command()} show {out_path} {found[0].address}",
         soft_wrap=True,
     )
     if cards and sys.stdin.isatty() and _has_screen():
@@ -204,6 +205,13 @@ def _tell(opened: views.Atlas, as_json: bool) -> None:
     else:
         views.print_summary(opened)
         say(f"next: synesthete neurons {opened.path}")
+
+
+def _command() -> str:
+    """How this program is called from here: by its name, or by its path where that is not on PATH."""
+    if shutil.which("synesthete") or Path(sys.argv[0]).name != "synesthete":
+        return "synesthete"
+    return os.path.relpath(sys.argv[0])
 
 
 def _has_screen() -> bool:
