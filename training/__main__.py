@@ -34,6 +34,7 @@ def main() -> None:
         "--candidates", type=Path, required=True, help="TSV of all candidate concepts"
     )
     texts.add_argument("--wordnet", type=Path, default=Path("/usr/share/wordnet"))
+    texts.add_argument("--threads", type=int, default=2)
     texts.add_argument("--minutes", type=float, default=12.0)
     texts.add_argument("--out", type=Path, required=True)
     image = steps.add_parser("image", help="train the image tower (resumes where it stopped)")
@@ -59,7 +60,7 @@ def main() -> None:
             )
             print({kind: len(rows) for kind, rows in found.items()}, flush=True)
             teacher.build(args.out, found, EMBED_DIM)
-        text_tower.train(args.out, minutes=args.minutes)
+        text_tower.train(args.out, minutes=args.minutes, threads=args.threads)
     if args.step == "image":
         from training import image_tower, teacher
         from training.examples import load_corpus

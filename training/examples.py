@@ -33,7 +33,7 @@ class Corpus:
     bank_of_picture: dict[int, int]
     vocabulary: list[int]
     fonts: list[str]
-    concept_share: float = 0.8
+    concept_share: float = 0.85
     cases: list[list[str]] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -125,14 +125,14 @@ def load_corpus(
 def _colours(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Ink and ground, RGB in 0..255, always well apart in brightness."""
     draw = rng.random()
-    if draw < 0.35:
+    if draw < 0.6:
         return np.zeros(3, np.float32), np.full(3, 255, np.float32)
     for _ in range(20):
         ink, ground = (
             rng.uniform(0, 255, 3).astype(np.float32),
             rng.uniform(0, 255, 3).astype(np.float32),
         )
-        if draw < 0.6:
+        if draw < 0.75:
             ground = np.full(3, 255, np.float32)
         if abs(float((ink - ground) @ LUMA)) > 80:
             return ink, ground

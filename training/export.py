@@ -19,6 +19,16 @@ def held_out(photo_keys: list[str], fonts: list[str]) -> dict[str, Any]:
     }
 
 
+def _fold_standardisation(visual: dict[str, Any], eps: float = 1e-5) -> None:
+    """Put the output's standardisation into the attention pool's last linear map, exactly."""
+    mean = visual.pop("standardise.running_mean")
+    scale = (visual.pop("standardise.running_var") + eps).rsqrt()
+    visual.pop("standardise.num_batches_tracked")
+    weight, bias = "attnpool.c_proj.weight", "attnpool.c_proj.bias"
+    visual[bias] = (visual[bias] - mean) * scale
+    visual[weight] = visual[weight] * scale[:, None]
+
+
 def export(trained: Path, out: Path) -> None:
     """Join `text.pt` and `image.pt` of `trained` into `out` (configuration and fp16 safetensors).
 
@@ -36,6 +46,7 @@ def export(trained: Path, out: Path) -> None:
     visual = saved["visual"]
     key = "attnpool.positional_embedding"
     visual[key] = _resize_positions(visual[key], IMAGE_SIZE)
+    _fold_standardisation(visual)
     state |= {f"visual.{name}": value for name, value in visual.items()}
     state["logit_scale"] = saved["log_scale"].clone()
     model.load_state_dict(state)

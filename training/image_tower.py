@@ -19,7 +19,7 @@ from training.architecture import MEAN, STD, create
 from training.examples import Corpus, draw
 from training.text_tower import TEMPLATES, text_features
 
-STAGES = ((0.0, 64, 160), (0.58, 96, 128), (0.80, 128, 96))
+STAGES = ((0.0, 64, 64), (0.5, 64, 128), (0.82, 96, 128))
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class Recipe:
 
     minutes: float = 95.0
     samples: int = 0
-    peak: float = 3e-3
+    peak: float = 1e-3
     weight_decay: float = 0.05
-    warmup: float = 0.01
+    warmup: float = 0.02
     seed: int = 0
     bf16: bool = True
 
@@ -143,6 +143,9 @@ def train(corpus: Corpus, out: Path, recipe: Recipe, *, threads: int = 2) -> Non
     names, bank = _targets(model, corpus, out)
     visual = model.visual.to(memory_format=torch.channels_last)
     visual.attnpool_size = 64
+    # Post-ReLU features share one large mean, and a softmax over names first collapses onto it. Standardising
+    # the output from the first step on removes that plateau; `export` folds it into the last linear map.
+    visual.standardise = torch.nn.BatchNorm1d(names.shape[1], affine=False)
     log_scale = torch.nn.Parameter(torch.tensor(np.log(20.0), dtype=torch.float32))
     optimiser = _optimiser(visual, log_scale, recipe)
     checkpoint, spent, seen, step = out / "image.pt", 0.0, 0, 0
@@ -182,8 +185,8 @@ def train(corpus: Corpus, out: Path, recipe: Recipe, *, threads: int = 2) -> Non
         pixels = pixels.contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=recipe.bf16):
             features = visual(pixels)
-        features = normalize(features.float(), dim=-1)
-        scale = log_scale.exp().clamp(max=100)
+        features = normalize(visual.standardise(features.float()), dim=-1)
+        scale = log_scale.exp().clamp(min=20, max=100)
         is_concept = torch.from_numpy(concepts >= 0)
         wanted = torch.from_numpy(concepts[concepts >= 0])
         logits = scale * features[is_concept] @ names.T

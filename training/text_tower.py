@@ -49,6 +49,24 @@ def _epoch_batches(
     return batches
 
 
+def _start_from_words(model: Any, tokenizer: Any, texts: list[str], targets: np.ndarray) -> None:
+    """Let each whole-word token begin as its own word's target, read out by a matching projection."""
+    import torch
+
+    basis = torch.from_numpy(
+        np.linalg.svd(targets, full_matrices=False)[2][: model.text_projection.shape[0]].copy()
+    )
+    with torch.no_grad():
+        torch.nn.init.normal_(model.token_embedding.weight, std=0.02)
+        torch.nn.init.normal_(model.positional_embedding, std=0.01)
+        rows = torch.from_numpy(targets) @ basis.T
+        for i, text in enumerate(texts):
+            token = tokenizer.encoder.get(f"{text}</w>")
+            if token is not None:
+                model.token_embedding.weight[token] = 0.5 * rows[i]
+        model.text_projection.copy_(basis * 0.3)
+
+
 def train(
     out: Path,
     *,
@@ -57,6 +75,7 @@ def train(
     peak: float = 2e-3,
     seed: int = 0,
     sentences: bool = False,
+    threads: int = 2,
 ) -> None:
     """Train for `minutes`, then save the text tower and its recall on the names to `text.pt`.
 
@@ -65,7 +84,7 @@ def train(
     import torch
     from open_clip.tokenizer import SimpleTokenizer
 
-    torch.set_num_threads(2)
+    torch.set_num_threads(threads)
     texts, kinds, targets = teacher.lookup(out)
     tokenizer = SimpleTokenizer(context_length=32)
     rows, rows_target, weight = [], [], []
@@ -95,7 +114,7 @@ def train(
         *model.transformer.parameters(),
         *model.ln_final.parameters(),
     ]
-    torch.nn.init.normal_(model.token_embedding.weight, std=0.05)
+    _start_from_words(model, tokenizer, texts, targets)
     optimiser = torch.optim.AdamW(parameters, lr=peak, betas=(0.9, 0.98), weight_decay=0.01)
     rng = np.random.default_rng(seed)
     start, step, running = time.monotonic(), 0, 0.0

@@ -140,9 +140,9 @@ def test_a_short_run_learns_resumes_and_exports(
     assert saved["seen"] >= 160
     assert saved["size"] == 96
     export.export(data, work / "mini")
-    model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{work / 'mini'}")
+    model = open_clip.create_model(f"local-dir:{work / 'mini'}")
     model.eval()
-    pixels = torch.zeros(2, 3, 128, 128)
+    pixels = torch.zeros(2, 3, 96, 96)
     assert model.encode_image(pixels).shape == (2, 192)
     tokens = open_clip.get_tokenizer(f"local-dir:{work / 'mini'}")(["disc", "box"])
     with torch.no_grad():

@@ -73,9 +73,7 @@ def sync_folder(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_file(
-    path: Path, data: bytes | Iterable[bytes], *, sync: bool = True
-) -> FileEntry:
+def write_file(path: Path, data: bytes | Iterable[bytes], *, sync: bool = True) -> FileEntry:
     """Write a file so that it is there completely or not at all (temporary file, fsync, rename).
 
     Parameters

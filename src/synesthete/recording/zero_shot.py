@@ -31,8 +31,9 @@ def class_embeddings(
 ) -> npt.NDArray[np.float32]:
     """Unit text embeddings of `names`, the mean over `templates`, fp32 `[names, dim]`."""
     total = sum(model.encode_texts([t.format(name) for name in names]) for t in templates)
-    rows = np.asarray(total, np.float32)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    rows: npt.NDArray[np.float32] = np.asarray(total, np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows
 
 
 def ranks_of_truth(
@@ -51,7 +52,8 @@ def ranks_of_truth(
     """
     scores = images @ classes.T
     own = scores[np.arange(len(truth)), truth]
-    return (scores >= own[:, None]).sum(1) - 1
+    better: npt.NDArray[np.int64] = (scores >= own[:, None]).sum(1) - 1
+    return better
 
 
 def rates(ranks: npt.NDArray[np.int64], classes: int) -> dict[str, Any]:
