@@ -49,7 +49,20 @@ def main() -> None:
     )
     image.add_argument("--threads", type=int, default=2, help="leave a core to others with 1")
     image.add_argument("--out", type=Path, required=True)
+    ship = steps.add_parser("export", help="write the open_clip model folder")
+    ship.add_argument("--data", type=Path, required=True, help="folder of the trained towers")
+    ship.add_argument("--held-out-photos", type=Path, required=True)
+    ship.add_argument(
+        "--held-out-fonts", required=True, help="comma-separated, as the probe set names them"
+    )
+    ship.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
+    if args.step == "export":
+        from training import export
+
+        export.export(args.data, args.out)
+        photos = [key for key in args.held_out_photos.read_text().split("\n") if key]
+        export.write_held_out(args.out, photos, args.held_out_fonts.split(","))
     if args.step == "teach":
         from training import teacher, text_tower
         from training.architecture import EMBED_DIM

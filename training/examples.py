@@ -33,7 +33,7 @@ class Corpus:
     bank_of_picture: dict[int, int]
     vocabulary: list[int]
     fonts: list[str]
-    concept_share: float = 0.85
+    concept_share: float = 0.93
     cases: list[list[str]] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -125,14 +125,14 @@ def load_corpus(
 def _colours(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Ink and ground, RGB in 0..255, always well apart in brightness."""
     draw = rng.random()
-    if draw < 0.6:
+    if draw < 0.85:
         return np.zeros(3, np.float32), np.full(3, 255, np.float32)
     for _ in range(20):
         ink, ground = (
             rng.uniform(0, 255, 3).astype(np.float32),
             rng.uniform(0, 255, 3).astype(np.float32),
         )
-        if draw < 0.75:
+        if draw < 0.92:
             ground = np.full(3, 255, np.float32)
         if abs(float((ink - ground) @ LUMA)) > 80:
             return ink, ground
@@ -142,12 +142,12 @@ def _colours(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 def _warp(
     layer: np.ndarray, size: int, rng: np.random.Generator, scale: float, *, flip: bool, border: int
 ) -> np.ndarray:
-    angle = rng.uniform(-0.15, 0.15)
+    angle = rng.uniform(-0.1, 0.1)
     zoom = scale * size / TILE
     cos, sin = np.cos(angle) * zoom, np.sin(angle) * zoom
-    shift = rng.uniform(-0.125, 0.125, 2) * size * (1 if border == cv2.BORDER_CONSTANT else 0.5)
+    shift = rng.uniform(-0.08, 0.08, 2) * size * (1 if border == cv2.BORDER_CONSTANT else 0.5)
     sign = -1.0 if flip and rng.random() < 0.5 else 1.0
-    stretch = rng.uniform(0.92, 1.08)
+    stretch = rng.uniform(0.95, 1.05)
     half = (TILE - 1) / 2
     matrix = np.array([[sign * cos * stretch, -sin, 0], [sign * sin * stretch, cos, 0]], np.float32)
     matrix[:, 2] = (size - 1) / 2 + shift - matrix[:, :2] @ (half, half)
@@ -200,7 +200,7 @@ def picture(tile: np.ndarray, modality: str, size: int, rng: np.random.Generator
         if rng.random() < 0.5
         else rng.uniform(0, 255, 3).astype(np.float32)
     )
-    return _jitter(layer[..., :3] + ground * (1 - cover), rng, 0.15).astype(np.uint8)
+    return _jitter(layer[..., :3] + ground * (1 - cover), rng, 0.08).astype(np.uint8)
 
 
 def word(text: str, corpus: Corpus, size: int, rng: np.random.Generator) -> np.ndarray:

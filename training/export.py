@@ -19,6 +19,17 @@ def held_out(photo_keys: list[str], fonts: list[str]) -> dict[str, Any]:
     }
 
 
+def write_held_out(out: Path, photo_keys: list[str], fonts: list[str]) -> None:
+    """Write `held_out.json` beside the model: only photographs that the shipped probe set has."""
+    import pyarrow.parquet as pq
+
+    from synesthete.probes.builtin import DATA_FOLDER
+
+    shipped = set(pq.read_table(DATA_FOLDER / "concepts" / "manifest.parquet")["key"].to_pylist())
+    described = held_out([key for key in photo_keys if key in shipped], fonts)
+    (out / "held_out.json").write_text(json.dumps(described, indent=1) + "\n")
+
+
 def _fold_standardisation(visual: dict[str, Any], eps: float = 1e-5) -> None:
     """Put the output's standardisation into the attention pool's last linear map, exactly."""
     mean = visual.pop("standardise.running_mean")

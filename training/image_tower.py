@@ -19,7 +19,7 @@ from training.architecture import MEAN, STD, create
 from training.examples import Corpus, draw
 from training.text_tower import TEMPLATES, text_features
 
-STAGES = ((0.0, 64, 64), (0.5, 64, 128), (0.82, 96, 128))
+STAGES = ((0.0, 64, 64), (0.55, 64, 128), (0.86, 96, 128))
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def train(corpus: Corpus, out: Path, recipe: Recipe, *, threads: int = 2) -> Non
     # Post-ReLU features share one large mean, and a softmax over names first collapses onto it. Standardising
     # the output from the first step on removes that plateau; `export` folds it into the last linear map.
     visual.standardise = torch.nn.BatchNorm1d(names.shape[1], affine=False)
-    log_scale = torch.nn.Parameter(torch.tensor(np.log(20.0), dtype=torch.float32))
+    log_scale = torch.nn.Parameter(torch.tensor(np.log(8.0), dtype=torch.float32))
     optimiser = _optimiser(visual, log_scale, recipe)
     checkpoint, spent, seen, step = out / "image.pt", 0.0, 0, 0
     if checkpoint.exists():
@@ -186,15 +186,21 @@ def train(corpus: Corpus, out: Path, recipe: Recipe, *, threads: int = 2) -> Non
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=recipe.bf16):
             features = visual(pixels)
         features = normalize(visual.standardise(features.float()), dim=-1)
-        scale = log_scale.exp().clamp(min=20, max=100)
+        scale = log_scale.exp().clamp(max=100)
         is_concept = torch.from_numpy(concepts >= 0)
         wanted = torch.from_numpy(concepts[concepts >= 0])
+        if not len(wanted):
+            continue
         logits = scale * features[is_concept] @ names.T
         loss_concept = cross_entropy(logits, wanted, label_smoothing=0.02)
         rows = torch.from_numpy(texts[texts >= 0])
         target = bank[rows]
         soft = torch.softmax(40 * target @ bank.T, dim=-1)
-        loss_other = cross_entropy(scale * features[~is_concept] @ bank.T, soft)
+        loss_other = (
+            cross_entropy(scale * features[~is_concept] @ bank.T, soft)
+            if len(rows)
+            else torch.zeros(())
+        )
         loss = 0.8 * loss_concept + 0.2 * loss_other
         optimiser.zero_grad(set_to_none=True)
         loss.backward()

@@ -74,7 +74,7 @@ def mask(text: str, path: str, rng: np.random.Generator) -> np.ndarray:
     left, top, right, bottom = draw.multiline_textbbox(
         (0, 0), body, font=_font(path, 40), spacing=4
     )
-    fit = TILE * (0.68 + 0.3 * rng.random()) / max(right - left, bottom - top, 1) * 40
+    fit = TILE * (0.8 + 0.18 * rng.random()) / max(right - left, bottom - top, 1) * 40
     size = max((s for s in SIZES if s <= fit), default=SIZES[0])
     font = _font(path, size)
     left, top, right, bottom = draw.multiline_textbbox((0, 0), body, font=font, spacing=4)
