@@ -19,7 +19,7 @@ from training.architecture import MEAN, STD, create
 from training.examples import Corpus, draw
 from training.text_tower import TEMPLATES, text_features
 
-STAGES = ((0.0, 64, 64), (0.55, 64, 128), (0.86, 96, 128))
+STAGES = ((0.0, 64, 64), (0.6, 64, 128), (0.88, 96, 128))
 
 
 @dataclass(frozen=True)
@@ -123,14 +123,6 @@ def _work(corpus: Corpus, requests: Any, results: Any, seed: int) -> None:
         for i in range(count):
             images[i], concepts[i], texts[i] = draw(corpus, size, rng)
         results.put((images, concepts, texts))
-
-
-def _save(path: Path, state: dict[str, Any]) -> None:
-    import torch
-
-    part = path.with_suffix(".part")
-    torch.save(state, part)
-    part.rename(path)
 
 
 def train(corpus: Corpus, out: Path, recipe: Recipe, *, threads: int = 2) -> None:
@@ -256,6 +248,9 @@ def _checkpoint(
     step: int,
     recipe: Recipe,
 ) -> None:
+    """Write the state beside `path` and rename it into place, so that a kill leaves the last one whole."""
+    import torch
+
     state = {
         "visual": visual.state_dict(),
         "log_scale": log_scale.data,
@@ -266,7 +261,9 @@ def _checkpoint(
         "step": step,
         "recipe": asdict(recipe),
     }
-    _save(path, state)
+    part = path.with_suffix(".part")
+    torch.save(state, part)
+    part.rename(path)
 
 
 def _set_size(visual: Any, size: int) -> None:

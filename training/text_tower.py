@@ -53,9 +53,8 @@ def _start_from_words(model: Any, tokenizer: Any, texts: list[str], targets: np.
     """Let each whole-word token begin as its own word's target, read out by a matching projection."""
     import torch
 
-    basis = torch.from_numpy(
-        np.linalg.svd(targets, full_matrices=False)[2][: model.text_projection.shape[0]].copy()
-    )
+    axes = np.linalg.eigh(targets.T @ targets)[1][:, ::-1].T
+    basis = torch.from_numpy(axes[: model.text_projection.shape[0]].copy())
     with torch.no_grad():
         torch.nn.init.normal_(model.token_embedding.weight, std=0.02)
         torch.nn.init.normal_(model.positional_embedding, std=0.01)
@@ -70,14 +69,15 @@ def _start_from_words(model: Any, tokenizer: Any, texts: list[str], targets: np.
 def train(
     out: Path,
     *,
-    minutes: float,
+    minutes: float = 12.0,
+    steps: int = 0,
     batch: int = 256,
     peak: float = 2e-3,
     seed: int = 0,
     sentences: bool = False,
     threads: int = 2,
 ) -> None:
-    """Train for `minutes`, then save the text tower and its recall on the names to `text.pt`.
+    """Train for `minutes`, or for `steps` when given, then save the text tower and its recall on the names to `text.pt`.
 
     Dictionary glosses (`sentences`) are long, and pay only when there is an hour to spare.
     """
@@ -119,7 +119,11 @@ def train(
     rng = np.random.default_rng(seed)
     start, step, running = time.monotonic(), 0, 0.0
     queue: list[np.ndarray] = []
-    while (done := (time.monotonic() - start) / (60 * minutes)) < 1:
+
+    def progress() -> float:
+        return step / steps if steps else (time.monotonic() - start) / (60 * minutes)
+
+    while (done := progress()) < 1:
         for group in optimiser.param_groups + rows_optimiser.param_groups:
             group["lr"] = peak * min(1.0, (step + 1) / 100) * max(0.0, 1 - done)
         queue = queue or _epoch_batches(rng, weights, lengths, batch)
