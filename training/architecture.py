@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 EMBED_DIM = 192
-IMAGE_SIZE = 96
+IMAGE_SIZE = 64
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 

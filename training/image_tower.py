@@ -19,7 +19,7 @@ from training.architecture import MEAN, STD, create
 from training.examples import Corpus, draw
 from training.text_tower import TEMPLATES, text_features
 
-STAGES = ((0.0, 64, 64), (0.6, 64, 128), (0.88, 96, 128))
+STAGES = ((0.0, 64, 64), (0.6, 64, 128))
 
 
 @dataclass(frozen=True)

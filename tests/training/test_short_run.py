@@ -142,7 +142,7 @@ def test_a_short_run_learns_resumes_and_exports(
     export.export(data, work / "mini")
     model = open_clip.create_model(f"local-dir:{work / 'mini'}")
     model.eval()
-    pixels = torch.zeros(2, 3, 96, 96)
+    pixels = torch.zeros(2, 3, 64, 64)
     assert model.encode_image(pixels).shape == (2, 192)
     tokens = open_clip.get_tokenizer(f"local-dir:{work / 'mini'}")(["disc", "box"])
     with torch.no_grad():
