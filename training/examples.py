@@ -13,6 +13,9 @@ import numpy as np
 from training import words
 from training.sources import HELD_OUT_SETS, TILE
 
+# Worker processes are forked, and a fork of OpenCV's thread pool would wait for threads that are not there.
+cv2.setNumThreads(1)
+
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 

@@ -104,16 +104,13 @@ class Loader:
         for _ in range(6):
             self._requests.put(shape())
         while True:
-            yield self._results.get()
+            yield self._results.get(timeout=300)
             self._requests.put(shape())
 
 
 def _work(corpus: Corpus, requests: Any, results: Any, seed: int) -> None:
     import os
 
-    import cv2
-
-    cv2.setNumThreads(1)
     os.nice(2)
     rng = np.random.default_rng([seed, int(time.time())])
     while True:
