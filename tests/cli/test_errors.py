@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -104,16 +103,18 @@ def test_interrupt_ends_with_130(run: Run, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_real_interrupt_while_recording(workplace: Path, tmp_path: Path) -> None:
     out = str(tmp_path / "x.atlas")
-    command = ["record", "local-dir:model", "--probes", "images/metadata.csv", "--out", out]
+    command = ["record", "mini", "--probes", "concepts", "--out", out]
     process = subprocess.Popen(
         [sys.executable, "-m", "synesthete", *command],
         cwd=workplace,
         stderr=subprocess.PIPE,
         text=True,
     )
-    time.sleep(1.5)
-    process.send_signal(signal.SIGINT)
     assert process.stderr is not None
+    line = process.stderr.readline()
+    while line and not line.startswith("recording"):
+        line = process.stderr.readline()
+    process.send_signal(signal.SIGINT)
     said = process.stderr.read()
     assert process.wait(60) == 130
     assert "Traceback" not in said
