@@ -109,6 +109,8 @@ def test_a_real_interrupt_while_recording(workplace: Path, tmp_path: Path) -> No
         cwd=workplace,
         stderr=subprocess.PIPE,
         text=True,
+        # A test run in the background of a shell hands down that interrupts are ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stderr is not None
     line = process.stderr.readline()

@@ -91,8 +91,10 @@ def test_only_what_is_missing_is_recorded_again(tmp_path: Path) -> None:
     model = FakeModel()
     # A resumed run keeps the shards it finds, whatever shard size it is asked for.
     record(model, probes, None, out, shard_size=128, progress=note)
-    assert model.pictures_read == 96  # 72 images in micro-batches of 32
-    assert seen[0] == (128, 200)
+    # Progress is told at intervals, so the interrupt comes before or after the third shard is whole.
+    kept, total = seen[0]
+    assert (kept, total) in {(128, 200), (192, 200)}
+    assert model.pictures_read == 32 * -(-(total - kept) // 32)  # in micro-batches of 32
     assert seen[-1] == (200, 200)
     fresh = record(FakeModel(), probes, None, tmp_path / "fresh.atlas")
     assert tree(out) == tree(fresh)

@@ -131,7 +131,7 @@ def test_a_short_run_learns_resumes_and_exports(
     data = work / "data"
     text_tower.train(data, steps=80, batch=32)
     assert "top-1 100.0%" in capsys.readouterr().out
-    monkeypatch.setattr(image_tower, "STAGES", ((0.0, 64, 16), (0.5, 96, 16)))
+    monkeypatch.setattr(image_tower, "STAGES", ((0.0, 64, 16), (0.3, 96, 16)))
     image_tower.train(corpus, data, image_tower.Recipe(samples=64, bf16=False))
     image_tower.train(corpus, data, image_tower.Recipe(samples=160, bf16=False))
     out = capsys.readouterr().out
