@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -126,8 +126,3 @@ def lookup(out: Path) -> tuple[list[str], list[str], np.ndarray]:
     """Texts, their kinds and their whitened targets `[texts, dim]`."""
     with np.load(out / "teacher.npz") as saved:
         return list(saved["texts"]), list(saved["kinds"]), saved["targets"]
-
-
-def unique(rows: Iterable[str]) -> list[str]:
-    """Distinct rows in order of first appearance."""
-    return list(dict.fromkeys(rows))

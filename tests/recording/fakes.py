@@ -11,20 +11,9 @@ import pyarrow as pa
 from PIL import Image
 
 from synesthete.errors import SynestheteError
+from synesthete.probes import COLUMNS, MODALITIES
 
 SIDE = 16
-MODALITIES = ("photo", "drawing", "symbol", "word")
-LABELS = (
-    "key",
-    "concept",
-    "modality",
-    "artist",
-    "caption",
-    "family",
-    "source",
-    "licence",
-    "author",
-)
 
 
 @dataclass(frozen=True)
@@ -122,12 +111,12 @@ class FakeProbes:
         self.broken = broken or {}
         self.salt = salt
         rows = [self._labels(index) for index in range(images)]
-        columns = {name: [row[name] for row in rows] for name in LABELS}
+        columns = {name: [row[name] for row in rows] for name in COLUMNS}
         columns["sha256"] = [f"{index + salt:064x}" for index in range(images)]
         self.table = pa.table({name: pa.array(values) for name, values in columns.items()})
 
     def _labels(self, index: int) -> dict[str, str]:
-        labels = dict.fromkeys(LABELS, "")
+        labels = dict.fromkeys(COLUMNS, "")
         labels |= {"key": f"key-{index}", "concept": f"concept {index % 7}"}
         return labels | {"modality": MODALITIES[index % 4], "artist": f"artist {index % 5}"}
 
