@@ -42,12 +42,18 @@ def main() -> None:
     image.add_argument("--candidates", type=Path, required=True)
     image.add_argument("--fonts", type=Path, required=True, help="node_modules/@fontsource")
     image.add_argument("--held-out-photos", type=Path, required=True, help="a key a line")
+    image.add_argument(
+        "--held-out-words", type=Path, default=None, help="words never to be written, one a line"
+    )
     image.add_argument("--held-out-fonts", default="", help="comma-separated families")
     image.add_argument("--minutes", type=float, default=95.0)
     image.add_argument(
         "--samples", type=int, default=0, help="stop after so many instead of by the clock"
     )
     image.add_argument("--threads", type=int, default=2, help="leave a core to others with 1")
+    image.add_argument(
+        "--cores", default="", help="cores to compute on, such as 1,2,3; the loader gets the others"
+    )
     image.add_argument("--out", type=Path, required=True)
     ship = steps.add_parser("export", help="write the open_clip model folder")
     ship.add_argument("--data", type=Path, required=True, help="folder of the trained towers")
@@ -88,12 +94,14 @@ def main() -> None:
             bank,
             font_files(args.fonts, held_out=frozenset(args.held_out_fonts.split(","))),
             frozenset(args.held_out_photos.read_text().split("\n")),
+            frozenset(args.held_out_words.read_text().split("\n") if args.held_out_words else ()),
         )
         print(
             f"{len(corpus.names)} concepts, {len(corpus.others)} other pictures, {len(bank)} texts, {len(corpus.fonts)} fonts"
         )
         recipe = image_tower.Recipe(minutes=args.minutes, samples=args.samples)
-        image_tower.train(corpus, args.out, recipe, threads=args.threads)
+        cores = frozenset(int(core) for core in args.cores.split(",") if core)
+        image_tower.train(corpus, args.out, recipe, threads=args.threads, cores=cores)
     if args.step == "build":
         from training.sources import build as run
 

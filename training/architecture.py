@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 EMBED_DIM = 192
-IMAGE_SIZE = 64
+IMAGE_SIZE = 128
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 
@@ -23,7 +23,7 @@ def config(image_size: int = IMAGE_SIZE) -> dict[str, Any]:
         "text_cfg": {
             "context_length": 32,
             "vocab_size": 49408,
-            "width": 144,
+            "width": 128,
             "heads": 4,
             "layers": 4,
         },

@@ -16,6 +16,7 @@ from training.sources import HELD_OUT_SETS, TILE
 # Worker processes are forked, and a fork of OpenCV's thread pool would wait for threads that are not there.
 cv2.setNumThreads(1)
 
+_PEN = np.ones((3, 3), np.uint8)
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
@@ -36,11 +37,18 @@ class Corpus:
     bank_of_picture: dict[int, int]
     vocabulary: list[int]
     fonts: list[str]
-    concept_share: float = 0.93
+    concept_share: float = 0.85
+    word_share: float = 0.6
+    sticker_share: float = 0.08
     cases: list[list[str]] = field(init=False)
+    others_by_modality: list[list[int]] = field(init=False)
 
     def __post_init__(self) -> None:
         self.cases = [["word", *[m for m, rows in by.items() if rows]] for by in self.concepts]
+        groups: dict[str, list[int]] = defaultdict(list)
+        for row in self.others:
+            groups[self.modality[row]].append(row)
+        self.others_by_modality = list(groups.values())
 
 
 def is_held_out(item: str, held_out_photos: frozenset[str]) -> bool:
@@ -66,6 +74,7 @@ def load_corpus(
     texts: list[str],
     fonts: list[str],
     held_out_photos: frozenset[str],
+    held_out_words: frozenset[str] = frozenset(),
 ) -> Corpus:
     """Join the rendered pictures with the concept table.
 
@@ -77,6 +86,8 @@ def load_corpus(
         The wider TSV of candidate pictures per concept, used for photos the table leaves out.
     texts
         The caption bank, in the order of the text tower's outputs.
+    held_out_words
+        Words that are never written, so that evaluation can ask for reading and not for recognition.
     """
     csv.field_size_limit(10**8)
     with (data / "pictures.tsv").open(newline="") as file:
@@ -120,7 +131,7 @@ def load_corpus(
         others=[i for i in bank_of if i not in taken and i not in held],
         bank=texts,
         bank_of_picture=bank_of,
-        vocabulary=[i for i, t in enumerate(texts) if len(t) <= 24],
+        vocabulary=[i for i, t in enumerate(texts) if len(t) <= 24 and t not in held_out_words],
         fonts=fonts,
     )
 
@@ -143,12 +154,20 @@ def _colours(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _warp(
-    layer: np.ndarray, size: int, rng: np.random.Generator, scale: float, *, flip: bool, border: int
+    layer: np.ndarray,
+    size: int,
+    rng: np.random.Generator,
+    scale: float,
+    *,
+    flip: bool = False,
+    border: int = cv2.BORDER_CONSTANT,
+    reach: float = 0.08,
 ) -> np.ndarray:
+    """`layer` turned, stretched and moved by up to `reach` of the picture, drawn at `size` pixels."""
     angle = rng.uniform(-0.1, 0.1)
     zoom = scale * size / TILE
     cos, sin = np.cos(angle) * zoom, np.sin(angle) * zoom
-    shift = rng.uniform(-0.08, 0.08, 2) * size * (1 if border == cv2.BORDER_CONSTANT else 0.5)
+    shift = rng.uniform(-reach, reach, 2) * size
     sign = -1.0 if flip and rng.random() < 0.5 else 1.0
     stretch = rng.uniform(0.95, 1.05)
     half = (TILE - 1) / 2
@@ -159,6 +178,11 @@ def _warp(
         matrix[:, 2] += matrix[:, :2].sum(1) * 0.5
         matrix[:, :2] *= 2
     return cv2.warpAffine(layer, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=border)
+
+
+def _scale(size: int, rng: np.random.Generator) -> float:
+    """How much of the picture a thing fills: larger pictures also show it as small as smaller ones did."""
+    return float(1.05 - (1.05 - max(0.45, 0.75 * 64 / size)) * rng.random() ** 1.5)
 
 
 def _jitter(image: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndarray:
@@ -181,19 +205,14 @@ def picture(tile: np.ndarray, modality: str, size: int, rng: np.random.Generator
             tile[..., :3],
             size,
             rng,
-            rng.uniform(1.0, 1.35),
+            rng.uniform(1.0, 1.5),
             flip=True,
             border=cv2.BORDER_REFLECT_101,
         )
         return _jitter(out.astype(np.float32), rng, 0.3).astype(np.uint8)
-    layer = _warp(
-        tile,
-        size,
-        rng,
-        rng.uniform(0.75, 1.05),
-        flip=modality == "photo",
-        border=cv2.BORDER_CONSTANT,
-    )
+    if modality == "symbol" and (draw := rng.random()) < 0.4:
+        tile = (cv2.dilate if draw < 0.25 else cv2.erode)(tile, _PEN)
+    layer = _warp(tile, size, rng, _scale(size, rng), flip=modality == "photo")
     cover = layer[..., 3:].astype(np.float32) / 255
     if modality == "symbol":
         ink, ground = _colours(rng)
@@ -206,34 +225,57 @@ def picture(tile: np.ndarray, modality: str, size: int, rng: np.random.Generator
     return _jitter(layer[..., :3] + ground * (1 - cover), rng, 0.08).astype(np.uint8)
 
 
+def _write(text: str, corpus: Corpus, rng: np.random.Generator) -> np.ndarray:
+    return words.mask(text, corpus.fonts[int(rng.integers(len(corpus.fonts)))], rng)
+
+
 def word(text: str, corpus: Corpus, size: int, rng: np.random.Generator) -> np.ndarray:
     """A written word, uint8 `[size, size, 3]`."""
-    ink_mask = words.mask(text, corpus.fonts[int(rng.integers(len(corpus.fonts)))], rng)
-    cover = _warp(
-        ink_mask, size, rng, rng.uniform(0.8, 1.05), flip=False, border=cv2.BORDER_CONSTANT
-    )
+    cover = _warp(_write(text, corpus, rng), size, rng, _scale(size, rng))
     ink, ground = _colours(rng)
     part = (cover.astype(np.float32) / 255)[..., None]
     return (ink * part + ground * (1 - part)).astype(np.uint8)
 
 
-def draw(corpus: Corpus, size: int, rng: np.random.Generator) -> tuple[np.ndarray, int, int]:
-    """One example: the image, its concept (or -1) and its row of the bank (or -1)."""
+def sticker(image: np.ndarray, text: str, corpus: Corpus, rng: np.random.Generator) -> np.ndarray:
+    """`image` `[size, size, 3]` with a word on it: on a paper label, or written straight onto the picture."""
+    mask = _write(text, corpus, rng)
+    ink, ground = _colours(rng)
+    paper = np.zeros_like(mask)
+    if rng.random() < 0.6:
+        rows, columns = np.nonzero(mask.any(1))[0], np.nonzero(mask.any(0))[0]
+        margin = int(rng.integers(3, 9))
+        top, left = max(0, rows[0] - margin), max(0, columns[0] - margin)
+        paper[top : rows[-1] + margin, left : columns[-1] + margin] = 255
+    size = image.shape[0]
+    layers = np.stack([mask, paper], axis=-1)
+    layers = _warp(layers, size, rng, rng.uniform(0.45, 0.85), reach=0.22).astype(np.float32) / 255
+    under = image + (ground - image) * layers[..., 1:]
+    return (under + (ink - under) * layers[..., :1]).astype(np.uint8)
+
+
+def draw(corpus: Corpus, size: int, rng: np.random.Generator) -> tuple[np.ndarray, int, int, int]:
+    """One example: the image, its concept (or -1), a second concept written on it (or -1), its row of the bank (or -1).
+
+    Words are put on pictures of other things only where they are legible, from 96 pixels.
+    """
     if rng.random() < corpus.concept_share:
         concept = int(rng.integers(len(corpus.names)))
         cases = corpus.cases[concept]
         case = cases[int(rng.integers(len(cases)))]
         if case == "word":
-            return word(corpus.names[concept], corpus, size, rng), concept, -1
+            return word(corpus.names[concept], corpus, size, rng), concept, -1, -1
         rows = corpus.concepts[concept][case]
         row = rows[int(rng.integers(len(rows)))]
-        return picture(corpus.tiles[row], case, size, rng), concept, -1
-    if rng.random() < 0.5:
+        image = picture(corpus.tiles[row], case, size, rng)
+        if size >= 96 and rng.random() < corpus.sticker_share:
+            other = int(rng.integers(len(corpus.names)))
+            return sticker(image, corpus.names[other], corpus, rng), concept, other, -1
+        return image, concept, -1, -1
+    if rng.random() < corpus.word_share or not corpus.others_by_modality:
         text = corpus.vocabulary[int(rng.integers(len(corpus.vocabulary)))]
-        return word(corpus.bank[text], corpus, size, rng), -1, text
-    row = corpus.others[int(rng.integers(len(corpus.others)))]
-    return (
-        picture(corpus.tiles[row], corpus.modality[row], size, rng),
-        -1,
-        corpus.bank_of_picture[row],
-    )
+        return word(corpus.bank[text], corpus, size, rng), -1, -1, text
+    rows = corpus.others_by_modality[int(rng.integers(len(corpus.others_by_modality)))]
+    row = rows[int(rng.integers(len(rows)))]
+    image = picture(corpus.tiles[row], corpus.modality[row], size, rng)
+    return image, -1, -1, corpus.bank_of_picture[row]

@@ -6,6 +6,7 @@ written every few minutes so that a stopped run goes on where it was.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -19,7 +20,9 @@ from training.architecture import MEAN, STD, create
 from training.examples import Corpus, draw
 from training.text_tower import TEMPLATES, text_features
 
-STAGES = ((0.0, 64, 64), (0.6, 64, 128))
+STAGES = ((0.0, 64, 128), (0.5, 96, 128), (0.68, 128, 128))
+ON_THE_PICTURE = 0.55
+"""What a picture with another concept's word on it is mostly about: itself, by this much, the word by the rest."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Recipe:
 
     minutes: float = 95.0
     samples: int = 0
-    peak: float = 1e-3
+    peak: float = 2e-3
     weight_decay: float = 0.05
     warmup: float = 0.02
     seed: int = 0
@@ -89,17 +92,19 @@ def _targets(model: Any, corpus: Corpus, out: Path) -> tuple[Any, Any]:
 class Loader:
     """Batches made by worker processes; the image size can change between batches."""
 
-    def __init__(self, corpus: Corpus, seed: int, workers: int = 2) -> None:
+    def __init__(
+        self, corpus: Corpus, seed: int, workers: int = 2, cores: frozenset[int] = frozenset()
+    ) -> None:
         import multiprocessing
 
         context = multiprocessing.get_context("fork")
         self._requests: Any = context.Queue()
         self._results: Any = context.Queue(maxsize=6)
         for i in range(workers):
-            args = (corpus, self._requests, self._results, seed * 1000 + i)
+            args = (corpus, self._requests, self._results, seed * 1000 + i, cores)
             context.Process(target=_work, args=args, daemon=True).start()
 
-    def batches(self, shape: Any) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    def batches(self, shape: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Endless batches; `shape()` is asked for `(size, batch)` when each is ordered."""
         for _ in range(6):
             self._requests.put(shape())
@@ -108,30 +113,59 @@ class Loader:
             self._requests.put(shape())
 
 
-def _work(corpus: Corpus, requests: Any, results: Any, seed: int) -> None:
-    import os
-
+def _work(corpus: Corpus, requests: Any, results: Any, seed: int, cores: frozenset[int]) -> None:
+    """Answer every `(size, count)` with images and their labels `[count, 3]`, on `cores` if any are named."""
     os.nice(2)
+    if cores:
+        os.sched_setaffinity(0, cores)
     rng = np.random.default_rng([seed, int(time.time())])
     while True:
         size, count = requests.get()
         images = np.empty((count, size, size, 3), np.uint8)
-        concepts, texts = np.empty(count, np.int64), np.empty(count, np.int64)
+        labels = np.empty((count, 3), np.int64)
         for i in range(count):
-            images[i], concepts[i], texts[i] = draw(corpus, size, rng)
-        results.put((images, concepts, texts))
+            images[i], *labels[i] = draw(corpus, size, rng)
+        results.put((images, labels))
 
 
-def train(corpus: Corpus, out: Path, recipe: Recipe, *, threads: int = 2) -> None:
-    """Run the recipe to its end; `out/image.pt` is the checkpoint and, at the end, the result."""
+def _loss_of_concepts(logits: Any, first: Any, second: Any) -> Any:
+    """Cross-entropy over the names; a picture with a word on it (`second` >= 0) is about both."""
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    loss = cross_entropy(logits, first, label_smoothing=0.02, reduction="none")
+    both = second >= 0
+    if both.any():
+        of_word = cross_entropy(logits[both], second[both], label_smoothing=0.02, reduction="none")
+        loss = loss.index_put(
+            (torch.nonzero(both)[:, 0],),
+            ON_THE_PICTURE * loss[both] + (1 - ON_THE_PICTURE) * of_word,
+        )
+    return loss.mean()
+
+
+def train(
+    corpus: Corpus,
+    out: Path,
+    recipe: Recipe,
+    *,
+    threads: int = 2,
+    cores: frozenset[int] = frozenset(),
+) -> None:
+    """Run the recipe to its end; `out/image.pt` is the checkpoint and, at the end, the result.
+
+    With `cores` the computation stays on those and the loader on the others: on a processor with few cores two
+    threads that share one with anything else wait for each other most of the time.
+    """
     import torch
     from torch.nn.functional import cross_entropy, normalize
 
     torch.set_num_threads(threads)
-    model = create(64, recipe.seed)
+    first_size = STAGES[0][1]
+    model = create(first_size, recipe.seed)
     names, bank = _targets(model, corpus, out)
     visual = model.visual.to(memory_format=torch.channels_last)
-    visual.attnpool_size = 64
+    visual.attnpool_size = first_size
     # Post-ReLU features share one large mean, and a softmax over names first collapses onto it. Standardising
     # the output from the first step on removes that plateau; `export` folds it into the last linear map.
     visual.standardise = torch.nn.BatchNorm1d(names.shape[1], affine=False)
@@ -161,7 +195,12 @@ def train(corpus: Corpus, out: Path, recipe: Recipe, *, threads: int = 2) -> Non
 
     averages = {"concept": 0.0, "top1": 0.0, "other": 0.0}
     visual.train()
-    for images, concepts, texts in Loader(corpus, recipe.seed).batches(lambda: stage(progress())):
+    everywhere = os.sched_getaffinity(0)
+    loader = Loader(corpus, recipe.seed, cores=frozenset(everywhere - cores) if cores else cores)
+    if cores:
+        os.sched_setaffinity(0, cores & everywhere)
+    for images, labels in loader.batches(lambda: stage(progress())):
+        concepts, seconds, texts = labels.T
         done = progress()
         if done >= 1:
             break
@@ -178,10 +217,11 @@ def train(corpus: Corpus, out: Path, recipe: Recipe, *, threads: int = 2) -> Non
         scale = log_scale.exp().clamp(max=100)
         is_concept = torch.from_numpy(concepts >= 0)
         wanted = torch.from_numpy(concepts[concepts >= 0])
+        second = torch.from_numpy(seconds[concepts >= 0])
         if not len(wanted):
             continue
         logits = scale * features[is_concept] @ names.T
-        loss_concept = cross_entropy(logits, wanted, label_smoothing=0.02)
+        loss_concept = _loss_of_concepts(logits, wanted, second)
         rows = torch.from_numpy(texts[texts >= 0])
         target = bank[rows]
         soft = torch.softmax(40 * target @ bank.T, dim=-1)
@@ -212,7 +252,7 @@ def train(corpus: Corpus, out: Path, recipe: Recipe, *, threads: int = 2) -> Non
             left = (1 - done) * (now - started) / max(done, 1e-6) / 60
             print(
                 f"step {step} samples {seen} {done:.1%} size {images.shape[1]} {rate:.0f} images/s {line} "
-                f"scale {float(scale):.1f} {left:.0f} min left",
+                f"scale {float(scale.detach()):.1f} {left:.0f} min left",
                 flush=True,
             )
         if time.monotonic() - last_save > 240:
@@ -287,6 +327,7 @@ def _optimiser(visual: Any, log_scale: Any, recipe: Recipe, old: Any = None) -> 
         ],
         lr=recipe.peak,
         betas=(0.9, 0.98),
+        fused=True,
     )
     if old is not None:
         for group in new.param_groups:

@@ -90,10 +90,40 @@ def test_examples_carry_exactly_one_target(corpus: examples.Corpus) -> None:
     rng = np.random.default_rng(1)
     for size in (64, 96):
         for _ in range(40):
-            image, concept, text = examples.draw(corpus, size, rng)
+            image, concept, second, text = examples.draw(corpus, size, rng)
             assert image.shape == (size, size, 3)
             assert image.dtype == np.uint8
             assert (concept >= 0) != (text >= 0)
+            assert second < 0 or (size >= 96 and concept >= 0)
+
+
+def test_a_word_is_put_on_the_picture_and_leaves_most_of_it(corpus: examples.Corpus) -> None:
+    rng = np.random.default_rng(5)
+    image = np.full((96, 96, 3), 120, np.uint8)
+    for _ in range(20):
+        changed = (examples.sticker(image, "disc", corpus, rng) != image).any(-1).mean()
+        assert 0.003 < changed < 0.75
+
+
+def test_words_held_out_are_never_written(work: Path) -> None:
+    kept = examples.load_corpus(
+        work / "data", work / "table.tsv", work / "candidates.tsv", teacher.lookup(work / "data")[0],
+        [], frozenset(), frozenset({"ring"}),
+    )  # fmt: skip
+    assert {kept.bank[i] for i in kept.vocabulary} == {"disc", "box", "bar"}
+
+
+def test_a_picture_with_a_word_on_it_is_about_both() -> None:
+    import torch
+
+    logits = torch.tensor([[4.0, 0.0, -1.0], [4.0, 0.0, -1.0]])
+    first, second = torch.tensor([0, 0]), torch.tensor([-1, 1])
+    plain = torch.nn.functional.cross_entropy(logits, first, label_smoothing=0.02)
+    word = torch.nn.functional.cross_entropy(logits[:1], torch.tensor([1]), label_smoothing=0.02)
+    share = image_tower.ON_THE_PICTURE
+    expected = (plain + share * plain + (1 - share) * word) / 2
+    got = image_tower._loss_of_concepts(logits, first, second)
+    assert float(got) == pytest.approx(float(expected), rel=1e-5)
 
 
 def test_ink_is_always_set_off_from_the_ground() -> None:
@@ -142,7 +172,7 @@ def test_a_short_run_learns_resumes_and_exports(
     export.export(data, work / "mini")
     model = open_clip.create_model(f"local-dir:{work / 'mini'}")
     model.eval()
-    pixels = torch.zeros(2, 3, 64, 64)
+    pixels = torch.zeros(2, 3, 128, 128)
     assert model.encode_image(pixels).shape == (2, 192)
     tokens = open_clip.get_tokenizer(f"local-dir:{work / 'mini'}")(["disc", "box"])
     with torch.no_grad():
