@@ -62,7 +62,28 @@ def main() -> None:
         "--held-out-fonts", required=True, help="comma-separated, as the probe set names them"
     )
     ship.add_argument("--out", type=Path, required=True)
+    judge = steps.add_parser("evaluate", help="measure the shipped model, write its model card")
+    judge.add_argument("--data", type=Path, required=True, help="folder of the trained towers")
+    judge.add_argument("--photos", type=Path, required=True, help="folder with manifest.csv")
+    judge.add_argument("--fonts", type=int, required=True, help="fonts that training wrote in")
+    judge.add_argument("--held-out-words", type=Path, required=True)
+    judge.add_argument("--held-out-clip-art", type=Path, required=True, help="a key a line")
+    judge.add_argument("--held-out-source", default="trashnet", help="photos/ folder never seen")
+    judge.add_argument("--out", type=Path, required=True, help="the model's folder")
     args = parser.parse_args()
+    if args.step == "evaluate":
+        from training.evaluation import run as evaluation
+
+        photos = sorted(p for p in (args.photos / args.held_out_source).rglob("*") if p.is_file())
+        results = evaluation.measure(
+            "mini",
+            args.data,
+            words=args.held_out_words.read_text().split(),
+            clip_art=args.held_out_clip_art.read_text().split("\n"),
+            photos=[f"photo:{path.relative_to(args.photos)}" for path in photos],
+            facts=evaluation.training_facts(args.data, args.photos, args.fonts),
+        )
+        evaluation.write(args.out, results)
     if args.step == "export":
         from training import export
 

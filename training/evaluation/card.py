@@ -1,0 +1,154 @@
+"""The model card: every measurement beside chance and the random twin, written as JSON and as a page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+MODALITIES = {
+    "photo": "photos",
+    "drawing": "drawings, unseen vendor",
+    "symbol": "symbols, unseen sets",
+    "word": "words, unseen fonts",
+}
+
+
+def percent(share: float) -> str:
+    """>>> percent(0.123)
+    '12.3 %'
+    """
+    return f"{100 * share:.1f} %"
+
+
+def told(found: Mapping[str, Any]) -> str:
+    """A rate with its interval.
+
+    >>> told({"rate": 0.5, "interval": [0.4, 0.6]})
+    '50.0 % (40.0–60.0)'
+    """
+    low, high = found["interval"]
+    return f"{percent(found['rate'])} ({100 * low:.1f}–{100 * high:.1f})"
+
+
+def _zero_shot(found: Mapping[str, Any]) -> list[str]:
+    lines = [
+        f"Among all {found['classes']} names of the probe set, images held out of training only "
+        "(`synesthete models evaluate mini --json`):",
+        "",
+        "| held out | n | top-1 | top-5 | random twin, top-1 | chance |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for modality, row in found["modalities"].items():
+        one = told({"rate": row["top1"], "interval": row["top1_interval"]})
+        five = told({"rate": row["top5"], "interval": row["top5_interval"]})
+        twin = percent(row["random_twin"]["top1"])
+        chance = percent(row["chance"])
+        lines.append(
+            f"| {MODALITIES[modality]} | {row['n']:,} | {one} | {five} | {twin} | {chance} |"
+        )
+    return lines
+
+
+def _pair(title: str, both: Mapping[str, Any], *path: str, chance: str) -> str:
+    """A table row: the same measurement of the model and of its twin."""
+    cells = []
+    for which in ("model", "random_twin"):
+        found = both[which]
+        for key in path:
+            found = found[key]
+        cells.append(found)
+    return f"| {title} | {cells[0]['n']:,} | {told(cells[0])} | {told(cells[1])} | {chance} |"
+
+
+def page(results: Mapping[str, Any]) -> str:
+    """The card as Markdown."""
+    words, titles, probe = results["unseen_words"], results["retrieval"], results["linear_probe"]
+    attack, stroop = results["typographic"], results["stroop"]
+    read, pairs = words["model"], titles["model"]
+    made = results["training"]
+    lines = [
+        "# Model card: mini",
+        "",
+        "The small CLIP that ships with Synesthete, made so that its neurons can be looked into without a",
+        "download. Written by `python -m training evaluate`; the numbers are in `evaluation.json` beside this page.",
+        "",
+        "## What it is",
+        "",
+        f"A ModifiedResNet 2-2-2-2 of width 32 at {made['image_size']} pixels ({made['grid']} × {made['grid']} positions and 1,024 units",
+        f"in its last block) and a four-layer text transformer; embeddings of {made['embed_dim']} numbers;",
+        f"{made['parameters'] / 1e6:.1f} million parameters. Trained on {made['samples']:,} augmented examples in {made['minutes']:.0f} minutes",
+        "([training](../../../../docs/training.md)).",
+        "",
+        "## What it learnt from",
+        "",
+        "| pictures | from | licence |",
+        "| ---: | --- | --- |",
+        *[f"| {row['pictures']:,} | {row['source']} | {row['licence']} |" for row in made["data"]],
+        "",
+        f"and words written in {made['fonts']} fonts, on plain grounds and on pictures of other things. What words mean came from",
+        "the sentence encoder all-MiniLM-L6-v2 (Apache-2.0). Held out: `held_out.json`, and below.",
+        "",
+        "## What it can do",
+        "",
+        *_zero_shot(results["zero_shot"]),
+        "",
+        "| more | n | mini | random twin | chance |",
+        "| --- | ---: | ---: | ---: | ---: |",
+        _pair(f"words never written in training, unseen fonts, among {read['words']}", words, "top1", chance=percent(read["chance"])),
+        _pair(f"title of a held-out clip art, recall@{pairs['at']} among {pairs['pairs']}", titles, "title_of_picture", chance=percent(pairs["chance"])),
+        _pair(f"clip art of a title, recall@{pairs['at']}", titles, "picture_of_title", chance=percent(pairs["chance"])),
+        _pair(f"linear probe on a photo source never seen ({', '.join(probe['model']['classes'])})", probe, "top1", chance=percent(probe["model"]["chance"])),
+        "",
+        "## How it is fooled",
+        "",
+        *_fooled(attack, stroop),
+        "",
+        "## What it associates",
+        "",
+        *_associations(results["associations"]),
+        "",
+        "## What it is not for",
+        "",
+        "Anything but looking at how such models work. It knows a few hundred things from icons and few photographs,",
+        "no people, and inherits what its text teacher learnt from the web. Do not use it to judge people or their pictures.",
+        "",
+    ]  # fmt: skip
+    return "\n".join(lines)
+
+
+def _fooled(attack: Mapping[str, Any], stroop: Mapping[str, Any]) -> list[str]:
+    lines = []
+    for modality, found in attack.items():
+        if not found["right_without"]:
+            continue
+        lines.append(
+            f"- A handwritten label (unseen font) of {percent(found['label_share'])} of the pixels with another concept's name, on the "
+            f"{found['right_without']} of {found['images']} held-out {modality}s that it names right without: the answer "
+            f"becomes the written word in {told(found['to_the_word'])} and is lost in {told(found['lost'])}; "
+            f"an empty label loses it in {told(found['lost_to_blank'])}."
+        )
+    lines.append(
+        f"- Stroop test ({stroop['cells']} names of colours in the ink of other colours): it answers with the word in "
+        f"{told(stroop['reads_the_word'])}, with the ink in {told(stroop['names_the_ink'])} (chance {percent(stroop['chance'])})."
+    )
+    return lines
+
+
+def _associations(found: Mapping[str, Any]) -> list[str]:
+    ordered = list(found["lean"].items())
+    women = ", ".join(f"{name} ({value:+.2f})" for name, value in ordered[:5])
+    men = ", ".join(f"{name} ({value:+.2f})" for name, value in reversed(ordered[-5:]))
+    things = found["things"]
+    return [
+        "Difference of the cosines of an occupation's name to *woman, girl, old woman* and to *man, boy, old man* "
+        f"(for names of {things['n']} things: {things['mean']:+.2f} ± {things['std']:.2f}):",
+        "",
+        f"- nearest to the first: {women};",
+        f"- nearest to the second: {men}.",
+    ]
+
+
+def dumped(results: Mapping[str, Any]) -> str:
+    """`evaluation.json`."""
+    return json.dumps(results, indent=1, sort_keys=True) + "\n"

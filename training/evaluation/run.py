@@ -1,0 +1,134 @@
+"""Every measurement of the model card, in one go."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from training.evaluation import card
+from training.evaluation.associations import occupations
+from training.evaluation.linear_probe import linear_probe
+from training.evaluation.reading import unseen_words
+from training.evaluation.retrieval import read_items, recall
+from training.evaluation.typographic import attack, stroop
+
+SYSTEM_SOURCES = {
+    "openclipart": ("Debian openclipart-svg", "public domain"),
+    "tuxpaint": ("Debian tuxpaint-stamps-default", "GPL-2+ as packaged, mixed upstream"),
+    "gcompris": ("Debian gcompris-qt-data", "per file"),
+    "flag": ("npm @iconify-json/flag", "MIT"),
+    "circle-flags": ("npm @iconify-json/circle-flags", "MIT"),
+}
+
+
+def data_table(data: Path, photos: Path) -> list[dict[str, Any]]:
+    """Pictures of the training data by source, with the licence."""
+    csv.field_size_limit(10**8)
+    packages = Path(__file__).parents[1] / "build_concepts" / "packages.tsv"
+    with packages.open(newline="") as file:
+        known = {
+            row["artist"]: (row["author"], row["licence"])
+            for row in csv.DictReader(file, delimiter="\t")
+            if row["artist"]
+        }
+    with (photos / "manifest.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            known.setdefault(row["path"].split("/")[0], (row["source repo"], row["licence"]))
+    with (data / "pictures.tsv").open(newline="") as file:
+        counts = Counter(row["artist"] for row in csv.DictReader(file, delimiter="\t"))
+    table = SYSTEM_SOURCES | {
+        artist: known[artist] for artist in counts if known.get(artist, ("", ""))[0]
+    }
+    return [
+        {
+            "pictures": count,
+            "source": table.get(artist, (artist, ""))[0],
+            "licence": table.get(artist, ("", "see the manifest"))[1],
+        }
+        for artist, count in counts.most_common()
+    ]
+
+
+def training_facts(data: Path, photos: Path, fonts: int) -> dict[str, Any]:
+    """Shape and schedule of the trained towers."""
+    import torch
+
+    from training.architecture import EMBED_DIM, IMAGE_SIZE, create
+
+    saved = torch.load(data / "image.pt")
+    return {
+        "image_size": IMAGE_SIZE,
+        "grid": IMAGE_SIZE // 32,
+        "embed_dim": EMBED_DIM,
+        "parameters": sum(p.numel() for p in create(IMAGE_SIZE).parameters()),
+        "samples": saved["seen"],
+        "minutes": saved["spent"] / 60,
+        "recipe": saved["recipe"],
+        "fonts": fonts,
+        "data": data_table(data, photos),
+    }
+
+
+def _held_out_images(model_name: str, modality: str) -> tuple[list[Any], list[int], list[str]]:
+    """Held-out images of the built-in probe set, the number of each one's concept, all names."""
+    from synesthete import load_probes
+    from synesthete.recording.zero_shot import held_out_rows
+
+    probes = load_probes("concepts")
+    names = list(probes.concepts)
+    table = probes.table
+    rows = np.flatnonzero(
+        held_out_rows(model_name, table) & (np.array(table["modality"].to_pylist()) == modality)
+    )
+    concepts = table["concept"].to_pylist()
+    return [probes.image(int(r)) for r in rows], [names.index(concepts[r]) for r in rows], names
+
+
+def measure(
+    model_spec: str,
+    data: Path,
+    *,
+    words: list[str],
+    clip_art: list[str],
+    photos: list[str],
+    facts: dict[str, Any],
+) -> dict[str, Any]:
+    """All results; each that can have one stands beside the random twin's.
+
+    Parameters
+    ----------
+    words
+        Words that were never written in training.
+    clip_art, photos
+        Keys of held-out pictures of the training data, the latter of one photo source.
+    """
+    from synesthete import evaluate, load_model
+
+    model = load_model(model_spec)
+    pair = {"model": model, "random_twin": model.random_twin(0)}
+    tiles, titles = read_items(data, clip_art)
+    photo_tiles, labels = read_items(data, photos)
+    attacks = {}
+    for modality in ("drawing", "photo"):
+        images, truth, names = _held_out_images(model_spec, modality)
+        attacks[modality] = attack(model, images, truth, names)
+    return {
+        "training": facts,
+        "zero_shot": evaluate(model_spec),
+        "unseen_words": {key: unseen_words(one, words) for key, one in pair.items()},
+        "retrieval": {key: recall(one, tiles, titles) for key, one in pair.items()},
+        "linear_probe": {key: linear_probe(one, photo_tiles, labels) for key, one in pair.items()},
+        "typographic": attacks,
+        "stroop": stroop(model),
+        "associations": occupations(model),
+    }
+
+
+def write(out: Path, results: dict[str, Any]) -> None:
+    """`evaluation.json` and `MODEL_CARD.md` in the model's folder."""
+    (out / "evaluation.json").write_text(card.dumped(results))
+    (out / "MODEL_CARD.md").write_text(card.page(results))
