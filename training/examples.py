@@ -18,6 +18,12 @@ cv2.setNumThreads(1)
 
 _PEN = np.ones((3, 3), np.uint8)
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+COUNTS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+COLOURS = {
+    "red": (220, 30, 35), "orange": (245, 140, 25), "yellow": (245, 225, 40), "green": (35, 155, 60),
+    "blue": (35, 80, 205), "purple": (125, 45, 170), "brown": (120, 75, 40), "pink": (245, 125, 180),
+    "black": (15, 15, 15), "white": (250, 250, 250), "gray": (130, 130, 130), "turquoise": (60, 210, 200),
+}  # fmt: skip
 
 
 @dataclass
@@ -40,8 +46,12 @@ class Corpus:
     concept_share: float = 0.85
     word_share: float = 0.6
     sticker_share: float = 0.08
+    made_share: float = 0.08
     cases: list[list[str]] = field(init=False)
     others_by_modality: list[list[int]] = field(init=False)
+    colours: list[tuple[int, tuple[int, int, int]]] = field(init=False)
+    counts: list[tuple[int, int]] = field(init=False)
+    symbols: list[int] = field(init=False)
 
     def __post_init__(self) -> None:
         self.cases = [["word", *[m for m, rows in by.items() if rows]] for by in self.concepts]
@@ -49,6 +59,10 @@ class Corpus:
         for row in self.others:
             groups[self.modality[row]].append(row)
         self.others_by_modality = list(groups.values())
+        position = {text: i for i, text in enumerate(self.bank)}
+        self.colours = [(position[n], rgb) for n, rgb in COLOURS.items() if n in position]
+        self.counts = [(position[n], i + 1) for i, n in enumerate(COUNTS) if n in position]
+        self.symbols = [i for i, m in enumerate(self.modality) if m == "symbol"]
 
 
 def is_held_out(item: str, held_out_photos: frozenset[str]) -> bool:
@@ -254,6 +268,45 @@ def sticker(image: np.ndarray, text: str, corpus: Corpus, rng: np.random.Generat
     return (under + (ink - under) * layers[..., :1]).astype(np.uint8)
 
 
+def swatch(rgb: tuple[int, int, int], size: int, rng: np.random.Generator) -> np.ndarray:
+    """A patch of about this colour: a disc or a turned rectangle on another ground, or the whole picture."""
+    colour = np.clip(rng.normal(rgb, 9), 0, 255).astype(np.uint8).tolist()
+    ground = rng.choice([255, 255, 128, 0]) if rng.random() < 0.7 else None
+    if ground is None or abs(float(np.dot(rgb, LUMA)) - ground) < 30:
+        return np.full((size, size, 3), colour, np.uint8)
+    out = np.full((size, size, 3), ground, np.uint8)
+    centre = tuple((size / 2 + rng.uniform(-0.12, 0.12, 2) * size).tolist())
+    extent = tuple((rng.uniform(0.35, 0.95, 2) * size).tolist())
+    turned = (centre, extent, float(rng.uniform(0, 180)))
+    if rng.random() < 0.5:
+        cv2.ellipse(out, turned, colour, -1)
+    else:
+        cv2.fillPoly(out, [cv2.boxPoints(turned).astype(np.int32)], colour)
+    return out
+
+
+def several(count: int, tile: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+    """`count` small copies of a symbol's tile in different cells of a 3 x 3 grid."""
+    side = size // 3
+    small = cv2.resize(tile, (side, side), interpolation=cv2.INTER_AREA)[..., 3:]
+    cover = np.zeros((size, size, 1), np.float32)
+    for cell in rng.permutation(9)[:count]:
+        top, left = cell // 3 * side, cell % 3 * side
+        cover[top : top + side, left : left + side] = small / 255
+    ink, ground = _colours(rng)
+    return (ink * cover + ground * (1 - cover)).astype(np.uint8)
+
+
+def made(corpus: Corpus, size: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
+    """A colour or a number of things, with its row of the bank."""
+    if rng.random() < 0.5 or not corpus.counts or not corpus.symbols:
+        text, rgb = corpus.colours[int(rng.integers(len(corpus.colours)))]
+        return swatch(rgb, size, rng), text
+    text, count = corpus.counts[int(rng.integers(len(corpus.counts)))]
+    row = corpus.symbols[int(rng.integers(len(corpus.symbols)))]
+    return several(count, corpus.tiles[row], size, rng), text
+
+
 def draw(corpus: Corpus, size: int, rng: np.random.Generator) -> tuple[np.ndarray, int, int, int]:
     """One example: the image, its concept (or -1), a second concept written on it (or -1), its row of the bank (or -1).
 
@@ -272,6 +325,9 @@ def draw(corpus: Corpus, size: int, rng: np.random.Generator) -> tuple[np.ndarra
             other = int(rng.integers(len(corpus.names)))
             return sticker(image, corpus.names[other], corpus, rng), concept, other, -1
         return image, concept, -1, -1
+    if corpus.colours and rng.random() < corpus.made_share:
+        image, text = made(corpus, size, rng)
+        return image, -1, -1, text
     if rng.random() < corpus.word_share or not corpus.others_by_modality:
         text = corpus.vocabulary[int(rng.integers(len(corpus.vocabulary)))]
         return word(corpus.bank[text], corpus, size, rng), -1, -1, text

@@ -105,6 +105,19 @@ def test_a_word_is_put_on_the_picture_and_leaves_most_of_it(corpus: examples.Cor
         assert 0.003 < changed < 0.75
 
 
+def test_colours_and_numbers_are_what_they_are_called(corpus: examples.Corpus) -> None:
+    rng = np.random.default_rng(6)
+    for name, rgb in examples.COLOURS.items():
+        patch = examples.swatch(rgb, 64, rng).reshape(-1, 3).astype(float)
+        assert (np.abs(patch - rgb).max(1) < 50).mean() > 0.08, name
+    tile = np.zeros((128, 128, 4), np.uint8)
+    tile[40:88, 40:88, 3] = 255
+    for count in range(1, 10):
+        drawn = examples.several(count, tile, 96, np.random.default_rng(count))
+        parts = cv2.connectedComponents((drawn[..., 0] != drawn[0, 0, 0]).astype(np.uint8))[0] - 1
+        assert parts == count
+
+
 def test_words_held_out_are_never_written(work: Path) -> None:
     kept = examples.load_corpus(
         work / "data", work / "table.tsv", work / "candidates.tsv", teacher.lookup(work / "data")[0],
