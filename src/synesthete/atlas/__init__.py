@@ -5,6 +5,7 @@ from synesthete.atlas.neurons import Neuron
 from synesthete.atlas.statistics import Statistics
 from synesthete.atlas.store import Atlas, open_atlas
 from synesthete.atlas.thumbnails import ThumbnailPosition
+from synesthete.atlas.unit_tables import write_unit_tables
 from synesthete.atlas.writing import (
     clear_analysis,
     write_analysis,
@@ -24,4 +25,5 @@ __all__ = [
     "write_analysis",
     "write_neurons",
     "write_selectivity",
+    "write_unit_tables",
 ]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -35,8 +35,13 @@ class Neuron:
     ----------
     address, layer, unit
         Where it is: `address` is `layer:unit`.
-    concept, family
+    concept
         What it answers to, chosen on one half of the artists; empty for none.
+    family
+        The family it was assigned; until one was, the family of its concept; empty for none.
+    name, confidence
+        Its tested name and how well that held on images it was not chosen on (AUC); None and NaN when
+        no name held, or none was looked for.
     multimodality
         AUC of that concept in the weakest modality, on the other half; NaN for a dead unit.
     q
@@ -70,6 +75,8 @@ class Neuron:
     std: float
     maximum: float
     family: str
+    name: str | None = None
+    confidence: float = math.nan
 
     def as_dict(self) -> dict[str, Any]:
         """The neuron as JSON can write it: not-a-number becomes None."""
@@ -79,10 +86,29 @@ class Neuron:
         }
 
 
-def neurons_of(layer: str, table: pa.Table) -> list[Neuron]:
-    """The neurons of one layer from its table, in the order of the rows."""
+def neurons_of(
+    layer: str,
+    table: pa.Table,
+    names: pa.Table | None = None,
+    families: pa.Table | None = None,
+) -> list[Neuron]:
+    """The neurons of one layer from its tables, in the order of the rows of `neurons.parquet`."""
     modalities = [name[4:] for name in table.column_names if name.startswith("auc_")]
-    return [_neuron(layer, row, modalities) for row in table.to_pylist()]
+    neurons = [_neuron(layer, row, modalities) for row in table.to_pylist()]
+    for row in _best(names):
+        neurons[row["unit"]] = replace(
+            neurons[row["unit"]], name=row["name"], confidence=_number(row["confidence"])
+        )
+    if families is not None:
+        neurons = [replace(neuron, family="") for neuron in neurons]
+    for row in _best(families):
+        neurons[row["unit"]] = replace(neurons[row["unit"]], family=row["family"])
+    return neurons
+
+
+def _best(table: pa.Table | None) -> list[dict[str, Any]]:
+    """Each unit's row of rank 0."""
+    return [row for row in (table.to_pylist() if table is not None else []) if row["rank"] == 0]
 
 
 def _neuron(layer: str, row: dict[str, Any], modalities: Sequence[str]) -> Neuron:
@@ -121,7 +147,7 @@ def ranked(neurons: Iterable[Neuron]) -> list[Neuron]:
 
 
 def matching(text: str, neurons: Sequence[Neuron]) -> list[Neuron]:
-    """Neurons whose concept is `text`; failing that, contains it; failing that, is near it.
+    """Neurons whose concept or name is `text`; failing that, contains it; failing that, is near it.
 
     Returns
     -------
@@ -130,12 +156,18 @@ def matching(text: str, neurons: Sequence[Neuron]) -> list[Neuron]:
     wanted = text.strip().casefold()
     if not wanted:
         return []
-    exact = [neuron for neuron in neurons if neuron.concept.casefold() == wanted]
-    if exact:
-        return exact
-    within = [neuron for neuron in neurons if wanted in neuron.concept.casefold()]
-    if within:
-        return within
-    concepts = {neuron.concept.casefold() for neuron in neurons if neuron.concept}
-    close = difflib.get_close_matches(wanted, sorted(concepts), n=3, cutoff=0.6)
-    return [neuron for neuron in neurons if neuron.concept.casefold() in close]
+    called = [
+        {text.casefold() for text in (neuron.concept, neuron.name or "") if text}
+        for neuron in neurons
+    ]
+
+    def those(test: Callable[[set[str]], bool]) -> list[Neuron]:
+        return [neuron for neuron, texts in zip(neurons, called, strict=True) if test(texts)]
+
+    found = those(lambda texts: wanted in texts)
+    found = found or those(lambda texts: any(wanted in text for text in texts))
+    if found:
+        return found
+    known = sorted(set().union(*called))
+    close = set(difflib.get_close_matches(wanted, known, n=3, cutoff=0.6))
+    return those(lambda texts: bool(texts & close))

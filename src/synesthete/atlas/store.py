@@ -24,6 +24,7 @@ from synesthete.atlas.neurons import Neuron, matching, neurons_of, ranked
 from synesthete.atlas.statistics import Statistics, parse_statistics
 from synesthete.atlas.summary import summarise
 from synesthete.atlas.thumbnails import INDEX, ThumbnailIndex, ThumbnailPosition, cut
+from synesthete.atlas.unit_tables import unit_table_file
 from synesthete.errors import SynestheteError, near
 
 if TYPE_CHECKING:
@@ -151,6 +152,13 @@ class Atlas:
         name = f"{self._folder(layer)}/selectivity.parquet"
         return read_parquet(self._read(name), source=name)
 
+    def unit_table(self, layer: str, table: str) -> pa.Table | None:
+        """Rows (unit, rank, ...) of what was concluded about units: `names` or `families`; None when not made."""
+        name = unit_table_file(str(self.layer(layer)["name"]), table)
+        if name not in self._files or table not in self.manifest:
+            return None
+        return read_parquet(self._read(name), source=name)
+
     def neurons(
         self,
         layer: str | None = None,
@@ -209,7 +217,7 @@ class Atlas:
         return self._neurons_of(layer)[unit]
 
     def find(self, text: str) -> list[Neuron]:
-        """Neurons whose concept is the text; else contains it; else is near it. Best first."""
+        """Neurons whose concept or name is the text; else contains it; else is near it. Best first."""
         return ranked(matching(text, self.neurons()))
 
     def thumbnail_position(self, image: int) -> ThumbnailPosition:
@@ -257,7 +265,9 @@ class Atlas:
 
     def _neurons(self, layer: str) -> list[Neuron]:
         name = f"{self._folder(layer)}/neurons.parquet"
-        return neurons_of(layer, read_parquet(self._read(name), source=name))
+        table = read_parquet(self._read(name), source=name)
+        names, families = (self.unit_table(layer, kind) for kind in ("names", "families"))
+        return neurons_of(layer, table, names, families)
 
     def _need_analysis(self) -> None:
         if not self.analysed:

@@ -1,0 +1,102 @@
+"""Names and families beside the analysis: checked, read back, replaced, and gone when the manifest says so."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from synesthete.atlas import open_atlas, write_unit_tables
+from synesthete.atlas.manifest import read_manifest, write_manifest
+from synesthete.errors import SynestheteError
+from tests.atlas.conftest import LAYERS
+from tests.recording.trees import tree
+
+
+def names(units: list[int], ranks: list[int], texts: list[str]) -> pa.Table:
+    number = [0.9 - 0.1 * rank for rank in ranks]
+    return pa.table(
+        {
+            "unit": units,
+            "rank": ranks,
+            "name": texts,
+            "method": ["auc"] * len(units),
+            "score": number,
+            "confidence": number,
+            "confidence_low": number,
+            "confidence_high": number,
+        }
+    )
+
+
+def families(units: list[int], texts: list[str]) -> pa.Table:
+    return pa.table(
+        {
+            "unit": units,
+            "rank": [0] * len(units),
+            "family": texts,
+            "confidence": [0.8] * len(units),
+            "evidence": ["names"] * len(units),
+        }
+    )
+
+
+def test_the_best_name_is_the_neurons_and_no_name_is_none(analysed: Path) -> None:
+    write_unit_tables(
+        analysed, "names", {LAYERS[0]: names([0, 0, 2], [0, 1, 0], ["a", "b", "c"])}, {"n": 3}
+    )
+    atlas = open_atlas(analysed)
+    assert atlas.manifest["names"] == {"n": 3}
+    first, second = atlas.neuron(f"{LAYERS[0]}:0"), atlas.neuron(f"{LAYERS[0]}:1")
+    assert (first.name, first.confidence) == ("a", pytest.approx(0.9))
+    assert second.name is None
+    assert math.isnan(second.confidence)
+    assert second.as_dict()["confidence"] is None
+    assert [neuron.unit for neuron in atlas.find("c") if neuron.layer == LAYERS[0]][:1] == [2]
+    assert atlas.unit_table(LAYERS[1], "names") is None
+    assert not atlas.verify()
+
+
+def test_an_assigned_family_stands_over_the_concepts(analysed: Path) -> None:
+    assert open_atlas(analysed).neuron(f"{LAYERS[0]}:0").family == "fruit"
+    write_unit_tables(analysed, "families", {LAYERS[0]: families([1], ["food"])}, {})
+    atlas = open_atlas(analysed)
+    assert atlas.neuron(f"{LAYERS[0]}:1").family == "food"
+    assert atlas.neuron(f"{LAYERS[0]}:0").family == ""
+
+
+def test_writing_again_replaces_and_gives_the_same_bytes(analysed: Path) -> None:
+    once = {LAYERS[0]: names([0], [0], ["a"])}
+    write_unit_tables(analysed, "names", once, {"n": 1})
+    before = tree(analysed)
+    write_unit_tables(analysed, "names", {LAYERS[0]: names([3], [0], ["z"])}, {"n": 9})
+    write_unit_tables(analysed, "names", once, {"n": 1})
+    assert tree(analysed) == before
+
+
+def test_a_table_whose_notes_are_gone_does_not_count(analysed: Path) -> None:
+    write_unit_tables(analysed, "names", {LAYERS[0]: names([0], [0], ["a"])}, {})
+    manifest = read_manifest(analysed)
+    write_manifest(analysed, {key: manifest[key] for key in manifest if key != "names"})
+    assert open_atlas(analysed).neuron(f"{LAYERS[0]}:0").name is None
+
+
+@pytest.mark.parametrize(
+    ("table", "rows", "message"),
+    [
+        ("name", names([0], [0], ["a"]), "no table"),
+        ("names", names([0], [0], ["a"]).drop_columns("score"), "lacks the columns score"),
+        ("names", names([99], [0], ["a"]), "outside"),
+        ("names", names([1, 0], [0, 0], ["a", "b"]), "not sorted"),
+        ("names", names([0, 0], [0, 0], ["a", "b"]), "not sorted"),
+    ],
+)
+def test_wrong_tables_are_refused(analysed: Path, table: str, rows: pa.Table, message: str) -> None:
+    before = tree(analysed)
+    with pytest.raises(SynestheteError, match=message):
+        write_unit_tables(analysed, table, {LAYERS[0]: rows}, {})
+    with pytest.raises(SynestheteError, match="no layer"):
+        write_unit_tables(analysed, "names", {"nowhere": names([0], [0], ["a"])}, {})
+    assert tree(analysed) == before
