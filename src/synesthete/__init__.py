@@ -2,7 +2,8 @@
 
 >>> import synesthete as syn
 >>> sorted(name for name in dir(syn) if name.islower() and not name.startswith("_"))
-['analyze', 'evaluate', 'list_models', 'list_probes', 'load_model', 'load_probes', 'neuron_card', 'open_atlas', 'record']
+['analyze', 'evaluate', 'list_models', 'list_probes', 'load_model', 'load_probes', 'name_neurons',
+ 'neuron_card', 'open_atlas', 'record']
 
 Everything is imported on first use, so that `import synesthete` is instant and reading an atlas
 never loads torch.
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from synesthete.analysis import analyze as analyze
+    from synesthete.analysis.naming import name_neurons as name_neurons
     from synesthete.atlas import open_atlas as open_atlas
     from synesthete.errors import SynestheteError as SynestheteError
     from synesthete.models import list_models as list_models
@@ -35,6 +37,7 @@ _HOME = {
     "record": "recording",
     "evaluate": "recording.zero_shot",
     "analyze": "analysis",
+    "name_neurons": "analysis.naming",
     "open_atlas": "atlas",
     "neuron_card": "visualization",
     "SynestheteError": "errors",

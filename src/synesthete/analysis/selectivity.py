@@ -104,7 +104,7 @@ def auc_tables(
     least = n_pos * (n_pos + 1) / 2  # rank sum of a concept whose images are the weakest
     with np.errstate(invalid="ignore", divide="ignore"):
         pairs = np.where(n_pos * n_neg > 0, n_pos * n_neg, np.nan)
-    for units, low, high in _ranks_by_chunk(activations):
+    for units, low, high in ranks_by_chunk(activations):
         shape = (len(codes), n_concepts, units.stop - units.start)
         low_sum = (indicator @ low).reshape(shape)
         high_sum = (indicator @ high).reshape(shape)
@@ -134,7 +134,7 @@ def _indicator(codes: Sequence[Int64], n_images: int, n_concepts: int) -> sparse
     return sparse.csr_array((np.ones(rows.size), (rows, columns)), shape=shape)
 
 
-def _ranks_by_chunk(
+def ranks_by_chunk(
     activations: npt.NDArray[np.floating],
 ) -> Iterator[tuple[slice, Float64, Float64]]:
     """Yield (units, lowest rank, highest rank), ranks `[images, units]` from 1, equal values sharing both."""

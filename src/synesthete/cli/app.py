@@ -9,7 +9,13 @@ from typing import Annotated
 import typer
 
 from synesthete import __version__
-from synesthete.cli import atlas_commands, model_commands, probe_commands, record_commands
+from synesthete.cli import (
+    atlas_commands,
+    model_commands,
+    naming_commands,
+    probe_commands,
+    record_commands,
+)
 from synesthete.cli.console import fail
 from synesthete.errors import SynestheteError
 
@@ -48,6 +54,7 @@ def _options(
 
 record_commands.add_to(app)
 atlas_commands.add_to(app)
+naming_commands.add_to(app)
 app.add_typer(probe_commands.app, name="probes", rich_help_panel="Probe sets and models")
 app.add_typer(model_commands.app, name="models", rich_help_panel="Probe sets and models")
 

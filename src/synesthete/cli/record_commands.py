@@ -38,8 +38,8 @@ def demo(
 ) -> None:
     """From nothing to measured multimodal neurons, with the shipped model and the built-in probes.
 
-    Records the model mini on the probe set concepts, analyses what was recorded, prints the counts with
-    their controls, and writes the cards of the best neurons beside the atlas. On a terminal it opens
+    Records the model mini on the probe set concepts, analyses what was recorded, names the neurons, prints
+    the counts with their controls, and writes the cards of the best neurons beside the atlas. On a terminal it opens
     the first card. A second run finds the atlas complete and only shows it.
     """
     from synesthete.atlas import open_atlas
@@ -49,6 +49,8 @@ def demo(
     _record(MODEL, PROBES, [], out_path)
     if not open_atlas(out_path).analysed:
         _analyze(out_path)
+    if "names" not in open_atlas(out_path).manifest:
+        _name(out_path)
     opened = open_atlas(out_path)
     seconds = time.monotonic() - started
     if as_json:
@@ -197,6 +199,13 @@ def _analyze(path: Path, *, threshold: float = 0.9, q: float = 0.01, seed: int =
 
     with Reporter("analysing", unit="steps") as reporter:
         analyze_atlas(path, threshold=threshold, q=q, seed=seed, progress=reporter)
+
+
+def _name(path: Path) -> None:
+    from synesthete.analysis.naming import name_neurons
+
+    with Reporter("naming", unit="steps") as reporter:
+        name_neurons(path, progress=reporter)
 
 
 def _tell(opened: views.Atlas, as_json: bool) -> None:

@@ -110,6 +110,33 @@ def controls_line(facts: Mapping[str, Any]) -> str:
     )
 
 
+def print_names(notes: Mapping[str, Any]) -> None:
+    """Print how many neurons of each layer got a name, between the controls."""
+    rows = table(
+        "layer", "named", "random twin", "shuffled", "AUC needed", "median AUC", "of unknown"
+    )
+    for layer, counts in notes["layers"].items():
+        twin = counts["named_random_twin"]
+        rows.add_row(
+            Text(layer),
+            f"{count(counts['named'])} of {count(counts['units'])}",
+            "not recorded" if twin is None else count(twin),
+            count(counts["named_shuffled"]),
+            f"{counts['threshold']:.2f}",
+            *(
+                "–" if counts[key] is None else share(counts[key])
+                for key in ("median_auc_named", "median_auc_unknown")
+            ),
+        )
+    out().print(rows)
+    out().print(
+        f"{count(notes['words'])} words ({notes['vocabulary']}); chosen on {count(notes['images_chosen_on'])} "
+        f"images, tested on {count(notes['images_tested_on'])} by other artists\n",
+        style="dim",
+        soft_wrap=True,
+    )
+
+
 def print_neuron(atlas: Atlas, neuron: Neuron) -> None:
     """Print one neuron as a table of one row."""
     print_neurons(atlas, [neuron], 1)
@@ -120,12 +147,14 @@ def _neuron_table(found: Sequence[Neuron]) -> Any:
     from synesthete.visualization.drawing import small
 
     right = ("multi-\nmodality", "q", *modalities)
-    made = table("address", "concept", *right, right=right)
+    named = ("name",) if any(neuron.name for neuron in found) else ()
+    made = table("address", "concept", *named, *right, right=right)
     for neuron in found:
         # A bullet marks the neurons that pass.
         made.add_row(
             Text(neuron.address),
             Text(f"{'●' if neuron.multimodal else ' '} {neuron.concept or '–'}"),
+            *(Text(neuron.name or "–") for _ in named),
             share(neuron.multimodality),
             small(neuron.q),
             *(share(neuron.auc.get(modality, float("nan"))) for modality in modalities),

@@ -1,0 +1,165 @@
+"""Which images a word is about, and how well units tell them from the others: balanced AUC, interval, p."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+from scipy.special import ndtr, ndtri
+
+from synesthete.analysis.selectivity import ranks_by_chunk
+
+Float32 = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
+Int64 = npt.NDArray[np.int64]
+Bool = npt.NDArray[np.bool_]
+
+LIKE_SHARE, LIKE_LEAST = (
+    0.01,
+    5,
+)  # images most like a word: this share of a modality's, at least so many
+LIKENESS_BYTES = 100_000_000
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images of one half that names are chosen or tested on.
+
+    Attributes
+    ----------
+    rows
+        Image numbers.
+    modality
+        `[images]` codes.
+    sets
+        Sparse `[words, images]`, 1 where the image is about the word.
+    """
+
+    rows: Int64
+    modality: Int64
+    sets: sparse.csr_array
+
+    def by_modality(self) -> Iterator[tuple[Int64, sparse.csr_array]]:
+        """Yield (positions within this half, sets over them) of each modality."""
+        for code in np.unique(self.modality):
+            here = np.flatnonzero(self.modality == code)
+            yield here, self.sets[:, here]
+
+
+def labelled(rows: Int64, concept: Int64, modality: Int64, words: int) -> Images:
+    """Images that are about a word because they are labelled so."""
+    ones = np.ones(len(rows))
+    sets = sparse.csr_array((ones, (concept, np.arange(len(rows)))), shape=(words, len(rows)))
+    return Images(rows, modality, sets)
+
+
+def alike(rows: Int64, modality: Int64, images: Float32, words: Float32) -> Images:
+    """Images that are about a word because, of their modality, they are the 1 % most like it.
+
+    Parameters
+    ----------
+    images, words
+        Embeddings of length one, `[len(rows), dim]` and `[words, dim]`.
+    """
+    columns: list[Int64] = []
+    owners: list[Int64] = []
+    for code in np.unique(modality):
+        here = np.flatnonzero(modality == code)
+        count = min(len(here), max(LIKE_LEAST, round(LIKE_SHARE * len(here))))
+        step = max(1, LIKENESS_BYTES // (4 * len(here)))
+        for start in range(0, len(words), step):
+            likeness = words[start : start + step] @ images[here].T
+            best = np.argpartition(-likeness, count - 1, axis=1)[:, :count]
+            columns.append(here[best].ravel())
+            owners.append(np.repeat(np.arange(start, start + len(best)), count))
+    column, owner = np.concatenate(columns), np.concatenate(owners)
+    sets = sparse.csr_array((np.ones(len(column)), (owner, column)), shape=(len(words), len(rows)))
+    return Images(rows, modality, sets)
+
+
+@dataclass(frozen=True)
+class Balanced:
+    """How well units tell images of words from the others: `[units, words]` each.
+
+    Attributes
+    ----------
+    auc
+        Mean over modalities; NaN where no modality has both images of the word and others.
+    error
+        Its standard error: Hanley and McNeil's (1982) for each modality, of an AUC with half a pair taken
+        from the winning side.
+    p
+        Of an AUC this large by chance: Mann-Whitney z summed over modalities (Stouffer), 1 where untested.
+    """
+
+    auc: Float32
+    error: Float32
+    p: Float32
+
+
+def balanced_auc(activations: npt.NDArray[np.floating], images: Images) -> Balanced:
+    """AUC of every unit for every word's images, balanced over modalities.
+
+    Parameters
+    ----------
+    activations
+        `[len(images.rows), units]`.
+    """
+    words, units = images.sets.shape[0], activations.shape[1]
+    total, variance, z = (np.zeros((units, words), np.float32) for _ in range(3))
+    modalities = np.zeros(words)
+    for here, sets in images.by_modality():
+        positives = np.asarray(sets.sum(axis=1)).ravel()
+        pairs = positives * (len(here) - positives)
+        counts = pairs > 0
+        modalities += counts
+        some, n_pos = sets[np.flatnonzero(counts)], positives[counts]
+        n_pairs, least = pairs[counts], n_pos * (n_pos + 1) / 2
+        null = np.sqrt((len(here) + 1) / (12 * n_pairs))
+        for part, low, high in ranks_by_chunk(activations[here]):
+            lowest = (some @ low).T
+            auc = ((lowest + (some @ high).T) / 2 - least) / n_pairs
+            total[part, counts] += auc
+            # Ties are held against the word, as everywhere here.
+            z[part, counts] += ((lowest - least) / n_pairs - 0.5) / null
+            shrunk = np.abs(auc - 0.5 / (n_pairs + 1))
+            variance[part, counts] += _variance(shrunk, n_pos, len(here))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean, error = total / modalities, np.sqrt(variance) / modalities
+        p = np.nan_to_num(ndtr(-z / np.sqrt(modalities)), nan=1.0)
+    return Balanced(
+        np.asarray(mean, np.float32), np.asarray(error, np.float32), np.asarray(p, np.float32)
+    )
+
+
+def _variance(auc: Float64, n_pos: Float64, n_images: int) -> Float64:
+    n_neg = n_images - n_pos
+    both_pos, both_neg = auc / (2 - auc), 2 * auc**2 / (1 + auc)
+    spread = (n_pos - 1) * (both_pos - auc**2) + (n_neg - 1) * (both_neg - auc**2)
+    return np.asarray((auc * (1 - auc) + spread) / (n_pos * n_neg), np.float64)
+
+
+def interval(
+    auc: npt.ArrayLike, error: npt.ArrayLike, *, share: float = 0.95
+) -> tuple[Float64, Float64]:
+    """Wilson interval of an AUC whose standard error says how many images it is worth.
+
+    A proportion of n trials has the variance a (1 - a) / n; solved for n, with a no nearer to the ends than
+    the error allows (the idea of Kottas, Kuss and Zapf 2014, doi 10.1186/1471-2288-14-26).
+
+    Examples
+    --------
+    >>> low, high = interval(0.9, 0.05)
+    >>> round(float(low), 3), round(float(high), 3)
+    (0.761, 0.962)
+    """
+    a, s = np.asarray(auc, np.float64), np.maximum(np.asarray(error, np.float64), 1e-6)
+    inner = np.clip(a, np.minimum(s / 2, 0.5), np.maximum(1 - s / 2, 0.5))
+    n = inner * (1 - inner) / s**2
+    z2 = float(ndtri(0.5 + share / 2)) ** 2
+    centre = (a + z2 / (2 * n)) / (1 + z2 / n)
+    half = np.sqrt(z2) / (1 + z2 / n) * np.sqrt(a * (1 - a) / n + z2 / (4 * n**2))
+    return np.maximum(centre - half, 0.0), np.minimum(np.maximum(centre + half, a), 1.0)

@@ -1,0 +1,66 @@
+"""Vocabularies: the words that a unit may be named by."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+
+from synesthete.errors import SynestheteError, near
+
+CONCEPTS, ENGLISH = "concepts", "english"
+BUILT_IN = (CONCEPTS, ENGLISH)
+ENGLISH_WORDS = 20_000
+LONGEST = 200  # characters; a longer line is no word
+
+
+def load_vocabulary(spec: str, concepts: Sequence[str] = ()) -> list[str]:
+    """Words of a vocabulary, in its order, without doubles.
+
+    Parameters
+    ----------
+    spec
+        `concepts`, those of the atlas; `english`, the 20,000 commonest English words (the package
+        wordfreq, Speer 2022); or a text file in UTF-8, a word or phrase a line, `#` for comments.
+    concepts
+        The atlas's own.
+
+    Raises
+    ------
+    SynestheteError
+        No such vocabulary or file, no word in it, a line that is no text, or too long.
+    """
+    if spec == CONCEPTS:
+        words = list(concepts)
+    elif spec == ENGLISH:
+        from wordfreq import top_n_list
+
+        words = [word for word in top_n_list("en", ENGLISH_WORDS + 2000) if word.isalpha()]
+        words = words[:ENGLISH_WORDS]
+    else:
+        words = _read(Path(spec))
+    if len(words) < 2:
+        found = "is empty" if not words else f"has only {words[0]!r}"
+        raise SynestheteError(
+            f"the vocabulary {spec} {found}", hint="naming chooses among two words or more"
+        )
+    return words
+
+
+def _read(path: Path) -> list[str]:
+    if not path.is_file():
+        hint = near(str(path), BUILT_IN) or f"give a file, or one of {', '.join(BUILT_IN)}"
+        raise SynestheteError(f"there is no vocabulary {path}", hint=hint)
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise SynestheteError(f"{path} is no UTF-8 text ({error.reason})") from error
+    words: dict[str, None] = {}
+    for number, line in enumerate(lines, start=1):
+        word = " ".join(unicodedata.normalize("NFC", line).split())
+        if not word or word.startswith("#"):
+            continue
+        if len(word) > LONGEST or not word.isprintable():
+            raise SynestheteError(f"line {number} of {path} is no word: {word[:40]!r}")
+        words.setdefault(word)
+    return list(words)
