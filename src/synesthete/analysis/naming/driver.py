@@ -32,7 +32,7 @@ WITHOUT_TWIN = 0.9
 
 
 @dataclass(frozen=True)
-class _Ground:
+class Ground:
     """What names are chosen and tested on: words, and images of both halves."""
 
     words: list[str]
@@ -120,7 +120,7 @@ def name_neurons(
         raise SynestheteError(f"the threshold must be at least 0.5 and below 1, not {threshold}")
     atlas = open_atlas(atlas_path)
     matrices = {layer: atlas.activations(layer) for layer in atlas.layers}
-    ground = _ground(atlas, vocabulary)
+    ground = ground_of(atlas, vocabulary)
     steps, done = 3 * len(matrices), 0
     tables, layers = {}, {}
     for layer, matrix in matrices.items():
@@ -159,7 +159,8 @@ def name_neurons(
     return notes
 
 
-def _ground(atlas: Atlas, vocabulary: str) -> _Ground:
+def ground_of(atlas: Atlas, vocabulary: str) -> Ground:
+    """The words of a vocabulary and the labelled images of an atlas, in the two halves of their artists."""
     table = atlas.probes
     columns = {key: table[key].to_pylist() for key in ("status", "concept", "modality", "artist")}
     labels = zip(columns["status"], columns["concept"], columns["modality"], strict=True)
@@ -186,14 +187,15 @@ def _ground(atlas: Atlas, vocabulary: str) -> _Ground:
             labelled(rows[half], design.concept[half], design.modality[half], len(words))
             for half in halves
         ]
-        return _Ground(words, made[0], made[1], None)
-    texts = _text_embeddings(atlas, words)
+        return Ground(words, made[0], made[1], None)
+    texts = text_embeddings(atlas, words)
     images = np.asarray(atlas.embeddings()[rows], np.float32)
     made = [alike(rows[half], design.modality[half], images[half], texts) for half in halves]
-    return _Ground(words, made[0], made[1], (images[halves[0]], texts))
+    return Ground(words, made[0], made[1], (images[halves[0]], texts))
 
 
-def _text_embeddings(atlas: Atlas, words: list[str]) -> Float32:
+def text_embeddings(atlas: Atlas, words: list[str]) -> Float32:
+    """Embeddings `[words, dim]` by the model that the atlas was recorded with; others are refused."""
     from synesthete.models import load_model
     from synesthete.recording.zero_shot import class_embeddings
 

@@ -17,7 +17,7 @@ Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
 Scorer = Callable[[npt.NDArray[np.floating], Float32, Float32], Float32]
 
-CHUNK_BYTES = 100_000_000  # likenesses held at once
+CHUNK_BYTES = 32_000_000  # likenesses held at once
 MIN_PROBABILITY = 1e-7
 SOFT_TOP, SOFT_SHARPNESS, SOFT_WEIGHT = 100, 10.0, 1.0
 SOFT_START, SOFT_END = (
@@ -122,12 +122,15 @@ def _mutual_information(
     used, place = np.unique(rows, return_inverse=True)
     place = place.reshape(rows.shape)
     shown = images[used]
-    total = np.full(len(used), -np.inf)
+    total = np.full(len(used), -np.inf, np.float32)
     for _, likeness in _likenesses(shown, words):
-        total = np.logaddexp(total, logsumexp(sharpness * likeness, axis=1))
+        likeness *= sharpness
+        total = np.logaddexp(total, logsumexp(likeness, axis=1)).astype(np.float32)
     given = np.empty((len(rows), len(words)), np.float32)
     for part, likeness in _likenesses(shown, words):
-        likely = np.exp(sharpness * likeness - total[:, None], dtype=np.float64).astype(np.float32)
+        likeness *= sharpness
+        likeness -= total[:, None]
+        likely = np.exp(likeness, out=likeness)
         for unit, mine in enumerate(place):
             given[unit, part] = of(likely[mine]).sum(0, dtype=np.float64)
     overall = logsumexp(given, axis=0) - np.log(len(given))
