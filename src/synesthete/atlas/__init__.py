@@ -6,6 +6,7 @@ from synesthete.atlas.statistics import Statistics
 from synesthete.atlas.store import Atlas, open_atlas
 from synesthete.atlas.thumbnails import ThumbnailPosition
 from synesthete.atlas.unit_tables import write_unit_tables
+from synesthete.atlas.words import write_words
 from synesthete.atlas.writing import (
     clear_analysis,
     write_analysis,
@@ -26,4 +27,5 @@ __all__ = [
     "write_neurons",
     "write_selectivity",
     "write_unit_tables",
+    "write_words",
 ]

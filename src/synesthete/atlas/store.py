@@ -25,6 +25,7 @@ from synesthete.atlas.statistics import Statistics, parse_statistics
 from synesthete.atlas.summary import summarise
 from synesthete.atlas.thumbnails import INDEX, ThumbnailIndex, ThumbnailPosition, cut
 from synesthete.atlas.unit_tables import unit_table_file
+from synesthete.atlas.words import EMBEDDINGS, TABLE, activations_file, need_words
 from synesthete.errors import SynestheteError, near
 
 if TYPE_CHECKING:
@@ -159,6 +160,32 @@ class Atlas:
             return None
         return read_parquet(self._read(name), source=name)
 
+    @cached_property
+    def words(self) -> list[str]:
+        """The drawn words that units were shown (`synesthete words`), in order.
+
+        Raises
+        ------
+        SynestheteError
+            When there are none yet.
+        """
+        need_words(self)
+        column = read_parquet(self._read(TABLE), source=TABLE)["word"]
+        return [str(word) for word in column.to_pylist()]
+
+    def word_activations(self, layer: str) -> np.memmap[Any, Any]:
+        """What each unit says of each drawn word, [words, units] float16, memory-mapped."""
+        need_words(self)
+        name = activations_file(str(self.layer(layer)["name"]))
+        return self._matrix(name, self.layer(layer)["units"], rows=len(self.words))
+
+    def word_embeddings(self) -> np.memmap[Any, Any]:
+        """Embeddings of the drawn words, the mean over their pictures, [words, dim] float16."""
+        need_words(self)
+        return self._matrix(
+            EMBEDDINGS, self.manifest["model"]["embedding_dim"], rows=len(self.words)
+        )
+
     def neurons(
         self,
         layer: str | None = None,
@@ -276,11 +303,12 @@ class Atlas:
                 hint=f"run: synesthete analyze {self.path}",
             )
 
-    def _matrix(self, name: str, columns: int) -> np.memmap[Any, Any]:
+    def _matrix(self, name: str, columns: int, *, rows: int | None = None) -> np.memmap[Any, Any]:
         if name not in self._files:
             message = f"{self.path} was recorded without {name}"
             raise SynestheteError(message, hint="record with the dense matrix (dense=True)")
-        shape: Shape = (int(self.manifest["probes"]["images"]), columns)
+        images = int(self.manifest["probes"]["images"])
+        shape: Shape = (images if rows is None else rows, columns)
         return map_npy(inside(self.path, name), np.float16, shape, source=name)
 
     def _read(self, name: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Writing a neuron card to disk: a web page and a picture, both from the same drawing."""
+"""Writing drawings to disk: a neuron card as a web page and a picture, a chart as either."""
 
 from __future__ import annotations
 
@@ -56,6 +56,26 @@ def write_card(atlas: Atlas, neuron: Neuron, folder: str | Path) -> CardFiles:
     files.html.write_text(card_page(facts), encoding="utf-8")
     files.png.write_bytes(render(draw(facts)))
     return files
+
+
+def write_drawing(svg: str, path: str | Path) -> Path:
+    """Write a drawing as `.svg`, or as a picture where the path ends in `.png`.
+
+    Raises
+    ------
+    SynestheteError
+        When the path ends in neither, or its folder does not exist.
+    """
+    path = Path(path)
+    if path.suffix not in (".svg", ".png"):
+        raise SynestheteError(f"{path} must end in .svg or .png")
+    if not path.parent.is_dir():
+        raise SynestheteError(f"there is no folder {path.parent}")
+    if path.suffix == ".png":
+        path.write_bytes(render(svg))
+    else:
+        path.write_text(svg, encoding="utf-8")
+    return path
 
 
 def file_name(address: str) -> str:

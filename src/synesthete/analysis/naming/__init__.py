@@ -2,7 +2,7 @@
 
 from synesthete.analysis.naming.driver import name_neurons
 from synesthete.analysis.naming.scorers import SCORERS, cos_cubed, rank_reorder, soft_wpmi, wpmi
-from synesthete.analysis.naming.vocabulary import load_vocabulary
+from synesthete.analysis.vocabulary import load_vocabulary
 
 __all__ = [
     "SCORERS",

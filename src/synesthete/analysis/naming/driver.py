@@ -17,7 +17,8 @@ from synesthete.analysis.multimodality import is_constant
 from synesthete.analysis.naming.choice import Candidates, Tested, contrast, propose, test
 from synesthete.analysis.naming.scorers import cos_cubed, soft_wpmi
 from synesthete.analysis.naming.sets import Images, alike, balanced_auc, labelled
-from synesthete.analysis.naming.vocabulary import CONCEPTS, load_vocabulary
+from synesthete.analysis.own_model import own_model
+from synesthete.analysis.vocabulary import CONCEPTS, load_vocabulary
 from synesthete.atlas import Atlas, open_atlas, write_unit_tables
 from synesthete.errors import SynestheteError
 
@@ -196,17 +197,9 @@ def ground_of(atlas: Atlas, vocabulary: str) -> Ground:
 
 def text_embeddings(atlas: Atlas, words: list[str]) -> Float32:
     """Embeddings `[words, dim]` by the model that the atlas was recorded with; others are refused."""
-    from synesthete.models import load_model
     from synesthete.recording.zero_shot import class_embeddings
 
-    described = atlas.manifest["model"]
-    model = load_model(described["name"])
-    if model.weights_sha256 != described["weights_sha256"]:
-        raise SynestheteError(
-            f"{described['name']} has other weights than when {atlas.path} was recorded",
-            hint="record the atlas again, or use the vocabulary concepts, which needs no model",
-        )
-    return class_embeddings(model, words)
+    return class_embeddings(own_model(atlas), words)
 
 
 def _threshold(given: float | None, twin: Tested | None) -> tuple[float, str]:

@@ -1,0 +1,184 @@
+"""What an activation means: the probability of a category given how strongly a unit answers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from synesthete.analysis.significance import wilson_interval
+from synesthete.atlas import Atlas
+from synesthete.errors import SynestheteError
+
+BINS, SHOWN = 12, 5
+FIELDS = ("concept", "family", "modality")
+
+
+@dataclass(frozen=True)
+class Curve:
+    """P(category | activation) over the bins.
+
+    Attributes
+    ----------
+    category
+        Its name.
+    base
+        Its share of all labelled images.
+    count
+        `[bins]` images of the category.
+    share, low, high
+        `[bins]` P with its 95 % Wilson interval; NaN, 0 and 1 in a bin without images.
+    """
+
+    category: str
+    base: float
+    count: list[int]
+    share: list[float]
+    low: list[float]
+    high: list[float]
+
+
+@dataclass(frozen=True)
+class Conditional:
+    """What a unit's activation says about categories.
+
+    Attributes
+    ----------
+    address, by
+        The unit, and what the categories are.
+    edges
+        `[bins + 1]` in standard deviations of the activation, from zero (not from the mean).
+    images
+        `[bins]` labelled images.
+    curves
+        Those categories first that the strongest images show most.
+    """
+
+    address: str
+    by: str
+    edges: list[float]
+    images: list[int]
+    curves: list[Curve]
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON can write it: a row per bin and category; nothing where a bin is empty."""
+        rows = [
+            {
+                "category": curve.category,
+                "base": curve.base,
+                "from": self.edges[i],
+                "to": self.edges[i + 1],
+                "images": self.images[i],
+                "count": curve.count[i],
+                "p": None if math.isnan(curve.share[i]) else curve.share[i],
+                "low": curve.low[i],
+                "high": curve.high[i],
+            }
+            for curve in self.curves
+            for i in range(len(self.images))
+        ]
+        return {"address": self.address, "by": self.by, "rows": rows}
+
+
+def conditional(
+    atlas: Atlas,
+    address: str,
+    *,
+    by: str = "concept",
+    categories: Sequence[str] | None = None,
+    labels: Mapping[int, str] | None = None,
+    bins: int = BINS,
+) -> Conditional:
+    """P(category | activation) of a unit, in bins of equal width over its whole range.
+
+    Bins are measured in standard deviations from zero (Goh et al. 2021, doi 10.23915/distill.00030, fig.
+    "person neurons"). The images are those of the probe set: P depends on how many of a category there are,
+    which is why each curve has its base rate.
+
+    Parameters
+    ----------
+    by
+        `concept`, `family` or `modality` of the probe labels; ignored with `labels`.
+    categories
+        Which ones; by default the five commonest among the images of the highest bins.
+    labels
+        Image id → what a person said that it shows, instead of the probe labels; images without a label do
+        not count.
+    bins
+        How many.
+
+    Raises
+    ------
+    SynestheteError
+        No dense matrix, no such unit, field or category, no labelled image, a unit without variation.
+    """
+    if bins < 2:
+        raise SynestheteError(f"{bins} bins are too few", hint="two or more")
+    if by not in FIELDS and labels is None:
+        raise SynestheteError(f"no categories by {by!r}", hint=f"one of {', '.join(FIELDS)}")
+    neuron = atlas.neuron(address)
+    values = np.asarray(atlas.activations(neuron.layer)[:, neuron.unit], np.float64)
+    named = _named(atlas, by, labels)
+    rows = np.array([i for i, name in enumerate(named) if name and math.isfinite(values[i])], int)
+    if not len(rows):
+        raise SynestheteError(f"no image of {atlas.path} has a {'label' if labels else by}")
+    spread = float(np.nanstd(values))
+    if spread == 0:
+        raise SynestheteError(f"{address} gives the same value for every image")
+    scaled = values[rows] / spread
+    edges = np.linspace(scaled.min(), scaled.max(), bins + 1)
+    place = np.clip(np.searchsorted(edges, scaled, side="right") - 1, 0, bins - 1)
+    names, codes = np.unique([named[i] for i in rows], return_inverse=True)
+    counts = np.zeros((len(names), bins), np.int64)
+    np.add.at(counts, (codes, place), 1)
+    total = counts.sum(axis=0)
+    chosen = _chosen(names.tolist(), counts, categories)
+    curves = [_curve(str(names[i]), counts[i], total) for i in chosen]
+    said = "label" if labels is not None else by
+    return Conditional(address, said, edges.tolist(), total.tolist(), curves)
+
+
+def _named(atlas: Atlas, by: str, labels: Mapping[int, str] | None) -> list[str]:
+    images = atlas.probes.num_rows
+    if labels is None:
+        return [str(name or "") for name in atlas.probes[by].to_pylist()]
+    unknown = [i for i in labels if not 0 <= i < images]
+    if unknown:
+        raise SynestheteError(f"no image {unknown[0]}; the atlas has images 0 to {images - 1}")
+    return [labels.get(i, "") for i in range(images)]
+
+
+def _chosen(
+    names: list[str], counts: npt.NDArray[np.int64], categories: Sequence[str] | None
+) -> list[int]:
+    if categories is not None:
+        number = {name.casefold(): i for i, name in enumerate(names)}
+        missing = [name for name in categories if name.casefold() not in number]
+        if missing:
+            raise SynestheteError(f"no image is labelled {missing[0]!r}")
+        return [number[name.casefold()] for name in categories]
+    # The highest bins that hold a hundredth of the images, or twenty of them.
+    total = counts.sum(axis=0)
+    wanted = max(20, int(total.sum()) // 100)
+    above = np.cumsum(total[::-1])[::-1]
+    first = int(np.flatnonzero(above >= min(wanted, int(total.sum())))[-1])
+    strong = counts[:, first:].sum(axis=1)
+    order = np.argsort(-strong, kind="stable")[:SHOWN]
+    return [int(i) for i in order if strong[i] > 0]
+
+
+def _curve(name: str, count: npt.NDArray[np.int64], total: npt.NDArray[np.int64]) -> Curve:
+    pairs = list(zip(count.tolist(), total.tolist(), strict=True))
+    intervals = [wilson_interval(some, n) for some, n in pairs]
+    return Curve(
+        name,
+        float(count.sum() / total.sum()),
+        count.tolist(),
+        [some / n if n else math.nan for some, n in pairs],
+        [low for low, _ in intervals],
+        [high for _, high in intervals],
+    )

@@ -1,0 +1,31 @@
+"""The model that an atlas was made of, or a refusal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from synesthete.atlas import Atlas
+from synesthete.errors import SynestheteError
+
+if TYPE_CHECKING:
+    from synesthete.models.image_text_model import ImageTextModel
+
+
+def own_model(atlas: Atlas) -> ImageTextModel:
+    """Load the model of an atlas by the name in its manifest.
+
+    Raises
+    ------
+    SynestheteError
+        When it cannot be loaded, or its weights are not those that the atlas was recorded with.
+    """
+    from synesthete.models import load_model
+
+    described = atlas.manifest["model"]
+    model = load_model(described["name"])
+    if model.weights_sha256 != described["weights_sha256"]:
+        raise SynestheteError(
+            f"{described['name']} has other weights than when {atlas.path} was recorded",
+            hint="record the atlas again, or load the model it was made with",
+        )
+    return model

@@ -1,0 +1,216 @@
+"""Drawn words: which of them a unit answers to, and what their pictures mean to the model."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from synesthete.analysis.own_model import own_model
+from synesthete.analysis.vocabulary import CONCEPTS, load_vocabulary
+from synesthete.atlas import Atlas, open_atlas, write_words
+from synesthete.errors import SynestheteError, near
+from synesthete.probes.words import Font, has_letters, load_fonts, render_word
+
+if TYPE_CHECKING:
+    from synesthete.models.image_text_model import ImageTextModel
+
+Float32 = npt.NDArray[np.float32]
+Progress = Callable[[int, int], None]
+
+SIDE = 192  # pixels of a drawn picture, before the model's own preprocessing
+# Side of the word's square by the picture's -> corners it is put at, as shares of the free room.
+PLACES: dict[float, tuple[tuple[float, float], ...]] = {
+    1.0: ((0.5, 0.5),),
+    0.6: ((0.5, 0.5), (0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0)),
+}
+PICTURES = sum(len(places) for places in PLACES.values())
+BATCH = 32  # words per pass
+LIMIT = 20
+
+
+def draw_words(
+    atlas_path: str | Path,
+    *,
+    vocabulary: str = CONCEPTS,
+    font: str | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Show the atlas's model a vocabulary of drawn words, and write what it says into the atlas.
+
+    Each word is drawn in black on white at two sizes, the smaller one at five places. A unit's answer is its
+    greatest activation over places, averaged over sizes, so that neither place nor size decides (Goh et al.
+    2021, doi 10.23915/distill.00030, appendix on rendered words).
+
+    Parameters
+    ----------
+    vocabulary
+        `concepts`, `english`, or a file (`load_vocabulary`).
+    font
+        A font family of the package; the first by default.
+    progress
+        Called with (words done, words in all).
+
+    Returns
+    -------
+    dict
+        The notes that the manifest keeps; `skipped` tells which words the font has no letters for.
+
+    Raises
+    ------
+    SynestheteError
+        No such vocabulary or font, no word that can be drawn, another model than the atlas's.
+    """
+    atlas = open_atlas(atlas_path)
+    chosen = _font(font)
+    asked = load_vocabulary(vocabulary, atlas.concepts)
+    skipped = {word: why for word in asked if (why := _why_not(word, chosen))}
+    words = [word for word in asked if word not in skipped]
+    if not words:
+        reason = next(iter(skipped.values()))
+        raise SynestheteError(f"none of the {len(asked)} words can be drawn: {reason}")
+    model = own_model(atlas)
+    activations, embeddings = _read(model, atlas, words, chosen, progress)
+    notes = {
+        "vocabulary": vocabulary if vocabulary in (CONCEPTS, "english") else Path(vocabulary).name,
+        "vocabulary_sha256": hashlib.sha256("\n".join(asked).encode()).hexdigest(),
+        "words": len(words),
+        "skipped": skipped,
+        "font": chosen.family,
+        "sizes": list(PLACES),
+        "places": [len(places) for places in PLACES.values()],
+        "weights_sha256": atlas.manifest["model"]["weights_sha256"],
+    }
+    write_words(atlas_path, words, activations, embeddings, notes)
+    return notes
+
+
+def top_words(atlas: Atlas, address: str, *, limit: int = LIMIT) -> list[dict[str, Any]]:
+    """The drawn words that excite a unit most: `word` and `activation`, best first.
+
+    Reads what `draw_words` wrote; loads no model. Ties are in the order of the vocabulary.
+    """
+    neuron = atlas.neuron(address)
+    values = np.asarray(atlas.word_activations(neuron.layer)[:, neuron.unit], np.float32)
+    order = np.argsort(-values, kind="stable")[: max(limit, 0)]
+    return [{"word": atlas.words[i], "activation": float(values[i])} for i in order]
+
+
+def nearest_words(atlas: Atlas, expression: str, *, limit: int = LIMIT) -> list[dict[str, Any]]:
+    """Words whose pictures mean what a sum of words means: `word` and `cosine`, nearest first.
+
+    The mean over the vocabulary is taken off first (Goh et al. 2021), since all pictures of words share much.
+
+    Parameters
+    ----------
+    expression
+        Words of the vocabulary joined by ` + ` and ` - `, such as `king - man + woman`. They are left
+        out of the answer.
+
+    Raises
+    ------
+    SynestheteError
+        When a word was not drawn; near ones are told.
+    """
+    rows = word_vectors(atlas)
+    number = {word: i for i, word in enumerate(atlas.words)}
+    total, used = np.zeros(rows.shape[1], np.float32), set()
+    for sign, word in _terms(expression):
+        if word not in number:
+            hint = near(word, number) or "draw it: it must be in the vocabulary"
+            raise SynestheteError(f"{word!r} is not among the drawn words", hint=hint)
+        total += sign * rows[number[word]]
+        used.add(number[word])
+    length = float(np.linalg.norm(total))
+    if length < 1e-6:
+        raise SynestheteError(f"{expression!r} comes to nothing")
+    cosines = rows @ (total / length)
+    order = [int(i) for i in np.argsort(-cosines, kind="stable") if i not in used]
+    return [{"word": atlas.words[i], "cosine": float(cosines[i])} for i in order[: max(limit, 0)]]
+
+
+def word_vectors(atlas: Atlas) -> Float32:
+    """Embeddings of the drawn words with their mean removed, of length one, `[words, dim]`."""
+    rows = np.asarray(atlas.word_embeddings(), np.float32)
+    rows = rows - rows.mean(axis=0)
+    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6))
+
+
+def _terms(expression: str) -> list[tuple[int, str]]:
+    parts = re.split(r"\s+([+-])\s+", " ".join(expression.split()))
+    if not all(parts):
+        raise SynestheteError(
+            f"{expression!r} is no sum of words", hint="write for example: king - man + woman"
+        )
+    signs = [1, *(1 if mark == "+" else -1 for mark in parts[1::2])]
+    return list(zip(signs, parts[0::2], strict=True))
+
+
+def _font(family: str | None) -> Font:
+    fonts = load_fonts()
+    if family is None:
+        return fonts[0]
+    for font in fonts:
+        if font.family.casefold() == family.casefold():
+            return font
+    families = sorted({font.family for font in fonts})
+    hint = near(family, families) or ", ".join(families)
+    raise SynestheteError(f"no font {family!r} in the package", hint=hint)
+
+
+def _why_not(word: str, font: Font) -> str:
+    if not has_letters(word, font):
+        return f"{font.family} has no letters for it"
+    return "" if len(word) <= 60 else "it is longer than 60 letters"
+
+
+def pictures(word: str, font: Font) -> Iterator[Image.Image]:
+    """The pictures of one word: each size at each of its places, RGB, `SIDE` pixels square."""
+    for share, places in PLACES.items():
+        drawn = render_word(word, font, size_px=round(share * SIDE))
+        room = SIDE - drawn.width
+        for across, down in places:
+            picture = Image.new("RGB", (SIDE, SIDE), "white")
+            picture.paste(drawn, (round(across * room), round(down * room)))
+            yield picture
+
+
+def _read(
+    model: ImageTextModel,
+    atlas: Atlas,
+    words: Sequence[str],
+    font: Font,
+    progress: Progress | None,
+) -> tuple[dict[str, npt.NDArray[np.float16]], npt.NDArray[np.float16]]:
+    """Answers `[words, units]` of every layer and embeddings `[words, dim]`, a batch of words at a time."""
+    import torch
+
+    reduction = str(atlas.manifest["reduction"])
+    answers = {
+        layer: np.empty((len(words), int(atlas.layer(layer)["units"])), np.float16)
+        for layer in atlas.layers
+    }
+    embeddings = np.empty((len(words), int(atlas.manifest["model"]["embedding_dim"])), np.float16)
+    bounds = np.cumsum([0, *(len(places) for places in PLACES.values())])
+    for start in range(0, len(words), BATCH):
+        some = words[start : start + BATCH]
+        part = slice(start, start + len(some))
+        shown = [model.preprocess(picture) for word in some for picture in pictures(word, font)]
+        reading = model.read(torch.stack(shown), atlas.layers, reduction)
+        for layer, values in reading.activations.items():
+            by_word = values.reshape(len(some), PICTURES, -1)
+            sizes = [by_word[:, a:b].max(axis=1) for a, b in pairwise(bounds)]
+            mean = np.mean(sizes, axis=0)
+            answers[layer][part] = np.clip(mean, -65504, 65504)
+        total = reading.embeddings.reshape(len(some), PICTURES, -1).sum(axis=1)
+        embeddings[part] = total / np.linalg.norm(total, axis=1, keepdims=True)
+        if progress is not None:
+            progress(min(start + BATCH, len(words)), len(words))
+    return answers, embeddings
