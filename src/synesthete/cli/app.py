@@ -11,6 +11,7 @@ import typer
 from synesthete import __version__
 from synesthete.cli import (
     atlas_commands,
+    decomposition_commands,
     model_commands,
     naming_commands,
     probe_commands,
@@ -55,6 +56,7 @@ def _options(
 record_commands.add_to(app)
 atlas_commands.add_to(app)
 naming_commands.add_to(app)
+decomposition_commands.add_to(app)
 app.add_typer(probe_commands.app, name="probes", rich_help_panel="Probe sets and models")
 app.add_typer(model_commands.app, name="models", rich_help_panel="Probe sets and models")
 
