@@ -20,7 +20,7 @@ from training.architecture import MEAN, STD, create
 from training.examples import Corpus, draw
 from training.text_tower import TEMPLATES, text_features
 
-STAGES = ((0.0, 64, 128), (0.5, 96, 128), (0.68, 128, 128))
+STAGES = ((0.0, 64, 128), (0.5, 96, 128), (0.6, 128, 128))
 ON_THE_PICTURE = 0.55
 """What a picture with another concept's word on it is mostly about: itself, by this much, the word by the rest."""
 

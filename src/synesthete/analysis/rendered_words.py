@@ -14,7 +14,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from synesthete.analysis.own_model import own_model
-from synesthete.analysis.vocabulary import CONCEPTS, load_vocabulary
+from synesthete.analysis.vocabulary import BUILT_IN, CONCEPTS, load_vocabulary
 from synesthete.atlas import Atlas, open_atlas, write_words
 from synesthete.errors import SynestheteError, near
 from synesthete.probes.words import Font, has_letters, load_fonts, render_word
@@ -52,7 +52,7 @@ def draw_words(
     Parameters
     ----------
     vocabulary
-        `concepts`, `english`, or a file (`load_vocabulary`).
+        `concepts`, `english`, `wordnet-nouns`, or a file (`load_vocabulary`).
     font
         A font family of the package; the first by default.
     progress
@@ -79,7 +79,7 @@ def draw_words(
     model = own_model(atlas)
     activations, embeddings = _read(model, atlas, words, chosen, progress)
     notes = {
-        "vocabulary": vocabulary if vocabulary in (CONCEPTS, "english") else Path(vocabulary).name,
+        "vocabulary": vocabulary if vocabulary in BUILT_IN else Path(vocabulary).name,
         "vocabulary_sha256": hashlib.sha256("\n".join(asked).encode()).hexdigest(),
         "words": len(words),
         "skipped": skipped,

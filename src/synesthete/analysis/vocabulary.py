@@ -8,8 +8,8 @@ from pathlib import Path
 
 from synesthete.errors import SynestheteError, near
 
-CONCEPTS, ENGLISH = "concepts", "english"
-BUILT_IN = (CONCEPTS, ENGLISH)
+CONCEPTS, ENGLISH, NOUNS = "concepts", "english", "wordnet-nouns"
+BUILT_IN = (CONCEPTS, ENGLISH, NOUNS)
 ENGLISH_WORDS = 20_000
 LONGEST = 200  # characters; a longer line is no word
 
@@ -21,7 +21,7 @@ def load_vocabulary(spec: str, concepts: Sequence[str] = ()) -> list[str]:
     ----------
     spec
         `concepts`, those of the atlas; `english`, the 20,000 commonest English words (the package
-        wordfreq, Speer 2022); or a text file in UTF-8, a word or phrase a line, `#` for comments.
+        wordfreq, Speer 2022); `wordnet-nouns`, the 20,000 commonest nouns of WordNet; or a text file in UTF-8, a word or phrase a line, `#` for comments.
     concepts
         The atlas's own.
 
@@ -37,6 +37,10 @@ def load_vocabulary(spec: str, concepts: Sequence[str] = ()) -> list[str]:
 
         words = [word for word in top_n_list("en", ENGLISH_WORDS + 2000) if word.isalpha()]
         words = words[:ENGLISH_WORDS]
+    elif spec == NOUNS:
+        from synesthete.analysis.families.wordnet import nouns
+
+        words = nouns()
     else:
         words = _read(Path(spec))
     if len(words) < 2:

@@ -1,4 +1,4 @@
-"""Commands that say what neurons are about: name, words, conditional."""
+"""Commands that say what neurons are about: name, families, words, conditional."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def name(
         typer.Option(
             metavar="V",
             help="Words to name by: concepts, those of the probe images; english, the 20,000 commonest "
-            "English words; or a text file, a word a line. The last two load the model.",
+            "English words; wordnet-nouns; or a text file, a word a line. All but the first load the model.",
         ),
     ] = "concepts",
     threshold: Annotated[
@@ -65,6 +65,49 @@ def name(
         say(f"next: synesthete neurons {atlas}")
 
 
+def families(
+    atlas: AtlasPath,
+    families_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--families",
+            metavar="FILE",
+            help="A JSON file of families; without it those of the paper.",
+            show_default=False,
+        ),
+    ] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Assign them anew, though the atlas has families.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Of the shuffled control.")] = 0,
+    out_path: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", metavar="FILE", help="Draw the counts to a .svg or .png.", show_default=False
+        ),
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Give the neurons families: region, person, emotion and the others of the paper, or your own.
+
+    From a neuron's tested names, or from whole families of images; beside the random twin and shuffled
+    images. Shows them when they were assigned before.
+    """
+    from synesthete.analysis.families import assign_families
+    from synesthete.atlas import open_atlas
+
+    notes = open_atlas(atlas).manifest.get("families")
+    if notes is None or again or families_file is not None:
+        with Reporter("families", unit="steps") as reporter:
+            notes = assign_families(atlas, families=families_file, seed=seed, progress=reporter)
+    if out_path is not None:
+        views.draw_families(notes, out_path)
+    if as_json:
+        print_json(notes)
+    else:
+        views.print_families(open_atlas(atlas), notes)
+
+
 def words(
     atlas: AtlasPath,
     address: Annotated[
@@ -77,7 +120,7 @@ def words(
         str | None,
         typer.Option(
             metavar="V",
-            help="Draw these words first: concepts, english, or a file, a word a line. Without it the "
+            help="Draw these words first: concepts, english, wordnet-nouns, or a file. Without it the "
             "words drawn before, or concepts the first time.",
             show_default=False,
         ),
@@ -180,5 +223,5 @@ def conditional(
 
 def add_to(app: typer.Typer) -> None:
     """Put these commands into the command line."""
-    for command in (name, words, conditional):
+    for command in (name, families, words, conditional):
         app.command(rich_help_panel=PANEL)(command)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from synesthete.cli.console import count, out, percent, share, table
+from synesthete.cli.console import count, out, percent, say, share, table
 
 if TYPE_CHECKING:
     from synesthete.atlas import Atlas as Atlas
@@ -135,6 +136,53 @@ def print_names(notes: Mapping[str, Any]) -> None:
         style="dim",
         soft_wrap=True,
     )
+
+
+def print_families(atlas: Atlas, notes: Mapping[str, Any]) -> None:
+    """Print the families of each layer: neurons by name and by images, the controls, an example."""
+    right = ("neurons", "by name", "by images", "random twin", "shuffled")
+    for layer, counts in notes["layers"].items():
+        examples: dict[str, str] = {}
+        for neuron in atlas.neurons(layer):
+            told = f"{neuron.address} {neuron.name or ''}".strip()
+            examples.setdefault(neuron.family, told)
+        rows = table("family", *right, "for example", right=right)
+        for name, some in counts["families"].items():
+            twin = some["random_twin"]
+            rows.add_row(
+                Text(name),
+                count(some["by_name"] + some["by_images"]),
+                count(some["by_name"]),
+                count(some["by_images"]),
+                "–" if twin is None else count(twin),
+                count(some["shuffled"]),
+                Text(examples.get(name, "")),
+            )
+        out().print(rows)
+        out().print(
+            f"{layer}: {count(counts['with_family'])} of {count(counts['units'])} neurons have a family\n",
+            style="dim",
+        )
+
+
+def draw_families(notes: Mapping[str, Any], path: Path) -> None:
+    """Draw how many neurons each family has, over all layers."""
+    from synesthete.visualization.files import write_drawing
+    from synesthete.visualization.sum_chart import sum_chart
+
+    total: dict[str, int] = {}
+    for counts in notes["layers"].values():
+        for name, some in counts["families"].items():
+            total[name] = total.get(name, 0) + some["by_name"] + some["by_images"]
+    ranked = sorted(total.items(), key=lambda one: -one[1])
+    units = sum(counts["units"] for counts in notes["layers"].values())
+    drawn = sum_chart(
+        "Families of neurons",
+        f"of {count(units)} neurons; by tested names, or by whole families of images",
+        [("", name, float(number)) for name, number in ranked],
+        told=lambda number: count(int(number)),
+    )
+    say(f"drawn: {write_drawing(drawn, path)}")
 
 
 def print_neuron(atlas: Atlas, neuron: Neuron) -> None:

@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from synesthete.visualization.drawing import STACK, element, escape, line, rectangle, shorten, text
 
 WIDTH, LEFT, ROW = 720, 300, 26
 
 
-def sum_chart(title: str, subtitle: str, terms: Sequence[tuple[str, str, float]]) -> str:
+def signed(weight: float) -> str:
+    """A weight with its sign.
+
+    Examples
+    --------
+    >>> signed(-0.25)
+    '−0.250'
+    """
+    return f"{weight:+.3f}".replace("-", "−")
+
+
+def sum_chart(
+    title: str,
+    subtitle: str,
+    terms: Sequence[tuple[str, str, float]],
+    *,
+    told: Callable[[float], str] = signed,
+) -> str:
     """The whole drawing as SVG.
 
     Parameters
@@ -18,6 +35,8 @@ def sum_chart(title: str, subtitle: str, terms: Sequence[tuple[str, str, float]]
         Two lines above.
     terms
         Address, what the unit is called, and its weight, in the order drawn.
+    told
+        How a weight is written.
     """
     height = 84 + ROW * len(terms) + 16
     low = min([0.0, *(weight for *_, weight in terms)])
@@ -37,10 +56,9 @@ def sum_chart(title: str, subtitle: str, terms: Sequence[tuple[str, str, float]]
         x = zero + min(weight, 0.0) * scale
         colour = "accent" if weight >= 0 else "other"
         pieces.append(rectangle(x, y + 4, abs(weight) * scale, ROW - 12, colour))
-        told = f"{weight:+.3f}".replace("-", "−")
         end = zero + max(weight, 0.0) * scale + 6
-        pieces.append(text(end, y + 15, told, size=11, colour="soft"))
-    said = "; ".join(f"{called or address} {weight:+.3f}" for address, called, weight in terms)
+        pieces.append(text(end, y + 15, told(weight), size=11, colour="soft"))
+    said = "; ".join(f"{called or address} {told(weight)}" for address, called, weight in terms)
     return element(
         "svg", element("title", escape(f"{title}: {said}")), *pieces,
         xmlns="http://www.w3.org/2000/svg", viewBox=f"0 0 {WIDTH} {height}", width=WIDTH,

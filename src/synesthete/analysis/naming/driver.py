@@ -18,7 +18,7 @@ from synesthete.analysis.naming.choice import Candidates, Tested, contrast, prop
 from synesthete.analysis.naming.scorers import cos_cubed, soft_wpmi
 from synesthete.analysis.naming.sets import Images, alike, balanced_auc, labelled
 from synesthete.analysis.own_model import own_model
-from synesthete.analysis.vocabulary import CONCEPTS, load_vocabulary
+from synesthete.analysis.vocabulary import BUILT_IN, CONCEPTS, load_vocabulary
 from synesthete.atlas import Atlas, open_atlas, write_unit_tables
 from synesthete.errors import SynestheteError
 
@@ -96,7 +96,7 @@ def name_neurons(
     atlas_path
         An atlas recorded with the dense matrix.
     vocabulary
-        `concepts` (the probe images' labels; needs no model), `english`, or a file of words. The last two
+        `concepts` (the probe images' labels; needs no model), `english`, `wordnet-nouns`, or a file. All others
         load the atlas's model, to ask which images are like which word.
     threshold
         Instead of the one that the twin gives (0.9 for an atlas without a twin).
@@ -133,7 +133,7 @@ def name_neurons(
         done = _tell(progress, done, steps)
         control = ground.named(ground.shuffled(matrix, seed))[1]
         done = _tell(progress, done, steps)
-        at, source = _threshold(threshold, twin)
+        at, source = twin_threshold(threshold, twin)
         held = tested.held(at)
         tables[layer] = _table(candidates, tested, held, ground.words)
         layers[layer] = {
@@ -148,7 +148,7 @@ def name_neurons(
             "median_auc_unknown": _median(tested.auc[:, 0][~held.any(axis=1)]),
         }
     notes = {
-        "vocabulary": vocabulary if vocabulary in (CONCEPTS, "english") else Path(vocabulary).name,
+        "vocabulary": vocabulary if vocabulary in BUILT_IN else Path(vocabulary).name,
         "vocabulary_sha256": hashlib.sha256("\n".join(ground.words).encode()).hexdigest(),
         "words": len(ground.words),
         "images_chosen_on": len(ground.chosen_on.rows),
@@ -202,7 +202,8 @@ def text_embeddings(atlas: Atlas, words: list[str]) -> Float32:
     return class_embeddings(own_model(atlas), words)
 
 
-def _threshold(given: float | None, twin: Tested | None) -> tuple[float, str]:
+def twin_threshold(given: float | None, twin: Tested | None) -> tuple[float, str]:
+    """The AUC needed, and where it comes from: given, the random twin, or the default."""
     if given is not None:
         return given, "given"
     if twin is None:

@@ -1,0 +1,221 @@
+"""The driver: give the units of an atlas families, from their names and from whole families of images."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from scipy import sparse
+
+from synesthete.analysis.families.listing import Families, load_families, paper_families
+from synesthete.analysis.naming.driver import TWIN, Ground, ground_of, twin_threshold
+from synesthete.analysis.naming.sets import Images
+from synesthete.atlas import Atlas, open_atlas, write_unit_tables
+from synesthete.errors import SynestheteError
+
+Progress = Callable[[int, int], None]
+Row = tuple[str, float, str]  # family, confidence, evidence
+
+POLYSEMANTIC = "polysemantic"
+LEAST_CONCEPTS = 5  # of a family, so that its images are more than those of one thing
+LEAST_SHARE = 0.5  # of a word's meanings that must lie in a family
+
+
+def assign_families(
+    atlas_path: str | Path,
+    *,
+    families: str | Path | None = None,
+    threshold: float | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Give the units of an atlas families and write them into it (docs/families.md).
+
+    By **name**: the families of the unit's tested names; names of different families make a unit
+    *polysemantic* first of all. By **images**, for units without a name: a family whose images, of all its
+    concepts together, the unit tells from others, chosen on one half of the artists and tested on the other
+    as names are.
+
+    Parameters
+    ----------
+    families
+        A JSON file instead of the paper's families.
+    threshold
+        AUC that a family of images needs; by default what at most 5 % of the random twin's units reach.
+    seed
+        Of the shuffled control.
+
+    Returns
+    -------
+    dict
+        The notes that the manifest keeps: under `layers`, for each, `families` (name → `by_name`,
+        `by_images`, `random_twin`, `shuffled`), the last two being units that got it by images.
+
+    Raises
+    ------
+    SynestheteError
+        A bad file of families; no names yet; all of `name_neurons`.
+    """
+    listed = paper_families() if families is None else load_families(families)
+    atlas = open_atlas(atlas_path)
+    if "names" not in atlas.manifest:
+        raise SynestheteError(
+            f"the neurons of {atlas.path} have no names yet",
+            hint=f"run: synesthete name {atlas.path}",
+        )
+    ground = _ground(atlas, listed)
+    tables, layers = {}, {}
+    steps, done = 3 * len(atlas.layers), 0
+    for layer in atlas.layers:
+        matrix = atlas.activations(layer)
+        found, tested = ground.named(matrix)
+        done = _tell(progress, done, steps)
+        twin = None
+        if TWIN in atlas.manifest["controls"]:
+            twin = ground.named(atlas.control_activations(TWIN, layer))
+        done = _tell(progress, done, steps)
+        control = ground.named(ground.shuffled(matrix, seed))
+        done = _tell(progress, done, steps)
+        at, source = twin_threshold(threshold, None if twin is None else twin[1])
+        rows = _by_name(atlas, layer, listed)
+        held = tested.held(at)
+        for unit in np.flatnonzero(held[:, 0]).tolist():
+            if unit not in rows:
+                rows[unit] = [
+                    (ground.words[word], float(auc), f"images: AUC {auc:.2f}")
+                    for word, auc, good in zip(
+                        found.word[unit], tested.auc[unit], held[unit], strict=True
+                    )
+                    if good
+                ]
+        tables[layer] = _table(rows)
+        ways = {
+            unit: "by_images" if some[0][2].startswith("images") else "by_name"
+            for unit, some in rows.items()
+        }
+        counts: dict[str, Counter[str]] = {
+            name: Counter() for name in (*listed.names, POLYSEMANTIC)
+        }
+        for unit, some in rows.items():
+            counts[some[0][0]][ways[unit]] += 1
+        for key, pair in (("random_twin", twin), ("shuffled", control)):
+            if pair is not None:
+                good = pair[1].held(at)[:, 0]
+                for word in pair[0].word[good, 0]:
+                    counts[ground.words[word]][key] += 1
+        keys = ("by_name", "by_images", "random_twin", "shuffled")
+        layers[layer] = {
+            "threshold": at,
+            "threshold_from": source,
+            "units": int(matrix.shape[1]),
+            "with_family": len(rows),
+            "families": {
+                name: {
+                    key: None if key == "random_twin" and twin is None else some[key]
+                    for key in keys
+                }
+                for name, some in counts.items()
+            },
+        }
+    text = repr(
+        [(f.name, f.roots, sorted(f.words), sorted(f.probe_families)) for f in listed.families]
+    )
+    notes = {
+        "source": "paper" if families is None else Path(families).name,
+        "sha256": hashlib.sha256(text.encode()).hexdigest(),
+        "seed": seed,
+        "layers": layers,
+    }
+    write_unit_tables(atlas_path, "families", tables, notes)
+    return notes
+
+
+def _ground(atlas: Atlas, listed: Families) -> Ground:
+    """The halves of the labelled images, with the images of each family as the sets."""
+    by_concept = ground_of(atlas, "concepts")
+    pairs = zip(
+        atlas.probes["concept"].to_pylist(), atlas.probes["family"].to_pylist(), strict=True
+    )
+    family_of = dict(pairs)
+    member = np.zeros((len(listed.names), len(by_concept.words)))
+    for i, concept in enumerate(by_concept.words):
+        for name, share in listed.of_concept(concept, family_of.get(concept) or "").items():
+            if share >= LEAST_SHARE:
+                member[listed.names.index(name), i] = 1.0
+    member[member.sum(axis=1) < LEAST_CONCEPTS] = 0.0
+    above = sparse.csr_array(member)
+
+    def sets(half: Images) -> Images:
+        return Images(half.rows, half.modality, sparse.csr_array(above @ half.sets))
+
+    return Ground(listed.names, sets(by_concept.chosen_on), sets(by_concept.tested_on), None)
+
+
+def _by_name(atlas: Atlas, layer: str, listed: Families) -> dict[int, list[Row]]:
+    """Families of the units that have names."""
+    names = atlas.unit_table(layer, "names")
+    if names is None:
+        return {}
+    pairs = zip(
+        atlas.probes["concept"].to_pylist(), atlas.probes["family"].to_pylist(), strict=True
+    )
+    probe_family = {concept: family or "" for concept, family in pairs}
+    found: dict[int, list[Row]] = {}
+    for row in names.to_pylist():
+        name = row["name"]
+        told = (
+            listed.of_concept(name, probe_family[name])
+            if name in probe_family
+            else listed.of_word(name)
+        )
+        for family, share in told.items():
+            if share >= LEAST_SHARE:
+                rows = found.setdefault(int(row["unit"]), [])
+                if family not in {one for one, *_ in rows}:
+                    rows.append((family, float(row["confidence"]), f"name: {name}"))
+                break
+    for rows in found.values():
+        if len(rows) > 1:
+            said = "; ".join(evidence for *_, evidence in rows)
+            rows.insert(0, (POLYSEMANTIC, min(confidence for _, confidence, _ in rows), said))
+    return found
+
+
+def _table(rows: dict[int, list[Row]]) -> pa.Table:
+    flat = [(unit, rank, *row) for unit in sorted(rows) for rank, row in enumerate(rows[unit])]
+    columns: list[list[Any]] = [list(column) for column in zip(*flat, strict=True)] or [[]] * 5
+    types = (pa.int32(), pa.int16(), pa.string(), pa.float64(), pa.string())
+    names = ("unit", "rank", "family", "confidence", "evidence")
+    return pa.table({n: pa.array(c, t) for n, c, t in zip(names, columns, types, strict=True)})
+
+
+def geographic_share(atlas: Atlas, layer: str, *, top: int = 5) -> dict[str, npt.NDArray[np.bool_]]:
+    """Which units' five top drawn words are all, and mostly, of the family region.
+
+    Published for the 2,560 units of RN50x4: 2.5 % of units have all five top words geographic, about 4 % are
+    regional (Goh et al. 2021). Needs words drawn before (`synesthete words`); which are in the vocabulary
+    decides the share.
+
+    Returns
+    -------
+    dict
+        `all` and `most`, each `[units]`.
+    """
+    families = paper_families()
+    regional = np.array([next(iter(families.of_word(w)), "") == "region" for w in atlas.words])
+    values = np.asarray(atlas.word_activations(layer), np.float32)
+    best = np.argsort(-values, axis=0, kind="stable")[:top]
+    hits = regional[best].sum(axis=0)
+    return {"all": hits == len(best), "most": hits * 2 > len(best)}
+
+
+def _tell(progress: Progress | None, done: int, steps: int) -> int:
+    if progress is not None:
+        progress(done + 1, steps)
+    return done + 1

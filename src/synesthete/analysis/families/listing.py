@@ -1,0 +1,167 @@
+"""Families as data: which there are, and which a word belongs to."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from synesthete.analysis.families.wordnet import wordnet
+from synesthete.errors import SynestheteError, near
+
+INSTANCE = "/instance"
+
+
+@dataclass(frozen=True)
+class Family:
+    """One family.
+
+    Attributes
+    ----------
+    name, description
+        What it is called, and what its neurons answer to.
+    roots
+        WordNet synsets that its words are kinds of, such as `feeling.n.01`; with `/instance` only their
+        instances (`person.n.01/instance`: Elvis Presley, not a doctor).
+    words
+        Words that belong to it, whatever WordNet says.
+    probe_families
+        Families of the probe set's concepts that belong to it.
+    """
+
+    name: str
+    description: str
+    roots: tuple[str, ...]
+    words: frozenset[str]
+    probe_families: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Families:
+    """A list of families, in the order in which ties are decided."""
+
+    families: tuple[Family, ...]
+    roots: dict[int, list[tuple[int, bool]]]  # synset -> (family, instances only)
+
+    @property
+    def names(self) -> list[str]:
+        """Names in order."""
+        return [family.name for family in self.families]
+
+    def of_word(self, word: str) -> dict[str, float]:
+        """Families of a word with their shares, the greatest first; empty when nothing is known.
+
+        Lists come first. Otherwise each sense of the noun votes for the family of the nearest root above
+        it, with its count in WordNet's tagged texts, plus one, halved with every later sense.
+
+        Examples
+        --------
+        >>> next(iter(paper_families().of_word("sadness")))
+        'emotion'
+        >>> next(iter(paper_families().of_word("violin")))
+        'image feature'
+        """
+        plain = " ".join(word.lower().split())
+        listed = [family.name for family in self.families if plain in family.words]
+        if listed:
+            return {name: 1 / len(listed) for name in listed}
+        net, votes = wordnet(), dict.fromkeys(self.names, 0.0)
+        for place, (synset, count) in enumerate(net.of(plain)):
+            weight = (count + 1) / 2**place
+            nearest = self._nearest(synset)
+            for family in nearest:
+                votes[self.families[family].name] += weight / len(nearest)
+        total = sum(votes.values())
+        ranked = sorted(votes.items(), key=lambda one: -one[1])
+        return {name: vote / total for name, vote in ranked if vote > 0}
+
+    def of_concept(self, concept: str, probe_family: str) -> dict[str, float]:
+        """Families of a probe concept: lists, then the family of its probe family, then WordNet."""
+        plain = " ".join(concept.lower().split())
+        if not any(plain in family.words for family in self.families):
+            mapped = [f.name for f in self.families if probe_family in f.probe_families]
+            if mapped:
+                return {name: 1 / len(mapped) for name in mapped}
+        return self.of_word(concept)
+
+    def _nearest(self, synset: int) -> list[int]:
+        instance = wordnet().instance[synset]
+        found: list[tuple[int, bool]] = []
+        reached: int | None = None
+        for above, distance in wordnet().above(synset):
+            if reached is not None and distance > reached:
+                break
+            for family, instances in self.roots.get(above, []):
+                if not instances or (instance and distance > 0):
+                    found.append((family, instances))
+                    reached = distance
+        # A family of instances knows more of an instance than a family of all kinds.
+        special = [family for family, instances in found if instances]
+        return list(dict.fromkeys(special or [family for family, _ in found]))
+
+
+def load_families(path: str | Path) -> Families:
+    """Read families from a JSON file; the format is that of the shipped `families.json`.
+
+    Raises
+    ------
+    SynestheteError
+        No such file, no JSON, a key missing or of another type, a name twice, a root that WordNet lacks.
+    """
+    path = Path(path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SynestheteError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise SynestheteError(f"{path} is no JSON: {error}") from error
+    return parse_families(content, source=str(path))
+
+
+@cache
+def paper_families() -> Families:
+    """Fifteen of the paper's sixteen families (Goh et al. 2021); the last, polysemantic, is of units with several."""
+    file = resources.files("synesthete.analysis.families").joinpath("data", "families.json")
+    return parse_families(json.loads(file.read_text(encoding="utf-8")), source="families.json")
+
+
+def parse_families(content: Any, *, source: str) -> Families:
+    """Families from the content of a JSON file."""
+    if not isinstance(content, dict) or not isinstance(content.get("families"), list):
+        raise SynestheteError(f'{source} needs {{"families": [...]}}')
+    found = [_family(entry, source) for entry in content["families"]]
+    names = [family.name for family in found]
+    if len(names) < 2 or len(set(names)) != len(names):
+        raise SynestheteError(f"{source} needs two families or more, each name once")
+    number = wordnet().number
+    roots: dict[int, list[tuple[int, bool]]] = {}
+    for i, family in enumerate(found):
+        for root in family.roots:
+            name = root.removesuffix(INSTANCE)
+            if name not in number:
+                raise SynestheteError(
+                    f"{source}: WordNet has no {name!r} (root of {family.name})",
+                    hint=near(name, number),
+                )
+            roots.setdefault(number[name], []).append((i, root.endswith(INSTANCE)))
+    return Families(tuple(found), roots)
+
+
+def _family(entry: Any, source: str) -> Family:
+    lists = ("roots", "words", "probe_families")
+    if not isinstance(entry, dict) or not isinstance(entry.get("name"), str) or not entry["name"]:
+        raise SynestheteError(f"{source}: a family has no name")
+    for key in lists:
+        values = entry.get(key, [])
+        if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+            raise SynestheteError(f"{source}: {key} of {entry['name']} is no list of texts")
+    return Family(
+        entry["name"],
+        str(entry.get("description", "")),
+        tuple(entry.get("roots", [])),
+        frozenset(" ".join(word.lower().split()) for word in entry.get("words", [])),
+        frozenset(entry.get("probe_families", [])),
+    )
