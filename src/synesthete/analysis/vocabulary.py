@@ -12,6 +12,7 @@ CONCEPTS, ENGLISH, NOUNS = "concepts", "english", "wordnet-nouns"
 BUILT_IN = (CONCEPTS, ENGLISH, NOUNS)
 ENGLISH_WORDS = 20_000
 LONGEST = 200  # characters; a longer line is no word
+CONTROLS = ("Cc", "Co", "Cs")
 
 
 def load_vocabulary(spec: str, concepts: Sequence[str] = ()) -> list[str]:
@@ -21,7 +22,8 @@ def load_vocabulary(spec: str, concepts: Sequence[str] = ()) -> list[str]:
     ----------
     spec
         `concepts`, those of the atlas; `english`, the 20,000 commonest English words (the package
-        wordfreq, Speer 2022); `wordnet-nouns`, the 20,000 commonest nouns of WordNet; or a text file in UTF-8, a word or phrase a line, `#` for comments.
+        wordfreq, Speer 2022); `wordnet-nouns`, the 20,000 commonest nouns of WordNet; or a text file in
+        UTF-8, a word or phrase a line, `#` for comments.
     concepts
         The atlas's own.
 
@@ -64,7 +66,8 @@ def _read(path: Path) -> list[str]:
         word = " ".join(unicodedata.normalize("NFC", line).split())
         if not word or word.startswith("#"):
             continue
-        if len(word) > LONGEST or not word.isprintable():
+        # Joiners that scripts and emoji need are no controls, whatever str.isprintable says.
+        if len(word) > LONGEST or any(unicodedata.category(c) in CONTROLS for c in word):
             raise SynestheteError(f"line {number} of {path} is no word: {word[:40]!r}")
         words.setdefault(word)
     return list(words)

@@ -35,6 +35,9 @@ UNIT_TABLES: dict[str, dict[str, pa.DataType]] = {
     },
 }
 
+# Tables that follow from another and do not count any more when that is written anew.
+FOLLOWING = {"names": ("families",)}
+
 
 def unit_table_file(layer: str, table: str) -> str:
     """Name of a table's file inside the atlas.
@@ -59,7 +62,8 @@ def write_unit_tables(
 ) -> None:
     """Write one kind of table for some layers, and in the manifest how it was made.
 
-    Replaces the table of these layers; the notes of all earlier ones are replaced too.
+    Replaces the table of these layers; the notes of all earlier ones are replaced too. Families follow from
+    names: after new names there are none until they are assigned again.
 
     Parameters
     ----------
@@ -87,7 +91,8 @@ def write_unit_tables(
             raise SynestheteError(message, hint=near(layer, units))
         file = unit_table_file(layer, table)
         contents[file] = parquet_bytes(_checked(one, table, layer, units[layer]))
-    manifest = {key: value for key, value in read_manifest(path).items() if key != table}
+    gone = (table, *FOLLOWING.get(table, ()))
+    manifest = {key: value for key, value in read_manifest(path).items() if key not in gone}
     write_manifest(path, manifest)
     add_files(path, contents)
     write_manifest(path, {**read_manifest(path), table: dict(notes)})

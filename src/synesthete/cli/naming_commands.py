@@ -36,6 +36,22 @@ def name(
             "English words; wordnet-nouns; or a text file, a word a line. All but the first load the model.",
         ),
     ] = "concepts",
+    method: Annotated[
+        str,
+        typer.Option(
+            metavar="M",
+            help="Who proposes names: ours, or softwpmi, wpmi, rank-reorder or cos-cubed of CLIP-Dissect, "
+            "which load the model. All are tested alike.",
+        ),
+    ] = "ours",
+    layer: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="L",
+            help="Name the neurons of this layer only (repeat for more); the other layers keep their names.",
+            show_default=False,
+        ),
+    ] = None,
     threshold: Annotated[
         float | None,
         typer.Option(
@@ -56,7 +72,13 @@ def name(
 
     with Reporter("naming", unit="steps") as reporter:
         notes = name_neurons(
-            atlas, vocabulary=vocabulary, threshold=threshold, seed=seed, progress=reporter
+            atlas,
+            vocabulary=vocabulary,
+            method=method,
+            layers=layer,
+            threshold=threshold,
+            seed=seed,
+            progress=reporter,
         )
     if as_json:
         print_json(notes)

@@ -130,9 +130,10 @@ def print_names(notes: Mapping[str, Any]) -> None:
             ),
         )
     out().print(rows)
+    made = next(iter(notes["layers"].values()))  # settings are the same for all
     out().print(
-        f"{count(notes['words'])} words ({notes['vocabulary']}); chosen on {count(notes['images_chosen_on'])} "
-        f"images, tested on {count(notes['images_tested_on'])} by other artists\n",
+        f"{count(made['words'])} words ({made['vocabulary']}); chosen on {count(made['images_chosen_on'])} "
+        f"images, tested on {count(made['images_tested_on'])} by other artists\n",
         style="dim",
         soft_wrap=True,
     )

@@ -14,7 +14,8 @@ import pyarrow as pa
 from scipy import sparse
 
 from synesthete.analysis.families.listing import Families, load_families, paper_families
-from synesthete.analysis.naming.driver import TWIN, Ground, ground_of, twin_threshold
+from synesthete.analysis.naming.driver import TWIN, twin_threshold
+from synesthete.analysis.naming.ground import Ground, ground_of
 from synesthete.analysis.naming.sets import Images
 from synesthete.atlas import Atlas, open_atlas, write_unit_tables
 from synesthete.errors import SynestheteError

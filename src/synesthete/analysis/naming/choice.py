@@ -18,6 +18,7 @@ Int64 = npt.NDArray[np.int64]
 
 PROPOSALS = 5  # words that each scorer proposes for a unit
 KEPT = 3  # names that are tested per unit
+AT_ONCE = 4_000_000  # scores ranked at once, which bounds the memory of ranking them
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,17 @@ def propose(scores: Mapping[str, Float32]) -> Candidates:
     ([[1, 2, 0]], 'a')
     """
     units, words = next(iter(scores.values())).shape
+    step = max(1, AT_ONCE // words)
+    parts = [
+        _propose({name: values[start : start + step] for name, values in scores.items()})
+        for start in range(0, units, step)
+    ]
+    word, method, score = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return Candidates(word, method, score, tuple(scores))
+
+
+def _propose(scores: Mapping[str, Float32]) -> tuple[Int64, Int64, Float64]:
+    units, words = next(iter(scores.values())).shape
     total = np.zeros((units, words), np.float32)
     proposed = np.zeros((units, words), np.bool_)
     places = []
@@ -94,11 +106,10 @@ def propose(scores: Mapping[str, Float32]) -> Candidates:
     none = ~np.isfinite(score)
     method = np.stack([np.take_along_axis(p, kept, axis=1) for p in places]).argmin(axis=0)
     pad = ((0, 0), (0, KEPT - kept.shape[1]))
-    return Candidates(
+    return (
         np.pad(np.where(none, -1, kept), pad, constant_values=-1),
         np.pad(np.where(none, -1, method), pad, constant_values=-1),
         np.pad(np.where(none, np.nan, score), pad, constant_values=np.nan),
-        tuple(scores),
     )
 
 

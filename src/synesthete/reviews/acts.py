@@ -1,0 +1,137 @@
+"""Acts: what a person said of a unit or an image, and which sayings are possible."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from synesthete.errors import SynestheteError, near
+
+# Kind -> whether it needs a value (a name, a label, a reason), and whether it is about an image.
+KINDS: dict[str, tuple[bool, bool]] = {
+    "label": (True, True),
+    "accept": (False, False),
+    "rename": (True, False),
+    "reject": (False, False),
+    "flag": (True, False),
+    "unflag": (False, False),
+    "note": (True, False),
+    "request": (True, False),
+}
+VERDICTS = ("accept", "rename", "reject")
+LONGEST = 2000
+LONGEST_NAME = 200
+_ID = re.compile(r"[0-9a-f]{32}")
+_HASH = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Act:
+    """One thing that one person said once; never changed, never taken back but by another act.
+
+    Attributes
+    ----------
+    id
+        32 hexadecimal digits; the same act imported twice is one.
+    at
+        UTC, ISO 8601 with microseconds.
+    rater
+        Who; `machine` for requests by the program.
+    fingerprint, weights
+        Of the atlas and of the model that it was said of.
+    address
+        The unit.
+    kind
+        A key of `KINDS`.
+    value
+        The name, label, reason or note; empty where the kind has none.
+    image
+        SHA-256 of the image, for labels; else empty.
+    question
+        What was asked, for labels; else empty.
+    """
+
+    id: str
+    at: str
+    rater: str
+    fingerprint: str
+    weights: str
+    address: str
+    kind: str
+    value: str = ""
+    image: str = ""
+    question: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """As a row of JSON."""
+        return asdict(self)
+
+
+def new_act(
+    *,
+    rater: str,
+    fingerprint: str,
+    weights: str,
+    address: str,
+    kind: str,
+    value: str = "",
+    image: str = "",
+    question: str = "",
+) -> Act:
+    """An act of now, checked."""
+    at = datetime.now(UTC).isoformat(timespec="microseconds")
+    act = Act(
+        uuid.uuid4().hex, at, " ".join(rater.split()), fingerprint, weights, address, kind,
+        value.strip(), image, " ".join(question.split()),
+    )  # fmt: skip
+    check(act)
+    return act
+
+
+def check(act: Act) -> None:
+    """Refuse an act that could not have been said.
+
+    Raises
+    ------
+    SynestheteError
+        Unknown kind, no rater, a value missing or too long, control characters, a damaged id, time or hash.
+    """
+    if act.kind not in KINDS:
+        hint = near(act.kind, KINDS) or ", ".join(KINDS)
+        raise SynestheteError(f"no such kind of review: {act.kind!r}", hint=hint)
+    needs_value, of_image = KINDS[act.kind]
+    if not act.rater:
+        raise SynestheteError("a review needs a rater", hint="give --rater NAME")
+    if needs_value and not act.value:
+        raise SynestheteError(f"{act.kind} needs a text")
+    if not needs_value and act.value:
+        raise SynestheteError(f"{act.kind} takes no text")
+    limit = LONGEST_NAME if act.kind in ("rename", "label") else LONGEST
+    for name, text, most in (
+        ("rater", act.rater, 100),
+        (act.kind, act.value, limit),
+        ("question", act.question, LONGEST_NAME),
+        ("address", act.address, LONGEST_NAME),
+    ):
+        if len(text) > most:
+            raise SynestheteError(f"the {name} has {len(text)} characters; at most {most}")
+        if any(not letter.isprintable() and letter not in "\n\t" for letter in text):
+            raise SynestheteError(f"the {name} holds control characters")
+    if not _ID.fullmatch(act.id) or not _is_time(act.at):
+        raise SynestheteError("the review has a damaged id or time")
+    if of_image != bool(act.image) or (act.image and not _HASH.fullmatch(act.image)):
+        raise SynestheteError(
+            f"{act.kind} needs the hash of an image" if of_image else f"{act.kind} takes no image"
+        )
+    if not act.address.rpartition(":")[2].isdecimal() or ":" not in act.address:
+        raise SynestheteError(f"{act.address!r} is no address", hint="write layer:unit")
+
+
+def _is_time(text: str) -> bool:
+    try:
+        return datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        return False

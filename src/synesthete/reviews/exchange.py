@@ -1,0 +1,110 @@
+"""Taking reviews out and in: JSON Lines that round-trip, CSV for a spreadsheet."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from synesthete.errors import SynestheteError
+from synesthete.reviews.acts import Act, check
+from synesthete.reviews.store import COLUMNS, append, read
+
+SCHEMA = "synesthete-reviews-1"
+LONGEST_LINE = 20_000
+_LIKE_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an import did: acts that were new, acts known before, and lines set aside with the reason."""
+
+    added: int
+    known: int
+    aside: dict[int, str]
+
+
+def export_reviews(atlas_path: str | Path, path: str | Path) -> int:
+    """Write all acts of an atlas to a `.jsonl` (for `import_reviews`) or `.csv` (for people); returns how many.
+
+    A text that a spreadsheet would take for a formula gets an apostrophe in front in CSV.
+
+    Raises
+    ------
+    SynestheteError
+        When the path has another ending or cannot be written.
+    """
+    acts, path = read(atlas_path), Path(path)
+    if path.suffix not in (".jsonl", ".csv"):
+        raise SynestheteError(f"{path} must end in .jsonl or .csv")
+    try:
+        with path.open("w", encoding="utf-8", newline="") as file:
+            if path.suffix == ".jsonl":
+                file.writelines(
+                    json.dumps({"schema": SCHEMA, **act.as_dict()}, ensure_ascii=False) + "\n"
+                    for act in acts
+                )
+            else:
+                writer = csv.writer(file)
+                writer.writerow(COLUMNS)
+                writer.writerows([_plain(getattr(act, key)) for key in COLUMNS] for act in acts)
+    except OSError as error:
+        raise SynestheteError(f"{path} cannot be written: {error.strerror}") from error
+    return len(acts)
+
+
+def import_reviews(atlas_path: str | Path, path: str | Path) -> Imported:
+    """Add the acts of a `.jsonl` file to an atlas; an act that is there already counts as known.
+
+    Lines that are no acts are set aside with the reason, the rest goes in. Acts of another model or atlas go
+    in too, and count only where they belong (`belongs`).
+
+    Raises
+    ------
+    SynestheteError
+        When the file cannot be read, or its first line is not of this format.
+    """
+    path = Path(path)
+    acts: list[Act] = []
+    aside: dict[int, str] = {}
+    try:
+        with path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, start=1):
+                if not line.strip():
+                    continue
+                try:
+                    acts.append(_parse(line))
+                except SynestheteError as error:
+                    if number == 1:
+                        raise SynestheteError(
+                            f"{path} holds no reviews: line 1: {error}",
+                            hint="export them with: synesthete reviews export",
+                        ) from error
+                    aside[number] = str(error)
+    except OSError as error:
+        raise SynestheteError(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise SynestheteError(f"{path} is no UTF-8 text ({error.reason})") from error
+    added = append(atlas_path, acts)
+    return Imported(added, len(acts) - added, aside)
+
+
+def _parse(line: str) -> Act:
+    if len(line) > LONGEST_LINE:
+        raise SynestheteError(f"a line of {len(line)} characters")
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise SynestheteError(f"no JSON ({error})") from error
+    if not isinstance(row, dict) or row.pop("schema", None) != SCHEMA:
+        raise SynestheteError(f"not of the schema {SCHEMA}")
+    if set(row) != set(COLUMNS) or not all(isinstance(value, str) for value in row.values()):
+        raise SynestheteError("its keys or types are not those of a review")
+    act = Act(**row)
+    check(act)
+    return act
+
+
+def _plain(text: str) -> str:
+    return f"'{text}" if text.startswith(_LIKE_FORMULA) else text

@@ -1,0 +1,166 @@
+"""What people's acts come to: the reviewed name of each unit, its flags, and what belongs to another atlas."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from synesthete.atlas import Atlas, open_atlas
+from synesthete.errors import SynestheteError, near
+from synesthete.reviews.acts import VERDICTS, Act, new_act
+from synesthete.reviews.store import append, read
+
+MACHINE = "machine"
+
+
+@dataclass
+class State:
+    """What people say of one unit.
+
+    Attributes
+    ----------
+    verdicts
+        Rater → the last verdict: (kind, name), name for a rename only.
+    flags
+        Rater → the reason, while flagged.
+    notes, requests
+        In order.
+    """
+
+    verdicts: dict[str, tuple[str, str]] = field(default_factory=dict)
+    flags: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+
+    @property
+    def disputed(self) -> bool:
+        """Whether raters say different things."""
+        return len(set(self.verdicts.values())) > 1
+
+    def verdict(self) -> tuple[str, str] | None:
+        """The verdict of most raters; of a tie the one given last."""
+        if not self.verdicts:
+            return None
+        counts = Counter(self.verdicts.values())
+        most = max(counts.values())
+        return [said for said in self.verdicts.values() if counts[said] == most][-1]
+
+    def as_dict(self, machine_name: str | None) -> dict[str, Any]:
+        """As JSON can write it; `name` is what stands after review, None when rejected."""
+        said = self.verdict()
+        name = machine_name
+        if said is not None:
+            name = {"accept": machine_name, "reject": None, "rename": said[1]}[said[0]]
+        return {
+            "name": name,
+            "machine_name": machine_name,
+            "verdict": said[0] if said else None,
+            "raters": len(self.verdicts),
+            "disputed": self.disputed,
+            "flags": self.flags,
+            "notes": self.notes,
+            "requests": self.requests,
+        }
+
+
+def belongs(act: Act, atlas: Atlas) -> bool:
+    """Whether an act is about a unit of this atlas: the same weights, and a unit that it has.
+
+    Other probe images make another fingerprint, but the unit is the same unit.
+    """
+    layer, _, unit = act.address.rpartition(":")
+    if act.weights != atlas.manifest["model"]["weights_sha256"] or layer not in atlas.layers:
+        return False
+    return int(unit) < int(atlas.layer(layer)["units"])
+
+
+def current(atlas: Atlas) -> dict[str, State]:
+    """Address → what people say, of the units of this atlas that anything was said of."""
+    return states(act for act in read(atlas.path) if belongs(act, atlas))
+
+
+def foreign(atlas: Atlas) -> list[Act]:
+    """Acts about units that this atlas does not have, or of another model: kept, and not counted."""
+    return [act for act in read(atlas.path) if not belongs(act, atlas)]
+
+
+def states(acts: Iterable[Act]) -> dict[str, State]:
+    """States from acts in the order they were said."""
+    found: dict[str, State] = {}
+    for act in acts:
+        if act.kind == "label":
+            continue
+        state = found.setdefault(act.address, State())
+        if act.kind in VERDICTS:
+            state.verdicts.pop(act.rater, None)
+            state.verdicts[act.rater] = (act.kind, act.value)
+        elif act.kind == "flag":
+            state.flags[act.rater] = act.value
+        elif act.kind == "unflag":
+            state.flags.pop(act.rater, None)
+        elif act.kind == "note":
+            state.notes.append(act.value)
+        elif act.kind == "request":
+            state.requests.append(act.value)
+    return found
+
+
+def say(
+    atlas_path: str | Path,
+    kind: str,
+    address: str,
+    *,
+    rater: str,
+    value: str = "",
+    image: int | None = None,
+    question: str = "",
+) -> Act:
+    """Record one act about a unit of an atlas (and, for labels, an image of it).
+
+    Raises
+    ------
+    SynestheteError
+        No such unit or image, or an act that could not be said (`check`).
+    """
+    atlas = open_atlas(atlas_path)
+    _need_unit(atlas, address)
+    act = new_act(
+        rater=rater,
+        fingerprint=atlas.fingerprint,
+        weights=str(atlas.manifest["model"]["weights_sha256"]),
+        address=address,
+        kind=kind,
+        value=value,
+        image="" if image is None else image_hash(atlas, image),
+        question=question,
+    )
+    append(atlas.path, [act])
+    return act
+
+
+def request_review(atlas_path: str | Path, address: str, reason: str) -> Act:
+    """Let the program abstain: put a unit into people's queue, saying why."""
+    return say(atlas_path, "request", address, rater=MACHINE, value=reason)
+
+
+def image_hash(atlas: Atlas, image: int) -> str:
+    """SHA-256 of a probe image, by which labels know it whatever atlas it is in."""
+    if not 0 <= image < atlas.probes.num_rows:
+        last = atlas.probes.num_rows - 1
+        raise SynestheteError(f"no image {image}; the atlas has images 0 to {last}")
+    return str(atlas.probes["sha256"][image].as_py())
+
+
+def _need_unit(atlas: Atlas, address: str) -> None:
+    layer, colon, unit = address.rpartition(":")
+    if not colon or not (unit.isascii() and unit.isdigit()):
+        hint = f"write layer:unit, for example {atlas.layers[0]}:0"
+        raise SynestheteError(f"{address!r} is no address", hint=hint)
+    units = int(atlas.layer(layer)["units"])
+    if int(unit) >= units:
+        options = [f"{layer}:{other}" for other in range(units)]
+        told = f"no unit {unit} in {layer}; its units are 0 to {units - 1}"
+        raise SynestheteError(told, hint=near(address, options))
