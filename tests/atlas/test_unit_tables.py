@@ -67,6 +67,15 @@ def test_an_assigned_family_stands_over_the_concepts(analysed: Path) -> None:
     assert atlas.neuron(f"{LAYERS[0]}:0").family == ""
 
 
+def test_new_names_leave_no_families_of_old_ones(analysed: Path) -> None:
+    write_unit_tables(analysed, "families", {LAYERS[0]: families([1], ["food"])}, {})
+    write_unit_tables(analysed, "names", {LAYERS[0]: names([1], [0], ["a"])}, {})
+    atlas = open_atlas(analysed)
+    assert atlas.unit_table(LAYERS[0], "families") is None
+    assert atlas.neuron(f"{LAYERS[0]}:0").family == "fruit"
+    assert not atlas.verify()
+
+
 def test_writing_again_replaces_and_gives_the_same_bytes(analysed: Path) -> None:
     once = {LAYERS[0]: names([0], [0], ["a"])}
     write_unit_tables(analysed, "names", once, {"n": 1})

@@ -11,14 +11,16 @@ import pytest
 from scipy import sparse
 from sklearn.metrics import roc_auc_score
 
-from synesthete.analysis.naming import load_vocabulary, name_neurons
+from synesthete.analysis.naming import SCORERS, choice, load_vocabulary, name_neurons
 from synesthete.analysis.naming.choice import contrast, propose
 from synesthete.analysis.naming.sets import Images, alike, balanced_auc, interval
 from synesthete.analysis.planted import Planted, plant
 from synesthete.atlas import open_atlas
 from synesthete.atlas.manifest import read_manifest, write_manifest
 from synesthete.errors import SynestheteError
+from synesthete.recording import record
 from tests.analysis.planted_atlas import LAYER, record_planted, small_design
+from tests.recording.fakes import FakeModel, FakeProbes
 from tests.recording.trees import tree
 from tests.small_atlas import record_small, write_known_analysis
 
@@ -173,6 +175,18 @@ def test_a_word_that_no_scorer_can_score_is_never_proposed() -> None:
     assert (found.word[1] == -1).all()
 
 
+def test_candidates_do_not_depend_on_how_many_units_are_ranked_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rng = np.random.default_rng(6)
+    scores = {name: rng.normal(size=(7, 9)).astype(np.float32) for name in "ab"}
+    whole = propose(scores)
+    monkeypatch.setattr(choice, "AT_ONCE", 1)
+    single = propose(scores)
+    np.testing.assert_array_equal(single.word, whole.word)
+    np.testing.assert_array_equal(single.score, whole.score)
+
+
 def test_vocabularies_and_their_errors(tmp_path: Path) -> None:
     assert load_vocabulary("concepts", ["a", "b"]) == ["a", "b"]
     english = load_vocabulary("english")
@@ -180,6 +194,9 @@ def test_vocabularies_and_their_errors(tmp_path: Path) -> None:
     file = tmp_path / "words.txt"
     file.write_text("# mine\n apple \n\nhot  dog\napple\nÄpfel\n", encoding="utf-8")
     assert load_vocabulary(str(file)) == ["apple", "hot dog", "Äpfel"]
+    joined = "می\u200cخواهم\n👩\u200d🍳\n東京\n"  # joiners belong to the word
+    file.write_text(joined, encoding="utf-8")
+    assert load_vocabulary(str(file)) == joined.split("\n")[:3]
     for text, message in (
         ("", "empty"),
         ("a\n", "only 'a'"),
@@ -206,12 +223,52 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_free_vocabulary_asks_the_atlas_own_model(small: Path, tmp_path: Path) -> None:
     words = tmp_path / "words.txt"
     words.write_text("apple\nbanana\ncat\ncar\nhouse\n", encoding="utf-8")
-    notes = name_neurons(small, vocabulary=str(words), threshold=0.5)
-    assert (notes["vocabulary"], notes["words"]) == ("words.txt", 5)
+    notes = name_neurons(small, vocabulary=str(words), threshold=0.5)["layers"]
+    assert all((n["vocabulary"], n["words"]) == ("words.txt", 5) for n in notes.values())
     table = open_atlas(small).unit_table(open_atlas(small).layers[0], "names")
     assert table is not None
     assert set(table["name"].to_pylist()) <= {"apple", "banana", "cat", "car", "house"}
     assert set(table["method"].to_pylist()) <= {"auc", "softwpmi", "cos-cubed"}
+
+
+@pytest.mark.parametrize("method", SCORERS)
+def test_a_baseline_may_propose(small: Path, tmp_path: Path, method: str) -> None:
+    path = Path(shutil.copytree(small, tmp_path / "copy.atlas"))
+    layer = open_atlas(path).layers[0]
+    notes = name_neurons(path, method=method, layers=[layer], threshold=0.5)["layers"][layer]
+    assert notes["method"] == method
+    table = open_atlas(path).unit_table(layer, "names")
+    assert table is not None
+    assert set(table["method"].to_pylist()) <= {method}
+    assert set(table["name"].to_pylist()) <= set(open_atlas(path).concepts)
+
+
+def test_one_layer_is_named_and_the_others_keep_their_names(tmp_path: Path) -> None:
+    first, second = "visual.layer4.1", "visual.layer4.1:pre"
+    path = record(FakeModel(), FakeProbes(70), [first, second], tmp_path / "two.atlas")
+    whole = name_neurons(path, threshold=0.6)["layers"]
+    assert list(whole) == [first, second]
+    kept = open_atlas(path).unit_table(second, "names")
+    one = name_neurons(path, layers=[first, first], threshold=0.5)["layers"]
+    assert list(one) == [first]
+    assert read_manifest(path)["names"]["layers"] == {**whole, **one}
+    assert one[first]["named"] >= whole[first]["named"]
+    assert open_atlas(path).unit_table(second, "names") == kept
+    with pytest.raises(SynestheteError, match="no layer"):
+        name_neurons(path, layers=["visual"])
+    with pytest.raises(SynestheteError, match=r"no method 'softwpm'.*softwpmi"):
+        name_neurons(path, method="softwpm")
+
+
+def test_words_that_the_model_cannot_tell_apart_count_once(small: Path, tmp_path: Path) -> None:
+    words = tmp_path / "words.txt"
+    words.write_text("apple\nAPPLE\nApple\ncat\n", encoding="utf-8")
+    path = Path(shutil.copytree(small, tmp_path / "copy.atlas"))
+    notes = name_neurons(path, vocabulary=str(words))["layers"]
+    assert {n["words"] for n in notes.values()} == {2}
+    words.write_text("apple\nAPPLE\n", encoding="utf-8")
+    with pytest.raises(SynestheteError, match="cannot tell the 2 words"):
+        name_neurons(path, vocabulary=str(words))
 
 
 def test_other_weights_are_refused(small: Path, tmp_path: Path) -> None:
