@@ -23,6 +23,11 @@ def main() -> None:
         "--candidates", type=Path, required=True, help="TSV of all candidate concepts"
     )
     build.add_argument("--out", type=Path, required=True)
+    lists = steps.add_parser(
+        "lists", help="what to learn and what to leave out (before and after teach)"
+    )
+    lists.add_argument("--candidates", type=Path, required=True)
+    lists.add_argument("--data", type=Path, required=True)
     texts = steps.add_parser(
         "teach", help="encode every caption with the sentence encoder, train the text tower"
     )
@@ -90,6 +95,10 @@ def main() -> None:
         export.export(args.data, args.out)
         photos = [key for key in args.held_out_photos.read_text().split("\n") if key]
         export.write_held_out(args.out, photos, args.held_out_fonts.split(","))
+    if args.step == "lists":
+        from training import lists as made
+
+        print(made.write(args.data, args.candidates))
     if args.step == "teach":
         from training import teacher, text_tower
         from training.architecture import EMBED_DIM

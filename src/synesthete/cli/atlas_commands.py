@@ -68,7 +68,8 @@ def neurons(
     opened = open_atlas(atlas)
     found = opened.neurons(layer, multimodal=True if multimodal else None, concept=concept)
     if as_json:
-        print_json([neuron.as_dict() for neuron in found[:limit]])
+        said = views.reviewed(opened)
+        print_json([views.neuron_row(neuron, said) for neuron in found[:limit]])
     else:
         views.print_neurons(opened, found, limit or SHOWN)
 
@@ -98,7 +99,8 @@ def show(
     neuron = opened.neuron(address)
     written = write_card(opened, neuron, out_folder)
     if as_json:
-        print_json({**neuron.as_dict(), "html": written.html, "png": written.png})
+        row = views.neuron_row(neuron, views.reviewed(opened))
+        print_json({**row, "html": written.html, "png": written.png})
     else:
         views.print_neuron(opened, neuron)
         out().print(f"  {written.html}\n  {written.png}", soft_wrap=True)

@@ -49,7 +49,7 @@ def demo(
     _record(MODEL, PROBES, [], out_path)
     if not open_atlas(out_path).analysed:
         _analyze(out_path)
-    if "names" not in open_atlas(out_path).manifest:
+    if "families" not in open_atlas(out_path).manifest:
         _name(out_path)
     opened = open_atlas(out_path)
     seconds = time.monotonic() - started
@@ -202,10 +202,13 @@ def _analyze(path: Path, *, threshold: float = 0.9, q: float = 0.01, seed: int =
 
 
 def _name(path: Path) -> None:
+    from synesthete.analysis.families import assign_families
     from synesthete.analysis.naming import name_neurons
 
     with Reporter("naming", unit="steps") as reporter:
         name_neurons(path, progress=reporter)
+    with Reporter("families", unit="steps") as reporter:
+        assign_families(path, progress=reporter)
 
 
 def _tell(opened: views.Atlas, as_json: bool) -> None:

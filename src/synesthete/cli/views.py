@@ -13,6 +13,7 @@ from synesthete.cli.console import count, out, percent, say, share, table
 if TYPE_CHECKING:
     from synesthete.atlas import Atlas as Atlas
     from synesthete.atlas import Neuron
+    from synesthete.reviews import State
 
 ORDER = ("photo", "drawing", "symbol", "word")
 COUNTED = {
@@ -78,13 +79,26 @@ def rule(facts: Mapping[str, Any]) -> str:
     )
 
 
+def reviewed(atlas: Atlas) -> Mapping[str, State]:
+    """What people say of the atlas's neurons, by address."""
+    from synesthete.reviews import current
+
+    return current(atlas)
+
+
+def neuron_row(neuron: Neuron, said: Mapping[str, State]) -> dict[str, Any]:
+    """A neuron as JSON: what was measured, and under `review` what people say, or null."""
+    state = said.get(neuron.address)
+    return {**neuron.as_dict(), "review": state.as_dict(neuron.name) if state else None}
+
+
 def print_neurons(atlas: Atlas, found: Sequence[Neuron], limit: int) -> None:
     """Print a table of neurons, and beneath it the counts with their controls in one line."""
     console = out()
     if not found:
         console.print("no such neuron in this atlas")
     else:
-        console.print(_neuron_table(found[:limit]))
+        console.print(_neuron_table(found[:limit], reviewed(atlas)))
         if len(found) > limit:
             console.print(f"… and {count(len(found) - limit)} more (--limit N)", style="dim")
     facts = atlas.summary()
@@ -191,19 +205,26 @@ def print_neuron(atlas: Atlas, neuron: Neuron) -> None:
     print_neurons(atlas, [neuron], 1)
 
 
-def _neuron_table(found: Sequence[Neuron]) -> Any:
+def _called(neuron: Neuron, state: State | None) -> str:
+    """The name that stands after review; a person's is marked."""
+    if state is None or not state.verdicts:
+        return neuron.name or "–"
+    return f"{state.as_dict(neuron.name)['name'] or '–'} (reviewed)"
+
+
+def _neuron_table(found: Sequence[Neuron], said: Mapping[str, State]) -> Any:
     modalities = in_order({modality for neuron in found for modality in neuron.auc})
     from synesthete.visualization.drawing import small
 
     right = ("multi-\nmodality", "q", *modalities)
-    named = ("name",) if any(neuron.name for neuron in found) else ()
+    named = ("name",) if any(n.name or n.address in said for n in found) else ()
     made = table("address", "concept", *named, *right, right=right)
     for neuron in found:
         # A bullet marks the neurons that pass.
         made.add_row(
             Text(neuron.address),
             Text(f"{'●' if neuron.multimodal else ' '} {neuron.concept or '–'}"),
-            *(Text(neuron.name or "–") for _ in named),
+            *(Text(_called(neuron, said.get(neuron.address))) for _ in named),
             share(neuron.multimodality),
             small(neuron.q),
             *(share(neuron.auc.get(modality, float("nan"))) for modality in modalities),
