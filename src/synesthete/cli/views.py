@@ -145,8 +145,10 @@ def print_names(notes: Mapping[str, Any]) -> None:
         )
     out().print(rows)
     made = next(iter(notes["layers"].values()))  # settings are the same for all
+    unknown = count(made["words_left_out"])
+    left_out = f", {unknown} left out that the model cannot tell apart" if unknown != "0" else ""
     out().print(
-        f"{count(made['words'])} words ({made['vocabulary']}); chosen on {count(made['images_chosen_on'])} "
+        f"{count(made['words'])} words ({made['vocabulary']}{left_out}); chosen on {count(made['images_chosen_on'])} "
         f"images, tested on {count(made['images_tested_on'])} by other artists\n",
         style="dim",
         soft_wrap=True,

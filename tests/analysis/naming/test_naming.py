@@ -265,7 +265,7 @@ def test_words_that_the_model_cannot_tell_apart_count_once(small: Path, tmp_path
     words.write_text("apple\nAPPLE\nApple\ncat\n", encoding="utf-8")
     path = Path(shutil.copytree(small, tmp_path / "copy.atlas"))
     notes = name_neurons(path, vocabulary=str(words))["layers"]
-    assert {n["words"] for n in notes.values()} == {2}
+    assert {(n["words"], n["words_left_out"]) for n in notes.values()} == {(2, 2)}
     words.write_text("apple\nAPPLE\n", encoding="utf-8")
     with pytest.raises(SynestheteError, match="cannot tell the 2 words"):
         name_neurons(path, vocabulary=str(words))

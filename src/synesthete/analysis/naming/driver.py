@@ -85,6 +85,7 @@ def name_neurons(
         "vocabulary": vocabulary if vocabulary in BUILT_IN else Path(vocabulary).name,
         "vocabulary_sha256": hashlib.sha256("\n".join(ground.words).encode()).hexdigest(),
         "words": len(ground.words),
+        "words_left_out": ground.left_out,
         "method": method,
         "images_chosen_on": len(ground.chosen_on.rows),
         "images_tested_on": len(ground.tested_on.rows),

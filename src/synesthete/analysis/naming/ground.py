@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ from synesthete.analysis.design import Design
 from synesthete.analysis.multimodality import is_constant
 from synesthete.analysis.naming.choice import Candidates, Tested, contrast, propose, test
 from synesthete.analysis.naming.scorers import SCORERS, cos_cubed, soft_wpmi
-from synesthete.analysis.naming.sets import Images, alike, balanced_auc, labelled
+from synesthete.analysis.naming.sets import Images, alike, labelled, mean_auc
 from synesthete.analysis.own_model import own_model
 from synesthete.analysis.vocabulary import CONCEPTS, load_vocabulary
 from synesthete.atlas import Atlas
@@ -40,6 +41,8 @@ class Ground:
         them.
     method
         Who proposes: one of `METHODS`.
+    left_out
+        How many words of the vocabulary the model cannot tell from others.
     """
 
     words: list[str]
@@ -47,18 +50,19 @@ class Ground:
     tested_on: Images
     embeddings: tuple[Float32, Float32] | None
     method: str = OURS
+    left_out: int = 0
 
     def scores(self, activations: npt.NDArray[np.floating]) -> dict[str, Float32]:
         """Every scorer's `[units, words]`."""
         if self.embeddings is None:
-            auc = balanced_auc(activations, self.chosen_on).auc
+            auc = mean_auc(activations, self.chosen_on)
             return {"auc": auc, "contrast": contrast(activations, self.chosen_on)}
         images, words = self.embeddings
         values = np.nan_to_num(activations)
         if self.method != OURS:
             return {self.method: SCORERS[self.method](values, images, words)}
         return {
-            "auc": balanced_auc(activations, self.chosen_on).auc,
+            "auc": mean_auc(activations, self.chosen_on),
             "softwpmi": soft_wpmi(values, images, words),
             "cos-cubed": cos_cubed(values, images, words),
         }
@@ -122,34 +126,42 @@ def ground_of(atlas: Atlas, vocabulary: str, method: str = OURS) -> Ground:
         shown = None if texts is None else (_images(atlas, rows[halves[0]]), texts)
         return Ground(words, made[0], made[1], shown, method)
     assert texts is not None
-    kept = np.flatnonzero(apart(texts))
+    kept = np.flatnonzero(apart(words, texts))
     if len(kept) < 2:
         raise SynestheteError(
             f"the model cannot tell the {len(words)} words of {vocabulary} apart",
             hint="give words in a script that its tokenizer knows",
         )
+    left_out = len(words) - len(kept)
     words, texts = [words[i] for i in kept], texts[kept]
     shown = _images(atlas, rows[halves[0]]), texts
     made = [
         alike(rows[half], design.modality[half], _images(atlas, rows[half]), texts)
         for half in halves
     ]
-    return Ground(words, made[0], made[1], shown, method)
+    return Ground(words, made[0], made[1], shown, method, left_out)
 
 
-def apart(texts: Float32) -> Bool:
-    """Which words `[words, dim]` the model tells from all earlier ones ("US" and "us" it may not).
+def apart(words: Sequence[str], texts: Float32) -> Bool:
+    """Which words, of embeddings `[words, dim]`, the model tells from all others.
+
+    Words that differ in more than letter case and have one embedding are none that the model knows: all are
+    left out. Of those that differ in case the first stays.
 
     Examples
     --------
     >>> import numpy as np
-    >>> apart(np.array([[1, 0], [0, 1], [1, 0], [np.nan, 0]], np.float32)).tolist()
-    [True, True, False, False]
+    >>> texts = np.array([[1, 0], [0, 1], [1, 0], [0.6, 0.8], [0.6, 0.8]], np.float32)
+    >>> apart(["us", "cat", "US", "qwfp", "arst"], texts).tolist()
+    [True, True, False, False, False]
     """
-    finite = np.flatnonzero(np.isfinite(texts).all(axis=1))
-    _, first = np.unique(texts[finite].round(SAME_DECIMALS), axis=0, return_index=True)
-    out = np.zeros(len(texts), np.bool_)
-    out[finite[first]] = True
+    groups: dict[bytes, list[int]] = {}
+    for i, row in enumerate(texts.round(SAME_DECIMALS) + 0.0):  # -0 becomes 0
+        groups.setdefault(row.tobytes(), []).append(i)
+    out: Bool = np.asarray(np.isfinite(texts).all(axis=1))
+    for alike_ones in groups.values():
+        known = len({words[i].casefold() for i in alike_ones}) == 1
+        out[alike_ones[1:] if known else alike_ones] = False
     return out
 
 

@@ -108,31 +108,63 @@ def balanced_auc(activations: npt.NDArray[np.floating], images: Images) -> Balan
     activations
         `[len(images.rows), units]`.
     """
-    words, units = images.sets.shape[0], activations.shape[1]
-    total, variance, z = (np.zeros((units, words), np.float32) for _ in range(3))
-    modalities = np.zeros(words)
-    for here, sets in images.by_modality():
-        positives = np.asarray(sets.sum(axis=1)).ravel()
-        pairs = positives * (len(here) - positives)
-        counts = pairs > 0
-        modalities += counts
-        some, n_pos = sets[np.flatnonzero(counts)], positives[counts]
-        n_pairs, least = pairs[counts], n_pos * (n_pos + 1) / 2
-        null = np.sqrt((len(here) + 1) / (12 * n_pairs))
-        for part, low, high in ranks_by_chunk(activations[here]):
-            lowest = (some @ low).T
-            auc = ((lowest + (some @ high).T) / 2 - least) / n_pairs
-            total[part, counts] += auc
-            # Ties are held against the word, as everywhere here.
-            z[part, counts] += ((lowest - least) / n_pairs - 0.5) / null
-            shrunk = np.abs(auc - 0.5 / (n_pairs + 1))
-            variance[part, counts] += _variance(shrunk, n_pos, len(here))
+    shape = activations.shape[1], images.sets.shape[0]
+    total, variance, z = (np.zeros(shape, np.float32) for _ in range(3))
+    modalities = np.zeros(shape[1])
+    for one in _compared(activations, images):
+        modalities += one.counts if one.units.start == 0 else 0
+        total[one.units, one.counts] += one.auc
+        # Ties are held against the word, as everywhere here.
+        null = np.sqrt((one.images + 1) / (12 * one.positives * (one.images - one.positives)))
+        z[one.units, one.counts] += (one.wins - 0.5) / null
+        shrunk = np.abs(one.auc - 0.5 / (one.positives * (one.images - one.positives) + 1))
+        variance[one.units, one.counts] += _variance(shrunk, one.positives, one.images)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean, error = total / modalities, np.sqrt(variance) / modalities
         p = np.nan_to_num(ndtr(-z / np.sqrt(modalities)), nan=1.0)
     return Balanced(
         np.asarray(mean, np.float32), np.asarray(error, np.float32), np.asarray(p, np.float32)
     )
+
+
+def mean_auc(activations: npt.NDArray[np.floating], images: Images) -> Float32:
+    """The AUC of `balanced_auc` alone, `[units, words]`."""
+    total = np.zeros((activations.shape[1], images.sets.shape[0]), np.float32)
+    modalities = np.zeros(images.sets.shape[0], np.float32)
+    for one in _compared(activations, images):
+        modalities += one.counts if one.units.start == 0 else 0
+        total[one.units, one.counts] += one.auc
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(total / modalities)
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """Some units within one modality.
+
+    `counts` `[words]` says which words have both images and others there; `positives` are the images of
+    those; `auc` and `wins` (strictly, as a share) are `[units, counted words]`.
+    """
+
+    units: slice
+    counts: Bool
+    positives: Float64
+    images: int
+    auc: Float64
+    wins: Float64
+
+
+def _compared(activations: npt.NDArray[np.floating], images: Images) -> Iterator[_Compared]:
+    for here, sets in images.by_modality():
+        positives = np.asarray(sets.sum(axis=1), np.float64).ravel()
+        pairs = positives * (len(here) - positives)
+        counts = pairs > 0
+        some, n_pos, n_pairs = sets[np.flatnonzero(counts)], positives[counts], pairs[counts]
+        least = n_pos * (n_pos + 1) / 2
+        for units, low, high in ranks_by_chunk(activations[here]):
+            lowest = (some @ low).T
+            auc = ((lowest + (some @ high).T) / 2 - least) / n_pairs
+            yield _Compared(units, counts, n_pos, len(here), auc, (lowest - least) / n_pairs)
 
 
 def _variance(auc: Float64, n_pos: Float64, n_images: int) -> Float64:
