@@ -11,7 +11,7 @@ import numpy.typing as npt
 from synesthete.analysis.design import Design
 from synesthete.analysis.multimodality import is_constant
 from synesthete.analysis.naming.choice import Candidates, Tested, contrast, propose, test
-from synesthete.analysis.naming.scorers import SCORERS, cos_cubed, soft_wpmi
+from synesthete.analysis.naming.scorers import SCORERS, cos_cubed
 from synesthete.analysis.naming.sets import Images, alike, labelled, mean_auc
 from synesthete.analysis.own_model import own_model
 from synesthete.analysis.vocabulary import CONCEPTS, load_vocabulary
@@ -54,18 +54,17 @@ class Ground:
 
     def scores(self, activations: npt.NDArray[np.floating]) -> dict[str, Float32]:
         """Every scorer's `[units, words]`."""
-        if self.embeddings is None:
-            auc = mean_auc(activations, self.chosen_on)
-            return {"auc": auc, "contrast": contrast(activations, self.chosen_on)}
-        images, words = self.embeddings
         values = np.nan_to_num(activations)
         if self.method != OURS:
-            return {self.method: SCORERS[self.method](values, images, words)}
-        return {
+            assert self.embeddings is not None
+            return {self.method: SCORERS[self.method](values, *self.embeddings)}
+        scores = {
             "auc": mean_auc(activations, self.chosen_on),
-            "softwpmi": soft_wpmi(values, images, words),
-            "cos-cubed": cos_cubed(values, images, words),
+            "contrast": contrast(activations, self.chosen_on),
         }
+        if self.embeddings is not None:
+            scores["cos-cubed"] = cos_cubed(values, *self.embeddings)
+        return scores
 
     def named(self, matrix: npt.NDArray[np.floating]) -> tuple[Candidates, Tested]:
         """Candidates and their test for `[all images, units]`; constant units have none."""

@@ -17,10 +17,7 @@ Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]
 
-LIKE_SHARE, LIKE_LEAST = (
-    0.01,
-    5,
-)  # images most like a word: this share of a modality's, at least so many
+LIKE_SHARE, LIKE_LEAST = 0.005, 10  # of a half's images are about a word, at least so many
 LIKENESS_BYTES = 100_000_000
 
 
@@ -57,25 +54,29 @@ def labelled(rows: Int64, concept: Int64, modality: Int64, words: int) -> Images
 
 
 def alike(rows: Int64, modality: Int64, images: Float32, words: Float32) -> Images:
-    """Images that are about a word because, of their modality, they are the 1 % most like it.
+    """Images that are about a word because they are the 0.5 % most like it, for their modality.
+
+    Likenesses are compared in standard deviations from the mean of the modality, so that a modality which
+    does not show the thing has none of its images among them.
 
     Parameters
     ----------
     images, words
         Embeddings of length one, `[len(rows), dim]` and `[words, dim]`.
     """
+    count = min(len(rows), max(LIKE_LEAST, round(LIKE_SHARE * len(rows))))
+    groups = [np.flatnonzero(modality == code) for code in np.unique(modality)]
+    step = max(1, LIKENESS_BYTES // (4 * len(rows)))
     columns: list[Int64] = []
-    owners: list[Int64] = []
-    for code in np.unique(modality):
-        here = np.flatnonzero(modality == code)
-        count = min(len(here), max(LIKE_LEAST, round(LIKE_SHARE * len(here))))
-        step = max(1, LIKENESS_BYTES // (4 * len(here)))
-        for start in range(0, len(words), step):
-            likeness = words[start : start + step] @ images[here].T
-            best = np.argpartition(-likeness, count - 1, axis=1)[:, :count]
-            columns.append(here[best].ravel())
-            owners.append(np.repeat(np.arange(start, start + len(best)), count))
-    column, owner = np.concatenate(columns), np.concatenate(owners)
+    for start in range(0, len(words), step):
+        likeness = words[start : start + step] @ images.T
+        for here in groups:
+            some = likeness[:, here]
+            some -= some.mean(axis=1, keepdims=True)
+            spread = some.std(axis=1, keepdims=True)
+            likeness[:, here] = some / np.where(spread > 0, spread, 1.0)
+        columns.append(np.argpartition(-likeness, count - 1, axis=1)[:, :count].ravel())
+    column, owner = np.concatenate(columns), np.repeat(np.arange(len(words)), count)
     sets = sparse.csr_array((np.ones(len(column)), (owner, column)), shape=(len(words), len(rows)))
     return Images(rows, modality, sets)
 
