@@ -86,6 +86,7 @@ def page(results: Mapping[str, Any]) -> str:
         "| ---: | --- | --- |",
         *[f"| {row['pictures']:,} | {row['source']} | {row['licence']} |" for row in made["data"]],
         "",
+        "(pictures rendered; the held-out ones among them were never shown)",
         f"and words written in {made['fonts']} fonts, on plain grounds and on pictures of other things. What words mean came from",
         "the sentence encoder all-MiniLM-L6-v2 (Apache-2.0). Held out: `held_out.json`, and below.",
         "",

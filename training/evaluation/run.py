@@ -30,18 +30,16 @@ def data_table(data: Path, photos: Path) -> list[dict[str, Any]]:
     csv.field_size_limit(10**8)
     packages = Path(__file__).parents[1] / "build_concepts" / "packages.tsv"
     with packages.open(newline="") as file:
-        known = {
-            row["artist"]: (row["author"], row["licence"])
-            for row in csv.DictReader(file, delimiter="\t")
-            if row["artist"]
-        }
+        known: dict[str, tuple[str, str]] = {}
+        for row in csv.DictReader(file, delimiter="\t"):
+            known.setdefault(row["artist"], (row["author"], row["licence"]))
     with (photos / "manifest.csv").open(newline="") as file:
         for row in csv.DictReader(file):
             known.setdefault(row["path"].split("/")[0], (row["source repo"], row["licence"]))
     with (data / "pictures.tsv").open(newline="") as file:
         counts = Counter(row["artist"] for row in csv.DictReader(file, delimiter="\t"))
     table = SYSTEM_SOURCES | {
-        artist: known[artist] for artist in counts if known.get(artist, ("", ""))[0]
+        artist: known[artist] for artist in counts if artist and known.get(artist, ("", ""))[0]
     }
     return [
         {
