@@ -25,6 +25,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def atlas(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SYNESTHETE_RATER", "ann")
+    monkeypatch.setenv("COLUMNS", "200")
     return Path(shutil.copytree(made, tmp_path / "small.atlas"))
 
 

@@ -51,7 +51,7 @@ def _act(atlas: Path, kind: str, address: str, rater: str | None, value: str = "
 
 @app.command()
 def accept(atlas: AtlasPath, address: Address, rater: Rater = None) -> None:
-    """Accept the name of a neuron."""
+    """Accept the name that the machine gave a neuron."""
     _act(atlas, "accept", address, rater)
 
 
@@ -96,7 +96,7 @@ def note(
     text: Annotated[str, typer.Argument(metavar="TEXT", help="The note.", show_default=False)],
     rater: Rater = None,
 ) -> None:
-    """Leave a note on a neuron."""
+    """Leave a note on a neuron, for whoever looks at it next."""
     _act(atlas, "note", address, rater, text)
 
 

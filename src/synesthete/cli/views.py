@@ -208,10 +208,15 @@ def print_neuron(atlas: Atlas, neuron: Neuron) -> None:
 
 
 def _called(neuron: Neuron, state: State | None) -> str:
-    """The name that stands after review; a person's is marked."""
-    if state is None or not state.verdicts:
-        return neuron.name or "–"
-    return f"{state.as_dict(neuron.name)['name'] or '–'} (reviewed)"
+    """The concept, a bullet before it where the neuron passes, and the name where that is another.
+
+    A person's name stands above the machine's.
+    """
+    told = f"{'●' if neuron.multimodal else ' '} {neuron.concept or '–'}"
+    if state is not None and state.verdicts:
+        return f"{told}: {state.as_dict(neuron.name)['name'] or 'no name'} (reviewed)"
+    other = neuron.name and neuron.name.casefold() != neuron.concept.casefold()
+    return f"{told}: {neuron.name}" if other else told
 
 
 def _neuron_table(found: Sequence[Neuron], said: Mapping[str, State]) -> Any:
@@ -219,14 +224,11 @@ def _neuron_table(found: Sequence[Neuron], said: Mapping[str, State]) -> Any:
     from synesthete.visualization.drawing import small
 
     right = ("multi-\nmodality", "q", *modalities)
-    named = ("name",) if any(n.name or n.address in said for n in found) else ()
-    made = table("address", "concept", *named, *right, right=right)
+    made = table("address", "concept", *right, right=right)
     for neuron in found:
-        # A bullet marks the neurons that pass.
         made.add_row(
             Text(neuron.address),
-            Text(f"{'●' if neuron.multimodal else ' '} {neuron.concept or '–'}"),
-            *(Text(_called(neuron, said.get(neuron.address))) for _ in named),
+            Text(_called(neuron, said.get(neuron.address))),
             share(neuron.multimodality),
             small(neuron.q),
             *(share(neuron.auc.get(modality, float("nan"))) for modality in modalities),
