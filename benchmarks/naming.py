@@ -1,10 +1,12 @@
 """Naming: how often the name is right where the truth is known, and what it costs.
 
-    python benchmarks/naming.py [ATLAS] [--full]
+    python benchmarks/naming.py [ATLAS] [--full] [--scorer softwpmi ...]
 
-Three truths: planted units; the outputs of a linear classifier trained on the probe concepts over the atlas's image
-embeddings; and units that pass the test of multimodality, whose concept the other half of the artists confirms. Ours against
-the four scorers of CLIP-Dissect, on the same words. With an atlas its model is loaded (for the words' embeddings).
+Three truths: planted units; the outputs of a linear classifier trained on the probe concepts over half of the
+atlas's image embeddings, named by the other half; and units that pass the test of multimodality, whose concept the other half of the artists confirms. On each,
+ours and the four scorers of CLIP-Dissect choose among the same words, knowing the same: the labels of the images (to the
+scorers, a labelling model that never errs), or only their likeness to the words (embeddings; of planted images
+made up, of an atlas its model's, which is loaded for the words). Then time and peak memory against the plain formulation.
 """
 
 from __future__ import annotations
@@ -12,85 +14,128 @@ from __future__ import annotations
 import argparse
 import time
 import tracemalloc
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from plain_dissect import PLAIN, needs
 
 from synesthete.analysis import wilson_interval
 from synesthete.analysis.design import Design
-from synesthete.analysis.naming.driver import Ground, text_embeddings
-from synesthete.analysis.naming.scorers import SCORERS, soft_wpmi, top_images
-from synesthete.analysis.naming.sets import labelled
+from synesthete.analysis.naming.driver import TWIN, twin_threshold
+from synesthete.analysis.naming.ground import Ground, text_embeddings
+from synesthete.analysis.naming.scorers import SCORERS
+from synesthete.analysis.naming.sets import alike, labelled
 from synesthete.analysis.planted import plant, planted_design
 from synesthete.atlas import Atlas, open_atlas
 
 SIZES = {False: (200, 2_000, 10_000), True: (1_000, 20_000, 50_000)}
-THRESHOLD = 0.75
+NAMEABLE = (
+    "concept",
+    "three ways",
+    "two concepts",
+    "pictures",
+    "drawings and words",
+    "symbols and words",
+)
 
 
-def ground(design: Design, words: list[str]) -> Ground:
-    """The two halves of labelled images."""
-    halves = [np.flatnonzero(design.halves.scoring == half) for half in (False, True)]
-    made = [
-        labelled(rows, design.concept[rows], design.modality[rows], len(words)) for rows in halves
-    ]
-    return Ground(words, made[0], made[1], None)
+@dataclass(frozen=True)
+class Truth:
+    """Units, and the set of right words of each; empty: no word is right."""
+
+    title: str
+    activations: np.ndarray
+    right: list[set[int]]
+    kinds: list[str] | None = None
+    twin: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Known:
+    """The images: labels, and embeddings `[images, dim]` beside those of the words `[words, dim]`."""
+
+    design: Design
+    images: np.ndarray
+    words: np.ndarray
+
+    def grounds(self) -> dict[str, tuple[Ground, np.ndarray, np.ndarray]]:
+        """What is known → ours, and the embeddings that the scorers are given."""
+        design, names = self.design, list(self.design.concepts)
+        halves = [np.flatnonzero(design.halves.scoring == half) for half in (False, True)]
+        told = [labelled(h, design.concept[h], design.modality[h], len(names)) for h in halves]
+        seen = [alike(h, design.modality[h], self.images[h], self.words) for h in halves]
+        same = np.eye(len(names), dtype=np.float32)
+        pair = (self.images[halves[0]], self.words)
+        return {
+            "labels": (Ground(names, *told, None), same[design.concept], same),
+            "likeness": (Ground(names, *seen, pair), self.images, self.words),
+        }
 
 
 def told(right: int, n: int) -> str:
-    """A rate with its interval."""
+    """A rate with its Wilson interval."""
     low, high = wilson_interval(right, n)
-    return f"{right / max(n, 1):6.1%} ({low:.1%}-{high:.1%})"
+    return f"{right / n:6.1%} ({low:.1%}-{high:.1%})" if n else "–"
 
 
-def judge(
-    title: str,
-    activations: np.ndarray,
-    truth: list[set[int]],
-    design: Design,
-    images: np.ndarray,
-    words: np.ndarray,
-) -> None:
-    """Print one truth's rows. `truth` is the set of right words of each unit; empty: none is right."""
-    has = np.array([bool(some) for some in truth])
-    units, n = np.flatnonzero(has), int(has.sum())
-    print(f"\n{title}: {n} units with a true name, {int((~has).sum())} without, {len(words)} words")
-    found, tested = ground(design, list(design.concepts)).named(activations)
-    held = tested.held(THRESHOLD)
-    first = held.argmax(axis=1)
-    named = held.any(axis=1)
-    chosen = np.take_along_axis(found.word, first[:, None], axis=1)[:, 0]
-    right = np.array([named[u] and chosen[u] in truth[u] for u in range(len(truth))])
-    print(f"  {'method':<14} {'right of all':<24} {'right of named':<24} named")
-    kept = int((named & has).sum())
+def judge(truth: Truth, known: Known) -> None:
+    """Print one truth's tables."""
+    has = np.array([bool(some) for some in truth.right])
+    n, words = int(has.sum()), len(known.design.concepts)
     print(
-        f"  {'ours':<14} {told(int(right.sum()), n):<24} {told(int(right.sum()), kept):<24} {kept}"
+        f"\n{truth.title}: {n} units with a true name, {int((~has).sum())} without; {words} words"
     )
-    wrong = int((named & ~has).sum())
+    for source, (ground, images, texts) in known.grounds().items():
+        print(f"  {'by ' + source:<14} {'right of all':<24} {'right of named':<24} named of all")
+        ours(truth, ground, has)
+        values = np.nan_to_num(truth.activations.astype(np.float32))
+        for name, scorer in SCORERS.items():
+            best = scorer(values, images, texts).argmax(axis=1)
+            good = sum(int(b) in some for b, some in zip(best, truth.right, strict=True))
+            print(f"  {name:<14} {told(good, n):<24} {told(good, n):<24} {n} of {n}")
+    print(f"  {'random':<14} {1 / words:6.2%} expected")
+
+
+def ours(truth: Truth, ground: Ground, has: np.ndarray) -> None:
+    """Print our row, what became of units without a true name, and AUC of named and unknown units."""
+    found, tested = ground.named(truth.activations)
+    control = ground.shuffled(truth.activations, 0) if truth.twin is None else truth.twin
+    at, _ = twin_threshold(None, ground.named(control)[1])
+    held = tested.held(at)
+    first, named = held.argmax(axis=1)[:, None], held.any(axis=1)
+    chosen = np.take_along_axis(found.word, first, axis=1)[:, 0]
+    right = np.array([n and w in s for n, w, s in zip(named, chosen, truth.right, strict=True)])
+    n, kept = int(has.sum()), int((named & has).sum())
+    good = int(right.sum())
+    print(f"  {'ours':<14} {told(good, n):<24} {told(good, kept):<24} {kept} of {n}")
+    good = sum(int(w) in some for w, some in zip(found.word[:, 0], truth.right, strict=True))
+    print(f"  {'  untested':<14} {told(good, n):<24} {told(good, n):<24} {n} of {n}")
+    auc = np.take_along_axis(tested.auc, first, axis=1)[:, 0]
+    medians = [
+        f"{np.nanmedian(auc[mask]):.3f}" if np.isfinite(auc[mask]).any() else "–"
+        for mask in (named, ~named)
+    ]
+    print(
+        f"  {'':<14} AUC needed {at:.3f}; held out, median: named {medians[0]}, unknown {medians[1]}"
+    )
     if (~has).any():
-        print(
-            f"  {'':<14} units without a true name that got one: {told(wrong, int((~has).sum()))}"
-        )
-    auc = np.take_along_axis(tested.auc, first[:, None], axis=1)[:, 0]
-    medians = [np.nanmedian(auc[mask]) if mask.any() else np.nan for mask in (named, ~named)]
-    print(f"  {'':<14} held-out AUC, median: named {medians[0]:.3f}, unknown {medians[1]:.3f}")
-    values = np.nan_to_num(activations.astype(np.float32))
-    for name, scorer in SCORERS.items():
-        best = scorer(values[:, units], images, words).argmax(axis=1)
-        good = sum(int(b) in truth[u] for b, u in zip(best, units, strict=True))
-        print(f"  {name:<14} {told(good, n):<24} {told(good, n):<24} {n}")
-    print(f"  {'random':<14} {1 / len(words):6.2%}")
+        wrong = int((named & ~has).sum())
+        print(f"  {'':<14} of units without a true name got one: {told(wrong, int((~has).sum()))}")
+    for kind in dict.fromkeys(truth.kinds or []):
+        mine = np.array([k == kind for k in truth.kinds or []])
+        rates = [(mine & part).sum() / mine.sum() for part in (right, named & ~right, ~named)]
+        print(f"  {'':<14} {kind:<20} n {mine.sum():<4} right, wrong, unknown: ", end="")
+        print(*(f"{rate:6.1%}" for rate in rates))
 
 
 def embeddings(design: Design, dim: int = 192, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Images near their concept's word, nearer to their modality, and noisy: `[images, dim]`, `[words, dim]`."""
     rng = np.random.default_rng(seed)
     words, styles = (rng.normal(size=(n, dim)) for n in (len(design.concepts), 4))
-    images = (
-        words[design.concept]
-        + styles[design.modality]
-        + 1.5 * rng.normal(size=(len(design.concept), dim))
-    )
+    noise = 1.5 * rng.normal(size=(len(design.concept), dim))
+    images = words[design.concept] + styles[design.modality] + noise
     rows = [part / np.linalg.norm(part, axis=1, keepdims=True) for part in (images, words)]
     return rows[0].astype(np.float32), rows[1].astype(np.float32)
 
@@ -100,20 +145,16 @@ def on_planted(units: int) -> None:
     for noise in (0.15, 0.3):
         design = planted_design(200)
         planted = plant(design, units, noise=noise)
-        kinds = ("concept", "three ways", "two concepts", "pictures")
-        truth = [
-            {int(c), int(s)} - {-1} if kind in kinds else set()
-            for kind, c, s in zip(planted.kind, planted.concept, planted.second, strict=True)
-        ]
         silent = np.isin(planted.kind, ("noise", "constant", "dead"))
-        kept = np.array([bool(some) for some in truth]) | silent
-        judge(
-            f"planted, d' {1 / noise:.1f}",
-            planted.activations[:, kept],
-            [truth[u] for u in np.flatnonzero(kept)],
-            design,
-            *embeddings(design),
-        )
+        kept = np.flatnonzero(np.isin(planted.kind, NAMEABLE) | silent)
+        right = [
+            set() if silent[u] else {int(planted.concept[u]), int(planted.second[u])} - {-1}
+            for u in kept
+        ]
+        kinds = [str(planted.kind[u]) for u in kept]
+        title = f"planted, d' {1 / noise:.1f}"
+        truth = Truth(title, planted.activations[:, kept], right, kinds)
+        judge(truth, Known(design, *embeddings(design)))
 
 
 def on_atlas(atlas: Atlas) -> None:
@@ -121,77 +162,101 @@ def on_atlas(atlas: Atlas) -> None:
     from sklearn.linear_model import RidgeClassifier
 
     table = atlas.probes
-    status = np.array(table["status"].to_pylist())
-    rows = np.flatnonzero(status == "ok")
+    rows = np.flatnonzero(np.array(table["status"].to_pylist()) == "ok")
     labels = [[table[k].to_pylist()[i] for i in rows] for k in ("concept", "modality", "artist")]
     design = Design.of(*labels)
     images = np.asarray(atlas.embeddings()[rows], np.float32)
-    words = text_embeddings(atlas, list(design.concepts))
-    half = ~design.halves.scoring
-    classifier = RidgeClassifier(alpha=1.0).fit(images[half], design.concept[half])
-    outputs = images @ classifier.coef_.T + classifier.intercept_
-    truth = [{int(code)} for code in classifier.classes_]
-    judge("classifier units", outputs.astype(np.float32), truth, design, images, words)
-    layer = atlas.layers[0]
-    neurons = atlas.neurons(layer, multimodal=True)
-    if neurons:
-        number = {name: i for i, name in enumerate(design.concepts)}
-        matrix = np.asarray(atlas.activations(layer)[rows][:, [n.unit for n in neurons]])
-        judge(
-            f"multimodal units of {layer}",
-            matrix,
-            [{number[n.concept]} for n in neurons],
-            design,
-            images,
-            words,
-        )
+    known = Known(design, images, text_embeddings(atlas, list(design.concepts)))
+    learnt = (
+        np.random.default_rng(0).random(len(rows)) < 0.5
+    )  # the others name and test its outputs
+    classifier = RidgeClassifier(alpha=1.0).fit(images[learnt], design.concept[learnt])
+    outputs = images[~learnt] @ classifier.coef_.T + classifier.intercept_
+    others = Design.of(*([names[i] for i in np.flatnonzero(~learnt)] for names in labels))
+    code = {name: i for i, name in enumerate(others.concepts)}
+    classes = [design.concepts[i] for i in classifier.classes_]
+    shown = [i for i, name in enumerate(classes) if name in code]
+    right = [{code[classes[i]]} for i in shown]
+    words = known.words[[design.concepts.index(name) for name in others.concepts]]
+    judge(
+        Truth("classifier units", outputs[:, shown].astype(np.float32), right),
+        Known(others, images[~learnt], words),
+    )
+    number = {name: i for i, name in enumerate(design.concepts)}
+    for layer in atlas.layers:
+        neurons = atlas.neurons(layer, multimodal=True)
+        if neurons:
+            matrix = np.asarray(atlas.activations(layer)[rows][:, [n.unit for n in neurons]])
+            twin = TWIN in atlas.manifest["controls"]
+            control = np.asarray(atlas.control_activations(TWIN, layer)[rows]) if twin else None
+            right = [{number[n.concept]} for n in neurons]
+            judge(Truth(f"multimodal units of {layer}", matrix, right, twin=control), known)
 
 
-def plain_soft_wpmi(activations: np.ndarray, images: np.ndarray, words: np.ndarray) -> np.ndarray:
-    """The plain formulation: all likenesses and probabilities at once, a gather per unit."""
-    likeness = 10 * images @ words.T
-    likely = np.exp(likeness - likeness.max(1, keepdims=True))
-    likely /= likely.sum(1, keepdims=True)
-    rows = top_images(activations, 100)
-    share = (0.998 - np.arange(100) / 100 * 0.028)[:, None].astype(np.float32)
-    given = np.stack([np.log(1 + share * (likely[mine] - 1) + 1e-7).sum(0) for mine in rows])
-    highest = given.max(0)
-    return given - (highest + np.log(np.exp(given - highest).mean(0)))
+def measured(call: Callable[[], np.ndarray]) -> tuple[np.ndarray | None, str]:
+    """What it gives, and its seconds and peak of memory beside the inputs."""
+    tracemalloc.start()
+    started = time.perf_counter()
+    out = call()
+    seconds, peak = time.perf_counter() - started, tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return out, f"{seconds:8.1f} s {peak / 1e6:8,.0f} MB"
 
 
-def cost(*, full: bool) -> None:
-    """Time and memory of softWPMI in chunks and in its plain formulation, in one run."""
+def cost(scorers: list[str], *, full: bool) -> None:
+    """Time and memory of each scorer in chunks and in its plain formulation, and of all naming, in one run."""
     units, words, images = SIZES[full]
     rng = np.random.default_rng(0)
     shown, texts = (rng.normal(size=(n, 192)).astype(np.float32) for n in (images, words))
     for part in (shown, texts):
         part /= np.linalg.norm(part, axis=1, keepdims=True)
-    activations = rng.normal(size=(images, units)).astype(np.float32)
-    print(f"\nsoftwpmi, {units:,} units x {words:,} words x {images:,} images")
-    results = []
-    for name, method in (("ours, in chunks", soft_wpmi), ("plain", plain_soft_wpmi)):
-        tracemalloc.start()
-        method(activations, shown, texts)
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        started = time.perf_counter()
-        results.append(method(activations, shown, texts))
-        seconds = time.perf_counter() - started
-        print(f"  {name:<16} {seconds:7.1f} s, {peak / 1e6:8,.0f} MB beside the inputs")
-    print(f"  largest difference {np.abs(results[0] - results[1]).max():.2g}")
+    activations = rng.normal(size=(images, units)).astype(np.float16)
+    print(f"\n{units:,} units x {words:,} words x {images:,} images, beside the inputs")
+    print(f"  {'':<14} {'in chunks':<22} plain")
+    enough = needs(images, words) < 0.7 * free_memory()
+    for name in scorers:
+        mine, cost_of_mine = measured(lambda name=name: SCORERS[name](activations, shown, texts))
+        theirs, cost_of_plain, same = (
+            None,
+            f"not run: needs {needs(images, words) / 1e9:.0f} GB",
+            "",
+        )
+        if enough:
+            theirs, cost_of_plain = measured(lambda n=name: PLAIN[n](activations, shown, texts))
+            same = f"same best word: {(mine.argmax(1) == theirs.argmax(1)).mean():.1%}"
+        print(f"  {name:<14} {cost_of_mine:<22} {cost_of_plain}  {same}", flush=True)
+
+    def named() -> np.ndarray:
+        half, modality = rng.random(images) < 0.5, rng.integers(0, 4, images)
+        rows = [np.flatnonzero(half == side) for side in (False, True)]
+        sets = [alike(r, modality[r], shown[r], texts) for r in rows]
+        pair = (shown[rows[0]], texts)
+        return Ground([str(i) for i in range(words)], *sets, pair).named(activations)[0].word
+
+    print(f"  {'ours, tested':<14} {measured(named)[1]}")
+
+
+def free_memory() -> float:
+    """Bytes of memory that may be taken; without Linux's word for it, any."""
+    file = Path("/proc/meminfo")
+    lines = file.read_text().splitlines() if file.exists() else []
+    free = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")]
+    return float(free[0]) if free else float("inf")
 
 
 def main() -> None:
     """Print all tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("atlas", nargs="?", type=Path)
-    parser.add_argument("--full", action="store_true", help="the cost at full size (minutes)")
-    parser.add_argument("--units", type=int, default=400, help="planted units")
+    parser.add_argument("--full", action="store_true", help="the cost at full size (half an hour)")
+    parser.add_argument("--units", type=int, default=400, help="planted units; 0 for none")
+    parser.add_argument("--scorer", action="append", choices=SCORERS, help="cost of these only")
     arguments = parser.parse_args()
-    on_planted(arguments.units)
+    if arguments.units:
+        on_planted(arguments.units)
     if arguments.atlas:
         on_atlas(open_atlas(arguments.atlas))
-    cost(full=arguments.full)
+    cost(arguments.scorer or list(SCORERS), full=arguments.full)
 
 
 if __name__ == "__main__":

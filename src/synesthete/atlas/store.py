@@ -147,6 +147,12 @@ class Atlas:
         units = self.layer(layer)["units"]
         return parse_exemplars(self._read(name), units, self.groups, limit, source=name)
 
+    def neuron_table(self, layer: str) -> pa.Table:
+        """`neurons.parquet` of a layer as it is: a row per unit, in order (for readers of columns)."""
+        self._need_analysis()
+        name = f"{self._folder(layer)}/neurons.parquet"
+        return read_parquet(self._read(name), source=name)
+
     def selectivity(self, layer: str) -> pa.Table:
         """Unit × concept rows that the analysis found worth keeping."""
         self._need_analysis()
@@ -251,10 +257,14 @@ class Atlas:
         """Sprite file and corner of an image's thumbnail (for pages that show sprites)."""
         return self._thumbnails.position(image)
 
+    def sprite(self, name: str) -> bytes:
+        """A sprite's file (WebP), by the name that `thumbnail_position` gives."""
+        return self._read(name)
+
     def thumbnail(self, image: int) -> Image.Image:
         """The picture that the model saw of an image, RGB, 96 × 96 pixels."""
         position = self.thumbnail_position(image)
-        return cut(self._read(position.sprite), position)
+        return cut(self.sprite(position.sprite), position)
 
     def summary(self) -> dict[str, Any]:
         """What the atlas holds, as JSON can write it; counts are None before an analysis."""
@@ -291,10 +301,8 @@ class Atlas:
         return f"layers/{layer_folder(str(self.layer(layer)['name']))}"
 
     def _neurons(self, layer: str) -> list[Neuron]:
-        name = f"{self._folder(layer)}/neurons.parquet"
-        table = read_parquet(self._read(name), source=name)
         names, families = (self.unit_table(layer, kind) for kind in ("names", "families"))
-        return neurons_of(layer, table, names, families)
+        return neurons_of(layer, self.neuron_table(layer), names, families)
 
     def _need_analysis(self) -> None:
         if not self.analysed:

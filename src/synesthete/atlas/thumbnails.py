@@ -91,13 +91,29 @@ def cut(sprite: bytes, position: ThumbnailPosition) -> Image.Image:
     -------
     RGB image of 96 × 96 pixels.
     """
+    image = whole(sprite, position.sprite)
+    right, bottom = position.left + position.size, position.top + position.size
+    if image.width < right or image.height < bottom:
+        told = "it is smaller than the tile asked for"
+        raise SynestheteError(f"{position.sprite} cannot be read: {told}")
+    return image.crop((position.left, position.top, right, bottom))
+
+
+def whole(sprite: bytes, name: str) -> Image.Image:
+    """Decode a sprite, RGB.
+
+    Raises
+    ------
+    SynestheteError
+        When it is damaged, or larger than a sprite can be.
+    """
     from PIL import Image
 
-    right, bottom = position.left + position.size, position.top + position.size
+    most = (SPRITE_COLUMNS * THUMBNAIL_SIZE, -(-SPRITE_TILES // SPRITE_COLUMNS) * THUMBNAIL_SIZE)
     try:
         with Image.open(io.BytesIO(sprite), formats=["WEBP"]) as image:
-            if image.width < right or image.height < bottom:
-                raise ValueError("it is smaller than the tile asked for")
-            return image.convert("RGB").crop((position.left, position.top, right, bottom))
+            if image.width > most[0] or image.height > most[1]:
+                raise ValueError(f"it is larger than {most[0]} × {most[1]} pixels")
+            return image.convert("RGB")
     except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise SynestheteError(f"{position.sprite} cannot be read: {error}") from error
+        raise SynestheteError(f"{name} cannot be read: {error}") from error
