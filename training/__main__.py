@@ -6,6 +6,10 @@ import argparse
 from pathlib import Path
 
 
+def _cores(text: str) -> frozenset[int]:
+    return frozenset(int(core) for core in text.split(",") if core)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
     steps = parser.add_subparsers(dest="step", required=True)
@@ -28,6 +32,7 @@ def main() -> None:
     )
     lists.add_argument("--candidates", type=Path, required=True)
     lists.add_argument("--data", type=Path, required=True)
+    lists.add_argument("--packages", type=Path, help="node_modules, for names in other languages")
     texts = steps.add_parser(
         "teach", help="encode every caption with the sentence encoder, train the text tower"
     )
@@ -41,6 +46,7 @@ def main() -> None:
     texts.add_argument("--wordnet", type=Path, default=Path("/usr/share/wordnet"))
     texts.add_argument("--threads", type=int, default=2)
     texts.add_argument("--minutes", type=float, default=12.0)
+    texts.add_argument("--init", type=Path, help="text.pt of an earlier run to go on from")
     texts.add_argument("--out", type=Path, required=True)
     image = steps.add_parser("image", help="train the image tower (resumes where it stopped)")
     image.add_argument("--table", type=Path, required=True)
@@ -59,6 +65,16 @@ def main() -> None:
     image.add_argument(
         "--cores", default="", help="cores to compute on, such as 1,2,3; the loader gets the others"
     )
+    image.add_argument(
+        "--helpers", default="", help="cores of processes that add gradients at the last image size"
+    )
+    image.add_argument("--init", type=Path, help="image.pt of an earlier run to start from")
+    image.add_argument(
+        "--sizes", default="64:0,96:0.5,128:0.6", help="image size:from this part of the run"
+    )
+    image.add_argument("--peak", type=float, default=2e-3, help="highest learning rate")
+    image.add_argument("--parts", type=int, default=1, help="parts of a batch, 4 with a helper")
+    image.add_argument("--sparsity", type=float, default=0.0, help="weight of few units at a time")
     image.add_argument("--out", type=Path, required=True)
     ship = steps.add_parser("export", help="write the open_clip model folder")
     ship.add_argument("--data", type=Path, required=True, help="folder of the trained towers")
@@ -98,7 +114,7 @@ def main() -> None:
     if args.step == "lists":
         from training import lists as made
 
-        print(made.write(args.data, args.candidates))
+        print(made.write(args.data, args.candidates, args.packages))
     if args.step == "teach":
         from training import teacher, text_tower
         from training.architecture import EMBED_DIM
@@ -109,7 +125,7 @@ def main() -> None:
             )
             print({kind: len(rows) for kind, rows in found.items()}, flush=True)
             teacher.build(args.out, found, EMBED_DIM)
-        text_tower.train(args.out, minutes=args.minutes, threads=args.threads)
+        text_tower.train(args.out, minutes=args.minutes, threads=args.threads, init=args.init)
     if args.step == "image":
         from training import image_tower, teacher
         from training.examples import load_corpus
@@ -129,9 +145,24 @@ def main() -> None:
         print(
             f"{len(corpus.names)} concepts, {len(corpus.others)} other pictures, {len(bank)} texts, {len(corpus.fonts)} fonts"
         )
-        recipe = image_tower.Recipe(minutes=args.minutes, samples=args.samples)
-        cores = frozenset(int(core) for core in args.cores.split(",") if core)
-        image_tower.train(corpus, args.out, recipe, threads=args.threads, cores=cores)
+        recipe = image_tower.Recipe(
+            minutes=args.minutes,
+            samples=args.samples,
+            peak=args.peak,
+            parts=args.parts,
+            sparsity=args.sparsity,
+        )
+        sizes = [size.split(":") for size in args.sizes.split(",")]
+        image_tower.train(
+            corpus,
+            args.out,
+            recipe,
+            threads=args.threads,
+            cores=_cores(args.cores),
+            helpers=_cores(args.helpers),
+            init=args.init,
+            stages=tuple((float(start), int(size)) for size, start in sizes),
+        )
     if args.step == "build":
         from training.sources import build as run
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from training import words
+from training import languages, words
 from training.sources import HELD_OUT_SETS, TILE
 
 # Worker processes are forked, and a fork of OpenCV's thread pool would wait for threads that are not there.
@@ -31,7 +31,8 @@ class Corpus:
     """What examples are drawn from.
 
     `concepts[c][modality]` lists rows of `tiles`; `others` are rows of pictures of no concept; `bank` holds the
-    texts that pictures and words outside the concepts are matched to.
+    texts that pictures and words outside the concepts are matched to; `other_names[c]` are a concept's names in other
+    languages.
     """
 
     tiles: np.ndarray
@@ -43,10 +44,12 @@ class Corpus:
     bank_of_picture: dict[int, int]
     vocabulary: list[int]
     fonts: list[str]
+    other_names: list[list[str]] = field(default_factory=list)
     concept_share: float = 0.85
     word_share: float = 0.6
     sticker_share: float = 0.08
     made_share: float = 0.08
+    other_name_share: float = 0.2
     cases: list[list[str]] = field(init=False)
     others_by_modality: list[list[int]] = field(init=False)
     colours: list[tuple[int, tuple[int, int, int]]] = field(init=False)
@@ -123,6 +126,7 @@ def load_corpus(
         for row in csv.DictReader(file, delimiter="\t"):
             add(row["concept"], row["modality"], row["item"])
     names = sorted(items)
+    also = languages.read(data / "languages.tsv")
     for picture in pictures:
         if picture["modality"] == "photo" and picture["caption"] in items:
             add(picture["caption"], "photo", picture["key"])
@@ -147,6 +151,7 @@ def load_corpus(
         bank_of_picture=bank_of,
         vocabulary=[i for i, t in enumerate(texts) if len(t) <= 24 and t not in held_out_words],
         fonts=fonts,
+        other_names=[also.get(name, []) for name in names],
     )
 
 
@@ -196,7 +201,7 @@ def _warp(
 
 def _scale(size: int, rng: np.random.Generator) -> float:
     """How much of the picture a thing fills: larger pictures also show it as small as smaller ones did."""
-    return float(1.05 - (1.05 - max(0.45, 0.75 * 64 / size)) * rng.random() ** 1.5)
+    return float(1.05 - (1.05 - max(0.45, 0.75 * 64 / size)) * rng.random() ** 2.5)
 
 
 def _jitter(image: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndarray:
@@ -307,6 +312,13 @@ def made(corpus: Corpus, size: int, rng: np.random.Generator) -> tuple[np.ndarra
     return several(count, corpus.tiles[row], size, rng), text
 
 
+def _name(concept: int, corpus: Corpus, rng: np.random.Generator) -> str:
+    also = corpus.other_names[concept] if corpus.other_names else []
+    if also and rng.random() < corpus.other_name_share:
+        return also[int(rng.integers(len(also)))]
+    return corpus.names[concept]
+
+
 def draw(corpus: Corpus, size: int, rng: np.random.Generator) -> tuple[np.ndarray, int, int, int]:
     """One example: the image, its concept (or -1), a second concept written on it (or -1), its row of the bank (or -1).
 
@@ -317,7 +329,7 @@ def draw(corpus: Corpus, size: int, rng: np.random.Generator) -> tuple[np.ndarra
         cases = corpus.cases[concept]
         case = cases[int(rng.integers(len(cases)))]
         if case == "word":
-            return word(corpus.names[concept], corpus, size, rng), concept, -1, -1
+            return word(_name(concept, corpus, rng), corpus, size, rng), concept, -1, -1
         rows = corpus.concepts[concept][case]
         row = rows[int(rng.integers(len(rows)))]
         image = picture(corpus.tiles[row], case, size, rng)

@@ -15,19 +15,23 @@ from typing import Any
 
 import numpy as np
 
-from training import teacher
-from training.architecture import MEAN, STD, create
+from training import helper, teacher
+from training.architecture import create
 from training.examples import Corpus, draw
+from training.objective import Objective, Parts
 from training.text_tower import TEMPLATES, text_features
 
-STAGES = ((0.0, 64, 128), (0.5, 96, 128), (0.6, 128, 128))
-ON_THE_PICTURE = 0.55
-"""What a picture with another concept's word on it is mostly about: itself, by this much, the word by the rest."""
+STAGES = ((0.0, 64), (0.5, 96), (0.6, 128))
+"""Image sizes, each from a fraction of the run on."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Settings of a run, saved with its checkpoint."""
+    """Settings of a run, saved with its checkpoint.
+
+    A step adds up the gradients of `parts` parts of the batch; with helpers, of at least as many. `sparsity` weighs the
+    square root of `objective.density` of the last block.
+    """
 
     minutes: float = 95.0
     samples: int = 0
@@ -36,12 +40,14 @@ class Recipe:
     warmup: float = 0.02
     seed: int = 0
     bf16: bool = True
+    batch: int = 128
+    parts: int = 1
+    sparsity: float = 0.0
 
 
-def stage(done: float) -> tuple[int, int]:
-    """Image size and batch size at a fraction `done` of the run."""
-    size, batch = [(s, b) for start, s, b in STAGES if done >= start][-1]
-    return size, batch
+def image_size(done: float, stages: tuple[tuple[float, int], ...]) -> int:
+    """Image size at a fraction `done` of the run."""
+    return [size for start, size in stages if done >= start][-1]
 
 
 def name_targets(model: Any, texts: list[str], templates: tuple[str, ...] = ("{}",)) -> Any:
@@ -128,22 +134,6 @@ def _work(corpus: Corpus, requests: Any, results: Any, seed: int, cores: frozens
         results.put((images, labels))
 
 
-def _loss_of_concepts(logits: Any, first: Any, second: Any) -> Any:
-    """Cross-entropy over the names; a picture with a word on it (`second` >= 0) is about both."""
-    import torch
-    from torch.nn.functional import cross_entropy
-
-    loss = cross_entropy(logits, first, label_smoothing=0.02, reduction="none")
-    both = second >= 0
-    if both.any():
-        of_word = cross_entropy(logits[both], second[both], label_smoothing=0.02, reduction="none")
-        loss = loss.index_put(
-            (torch.nonzero(both)[:, 0],),
-            ON_THE_PICTURE * loss[both] + (1 - ON_THE_PICTURE) * of_word,
-        )
-    return loss.mean()
-
-
 def train(
     corpus: Corpus,
     out: Path,
@@ -151,156 +141,195 @@ def train(
     *,
     threads: int = 2,
     cores: frozenset[int] = frozenset(),
+    helpers: frozenset[int] = frozenset(),
+    init: Path | None = None,
+    stages: tuple[tuple[float, int], ...] = STAGES,
 ) -> None:
     """Run the recipe to its end; `out/image.pt` is the checkpoint and, at the end, the result.
 
     With `cores` the computation stays on those and the loader on the others: on a processor with few cores two
-    threads that share one with anything else wait for each other most of the time.
+    threads that share one with anything else wait for each other most of the time. Each core of `helpers` gets a
+    process that adds gradients (`helper`), in the last of `stages`. `init` is a checkpoint of an earlier run: its weights and its
+    optimiser's moments, under a new schedule.
     """
     import torch
-    from torch.nn.functional import cross_entropy, normalize
 
     torch.set_num_threads(threads)
-    first_size = STAGES[0][1]
-    model = create(first_size, recipe.seed)
+    model = create(stages[0][1], recipe.seed)
     names, bank = _targets(model, corpus, out)
     visual = model.visual.to(memory_format=torch.channels_last)
-    visual.attnpool_size = first_size
+    visual.attnpool_size = stages[0][1]
     # Post-ReLU features share one large mean, and a softmax over names first collapses onto it. Standardising
     # the output from the first step on removes that plateau; `export` folds it into the last linear map.
     visual.standardise = torch.nn.BatchNorm1d(names.shape[1], affine=False)
     log_scale = torch.nn.Parameter(torch.tensor(np.log(8.0), dtype=torch.float32))
-    optimiser = _optimiser(visual, log_scale, recipe)
-    checkpoint, spent, seen, step = out / "image.pt", 0.0, 0, 0
-    if checkpoint.exists():
-        saved = torch.load(checkpoint)
-        size = saved["size"]
-        _set_size(visual, size)
-        visual.load_state_dict(saved["visual"])
-        log_scale.data = saved["log_scale"]
-        optimiser = _optimiser(visual, log_scale, recipe)
-        optimiser.load_state_dict(saved["optimiser"])
-        spent, seen, step = saved["spent"], saved["seen"], saved["step"]
-        print(f"resumed at {seen} samples, {spent / 60:.1f} minutes", flush=True)
-    mean = torch.tensor(MEAN).view(1, 3, 1, 1) * 255
-    std = torch.tensor(STD).view(1, 3, 1, 1) * 255
-    started, last_save, shown = time.monotonic() - spent, time.monotonic(), (time.monotonic(), seen)
-
-    def progress() -> float:
-        return (
-            seen / recipe.samples
-            if recipe.samples
-            else (time.monotonic() - started) / (60 * recipe.minutes)
-        )
-
-    averages = {"concept": 0.0, "top1": 0.0, "other": 0.0}
+    objective = Objective(
+        visual, log_scale, names, bank, sparsity=recipe.sparsity, bf16=recipe.bf16
+    )
+    run = Run(objective, recipe, out / "image.pt", stages)
     visual.train()
+    if (out / "image.pt").exists():
+        run.load(out / "image.pt")
+        print(f"resumed at {run.seen} samples, {run.spent / 60:.1f} minutes", flush=True)
+    elif init is not None:
+        run.load(init, continued=False)
+        print(f"started from {init.name}", flush=True)
+    if init is not None:
+        visual.standardise.eval()
     everywhere = os.sched_getaffinity(0)
     loader = Loader(corpus, recipe.seed, cores=frozenset(everywhere - cores) if cores else cores)
     if cores:
         os.sched_setaffinity(0, cores & everywhere)
-    for images, labels in loader.batches(lambda: stage(progress())):
-        concepts, seconds, texts = labels.T
-        done = progress()
-        if done >= 1:
-            break
-        if images.shape[1] != visual.attnpool_size:
-            _set_size(visual, images.shape[1])
-            optimiser = _optimiser(visual, log_scale, recipe, old=optimiser)
-        for group in optimiser.param_groups:
-            group["lr"] = recipe.peak * min(1.0, done / recipe.warmup + 0.01) * (1 - done)
-        pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float().sub_(mean).div_(std)
-        pixels = pixels.contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=recipe.bf16):
-            features = visual(pixels)
-        features = normalize(visual.standardise(features.float()), dim=-1)
-        scale = log_scale.exp().clamp(max=100)
-        is_concept = torch.from_numpy(concepts >= 0)
-        wanted = torch.from_numpy(concepts[concepts >= 0])
-        second = torch.from_numpy(seconds[concepts >= 0])
-        if not len(wanted):
-            continue
-        logits = scale * features[is_concept] @ names.T
-        loss_concept = _loss_of_concepts(logits, wanted, second)
-        rows = torch.from_numpy(texts[texts >= 0])
-        target = bank[rows]
-        soft = torch.softmax(40 * target @ bank.T, dim=-1)
-        loss_other = (
-            cross_entropy(scale * features[~is_concept] @ bank.T, soft)
-            if len(rows)
-            else torch.zeros(())
-        )
-        loss = 0.8 * loss_concept + 0.2 * loss_other
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(visual.parameters(), 1.0)
-        optimiser.step()
-        step, seen = step + 1, seen + len(images)
-        top1 = float((logits.argmax(1) == wanted).float().mean())
-        for key, value in (
-            ("concept", loss_concept.item()),
-            ("top1", top1),
-            ("other", loss_other.item()),
+    run.go(loader, helpers)
+
+
+class Run:
+    """The weights, the optimiser and how far the schedule has come."""
+
+    def __init__(
+        self,
+        objective: Objective,
+        recipe: Recipe,
+        checkpoint: Path,
+        stages: tuple[tuple[float, int], ...],
+    ) -> None:
+        self.objective, self.recipe, self.checkpoint, self.stages = (
+            objective, recipe, checkpoint, stages,
+        )  # fmt: skip
+        self.spent, self.seen, self.step = 0.0, 0, 0
+        self.optimiser = _optimiser(objective.visual, objective.log_scale, recipe)
+        self._shown = Shown()
+
+    def load(self, path: Path, *, continued: bool = True) -> None:
+        """Weights and moments of a checkpoint, and its place in the schedule if that is `continued`."""
+        import torch
+
+        saved = torch.load(path)
+        visual, log_scale = self.objective.visual, self.objective.log_scale
+        _set_size(visual, saved["size"])
+        visual.load_state_dict(saved["visual"])
+        log_scale.data = saved["log_scale"]
+        self.optimiser = _optimiser(visual, log_scale, self.recipe)
+        self.optimiser.load_state_dict(saved["optimiser"])
+        for group, decay in zip(
+            self.optimiser.param_groups, (self.recipe.weight_decay, 0.0), strict=True
         ):
-            averages[key] = 0.98 * averages[key] + 0.02 * value
-        if step % 50 == 0:
-            now = time.monotonic()
-            rate, shown = (seen - shown[1]) / (now - shown[0]), (now, seen)
-            line = " ".join(
-                f"{k} {v / (1 - 0.98 ** min(step, 999)):.3f}" for k, v in averages.items()
+            group["weight_decay"] = decay
+        if continued:
+            self.spent, self.seen, self.step = saved["spent"], saved["seen"], saved["step"]
+
+    def save(self, spent: float) -> None:
+        """Write the state beside the checkpoint and rename it into place, so that a kill leaves the last one whole."""
+        import torch
+
+        state = {
+            "visual": self.objective.visual.state_dict(),
+            "log_scale": self.objective.log_scale.data,
+            "optimiser": self.optimiser.state_dict(),
+            "size": self.objective.visual.attnpool_size,
+            "spent": spent,
+            "seen": self.seen,
+            "step": self.step,
+            "recipe": asdict(self.recipe),
+        }
+        part = self.checkpoint.with_suffix(".part")
+        torch.save(state, part)
+        part.rename(self.checkpoint)
+
+    def _parameters(self) -> list[Any]:
+        return [*self.objective.visual.parameters(), self.objective.log_scale]
+
+    def _resize(self, size: int) -> None:
+        _set_size(self.objective.visual, size)
+        self.optimiser = _optimiser(
+            self.objective.visual, self.objective.log_scale, self.recipe, old=self.optimiser
+        )
+
+    def go(self, loader: Loader, helpers: frozenset[int]) -> None:
+        """Train until the schedule is done."""
+        recipe, visual, last = self.recipe, self.objective.visual, self.stages[-1][1]
+        count = max(2, recipe.batch // recipe.parts)
+        started, saved = time.monotonic() - self.spent, time.monotonic()
+        shared: helper.Shared | None = None
+        parts = 0
+
+        def done() -> float:
+            return (
+                self.seen / recipe.samples
+                if recipe.samples
+                else (time.monotonic() - started) / (60 * recipe.minutes)
             )
-            left = (1 - done) * (now - started) / max(done, 1e-6) / 60
-            print(
-                f"step {step} samples {seen} {done:.1%} size {images.shape[1]} {rate:.0f} images/s {line} "
-                f"scale {float(scale.detach()):.1f} {left:.0f} min left",
-                flush=True,
-            )
-        if time.monotonic() - last_save > 240:
-            _checkpoint(
-                checkpoint,
-                visual,
-                log_scale,
-                optimiser,
-                time.monotonic() - started,
-                seen,
-                step,
-                recipe,
-            )
-            last_save = time.monotonic()
-    _checkpoint(
-        checkpoint, visual, log_scale, optimiser, time.monotonic() - started, seen, step, recipe
-    )
-    print(
-        f"trained on {seen} samples in {(time.monotonic() - started) / 60:.1f} minutes", flush=True
-    )
+
+        for images, labels in loader.batches(lambda: (image_size(done(), self.stages), count)):
+            if (at := done()) >= 1:
+                break
+            if images.shape[1] != visual.attnpool_size:
+                self._resize(images.shape[1])
+            if helpers and shared is None and visual.attnpool_size == last:
+                shared = helper.Shared(sum(p.numel() for p in self._parameters()))
+                shared.publish(self._parameters())
+                for core in sorted(helpers):
+                    batches = loader.batches(lambda: (last, count))
+                    helper.start(shared, self.objective, self._parameters(), batches, core)
+            loss, measured = self.objective(images, labels)
+            loss.backward()
+            parts += 1
+            self._shown.add(measured)
+            if parts + (shared.given if shared else 0) < recipe.parts:
+                continue
+            if shared:
+                parts += shared.take(self._parameters())
+            self._update(at, parts)
+            if shared:
+                shared.publish(self._parameters())
+            self.seen, self.step, parts = self.seen + parts * count, self.step + 1, 0
+            if self.step % 50 == 0:
+                left = (1 - at) * (time.monotonic() - started) / max(at, 1e-6) / 60
+                scale = float(self.objective.log_scale.detach().exp())
+                print(
+                    f"step {self.step} samples {self.seen} {at:.1%} size {images.shape[1]} "
+                    f"{self._shown.line(self.seen)} scale {scale:.1f} {left:.0f} min left",
+                    flush=True,
+                )
+            if time.monotonic() - saved > 240:
+                self.save(time.monotonic() - started)
+                saved = time.monotonic()
+        self.save(time.monotonic() - started)
+        minutes = (time.monotonic() - started) / 60
+        print(f"trained on {self.seen} samples in {minutes:.1f} minutes", flush=True)
+
+    def _update(self, done: float, parts: int) -> None:
+        """One step of the optimiser on the mean gradient of `parts` parts."""
+        import torch
+
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.recipe.peak * min(1.0, done / self.recipe.warmup + 0.01) * (1 - done)
+        for p in self._parameters():
+            if p.grad is not None:
+                p.grad /= parts
+        torch.nn.utils.clip_grad_norm_(self.objective.visual.parameters(), 1.0)
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
 
 
-def _checkpoint(
-    path: Path,
-    visual: Any,
-    log_scale: Any,
-    optimiser: Any,
-    spent: float,
-    seen: int,
-    step: int,
-    recipe: Recipe,
-) -> None:
-    """Write the state beside `path` and rename it into place, so that a kill leaves the last one whole."""
-    import torch
+class Shown:
+    """Running means of what the batches measured, and the speed since the last line."""
 
-    state = {
-        "visual": visual.state_dict(),
-        "log_scale": log_scale.data,
-        "optimiser": optimiser.state_dict(),
-        "size": visual.attnpool_size,
-        "spent": spent,
-        "seen": seen,
-        "step": step,
-        "recipe": asdict(recipe),
-    }
-    part = path.with_suffix(".part")
-    torch.save(state, part)
-    part.rename(path)
+    def __init__(self) -> None:
+        self._means: dict[str, float] = {}
+        self._count, self._at, self._seen = 0, time.monotonic(), -1
+
+    def add(self, parts: Parts) -> None:
+        self._count += 1
+        for key, value in asdict(parts).items():
+            self._means[key] = 0.99 * self._means.get(key, 0.0) + 0.01 * value
+
+    def line(self, seen: int) -> str:
+        now, weight = time.monotonic(), 1 - 0.99**self._count
+        rate = (seen - self._seen) / (now - self._at) if self._seen >= 0 else float("nan")
+        self._at, self._seen = now, seen
+        means = " ".join(f"{key} {value / weight:.3f}" for key, value in self._means.items())
+        return f"{rate:.0f} images/s {means}"
 
 
 def _set_size(visual: Any, size: int) -> None:

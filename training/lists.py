@@ -14,7 +14,7 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
-from training import teacher
+from training import languages, teacher
 
 HERE = Path(__file__).parent / "build_concepts"
 SOURCE_NEVER_SEEN = "photo:trashnet/"
@@ -98,8 +98,10 @@ def held_out_words(data: Path) -> list[str]:
     return sorted(_by_hash(free)[:WORDS])
 
 
-def write(data: Path, candidates: Path) -> dict[str, int]:
-    """Write the lists into `data`; the words only once the teacher has run. Returns how long each is."""
+def write(data: Path, candidates: Path, packages: Path | None = None) -> dict[str, int]:
+    """Write the lists into `data`; the words only once the teacher has run, names in other languages (`languages.tsv`)
+    only with `packages`. Returns how long each list is.
+    """
     table = concept_table(data, candidates)
     lines = ["\t".join(("concept", "family", "modality", "artist", "item")), *map("\t".join, table)]
     clip_art, same_title = held_out_clip_art(data, table)
@@ -116,4 +118,9 @@ def write(data: Path, candidates: Path) -> dict[str, int]:
         lists["held_out_words.txt"] = held_out_words(data)
     for name, rows in lists.items():
         (data / name).write_text("\n".join(rows) + "\n", encoding="utf-8")
-    return {name: len(rows) for name, rows in lists.items()}
+    lengths = {name: len(rows) for name, rows in lists.items()}
+    if packages is not None:
+        rows = languages.names(packages, sorted({concept for concept, *_ in table}))
+        languages.write(data / "languages.tsv", rows)
+        lengths["languages.tsv"] = len(rows)
+    return lengths

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from training import teacher
+from training import languages, teacher
 from training.architecture import create
 
 TEMPLATES = (
@@ -76,10 +76,12 @@ def train(
     seed: int = 0,
     sentences: bool = False,
     threads: int = 2,
+    init: Path | None = None,
 ) -> None:
     """Train for `minutes`, or for `steps` when given, then save the text tower and its recall on the names to `text.pt`.
 
-    Dictionary glosses (`sentences`) are long, and pay only when there is an hour to spare.
+    Dictionary glosses (`sentences`) are long, and pay only when there is an hour to spare. Names in other languages
+    (`languages.tsv`) are to mean what the English one does. `init` is a `text.pt` to go on from.
     """
     import torch
     from open_clip.tokenizer import SimpleTokenizer
@@ -97,6 +99,17 @@ def train(
             rows.append(template.format(text))
             rows_target.append(i)
             weight.append(share[kind] / len(templates) * (2.0 if template == "{}" else 1.0))
+    row_of = {text: i for i, text in enumerate(texts)}
+    abroad = [
+        (name, row_of[concept])
+        for concept, names in languages.read(out / "languages.tsv").items()
+        for name in names
+        if concept in row_of and name not in row_of
+    ]
+    for name, target in abroad:
+        rows.append(name)
+        rows_target.append(target)
+        weight.append(share["captions"])
     tokens = tokenizer(rows)
     lengths = (tokens != 0).sum(1).numpy()
     weights = np.array(weight) / np.sum(weight)
@@ -114,7 +127,10 @@ def train(
         *model.transformer.parameters(),
         *model.ln_final.parameters(),
     ]
-    _start_from_words(model, tokenizer, texts, targets)
+    if init is None:
+        _start_from_words(model, tokenizer, texts, targets)
+    else:
+        model.load_state_dict(torch.load(init), strict=False)
     optimiser = torch.optim.AdamW(parameters, lr=peak, betas=(0.9, 0.98), weight_decay=0.01)
     rng = np.random.default_rng(seed)
     start, step, running = time.monotonic(), 0, 0.0
@@ -161,6 +177,12 @@ def train(
         print(
             f"names: cosine {float((got * wanted).sum(-1).mean()):.3f}, top-1 {recall:.1%} of {len(names)}"
         )
+        if abroad:
+            place = {text: i for i, text in enumerate(names)}
+            truth = torch.tensor([place[texts[target]] for _, target in abroad])
+            got = text_features(model, tokenizer([name for name, _ in abroad]))
+            right = float(((got @ wanted.T).argmax(1) == truth).float().mean())
+            print(f"names in other languages: top-1 {right:.1%} of {len(abroad)}")
     torch.save(
         {k: v for k, v in model.state_dict().items() if not k.startswith("visual")}, out / "text.pt"
     )

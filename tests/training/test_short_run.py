@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 cv2 = pytest.importorskip("cv2")
 
-from training import examples, export, image_tower, sources, teacher, text_tower, words  # noqa: E402
+from training import examples, export, image_tower, objective, sources, teacher, text_tower, words  # noqa: E402
 
 SHAPES = {
     "disc": '<circle cx="8" cy="8" r="6" fill="currentColor"/>',
@@ -133,9 +134,9 @@ def test_a_picture_with_a_word_on_it_is_about_both() -> None:
     first, second = torch.tensor([0, 0]), torch.tensor([-1, 1])
     plain = torch.nn.functional.cross_entropy(logits, first, label_smoothing=0.02)
     word = torch.nn.functional.cross_entropy(logits[:1], torch.tensor([1]), label_smoothing=0.02)
-    share = image_tower.ON_THE_PICTURE
+    share = objective.ON_THE_PICTURE
     expected = (plain + share * plain + (1 - share) * word) / 2
-    got = image_tower._loss_of_concepts(logits, first, second)
+    got = objective.loss_of_concepts(logits, first, second)
     assert float(got) == pytest.approx(float(expected), rel=1e-5)
 
 
@@ -166,7 +167,6 @@ def test_a_short_run_learns_resumes_and_exports(
     work: Path,
     corpus: examples.Corpus,
     capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     open_clip = pytest.importorskip("open_clip")
     import torch
@@ -174,9 +174,13 @@ def test_a_short_run_learns_resumes_and_exports(
     data = work / "data"
     text_tower.train(data, steps=80, batch=32)
     assert "top-1 100.0%" in capsys.readouterr().out
-    monkeypatch.setattr(image_tower, "STAGES", ((0.0, 64, 16), (0.3, 96, 16)))
-    image_tower.train(corpus, data, image_tower.Recipe(samples=64, bf16=False))
-    image_tower.train(corpus, data, image_tower.Recipe(samples=160, bf16=False))
+    stages = ((0.0, 64), (0.3, 96))
+    image_tower.train(
+        corpus, data, image_tower.Recipe(samples=64, batch=16, bf16=False), stages=stages
+    )
+    image_tower.train(
+        corpus, data, image_tower.Recipe(samples=160, batch=16, bf16=False), stages=stages
+    )
     out = capsys.readouterr().out
     assert "resumed at 64 samples" in out
     saved = torch.load(data / "image.pt")
@@ -192,3 +196,19 @@ def test_a_short_run_learns_resumes_and_exports(
         texts = torch.nn.functional.normalize(model.encode_text(tokens), dim=-1)
     wanted = torch.from_numpy(teacher.lookup(data)[2][:2])
     assert (texts @ wanted.T).argmax(1).tolist() == [0, 1]
+
+    out_of = work / "again"
+    out_of.mkdir()
+    (out_of / "text.pt").write_bytes((data / "text.pt").read_bytes())
+    image_tower.train(
+        corpus, out_of, image_tower.Recipe(samples=96, batch=16, parts=2, sparsity=1.0, bf16=False),
+        threads=1, helpers=frozenset({min(os.sched_getaffinity(0))}), init=data / "image.pt",
+        stages=((0.0, 96),),
+    )  # fmt: skip
+    told = capsys.readouterr().out
+    assert "started from image.pt" in told
+    again = torch.load(out_of / "image.pt")
+    assert again["seen"] >= 96
+    before, after = saved["visual"], again["visual"]
+    assert torch.equal(before["standardise.running_mean"], after["standardise.running_mean"])
+    assert not torch.equal(before["layer4.0.conv1.weight"], after["layer4.0.conv1.weight"])

@@ -1,0 +1,87 @@
+"""Few units at a time, other languages, and gradients from a second process."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from training import helper, languages, objective  # noqa: E402
+
+
+def test_density_counts_the_units_that_an_image_excites() -> None:
+    responses = torch.zeros(3, 8)
+    responses[0, :4] = 2.0
+    responses[1, 5] = 7.0
+    responses[2] = 0.3
+    size = torch.ones(8)
+    each = [float(objective.density(responses[i : i + 1], size)) for i in range(3)]
+    assert each == pytest.approx([4 / 8, 1 / 8, 1.0], abs=1e-4)
+    assert float(objective.density(responses, size)) == pytest.approx(np.mean(each), abs=1e-4)
+    scaled = objective.density(responses * 3, size)
+    assert float(scaled) == pytest.approx(np.mean(each), abs=1e-4)
+
+
+def test_a_loud_unit_counts_no_more_than_a_quiet_one() -> None:
+    responses = torch.tensor([[100.0, 1.0, 0.0, 0.0]])
+    assert float(objective.density(responses, torch.tensor([100.0, 1, 1, 1]))) == pytest.approx(
+        0.5, abs=1e-4
+    )
+
+
+def _parameters(values: list[list[float]]) -> list[torch.nn.Parameter]:
+    return [torch.nn.Parameter(torch.tensor(v)) for v in values]
+
+
+def test_a_helper_s_gradients_reach_the_trainer_once() -> None:
+    shared = helper.Shared(5)
+    mine, theirs = (_parameters([[1.0, 2.0], [3.0, 4.0, 5.0]]) for _ in range(2))
+    shared.publish(mine)
+    for p in (*mine, *theirs):
+        p.grad = torch.ones_like(p)
+    shared.give(theirs, since=1)
+    shared.give(theirs, since=1)
+    assert shared.given == 2
+    assert shared.take(mine) == 2
+    assert [p.grad.tolist() for p in mine] == [[3.0, 3.0], [3.0, 3.0, 3.0]]
+    assert shared.take(mine) == 0
+    assert [p.grad.tolist() for p in mine] == [[3.0, 3.0], [3.0, 3.0, 3.0]]
+
+
+def test_a_gradient_too_old_is_thrown_away() -> None:
+    shared = helper.Shared(2)
+    parameters = _parameters([[1.0, 2.0]])
+    parameters[0].grad = torch.ones(2)
+    for _ in range(helper.STALE + 2):
+        shared.publish(parameters)
+    shared.give(parameters, since=1)
+    assert shared.given == 0
+    shared.give(parameters, since=2)
+    assert shared.given == 1
+
+
+def test_weights_travel_in_the_order_of_a_channels_last_tensor() -> None:
+    weight = torch.arange(24.0).reshape(2, 3, 2, 2).to(memory_format=torch.channels_last)
+    shared = helper.Shared(24)
+    shared.publish([torch.nn.Parameter(weight)])
+    assert shared.weights.tolist() == list(range(24))
+
+
+def test_names_in_other_languages(tmp_path: Path) -> None:
+    for language in ("en", *languages.LANGUAGES):
+        folder = tmp_path / "emojibase-data" / language
+        folder.mkdir(parents=True)
+        labels = {"en": ["Ant", "Red apple"], "de": ["Ameise", "roter Apfel"]}.get(
+            language, ["Ant", "x"]
+        )
+        emoji = [{"hexcode": str(i), "label": label} for i, label in enumerate(labels)]
+        (folder / "data.json").write_text(json.dumps(emoji))
+    rows = languages.names(tmp_path, ["ant", "apple"])
+    assert rows == [("ant", "de", "ameise")]
+    languages.write(tmp_path / "languages.tsv", rows)
+    assert languages.read(tmp_path / "languages.tsv") == {"ant": ["ameise"]}
+    assert languages.read(tmp_path / "nothing.tsv") == {}

@@ -1,0 +1,103 @@
+"""What the image tower is trained to do: name every picture, with few units at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from training.architecture import MEAN, STD
+
+ON_THE_PICTURE = 0.55
+"""What a picture with another concept's word on it is mostly about: itself, by this much, the word by the rest."""
+
+
+def loss_of_concepts(logits: Any, first: Any, second: Any) -> Any:
+    """Cross-entropy over the names; a picture with a word on it (`second` >= 0) is about both."""
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    loss = cross_entropy(logits, first, label_smoothing=0.02, reduction="none")
+    both = second >= 0
+    if both.any():
+        of_word = cross_entropy(logits[both], second[both], label_smoothing=0.02, reduction="none")
+        loss = loss.index_put(
+            (torch.nonzero(both)[:, 0],),
+            ON_THE_PICTURE * loss[both] + (1 - ON_THE_PICTURE) * of_word,
+        )
+    return loss.mean()
+
+
+def density(responses: Any, size: Any) -> Any:
+    """How many of the units an image excites, as a share: the mean over images of `(Σ a)² / (n Σ a²)`, in 1/n..1.
+
+    `responses` is `[images, units]`, none negative, `size` `[units]` what each is divided by, so that every unit
+    counts alike (Treves and Rolls 1991; Hoyer 2004). It does not change when an image's responses are all scaled.
+    """
+    a = responses / size
+    return (a.sum(1) ** 2 / (a.shape[1] * (a**2).sum(1) + 1e-6)).mean()
+
+
+@dataclass
+class Parts:
+    """What one batch measured, besides its loss."""
+
+    concept: float
+    top1: float
+    other: float
+    density: float
+
+
+class Objective:
+    """The loss of a batch, from the text tower's fixed outputs `names` and `bank`, each `[texts, dim]`."""
+
+    def __init__(
+        self, visual: Any, log_scale: Any, names: Any, bank: Any, *, sparsity: float, bf16: bool
+    ):
+        import torch
+
+        self.visual, self.log_scale, self.names, self.bank = visual, log_scale, names, bank
+        self.sparsity, self.bf16 = sparsity, bf16
+        self.size: Any = None
+        self._mean = torch.tensor(MEAN).view(1, 3, 1, 1) * 255
+        self._std = torch.tensor(STD).view(1, 3, 1, 1) * 255
+        self._responses: Any = None
+        visual.layer4.register_forward_hook(self._keep)
+
+    def _keep(self, module: Any, args: Any, output: Any) -> None:
+        self._responses = output.float().amax((2, 3))
+
+    def _density(self) -> Any:
+        """`density` of the last block, each unit by its own root mean square over recent batches."""
+        now = self._responses.detach().square().mean(0)
+        self.size = now if self.size is None else 0.98 * self.size + 0.02 * now
+        return density(self._responses, (self.size + 1e-4).sqrt())
+
+    def __call__(self, images: np.ndarray, labels: np.ndarray) -> tuple[Any, Parts]:
+        """Loss of `images` `[n, size, size, 3]` (RGB, 0 to 255) with `labels` `[n, 3]` as `examples.draw` gives them."""
+        import torch
+        from torch.nn.functional import cross_entropy, normalize
+
+        pixels = (
+            torch.from_numpy(images).permute(0, 3, 1, 2).float().sub_(self._mean).div_(self._std)
+        )
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.bf16):
+            features = self.visual(pixels)
+        features = normalize(self.visual.standardise(features.float()), dim=-1)
+        scale = self.log_scale.exp().clamp(max=100)
+        concepts, seconds, texts = (torch.from_numpy(column) for column in labels.T.copy())
+        named = concepts >= 0
+        zero = features.sum() * 0
+        concept, other, top1 = zero, zero, 0.0
+        if named.any():
+            logits = scale * features[named] @ self.names.T
+            concept = loss_of_concepts(logits, concepts[named], seconds[named])
+            top1 = float((logits.argmax(1) == concepts[named]).float().mean())
+        if not named.all():
+            soft = torch.softmax(40 * self.bank[texts[~named]] @ self.bank.T, dim=-1)
+            other = cross_entropy(scale * features[~named] @ self.bank.T, soft)
+        share = self._density()
+        loss = 0.8 * concept + 0.2 * other + self.sparsity * share.sqrt()
+        return loss, Parts(concept.item(), top1, other.item(), share.item())
