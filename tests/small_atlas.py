@@ -82,7 +82,7 @@ def _draw(concept: str, modality: str, place: int) -> Image.Image:
     return image
 
 
-def record_small(folder: Path, *, dense: bool = True) -> Path:
+def record_small(folder: Path, *, dense: bool = True, layers: tuple[str, ...] = (LAYER,)) -> Path:
     """Record the small model on the images; not analysed yet."""
     import torch
 
@@ -93,7 +93,7 @@ def record_small(folder: Path, *, dense: bool = True) -> Path:
     torch.set_num_threads(2)
     model = load_model(write_model(folder / "model"))
     probes = load_probes(write_images(folder / "images"))
-    return record(model, probes, [LAYER], folder / "small.atlas", dense=dense, exemplars=8)
+    return record(model, probes, list(layers), folder / "small.atlas", dense=dense, exemplars=8)
 
 
 def write_known_analysis(path: Path) -> None:

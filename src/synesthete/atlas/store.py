@@ -237,6 +237,17 @@ class Atlas:
             When there is no such layer or unit; near addresses are listed.
         """
         self._need_analysis()
+        layer, unit = self.locate(address)
+        return self._neurons_of(layer)[unit]
+
+    def locate(self, address: str) -> tuple[str, int]:
+        """Layer and unit of an address, `layer:unit`; needs no analysis.
+
+        Raises
+        ------
+        SynestheteError
+            When there is no such layer or unit; near addresses are listed.
+        """
         layer, colon, text = address.rpartition(":")
         if not colon or not (text.isascii() and text.isdigit()):
             example = f"{self.layers[0]}:0"
@@ -247,7 +258,7 @@ class Atlas:
             message = f"no unit {unit} in {layer}; its units are 0 to {units - 1}"
             options = [f"{layer}:{other}" for other in range(units)]
             raise SynestheteError(message, hint=near(address, options))
-        return self._neurons_of(layer)[unit]
+        return layer, unit
 
     def find(self, text: str) -> list[Neuron]:
         """Neurons whose concept or name is the text; else contains it; else is near it. Best first."""

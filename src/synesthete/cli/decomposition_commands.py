@@ -1,4 +1,4 @@
-"""Commands that take concepts apart into units: decompose, explain, emotions."""
+"""Commands that take concepts apart into units: decompose, explain, causal, texts, emotions."""
 
 from __future__ import annotations
 
@@ -178,6 +178,100 @@ def emotions(
     )
 
 
+def causal(
+    atlas: AtlasPath,
+    address: Annotated[
+        str, typer.Argument(metavar="ADDRESS", help="layer:unit", show_default=False)
+    ],
+    text: Annotated[
+        str | None,
+        typer.Option(
+            help="What it is said to stand for; without it its name, or its concept.",
+            show_default=False,
+        ),
+    ] = None,
+    strength: Annotated[
+        float, typer.Option(help="Raise it by so many times its largest activation.")
+    ] = 1.0,
+    images: Annotated[int, typer.Option(min=2, help="Images of other concepts.")] = 64,
+    controls: Annotated[int, typer.Option(min=1, help="Random neurons to compare with.")] = 20,
+    probes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SET",
+            help="Where the atlas's probe set is, when it is not a built-in one.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Raise a neuron, and read which texts the images come nearer to: does it do what its name says?
+
+    Compared with other texts, and with other neurons raised likewise. Loads the model.
+    """
+    from synesthete.analysis.decomposition import causal_check
+    from synesthete.atlas import open_atlas
+
+    found = causal_check(
+        open_atlas(atlas), address, text=text, strength=strength, images=images, controls=controls,
+        probes=probes,
+    )  # fmt: skip
+    if as_json:
+        print_json(asdict(found))
+        return
+    rows = table("nearer to", "change", "further from", "change ", right=("change", "change "))
+    for near, far in zip(found.most, found.least, strict=True):
+        rows.add_row(Text(near.text), f"{near.change:+.4f}", Text(far.text), f"{far.change:+.4f}")
+    out().print(rows)
+    out().print(
+        Text(
+            f"{found.address} raised by {found.raised_by:.3g} on {found.images} images of other things: cosine with "
+            f"“{found.text}” {found.change:+.4f} ({found.low:+.4f} to {found.high:+.4f}), place {found.rank} of "
+            f"{found.texts} texts; {found.controls} random neurons {found.control_change:+.4f}, p {found.p:.3f}\n",
+            style="dim",
+        ),
+        soft_wrap=True,
+    )
+
+
+def texts(
+    atlas: AtlasPath,
+    address: Annotated[
+        str, typer.Argument(metavar="ADDRESS", help="layer:unit", show_default=False)
+    ],
+    vocabulary: Annotated[
+        str,
+        typer.Option(
+            metavar="V", help="concepts, english, wordnet-nouns, or a file with a text a line."
+        ),
+    ] = "concepts",
+    limit: Annotated[int, typer.Option(min=1, help="So many on each side.")] = 20,
+    as_json: JsonFlag = False,
+) -> None:
+    """List the texts that a neuron drives the embedding towards, and away from.
+
+    Exact for the last block of a ModifiedResNet; for other layers by the covariance with the embeddings. Loads the model.
+    """
+    from synesthete.analysis.decomposition import wanted_texts
+    from synesthete.analysis.vocabulary import load_vocabulary
+    from synesthete.atlas import open_atlas
+
+    opened = open_atlas(atlas)
+    words = load_vocabulary(vocabulary, opened.concepts)
+    found = wanted_texts(opened, address, words, limit=limit)
+    if as_json:
+        print_json(asdict(found))
+        return
+    rows = table("towards", "score", "away from", "score ", right=("score", "score "))
+    for near, far in zip(found.most, found.least, strict=True):
+        rows.add_row(Text(near.text), f"{near.score:+.2f}", Text(far.text), f"{far.score:+.2f}")
+    out().print(rows)
+    out().print(
+        f"{found.route} route; scores in standard deviations over {found.vocabulary:,} texts\n",
+        style="dim",
+    )
+
+
 def _draw(title: str, subtitle: str, terms: Sequence[Term], path: Path) -> None:
     from synesthete.visualization.files import write_drawing
     from synesthete.visualization.sum_chart import sum_chart
@@ -200,5 +294,5 @@ def _print_terms(terms: Sequence[Term]) -> None:
 
 def add_to(app: typer.Typer) -> None:
     """Put these commands into the command line."""
-    for command in (decompose, explain, emotions):
+    for command in (decompose, explain, causal, texts, emotions):
         app.command(rich_help_panel=PANEL)(command)

@@ -17,6 +17,7 @@ from torch import nn
 
 from synesthete.errors import SynestheteError, near
 from synesthete.models.fresh import fresh_network
+from synesthete.models.interventions import Change, intervene
 from synesthete.models.preprocessing import Preprocessing, Preprocessor
 from synesthete.models.reading import Layer, Reading, Responses, check_reduction, reduce
 from synesthete.models.taps import Tap, capture
@@ -191,6 +192,18 @@ class ImageTextModel:
             self._embed(ready)
         # A clone made out here is an ordinary tensor that autograd accepts.
         return taken[layer].contiguous().clone()
+
+    @contextmanager
+    def changed(self, changes: Sequence[Change]) -> Iterator[None]:
+        """Make `changes` in every pass of this model inside the context; other threads wait.
+
+        Raises
+        ------
+        SynestheteError
+            No such layer, a layer before its non-linearity, or (from the pass) no such unit.
+        """
+        with self._lock, intervene([(self._tap(change.layer), change) for change in changes]):
+            yield
 
     def random_twin(self, seed: int = 0) -> ImageTextModel:
         """The same architecture with random weights: the control for everything that is counted.

@@ -12,9 +12,9 @@ from sklearn.decomposition import NMF
 from synesthete.analysis.decomposition.fitted import (
     TEMPLATES,
     TERMS,
+    Units,
     halves_of,
     r_squared,
-    sparse_fit,
     within,
 )
 from synesthete.analysis.own_model import own_model
@@ -103,8 +103,9 @@ def word_factors(
     spread = values[fit].std(axis=0)
     weights = np.zeros((len(listed), values.shape[1]))
     r2 = np.zeros(len(listed))
+    units = Units(values[fit])
     for i, target in enumerate(targets.T):
-        found, picked = sparse_fit(values[fit], target[fit], terms, positive=True)
+        found, picked = units.fit(target[fit], terms, positive=True)
         weights[i, picked] = found * spread[picked]
         r2[i] = r_squared(values[judge][:, picked] @ found, target[judge])
     used = np.flatnonzero(weights.any(axis=0))

@@ -176,35 +176,46 @@ def decompose(
     return Decomposition(text, layer, *told, twin, shuffled, found, counts)
 
 
-def sparse_fit(
-    values: Float32, target: Float64, terms: int, *, positive: bool
-) -> tuple[Float64, Int64]:
-    """Weights (per unit of activation) and numbers of the units of a sparse sum.
+class Units:
+    """A layer's activations made ready for many sparse fits.
 
     Parameters
     ----------
     values
-        `[images, units]`.
-    target
-        `[images]`.
+        `[images, units]`; units that never change are left out of every fit.
     """
-    mean, spread = values.mean(axis=0), values.std(axis=0)
-    alive = np.flatnonzero(spread > 1e-6)
-    scaled = (values[:, alive] - mean[alive]) / spread[alive]
-    centred = target - target.mean()
-    gram, product = (scaled.T @ scaled).astype(np.float64), scaled.T.astype(np.float64) @ centred
-    _, active, _ = lars_path_gram(
-        product, gram, n_samples=len(target), max_iter=terms, method="lasso", positive=positive
-    )
-    chosen = np.array(sorted(active), np.int64)
-    while len(chosen):
-        solved = np.linalg.solve(
-            gram[np.ix_(chosen, chosen)] + 1e-6 * len(target) * np.eye(len(chosen)), product[chosen]
+
+    def __init__(self, values: Float32) -> None:
+        mean, spread = values.mean(axis=0), values.std(axis=0)
+        self.alive = np.flatnonzero(spread > 1e-6)
+        self._spread = spread[self.alive]
+        self._scaled = (values[:, self.alive] - mean[self.alive]) / self._spread
+        self._gram = (self._scaled.T @ self._scaled).astype(np.float64)
+
+    def fit(self, target: Float64, terms: int, *, positive: bool = False) -> tuple[Float64, Int64]:
+        """Weights (per unit of activation) and numbers of the units of a sparse sum for `target` `[images]`."""
+        product = (self._scaled.T @ (target - target.mean()).astype(np.float32)).astype(np.float64)
+        count = len(target)
+        _, active, _ = lars_path_gram(
+            product, self._gram, n_samples=count, max_iter=terms, method="lasso", positive=positive
         )
-        if not positive or (solved >= 0).all():
-            return solved / spread[alive[chosen]], alive[chosen]
-        chosen = chosen[solved > 0]
-    return np.zeros(0), np.zeros(0, np.int64)
+        chosen = np.array(sorted(active), np.int64)
+        while len(chosen):
+            solved = np.linalg.solve(
+                self._gram[np.ix_(chosen, chosen)] + 1e-6 * count * np.eye(len(chosen)),
+                product[chosen],
+            )
+            if not positive or (solved >= 0).all():
+                return solved / self._spread[chosen], self.alive[chosen]
+            chosen = chosen[solved > 0]
+        return np.zeros(0), np.zeros(0, np.int64)
+
+
+def sparse_fit(
+    values: Float32, target: Float64, terms: int, *, positive: bool
+) -> tuple[Float64, Int64]:
+    """`Units(values).fit(target, terms)`: one sparse sum."""
+    return Units(values).fit(target, terms, positive=positive)
 
 
 def r_squared(predicted: Float64, target: Float64) -> float:

@@ -54,6 +54,15 @@ def attention_pool(model: ImageTextModel, layer: str) -> Any:
     return pool
 
 
+def has_linear_path(model: ImageTextModel, layer: str) -> bool:
+    """Whether nothing but an attention pool lies between a layer and the embedding."""
+    try:
+        attention_pool(model, layer)
+    except SynestheteError:
+        return False
+    return True
+
+
 def unit_weights(model: ImageTextModel, layer: str, directions: Float32) -> Float32:
     """What one more of a unit, everywhere in its map, adds to each direction: `[directions, units]`.
 
