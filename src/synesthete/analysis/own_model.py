@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from synesthete.atlas import Atlas
@@ -19,13 +20,19 @@ def own_model(atlas: Atlas) -> ImageTextModel:
     SynestheteError
         When it cannot be loaded, or its weights are not those that the atlas was recorded with.
     """
-    from synesthete.models import load_model
-
     described = atlas.manifest["model"]
-    model = load_model(described["name"])
+    model = _loaded(described["name"])
     if model.weights_sha256 != described["weights_sha256"]:
         raise SynestheteError(
             f"{described['name']} has other weights than when {atlas.path} was recorded",
             hint="record the atlas again, or load the model it was made with",
         )
     return model
+
+
+@lru_cache(maxsize=1)
+def _loaded(name: str) -> ImageTextModel:
+    """The model asked for last: a server, or a loop over neurons, asks for the same one again and again."""
+    from synesthete.models import load_model
+
+    return load_model(name)

@@ -1,4 +1,4 @@
-"""Tables of what was concluded about units after the analysis: their names, their families."""
+"""Tables of what was concluded about units after the analysis: their names, families and places on a map."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ UNIT_TABLES: dict[str, dict[str, pa.DataType]] = {
         "confidence": pa.float64(),
         "evidence": pa.string(),
     },
+    "layout": {"unit": pa.int32(), "rank": pa.int16(), "x": pa.float64(), "y": pa.float64()},
 }
 
 # Tables that follow from another and do not count any more when that is written anew.
@@ -70,7 +71,7 @@ def write_unit_tables(
     path
         The atlas.
     table
-        `names` or `families`.
+        `names`, `families` or `layout`.
     rows
         Layer → the columns of `UNIT_TABLES`, sorted by unit and rank.
     notes

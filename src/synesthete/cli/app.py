@@ -17,6 +17,7 @@ from synesthete.cli import (
     probe_commands,
     record_commands,
     review_commands,
+    server_commands,
 )
 from synesthete.cli.console import fail
 from synesthete.errors import SynestheteError
@@ -58,6 +59,7 @@ record_commands.add_to(app)
 atlas_commands.add_to(app)
 naming_commands.add_to(app)
 decomposition_commands.add_to(app)
+server_commands.add_to(app)
 app.add_typer(review_commands.app, name="reviews", rich_help_panel=naming_commands.PANEL)
 app.add_typer(probe_commands.app, name="probes", rich_help_panel="Probe sets and models")
 app.add_typer(model_commands.app, name="models", rich_help_panel="Probe sets and models")

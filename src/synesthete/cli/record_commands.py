@@ -6,7 +6,6 @@ import os
 import shutil
 import sys
 import time
-import webbrowser
 from pathlib import Path
 from typing import Annotated
 
@@ -34,13 +33,20 @@ def demo(
     out_path: Annotated[
         Path, typer.Option("--out", metavar="X.atlas", help="Where the atlas is written.")
     ] = Path("demo.atlas"),
+    serve: Annotated[
+        bool | None,
+        typer.Option(
+            help="Open the microscope at the end; without it only on a terminal.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """From nothing to measured multimodal neurons, with the shipped model and the built-in probes.
 
     Records the model mini on the probe set concepts, analyses what was recorded, names the neurons, prints
-    the counts with their controls, and writes the cards of the best neurons beside the atlas. On a terminal it opens
-    the first card. A second run finds the atlas complete and only shows it.
+    the counts with their controls, writes the cards of the best neurons beside the atlas, and opens the microscope.
+    A second run finds the atlas complete and only shows it.
     """
     from synesthete.atlas import open_atlas
     from synesthete.visualization import write_card
@@ -51,6 +57,10 @@ def demo(
         _analyze(out_path)
     if "families" not in open_atlas(out_path).manifest:
         _name(out_path)
+    if "layout" not in open_atlas(out_path).manifest:
+        from synesthete.analysis.layout import lay_out
+
+        lay_out(out_path)
     opened = open_atlas(out_path)
     seconds = time.monotonic() - started
     if as_json:
@@ -69,8 +79,12 @@ def demo(
         f"             {_command()} show {out_path} {found[0].address}",
         soft_wrap=True,
     )
-    if cards and sys.stdin.isatty() and _has_screen():
-        webbrowser.open(cards[0].html.resolve().as_uri())
+    if sys.stdin.isatty() if serve is None else serve:
+        from synesthete.cli.server_commands import open_microscope
+
+        open_microscope([out_path], browser=_has_screen())
+    else:
+        out().print(f"See it with  {_command()} serve {out_path}", soft_wrap=True)
 
 
 def record(

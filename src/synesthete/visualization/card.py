@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from synesthete.visualization.chart import STRIP, distribution_chart
 from synesthete.visualization.drawing import (
@@ -71,7 +71,36 @@ def draw(facts: CardFacts) -> str:
     return _document(facts, pieces, y + 118)
 
 
-def summary_sentence(facts: CardFacts) -> str:
+class Judged(Protocol):
+    """What the sentence about a neuron is made from."""
+
+    @property
+    def neuron(self) -> Neuron:
+        """The neuron."""
+        ...
+
+    @property
+    def passing(self) -> tuple[str, ...]:
+        """Modalities whose AUC reaches the threshold."""
+        ...
+
+    @property
+    def threshold(self) -> float:
+        """The AUC to reach."""
+        ...
+
+    @property
+    def at_least(self) -> int:
+        """In so many modalities."""
+        ...
+
+    @property
+    def required(self) -> str:
+        """One of which is this."""
+        ...
+
+
+def summary_sentence(facts: Judged) -> str:
     """What the measurements say of the neuron, in one sentence."""
     neuron = facts.neuron
     if neuron.dead:

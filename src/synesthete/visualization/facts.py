@@ -232,7 +232,7 @@ def _distribution(
     if atlas.manifest["dense"]:
         column = np.asarray(atlas.activations(neuron.layer)[:, neuron.unit], dtype=np.float64)
         there = images.readable & np.isfinite(column)
-        edges = _edges(column[there])
+        edges = equal_bins(column[there])
         counts = np.histogram(column[there], edges)[0]
         own = {
             name: np.sort(column[there & images.own & (images.modality == name)])
@@ -242,7 +242,7 @@ def _distribution(
         return Distribution(edges, counts.astype(np.int64), own, lowest)
     statistics = atlas.statistics(neuron.layer)
     limits = np.array([statistics.minimum[neuron.unit], statistics.maximum[neuron.unit]])
-    edges = _edges(limits.astype(np.float64))
+    edges = equal_bins(limits.astype(np.float64))
     counted = statistics.histogram[neuron.unit]
     middle = np.nan_to_num(statistics.bounds.mean(axis=1))
     inside = np.clip(middle, edges[0], edges[-1])
@@ -250,7 +250,7 @@ def _distribution(
     return Distribution(edges, counts.astype(np.int64), {})
 
 
-def _edges(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def equal_bins(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Equal bins from the lowest value (or zero) to the highest; one wide bin around a constant."""
     finite = values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,11 @@ from synesthete.analysis.decomposition.paths import attention_pool, contribution
 from synesthete.analysis.own_model import own_model
 from synesthete.atlas import Atlas
 from synesthete.errors import SynestheteError
+
+if TYPE_CHECKING:
+    import torch
+
+    from synesthete.models.image_text_model import ImageTextModel
 
 Float32 = npt.NDArray[np.float32]
 LIMIT = 10
@@ -97,6 +103,32 @@ def explain(
     attention_pool(model, layer)
     directions = class_embeddings(model, names)
     pixels = model.preprocess(image)[None]
+    return explain_pixels(
+        atlas,
+        model,
+        pixels,
+        names,
+        directions,
+        against=against,
+        layer=layer,
+        limit=limit,
+        seed=seed,
+    )
+
+
+def explain_pixels(
+    atlas: Atlas,
+    model: ImageTextModel,
+    pixels: torch.Tensor,
+    names: Sequence[str],
+    directions: Float32,
+    *,
+    layer: str,
+    against: str | None = None,
+    limit: int = LIMIT,
+    seed: int = 0,
+) -> Explanation:
+    """`explain` for a picture that is preprocessed, `[1, 3, height, width]`, with the labels' embeddings `[labels, dim]`."""
     cosines = (model.encode_images(pixels) @ directions.T)[0]
     order = [int(i) for i in np.argsort(-cosines, kind="stable")]
     first = next(i for i in order if names[i] != against)

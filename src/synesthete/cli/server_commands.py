@@ -1,0 +1,170 @@
+"""Commands that show an atlas in the browser: serve, export, map."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import time
+import webbrowser
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from synesthete.cli.console import JsonFlag, out, print_json, say
+from synesthete.cli.naming_commands import AtlasPath
+from synesthete.errors import SynestheteError
+
+PANEL = "Show it in the browser"
+PORT = 8765
+TRIES = 50
+
+
+def serve(
+    atlases: Annotated[
+        list[Path],
+        typer.Argument(metavar="ATLAS...", help="Folders of atlases.", show_default=False),
+    ],
+    host: Annotated[
+        str, typer.Option(metavar="H", help="Address to listen on; others than this machine's need --token.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=65535, metavar="P",
+            help=f"Port; without it {PORT}, or the next that is free.", show_default=False,
+        ),
+    ] = None,
+    token: Annotated[
+        str | None,
+        typer.Option(metavar="T", help="What opens it; without it a new secret.", show_default=False),
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="A further host name that leads here (repeat for more).",
+            show_default=False,
+        ),
+    ] = None,
+    browser: Annotated[bool, typer.Option(help="Open it in a browser.")] = True,
+) -> None:  # fmt: skip
+    """Open the microscope: the pages of one or more atlases, for your browser.
+
+    Only this machine can reach it, and only with the link that is printed or the token. Ctrl-C closes it.
+    """
+    open_microscope(
+        atlases, host=host, port=port, token=token, names=allow_host or [], browser=browser
+    )
+
+
+def open_microscope(
+    atlases: list[Path],
+    *,
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    token: str | None = None,
+    names: list[str] | None = None,
+    browser: bool = True,
+) -> None:
+    """Serve until interrupted."""
+    import uvicorn
+
+    from synesthete.server import create_app
+    from synesthete.server.security import gate_for
+
+    gate = gate_for(host, token, names or [])
+    app = create_app(atlases, gate)
+    listener = _listen(host, port)
+    shown = f"[{host}]" if ":" in host else host
+    shown = "127.0.0.1" if host in ("0.0.0.0", "::") else shown
+    base = f"http://{shown}:{listener.getsockname()[1]}"
+    out().print(f"The microscope is open: [bold]{base}{gate.link}[/bold]", soft_wrap=True)
+    say("That link works once. Later, or elsewhere: " + f"{base}/enter with the token {gate.token}")
+    say("Ctrl-C closes it.")
+    settings = uvicorn.Config(
+        app, log_level="warning", access_log=False, server_header=False, lifespan="off",
+        timeout_keep_alive=15, limit_concurrency=200,
+    )  # fmt: skip
+    server = uvicorn.Server(settings)
+    if browser:
+        webbrowser.open(f"{base}{gate.link}")
+    try:
+        server.run(sockets=[listener])
+    except KeyboardInterrupt:
+        pass
+    finally:
+        listener.close()
+
+
+def _listen(host: str, port: int | None) -> socket.socket:
+    """A socket that listens on the port, or on the first free one from `PORT` on."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    wanted = [port] if port is not None else [*range(PORT, PORT + TRIES), 0]
+    for one in wanted:
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, one))
+            listener.listen(128)
+        except OSError as error:
+            listener.close()
+            if error.errno == errno.EADDRINUSE and port is None:
+                continue
+            hint = "another --port, or none" if error.errno == errno.EADDRINUSE else ""
+            reason = error.strerror or str(error)
+            raise SynestheteError(f"cannot listen on {host}:{one}: {reason}", hint=hint) from error
+        return listener
+    raise SynestheteError(f"no free port on {host}")
+
+
+def export(
+    atlas: AtlasPath,
+    site: Annotated[Path, typer.Argument(metavar="SITE", help="A new folder.", show_default=False)],
+    as_json: JsonFlag = False,
+) -> None:
+    """Write the microscope's pages as files that open from a disk and can be published as they are."""
+    from synesthete.server.export import export_site
+
+    last = time.monotonic()
+
+    def told(done: int, known: int) -> None:
+        nonlocal last
+        if time.monotonic() - last > 5:
+            last = time.monotonic()
+            say(f"{done:,} of {known:,} files")
+
+    counts = export_site(atlas, site, progress=told)
+    if as_json:
+        print_json(counts)
+        return
+    out().print(
+        f"{counts['pages']:,} pages and {counts['pictures']:,} pictures: {site / 'index.html'}",
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip
+
+
+def lay_out(
+    atlas: AtlasPath,
+    layer: Annotated[
+        str | None,
+        typer.Option(metavar="L", help="One layer; without it all.", show_default=False),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the layout.")] = 0,
+    as_json: JsonFlag = False,
+) -> None:
+    """Compute where each neuron lies on the map: near those that answer to the same images."""
+    from synesthete.analysis.layout import lay_out as compute
+
+    notes = compute(atlas, layer=layer, seed=seed)
+    if as_json:
+        print_json(notes)
+        return
+    for name, told in notes["layers"].items():
+        out().print(f"{name}: {told['units']:,} neurons laid out", highlight=False)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Put these commands into the command line."""
+    app.command(rich_help_panel=PANEL)(serve)
+    app.command(rich_help_panel=PANEL)(export)
+    app.command("map", rich_help_panel=PANEL)(lay_out)

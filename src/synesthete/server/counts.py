@@ -1,0 +1,105 @@
+"""The count that stands on every page with its controls: the model, its random twin, shuffled labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from synesthete.analysis import wilson_interval
+from synesthete.server.library import Site
+
+
+@dataclass(frozen=True)
+class Count:
+    """So many of so many neurons, with the 95 % Wilson interval of the share; null where not measured."""
+
+    label: str
+    count: int | None
+    share: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many neurons are multimodal, and how many would be by chance.
+
+    Attributes
+    ----------
+    layer
+        Its name; empty for all layers together.
+    units, live_units
+        Neurons, and those that do not give the same value for every image.
+    model, random_twin, shuffled
+        The three counts that belong together.
+    """
+
+    layer: str
+    path: str
+    units: int
+    live_units: int
+    model: Count
+    random_twin: Count
+    shuffled: Count
+
+
+@dataclass(frozen=True)
+class Rule:
+    """When a neuron counts as multimodal."""
+
+    threshold: float
+    q: float
+    at_least: int
+    required: str
+    sentence: str
+
+
+LABELS = {
+    "multimodal": "in the model",
+    "multimodal_random_twin": "in its random twin",
+    "multimodal_shuffled": "with shuffled labels",
+}
+
+
+def layer_counts(site: Site, layer: str) -> Counts | None:
+    """The counts of one layer; None before an analysis."""
+    analysis = site.atlas.manifest["analysis"]
+    if analysis is None or layer not in analysis["layers"]:
+        return None
+    return _counts(layer, site.links.layer(layer), analysis["layers"][layer])
+
+
+def all_counts(site: Site) -> Counts | None:
+    """The counts of all layers together; None before an analysis."""
+    facts = site.atlas.summary()
+    return None if facts["multimodal"] is None else _counts("", site.links.home(), facts)
+
+
+def rule(site: Site) -> Rule | None:
+    """When a neuron counts as multimodal here; None before an analysis."""
+    analysis = site.atlas.manifest["analysis"]
+    if analysis is None:
+        return None
+    said = analysis.get("rule", {})
+    at_least, required = int(said.get("at_least", 3)), str(said.get("required", "word"))
+    threshold, level = float(analysis["threshold"]), float(analysis["q"])
+    sentence = (
+        f"A neuron counts as multimodal when, for one concept, its AUC reaches {threshold:g} with a false "
+        f"discovery rate of at most {level:g} in at least {at_least} modalities, the written {required} among "
+        "them. The concept is chosen on one half of the artists and the AUC measured on the other half."
+    )
+    return Rule(threshold, level, at_least, required, sentence)
+
+
+def _counts(layer: str, path: str, facts: Mapping[str, Any]) -> Counts:
+    units = int(facts["units"])
+    model, twin, shuffled = (_count(label, facts.get(key), units) for key, label in LABELS.items())
+    return Counts(layer, path, units, int(facts["live_units"]), model, twin, shuffled)
+
+
+def _count(label: str, number: int | None, units: int) -> Count:
+    if number is None:
+        return Count(label, None, None, None, None)
+    low, high = wilson_interval(number, units)
+    return Count(label, number, number / units, low, high)

@@ -1,0 +1,62 @@
+"""Mistakes as answers: one form of JSON, one page, the right status."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from synesthete.errors import SynestheteError
+
+
+@dataclass(frozen=True)
+class Near:
+    """Something that exists and may have been meant: what it is called, and the page's path."""
+
+    name: str
+    path: str
+
+
+class Missing(SynestheteError):
+    """There is no such page; the answer is 404 with what was perhaps meant.
+
+    Parameters
+    ----------
+    message, hint
+        As of every error.
+    near
+        Pages that exist.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", near: list[Near] | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.near = near or []
+
+
+class Refused(SynestheteError):
+    """A request that is understood and not carried out.
+
+    Parameters
+    ----------
+    status
+        HTTP status of the answer.
+    """
+
+    def __init__(self, status: int, message: str, *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class ErrorFacts:
+    """What went wrong: HTTP status, what was given and expected, what to do, what was perhaps meant."""
+
+    status: int
+    message: str
+    hint: str = ""
+    near: tuple[Near, ...] = ()
+
+
+@dataclass(frozen=True)
+class ErrorBody:
+    """The one form of every error as JSON."""
+
+    error: ErrorFacts

@@ -1,0 +1,205 @@
+"""The microscope as a static site: the same pages as files that open from a disk and can be published."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from synesthete.errors import SynestheteError
+from synesthete.server.library import Library, Site
+from synesthete.server.links import Links
+from synesthete.server.page import Page
+from synesthete.server.pages import PAGES
+from synesthete.server.picture_routes import mosaic, tile
+from synesthete.server.render import STATIC_NAVIGATION, render
+from synesthete.server.site_files import Files
+
+STATIC = Path(__file__).parent / "static"
+EXPORTED = (
+    "model_card",
+    "neurons",
+    "layer",
+    "neuron",
+    "concepts",
+    "concept",
+    "families",
+    "family",
+    "map",
+    "search",
+    "licences",
+)
+MARK = ".synesthete-site"
+Progress = Callable[[int, int], None]
+
+
+def export_site(
+    atlas_path: str | Path, out: str | Path, *, progress: Progress | None = None
+) -> dict[str, int]:
+    """Write the pages of an atlas as files.
+
+    Every page that another leads to is written, from the model card on: grids, neurons, concepts, families, the map, the
+    licences, and a search that runs in the browser. What needs a model or writes reviews is left out.
+
+    Parameters
+    ----------
+    out
+        A folder that does not exist, is empty, or holds a site that this wrote before (which is replaced file by file).
+    progress
+        Called with (files written, files known of).
+
+    Returns
+    -------
+    dict
+        How many `pages` and `pictures` were written.
+
+    Raises
+    ------
+    SynestheteError
+        A folder with something else in it, or a link that leads nowhere.
+    """
+    folder = Path(out)
+    _prepare(folder)
+    opened = Library([atlas_path]).get(Library([atlas_path]).first)
+    files, counts = Files(), {"pages": 0, "pictures": 0}
+    for start in ("/", "/search"):
+        files.file(start)
+    done: set[str] = set()
+    while left := [path for path in files.wanted if path not in done]:
+        for path in left:
+            target = folder / files.wanted[path]
+            target.parent.mkdir(parents=True, exist_ok=True)
+            kind = _write(Site(opened, Links(), urlsplit(path).path), path, target, files)
+            counts[kind] = counts.get(kind, 0) + 1
+            done.add(path)
+            if progress is not None:
+                progress(len(done), len(files.wanted))
+    index = json.dumps(_index(Site(opened, Links()), files), ensure_ascii=False)
+    (folder / "static" / "search-index.js").write_text(
+        f"window.synestheteIndex = {index};\n", encoding="utf-8"
+    )
+    broken = broken_links(folder)
+    if broken:
+        raise SynestheteError(f"{len(broken)} links lead nowhere, for example {broken[0]}")
+    return {"pages": counts["pages"], "pictures": counts["pictures"]}
+
+
+def _prepare(folder: Path) -> None:
+    if folder.is_file():
+        raise SynestheteError(f"{folder} is a file", hint="name a folder")
+    if folder.exists() and any(folder.iterdir()) and not (folder / MARK).exists():
+        raise SynestheteError(
+            f"{folder} holds something that is no exported site", hint="name another folder"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MARK).write_text("written by synesthete export\n", encoding="utf-8")
+
+
+def _write(site: Site, path: str, target: Path, files: Files) -> str:
+    plain = unquote(urlsplit(path).path)
+    if plain.startswith("/static/"):
+        target.write_bytes(_asset(plain.removeprefix("/static/")))
+        return "assets"
+    if plain.endswith(".webp"):
+        target.write_bytes(_picture(site, plain))
+        return "pictures"
+    page, given = _match(plain)
+    given |= {
+        key: int(value) if key == "page" else value
+        for key, value in parse_qsl(urlsplit(path).query)
+    }
+    facts = page.view(site, **given)
+    html = render(page, site, facts, static=True, twin="", navigation=STATIC_NAVIGATION)
+    target.write_text(files.rewrite(html, files.wanted[path]), encoding="utf-8")
+    return "pages"
+
+
+def _match(path: str) -> tuple[Page, dict[str, Any]]:
+    for page in PAGES:
+        if page.name in EXPORTED:
+            # "{name:path}" of FastAPI as a named group.
+            pattern = re.sub(r"\{(\w+)(:path)?\}", r"(?P<\1>.+)", page.path)
+            found = re.fullmatch(pattern, path)
+            if found:
+                return page, dict(found.groupdict())
+    raise SynestheteError(f"no page of a static site lies at {path}")
+
+
+def _picture(site: Site, path: str) -> bytes:
+    key = path.removesuffix(".webp")
+    if key.startswith("/image/"):
+        return tile(site, key.removeprefix("/image/")).data
+    return mosaic(site, key.removeprefix("/neuron/")).data
+
+
+def _asset(name: str) -> bytes:
+    if name == "site.js":
+        return script().encode()
+    if name == "search-index.js":
+        return b""
+    return (STATIC / name).read_bytes()
+
+
+def script() -> str:
+    """The modules as one plain script: browsers load no modules from a disk."""
+    parts = []
+    for name in ("map", "search"):
+        code = (STATIC / f"{name}.js").read_text(encoding="utf-8")
+        code = re.sub(r"export default (async )?function", r"return \1function", code)
+        parts.append(f"const {name} = (() => {{\n{code}\n}})();")
+    main = (STATIC / "main.js").read_text(encoding="utf-8")
+    call = "import(module).then((loaded) => loaded.default(element))"
+    assert call in main
+    main = main.replace(call, '({ "./map.js": map, "./search.js": search })[module]?.(element)')
+    return "(() => {\n" + "\n".join(parts) + f"\n{main}\n}})();\n"
+
+
+def _index(site: Site, files: Files) -> list[dict[str, Any]]:
+    """Neurons (the most multimodal first), concepts and families that have a page, for the search."""
+    from synesthete.server.pages.layer import ordered
+
+    rows: list[dict[str, Any]] = []
+
+    def add(text: str, label: str, path: str) -> None:
+        if path in files.wanted:
+            rows.append(
+                {"text": text, "label": label, "path": files.wanted[path], "order": len(rows)}
+            )
+
+    for concept in site.atlas.concepts:
+        add(concept, f"{concept} (concept)", site.links.concept(concept))
+    for layer in site.atlas.layers if site.atlas.analysed else ():
+        columns = site.opened.columns(layer)
+        for family in columns.family.counts():
+            add(family, f"{family} (family)", site.links.family(family))
+        for unit in ordered(columns, _all(columns.units), "multimodality"):
+            address, called = columns.address(int(unit)), columns.called(int(unit))
+            add(
+                called or address,
+                f"{called or 'no concept'} · {address}",
+                site.links.neuron(address),
+            )
+    return rows
+
+
+def _all(count: int) -> Any:
+    import numpy as np
+
+    return np.arange(count)
+
+
+def broken_links(folder: Path) -> list[str]:
+    """Links of a static site that lead to no file of it, as `page: link`."""
+    found = []
+    for page in sorted(folder.rglob("*.html")):
+        html = page.read_text(encoding="utf-8")
+        for link in set(re.findall(r'\b(?:href|src|action)="([^"]*)"', html)):
+            base = unquote(urlsplit(link).path)
+            if urlsplit(link).scheme or link.startswith("#") or not base:
+                continue
+            if not (page.parent / base).resolve().is_file():
+                found.append(f"{page.relative_to(folder)}: {link}")
+    return found

@@ -1,0 +1,102 @@
+"""`/concept/NAME`: one concept in all its guises, and the neurons that know it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from synesthete.errors import near
+from synesthete.server.counts import Rule, rule
+from synesthete.server.errors import Missing, Near
+from synesthete.server.library import Site
+from synesthete.server.page import Page
+from synesthete.server.rows import NeuronRow, Shown, images, neuron_rows
+
+PER_MODALITY, NEURONS = 24, 48
+
+
+@dataclass(frozen=True)
+class Guise:
+    """A concept in one modality: how many images, and the first of them."""
+
+    modality: str
+    count: int
+    images: list[Shown]
+
+
+@dataclass(frozen=True)
+class ConceptPage:
+    """A concept.
+
+    Attributes
+    ----------
+    family
+        Of the probe set; empty for none.
+    multimodal, neurons
+        How many neurons are multimodal for it, and those that answer to it best, the most multimodal first.
+    known_by
+        How many neurons answer to it best of all concepts.
+    """
+
+    concept: str
+    family: str
+    guises: list[Guise]
+    multimodal: int
+    known_by: int
+    neurons: list[NeuronRow]
+    rule: Rule | None
+
+
+def concept_page(site: Site, concept: str) -> ConceptPage:
+    """One concept: its images by modality, and the neurons that answer to it best."""
+    probes = site.opened.probes
+    code = probes.concept.code(concept)
+    if not code:
+        known = [text for text in probes.concept.texts if text]
+        close = _near(concept, known)
+        raise Missing(
+            f"there is no concept {concept[:200]!r} among the probe images",
+            hint=near(concept[:200], known),
+            near=[Near(name, site.links.concept(name)) for name in close],
+        )
+    name = probes.concept.texts[code]
+    guises = [
+        Guise(modality, len(rows), images(site, _spread(rows)))
+        for modality, rows in probes.of_concept(name).items()
+    ]
+    first = next((int(rows[0]) for rows in probes.of_concept(name).values() if len(rows)), None)
+    family = "" if first is None else str(probes.rows([first])[0].get("family") or "")
+    rows: list[tuple[float, str, int]] = []
+    multimodal = 0
+    for layer in site.atlas.layers if site.atlas.analysed else ():
+        columns = site.opened.columns(layer)
+        own = np.flatnonzero(columns.concept.rows(name) & ~columns.dead)
+        multimodal += int(columns.multimodal[own].sum())
+        score = np.nan_to_num(columns.multimodality[own], nan=-1.0)
+        rows += [(-float(s), layer, int(u)) for s, u in zip(score, own, strict=True)]
+    rows.sort()
+    shown = [
+        neuron_rows(site, site.opened.columns(layer), [unit])[0]
+        for _, layer, unit in rows[:NEURONS]
+    ]
+    return ConceptPage(name, family, guises, multimodal, len(rows), shown, rule(site))
+
+
+def _spread(rows: np.ndarray) -> list[int]:
+    """At most `PER_MODALITY` of the images, at equal distances, so that every artist has a chance."""
+    if len(rows) <= PER_MODALITY:
+        return [int(i) for i in rows]
+    places = np.linspace(0, len(rows) - 1, PER_MODALITY).round().astype(int)
+    return [int(rows[i]) for i in places]
+
+
+def _near(text: str, known: list[str]) -> list[str]:
+    import difflib
+
+    inside = [name for name in known if text.casefold() in name.casefold()]
+    close = difflib.get_close_matches(text[:200], known, n=6, cutoff=0.5)
+    return list(dict.fromkeys([*close, *inside]))[:8]
+
+
+CONCEPT = Page("/concept/{concept:path}", "concept.html", concept_page)

@@ -1,0 +1,53 @@
+"""`/family/NAME`: the neurons of a family."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from synesthete.errors import near
+from synesthete.server.errors import Missing, Near
+from synesthete.server.library import Site
+from synesthete.server.page import Page
+from synesthete.server.pages.families import units_of_family
+from synesthete.server.paging import PageNumber, Paging, paging
+from synesthete.server.rows import NeuronRow, neuron_rows
+
+SIZE = 48
+
+
+@dataclass(frozen=True)
+class FamilyPage:
+    """Neurons of a family, the most multimodal first."""
+
+    family: str
+    multimodal: int
+    paging: Paging
+    neurons: list[NeuronRow]
+
+
+def family_page(site: Site, family: str, page: PageNumber = 1) -> FamilyPage:
+    """The neurons of a family."""
+    known = {
+        name.casefold(): name
+        for layer in site.atlas.layers
+        for name in site.opened.columns(layer).family.texts
+        if name
+    }
+    name = known.get(family.strip().casefold())
+    if name is None:
+        raise Missing(
+            f"there is no family {family[:200]!r}",
+            hint=near(family[:200], known.values()),
+            near=[Near(one, site.links.family(one)) for one in sorted(known.values())],
+        )
+    units = units_of_family(site, name)
+    where = paging(page, len(units), SIZE)
+    multimodal = sum(bool(site.opened.columns(layer).multimodal[unit]) for layer, unit in units)
+    rows = [
+        neuron_rows(site, site.opened.columns(layer), [unit])[0]
+        for layer, unit in units[max(where.first - 1, 0) : where.last]
+    ]
+    return FamilyPage(name, multimodal, where, rows)
+
+
+FAMILY = Page("/family/{family:path}", "family.html", family_page)

@@ -1,0 +1,156 @@
+"""`/layer/LAYER`: the grid of a layer's neurons, with filters and orders."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import numpy as np
+import numpy.typing as npt
+from fastapi import Query
+
+from synesthete.server.columns import Columns
+from synesthete.server.counts import Counts, Rule, layer_counts, rule
+from synesthete.server.library import Site
+from synesthete.server.page import Page
+from synesthete.server.paging import PageNumber, Paging, paging
+from synesthete.server.rows import NeuronRow, neuron_rows
+
+SIZE = 48
+NONE = "none"
+Sort = Literal["multimodality", "confidence", "sparseness", "maximum", "name", "unit"]
+Text = Annotated[str, Query(max_length=200)]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A value of a filter, and how many neurons it leaves."""
+
+    value: str
+    count: int
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What was asked for; empty means all."""
+
+    family: str
+    profile: str
+    concept: str
+    confidence: float
+    multimodal: bool
+    sort: Sort
+
+
+@dataclass(frozen=True)
+class LayerPage:
+    """Neurons of a layer.
+
+    Attributes
+    ----------
+    families, profiles
+        Values of the filters with their counts among all neurons of the layer; a profile is the modalities
+        that pass, joined by `+`.
+    """
+
+    layer: str
+    units: int
+    counts: Counts | None
+    rule: Rule | None
+    filters: Filters
+    families: list[Choice]
+    profiles: list[Choice]
+    modalities: list[str]
+    paging: Paging
+    neurons: list[NeuronRow]
+
+
+def layer_page(
+    site: Site,
+    layer: str,
+    family: Text = "",
+    profile: Text = "",
+    concept: Text = "",
+    confidence: Annotated[float, Query(ge=0, le=1, allow_inf_nan=False)] = 0.0,
+    multimodal: bool = False,
+    sort: Sort = "multimodality",
+    page: PageNumber = 1,
+) -> LayerPage:
+    """Neurons of a layer, filtered and sorted.
+
+    `family` and `concept` are names (`none` for neurons without); `profile` is the modalities that pass,
+    joined by `+`; `confidence` is the least of the name.
+    """
+    columns = site.opened.columns(layer)
+    filters = Filters(family, profile, concept, confidence, multimodal, sort)
+    units = ordered(columns, _kept(site, columns, filters), sort)
+    where = paging(page, len(units), SIZE)
+    families, profiles = site.opened.computed(
+        ("choices", layer), lambda: (_families(columns), _profiles(columns))
+    )
+    return LayerPage(
+        layer=layer,
+        units=columns.units,
+        counts=layer_counts(site, layer),
+        rule=rule(site),
+        filters=filters,
+        families=families,
+        profiles=profiles,
+        modalities=list(columns.modalities),
+        paging=where,
+        neurons=neuron_rows(site, columns, units[max(where.first - 1, 0) : where.last]),
+    )
+
+
+def _kept(site: Site, columns: Columns, filters: Filters) -> npt.NDArray[np.int64]:
+    kept = np.ones(columns.units, bool)
+    for asked, column in ((filters.family, columns.family), (filters.concept, columns.concept)):
+        if asked:
+            kept &= column.codes == 0 if asked == NONE else column.rows(asked)
+    if filters.profile:
+        wanted = set() if filters.profile == NONE else set(filters.profile.split("+"))
+        mask = np.array([[name in wanted] for name in columns.modalities])
+        known = wanted <= set(columns.modalities)
+        kept &= (columns.passes == mask).all(axis=0) if known else False
+    if filters.confidence:
+        kept &= np.nan_to_num(columns.confidence, nan=-1.0) >= filters.confidence
+    if filters.multimodal:
+        kept &= columns.multimodal
+    found: npt.NDArray[np.int64] = np.flatnonzero(kept)
+    return found
+
+
+def ordered(columns: Columns, units: npt.NDArray[np.int64], sort: Sort) -> npt.NDArray[np.int64]:
+    """Units in an order; what is not known comes last, ties are in the order of the units."""
+    if sort == "unit":
+        return units
+    if sort == "name":
+        texts = columns.name.texts
+        order = sorted(range(len(texts)), key=lambda i: (not texts[i], texts[i].casefold()))
+        rank = np.argsort(order)
+        return units[np.argsort(rank[columns.name.codes[units]], kind="stable")]
+    values = getattr(columns, sort)[units]
+    key = np.where(np.isnan(values), np.inf, -values)
+    return units[np.argsort(key, kind="stable")]
+
+
+def _families(columns: Columns) -> list[Choice]:
+    found = [Choice(name, count) for name, count in columns.family.counts().items()]
+    without = int((columns.family.codes == 0).sum())
+    return [*found, Choice(NONE, without)] if without else found
+
+
+def _profiles(columns: Columns) -> list[Choice]:
+    weights = 1 << np.arange(len(columns.modalities))
+    values, counts = np.unique(weights @ columns.passes, return_counts=True)
+    found = []
+    for value, count in sorted(
+        zip(values.tolist(), counts.tolist(), strict=True),
+        key=lambda one: (-one[0].bit_count(), one[0]),
+    ):
+        names = [name for i, name in enumerate(columns.modalities) if value >> i & 1]
+        found.append(Choice("+".join(names) or NONE, count))
+    return found
+
+
+LAYER = Page("/layer/{layer:path}", "layer.html", layer_page)

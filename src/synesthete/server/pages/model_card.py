@@ -1,0 +1,140 @@
+"""`/`: the model card, with the headline and the neurons that show it best."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from synesthete.server.counts import Counts, Rule, all_counts, layer_counts, rule
+from synesthete.server.library import Site
+from synesthete.server.page import Page
+from synesthete.server.rows import NeuronRow, Shown, exemplars, images, neuron_row, strongest
+
+SHOWN = 6
+
+
+@dataclass(frozen=True)
+class Guises:
+    """A neuron and its strongest image of its concept in each modality."""
+
+    neuron: NeuronRow
+    images: dict[str, Shown]
+
+
+@dataclass(frozen=True)
+class LayerFacts:
+    """A layer that was read; `counts` is null before an analysis."""
+
+    name: str
+    path: str
+    units: int
+    kind: str
+    grid: list[int] | None
+    counts: Counts | None
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What the atlas is of, and what was found."""
+
+    atlas: str
+    model: str
+    architecture: str
+    parameters: int | None
+    images: int
+    quarantined: int
+    concepts: int
+    modalities: dict[str, int]
+    probes: str
+    reduction: str
+    counts: Counts | None
+    rule: Rule | None
+    layers: list[LayerFacts]
+    best: list[Guises]
+    fingerprint: str
+    versions: dict[str, str]
+    preprocessing: dict[str, Any]
+
+
+def model_card(site: Site) -> ModelCard:
+    """What the atlas is of, and how many neurons are multimodal: in the model, its random twin, by chance."""
+    facts, manifest = site.atlas.summary(), site.atlas.manifest
+    described = manifest["model"].get("description", {})
+    return ModelCard(
+        atlas=site.opened.name,
+        model=str(facts["model"]),
+        architecture=str(described.get("architecture", "")),
+        parameters=described.get("parameters"),
+        images=facts["images"],
+        quarantined=facts["quarantined"],
+        concepts=facts["concepts"],
+        modalities=facts["modalities"],
+        probes=str(manifest["probes"]["name"]),
+        reduction=str(manifest["reduction"]),
+        counts=all_counts(site),
+        rule=rule(site),
+        layers=[_layer(site, name) for name in site.atlas.layers],
+        best=site.opened.computed(("best", site.links), lambda: _best(site)),
+        fingerprint=site.atlas.fingerprint,
+        versions={key: str(value) for key, value in manifest["versions"].items()},
+        preprocessing=manifest["model"]["preprocessing"],
+    )
+
+
+def _layer(site: Site, name: str) -> LayerFacts:
+    entry = site.atlas.layer(name)
+    return LayerFacts(
+        name,
+        site.links.layer(name),
+        int(entry["units"]),
+        str(entry.get("kind", "")),
+        entry.get("grid"),
+        layer_counts(site, name),
+    )
+
+
+def _best(site: Site) -> list[Guises]:
+    """The most multimodal neurons, one for each concept, those with more modalities tested first."""
+    if not site.atlas.analysed:
+        return []
+    found: list[tuple[int, float, str, int]] = []
+    for layer in site.atlas.layers:
+        columns = site.opened.columns(layer)
+        units = columns.multimodal.nonzero()[0]
+        found += [
+            (
+                -len(columns.profile(int(unit))),
+                -float(columns.multimodality[unit]),
+                layer,
+                int(unit),
+            )
+            for unit in units
+        ]
+    made: dict[str, Guises] = {}
+    for _, _, layer, unit in sorted(found):
+        concept = site.opened.columns(layer).concept[unit]
+        if concept not in made:
+            made[concept] = _guises(site, layer, unit)
+        if len(made) == SHOWN:
+            break
+    return list(made.values())
+
+
+def _guises(site: Site, layer: str, unit: int) -> Guises:
+    columns, kept = site.opened.columns(layer), site.atlas.exemplars(layer)
+    entry = site.atlas.layer(layer)
+    grid = tuple(entry["grid"]) if entry.get("grid") else None
+    shown = {}
+    for name in columns.modalities:
+        if name in kept.groups:
+            top = exemplars(site, kept.top(unit, name), columns.concept[unit], grid)
+            own = [image for image in top if image.own]
+            number = strongest(site, columns, unit, name)
+            if own:
+                shown[name] = own[0]
+            elif number is not None:
+                shown[name] = images(site, [number])[0]
+    return Guises(neuron_row(site, columns, unit), shown)
+
+
+MODEL_CARD = Page("/", "model_card.html", model_card, label="Model")

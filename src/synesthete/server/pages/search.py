@@ -1,0 +1,93 @@
+"""`/search?q=…`: neurons, concepts and families by what they are called."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+from fastapi import Query
+
+from synesthete.server.errors import Missing, Near
+from synesthete.server.library import Site
+from synesthete.server.page import Page
+from synesthete.server.rows import NeuronRow, neuron_rows
+from synesthete.server.units import find_unit
+
+NEURONS, OTHERS = 48, 24
+Query_ = Annotated[
+    str, Query(max_length=200, description="A concept, a name, a family or an address.")
+]
+
+
+@dataclass(frozen=True)
+class SearchPage:
+    """What was found; `near` is what there is when nothing was."""
+
+    q: str
+    neurons: list[NeuronRow]
+    total: int
+    concepts: list[Near]
+    families: list[Near]
+    near: list[Near]
+
+
+def search_page(site: Site, q: Query_ = "") -> SearchPage:
+    """Neurons whose name, concept or family contains the text (whole matches first), or by their address."""
+    text = " ".join(q.split())
+    if not text:
+        return SearchPage("", [], 0, [], [], [])
+    if ":" in text:
+        try:
+            columns, unit = find_unit(site, text)
+        except Missing as error:
+            return SearchPage(text, [], 0, [], [], error.near)
+        return SearchPage(text, neuron_rows(site, columns, [unit]), 1, [], [], [])
+    found: list[tuple[int, float, str, int]] = []
+    families: set[str] = set()
+    for layer in site.atlas.layers if site.atlas.analysed else ():
+        columns = site.opened.columns(layer)
+        rank = np.full(columns.units, 9)
+        for place, column in enumerate((columns.name, columns.concept, columns.family)):
+            match = np.array([_match(text, one) for one in column.texts])
+            rank = np.minimum(rank, match[column.codes] * 3 + place)
+            if place == 2:
+                families |= {one for one, m in zip(column.texts, match, strict=True) if m < 3}
+        own = np.flatnonzero(rank < 9)
+        score = np.nan_to_num(columns.multimodality[own], nan=-1.0)
+        found += [(int(rank[u]), -float(s), layer, int(u)) for s, u in zip(score, own, strict=True)]
+    found.sort()
+    known = [one for one in site.opened.probes.concept.texts if one]
+    concepts = sorted((m, one) for one in known if (m := _match(text, one)) < 3)
+    close = [] if found or concepts or families else _near(site, text, known)
+    return SearchPage(
+        text,
+        [
+            neuron_rows(site, site.opened.columns(layer), [unit])[0]
+            for *_, layer, unit in found[:NEURONS]
+        ],
+        len(found),
+        [Near(one, site.links.concept(one)) for _, one in concepts[:OTHERS]],
+        [Near(one, site.links.family(one)) for one in sorted(families)[:OTHERS]],
+        close,
+    )
+
+
+def _match(text: str, one: str) -> int:
+    """0 the same, 1 at the start of a word, 2 inside, 3 not at all; letter case does not matter."""
+    text, one = text.casefold(), one.casefold()
+    if not one or text not in one:
+        return 3
+    if text == one:
+        return 0
+    return 1 if f" {one}".find(f" {text}") >= 0 else 2
+
+
+def _near(site: Site, text: str, known: list[str]) -> list[Near]:
+    import difflib
+
+    close = difflib.get_close_matches(text, known, n=6, cutoff=0.5)
+    return [Near(name, site.links.concept(name)) for name in close]
+
+
+SEARCH = Page("/search", "search.html", search_page)

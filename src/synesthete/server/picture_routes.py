@@ -1,0 +1,64 @@
+"""Pictures by opaque id, and a neuron's strongest images as one picture."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from synesthete.server.errors import Missing
+from synesthete.server.library import Site
+from synesthete.server.page import ERRORS, Here
+from synesthete.server.pictures import Picture
+from synesthete.server.rows import strongest
+from synesthete.server.units import find_unit
+
+router = APIRouter()
+
+
+def tile(site: Site, key: str) -> Picture:
+    """The thumbnail of an image, by its opaque id."""
+    number = site.opened.ids.number(key)
+    if number is None or not site.opened.probes.readable[number]:
+        raise Missing("there is no such image")
+    return site.opened.pictures.tile(number)
+
+
+def mosaic(site: Site, address: str) -> Picture:
+    """A neuron's strongest image of its own concept in each modality; of all where it has no concept."""
+    columns, unit = find_unit(site, address)
+    kept = site.atlas.exemplars(columns.layer)
+    chosen: list[int | None] = []
+    for name in columns.modalities:
+        own = strongest(site, columns, unit, name)
+        if own is None and not columns.concept[unit] and name in kept.groups:
+            own = next((int(i) for i in kept.top(unit, name).ids.tolist()), None)
+        chosen.append(own)
+    return site.opened.pictures.mosaic(chosen)
+
+
+def image_of(request: Request, site: Here, key: str) -> Response:
+    """The thumbnail of an image (WebP), by its opaque id."""
+    return _answer(request, tile(site, key))
+
+
+def mosaic_of(request: Request, site: Here, address: str) -> Response:
+    """A neuron's strongest image in each modality (WebP)."""
+    return _answer(request, mosaic(site, address))
+
+
+def _answer(request: Request, picture: Picture) -> Response:
+    headers = {"ETag": picture.etag, "Cache-Control": "private, max-age=86400"}
+    if picture.etag in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    return Response(picture.data, media_type="image/webp", headers=headers)
+
+
+for prefix in ("", "/a/{atlas}"):
+    for path, endpoint in (
+        ("/image/{key}.webp", image_of),
+        ("/neuron/{address:path}.webp", mosaic_of),
+    ):
+        router.add_api_route(
+            f"{prefix}{path}", endpoint, response_class=Response, include_in_schema=not prefix,
+            responses={200: {"content": {"image/webp": {}}}, **ERRORS},
+        )  # fmt: skip

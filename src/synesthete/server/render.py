@@ -1,0 +1,120 @@
+"""Pages as HTML: Jinja2 with everything escaped, and the few helpers that templates use."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from functools import lru_cache
+from importlib.metadata import version
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
+from starlette.requests import Request
+
+from synesthete.server import charts
+from synesthete.server.errors import ErrorFacts
+from synesthete.server.library import Site
+from synesthete.server.links import Links
+from synesthete.server.page import Page
+
+NAVIGATION = (
+    ("Model", "/"), ("Neurons", "/neurons"), ("Concepts", "/concepts"), ("Families", "/families"),
+    ("Map", "/map"), ("Try a picture", "/probe"), ("Reviews", "/reviews"),
+)  # fmt: skip
+
+
+STATIC_NAVIGATION = (*NAVIGATION[:5], ("Search", "/search"))
+
+
+@lru_cache(maxsize=1)
+def environment() -> Environment:
+    """The templates."""
+    made = Environment(
+        loader=PackageLoader("synesthete.server"),
+        autoescape=select_autoescape(default=True, default_for_string=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters.update(
+        percent=percent,
+        number=number,
+        auc=auc,
+        thousands=thousands,
+        activation=activation,
+        tojson_points=json_data,
+    )
+    made.globals.update(charts=charts, synesthete_version=version("synesthete"))
+    return made
+
+
+def render(page: Page, site: Site, facts: Any, **more: Any) -> str:
+    """A page as HTML."""
+    twin = f"{site.path.rstrip('/') or '/index'}.json"
+    twin = site.links.prefix + twin + (f"?{site.query}" if site.query else "")
+    told: dict[str, Any] = {
+        "facts": facts, "site": site, "links": site.links, "navigation": NAVIGATION, "here": site.path,
+        "twin": "" if page.name == "probed" else twin, "others": site.others, "static": False, "csrf": "",
+    }  # fmt: skip
+    return environment().get_template(page.template).render(told | more)
+
+
+def render_error(request: Request, facts: ErrorFacts) -> str:
+    """What went wrong, and where to go from there."""
+    return environment().get_template("error.html").render(
+        facts=facts, links=Links(), navigation=() if facts.status == 401 else NAVIGATION, here="",
+        twin="", others=(), static=False, csrf="", site=None,
+    )  # fmt: skip
+
+
+def render_entrance(request: Request) -> str:
+    """The form that asks for the token."""
+    return environment().get_template("enter.html").render(
+        links=Links(), navigation=(), here="", twin="", others=(), static=False, csrf="", site=None
+    )  # fmt: skip
+
+
+def json_data(values: Any) -> Markup:
+    """Values (dataclasses too) as JSON that may stand inside a `script` element."""
+    text = json.dumps(values, default=asdict, ensure_ascii=False, allow_nan=False)
+    for letter, safe in (("<", "\\u003c"), (">", "\\u003e"), ("&", "\\u0026")):
+        text = text.replace(letter, safe)
+    return Markup(text)
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """A share in per cent.
+
+    Examples
+    --------
+    >>> percent(0.0654), percent(None)
+    ('6.5 %', '–')
+    """
+    return "–" if share is None else f"{share * 100:.{digits}f} %"
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """A number, or a dash for none."""
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def auc(value: float | None) -> str:
+    """An AUC, rounded down so that 0.9 is never claimed too early.
+
+    Examples
+    --------
+    >>> auc(0.8999), auc(1.0), auc(None)
+    ('0.899', '1.000', '–')
+    """
+    return "–" if value is None else f"{int(value * 1000 + 1e-9) / 1000:.3f}"
+
+
+def thousands(value: int | None) -> str:
+    """A count with its thousands set apart."""
+    return "–" if value is None else f"{value:,}"
+
+
+def activation(value: float | None) -> str:
+    """An activation, to three digits."""
+    return "–" if value is None else f"{value:.3g}"

@@ -1,0 +1,40 @@
+// What every page has: light or dark, forms that remember, and the parts that some pages need.
+
+const root = document.documentElement;
+const stored = (key) => { try { return localStorage.getItem(key); } catch { return null; } };
+const store = (key, value) => { try { localStorage.setItem(key, value); } catch { /* private windows */ } };
+
+const theme = stored("theme");
+if (theme) root.dataset.theme = theme;
+const button = document.querySelector(".theme");
+button.hidden = false;
+button.addEventListener("click", () => {
+  const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  root.dataset.theme = dark ? "light" : "dark";
+  store("theme", root.dataset.theme);
+  document.dispatchEvent(new Event("themechange"));
+});
+
+for (const input of document.querySelectorAll("[data-remember]")) {
+  const key = `remember-${input.dataset.remember}`;
+  input.value ||= stored(key) ?? "";
+  input.addEventListener("change", () => store(key, input.value));
+}
+
+document.addEventListener("keydown", (event) => {
+  const typing = event.target.closest("input, select, textarea, [contenteditable], canvas");
+  if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.key === "/") {
+    const field = document.querySelector(".search input");
+    if (field) { event.preventDefault(); field.focus(); }
+  }
+  const rel = { ArrowLeft: "prev", ArrowRight: "next" }[event.key];
+  const link = rel && document.querySelector(`a[rel=${rel}]`);
+  if (link) location.href = link.href;
+});
+
+const parts = { "[data-map]": "./map.js", "[data-label]": "./label.js", "[data-probe]": "./probe.js", "[data-search]": "./search.js" };
+for (const [selector, module] of Object.entries(parts)) {
+  const element = document.querySelector(selector);
+  if (element) import(module).then((loaded) => loaded.default(element));
+}

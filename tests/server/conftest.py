@@ -1,0 +1,61 @@
+"""A small atlas, named and laid out, and clients of its microscope."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from starlette.testclient import TestClient
+
+from synesthete.analysis.layout import lay_out
+from synesthete.atlas import write_unit_tables
+from synesthete.server import Gate, create_app
+from tests.small_atlas import LAYER, record_small, write_known_analysis
+
+TOKEN = "secret-of-the-tests"
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = record_small(tmp_path_factory.mktemp("served"))
+    write_known_analysis(path)
+    names = {
+        "unit": [0, 0, 1], "rank": [0, 1, 0], "name": ["red apple", "fruit", "<i>cat</i>"],
+        "method": ["ours"] * 3, "score": [0.9, 0.8, 0.9], "confidence": [0.97, 0.9, 0.95],
+        "confidence_low": [0.9, 0.8, 0.85], "confidence_high": [1.0, 0.95, 0.99],
+    }  # fmt: skip
+    write_unit_tables(
+        path, "names", {LAYER: pa.table(names)}, {"layers": {LAYER: {"threshold": 0.9}}}
+    )
+    lay_out(path)
+    return path
+
+
+@pytest.fixture
+def atlas_path(made: Path, tmp_path: Path) -> Path:
+    """A copy of one's own, to write to or to damage."""
+    return Path(shutil.copytree(made, tmp_path / "own.atlas"))
+
+
+def client_of(path: Path, headers: dict[str, str] | None = None) -> TestClient:
+    app = create_app([path], Gate(TOKEN))
+    return TestClient(
+        app, base_url="http://127.0.0.1:8000", headers=headers, follow_redirects=False
+    )
+
+
+@pytest.fixture(scope="session")
+def shared(made: Path) -> Iterator[TestClient]:
+    """For reading only."""
+    with client_of(made, BEARER) as client:
+        yield client
+
+
+@pytest.fixture
+def client(atlas_path: Path) -> Iterator[TestClient]:
+    with client_of(atlas_path, BEARER) as one:
+        yield one

@@ -1,0 +1,89 @@
+"""The static site: complete, links checked, nothing from outside."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from synesthete.errors import SynestheteError
+from synesthete.server.export import broken_links, export_site, script
+from synesthete.server.links import Links
+from synesthete.server.site_files import Files
+from tests.small_atlas import CONCEPTS, LAYER
+
+
+@pytest.fixture(scope="module")
+def site(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site") / "site"
+    counts = export_site(made, folder)
+    assert counts["pages"] == len(list(folder.rglob("*.html")))
+    return folder
+
+
+def test_every_neuron_and_concept_has_a_page(site: Path) -> None:
+    assert len(list((site / "concept").glob("*.html"))) == len(CONCEPTS)
+    pages = list((site / "neuron").glob("*.html"))
+    assert len(pages) == 256
+    text = (site / "neuron" / f"{LAYER}-0.html").read_text(encoding="utf-8")
+    assert "red apple" in text
+    assert "csrf" not in text
+    for page in site.rglob("*.html"):
+        assert not re.search(r'(href|src|action)="(/|https?:)', page.read_text(encoding="utf-8")), (
+            page
+        )
+
+
+def test_broken_links_are_found(site: Path, tmp_path: Path) -> None:
+    assert broken_links(site) == []
+    copy = Path(shutil.copytree(site, tmp_path / "copy"))
+    (copy / "concepts.html").unlink()
+    assert any("concepts.html" in one for one in broken_links(copy))
+
+
+def test_the_search_index_names_files_that_exist(site: Path) -> None:
+    text = (site / "static" / "search-index.js").read_text(encoding="utf-8")
+    rows = json.loads(text.removeprefix("window.synestheteIndex = ").rstrip().rstrip(";"))
+    assert {"red apple", "apple", "food"} <= {row["text"] for row in rows}
+    assert all((site / row["path"]).is_file() for row in rows)
+
+
+def test_a_second_export_replaces_and_other_folders_are_left_alone(
+    made: Path, site: Path, tmp_path: Path
+) -> None:
+    before = {page.name: page.read_bytes() for page in site.glob("*.html")}
+    export_site(made, site)
+    assert {page.name: page.read_bytes() for page in site.glob("*.html")} == before
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "thesis.tex").write_text("x")
+    with pytest.raises(SynestheteError, match="no exported site"):
+        export_site(made, mine)
+    with pytest.raises(SynestheteError, match="is a file"):
+        export_site(made, mine / "thesis.tex")
+
+
+def test_the_script_is_one_plain_script() -> None:
+    text = script()
+    assert "import(" not in text
+    assert "export default" not in text
+    node = shutil.which("node")
+    if node:
+        subprocess.run([node, "--check", "-"], input=text.encode(), check=True)
+
+
+@given(st.lists(st.text(min_size=1, max_size=12), min_size=1, max_size=20, unique=True))
+def test_every_path_gets_a_file_of_its_own(names: list[str]) -> None:
+    files = Files()
+    made = [files.file(Links().concept(name)) for name in names]
+    assert len({one.casefold() for one in made}) == len(names)
+    assert all(
+        re.fullmatch(r"[A-Za-z0-9._/-]+", one) and ".." not in one.split("/") for one in made
+    )
+    assert [files.file(Links().concept(name)) for name in names] == made

@@ -1,0 +1,299 @@
+"""Every page and its JSON twin; links lead somewhere; wrong addresses say what there is; texts are never markup."""
+
+from __future__ import annotations
+
+import json
+import re
+from html import unescape
+from pathlib import Path
+from urllib.parse import unquote
+
+import numpy as np
+import pytest
+from starlette.testclient import TestClient
+
+from synesthete.atlas import open_atlas
+from synesthete.server.pages import PAGES
+from tests.server.conftest import BEARER, client_of
+from tests.small_atlas import CONCEPTS, LAYER, record_small
+
+PATHS = (
+    "/", "/neurons", f"/layer/{LAYER}", f"/neuron/{LAYER}:0", f"/neuron/{LAYER}:2", "/concepts", "/concept/apple",
+    "/families", "/family/food", "/map", "/compare", f"/compare?a={LAYER}:0&b={LAYER}:1", "/search",
+    "/search?q=apple", "/probe", "/reviews", f"/label/{LAYER}:0", "/licences",
+)  # fmt: skip
+
+
+def links(html: str) -> set[str]:
+    found = re.findall(r'\b(?:href|src)="([^"]+)"', html)
+    return {unescape(one).partition("#")[0] for one in found} - {""}
+
+
+def twin(path: str) -> str:
+    base, question, query = path.partition("?")
+    return ("/index" if base == "/" else base) + ".json" + question + query
+
+
+def test_every_kind_of_page_is_looked_at() -> None:
+    shown = {path.partition("?")[0] for path in PATHS}
+    for page in PAGES:
+        pattern = re.sub(r"\{\w+(:path)?\}", ".+", page.path)
+        assert any(re.fullmatch(pattern, path) for path in shown), page.path
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_page_is_html_and_its_twin_json(shared: TestClient, path: str) -> None:
+    html = shared.get(path, headers={"accept": "text/html"})
+    assert html.status_code == 200, html.text[:500]
+    assert html.headers["content-type"].startswith("text/html")
+    assert "<h1>" in html.text or 'class="neuron' in html.text
+    found = shared.get(twin(path))
+    assert found.status_code == 200
+    json.loads(found.text, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+    assert twin(path).split("?")[0] in html.text or path == "/"
+
+
+def test_all_links_of_all_pages_lead_somewhere(shared: TestClient) -> None:
+    todo, done = ["/"], set()
+    while todo:
+        path = todo.pop()
+        if path in done:
+            continue
+        done.add(path)
+        answer = shared.get(path, headers={"accept": "text/html"})
+        assert answer.status_code == 200, path
+        if answer.headers["content-type"].startswith("text/html") and path != "/docs":
+            todo += [one for one in links(answer.text) if one.startswith("/")]
+            assert all(one.startswith("/") for one in links(answer.text)), (
+                "a link leaves the machine"
+            )
+    units = open_atlas_units(shared)
+    for start, least in (("/neuron/", units), ("/concept/", 4), ("/image/", 64), ("/family/", 4)):
+        assert sum(path.startswith(start) for path in done) >= least, start
+
+
+def open_atlas_units(shared: TestClient) -> int:
+    return int(shared.get("/index.json").json()["counts"]["units"])
+
+
+def test_the_headline_has_its_controls(shared: TestClient) -> None:
+    facts = shared.get("/index.json").json()
+    counts = facts["counts"]
+    assert (
+        counts["model"]["count"],
+        counts["random_twin"]["count"],
+        counts["shuffled"]["count"],
+    ) == (2, 1, 0)
+    html = shared.get("/", headers={"accept": "text/html"}).text
+    assert "random twin" in html
+    assert "shuffled" in html
+
+
+def test_a_neuron_page_says_what_was_measured(shared: TestClient, made: Path) -> None:
+    facts = shared.get(f"/neuron/{LAYER}:0.json").json()
+    neuron = open_atlas(made).neuron(f"{LAYER}:0")
+    assert facts["neuron"]["name"] == "red apple"
+    assert facts["names"] == ["red apple", "fruit"]
+    assert facts["neuron"]["multimodality"] == pytest.approx(neuron.multimodality)
+    values = np.asarray(open_atlas(made).activations(LAYER)[:, 0], float)
+    for part in facts["modalities"]:
+        shown = [one["value"] for one in part["exemplars"]]
+        assert shown == sorted(shown, reverse=True)
+        rows = [
+            i
+            for i, m in enumerate(open_atlas(made).probes["modality"].to_pylist())
+            if m == part["modality"]
+        ]
+        assert shown[0] == pytest.approx(np.nanmax(values[rows]))
+    best = facts["neighbours"]["neurons"][0]
+    other = np.asarray(open_atlas(made).activations(LAYER)[:, best["neuron"]["unit"]], float)
+    fine = np.isfinite(values) & np.isfinite(other)
+    assert best["correlation"] == pytest.approx(
+        np.corrcoef(values[fine], other[fine])[0, 1], abs=1e-4
+    )
+    distribution = facts["distribution"]
+    assert sum(distribution["counts"]) == distribution["images"] == int(np.isfinite(values).sum())
+
+
+def test_filters_and_orders_of_the_grid(shared: TestClient) -> None:
+    page = f"/layer/{LAYER}.json"
+    whole = shared.get(page).json()
+    assert whole["paging"]["total"] == whole["units"]
+    only = shared.get(page, params={"multimodal": "1"}).json()
+    assert [row["unit"] for row in only["neurons"]] == [0, 1]
+    food = shared.get(page, params={"family": "food"}).json()
+    assert {row["family"] for row in food["neurons"]} == {"food"}
+    assert {
+        row["concept"] for row in shared.get(page, params={"concept": "APPLE"}).json()["neurons"]
+    } == {"apple"}
+    sure = shared.get(page, params={"confidence": "0.96"}).json()
+    assert [row["unit"] for row in sure["neurons"]] == [0]
+    names = [row["name"] for row in shared.get(page, params={"sort": "name"}).json()["neurons"]]
+    assert names[:2] == ["<i>cat</i>", "red apple"]
+    units = [row["unit"] for row in shared.get(page, params={"sort": "unit"}).json()["neurons"]]
+    assert units == sorted(units)
+    choices = sum(choice["count"] for choice in whole["profiles"])
+    assert choices == whole["units"]
+    empty = shared.get(
+        f"/layer/{LAYER}",
+        params={"family": "none", "multimodal": "1"},
+        headers={"accept": "text/html"},
+    )
+    assert "No neuron passes these filters" in empty.text
+
+
+@pytest.mark.parametrize(
+    ("q", "first"),
+    [("red apple", 0), ("RED", 0), ("apple", 0), ("cat", 1), (f"{LAYER}:3", 3), ("food", 0)],
+)
+def test_search_finds_names_concepts_families_and_addresses(
+    shared: TestClient, q: str, first: int
+) -> None:
+    found = shared.get("/search.json", params={"q": q}).json()
+    assert found["neurons"][0]["unit"] == first
+
+
+def test_search_without_a_find_proposes(shared: TestClient) -> None:
+    found = shared.get("/search.json", params={"q": "appel"}).json()
+    assert found["total"] == 0
+    assert found["near"][0]["name"] == "apple"
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "near"),
+    [
+        ("/neuron/visual.layer9:0", 404, "visual.layer4"), (f"/neuron/{LAYER}:99999", 404, LAYER), ("/neuron/x", 404, LAYER),
+        (f"/neuron/{LAYER}:007", 404, LAYER), ("/concept/appel", 404, "apple"), ("/family/fod", 404, "food"),
+        ("/layer/visual.layer9", 404, LAYER), ("/nothing", 404, ""), ("/image/0123456789abcdef.webp", 404, ""),
+        ("/image/..%2f..%2fatlas.json.webp", 404, ""), ("/static/../guard.py", 404, ""), ("/a/other/", 404, "small"),
+        (f"/layer/{LAYER}?sort=colour", 422, "sort"), (f"/layer/{LAYER}?page=0", 422, "page"),
+        (f"/layer/{LAYER}?confidence=nan", 422, "confidence"), ("/search?q=" + "a" * 201, 422, "q"),
+    ],
+)  # fmt: skip
+def test_wrong_addresses_say_what_there_is(
+    shared: TestClient, path: str, status: int, near: str
+) -> None:
+    page = shared.get(path, headers={"accept": "text/html"})
+    assert page.status_code == status
+    assert "<h1>" in page.text
+    found = shared.get(path, headers={"accept": "application/json"})
+    assert found.status_code == status
+    assert near in json.dumps(found.json()["error"])
+
+
+def test_texts_of_images_are_never_markup(shared: TestClient) -> None:
+    for path in (
+        "/",
+        "/concepts",
+        "/concept/%3Cb%3E%26cat%3C%2Fb%3E",
+        f"/neuron/{LAYER}:1",
+        "/map",
+        "/licences",
+        "/reviews",
+    ):
+        html = shared.get(path, headers={"accept": "text/html"}).text
+        for nasty in ("<script>alert", "<b>&cat", "<i>cat", 'onerror="'):
+            assert nasty not in html, path
+    assert (
+        "<"
+        not in re.search(
+            r'id="points">(.*?)</script>', shared.get("/map", headers={"accept": "text/html"}).text
+        )[1]
+    )
+
+
+def test_pictures(shared: TestClient, made: Path) -> None:
+    shown = shared.get("/concept/apple.json").json()["guises"][0]["images"][0]
+    answer = shared.get(shown["path"])
+    assert answer.headers["content-type"] == "image/webp"
+    assert answer.content[8:12] == b"WEBP"
+    again = shared.get(shown["path"], headers={"if-none-match": answer.headers["etag"]})
+    assert again.status_code == 304
+    assert not again.content
+    mosaic = shared.get(f"/neuron/{LAYER}:0.webp")
+    assert mosaic.content[8:12] == b"WEBP"
+    assert shared.get(f"/neuron/{LAYER}:2.webp").status_code == 200, "a dead unit has a picture too"
+    assert not re.search(r"\d{1,3}\.webp", unquote(shown["path"]).replace(shown["id"], "")), (
+        "ids tell nothing"
+    )
+
+
+def test_pages_are_not_sent_twice(shared: TestClient) -> None:
+    first = shared.get("/concepts.json")
+    again = shared.get("/concepts.json", headers={"if-none-match": first.headers["etag"]})
+    assert again.status_code == 304
+    head = shared.head("/concepts")
+    assert head.status_code == 200
+    assert not head.content
+
+
+def test_every_modality_of_every_concept_is_counted(shared: TestClient) -> None:
+    for concept in CONCEPTS:
+        facts = shared.get(f"/concept/{concept.replace('/', '%2F')}.json").json()
+        assert facts["concept"] == concept
+        assert [guise["count"] for guise in facts["guises"]] == [4, 4, 4, 4]
+
+
+def test_an_atlas_that_is_not_analysed_says_so(tmp_path: Path) -> None:
+    with client_of(record_small(tmp_path), BEARER) as client:
+        page = client.get("/", headers={"accept": "text/html"})
+        assert page.status_code == 200
+        assert "synesthete analyze" in page.text
+        assert client.get("/concept/apple.json").json()["neurons"] == []
+        for path in ("/neurons", f"/neuron/{LAYER}:0", "/map", "/families"):
+            answer = client.get(path, headers={"accept": "text/html"})
+            assert answer.status_code == 400
+            assert "analyze" in answer.text
+
+
+def test_without_the_dense_matrix_pages_still_work(tmp_path: Path) -> None:
+    from tests.small_atlas import write_known_analysis
+
+    path = record_small(tmp_path, dense=False)
+    write_known_analysis(path)
+    with client_of(path, BEARER) as client:
+        facts = client.get(f"/neuron/{LAYER}:0.json").json()
+        assert facts["neighbours"] is None
+        assert facts["meaning"] is None
+        assert sum(facts["distribution"]["counts"]) == facts["distribution"]["images"]
+        for one in (
+            "/",
+            f"/neuron/{LAYER}:0",
+            f"/layer/{LAYER}",
+            "/map",
+            f"/compare?a={LAYER}:0&b={LAYER}:1",
+        ):
+            assert client.get(one, headers={"accept": "text/html"}).status_code == 200, one
+
+
+def test_an_atlas_that_is_replaced_is_read_anew(
+    client: TestClient, atlas_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from synesthete.atlas import clear_analysis
+    from synesthete.server import library
+
+    monkeypatch.setattr(library, "LOOK_EVERY", 0.0)
+    assert client.get("/index.json").json()["counts"] is not None
+    clear_analysis(atlas_path)
+    assert client.get("/index.json").json()["counts"] is None
+    (atlas_path / "atlas.json").write_text("{")
+    assert client.get("/index.json").status_code == 503
+
+
+def test_several_atlases_have_addresses_of_their_own(made: Path, atlas_path: Path) -> None:
+    from starlette.testclient import TestClient as Client
+
+    from synesthete.server import Gate, create_app
+
+    with Client(
+        create_app([made, atlas_path], Gate("t")),
+        base_url="http://127.0.0.1",
+        headers={"Authorization": "Bearer t"},
+    ) as client:
+        page = client.get("/a/own/", headers={"accept": "text/html"}).text
+        assert "/a/own/concepts" in page
+        assert "/a/small/" in page
+        assert client.get("/a/own/index.json").json()["atlas"] == "own"
+        image = client.get("/a/own/concept/apple.json").json()["guises"][0]["images"][0]["path"]
+        assert image.startswith("/a/own/image/")
+        assert client.get(image).status_code == 200

@@ -1,0 +1,105 @@
+"""Showing the model a picture or a word gives what a plain reading gives."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from starlette.testclient import TestClient
+
+from synesthete.atlas import open_atlas
+from synesthete.models import load_model
+from synesthete.recording.zero_shot import class_embeddings
+from tests.small_atlas import LAYER
+
+
+def png(size: tuple[int, int] = (50, 40), seed: int = 0, kind: str = "PNG") -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(np.random.default_rng(seed).integers(0, 255, (*size[::-1], 3), np.uint8)).save(
+        stream, kind
+    )
+    return stream.getvalue()
+
+
+def test_a_picture_is_read_as_the_library_reads_it(shared: TestClient, made: Path) -> None:
+    found = shared.post("/probe.json", files={"picture": ("my cat.png", png())}).json()
+    atlas = open_atlas(made)
+    model = load_model(atlas.manifest["model"]["name"])
+    reading = model.read(model.preprocess(Image.open(io.BytesIO(png())))[None], [LAYER])
+    values = reading.activations[LAYER][0]
+    assert found["shown"] == "my cat.png"
+    for one in found["fired"]:
+        assert one["activation"] == pytest.approx(float(values[one["neuron"]["unit"]]), abs=1e-4)
+        box = one["box"]
+        assert (
+            box["row"] * box["columns"] + box["column"]
+            == reading.positions[LAYER][0][one["neuron"]["unit"]]
+        )
+    scores = [one["z"] for one in found["fired"]]
+    assert scores == sorted(scores, reverse=True)
+    stats = atlas.statistics(LAYER)
+    z = (values - stats.mean) / stats.std
+    assert found["fired"][0]["neuron"]["unit"] == int(
+        np.nanargmax(np.where(np.isfinite(z), z, -np.inf))
+    )
+    cosines = class_embeddings(model, atlas.concepts) @ reading.embeddings[0]
+    assert found["guesses"][0]["concept"] == atlas.concepts[int(np.argmax(cosines))]
+    assert found["guesses"][0]["cosine"] == pytest.approx(float(cosines.max()), abs=1e-5)
+    decision = found["decision"]
+    assert decision["label"] == found["guesses"][0]["concept"]
+    assert decision["other"] == found["guesses"][1]["concept"]
+    assert shared.get(found["picture"]).content[8:12] == b"WEBP"
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "GIF", "BMP", "TIFF", "WEBP"])
+def test_all_common_formats(shared: TestClient, kind: str) -> None:
+    answer = shared.post("/probe.json", files={"picture": ("a", png(kind=kind))})
+    assert answer.status_code == 200
+
+
+def test_a_word_is_drawn(shared: TestClient) -> None:
+    answer = shared.post("/probe", data={"word": " red  apple "}, headers={"accept": "text/html"})
+    assert answer.status_code == 200
+    assert "looks at red apple" in answer.text
+    other = shared.post("/probe.json", data={"word": "boat"}).json()
+    assert other["shown"] == "boat"
+
+
+@pytest.mark.parametrize(
+    ("files", "data", "status", "told"),
+    [
+        (None, {}, 400, "either"), ({"picture": ("a.png", png())}, {"word": "a"}, 400, "either"),
+        ({"picture": ("a.png", b"no picture")}, {}, 415, "cannot be read"), ({"picture": ("a.png", b"")}, {}, 400, "either"),
+        ({"picture": ("a.png", png()[:60])}, {}, 415, "cannot be read"), (None, {"word": "x" * 61}, 400, "longer"),
+        (None, {"word": "\U0001f600"}, 400, "cannot be drawn"), ({"picture": ("a.svg", b"<svg/>")}, {}, 415, "cannot be read"),
+    ],
+)  # fmt: skip
+def test_bad_pictures_and_words(
+    shared: TestClient, files: object, data: dict[str, str], status: int, told: str
+) -> None:
+    answer = shared.post("/probe.json", files=files, data=data)  # type: ignore[arg-type]
+    assert answer.status_code == status, answer.text
+    assert told in answer.json()["error"]["message"]
+
+
+def test_a_decompression_bomb_is_refused(shared: TestClient) -> None:
+    stream = io.BytesIO()
+    Image.new("1", (30_000, 30_000)).save(stream, "PNG")
+    assert len(stream.getvalue()) < 1_000_000
+    answer = shared.post("/probe.json", files={"picture": ("bomb.png", stream.getvalue())})
+    assert answer.status_code == 415
+
+
+def test_other_weights_are_refused(client: TestClient, atlas_path: Path) -> None:
+    import json
+
+    manifest = json.loads((atlas_path / "atlas.json").read_text())
+    manifest["model"]["name"] = "local-dir:/nowhere"
+    from synesthete.atlas.manifest import write_manifest
+
+    write_manifest(atlas_path, manifest)
+    answer = client.post("/probe.json", data={"word": "boat"})
+    assert answer.status_code in (400, 503)
