@@ -47,7 +47,14 @@ def main() -> None:
     texts.add_argument("--threads", type=int, default=2)
     texts.add_argument("--minutes", type=float, default=12.0)
     texts.add_argument("--init", type=Path, help="text.pt of an earlier run to go on from")
+    texts.add_argument("--peak", type=float, default=2e-3, help="highest learning rate")
+    texts.add_argument(
+        "--like", type=Path, help="a shipped model on whose axes the teacher is to be"
+    )
     texts.add_argument("--out", type=Path, required=True)
+    start = steps.add_parser("start", help="the shipped model's towers, to go on from with --init")
+    start.add_argument("--model", type=Path, required=True, help="the model's folder")
+    start.add_argument("--out", type=Path, required=True)
     image = steps.add_parser("image", help="train the image tower (resumes where it stopped)")
     image.add_argument("--table", type=Path, required=True)
     image.add_argument("--candidates", type=Path, required=True)
@@ -74,6 +81,8 @@ def main() -> None:
     )
     image.add_argument("--peak", type=float, default=2e-3, help="highest learning rate")
     image.add_argument("--parts", type=int, default=1, help="parts of a batch, 4 with a helper")
+    image.add_argument("--frozen", default="", help="parts that stay as they are: stem,layer1")
+    image.add_argument("--full-precision", action="store_true", help="fp32: where bf16 is slower")
     image.add_argument("--sparsity", type=float, default=0.0, help="weight of few units at a time")
     image.add_argument("--out", type=Path, required=True)
     ship = steps.add_parser("export", help="write the open_clip model folder")
@@ -111,12 +120,16 @@ def main() -> None:
         export.export(args.data, args.out)
         photos = [key for key in args.held_out_photos.read_text().split("\n") if key]
         export.write_held_out(args.out, photos, args.held_out_fonts.split(","))
+    if args.step == "start":
+        from training import shipped
+
+        shipped.write(args.model, args.out)
     if args.step == "lists":
         from training import lists as made
 
         print(made.write(args.data, args.candidates, args.packages))
     if args.step == "teach":
-        from training import teacher, text_tower
+        from training import shipped, teacher, text_tower
         from training.architecture import EMBED_DIM
 
         if not (args.out / "teacher.npz").exists():
@@ -125,14 +138,17 @@ def main() -> None:
             )
             print({kind: len(rows) for kind, rows in found.items()}, flush=True)
             teacher.build(args.out, found, EMBED_DIM)
-        text_tower.train(args.out, minutes=args.minutes, threads=args.threads, init=args.init)
+            if args.like:
+                print("cosine before and after turning:", shipped.turn_teacher(args.like, args.out))
+        text_tower.train(
+            args.out, minutes=args.minutes, peak=args.peak, threads=args.threads, init=args.init
+        )
     if args.step == "image":
         from training import image_tower, teacher
         from training.examples import load_corpus
         from training.words import font_files
 
-        known, kinds, _ = teacher.lookup(args.out)
-        bank = [text for text, kind in zip(known, kinds, strict=True) if kind != "sentences"]
+        bank, _, _ = teacher.lookup(args.out)
         corpus = load_corpus(
             args.out,
             args.table,
@@ -151,7 +167,10 @@ def main() -> None:
             peak=args.peak,
             parts=args.parts,
             sparsity=args.sparsity,
+            bf16=not args.full_precision,
         )
+        parts = [part for part in args.frozen.split(",") if part and part != "stem"]
+        frozen = (*image_tower.STEM, *parts) if "stem" in args.frozen else tuple(parts)
         sizes = [size.split(":") for size in args.sizes.split(",")]
         image_tower.train(
             corpus,
@@ -162,6 +181,7 @@ def main() -> None:
             helpers=_cores(args.helpers),
             init=args.init,
             stages=tuple((float(start), int(size)) for size, start in sizes),
+            frozen=frozen,
         )
     if args.step == "build":
         from training.sources import build as run

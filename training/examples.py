@@ -47,7 +47,7 @@ class Corpus:
     other_names: list[list[str]] = field(default_factory=list)
     concept_share: float = 0.85
     word_share: float = 0.6
-    sticker_share: float = 0.08
+    sticker_share: float = 0.12
     made_share: float = 0.08
     other_name_share: float = 0.2
     cases: list[list[str]] = field(init=False)

@@ -48,7 +48,7 @@ def export(trained: Path, out: Path) -> None:
     import torch
     from safetensors.torch import save_file
 
-    from training.image_tower import _resize_positions
+    from training.image_tower import resize_positions
 
     saved = torch.load(trained / "image.pt")
     model = create(IMAGE_SIZE)
@@ -56,7 +56,7 @@ def export(trained: Path, out: Path) -> None:
     state |= torch.load(trained / "text.pt")
     visual = saved["visual"]
     key = "attnpool.positional_embedding"
-    visual[key] = _resize_positions(visual[key], IMAGE_SIZE)
+    visual[key] = resize_positions(visual[key], IMAGE_SIZE)
     _fold_standardisation(visual)
     state |= {f"visual.{name}": value for name, value in visual.items()}
     state["logit_scale"] = saved["log_scale"].clone()

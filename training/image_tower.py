@@ -23,6 +23,7 @@ from training.text_tower import TEMPLATES, text_features
 
 STAGES = ((0.0, 64), (0.5, 96), (0.6, 128))
 """Image sizes, each from a fraction of the run on."""
+STEM = ("conv1", "bn1", "conv2", "bn2", "conv3", "bn3")
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def name_targets(model: Any, texts: list[str], templates: tuple[str, ...] = ("{}
     return torch.nn.functional.normalize(total, dim=-1)
 
 
-def _resize_positions(embedding: Any, size: int) -> Any:
+def resize_positions(embedding: Any, size: int) -> Any:
     """Attention-pool positions `[1 + n*n, width]` interpolated to an image of `size` pixels (stride 32)."""
     import torch
 
@@ -144,17 +145,21 @@ def train(
     helpers: frozenset[int] = frozenset(),
     init: Path | None = None,
     stages: tuple[tuple[float, int], ...] = STAGES,
+    frozen: tuple[str, ...] = (),
 ) -> None:
     """Run the recipe to its end; `out/image.pt` is the checkpoint and, at the end, the result.
 
     With `cores` the computation stays on those and the loader on the others: on a processor with few cores two
     threads that share one with anything else wait for each other most of the time. Each core of `helpers` gets a
     process that adds gradients (`helper`), in the last of `stages`. `init` is a checkpoint of an earlier run: its weights and its
-    optimiser's moments, under a new schedule.
+    optimiser's moments, under a new schedule. `frozen` names parts of the tower (`STEM`, `layer1`) that stay as they are: the first
+    ones see the most pixels, and without their gradients a step takes two thirds of the time.
     """
     import torch
 
     torch.set_num_threads(threads)
+    # Gradients of a tower that knows its names are so small that many are denormal, on which processors are slow.
+    torch.set_flush_denormal(True)
     model = create(stages[0][1], recipe.seed)
     names, bank = _targets(model, corpus, out)
     visual = model.visual.to(memory_format=torch.channels_last)
@@ -176,6 +181,8 @@ def train(
         print(f"started from {init.name}", flush=True)
     if init is not None:
         visual.standardise.eval()
+    for name in frozen:
+        visual.get_submodule(name).requires_grad_(False).eval()
     everywhere = os.sched_getaffinity(0)
     loader = Loader(corpus, recipe.seed, cores=frozenset(everywhere - cores) if cores else cores)
     if cores:
@@ -197,7 +204,7 @@ class Run:
             objective, recipe, checkpoint, stages,
         )  # fmt: skip
         self.spent, self.seen, self.step = 0.0, 0, 0
-        self.optimiser = _optimiser(objective.visual, objective.log_scale, recipe)
+        self.optimiser = make_optimiser(objective.visual, objective.log_scale, recipe)
         self._shown = Shown()
 
     def load(self, path: Path, *, continued: bool = True) -> None:
@@ -209,7 +216,7 @@ class Run:
         _set_size(visual, saved["size"])
         visual.load_state_dict(saved["visual"])
         log_scale.data = saved["log_scale"]
-        self.optimiser = _optimiser(visual, log_scale, self.recipe)
+        self.optimiser = make_optimiser(visual, log_scale, self.recipe)
         self.optimiser.load_state_dict(saved["optimiser"])
         for group, decay in zip(
             self.optimiser.param_groups, (self.recipe.weight_decay, 0.0), strict=True
@@ -237,11 +244,12 @@ class Run:
         part.rename(self.checkpoint)
 
     def _parameters(self) -> list[Any]:
-        return [*self.objective.visual.parameters(), self.objective.log_scale]
+        trained = [p for p in self.objective.visual.parameters() if p.requires_grad]
+        return [*trained, self.objective.log_scale]
 
     def _resize(self, size: int) -> None:
         _set_size(self.objective.visual, size)
-        self.optimiser = _optimiser(
+        self.optimiser = make_optimiser(
             self.objective.visual, self.objective.log_scale, self.recipe, old=self.optimiser
         )
 
@@ -337,13 +345,13 @@ def _set_size(visual: Any, size: int) -> None:
 
     pool = visual.attnpool
     pool.positional_embedding = torch.nn.Parameter(
-        _resize_positions(pool.positional_embedding.data, size)
+        resize_positions(pool.positional_embedding.data, size)
     )
     visual.image_size = (size, size)
     visual.attnpool_size = size
 
 
-def _optimiser(visual: Any, log_scale: Any, recipe: Recipe, old: Any = None) -> Any:
+def make_optimiser(visual: Any, log_scale: Any, recipe: Recipe, old: Any = None) -> Any:
     """AdamW with weight decay on matrices only; moments of unchanged parameters are kept from `old`."""
     import torch
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from training.architecture import MEAN, STD
 
-ON_THE_PICTURE = 0.55
+ON_THE_PICTURE = 0.45
 """What a picture with another concept's word on it is mostly about: itself, by this much, the word by the rest."""
 
 

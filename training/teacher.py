@@ -17,34 +17,29 @@ import numpy as np
 WORD = re.compile(r"[a-z][a-z' -]{1,40}$")
 
 
-def wordnet(root: Path) -> tuple[list[str], list[str]]:
-    """Common lemmas and their glosses from WordNet's `data.*` files (lemmas seen in its sense counts)."""
+def wordnet(root: Path) -> list[str]:
+    """Common lemmas from WordNet's `data.*` files (those seen in its sense counts)."""
     common = {
         line.split("%")[0].replace("_", " ")
         for line in (root / "cntlist.rev").read_text().splitlines()
     }
     lemmas: set[str] = set()
-    glosses: list[str] = []
     for part in ("noun", "verb", "adj", "adv"):
         for line in (root / f"data.{part}").read_text(encoding="latin-1").splitlines():
             if line.startswith(" "):
                 continue
-            left, _, gloss = line.partition(" | ")
-            fields = left.split()
+            fields = line.partition(" | ")[0].split()
             names = [
                 w.replace("_", " ").lower() for w in fields[4 : 4 + 2 * int(fields[3], 16) : 2]
             ]
-            known = [w for w in names if w in common and WORD.match(w)]
-            if known:
-                lemmas.update(known)
-                glosses.append(gloss.split(";")[0].strip()[:90])
-    return sorted(lemmas), sorted(set(glosses))
+            lemmas.update(w for w in names if w in common and WORD.match(w))
+    return sorted(lemmas)
 
 
 def gather(
     data: Path, concepts: Path, table: Path, packages: Path, wordnet_root: Path
 ) -> dict[str, list[str]]:
-    """Every text the towers learn from, by kind: `names`, `captions`, `words`, `sentences`."""
+    """Every text the towers learn from, by kind: `names`, `captions`, `words`."""
     csv.field_size_limit(10**8)
     with concepts.open(newline="") as file:
         names = [row["concept"] for row in csv.DictReader(file, delimiter="\t")]
@@ -55,13 +50,12 @@ def gather(
     emoji = json.loads((packages / "emojibase-data" / "en" / "data.json").read_text())
     captions += [row["label"].lower() for row in emoji]
     tags = {tag.lower() for row in emoji for tag in row.get("tags", [])}
-    lemmas, glosses = wordnet(wordnet_root)
+    lemmas = wordnet(wordnet_root)
     words = sorted(tags | set(lemmas))
     return {
         "names": sorted(set(names)),
         "captions": sorted(set(captions) - set(names)),
         "words": [w for w in words if w not in set(names)],
-        "sentences": glosses,
     }
 
 
@@ -112,12 +106,11 @@ def normalise(rows: np.ndarray) -> np.ndarray:
 
 
 def build(out: Path, texts: dict[str, list[str]], dim: int) -> None:
-    """Encode all texts, whiten over names, captions and words, and save `teacher.npz`."""
+    """Encode all texts, whiten over them, and save `teacher.npz`."""
     kinds = [kind for kind, rows in texts.items() for _ in rows]
     flat = [text for rows in texts.values() for text in rows]
     raw = normalise(encode(flat))
-    bank = raw[[i for i, kind in enumerate(kinds) if kind != "sentences"]]
-    mean, projection = whitening(bank, dim)
+    mean, projection = whitening(raw, dim)
     targets = normalise((raw - mean) @ projection).astype(np.float32)
     np.savez(out / "teacher.npz", texts=np.array(flat), kinds=np.array(kinds), targets=targets)
 

@@ -74,14 +74,12 @@ def train(
     batch: int = 256,
     peak: float = 2e-3,
     seed: int = 0,
-    sentences: bool = False,
     threads: int = 2,
     init: Path | None = None,
 ) -> None:
     """Train for `minutes`, or for `steps` when given, then save the text tower and its recall on the names to `text.pt`.
 
-    Dictionary glosses (`sentences`) are long, and pay only when there is an hour to spare. Names in other languages
-    (`languages.tsv`) are to mean what the English one does. `init` is a `text.pt` to go on from.
+    Names in other languages (`languages.tsv`) are to mean what the English one does. `init` is a `text.pt` to go on from.
     """
     import torch
     from open_clip.tokenizer import SimpleTokenizer
@@ -90,10 +88,8 @@ def train(
     texts, kinds, targets = teacher.lookup(out)
     tokenizer = SimpleTokenizer(context_length=32)
     rows, rows_target, weight = [], [], []
-    share = {"names": 6.0, "captions": 2.0, "words": 1.0, "sentences": 0.6}
+    share = {"names": 6.0, "captions": 2.0, "words": 1.0}
     for i, (text, kind) in enumerate(zip(texts, kinds, strict=True)):
-        if kind == "sentences" and not sentences:
-            continue
         templates = TEMPLATES if kind == "names" else ("{}",)
         for template in templates:
             rows.append(template.format(text))
