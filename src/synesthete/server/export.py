@@ -19,19 +19,6 @@ from synesthete.server.render import STATIC_NAVIGATION, render
 from synesthete.server.site_files import Files
 
 STATIC = Path(__file__).parent / "static"
-EXPORTED = (
-    "model_card",
-    "neurons",
-    "layer",
-    "neuron",
-    "concepts",
-    "concept",
-    "families",
-    "family",
-    "map",
-    "search",
-    "licences",
-)
 MARK = ".synesthete-site"
 Progress = Callable[[int, int], None]
 
@@ -119,7 +106,7 @@ def _write(site: Site, path: str, target: Path, files: Files) -> str:
 
 def _match(path: str) -> tuple[Page, dict[str, Any]]:
     for page in PAGES:
-        if page.name in EXPORTED:
+        if page.exported:
             # "{name:path}" of FastAPI as a named group.
             pattern = re.sub(r"\{(\w+)(:path)?\}", r"(?P<\1>.+)", page.path)
             found = re.fullmatch(pattern, path)
@@ -146,14 +133,15 @@ def _asset(name: str) -> bytes:
 def script() -> str:
     """The modules as one plain script: browsers load no modules from a disk."""
     parts = []
-    for name in ("map", "search"):
+    names = sorted(path.stem for path in STATIC.glob("*.js") if path.stem != "main")
+    for name in names:
         code = (STATIC / f"{name}.js").read_text(encoding="utf-8")
         code = re.sub(r"export default (async )?function", r"return \1function", code)
         parts.append(f"const {name} = (() => {{\n{code}\n}})();")
     main = (STATIC / "main.js").read_text(encoding="utf-8")
-    call = "import(module).then((loaded) => loaded.default(element))"
+    call = "import(`./${name}.js`).then((loaded) => loaded.default(element))"
     assert call in main
-    main = main.replace(call, '({ "./map.js": map, "./search.js": search })[module]?.(element)')
+    main = main.replace(call, f"({{ {', '.join(names)} }})[name]?.(element)")
     return "(() => {\n" + "\n".join(parts) + f"\n{main}\n}})();\n"
 
 

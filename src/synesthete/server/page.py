@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -44,12 +44,15 @@ class Page:
         writes anything.
     label
         What the navigation calls it; empty for pages that are not in it.
+    exported
+        Whether a static site has it. Pages that need a model or take what people say are not in one.
     """
 
     path: str
     template: str
     view: Callable[..., Any]
     label: str = ""
+    exported: bool = True
 
     @property
     def name(self) -> str:
@@ -106,7 +109,7 @@ def _site(request: Request, name: str, prefix: str) -> Site:
     return Site(opened, Links(prefix), path, request.url.query, others)
 
 
-def routes(pages: list[Page], render: Callable[..., str]) -> APIRouter:
+def routes(pages: Sequence[Page], render: Callable[..., str]) -> APIRouter:
     """Routes of all pages: HTML and JSON, of the first atlas and of each by its name."""
     router = APIRouter()
     for prefix, site in (("", first_site), ("/a/{atlas}", named_site)):

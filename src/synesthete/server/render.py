@@ -17,14 +17,13 @@ from synesthete.server.errors import ErrorFacts
 from synesthete.server.library import Site
 from synesthete.server.links import Links
 from synesthete.server.page import Page
+from synesthete.server.pages import PAGES
 
-NAVIGATION = (
-    ("Model", "/"), ("Neurons", "/neurons"), ("Concepts", "/concepts"), ("Families", "/families"),
-    ("Map", "/map"), ("Try a picture", "/probe"), ("Reviews", "/reviews"),
-)  # fmt: skip
-
-
-STATIC_NAVIGATION = (*NAVIGATION[:5], ("Search", "/search"))
+NAVIGATION = tuple((page.label, page.path) for page in PAGES if page.label)
+STATIC_NAVIGATION = (
+    *((page.label, page.path) for page in PAGES if page.label and page.exported),
+    ("Search", "/search"),
+)
 
 
 @lru_cache(maxsize=1)

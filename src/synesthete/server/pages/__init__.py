@@ -1,4 +1,4 @@
-"""All pages of the microscope; a new page is a module here and a line below."""
+"""All pages of the microscope, in the order of the navigation; a new page is a module here and a line below."""
 
 from synesthete.server.pages.compare import COMPARE
 from synesthete.server.pages.concept import CONCEPT
@@ -16,9 +16,22 @@ from synesthete.server.pages.probe import PROBE
 from synesthete.server.pages.reviews import REVIEWS
 from synesthete.server.pages.search import SEARCH
 
-PAGES = [
-    MODEL_CARD, NEURONS, LAYER, NEURON, CONCEPTS, CONCEPT, FAMILIES, FAMILY, MAP, COMPARE, SEARCH, PROBE,
-    REVIEWS, LABEL, LICENCES,
-]  # fmt: skip
+PAGES = (
+    MODEL_CARD,
+    NEURONS,
+    LAYER,
+    NEURON,
+    CONCEPTS,
+    CONCEPT,
+    FAMILIES,
+    FAMILY,
+    MAP,
+    COMPARE,
+    PROBE,
+    REVIEWS,
+    LABEL,
+    SEARCH,
+    LICENCES,
+)
 
 __all__ = ["PAGES"]

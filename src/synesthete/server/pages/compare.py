@@ -81,4 +81,4 @@ def _correlation(site: Site, values: list[np.ndarray | None]) -> float | None:
     return float(np.corrcoef(first, second)[0, 1])
 
 
-COMPARE = Page("/compare", "compare.html", compare_page)
+COMPARE = Page("/compare", "compare.html", compare_page, exported=False)

@@ -58,4 +58,4 @@ def _row(site: Site, address: str) -> NeuronRow:
     return neuron_row(site, *find_unit(site, address))
 
 
-REVIEWS = Page("/reviews", "reviews.html", reviews_page)
+REVIEWS = Page("/reviews", "reviews.html", reviews_page, label="Reviews", exported=False)
