@@ -199,7 +199,7 @@ def picture_of(data: bytes | None, word: str) -> Image.Image:
         Neither or both, bytes that are no picture, a word that cannot be drawn.
     """
     from synesthete.probes.decoding import UnreadableImage, decode
-    from synesthete.probes.words import load_fonts, render_word
+    from synesthete.probes.words import has_letters, load_fonts, render_word
 
     word = " ".join(word.split())
     if bool(data) == bool(word):
@@ -211,8 +211,11 @@ def picture_of(data: bytes | None, word: str) -> Image.Image:
             raise Refused(415, f"that picture cannot be read: {error.reason}") from error
     if len(word) > WORD:
         raise Refused(400, f"that word is longer than {WORD} letters")
+    font = next((one for one in load_fonts() if has_letters(word, one)), None)
+    if font is None:
+        raise Refused(400, "that word cannot be drawn: no font here has all its letters")
     try:
-        return render_word(word, load_fonts()[0], size_px=256)
+        return render_word(word, font, size_px=256)
     except SynestheteError as error:
         raise Refused(400, f"that word cannot be drawn: {error.message}") from error
 

@@ -15,7 +15,7 @@ from synesthete.server.library import Site
 from synesthete.server.neighbours import Neighbours, neighbours
 from synesthete.server.page import Page
 from synesthete.server.rows import NeuronRow, Shown, exemplars, finite, neuron_row
-from synesthete.server.units import find_unit
+from synesthete.server.units import can_label, find_unit
 from synesthete.visualization.card import summary_sentence
 
 PER_ROW, LEVELS, PER_LEVEL, ANSWERS, WORDS = 8, 6, 4, 6, 24
@@ -105,6 +105,8 @@ class NeuronPage:
         The random twin, in one sentence.
     review
         What people say; null when nobody did.
+    can_label
+        Whether its images can be labelled blind: they differ in activation, and the activations were kept.
     """
 
     neuron: NeuronRow
@@ -134,6 +136,7 @@ class NeuronPage:
     rule: Rule
     control: str
     review: dict[str, Any] | None
+    can_label: bool
     previous: str | None
     next: str | None
 
@@ -198,6 +201,7 @@ def neuron_page(site: Site, address: str) -> NeuronPage:
         rule=judged,
         control=_control(counts),
         review=None if state is None else state.as_dict(neuron.name),
+        can_label=can_label(site, columns, unit),
         previous=site.links.neuron(columns.address(unit - 1)) if unit else None,
         next=site.links.neuron(columns.address(unit + 1)) if unit + 1 < columns.units else None,
     )
