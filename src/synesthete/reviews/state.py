@@ -14,7 +14,6 @@ from synesthete.reviews.acts import MACHINE, VERDICTS, Act, new_act
 from synesthete.reviews.store import append, read
 
 
-
 @dataclass
 class State:
     """What people say of one unit.

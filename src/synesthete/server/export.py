@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+import synesthete.visualization
 from synesthete.errors import SynestheteError
 from synesthete.server.library import Library, Site
 from synesthete.server.links import Links
@@ -19,6 +21,7 @@ from synesthete.server.render import STATIC_NAVIGATION, render
 from synesthete.server.site_files import Files
 
 STATIC = Path(__file__).parent / "static"
+FONTS = Path(synesthete.visualization.__file__).parent / "fonts"
 MARK = ".synesthete-site"
 Progress = Callable[[int, int], None]
 
@@ -50,7 +53,8 @@ def export_site(
     """
     folder = Path(out)
     _prepare(folder)
-    opened = Library([atlas_path]).get(Library([atlas_path]).first)
+    library = Library([atlas_path])
+    opened = library.get(library.first)
     files, counts = Files(), {"pages": 0, "pictures": 0}
     for start in ("/", "/search"):
         files.file(start)
@@ -59,12 +63,13 @@ def export_site(
         for path in left:
             target = folder / files.wanted[path]
             target.parent.mkdir(parents=True, exist_ok=True)
-            kind = _write(Site(opened, Links(), urlsplit(path).path), path, target, files)
+            kind = _write(Site(opened, Links(live=False), urlsplit(path).path), path, target, files)
             counts[kind] = counts.get(kind, 0) + 1
             done.add(path)
             if progress is not None:
                 progress(len(done), len(files.wanted))
-    index = json.dumps(_index(Site(opened, Links()), files), ensure_ascii=False)
+    shutil.copytree(FONTS, folder / "static" / "fonts", dirs_exist_ok=True)
+    index = json.dumps(_index(Site(opened, Links(live=False)), files), ensure_ascii=False)
     (folder / "static" / "search-index.js").write_text(
         f"window.synestheteIndex = {index};\n", encoding="utf-8"
     )

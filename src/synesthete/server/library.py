@@ -24,6 +24,8 @@ from synesthete.server.probe_columns import ProbeColumns, read_probe_columns
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
+    import pyarrow as pa
+
     from synesthete.reviews import State
 
 LOOK_EVERY = 0.5  # seconds between two looks at whether an atlas was replaced
@@ -76,6 +78,10 @@ class Opened:
             if layer not in self._columns:
                 self._columns[layer] = read_columns(self.atlas, layer)
             return self._columns[layer]
+
+    def selectivity(self, layer: str) -> pa.Table:
+        """The rows unit × concept that the analysis kept; read once."""
+        return self.computed(("selectivity", layer), lambda: self.atlas.selectivity(layer))
 
     def computed(self, key: Hashable, make: Callable[[], Value]) -> Value:
         """What was computed for a page, kept within bounds."""

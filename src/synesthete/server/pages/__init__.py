@@ -5,6 +5,7 @@ from synesthete.server.pages.concept import CONCEPT
 from synesthete.server.pages.concepts import CONCEPTS
 from synesthete.server.pages.families import FAMILIES
 from synesthete.server.pages.family import FAMILY
+from synesthete.server.pages.image import IMAGE
 from synesthete.server.pages.label import LABEL
 from synesthete.server.pages.layer import LAYER
 from synesthete.server.pages.licences import LICENCES
@@ -25,6 +26,7 @@ PAGES = (
     CONCEPT,
     FAMILIES,
     FAMILY,
+    IMAGE,
     MAP,
     COMPARE,
     PROBE,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 
 from synesthete.atlas import ExemplarList, Exemplars, Neuron
 from synesthete.server.columns import in_order
@@ -95,8 +96,8 @@ class NeuronPage:
         All names that held, best first.
     held_out
         Whether the modalities count the images of the scoring half alone.
-    least, levels
-        Images of lowest activation; images at levels between.
+    least, levels, most
+        Images of lowest activation; images at levels between; images of highest activation.
     answers
         Concepts it answers to best, over all images.
     words
@@ -127,6 +128,7 @@ class NeuronPage:
     held_out: bool
     least: list[Shown]
     levels: list[Level]
+    most: list[Shown]
     distribution: Distribution
     meaning: Meaning | None
     neighbours: Neighbours | None
@@ -192,6 +194,7 @@ def neuron_page(site: Site, address: str) -> NeuronPage:
         held_out=site.opened.probes.held_out,
         least=exemplars(site, kept.bottom(unit, limit=PER_ROW), row.concept, grid),
         levels=_levels(site, kept, unit, row.concept, grid),
+        most=exemplars(site, kept.top(unit, None, limit=PER_LEVEL), row.concept, grid),
         distribution=distribution(site, neuron, values),
         meaning=meaning(site, neuron),
         neighbours=neighbours(site, columns, unit),
@@ -237,8 +240,8 @@ def _levels(
 
 def answers(site: Site, layer: str, unit: int) -> list[Answer]:
     """The concepts that were tested for a unit, the best first."""
-    table = site.atlas.selectivity(layer)
-    own = table.filter(table["unit"].to_numpy() == unit).to_pylist()
+    table = site.opened.selectivity(layer)
+    own = table.filter(pc.equal(table["unit"], unit)).to_pylist()
     modalities = in_order([name[4:] for name in table.column_names if name.startswith("auc_")])
     made = []
     for row in own:
