@@ -52,18 +52,6 @@ def share_bar(row: Count, counts: Counts, *, accent: bool) -> Markup:
     )
 
 
-def counts_told(counts: Counts) -> str:
-    """The three counts in words."""
-    return "; ".join(
-        f"{_count_told(row)} {row.label}"
-        for row in (counts.model, counts.random_twin, counts.shuffled)
-    )
-
-
-def _count_told(row: Count) -> str:
-    return "not measured" if row.count is None else f"{row.count} multimodal neurons"
-
-
 def auc_bar(value: float | None, threshold: float) -> Markup:
     """One AUC from 0.5 to 1, with the threshold."""
     told = "not tested" if value is None else f"AUC {value:.3f}, threshold {threshold:g}"

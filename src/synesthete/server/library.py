@@ -113,6 +113,8 @@ class Site:
         The page that was asked for, without prefix.
     others
         Name → path of the other atlases that are served.
+    library
+        All atlases that are served; None outside of a server.
     """
 
     opened: Opened
@@ -120,6 +122,19 @@ class Site:
     path: str = "/"
     query: str = ""
     others: tuple[tuple[str, str], ...] = ()
+    library: Library | None = None
+
+    def of(self, name: str) -> Site:
+        """Another atlas of the same server as a site; this one for an empty name.
+
+        Raises
+        ------
+        Missing
+            No such name.
+        """
+        if not name or name == self.opened.name or self.library is None:
+            return self
+        return Site(self.library.get(name), Links(f"/a/{name}"), library=self.library)
 
     @property
     def atlas(self) -> Atlas:

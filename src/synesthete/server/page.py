@@ -106,7 +106,7 @@ def _site(request: Request, name: str, prefix: str) -> Site:
     opened = library.get(name)
     path = request.url.path.removeprefix(prefix) or "/"
     others = tuple((one, f"/a/{one}/") for one in library.names if one != name)
-    return Site(opened, Links(prefix), path, request.url.query, others)
+    return Site(opened, Links(prefix), path, request.url.query, others, library)
 
 
 def routes(pages: Sequence[Page], render: Callable[..., str]) -> APIRouter:

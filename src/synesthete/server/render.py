@@ -13,6 +13,7 @@ from markupsafe import Markup
 from starlette.requests import Request
 
 from synesthete.server import charts
+from synesthete.server.counts import counts_told
 from synesthete.server.errors import ErrorFacts
 from synesthete.server.library import Site
 from synesthete.server.links import Links
@@ -44,7 +45,9 @@ def environment() -> Environment:
         activation=activation,
         tojson_points=json_data,
     )
-    made.globals.update(charts=charts, synesthete_version=version("synesthete"))
+    made.globals.update(
+        charts=charts, counts_told=counts_told, synesthete_version=version("synesthete")
+    )
     return made
 
 

@@ -11,6 +11,7 @@ from synesthete.server.pages.layer import LAYER
 from synesthete.server.pages.licences import LICENCES
 from synesthete.server.pages.map import MAP
 from synesthete.server.pages.model_card import MODEL_CARD
+from synesthete.server.pages.models import MODELS
 from synesthete.server.pages.neuron import NEURON
 from synesthete.server.pages.neurons import NEURONS
 from synesthete.server.pages.probe import PROBE
@@ -29,6 +30,7 @@ PAGES = (
     IMAGE,
     MAP,
     COMPARE,
+    MODELS,
     PROBE,
     REVIEWS,
     LABEL,
