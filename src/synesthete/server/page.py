@@ -21,7 +21,9 @@ HTML, JSON = "text/html; charset=utf-8", "application/json"
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorBody, "description": told}
     for status, told in {
+        400: "What the atlas or the request cannot answer, with the reason.",
         401: "No token.",
+        403: "A foreign host or origin.",
         404: "There is no such thing; `near` lists what there is.",
         422: "A parameter that cannot be.",
         503: "The atlas is damaged or being replaced.",

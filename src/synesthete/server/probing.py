@@ -270,7 +270,7 @@ def shown(site: Here, key: str) -> Response:
     return Response(KEPT.get(key, bytes), media_type="image/webp")
 
 
-REFUSALS = {400: ERRORS[422], 403: ERRORS[401], 413: ERRORS[422], 415: ERRORS[422], **ERRORS}
+REFUSALS = {413: ERRORS[422], 415: ERRORS[422], **ERRORS}
 for prefix in ("", "/a/{atlas}"):
     router.add_api_route(
         f"{prefix}/probe.json", send, methods=["POST"], include_in_schema=not prefix,
