@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import numpy as np
 import numpy.typing as npt
 from fastapi import Query
+from pydantic import BeforeValidator
 
 from synesthete.server.columns import Columns
 from synesthete.server.counts import Counts, Rule, layer_counts, rule
@@ -20,6 +21,12 @@ SIZE = 48
 NONE = "none"
 Sort = Literal["multimodality", "confidence", "sparseness", "maximum", "name", "unit"]
 Text = Annotated[str, Query(max_length=200)]
+# A form sends a field that was left empty as an empty text.
+Share = Annotated[
+    float,
+    BeforeValidator(lambda given: 0.0 if given == "" else given),
+    Query(ge=0, le=1, allow_inf_nan=False),
+]
 
 
 @dataclass(frozen=True)
@@ -71,7 +78,7 @@ def layer_page(
     family: Text = "",
     profile: Text = "",
     concept: Text = "",
-    confidence: Annotated[float, Query(ge=0, le=1, allow_inf_nan=False)] = 0.0,
+    confidence: Share = 0.0,
     multimodal: bool = False,
     sort: Sort = "multimodality",
     page: PageNumber = 1,
