@@ -14,6 +14,7 @@ RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "be
 CONTRAST = {"runOnly": {"type": "rule", "values": ["color-contrast"]}}
 MORE = (
     "/enter",
+    "/docs",
     "/nothing",
     f"/compare?a={LAYER}:0&b={LAYER}:1&other=small-2",
     "/models?other=small-2",

@@ -13,7 +13,7 @@ from starlette.staticfiles import StaticFiles
 
 import synesthete.visualization
 from synesthete.errors import SynestheteError
-from synesthete.server import entrance, picture_routes, probing, review_routes
+from synesthete.server import api_page, entrance, picture_routes, probing, review_routes
 from synesthete.server.answers import refusal
 from synesthete.server.errors import ErrorFacts, Missing, Near, Refused
 from synesthete.server.guard import Guard
@@ -45,12 +45,13 @@ def create_app(atlases: Sequence[str | Path], gate: Gate | None = None) -> FastA
     app = FastAPI(
         title="Synesthete",
         description="A microscope for the multimodal neurons of CLIP. Every page has a JSON twin.",
-        docs_url="/docs",
+        docs_url=None,
         redoc_url=None,
     )
     gate = gate or Gate()
     app.state.library, app.state.gate = Library(atlases), gate
     app.include_router(entrance.router)
+    app.include_router(api_page.router)
     app.include_router(picture_routes.router)
     app.include_router(probing.router)
     app.include_router(review_routes.router)

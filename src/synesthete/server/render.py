@@ -62,6 +62,15 @@ def render(page: Page, site: Site, facts: Any, **more: Any) -> str:
     return environment().get_template(page.template).render(told | more)
 
 
+def render_template(name: str, site: Site, **more: Any) -> str:
+    """A page that is no `Page`, of one atlas."""
+    told = {
+        "site": site, "links": site.links, "navigation": NAVIGATION, "here": site.path, "twin": "",
+        "others": site.others, "static": False, "csrf": "",
+    }  # fmt: skip
+    return environment().get_template(name).render(told | more)
+
+
 def render_error(request: Request, facts: ErrorFacts) -> str:
     """What went wrong, and where to go from there."""
     return environment().get_template("error.html").render(
