@@ -15,8 +15,10 @@ WIDE = 480
 
 def _svg(width: float, height: float, told: str, inside: Sequence[str], kind: str) -> Markup:
     body = "".join(inside)
+    # An image has no parts; a chart with links in it is a group.
+    role = "group" if "<a " in body else "img"
     return Markup(
-        f'<svg class="chart {kind}" viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(told)}">'
+        f'<svg class="chart {kind}" viewBox="0 0 {width:g} {height:g}" role="{role}" aria-label="{escape(told)}">'
         f"<title>{escape(told)}</title>{body}</svg>"
     )
 

@@ -57,7 +57,8 @@ def _matches(site: Site, second: Site) -> Matches:
     here, there = here[::step], there[::step]
     best: dict[Unit, tuple[float, Unit]] = {}
     for layer in site.atlas.layers:
-        wanted = np.flatnonzero(site.opened.columns(layer).multimodal)
+        columns = site.opened.columns(layer)
+        wanted = np.flatnonzero(columns.multimodal & (columns.std > 0))
         own = standardised(np.asarray(site.atlas.activations(layer)[here][:, wanted]))
         for other in second.atlas.layers:
             units = int(second.atlas.layer(other)["units"])
