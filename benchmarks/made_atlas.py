@@ -22,7 +22,7 @@ from tests.recording.fakes import FakeModel, FakeProbes, FakeReading
 
 LAYER = "visual.layer4.1"
 MODALITIES = ("photo", "drawing", "symbol", "word")
-IMAGES, CONCEPTS, NAMED = 512, 64, 0.1
+IMAGES, CONCEPTS, NAMED = 256, 64, 0.1
 
 
 class ManyUnits(FakeModel):
