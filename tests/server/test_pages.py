@@ -346,7 +346,7 @@ def test_two_atlases_are_compared(made: Path, atlas_path: Path) -> None:
         pair = client.get(
             "/compare.json", params={"a": f"{LAYER}:0", "b": f"{LAYER}:0", "other": "own"}
         )
-        assert pair.json()["shared"] == 12
+        assert pair.json()["shared"] == len(pair.json()["sides"][0]["exemplars"]) > 0
         assert client.get("/models.json", params={"other": "nothing"}).status_code == 404
         for path in ("/models?other=own", f"/compare?a={LAYER}:0&b={LAYER}:0&other=own"):
             assert client.get(path, headers={"accept": "text/html"}).status_code == 200
