@@ -3,7 +3,7 @@
 >>> import synesthete as syn
 >>> sorted(name for name in dir(syn) if name.islower() and not name.startswith("_"))
 ['analyze', 'evaluate', 'list_models', 'list_probes', 'load_model', 'load_probes', 'name_neurons',
- 'neuron_card', 'open_atlas', 'record']
+ 'neuron_card', 'open_atlas', 'record', 'visualize']
 
 Everything is imported on first use, so that `import synesthete` is instant and reading an atlas
 never loads torch.
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from synesthete.recording import record as record
     from synesthete.recording.zero_shot import evaluate as evaluate
     from synesthete.visualization import neuron_card as neuron_card
+    from synesthete.visualization.features import visualize as visualize
 
 __version__ = "0.1.0"
 
@@ -40,6 +41,7 @@ _HOME = {
     "name_neurons": "analysis.naming",
     "open_atlas": "atlas",
     "neuron_card": "visualization",
+    "visualize": "visualization.features",
     "SynestheteError": "errors",
 }
 __all__ = [*_HOME]

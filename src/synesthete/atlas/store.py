@@ -25,6 +25,12 @@ from synesthete.atlas.statistics import Statistics, parse_statistics
 from synesthete.atlas.summary import summarise
 from synesthete.atlas.thumbnails import INDEX, ThumbnailIndex, ThumbnailPosition, cut
 from synesthete.atlas.unit_tables import unit_table_file
+from synesthete.atlas.visualizations import (
+    Visualization,
+    folder_of,
+    read_visualizations,
+    visualization_bytes,
+)
 from synesthete.atlas.words import EMBEDDINGS, TABLE, activations_file, need_words
 from synesthete.errors import SynestheteError, near
 
@@ -276,6 +282,15 @@ class Atlas:
         """The picture that the model saw of an image, RGB, 96 × 96 pixels."""
         position = self.thumbnail_position(image)
         return cut(self.sprite(position.sprite), position)
+
+    def visualizations(self, layer: str | None = None) -> list[Visualization]:
+        """Pictures made of a layer's units, or (without one) of directions; empty when none were made."""
+        named = layer if layer is None else str(self.layer(layer)["name"])
+        return read_visualizations(self.path, folder_of(named or "", -1 if named is None else 0))
+
+    def visualization(self, picture: Visualization) -> bytes:
+        """The file of a picture (WebP)."""
+        return visualization_bytes(self.path, picture)
 
     def summary(self) -> dict[str, Any]:
         """What the atlas holds, as JSON can write it; counts are None before an analysis."""

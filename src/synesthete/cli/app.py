@@ -18,6 +18,7 @@ from synesthete.cli import (
     record_commands,
     review_commands,
     server_commands,
+    visualize_commands,
 )
 from synesthete.cli.console import fail
 from synesthete.errors import SynestheteError
@@ -59,6 +60,7 @@ record_commands.add_to(app)
 atlas_commands.add_to(app)
 naming_commands.add_to(app)
 decomposition_commands.add_to(app)
+visualize_commands.add_to(app)
 server_commands.add_to(app)
 app.add_typer(review_commands.app, name="reviews", rich_help_panel=naming_commands.PANEL)
 app.add_typer(probe_commands.app, name="probes", rich_help_panel="Probe sets and models")
