@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
 
-from synesthete.cli.console import JsonFlag, count, out, print_json, say, table
-from synesthete.cli.naming_commands import PANEL, AtlasPath
+from synesthete.cli.console import JsonFlag, count, out, percent, print_json, say, table
+from synesthete.cli.naming_commands import PANEL, Address, AtlasPath
 from synesthete.cli.progress import Reporter
 from synesthete.errors import SynestheteError
 
@@ -172,6 +173,82 @@ def visualize(
         say(f"no picture of {told}: {why}")
 
 
+def attribute(
+    atlas: AtlasPath,
+    address: Address,
+    image: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="A picture of your own (repeat for more); without it the neuron's strongest images.",
+            show_default=False,
+        ),
+    ] = None,
+    method: Annotated[
+        str,
+        typer.Option(
+            metavar="M", help="gradient-activation, integrated-gradients, response or rollout."
+        ),
+    ] = "gradient-activation",
+    limit: Annotated[int, typer.Option(min=1, help="At most so many of its images.")] = 8,
+    probes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="P",
+            help="Where the probe set is, when the atlas's name for it does not say.",
+            show_default=False,
+        ),
+    ] = None,
+    out_path: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", metavar="FILE", help="Draw it to a .webp, .png or .jpg.", show_default=False
+        ),
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Say where in its strongest images, or in yours, a neuron finds what it answers to.
+
+    Loads the model.
+    """
+    from synesthete.atlas import open_atlas
+    from synesthete.probes.decoding import decode
+    from synesthete.visualization.attribution import attribute as ask
+    from synesthete.visualization.attribution.driver import drawn
+    from synesthete.visualization.features.sheet import write_sheet
+
+    pictures = None
+    if image:
+        try:
+            pictures = [decode(one.read_bytes()) for one in image]
+        except OSError as error:
+            raise SynestheteError(f"{error.filename} cannot be read: {error.strerror}") from error
+    found = ask(
+        open_atlas(atlas), address, pictures=pictures, limit=limit, method=method, probes=probes
+    )
+    if out_path is not None:
+        write_sheet(drawn(found), out_path)
+    names = [str(one) for one in image] if image else [f"image {one.image}" for one in found]
+    if as_json:
+        print_json(
+            [
+                {
+                    "image": name,
+                    "id": one.image,
+                    "activation": one.activation,
+                    "box": one.box and asdict(one.box),
+                }
+                for name, one in zip(names, found, strict=True)
+            ]
+        )
+        return
+    shown = table("image", "activation", "left", "top", "width", "height", "holds", right=("activation", "left", "top", "width", "height", "holds"))  # fmt: skip
+    for name, one in zip(names, found, strict=True):
+        box = asdict(one.box).values() if one.box else ()
+        shown.add_row(name, f"{one.activation:.3g}", *(percent(value) for value in box))
+    out().print(shown)
+
+
 def _targets(
     atlas: Atlas,
     address: list[str] | None,
@@ -250,4 +327,5 @@ def _tell(atlas: Atlas, found: Visualized) -> None:
 
 def add_to(app: typer.Typer) -> None:
     """Put these commands into the command line."""
-    app.command(rich_help_panel=PANEL)(visualize)
+    for command in (visualize, attribute):
+        app.command(rich_help_panel=PANEL)(command)

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from synesthete.errors import SynestheteError
 from synesthete.server.library import Library, Site
 from synesthete.server.links import Links
+from synesthete.server.made import made_file
 from synesthete.server.page import Page
 from synesthete.server.pages import PAGES
 from synesthete.server.picture_routes import mosaic, tile
@@ -132,6 +133,9 @@ def _picture(site: Site, path: str) -> bytes:
     key = path.removesuffix(".webp")
     if key.startswith("/image/"):
         return tile(site, key.removeprefix("/image/")).data
+    if key.startswith("/visualization/"):
+        address, _, name = key.removeprefix("/visualization/").rpartition("/")
+        return made_file(site, address, name).data
     return mosaic(site, key.removeprefix("/neuron/")).data
 
 

@@ -46,6 +46,10 @@ class Links:
         """The picture of a neuron: its strongest image of each modality."""
         return self.at(f"/neuron/{_part(address)}.webp")
 
+    def made(self, address: str, name: str) -> str:
+        """A picture that was made of a neuron."""
+        return self.at(f"/visualization/{_part(address)}/{_part(name)}.webp")
+
     def concept(self, name: str) -> str:
         """The page of a concept."""
         return self.at(f"/concept/{_part(name)}")

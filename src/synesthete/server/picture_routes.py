@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from synesthete.server.errors import Missing
 from synesthete.server.library import Site
+from synesthete.server.made import made_file
 from synesthete.server.page import ERRORS, Here
 from synesthete.server.pictures import Picture
 from synesthete.server.rows import strongest
@@ -46,6 +47,11 @@ def mosaic_of(request: Request, site: Here, address: str) -> Response:
     return _answer(request, mosaic(site, address))
 
 
+def made_of(request: Request, site: Here, address: str, name: str) -> Response:
+    """A picture that was made of a neuron (WebP), by what it was steered towards."""
+    return _answer(request, made_file(site, address, name))
+
+
 def _answer(request: Request, picture: Picture) -> Response:
     headers = {"ETag": picture.etag, "Cache-Control": "private, max-age=86400"}
     if picture.etag in request.headers.get("if-none-match", ""):
@@ -57,6 +63,7 @@ for prefix in ("", "/a/{atlas}"):
     for path, endpoint in (
         ("/image/{key}.webp", image_of),
         ("/neuron/{address:path}.webp", mosaic_of),
+        ("/visualization/{address:path}/{name}.webp", made_of),
     ):
         router.add_api_route(
             f"{prefix}{path}", endpoint, response_class=Response, include_in_schema=not prefix,

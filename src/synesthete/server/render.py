@@ -43,6 +43,7 @@ def environment() -> Environment:
         auc=auc,
         thousands=thousands,
         activation=activation,
+        percentile=percentile,
         tojson_points=json_data,
     )
     made.globals.update(charts=charts, synesthete_version=version("synesthete"))
@@ -108,6 +109,20 @@ def auc(value: float | None) -> str:
     ('0.899', '1.000', '–')
     """
     return "–" if value is None else f"{int(value * 1000 + 1e-9) / 1000:.3f}"
+
+
+def percentile(value: float | None) -> str:
+    """A percentile, cut off so that 100 is never claimed too early.
+
+    Examples
+    --------
+    >>> percentile(99.9951), percentile(100.0), percentile(54.27), percentile(None)
+    ('99.99', '100', '54.2', '–')
+    """
+    if value is None:
+        return "–"
+    digits = 100 if value >= 99 else 10
+    return f"{int(value * digits + 1e-9) / digits:g}"
 
 
 def thousands(value: int | None) -> str:

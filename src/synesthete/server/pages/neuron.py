@@ -12,6 +12,7 @@ from synesthete.server.columns import in_order
 from synesthete.server.counts import Counts, Rule, layer_counts, rule
 from synesthete.server.distribution import Distribution, Meaning, column, distribution, meaning
 from synesthete.server.library import Site
+from synesthete.server.made import MadePicture, made_pictures
 from synesthete.server.neighbours import Neighbours, neighbours
 from synesthete.server.page import Page
 from synesthete.server.rows import NeuronRow, Shown, exemplars, finite, neuron_row
@@ -99,6 +100,8 @@ class NeuronPage:
         Images of lowest activation; images at levels between.
     answers
         Concepts it answers to best, over all images.
+    made
+        Pictures made from the model alone; empty when none were made.
     words
         Drawn words that excite it most; null when none were drawn.
     control
@@ -129,6 +132,7 @@ class NeuronPage:
     meaning: Meaning | None
     neighbours: Neighbours | None
     answers: list[Answer]
+    made: list[MadePicture]
     words: list[Word] | None
     counts: Counts | None
     rule: Rule
@@ -193,6 +197,7 @@ def neuron_page(site: Site, address: str) -> NeuronPage:
         meaning=meaning(site, neuron),
         neighbours=neighbours(site, columns, unit),
         answers=answers(site, columns.layer, unit),
+        made=made_pictures(site, columns.layer, unit),
         words=_words(site, columns.layer, unit),
         counts=counts,
         rule=judged,

@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from synesthete.models.image_text_model import ImageTextModel
 
 Progress = Callable[[int, int], None]
-AT_ONCE = 16  # targets between two writes of the table
 AGAIN = 2.0
 
 
@@ -184,8 +183,7 @@ class _Run:
         ]  # fmt: skip
         total, done, made = sum(len(some) for _, some, _ in wanted), 0, 0
         pictures: list[Visualization] = []
-        for start in range(0, len(wanted), AT_ONCE):
-            part = wanted[start : start + AT_ONCE]
+        for part in self._parts(wanted):
             for facets in {id(f): f for f, _, _ in part}.values():
                 some = [one for f, ones, _ in part if f is facets for one in ones]
                 kept, left = self._known(some, facets)
@@ -204,6 +202,20 @@ class _Run:
         order = {t.name: i for i, (_, _, t) in enumerate(wanted)}
         pictures.sort(key=lambda p: (order[p.target], p.facet != PLAIN))
         return Visualized(pictures, made, self.failed, {layer: f for layer, _, f in jobs})
+
+    def _parts(
+        self, wanted: Sequence[tuple[Facets, list[_Wanted], Target]]
+    ) -> Iterator[list[tuple[Facets, list[_Wanted], Target]]]:
+        """As few targets at once as fill a wave: after each part the table is written."""
+        part: list[tuple[Facets, list[_Wanted], Target]] = []
+        for facets, some, target in wanted:
+            part.append((facets, some, target))
+            pictures = sum(len(ones) for _, ones, _ in part)
+            if pictures * len(self.settings.strengths) >= self.settings.batch:
+                yield part
+                part = []
+        if part:
+            yield part
 
     def fingerprint(self, facet: str, facets: Facets) -> str:
         """Of everything that shaped a picture."""
@@ -241,18 +253,23 @@ class _Run:
     def _made(
         self, wanted: Sequence[_Wanted], facets: Facets, progress: Callable[[int], None]
     ) -> list[Visualization]:
-        """Make pictures, those that do not excite a second time with more steps, and write them."""
+        """Make pictures, plain ones that do not excite a second time with more steps, and write them."""
         finished: dict[int, tuple[Visualization, bytes]] = {}
         settings, again = self.settings, list(range(len(wanted)))
         for attempt in range(2):
-            best = self._attempt([wanted[i] for i in again], facets, settings, attempt)
+            best = self._attempt(
+                [wanted[i] for i in again],
+                facets,
+                settings,
+                attempt,
+                progress if not attempt else None,
+            )
             for place, (row, data) in best.items():
                 number = again[place]
                 old = finished.get(number)
                 if old is None or self._better(row, old[0]):
                     finished[number] = (row, data)
-            progress(len(wanted) if attempt else len(finished) // 2)
-            again = [i for i, (row, _) in finished.items() if not row.excites]
+            again = [i for i, (row, _) in finished.items() if not (row.excites or row.strength)]
             settings = replace(settings, steps=round(settings.steps * AGAIN))
             if not again:
                 break
@@ -276,7 +293,12 @@ class _Run:
         return sign * new.activation > sign * old.activation
 
     def _attempt(
-        self, wanted: Sequence[_Wanted], facets: Facets, settings: Settings, attempt: int
+        self,
+        wanted: Sequence[_Wanted],
+        facets: Facets,
+        settings: Settings,
+        attempt: int,
+        progress: Callable[[int], None] | None,
     ) -> dict[int, tuple[Visualization, bytes]]:
         """The best of each over the facet's strengths."""
         names = list(facets.probes)
@@ -301,6 +323,8 @@ class _Run:
                 place = belongs[made.order][0]
                 if place not in best or self._better(scored[0], best[place][0]):
                     best[place] = scored
+            if progress is not None:
+                progress(len(best))
         return best
 
     def _read_at(self, wanted: Sequence[_Wanted]) -> str:
