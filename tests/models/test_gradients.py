@@ -99,9 +99,13 @@ def test_what_is_kept_at_a_layer_has_a_gradient(tower: GradientTower) -> None:
     assert slope.abs().sum() > 0
 
 
+def test_only_convolutions_take_any_size(tower: GradientTower) -> None:
+    assert tower.any_size == hasattr(tower.visual, "layer4")
+
+
 def test_wrong_layers_are_refused(tower: GradientTower) -> None:
     pixels = tower.normalised(torch.rand(1, 3, tower.side, tower.side))
-    with pytest.raises(SynestheteError, match="there is no layer 'visual.nothing'"):
+    with pytest.raises(SynestheteError, match=r"there is no layer 'visual\.nothing'"):
         tower.run(pixels, ["visual.nothing"])
     first = next(iter(tower.taps))
     with pytest.raises(SynestheteError, match="nothing lies before"):

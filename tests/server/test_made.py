@@ -75,7 +75,8 @@ def test_the_grid_may_show_them(with_pictures: Path, client: TestClient) -> None
     html = client.get(f"/layer/{LAYER}?pictures=made", headers=HTML).text
     assert "made from the model (1)" in html
     following = re.findall(r'href="([^"]*page=2[^"]*)"', html)
-    assert following and all("pictures=made" in one for one in following)
+    assert following
+    assert all("pictures=made" in one for one in following)
     assert client.get(f"/layer/{LAYER}?pictures=other").status_code == 422
 
 

@@ -239,9 +239,9 @@ def _picture(path: Path) -> None:
 
     first = [neuron.address for neuron in opened.neurons() if neuron.std > 0][:PICTURES]
     if first:
-        quick = Settings(strengths=(1.0,))
+        quick = Settings(steps=60, strengths=(1.0,))
         with Reporter("picturing", unit="pictures") as reporter:
-            visualize(opened, first, facets="word,nature", settings=quick, progress=reporter)
+            visualize(opened, first, facets="word", settings=quick, progress=reporter)
 
 
 def _tell(opened: views.Atlas, as_json: bool) -> None:

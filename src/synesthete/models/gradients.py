@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -72,6 +73,17 @@ class GradientTower:
         """Pictures `[batch, 3, height, width]` of values 0 to 1 as the tower wants them."""
         found: torch.Tensor = (pictures - self._mean) / self._std
         return found.contiguous(memory_format=self.memory_format)
+
+    @cached_property
+    def any_size(self) -> bool:
+        """Whether it answers to pictures of another size than the model's, as convolutions do (tried once)."""
+        half = torch.full((1, 3, self.side // 2, self.side // 2), 0.5, device=self.device)
+        try:
+            with torch.no_grad():
+                self.run(self.normalised(half), [list(self.taps)[-1]])
+        except (SynestheteError, RuntimeError, ValueError, AssertionError):
+            return False
+        return True
 
     def run(
         self,

@@ -58,7 +58,7 @@ def test_what_is_found_is_where_it_is(mini: GradientTower, method: str) -> None:
         rise = mini.run(pixels, [layer]).responses[layer].patches.amax(1)
         rise = rise - mini.run(ground, [layer]).responses[layer].patches.amax(1)
     unit = int(rise.amin(0).argmax())
-    maps = attribution_maps(mini, pixels, layer, unit, method=method, points=16)
+    maps = attribution_maps(mini, pixels, layer, unit, method=method, points=8)
     for values, (x, y) in zip(maps, middles, strict=True):
         box = box_of(values)
         assert box is not None
@@ -70,7 +70,7 @@ def test_what_is_found_is_where_it_is(mini: GradientTower, method: str) -> None:
 def test_integrated_gradients_add_up(mini: GradientTower) -> None:
     """Completeness (Sundararajan et al. 2017, axiom): the sum is the difference from the baseline."""
     pixels = mini.normalised(_spots(mini.side)[0][:2])
-    layer, unit = "visual.layer3.0", 5
+    layer, unit = "visual.layer1.1", 5
     maps = attribution_maps(
         mini, pixels, layer, unit, method="integrated-gradients", reduction="mean", points=64
     )
@@ -108,19 +108,20 @@ def test_attributions_are_of_the_model_and_not_of_the_picture(
     """Model randomisation (Adebayo et al. 2018, arXiv 1810.03292): with random weights the maps are others."""
     random = GradientTower(load_model("mini").random_twin(0))
     rng = torch.Generator().manual_seed(1)
-    coarse = torch.rand(4, 3, 8, 8, generator=rng)
+    coarse = torch.rand(3, 3, 8, 8, generator=rng)
     pictures = torch.nn.functional.interpolate(coarse, (mini.side, mini.side), mode="bilinear")
     alike, itself = [], []
     for unit in (0, 3):
         maps = [
-            enlarged(attribution_maps(one, one.normalised(pictures), "visual.layer3.1", unit, method=method, points=8), 32)
+            enlarged(attribution_maps(one, one.normalised(pictures), "visual.layer3.1", unit, method=method, points=4), 32)
             for one in (mini, random, mini)
         ]  # fmt: skip
         for a, b, c in zip(*maps, strict=True):
             if np.ptp(a) and np.ptp(b):
                 alike.append(abs(spearmanr(a.ravel(), b.ravel()).statistic))
                 itself.append(spearmanr(a.ravel(), c.ravel()).statistic)
-    assert itself and min(itself) > 0.99
+    assert itself
+    assert min(itself) > 0.99
     assert np.mean(alike) < 0.5
 
 
@@ -137,10 +138,7 @@ def test_rollout_is_a_share_of_patches(transformer: GradientTower) -> None:
 def test_attention_weights_are_torchs_own(transformer: GradientTower) -> None:
     attention = transformer.visual.transformer.resblocks[0].attn  # type: ignore[union-attr,index]
     tokens = torch.randn(2, 9, attention.embed_dim)
-    if not attention.batch_first:
-        given = tokens.transpose(0, 1)
-    else:
-        given = tokens
+    given = tokens if attention.batch_first else tokens.transpose(0, 1)
     _, expected = attention(given, given, given, need_weights=True)
     torch.testing.assert_close(attention_weights(attention, tokens), expected, atol=1e-5, rtol=1e-4)
 
@@ -156,7 +154,8 @@ def test_boxes_of_nothing_and_of_everything() -> None:
         box_of(np.ones((2, 2)), level=0)
 
 
-def test_of_an_atlas(atlas_path: Path) -> None:
+def test_of_an_atlas(atlas_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(atlas_path.parent)
     atlas = open_atlas(atlas_path)
     unit = int(atlas.statistics(LAYER).std.argmax())
     found = attribute(atlas, f"{LAYER}:{unit}", limit=3)

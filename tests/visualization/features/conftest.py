@@ -40,8 +40,9 @@ def pixels() -> torch.Tensor:
 
 
 @pytest.fixture
-def own(atlas_path: Path, tmp_path: Path) -> Path:
-    """A copy of the small atlas, to write pictures into."""
+def own(atlas_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the small atlas, to write pictures into; its probe set lies in the folder we are in."""
     import shutil
 
+    monkeypatch.chdir(atlas_path.parent)
     return Path(shutil.copytree(atlas_path, tmp_path / "own.atlas"))

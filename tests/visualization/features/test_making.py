@@ -28,7 +28,8 @@ def test_numbers_become_pictures(kind: str, natural: Natural) -> None:
     numbers.requires_grad_()
     pictures = spectra.pictures(numbers)
     assert pictures.shape == (2, 3, SIDE, SIDE)
-    assert pictures.min() >= 0 and pictures.max() <= 1
+    assert pictures.min() >= 0
+    assert pictures.max() <= 1
     (slope,) = torch.autograd.grad(pictures[0].var(), numbers)
     assert slope[0].abs().sum() > 0
     assert slope[1].abs().sum() == 0, "a picture depends on another's numbers"

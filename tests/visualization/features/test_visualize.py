@@ -207,7 +207,7 @@ def test_wrong_requests_are_refused(own: Path, tmp_path: Path) -> None:
             visualize(own, [address], settings=QUICK)
     with pytest.raises(SynestheteError, match="no unit 9999"):
         visualize(own, [f"{LAYER}:9999"], settings=QUICK)
-    with pytest.raises(SynestheteError, match="no facet 'wrod'.*'word'"):
+    with pytest.raises(SynestheteError, match=r"no facet 'wrod'.*'word'"):
         visualize(own, live(atlas)[:1], facets="wrod", settings=QUICK)
     with pytest.raises(SynestheteError, match="nothing was named"):
         visualize(own, [], settings=QUICK)
@@ -243,7 +243,7 @@ def test_a_damaged_table_is_told(own: Path) -> None:
     visualize(own, live(atlas)[:1], facets="none", settings=QUICK)
     table = own / store.folder_of(LAYER, 0) / store.TABLE
     table.write_bytes(b"PAR1 no")
-    with pytest.raises(SynestheteError, match="is damaged.*delete"):
+    with pytest.raises(SynestheteError, match=r"is damaged.*delete"):
         atlas.visualizations(LAYER)
 
 

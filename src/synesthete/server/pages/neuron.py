@@ -246,7 +246,9 @@ def answers(site: Site, layer: str, unit: int) -> list[Answer]:
         auc = {name: _known(row[f"auc_{name}"]) for name in modalities}
         weakest = min((value for value in auc.values() if value is not None), default=None)
         concept = row["concept"]
-        made.append(Answer(concept, site.links.concept(concept), bool(row["passes"]), weakest, auc))
+        made.append(
+            Answer(concept, site.links.concept(concept), bool(row.get("passes")), weakest, auc)
+        )
     made.sort(key=lambda one: (not one.passes, -(one.weakest or 0.0), one.concept))
     return made[:ANSWERS]
 

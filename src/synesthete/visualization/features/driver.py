@@ -134,13 +134,13 @@ def visualize(
         by_layer.setdefault(target.layer, []).append(target)
     model = own_model(opened)
     tower = GradientTower(model)
-    natural = load_natural(opened, tower.side, probes)
-    run = _Run(opened, model, tower, natural, goal, settings)
     with claim_visualizations(opened.path):
-        jobs = []
-        for layer, some in by_layer.items():
-            loaded = _facets(opened, model, tower, layer, names, extra, probes)
-            jobs.append((layer, some, loaded))
+        natural = load_natural(opened, tower.side, probes)
+        run = _Run(opened, model, tower, natural, goal, settings)
+        jobs = [
+            (layer, some, _facets(opened, model, tower, layer, names, extra, probes))
+            for layer, some in by_layer.items()
+        ]
         return run.all(jobs, progress)
 
 
@@ -314,8 +314,13 @@ class _Run:
                 orders.append(Order(key, direction, facet, strength, group))
                 belongs.append((place, strength))
         stacked = np.stack([facets.probes[n].weights for n in names]) if names else None
-        target = wanted[0].target
-        where = Where(self._read_at(wanted), self.reduction, facets.layer if names else "", stacked)
+        where = Where(
+            self._read_at(wanted),
+            self.reduction,
+            facets.layer if names else "",
+            stacked,
+            self.goal == "least",
+        )
         best: dict[int, tuple[Visualization, bytes]] = {}
         for some in _chunks(make_pictures(self.tower, self.natural, where, orders, settings), 32):
             pictures = [made for made in some if made.picture is not None]

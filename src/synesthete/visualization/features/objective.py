@@ -36,6 +36,8 @@ class Aim:
         `[slots]`: which probe, -1 for none.
     strength
         `[slots]`.
+    least
+        Whether the directions are turned round, to make responses small.
     """
 
     layer: str
@@ -45,6 +47,7 @@ class Aim:
     probes: torch.Tensor
     facet: torch.Tensor
     strength: torch.Tensor
+    least: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,8 +109,8 @@ def _response(responses: Responses, aim: Aim, focus: float) -> torch.Tensor:
     by_place = torch.einsum("npu,nu->np", responses.patches.float(), aim.directions)
     if aim.reduction == "mean":
         return by_place.mean(1)
-    # The strongest positions count most, so that those which can answer are raised, and not those which are least deaf.
-    share = torch.softmax(focus * by_place.detach(), dim=1)
+    # The strongest positions count most: they make the maximum, whether that is to be raised or to be lowered.
+    share = torch.softmax((-focus if aim.least else focus) * by_place.detach(), dim=1)
     return (share * by_place).sum(1)
 
 

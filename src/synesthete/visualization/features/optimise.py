@@ -77,6 +77,7 @@ class Where:
     reduction: str
     probe_layer: str = ""
     probes: npt.NDArray[np.float32] | None = None
+    least: bool = False
 
 
 @dataclass
@@ -130,7 +131,7 @@ class _Run:
         self.tower, self.orders, self.settings, self.where = tower, orders, settings, where
         kind = check_kind(settings.kind)
         self.spectra = Spectra(tower.side, natural, kind, settings.decay, tower.device)
-        share = settings.parts if tower.convolutional and where.layer else 0.0
+        share = settings.parts if where.layer and tower.any_size else 0.0
         self.sides = schedule(tower.side, settings.steps, share)
         self.robustness = Robustness(settings.degrees, settings.scale, settings.shift)
         probes = np.zeros((1, 1, 1, 1), np.float32) if where.probes is None else where.probes
@@ -179,7 +180,7 @@ class _Run:
         maps = transforms(chance, side / self.tower.side, self.robustness).to(self.tower.device)
         aim = Aim(
             self.where.layer, self.where.reduction, self.directions, self.where.probe_layer,
-            self.probes, self.facet, self.strength,
+            self.probes, self.facet, self.strength, self.where.least,
         )  # fmt: skip
         numbers = self.numbers.detach().requires_grad_()
         pictures = self.spectra.pictures(numbers)

@@ -62,8 +62,8 @@ class Settings:
 
     steps: int = 96
     least_steps: int = 48
-    settled: float = 0.005
-    rate: float = 0.25
+    settled: float = 0.01
+    rate: float = 0.2
     kind: str = "spectrum"
     decay: float = 1.2
     focus: float = 1.0
@@ -74,7 +74,7 @@ class Settings:
     degrees: float = 8.0
     scale: float = 0.1
     shift: float = 0.06
-    parts: float = 0.4
+    parts: float = 0.6
     variant: str = "released"
     strengths: tuple[float, ...] = (1.0, 3.0)
     precision: str = "fp32"

@@ -48,7 +48,7 @@ def contact_sheet(
     width = start + len(facets) * column_px + MARGIN
     sheet = Image.new("RGB", (width, HEAD + len(targets) * row_px + MARGIN), PAPER)
     pen = ImageDraw.Draw(sheet)
-    pen.text((left, HEAD - 20), "strongest real images", fill=FAINT, font=_font(11))
+    pen.text((left, HEAD - 20), "strongest real, by modality", fill=FAINT, font=_font(11))
     for place, facet in enumerate(facets):
         pen.text((start + place * column_px, HEAD - 20), facet, fill=INK, font=_font(12))
     for row, name in enumerate(targets):
@@ -70,7 +70,7 @@ def contact_sheet(
             told = (
                 _percentile(found.percentile)
                 if found.excites
-                else f"✕ {_percentile(found.percentile)}"
+                else f"× {_percentile(found.percentile)}"
             )
             pen.text(
                 (x, top + tile + 1), told, fill=FAINT if found.excites else ACCENT, font=_font(10)
@@ -108,8 +108,13 @@ def _label(pen: ImageDraw.ImageDraw, atlas: Atlas, one: Visualization, top: int)
 def _strongest(atlas: Atlas, one: Visualization) -> list[Image.Image]:
     if one.unit < 0:
         return []
-    ids = atlas.exemplars(one.layer).top(one.unit, limit=REAL).ids.tolist()
-    return [atlas.thumbnail(int(image)) for image in ids]
+    kept = atlas.exemplars(one.layer)
+    shown = []
+    for modality in list(kept.groups)[-REAL:]:
+        shown += kept.top(
+            one.unit, modality, limit=REAL if len(kept.groups) < REAL else 1
+        ).ids.tolist()
+    return [atlas.thumbnail(int(image)) for image in shown[:REAL]]
 
 
 def _percentile(value: float) -> str:
