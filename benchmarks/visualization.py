@@ -112,7 +112,7 @@ def work(given: argparse.Namespace) -> dict[str, Any]:
     from PIL import Image
 
     from synesthete.analysis.own_model import own_model
-    from synesthete.visualization.features.driver import unpacked, webp
+    from synesthete.visualization.features.making import unpacked, webp
     from synesthete.visualization.features.targets import unit_target
 
     torch.set_num_threads(1)
@@ -197,9 +197,9 @@ def facets(given: argparse.Namespace) -> None:
 
     from synesthete.analysis.own_model import own_model
     from synesthete.visualization.features import Settings, visualize
-    from synesthete.visualization.features.driver import unpacked
     from synesthete.visualization.features.facet_rules import RULES
     from synesthete.visualization.features.facets import pooled
+    from synesthete.visualization.features.making import unpacked
     from synesthete.visualization.features.probing import fit_probes
 
     with tempfile.TemporaryDirectory() as folder:

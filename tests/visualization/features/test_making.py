@@ -145,9 +145,9 @@ def test_pictures_excite_and_inhibit(tower: GradientTower, natural: Natural) -> 
         units,
     )
     most = _reached(tower, [*make_pictures(tower, natural, where, _orders(units), QUICK)], units)
-    least = _reached(
-        tower, [*make_pictures(tower, natural, where, _orders(units, -1), QUICK)], units
-    )
+    down = Where(f"{LAYER}:pre", "max", least=True)
+    made = [*make_pictures(tower, natural, down, _orders(units, -1), QUICK)]
+    least = _reached(tower, made, units)
     assert all(a > b > c for a, b, c in zip(most, grey, least, strict=True))
 
 
