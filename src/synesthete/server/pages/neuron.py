@@ -240,6 +240,7 @@ def answers(site: Site, layer: str, unit: int) -> list[Answer]:
     """The concepts that were tested for a unit, the best first."""
     table = site.atlas.selectivity(layer)
     own = table.filter(table["unit"].to_numpy() == unit).to_pylist()
+    own = [row for row in own if row["concept"]]
     modalities = in_order([name[4:] for name in table.column_names if name.startswith("auc_")])
     made = []
     for row in own:

@@ -75,7 +75,7 @@ def attribution_maps(
     if method == "rollout":
         place = found.patches[..., unit].argmax(dim=1)
         return rollout(tower, pixels, layer, place)
-    maps = found.patches[..., unit].relu().unflatten(1, found.grid)
+    maps = found.patches[..., unit].relu().reshape(-1, *found.grid)
     return np.asarray(maps.cpu().numpy(), np.float32)
 
 
@@ -96,7 +96,7 @@ def _gradient_activation(
     raw = found.raw[before]
     (slope,) = torch.autograd.grad(activation.sum(), raw)
     arranged = tower.taps[before].arranged.responses((raw * slope).detach(), before)
-    by_place = arranged.patches.sum(dim=2).unflatten(1, arranged.grid)
+    by_place = arranged.patches.sum(dim=2).reshape(-1, *arranged.grid)
     return np.asarray(by_place.cpu().numpy(), np.float32)
 
 

@@ -59,7 +59,7 @@ def rollout(
     prefix = tap.arranged.prefix
     rows = carried[torch.arange(len(place)), place + prefix]
     grid = tap.arranged.grid or (1, -1)
-    return np.asarray(rows[:, prefix:].unflatten(1, grid).cpu().numpy(), np.float32)
+    return np.asarray(rows[:, prefix:].reshape(-1, *grid).cpu().numpy(), np.float32)
 
 
 def attention_weights(attention: nn.MultiheadAttention, tokens: torch.Tensor) -> torch.Tensor:
@@ -74,9 +74,10 @@ def attention_weights(attention: nn.MultiheadAttention, tokens: torch.Tensor) ->
     projected = nn.functional.linear(tokens, attention.in_proj_weight, attention.in_proj_bias)
     query, key, _ = projected.chunk(3, dim=-1)
     shape = (attention.num_heads, query.shape[-1] // attention.num_heads)
-    query, key = (part.unflatten(-1, shape).transpose(1, 2) for part in (query, key))
+    query, key = (p.reshape(*p.shape[:2], *shape).transpose(1, 2) for p in (query, key))
     score = query @ key.transpose(2, 3) / shape[1] ** 0.5
-    return score.softmax(dim=-1).mean(dim=1)
+    found: torch.Tensor = score.softmax(dim=-1).mean(dim=1)
+    return found
 
 
 def _keeper(given: list[torch.Tensor]) -> Any:
