@@ -8,6 +8,9 @@ import torch
 from torch.nn import functional
 
 
+LONGEST = 60
+
+
 @dataclass(frozen=True)
 class Robustness:
     """How far views may differ from the picture.
@@ -80,7 +83,7 @@ def schedule(side: int, steps: int, share: float, *, stride: int = 32) -> list[i
         How many.
     share
         Of the steps that look at parts; 0 for a tower that takes pictures of one size only. A part costs a convolutional
-        tower in proportion to its area.
+        tower in proportion to its area. At most 60, since pictures settle only on whole views.
     stride
         Sides are multiples of this.
 
@@ -88,8 +91,10 @@ def schedule(side: int, steps: int, share: float, *, stride: int = 32) -> list[i
     --------
     >>> schedule(128, 6, 0.5), schedule(224, 3, 0.0)
     ([64, 64, 96, 128, 128, 128], [224, 224, 224])
+    >>> schedule(128, 512, 0.6).count(128)
+    452
     """
     half, most = (max(stride, round(side * part / stride) * stride) for part in (0.5, 0.75))
-    parts = round(steps * share) if half < side else 0
+    parts = min(round(steps * share), LONGEST) if half < side else 0
     sides = (half, half, min(most, side))
     return [sides[step % 3] if step < parts else side for step in range(steps)]
