@@ -45,7 +45,7 @@ class Settings:
     degrees, scale, shift
         How far views turn, change size and move.
     parts
-        Share of the steps, the first ones, in which a convolutional tower looks at parts of the picture.
+        Share of the steps, the first ones, in which a convolutional tower looks at parts of the picture; at most 60.
     variant
         Of the facet objective: `released` (gradients cut off below zero and held) or `published` (as in the paper, differentiated).
     strengths
