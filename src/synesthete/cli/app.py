@@ -11,6 +11,7 @@ import typer
 from synesthete import __version__
 from synesthete.cli import (
     atlas_commands,
+    audit_commands,
     decomposition_commands,
     model_commands,
     naming_commands,
@@ -60,6 +61,7 @@ atlas_commands.add_to(app)
 naming_commands.add_to(app)
 decomposition_commands.add_to(app)
 server_commands.add_to(app)
+app.add_typer(audit_commands.app, name="audit", rich_help_panel=audit_commands.PANEL)
 app.add_typer(review_commands.app, name="reviews", rich_help_panel=naming_commands.PANEL)
 app.add_typer(probe_commands.app, name="probes", rich_help_panel="Probe sets and models")
 app.add_typer(model_commands.app, name="models", rich_help_panel="Probe sets and models")
