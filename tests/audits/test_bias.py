@@ -257,3 +257,9 @@ def test_the_audit_with_a_folder_of_labelled_photos(report: dict[str, Any]) -> N
 def test_people_of_no_known_group(model: ImageTextModel, place: Path) -> None:
     with pytest.raises(SynestheteError, match="no two groups of an axis"):
         audit_bias(model, place / "pictures", lists=place / "lists.yaml")
+
+
+def test_the_lists_of_the_documentation_are_good() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "audits.md").read_text(encoding="utf-8")
+    told = yaml.safe_load(page.split("```yaml\n")[1].split("```")[0])
+    assert set(parse_lists(told, "docs").groups["work"]) == {"miners", "clerks"}

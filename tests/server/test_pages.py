@@ -20,7 +20,8 @@ from tests.small_atlas import CONCEPTS, LAYER, record_small
 PATHS = (
     "/", "/neurons", f"/layer/{LAYER}", f"/neuron/{LAYER}:0", f"/neuron/{LAYER}:2", "/concepts", "/concept/apple",
     "/families", "/family/food", "/map", "/compare", f"/compare?a={LAYER}:0&b={LAYER}:1", "/search",
-    "/search?q=apple", "/probe", "/reviews", f"/label/{LAYER}:0", "/licences",
+    "/search?q=apple", "/probe", "/reviews", f"/label/{LAYER}:0", "/audits",
+    "/audits/made", "/licences",
 )  # fmt: skip
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -98,7 +97,7 @@ def run_audit(
             _one(loaded, one, images, people, lists, limit, layer, seed, say, settings)
         )
         report["cost"][one] = {"seconds": round(time.monotonic() - started, 1)}
-    report["cost"]["peak_memory_mib"] = round(_peak_mib())
+    report["cost"]["peak_memory_mib"] = _peak_mib()
     report["verdicts"] = plain(verdicts(report, limits))
     return report
 
@@ -151,7 +150,11 @@ def _prefixed(kind: str, progress: Progress | None) -> Progress:
     return say
 
 
-def _peak_mib() -> float:
-    """Largest memory of this process so far, in MiB."""
+def _peak_mib() -> int | None:
+    """Largest memory of this process so far, in MiB; None where the system does not say."""
+    try:
+        import resource
+    except ImportError:
+        return None
     unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20)

@@ -303,11 +303,9 @@ def _print(report: Mapping[str, Any]) -> None:
     for note in notes(report):
         out().print(Text(note, style="dim"), soft_wrap=True)
     seconds = sum(one["seconds"] for one in report["cost"].values() if isinstance(one, dict))
-    out().print(
-        f"{seconds:.0f} s, peak memory {report['cost']['peak_memory_mib']:,} MiB",
-        style="dim",
-        soft_wrap=True,
-    )
+    memory = report["cost"]["peak_memory_mib"]
+    told = "" if memory is None else f", peak memory {memory:,} MiB"
+    out().print(f"{seconds:.0f} s{told}", style="dim", soft_wrap=True)
 
 
 def _style(verdict: str) -> str:

@@ -58,6 +58,14 @@ class Links:
         """The page of a family."""
         return self.at(f"/family/{_part(name)}", **query)
 
+    def audit(self, name: str) -> str:
+        """The page of an audit report."""
+        return self.at(f"/audits/{_part(name)}")
+
+    def audit_picture(self, name: str, number: int) -> str:
+        """An example picture of an audit report."""
+        return self.at(f"/audits/{_part(name)}/{number}.webp")
+
     def search(self, q: str = "") -> str:
         """The search."""
         return self.at("/search", q=q)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
@@ -9,6 +11,7 @@ from synesthete.server.errors import Missing
 from synesthete.server.library import Site
 from synesthete.server.page import ERRORS, Here
 from synesthete.server.pictures import Picture
+from synesthete.server.reports import example
 from synesthete.server.rows import strongest
 from synesthete.server.units import find_unit
 
@@ -46,6 +49,12 @@ def mosaic_of(request: Request, site: Here, address: str) -> Response:
     return _answer(request, mosaic(site, address))
 
 
+def example_of(request: Request, site: Here, name: str, number: int) -> Response:
+    """An example picture of an audit report (WebP)."""
+    data = example(site, name, number)
+    return _answer(request, Picture(data, f'"{hashlib.blake2b(data, digest_size=12).hexdigest()}"'))
+
+
 def _answer(request: Request, picture: Picture) -> Response:
     headers = {"ETag": picture.etag, "Cache-Control": "private, max-age=86400"}
     if picture.etag in request.headers.get("if-none-match", ""):
@@ -57,6 +66,7 @@ for prefix in ("", "/a/{atlas}"):
     for path, endpoint in (
         ("/image/{key}.webp", image_of),
         ("/neuron/{address:path}.webp", mosaic_of),
+        ("/audits/{name}/{number}.webp", example_of),
     ):
         router.add_api_route(
             f"{prefix}{path}", endpoint, response_class=Response, include_in_schema=not prefix,

@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup
 from starlette.requests import Request
 
+from synesthete.audits.report import report_body
 from synesthete.server import charts
 from synesthete.server.errors import ErrorFacts
 from synesthete.server.library import Site
@@ -21,6 +22,7 @@ from synesthete.server.page import Page
 NAVIGATION = (
     ("Model", "/"), ("Neurons", "/neurons"), ("Concepts", "/concepts"), ("Families", "/families"),
     ("Map", "/map"), ("Try a picture", "/probe"), ("Reviews", "/reviews"),
+    ("Audits", "/audits"),
 )  # fmt: skip
 
 
@@ -45,7 +47,9 @@ def environment() -> Environment:
         activation=activation,
         tojson_points=json_data,
     )
-    made.globals.update(charts=charts, synesthete_version=version("synesthete"))
+    made.globals.update(
+        audit_body=report_body, charts=charts, synesthete_version=version("synesthete")
+    )
     return made
 
 

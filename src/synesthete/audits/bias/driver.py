@@ -73,6 +73,8 @@ def audit_bias(
     """
     say = progress or (lambda told: None)
     told = load_lists(lists)
+    if layer is not None:
+        model.layer(layer)
     say("association tests")
     found: dict[str, Any] = {
         "lists": told.source,

@@ -7,11 +7,18 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from jinja2 import (
+    Environment,
+    PackageLoader,
+    StrictUndefined,
+    TemplateError,
+    select_autoescape,
+)
 from markupsafe import Markup
 
 from synesthete.audits.report import charts
 from synesthete.audits.report.card import notes, span, value
+from synesthete.errors import SynestheteError
 
 STYLE = Path(__file__).parent / "templates" / "report.css"
 FACTORS = {
@@ -40,17 +47,21 @@ def environment() -> Environment:
     return made
 
 
-def report_body(report: Mapping[str, Any], *, pictures: str | None = None) -> Markup:
+def report_body(report: Mapping[str, Any]) -> Markup:
     """The report as a piece of a page.
 
-    Parameters
-    ----------
-    pictures
-        Where example pictures are found: their number and `.webp` are put behind it. Without it they stand in the page
-        itself.
+    Raises
+    ------
+    SynestheteError
+        A report that lacks what its kind has.
     """
     made = environment().get_template("body.html")
-    return Markup(made.render(report=report, notes=notes(report), pictures=pictures))
+    try:
+        return Markup(made.render(report=report, notes=notes(report)))
+    except (TemplateError, LookupError, TypeError, ValueError, AttributeError) as error:
+        raise SynestheteError(
+            f"this report is damaged: {error}", hint="run the audit again"
+        ) from error
 
 
 def report_page(report: Mapping[str, Any]) -> str:

@@ -64,6 +64,8 @@ def audit_typographic(
         Pictures that cannot be used: too few, of one class, unreadable.
     """
     say = progress or (lambda told: None)
+    if layer is not None:
+        model.layer(layer)
     if images is not None and labelled_photos(Path(images)):
         say("labelled photos")
         photos = audit_photos(model, Path(images))

@@ -1,5 +1,6 @@
 """All pages of the microscope; a new page is a module here and a line below."""
 
+from synesthete.server.pages.audits import AUDIT, AUDITS
 from synesthete.server.pages.compare import COMPARE
 from synesthete.server.pages.concept import CONCEPT
 from synesthete.server.pages.concepts import CONCEPTS
@@ -18,7 +19,7 @@ from synesthete.server.pages.search import SEARCH
 
 PAGES = [
     MODEL_CARD, NEURONS, LAYER, NEURON, CONCEPTS, CONCEPT, FAMILIES, FAMILY, MAP, COMPARE, SEARCH, PROBE,
-    REVIEWS, LABEL, LICENCES,
+    REVIEWS, LABEL, AUDITS, AUDIT, LICENCES,
 ]  # fmt: skip
 
 __all__ = ["PAGES"]
