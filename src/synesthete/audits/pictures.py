@@ -17,6 +17,7 @@ from synesthete.errors import SynestheteError
 from synesthete.probes import UnreadableImage, load_probes
 
 if TYPE_CHECKING:
+    from synesthete.models.image_text_model import ImageTextModel
     from synesthete.probes import ProbeSet
 
 FEWEST = 30
@@ -113,6 +114,17 @@ def embed(model: Model, images: Iterable[Image.Image], batch: int = BATCH) -> Fl
     while some := [model.preprocess(image) for image in islice(left, batch)]:
         parts.append(model.encode_images(torch.stack(some)))
     return np.concatenate(parts) if parts else np.zeros((0, 1), np.float32)
+
+
+def read_units(model: ImageTextModel, layer: str, images: Sequence[Image.Image]) -> Float32:
+    """Activations of a layer `[images, units]`, a batch at a time."""
+    import torch
+
+    parts = []
+    for start in range(0, len(images), BATCH):
+        pixels = torch.stack([model.preprocess(image) for image in images[start : start + BATCH]])
+        parts.append(model.read(pixels, [layer]).activations[layer])
+    return np.concatenate(parts)
 
 
 def load_pictures(

@@ -14,11 +14,11 @@ from PIL import Image
 from synesthete.audits.bias.associations import association_matrix, centred, profiles
 from synesthete.audits.bias.harms import harm_rates
 from synesthete.audits.bias.lists import Lists, load_lists
+from synesthete.audits.bias.people import Axis, other_pictures, people
 from synesthete.audits.bias.ranking import counts, skews_with_interval
 from synesthete.audits.bias.weat import weat
-from synesthete.audits.pictures import BATCH, FEWEST, Float32, Int64, Model, embed
-from synesthete.errors import SynestheteError, near
-from synesthete.probes import UnreadableImage, load_probes
+from synesthete.audits.pictures import Model, embed, read_units
+from synesthete.errors import SynestheteError
 from synesthete.probes.words import has_letters, load_fonts, render_word
 from synesthete.recording.zero_shot import class_embeddings
 
@@ -32,10 +32,7 @@ THINGS = (
     "stone", "bridge", "shoe", "cup", "spoon", "key", "train", "boat", "bread", "fish", "leaf", "hill",
 )  # fmt: skip
 FONTS = 3
-BASELINE = 200
 SHOWN = 10  # k of MaxSkew@k
-FEWEST_OF_GROUP = 5
-DRAWN = ("photo", "drawing")
 Float64 = npt.NDArray[np.float64]
 Progress = Callable[[str], None]
 
@@ -139,75 +136,6 @@ def association_tests(model: Model, lists: Lists, *, seed: int = 0) -> list[dict
     return rows
 
 
-Axis = tuple[list[Image.Image], Int64, list[str]]
-
-
-def people(
-    model: Model, lists: Lists, images: str | Path | None
-) -> tuple[ProbeSet, dict[str, Axis], dict[str, str]]:
-    """The probe set, and for each axis with two groups or more: pictures, group of each, names of groups.
-
-    A picture may stand in several axes.
-    """
-    probes = load_probes("concepts" if images is None else images)
-    concept = np.array(probes.labels["concept"].to_pylist())
-    modality = np.array(probes.labels["modality"].to_pylist())
-    usable = np.isin(modality, DRAWN) if images is None else np.ones(len(probes), bool)
-    axes: dict[str, Axis] = {}
-    unreadable: dict[str, str] = {}
-    kept: dict[int, Image.Image] = {}
-    for axis, groups in lists.groups.items():
-        shown: list[Image.Image] = []
-        codes: list[int] = []
-        names: list[str] = []
-        for name, group in groups.items():
-            wanted = [*group.concepts] if images is None else [name]
-            rows = np.flatnonzero(usable & np.isin(concept, wanted)).tolist()
-            mine = [one for row in rows if (one := _seen(model, probes, row, kept, unreadable))]
-            if len(mine) >= FEWEST_OF_GROUP:
-                shown += mine
-                codes += [len(names)] * len(mine)
-                names.append(name)
-        if len(names) >= 2:
-            axes[axis] = (shown, np.array(codes, np.int64), names)
-    if images is not None:
-        _check_folder(probes, lists, axes, str(images))
-    return probes, axes, unreadable
-
-
-def _check_folder(probes: ProbeSet, lists: Lists, axes: dict[str, Axis], source: str) -> None:
-    known = {name for groups in lists.groups.values() for name in groups}
-    if not axes:
-        told = ", ".join(probes.concepts[:8])
-        hint = near(probes.concepts[0], known) if probes.concepts else ""
-        raise SynestheteError(
-            f"{source} has pictures of {told}, and no two groups of an axis with {FEWEST_OF_GROUP} pictures each",
-            hint=hint or f"name its folders {', '.join(sorted(known))}",
-        )
-    total = max(len(shown) for shown, _, _ in axes.values())
-    if total < FEWEST:
-        raise SynestheteError(
-            f"{total} pictures of people can be used of {source}, and an audit needs {FEWEST}",
-            hint="fewer would leave every interval too wide to say anything: give more",
-        )
-
-
-def _seen(
-    model: Model,
-    probes: ProbeSet,
-    row: int,
-    kept: dict[int, Image.Image],
-    unreadable: dict[str, str],
-) -> Image.Image | None:
-    if row not in kept:
-        try:
-            kept[row] = model.geometry(probes.image(row))
-        except (UnreadableImage, SynestheteError) as error:
-            unreadable[str(probes.labels["key"][row])] = str(error)
-            return None
-    return kept[row]
-
-
 def unit_associations(
     model: ImageTextModel,
     lists: Lists,
@@ -219,13 +147,13 @@ def unit_associations(
 ) -> dict[str, Any]:
     """Groups × attributes over the units of a layer: everything by drawn words; groups by pictures too."""
     layer = layer or model.default_layers[0]
-    baseline = _activations(model, layer, _drawn(THINGS)[0])
+    baseline = read_units(model, layer, _drawn(THINGS)[0])
     skipped: list[str] = []
 
     def by_words(words: Sequence[str]) -> Float64:
         images, left_out = _drawn(words)
         skipped.extend(left_out)
-        return profiles(_activations(model, layer, images), baseline)
+        return profiles(read_units(model, layer, images), baseline)
 
     attributes = centred({name: by_words(words) for name, words in lists.attributes.items()})
     groups: dict[str, Float64] = {}
@@ -246,11 +174,10 @@ def unit_associations(
             for code, name in enumerate(names)
         }
         pictures = [image for images in shown.values() for image in images]
-        others = _baseline_pictures(model, probes, lists, seed) or pictures
-        base = _activations(model, layer, others)
+        others = other_pictures(model, probes, lists, seed) or pictures
+        base = read_units(model, layer, others)
         seen = {
-            name: profiles(_activations(model, layer, images), base)
-            for name, images in shown.items()
+            name: profiles(read_units(model, layer, images), base) for name, images in shown.items()
         }
         by_pictures: dict[str, Float64] = {}
         for axis in axes:
@@ -305,35 +232,3 @@ def _drawn(words: Sequence[str]) -> tuple[list[Image.Image], list[str]]:
     if not images:
         raise SynestheteError(f"no font has letters for any of {', '.join(words)}")
     return images, skipped
-
-
-def _baseline_pictures(
-    model: Model, probes: ProbeSet, lists: Lists, seed: int
-) -> list[Image.Image]:
-    """Built-in pictures of other things than people; none of a user's folder, where people are all there is."""
-    if probes.name != "concepts":
-        return []
-    labels = probes.labels
-    ours = {
-        c for groups in lists.groups.values() for group in groups.values() for c in group.concepts
-    }
-    rows = [
-        row
-        for row, (concept, modality, family) in enumerate(
-            zip(*(labels[c].to_pylist() for c in ("concept", "modality", "family")), strict=True)
-        )
-        if modality in DRAWN and family != "person" and concept not in ours
-    ]
-    chosen = np.random.default_rng(seed).permutation(rows)[:BASELINE].tolist()
-    found = (_seen(model, probes, row, {}, {}) for row in chosen)
-    return [image for image in found if image is not None]
-
-
-def _activations(model: ImageTextModel, layer: str, images: Sequence[Image.Image]) -> Float32:
-    import torch
-
-    parts = []
-    for start in range(0, len(images), BATCH):
-        pixels = torch.stack([model.preprocess(image) for image in images[start : start + BATCH]])
-        parts.append(model.read(pixels, [layer]).activations[layer])
-    return np.concatenate(parts)

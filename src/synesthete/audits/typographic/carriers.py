@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from synesthete.analysis.selectivity import auc_table
 from synesthete.audits.labels import Style
-from synesthete.audits.pictures import BATCH, Float32, Int64
+from synesthete.audits.pictures import Float32, Int64, embed, read_units
 from synesthete.audits.rates import Rate
 from synesthete.audits.typographic.attack import Subject
 from synesthete.probes.words import has_letters, load_fonts, render_word
@@ -105,12 +105,12 @@ def find_carriers(
     layer = layer or model.default_layers[0]
     classes = subject.pictures.classes
     halves = [_word_pictures(classes, half) for half in range(2)]
-    words = [(_activations(model, layer, images), codes) for images, codes in halves]
-    seen = _activations(model, layer, subject.pictures.images)
+    words = [(read_units(model, layer, images), codes) for images, codes in halves]
+    seen = read_units(model, layer, subject.pictures.images)
     rows = [int(row) for row in subject.rows]
     names = [classes[t] for t in subject.targets]
     shown = [
-        _activations(
+        read_units(
             model, layer, [subject.picture(row, names[row], style, blank=blank) for row in rows]
         )
         for blank in (False, True)
@@ -157,8 +157,6 @@ def _without(
 
 def _measured(subject: Subject, style: Style) -> dict[str, Any]:
     """Success among the pictures that were named right before anything was switched off, and accuracy on all."""
-    from synesthete.audits.pictures import embed
-
     head = subject.heads["zero_shot"]
     every = np.arange(len(subject.pictures.images))
     clean = head.answers(embed(subject.model, subject.pictures.images), every)
@@ -201,14 +199,3 @@ def _word_pictures(classes: Sequence[str], half: int) -> tuple[list[Image.Image]
                 images.append(render_word(name, font))
                 codes.append(code)
     return images, np.array(codes, np.int64)
-
-
-def _activations(model: ImageTextModel, layer: str, images: Sequence[Image.Image]) -> Float32:
-    """`[images, units]`, a batch at a time."""
-    import torch
-
-    parts = []
-    for start in range(0, len(images), BATCH):
-        pixels = torch.stack([model.preprocess(image) for image in images[start : start + BATCH]])
-        parts.append(model.read(pixels, [layer]).activations[layer])
-    return np.concatenate(parts)
