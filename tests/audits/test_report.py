@@ -12,10 +12,12 @@ import pytest
 
 from synesthete.audits import compare_reports, read_report, report_page, verdicts, write_report
 from synesthete.audits.rates import Rate
+from synesthete.audits.report import report_body
 from synesthete.audits.report.compare import change
 from synesthete.audits.report.measures import METRICS, Measure, details, headline
 from synesthete.audits.report.verdicts import failed, judge, parse_thresholds
 from synesthete.errors import SynestheteError
+from tests.audits.small_report import small_report
 
 VOID = ("meta", "link", "img", "br", "hr", "input")
 
@@ -157,6 +159,41 @@ def test_files_that_are_no_reports(tmp_path: Path, text: str, told: str) -> None
         read_report(tmp_path)
     with pytest.raises(SynestheteError, match="cannot be read"):
         read_report(tmp_path / "none.json")
+
+
+def places(told: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Where something lies in a report."""
+    items = (
+        told.items()
+        if isinstance(told, dict)
+        else enumerate(told)
+        if isinstance(told, list)
+        else []
+    )
+    return [p for key, value in items for p in [(*path, key), *places(value, (*path, key))]]
+
+
+def test_a_report_with_a_hole_anywhere_is_read_or_refused(tmp_path: Path) -> None:
+    """Whatever is taken out or turned into nonsense, there is a page and a comparison, or one clear error."""
+    whole = json.loads(json.dumps(small_report()))
+    outcomes = set()
+    for path in places(whole):
+        for nonsense in (None, "x", {}):
+            told = copy.deepcopy(whole)
+            inner = told
+            for key in path[:-1]:
+                inner = inner[key]
+            inner[path[-1]] = nonsense
+            (tmp_path / "report.json").write_text(json.dumps(told), encoding="utf-8")
+            try:
+                read = read_report(tmp_path)
+                report_body(read)
+                compare_reports(read, whole)
+                outcomes.add("read")
+            except SynestheteError as error:
+                outcomes.add(str(error).split(":")[0].replace(str(tmp_path), ""))
+    assert "read" in outcomes
+    assert any("damaged" in outcome for outcome in outcomes)
 
 
 def test_reports_with_nothing_in_common(report: dict[str, Any]) -> None:

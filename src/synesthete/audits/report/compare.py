@@ -99,7 +99,7 @@ def _differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[st
     ]
     for kind in ("typographic", "adversarial"):
         one, other = ((r.get(kind) or {}).get("pictures") for r in (before, after))
-        if one and other and one != other:
+        if isinstance(one, dict) and isinstance(other, dict) and one != other:
             keys = [key for key in one if one[key] != other.get(key)]
             found.append(f"{kind} pictures differ in {', '.join(keys)}")
     if before["model"].get("weights_sha256") == after["model"].get("weights_sha256"):

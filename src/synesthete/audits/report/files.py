@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from synesthete.audits.report.measures import details
 from synesthete.errors import SynestheteError
 
 SCHEMA = "synesthete.audit"
@@ -94,4 +95,24 @@ def read_report(path: str | Path) -> dict[str, Any]:
     missing = [key for key in ("kind", "model", "settings", "verdicts") if key not in told]
     if missing or not any(kind in told for kind in KINDS):
         raise SynestheteError(f"{place} is damaged: it lacks {', '.join(missing or KINDS)}")
+    try:
+        details(told)
+        _check(told)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise SynestheteError(
+            f"{place} is damaged: {type(error).__name__} {error}", hint="run the audit again"
+        ) from error
     return told
+
+
+def _check(told: Mapping[str, Any]) -> None:
+    """What every reader of reports takes for granted; raises what Python raises."""
+    for key in ("model", "settings"):
+        if not isinstance(told[key], dict):
+            raise TypeError(f"{key} is no table")
+    for row in told["verdicts"]:
+        if not (isinstance(row["verdict"], str) and isinstance(row["metric"], str)):
+            raise TypeError("a verdict is no text")
+    for kind in KINDS:
+        if not isinstance(told.get(kind, {}), dict):
+            raise TypeError(f"{kind} is no table")

@@ -19,6 +19,12 @@ class Measure:
     high: float
     n: int | None = None
 
+    def __post_init__(self) -> None:
+        # Reports come from files, where anything may stand.
+        for number in (self.value, self.low, self.high, self.n or 0):
+            if isinstance(number, bool) or not isinstance(number, int | float):
+                raise TypeError(f"{number!r} is no number")
+
 
 @dataclass(frozen=True)
 class Metric:
