@@ -41,7 +41,7 @@ def rate_bars(
     rows
         Label, rate, and the rate of the control (or None).
     """
-    left, right = 190.0, WIDE - 132.0
+    left, right = 204.0, WIDE - 132.0
     inside = [_text(left, 11, "0 %", "faint"), _text(right, 11, "100 %", "faint", "end")]
     y = 18.0
     for label, rate, control in rows:
