@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -173,13 +173,14 @@ def load_pictures(
     if folder is None:
         chosen = _some_classes(concept[candidates & unseen], prefer, rng)
         candidates &= np.isin(concept, chosen)
-    rows = _in_turns(np.flatnonzero(candidates & unseen), concept, limit, rng)
-    classes = sorted(set(concept[rows].tolist()))
     unreadable: dict[str, str] = {}
-    images, kept = _seen(model, probes, rows, unreadable)
-    others = np.setdiff1d(np.flatnonzero(candidates & np.isin(concept, classes)), rows)
-    others = _in_turns(others, concept, TRAINING_PER_CLASS * len(classes), rng)
-    training, trained = _seen(model, probes, others, unreadable)
+    rows = _in_turns(np.flatnonzero(candidates & unseen), concept, rng)
+    images, kept = _seen(model, probes, rows, limit, unreadable)
+    classes = sorted(set(concept[kept].tolist()))
+    others = np.setdiff1d(np.flatnonzero(candidates & np.isin(concept, classes)), kept)
+    others = _in_turns(others, concept, rng)
+    most = TRAINING_PER_CLASS * len(classes)
+    training, trained = _seen(model, probes, others, most, unreadable)
     number = {label: i for i, label in enumerate(classes)}
     return Pictures(
         source="the built-in photos and drawings" if folder is None else str(folder),
@@ -206,39 +207,29 @@ def _some_classes(
     return sorted(names[i] for i in ranked[:BUILT_IN_CLASSES])
 
 
-def _in_turns(
-    rows: Int64, concept: npt.NDArray[np.str_], limit: int, rng: np.random.Generator
-) -> Int64:
-    """At most `limit` rows: one of every class, then a second of every class, and so on; sorted."""
+def _in_turns(rows: Int64, concept: npt.NDArray[np.str_], rng: np.random.Generator) -> Int64:
+    """The rows in turns: one of every class, then a second of every class, and so on; at random within a turn."""
     mixed = rng.permutation(rows)
     taken: Counter[str] = Counter()
     turn = np.empty(len(mixed), np.int64)
     for place, row in enumerate(mixed.tolist()):
         turn[place] = taken[concept[row]]
         taken[concept[row]] += 1
-    return np.sort(mixed[np.argsort(turn, kind="stable")][:limit])
+    return np.asarray(mixed[np.argsort(turn, kind="stable")], np.int64)
 
 
 def _seen(
-    model: Model, probes: ProbeSet, rows: Int64, unreadable: dict[str, str]
+    model: Model, probes: ProbeSet, rows: Int64, limit: int, unreadable: dict[str, str]
 ) -> tuple[list[Image.Image], list[int]]:
-    """Readable pictures as the model sees them, and their rows; the others are noted."""
-    images, kept = [], []
-    for row, image in _readable(probes, rows.tolist(), unreadable):
+    """The first `limit` readable pictures as the model sees them, and their rows; unreadable ones are noted."""
+    images: list[Image.Image] = []
+    kept: list[int] = []
+    left = iter(rows.tolist())
+    while len(kept) < limit and (row := next(left, None)) is not None:
         try:
-            images.append(model.geometry(image))
-        except SynestheteError as error:
+            images.append(model.geometry(probes.image(row)))
+        except (UnreadableImage, SynestheteError) as error:
             unreadable[str(probes.labels["key"][row])] = str(error)
             continue
         kept.append(row)
     return images, kept
-
-
-def _readable(
-    probes: ProbeSet, rows: Sequence[int], unreadable: dict[str, str]
-) -> Iterator[tuple[int, Image.Image]]:
-    for row in rows:
-        try:
-            yield row, probes.image(row)
-        except UnreadableImage as error:
-            unreadable[str(probes.labels["key"][row])] = str(error)
