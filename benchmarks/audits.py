@@ -36,7 +36,7 @@ def against_torchattacks(model: Any, pictures: int, steps: int, epsilons: list[f
     """How many pictures survive ours and theirs, and how long each takes."""
     import torchattacks
 
-    chosen = load_pictures(model, model.name, limit=pictures)
+    chosen = load_pictures(model, model.name, limit=pictures, training=False)
     classifier = PixelClassifier.of(model, class_embeddings(model, chosen.classes))
     pixels, truth = to_pixels(chosen.images), torch.from_numpy(chosen.truth)
     with torch.no_grad():

@@ -135,6 +135,7 @@ def load_pictures(
     limit: int = LIMIT,
     seed: int = 0,
     prefer: Sequence[str] = (),
+    training: bool = True,
 ) -> Pictures:
     """Pictures of the user's folder, or those of the built-in probe set.
 
@@ -151,6 +152,8 @@ def load_pictures(
         At most so many pictures, in turns from all classes.
     prefer
         Concepts that shall be among the built-in classes where they have pictures.
+    training
+        Whether to read further pictures for a classifier.
 
     Raises
     ------
@@ -179,15 +182,15 @@ def load_pictures(
     classes = sorted(set(concept[kept].tolist()))
     others = np.setdiff1d(np.flatnonzero(candidates & np.isin(concept, classes)), kept)
     others = _in_turns(others, concept, rng)
-    most = TRAINING_PER_CLASS * len(classes)
-    training, trained = _seen(model, probes, others, most, unreadable)
+    most = TRAINING_PER_CLASS * len(classes) if training else 0
+    further, trained = _seen(model, probes, others, most, unreadable)
     number = {label: i for i, label in enumerate(classes)}
     return Pictures(
         source="the built-in photos and drawings" if folder is None else str(folder),
         images=images,
         truth=np.array([number[concept[row]] for row in kept], np.int64),
         classes=classes,
-        training=training,
+        training=further,
         training_truth=np.array([number[concept[row]] for row in trained], np.int64),
         unreadable=unreadable,
         held_out=folder is None and name == "mini",

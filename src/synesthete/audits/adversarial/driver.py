@@ -142,7 +142,7 @@ def audit_adversarial(
     SynestheteError
         Pictures that cannot be used, sizes that are not positive and ascending.
     """
-    pictures = load_pictures(model, model.name, images, limit=limit, seed=seed)
+    pictures = load_pictures(model, model.name, images, limit=limit, seed=seed, training=False)
     classifier = PixelClassifier.of(model, class_embeddings(model, pictures.classes))
     pixels = to_pixels(pictures.images).to(model.device)
     truth = torch.from_numpy(pictures.truth).to(model.device)
