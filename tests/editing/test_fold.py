@@ -59,7 +59,8 @@ def deeds(model: ImageTextModel, layer: str, unit: int) -> dict[str, Edit]:
 def ends(model: ImageTextModel) -> list[Layer]:
     """The sites; of a deep transformer those of the first block and the last."""
     sites = model.sites()
-    return sites if len(sites) < 34 else sites[:4] + sites[-4:]
+    deep = len(sites) > 30 and sites[-1].kind == "residual"
+    return sites[:4] + sites[-4:] if deep else sites
 
 
 def foldable(model: ImageTextModel, batch: torch.Tensor) -> dict[str, set[str]]:

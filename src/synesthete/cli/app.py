@@ -12,6 +12,7 @@ from synesthete import __version__
 from synesthete.cli import (
     atlas_commands,
     decomposition_commands,
+    editing_commands,
     model_commands,
     naming_commands,
     probe_commands,
@@ -59,6 +60,7 @@ record_commands.add_to(app)
 atlas_commands.add_to(app)
 naming_commands.add_to(app)
 decomposition_commands.add_to(app)
+editing_commands.add_to(app)
 server_commands.add_to(app)
 app.add_typer(review_commands.app, name="reviews", rich_help_panel=naming_commands.PANEL)
 app.add_typer(probe_commands.app, name="probes", rich_help_panel="Probe sets and models")
