@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+from dataclasses import replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,6 +79,12 @@ class Atlas:
         self.statistics = cache(self._statistics)
         self.exemplars = cache(self._exemplars)
         self._neurons_of = cache(self._neurons)
+
+    def _repr_html_(self) -> str:
+        """Its counts with their controls, where a notebook shows it."""
+        drawing = importlib.import_module("synesthete.visualization.notebook")
+        made: str = drawing.atlas_html(self)
+        return made
 
     @property
     def fingerprint(self) -> str:
@@ -313,7 +321,8 @@ class Atlas:
 
     def _neurons(self, layer: str) -> list[Neuron]:
         names, families = (self.unit_table(layer, kind) for kind in ("names", "families"))
-        return neurons_of(layer, self.neuron_table(layer), names, families)
+        found = neurons_of(layer, self.neuron_table(layer), names, families)
+        return [replace(neuron, source=self.path) for neuron in found]
 
     def _need_analysis(self) -> None:
         if not self.analysed:

@@ -1,4 +1,4 @@
-"""Commands that show an atlas in the browser: serve, export, map."""
+"""Commands that show an atlas to people and programs: serve, export, map, mcp."""
 
 from __future__ import annotations
 
@@ -163,8 +163,19 @@ def lay_out(
         out().print(f"{name}: {told['units']:,} neurons laid out", highlight=False)
 
 
+def mcp(atlas: AtlasPath) -> None:
+    """Lend an atlas to an assistant: search, neuron, concept and explain, as tools that only read.
+
+    Speaks the Model Context Protocol on standard input and output; an assistant starts it, not a person.
+    """
+    from synesthete.server.mcp_server import create_mcp
+
+    create_mcp(atlas).run("stdio")
+
+
 def add_to(app: typer.Typer) -> None:
     """Put these commands into the command line."""
     app.command(rich_help_panel=PANEL)(serve)
     app.command(rich_help_panel=PANEL)(export)
     app.command("map", rich_help_panel=PANEL)(lay_out)
+    app.command(rich_help_panel=PANEL)(mcp)

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
+import synesthete.visualization
 from synesthete.errors import SynestheteError
 from synesthete.server import entrance, picture_routes, probing, review_routes
 from synesthete.server.answers import refusal
@@ -23,6 +24,7 @@ from synesthete.server.render import render
 from synesthete.server.security import Gate
 
 STATIC = Path(__file__).parent / "static"
+FONTS = Path(synesthete.visualization.__file__).parent / "fonts"
 
 
 def create_app(atlases: Sequence[str | Path], gate: Gate | None = None) -> FastAPI:
@@ -53,6 +55,7 @@ def create_app(atlases: Sequence[str | Path], gate: Gate | None = None) -> FastA
     app.include_router(probing.router)
     app.include_router(review_routes.router)
     app.include_router(routes(PAGES, render))
+    app.mount("/static/fonts", StaticFiles(directory=FONTS), name="fonts")
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     _add_errors(app)
     app.add_middleware(Guard, gate=gate, refuse=_refused)

@@ -14,9 +14,12 @@ class Links:
     ----------
     prefix
         `/a/NAME`, or empty for the first atlas.
+    live
+        Whether there is a server; a static site has no page for each image.
     """
 
     prefix: str = ""
+    live: bool = True
 
     def at(self, path: str, **query: object) -> str:
         """Path of a page of this atlas, with its query; empty and absent values are left out.
@@ -69,6 +72,10 @@ class Links:
     def image(self, key: str) -> str:
         """The thumbnail of an image, by its opaque id."""
         return self.at(f"/image/{_part(key)}.webp")
+
+    def picture(self, key: str) -> str:
+        """The page of an image; empty where it has none."""
+        return self.at(f"/image/{_part(key)}") if self.live else ""
 
     def static(self, name: str) -> str:
         """A file of the microscope itself."""

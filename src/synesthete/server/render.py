@@ -13,18 +13,18 @@ from markupsafe import Markup
 from starlette.requests import Request
 
 from synesthete.server import charts
+from synesthete.server.counts import counts_told
 from synesthete.server.errors import ErrorFacts
 from synesthete.server.library import Site
 from synesthete.server.links import Links
 from synesthete.server.page import Page
+from synesthete.server.pages import PAGES
 
-NAVIGATION = (
-    ("Model", "/"), ("Neurons", "/neurons"), ("Concepts", "/concepts"), ("Families", "/families"),
-    ("Map", "/map"), ("Try a picture", "/probe"), ("Reviews", "/reviews"),
-)  # fmt: skip
-
-
-STATIC_NAVIGATION = (*NAVIGATION[:5], ("Search", "/search"))
+NAVIGATION = tuple((page.label, page.path) for page in PAGES if page.label)
+STATIC_NAVIGATION = (
+    *((page.label, page.path) for page in PAGES if page.label and page.exported),
+    ("Search", "/search"),
+)
 
 
 @lru_cache(maxsize=1)
@@ -45,7 +45,9 @@ def environment() -> Environment:
         activation=activation,
         tojson_points=json_data,
     )
-    made.globals.update(charts=charts, synesthete_version=version("synesthete"))
+    made.globals.update(
+        charts=charts, counts_told=counts_told, synesthete_version=version("synesthete")
+    )
     return made
 
 

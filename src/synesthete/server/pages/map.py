@@ -56,4 +56,4 @@ def map_page(
     return MapPage(name, site.atlas.layers, points, families)
 
 
-MAP = Page("/map", "map.html", map_page)
+MAP = Page("/map", "map.html", map_page, label="Map")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 
 from synesthete.atlas import ExemplarList, Exemplars, Neuron
 from synesthete.server.columns import in_order
@@ -15,7 +16,7 @@ from synesthete.server.library import Site
 from synesthete.server.neighbours import Neighbours, neighbours
 from synesthete.server.page import Page
 from synesthete.server.rows import NeuronRow, Shown, exemplars, finite, neuron_row
-from synesthete.server.units import find_unit
+from synesthete.server.units import can_label, find_unit
 from synesthete.visualization.card import summary_sentence
 
 PER_ROW, LEVELS, PER_LEVEL, ANSWERS, WORDS = 8, 6, 4, 6, 24
@@ -95,8 +96,8 @@ class NeuronPage:
         All names that held, best first.
     held_out
         Whether the modalities count the images of the scoring half alone.
-    least, levels
-        Images of lowest activation; images at levels between.
+    least, levels, most
+        Images of lowest activation; images at levels between; images of highest activation.
     answers
         Concepts it answers to best, over all images.
     words
@@ -105,6 +106,8 @@ class NeuronPage:
         The random twin, in one sentence.
     review
         What people say; null when nobody did.
+    can_label
+        Whether its images can be labelled blind: they differ in activation, and the activations were kept.
     """
 
     neuron: NeuronRow
@@ -125,6 +128,7 @@ class NeuronPage:
     held_out: bool
     least: list[Shown]
     levels: list[Level]
+    most: list[Shown]
     distribution: Distribution
     meaning: Meaning | None
     neighbours: Neighbours | None
@@ -134,6 +138,7 @@ class NeuronPage:
     rule: Rule
     control: str
     review: dict[str, Any] | None
+    can_label: bool
     previous: str | None
     next: str | None
 
@@ -189,6 +194,7 @@ def neuron_page(site: Site, address: str) -> NeuronPage:
         held_out=site.opened.probes.held_out,
         least=exemplars(site, kept.bottom(unit, limit=PER_ROW), row.concept, grid),
         levels=_levels(site, kept, unit, row.concept, grid),
+        most=exemplars(site, kept.top(unit, None, limit=PER_LEVEL), row.concept, grid),
         distribution=distribution(site, neuron, values),
         meaning=meaning(site, neuron),
         neighbours=neighbours(site, columns, unit),
@@ -198,6 +204,7 @@ def neuron_page(site: Site, address: str) -> NeuronPage:
         rule=judged,
         control=_control(counts),
         review=None if state is None else state.as_dict(neuron.name),
+        can_label=can_label(site, columns, unit),
         previous=site.links.neuron(columns.address(unit - 1)) if unit else None,
         next=site.links.neuron(columns.address(unit + 1)) if unit + 1 < columns.units else None,
     )
@@ -233,8 +240,8 @@ def _levels(
 
 def answers(site: Site, layer: str, unit: int) -> list[Answer]:
     """The concepts that were tested for a unit, the best first."""
-    table = site.atlas.selectivity(layer)
-    own = table.filter(table["unit"].to_numpy() == unit).to_pylist()
+    table = site.opened.selectivity(layer)
+    own = table.filter(pc.equal(table["unit"], unit)).to_pylist()
     modalities = in_order([name[4:] for name in table.column_names if name.startswith("auc_")])
     made = []
     for row in own:
