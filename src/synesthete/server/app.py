@@ -13,7 +13,7 @@ from starlette.staticfiles import StaticFiles
 
 import synesthete.visualization
 from synesthete.errors import SynestheteError
-from synesthete.server import entrance, picture_routes, probing, review_routes
+from synesthete.server import benching, entrance, picture_routes, probing, review_routes
 from synesthete.server.answers import refusal
 from synesthete.server.errors import ErrorFacts, Missing, Near, Refused
 from synesthete.server.guard import Guard
@@ -53,6 +53,7 @@ def create_app(atlases: Sequence[str | Path], gate: Gate | None = None) -> FastA
     app.include_router(entrance.router)
     app.include_router(picture_routes.router)
     app.include_router(probing.router)
+    app.include_router(benching.router)
     app.include_router(review_routes.router)
     app.include_router(routes(PAGES, render))
     app.mount("/static/fonts", StaticFiles(directory=FONTS), name="fonts")

@@ -1,5 +1,6 @@
 """All pages of the microscope, in the order of the navigation; a new page is a module here and a line below."""
 
+from synesthete.server.pages.bench import BENCH
 from synesthete.server.pages.compare import COMPARE
 from synesthete.server.pages.concept import CONCEPT
 from synesthete.server.pages.concepts import CONCEPTS
@@ -32,6 +33,7 @@ PAGES = (
     COMPARE,
     MODELS,
     PROBE,
+    BENCH,
     REVIEWS,
     LABEL,
     SEARCH,
