@@ -9,7 +9,7 @@ from typing import Any
 from tests.models.conftest import TEXT, scramble
 
 TOWERS: dict[str, dict[str, Any]] = {
-    "modified-resnet": {"image_size": 64, "layers": [2, 2, 2, 2], "width": 8, "head_width": 32},
+    "modified-resnet": {"image_size": 64, "layers": [2, 1, 1, 2], "width": 8, "head_width": 32},
     "vit": {"image_size": 48, "layers": 3, "width": 64, "patch_size": 16, "head_width": 16},
     "vit-layer-scale": {
         "image_size": 48, "layers": 2, "width": 32, "patch_size": 16, "head_width": 8, "ls_init_value": 0.1,

@@ -118,7 +118,7 @@ def defend(
 
     given = load_axis(axis) if axis is not None else None
     model, pictures = _target(target, probes)
-    with Reporter("searching") as reporter:
+    with Reporter("searching", "units") as reporter:
         found = search(
             model, pictures, axis=given, layers=layer, how=how, most=units, budget=budget, limit=images,
             seed=seed, progress=reporter,
