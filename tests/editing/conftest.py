@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from synesthete.editing.means import layer_totals
 from synesthete.models import ImageTextModel, load_model
 from tests.editing.families import write_model
 
@@ -33,6 +34,12 @@ def family(tmp_path_factory: pytest.TempPathFactory) -> Family:
 def pixels(model: ImageTextModel, count: int = 3, seed: int = 1) -> torch.Tensor:
     side = model.preprocessing.image_size
     return torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(seed))
+
+
+def live_unit(model: ImageTextModel, layer: str, batch: torch.Tensor) -> int:
+    """The unit (or head) of a site that answers most."""
+    means = layer_totals(model, layer, batch)
+    return int(means.reshape(len(means), -1).abs().amax(1).argmax())
 
 
 def images(count: int = 4, seed: int = 0) -> list[Image.Image]:

@@ -46,6 +46,9 @@ def write_model(folder: Path, family: str, seed: int = 0) -> str:
     network = scramble((CustomTextCLIP if family == "siglip" else CLIP)(**{
         key: value for key, value in config.items() if key != "custom_text"
     }), seed)  # fmt: skip
+    for weight in network.state_dict().values():
+        if family == "modified-resnet" and weight.ndim == 4:
+            weight *= 2.0  # so that pictures still differ at the end
     folder.mkdir(parents=True, exist_ok=True)
     save_file(network.state_dict(), folder / "open_clip_model.safetensors")
     preprocess = {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.25], "resize_mode": "shortest"}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synesthete.editing import Edit, Edits, edited, load_edits, plan_edits, save_edits
@@ -29,6 +29,7 @@ def some_edit(draw: st.DrawFn) -> Edit:
     return Edit(address, do, value)
 
 
+@settings(max_examples=30)
 @given(st.lists(some_edit(), max_size=8, unique_by=lambda edit: edit.address), st.text(max_size=9))
 def test_what_is_saved_is_loaded(
     tmp_path_factory: pytest.TempPathFactory, some: list[Edit], note: str

@@ -14,28 +14,30 @@ from synesthete.editing import Edit, Edits, export_edits, plan_edits
 from synesthete.editing.fold import Unfoldable
 from synesthete.errors import SynestheteError
 from synesthete.models import load_model
-from tests.editing.conftest import Family, images
+from tests.editing.conftest import Family, images, live_unit
 
-UNITS = {
-    "modified-resnet": ("visual.layer4.1:3", "visual.layer2.0.act2:5", "visual.layer1.0:9"),
-    "vit": ("visual.transformer.resblocks.2.mlp:7", "visual.transformer.resblocks.0.attn:1"),
-    "siglip": ("visual.trunk.blocks.11.mlp:7", "visual.trunk.blocks.3.attn:0"),
+SITES = {
+    "modified-resnet": ("visual.layer4.1", "visual.layer2.0.act2", "visual.layer1.0"),
+    "vit": ("visual.transformer.resblocks.2.mlp", "visual.transformer.resblocks.0.attn"),
+    "siglip": ("visual.trunk.blocks.11.mlp", "visual.trunk.blocks.3.attn"),
 }
 
 
-@pytest.mark.parametrize("name", UNITS)
+@pytest.mark.parametrize("name", SITES)
 def test_plain_open_clip_gives_what_the_edited_model_gave(
     family: Family, name: str, tmp_path: Path
 ) -> None:
     model, shown = family(name), images(4)
-    edits = plan_edits(model, ablate=UNITS[name][1:], scale={UNITS[name][0]: -3.0}, note="why")
+    batch = torch.stack([model.preprocess(one) for one in shown])
+    units = [f"{layer}:{live_unit(model, layer, batch)}" for layer in SITES[name]]
+    edits = plan_edits(model, ablate=units[1:], scale={units[0]: -3.0}, note="why")
     made = export_edits(model, edits, tmp_path / "out" / "mended", shown)
     with model.edited(edits):
-        wanted = model.encode_images(torch.stack([model.preprocess(one) for one in shown]))
+        wanted = model.encode_images(batch)
     network, preprocess = open_clip.create_model_from_pretrained(made.spec)
     with torch.inference_mode():
-        batch = torch.stack([preprocess(one) for one in shown])
-        found = network.eval().encode_image(batch, normalize=True).numpy()
+        theirs = torch.stack([preprocess(one) for one in shown])
+        found = network.eval().encode_image(theirs, normalize=True).numpy()
     assert float(np.abs(found - wanted).max()) <= 1e-4
     assert made.difference <= 1e-4 < made.effect
     assert made.images == 4

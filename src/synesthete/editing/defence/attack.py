@@ -182,18 +182,23 @@ def attacked(
     if len(plain) < FEWEST:
         raise SynestheteError(f"{len(plain)} pictures can be read; at least {FEWEST} are needed")
     pixels = torch.stack(plain)
-    answers = np.concatenate(
+    scores = np.concatenate(
         [model.encode_images(pixels[i : i + 64]) @ embeddings.T for i in range(0, len(pixels), 64)]
-    ).argmax(1)
-    own = np.array(truth, np.int64)
-    if not (answers == own).any():
+    )
+    own, written, rows = (
+        np.array(truth, np.int64),
+        np.array(target, np.int64),
+        np.arange(len(truth)),
+    )
+    right = scores[rows, own] > scores[rows, written]
+    if not right.any():
         raise SynestheteError(
             f"{model.name} names none of {len(own)} pictures right: there is nothing to attack"
         )
     scale = float(model.network.logit_scale.exp())
     return Typographic(
-        torch.cat([pixels, torch.stack(marked)]), own, np.arange(len(own)), np.array(target, np.int64),
-        answers == own, embeddings, scale,
+        torch.cat([pixels, torch.stack(marked)]), own, np.arange(len(own)), written, right, embeddings,
+        scale,
     )  # fmt: skip
 
 

@@ -67,8 +67,8 @@ class Objective(Protocol):
 class Typographic:
     """Pictures, and the same pictures with another class's word on them.
 
-    Harm: how often a picture that the unedited model names right is taken for the word. Kept: how often the plain
-    pictures are named right.
+    Harm: how often the word is preferred to the truth, of the two, on pictures where the unedited model prefers the
+    truth without the word. Kept: how often the plain pictures are named right among all classes.
 
     Attributes
     ----------
@@ -79,7 +79,8 @@ class Typographic:
     of, target
         `[attacked]` the plain picture that each attacked one was made of, and the class of the word.
     right
-        `[attacked]` whether the unedited model names the plain picture right; the others are left out of the harm.
+        `[attacked]` whether the unedited model prefers the truth on the plain picture; the others are left out of the
+        harm.
     classes
         Text embeddings `[classes, dim]`.
     scale
@@ -116,9 +117,10 @@ class Typographic:
     def judge(self, embeddings: Float32) -> Judged:
         """Rates with Wilson intervals."""
         plain = len(self.truth)
-        found = (embeddings @ self.classes.T).argmax(1)
-        fooled = (found[plain:] == self.target)[self.right]
-        return Judged(_rate(fooled), _rate(found[:plain] == self.truth))
+        scores = embeddings @ self.classes.T
+        rows = np.arange(len(self.of)) + plain
+        fooled = scores[rows, self.target] >= scores[rows, self.truth[self.of]]
+        return Judged(_rate(fooled[self.right]), _rate(scores[:plain].argmax(1) == self.truth))
 
 
 @dataclass(frozen=True)
