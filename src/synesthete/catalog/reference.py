@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 Float32 = npt.NDArray[np.float32]
 
 LENGTHS = (1, 2, 4, 8)  # words of an unrelated text
-TEXTS_PER_LENGTH = 400
-PHOTOS, DRAWINGS, WRITTEN = 160, 64, 96
+TEXTS_PER_LENGTH = 300
+PHOTOS, DRAWINGS, WRITTEN = 128, 64, 64
 COMMON, RARE = 800, 9000  # ranks of the English words that texts are made of
 WRITING_AUC, PICTURE_AUC = 0.9, 0.7
 SENSITIVE = frozenset({"person", "person trait", "religion", "region", "emotion"})
@@ -91,7 +91,7 @@ class Reference:
 
 
 def unrelated_texts(seed: int = 0) -> list[str]:
-    """Texts of 1, 2, 4 and 8 common English words drawn at random, 400 of each."""
+    """Texts of 1, 2, 4 and 8 common English words drawn at random, 300 of each."""
     from wordfreq import top_n_list
 
     words = [word for word in top_n_list("en", RARE) if word.isascii() and word.isalpha()]

@@ -11,6 +11,7 @@ import typer
 from synesthete import __version__
 from synesthete.cli import (
     atlas_commands,
+    catalog_commands,
     decomposition_commands,
     model_commands,
     naming_commands,
@@ -61,6 +62,7 @@ naming_commands.add_to(app)
 decomposition_commands.add_to(app)
 server_commands.add_to(app)
 app.add_typer(review_commands.app, name="reviews", rich_help_panel=naming_commands.PANEL)
+app.add_typer(catalog_commands.app, name="catalog", rich_help_panel=catalog_commands.PANEL)
 app.add_typer(probe_commands.app, name="probes", rich_help_panel="Probe sets and models")
 app.add_typer(model_commands.app, name="models", rich_help_panel="Probe sets and models")
 
