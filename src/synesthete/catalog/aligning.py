@@ -69,7 +69,7 @@ def align(
         raise SynestheteError("nothing to align", hint="give a copy and a picture at least")
     snapshot = asker.snapshot
     pairs = own_pairs(snapshot)
-    texts = [(copy, asker.text(copy)) for copy in copies]
+    texts = [(copy, _text(asker, copy)) for copy in copies]
     found = []
     for picture in pictures:
         seen = _see(snapshot, model, picture)
@@ -115,6 +115,12 @@ def _one(
     )  # fmt: skip
 
 
+def _text(asker: Asker, copy: str) -> Float32:
+    """A copy stands where an item's own text stands, about the centre of those."""
+    found: Float32 = asker.snapshot.space.texts(asker.raw_text(copy)[None])[0]
+    return found
+
+
 def _see(snapshot: Snapshot, model: ImageTextModel, picture: Picture) -> _Seen:
     pixels = model.preprocess(decode(picture_bytes(picture)))[None]
     layer = snapshot.layer
@@ -140,7 +146,7 @@ def _words(asker: Asker, copy: str, score: float, picture: Float32, limit: int) 
     found = []
     for place, word in enumerate(words):
         rest = " ".join(words[:place] + words[place + 1 :])
-        found.append(Word(word, score - float(asker.text(rest) @ picture)))
+        found.append(Word(word, score - float(_text(asker, rest) @ picture)))
     found.sort(key=lambda one: -one.weight)
     best = [one for one in found[:limit] if one.weight > 0]
     worst = [one for one in found[::-1][:limit] if one.weight < 0]

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
 
+from synesthete.catalog.encoding import unit_length
 from synesthete.catalog.reference import LENGTHS, TEXTS_PER_LENGTH
 from synesthete.catalog.snapshot import Snapshot
 from synesthete.catalog.space import make_query
@@ -78,9 +79,11 @@ def _null(snapshot: Snapshot, kind: Kind) -> Float32:
     space, reference = snapshot.space, snapshot.reference
     parts = []
     if kind.words:
-        parts.append(space.texts(reference.text_vectors[_texts(snapshot, kind.words)]))
+        parts.append(space.asked_texts(reference.text_vectors[_texts(snapshot, kind.words)]))
     if kind.picture:
-        parts.append(space.pictures(reference.picture_vectors[_pictures(snapshot)]))
+        # Each kind of photo about its own centre: these are not customers' photos.
+        vectors = reference.picture_vectors - reference.picture_vectors.mean(0)
+        parts.append(unit_length(vectors[_pictures(snapshot)]))
     if len(parts) == 2:
         # Every text with some picture: neither list is repeated in step with the other.
         rows = np.random.default_rng(0).integers(0, len(parts[1]), len(parts[0]))

@@ -18,6 +18,7 @@ from synesthete.catalog.evaluating import evaluate
 from synesthete.catalog.filters import Where
 from synesthete.catalog.ledger import FOLDER, Ledger
 from synesthete.catalog.nearest import IVF_ABOVE
+from synesthete.catalog.photos import read_photos, write_photos
 from synesthete.catalog.queries import Asker
 from synesthete.catalog.recommending import recommend
 from synesthete.catalog.reference import Reference, make_reference
@@ -194,7 +195,11 @@ class Catalog:
             if self._snapshot is None or self._snapshot.generation != self._ledger.generation():
                 layer = self.manifest["model"]["layer"]
                 self._snapshot = Snapshot(
-                    self._ledger, self._reference, layer, ivf_above=self._ivf_above
+                    self._ledger,
+                    self._reference,
+                    layer,
+                    photos=read_photos(self.path),
+                    ivf_above=self._ivf_above,
                 )
             return self._snapshot
 
@@ -429,6 +434,21 @@ class Catalog:
             seed=seed,
             columns=columns,
         )
+
+    def adapt(self, pictures: Iterable[Picture]) -> int:
+        """Learn what customers' photos have in common, without labels, so that searches look past it.
+
+        Their mean replaces that of the reference photos in queries with a picture; photos given before are forgotten.
+        Returns how many could be read.
+
+        Raises
+        ------
+        SynestheteError
+            None of them can be read.
+        """
+        count = write_photos(self.path, self.model, pictures)
+        self._ledger.touch()
+        return count
 
     def close(self) -> None:
         """Let go of files and connections."""

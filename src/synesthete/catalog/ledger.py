@@ -120,6 +120,11 @@ class Ledger:
             connection.executemany("DELETE FROM quarantine WHERE id = ?", [(i,) for i in ids])
             _note(connection, quarantined)
 
+    def touch(self) -> None:
+        """Let every reader look anew, when something beside the items has changed."""
+        with self._writing() as connection:
+            connection.execute("UPDATE state SET generation = generation + 1")
+
     def note(self, quarantined: Sequence[Quarantined]) -> None:
         """Keep what could not be used, with the reasons."""
         if quarantined:

@@ -61,7 +61,18 @@ class Asker:
         self._model = model
 
     def text(self, text: str) -> Float32:
-        """The centred vector of a text, `[dim]`; a long one is the mean of its pieces.
+        """The centred vector of a text that is asked with, `[dim]`; a long one is the mean of its pieces.
+
+        Raises
+        ------
+        SynestheteError
+            No letter in it.
+        """
+        found: Float32 = self.snapshot.space.asked_texts(self.raw_text(text)[None])[0]
+        return found
+
+    def raw_text(self, text: str) -> Float32:
+        """The unit-length embedding of a text before it is centred, `[dim]`.
 
         Raises
         ------
@@ -76,13 +87,13 @@ class Asker:
             raw = reference.concept_vectors[[reference.concepts.index(pieces[0])]]
         else:
             raw = self._model().encode_texts(pieces)
-        found: Float32 = self.snapshot.space.texts(unit_length(raw.mean(0, keepdims=True)))[0]
+        found: Float32 = unit_length(raw.mean(0, keepdims=True))[0]
         return found
 
     def picture(self, picture: Picture) -> Float32:
         """The centred vector of a picture, `[dim]`; raises `UnreadableImage`."""
         raw = embed_picture(self._model(), picture_bytes(picture))
-        found: Float32 = self.snapshot.space.pictures(raw[None])[0]
+        found: Float32 = self.snapshot.space.asked_pictures(raw[None])[0]
         return found
 
     def either(self, one: str | Picture) -> Float32:

@@ -121,7 +121,7 @@ def unit_reasons(snapshot: Snapshot, shares: Float32, limit: int, *, sign: int =
 
 def _near_concepts(snapshot: Snapshot, query: Float32, items: Float32) -> list[list[Reason]]:
     concepts = snapshot.computed(
-        "concepts", lambda: snapshot.space.texts(snapshot.reference.concept_vectors)
+        "concepts", lambda: snapshot.space.asked_texts(snapshot.reference.concept_vectors)
     )
     asked, told = concepts @ query, items @ concepts.T
     wanted = (asked - asked.mean()) / max(float(asked.std()), 1e-9)

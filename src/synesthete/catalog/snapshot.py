@@ -34,6 +34,8 @@ class Snapshot:
         Of the catalogue.
     layer
         Whose units give the reasons.
+    photos
+        Sum and number of the embeddings of customers' photos.
     ivf_above
         Above so many items the index is an inverted file.
 
@@ -51,6 +53,7 @@ class Snapshot:
         reference: Reference,
         layer: str,
         *,
+        photos: tuple[npt.NDArray[np.float64], int] | None = None,
         ivf_above: int = IVF_ABOVE,
     ) -> None:
         self.reference = reference
@@ -61,6 +64,7 @@ class Snapshot:
         order = {segment.name: place for place, segment in enumerate(self._segments)}
         self._segment = np.array([order[name] for _, name, _ in live], np.int32)
         self._local = np.array([row for _, _, row in live], np.int64)
+        self._photos = photos
         self._ivf_above = ivf_above
         self._lock = threading.RLock()
         self._kept: dict[Any, Any] = {}
@@ -132,6 +136,7 @@ class Snapshot:
             self._sum("texts"),
             self.reference.picture_vectors,
             self.reference.text_vectors,
+            self._photos,
         )
 
     @property

@@ -81,6 +81,24 @@ def read_items(
     return _folder(path)
 
 
+def pictures_under(path: Path) -> list[Path]:
+    """A picture file itself, or all pictures in a folder, sorted.
+
+    Raises
+    ------
+    SynestheteError
+        Nothing there.
+    """
+    if path.is_file():
+        return [path]
+    found = sorted(
+        one for one in path.rglob("*") if one.suffix.lower() in PICTURES and one.is_file()
+    )
+    if not found:
+        raise SynestheteError(f"no pictures at '{path}'")
+    return found
+
+
 def _folder(root: Path) -> Iterator[Item | Quarantined]:
     found = False
     for folder in sorted([root, *(one for one in root.rglob("*") if one.is_dir())]):

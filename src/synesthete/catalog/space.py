@@ -25,10 +25,16 @@ WITHOUT = 0.7  # how strongly what is not wanted counts
 
 @dataclass(frozen=True)
 class Space:
-    """Centres of pictures and of texts, `[dim]` each."""
+    """Centres, `[dim]` each: of the items' pictures and texts, and of the pictures and texts that are asked with.
+
+    Customers' photos are not studio pictures, so what is asked with has centres of its own: those of the reference, or
+    of photos that customers really sent (`Catalog.adapt`).
+    """
 
     picture_centre: Float32
     text_centre: Float32
+    asked_picture_centre: Float32
+    asked_text_centre: Float32
 
     def pictures(self, vectors: Float32) -> Float32:
         """Centred picture vectors at unit length; zeros (no picture) stay zeros."""
@@ -37,6 +43,14 @@ class Space:
     def texts(self, vectors: Float32) -> Float32:
         """Centred text vectors at unit length; zeros (no text) stay zeros."""
         return _centred(vectors, self.text_centre)
+
+    def asked_pictures(self, vectors: Float32) -> Float32:
+        """As `pictures`, of pictures that are asked with."""
+        return _centred(vectors, self.asked_picture_centre)
+
+    def asked_texts(self, vectors: Float32) -> Float32:
+        """As `texts`, of texts that are asked with."""
+        return _centred(vectors, self.asked_text_centre)
 
     def fuse(self, pictures: Float32, texts: Float32) -> Float32:
         """Items' unit vectors `[items, dim]` of their picture and text vectors (zeros where there is none)."""
@@ -49,9 +63,16 @@ def make_space(
     texts: tuple[Float64, int],
     reference_pictures: Float32,
     reference_texts: Float32,
+    asked_pictures: tuple[Float64, int] | None = None,
 ) -> Space:
-    """The space of items, given the sum `[dim]` and the number of their picture and of their text vectors."""
-    return Space(_centre(*pictures, reference_pictures), _centre(*texts, reference_texts))
+    """The space of items, given sum `[dim]` and number of their picture vectors, of their text vectors, and of customers' photos."""
+    nothing = (np.zeros(reference_pictures.shape[1], np.float64), 0)
+    return Space(
+        _centre(*pictures, reference_pictures),
+        _centre(*texts, reference_texts),
+        _centre(*(asked_pictures or nothing), reference_pictures),
+        _centre(*nothing, reference_texts),
+    )
 
 
 def make_query(

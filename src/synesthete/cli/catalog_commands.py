@@ -482,6 +482,30 @@ def delete(
 
 
 @app.command()
+def adapt(
+    catalog: CatalogPath,
+    photos: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="PHOTOS...", help="Picture files, or folders of them.", show_default=False
+        ),
+    ],
+    as_json: JsonFlag = False,
+) -> None:
+    """Learn what customers' photos have in common, without labels, so that searches look past it.
+
+    A few dozen will do; photos given before are forgotten. Loads the model.
+    """
+    from synesthete.catalog.sources import pictures_under
+
+    count_read = _open(catalog).adapt(one for path in photos for one in pictures_under(path))
+    if as_json:
+        print_json({"photos": count_read})
+        return
+    out().print(f"learnt from {count(count_read)} photos")
+
+
+@app.command()
 def quarantine(catalog: CatalogPath, as_json: JsonFlag = False) -> None:
     """Show what could not be indexed, with the reasons."""
     found = _open(catalog).quarantine()
