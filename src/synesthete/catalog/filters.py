@@ -125,7 +125,9 @@ def _values(snapshot: Snapshot, name: str) -> tuple[npt.NDArray[np.int64], list[
         texts = snapshot.column(name).to_pylist()
         there = [row for row, value in enumerate(texts) if value not in (None, "")]
         return np.array(there, np.int64), [_told(texts[row]) for row in there]
-    lists = pc.map_lookup(snapshot.column("attributes"), name, "first")
+    lists = pc.map_lookup(
+        snapshot.column("attributes"), pa.scalar(name, pa.large_string()), "first"
+    )
     if isinstance(lists, pa.ChunkedArray):
         lists = lists.combine_chunks()
     rows = pc.list_parent_indices(lists).to_numpy(zero_copy_only=False).astype(np.int64)

@@ -107,7 +107,7 @@ class Segment:
         self._items = pq.ParquetFile(pa.memory_map(str(folder / ITEMS)))
         self._thumbnails = pq.ParquetFile(pa.memory_map(str(folder / THUMBNAILS)))
         self._arrays: dict[str, Any] = {
-            name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS
+            name: _map(folder / f"{name}.npy", len(self)) for name in ARRAYS
         }
 
     def __len__(self) -> int:
@@ -204,6 +204,19 @@ def _write(folder: Path, total: int, parts: Iterable[_Part]) -> list[str]:
     for values in arrays.values():
         values.flush()
     return ids
+
+
+def _map(path: Path, rows: int) -> Float16:
+    """Map a `.npy` of `rows` rows of half precision.
+
+    By the length of its header alone: `numpy.load` parses the header with `ast.literal_eval`, which fails at random when
+    several threads do so at once (CPython 3.11, "AST constructor recursion depth mismatch").
+    """
+    with path.open("rb") as file:
+        start = file.read(10)
+    offset = 10 + int.from_bytes(start[8:10], "little")
+    width = (path.stat().st_size - offset) // (2 * rows)
+    return np.memmap(path, np.float16, "r", offset, (rows, width))
 
 
 def _thumbs(batch: Batch) -> pa.Table:
