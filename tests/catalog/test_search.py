@@ -148,7 +148,7 @@ def test_near_duplicates_stand_together(catalog: Catalog) -> None:
 
 def test_relevance_is_the_share_of_unrelated_queries(catalog: Catalog) -> None:
     snapshot = catalog.snapshot()
-    ids, vectors = slow_fused(catalog)
+    _ids, vectors = slow_fused(catalog)
     reference = catalog.reference
     own = {
         word
