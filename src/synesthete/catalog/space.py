@@ -20,6 +20,7 @@ Float64 = npt.NDArray[np.float64]
 
 PICTURE_WEIGHT, TEXT_WEIGHT = 0.5, 0.5
 PRIOR = 64  # items that the reference counts as
+PHOTO_PRIOR = 8  # customers' photos that it counts as: theirs is another kind of picture, and few tell its mean
 WITHOUT = 0.7  # how strongly what is not wanted counts
 
 
@@ -70,7 +71,7 @@ def make_space(
     return Space(
         _centre(*pictures, reference_pictures),
         _centre(*texts, reference_texts),
-        _centre(*(asked_pictures or nothing), reference_pictures),
+        _centre(*(asked_pictures or nothing), reference_pictures, PHOTO_PRIOR),
         _centre(*nothing, reference_texts),
     )
 
@@ -99,9 +100,9 @@ def make_query(
     return made
 
 
-def _centre(total: Float64, count: int, reference: Float32) -> Float32:
-    prior = PRIOR * np.asarray(reference, np.float64).mean(0)
-    return np.asarray((total + prior) / (count + PRIOR), np.float32)
+def _centre(total: Float64, count: int, reference: Float32, prior: int = PRIOR) -> Float32:
+    ground = prior * np.asarray(reference, np.float64).mean(0)
+    return np.asarray((total + ground) / (count + prior), np.float32)
 
 
 def _centred(vectors: Float32, centre: Float32) -> Float32:
