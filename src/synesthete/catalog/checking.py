@@ -79,6 +79,8 @@ def picture_bytes(picture: Picture) -> bytes:
     UnreadableImage
         No such file, not a regular one, too large.
     """
+    if isinstance(picture, str):  # a path, however it was typed
+        picture = Path(picture)
     if isinstance(picture, bytes):
         if len(picture) > PICTURE_BYTES:
             raise _too_large(len(picture))
@@ -111,11 +113,6 @@ def digest_of(item: Item, pictures: Sequence[bytes | None]) -> str:
     ]
     told = json.dumps(texts, sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(told.encode()).hexdigest()
-
-
-def path_of(name: str) -> Path:
-    """A stored picture's name as a path."""
-    return Path(name)
 
 
 def _texts(item: Item) -> list[str]:

@@ -91,32 +91,42 @@ def reasons_for(
         kinds = (
             shared[place],
             [r for r in near[place] if r.text.casefold() not in quiet],
-            [
-                r
-                for r in unit_reasons(snapshot, shares[place], limit + len(quiet))
-                if r.text.casefold() not in quiet
-            ],
+            unit_reasons(snapshot, shares[place], limit, quiet=quiet),
         )
         mixed = [one for some in zip_longest(*kinds) for one in some if one is not None]
         found.append(tuple(mixed[:limit]))
     return found
 
 
-def unit_reasons(snapshot: Snapshot, shares: Float32, limit: int, *, sign: int = 1) -> list[Reason]:
-    """The units that add most (`sign` 1) or take away most (-1), strongest first; `shares` `[units]`."""
+def unit_reasons(
+    snapshot: Snapshot,
+    shares: Float32,
+    limit: int,
+    *,
+    sign: int = 1,
+    quiet: Collection[str] = (),
+) -> list[Reason]:
+    """The units that add most (`sign` 1) or take away most (-1), strongest first.
+
+    Parameters
+    ----------
+    shares
+        `[units]`.
+    quiet
+        Names, in lower case, of units that are not to be given.
+    """
     reference = snapshot.reference
-    order = np.argsort(-sign * shares, kind="stable")[: max(limit, 0)]
-    return [
-        Reason(
-            "unit",
-            reference.names[unit] or "unknown",
-            float(shares[unit]),
-            f"{snapshot.layer}:{unit}",
-            bool(reference.tested[unit]),
-        )
-        for unit in order
-        if sign * shares[unit] > 0
-    ]
+    found: list[Reason] = []
+    for unit in np.argsort(-sign * shares, kind="stable"):
+        if len(found) >= limit or sign * shares[unit] <= 0:
+            break
+        name, tested = reference.names[unit], bool(reference.tested[unit])
+        if name.casefold() in quiet:
+            continue
+        # An untested name is no more than where the unit's weights point, and is told as that.
+        text = name if tested else f"drives towards {name}" if name else "of no known name"
+        found.append(Reason("unit", text, float(shares[unit]), f"{snapshot.layer}:{unit}", tested))
+    return found
 
 
 def _near_concepts(snapshot: Snapshot, query: Float32, items: Float32) -> list[list[Reason]]:

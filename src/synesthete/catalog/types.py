@@ -69,7 +69,8 @@ class Reason:
         `unit` (a neuron that answers to the picture), `concept` (a known concept that both sides are near),
         `words` (words that both texts share) or `profile` (a like or dislike of the profile).
     text
-        What people read: "plum", "shares the words blue, mug".
+        What people read: "plum", "shares the words blue, mug"; for a unit without a tested name, "drives towards
+        plum".
     weight
         Its share of the score, in units of the cosine; negative speaks against. For words, how many.
     address
