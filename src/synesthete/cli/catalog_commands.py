@@ -473,7 +473,7 @@ def delete(
     ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Items.", show_default=False)],
     as_json: JsonFlag = False,
 ) -> None:
-    """Take items out of a catalogue."""
+    """Take items out of a catalogue; ids that are not there are passed over."""
     gone = _open(catalog).delete(ids).deleted
     if as_json:
         print_json({"deleted": gone})
