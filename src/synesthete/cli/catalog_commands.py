@@ -446,7 +446,7 @@ def items(
     limit: Annotated[int, typer.Option("-k", "--limit", min=1, help="At most so many.")] = 20,
     as_json: JsonFlag = False,
 ) -> None:
-    """Show items as they were given."""
+    """Show items as they were given: all of them by id, or some."""
     from itertools import islice
 
     opened = _open(catalog)
