@@ -12,6 +12,8 @@ from synesthete import __version__
 from synesthete.cli import (
     atlas_commands,
     catalog_commands,
+    catalog_metric_commands,
+    catalog_people_commands,
     decomposition_commands,
     model_commands,
     naming_commands,
@@ -61,6 +63,8 @@ atlas_commands.add_to(app)
 naming_commands.add_to(app)
 decomposition_commands.add_to(app)
 server_commands.add_to(app)
+catalog_metric_commands.add_to(catalog_commands.app)
+catalog_people_commands.add_to(catalog_commands.app)
 app.add_typer(review_commands.app, name="reviews", rich_help_panel=naming_commands.PANEL)
 app.add_typer(catalog_commands.app, name="catalog", rich_help_panel=catalog_commands.PANEL)
 app.add_typer(probe_commands.app, name="probes", rich_help_panel="Probe sets and models")
