@@ -32,6 +32,7 @@ demo: $(STAMP) ## record the shipped model on the built-in probes and show what 
 	@$(BIN)/synesthete demo --out $(ATLAS)
 
 test: $(STAMP) check ## run every check and every test
+	@bash tools/get_chromium.sh $(BIN)/python
 	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(STAMP) ## lint, formatting and strict types (the layers are checked by a test)

@@ -132,8 +132,20 @@ def write_known_analysis(path: Path) -> None:
         columns[f"p_{modality}"] = np.full(units, 0.01)
     table = pa.table(columns)
     write_neurons(path, LAYER, table)
-    write_selectivity(path, LAYER, table.select(["unit", "concept", "auc_photo"]))
+    write_selectivity(path, LAYER, _selectivity(table))
     counts = {"units": units, "live_units": units - 1, **COUNTS}
     halves = {"selection": ["ada"], "scoring": ["ben", "cleo", "dora"]}
     notes = {"threshold": 0.9, "q": 0.01, "seed": 0, "halves": halves}
     write_analysis(path, {**notes, "layers": {LAYER: counts}})
+
+
+def _selectivity(table: pa.Table) -> pa.Table:
+    """Each live unit's own concept, in the columns that an analysis writes."""
+    live = table.filter(pa.array([not dead for dead in table["dead"].to_pylist()]))
+    measured = {f"{name}_{modality}" for name in ("auc", "p") for modality in MODALITIES}
+    made = live.select(["unit", "concept", *sorted(measured)])
+    made = made.append_column("passes", live["multimodal"])
+    for modality in MODALITIES:
+        made = made.append_column(f"q_{modality}", live[f"p_{modality}"])
+        made = made.append_column(f"n_{modality}", pa.array([len(ARTISTS)] * len(live), pa.int32()))
+    return made

@@ -24,6 +24,7 @@ def test_layers(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
     [
         "synesthete",
         "synesthete.atlas",
+        "synesthete.audits",
         "synesthete.visualization",
         "synesthete.cli",
         "synesthete.probes",

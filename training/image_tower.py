@@ -187,7 +187,10 @@ def train(
     loader = Loader(corpus, recipe.seed, cores=frozenset(everywhere - cores) if cores else cores)
     if cores:
         os.sched_setaffinity(0, cores & everywhere)
-    run.go(loader, helpers)
+    try:
+        run.go(loader, helpers)
+    finally:
+        torch.set_flush_denormal(False)
 
 
 class Run:

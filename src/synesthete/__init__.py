@@ -2,8 +2,8 @@
 
 >>> import synesthete as syn
 >>> sorted(name for name in dir(syn) if name.islower() and not name.startswith("_"))
-['analyze', 'evaluate', 'list_models', 'list_probes', 'load_model', 'load_probes', 'name_neurons',
- 'neuron_card', 'open_atlas', 'record']
+['analyze', 'defend', 'edited', 'evaluate', 'export_edits', 'list_models', 'list_probes', 'load_edits', 'load_model',
+ 'load_probes', 'name_neurons', 'neuron_card', 'open_atlas', 'plan_edits', 'record', 'save_edits', 'visualize']
 
 Everything is imported on first use, so that `import synesthete` is instant and reading an atlas
 never loads torch.
@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from synesthete.analysis import analyze as analyze
     from synesthete.analysis.naming import name_neurons as name_neurons
     from synesthete.atlas import open_atlas as open_atlas
+    from synesthete.editing import defend as defend
+    from synesthete.editing import edited as edited
+    from synesthete.editing import export_edits as export_edits
+    from synesthete.editing import load_edits as load_edits
+    from synesthete.editing import plan_edits as plan_edits
+    from synesthete.editing import save_edits as save_edits
     from synesthete.errors import SynestheteError as SynestheteError
     from synesthete.models import list_models as list_models
     from synesthete.models import load_model as load_model
@@ -26,6 +32,7 @@ if TYPE_CHECKING:
     from synesthete.recording import record as record
     from synesthete.recording.zero_shot import evaluate as evaluate
     from synesthete.visualization import neuron_card as neuron_card
+    from synesthete.visualization.features import visualize as visualize
 
 __version__ = "0.1.0"
 
@@ -40,6 +47,13 @@ _HOME = {
     "name_neurons": "analysis.naming",
     "open_atlas": "atlas",
     "neuron_card": "visualization",
+    "plan_edits": "editing",
+    "load_edits": "editing",
+    "save_edits": "editing",
+    "edited": "editing",
+    "export_edits": "editing",
+    "defend": "editing",
+    "visualize": "visualization.features",
     "SynestheteError": "errors",
 }
 __all__ = [*_HOME]

@@ -44,8 +44,11 @@ def test_demo_ends_by_itself(
 ) -> None:
     monkeypatch.setattr(record_commands, "MODEL", "local-dir:model")
     monkeypatch.setattr(record_commands, "PROBES", "images/metadata.csv")
-    opened: list[str] = []
-    monkeypatch.setattr(record_commands.webbrowser, "open", opened.append)
+    opened: list[tuple[list[Path], bool]] = []
+    monkeypatch.setattr(
+        "synesthete.cli.server_commands.open_microscope",
+        lambda atlases, *, browser: opened.append((atlases, browser)),
+    )
     ended = run("demo", "--out", tmp_path / "demo.atlas")
     assert ended.code == 0, ended.err
     assert "its random twin" in ended.out
@@ -57,8 +60,9 @@ def test_demo_ends_by_itself(
     monkeypatch.setattr(record_commands, "_has_screen", lambda: True)
     shown = run("demo", "--out", tmp_path / "demo.atlas")
     assert shown.code == 0, shown.err
+    assert opened == [([tmp_path / "demo.atlas"], True)]
+    assert run("demo", "--out", tmp_path / "demo.atlas", "--no-serve").code == 0
     assert len(opened) == 1
-    assert opened[0].startswith("file:///")
     assert json.loads(run("demo", "--out", tmp_path / "demo.atlas", "--json").out)["analysed"]
 
 

@@ -8,7 +8,9 @@ import torch
 
 from synesthete.errors import SynestheteError
 from synesthete.models import ImageTextModel
-from synesthete.models.interventions import Change
+from synesthete.models.interventions import Change, rewriting
+from synesthete.models.reading import Arranged
+from synesthete.models.taps import Tap
 from tests.models.conftest import pictures
 
 LAYERS = {"resnet": "visual.layer3.1", "vit": "visual.transformer.resblocks.1.mlp"}
@@ -71,10 +73,78 @@ def test_changes_are_made_in_order_and_undone_after_an_error(resnet: ImageTextMo
 
 
 def test_wrong_layers_are_refused(resnet: ImageTextModel) -> None:
-    for layer, message in (("nothing", "no layer"), ("visual.layer4.1:pre", "cannot be changed")):
-        with (
-            pytest.raises(SynestheteError, match=message),
-            resnet.changed([Change(layer, (0,))]),
-        ):
-            pass
+    with (
+        pytest.raises(SynestheteError, match=r"no layer 'visual\.layer4\.7'.*did you mean"),
+        resnet.changed([Change("visual.layer4.7", (0,))]),
+    ):
+        pass
     assert not resnet.network.visual.layer4[1]._forward_hooks
+
+
+@pytest.mark.parametrize(
+    ("family", "layer"),
+    [("resnet", "visual.layer3.1:pre"), ("vit", "visual.transformer.resblocks.1.mlp:pre")],
+)
+def test_before_the_non_linearity(family: str, layer: str, request: pytest.FixtureRequest) -> None:
+    """What comes after is the non-linearity of what was changed, nothing else."""
+    model: ImageTextModel = request.getfixturevalue(family)
+    pixels, after = pictures(model), layer.removesuffix(":pre")
+    wanted = model.maps(pixels, layer)
+    wanted[:, 2] = wanted[:, 2] * -2 + 0.3
+    with model.changed([Change(layer, (2,), scale=-2.0, add=0.3)]):
+        before, found = model.maps(pixels, layer), model.maps(pixels, after)
+    act = torch.relu if family == "resnet" else torch.nn.functional.gelu
+    assert torch.allclose(before, wanted, atol=1e-6)
+    assert torch.allclose(found, act(wanted), atol=1e-5)
+
+
+def test_heads_are_changed_as_their_columns_say(vit: ImageTextModel) -> None:
+    pixels, layer = pictures(vit), "visual.transformer.resblocks.1.attn"
+    attention = vit.network.visual.transformer.resblocks[1].attn
+    assert {one.name: one.units for one in vit.sites()}[layer] == attention.num_heads == 4
+    plain = vit.encode_images(pixels)
+    with vit.changed([Change(layer, (0, 1, 2, 3))]):
+        np.testing.assert_allclose(vit.encode_images(pixels), plain, atol=1e-5)
+    add = tuple(float(i) for i in range(16))
+    with vit.changed([Change(layer, (3,), scale=0.0, add=add)]):
+        found = vit.encode_images(pixels)
+    weight, bias = attention.out_proj.weight, attention.out_proj.bias
+    kept = weight.clone(), bias.clone()
+    try:
+        bias += weight[:, 48:] @ torch.tensor(add)
+        weight[:, 48:] = 0
+        wanted = vit.encode_images(pixels)
+    finally:
+        weight.copy_(kept[0])
+        bias.copy_(kept[1])
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    assert np.abs(found - plain).max() > 1e-3
+
+
+def test_an_activation_called_twice_in_its_block_is_refused() -> None:
+    class Twice(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.act = torch.nn.ReLU()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.act(self.act(x) + 1)  # type: ignore[no-any-return]
+
+    block = Twice()
+    tap = Tap("block:pre", "block", block, block.act, "input", Arranged("NCHW"))
+    block.act(torch.zeros(1, 1, 1, 1))  # outside of the block: nothing is counted
+    with (
+        pytest.raises(SynestheteError, match="several times"),
+        rewriting([(tap, lambda responses: responses * 2)]),
+    ):
+        block(torch.zeros(1, 1, 1, 1))
+
+
+def test_other_blocks_that_share_an_activation_stay_as_they_were() -> None:
+    act, block = torch.nn.ReLU(), torch.nn.Sequential()
+    block.append(act)
+    tap = Tap("block", "block", block, act, "output", Arranged("NCHW"))
+    one = torch.ones(1, 1, 1, 1)
+    with rewriting([(tap, lambda responses: responses * 3)]):
+        assert float(block(one)) == 3
+        assert float(act(one)) == 1

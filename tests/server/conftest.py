@@ -12,7 +12,9 @@ from starlette.testclient import TestClient
 
 from synesthete.analysis.layout import lay_out
 from synesthete.atlas import write_unit_tables
+from synesthete.audits import write_report
 from synesthete.server import Gate, create_app
+from tests.audits.small_report import small_report
 from tests.small_atlas import LAYER, record_small, write_known_analysis
 
 TOKEN = "secret-of-the-tests"
@@ -32,12 +34,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path, "names", {LAYER: pa.table(names)}, {"layers": {LAYER: {"threshold": 0.9}}}
     )
     lay_out(path)
+    write_report(small_report(), path.parent / "made.audit")
     return path
 
 
 @pytest.fixture
 def atlas_path(made: Path, tmp_path: Path) -> Path:
     """A copy of one's own, to write to or to damage."""
+    shutil.copytree(made.parent / "made.audit", tmp_path / "made.audit")
     return Path(shutil.copytree(made, tmp_path / "own.atlas"))
 
 

@@ -93,9 +93,12 @@ def test_a_decompression_bomb_is_refused(shared: TestClient) -> None:
     assert answer.status_code == 415
 
 
-def test_other_weights_are_refused(client: TestClient, atlas_path: Path) -> None:
+def test_other_weights_are_refused(
+    client: TestClient, atlas_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import json
 
+    monkeypatch.setattr("synesthete.server.library.LOOK_EVERY", 0.0)
     manifest = json.loads((atlas_path / "atlas.json").read_text())
     manifest["model"]["name"] = "local-dir:/nowhere"
     from synesthete.atlas.manifest import write_manifest

@@ -6,6 +6,7 @@ from synesthete.atlas.statistics import Statistics
 from synesthete.atlas.store import Atlas, open_atlas
 from synesthete.atlas.thumbnails import ThumbnailPosition
 from synesthete.atlas.unit_tables import write_unit_tables
+from synesthete.atlas.visualizations import Visualization
 from synesthete.atlas.words import write_words
 from synesthete.atlas.writing import (
     clear_analysis,
@@ -21,6 +22,7 @@ __all__ = [
     "Neuron",
     "Statistics",
     "ThumbnailPosition",
+    "Visualization",
     "clear_analysis",
     "open_atlas",
     "write_analysis",

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -58,6 +60,8 @@ class Neuron:
         Whether it gives the same value for every image.
     mean, std, maximum
         Over all images, in the units of the activation.
+    source
+        Folder of the atlas that it was read from; a notebook draws its card from there.
     """
 
     address: str
@@ -77,13 +81,22 @@ class Neuron:
     family: str
     name: str | None = None
     confidence: float = math.nan
+    source: Path | None = field(default=None, repr=False, compare=False)
 
     def as_dict(self) -> dict[str, Any]:
         """The neuron as JSON can write it: not-a-number becomes None."""
         return {
             key: None if isinstance(value, float) and not math.isfinite(value) else value
             for key, value in asdict(self).items()
+            if key != "source"
         }
+
+    def _repr_html_(self) -> str | None:
+        """Its card, where a notebook shows it."""
+        # Drawn by a room above this one, which may not depend on it: it is looked up when it is needed.
+        drawing = importlib.import_module("synesthete.visualization.notebook")
+        made: str | None = drawing.neuron_html(self)
+        return made
 
 
 def neurons_of(

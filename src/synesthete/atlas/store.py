@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+from dataclasses import replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +27,12 @@ from synesthete.atlas.statistics import Statistics, parse_statistics
 from synesthete.atlas.summary import summarise
 from synesthete.atlas.thumbnails import INDEX, ThumbnailIndex, ThumbnailPosition, cut
 from synesthete.atlas.unit_tables import unit_table_file
+from synesthete.atlas.visualizations import (
+    Visualization,
+    folder_of,
+    read_visualizations,
+    visualization_bytes,
+)
 from synesthete.atlas.words import EMBEDDINGS, TABLE, activations_file, need_words
 from synesthete.errors import SynestheteError, near
 
@@ -77,6 +85,12 @@ class Atlas:
         self.statistics = cache(self._statistics)
         self.exemplars = cache(self._exemplars)
         self._neurons_of = cache(self._neurons)
+
+    def _repr_html_(self) -> str:
+        """Its counts with their controls, where a notebook shows it."""
+        drawing = importlib.import_module("synesthete.visualization.notebook")
+        made: str = drawing.atlas_html(self)
+        return made
 
     @property
     def fingerprint(self) -> str:
@@ -277,6 +291,15 @@ class Atlas:
         position = self.thumbnail_position(image)
         return cut(self.sprite(position.sprite), position)
 
+    def visualizations(self, layer: str | None = None) -> list[Visualization]:
+        """Pictures made of a layer's units, or (without one) of directions; empty when none were made."""
+        named = layer if layer is None else str(self.layer(layer)["name"])
+        return read_visualizations(self.path, folder_of(named or "", -1 if named is None else 0))
+
+    def visualization(self, picture: Visualization) -> bytes:
+        """The file of a picture (WebP)."""
+        return visualization_bytes(self.path, picture)
+
     def summary(self) -> dict[str, Any]:
         """What the atlas holds, as JSON can write it; counts are None before an analysis."""
         return summarise(self)
@@ -313,7 +336,8 @@ class Atlas:
 
     def _neurons(self, layer: str) -> list[Neuron]:
         names, families = (self.unit_table(layer, kind) for kind in ("names", "families"))
-        return neurons_of(layer, self.neuron_table(layer), names, families)
+        found = neurons_of(layer, self.neuron_table(layer), names, families)
+        return [replace(neuron, source=self.path) for neuron in found]
 
     def _need_analysis(self) -> None:
         if not self.analysed:

@@ -11,13 +11,19 @@ import typer
 from synesthete import __version__
 from synesthete.cli import (
     atlas_commands,
+    audit_commands,
+    catalog_commands,
+    catalog_metric_commands,
+    catalog_people_commands,
     decomposition_commands,
+    editing_commands,
     model_commands,
     naming_commands,
     probe_commands,
     record_commands,
     review_commands,
     server_commands,
+    visualize_commands,
 )
 from synesthete.cli.console import fail
 from synesthete.errors import SynestheteError
@@ -59,8 +65,14 @@ record_commands.add_to(app)
 atlas_commands.add_to(app)
 naming_commands.add_to(app)
 decomposition_commands.add_to(app)
+editing_commands.add_to(app)
+visualize_commands.add_to(app)
 server_commands.add_to(app)
+catalog_metric_commands.add_to(catalog_commands.app)
+catalog_people_commands.add_to(catalog_commands.app)
+app.add_typer(audit_commands.app, name="audit", rich_help_panel=audit_commands.PANEL)
 app.add_typer(review_commands.app, name="reviews", rich_help_panel=naming_commands.PANEL)
+app.add_typer(catalog_commands.app, name="catalog", rich_help_panel=catalog_commands.PANEL)
 app.add_typer(probe_commands.app, name="probes", rich_help_panel="Probe sets and models")
 app.add_typer(model_commands.app, name="models", rich_help_panel="Probe sets and models")
 

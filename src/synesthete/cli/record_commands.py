@@ -19,6 +19,7 @@ PANEL = "Make an atlas"
 MODEL = "mini"
 PROBES = "concepts"
 CARDS = 3
+PICTURES = 6
 
 Threshold = Annotated[
     float, typer.Option(min=0.5, max=1.0, help="The AUC that a modality must reach.")
@@ -45,7 +46,8 @@ def demo(
     """From nothing to measured multimodal neurons, with the shipped model and the built-in probes.
 
     Records the model mini on the probe set concepts, analyses what was recorded, names the neurons, prints
-    the counts with their controls, writes the cards of the best neurons beside the atlas, and opens the microscope.
+    the counts with their controls, makes pictures of what the first neurons see, writes the cards of the best neurons beside
+    the atlas, and opens the microscope.
     A second run finds the atlas complete and only shows it.
     """
     from synesthete.atlas import open_atlas
@@ -61,6 +63,7 @@ def demo(
         from synesthete.analysis.layout import lay_out
 
         lay_out(out_path)
+    _picture(out_path)
     opened = open_atlas(out_path)
     seconds = time.monotonic() - started
     if as_json:
@@ -223,6 +226,22 @@ def _name(path: Path) -> None:
         name_neurons(path, progress=reporter)
     with Reporter("families", unit="steps") as reporter:
         assign_families(path, progress=reporter)
+
+
+def _picture(path: Path) -> None:
+    """A few pictures of the first neurons, made on the spot; with some already there, none."""
+    from synesthete.atlas import open_atlas
+
+    opened = open_atlas(path)
+    if any(opened.visualizations(layer) for layer in opened.layers):
+        return
+    from synesthete.visualization.features import Settings, visualize
+
+    first = [neuron.address for neuron in opened.neurons() if neuron.std > 0][:PICTURES]
+    if first:
+        quick = Settings(steps=60, strengths=(1.0,))
+        with Reporter("picturing", unit="pictures") as reporter:
+            visualize(opened, first, facets="word", settings=quick, progress=reporter)
 
 
 def _tell(opened: views.Atlas, as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""Commands that show an atlas in the browser: serve, export, map."""
+"""Commands that show an atlas to people and programs: serve, export, map, mcp."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import socket
 import time
 import webbrowser
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,7 +15,11 @@ from synesthete.cli.console import JsonFlag, out, print_json, say
 from synesthete.cli.naming_commands import AtlasPath
 from synesthete.errors import SynestheteError
 
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
 PANEL = "Show it in the browser"
+CATALOG = "catalog.json"
 PORT = 8765
 TRIES = 50
 
@@ -23,7 +27,9 @@ TRIES = 50
 def serve(
     atlases: Annotated[
         list[Path],
-        typer.Argument(metavar="ATLAS...", help="Folders of atlases.", show_default=False),
+        typer.Argument(
+            metavar="ATLAS...", help="Folders of atlases, or one catalogue.", show_default=False
+        ),
     ],
     host: Annotated[
         str, typer.Option(metavar="H", help="Address to listen on; others than this machine's need --token.")
@@ -48,7 +54,7 @@ def serve(
     ] = None,
     browser: Annotated[bool, typer.Option(help="Open it in a browser.")] = True,
 ) -> None:  # fmt: skip
-    """Open the microscope: the pages of one or more atlases, for your browser.
+    """Open the microscope: the pages of one or more atlases, for your browser; or a catalogue with its REST API.
 
     Only this machine can reach it, and only with the link that is printed or the token. Ctrl-C closes it.
     """
@@ -73,7 +79,18 @@ def open_microscope(
     from synesthete.server.security import gate_for
 
     gate = gate_for(host, token, names or [])
-    app = create_app(atlases, gate)
+    app: FastAPI
+    if any((path / CATALOG).exists() for path in atlases):
+        from synesthete.server.shop import create_shop
+
+        if len(atlases) > 1:
+            raise SynestheteError(
+                "a catalogue is served by itself", hint="give one catalogue, or atlases only"
+            )
+        app = create_shop(atlases[0], gate)
+        gate = app.state.gate
+    else:
+        app = create_app(atlases, gate)
     listener = _listen(host, port)
     shown = f"[{host}]" if ":" in host else host
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else shown
@@ -163,8 +180,19 @@ def lay_out(
         out().print(f"{name}: {told['units']:,} neurons laid out", highlight=False)
 
 
+def mcp(atlas: AtlasPath) -> None:
+    """Lend an atlas to an assistant: search, neuron, concept and explain, as tools that only read.
+
+    Speaks the Model Context Protocol on standard input and output; an assistant starts it, not a person.
+    """
+    from synesthete.server.mcp_server import create_mcp
+
+    create_mcp(atlas).run("stdio")
+
+
 def add_to(app: typer.Typer) -> None:
     """Put these commands into the command line."""
     app.command(rich_help_panel=PANEL)(serve)
     app.command(rich_help_panel=PANEL)(export)
     app.command("map", rich_help_panel=PANEL)(lay_out)
+    app.command(rich_help_panel=PANEL)(mcp)

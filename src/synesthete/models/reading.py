@@ -28,7 +28,8 @@ class Layer:
         How many channels or MLP neurons it has.
     kind
         `"block"` (output of a convolutional block), `"residual"` (the residual stream after a
-        transformer block) or `"mlp"` (the hidden neurons of an MLP).
+        transformer block) or `"mlp"` (the hidden neurons of an MLP). Places that are changed but not listed
+        as layers: `"inner"` (channels inside a block) and `"heads"` (attention heads).
     grid
         Rows and columns of its response map.
     """

@@ -111,7 +111,8 @@ class _Reader(Generic[Kept]):
         if tap.source is not tap.window:
             handles.append(tap.source.register_forward_pre_hook(self.source_before))
             handles.append(tap.source.register_forward_hook(self.source_after))
-        handles.append(tap.window.register_forward_hook(self.window_after))
+        # A closing tap looks at what the block itself gives, before an intervention makes it another.
+        handles.append(tap.window.register_forward_hook(self.window_after, prepend=tap.closing))
 
     def keep(self, raw: object) -> None:
         tensor = _tensor(raw, self.tap.layer)

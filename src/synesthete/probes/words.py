@@ -151,6 +151,50 @@ def render_word(
     return image
 
 
+def render_line(
+    text: str,
+    font: Font | Path | str,
+    *,
+    letter_px: int = 96,
+    case: str = "lower",
+    ink: Colour = (0, 0, 0),
+    ground: Colour = (255, 255, 255),
+    margin: float = 0.25,
+) -> tuple[Image.Image, Image.Image]:
+    """Write a text on one line, as on a strip of paper.
+
+    Parameters
+    ----------
+    letter_px
+        Size of the letters, in pixels.
+    margin
+        Paper around the ink, by the size of the letters.
+
+    Returns
+    -------
+    tuple
+        The strip, RGB, and where its ink lies: a mask of the same size, 0 to 255.
+
+    Raises
+    ------
+    SynestheteError
+        As `render_word`.
+    """
+    line = " ".join(set_case(text, case).split())
+    if not line:
+        raise SynestheteError("no text to draw")
+    if len(text) > MAX_LETTERS:
+        raise SynestheteError(f"a text of {len(text)} letters; at most {MAX_LETTERS} can be drawn")
+    face = _face(str(font.path if isinstance(font, Font) else font), letter_px)
+    left, top, right, bottom = (round(edge) for edge in face.getbbox(line, anchor="ls"))
+    room = round(margin * letter_px)
+    mask = Image.new("L", (max(1, right - left) + 2 * room, max(1, bottom - top) + 2 * room))
+    ImageDraw.Draw(mask).text((room - left, room - top), line, fill=255, font=face, anchor="ls")
+    strip = Image.new("RGB", mask.size, ground)
+    strip.paste(ink, (0, 0), mask)
+    return strip, mask
+
+
 def _draw_lines(
     lines: Sequence[str], face: ImageFont.FreeTypeFont, letter_px: int, size_px: int
 ) -> Image.Image:

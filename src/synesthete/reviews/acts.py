@@ -21,6 +21,7 @@ KINDS: dict[str, tuple[bool, bool]] = {
     "note": (True, False),
     "request": (True, False),
 }
+MACHINE = "machine"  # the rater of the program's own requests
 VERDICTS = ("accept", "rename", "reject")
 LONGEST = 2000
 LONGEST_NAME = 200
@@ -105,6 +106,10 @@ def check(act: Act) -> None:
     needs_value, of_image = KINDS[act.kind]
     if not act.rater:
         raise SynestheteError("a review needs a rater", hint="give --rater NAME")
+    if act.rater.casefold() == MACHINE and act.kind != "request":
+        raise SynestheteError(
+            f"{act.rater!r} stands for the program, which only asks", hint="give your own name"
+        )
     if needs_value and not act.value:
         raise SynestheteError(f"{act.kind} needs a text")
     if not needs_value and act.value:

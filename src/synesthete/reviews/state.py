@@ -10,10 +10,8 @@ from typing import Any
 
 from synesthete.atlas import Atlas, open_atlas
 from synesthete.errors import SynestheteError, near
-from synesthete.reviews.acts import VERDICTS, Act, new_act
+from synesthete.reviews.acts import MACHINE, VERDICTS, Act, new_act
 from synesthete.reviews.store import append, read
-
-MACHINE = "machine"
 
 
 @dataclass

@@ -11,8 +11,16 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
+import synesthete.visualization
 from synesthete.errors import SynestheteError
-from synesthete.server import entrance, picture_routes, probing, review_routes
+from synesthete.server import (
+    api_page,
+    benching,
+    entrance,
+    picture_routes,
+    probing,
+    review_routes,
+)
 from synesthete.server.answers import refusal
 from synesthete.server.errors import ErrorFacts, Missing, Near, Refused
 from synesthete.server.guard import Guard
@@ -23,6 +31,7 @@ from synesthete.server.render import render
 from synesthete.server.security import Gate
 
 STATIC = Path(__file__).parent / "static"
+FONTS = Path(synesthete.visualization.__file__).parent / "fonts"
 
 
 def create_app(atlases: Sequence[str | Path], gate: Gate | None = None) -> FastAPI:
@@ -43,16 +52,19 @@ def create_app(atlases: Sequence[str | Path], gate: Gate | None = None) -> FastA
     app = FastAPI(
         title="Synesthete",
         description="A microscope for the multimodal neurons of CLIP. Every page has a JSON twin.",
-        docs_url="/docs",
+        docs_url=None,
         redoc_url=None,
     )
     gate = gate or Gate()
     app.state.library, app.state.gate = Library(atlases), gate
     app.include_router(entrance.router)
+    app.include_router(api_page.router)
     app.include_router(picture_routes.router)
     app.include_router(probing.router)
+    app.include_router(benching.router)
     app.include_router(review_routes.router)
     app.include_router(routes(PAGES, render))
+    app.mount("/static/fonts", StaticFiles(directory=FONTS), name="fonts")
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     _add_errors(app)
     app.add_middleware(Guard, gate=gate, refuse=_refused)

@@ -10,13 +10,15 @@ from markupsafe import Markup, escape
 from synesthete.server.counts import Count, Counts
 from synesthete.server.distribution import Distribution, Meaning
 
-WIDE = 640
+WIDE = 480
 
 
 def _svg(width: float, height: float, told: str, inside: Sequence[str], kind: str) -> Markup:
     body = "".join(inside)
+    # An image has no parts; a chart with links in it is a group.
+    role = "group" if "<a " in body else "img"
     return Markup(
-        f'<svg class="chart {kind}" viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(told)}">'
+        f'<svg class="chart {kind}" viewBox="0 0 {width:g} {height:g}" role="{role}" aria-label="{escape(told)}">'
         f"<title>{escape(told)}</title>{body}</svg>"
     )
 
@@ -36,45 +38,20 @@ def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
     return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" class="{kind}"/>'
 
 
-def counts_chart(counts: Counts) -> Markup:
-    """The share of multimodal neurons: in the model, in its twin, with shuffled labels, with intervals."""
-    rows = [counts.model, counts.random_twin, counts.shuffled]
-    top = max([row.high or 0.0 for row in rows] + [0.01])
-    top = min(1.0, top * 1.12)
-    left, right, tall = 150.0, WIDE - 96.0, 34.0
-    inside = []
-    for place, row in enumerate(rows):
-        y = 8 + place * tall
-        inside.append(_text(left - 12, y + 18, row.label, "soft", "end"))
-        inside.append(_box(left, y + 4, right - left, 18, "track"))
-        if row.share is None:
-            inside.append(_text(left + 8, y + 18, "not measured", "faint"))
-            continue
-        scale = (right - left) / top
-        inside.append(_box(left, y + 4, row.share * scale, 18, "accent" if place == 0 else "other"))
-        inside += _whisker(left + (row.low or 0) * scale, left + (row.high or 0) * scale, y + 13)
-        inside.append(_text(right + 12, y + 18, f"{row.count:,} · {row.share:.1%}", "ink"))
-    return _svg(WIDE, 12 + 3 * tall, counts_told(counts), inside, "counts")
-
-
-def counts_told(counts: Counts) -> str:
-    """The three counts in words."""
-    return "; ".join(
-        f"{_count_told(row)} {row.label}"
-        for row in (counts.model, counts.random_twin, counts.shuffled)
+def share_bar(row: Count, counts: Counts, *, accent: bool) -> Markup:
+    """One of the three shares with its interval; all bars of a headline have one scale."""
+    rows = (counts.model, counts.random_twin, counts.shuffled)
+    top = min(1.0, 1.08 * max([one.high or 0.0 for one in rows] + [0.01]))
+    inside = [_box(0, 0, 100, 20, "track")]
+    if row.share is not None and row.low is not None and row.high is not None:
+        inside.append(_box(0, 0, row.share / top * 100, 20, "accent" if accent else "other"))
+        low, high = row.low / top * 100, row.high / top * 100
+        inside.append(_line(low, 10, high, 10, "whisker"))
+        inside += [_line(x, 6, x, 14, "whisker") for x in (low, high)]
+    body = "".join(inside).replace("<line ", '<line vector-effect="non-scaling-stroke" ')
+    return Markup(
+        f'<svg class="bar" viewBox="0 0 100 20" preserveAspectRatio="none" aria-hidden="true">{body}</svg>'
     )
-
-
-def _count_told(row: Count) -> str:
-    return "not measured" if row.count is None else f"{row.count} multimodal neurons"
-
-
-def _whisker(low: float, high: float, y: float) -> list[str]:
-    return [
-        _line(low, y, high, y, "whisker"),
-        _line(low, y - 4, low, y + 4, "whisker"),
-        _line(high, y - 4, high, y + 4, "whisker"),
-    ]
 
 
 def auc_bar(value: float | None, threshold: float) -> Markup:
@@ -91,8 +68,9 @@ def auc_bar(value: float | None, threshold: float) -> Markup:
 
 def histogram(found: Distribution) -> Markup:
     """How many images excite a neuron how much, on a scale of square roots; its concept's images in the accent colour."""
-    left, floor, top = 8.0, 150.0, 12.0
-    most = max([*found.counts, 1])
+    left, floor, top = 2.0, 150.0, 18.0
+    most, bins = max([*found.counts, 1]), len(found.counts)
+    every = max(1, len(found.edges) // 6)
     step = (WIDE - 2 * left) / len(found.counts)
 
     def tall(count: int) -> float:
@@ -107,16 +85,24 @@ def histogram(found: Distribution) -> Markup:
             inside.append(_box(x + 0.5, floor - tall(own), step - 1, tall(own), "accent"))
     inside.append(_line(left, floor, WIDE - left, floor, "axis"))
     for place, edge in enumerate(found.edges):
-        if place % 6 == 0 or place == len(found.edges) - 1:
-            inside.append(_text(left + place * step, floor + 18, f"{edge:.2g}", "faint", "middle"))
-    inside.append(_text(left, top + 2, f"{most:,} images", "faint"))
+        if (place % every == 0 and place <= len(found.edges) - every) or place == len(
+            found.edges
+        ) - 1:
+            inside.append(
+                _text(left + place * step, floor + 18, f"{edge:.2g}", "faint", _anchor(place, bins))
+            )
+    highest = found.counts.index(max(found.counts)) if found.counts else 0
+    beside = left + (highest + 1) * step + 5
+    late = highest > bins / 2
+    x, side = (beside - step - 10, "end") if late else (beside, "start")
+    inside.append(_text(x, top + 8, f"{most:,} images", "faint", side))
     told = f"Activations of {found.images:,} images, from {found.edges[0]:.2g} to {found.edges[-1]:.2g}"
     return _svg(WIDE, floor + 26, told, inside, "histogram")
 
 
 def meaning_chart(found: Meaning) -> Markup:
     """P(concept | activation): a row of bars for each concept, with 95 % intervals."""
-    left, right, tall = 140.0, WIDE - 8.0, 46.0
+    left, right, tall = 128.0, WIDE - 2.0, 46.0
     bins = len(found.edges) - 1
     step = (right - left) / bins
     inside = []
@@ -144,7 +130,9 @@ def meaning_chart(found: Meaning) -> Markup:
             )
     bottom = 40 + (len(found.curves) - 1) * tall + 16
     for b in range(0, bins + 1, 2):
-        inside.append(_text(left + b * step, bottom, f"{found.edges[b]:.1f}", "faint", "middle"))
+        inside.append(
+            _text(left + b * step, bottom, f"{found.edges[b]:.1f}", "faint", _anchor(b, bins))
+        )
     inside.append(_text(right, bottom + 14, "activation in standard deviations", "faint", "end"))
     told = "; ".join(
         f"{curve.concept} at most {max([s for s in curve.share if s is not None], default=0):.0%}"
@@ -162,7 +150,7 @@ def meaning_chart(found: Meaning) -> Markup:
 def signed_bars(rows: Sequence[tuple[str, str, float]]) -> Markup:
     """What each of several units adds (label, path, value): bars to the right for, to the left against."""
     most = max([abs(value) for *_, value in rows] + [1e-9])
-    tall, middle, reach = 26.0, 330.0, 220.0
+    tall, middle, reach = 26.0, WIDE / 2, 180.0
     inside = [_line(middle, 0, middle, tall * len(rows), "axis")]
     for place, (label, path, value) in enumerate(rows):
         y, wide = place * tall, abs(value) / most * reach
@@ -176,7 +164,7 @@ def signed_bars(rows: Sequence[tuple[str, str, float]]) -> Markup:
             )
         )
         words = _text(
-            middle - 10 if value >= 0 else middle + 10, y + 17, _short(label, 34), "link",
+            middle - 10 if value >= 0 else middle + 10, y + 17, _short(label, 30), "link",
             "end" if value >= 0 else "start",
         )  # fmt: skip
         inside.append(f'<a href="{escape(path)}">{words}</a>')
@@ -184,6 +172,11 @@ def signed_bars(rows: Sequence[tuple[str, str, float]]) -> Markup:
         inside.append(_text(x, y + 17, f"{value:+.3f}", "faint", "start" if value >= 0 else "end"))
     told = "; ".join(f"{label} {value:+.3f}" for label, _, value in rows)
     return _svg(WIDE, tall * len(rows) + 4, told, inside, "signed")
+
+
+def _anchor(place: int, last: int) -> str:
+    """Labels of an axis stay inside it: the first begins at its place, the last ends there."""
+    return "start" if place == 0 else "end" if place == last else "middle"
 
 
 def _short(told: str, most: int = 20) -> str:

@@ -103,3 +103,15 @@ def _count(label: str, number: int | None, units: int) -> Count:
         return Count(label, None, None, None, None)
     low, high = wilson_interval(number, units)
     return Count(label, number, number / units, low, high)
+
+
+def counts_told(counts: Counts) -> str:
+    """The three counts in words."""
+    return "; ".join(
+        f"{_count_told(row)} {row.label}"
+        for row in (counts.model, counts.random_twin, counts.shuffled)
+    )
+
+
+def _count_told(row: Count) -> str:
+    return "not measured" if row.count is None else f"{row.count} multimodal neurons"

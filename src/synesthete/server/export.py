@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+import synesthete.visualization
 from synesthete.errors import SynestheteError
 from synesthete.server.library import Library, Site
 from synesthete.server.links import Links
+from synesthete.server.made import made_file
 from synesthete.server.page import Page
 from synesthete.server.pages import PAGES
 from synesthete.server.picture_routes import mosaic, tile
@@ -19,19 +22,7 @@ from synesthete.server.render import STATIC_NAVIGATION, render
 from synesthete.server.site_files import Files
 
 STATIC = Path(__file__).parent / "static"
-EXPORTED = (
-    "model_card",
-    "neurons",
-    "layer",
-    "neuron",
-    "concepts",
-    "concept",
-    "families",
-    "family",
-    "map",
-    "search",
-    "licences",
-)
+FONTS = Path(synesthete.visualization.__file__).parent / "fonts"
 MARK = ".synesthete-site"
 Progress = Callable[[int, int], None]
 
@@ -63,7 +54,8 @@ def export_site(
     """
     folder = Path(out)
     _prepare(folder)
-    opened = Library([atlas_path]).get(Library([atlas_path]).first)
+    library = Library([atlas_path])
+    opened = library.get(library.first)
     files, counts = Files(), {"pages": 0, "pictures": 0}
     for start in ("/", "/search"):
         files.file(start)
@@ -72,12 +64,13 @@ def export_site(
         for path in left:
             target = folder / files.wanted[path]
             target.parent.mkdir(parents=True, exist_ok=True)
-            kind = _write(Site(opened, Links(), urlsplit(path).path), path, target, files)
+            kind = _write(Site(opened, Links(live=False), urlsplit(path).path), path, target, files)
             counts[kind] = counts.get(kind, 0) + 1
             done.add(path)
             if progress is not None:
                 progress(len(done), len(files.wanted))
-    index = json.dumps(_index(Site(opened, Links()), files), ensure_ascii=False)
+    shutil.copytree(FONTS, folder / "static" / "fonts", dirs_exist_ok=True)
+    index = json.dumps(_index(Site(opened, Links(live=False)), files), ensure_ascii=False)
     (folder / "static" / "search-index.js").write_text(
         f"window.synestheteIndex = {index};\n", encoding="utf-8"
     )
@@ -119,7 +112,7 @@ def _write(site: Site, path: str, target: Path, files: Files) -> str:
 
 def _match(path: str) -> tuple[Page, dict[str, Any]]:
     for page in PAGES:
-        if page.name in EXPORTED:
+        if page.exported:
             # "{name:path}" of FastAPI as a named group.
             pattern = re.sub(r"\{(\w+)(:path)?\}", r"(?P<\1>.+)", page.path)
             found = re.fullmatch(pattern, path)
@@ -132,6 +125,9 @@ def _picture(site: Site, path: str) -> bytes:
     key = path.removesuffix(".webp")
     if key.startswith("/image/"):
         return tile(site, key.removeprefix("/image/")).data
+    if key.startswith("/visualization/"):
+        address, _, name = key.removeprefix("/visualization/").rpartition("/")
+        return made_file(site, address, name).data
     return mosaic(site, key.removeprefix("/neuron/")).data
 
 
@@ -146,14 +142,15 @@ def _asset(name: str) -> bytes:
 def script() -> str:
     """The modules as one plain script: browsers load no modules from a disk."""
     parts = []
-    for name in ("map", "search"):
+    names = sorted(path.stem for path in STATIC.glob("*.js") if path.stem != "main")
+    for name in names:
         code = (STATIC / f"{name}.js").read_text(encoding="utf-8")
         code = re.sub(r"export default (async )?function", r"return \1function", code)
         parts.append(f"const {name} = (() => {{\n{code}\n}})();")
     main = (STATIC / "main.js").read_text(encoding="utf-8")
-    call = "import(module).then((loaded) => loaded.default(element))"
+    call = "import(`./${name}.js`).then((loaded) => loaded.default(element))"
     assert call in main
-    main = main.replace(call, '({ "./map.js": map, "./search.js": search })[module]?.(element)')
+    main = main.replace(call, f"({{ {', '.join(names)} }})[name]?.(element)")
     return "(() => {\n" + "\n".join(parts) + f"\n{main}\n}})();\n"
 
 

@@ -24,6 +24,8 @@ from synesthete.server.probe_columns import ProbeColumns, read_probe_columns
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
+    import pyarrow as pa
+
     from synesthete.reviews import State
 
 LOOK_EVERY = 0.5  # seconds between two looks at whether an atlas was replaced
@@ -77,6 +79,10 @@ class Opened:
                 self._columns[layer] = read_columns(self.atlas, layer)
             return self._columns[layer]
 
+    def selectivity(self, layer: str) -> pa.Table:
+        """The rows unit × concept that the analysis kept; read once."""
+        return self.computed(("selectivity", layer), lambda: self.atlas.selectivity(layer))
+
     def computed(self, key: Hashable, make: Callable[[], Value]) -> Value:
         """What was computed for a page, kept within bounds."""
         value: Value = self._computed.get(key, make)
@@ -107,6 +113,8 @@ class Site:
         The page that was asked for, without prefix.
     others
         Name → path of the other atlases that are served.
+    library
+        All atlases that are served; None outside of a server.
     """
 
     opened: Opened
@@ -114,6 +122,19 @@ class Site:
     path: str = "/"
     query: str = ""
     others: tuple[tuple[str, str], ...] = ()
+    library: Library | None = None
+
+    def of(self, name: str) -> Site:
+        """Another atlas of the same server as a site; this one for an empty name.
+
+        Raises
+        ------
+        Missing
+            No such name.
+        """
+        if not name or name == self.opened.name or self.library is None:
+            return self
+        return Site(self.library.get(name), Links(f"/a/{name}"), library=self.library)
 
     @property
     def atlas(self) -> Atlas:

@@ -14,9 +14,12 @@ class Links:
     ----------
     prefix
         `/a/NAME`, or empty for the first atlas.
+    live
+        Whether there is a server; a static site has no page for each image.
     """
 
     prefix: str = ""
+    live: bool = True
 
     def at(self, path: str, **query: object) -> str:
         """Path of a page of this atlas, with its query; empty and absent values are left out.
@@ -46,6 +49,10 @@ class Links:
         """The picture of a neuron: its strongest image of each modality."""
         return self.at(f"/neuron/{_part(address)}.webp")
 
+    def made(self, address: str, name: str) -> str:
+        """A picture that was made of a neuron."""
+        return self.at(f"/visualization/{_part(address)}/{_part(name)}.webp")
+
     def concept(self, name: str) -> str:
         """The page of a concept."""
         return self.at(f"/concept/{_part(name)}")
@@ -58,6 +65,14 @@ class Links:
         """The page of a family."""
         return self.at(f"/family/{_part(name)}", **query)
 
+    def audit(self, name: str) -> str:
+        """The page of an audit report."""
+        return self.at(f"/audits/{_part(name)}")
+
+    def audit_picture(self, name: str, number: int) -> str:
+        """An example picture of an audit report."""
+        return self.at(f"/audits/{_part(name)}/{number}.webp")
+
     def search(self, q: str = "") -> str:
         """The search."""
         return self.at("/search", q=q)
@@ -69,6 +84,10 @@ class Links:
     def image(self, key: str) -> str:
         """The thumbnail of an image, by its opaque id."""
         return self.at(f"/image/{_part(key)}.webp")
+
+    def picture(self, key: str) -> str:
+        """The page of an image; empty where it has none."""
+        return self.at(f"/image/{_part(key)}") if self.live else ""
 
     def static(self, name: str) -> str:
         """A file of the microscope itself."""

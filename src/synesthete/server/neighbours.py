@@ -13,7 +13,7 @@ from synesthete.server.rows import NeuronRow, neuron_row
 
 MOST = 12
 # Activations looked at for one neuron, at most: of a larger layer, images at equal distances are taken.
-ENTRIES = 24_000_000
+ENTRIES = 6_000_000
 BLOCK = 1024
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -21,7 +21,9 @@ HTML, JSON = "text/html; charset=utf-8", "application/json"
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorBody, "description": told}
     for status, told in {
+        400: "What the atlas or the request cannot answer, with the reason.",
         401: "No token.",
+        403: "A foreign host or origin.",
         404: "There is no such thing; `near` lists what there is.",
         422: "A parameter that cannot be.",
         503: "The atlas is damaged or being replaced.",
@@ -44,12 +46,15 @@ class Page:
         writes anything.
     label
         What the navigation calls it; empty for pages that are not in it.
+    exported
+        Whether a static site has it. Pages that need a model or take what people say are not in one.
     """
 
     path: str
     template: str
     view: Callable[..., Any]
     label: str = ""
+    exported: bool = True
 
     @property
     def name(self) -> str:
@@ -103,10 +108,10 @@ def _site(request: Request, name: str, prefix: str) -> Site:
     opened = library.get(name)
     path = request.url.path.removeprefix(prefix) or "/"
     others = tuple((one, f"/a/{one}/") for one in library.names if one != name)
-    return Site(opened, Links(prefix), path, request.url.query, others)
+    return Site(opened, Links(prefix), path, request.url.query, others, library)
 
 
-def routes(pages: list[Page], render: Callable[..., str]) -> APIRouter:
+def routes(pages: Sequence[Page], render: Callable[..., str]) -> APIRouter:
     """Routes of all pages: HTML and JSON, of the first atlas and of each by its name."""
     router = APIRouter()
     for prefix, site in (("", first_site), ("/a/{atlas}", named_site)):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from synesthete.server.errors import Missing
 from synesthete.server.library import Site
+from synesthete.server.made import made_file
 from synesthete.server.page import ERRORS, Here
 from synesthete.server.pictures import Picture
+from synesthete.server.reports import example
 from synesthete.server.rows import strongest
 from synesthete.server.units import find_unit
 
@@ -46,6 +50,17 @@ def mosaic_of(request: Request, site: Here, address: str) -> Response:
     return _answer(request, mosaic(site, address))
 
 
+def made_of(request: Request, site: Here, address: str, name: str) -> Response:
+    """A picture that was made of a neuron (WebP), by what it was steered towards."""
+    return _answer(request, made_file(site, address, name))
+
+
+def example_of(request: Request, site: Here, name: str, number: int) -> Response:
+    """An example picture of an audit report (WebP)."""
+    data = example(site, name, number)
+    return _answer(request, Picture(data, f'"{hashlib.blake2b(data, digest_size=12).hexdigest()}"'))
+
+
 def _answer(request: Request, picture: Picture) -> Response:
     headers = {"ETag": picture.etag, "Cache-Control": "private, max-age=86400"}
     if picture.etag in request.headers.get("if-none-match", ""):
@@ -57,6 +72,8 @@ for prefix in ("", "/a/{atlas}"):
     for path, endpoint in (
         ("/image/{key}.webp", image_of),
         ("/neuron/{address:path}.webp", mosaic_of),
+        ("/visualization/{address:path}/{name}.webp", made_of),
+        ("/audits/{name}/{number}.webp", example_of),
     ):
         router.add_api_route(
             f"{prefix}{path}", endpoint, response_class=Response, include_in_schema=not prefix,

@@ -18,6 +18,7 @@ from synesthete.server.answers import wants_json
 from synesthete.server.bounded import Bounded
 from synesthete.server.errors import Missing, Refused
 from synesthete.server.library import Site
+from synesthete.server.own_images import own_image
 from synesthete.server.page import ERRORS, HTML, JSON, Here, Page, answer
 from synesthete.server.render import render
 from synesthete.server.rows import Box, NeuronRow, neuron_row
@@ -190,29 +191,45 @@ def _keep(site: Site, image: Image.Image) -> str:
     return site.links.at(f"/shown/{key}.webp")
 
 
-def picture_of(data: bytes | None, word: str) -> Image.Image:
-    """The picture that was sent, or the word drawn.
+def picture_of(site: Site, data: bytes | None, word: str, key: str) -> Image.Image:
+    """The picture that was sent, the word drawn, or the atlas's own image.
 
     Raises
     ------
     Refused
-        Neither or both, bytes that are no picture, a word that cannot be drawn.
+        None of them or several, bytes that are no picture, a word that cannot be drawn.
+    Missing
+        No such image in the atlas.
     """
     from synesthete.probes.decoding import UnreadableImage, decode
-    from synesthete.probes.words import load_fonts, render_word
 
     word = " ".join(word.split())
-    if bool(data) == bool(word):
-        raise Refused(400, "send either a picture or a word", hint="choose a file, or type a word")
+    if bool(data) + bool(word) + bool(key) != 1:
+        hint = "choose a file, or type a word"
+        raise Refused(400, "send either a picture or a word, or name an image", hint=hint)
+    if key:
+        number = site.opened.ids.number(key)
+        if number is None:
+            raise Missing("there is no such image")
+        return own_image(site.atlas, number)
     if data:
         try:
             return decode(data)
         except UnreadableImage as error:
             raise Refused(415, f"that picture cannot be read: {error.reason}") from error
+    return _drawn(word)
+
+
+def _drawn(word: str) -> Image.Image:
+    from synesthete.probes.words import has_letters, load_fonts, render_word
+
     if len(word) > WORD:
         raise Refused(400, f"that word is longer than {WORD} letters")
+    font = next((one for one in load_fonts() if has_letters(word, one)), None)
+    if font is None:
+        raise Refused(400, "that word cannot be drawn: no font here has all its letters")
     try:
-        return render_word(word, load_fonts()[0], size_px=256)
+        return render_word(word, font, size_px=256)
     except SynestheteError as error:
         raise Refused(400, f"that word cannot be drawn: {error.message}") from error
 
@@ -225,6 +242,9 @@ async def send(
     site: Here,
     picture: Annotated[UploadFile | None, File(description="A picture file.")] = None,
     word: Annotated[str, Form(description="A word to draw, instead of a picture.")] = "",
+    image: Annotated[
+        str, Form(max_length=64, description="Opaque id of an image of the atlas, instead of both.")
+    ] = "",
     csrf: Annotated[str, Form(max_length=200)] = "",
 ) -> Response:
     """Show the model a picture or a drawn word: labels, neurons that fire and where, neurons that decided."""
@@ -233,7 +253,8 @@ async def send(
     name = (picture.filename or "picture")[:100] if data and picture is not None else word
 
     def work() -> Probed:
-        return probe_image(site, picture_of(data, word), " ".join(name.split()))
+        shown = picture_of(site, data, word, image)
+        return probe_image(site, shown, " ".join(name.split()) or "an image of the atlas")
 
     found = await run_in_threadpool(work)
     if wants_json(request):
@@ -249,7 +270,7 @@ def shown(site: Here, key: str) -> Response:
     return Response(KEPT.get(key, bytes), media_type="image/webp")
 
 
-REFUSALS = {400: ERRORS[422], 403: ERRORS[401], 413: ERRORS[422], 415: ERRORS[422], **ERRORS}
+REFUSALS = {413: ERRORS[422], 415: ERRORS[422], **ERRORS}
 for prefix in ("", "/a/{atlas}"):
     router.add_api_route(
         f"{prefix}/probe.json", send, methods=["POST"], include_in_schema=not prefix,

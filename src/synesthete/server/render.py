@@ -12,19 +12,20 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup
 from starlette.requests import Request
 
+from synesthete.audits.report import report_body
 from synesthete.server import charts
+from synesthete.server.counts import counts_told
 from synesthete.server.errors import ErrorFacts
 from synesthete.server.library import Site
 from synesthete.server.links import Links
 from synesthete.server.page import Page
+from synesthete.server.pages import PAGES
 
-NAVIGATION = (
-    ("Model", "/"), ("Neurons", "/neurons"), ("Concepts", "/concepts"), ("Families", "/families"),
-    ("Map", "/map"), ("Try a picture", "/probe"), ("Reviews", "/reviews"),
-)  # fmt: skip
-
-
-STATIC_NAVIGATION = (*NAVIGATION[:5], ("Search", "/search"))
+NAVIGATION = tuple((page.label, page.path) for page in PAGES if page.label)
+STATIC_NAVIGATION = (
+    *((page.label, page.path) for page in PAGES if page.label and page.exported),
+    ("Search", "/search"),
+)
 
 
 @lru_cache(maxsize=1)
@@ -43,9 +44,15 @@ def environment() -> Environment:
         auc=auc,
         thousands=thousands,
         activation=activation,
+        percentile=percentile,
         tojson_points=json_data,
     )
-    made.globals.update(charts=charts, synesthete_version=version("synesthete"))
+    made.globals.update(
+        audit_body=report_body,
+        charts=charts,
+        counts_told=counts_told,
+        synesthete_version=version("synesthete"),
+    )
     return made
 
 
@@ -58,6 +65,15 @@ def render(page: Page, site: Site, facts: Any, **more: Any) -> str:
         "twin": "" if page.name == "probed" else twin, "others": site.others, "static": False, "csrf": "",
     }  # fmt: skip
     return environment().get_template(page.template).render(told | more)
+
+
+def render_template(name: str, site: Site, **more: Any) -> str:
+    """A page that is no `Page`, of one atlas."""
+    told = {
+        "site": site, "links": site.links, "navigation": NAVIGATION, "here": site.path, "twin": "",
+        "others": site.others, "static": False, "csrf": "",
+    }  # fmt: skip
+    return environment().get_template(name).render(told | more)
 
 
 def render_error(request: Request, facts: ErrorFacts) -> str:
@@ -108,6 +124,20 @@ def auc(value: float | None) -> str:
     ('0.899', '1.000', '–')
     """
     return "–" if value is None else f"{int(value * 1000 + 1e-9) / 1000:.3f}"
+
+
+def percentile(value: float | None) -> str:
+    """A percentile, cut off so that 100 is never claimed too early.
+
+    Examples
+    --------
+    >>> percentile(99.9951), percentile(100.0), percentile(54.27), percentile(None)
+    ('99.99', '100', '54.2', '–')
+    """
+    if value is None:
+        return "–"
+    digits = 100 if value >= 99 else 10
+    return f"{int(value * digits + 1e-9) / digits:g}"
 
 
 def thousands(value: int | None) -> str:

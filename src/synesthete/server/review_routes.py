@@ -54,10 +54,9 @@ async def send(
     return RedirectResponse(f"{site.links.neuron(columns.address(unit))}#review", 303)
 
 
-REFUSALS = {400: ERRORS[422], 403: ERRORS[401], **ERRORS}
 for prefix in ("", "/a/{atlas}"):
     router.add_api_route(
         f"{prefix}/reviews.json", send, methods=["POST"], include_in_schema=not prefix, status_code=201,
-        name="say", operation_id=None if prefix else "say", responses={201: {"model": Act}, **REFUSALS},
+        name="say", operation_id=None if prefix else "say", responses={201: {"model": Act}, **ERRORS},
     )  # fmt: skip
     router.add_api_route(f"{prefix}/reviews", send, methods=["POST"], include_in_schema=False)

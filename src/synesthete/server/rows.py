@@ -67,6 +67,8 @@ class Shown:
     ----------
     id
         Opaque and permanent.
+    path, page
+        Of the thumbnail, and of its page (empty where there is none).
     alt
         For those who do not see it.
     value
@@ -79,6 +81,7 @@ class Shown:
 
     id: str
     path: str
+    page: str
     alt: str
     concept: str
     modality: str
@@ -188,6 +191,7 @@ def _shown(
     return Shown(
         id=key,
         path=site.links.image(key),
+        page=site.links.picture(key),
         alt=f"{kind}{told}{by}",
         concept=row["concept"] or "",
         modality=row["modality"] or "",

@@ -39,6 +39,11 @@ def find_unit(site: Site, address: str) -> tuple[Columns, int]:
     return columns, unit
 
 
+def can_label(site: Site, columns: Columns, unit: int) -> bool:
+    """Whether a unit's images can be labelled blind: its activations differ, and were kept."""
+    return bool(site.atlas.manifest["dense"] and columns.std[unit] > 0)
+
+
 def _near(site: Site, address: str) -> list[Near]:
     """Neurons of the nearest layers: the same number where they have it, else the last."""
     import difflib

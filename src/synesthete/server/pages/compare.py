@@ -1,4 +1,4 @@
-"""`/compare?a=…&b=…`: two neurons side by side, of one atlas or of two."""
+"""`/compare?a=…&b=…&other=…`: two neurons side by side, of one atlas or of two."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from synesthete.server.rows import NeuronRow, Shown, exemplars, neuron_row
 from synesthete.server.units import find_unit
 
 SHOWN = 12
+Other = Annotated[
+    str, Query(max_length=200, description="Name of another atlas that is served, for the second.")
+]
 Address = Annotated[str, Query(max_length=400, description="Address of a neuron, layer:unit.")]
 
 
@@ -33,42 +36,58 @@ class ComparePage:
 
     Attributes
     ----------
+    other, atlases
+        The atlas of the second neuron (empty: of the first), and those to choose from.
     correlation
-        Of their activations over the probe images; null where no matrix was kept.
+        Of their activations over the probe images; null where no matrix was kept, or the images differ.
     shared
         How many of the strongest images they have in common.
     """
 
     a: str
     b: str
+    other: str
+    atlases: list[str]
     sides: list[Side]
     correlation: float | None
     shared: int | None
 
 
-def compare_page(site: Site, a: Address = "", b: Address = "") -> ComparePage:
-    """Two neurons side by side, and how alike their activations are."""
-    a, b = a.strip(), b.strip()
+def compare_page(site: Site, a: Address = "", b: Address = "", other: Other = "") -> ComparePage:
+    """Two neurons side by side, of one atlas or of two, and how alike their activations are."""
+    a, b, second = a.strip(), b.strip(), site.of(other.strip())
+    atlases = [name for name, _ in site.others]
     if not (a and b):
-        return ComparePage(a, b, [], None, None)
+        return ComparePage(a, b, other, atlases, [], None, None)
     sides, values = [], []
-    for address in (a, b):
-        columns, unit = find_unit(site, address)
-        row, neuron = neuron_row(site, columns, unit), columns.neuron(unit)
-        kept, entry = site.atlas.exemplars(columns.layer), site.atlas.layer(columns.layer)
-        grid = (int(entry["grid"][0]), int(entry["grid"][1])) if entry.get("grid") else None
-        activations = column(site, neuron)
-        top = kept.top(unit, None, limit=SHOWN)
-        sides.append(
-            Side(
-                row,
-                exemplars(site, top, row.concept, grid),
-                distribution(site, neuron, activations),
-            )
-        )
+    for here, address in ((site, a), (second, b)):
+        side, activations = _side(here, address)
+        sides.append(side)
         values.append(activations)
-    shared = len({one.id for one in sides[0].exemplars} & {one.id for one in sides[1].exemplars})
-    return ComparePage(a, b, sides, _correlation(site, values), shared)
+    same = (
+        site.atlas.manifest["probes"]["fingerprint"]
+        == second.atlas.manifest["probes"]["fingerprint"]
+    )
+    if not same:
+        return ComparePage(a, b, other, atlases, sides, None, None)
+    top = [_strongest(here, address) for here, address in ((site, a), (second, b))]
+    correlation = _correlation(site, values)
+    return ComparePage(a, b, other, atlases, sides, correlation, len(top[0] & top[1]))
+
+
+def _side(site: Site, address: str) -> tuple[Side, np.ndarray | None]:
+    columns, unit = find_unit(site, address)
+    row, neuron = neuron_row(site, columns, unit), columns.neuron(unit)
+    kept, entry = site.atlas.exemplars(columns.layer), site.atlas.layer(columns.layer)
+    grid = (int(entry["grid"][0]), int(entry["grid"][1])) if entry.get("grid") else None
+    activations = column(site, neuron)
+    shown = exemplars(site, kept.top(unit, None, limit=SHOWN), row.concept, grid)
+    return Side(row, shown, distribution(site, neuron, activations)), activations
+
+
+def _strongest(site: Site, address: str) -> set[int]:
+    columns, unit = find_unit(site, address)
+    return set(site.atlas.exemplars(columns.layer).top(unit, None, limit=SHOWN).ids.tolist())
 
 
 def _correlation(site: Site, values: list[np.ndarray | None]) -> float | None:
@@ -81,4 +100,4 @@ def _correlation(site: Site, values: list[np.ndarray | None]) -> float | None:
     return float(np.corrcoef(first, second)[0, 1])
 
 
-COMPARE = Page("/compare", "compare.html", compare_page)
+COMPARE = Page("/compare", "compare.html", compare_page, label="Compare", exported=False)

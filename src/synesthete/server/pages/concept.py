@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow.compute as pc
 
 from synesthete.errors import near
 from synesthete.server.counts import Rule, rule
@@ -13,7 +14,7 @@ from synesthete.server.library import Site
 from synesthete.server.page import Page
 from synesthete.server.rows import NeuronRow, Shown, images, neuron_rows
 
-PER_MODALITY, NEURONS = 24, 48
+PER_MODALITY, NEURONS, OTHERS = 24, 48, 14
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class ConceptPage:
         How many neurons are multimodal for it, and those that answer to it best, the most multimodal first.
     known_by
         How many neurons answer to it best of all concepts.
+    others
+        Neurons that answer better to another concept and to this one too, the best first.
     """
 
     concept: str
@@ -45,6 +48,7 @@ class ConceptPage:
     multimodal: int
     known_by: int
     neurons: list[NeuronRow]
+    others: list[NeuronRow]
     rule: Rule | None
 
 
@@ -80,7 +84,30 @@ def concept_page(site: Site, concept: str) -> ConceptPage:
         neuron_rows(site, site.opened.columns(layer), [unit])[0]
         for _, layer, unit in rows[:NEURONS]
     ]
-    return ConceptPage(name, family, guises, multimodal, len(rows), shown, rule(site))
+    others = _others(site, name)
+    return ConceptPage(name, family, guises, multimodal, len(rows), shown, others, rule(site))
+
+
+def _others(site: Site, name: str) -> list[NeuronRow]:
+    """By the lowest AUC of the modalities tested, over all images."""
+    found: list[tuple[float, str, int]] = []
+    for layer in site.atlas.layers if site.atlas.analysed else ():
+        columns, table = site.opened.columns(layer), site.opened.selectivity(layer)
+        own = table.filter(pc.equal(table["concept"], name))
+        units = own["unit"].to_numpy()
+        tested = [column for column in own.column_names if column.startswith("auc_")]
+        auc = np.array([own[column].cast("float64").to_numpy() for column in tested])
+        weakest = np.nanmin(np.where(np.isnan(auc), np.inf, auc), axis=0, initial=np.inf)
+        elsewhere = ~columns.concept.rows(name)[units]
+        found += [
+            (-float(score), layer, int(unit))
+            for score, unit in zip(weakest[elsewhere], units[elsewhere], strict=True)
+            if np.isfinite(score)
+        ]
+    return [
+        neuron_rows(site, site.opened.columns(layer), [unit])[0]
+        for _, layer, unit in sorted(found)[:OTHERS]
+    ]
 
 
 def _spread(rows: np.ndarray) -> list[int]:

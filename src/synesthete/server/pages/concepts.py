@@ -86,4 +86,4 @@ def _first_drawing(site: Site, rows: np.ndarray) -> int:
     return int(rows[0])
 
 
-CONCEPTS = Page("/concepts", "concepts.html", concepts_page)
+CONCEPTS = Page("/concepts", "concepts.html", concepts_page, label="Concepts")

@@ -66,4 +66,4 @@ def families_page(site: Site) -> FamiliesPage:
     return FamiliesPage("families" in site.atlas.manifest, without, made)
 
 
-FAMILIES = Page("/families", "families.html", families_page)
+FAMILIES = Page("/families", "families.html", families_page, label="Families")

@@ -49,4 +49,4 @@ def label_page(
     return LabelPage(name, site.links.neuron(name), question.strip() or QUESTION, seed, blind)
 
 
-LABEL = Page("/label/{address:path}", "label.html", label_page)
+LABEL = Page("/label/{address:path}", "label.html", label_page, exported=False)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
 from fastapi import Query
+from pydantic import BeforeValidator
 
 from synesthete.server.columns import Columns
 from synesthete.server.counts import Counts, Rule, layer_counts, rule
 from synesthete.server.library import Site
+from synesthete.server.made import plain_pictures
 from synesthete.server.page import Page
 from synesthete.server.paging import PageNumber, Paging, paging
 from synesthete.server.rows import NeuronRow, neuron_rows
@@ -19,7 +21,14 @@ from synesthete.server.rows import NeuronRow, neuron_rows
 SIZE = 48
 NONE = "none"
 Sort = Literal["multimodality", "confidence", "sparseness", "maximum", "name", "unit"]
+Pictures = Literal["images", "made"]
 Text = Annotated[str, Query(max_length=200)]
+# A form sends a field that was left empty as an empty text.
+Share = Annotated[
+    float,
+    BeforeValidator(lambda given: 0.0 if given == "" else given),
+    Query(ge=0, le=1, allow_inf_nan=False),
+]
 
 
 @dataclass(frozen=True)
@@ -40,6 +49,7 @@ class Filters:
     confidence: float
     multimodal: bool
     sort: Sort
+    pictures: Pictures
 
 
 @dataclass(frozen=True)
@@ -48,6 +58,8 @@ class LayerPage:
 
     Attributes
     ----------
+    made
+        Of how many neurons there are pictures made from the model alone.
     families, profiles
         Values of the filters with their counts among all neurons of the layer; a profile is the modalities
         that pass, joined by `+`.
@@ -55,6 +67,7 @@ class LayerPage:
 
     layer: str
     units: int
+    made: int
     counts: Counts | None
     rule: Rule | None
     filters: Filters
@@ -71,26 +84,32 @@ def layer_page(
     family: Text = "",
     profile: Text = "",
     concept: Text = "",
-    confidence: Annotated[float, Query(ge=0, le=1, allow_inf_nan=False)] = 0.0,
+    confidence: Share = 0.0,
     multimodal: bool = False,
     sort: Sort = "multimodality",
+    pictures: Pictures = "images",
     page: PageNumber = 1,
 ) -> LayerPage:
     """Neurons of a layer, filtered and sorted.
 
     `family` and `concept` are names (`none` for neurons without); `profile` is the modalities that pass,
-    joined by `+`; `confidence` is the least of the name.
+    joined by `+`; `confidence` is the least of the name. With `pictures=made`, neurons of which a picture was made show that.
     """
     columns = site.opened.columns(layer)
-    filters = Filters(family, profile, concept, confidence, multimodal, sort)
+    filters = Filters(family, profile, concept, confidence, multimodal, sort, pictures)
     units = ordered(columns, _kept(site, columns, filters), sort)
     where = paging(page, len(units), SIZE)
     families, profiles = site.opened.computed(
         ("choices", layer), lambda: (_families(columns), _profiles(columns))
     )
+    rows = neuron_rows(site, columns, units[max(where.first - 1, 0) : where.last])
+    made = plain_pictures(site, columns.layer)
+    if pictures == "made":
+        rows = [replace(row, picture=made.get(row.unit, row.picture)) for row in rows]
     return LayerPage(
         layer=layer,
         units=columns.units,
+        made=len(made),
         counts=layer_counts(site, layer),
         rule=rule(site),
         filters=filters,
@@ -98,7 +117,7 @@ def layer_page(
         profiles=profiles,
         modalities=list(columns.modalities),
         paging=where,
-        neurons=neuron_rows(site, columns, units[max(where.first - 1, 0) : where.last]),
+        neurons=rows,
     )
 
 

@@ -6,16 +6,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 
 from synesthete.atlas import ExemplarList, Exemplars, Neuron
 from synesthete.server.columns import in_order
 from synesthete.server.counts import Counts, Rule, layer_counts, rule
 from synesthete.server.distribution import Distribution, Meaning, column, distribution, meaning
 from synesthete.server.library import Site
+from synesthete.server.made import MadePicture, made_pictures
 from synesthete.server.neighbours import Neighbours, neighbours
 from synesthete.server.page import Page
 from synesthete.server.rows import NeuronRow, Shown, exemplars, finite, neuron_row
-from synesthete.server.units import find_unit
+from synesthete.server.units import can_label, find_unit
 from synesthete.visualization.card import summary_sentence
 
 PER_ROW, LEVELS, PER_LEVEL, ANSWERS, WORDS = 8, 6, 4, 6, 24
@@ -95,16 +97,20 @@ class NeuronPage:
         All names that held, best first.
     held_out
         Whether the modalities count the images of the scoring half alone.
-    least, levels
-        Images of lowest activation; images at levels between.
+    least, levels, most
+        Images of lowest activation; images at levels between; images of highest activation.
     answers
         Concepts it answers to best, over all images.
+    made
+        Pictures made from the model alone; empty when none were made.
     words
         Drawn words that excite it most; null when none were drawn.
     control
         The random twin, in one sentence.
     review
         What people say; null when nobody did.
+    can_label
+        Whether its images can be labelled blind: they differ in activation, and the activations were kept.
     """
 
     neuron: NeuronRow
@@ -125,15 +131,18 @@ class NeuronPage:
     held_out: bool
     least: list[Shown]
     levels: list[Level]
+    most: list[Shown]
     distribution: Distribution
     meaning: Meaning | None
     neighbours: Neighbours | None
     answers: list[Answer]
+    made: list[MadePicture]
     words: list[Word] | None
     counts: Counts | None
     rule: Rule
     control: str
     review: dict[str, Any] | None
+    can_label: bool
     previous: str | None
     next: str | None
 
@@ -189,15 +198,18 @@ def neuron_page(site: Site, address: str) -> NeuronPage:
         held_out=site.opened.probes.held_out,
         least=exemplars(site, kept.bottom(unit, limit=PER_ROW), row.concept, grid),
         levels=_levels(site, kept, unit, row.concept, grid),
+        most=exemplars(site, kept.top(unit, None, limit=PER_LEVEL), row.concept, grid),
         distribution=distribution(site, neuron, values),
         meaning=meaning(site, neuron),
         neighbours=neighbours(site, columns, unit),
         answers=answers(site, columns.layer, unit),
+        made=made_pictures(site, columns.layer, unit),
         words=_words(site, columns.layer, unit),
         counts=counts,
         rule=judged,
         control=_control(counts),
         review=None if state is None else state.as_dict(neuron.name),
+        can_label=can_label(site, columns, unit),
         previous=site.links.neuron(columns.address(unit - 1)) if unit else None,
         next=site.links.neuron(columns.address(unit + 1)) if unit + 1 < columns.units else None,
     )
@@ -233,15 +245,18 @@ def _levels(
 
 def answers(site: Site, layer: str, unit: int) -> list[Answer]:
     """The concepts that were tested for a unit, the best first."""
-    table = site.atlas.selectivity(layer)
-    own = table.filter(table["unit"].to_numpy() == unit).to_pylist()
+    table = site.opened.selectivity(layer)
+    own = table.filter(pc.equal(table["unit"], unit)).to_pylist()
+    own = [row for row in own if row["concept"]]
     modalities = in_order([name[4:] for name in table.column_names if name.startswith("auc_")])
     made = []
     for row in own:
         auc = {name: _known(row[f"auc_{name}"]) for name in modalities}
         weakest = min((value for value in auc.values() if value is not None), default=None)
         concept = row["concept"]
-        made.append(Answer(concept, site.links.concept(concept), bool(row["passes"]), weakest, auc))
+        made.append(
+            Answer(concept, site.links.concept(concept), bool(row.get("passes")), weakest, auc)
+        )
     made.sort(key=lambda one: (not one.passes, -(one.weakest or 0.0), one.concept))
     return made[:ANSWERS]
 

@@ -47,4 +47,4 @@ def neurons_page(site: Site) -> NeuronsPage:
     return NeuronsPage(rule(site), parts)
 
 
-NEURONS = Page("/neurons", "neurons.html", neurons_page)
+NEURONS = Page("/neurons", "neurons.html", neurons_page, label="Neurons")

@@ -24,4 +24,4 @@ def probe_page(site: Site) -> ProbePage:
     )
 
 
-PROBE = Page("/probe", "probe.html", probe_page)
+PROBE = Page("/probe", "probe.html", probe_page, label="Try a picture", exported=False)

@@ -8,17 +8,18 @@ from typing import Any
 from synesthete.server.library import Site
 from synesthete.server.page import Page
 from synesthete.server.rows import NeuronRow, neuron_row
-from synesthete.server.units import find_unit
+from synesthete.server.units import can_label, find_unit
 
 WAITING = 48
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """A neuron that waits for a person: how much a review would settle, and why."""
+    """A neuron that waits for a person: how much a review would settle, why, and whether it can be labelled blind."""
 
     neuron: NeuronRow
     score: float
+    can_label: bool
     why: dict[str, float]
 
 
@@ -43,10 +44,11 @@ def reviews_page(site: Site) -> ReviewsPage:
     """The neurons whose review would settle most, and all that people said."""
     from synesthete.reviews import queue, read
 
-    waiting = [
-        Waiting(_row(site, item.address), item.score, item.why)
-        for item in queue(site.atlas, limit=WAITING)
-    ]
+    waiting = []
+    for item in queue(site.atlas, limit=WAITING):
+        found = find_unit(site, item.address)
+        row, labels = neuron_row(site, *found), can_label(site, *found)
+        waiting.append(Waiting(row, item.score, labels, item.why))
     said = []
     for address, state in sorted(site.opened.said().items()):
         row = _row(site, address)
@@ -58,4 +60,4 @@ def _row(site: Site, address: str) -> NeuronRow:
     return neuron_row(site, *find_unit(site, address))
 
 
-REVIEWS = Page("/reviews", "reviews.html", reviews_page)
+REVIEWS = Page("/reviews", "reviews.html", reviews_page, label="Reviews", exported=False)

@@ -33,8 +33,8 @@ document.addEventListener("keydown", (event) => {
   if (link) location.href = link.href;
 });
 
-const parts = { "[data-map]": "./map.js", "[data-label]": "./label.js", "[data-probe]": "./probe.js", "[data-search]": "./search.js" };
-for (const [selector, module] of Object.entries(parts)) {
-  const element = document.querySelector(selector);
-  if (element) import(module).then((loaded) => loaded.default(element));
+// An element that a module makes alive names it: data-module="map" is map.js.
+for (const element of document.querySelectorAll("[data-module]")) {
+  const name = element.dataset.module;
+  import(`./${name}.js`).then((loaded) => loaded.default(element));
 }

@@ -6,14 +6,22 @@ const NONE = "#9a9ba3";
 export default function map(frame) {
   const canvas = frame.querySelector("canvas");
   const card = frame.querySelector(".map-card");
-  const points = JSON.parse(document.getElementById("points").textContent);
+  const data = JSON.parse(document.getElementById("points").textContent);
+  const places = JSON.parse(document.getElementById("places")?.textContent ?? "null");
+  const points = data.unit.map((unit, i) => ({
+    x: data.x[i], y: data.y[i], multimodal: false, address: `${frame.dataset.layer}:${unit}`,
+    called: data.texts[data.called[i]], family: data.families[data.family[i]] ?? "",
+    path: places ? places[i].path : frame.dataset.base + unit,
+    picture: places ? places[i].picture : `${frame.dataset.base}${unit}.webp`,
+  }));
+  for (const i of data.multimodal) points[i].multimodal = true;
   const counts = new Map();
   for (const p of points) if (p.family) counts.set(p.family, (counts.get(p.family) ?? 0) + 1);
   const families = [...counts].sort((a, b) => b[1] - a[1]).slice(0, COLOURS.length).map(([name]) => name);
   const colour = (p) => COLOURS[families.indexOf(p.family)] ?? NONE;
-  const xs = points.map((p) => p.x), ys = points.map((p) => p.y);
-  const box = { left: Math.min(...xs), right: Math.max(...xs), top: Math.min(...ys), bottom: Math.max(...ys) };
-  let chosen = -1, places = [];
+  const ends = (values) => values.reduce(([low, high], v) => [Math.min(low, v), Math.max(high, v)], [Infinity, -Infinity]);
+  const [left, right] = ends(data.x), [top, bottom] = ends(data.y), box = { left, right, top, bottom };
+  let chosen = -1, spots = [];
 
   function draw() {
     const wide = canvas.clientWidth, high = canvas.clientHeight, ratio = devicePixelRatio || 1;
@@ -23,16 +31,16 @@ export default function map(frame) {
     const margin = 24, size = points.length > 4000 ? 2.2 : 4;
     const ink = getComputedStyle(document.documentElement).getPropertyValue("--ink").trim();
     const along = (v, low, top, reach) => margin + (top > low ? (v - low) / (top - low) : 0.5) * (reach - 2 * margin);
-    places = points.map((p) => [along(p.x, box.left, box.right, wide), along(p.y, box.top, box.bottom, high)]);
+    spots = points.map((p) => [along(p.x, box.left, box.right, wide), along(p.y, box.top, box.bottom, high)]);
     points.forEach((p, i) => {
-      const [x, y] = places[i];
+      const [x, y] = spots[i];
       pen.globalAlpha = p.family ? 0.9 : 0.45;
       pen.fillStyle = colour(p);
       pen.beginPath(); pen.arc(x, y, p.multimodal ? size + 1 : size, 0, 7); pen.fill();
       if (p.multimodal) { pen.globalAlpha = 1; pen.strokeStyle = ink; pen.lineWidth = 1.2; pen.beginPath(); pen.arc(x, y, size + 3, 0, 7); pen.stroke(); }
     });
     pen.globalAlpha = 1;
-    if (chosen >= 0) { const [x, y] = places[chosen]; pen.strokeStyle = ink; pen.lineWidth = 2; pen.beginPath(); pen.arc(x, y, size + 6, 0, 7); pen.stroke(); }
+    if (chosen >= 0) { const [x, y] = spots[chosen]; pen.strokeStyle = ink; pen.lineWidth = 2; pen.beginPath(); pen.arc(x, y, size + 6, 0, 7); pen.stroke(); }
   }
 
   function choose(index) {
@@ -40,7 +48,7 @@ export default function map(frame) {
     chosen = index;
     card.hidden = index < 0;
     if (index >= 0) {
-      const p = points[index], [x, y] = places[index];
+      const p = points[index], [x, y] = spots[index];
       card.href = p.path;
       card.querySelector("img").src = p.picture;
       card.querySelector("strong").textContent = p.called || "no concept";
@@ -53,7 +61,7 @@ export default function map(frame) {
 
   function nearest(x, y, reach = 18) {
     let best = -1, least = reach * reach;
-    places.forEach(([a, b], i) => { const d = (a - x) ** 2 + (b - y) ** 2; if (d < least) { least = d; best = i; } });
+    spots.forEach(([a, b], i) => { const d = (a - x) ** 2 + (b - y) ** 2; if (d < least) { least = d; best = i; } });
     return best;
   }
 
@@ -65,9 +73,9 @@ export default function map(frame) {
     if (event.key === "Enter" && chosen >= 0) location.href = points[chosen].path;
     if (!way) return;
     event.preventDefault();
-    const [x, y] = chosen >= 0 ? places[chosen] : [canvas.clientWidth / 2, canvas.clientHeight / 2];
+    const [x, y] = chosen >= 0 ? spots[chosen] : [canvas.clientWidth / 2, canvas.clientHeight / 2];
     let best = chosen, least = Infinity;
-    places.forEach(([a, b], i) => {
+    spots.forEach(([a, b], i) => {
       const ahead = (a - x) * way[0] + (b - y) * way[1], aside = Math.abs((a - x) * way[1]) + Math.abs((b - y) * way[0]);
       if (i !== chosen && ahead > 0.5 && aside <= ahead * 1.5 && ahead + 2 * aside < least) { least = ahead + 2 * aside; best = i; }
     });

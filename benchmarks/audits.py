@@ -1,0 +1,128 @@
+"""Audits measured: the attack table beside the published one, APGD beside torchattacks, run time and memory.
+
+    python benchmarks/audits.py                 # the shipped model
+    python benchmarks/audits.py --model RN50/openai --pictures 200
+
+Prints what docs/audits.md and closing notes quote: every rate with n and interval, and the control.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from synesthete.audits import run_audit, write_report
+from synesthete.audits.adversarial.apgd import apgd
+from synesthete.audits.adversarial.classifier import PixelClassifier, to_pixels
+from synesthete.audits.adversarial.gradient import cross_entropy, dlr
+from synesthete.audits.pictures import load_pictures
+from synesthete.models import load_model
+from synesthete.recording.zero_shot import class_embeddings
+
+
+def told(rate: dict[str, Any] | None) -> str:
+    """A rate with its interval and n."""
+    if rate is None or rate["rate"] is None:
+        return "–"
+    low, high = rate["interval"]
+    return f"{100 * rate['rate']:.1f} % ({100 * low:.1f}–{100 * high:.1f}, n {rate['n']})"
+
+
+def against_torchattacks(model: Any, pictures: int, steps: int, epsilons: list[float]) -> None:
+    """How many pictures survive ours and theirs, and how long each takes."""
+    import torchattacks
+
+    chosen = load_pictures(model, model.name, limit=pictures, training=False)
+    classifier = PixelClassifier.of(model, class_embeddings(model, chosen.classes))
+    pixels, truth = to_pixels(chosen.images), torch.from_numpy(chosen.truth)
+    with torch.no_grad():
+        right = classifier(pixels).argmax(1) == truth
+    pixels, truth = pixels[right], truth[right]
+    print(f"\nAPGD, {steps} steps, {len(truth)} pictures named right of {len(right)}")
+    for epsilon in epsilons:
+        for name, loss in (("ce", cross_entropy), ("dlr", dlr)):
+            attack = torchattacks.APGD(classifier, eps=epsilon / 255, steps=steps, loss=name)
+            tried: dict[str, Callable[[], torch.Tensor]] = {
+                "ours": lambda e=epsilon, f=loss: apgd(classifier, pixels, truth, e / 255, f, steps=steps),
+                "torchattacks": lambda a=attack: a(pixels, truth),
+            }  # fmt: skip
+            cells = []
+            for who, run in tried.items():
+                started = time.monotonic()
+                found = run()
+                seconds = time.monotonic() - started
+                with torch.no_grad():
+                    left = int((classifier(found).argmax(1) == truth).sum())
+                cells.append(f"{who} {left} left in {seconds:.1f} s")
+            print(f"  {epsilon:g}/255 {name}: {'; '.join(cells)}")
+
+
+def print_typographic(part: dict[str, Any]) -> None:
+    """The attack in all its forms."""
+    print("\nWritten words, base style", part["style"])
+    for head, outcome in part["heads"].items():
+        print(
+            f"  {head}: clean {told(part['clean'][head])}; word {told(outcome['to_word'])}, empty label "
+            f"{told(outcome['to_word_blank'])}; lost {told(outcome['lost'])}, empty label {told(outcome['lost_to_blank'])}"
+        )
+    for factor, rows in part["by"].items():
+        print(f"  by {factor}: " + "; ".join(f"{r['value']} {told(r['zero_shot']['to_word'])}" for r in rows))  # fmt: skip
+    print(
+        "  target ← text: published | ours, linear probe | ours, zero shot | pixels published, ours"
+    )
+    for row in part["published"]:
+        print(
+            f"    {row['target']} ← {row['text']}: {told(row['published'])} | {told(row['linear_probe'])} | "
+            f"{told(row['zero_shot'])} | {row['published_share']:.3f}, {row['share']}"
+        )
+    photos, stroop = part["photos"], part["stroop"]
+    print(
+        f"  labelled photos: clean {told(photos['clean'])}, label answered {told(photos['to_word'])}, of all "
+        f"{told(photos['to_word_of_all'])}; published {told(photos['published']['zero_shot'])}"
+    )
+    print(f"  Stroop: word {told(stroop['reads_the_word'])}, ink {told(stroop['names_the_ink'])}")
+    for row in part.get("carriers", {}).get("without", []):
+        random = row.get("random", row)
+        print(
+            f"  {row['units']} units off: attack {told(row['to_word'])}, random {told(random['to_word'])}; clean "
+            f"{told(row['clean'])}, random {told(random['clean'])}"
+        )
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="mini")
+    parser.add_argument("--pictures", type=int, default=150)
+    parser.add_argument("--attacked", type=int, default=40, help="pictures for APGD")
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--out", default="", help="write the report into a folder")
+    parser.add_argument("--only", choices=("audit", "apgd"), default=None)
+    options = parser.parse_args()
+    model = load_model(options.model)
+    if options.only != "apgd":
+        report = run_audit(model, "all", limit=options.pictures, steps=options.steps)
+        print_typographic(report["typographic"])
+        found = report["adversarial"]
+        print("\nSmall changes: clean", told(found["clean"]))
+        for name, row in found["curves"].items():
+            print(f"  {name}: " + "; ".join(f"{e:g}/255 {told(r)}" for e, r in zip(found["epsilons"], row, strict=True)))  # fmt: skip
+        print("\nAssociations")
+        for test in report["bias"]["tests"]:
+            print(
+                f"  {test['attributes']} × {test['groups']}: {test['effect']:+.2f} ({test['low']:+.2f} to {test['high']:+.2f}), "
+                f"p {test['p']:.3f}; things instead {test['control_effect']:+.2f}, p {test['control_p']:.3f}"
+            )
+        print("\nCost", report["cost"], f"on {torch.get_num_threads()} threads")
+        if options.out:
+            write_report(report, options.out)
+    if options.only != "audit":
+        against_torchattacks(model, options.attacked, options.steps, [0.25, 0.5, 1.0])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,263 @@
+"""What the microscope weighs and how fast it is: one command.
+
+    python benchmarks/server.py demo.atlas --units 100000
+
+For the atlas given, and for a made one of many units (recorded and written by the same code, with values at random), it
+starts `synesthete serve` as a user does and measures, from outside, over HTTP:
+
+- weight: the bytes of each page, and with all that it loads (style, scripts, typefaces, pictures);
+- time: of each page, first byte to last, p50 and p95 over requests for other neurons and concepts each time, so that what is
+  kept in memory helps as little as it does a reader;
+- load: wrk with more and more connections; the most requests a second at a p95 under 100 ms;
+- export: seconds, files and bytes of the static site (of the atlas given).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+
+ROOT = Path(__file__).parents[1]
+TOKEN = "benchmark"
+HEADERS = {"Authorization": f"Bearer {TOKEN}"}
+PERCENTILES = 'done = function(s, l, r) io.write(string.format("%.3f %.3f %.1f %d\\n", l:percentile(50)/1000, l:percentile(95)/1000, s.requests/s.duration*1e6, s.errors.status+s.errors.timeout)) end'
+LIMIT_MS = 100.0
+
+
+def main() -> None:
+    """Measure and print, as text or JSON."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("atlas", type=Path)
+    parser.add_argument("--units", type=int, default=100_000, help="of the made atlas; 0 for none")
+    parser.add_argument("--requests", type=int, default=40, help="for each kind of page")
+    parser.add_argument(
+        "--seconds", type=int, default=5, help="of load for each number of connections"
+    )
+    parser.add_argument("--no-export", action="store_true")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        result: dict[str, Any] = {options.atlas.name: measure(options.atlas, options)}
+        if options.units:
+            made = make_atlas(Path(folder), options.units)
+            result[f"made, {options.units:,} units"] = measure(made, options)
+        if not options.no_export:
+            result["export"] = export(options.atlas, Path(folder) / "site")
+    print(json.dumps(result, indent=1) if options.json else table(result))
+
+
+def measure(atlas: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Pages and load of one atlas."""
+    with served(atlas) as base, httpx.Client(base_url=base, headers=HEADERS, timeout=120) as client:
+        card = client.get("/index.json").json()
+        layer, units = card["layers"][0]["name"], card["layers"][0]["units"]
+        names = [one["concept"] for one in client.get("/concepts.json").json()["concepts"]]
+        rng = np.random.default_rng(0)
+        chosen = [f"{layer}:{unit}" for unit in rng.integers(0, units, options.requests + 1)]
+        count = options.requests + 1
+        kinds = {
+            "model card": ["/"] * count,
+            "layer grid": [
+                f"/layer/{layer}?page={1 + i % max(1, units // 48)}" for i in range(count)
+            ],
+            "neuron": [f"/neuron/{one}" for one in chosen],
+            "neuron.json": [f"/neuron/{one}.json" for one in reversed(chosen)],
+            "concept": [f"/concept/{names[i % len(names)]}" for i in range(count)],
+            "concepts": ["/concepts"] * count,
+            "families": ["/families"] * count,
+            "map": ["/map"] * 5,
+            "search": [f"/search?q={names[i % len(names)]}" for i in range(count)],
+            "compare": [
+                f"/compare?a={a}&b={b}" for a, b in zip(chosen, reversed(chosen), strict=True)
+            ],
+            "reviews": ["/reviews"] * 5,
+            "licences": ["/licences"] * count,
+            "picture": [f"/neuron/{one}.webp" for one in chosen],
+        }
+        pages = {name: page(client, paths) for name, paths in kinds.items()}
+        load = {
+            name: loaded(base, kinds[name][0], options.seconds)
+            for name in ("model card", "neuron", "layer grid")
+        }
+    return {"units": units, "pages": pages, "load": load}
+
+
+def page(client: httpx.Client, paths: list[str]) -> dict[str, Any]:
+    """Time and weight of one kind of page; the first request, for which things are read, counts apart."""
+    times = []
+    for path in paths:
+        start = time.perf_counter()
+        answer = client.get(path, headers={"accept": "text/html"})
+        times.append((time.perf_counter() - start) * 1000)
+        answer.raise_for_status()
+    first, rest = times[0], times[1:]
+    html = len(answer.content)
+    parts = (
+        set(
+            re.findall(
+                r'\b(?:src|href)="(/(?:static|image|neuron)/[^"]+\.(?:css|js|webp|svg))"',
+                answer.text,
+            )
+        )
+        if "html" in answer.headers["content-type"]
+        else set()
+    )
+    loaded = sum(len(client.get(unescape(one)).content) for one in parts)
+    fonts = (
+        0
+        if not parts
+        else sum(
+            file.stat().st_size
+            for file in (ROOT / "src/synesthete/visualization/fonts").glob("*.otf")
+        )
+    )
+    return {
+        "n": len(rest), "first_ms": first, "p50_ms": float(np.percentile(rest, 50)),
+        "p95_ms": float(np.percentile(rest, 95)), "bytes": html, "with_parts": html + loaded + fonts,
+    }  # fmt: skip
+
+
+def loaded(base: str, path: str, seconds: int) -> dict[str, Any] | None:
+    """The most requests a second at a p95 under the limit, over 1 to 32 connections; None without wrk."""
+    if shutil.which("wrk") is None:
+        return None
+    best: dict[str, Any] = {
+        "requests_per_second": 0.0,
+        "connections": 0,
+        "p50_ms": None,
+        "p95_ms": None,
+    }
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
+        script.write(PERCENTILES)
+        script.flush()
+        for connections in (1, 2, 4, 8, 16, 32):
+            command = [
+                "wrk",
+                "-t1",
+                f"-c{connections}",
+                f"-d{seconds}s",
+                "-s",
+                script.name,
+                "-H",
+                f"Authorization: Bearer {TOKEN}",
+                base + path,
+            ]
+            told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+            p50, p95, rate, errors = map(float, told.strip().splitlines()[-1].split())
+            if errors or p95 >= LIMIT_MS:
+                break
+            if rate > best["requests_per_second"]:
+                best = {
+                    "requests_per_second": rate,
+                    "connections": connections,
+                    "p50_ms": p50,
+                    "p95_ms": p95,
+                }
+    return best
+
+
+@contextmanager
+def served(atlas: Path) -> Iterator[str]:
+    """`synesthete serve` as a process of its own."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    command = [
+        sys.executable,
+        "-m",
+        "synesthete",
+        "serve",
+        str(atlas),
+        "--port",
+        str(port),
+        "--token",
+        TOKEN,
+        "--no-browser",
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    base = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(600):
+            try:
+                httpx.get(f"{base}/static/style.css", timeout=5)
+                break
+            except httpx.TransportError:
+                time.sleep(0.1)
+        yield base
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def export(atlas: Path, site: Path) -> dict[str, Any]:
+    """Seconds, files and bytes of the static site."""
+    start = time.perf_counter()
+    command = [sys.executable, "-m", "synesthete", "export", str(atlas), str(site), "--json"]
+    told = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    seconds = time.perf_counter() - start
+    files = [file for file in site.rglob("*") if file.is_file()]
+    return {
+        **told,
+        "seconds": seconds,
+        "files": len(files),
+        "bytes": sum(file.stat().st_size for file in files),
+    }
+
+
+def make_atlas(folder: Path, units: int) -> Path:
+    """An atlas of many units: recorded from a model of random answers, with tables of random content."""
+    sys.path.insert(0, str(ROOT))
+    from made_atlas import make
+
+    return make(folder, units)
+
+
+def table(result: dict[str, Any]) -> str:
+    """The result as text."""
+    lines = []
+    for name, told in result.items():
+        if name == "export":
+            lines.append(
+                f"export: {told['pages']:,} pages, {told['files']:,} files, {told['bytes'] / 1e6:.1f} MB in {told['seconds']:.1f} s"
+            )
+            continue
+        lines += [
+            f"{name}",
+            f"{'page':14} {'n':>4} {'first ms':>9} {'p50 ms':>8} {'p95 ms':>8} {'page kB':>9} {'all kB':>9}",
+        ]
+        for kind, one in told["pages"].items():
+            lines.append(
+                f"{kind:14} {one['n']:4} {one['first_ms']:9.1f} {one['p50_ms']:8.1f} {one['p95_ms']:8.1f} {one['bytes'] / 1e3:9.1f} {one['with_parts'] / 1e3:9.1f}"
+            )
+        for kind, one in told["load"].items():
+            if one is None:
+                lines.append("load: wrk is not installed")
+                break
+            if not one["connections"]:
+                lines.append(f"load, {kind}: p95 is never under {LIMIT_MS:.0f} ms")
+            else:
+                lines.append(
+                    f"load, {kind}: {one['requests_per_second']:.0f} requests/s with {one['connections']} connections (p50 {one['p50_ms']:.1f} ms, p95 {one['p95_ms']:.1f} ms)"
+                )
+        lines.append("")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,216 @@
+"""Pictures that were made of units and directions: files beside the atlas's own, and a table that says what they reach."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from synesthete.atlas.arrays import parquet_bytes, read_parquet
+from synesthete.atlas.files import disk_errors, entry_of, inside, write_file
+from synesthete.atlas.manifest import layer_folder
+from synesthete.errors import SynestheteError
+
+FOLDER = "visualizations"
+TABLE = "pictures.parquet"
+DIRECTIONS = "directions"
+PLAIN = "plain"
+
+_COLUMNS: dict[str, pa.DataType] = {
+    "target": pa.string(),
+    "layer": pa.string(),
+    "unit": pa.int32(),
+    "facet": pa.string(),
+    "goal": pa.string(),
+    "copy": pa.int16(),
+    "file": pa.string(),
+    "sha256": pa.string(),
+    "activation": pa.float64(),
+    "percentile": pa.float64(),
+    "excites": pa.bool_(),
+    "strength": pa.float64(),
+    "fidelity": pa.float64(),
+    "steps": pa.int32(),
+    "settings": pa.string(),
+}
+
+
+@dataclass(frozen=True)
+class Visualization:
+    """A picture made from the model alone.
+
+    Attributes
+    ----------
+    target
+        What it is of: an address, or a direction such as `text:apple`.
+    layer, unit
+        Where; unit -1 for directions, and no layer for those of the embedding.
+    facet
+        `plain`, or the facet that it was steered towards.
+    goal
+        `most` or `least`: whether the target's response was made large or small.
+    copy
+        0, or the number among several different ones.
+    file, sha256
+        Name inside the atlas, and what its content hashes to.
+    activation
+        What the stored file reaches on the unmodified model.
+    percentile
+        The share of real images that lie below it (0 to 100); for `least`, at it or below.
+    excites
+        Whether that is beyond all but one in a thousand real images.
+    strength
+        Of the facet; 0 for `plain`.
+    fidelity
+        How far the facet's probe takes the picture for one of the facet's, in standard deviations from its threshold; null
+        without a facet.
+    steps
+        How many were made.
+    settings
+        Fingerprint of everything that shaped it.
+    """
+
+    target: str
+    layer: str
+    unit: int
+    facet: str
+    goal: str
+    copy: int
+    file: str
+    sha256: str
+    activation: float
+    percentile: float
+    excites: bool
+    strength: float
+    fidelity: float | None
+    steps: int
+    settings: str
+
+    @property
+    def key(self) -> tuple[str, str, str, int]:
+        """What no other picture of the atlas has."""
+        return (self.target, self.facet, self.goal, self.copy)
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON writes it."""
+        return asdict(self)
+
+
+def folder_of(layer: str, unit: int) -> str:
+    """Where the pictures of a layer's units lie inside the atlas; those of directions lie together.
+
+    Examples
+    --------
+    >>> folder_of("visual.layer4.1:pre", 3), folder_of("visual.layer4.1", -1)
+    ('visualizations/visual.layer4.1%3Apre', 'visualizations/directions')
+    """
+    return f"{FOLDER}/{layer_folder(layer) if unit >= 0 else DIRECTIONS}"
+
+
+def file_of(layer: str, unit: int, target: str, facet: str, goal: str, copy: int) -> str:
+    """Name of a picture's file inside the atlas.
+
+    Examples
+    --------
+    >>> file_of("visual.layer4.1", 12, "visual.layer4.1:12", "word", "least", 1)
+    'visualizations/visual.layer4.1/12/word-least-1.webp'
+    """
+    inner = (
+        str(unit) if unit >= 0 else hashlib.sha256(f"{layer}/{target}".encode()).hexdigest()[:16]
+    )
+    end = ("" if goal == "most" else f"-{goal}") + (f"-{copy}" if copy else "")
+    return f"{folder_of(layer, unit)}/{inner}/{layer_folder(facet)}{end}.webp"
+
+
+def read_visualizations(path: Path, folder: str) -> list[Visualization]:
+    """The table of one folder, in its order; empty when there is none.
+
+    Raises
+    ------
+    SynestheteError
+        When it is damaged.
+    """
+    file = path / folder / TABLE
+    try:
+        data = file.read_bytes()
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise SynestheteError(f"cannot read {file}: {error.strerror}") from error
+    hint = f"delete {file} and make its pictures again"
+    try:
+        rows = read_parquet(data, source=f"{folder}/{TABLE}").to_pylist()
+        return [Visualization(**row) for row in rows]
+    except (SynestheteError, TypeError) as error:
+        raise SynestheteError(f"{file} is damaged ({error})", hint=hint) from error
+
+
+def add_visualizations(
+    path: Path, folder: str, made: Sequence[tuple[Visualization, bytes]]
+) -> None:
+    """Write pictures, and then the table with them; those of the same key are replaced.
+
+    Killed in between, a picture without a row counts for nothing and is made again.
+
+    Raises
+    ------
+    SynestheteError
+        When the disk is full or cannot be written.
+    """
+    for row, content in made:
+        write_file(inside(path, row.file), content, sync=False)
+    rows = {row.key: row for row in read_visualizations(path, folder)}
+    rows |= {row.key: row for row, _ in made}
+    ordered = sorted(
+        rows.values(), key=lambda r: (r.unit, r.target, r.facet != PLAIN, r.facet, r.goal, r.copy)
+    )
+    columns: Mapping[str, list[Any]] = {
+        name: [getattr(row, name) for row in ordered] for name in _COLUMNS
+    }
+    table = pa.table(dict(columns), schema=pa.schema(list(_COLUMNS.items())))
+    write_file(path / folder / TABLE, parquet_bytes(table))
+
+
+def visualization_bytes(path: Path, row: Visualization) -> bytes:
+    """The WebP file of a picture.
+
+    Raises
+    ------
+    SynestheteError
+        When it is missing or altered.
+    """
+    file = inside(path, row.file)
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise SynestheteError(f"the picture {file} is missing", hint="make it again") from error
+    if entry_of(data).sha256 != row.sha256:
+        raise SynestheteError(f"the picture {file} was altered", hint="delete it and make it again")
+    return data
+
+
+@contextmanager
+def claim_visualizations(path: Path) -> Iterator[Path]:
+    """The folder of pictures, held by this process alone.
+
+    Raises
+    ------
+    SynestheteError
+        When another process is making pictures there, or it cannot be written.
+    """
+    folder = path / FOLDER
+    with disk_errors(folder):
+        folder.mkdir(exist_ok=True)
+        lock = (folder / ".lock").open("wb")
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise SynestheteError(f"another process is making pictures in {path}") from error
+        yield folder

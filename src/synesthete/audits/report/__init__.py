@@ -1,0 +1,18 @@
+"""Reports of audits: one JSON of a documented schema, one page, verdicts, a model card section, comparisons."""
+
+from synesthete.audits.report.compare import compare_reports
+from synesthete.audits.report.files import read_report, write_report
+from synesthete.audits.report.page import comparison_page, report_body, report_page
+from synesthete.audits.report.verdicts import failed, parse_thresholds, verdicts
+
+__all__ = [
+    "compare_reports",
+    "comparison_page",
+    "failed",
+    "parse_thresholds",
+    "read_report",
+    "report_body",
+    "report_page",
+    "verdicts",
+    "write_report",
+]

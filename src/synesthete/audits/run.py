@@ -1,0 +1,160 @@
+"""One audit or all of them: load the model, measure, judge, and put it into one report."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from synesthete.audits.report.files import KINDS, SCHEMA, VERSION, plain
+from synesthete.audits.report.verdicts import verdicts
+from synesthete.errors import SynestheteError, near
+
+if TYPE_CHECKING:
+    from synesthete.models.image_text_model import ImageTextModel
+
+Progress = Callable[[str], None]
+
+
+def run_audit(
+    model: str | ImageTextModel,
+    kind: str = "all",
+    *,
+    images: str | Path | None = None,
+    people: str | Path | None = None,
+    lists: str | Path | None = None,
+    limits: Mapping[str, float] | None = None,
+    limit: int | None = None,
+    layer: str | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> dict[str, Any]:
+    """A report.
+
+    Parameters
+    ----------
+    model
+        A name as for `load_model`, or a loaded model.
+    kind
+        `typographic`, `adversarial`, `bias` or `all`.
+    images
+        The user's pictures to be attacked, for `typographic` and `adversarial`.
+    people
+        The user's labelled photos of people, for `bias`.
+    lists
+        Groups, attributes and labels, for `bias`.
+    limits
+        Metric → limit of the verdicts.
+    limit
+        At most so many pictures in each audit.
+    settings
+        `epsilons` and `steps` of `audit_adversarial`, `style` of `audit_typographic`.
+
+    Returns
+    -------
+    dict
+        The report, as docs/audits.md describes it and `write_report` writes it.
+
+    Raises
+    ------
+    SynestheteError
+        No such kind, model, pictures or lists.
+    """
+    if kind not in (*KINDS, "all"):
+        hint = near(kind, KINDS) or ", ".join((*KINDS, "all"))
+        raise SynestheteError(f"there is no audit {kind!r}", hint=hint)
+    from synesthete.models import load_model
+
+    loaded = load_model(model) if isinstance(model, str) else model
+    wanted = KINDS if kind == "all" else (kind,)
+    report: dict[str, Any] = {
+        "schema": SCHEMA,
+        "version": VERSION,
+        "kind": kind,
+        "model": _described(loaded),
+        "made": {
+            "synesthete": version("synesthete"),
+            "torch": version("torch"),
+            "open_clip": version("open_clip_torch"),
+        },
+        "settings": {
+            "seed": seed,
+            "limit": limit,
+            "images": None if images is None else str(images),
+            "people": None if people is None else str(people),
+            "lists": None if lists is None else str(lists),
+        },
+        "cost": {},
+    }
+    for one in wanted:
+        say = _prefixed(one, progress)
+        started = time.monotonic()
+        report[one] = plain(
+            _one(loaded, one, images, people, lists, limit, layer, seed, say, settings)
+        )
+        report["cost"][one] = {"seconds": round(time.monotonic() - started, 1)}
+    report["cost"]["peak_memory_mib"] = _peak_mib()
+    report["verdicts"] = plain(verdicts(report, limits))
+    return report
+
+
+def _one(
+    model: ImageTextModel,
+    kind: str,
+    images: str | Path | None,
+    people: str | Path | None,
+    lists: str | Path | None,
+    limit: int | None,
+    layer: str | None,
+    seed: int,
+    say: Progress,
+    settings: Mapping[str, Any],
+) -> dict[str, Any]:
+    bound: dict[str, Any] = {} if limit is None else {"limit": limit}
+    if kind == "typographic":
+        from synesthete.audits.typographic import audit_typographic
+
+        own = {key: settings[key] for key in ("style",) if key in settings}
+        return audit_typographic(
+            model, images, layer=layer, seed=seed, progress=say, **bound, **own
+        )
+    if kind == "adversarial":
+        from synesthete.audits.adversarial import audit_adversarial
+
+        own = {key: settings[key] for key in ("epsilons", "steps") if key in settings}
+        return audit_adversarial(model, images, seed=seed, progress=say, **bound, **own)
+    from synesthete.audits.bias import audit_bias
+
+    return audit_bias(model, people, lists=lists, layer=layer, seed=seed, progress=say)
+
+
+def _described(model: ImageTextModel) -> dict[str, Any]:
+    return {
+        "name": model.name,
+        "architecture": str(model.description.get("architecture", "")),
+        "parameters": model.description.get("parameters"),
+        "weights_sha256": model.weights_sha256,
+        "preprocessing": model.preprocessing.as_dict(),
+    }
+
+
+def _prefixed(kind: str, progress: Progress | None) -> Progress:
+    def say(told: str) -> None:
+        if progress is not None:
+            progress(f"{kind}: {told}")
+
+    return say
+
+
+def _peak_mib() -> int | None:
+    """Largest memory of this process so far, in MiB; None where the system does not say."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20)

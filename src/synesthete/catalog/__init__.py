@@ -1,0 +1,41 @@
+"""The catalogue: a shop's items searched, recommended, aligned and suggested, with reasons neuron by neuron."""
+
+from synesthete.catalog.catalog import Catalog
+from synesthete.catalog.types import (
+    Alignment,
+    Choice,
+    Evaluation,
+    Flag,
+    Hit,
+    Item,
+    Picture,
+    Quarantined,
+    Question,
+    Reason,
+    Region,
+    ReviewQueue,
+    Signal,
+    Suggestion,
+    Word,
+    Written,
+)
+
+__all__ = [
+    "Alignment",
+    "Catalog",
+    "Choice",
+    "Evaluation",
+    "Flag",
+    "Hit",
+    "Item",
+    "Picture",
+    "Quarantined",
+    "Question",
+    "Reason",
+    "Region",
+    "ReviewQueue",
+    "Signal",
+    "Suggestion",
+    "Word",
+    "Written",
+]

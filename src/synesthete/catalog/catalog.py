@@ -1,0 +1,488 @@
+"""A catalogue: items with pictures and words, to be searched, recommended from and compared, with reasons."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from synesthete.atlas.files import write_file
+from synesthete.catalog import manifest as manifests
+from synesthete.catalog.aligning import align
+from synesthete.catalog.evaluating import evaluate
+from synesthete.catalog.filters import Where
+from synesthete.catalog.ledger import FOLDER, Ledger
+from synesthete.catalog.nearest import IVF_ABOVE
+from synesthete.catalog.photos import read_photos, write_photos
+from synesthete.catalog.queries import Asker
+from synesthete.catalog.recommending import recommend
+from synesthete.catalog.reference import Reference, make_reference
+from synesthete.catalog.searching import search
+from synesthete.catalog.snapshot import Snapshot
+from synesthete.catalog.suggesting import suggest
+from synesthete.catalog.types import (
+    Alignment,
+    Evaluation,
+    Hit,
+    Item,
+    Picture,
+    Quarantined,
+    ReviewQueue,
+    Signal,
+    Suggestion,
+    Written,
+)
+from synesthete.catalog.writing import upsert
+from synesthete.errors import SynestheteError
+
+if TYPE_CHECKING:
+    from synesthete.models.image_text_model import ImageTextModel
+
+Progress = Callable[[int, int], None]
+
+
+class Catalog:
+    """Opened with `Catalog.open`, made with `Catalog.create`. Safe for threads; several processes may write.
+
+    Parameters
+    ----------
+    path
+        The folder, usually called `NAME.catalog`.
+    ivf_above
+        Above so many items the index is an inverted file, which is faster and finds a little less.
+
+    Attributes
+    ----------
+    path
+        The folder.
+    manifest
+        What `catalog.json` says: the model, the layer whose units give reasons, the reference.
+    """
+
+    def __init__(self, path: str | Path, *, ivf_above: int = IVF_ABOVE) -> None:
+        self.path = Path(path)
+        self.manifest: Mapping[str, Any] = manifests.read_manifest(self.path)
+        self._ledger = Ledger(self.path)
+        self._reference = _read_reference(self.path, self.manifest)
+        self._ivf_above = ivf_above
+        self._lock = threading.RLock()
+        self._snapshot: Snapshot | None = None
+        self._model: ImageTextModel | None = None
+
+    @classmethod
+    def create(
+        cls,
+        path: str | Path,
+        model: str | ImageTextModel = "mini",
+        *,
+        layer: str | None = None,
+        atlas: str | Path | None = None,
+        seed: int = 0,
+    ) -> Catalog:
+        """A new, empty catalogue.
+
+        Parameters
+        ----------
+        path
+            The folder to make.
+        model
+            A name, as for `load_model`, or the model itself.
+        layer
+            Whose units give the reasons; the model's default layer without it.
+        atlas
+            Of the same model, analysed: its tested names and families are used in reasons and flags.
+        seed
+            Of the unrelated texts that scores are judged against.
+
+        Raises
+        ------
+        SynestheteError
+            Something is there already; an atlas of another model; no such layer.
+        """
+        from synesthete.atlas import open_atlas
+        from synesthete.models import load_model
+
+        place = Path(path)
+        if (place / manifests.FILE).exists():
+            raise SynestheteError(
+                f"'{place}' is there already", hint="open it, or choose another name"
+            )
+        if place.exists() and (
+            not place.is_dir() or set(_names(place)) - {manifests.REFERENCE, FOLDER}
+        ):
+            raise SynestheteError(f"'{place}' is there already and is no catalogue")
+        loaded = load_model(model) if isinstance(model, str) else model
+        chosen = loaded.layer(layer or loaded.default_layers[0]).name
+        opened = None if atlas is None else open_atlas(atlas)
+        reference, told = make_reference(loaded, chosen, atlas=opened, seed=seed)
+        data = reference.to_bytes()
+        write_file(place / manifests.REFERENCE, data)
+        (place / FOLDER).mkdir(exist_ok=True)
+        manifests.write_manifest(
+            place,
+            {
+                "format": manifests.FORMAT,
+                "version": manifests.VERSION,
+                "model": manifests.describe(loaded, chosen),
+                "reference": {**told, "sha256": hashlib.sha256(data).hexdigest()},
+                "atlas": None if opened is None else opened.manifest["fingerprint"],
+            },
+        )
+        made = cls(place)
+        made._model = loaded
+        return made
+
+    @classmethod
+    def open(cls, path: str | Path, *, model: ImageTextModel | None = None) -> Catalog:
+        """An existing catalogue. No model is loaded; what needs one loads it at first use and checks it.
+
+        Parameters
+        ----------
+        path
+            The folder.
+        model
+            Use this one instead of loading it by name.
+
+        Raises
+        ------
+        SynestheteError
+            No catalogue there, a damaged one, or one that another model built.
+        """
+        opened = cls(path)
+        if model is not None:
+            opened._take(model)
+        return opened
+
+    def __repr__(self) -> str:
+        return f"<Catalog {self.path}: {len(self)} items, {self.manifest['model']['name']}>"
+
+    def __len__(self) -> int:
+        return self._ledger.count()
+
+    def __contains__(self, item_id: object) -> bool:
+        return isinstance(item_id, str) and bool(self._ledger.digests([item_id]))
+
+    @property
+    def model(self) -> ImageTextModel:
+        """The model that the catalogue was built with.
+
+        Raises
+        ------
+        SynestheteError
+            It cannot be loaded, or is another one now; the message says what differs.
+        """
+        with self._lock:
+            if self._model is None:
+                from synesthete.models import load_model
+
+                self._take(load_model(self.manifest["model"]["name"]))
+            assert self._model is not None
+            return self._model
+
+    @property
+    def reference(self) -> Reference:
+        """What the model makes of unrelated things, and what its units are called."""
+        return self._reference
+
+    def snapshot(self) -> Snapshot:
+        """The catalogue as it is now; the same object as long as nothing changes."""
+        with self._lock:
+            if self._snapshot is None or self._snapshot.generation != self._ledger.generation():
+                layer = self.manifest["model"]["layer"]
+                self._snapshot = Snapshot(
+                    self._ledger,
+                    self._reference,
+                    layer,
+                    photos=read_photos(self.path),
+                    ivf_above=self._ivf_above,
+                )
+            return self._snapshot
+
+    def upsert(
+        self, items: Iterable[Item | Quarantined], *, progress: Progress | None = None
+    ) -> Written:
+        """Add items, or replace those whose id is there already.
+
+        Committed in batches: killed at any moment, what was committed stays, and the same call again skips what is
+        unchanged. Items that cannot be used are set aside with the reason, and those already there stay as they were.
+
+        Parameters
+        ----------
+        items
+            May be a generator; memory does not grow with their number. What a reader of items could not read
+            (`Quarantined`) may be among them and is kept with the rest.
+        progress
+            Called with the number of items done, twice.
+        """
+        return upsert(self._ledger, lambda: self.model, self.manifest["model"], items, progress)
+
+    def delete(self, ids: Iterable[str]) -> Written:
+        """Take items out; ids that are not there are passed over."""
+        gone = self._ledger.delete(list(dict.fromkeys(ids)))
+        if gone:
+            self._ledger.tidy()
+        return Written(deleted=gone)
+
+    def items(self, ids: Sequence[str] | None = None) -> Iterator[Item]:
+        """The items as they were given, sorted by id; or those asked for, in that order.
+
+        Raises
+        ------
+        SynestheteError
+            No such item.
+        """
+        snapshot = self.snapshot()
+        return snapshot.items(self._rows(snapshot, ids))
+
+    def thumbnail(self, item_id: str) -> bytes | None:
+        """WebP of an item's first picture; None where it has none. Raises `SynestheteError` for an unknown id."""
+        snapshot = self.snapshot()
+        return snapshot.thumbnail(snapshot.row(item_id))
+
+    def vectors(self, ids: Sequence[str] | None = None) -> npt.NDArray[np.float32]:
+        """The items' fused unit vectors `[items, dim]`, in the order of `items`."""
+        snapshot = self.snapshot()
+        return snapshot.fused(np.array(self._rows(snapshot, ids), np.int64))
+
+    def units(self, ids: Sequence[str] | None = None) -> npt.NDArray[np.float32]:
+        """Mean activation of every unit for the items' pictures, `[items, units]`; NaN without a picture."""
+        snapshot = self.snapshot()
+        return snapshot.gather("units", np.array(self._rows(snapshot, ids), np.int64))
+
+    def quarantine(self) -> list[Quarantined]:
+        """What could not be used so far, with the reasons; an entry goes when its item is indexed or deleted."""
+        return self._ledger.quarantine()
+
+    def search(
+        self,
+        text: str | None = None,
+        picture: Picture | None = None,
+        *,
+        without: Sequence[str | Picture] = (),
+        where: Where = (),
+        k: int = 10,
+        cut: float = 0.9,
+        only_relevant: bool = False,
+        group: bool = True,
+        reasons: int = 3,
+    ) -> list[Hit]:
+        """Items nearest to a text, a picture or both.
+
+        Parameters
+        ----------
+        text, picture
+            What is wanted; a picture as a `Path` or as encoded bytes.
+        without
+            What is not wanted: a `str` is a text, a `Path` or bytes a picture.
+        where
+            Filters, `["colour=red|white", "price<5"]`, or a mapping of names to allowed values.
+        k
+            How many at most.
+        cut
+            The relevance from which a hit counts as relevant: one unrelated query in ten reaches 0.9.
+        only_relevant
+            Leave out what does not reach the cut.
+        group
+            Put near-duplicates under the first of them.
+        reasons
+            How many at most for each.
+
+        Raises
+        ------
+        SynestheteError
+            Nothing to search for, a picture that cannot be read, an unknown filter, `k` below 1.
+        """
+        snapshot = self.snapshot()
+        query = Asker(snapshot, lambda: self.model).query(text, picture, without)
+        return search(
+            snapshot, query, where=where, k=k, cut=cut,
+            only_relevant=only_relevant, group=group, reasons=reasons,
+        )  # fmt: skip
+
+    def recommend(
+        self,
+        signals: Sequence[Signal],
+        *,
+        mute: Sequence[str] = (),
+        where: Where = (),
+        k: int = 10,
+        diversity: float = 0.3,
+        half_life_days: float = 30.0,
+        cut: float = 0.9,
+        reasons: int = 3,
+    ) -> list[Hit]:
+        """Items for a taste; those that it was made of are left out.
+
+        Parameters
+        ----------
+        signals
+            Likes and dislikes: items, texts, pictures; one phrase is enough to begin with.
+        mute
+            Concepts that shall play no part: items about them are left out.
+        where, k, cut, reasons
+            As for `search`.
+        diversity
+            0: by score alone; 1: as different from one another as possible.
+        half_life_days
+            After so many days a signal counts half.
+
+        Raises
+        ------
+        SynestheteError
+            No like, an unknown item, a number out of range.
+        """
+        return recommend(
+            Asker(self.snapshot(), lambda: self.model), signals, mute=mute, where=where, k=k,
+            diversity=diversity, half_life_days=half_life_days, cut=cut, reasons=reasons,
+        )  # fmt: skip
+
+    def align(
+        self,
+        copies: Sequence[str],
+        pictures: Sequence[Picture],
+        *,
+        reasons: int = 5,
+    ) -> list[Alignment]:
+        """Every copy against every picture, the best match first.
+
+        Parameters
+        ----------
+        copies
+            Texts.
+        pictures
+            Files or encoded bytes.
+        reasons
+            How many units and words on each side.
+
+        Raises
+        ------
+        SynestheteError
+            No copy or no picture, an empty copy, a picture that cannot be read.
+        """
+        return align(
+            Asker(self.snapshot(), lambda: self.model), self.model, copies, pictures, reasons
+        )
+
+    def suggest(
+        self,
+        picture: Picture | None = None,
+        brief: str | None = None,
+        *,
+        k: int = 5,
+        threshold: float = 0.6,
+        queue: ReviewQueue | None = None,
+    ) -> Suggestion:
+        """Items, categories, attributes and next questions for a picture with a brief description.
+
+        Parameters
+        ----------
+        picture, brief
+            One of them may be missing.
+        threshold
+            Of confidence: below it the machine abstains.
+        queue
+            Where a case goes when it does.
+
+        Raises
+        ------
+        SynestheteError
+            Neither a picture nor a brief, a picture that cannot be read, a number out of range.
+        """
+        return suggest(
+            Asker(self.snapshot(), lambda: self.model),
+            picture,
+            brief,
+            k=k,
+            threshold=threshold,
+            queue=queue,
+        )
+
+    def evaluate(
+        self,
+        queries: str | Path,
+        *,
+        k: int = 10,
+        seed: int = 0,
+        columns: Mapping[str, str] | None = None,
+    ) -> list[Evaluation]:
+        """Recall, NDCG and MRR at `k` on a table of queries with known answers: fused, and by each control.
+
+        Parameters
+        ----------
+        queries
+            A `.csv`, `.jsonl` or `.parquet` with columns `text` or `picture` (or both) and `relevant`: ids of items,
+            or `category`: then every item of that category is right.
+        seed
+            Of the random control and the bootstrap.
+        columns
+            Part to column, where the table has other names: `{"relevant": "class_id"}`.
+
+        Raises
+        ------
+        SynestheteError
+            A table that cannot be read, a query without a right answer in the catalogue.
+        """
+        return evaluate(
+            Asker(self.snapshot(), lambda: self.model),
+            Path(queries),
+            k=k,
+            seed=seed,
+            columns=columns,
+        )
+
+    def adapt(self, pictures: Iterable[Picture]) -> int:
+        """Learn what customers' photos have in common, without labels, so that searches look past it.
+
+        Their mean replaces that of the reference photos in queries with a picture; photos given before are forgotten.
+        Returns how many could be read.
+
+        Raises
+        ------
+        SynestheteError
+            None of them can be read.
+        """
+        count = write_photos(self.path, self.model, pictures)
+        self._ledger.touch()
+        return count
+
+    def close(self) -> None:
+        """Let go of files and connections."""
+        with self._lock:
+            self._snapshot = None
+            self._ledger.close()
+
+    def _take(self, model: ImageTextModel) -> None:
+        layer = self.manifest["model"]["layer"]
+        known = {one.name for one in model.layers()}
+        given = manifests.describe(model, layer if layer in known else model.default_layers[0])
+        manifests.refuse_other(self.path, self.manifest["model"], given)
+        self._model = model
+
+    def _rows(self, snapshot: Snapshot, ids: Sequence[str] | None) -> list[int]:
+        if ids is None:
+            return list(range(len(snapshot)))
+        return [snapshot.row(one) for one in ids]
+
+
+def _read_reference(path: Path, manifest: Mapping[str, Any]) -> Reference:
+    try:
+        data = (path / manifests.REFERENCE).read_bytes()
+    except OSError as error:
+        raise SynestheteError(
+            f"{path} is damaged: {manifests.REFERENCE}: {error.strerror}"
+        ) from None
+    if hashlib.sha256(data).hexdigest() != manifest["reference"]["sha256"]:
+        raise SynestheteError(
+            f"{path} is damaged: {manifests.REFERENCE} has other content than when it was written",
+            hint="index the items again into a new catalogue",
+        )
+    return Reference.from_bytes(data)
+
+
+def _names(place: Path) -> list[str]:
+    return [file.name for file in place.iterdir() if not file.name.startswith(".")]

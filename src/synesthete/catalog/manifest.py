@@ -1,0 +1,90 @@
+"""`catalog.json`: which model made a catalogue, and what differs when another one would read it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from synesthete.atlas.files import write_file
+from synesthete.errors import SynestheteError
+
+if TYPE_CHECKING:
+    from synesthete.models.image_text_model import ImageTextModel
+
+FILE, REFERENCE = "catalog.json", "reference.npz"
+FORMAT, VERSION = "synesthete-catalog", 1
+
+
+def describe(model: ImageTextModel, layer: str) -> dict[str, Any]:
+    """What of a model decides the content of a catalogue."""
+    wiring = ("architecture", "image_tower", "quick_gelu", "pretrained")
+    return {
+        "name": model.name,
+        "weights_sha256": model.weights_sha256,
+        "embedding_dim": model.embedding_dim,
+        **{key: model.description[key] for key in wiring if key in model.description},
+        "preprocessing": json.loads(json.dumps(model.preprocessing.as_dict())),
+        "layer": layer,
+        "units": model.layer(layer).units,
+    }
+
+
+def differences(made_with: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
+    """One line for each thing that differs between two models; names of models do not count.
+
+    Examples
+    --------
+    >>> differences({"name": "a", "units": 4}, {"name": "b", "units": 8})
+    ['units: 4 in the catalogue, 8 here']
+    """
+    lines = []
+    for key in sorted({*made_with, *given} - {"name"}):
+        old, new = made_with.get(key), given.get(key)
+        if old == new:
+            continue
+        if key == "weights_sha256":
+            old, new = str(old)[:12], str(new)[:12]
+        lines.append(f"{key}: {old} in the catalogue, {new} here")
+    return lines
+
+
+def refuse_other(path: Path, made_with: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Raise when a catalogue was made by another model than the one given, saying what differs."""
+    if lines := differences(made_with, given):
+        raise SynestheteError(
+            f"{path} was built with {made_with['name']}, and {given['name']} differs: {'; '.join(lines)}",
+            hint="index the items into a new catalogue, or load the model it was built with",
+        )
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """The manifest of a catalogue.
+
+    Raises
+    ------
+    SynestheteError
+        No catalogue there, one of a newer format, a damaged one.
+    """
+    try:
+        found = json.loads((path / FILE).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        hint = f"make one: synesthete catalog index ITEMS --out {path}"
+        raise SynestheteError(f"no catalogue at '{path}'", hint=hint) from None
+    except (OSError, ValueError) as error:
+        raise SynestheteError(f"{path / FILE} cannot be read: {error}") from error
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
+        raise SynestheteError(f"{path / FILE} is no manifest of a catalogue")
+    if found["version"] > VERSION:
+        raise SynestheteError(
+            f"{path} is of format {found['version']}, newer than this program's {VERSION}",
+            hint="update synesthete",
+        )
+    return found
+
+
+def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
+    """Write the manifest, last of all: a folder without it is no catalogue yet."""
+    text = json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False)
+    write_file(path / FILE, (text + "\n").encode())

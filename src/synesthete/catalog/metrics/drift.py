@@ -1,0 +1,155 @@
+"""Do neurons see the world they saw before? Population stability of their activations, with alerts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import chi2, false_discovery_control
+
+from synesthete.errors import SynestheteError
+
+Float64 = npt.NDArray[np.float64]
+BINS = 10
+WATCH, ALERT = 0.1, 0.25
+Q = 0.01
+RESAMPLES = 500
+Level = Literal["stable", "watch", "alert"]
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How far one unit's activations moved.
+
+    Attributes
+    ----------
+    name
+        The unit or concept.
+    psi
+        Population stability index, in nats.
+    low, high
+        95 % interval (bootstrap of both samples).
+    chance
+        What it would be on average with samples of these sizes if nothing had moved.
+    p, q
+        Chance of so high an index if nothing had moved; false discovery rate over all units looked at.
+    n_before, n_now
+        Images of each time.
+    level
+        `alert` from 0.25 on, `watch` from 0.1 on, if q is at most 1 %; else `stable`.
+    """
+
+    name: str
+    psi: float
+    low: float
+    high: float
+    chance: float
+    p: float
+    q: float
+    n_before: int
+    n_now: int
+    level: Level
+
+
+def stability(before: npt.ArrayLike, now: npt.ArrayLike) -> float:
+    """Population stability index of binned counts: sum of (now - before) ln(now / before) over shares (Siddiqi 2006).
+
+    Half an image is added to each bin, so that an empty one does not make it infinite.
+
+    Parameters
+    ----------
+    before, now
+        `[bins]`, counts.
+
+    Examples
+    --------
+    >>> round(stability([50, 50], [50, 50]), 4), round(stability([49.5, 49.5], [74.5, 24.5]), 4)
+    (0.0, 0.2747)
+    """
+    return float(_indices(np.asarray(before), np.asarray(now)))
+
+
+def drift(
+    before: npt.ArrayLike,
+    now: npt.ArrayLike,
+    names: Sequence[str],
+    *,
+    bins: int = BINS,
+    seed: int = 0,
+) -> list[Drift]:
+    """How far each unit's activations moved between two times, the furthest first.
+
+    Bins hold equal shares of the images of before. If nothing moved, the index times n m / (n + m) follows
+    chi-squared with one degree of freedom less than bins (Yurdakul & Naranjo 2020, *Statistical properties of the
+    population stability index*): that gives `chance` and `p`, so that small samples raise no alarm.
+
+    Parameters
+    ----------
+    before, now
+        `[images, units]`, activations.
+    names
+        Of the units.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> then, now = rng.normal(size=(500, 2)), rng.normal(size=(400, 2)) + [0, 1]
+    >>> [(one.name, one.level) for one in drift(then, now, ["still", "moved"])]
+    [('moved', 'alert'), ('still', 'stable')]
+    """
+    then, later = np.asarray(before, np.float64), np.asarray(now, np.float64)
+    if then.ndim != 2 or later.ndim != 2 or {then.shape[1], later.shape[1]} != {len(names)}:
+        raise SynestheteError(
+            f"activations of shapes {then.shape} and {later.shape} for {len(names)} units"
+        )
+    if len(then) < bins or not len(later):
+        raise SynestheteError(
+            f"{len(then)} images before and {len(later)} now",
+            hint=f"at least {bins} before and 1 now",
+        )
+    if not (np.isfinite(then).all() and np.isfinite(later).all()):
+        raise SynestheteError("an activation is not finite")
+    rng = np.random.default_rng(seed)
+    scale = len(then) * len(later) / (len(then) + len(later))
+    rows = []
+    for unit in range(len(names)):
+        edges = np.unique(np.quantile(then[:, unit], np.linspace(0, 1, bins + 1)[1:-1]))
+        counts = [_counts(one[:, unit], edges) for one in (then, later)]
+        psi = stability(*counts)
+        freedom = max(len(counts[0]) - 1, 1)
+        drawn = (rng.multinomial(one.sum(), one / one.sum(), RESAMPLES) for one in counts)
+        again = _indices(*drawn)
+        # A resample of a resample moves as much again: the bootstrap is turned round its value.
+        low, high = np.quantile(again, (0.025, 0.975))
+        rows.append((psi, max(0.0, 2 * psi - high), max(psi, 2 * psi - low), freedom))
+    p = np.array([chi2.sf(psi * scale, freedom) for psi, *_, freedom in rows])
+    q = false_discovery_control(p) if len(p) else p
+    found = [
+        Drift(
+            name, psi, float(low), float(high), freedom / scale, float(p[i]), float(q[i]), len(then), len(later),
+            _level(psi, float(q[i])),
+        )
+        for i, (name, (psi, low, high, freedom)) in enumerate(zip(names, rows, strict=True))
+    ]  # fmt: skip
+    return sorted(found, key=lambda one: (-one.psi, one.name))
+
+
+def _indices(before: npt.NDArray[np.generic], now: npt.NDArray[np.generic]) -> Float64:
+    p, q = (np.asarray(counts, np.float64) + 0.5 for counts in (before, now))
+    p, q = p / p.sum(axis=-1, keepdims=True), q / q.sum(axis=-1, keepdims=True)
+    return np.asarray(((q - p) * np.log(q / p)).sum(axis=-1))
+
+
+def _counts(
+    values: npt.NDArray[np.float64], edges: npt.NDArray[np.float64]
+) -> npt.NDArray[np.int64]:
+    return np.bincount(np.searchsorted(edges, values, side="left"), minlength=len(edges) + 1)
+
+
+def _level(psi: float, q: float) -> Level:
+    if q > Q or psi < WATCH:
+        return "stable"
+    return "alert" if psi >= ALERT else "watch"

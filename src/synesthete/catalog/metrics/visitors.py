@@ -1,0 +1,318 @@
+"""From the log of events to numbers: how often what is shown is clicked, added, bought or waved away."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+import numpy as np
+
+from synesthete.catalog.events import Logged
+from synesthete.catalog.metrics.experiment import Lift, lift, split_evidence
+from synesthete.catalog.metrics.interleaving import Interleaved, credit
+from synesthete.catalog.metrics.means import NOTHING, Estimate, mean_of, ratio_of, share_of
+from synesthete.errors import SynestheteError, near
+
+Metric = Literal["click", "add", "conversion", "dismissal", "value"]
+METRICS: tuple[Metric, ...] = ("click", "add", "conversion", "dismissal", "value")
+SPLIT_ALARM = 1000.0
+
+
+@dataclass(frozen=True)
+class Rates:
+    """How visitors answered to what they were shown.
+
+    Attributes
+    ----------
+    visitors, impressions
+        Who and how much; an item shown twice in one list is shown once.
+    click, add, conversion, dismissal
+        Share of the impressions that were answered so, once each; intervals allow for visitors with many.
+    buyers
+        Share of the visitors with a conversion.
+    value
+        Mean value of conversions per visitor.
+    """
+
+    visitors: int
+    impressions: int
+    click: Estimate
+    add: Estimate
+    conversion: Estimate
+    dismissal: Estimate
+    buyers: Estimate
+    value: Estimate
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A log in numbers.
+
+    Attributes
+    ----------
+    total
+        Of all events that count.
+    days
+        Day (UTC) → its rates.
+    left_out
+        Events that do not count: of items the catalogue lacks, and answers to what was not shown in a list.
+    skewed
+        Events counted at the time when they came, as the teller's clock could not be right.
+    """
+
+    total: Rates
+    days: dict[str, Rates]
+    left_out: dict[str, int]
+    skewed: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON writes it."""
+        return asdict(self)
+
+
+@dataclass
+class _Visitor:
+    shown: set[tuple[str, str]] = field(default_factory=set)
+    answers: dict[str, set[tuple[str, str]]] = field(default_factory=lambda: defaultdict(set))
+    value: float = 0.0
+
+
+def summarize(events: Iterable[Logged], *, days: bool = True) -> Summary:
+    """Rates of a log, in total and by day.
+
+    An impression is an item in a list; a click, add, conversion or dismissal counts for the impression of the same
+    visitor, list and item, whichever of the two came first: send the same visitor and list with both. A visitor without
+    a name is as many as their lists.
+    """
+    kept = list(events)
+    shown = {_place(one) for one in kept if one.event.kind == "impression" and not one.unknown}
+    left_out: Counter[str] = Counter()
+    counted = []
+    for one in kept:
+        if one.unknown:
+            left_out["unknown item"] += 1
+        elif _place(one) not in shown:
+            left_out["answer to what was not shown"] += 1
+        else:
+            counted.append(one)
+    by_day: dict[str, list[Logged]] = defaultdict(list)
+    day_of: dict[tuple[str, str, str], str] = {}
+    for one in counted:
+        if one.event.kind == "impression":
+            day_of.setdefault(_place(one), one.time.date().isoformat())
+    if days:
+        for one in counted:
+            by_day[day_of[_place(one)]].append(one)
+    return Summary(
+        _rates(counted),
+        {day: _rates(some) for day, some in sorted(by_day.items())},
+        dict(left_out),
+        sum(one.skewed for one in kept),
+    )
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What an experiment showed.
+
+    Attributes
+    ----------
+    name, metric
+        Which experiment, and what counted.
+    lift
+        B against A, by visitors in the order in which they first saw the experiment.
+    split
+        E-value against "visitors were split as meant"; from 1,000 on the lift is not to be trusted.
+    split_is_off
+        Whether it is so high.
+    left_out
+        Visitors that do not count: seen in both variants, or without a name; and those whose time is not over yet.
+    cap
+        For `value`, the highest value of a visitor that counts; results are shares of it.
+    """
+
+    name: str
+    metric: str
+    lift: Lift
+    split: float
+    split_is_off: bool
+    left_out: dict[str, int]
+    cap: float | None = None
+
+
+def compare(
+    events: Iterable[Logged],
+    experiment: str,
+    metric: Metric = "conversion",
+    *,
+    alpha: float = 0.05,
+    share_of_b: float = 0.5,
+    window: timedelta = timedelta(hours=24),
+    now: datetime | None = None,
+    cap: float | None = None,
+) -> Experiment:
+    """Compare the two variants of an experiment.
+
+    A visitor belongs to the variant that they were first shown, from the first impression on. The result is whether
+    they did what the metric counts within the window after it, so that a visitor counts only when that time is over:
+    else early buyers would count before those who do not buy.
+
+    Parameters
+    ----------
+    events
+        Of the log; those of other experiments are passed over.
+    metric
+        `click`, `add`, `conversion`, `dismissal`: at least one; `value`: of their conversions, up to `cap`.
+    window
+        How long a visitor has.
+    now
+        The moment of looking; without it that of the last event.
+    cap
+        Highest value of a visitor that counts; needed for `value`, chosen before looking.
+
+    Raises
+    ------
+    SynestheteError
+        Unknown metric, or `value` without cap.
+    """
+    if metric not in METRICS:
+        raise SynestheteError(f"no such metric: {metric!r}", hint=near(metric, METRICS))
+    if metric == "value" and not (cap and cap > 0):
+        raise SynestheteError(
+            "the metric value needs a cap above 0", hint="add --cap, chosen before looking"
+        )
+    mine = sorted(
+        (one for one in events if one.event.experiment == experiment and not one.unknown),
+        key=lambda one: (one.time, one.place),
+    )
+    now = now or max((one.received for one in mine), default=None)
+    left_out: Counter[str] = Counter()
+    first: dict[str, tuple[datetime, str]] = {}
+    both: set[str] = set()
+    for one in mine:
+        who, variant = one.event.subject, one.event.variant
+        if not who:
+            left_out["events without a visitor's name"] += 1
+        elif variant and who in first and first[who][1] != variant:
+            both.add(who)
+        elif variant and one.event.kind == "impression":
+            first.setdefault(who, (one.time, variant))
+    got: dict[str, float] = defaultdict(float)
+    for one in mine:
+        who = one.event.subject
+        if who in first and timedelta(0) <= one.time - first[who][0] <= window:
+            if metric == "value" and one.event.kind == "conversion":
+                got[who] += max(one.event.value, 0.0)
+            elif one.event.kind == metric:
+                got[who] = 1.0
+    results: dict[str, list[float]] = {"A": [], "B": []}
+    counts = Counter(variant for who, (_, variant) in first.items() if who not in both)
+    for who, (began, variant) in first.items():
+        if who in both:
+            left_out["visitors seen in both variants"] += 1
+        elif now is not None and began + window > now:
+            left_out["visitors whose time is not over"] += 1
+        else:
+            results[variant].append(
+                min(got[who] / cap, 1.0) if cap and metric == "value" else got[who]
+            )
+    odd = split_evidence(counts["A"], counts["B"], share_of_b)
+    return Experiment(
+        experiment, metric, lift(results["A"], results["B"], alpha=alpha), odd, odd >= SPLIT_ALARM, dict(left_out),
+        cap if metric == "value" else None,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Duel:
+    """Two rankers in interleaved lists.
+
+    Attributes
+    ----------
+    lift
+        Per list that has a winner, whether B won (1) or A (as its pair): B - A is the preference for B, -1 to 1.
+    lists, ties
+        Lists with a winner, and those without (no click, or as many for each).
+    """
+
+    lift: Lift
+    lists: int
+    ties: int
+
+
+def duel(events: Iterable[Logged], experiment: str, *, alpha: float = 0.05) -> Duel:
+    """Which of two rankers do clicks in interleaved lists speak for? Each list counts once, ties do not count."""
+    teams: dict[str, dict[str, str]] = {}
+    clicks: dict[str, set[str]] = defaultdict(set)
+    for one in events:
+        event = one.event
+        if event.experiment != experiment or one.unknown or not event.list:
+            continue
+        if event.kind == "impression" and event.team:
+            teams.setdefault(event.list, {})[event.item] = event.team
+        elif event.kind == "click":
+            clicks[event.list].add(event.item)
+    won = []
+    for name, items in teams.items():
+        shown = Interleaved(list(items), list(items.values()))
+        won.append(credit(shown, clicks[name]))
+    decided = np.array([one for one in won if one], np.float64)
+    return Duel(lift(decided < 0, decided > 0, alpha=alpha), len(decided), len(won) - len(decided))
+
+
+def known_by(events: Iterable[Logged]) -> tuple[dict[str, int], int]:
+    """How many visitors were shown each item, and how many visitors there are; for `novelty`."""
+    seen: dict[str, set[str]] = defaultdict(set)
+    for one in events:
+        if one.event.kind == "impression" and not one.unknown:
+            seen[one.event.item].add(_who(one))
+    everyone = set().union(*seen.values()) if seen else set()
+    return {item: len(people) for item, people in seen.items()}, len(everyone)
+
+
+def histories(
+    events: Iterable[Logged], kinds: Iterable[str] = ("click", "add", "conversion")
+) -> Mapping[str, list[str]]:
+    """Named visitor → the items they answered to, in order of time; for `leave_one_out`."""
+    wanted = frozenset(kinds)
+    found: dict[str, list[str]] = defaultdict(list)
+    for one in sorted(events, key=lambda one: (one.time, one.place)):
+        if one.event.kind in wanted and one.event.subject and not one.unknown:
+            found[one.event.subject].append(one.event.item)
+    return dict(found)
+
+
+def _rates(events: list[Logged]) -> Rates:
+    visitors: dict[str, _Visitor] = defaultdict(_Visitor)
+    for one in events:
+        visitor, place = visitors[_who(one)], _place(one)[1:]
+        if one.event.kind == "impression":
+            visitor.shown.add(place)
+        else:
+            visitor.answers[one.event.kind].add(place)
+            if one.event.kind == "conversion":
+                visitor.value += one.event.value
+    trials = [len(one.shown) for one in visitors.values()]
+
+    def rate(kind: str) -> Estimate:
+        return ratio_of([len(one.answers[kind]) for one in visitors.values()], trials)
+
+    buyers = sum(bool(one.answers["conversion"]) for one in visitors.values())
+    return Rates(
+        len(visitors), sum(trials), rate("click"), rate("add"), rate("conversion"), rate("dismissal"),
+        share_of(buyers, len(visitors)),
+        mean_of([one.value for one in visitors.values()]) if visitors else NOTHING,
+    )  # fmt: skip
+
+
+def _who(one: Logged) -> str:
+    return one.event.subject or f"list {one.event.list or one.place}"
+
+
+def _place(one: Logged) -> tuple[str, str, str]:
+    """What joins an answer to its impression; what has neither visitor nor list joins nothing."""
+    alone = not (one.event.subject or one.event.list)
+    return one.event.subject, f"#{one.place}" if alone else one.event.list, one.event.item

@@ -1,0 +1,16 @@
+"""Pilots: two variants tried small, and a page that says what it showed, how surely, and what more data would settle."""
+
+from synesthete.catalog.pilot.chart import lift_chart, rates_chart
+from synesthete.catalog.pilot.page import decision_page
+from synesthete.catalog.pilot.trial import Pilot, Variant, run_pilot, summary_line, variant_of
+
+__all__ = [
+    "Pilot",
+    "Variant",
+    "decision_page",
+    "lift_chart",
+    "rates_chart",
+    "run_pilot",
+    "summary_line",
+    "variant_of",
+]

@@ -1,0 +1,266 @@
+"""What a model makes of things that have nothing to do with a shop: the ground that every score stands on.
+
+Made once, when a catalogue is created: texts of common words, photos and drawings of the built-in probe set, written
+words drawn as pictures, and the names of concepts. They tell what an unrelated query scores, what a unit answers on
+average, whether it answers to writing, and how its answer enters the embedding.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from synesthete.atlas import Atlas
+from synesthete.catalog.encoding import MICRO_BATCH
+from synesthete.errors import SynestheteError
+from synesthete.probes.decoding import UnreadableImage
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from synesthete.models.image_text_model import ImageTextModel
+
+Float32 = npt.NDArray[np.float32]
+
+LENGTHS = (1, 2, 4, 8)  # words of an unrelated text
+TEXTS_PER_LENGTH = 300
+PHOTOS, DRAWINGS, WRITTEN = 128, 64, 64
+COMMON, RARE = 800, 9000  # ranks of the English words that texts are made of
+WRITING_AUC, PICTURE_AUC = 0.9, 0.7
+SENSITIVE = frozenset({"person", "person trait", "religion", "region", "emotion"})
+RIDGE = 10.0
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The ground of a catalogue.
+
+    Attributes
+    ----------
+    texts
+        Unrelated texts; `text_vectors` `[texts, dim]` of them.
+    picture_labels
+        What the reference pictures show; `picture_vectors` `[pictures, dim]` of them.
+    concepts
+        Names; `concept_vectors` `[concepts, dim]` of them.
+    unit_mean, unit_std
+        Of every unit over the reference pictures, `[units]`.
+    path
+        `[dim, units]`: what one more of a unit's mean activation adds to the embedding, at unit length.
+    names, tested, typographic, sensitive
+        Per unit: what it is called, whether that was tested, whether it answers to writing, to people.
+    """
+
+    texts: list[str]
+    text_vectors: Float32
+    picture_labels: list[str]
+    picture_vectors: Float32
+    concepts: list[str]
+    concept_vectors: Float32
+    unit_mean: Float32
+    unit_std: Float32
+    path: Float32
+    names: list[str]
+    tested: npt.NDArray[np.bool_]
+    typographic: npt.NDArray[np.bool_]
+    sensitive: npt.NDArray[np.bool_]
+
+    def arrays(self) -> dict[str, Any]:
+        """The arrays under their names."""
+        return {name: np.asarray(getattr(self, name)) for name in Reference.__dataclass_fields__}
+
+    def to_bytes(self) -> bytes:
+        """As an `.npz` without pickles."""
+        stream = io.BytesIO()
+        np.savez_compressed(stream, **self.arrays())
+        return stream.getvalue()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Reference:
+        """Read what `to_bytes` wrote."""
+        with np.load(io.BytesIO(data), allow_pickle=False) as found:
+            values: dict[str, Any] = {name: found[name] for name in cls.__dataclass_fields__}
+        for name in ("texts", "picture_labels", "concepts", "names"):
+            values[name] = [str(one) for one in values[name]]
+        return cls(**values)
+
+
+def unrelated_texts(seed: int = 0) -> list[str]:
+    """Texts of 1, 2, 4 and 8 common English words drawn at random, 300 of each."""
+    from wordfreq import top_n_list
+
+    words = [word for word in top_n_list("en", RARE) if word.isascii() and word.isalpha()]
+    words = [word for word in words[COMMON:] if len(word) > 3]
+    rng = np.random.default_rng(seed)
+    return [
+        " ".join(rng.choice(words, length, replace=False))
+        for length in LENGTHS
+        for _ in range(TEXTS_PER_LENGTH)
+    ]
+
+
+def make_reference(
+    model: ImageTextModel, layer: str, *, atlas: Atlas | None = None, seed: int = 0
+) -> tuple[Reference, dict[str, Any]]:
+    """Show the model the reference; returns it and what the manifest says of it.
+
+    Parameters
+    ----------
+    layer
+        Whose units give the reasons.
+    atlas
+        Of the same model: units get its tested names, families and selectivities.
+
+    Raises
+    ------
+    SynestheteError
+        An atlas of another model, or without this layer.
+    """
+    import synesthete.probes as probe_sets
+
+    probes = probe_sets.load_probes("concepts")
+    concepts = list(probes.concepts)
+    texts = unrelated_texts(seed)
+    text_vectors = model.encode_texts(texts)
+    concept_vectors = model.encode_texts(concepts)
+    labels, pictures = _pictures(probes)
+    vectors, units = _look(model, layer, pictures)
+    _, written = _look(model, layer, _written(texts))
+    path, route, explained = _path(model, layer, vectors, units)
+    typographic = _auc(written, units) >= WRITING_AUC
+    names, tested = _called(path, concept_vectors, concepts)
+    sensitive = np.zeros(len(names), bool)
+    if atlas is not None:
+        told = _from_atlas(atlas, model, layer)
+        for unit, (name, is_typographic, is_sensitive) in told.items():
+            if name:
+                names[unit], tested[unit] = name, True
+            typographic[unit] = is_typographic
+            sensitive[unit] = is_sensitive
+    reference = Reference(
+        texts, text_vectors, labels, vectors, concepts, concept_vectors,
+        np.asarray(units.mean(0), np.float32), np.asarray(units.std(0), np.float32),
+        path, names, tested, typographic, sensitive,
+    )  # fmt: skip
+    return reference, {
+        "texts": len(texts),
+        "pictures": len(pictures),
+        "seed": seed,
+        "route": route,
+        "explained": round(explained, 3),
+        "tested_names": int(tested.sum()),
+        "typographic_units": int(typographic.sum()),
+    }
+
+
+def _pictures(probes: Any) -> tuple[list[str], list[Image.Image]]:
+    labels, pictures = [], []
+    modality = np.array(probes.labels["modality"].to_pylist())
+    concept = probes.labels["concept"].to_pylist()
+    for kind, most in (("photo", PHOTOS), ("drawing", DRAWINGS)):
+        rows = np.flatnonzero(modality == kind)
+        for place in np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).round()):
+            row = int(rows[int(place)])
+            try:
+                pictures.append(probes.image(row))
+                labels.append(concept[row])
+            except UnreadableImage:
+                continue
+    return labels, pictures
+
+
+def _written(texts: list[str]) -> list[Image.Image]:
+    from synesthete.probes.words import load_fonts, render_word
+
+    fonts = load_fonts()
+    words = texts[:TEXTS_PER_LENGTH][:WRITTEN]
+    return [render_word(w, fonts[i % len(fonts)], size_px=256) for i, w in enumerate(words)]
+
+
+def _look(
+    model: ImageTextModel, layer: str, pictures: list[Image.Image]
+) -> tuple[Float32, Float32]:
+    import torch
+
+    vectors, units = [], []
+    for start in range(0, len(pictures), MICRO_BATCH):
+        pixels = torch.stack([model.preprocess(p) for p in pictures[start : start + MICRO_BATCH]])
+        reading = model.read(pixels, [layer], "mean")
+        vectors.append(reading.embeddings)
+        units.append(reading.activations[layer])
+    return np.concatenate(vectors), np.concatenate(units)
+
+
+def _path(
+    model: ImageTextModel, layer: str, vectors: Float32, units: Float32
+) -> tuple[Float32, str, float]:
+    """`[dim, units]`, how it was found, and the share of the embeddings' variance that it explains."""
+    from synesthete.analysis.decomposition.paths import has_linear_path, unit_weights
+
+    target = vectors - vectors.mean(0)
+    source = units - units.mean(0)
+    if has_linear_path(model, layer):
+        route = "exact"
+        path = unit_weights(model, layer, np.eye(model.embedding_dim, dtype=np.float32))
+    else:
+        # Ridge in the form for fewer pictures than units, on standardised units.
+        spread = np.where(units.std(0) > 0, units.std(0), 1)
+        scaled = source / spread
+        kernel = scaled @ scaled.T / scaled.shape[1]
+        solved = np.linalg.solve(kernel + RIDGE / len(kernel) * np.eye(len(kernel)), target)
+        route, path = (
+            "fitted",
+            np.asarray((scaled.T @ solved / scaled.shape[1] / spread[:, None]).T),
+        )
+    made = source @ path.T
+    power = float((made * made).sum())
+    scale = float((made * target).sum()) / power if power > 0 else 0.0
+    rest = target - scale * made
+    explained = 1 - float((rest * rest).sum()) / max(float((target * target).sum()), 1e-12)
+    return np.asarray(scale * path, np.float32), route, explained
+
+
+def _auc(positives: Float32, negatives: Float32) -> Float32:
+    """Probability that a positive excites a unit more than a negative, `[units]`; ties count half."""
+    from scipy.stats import rankdata
+
+    both = np.concatenate([positives, negatives])
+    ranks = rankdata(both, axis=0)[: len(positives)].sum(0)
+    least = len(positives) * (len(positives) + 1) / 2
+    return np.asarray((ranks - least) / (len(positives) * len(negatives)), np.float32)
+
+
+def _called(
+    path: Float32, concept_vectors: Float32, concepts: list[str]
+) -> tuple[list[str], npt.NDArray[np.bool_]]:
+    """Each unit by the concept that it drives the embedding towards the most: a fact of the weights, untested."""
+    scores = (concept_vectors - concept_vectors.mean(0)) @ path
+    spread = scores.std(0)
+    best = scores.argmax(0)
+    names = [concepts[b] if s > 0 else "" for b, s in zip(best, spread, strict=True)]
+    return names, np.zeros(len(names), bool)
+
+
+def _from_atlas(
+    atlas: Atlas, model: ImageTextModel, layer: str
+) -> Mapping[int, tuple[str, bool, bool]]:
+    """Per unit: its tested name, whether it answers to words alone, whether its family is about people."""
+    theirs = atlas.manifest["model"]
+    if theirs["weights_sha256"] != model.weights_sha256:
+        raise SynestheteError(
+            f"the atlas {atlas.path} is of {theirs['name']} with other weights than {model.name} has here",
+            hint="give an atlas of the catalogue's own model, or none",
+        )
+    found = {}
+    for neuron in atlas.neurons(layer):
+        others = [auc for kind, auc in neuron.auc.items() if kind != "word" and auc == auc]
+        word = neuron.auc.get("word", 0.0)
+        written = bool(others) and word >= WRITING_AUC and max(others) < PICTURE_AUC
+        name = neuron.name or (neuron.concept if neuron.multimodal else "")
+        found[neuron.unit] = (name, written, neuron.family in SENSITIVE)
+    return found

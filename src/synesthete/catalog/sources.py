@@ -1,0 +1,213 @@
+"""Items out of whatever a shop has: a table, a folder with one, or a folder of pictures and texts."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from itertools import chain
+from pathlib import Path
+
+from synesthete.catalog.tables import SUFFIXES, item_rows, price_of, split
+from synesthete.catalog.types import Item, Picture, Quarantined
+from synesthete.errors import SynestheteError
+
+METADATA = tuple(f"{stem}{suffix}" for stem in ("metadata", "items") for suffix in SUFFIXES)
+PICTURES = frozenset(
+    [
+        ".png",
+        ".jpg",
+        ".jpeg",
+        ".jfif",
+        ".webp",
+        ".gif",
+        ".bmp",
+        ".tif",
+        ".tiff",
+        ".ppm",
+        ".avif",
+        ".jp2",
+        ".heic",
+    ]
+)
+TEXT_BYTES = 64 * 1024 * 1024
+_LINE = re.compile(r"([A-Z][\w /&-]{0,40}):[ \t]*(.*)")
+_OWN = {
+    "title": "title",
+    "name": "title",
+    "description": "description",
+    "category": "category",
+    "price": "price",
+}
+
+
+def read_items(
+    source: str | Path,
+    *,
+    columns: Mapping[str, str] | None = None,
+    pictures: Path | None = None,
+) -> Iterator[Item | Quarantined]:
+    """Items of a table or a folder, one by one, and what could not be read.
+
+    A folder is read as its `metadata` or `items` table (`.csv`, `.jsonl`, `.parquet`), or as its Parquet files. Without
+    these every folder in it that has pictures and no further folders is one item with all its pictures, called by its
+    name, in the category of the folder above; unless all pictures lie in the outermost folder, or their folder holds
+    several items' texts: then every picture is an item of its own. `.txt` files are descriptions, in which lines such as
+    `Title: Blue mug` fill that part, or an attribute; a `.json` file has the parts by name.
+
+    Parameters
+    ----------
+    columns, pictures
+        As for `item_rows`.
+
+    Raises
+    ------
+    SynestheteError
+        Nothing there, nothing in it, a table that cannot be read.
+    """
+    path = Path(source).expanduser()
+    if not path.exists():
+        raise SynestheteError(f"no such folder or table: '{source}'")
+    if path.is_file():
+        return item_rows(path, columns=columns, pictures=pictures)
+    for name in METADATA:
+        if (path / name).is_file():
+            return item_rows(path / name, columns=columns, pictures=pictures or path)
+    tables = sorted(path.glob("**/*.parquet"))
+    if tables:
+        return chain.from_iterable(
+            item_rows(one, columns=columns, pictures=pictures) for one in tables
+        )
+    return _folder(path)
+
+
+def pictures_under(path: Path) -> list[Path]:
+    """A picture file itself, or all pictures in a folder, sorted.
+
+    Raises
+    ------
+    SynestheteError
+        Nothing there.
+    """
+    if path.is_file():
+        return [path]
+    found = sorted(
+        one for one in path.rglob("*") if one.suffix.lower() in PICTURES and one.is_file()
+    )
+    if not found:
+        raise SynestheteError(f"no pictures at '{path}'")
+    return found
+
+
+def _folder(root: Path) -> Iterator[Item | Quarantined]:
+    found = False
+    for folder in sorted([root, *(one for one in root.rglob("*") if one.is_dir())]):
+        if any(part.startswith(".") for part in folder.relative_to(root).parts):
+            continue
+        if not folder.resolve().is_relative_to(root.resolve()):
+            continue
+        files = sorted(one for one in folder.iterdir() if one.is_file() and one.name[0] != ".")
+        shots = [one for one in files if one.suffix.lower() in PICTURES]
+        texts = [one for one in files if one.suffix.lower() in (".txt", ".json")]
+        if not shots and not (texts and folder != root):
+            continue
+        stems = {one.stem for one in shots}
+        sidecars = [one for one in texts if one.stem in stems]
+        if (
+            folder == root
+            or (len(shots) > 1 and len(sidecars) > 1)
+            or (len(shots) > 1 and not texts)
+        ):
+            for shot in shots:
+                found = True
+                own = [one for one in texts if one.stem == shot.stem]
+                yield from _item(root, shot.with_suffix(""), [shot], own)
+        else:
+            found = True
+            yield from _item(root, folder, list(shots), texts)
+    if not found:
+        raise SynestheteError(
+            f"no items in the folder '{root}'",
+            hint="put a metadata.csv, pictures, or a folder per item into it",
+        )
+
+
+def _item(
+    root: Path, place: Path, shots: list[Path], texts: list[Path]
+) -> Iterator[Item | Quarantined]:
+    relative = place.relative_to(root)
+    parts: dict[str, str] = {}
+    attributes: dict[str, tuple[str, ...]] = {}
+    reviews: list[str] = []
+    loose = []
+    item_id = relative.as_posix()
+    for file in texts:
+        try:
+            if file.stat().st_size > TEXT_BYTES:
+                raise ValueError(f"a file of more than {TEXT_BYTES >> 20} MiB")
+            text = file.read_text(encoding="utf-8-sig")
+            if file.suffix.lower() == ".json":
+                given = json.loads(text)
+                if not isinstance(given, dict):
+                    raise ValueError("not an object")
+                reviews += split(given.pop("reviews", None))
+                for key, value in given.items():
+                    _put(parts, attributes, str(key), split(value))
+            else:
+                loose.append(_lines(text, parts, attributes))
+        except (OSError, ValueError) as error:
+            yield Quarantined(item_id, file.name, f"cannot be read ({error})")
+    words = relative.name.replace("_", " ").replace("-", " ")
+    description = parts.get("description", "")
+    # A description that is in its own file and in a list of facts, too, is told once.
+    rest = "\n".join(text for text in loose if text and text not in description)
+    price = None
+    try:
+        price = price_of(parts.get("price"))
+    except SynestheteError as error:
+        yield Quarantined(item_id, "price", str(error))
+    pictures: list[Picture] = []
+    for shot in shots:
+        if shot.resolve().is_relative_to(root.resolve()):
+            pictures.append(shot)
+        else:
+            yield Quarantined(item_id, shot.name, "a link that leads out of the folder")
+    yield Item(
+        item_id,
+        title=parts.get("title") or words,
+        description="\n".join(text for text in (description, rest) if text),
+        category=parts.get("category") or _category(relative),
+        reviews=tuple(reviews),
+        price=price,
+        attributes=attributes,
+        pictures=tuple(pictures),
+    )
+
+
+def _category(relative: Path) -> str:
+    above = relative.parent.name
+    return above.replace("_", " ").replace("-", " ")
+
+
+def _lines(text: str, parts: dict[str, str], attributes: dict[str, tuple[str, ...]]) -> str:
+    """Take `Key: value` lines out of a text; returns what is left. Web addresses are passed over."""
+    rest = []
+    for line in text.splitlines():
+        match = _LINE.fullmatch(line.strip())
+        if not match:
+            rest.append(line)
+        elif "://" not in match.group(2):
+            _put(parts, attributes, match.group(1).strip(), [match.group(2).strip()])
+    return "\n".join(rest).strip()
+
+
+def _put(
+    parts: dict[str, str], attributes: dict[str, tuple[str, ...]], key: str, values: list[str]
+) -> None:
+    values = [value for value in values if value]
+    if not values:
+        return
+    if own := _OWN.get(key.casefold()):
+        parts.setdefault(own, values[0])
+    else:
+        attributes[key.casefold()] = tuple(values)

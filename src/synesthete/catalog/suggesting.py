@@ -1,0 +1,147 @@
+"""Suggest: a picture with a brief description answered by items, categories, attributes and the next question."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from synesthete.catalog.calibration import null
+from synesthete.catalog.filters import attribute_names, values_of
+from synesthete.catalog.queries import Asker
+from synesthete.catalog.searching import best, check, search
+from synesthete.catalog.snapshot import Snapshot
+from synesthete.catalog.types import Choice, Picture, Question, ReviewQueue, Suggestion
+from synesthete.errors import SynestheteError
+
+Float32 = npt.NDArray[np.float32]
+Int64 = npt.NDArray[np.int64]
+
+LOOKED_AT = 20  # items that categories, attributes and questions are told from
+SHOWN, QUESTIONS, OPTIONS = 3, 3, 4
+COVERED = 0.5  # of the evidence that must have an attribute for a question about it
+
+
+def suggest(
+    asker: Asker,
+    picture: Picture | None,
+    brief: str | None,
+    *,
+    k: int = 5,
+    threshold: float = 0.6,
+    queue: ReviewQueue | None = None,
+) -> Suggestion:
+    """Suggestions for a picture with a brief description; see `Catalog.suggest`."""
+    check(k, 0.0)
+    if not 0 <= threshold <= 1:
+        raise SynestheteError(f"the threshold is {threshold}, expected 0 to 1")
+    snapshot = asker.snapshot
+    query = asker.query(brief, picture)
+    items = search(snapshot, query, k=k)
+    rows, scores = best(snapshot, query.vector, LOOKED_AT)
+    evidence = weights(scores, null(snapshot, query.kind))
+    categories = _choices(snapshot, "category", rows, evidence)
+    attributes = [
+        choice
+        for name in attribute_names(snapshot)
+        for choice in _choices(snapshot, name, rows, evidence)[:1]
+    ]
+    attributes.sort(key=lambda one: (-one.confidence, one.name))
+    questions = _questions(snapshot, rows, evidence)
+    agreement = categories[0].confidence if categories else float(evidence.max(initial=0.0))
+    confidence = float(items[0].relevance * agreement) if items else 0.0
+    abstained = confidence < threshold
+    ticket = None
+    if abstained and queue is not None:
+        ticket = queue.add(
+            "suggest",
+            {
+                "brief": brief or "",
+                "picture": picture is not None,
+                "items": [
+                    {"id": one.id, "score": one.score, "relevance": one.relevance} for one in items
+                ],
+                "categories": [[one.value, one.confidence] for one in categories],
+            },
+            reason=_why(confidence, threshold, items[0].relevance if items else 0.0, agreement),
+            confidence=confidence,
+        )
+    return Suggestion(
+        tuple(items), tuple(categories[:SHOWN]), tuple(attributes[:SHOWN]), tuple(questions),
+        confidence, abstained, ticket,
+    )  # fmt: skip
+
+
+def weights(scores: Float32, unrelated: Float32) -> Float32:
+    """How much each item says, summing to one: exp of its score in spreads of unrelated queries' best scores.
+
+    Examples
+    --------
+    >>> found = weights(np.array([0.9, 0.9], np.float32), np.array([0.1, 0.2, 0.3], np.float32))
+    >>> found.tolist()
+    [0.5, 0.5]
+    """
+    if not len(scores):
+        return np.zeros(0, np.float32)
+    spread = max(float(np.std(unrelated)) if len(unrelated) > 1 else 0.0, 1e-3)
+    found = np.exp((scores - scores.max()) / spread)
+    return np.asarray(found / found.sum(), np.float32)
+
+
+def entropy(shares: Sequence[float]) -> float:
+    """Bits of a distribution.
+
+    Examples
+    --------
+    >>> entropy([0.5, 0.5]), entropy([1.0])
+    (1.0, 0.0)
+    """
+    return 0.0 - sum(share * math.log2(share) for share in shares if share > 0)
+
+
+def _choices(snapshot: Snapshot, name: str, rows: Int64, evidence: Float32) -> list[Choice]:
+    """Values of an attribute by the share of the evidence that is for them; items without one count against all."""
+    shares = _shares(snapshot, name, rows, evidence)
+    found = [Choice(name, value, share) for value, share in shares.items()]
+    return sorted(found, key=lambda one: (-one.confidence, one.value))
+
+
+def _questions(snapshot: Snapshot, rows: Int64, evidence: Float32) -> list[Question]:
+    found = []
+    for name in ("category", *attribute_names(snapshot)):
+        shares = _shares(snapshot, name, rows, evidence)
+        total = sum(shares.values())
+        # A value per item is a name, not a property: asking for it asks which item is meant.
+        if total < COVERED or len(shares) < 2 or len(shares) >= max(len(rows), 3):
+            continue
+        options = sorted(shares, key=lambda value: (-shares[value], value))[:OPTIONS]
+        bits = entropy([share / total for share in shares.values()]) * min(total, 1.0)
+        if bits > 0.05:
+            text = f"Which {name}: {', '.join(options[:-1])} or {options[-1]}?"
+            found.append(Question(text, name, tuple(options), bits))
+    return sorted(found, key=lambda one: (-one.bits, one.attribute))[:QUESTIONS]
+
+
+def _shares(snapshot: Snapshot, name: str, rows: Int64, evidence: Float32) -> dict[str, float]:
+    owners, values = values_of(snapshot, name)
+    place = {int(row): at for at, row in enumerate(rows)}
+    # Rows of the looked-at items only: a catalogue may have a million others.
+    own = np.flatnonzero(np.isin(owners, rows))
+    count: dict[int, int] = defaultdict(int)
+    for index in own:
+        count[int(owners[index])] += 1
+    shares: dict[str, float] = defaultdict(float)
+    for index in own:
+        row = int(owners[index])
+        shares[values[index]] += float(evidence[place[row]]) / count[row]
+    return dict(shares)
+
+
+def _why(confidence: float, threshold: float, relevance: float, agreement: float) -> str:
+    return (
+        f"confidence {confidence:.2f} is below {threshold:.2f}: "
+        f"the best item has a relevance of {relevance:.2f}, and {agreement:.2f} of the evidence agrees on a category"
+    )

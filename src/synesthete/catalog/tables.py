@@ -1,0 +1,366 @@
+"""Tables of items and of queries: CSV, JSON lines and Parquet, row by row, with columns under their usual names."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from synesthete.catalog.types import Item, Picture, Quarantined
+from synesthete.errors import SynestheteError, near
+
+# Names under which shops have these columns; the first that holds something counts.
+ALIASES: Mapping[str, tuple[str, ...]] = {
+    "id": ("id", "item_id", "sku", "product_id", "article", "asin", "key"),
+    "title": ("title", "name", "product_name", "item_name"),
+    "description": ("description", "text", "caption", "body"),
+    "category": ("category", "type", "class", "label", "concept", "department"),
+    "reviews": ("reviews", "review"),
+    "price": ("price",),
+    "attributes": ("attributes",),
+    "pictures": (
+        "pictures",
+        "picture",
+        "images",
+        "image",
+        "file_name",
+        "image_path",
+        "photo",
+        "path",
+    ),
+}
+QUERY_ALIASES: Mapping[str, tuple[str, ...]] = {
+    "text": ("text", "query", "q"),
+    "picture": ("picture", "image", "file_name", "image_path", "photo", "path"),
+    "relevant": ("relevant", "relevant_ids", "item_id", "item", "id", "target", "label"),
+    "category": ("category",),
+}
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
+FIELD_BYTES = 64 * 1024 * 1024
+_NUMBERED = re.compile(r"(?:pictures?|images?|photos?)[ _-]?\d+")
+_PRICE = re.compile(r"[-+]?\d[\d.,' \u00a0]*")
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class QueryRow:
+    """A row of a table of queries."""
+
+    text: str
+    picture: Picture | None
+    relevant: tuple[str, ...]
+    categories: tuple[str, ...]
+
+
+def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
+    """Rows of a table with their line numbers (from 1; a CSV's first line is its header).
+
+    Raises
+    ------
+    SynestheteError
+        No such file, another kind of file, not UTF-8, not CSV, not JSON.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise SynestheteError(f"'{path}' is no table", hint=f"give one of {', '.join(SUFFIXES)}")
+    try:
+        if suffix == ".parquet":
+            yield from _parquet(path)
+        elif suffix == ".jsonl":
+            yield from _jsonl(path)
+        else:
+            yield from _csv(path)
+    except UnicodeDecodeError as error:
+        raise SynestheteError(
+            f"'{path}' is not UTF-8 ({error.reason})", hint="save it as UTF-8"
+        ) from None
+    except OSError as error:
+        raise SynestheteError(f"cannot read '{path}': {error.strerror or error}") from None
+
+
+def item_rows(
+    path: Path, *, columns: Mapping[str, str] | None = None, pictures: Path | None = None
+) -> Iterator[Item | Quarantined]:
+    """Items of a table.
+
+    Columns are known by their usual names: `id` (or `sku`, ...), `title`, `description`, `category`, `reviews`, `price`,
+    `pictures`, `attributes` (a JSON object); every other column is an attribute. Several pictures, reviews or values of an
+    attribute are a JSON list, or stand with `|` between them.
+
+    Parameters
+    ----------
+    columns
+        Part to column, where the table has other names: `{"id": "Artikelnummer"}`.
+    pictures
+        The folder that pictures are named in; the table's own without it.
+
+    Raises
+    ------
+    SynestheteError
+        A table that cannot be read, or without a column of ids.
+    """
+    root = (pictures or path.parent).resolve()
+    chosen: Mapping[str, str] | None = None
+    names: Sequence[str] = ()
+    for line, row in read_rows(path):
+        if chosen is None or set(row) - set(names):
+            names = list(dict.fromkeys([*names, *row]))
+            chosen = _choose(path, names, columns or {}, ALIASES, "id")
+        yield from _item(f"{path.name}, line {line}", row, chosen, root)
+
+
+def query_rows(
+    path: Path, *, columns: Mapping[str, str] | None = None
+) -> Iterator[tuple[int, QueryRow]]:
+    """Queries of a table, with their line numbers; `columns` as for `item_rows`.
+
+    Raises
+    ------
+    SynestheteError
+        A table that cannot be read, or without a column of right answers.
+    """
+    root = path.parent.resolve()
+    for line, row in read_rows(path):
+        chosen = _choose(
+            path, list(row), columns or {}, QUERY_ALIASES, "relevant", or_else="category"
+        )
+        cell = row.get(chosen.get("picture", ""))
+        pictures = list(_pictures(cell, root)) if cell not in (None, "") else []
+        if pictures and isinstance(pictures[0], str):
+            raise SynestheteError(f"{path.name}, line {line}: {pictures[0]}")
+        yield (
+            line,
+            QueryRow(
+                as_text(row.get(chosen.get("text", ""))).strip(),
+                pictures[0] if pictures and not isinstance(pictures[0], str) else None,
+                tuple(split(row.get(chosen.get("relevant", "")))),
+                tuple(split(row.get(chosen.get("category", "")))),
+            ),
+        )
+
+
+def split(cell: Any) -> list[str]:
+    """The values of a cell: a list, a JSON list, or text with `|` between them.
+
+    Examples
+    --------
+    >>> split("red | white"), split('["a|b"]'), split(None), split([1, 2])
+    (['red', 'white'], ['a|b'], [], ['1', '2'])
+    """
+    if isinstance(cell, str) and cell.lstrip().startswith("["):
+        with contextlib.suppress(ValueError, RecursionError):
+            cell = json.loads(cell)
+    parts = cell if isinstance(cell, list | tuple) else as_text(cell).split("|")
+    return [text for part in parts if (text := as_text(part).strip())]
+
+
+def as_text(value: Any) -> str:
+    """A cell as text; nothing is empty, a whole number has no decimals."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return str(int(value))
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def price_of(cell: Any) -> float | None:
+    """A price as a number: the last of `.` and `,` marks the decimals.
+
+    Raises
+    ------
+    SynestheteError
+        No number, or several, in it.
+
+    Examples
+    --------
+    >>> price_of("€ 1.299,50"), price_of("1,299"), price_of("12.5 kr"), price_of("")
+    (1299.5, 1299.0, 12.5, None)
+    """
+    if isinstance(cell, int | float) and not isinstance(cell, bool):
+        return float(cell) if math.isfinite(cell) else None
+    text = as_text(cell).strip()
+    if not text:
+        return None
+    found = [one.strip(" .,'\u00a0") for one in _PRICE.findall(text)]
+    if len(found) != 1:
+        raise SynestheteError(f"the price {text[:40]!r} is no number")
+    number = re.sub(r"[' \u00a0]", "", found[0])
+    mark = max(number.rfind("."), number.rfind(","))
+    decimals = len(number) - mark - 1
+    both = "." in number and "," in number
+    if mark >= 0 and not both and (decimals == 3 or number.count(number[mark]) > 1):
+        return float(re.sub(r"[.,]", "", number))
+    if mark < 0:
+        return float(number)
+    return float(re.sub(r"[.,]", "", number[:mark]) + "." + number[mark + 1 :])
+
+
+def inside(root: Path, name: str) -> Path | str:
+    """The path of a picture named relative to a folder, or why it is not taken."""
+    if "\0" in name or "://" in name:
+        return f"'{name[:80]}' is no file name: pictures on the web are never fetched"
+    windows = PureWindowsPath(name)
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    if windows.drive or windows.root or PurePosixPath(name).is_absolute():
+        return f"'{name[:80]}' is an absolute path: give it relative to the folder of pictures"
+    if ".." in parts or not parts:
+        return f"'{name[:80]}' leads out of the folder of pictures"
+    path = root.joinpath(*parts)
+    try:
+        if not path.resolve().is_relative_to(root):
+            return f"'{name[:80]}' is a link that leads out of the folder of pictures"
+    except (OSError, RuntimeError):
+        return f"'{name[:80]}' cannot be followed"
+    return path
+
+
+def _item(
+    where: str, row: Row, chosen: Mapping[str, str], root: Path
+) -> Iterator[Item | Quarantined]:
+    taken = set(chosen.values())
+    item_id = as_text(row.get(chosen["id"])).strip()
+    shown = item_id[:80] or where
+    pictures: list[Picture] = []
+    numbered = [name for name in row if _NUMBERED.fullmatch(name.casefold()) and name not in taken]
+    for name in [chosen.get("pictures", ""), *numbered]:
+        for one in _pictures(row.get(name), root):
+            if isinstance(one, str):
+                yield Quarantined(shown, "picture", one)
+            else:
+                pictures.append(one)
+    attributes = {}
+    for name, cell in row.items():
+        if name not in taken and name not in numbered and (values := split(cell)):
+            attributes[name] = tuple(values)
+    attributes.update(_object(row.get(chosen.get("attributes", ""))))
+    price = None
+    try:
+        price = price_of(row.get(chosen.get("price", "")))
+    except SynestheteError as error:
+        yield Quarantined(shown, "price", str(error))
+    yield Item(
+        item_id,
+        title=as_text(row.get(chosen.get("title", ""))),
+        description=as_text(row.get(chosen.get("description", ""))),
+        category=as_text(row.get(chosen.get("category", ""))),
+        reviews=tuple(split(row.get(chosen.get("reviews", "")))),
+        price=price,
+        attributes=attributes,
+        pictures=tuple(pictures),
+    )
+
+
+def _object(cell: Any) -> dict[str, tuple[str, ...]]:
+    """Attributes in one cell: an object, or `colour=red; size=L`."""
+    if isinstance(cell, str) and cell.lstrip().startswith("{"):
+        with contextlib.suppress(ValueError, RecursionError):
+            cell = json.loads(cell)
+    if isinstance(cell, list) and all(isinstance(one, tuple) and len(one) == 2 for one in cell):
+        cell = dict(cell)  # a map of Parquet
+    if isinstance(cell, dict):
+        pairs = [(str(key), values) for key, values in cell.items()]
+    else:
+        parts = (part.partition("=") for part in as_text(cell).split(";"))
+        pairs = [(key, value) for key, mark, value in parts if mark]
+    return {key.strip(): tuple(split(values)) for key, values in pairs if split(values)}
+
+
+def _pictures(cell: Any, root: Path) -> Iterator[Picture | str]:
+    """Pictures of a cell; a text says why one is not taken."""
+    if isinstance(cell, dict):
+        # An image of Hugging Face's datasets: its bytes, or where they are.
+        cell = cell.get("bytes") or cell.get("path")
+    if isinstance(cell, bytes):
+        yield cell
+    elif isinstance(cell, list | tuple) and any(isinstance(one, dict | bytes) for one in cell):
+        for one in cell:
+            yield from _pictures(one, root)
+    elif cell is not None:
+        yield from (inside(root, name) for name in split(cell))
+
+
+def _choose(
+    path: Path,
+    names: Sequence[str],
+    given: Mapping[str, str],
+    aliases: Mapping[str, tuple[str, ...]],
+    needed: str,
+    or_else: str = "",
+) -> dict[str, str]:
+    """Part to column."""
+    folded = {name.strip().casefold().replace(" ", "_"): name for name in names}
+    for part, column in given.items():
+        if part not in aliases:
+            raise SynestheteError(
+                f"there is no part {part!r}", hint=f"there are {', '.join(aliases)}"
+            )
+        if column not in names:
+            raise SynestheteError(
+                f"'{path.name}' has no column {column!r}", hint=near(column, names)
+            )
+    chosen = dict(given)
+    for part, options in aliases.items():
+        found = [folded[option] for option in options if option in folded]
+        free = [name for name in found if name not in chosen.values()]
+        if part not in chosen and free:
+            chosen[part] = free[0]
+    if needed not in chosen and or_else not in chosen:
+        hint = f"its columns are {', '.join(map(str, names))[:300]}; name one of them {needed}"
+        raise SynestheteError(f"'{path.name}' has no column {needed}", hint=hint)
+    return chosen
+
+
+def _csv(path: Path) -> Iterator[tuple[int, Row]]:
+    csv.field_size_limit(FIELD_BYTES)
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        header = file.readline()
+        file.seek(0)
+        delimiter = max(",;\t", key=header.count)
+        reader = csv.DictReader(file, delimiter=delimiter, strict=True, restkey="\0rest")
+        try:
+            for row in reader:
+                if "\0rest" in row:
+                    raise SynestheteError(
+                        f"{path.name}, line {reader.line_num}: more fields than columns",
+                        hint='write a text with a delimiter in it as "a, b"',
+                    )
+                yield reader.line_num, {(name or "").strip(): value for name, value in row.items()}
+        except csv.Error as error:
+            raise SynestheteError(f"{path.name}, after line {reader.line_num}: {error}") from None
+
+
+def _jsonl(path: Path) -> Iterator[tuple[int, Row]]:
+    with path.open(encoding="utf-8-sig") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise SynestheteError(f"{path.name}, line {number}: not JSON ({error})") from None
+            if not isinstance(row, dict):
+                raise SynestheteError(f"{path.name}, line {number}: not an object")
+            yield number, row
+
+
+def _parquet(path: Path) -> Iterator[tuple[int, Row]]:
+    try:
+        number = 0
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=64):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield number, row
+    except pa.ArrowException as error:
+        told = str(error).splitlines()[0]
+        raise SynestheteError(f"'{path}' cannot be read as Parquet: {told}") from None

@@ -1,0 +1,59 @@
+"""Options that several audits share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+EXIT_FAILED = 3
+
+ImagesOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--images", metavar="FOLDER",
+        help="Your pictures, FOLDER/CONCEPT/IMAGE; without it the built-in ones.", show_default=False,
+    ),
+]  # fmt: skip
+OutOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--out", metavar="DIR", help="Write report.json, report.html and a model card section.", show_default=False
+    ),
+]  # fmt: skip
+LimitOption = Annotated[
+    int | None,
+    typer.Option("--limit", min=30, metavar="N", help="At most so many pictures.", show_default=False),
+]  # fmt: skip
+LayerOption = Annotated[
+    str | None,
+    typer.Option(metavar="L", help="Where units are read; without it the last block.", show_default=False),
+]  # fmt: skip
+ListsOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="YAML of groups, attributes and labels.", show_default=False),
+]
+ThresholdOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--threshold", metavar="METRIC=X",
+        help="The limit of a verdict (repeat for more), such as typographic.success_rate=0.2.", show_default=False,
+    ),
+]  # fmt: skip
+FailOption = Annotated[
+    str | None,
+    typer.Option(
+        "--fail-on", metavar="V", help=f"End with exit code {EXIT_FAILED} on a verdict: fail or undecided.",
+        show_default=False,
+    ),
+]  # fmt: skip
+SeedOption = Annotated[int, typer.Option(help="Seed of what is chosen at random.")]
+EpsilonOption = Annotated[
+    list[float] | None,
+    typer.Option(
+        "--epsilon", metavar="E", help="Size of a change in steps of an 8-bit picture (repeat for more).",
+        show_default=False,
+    ),
+]  # fmt: skip
+StepsOption = Annotated[int, typer.Option(min=1, help="Steps of each attack.")]

@@ -1,0 +1,224 @@
+"""From a model and a harm to few edits, judged on what the search never saw, beside random units."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from synesthete.editing.defence.objective import Judged, Measured, Objective
+from synesthete.editing.defence.search import (
+    SHORTLIST,
+    Candidates,
+    Progress,
+    at_random,
+    candidates,
+    greedy,
+    predicted,
+    ranked,
+)
+from synesthete.editing.defence.tail import Tail
+from synesthete.editing.edits import Edit, Edits
+from synesthete.errors import SynestheteError
+from synesthete.models.heads import Heads
+
+if TYPE_CHECKING:
+    from synesthete.models import ImageTextModel
+
+DRAWS = 5
+
+
+@dataclass(frozen=True)
+class Point:
+    """The held-out split with the first `units` units of a series switched off."""
+
+    units: int
+    harm: Measured
+    kept: Measured
+
+
+@dataclass(frozen=True)
+class Series:
+    """One way to choose units, and what it gives: `greedy`, `gradient`, or a draw of `random`."""
+
+    name: str
+    addresses: list[str]
+    points: list[Point]
+
+
+@dataclass(frozen=True)
+class Defence:
+    """What a search found.
+
+    Attributes
+    ----------
+    harm_name, kept_name
+        What the two axes are.
+    how
+        `ablate` or `mean-ablate`.
+    layers
+        Where units were looked for.
+    considered
+        How many units that do something there are.
+    search_before, before
+        The unedited model on the search split and on the held-out split.
+    search_after, after
+        The proposed edits on both.
+    random_after
+        As many random units, the mean over the draws.
+    budget
+        Loss of what is kept that the proposal may cost on the search split.
+    series
+        Greedy, gradient-ranked, and the random draws, all on the held-out split.
+    edits
+        The proposal: the first units of the greedy series.
+    """
+
+    harm_name: str
+    kept_name: str
+    how: str
+    layers: list[str]
+    considered: int
+    search_before: Judged
+    search_after: Judged
+    before: Judged
+    after: Judged
+    random_after: tuple[float, float]
+    budget: float
+    series: list[Series]
+    edits: Edits
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self) | {"edits": self.edits.as_dict()}
+
+
+def find_defence(
+    model: ImageTextModel,
+    search: Objective,
+    held_out: Objective,
+    *,
+    layers: Sequence[str] | None = None,
+    how: str = "ablate",
+    most: int = 20,
+    budget: float = 0.01,
+    weight: float = 1.0,
+    shortlist: int = SHORTLIST,
+    seed: int = 0,
+    progress: Progress | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Defence:
+    """Choose units whose switching off lowers a harm most for the least loss of what is kept.
+
+    Parameters
+    ----------
+    search, held_out
+        The two splits; units are chosen on the first only.
+    layers
+        Where to look; by default the model's default layers and, in transformers, all attention heads.
+    how
+        `ablate`, or `mean-ablate`: held at their means over the search split's pictures.
+    most
+        At most so many units.
+    budget
+        The proposal is the longest beginning of the greedy series that costs at most so much of what is kept, on the search
+        split.
+    weight
+        Of the loss of what is kept, against that of the harm.
+    shortlist
+        How many units are tried in every greedy step.
+    seed
+        Of the random draws.
+
+    Raises
+    ------
+    SynestheteError
+        No such layer, no such way, or numbers out of range.
+    """
+    if how not in ("ablate", "mean-ablate"):
+        raise SynestheteError(
+            f"units cannot be switched off by {how!r}", hint="ablate or mean-ablate"
+        )
+    if not (most >= 1 and shortlist >= 1 and weight >= 0 and budget >= 0):
+        raise SynestheteError("a search needs a unit at least, and no negative weight or budget")
+    layers = list(layers) if layers else default_layers(model)
+    for layer in layers:
+        model.site(layer)
+    among = candidates(model, layers, search.pixels, mean=how == "mean-ablate")
+    if not among.units:
+        raise SynestheteError(f"no unit of {', '.join(layers)} answers to anything")
+    most = min(most, len(among.units))
+    tell = say or (lambda message: None)
+    tell(f"searching {len(among.units):,} units of {', '.join(layers)}")
+    near, far = Tail(model, layers, search.pixels), Tail(model, layers, held_out.pixels)
+    chosen = greedy(
+        near, search, among, most=most, weight=weight, shortlist=shortlist, progress=progress
+    )
+    by_gradient = ranked(predicted(near, search, among, [], weight), among, most)
+    rng = np.random.default_rng(seed)
+    drawn = [at_random(among, most, rng) for _ in range(DRAWS)]
+    sizes = _sizes(most)
+    series = [
+        _series("greedy", chosen, among, far, held_out, list(range(len(chosen) + 1))),
+        _series("gradient", by_gradient, among, far, held_out, sizes),
+        *(_series("random", units, among, far, held_out, sizes) for units in drawn),
+    ]
+    search_before = _judge(near, search, among, [])
+    kept = [_judge(near, search, among, chosen[: k + 1]) for k in range(len(chosen))]
+    size = max(
+        (k for k, one in enumerate(kept, 1) if one.kept.value >= search_before.kept.value - budget),
+        default=0,
+    )
+    control = [_judge(far, held_out, among, units[:size]) for units in drawn]
+    return Defence(
+        search.harm_name, search.kept_name, how, layers, len(among.units), search_before,
+        kept[size - 1] if size else search_before, _judge(far, held_out, among, []),
+        _judge(far, held_out, among, chosen[:size]),
+        (
+            float(np.mean([one.harm.value for one in control])),
+            float(np.mean([one.kept.value for one in control])),
+        ),
+        budget, series, _edits(model, among, chosen[:size], how, search.harm_name),
+    )  # fmt: skip
+
+
+def default_layers(model: ImageTextModel) -> list[str]:
+    """The default layers, and all attention heads where there are any."""
+    heads = [one.name for one in model.sites() if isinstance(model.site(one.name), Heads)]
+    return [*model.default_layers, *heads]
+
+
+def _sizes(most: int) -> list[int]:
+    """0, 1, 2, 4 … and `most`."""
+    doubling = [0, *(2**i for i in range(most.bit_length()) if 2**i < most), most]
+    return sorted(set(doubling))
+
+
+def _judge(
+    tail: Tail, objective: Objective, among: Candidates, units: Sequence[tuple[str, int]]
+) -> Judged:
+    return objective.judge(tail.embed(among.rewrites(units)).float().cpu().numpy())
+
+
+def _series(
+    name: str, units: Sequence[tuple[str, int]], among: Candidates, tail: Tail, objective: Objective,
+    sizes: Sequence[int],
+) -> Series:  # fmt: skip
+    points = []
+    for size in sizes:
+        judged = _judge(tail, objective, among, units[:size])
+        points.append(Point(size, judged.harm, judged.kept))
+    return Series(name, [f"{layer}:{unit}" for layer, unit in units], points)
+
+
+def _edits(
+    model: ImageTextModel, among: Candidates, units: Sequence[tuple[str, int]], how: str, harm: str
+) -> Edits:
+    made = []
+    for layer, unit in units:
+        value = among.constants[layer][unit].tolist()
+        held = tuple(value) if isinstance(value, list) else float(value)
+        made.append(Edit(f"{layer}:{unit}", how, None if how == "ablate" else held))
+    return Edits(tuple(made), model.name, model.weights_sha256, f"chosen to lower {harm}")

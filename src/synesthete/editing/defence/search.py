@@ -1,0 +1,159 @@
+"""Which units to switch off: predicted by gradients, tried one after another, and at random."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from synesthete.editing.defence.objective import Objective
+from synesthete.editing.defence.tail import Tail
+from synesthete.models.heads import Heads
+
+if TYPE_CHECKING:
+    from synesthete.models import ImageTextModel
+    from synesthete.models.interventions import Rewrite
+
+SHORTLIST = 10
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Layers whose units may be switched off, and what each then gives.
+
+    Attributes
+    ----------
+    constants
+        Layer to `[units]` (heads `[heads, width]`): zero for ablation, means for mean ablation.
+    live
+        Layer to `[units]`: whether a unit does anything at all.
+    """
+
+    constants: dict[str, torch.Tensor]
+    live: dict[str, torch.Tensor]
+    heads: frozenset[str] = field(default_factory=frozenset)
+
+    def rewrites(
+        self, chosen: Sequence[tuple[str, int]], gates: dict[str, torch.Tensor] | None = None
+    ) -> list[tuple[str, Rewrite]]:
+        """Hold `chosen` at their constants; `gates` (1: as it is, 0: at its constant) are for gradients."""
+        made: list[tuple[str, Rewrite]] = []
+        for layer, constant in self.constants.items():
+            units = [unit for name, unit in chosen if name == layer]
+            if units or gates is not None:
+                kept = torch.ones(len(constant), device=constant.device)
+                kept[units] = 0.0
+                gate = kept if gates is None else kept * gates[layer]
+                made.append((layer, _held(constant, gate)))
+        return made
+
+    @property
+    def units(self) -> list[tuple[str, int]]:
+        """All that do anything."""
+        return [
+            (layer, int(unit))
+            for layer, live in self.live.items()
+            for unit in live.nonzero().flatten()
+        ]
+
+
+def _held(constant: torch.Tensor, gate: torch.Tensor) -> Rewrite:
+    wide = gate.reshape(-1, *[1] * (constant.ndim - 1))
+    return lambda responses: constant + wide * (responses - constant)
+
+
+def candidates(
+    model: ImageTextModel, layers: Sequence[str], pixels: torch.Tensor, *, mean: bool
+) -> Candidates:
+    """Units of layers that respond to pictures, with zero or their means over them as what is left of them."""
+    from synesthete.editing.means import layer_totals
+
+    constants, live = {}, {}
+    for layer in layers:
+        average = layer_totals(model, layer, pixels).float().to(model.device)
+        constants[layer] = average if mean else torch.zeros_like(average)
+        live[layer] = average.reshape(len(average), -1).abs().amax(1) > 0
+    heads = frozenset(name for name in layers if isinstance(model.site(name), Heads))
+    return Candidates(constants, live, heads)
+
+
+def predicted(
+    tail: Tail,
+    objective: Objective,
+    among: Candidates,
+    chosen: Sequence[tuple[str, int]],
+    weight: float,
+) -> dict[str, torch.Tensor]:
+    """First-order change of `harm + weight · kept` for switching off each unit, layer to `[units]`."""
+    gates = {
+        name: torch.ones(len(constant), device=constant.device, requires_grad=True)
+        for name, constant in among.constants.items()
+    }
+    embeddings = tail.embed(among.rewrites(chosen, gates), gradients=True)
+    harm, kept = objective.losses(embeddings)
+    found = torch.autograd.grad(harm + weight * kept, list(gates.values()))
+    return {name: -gradient for name, gradient in zip(gates, found, strict=True)}
+
+
+def ranked(scores: dict[str, torch.Tensor], among: Candidates, limit: int) -> list[tuple[str, int]]:
+    """Units with the lowest scores first; those that do nothing are left out."""
+    rows = [
+        (float(values[unit]), layer, unit)
+        for layer, values in scores.items()
+        for unit in among.live[layer].nonzero().flatten().tolist()
+    ]
+    return [(layer, unit) for _, layer, unit in sorted(rows)[:limit]]
+
+
+def greedy(
+    tail: Tail,
+    objective: Objective,
+    among: Candidates,
+    *,
+    most: int,
+    weight: float,
+    shortlist: int = SHORTLIST,
+    progress: Progress | None = None,
+) -> list[tuple[str, int]]:
+    """One unit after another: of those that the gradient favours, the one that helps most when it is really switched off.
+
+    Ends early when none of them helps.
+    """
+    chosen: list[tuple[str, int]] = []
+    best = _loss(tail, objective, among, chosen, weight)
+    for step in range(most):
+        scores = predicted(tail, objective, among, chosen, weight)
+        taken = set(chosen)
+        options = [u for u in ranked(scores, among, shortlist + len(chosen)) if u not in taken]
+        tried = [
+            (_loss(tail, objective, among, [*chosen, unit], weight), unit)
+            for unit in options[:shortlist]
+        ]
+        if progress:
+            progress(step + 1, most)
+        if not tried or min(tried)[0] >= best:
+            break
+        best, unit = min(tried)
+        chosen.append(unit)
+    return chosen
+
+
+def at_random(among: Candidates, most: int, rng: np.random.Generator) -> list[tuple[str, int]]:
+    """Units that do something, drawn evenly."""
+    units = among.units
+    return [units[i] for i in rng.choice(len(units), min(most, len(units)), replace=False)]
+
+
+def _loss(
+    tail: Tail,
+    objective: Objective,
+    among: Candidates,
+    chosen: Sequence[tuple[str, int]],
+    weight: float,
+) -> float:
+    harm, kept = objective.losses(tail.embed(among.rewrites(chosen)))
+    return float(harm + weight * kept)

@@ -1,0 +1,143 @@
+"""What edits do to a model's answers, beside as many edits of random units."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from synesthete.analysis import wilson_interval
+from synesthete.editing.edits import Edits
+from synesthete.errors import SynestheteError
+
+if TYPE_CHECKING:
+    import torch
+    from PIL import Image
+
+    from synesthete.models import ImageTextModel
+    from synesthete.probes import ProbeSet
+
+DRAWS, BATCH = 3, 64
+
+
+@dataclass(frozen=True)
+class Effect:
+    """Zero-shot answers before and after.
+
+    Attributes
+    ----------
+    n, classes
+        Pictures, and names to choose among.
+    before, after
+        Share named right, with the 95 % Wilson intervals `before_interval` and `after_interval`.
+    changed
+        Share of pictures that get another name.
+    control_after, control_changed
+        The same two for the same edits of random units of the same layers, mean over draws.
+    moved
+        Largest change of an embedding's component.
+    """
+
+    n: int
+    classes: int
+    before: float
+    before_interval: tuple[float, float]
+    after: float
+    after_interval: tuple[float, float]
+    changed: float
+    control_after: float
+    control_changed: float
+    moved: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def draw_pictures(
+    probes: ProbeSet, limit: int, seed: int = 0
+) -> tuple[list[Image.Image], list[str]]:
+    """Readable pictures of a probe set, evenly drawn, with their concepts."""
+    concept = probes.labels["concept"].to_pylist()
+    images: list[Image.Image] = []
+    labels: list[str] = []
+    for row in np.random.default_rng(seed).permutation(len(probes)).tolist():
+        if len(images) == limit:
+            break
+        try:
+            images.append(probes.image(row))
+        except SynestheteError:
+            continue
+        labels.append(concept[row])
+    if not images:
+        raise SynestheteError(f"no picture of {probes.name} can be read")
+    return images, labels
+
+
+def measure_effect(
+    model: ImageTextModel,
+    edits: Edits,
+    pixels: torch.Tensor,
+    labels: Sequence[str],
+    *,
+    seed: int = 0,
+) -> Effect:
+    """Name pictures before and after edits, and after the same edits of random units.
+
+    Parameters
+    ----------
+    pixels
+        From `model.preprocess`, `[n, 3, height, width]`.
+    labels
+        What each shows; they are the names to choose among.
+
+    Raises
+    ------
+    SynestheteError
+        Edits of another model.
+    """
+    from synesthete.recording.zero_shot import class_embeddings
+
+    names = sorted(set(labels))
+    texts = class_embeddings(model, names)
+    truth = np.array([names.index(label) for label in labels])
+
+    def answers(made: Edits) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+        with model.edited(made):
+            found = np.concatenate(
+                [model.encode_images(pixels[i : i + BATCH]) for i in range(0, len(pixels), BATCH)]
+            )
+        return (found @ texts.T).argmax(1), found
+
+    before, embedded = answers(replace(edits, edits=()))
+    after, moved = answers(edits)
+    rng = np.random.default_rng(seed)
+    controls = [answers(_elsewhere(model, edits, rng))[0] for _ in range(DRAWS)]
+    right, still = int((before == truth).sum()), int((after == truth).sum())
+    n = len(truth)
+    return Effect(
+        n, len(names), right / n, wilson_interval(right, n), still / n, wilson_interval(still, n),
+        float((after != before).mean()),
+        float(np.mean([(one == truth).mean() for one in controls])),
+        float(np.mean([(one != before).mean() for one in controls])),
+        float(np.abs(moved - embedded).max()),
+    )  # fmt: skip
+
+
+def _elsewhere(model: ImageTextModel, edits: Edits, rng: np.random.Generator) -> Edits:
+    """The same edits of as many other units of the same layers, where there are others."""
+    units = {one.name: one.units for one in model.sites()}
+    made = []
+    for layer in dict.fromkeys(edit.layer for edit in edits.edits):
+        own = [edit for edit in edits.edits if edit.layer == layer]
+        others = np.setdiff1d(np.arange(units[layer]), [edit.unit for edit in own])
+        if len(others) < len(own):
+            others = np.arange(units[layer])
+        drawn = rng.choice(others, len(own), replace=False)
+        made += [
+            replace(edit, address=f"{layer}:{unit}") for edit, unit in zip(own, drawn, strict=True)
+        ]
+    return replace(edits, edits=tuple(made))

@@ -1,0 +1,216 @@
+"""Writing an edited model as a checkpoint that plain open_clip loads, checked on pictures before it is there."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from synesthete.atlas.files import disk_errors
+from synesthete.editing.edits import Edits
+from synesthete.errors import SynestheteError
+
+if TYPE_CHECKING:
+    import torch
+    from PIL import Image
+
+    from synesthete.models import ImageTextModel
+    from synesthete.models.sources import Source
+
+TOLERANCE = 1e-4
+BATCH = 32
+CONFIGURATION, WEIGHTS, RECORD = (
+    "open_clip_config.json",
+    "open_clip_model.safetensors",
+    "edits.json",
+)
+# What a tokenizer may consist of, beside the model in a local folder.
+TOKENIZER = ("tokenizer*", "special_tokens_map.json", "vocab*", "merges.txt", "*.model", "spiece*")
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A checkpoint, and how it was checked.
+
+    Attributes
+    ----------
+    path
+        The folder; `local-dir:PATH` loads it.
+    spec
+        That name.
+    images
+        Pictures that it was checked on.
+    difference
+        Largest difference of an embedding's component between plain open_clip on the checkpoint and the live edited
+        model. At most `TOLERANCE`.
+    effect
+        Largest difference between the edited and the unedited model, which says that there was something to check.
+    changed
+        Names of the weights that differ.
+    """
+
+    path: str
+    spec: str
+    images: int
+    difference: float
+    effect: float
+    changed: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def export_edits(
+    model: ImageTextModel, edits: Edits, folder: str | Path, images: Sequence[Image.Image]
+) -> Exported:
+    """Fold edits into the weights and write the checkpoint, if it does exactly what the live edited model does.
+
+    Parameters
+    ----------
+    model
+        The model that the edits are for.
+    folder
+        Where to; it must not exist, or be empty.
+    images
+        Pictures to check on, as they are before preprocessing.
+
+    Raises
+    ------
+    SynestheteError
+        An edit that cannot be folded (with the reason), no edits, a folder with something in it, or embeddings that differ
+        by more than 1e-4; then nothing is written.
+    """
+    from synesthete.editing.fold import fold
+
+    folder = Path(folder).expanduser()
+    if not len(edits):
+        raise SynestheteError("there are no edits to export")
+    if not len(images):
+        raise SynestheteError("an export is checked on pictures, and there are none")
+    _check_place(folder)
+    folded = fold(model, edits)
+    given = model.network.state_dict()
+    changed = tuple(
+        n for n, w in folded.items() if w is not given[n] and not bool((w == given[n]).all())
+    )
+    before = _embed(model, images)
+    with model.edited(edits):
+        live = _embed(model, images)
+    with disk_errors(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        try:
+            _write(draft, model, folded)
+            plain = _plain_open_clip(draft, images, str(model.device))
+            difference = float(np.abs(plain - live).max())
+            # Written so that a NaN is refused as well.
+            if not difference <= TOLERANCE:
+                raise SynestheteError(
+                    f"the export is refused: on {len(images)} pictures the folded weights give other embeddings "
+                    f"than the edited model, by {difference:.2g} (at most {TOLERANCE:g} is allowed)",
+                    hint="very large or small factors lose precision; make the edit milder",
+                )
+            made = Exported(
+                str(folder), f"local-dir:{folder}", len(images), difference,
+                float(np.abs(live - before).max()), changed,
+            )  # fmt: skip
+            record = edits.as_dict() | {"export": made.as_dict() | {"path": "", "spec": ""}}
+            (draft / RECORD).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+            draft.chmod(0o755)
+            if folder.is_dir():
+                folder.rmdir()
+            draft.replace(folder)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+    return made
+
+
+def _check_place(folder: Path) -> None:
+    if folder.is_dir() and not any(folder.iterdir()):
+        return
+    if folder.exists():
+        hint = "name a new folder, or remove that one"
+        raise SynestheteError(f"{folder} is there already", hint=hint)
+
+
+def _embed(model: ImageTextModel, images: Sequence[Image.Image]) -> npt.NDArray[np.float32]:
+    import torch
+
+    parts = [
+        model.encode_images(torch.stack([model.preprocess(one) for one in images[i : i + BATCH]]))
+        for i in range(0, len(images), BATCH)
+    ]
+    return np.concatenate(parts)
+
+
+def _plain_open_clip(
+    folder: Path, images: Sequence[Image.Image], device: str
+) -> npt.NDArray[np.float32]:
+    """What open_clip itself makes of the checkpoint and the pictures."""
+    import torch
+    from open_clip import create_model_from_pretrained
+
+    from synesthete.models.loading import quiet
+
+    with quiet():
+        network, preprocess = create_model_from_pretrained(f"local-dir:{folder}", device=device)
+    network.eval()
+    parts = []
+    with torch.inference_mode():
+        for start in range(0, len(images), BATCH):
+            batch = torch.stack([preprocess(one) for one in images[start : start + BATCH]]).to(
+                device
+            )
+            parts.append(network.encode_image(batch, normalize=True).float().cpu().numpy())
+    return np.concatenate(parts)
+
+
+def _write(folder: Path, model: ImageTextModel, weights: Mapping[str, torch.Tensor]) -> None:
+    from safetensors.torch import save_file
+
+    from synesthete.models.sources import resolve
+
+    source = resolve(model.name)
+    config = dict(source.config) | ({"quick_gelu": True} if source.quick_gelu else {})
+    settings = model.preprocessing.as_dict()
+    settings["size"] = settings.pop("image_size")
+    text = json.dumps({"model_cfg": config, "preprocess_cfg": settings}, indent=2)
+    (folder / CONFIGURATION).write_text(text + "\n", encoding="utf-8")
+    # Every tensor on its own: tied weights would be refused.
+    save_file(
+        {name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()},
+        folder / WEIGHTS,
+    )
+    _write_tokenizer(folder, source)
+
+
+def _write_tokenizer(folder: Path, source: Source) -> None:
+    """The tokenizer's files, for models that bring their own; open_clip looks for them beside the weights."""
+    own = source.checkpoint.parent if source.checkpoint is not None else None
+    if source.spec.startswith("local-dir:") and own is not None:
+        for pattern in TOKENIZER:
+            for path in own.glob(pattern):
+                shutil.copy(path, folder / path.name)
+        return
+    text = source.config.get("text_cfg")
+    if isinstance(text, dict) and text.get("hf_tokenizer_name"):
+        from open_clip import get_tokenizer
+
+        from synesthete.models.hub import one_line
+
+        try:
+            tokenizer: Any = get_tokenizer(source.tokenizer_name)
+            tokenizer.tokenizer.save_pretrained(str(folder))
+        except Exception as error:
+            raise SynestheteError(
+                f"the tokenizer of {source.spec} cannot be written beside the weights: {one_line(error)}",
+                hint="it comes from the model hub: connect once to fetch it",
+            ) from error

@@ -1,0 +1,82 @@
+"""Edits as changes of weights, exact or refused: one file per family of towers."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from synesthete.editing.edits import Edit, Edits
+from synesthete.editing.fold.residual import fold_before, fold_block, fold_inner
+from synesthete.editing.fold.transformer import fold_head, fold_mlp, fold_stream
+from synesthete.editing.fold.weights import Affine, Unfoldable, Weights
+from synesthete.models.heads import Heads
+
+if TYPE_CHECKING:
+    from synesthete.models import ImageTextModel
+
+__all__ = ["Unfoldable", "fold"]
+
+_BLOCK = re.compile(r"(visual(?:\.trunk)?)\.(layer[1-4])\.(\d+)(?:\.(act[12]))?$")
+
+
+def fold(model: ImageTextModel, edits: Edits) -> dict[str, torch.Tensor]:
+    """The weights of a model that does without hooks what `edits` make of it.
+
+    Returns
+    -------
+    dict
+        Name to tensor, a whole state dict; the model itself stays as it is.
+
+    Raises
+    ------
+    Unfoldable
+        An edit that no change of the weights can make, with the reason.
+    SynestheteError
+        Edits of another model, or of units that it does not have.
+    """
+    edits.check(model)
+    weights = Weights(model.network)
+    with torch.no_grad():
+        for edit in edits.edits:
+            if edit.affine != (1.0, 0.0):
+                _fold(model, weights, edit)
+    return weights.folded()
+
+
+def _fold(model: ImageTextModel, weights: Weights, edit: Edit) -> None:
+    site, network = model.site(edit.layer), model.network
+    scale, add = edit.affine
+    device = next(network.parameters()).device
+    affine = Affine(edit.address, edit.unit, scale, torch.tensor(add, device=device))
+    if isinstance(site, Heads):
+        fold_head(weights, site, affine)
+        return
+    path, before = edit.layer.removesuffix(":pre"), edit.layer.endswith(":pre")
+    if site.kind == "mlp":
+        fold_mlp(weights, path, site.window, affine, before=before)
+    elif site.kind == "residual":
+        fold_stream(weights, path, site.window, affine)
+    else:
+        _fold_in_network(network, weights, path, affine, before=before)
+
+
+def _fold_in_network(
+    network: Any, weights: Weights, path: str, edit: Affine, *, before: bool
+) -> None:
+    found = _BLOCK.match(path)
+    if found is None:
+        kind = type(network.get_submodule(path)).__name__
+        raise edit.refuse(
+            f"after a {kind} every later block reads the sum of its channels through norms"
+        )
+    tower, stage, index, inner = found.groups()
+    visual = network.get_submodule(tower)
+    if inner:
+        block = f"{tower}.{stage}.{index}"
+        fold_inner(weights, block, network.get_submodule(block), inner, edit, before=before)
+    elif before:
+        fold_before(weights, tower, visual, stage, int(index), edit)
+    else:
+        fold_block(weights, tower, visual, stage, int(index), edit)

@@ -1,0 +1,221 @@
+"""Folding edits of residual networks: channels of blocks, channels inside blocks, the last map before the pooling.
+
+A channel of a block's output is read by the next block's first convolution and, past it, by the sum at that block's
+end. Where the next block projects its shortcut (at the end of a stage) both readers are convolutions, and
+any edit goes into their columns. Elsewhere a channel can be shifted (the sum's batch norm takes the shift) and switched
+off (its own batch norm holds it below zero, where the ReLU makes it 0), but not scaled.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from synesthete.editing.fold.weights import Affine, Weights, read_by_linear
+from synesthete.models.towers import ACTIVATIONS, STAGES
+
+# A batch norm that gives this, and nothing else, keeps the sum with any shortcut below zero. Half precision can hold it.
+BELOW = -32768.0
+
+
+def fold_block(
+    weights: Weights, tower: str, visual: Any, stage: str, index: int, edit: Affine
+) -> None:
+    """A channel after a block's last non-linearity."""
+    blocks = getattr(visual, stage)
+    if index + 1 < len(blocks):
+        path, following = f"{tower}.{stage}.{index + 1}", blocks[index + 1]
+    elif stage != STAGES[-1]:
+        after = STAGES[STAGES.index(stage) + 1]
+        path, following = f"{tower}.{after}.0", getattr(visual, after)[0]
+    else:
+        _fold_last(weights, tower, visual, blocks[index], f"{tower}.{stage}.{index}", edit)
+        return
+    if following.downsample is not None:
+        _read_by_block(weights, path, following, edit)
+        return
+    if edit.scale == 0.0:
+        _switch_off(weights, f"{tower}.{stage}.{index}", blocks[index], edit)
+    elif edit.scale != 1.0:
+        raise edit.refuse(
+            "the next block's shortcut passes the channel on as it is, so that nothing can scale it",
+            "ablate it, steer it, or scale a channel of a stage's last block",
+        )
+    if edit.shifts:
+        _read_by_convolution(
+            weights, f"{path}.conv1", following.conv1, f"{path}.bn1", following.bn1, _shift(edit)
+        )
+        name, norm = _last_norm(following, edit)
+        _check_norm(norm, edit)
+        weights[f"{path}.{name}.bias"][edit.unit] += float(edit.add)
+
+
+def fold_before(
+    weights: Weights, tower: str, visual: Any, stage: str, index: int, edit: Affine
+) -> None:
+    """A channel before a block's last non-linearity: the sum of a batch norm and the shortcut."""
+    block, path = getattr(visual, stage)[index], f"{tower}.{stage}.{index}"
+    if edit.scale == 0.0:
+        # A constant goes through the non-linearity on its own; what is left is an edit after it.
+        _check_relu(block, edit)
+        fold_block(
+            weights,
+            tower,
+            visual,
+            stage,
+            index,
+            Affine(edit.address, edit.unit, 0.0, edit.add.clamp(min=0)),
+        )
+        return
+    name, norm = _last_norm(block, edit)
+    parts = [(f"{path}.{name}", norm)]
+    if edit.scale != 1.0:
+        if block.downsample is None:
+            raise edit.refuse(
+                "the block's shortcut adds the channel as it is, so that nothing can scale it"
+            )
+        place, shortcut = _shortcut_norm(block, edit)
+        parts.append((f"{path}.downsample.{place}", shortcut))
+    for at, one in parts:
+        _check_norm(one, edit)
+        weights[f"{at}.weight"][edit.unit] *= edit.scale
+        weights[f"{at}.bias"][edit.unit] *= edit.scale
+    weights[f"{path}.{name}.bias"][edit.unit] += float(edit.add)
+
+
+def fold_inner(
+    weights: Weights, path: str, block: Any, which: str, edit: Affine, *, before: bool
+) -> None:
+    """A channel inside a bottleneck, after or before `act1` or `act2`."""
+    number = int(which[-1])
+    if before:
+        norm = f"{path}.bn{number}"
+        _check_norm(getattr(block, f"bn{number}"), edit)
+        weights[f"{norm}.weight"][edit.unit] *= edit.scale
+        bias = weights[f"{norm}.bias"]
+        bias[edit.unit] = bias[edit.unit] * edit.scale + float(edit.add)
+        return
+    conv, norm = f"conv{number + 1}", f"bn{number + 1}"
+    _read_by_convolution(
+        weights,
+        f"{path}.{conv}",
+        getattr(block, conv),
+        f"{path}.{norm}",
+        getattr(block, norm),
+        edit,
+    )
+
+
+def _read_by_block(weights: Weights, path: str, block: Any, edit: Affine) -> None:
+    """Both readers of a block that projects its shortcut."""
+    _read_by_convolution(weights, f"{path}.conv1", block.conv1, f"{path}.bn1", block.bn1, edit)
+    children = list(block.downsample.named_children())
+    conv = next(((n, c) for n, c in children if isinstance(c, nn.Conv2d)), None)
+    if conv is None:
+        raise edit.refuse("the next block's shortcut is no convolution")
+    name, norm = _shortcut_norm(block, edit)
+    _read_by_convolution(
+        weights, f"{path}.downsample.{conv[0]}", conv[1], f"{path}.downsample.{name}", norm, edit
+    )
+
+
+def _read_by_convolution(
+    weights: Weights, path: str, convolution: Any, norm_path: str, norm: Any, edit: Affine
+) -> None:
+    """Columns of a convolution; what is added goes into the running mean of the batch norm behind it."""
+    if not isinstance(convolution, nn.Conv2d) or convolution.groups != 1:
+        raise edit.refuse(f"{path} is no plain convolution")
+    columns = weights[f"{path}.weight"][:, edit.unit]
+    if edit.shifts:
+        _check_norm(norm, edit)
+        if any(convolution.padding):
+            raise edit.refuse(
+                f"{path} pads its input with zeros, so that a constant is none at the border",
+                "ablate or scale it, or edit it before the non-linearity",
+            )
+        weights[f"{norm_path}.running_mean"].sub_(columns.sum((1, 2)) * float(edit.add))
+    columns *= edit.scale
+
+
+def _switch_off(weights: Weights, path: str, block: Any, edit: Affine) -> None:
+    name, norm = _last_norm(block, edit)
+    _check_norm(norm, edit)
+    _check_relu(block, edit)
+    weights[f"{path}.{name}.weight"][edit.unit] = 0.0
+    weights[f"{path}.{name}.bias"][edit.unit] = BELOW
+
+
+def _fold_last(
+    weights: Weights, tower: str, visual: Any, block: Any, path: str, edit: Affine
+) -> None:
+    """A channel of the last map."""
+    pool = getattr(visual, "attnpool", None)
+    if pool is not None:
+        _read_by_attention_pool(weights, f"{tower}.attnpool", path, block, edit)
+        return
+    if edit.scale == 0.0:
+        _switch_off(weights, path, block, edit)
+        edit = _shift(edit)
+        if not edit.shifts:
+            return
+    pooling, own = getattr(visual, "global_pool", None), getattr(visual, "fc", None)
+    averaged = type(pooling).__name__ == "SelectAdaptivePool2d" and pooling.pool_type == "avg"  # type: ignore[union-attr]
+    head = (
+        f"{tower}.fc" if isinstance(own, nn.Linear) else f"{tower.removesuffix('.trunk')}.head.proj"
+    )
+    if not averaged or f"{head}.weight" not in weights:
+        raise edit.refuse("what follows the last block is not an average and a linear layer")
+    read_by_linear(weights, head, slice(edit.unit, edit.unit + 1), edit)
+
+
+def _read_by_attention_pool(
+    weights: Weights, pool: str, path: str, block: Any, edit: Affine
+) -> None:
+    """The pool reads the map and, as a first token, its mean, each with a position added.
+
+    Both become `s·x + t`, and `W (s·x + t + p) = (W s) (x + (p + t) / s)`: the unit's column of every
+    projection is scaled, its positions take the rest. A unit that is off leaves its positions in place.
+    """
+    positions = weights[f"{pool}.positional_embedding"]
+    if edit.scale == 0.0:
+        _switch_off(weights, path, block, edit)
+        positions[:, edit.unit] += float(edit.add)
+        return
+    for name in ("q_proj", "k_proj", "v_proj"):
+        weights[f"{pool}.{name}.weight"][:, edit.unit] *= edit.scale
+    positions[:, edit.unit] = (positions[:, edit.unit] + float(edit.add)) / edit.scale
+
+
+def _check_relu(block: Any, edit: Affine) -> None:
+    last = [child for child in block.children() if isinstance(child, ACTIVATIONS)]
+    if not last or not isinstance(last[-1], nn.ReLU):
+        raise edit.refuse("the block's non-linearity is no ReLU")
+
+
+def _shift(edit: Affine) -> Affine:
+    return Affine(edit.address, edit.unit, 1.0, edit.add)
+
+
+def _last_norm(block: Any, edit: Affine) -> tuple[str, Any]:
+    """The batch norm whose output is added to the shortcut, where nothing lies between."""
+    if getattr(block, "se", None) is not None:
+        raise edit.refuse("the block gates its channels (squeeze and excitation)")
+    name = "bn3" if hasattr(block, "bn3") else "bn2"
+    return name, getattr(block, name, None)
+
+
+def _shortcut_norm(block: Any, edit: Affine) -> tuple[str, Any]:
+    name, child = list(block.downsample.named_children())[-1]
+    if not isinstance(child, nn.BatchNorm2d):
+        raise edit.refuse("the shortcut does not end in a batch norm")
+    return name, child
+
+
+def _check_norm(norm: Any, edit: Affine) -> None:
+    plain = isinstance(norm, nn.BatchNorm2d) and norm.track_running_stats and norm.affine
+    if not plain or type(norm).forward is not nn.BatchNorm2d.forward:
+        raise edit.refuse(f"a {type(norm).__name__} is no plain batch norm")
+
+
+__all__ = ["BELOW", "fold_before", "fold_block", "fold_inner"]

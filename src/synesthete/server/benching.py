@@ -1,0 +1,181 @@
+"""What people do on the edit bench: neurons ticked, a picture named before and after."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+from fastapi import APIRouter, File, Form, Request, UploadFile
+from pydantic import TypeAdapter
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from synesthete.errors import SynestheteError
+from synesthete.server.answers import wants_json
+from synesthete.server.bounded import Bounded
+from synesthete.server.errors import Missing, Refused
+from synesthete.server.library import Site
+from synesthete.server.page import ERRORS, HTML, JSON, Here, answer
+from synesthete.server.pages.bench import BENCH, MOST, Answer, Bench, Deed, lay_out
+from synesthete.server.picture_routes import tile
+from synesthete.server.probing import WORD, _directions, _keep, picture_of
+from synesthete.server.render import render
+from synesthete.server.sending import check_form
+from synesthete.server.units import find_unit
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from synesthete.editing import Edit
+
+router = APIRouter()
+ANSWERS, CONTROLS = 6, 3
+HELD: Bounded[Any] = Bounded(16)  # pictures on the bench, in memory only
+
+
+def work_on(site: Site, bench: Bench, image: Image.Image | None, held: str) -> Bench:
+    """Name a picture before and after the ticked neurons are changed. Loads the model on first use.
+
+    Parameters
+    ----------
+    bench
+        As it is laid out.
+    image, held
+        A new picture, or the key of the one that is on the bench.
+
+    Raises
+    ------
+    Missing
+        The picture is not kept any more.
+    """
+    from synesthete.analysis.own_model import own_model
+
+    if image is None:
+        image = HELD.get(held, _gone)
+    else:
+        held, picked = secrets.token_hex(12), image
+        HELD.get(held, lambda: picked)
+    model, names = own_model(site.atlas), site.atlas.concepts
+    seen = model.geometry(image)
+    if bench.label:
+        seen = _labelled(seen, bench.label)
+    pixels = model.preprocess(seen)[None]
+    texts = site.opened.computed("directions", lambda: _directions(site))
+    scale = float(model.network.logit_scale.exp())
+    ticked = [one.neuron.address for one in bench.units if one.edited]
+
+    def chances(addresses: list[str]) -> Any:
+        from synesthete.editing import Edits
+
+        edits = tuple(_edit(site, one, bench.do) for one in addresses)
+        with model.edited(Edits(edits, model.name, model.weights_sha256)):
+            scores = scale * (texts @ model.encode_images(pixels)[0])
+        raised = np.exp(scores - scores.max())
+        return raised / raised.sum()
+
+    before = chances([])
+    after = chances(ticked) if ticked else before
+    best = np.argsort(-np.maximum(before, after), kind="stable")[:ANSWERS].tolist()
+    answers = [
+        Answer(names[i], site.links.concept(names[i]), float(before[i]), float(after[i]))
+        for i in sorted(best, key=lambda i: -after[i])
+    ]
+    control = None
+    if ticked:
+        others = [chances(_others(site, ticked, seed)) for seed in range(CONTROLS)]
+        control = float(np.mean([one[before.argmax()] for one in others]))
+    return replace(bench, held=held, picture=_keep(site, seen), answers=answers, control=control)
+
+
+def _gone() -> Any:
+    raise Missing("that picture is not kept any more", hint="choose it again")
+
+
+def _edit(site: Site, address: str, do: Deed) -> Edit:
+    from synesthete.editing import Edit
+
+    if do == "ablate":
+        return Edit(address, "ablate")
+    if do == "double":
+        return Edit(address, "scale", 2.0)
+    columns, unit = find_unit(site, address)
+    return Edit(address, "steer", max(float(columns.maximum[unit]), 0.0))
+
+
+def _others(site: Site, ticked: list[str], seed: int) -> list[str]:
+    """As many other live neurons of the same layers."""
+    rng = np.random.default_rng(seed)
+    found: list[str] = []
+    for one in ticked:
+        columns, _ = find_unit(site, one)
+        taken = {*ticked, *found}
+        free = [
+            u for u in np.flatnonzero(~columns.dead).tolist() if columns.address(u) not in taken
+        ]
+        if free:
+            found.append(columns.address(int(rng.choice(free))))
+    return found
+
+
+def _labelled(image: Image.Image, word: str) -> Image.Image:
+    from synesthete.editing.defence.attack import write_word
+    from synesthete.probes.words import has_letters, load_fonts
+
+    font = next((one for one in load_fonts() if has_letters(word, one)), None)
+    if font is None:
+        raise Refused(400, "that word cannot be written: no font here has all its letters")
+    try:
+        return write_word(image, word, font, np.random.default_rng(0))
+    except SynestheteError as error:
+        raise Refused(400, f"that word cannot be written: {error.message}") from error
+
+
+async def send(
+    request: Request,
+    site: Here,
+    picture: Annotated[UploadFile | None, File(description="A picture file.")] = None,
+    word: Annotated[str, Form(description="A word to draw, instead of a picture.")] = "",
+    image: Annotated[str, Form(max_length=64, description="Opaque id of an image of the atlas, instead.")] = "",
+    held: Annotated[str, Form(max_length=64, description="Key of the picture that is on the bench.")] = "",
+    label: Annotated[str, Form(max_length=WORD, description="A word to write on the picture.")] = "",
+    unit: Annotated[list[str] | None, Form(max_length=MOST, description="Ticked neurons.")] = None,
+    listed: Annotated[list[str] | None, Form(max_length=MOST, description="Neurons on the bench.")] = None,
+    more: Annotated[str, Form(max_length=400, description="The address of one more.")] = "",
+    do: Annotated[Deed, Form(description="Switch off, double, or raise by the largest activation.")] = "ablate",
+    csrf: Annotated[str, Form(max_length=200)] = "",
+) -> Response:  # fmt: skip
+    """Name a picture before and after neurons are switched off, doubled or raised."""
+    check_form(request, csrf)
+    data = await picture.read() if picture is not None else None
+
+    def work() -> Bench:
+        shown = [*(listed or []), *([more] if more.strip() else [])]
+        bench = lay_out(site, shown, unit or [], do=do, label=" ".join(label.split()))
+        chosen = None
+        if image:
+            chosen = picture_of(site, tile(site, image).data, "", "")
+        elif data or word.strip():
+            chosen = picture_of(site, data, word, "")
+        elif not held:
+            raise Refused(
+                400, "there is no picture on the bench", hint="choose one, or draw a word"
+            )
+        return work_on(site, bench, chosen, held)
+
+    found = await run_in_threadpool(work)
+    if wants_json(request):
+        return answer(request, TypeAdapter(Bench).dump_json(found), JSON)
+    body = render(BENCH, site, found, csrf=request.app.state.gate.csrf)
+    return answer(request, body.encode("utf-8", "replace"), HTML)
+
+
+REFUSALS = {400: ERRORS[422], 403: ERRORS[401], 413: ERRORS[422], 415: ERRORS[422], **ERRORS}
+for prefix in ("", "/a/{atlas}"):
+    router.add_api_route(
+        f"{prefix}/bench.json", send, methods=["POST"], include_in_schema=not prefix,
+        name="edit on the bench", operation_id=None if prefix else "edit_on_the_bench",
+        responses={200: {"model": Bench}, **REFUSALS},
+    )  # fmt: skip
+    router.add_api_route(f"{prefix}/bench", send, methods=["POST"], include_in_schema=False)

@@ -1,0 +1,212 @@
+"""An atlas for assistants: search, neuron, concept and explain as read-only tools of the Model Context Protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
+
+from pydantic import Field
+
+from synesthete import __version__
+from synesthete.errors import SynestheteError
+from synesthete.server.counts import all_counts, counts_told, rule
+from synesthete.server.errors import Missing
+from synesthete.server.library import Library, Site
+from synesthete.server.links import Links
+from synesthete.server.pages.concept import concept_page
+from synesthete.server.pages.neuron import neuron_page
+from synesthete.server.pages.search import search_page
+from synesthete.server.rows import NeuronRow
+from synesthete.server.security import UPLOAD_LIMIT
+
+if TYPE_CHECKING:
+    from mcp.server import MCPServer
+    from PIL import Image
+
+Given = ParamSpec("Given")
+Told = dict[str, Any]
+Text = Annotated[str, Field(max_length=200)]
+Made = TypeVar("Made")
+
+INSTRUCTIONS = """\
+The neurons of one image-text model, measured: what each answers to, in which modalities (photo, drawing, symbol, written
+word), and how sure that is. A count of multimodal neurons means little without the two controls that every answer carries.
+A neuron's `name` was tested on images that had no part in choosing it; without one, `concept` is only what it answers to
+best among the concepts of the probe set. Addresses are `layer:unit`."""
+
+
+def create_mcp(atlas_path: str | Path) -> MCPServer[Any]:
+    """The server of one atlas.
+
+    Raises
+    ------
+    SynestheteError
+        The atlas cannot be opened, or the package `mcp` is not installed.
+    """
+    try:
+        from mcp.server import MCPServer
+        from mcp.types import ToolAnnotations
+    except ImportError as error:
+        raise SynestheteError(
+            "the Model Context Protocol needs the package `mcp`",
+            hint="pip install 'synesthete[mcp]'",
+        ) from error
+    library = Library([atlas_path])
+
+    def site() -> Site:
+        return Site(library.get(library.first), Links())
+
+    server: MCPServer[Any] = MCPServer(
+        "synesthete", version=__version__, instructions=INSTRUCTIONS, log_level="WARNING"
+    )
+    reading = ToolAnnotations(
+        read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False
+    )
+    for tool in _tools(site):
+        server.add_tool(_plain(tool), annotations=reading, structured_output=True)
+    return server
+
+
+def _plain(tool: Callable[Given, Made]) -> Callable[Given, Made]:
+    """A tool whose mistakes are told in words."""
+    from mcp.server.mcpserver.exceptions import ToolError
+
+    @wraps(tool)
+    def told(*args: Given.args, **given: Given.kwargs) -> Made:
+        try:
+            return tool(*args, **given)
+        except SynestheteError as error:
+            near = error.near if isinstance(error, Missing) else []
+            meant = f" There is: {', '.join(one.name for one in near[:8])}." if near else ""
+            raise ToolError(f"{error}.{meant}") from error
+
+    return told
+
+
+def _tools(site: Callable[[], Site]) -> list[Callable[..., Told]]:
+    def search(query: Text, limit: Annotated[int, Field(ge=1, le=48)] = 12) -> Told:
+        """Find neurons, concepts and families by name (or one neuron by its address, layer:unit)."""
+        found = search_page(site(), query)
+        return {
+            "neurons": [_row(one) for one in found.neurons[:limit]],
+            "total": found.total,
+            "concepts": [one.name for one in found.concepts],
+            "families": [one.name for one in found.families],
+            "perhaps": [one.name for one in found.near],
+            "control": _control(site()),
+        }
+
+    def neuron(address: Text) -> Told:
+        """What is known of one neuron (address layer:unit): name, AUC by modality, strongest images, words, the controls."""
+        found = neuron_page(site(), address)
+        return _row(found.neuron) | {
+            "summary": found.sentence,
+            "confidence_interval": [found.low, found.high],
+            "modalities": {
+                part.modality: {
+                    "auc": part.auc,
+                    "images_of_the_concept": part.positives,
+                    "images": part.images,
+                    "strongest": [_image(one) for one in part.exemplars[:5]],
+                }
+                for part in found.modalities
+            },
+            "answers_to": [
+                {"concept": one.concept, "auc": one.auc, "passes": one.passes}
+                for one in found.answers
+            ],
+            "words": None if found.words is None else [one.word for one in found.words],
+            "most_like_it": [
+                {"address": one.neuron.address, "called": one.neuron.called, "r": one.correlation}
+                for one in (found.neighbours.neurons[:5] if found.neighbours else [])
+            ],
+            "people_say": found.review,
+            "control": found.control,
+        }
+
+    def concept(name: Text) -> Told:
+        """One concept of the probe set: its images by modality, and the neurons that answer to it best."""
+        found = concept_page(site(), name)
+        return {
+            "concept": found.concept,
+            "family": found.family,
+            "images": {one.modality: one.count for one in found.guises},
+            "multimodal_neurons": found.multimodal,
+            "neurons": [_row(one) for one in found.neurons[:12]],
+            "others": [_row(one) for one in found.others[:6]],
+            "control": _control(site()),
+        }
+
+    def explain(
+        picture: Annotated[
+            str, Field(max_length=4000, description="Path of a picture file on this machine.")
+        ],
+        against: Annotated[
+            str, Field(max_length=200, description="Compare with this label, not the runner-up.")
+        ] = "",
+    ) -> Told:
+        """Why the model gives a picture its label: what each neuron adds to it, exactly. Loads the model."""
+        from dataclasses import asdict
+
+        from synesthete.analysis.decomposition import explain as ask
+
+        here = site()
+        told = ask(here.atlas, _picture(Path(picture)), against=against or None)
+        terms = [asdict(term) | {"called": _called(here, term.address)} for term in told.units]
+        return {**asdict(told), "cosines": list(told.cosines), "units": terms}
+
+    def atlas() -> Told:
+        """What this atlas is of: model, images, layers, and how many neurons are multimodal, beside the controls."""
+        here = site()
+        judged = rule(here)
+        return {
+            **here.atlas.summary(),
+            "layer_names": here.atlas.layers,
+            "rule": judged.sentence if judged else None,
+            "control": _control(here),
+        }
+
+    return [search, neuron, concept, explain, atlas]
+
+
+def _picture(path: Path) -> Image.Image:
+    from synesthete.probes.decoding import decode
+
+    try:
+        if not path.is_file() or path.stat().st_size > UPLOAD_LIMIT:
+            raise SynestheteError(
+                f"no picture file of at most {UPLOAD_LIMIT // 2**20} MB: '{str(path)[:200]}'"
+            )
+        return decode(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise SynestheteError(f"'{str(path)[:200]}' cannot be read: {error}") from error
+
+
+def _called(site: Site, address: str) -> str:
+    layer, _, unit = address.rpartition(":")
+    return site.opened.columns(layer).called(int(unit))
+
+
+def _control(site: Site) -> str:
+    counts = all_counts(site)
+    return "not analysed yet" if counts is None else f"{counts_told(counts)}; of {counts.units}"
+
+
+def _row(one: NeuronRow) -> Told:
+    return {
+        "address": one.address,
+        "name": one.name,
+        "confidence": one.confidence,
+        "concept": one.concept,
+        "family": one.family,
+        "multimodal": one.multimodal,
+        "multimodality": one.multimodality,
+        "q": one.q,
+        "auc": one.auc,
+    }
+
+
+def _image(one: Any) -> Told:
+    return {"shows": one.concept, "caption": one.caption, "by": one.artist, "activation": one.value}

@@ -1,0 +1,209 @@
+"""What requests carry: checked before anything else looks at it."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from synesthete.catalog.events import KINDS
+from synesthete.catalog.metrics import METRICS
+from synesthete.catalog.types import Item, Signal
+from synesthete.server.errors import Refused
+
+PICTURE_LIMIT = 8 * 2**20
+Text = Annotated[str, StringConstraints(max_length=20_000)]
+Id = Annotated[str, StringConstraints(min_length=1, max_length=500)]
+# Base64 takes four characters for three bytes.
+Base64 = Annotated[
+    str,
+    StringConstraints(max_length=PICTURE_LIMIT * 4 // 3 + 8),
+    Field(description="An encoded picture (PNG, JPEG, WebP, …) in base64."),
+]
+Where = Annotated[
+    list[Annotated[str, StringConstraints(max_length=500)]],
+    Field(max_length=50, description='Filters: `["colour=red", "price<5"]`.'),
+]
+Many = Annotated[int, Field(ge=1, le=200, description="How many at most.")]
+Share = Annotated[float, Field(ge=0, le=1)]
+EventKind = Literal["impression", "click", "add", "conversion", "dismissal"]
+MetricName = Literal["click", "add", "conversion", "dismissal", "value"]
+assert set(EventKind.__args__) == set(KINDS)  # type: ignore[attr-defined]
+assert set(MetricName.__args__) == set(METRICS)  # type: ignore[attr-defined]
+
+
+class Body(BaseModel):
+    """A body; what it does not know it refuses."""
+
+    model_config = ConfigDict(extra="forbid", strict=False)
+
+
+def picture_of(text: str | None) -> bytes | None:
+    """The bytes of a picture in base64.
+
+    Raises
+    ------
+    Refused
+        422 when it is no base64; 413 when it is too large.
+    """
+    if not text:
+        return None
+    try:
+        data = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise Refused(422, "the picture is no base64") from None
+    if len(data) > PICTURE_LIMIT:
+        raise Refused(413, f"a picture has at most {PICTURE_LIMIT // 2**20} MB")
+    return data
+
+
+class NewItem(Body):
+    """An item to add, or to put in the place of the one with this id."""
+
+    id: Id
+    title: Text = ""
+    description: Text = ""
+    category: Annotated[str, StringConstraints(max_length=500)] = ""
+    reviews: Annotated[list[Text], Field(max_length=1000)] = []
+    price: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    attributes: Annotated[dict[Id, list[Text]], Field(max_length=200)] = {}
+    pictures: Annotated[list[Base64], Field(max_length=20)] = []
+
+    def item(self) -> Item:
+        """As the catalogue takes it."""
+        return Item(
+            self.id, self.title, self.description, self.category, tuple(self.reviews), self.price,
+            {name: tuple(values) for name, values in self.attributes.items()},
+            tuple(data for data in map(picture_of, self.pictures) if data),
+        )  # fmt: skip
+
+
+class Upsert(Body):
+    """Items to add or change."""
+
+    items: Annotated[list[NewItem], Field(min_length=1, max_length=500)]
+
+
+class Delete(Body):
+    """Items to take out."""
+
+    ids: Annotated[list[Id], Field(min_length=1, max_length=1000)]
+
+
+class Search(Body):
+    """What is wanted: a text, a picture, or both; and what is not."""
+
+    text: Text | None = None
+    picture: Base64 | None = None
+    without: Annotated[list[Text], Field(max_length=20)] = []
+    where: Where = []
+    limit: Many = 10
+    cut: Share = 0.9
+    only_relevant: bool = False
+    group: bool = True
+    reasons: Annotated[int, Field(ge=0, le=20)] = 3
+
+
+class Taste(Body):
+    """One like or dislike: exactly one of item, text and picture."""
+
+    side: Literal["like", "dislike"] = "like"
+    item: Id | None = None
+    text: Text | None = None
+    picture: Base64 | None = None
+    weight: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] = 1.0
+    age_days: Annotated[float, Field(ge=0, le=100_000, allow_inf_nan=False)] = 0.0
+
+    def signal(self) -> Signal:
+        """As the catalogue takes it."""
+        return Signal(
+            self.side, self.item, self.text, picture_of(self.picture), self.weight, self.age_days
+        )
+
+
+class Recommend(Body):
+    """A taste."""
+
+    signals: Annotated[list[Taste], Field(min_length=1, max_length=200)]
+    mute: Annotated[list[Text], Field(max_length=50)] = []
+    where: Where = []
+    limit: Many = 10
+    diversity: Share = 0.3
+    half_life_days: Annotated[float, Field(gt=0, le=100_000, allow_inf_nan=False)] = 30.0
+    cut: Share = 0.9
+    reasons: Annotated[int, Field(ge=0, le=20)] = 3
+
+
+class Align(Body):
+    """Copies and pictures: every copy is held against every picture."""
+
+    copies: Annotated[list[Text], Field(min_length=1, max_length=20)]
+    pictures: Annotated[list[Base64], Field(min_length=1, max_length=20)]
+    reasons: Annotated[int, Field(ge=0, le=20)] = 5
+
+
+class Suggest(Body):
+    """A picture with a brief description, or one of them."""
+
+    picture: Base64 | None = None
+    brief: Text | None = None
+    limit: Many = 5
+
+
+class NewRecord(Body):
+    """A record to classify; it is judged and forgotten."""
+
+    picture: Base64 | None = None
+    text: Text = ""
+
+
+class Classify(Body):
+    """Records, and which classifier of the catalogue shall judge them."""
+
+    classifier: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,100}$")]
+    records: Annotated[list[NewRecord], Field(min_length=1, max_length=50)]
+    reasons: bool = True
+
+
+class NewEvent(Body):
+    """Something that a visitor did. See the documentation for what each part means."""
+
+    key: str
+    kind: str = Field(description=", ".join(KINDS))
+    item: str
+    at: str = ""
+    subject: str = ""
+    list: str = ""
+    position: int = 0
+    experiment: str = ""
+    variant: str = ""
+    team: str = ""
+    value: float = 0.0
+
+
+class Events(Body):
+    """Events; unsound ones among them are set aside and told, the others are taken."""
+
+    events: Annotated[list[NewEvent], Field(min_length=1, max_length=1000)]
+
+
+class Decision(Body):
+    """What a person makes of a case."""
+
+    verdict: Literal["accept", "override", "dismiss"]
+    label: Annotated[str, StringConstraints(max_length=200)] = ""
+    note: Annotated[str, StringConstraints(max_length=2000)] = ""
+    actor: Annotated[
+        str,
+        StringConstraints(max_length=60),
+        Field(description="Who decides; stands beside the key's name."),
+    ] = ""
+
+
+class NewPolicy(Body):
+    """From which confidence on the machine answers by itself, and which share people look at all the same."""
+
+    threshold: Share
+    audit: Share = 0.0

@@ -1,0 +1,24 @@
+"""Feature visualization: pictures that a unit, a layer's direction or a text answers to, plainly and by facets."""
+
+from synesthete.visualization.features.driver import Visualized, visualize
+from synesthete.visualization.features.settings import Settings
+from synesthete.visualization.features.targets import (
+    Target,
+    class_target,
+    direction_target,
+    sum_target,
+    text_target,
+    unit_target,
+)
+
+__all__ = [
+    "Settings",
+    "Target",
+    "Visualized",
+    "class_target",
+    "direction_target",
+    "sum_target",
+    "text_target",
+    "unit_target",
+    "visualize",
+]

@@ -1,0 +1,118 @@
+"""How pictures are made: every number that shapes one, and the fingerprint that says which were used."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass, fields
+from typing import Literal, get_args
+
+from synesthete.errors import SynestheteError
+
+Variant = Literal["released", "published"]
+Precision = Literal["fp32", "bf16"]
+RECIPE = 1
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of a run; kept with every picture as their fingerprint.
+
+    Attributes
+    ----------
+    steps
+        At most so many steps for a picture.
+    least_steps
+        At least so many, before it may be found settled.
+    settled
+        A picture is settled when its mean score over twelve whole views rose by less than this share; 0 to make all steps.
+    rate
+        Step size of Adam.
+    kind
+        `spectrum` or `phase` (MACO).
+    decay
+        Exponent of the fall of a spectrum with frequency: higher is smoother.
+    focus
+        How much more the strongest positions count: their weights are a softmax of this times the response in standard
+        deviations. 0 is the mean of all.
+    total_variation, grey
+        Weights of the regularisers: differences of neighbouring pixels, and distance from mid-grey.
+    diversity
+        Weight of the likeness of the pictures of one unit among each other (`copies` above 1).
+    copies
+        How many different pictures of each facet.
+    degrees, scale, shift
+        How far views turn, change size and move.
+    parts
+        Share of the steps, the first ones, in which a convolutional tower looks at parts of the picture; at most 60.
+    variant
+        Of the facet objective: `released` (gradients cut off below zero and held) or `published` (as in the paper, differentiated).
+    strengths
+        Of facets; all are tried, the best is kept.
+    precision
+        `fp32` or `bf16`.
+    batch
+        How many pictures are made at once.
+    quality
+        Of the WebP file.
+    seed
+        Of everything drawn.
+    """
+
+    steps: int = 96
+    least_steps: int = 48
+    settled: float = 0.01
+    rate: float = 0.2
+    kind: str = "spectrum"
+    decay: float = 1.2
+    focus: float = 1.0
+    total_variation: float = 0.0
+    grey: float = 0.0
+    diversity: float = 0.0
+    copies: int = 1
+    degrees: float = 8.0
+    scale: float = 0.1
+    shift: float = 0.06
+    parts: float = 0.6
+    variant: str = "released"
+    strengths: tuple[float, ...] = (1.0, 3.0)
+    precision: str = "fp32"
+    batch: int = 24
+    quality: int = 90
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, known in (("variant", get_args(Variant)), ("precision", get_args(Precision)),
+                            ("kind", ("spectrum", "phase"))):  # fmt: skip
+            if getattr(self, name) not in known:
+                raise SynestheteError(
+                    f"no such {name} {getattr(self, name)!r}", hint=f"expected {' or '.join(known)}"
+                )
+        for name in ("steps", "copies", "batch"):
+            if getattr(self, name) < 1:
+                raise SynestheteError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if not self.strengths:
+            raise SynestheteError("no facet strength was given")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            numbers = value if isinstance(value, tuple) else (value,)
+            if any(isinstance(n, float) and not (math.isfinite(n) and n >= 0) for n in numbers):
+                raise SynestheteError(f"{field.name} must be a number of at least 0, not {value}")
+        if self.parts > 1:
+            raise SynestheteError("parts is a share, at most 1")
+        if self.rate <= 0:
+            raise SynestheteError("rate must be above 0")
+
+    def fingerprint(self, **more: object) -> str:
+        """SHA-256 of the settings and of whatever else shaped a picture (16 digits).
+
+        Speed settings are not in it.
+
+        Examples
+        --------
+        >>> Settings().fingerprint() == Settings(batch=2).fingerprint() != Settings(steps=9).fingerprint()
+        True
+        """
+        told = {k: v for k, v in asdict(self).items() if k != "batch"} | more | {"recipe": RECIPE}
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,198 @@
+"""What pictures are made of: units, directions among a layer's units, texts, classes, sums of units."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from synesthete.analysis.own_model import own_model
+from synesthete.analysis.own_probes import own_probes
+from synesthete.atlas import Atlas
+from synesthete.errors import SynestheteError
+from synesthete.visualization.features.scores import Real, real_activations, real_values
+
+if TYPE_CHECKING:
+    import torch
+
+    from synesthete.models.image_text_model import ImageTextModel
+
+Float32 = npt.NDArray[np.float32]
+SAMPLE, CHUNK = 512, 32
+
+
+@dataclass(frozen=True)
+class Target:
+    """One thing that pictures are made of.
+
+    Attributes
+    ----------
+    name
+        An address, or what kind of direction: `text:apple`.
+    layer
+        Where; empty for the embedding.
+    unit
+        -1 for a direction.
+    direction
+        `[units]` of the layer, or `[dim]` of the embedding.
+    real
+        What real images give.
+    """
+
+    name: str
+    layer: str
+    unit: int
+    direction: Float32
+    real: Real
+
+
+def unit_target(atlas: Atlas, address: str) -> Target:
+    """A unit.
+
+    Raises
+    ------
+    SynestheteError
+        No such unit, or it gave the same value for every image, so that nothing can excite it more than others.
+    """
+    layer, unit = atlas.locate(address)
+    real = real_activations(atlas, layer, unit)
+    if not real.std > 0:
+        value = f"{real.low[0]:g}" if len(real.low) else "no finite value"
+        raise SynestheteError(
+            f"{address} gave {value} for every image, so there is nothing to see",
+            hint="choose a live unit",
+        )
+    direction = np.zeros(int(atlas.layer(layer)["units"]), np.float32)
+    direction[unit] = 1.0
+    return Target(address, layer, unit, direction, real)
+
+
+def text_target(atlas: Atlas, text: str) -> Target:
+    """A concept as the model means it: the direction of a text among embeddings.
+
+    Raises
+    ------
+    SynestheteError
+        An empty text, or the atlas's model is not here.
+    """
+    (direction,) = _embedded(atlas, [text])
+    return _embedding_target(atlas, f"text:{text}", direction)
+
+
+def class_target(atlas: Atlas, text: str) -> Target:
+    """A class: its text's direction, less the mean direction of all concepts of the atlas."""
+    every = _embedded(atlas, [text, *atlas.concepts])
+    return _embedding_target(atlas, f"class:{text}", every[0] - every[1:].mean(axis=0))
+
+
+def sum_target(atlas: Atlas, text: str, *, layer: str | None = None, terms: int = 10) -> Target:
+    """A text as a sparse sum of units (`synesthete decompose`), as a direction of their layer."""
+    from synesthete.analysis.decomposition import decompose
+
+    found = decompose(atlas, text, layer=layer, terms=terms)
+    direction = np.zeros(int(atlas.layer(found.layer)["units"]), np.float32)
+    std = atlas.statistics(found.layer).std
+    for term in found.terms:
+        _, unit = atlas.locate(term.address)
+        direction[unit] = term.weight / std[unit]
+    return direction_target(atlas, direction, found.layer, name=f"sum:{text}")
+
+
+def direction_target(
+    atlas: Atlas, direction: npt.ArrayLike, layer: str | None, *, name: str
+) -> Target:
+    """Any direction among a layer's units `[units]`, or (without a layer) among embeddings `[dim]`.
+
+    Raises
+    ------
+    SynestheteError
+        Of another length, not finite, or zero everywhere.
+    """
+    values = np.asarray(direction, np.float32)
+    if layer is None:
+        width = int(atlas.manifest["model"]["embedding_dim"])
+    else:
+        width = int(atlas.layer(layer)["units"])
+    if values.shape != (width,):
+        raise SynestheteError(f"{name} has the shape {values.shape}, expected ({width},)")
+    if not np.isfinite(values).all() or not values.any():
+        raise SynestheteError(f"{name} must be finite, and not zero everywhere")
+    if layer is None:
+        return _embedding_target(atlas, name, values)
+    real = real_values(_along(atlas, layer, values))
+    if not real.std > 0:
+        raise SynestheteError(f"{name} gives the same value for every image")
+    return Target(name, layer, -1, values, real)
+
+
+def read_direction(path: Path) -> Float32:
+    """A direction from a `.npy` file."""
+    try:
+        found = np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise SynestheteError(f"{path} cannot be read as .npy: {error}") from error
+    return np.asarray(found, np.float32)
+
+
+def responses(
+    model: ImageTextModel, pixels: torch.Tensor, layer: str, directions: Float32, reduction: str
+) -> Float32:
+    """What directions give for pictures on the unmodified model, `[batch, directions]`.
+
+    Parameters
+    ----------
+    layer
+        Empty for the embedding, whose cosine-like product it is then.
+    directions
+        `[directions, units or dim]`.
+    reduction
+        How positions count.
+    """
+    if not layer:
+        return np.asarray(model.encode_images(pixels) @ directions.T, np.float32)
+    one = (directions != 0).sum(axis=1) == 1
+    if reduction != "max" or one.all():
+        return np.asarray(model.read(pixels, [layer], reduction).activations[layer] @ directions.T)
+    maps = model.maps(pixels, layer).flatten(2).numpy()
+    return np.asarray(np.einsum("bup,du->bdp", maps, directions).max(axis=2), np.float32)
+
+
+def _along(atlas: Atlas, layer: str, direction: Float32) -> npt.NDArray[np.floating]:
+    """A direction's values on real images: of all where that is exact, else of a sample shown to the model again."""
+    reduction = str(atlas.manifest["reduction"])
+    if atlas.manifest["dense"] and reduction != "max":
+        return np.asarray(atlas.activations(layer) @ direction)
+    import torch
+
+    model, probes = own_model(atlas), own_probes(atlas)
+    rows = sample_rows(atlas, SAMPLE)
+    found = []
+    for start in range(0, len(rows), CHUNK):
+        some = rows[start : start + CHUNK]
+        pixels = torch.stack([model.preprocess(probes.image(int(row))) for row in some])
+        found.append(responses(model, pixels, layer, direction[None], reduction)[:, 0])
+    return np.concatenate(found)
+
+
+def sample_rows(atlas: Atlas, count: int, *, seed: int = 0) -> npt.NDArray[np.int64]:
+    """Readable images drawn evenly, in order."""
+    fine = np.flatnonzero(np.array(atlas.probes["status"].to_pylist()) == "ok")
+    drawn = np.random.default_rng(seed).choice(fine, min(count, len(fine)), replace=False)
+    return np.sort(drawn)
+
+
+def _embedded(atlas: Atlas, texts: Sequence[str]) -> Float32:
+    from synesthete.recording.zero_shot import class_embeddings
+
+    if not all(text.strip() for text in texts):
+        raise SynestheteError("an empty text has no direction")
+    return class_embeddings(own_model(atlas), list(texts))
+
+
+def _embedding_target(atlas: Atlas, name: str, direction: Float32) -> Target:
+    real = real_values(np.asarray(atlas.embeddings(), np.float32) @ direction)
+    return Target(name, "", -1, np.asarray(direction, np.float32), real)

@@ -1,0 +1,70 @@
+"""A small random model, pictures for it, and one report of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.audits.fakes import write_pictures
+from tests.small_atlas import write_model
+
+if TYPE_CHECKING:
+    from synesthete.models.image_text_model import ImageTextModel
+
+LISTS = """
+version: 1
+templates: ["{}"]
+groups:
+  shape:
+    round: {words: [ball, ring], concepts: [apple]}
+    square: {words: [box, brick], concepts: [boat]}
+attributes:
+  soft: [pillow, cloud, foam]
+  hard: [stone, steel, glass]
+tests:
+  - {attributes: [soft, hard], axis: shape, groups: [round, square], source: made}
+retrieval: [a soft thing, a hard thing]
+harms:
+  neutral: [ball, box]
+  categories: {broken: [shard, ruin]}
+  variants: {with foam: [foam]}
+"""
+
+
+@pytest.fixture(scope="session")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`model`, `pictures`, `people` (folders of groups) and `lists.yaml`."""
+    folder = tmp_path_factory.mktemp("audited")
+    write_model(folder / "model")
+    write_pictures(folder / "pictures")
+    write_pictures(folder / "people", ("round", "square"), 16)
+    (folder / "lists.yaml").write_text(LISTS, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def model(place: Path) -> ImageTextModel:
+    import torch
+
+    from synesthete.models import load_model
+
+    torch.set_num_threads(2)
+    return load_model(f"local-dir:{place / 'model'}")
+
+
+@pytest.fixture(scope="session")
+def report(model: ImageTextModel, place: Path) -> dict[str, Any]:
+    """A whole report of the small model."""
+    from synesthete.audits import run_audit
+
+    return run_audit(
+        model,
+        "all",
+        images=place / "pictures",
+        people=place / "people",
+        lists=place / "lists.yaml",
+        epsilons=(0.5, 1.0),
+        steps=3,
+    )

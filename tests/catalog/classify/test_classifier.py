@@ -1,0 +1,225 @@
+"""Records end to end: fitted, kept, asked; reasons that add up; people's corrections; nothing of a patient anywhere."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from synesthete.analysis.decomposition.paths import contributions
+from synesthete.catalog.classify import Classifier, fit, make_record, read_records
+from synesthete.catalog.classify.features import embed, fuse, image_direction
+from synesthete.catalog.classify.reasons import vocabulary, words_of
+from synesthete.catalog.people import Policy, Queue
+from synesthete.errors import SynestheteError
+from synesthete.models.image_text_model import ImageTextModel
+from synesthete.probes.decoding import decode
+from tests.catalog.classify.conftest import RECORDS, SECRETS
+
+SLOW_TO_READ = "the vocabulary holds what five groups share"
+
+
+def test_reading_sets_bad_rows_aside_without_quoting_them(table: Path) -> None:
+    found = read_records(table, template="health")
+    assert len(found.records) == RECORDS
+    assert found.aside == {
+        RECORDS + 1: "the picture is missing",
+        RECORDS + 2: "neither a picture nor a text",
+        RECORDS + 3: "the picture lies outside of the table's folder",
+    }
+    assert found.ignored == ("birth_date", "email", "mrn", "patient_name")
+    assert found.records[0].group not in ("", "p0"), "groups are hashed"
+    assert found.records[0].group == found.records[1].group
+    assert repr(found.records[0]) == "<Record of row 1>"
+
+
+def test_it_learns_and_says_how_well(classifier: Classifier) -> None:
+    seen = classifier.facts["measured"]
+    assert seen["accuracy"]["low"] > seen["majority"]
+    assert seen["coverage"]["n"] == classifier.facts["records"]["test"] > 20
+    card = (classifier.path / "MODEL_CARD.md").read_text()
+    assert "Research use, not a medical device." in card
+    assert "control: shuffled labels" in card
+    assert "sets that hold the right label (promised 90.0 %)" in card
+
+
+def test_opened_again_it_judges_the_same(classifier: Classifier, table: Path) -> None:
+    records = read_records(table, template="health").records[:6]
+    again = Classifier(classifier.path)
+    assert again.judge(records) == classifier.judge(records)
+    assert {one.notice for one in again.judge(records)} == {"Research use, not a medical device."}
+
+
+def test_reasons_of_units_add_up_to_the_logits(
+    classifier: Classifier, table: Path, model: ImageTextModel
+) -> None:
+    """All units, positions and biases, with the text and the intercept, are the difference of the logits."""
+    record = read_records(table, template="health").records[3]
+    embedded = embed(model, [record])
+    probe = classifier.probe
+    weights = (probe.weights[0] - probe.weights[1]).astype(np.float32)
+    logits = probe.logits(fuse(embedded.images, embedded.texts))[0]
+    assert record.image is not None
+    pixels = model.preprocess(decode(record.image))[None]
+    told = contributions(
+        model, model.default_layers[0], pixels, image_direction(weights, embedded.texts[0])
+    )
+    dim = model.embedding_dim
+    text = float(weights[dim : 2 * dim] @ embedded.texts[0])
+    total = (
+        float(told.units[0].sum() + told.rest[0])
+        + text
+        + float(probe.intercept[0] - probe.intercept[1])
+    )
+    assert total == pytest.approx(float(logits[0] - logits[1]), abs=1e-3)
+    (judged,) = classifier.judge([record])
+    first = judged.reasons[0]
+    sign = 1 if judged.label == probe.labels[0] else -1
+    unit = int(first.address.rpartition(":")[2])
+    assert first.weight == pytest.approx(
+        sign * float(told.units[0][unit]) * probe.sharpness, rel=1e-3, abs=1e-5
+    )
+
+
+def test_words_are_reasons_only_when_many_share_them(classifier: Classifier, table: Path) -> None:
+    records = read_records(table, template="health").records
+    found = {
+        one.text
+        for judged in classifier.judge(records[:12])
+        for one in judged.reasons
+        if one.kind == "words"
+    }
+    assert found
+    assert found <= {"round", "spot", "smooth", "square", "patch", "edged"}
+    assert "zebulon" not in vocabulary(records)
+    assert words_of("MRN-778899 seen") == ["mrn", "seen"]
+    twice = [replace(one, group="same") for one in records]
+    assert vocabulary(twice) == [], SLOW_TO_READ
+
+
+def test_what_it_is_not_sure_of_goes_to_people_and_comes_back(
+    classifier: Classifier, table: Path, model: ImageTextModel, tmp_path: Path
+) -> None:
+    records = read_records(table, template="health")
+    queue = Queue(tmp_path)
+    judged = classifier.judge(records.records, queue=queue, policy=Policy(0.999), reasons=False)
+    asked = [one for one in judged if not one.decided]
+    assert asked
+    assert all(one.ticket and one.why for one in asked)
+    assert {case.ticket for case in queue.cases()} == {one.ticket for one in asked}
+    queue.decide(str(asked[0].ticket), "override", actor="dr", label="square")
+    again = fit(
+        records,
+        tmp_path / "again.classifier",
+        model,
+        corrections=queue.labels("classify"),
+        risk=0.2,
+    )
+    assert again.facts["records"]["corrected"] == 1
+    assert "medical" not in (tmp_path / "again.classifier" / "MODEL_CARD.md").read_text()
+
+
+def test_audits_are_decided_and_seen(classifier: Classifier, table: Path, tmp_path: Path) -> None:
+    sure = Classifier(classifier.path)
+    sure.probe = replace(sure.probe, threshold=0.0, quantile=1.0)
+    judged = sure.judge(
+        read_records(table, template="health").records[:20], queue=Queue(tmp_path), policy=Policy(0.0, audit=1.0),
+        reasons=False,
+    )  # fmt: skip
+    assert all(one.decided and one.ticket for one in judged)
+    assert {case.reason for case in Queue(tmp_path).cases()} == {"audit of an answer"}
+
+
+def test_strange_records_are_not_decided(classifier: Classifier) -> None:
+    (broken,) = classifier.judge([make_record(b"no picture", "")])
+    assert (broken.decided, broken.labels, broken.why) == (False, {}, "nothing could be read")
+    (text,) = classifier.judge([make_record(None, "a round spot, smooth")])
+    assert text.reasons
+    assert all(one.kind == "words" for one in text.reasons)
+    odd = Classifier(classifier.path)
+    odd.probe = replace(odd.probe, quantile=-1.0)
+    (unlike,) = odd.judge([make_record(None, "a round spot")], reasons=False)
+    assert unlike.why == "unlike any record that it knows"
+
+
+def test_nothing_of_a_patient_gets_anywhere(
+    table: Path,
+    model: ImageTextModel,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Files, logs, output, reasons, queue and errors, after fitting and judging records full of names."""
+    with caplog.at_level(logging.DEBUG):
+        records = read_records(table, template="health")
+        made = fit(records, tmp_path / "made.classifier", model, template="health", risk=0.2)
+        queue = Queue(tmp_path)
+        judged = made.judge(records.records, queue=queue, policy=Policy(1.0))
+        told = json.dumps([one.as_dict() for one in judged]) + repr(records) + repr(made.facts)
+        told += json.dumps([case.as_dict() for case in queue.cases()]) + repr(queue.trail.read())
+    output = capfd.readouterr()
+    everything = told + caplog.text + output.out + output.err
+    everything += "".join(
+        path.read_bytes().decode("latin-1") for path in tmp_path.rglob("*") if path.is_file()
+    )
+    assert len(everything) > 10_000
+    for secret in SECRETS:
+        assert secret.casefold() not in everything.casefold()
+    assert "p17" not in told
+
+
+@pytest.mark.parametrize("line", ['{"text": "Zebulon", "label": }', "Zebulon", '["Zebulon"]'])
+def test_errors_do_not_quote_a_record(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "records.jsonl"
+    path.write_text(line)
+    with pytest.raises(SynestheteError) as caught:
+        read_records(path, template="health")
+    assert "Zebulon" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("x.csv", b"name,diagnosis\na,b\n", "neither a column image nor a column text"),
+        ("x.csv", b"text,label\n\xff\xfe,b\n", "no UTF-8"),
+        ("x.csv", b"text,label\n", "no record"),
+        ("x.parquet", b"PAR1 no", "no Parquet"),
+        ("x.xlsx", b"", "no .csv"),
+        ("x.jsonl", b'{"text": "a", "label": "' + b"x" * 200 + b'"}', "at most 100"),
+    ],
+)
+def test_wrong_tables(tmp_path: Path, name: str, content: bytes, told: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(SynestheteError, match=told):
+        read_records(tmp_path / name)
+
+
+def test_wrong_folders(
+    classifier: Classifier, table: Path, model: ImageTextModel, tmp_path: Path
+) -> None:
+    with pytest.raises(SynestheteError, match="holds no classifier"):
+        Classifier(tmp_path)
+    (tmp_path / "thesis.txt").write_text("dear")
+    with pytest.raises(SynestheteError, match="is no classifier"):
+        fit(read_records(table), tmp_path, model)
+    copy = Path(shutil.copytree(classifier.path, tmp_path / "copy"))
+    facts: dict[str, Any] = json.loads((copy / "classifier.json").read_text())
+    (copy / facts["weights"]).write_bytes(b"")
+    with pytest.raises(SynestheteError, match="damaged"):
+        Classifier(copy)
+    shutil.copy(classifier.path / facts["weights"], copy)
+    facts["model"]["weights_sha256"] = "0" * 64
+    (copy / "classifier.json").write_text(json.dumps(facts))
+    with pytest.raises(SynestheteError, match="other weights"):
+        _ = Classifier(copy).model
+    facts["version"] = 99
+    (copy / "classifier.json").write_text(json.dumps(facts))
+    with pytest.raises(SynestheteError, match="newer format"):
+        Classifier(copy)

@@ -1,0 +1,94 @@
+"""Metrics against hand-computed cases, and the evaluation of a small catalogue against a loop."""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from synesthete.catalog import Catalog
+from synesthete.catalog.evaluating import bootstrap, summarised
+from synesthete.catalog.ranking import mrr_at, ndcg_at, recall_at
+from synesthete.errors import SynestheteError
+from tests.catalog.conftest import picture
+
+
+def test_metrics_by_hand() -> None:
+    ranked = ["a", "b", "c", "d"]
+    assert recall_at(ranked, {"b", "d", "z"}, 2) == pytest.approx(1 / 3)
+    assert recall_at(ranked, {"b", "d", "z"}, 4) == pytest.approx(2 / 3)
+    gain = 1 / math.log2(3) + 1 / math.log2(5)
+    best = 1 + 1 / math.log2(3) + 1 / math.log2(4)
+    assert ndcg_at(ranked, {"b", "d", "z"}, 4) == pytest.approx(gain / best)
+    assert ndcg_at(ranked, {"a"}, 1) == 1.0
+    assert ndcg_at(ranked, {"a", "b", "c"}, 2) == 1.0
+    assert mrr_at(ranked, {"c"}, 4) == pytest.approx(1 / 3)
+    assert mrr_at(ranked, {"c"}, 2) == 0.0
+    assert math.isnan(recall_at(ranked, set(), 2))
+    assert math.isnan(ndcg_at(ranked, set(), 2))
+
+
+def test_intervals_hold_the_mean_and_shrink() -> None:
+    rng = np.random.default_rng(0)
+    few, many = rng.integers(0, 2, 20).astype(float), rng.integers(0, 2, 2000).astype(float)
+    for values in (few, many):
+        low, high = bootstrap(values)
+        assert low <= values.mean() <= high
+    assert np.ptp(bootstrap(many)) < np.ptp(bootstrap(few))
+    assert bootstrap(np.ones(5)) == (1.0, 1.0)
+
+
+def test_means_over_queries() -> None:
+    found = summarised("x", [["a", "b"], ["c", "a"]], [{"a"}, {"a", "b"}], 2)
+    assert found.recall == pytest.approx(0.75)
+    assert found.mrr == pytest.approx(0.75)
+
+
+def queries(path: Path) -> Path:
+    (path / "shots").mkdir()
+    rows = [["text", "picture", "relevant", "category"]]
+    for place, kind in enumerate(("mug", "lamp", "bowl")):
+        (path / "shots" / f"{kind}.png").write_bytes(picture("red", place))
+        rows += [[f"a red {kind}", "", f"{kind}-red", ""], ["", f"shots/{kind}.png", "", kind]]
+    with (path / "q.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    return path / "q.csv"
+
+
+def test_the_evaluation_is_search_and_its_controls(catalog: Catalog, tmp_path: Path) -> None:
+    table = queries(tmp_path)
+    found = {one.method: one for one in catalog.evaluate(table, k=5)}
+    assert list(found) == ["fused", "text-only", "picture-only", "random"]
+    recalls = []
+    for kind in ("mug", "lamp", "bowl"):
+        ids = [hit.id for hit in catalog.search(f"a red {kind}", k=5, group=False)]
+        recalls.append(float(f"{kind}-red" in ids))
+        ids = [
+            hit.id
+            for hit in catalog.search(picture=tmp_path / "shots" / f"{kind}.png", k=5, group=False)
+        ]
+        recalls.append(sum(one.startswith(kind) for one in ids) / 4)
+    assert found["fused"].recall == pytest.approx(np.mean(recalls))
+    assert all(one.n == 6 for one in found.values())
+    assert catalog.evaluate(table, k=5) == list(found.values())
+    assert all(one.recall == 1.0 for one in catalog.evaluate(table, k=24))
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("text,relevant\nx,none\n", "none of the right answers"),
+        ("text,relevant\nx,\n", "none of the right answers"),
+        ("text,relevant\n,mug-red\n", "neither a text nor a picture"),
+        ("text,relevant\n", "no queries"),
+        ("text,path,relevant\n,../x.png,mug-red\n", "leads out"),
+        ("text,path,relevant\n,x.png,mug-red\n", "no such file"),
+    ],
+)
+def test_wrong_queries(catalog: Catalog, tmp_path: Path, content: str, told: str) -> None:
+    (tmp_path / "q.csv").write_text(content)
+    with pytest.raises(SynestheteError, match=told):
+        catalog.evaluate(tmp_path / "q.csv")

@@ -1,0 +1,239 @@
+"""Search against an obvious re-implementation: fused vectors, filters, negatives, duplicates, relevance."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from synesthete.catalog import Catalog, Item
+from synesthete.catalog.calibration import kind_of, null, relevance
+from synesthete.catalog.nearest import Nearest
+from synesthete.catalog.space import make_query
+from synesthete.errors import SynestheteError
+from tests.catalog.conftest import picture
+
+
+def slow_fused(catalog: Catalog) -> tuple[list[str], np.ndarray]:
+    """Item by item, in double precision, rounded to half at the end."""
+    snapshot, reference = catalog.snapshot(), catalog.reference
+    pictures, texts = snapshot.gather("pictures"), snapshot.gather("texts")
+
+    def centre(rows: np.ndarray, ground: np.ndarray) -> np.ndarray:
+        there = [row.astype(float) for row in rows if np.abs(row).sum() > 0]
+        return (sum(there) + 64 * ground.astype(float).mean(0)) / (len(there) + 64)
+
+    def unit(row: np.ndarray, middle: np.ndarray) -> np.ndarray:
+        if np.abs(row).sum() == 0:
+            return np.zeros(len(row))
+        return (row - middle) / np.linalg.norm(row - middle)
+
+    picture_centre = centre(pictures, reference.picture_vectors)
+    text_centre = centre(texts, reference.text_vectors)
+    found = []
+    for p, t in zip(pictures, texts, strict=True):
+        both = 0.5 * unit(p, picture_centre) + 0.5 * unit(t, text_centre)
+        found.append(both / np.linalg.norm(both))
+    return snapshot.ids, np.array(found).astype(np.float16).astype(np.float64)
+
+
+def test_search_equals_comparing_with_everything(catalog: Catalog) -> None:
+    ids, vectors = slow_fused(catalog)
+    raw = catalog.model.encode_texts(["a small thing"])[0]
+    query = raw - catalog.reference.text_vectors.mean(0)
+    scores = vectors @ (query / np.linalg.norm(query))
+    order = sorted(range(len(ids)), key=lambda i: (-scores[i], ids[i]))
+    hits = catalog.search("a small thing", k=24, group=False)
+    assert [hit.id for hit in hits] == [ids[i] for i in order]
+    assert np.allclose([hit.score for hit in hits], scores[order], atol=2e-3)
+
+
+def test_more_than_there_are(catalog: Catalog) -> None:
+    assert len(catalog.search("mug", k=1000, group=False)) == 24
+    with pytest.raises(SynestheteError, match="k is 0"):
+        catalog.search("mug", k=0)
+
+
+def test_an_empty_catalogue_finds_nothing(empty: Catalog) -> None:
+    assert empty.search("mug") == []
+    assert empty.search("mug", where=["colour=red"]) == []
+
+
+def test_filters_equal_a_loop(catalog: Catalog) -> None:
+    items = list(catalog.items())
+    cases = {
+        ("colour=red",): lambda i: "red" in i.attributes.get("colour", ()),
+        ("colour=RED|blue",): lambda i: set(i.attributes.get("colour", ())) & {"red", "blue"},
+        ("colour!=red",): lambda i: "red" not in i.attributes.get("colour", ()),
+        ("rooms=garden",): lambda i: "garden" in i.attributes.get("rooms", ()),
+        ("price<5",): lambda i: i.price is not None and i.price < 5,
+        ("price>=5", "price <= 9"): lambda i: i.price is not None and 5 <= i.price <= 9,
+        ("price=7",): lambda i: i.price == 7,
+        ("category=lamp", "colour=blue"): lambda i: i.id == "lamp-blue",
+        ("colour=none such",): lambda i: False,
+    }
+    for where, passes in cases.items():
+        hits = catalog.search("thing", where=list(where), k=50, group=False)
+        assert {hit.id for hit in hits} == {i.id for i in items if passes(i)}, where
+    mapped = catalog.search("thing", where={"colour": ["red"]}, k=50, group=False)
+    assert {hit.id for hit in mapped} == {
+        f"{kind}-red" for kind in ("mug", "plate", "lamp", "chair", "bowl", "spoon")
+    }
+
+
+@pytest.mark.parametrize(
+    ("where", "told"),
+    [("color=red", "did you mean 'colour'"), ("red", "no filter"), ("price<cheap", "no number")],
+)
+def test_wrong_filters(catalog: Catalog, where: str, told: str) -> None:
+    with pytest.raises(SynestheteError, match=told):
+        catalog.search("mug", where=[where])
+
+
+def test_nothing_to_search_for(catalog: Catalog) -> None:
+    for text in (None, "", "  \n"):
+        with pytest.raises(SynestheteError, match="nothing to search for"):
+            catalog.search(text)
+    with pytest.raises(SynestheteError, match="empty file"):
+        catalog.search(picture=b"")
+
+
+def test_strange_texts(catalog: Catalog) -> None:
+    for text in ("🙂🍎", "תפוח אדום", "a" * 100_000, "x. " * 10_000, "\u202etxet", "\x00"):
+        assert len(catalog.search(text, k=3)) == 3
+
+
+def test_without_moves_away(catalog: Catalog) -> None:
+    plain = {hit.id: hit.score for hit in catalog.search("mug", k=24, group=False)}
+    away = {
+        hit.id: hit.score for hit in catalog.search("mug", without=["red lamp"], k=24, group=False)
+    }
+    from synesthete.catalog.queries import Asker
+
+    snapshot = catalog.snapshot()
+    asker = Asker(snapshot, lambda: catalog.model)
+    wanted, unwanted = asker.text("mug"), asker.text("red lamp")
+    across = unwanted - (unwanted @ wanted) * wanted
+    across /= np.linalg.norm(across)
+    expected = wanted - 0.7 * across
+    expected /= np.linalg.norm(expected)
+    for key, vector in zip(snapshot.ids, catalog.vectors(), strict=True):
+        assert away[key] == pytest.approx(float(vector @ expected), abs=1e-4)
+    assert plain != away
+    assert make_query(wanted[None], np.ones(1, np.float32), wanted[None]) == pytest.approx(wanted)
+
+
+def test_near_duplicates_stand_together(catalog: Catalog) -> None:
+    first = next(catalog.items(["lamp-red"]))
+    catalog.upsert(
+        [
+            Item(
+                "lamp-red-2",
+                first.title,
+                first.description,
+                first.category,
+                first.reviews,
+                9.0,
+                first.attributes,
+                (picture("red", 8),),
+            )
+        ]
+    )
+    hits = catalog.search("red lamp", k=24)
+    (kept,) = [hit for hit in hits if hit.id in ("lamp-red", "lamp-red-2")]
+    assert kept.duplicates == (({"lamp-red", "lamp-red-2"} - {kept.id}).pop(),)
+    loose = catalog.search("red lamp", k=25, group=False)
+    assert len(loose) == 25
+    assert all(not hit.duplicates for hit in loose)
+
+
+def test_relevance_is_the_share_of_unrelated_queries(catalog: Catalog) -> None:
+    snapshot = catalog.snapshot()
+    _ids, vectors = slow_fused(catalog)
+    reference = catalog.reference
+    own = {
+        word
+        for item in catalog.items()
+        for word in f"{item.id} {item.title} {item.description} {item.category}".lower()
+        .replace("-", " ")
+        .replace(".", " ")
+        .split()
+    }
+    best = []
+    for text, raw in zip(reference.texts[:300], reference.text_vectors[:300], strict=True):
+        if text not in own:
+            query = raw - reference.text_vectors.mean(0)
+            best.append((vectors @ (query / np.linalg.norm(query))).max())
+    kind = kind_of(["mug"], 0)
+    assert np.allclose(null(snapshot, kind), np.sort(best), atol=2e-3)
+    for score in (-1.0, 0.2, 0.4, 0.6, 1.0):
+        told = relevance(snapshot, kind, np.array([score], np.float32))[0]
+        assert told == pytest.approx(np.mean(np.array(best) < score), abs=0.02)
+
+
+def test_kinds_of_queries_have_their_own_null(catalog: Catalog) -> None:
+    snapshot = catalog.snapshot()
+    kinds = [
+        kind_of(["mug"], 0),
+        kind_of(["a red mug for tea"], 0),
+        kind_of([], 1),
+        kind_of(["mug"], 1),
+    ]
+    nulls = [null(snapshot, kind) for kind in kinds]
+    assert all(len(one) >= 40 and (np.diff(one) >= 0).all() for one in nulls)
+    assert len({one.mean() for one in nulls}) == 4
+
+
+def test_the_cut(catalog: Catalog) -> None:
+    every = catalog.search("mug", k=24, cut=0.5, group=False)
+    assert [hit.relevant for hit in every] == [hit.relevance >= 0.5 for hit in every]
+    kept = catalog.search("mug", k=24, cut=0.5, only_relevant=True, group=False)
+    assert kept == [hit for hit in every if hit.relevant]
+    with pytest.raises(SynestheteError, match="the cut"):
+        catalog.search("mug", cut=1.5)
+
+
+def test_photos_move_the_centre_of_pictures_asked_with(catalog: Catalog) -> None:
+    shot = picture("red", 50)
+    before = catalog.search(picture=shot, k=24, group=False)
+    words = catalog.search("mug", k=24, group=False)
+    assert catalog.adapt([picture("red", n) for n in range(60, 70)] + [b"broken"]) == 10
+    after = catalog.search(picture=shot, k=24, group=False)
+    assert [hit.score for hit in before] != [hit.score for hit in after]
+    assert catalog.search("mug", k=24, group=False) == words
+    with pytest.raises(SynestheteError, match="none of the photos"):
+        catalog.adapt([b"broken"])
+
+
+def clustered(count: int, dim: int, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(40, dim))
+    made = centres[rng.integers(0, 40, count)] + 0.3 * rng.normal(size=(count, dim))
+    return (made / np.linalg.norm(made, axis=1, keepdims=True)).astype(np.float32)
+
+
+def test_flat_is_exhaustive() -> None:
+    vectors = clustered(3000, 24)
+    index = Nearest(24, [vectors[:1000], vectors[1000:]], 3000)
+    rounded = vectors.astype(np.float16).astype(np.float32)
+    queries = clustered(20, 24, seed=1)
+    scores, rows = index.search(queries, 10)
+    truth = np.sort(queries @ rounded.T, axis=1)[:, ::-1][:, :10]
+    assert np.allclose(scores, truth, atol=1e-5)
+    among = np.arange(0, 3000, 7)
+    scores, rows = index.search(queries, 10, among=among)
+    assert np.isin(rows, among).all()
+    assert np.allclose(
+        scores, np.sort(queries @ rounded[among].T, axis=1)[:, ::-1][:, :10], atol=1e-5
+    )
+    assert index.search(queries, 5000)[0].shape == (20, 3000)
+    assert (index.kind, index.recall) == ("flat", 1.0)
+
+
+def test_the_inverted_file_measures_its_recall() -> None:
+    vectors = clustered(6000, 24)
+    index = Nearest(24, [vectors], 6000, ivf_above=5000)
+    assert index.kind == "ivf"
+    assert 0.9 <= index.recall <= 1.0
+    for among in (np.arange(0, 6000, 50), np.arange(0, 6000, 2)):
+        rows = index.search(vectors[:10], 5, among=among)[1]
+        assert np.isin(rows[rows >= 0], among).all()

@@ -1,0 +1,267 @@
+"""The search: its shortcut through the tower is exact, its gradients are right, and it finds what was planted."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from synesthete.editing import Edit, Edits
+from synesthete.editing.defence import Association, Typographic, defend, find_defence, load_axis
+from synesthete.editing.defence.attack import choose_classes, splits, write_word
+from synesthete.editing.defence.objective import Judged, Measured
+from synesthete.editing.defence.search import candidates, greedy, predicted, ranked
+from synesthete.editing.defence.tail import Tail
+from synesthete.errors import SynestheteError
+from synesthete.models import ImageTextModel
+from synesthete.probes import ProbeSet, load_fonts, load_probes
+from tests.editing.conftest import Family, live_unit, pixels
+
+SITES = {
+    "modified-resnet": ["visual.layer4.1"],
+    "modified-resnet, inner": ["visual.layer4.0.act2", "visual.layer4.1:pre"],
+    "vit": ["visual.transformer.resblocks.1.attn", "visual.transformer.resblocks.2.mlp"],
+    "siglip": ["visual.trunk.blocks.11.mlp"],
+    "convnext": ["visual.trunk.stages.3.blocks.1"],
+}
+
+
+@dataclass(frozen=True)
+class Along:
+    """Harm: how far embeddings lie along a direction. Kept: along another."""
+
+    pixels: torch.Tensor
+    harm: torch.Tensor
+    kept: torch.Tensor
+    harm_name: str = "harm"
+    kept_name: str = "kept"
+
+    def losses(self, embeddings: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return (embeddings @ self.harm).mean(), -(embeddings @ self.kept).mean()
+
+    def judge(self, embeddings: Any) -> Judged:
+        harm, kept = (float((embeddings @ one.numpy()).mean()) for one in (self.harm, self.kept))
+        return Judged(Measured(harm, harm, harm, 1), Measured(kept, kept, kept, 1))
+
+
+def along(model: ImageTextModel, count: int = 5) -> Along:
+    draw = torch.Generator().manual_seed(3)
+    dim = model.embedding_dim
+    directions = torch.randn(2, dim, generator=draw)
+    return Along(pixels(model, count), directions[0], directions[1])
+
+
+@pytest.mark.parametrize("case", SITES)
+@pytest.mark.parametrize("mean", [False, True])
+def test_the_tail_gives_what_the_whole_edited_model_gives(
+    family: Family, case: str, mean: bool
+) -> None:
+    model, layers = family(case.partition(",")[0]), SITES[case]
+    batch = pixels(model, 3)
+    among = candidates(model, layers, batch, mean=mean)
+    chosen = [(layer, live_unit(model, layer, batch)) for layer in layers]
+    found = Tail(model, layers, batch).embed(among.rewrites(chosen)).numpy()
+    edits = []
+    for layer, unit in chosen:
+        value = among.constants[layer][unit].tolist()
+        value = tuple(value) if isinstance(value, list) else value
+        edits.append(
+            Edit(f"{layer}:{unit}", "mean-ablate" if mean else "ablate", value if mean else None)
+        )
+    with model.edited(Edits(tuple(edits), model.name, model.weights_sha256)):
+        wanted = model.encode_images(batch)
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    assert np.abs(found - model.encode_images(batch)).max() > 1e-5
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.network.modules())
+
+
+@pytest.mark.parametrize("case", ["modified-resnet", "vit"])
+def test_predictions_are_derivatives(family: Family, case: str) -> None:
+    model, layers = family(case), SITES[case]
+    objective = along(model)
+    tail = Tail(model, layers, objective.pixels)
+    among = candidates(model, layers, objective.pixels, mean=False)
+    scores = predicted(tail, objective, among, [], 0.5)
+    layer, step = layers[-1], 5e-3
+    unit = int(scores[layer].abs().argmax())
+
+    def loss(gate: float) -> float:
+        gates = {name: torch.ones(len(one)) for name, one in among.constants.items()}
+        gates[layer][unit] = gate
+        harm, kept = objective.losses(tail.embed(among.rewrites([], gates)))
+        return float(harm + 0.5 * kept)
+
+    slope = (loss(1 + step) - loss(1 - step)) / (2 * step)
+    assert -slope == pytest.approx(float(scores[layer][unit]), rel=0.1, abs=2e-5)
+
+
+def test_greedy_takes_the_best_unit_of_its_list(family: Family) -> None:
+    """Against every unit of the shortlist tried on the whole model."""
+    model, layer = family("modified-resnet"), "visual.layer4.1"
+    objective = along(model)
+    tail = Tail(model, [layer], objective.pixels)
+    among = candidates(model, [layer], objective.pixels, mean=False)
+    found = greedy(tail, objective, among, most=1, weight=1.0, shortlist=60)
+    losses = {}
+    tried = ranked(predicted(tail, objective, among, [], 1.0), among, 60)
+    for _, unit in tried:
+        with model.edited(
+            Edits((Edit(f"{layer}:{unit}", "ablate"),), model.name, model.weights_sha256)
+        ):
+            embeddings = torch.from_numpy(model.encode_images(objective.pixels))
+        losses[unit] = float(sum(objective.losses(embeddings)))
+    assert losses[found[0][1]] == pytest.approx(min(losses.values()), abs=1e-5)
+
+
+def test_the_report_adds_up(family: Family) -> None:
+    model = family("modified-resnet")
+    objective = along(model)
+    held = Along(pixels(model, 4, seed=9), objective.harm, objective.kept)
+    found = find_defence(
+        model, objective, held, layers=["visual.layer4.1"], most=6, budget=1e9, shortlist=4
+    )
+    assert [one.name for one in found.series] == ["greedy", "gradient", *["random"] * 5]
+    first = found.series[0]
+    assert [edit.address for edit in found.edits.edits] == sorted(
+        first.addresses, key=lambda address: int(address.rpartition(":")[2])
+    )
+    assert first.points[-1].harm == found.after.harm
+    assert first.points[0].harm == found.before.harm == found.series[1].points[0].harm
+    # The edits as a file say what the search measured.
+    with model.edited(found.edits):
+        judged = held.judge(model.encode_images(held.pixels))
+    assert judged.harm.value == pytest.approx(found.after.harm.value, abs=1e-5)
+    assert found.search_after.harm.value < found.search_before.harm.value
+    json.dumps(found.as_dict(), allow_nan=False)
+    nothing = find_defence(
+        model, objective, held, layers=["visual.layer4.1"], most=2, budget=0.0, shortlist=1
+    )
+    assert nothing.search_after.kept.value >= nothing.search_before.kept.value
+
+
+def test_rates_by_hand() -> None:
+    """Two classes, three plain pictures, three attacked; the second is not named right without a word."""
+    texts = np.eye(2, dtype=np.float32)
+    plain = [[1, 0], [1, 0], [0, 1]]
+    marked = [[0, 1], [0, 1], [0, 1]]
+    objective = Typographic(
+        torch.zeros(6, 3, 1, 1), np.array([0, 1, 1]), np.arange(3), np.array([1, 0, 0]),
+        np.array([True, False, True]), texts, 10.0,
+    )  # fmt: skip
+    judged = objective.judge(np.array(plain + marked, np.float32))
+    assert (judged.harm.value, judged.harm.n) == (0.5, 2)
+    assert judged.kept.value == pytest.approx(2 / 3)
+    harm, kept = objective.losses(torch.tensor(plain + marked, dtype=torch.float32))
+    assert float(harm) == pytest.approx((np.log1p(np.exp(10)) + np.log1p(np.exp(-10))) / 2)
+    assert float(kept) == pytest.approx((2 * np.log1p(np.exp(-10)) + np.log1p(np.exp(10))) / 3)
+
+
+def test_the_effect_of_an_axis_by_hand() -> None:
+    embeddings = np.array([[1.0], [3.0], [0.0], [2.0], [1.0]], np.float32)
+    objective = Association(
+        torch.zeros(5, 3, 1, 1), 2, 2, np.ones(1, np.float32), np.array([0]),
+        np.array([[1.0], [-1.0]], np.float32), 1.0,
+    )  # fmt: skip
+    wanted = 1.0 / np.std([1, 3, 0, 2], ddof=1)
+    assert objective.judge(embeddings).harm.value == pytest.approx(wanted)
+    harm, _ = objective.losses(torch.from_numpy(embeddings))
+    assert float(harm) == pytest.approx(wanted**2)
+
+
+@pytest.fixture(scope="module")
+def coloured(tmp_path_factory: pytest.TempPathFactory) -> ProbeSet:
+    """Six concepts, fourteen pictures each."""
+    folder = tmp_path_factory.mktemp("coloured")
+    rng = np.random.default_rng(0)
+    for concept in ("apple", "boat", "cat", "drum", "egg", "fish"):
+        (folder / concept / "photo").mkdir(parents=True)
+        base = rng.integers(0, 255, 3)
+        for i in range(14):
+            noise = rng.integers(-40, 40, (64, 64, 3))
+            Image.fromarray((base + noise).clip(0, 255).astype(np.uint8)).save(
+                folder / concept / "photo" / f"{i}.png"
+            )
+    return load_probes(folder)
+
+
+def test_the_splits_share_nothing(coloured: ProbeSet) -> None:
+    unseen = np.ones(len(coloured), bool)
+    names = choose_classes(coloured, unseen, 100, 0)
+    near, far = splits(coloured, unseen, names, 0)
+    assert not set(near.rows) & set(far.rows)
+    assert not set(near.words) & set(far.words)
+    assert not {font.family for font in near.fonts} & {font.family for font in far.fonts}
+    assert len(near.rows) + len(far.rows) == 84
+    assert sorted(near.words + far.words) == names
+    seen = unseen.copy()
+    seen[::2] = False
+    assert set(splits(coloured, seen, names, 0)[1].rows) == set(np.flatnonzero(seen))
+
+
+def test_from_a_folder_to_edits(family: Family, coloured: ProbeSet) -> None:
+    model = family("modified-resnet")
+    found = defend(model, coloured, most=3, limit=42, layers=["visual.layer4.1"], shortlist=3)
+    assert found.before.kept.n == 42
+    assert found.harm_name == "attack success"
+    assert len(found.edits) <= 3
+
+
+def test_an_axis_from_a_file(family: Family, coloured: ProbeSet, tmp_path: Path) -> None:
+    path = tmp_path / "axis.json"
+    axis = {
+        "groups": {"round": ["apple", "egg"], "long": ["boat", "fish"]},
+        "attributes": {
+            "good": ["nice", "kind", "fine", "fair"],
+            "bad": ["evil", "cruel", "poor", "mean"],
+        },
+    }
+    path.write_text(json.dumps(axis))
+    found = defend(
+        family("modified-resnet"), coloured, axis=load_axis(path), most=2, layers=["visual.layer4.1"], shortlist=4
+    )  # fmt: skip
+    assert found.harm_name == "effect size"
+    assert found.before.harm.n == 28
+    for change, told in (
+        ({"groups": {"a": ["x"]}}, "two groups, not 1"), ({"groups": {"a": ["x"], "b": ["x"]}}, "'x' is in both"),
+        ({"attributes": {"a": ["x", "y"], "b": ["z"] * 4}}, "lists 2; at least 4"), ({"groups": []}, "is no axis"),
+        ({"attributes": {"a": list("wxyz"), "b": list("zabc")}}, "in both attributes"),
+    ):  # fmt: skip
+        path.write_text(json.dumps(axis | change))
+        with pytest.raises(SynestheteError, match=told):
+            load_axis(path)
+    path.write_text(json.dumps(axis | {"groups": {"a": ["yak"], "b": ["egg"]}}))
+    with pytest.raises(SynestheteError, match="no pictures of 'yak'"):
+        defend(family("modified-resnet"), coloured, axis=load_axis(path))
+
+
+def test_too_little_to_search_with(family: Family, coloured: ProbeSet) -> None:
+    model = family("modified-resnet")
+    with pytest.raises(SynestheteError, match="at least 30 are needed on each side"):
+        defend(model, coloured.select(indices=range(0, 84, 2)))
+    with pytest.raises(SynestheteError, match="has 1 classes"):
+        defend(model, coloured.select(concepts=["apple"]))
+    objective = along(model)
+    with pytest.raises(SynestheteError, match="ablate or mean-ablate"):
+        find_defence(model, objective, objective, how="scale")
+    with pytest.raises(SynestheteError, match="no layer"):
+        find_defence(model, objective, objective, layers=["visual.layer9"])
+
+
+def test_a_word_is_on_the_picture_and_nothing_else_changes() -> None:
+    image = Image.new("RGB", (100, 80), (10, 200, 30))
+    made = write_word(image, "apple", load_fonts()[0], np.random.default_rng(0))
+    changed = (np.asarray(made) != np.asarray(image)).any(-1)
+    rows, columns = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
+    box = np.asarray(made)[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    assert changed[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()
+    assert (box == 255).all(-1).mean() > 0.4
+    assert box.min() < 100
+    assert 0.02 < changed.mean() < 0.5
+    with pytest.raises(SynestheteError):
+        write_word(image, " ", load_fonts()[0], np.random.default_rng(0))

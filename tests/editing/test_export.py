@@ -1,0 +1,96 @@
+"""An exported checkpoint, loaded by plain open_clip, is the live edited model; or there is no checkpoint."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+
+from synesthete.editing import Edit, Edits, export_edits, plan_edits
+from synesthete.editing.fold import Unfoldable
+from synesthete.errors import SynestheteError
+from synesthete.models import load_model
+from tests.editing.conftest import Family, images, live_unit
+
+SITES = {
+    "modified-resnet": ("visual.layer4.1", "visual.layer2.0.act2", "visual.layer1.0"),
+    "vit": ("visual.transformer.resblocks.2.mlp", "visual.transformer.resblocks.0.attn"),
+    "siglip": ("visual.trunk.blocks.11.mlp", "visual.trunk.blocks.3.attn"),
+}
+
+
+@pytest.mark.parametrize("name", SITES)
+def test_plain_open_clip_gives_what_the_edited_model_gave(
+    family: Family, name: str, tmp_path: Path
+) -> None:
+    model, shown = family(name), images(4)
+    batch = torch.stack([model.preprocess(one) for one in shown])
+    units = [f"{layer}:{live_unit(model, layer, batch)}" for layer in SITES[name]]
+    edits = plan_edits(model, ablate=units[1:], scale={units[0]: -3.0}, note="why")
+    made = export_edits(model, edits, tmp_path / "out" / "mended", shown)
+    with model.edited(edits):
+        wanted = model.encode_images(batch)
+    network, preprocess = open_clip.create_model_from_pretrained(made.spec)
+    with torch.inference_mode():
+        theirs = torch.stack([preprocess(one) for one in shown])
+        found = network.eval().encode_image(theirs, normalize=True).numpy()
+    assert float(np.abs(found - wanted).max()) <= 1e-4
+    assert made.difference <= 1e-4 < made.effect
+    assert made.images == 4
+    # It is a model like any other here, with the same words and other weights.
+    again = load_model(made.spec, device="cpu")
+    assert again.weights_sha256 != model.weights_sha256
+    if name != "siglip":
+        texts = again.encode_texts(["an apple"])
+        np.testing.assert_allclose(texts, model.encode_texts(["an apple"]), atol=1e-6)
+    record = json.loads((tmp_path / "out" / "mended" / "edits.json").read_text())
+    assert record["note"] == "why"
+    assert record["export"]["difference"] == made.difference
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"mended"}
+
+
+def test_what_cannot_be_folded_leaves_nothing(family: Family, tmp_path: Path) -> None:
+    model = family("modified-resnet")
+    edits = plan_edits(model, scale={"visual.layer4.0:3": 0.5})
+    with pytest.raises(Unfoldable, match="shortcut passes the channel on"):
+        export_edits(model, edits, tmp_path / "x", images(2))
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_embeddings_are_refused(
+    family: Family, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Folding that goes wrong is found out on the pictures."""
+    model = family("vit")
+    edits = plan_edits(model, ablate=["visual.transformer.resblocks.2.mlp:7"])
+    monkeypatch.setattr(
+        "synesthete.editing.fold.fold",
+        lambda model, edits: {n: w * 1.01 for n, w in model.network.state_dict().items()},
+    )
+    with pytest.raises(SynestheteError, match="the export is refused: on 2 pictures"):
+        export_edits(model, edits, tmp_path / "x", images(2))
+    assert not list(tmp_path.iterdir())
+
+
+def test_bad_places_and_empty_edits(family: Family, tmp_path: Path) -> None:
+    model = family("vit")
+    edits = plan_edits(model, ablate=["visual.transformer.resblocks.2.mlp:7"])
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").touch()
+    for place, shown, made, told in (
+        (tmp_path / "full", 2, edits, "is there already"),
+        (tmp_path / "new", 0, edits, "there are none"),
+        (tmp_path / "new", 2, plan_edits(model), "no edits"),
+        (
+            tmp_path / "new",
+            2,
+            Edits((Edit("visual:1", "ablate"),), "other", "00"),
+            "for other with",
+        ),
+    ):
+        with pytest.raises(SynestheteError, match=told):
+            export_edits(model, made, place, images(shown))

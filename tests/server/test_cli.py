@@ -1,0 +1,139 @@
+"""`serve`, `export` and `map` from the command line: as the README says, and wrong in every way."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from synesthete.atlas import open_atlas
+from synesthete.cli import main
+from tests.small_atlas import LAYER
+
+
+def run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: object
+) -> tuple[int, str, str]:
+    monkeypatch.setattr(sys, "argv", ["synesthete", *map(str, words)])
+    try:
+        main()
+        code = 0
+    except SystemExit as end:
+        code = int(str(end.code or 0))
+    told = capsys.readouterr()
+    return code, told.out, told.err
+
+
+@contextmanager
+def serving(*words: object) -> Iterator[tuple[str, str]]:
+    """The base address and the link of a server that runs."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    command = [
+        sys.executable,
+        "-m",
+        "synesthete",
+        "serve",
+        *map(str, words),
+        "--port",
+        str(port),
+        "--token",
+        "T",
+        "--no-browser",
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout
+        line = process.stdout.readline()
+        found = re.search(r"http://\S+", line)
+        assert found, line
+        base = f"http://127.0.0.1:{port}"
+        for _ in range(100):
+            try:
+                urllib.request.urlopen(f"{base}/static/style.css", timeout=30)
+                break
+            except OSError:
+                time.sleep(0.1)
+        yield base, found[0]
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def status(address: str, **headers: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(
+            urllib.request.Request(address, headers=headers), timeout=60
+        ) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def test_serve_answers_as_others_rely_on(made: Path) -> None:
+    bearer = {"Authorization": "Bearer T"}
+    with serving(made) as (base, link):
+        assert link.startswith(f"{base}/enter/")
+        assert status(f"{base}/")[0] == 401
+        for path in ("/", f"/neuron/{LAYER}:0", "/concept/apple", "/search?q=apple"):
+            code, text = status(base + path, **bearer)
+            assert (code, text[:15]) == (200, "<!doctype html>"), path
+        for path in (
+            "/index.json",
+            f"/neuron/{LAYER}:0.json",
+            "/concept/apple.json",
+            "/search.json?q=apple",
+            "/openapi.json",
+        ):
+            code, text = status(base + path, **bearer)
+            assert code == 200, path
+            assert json.loads(text)
+        assert status(f"{base}/", **bearer, Host="evil.example")[0] == 403
+
+
+def test_what_serve_refuses(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], made: Path, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        for words, told in (
+            ([made, "--host", "0.0.0.0"], "token of your choice"), ([tmp_path], "atlas"), ([made, "--token", ""], "visible ASCII"),
+            ([made, "--port", port], "cannot listen"), ([made, "--host", "192.0.2.1", "--token", "t"], "cannot listen"),
+        ):  # fmt: skip
+            code, _, error = run(monkeypatch, capsys, "serve", *words, "--no-browser")
+            assert code == 2, words
+            assert told in " ".join(error.split()), error
+
+
+def test_map_and_export(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    atlas_path: Path,
+    tmp_path: Path,
+) -> None:
+    code, out, _ = run(
+        monkeypatch, capsys, "map", atlas_path, "--layer", LAYER, "--seed", 3, "--json"
+    )
+    assert code == 0
+    assert (
+        json.loads(out)["layers"][LAYER]["units"]
+        == open_atlas(atlas_path).unit_table(LAYER, "layout").num_rows
+    )
+    code, _, error = run(monkeypatch, capsys, "map", atlas_path, "--layer", "nothing")
+    assert code == 2
+    assert LAYER in error
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("x")
+    code, _, error = run(monkeypatch, capsys, "export", atlas_path, tmp_path / "mine")
+    assert code == 2
+    assert "no exported site" in " ".join(error.split())

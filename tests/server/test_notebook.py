@@ -1,0 +1,65 @@
+"""In a notebook a neuron is its card and an atlas its counts; the example notebook runs from end to end."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from base64 import b64decode
+from dataclasses import replace
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from synesthete.atlas import open_atlas
+from synesthete.errors import SynestheteError
+from tests.small_atlas import LAYER, NASTY
+
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.ipynb"))
+
+
+def test_a_neuron_is_its_card(made: Path) -> None:
+    neuron = open_atlas(made).neuron(f"{LAYER}:0")
+    html = neuron._repr_html_()
+    assert html is not None
+    found = re.fullmatch(
+        r'<img src="data:image/svg\+xml;base64,([^"]+)" alt="([^"<>]*)" style="[^"]*">', html
+    )
+    assert found
+    assert b64decode(found[1]).startswith(b"<svg")
+    assert neuron.address in found[2]
+    assert NASTY not in html
+    assert "source" not in neuron.as_dict()
+
+
+def test_a_neuron_of_no_atlas_is_text_and_one_of_a_lost_atlas_says_so(
+    made: Path, tmp_path: Path
+) -> None:
+    neuron = open_atlas(made).neuron(f"{LAYER}:0")
+    assert replace(neuron, source=None)._repr_html_() is None
+    with pytest.raises(SynestheteError):
+        replace(neuron, source=tmp_path / "gone.atlas")._repr_html_()
+
+
+def test_an_atlas_is_its_counts_with_controls(made: Path) -> None:
+    html = open_atlas(made)._repr_html_()
+    rows = re.findall(r"<tr><td>([^<]+)</td><td>([^<]+)</td>", html)
+    assert rows == [("the model", "2"), ("its random twin", "1"), ("shuffled labels", "0")]
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_the_examples_run(path: Path, made: Path, tmp_path: Path) -> None:
+    shutil.copytree(made, tmp_path / "demo.atlas")
+    notebook = nbformat.read(path, as_version=4)
+    assert not any(cell.get("outputs") for cell in notebook.cells), "keep the file without outputs"
+    NotebookClient(
+        notebook,
+        timeout=120,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(tmp_path)}},
+    ).execute()
+    shown = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    assert any(
+        "data:image/svg+xml" in str(one.get("data", {}).get("text/html", "")) for one in shown
+    )

@@ -1,0 +1,231 @@
+"""Pictures from numbers, views of pictures, the objective, and the run of many at once."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from synesthete.errors import SynestheteError
+from synesthete.models.gradients import GradientTower
+from synesthete.visualization.features import optimise
+from synesthete.visualization.features.natural import Natural
+from synesthete.visualization.features.objective import Aim, Scores, penalty, score
+from synesthete.visualization.features.optimise import Order, Where, make_pictures
+from synesthete.visualization.features.parameterization import Spectra
+from synesthete.visualization.features.settings import Settings
+from synesthete.visualization.features.views import Robustness, look, transforms
+
+LAYER, SIDE = "visual.layer4.0", 64
+QUICK = Settings(steps=18, least_steps=6, batch=4)
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("kind", ["spectrum", "phase"])
+def test_numbers_become_pictures(kind: str, natural: Natural) -> None:
+    spectra = Spectra(SIDE, natural, kind, 1.0, CPU)  # type: ignore[arg-type]
+    numbers = torch.stack([spectra.start(torch.Generator().manual_seed(i)) for i in range(2)])
+    numbers.requires_grad_()
+    pictures = spectra.pictures(numbers)
+    assert pictures.shape == (2, 3, SIDE, SIDE)
+    assert pictures.min() >= 0
+    assert pictures.max() <= 1
+    (slope,) = torch.autograd.grad(pictures[0].var(), numbers)
+    assert slope[0].abs().sum() > 0
+    assert slope[1].abs().sum() == 0, "a picture depends on another's numbers"
+
+
+def test_phases_keep_the_magnitudes_of_natural_pictures(natural: Natural) -> None:
+    spectra = Spectra(SIDE, natural, "phase", 1.0, CPU)
+    picture = spectra.pictures(spectra.start(torch.Generator().manual_seed(3))[None])[0]
+    plain = torch.logit(picture.double()) - torch.as_tensor(natural.centre)[:, None, None]
+    back = torch.einsum(
+        "cd,dhw->chw", torch.linalg.inv(torch.as_tensor(natural.colour).double()), plain
+    )
+    found = torch.fft.rfft2(back).abs()[:, 1:, 1:-1]
+    expected = torch.as_tensor(natural.magnitude).double()[:, 1:, 1:-1]
+    torch.testing.assert_close(found, expected, rtol=2e-3, atol=1e-2)
+
+
+def test_colours_are_those_of_the_pictures(natural: Natural) -> None:
+    """Independent channels through the matrix have the covariance of the colours, up to one factor."""
+    assert np.linalg.norm(natural.colour, axis=0).max() == pytest.approx(1.0)
+    assert np.linalg.matrix_rank(natural.colour) == 3
+
+
+def test_a_view_of_a_part_is_that_part() -> None:
+    picture = torch.rand(1, 1, 8, 8)
+    # Half a side, moved to the upper left corner: room is 1 - 1/2.
+    maps = transforms(torch.tensor([[0.0, 0.0, -1.0, -1.0]]), 0.5, Robustness(0, 0, 0))
+    torch.testing.assert_close(look(picture, maps, (4, 4)), picture[..., :4, :4])
+
+
+def test_views_never_leave_a_picture_further_than_they_may() -> None:
+    chance = torch.rand(500, 4) * 2 - 1
+    maps = transforms(chance, 0.5, Robustness(0, 0, 0))
+    corners = torch.tensor([[-1.0, -1, 1], [1, 1, 1]]).T
+    seen = maps @ corners
+    assert seen.abs().max() <= 1 + 1e-6
+
+
+def test_the_objective_is_the_published_one(tower: GradientTower, pixels: torch.Tensor) -> None:
+    """Against the formula written out, one picture at a time."""
+    aim = _aim(tower, facet=[0, 1, -1], strength=[0.5, 2.0, 0.0])
+    still = transforms(torch.zeros(3, 4), 1.0, Robustness())
+    for variant in ("published", "released"):
+        found = score(tower, pixels.requires_grad_(), still, aim, Settings(variant=variant))
+        for i in range(3):
+            target, facet = _by_hand(tower, pixels[i : i + 1].detach(), aim, i, variant)
+            assert float(found.target[i]) == pytest.approx(target, rel=1e-4, abs=1e-5)
+            assert float(found.facet[i]) == pytest.approx(facet, rel=1e-3, abs=1e-5)
+            total = target + float(aim.strength[i]) * facet
+            assert float(found.total[i]) == pytest.approx(total, rel=1e-3, abs=1e-5)
+
+
+def _aim(tower: GradientTower, facet: list[int], strength: list[float]) -> Aim:
+    before = tower.before(LAYER)
+    found = tower.run(tower.normalised(torch.rand(1, 3, SIDE, SIDE)), [LAYER, before])
+    units, grid = found.responses[before].patches.shape[2], found.responses[before].grid
+    generator = torch.Generator().manual_seed(5)
+    width = found.responses[LAYER].patches.shape[2]
+    directions = torch.eye(width)[[3, 7, 9]] * torch.tensor([[1.0], [2.0], [-1.0]])
+    probes = torch.randn(2, units, *grid, generator=generator)
+    return Aim(
+        LAYER, "max", directions, before, probes, torch.tensor(facet), torch.tensor(strength)
+    )
+
+
+def _by_hand(
+    tower: GradientTower, picture: torch.Tensor, aim: Aim, i: int, variant: str
+) -> tuple[float, float]:
+    found = tower.run(tower.normalised(picture.requires_grad_()), [LAYER], at=[aim.probe_layer])
+    values = (found.responses[LAYER].patches[0] * aim.directions[i]).sum(1)
+    target = (torch.softmax(values.detach(), 0) * values).sum()
+    g = found.raw[aim.probe_layer]
+    slope = torch.autograd.grad(target, g)[0]
+    if variant == "released":
+        slope = slope.clamp(min=0)
+    which = int(aim.facet[i])
+    return float(target), float((aim.probes[which] * (g * slope)[0]).sum()) if which >= 0 else 0.0
+
+
+def test_regularisers_by_hand() -> None:
+    flat = torch.full((1, 3, 8, 8), 0.5)
+    assert float(penalty(flat, ["a"], Settings(total_variation=2.0, grey=3.0))) == 0
+    flat[:, :, :, 4:] = 1.0
+    # One column of seven differences is 0.5; half of the picture is 0.5 from grey.
+    found = penalty(flat, ["a"], Settings(total_variation=2.0, grey=3.0))
+    assert float(found) == pytest.approx(2 * 0.5 / 7 + 3 * 0.125)
+    two = torch.rand(1, 3, 8, 8).repeat(2, 1, 1, 1)
+    same = penalty(two, ["a", "a"], Settings(diversity=1.0))
+    apart = penalty(two, ["a", "b"], Settings(diversity=1.0))
+    assert same.tolist() == pytest.approx([1.0, 1.0])
+    assert apart.tolist() == [0.0, 0.0]
+
+
+def _orders(units: list[int], sign: float = 1.0) -> list[Order]:
+    # Responses of this small network are of the order of a thousandth.
+    eye = np.eye(256, dtype=np.float32) * 1000 * sign
+    return [Order(f"{unit}", eye[unit]) for unit in units]
+
+
+def _reached(tower: GradientTower, made: list[optimise.Made], units: list[int]) -> list[float]:
+    pictures = np.stack([one.picture for one in sorted(made, key=lambda one: one.order)])
+    given = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
+    with torch.no_grad():
+        found = tower.run(tower.normalised(given), [f"{LAYER}:pre"]).responses[f"{LAYER}:pre"]
+    values = found.patches.amax(1)
+    return [float(values[i, unit]) for i, unit in enumerate(units)]
+
+
+def test_pictures_excite_and_inhibit(tower: GradientTower, natural: Natural) -> None:
+    units, longer = [0, 5, 11], Settings(steps=36, batch=4)
+    up, down = Where(f"{LAYER}:pre", "max"), Where(f"{LAYER}:pre", "max", least=True)
+    grey = np.full((SIDE, SIDE, 3), 128, np.uint8)
+    between = _reached(tower, [optimise.Made(i, grey, 0, 0) for i in range(3)], units)
+    most = _reached(tower, [*make_pictures(tower, natural, up, _orders(units), longer)], units)
+    least = _reached(
+        tower, [*make_pictures(tower, natural, down, _orders(units, -1), longer)], units
+    )
+    assert all(a > c for a, c in zip(most, least, strict=True))
+    assert sum(most) > sum(between) > sum(least)
+
+
+def test_the_same_seed_gives_the_same_pictures(tower: GradientTower, natural: Natural) -> None:
+    where = Where(f"{LAYER}:pre", "max")
+    runs = [[*make_pictures(tower, natural, where, _orders([4, 8]), QUICK)] for _ in range(2)]
+    assert all(np.array_equal(a.picture, b.picture) for a, b in zip(*runs, strict=True))
+    other = [*make_pictures(tower, natural, where, _orders([4]), Settings(steps=18, seed=1))]
+    assert not np.array_equal(other[0].picture, runs[0][0].picture)
+
+
+def test_a_picture_does_not_depend_on_its_company(tower: GradientTower, natural: Natural) -> None:
+    where = Where(f"{LAYER}:pre", "max")
+    steps = Settings(steps=6, batch=3, settled=0.0)
+    alone = [*make_pictures(tower, natural, where, _orders([8]), steps)]
+    beside = [*make_pictures(tower, natural, where, _orders([4, 8, 9, 10]), steps)]
+    mine = next(one for one in beside if one.order == 1)
+    difference = np.abs(mine.picture.astype(int) - alone[0].picture.astype(int))
+    assert difference.mean() < 1.0
+
+
+def test_one_that_becomes_not_a_number_is_begun_anew_alone(
+    tower: GradientTower, natural: Natural, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where, steps = Where(f"{LAYER}:pre", "max"), Settings(steps=12, batch=3, settled=0.0)
+    clean = {m.order: m for m in make_pictures(tower, natural, where, _orders([1, 2, 3]), steps)}
+    calls, real = [], optimise.score
+
+    def failing(*args: object) -> Scores:
+        found = real(*args)  # type: ignore[arg-type]
+        calls.append(len(found.total))
+        if len(calls) == 4:
+            poison = torch.tensor([0.0, float("nan"), 0.0])
+            return Scores(found.total + poison, found.target, found.facet)
+        return found
+
+    monkeypatch.setattr(optimise, "score", failing)
+    made = {m.order: m for m in make_pictures(tower, natural, where, _orders([1, 2, 3]), steps)}
+    assert [made[i].restarts for i in range(3)] == [0, 1, 0]
+    for other in (0, 2):
+        difference = np.abs(made[other].picture.astype(int) - clean[other].picture.astype(int))
+        assert difference.mean() < 1.0
+    assert calls[3:5] == [3, 2], "the failed one left its wave at once"
+
+
+def test_one_that_always_fails_is_given_up(
+    tower: GradientTower, natural: Natural, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = optimise.score
+
+    def failing(*args: object) -> Scores:
+        found = real(*args)  # type: ignore[arg-type]
+        return Scores(found.total * float("nan"), found.target, found.facet)
+
+    monkeypatch.setattr(optimise, "score", failing)
+    made = [*make_pictures(tower, natural, Where(LAYER, "max"), _orders([1]), QUICK)]
+    assert [(one.picture, one.restarts) for one in made] == [(None, optimise.RESTARTS)]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"variant": "other"}, "no such variant 'other'"),
+        ({"kind": "pixels"}, "no such kind"),
+        ({"precision": "fp8"}, "no such precision"),
+        ({"steps": 0}, "steps must be at least 1"),
+        ({"strengths": ()}, "no facet strength"),
+        ({"strengths": (float("nan"),)}, "strengths must be a number"),
+        ({"rate": -1.0}, "rate must be a number"),
+        ({"parts": 1.5}, "parts is a share"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(wrong: dict[str, object], told: str) -> None:
+    with pytest.raises(SynestheteError, match=told):
+        Settings(**wrong)  # type: ignore[arg-type]
+
+
+def test_half_precision_runs(tower: GradientTower, natural: Natural) -> None:
+    half = Settings(steps=6, precision="bf16")
+    made = [*make_pictures(tower, natural, Where(LAYER, "max"), _orders([1]), half)]
+    assert made[0].picture is not None

@@ -1,0 +1,331 @@
+"""`visualize`: what is written into an atlas, what is kept, what is refused; facets and their probes; percentiles."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from synesthete.atlas import Atlas, open_atlas
+from synesthete.atlas import visualizations as store
+from synesthete.errors import SynestheteError
+from synesthete.visualization.features import (
+    Settings,
+    class_target,
+    direction_target,
+    sum_target,
+    text_target,
+    unit_target,
+    visualize,
+)
+from synesthete.visualization.features import facets as facets_module
+from synesthete.visualization.features.facets import load_facets
+from synesthete.visualization.features.probing import fit_probes
+from synesthete.visualization.features.scores import Real, real_activations, real_values
+from synesthete.visualization.features.sheet import contact_sheet, write_sheet
+from tests.small_atlas import LAYER
+
+QUICK = Settings(steps=6, least_steps=6, strengths=(1.0,), batch=8)
+
+
+@pytest.fixture(autouse=True)
+def small_facets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The small probe set has sixteen images of each modality."""
+    monkeypatch.setattr(facets_module, "LEAST", 12)
+
+
+def live(atlas: Atlas) -> list[str]:
+    std = atlas.statistics(LAYER).std
+    return [f"{LAYER}:{unit}" for unit in np.flatnonzero(std > 0)[:3]]
+
+
+def test_pictures_are_written_scored_and_kept(own: Path) -> None:
+    atlas = open_atlas(own)
+    found = visualize(atlas, live(atlas)[:2], facets="word,symbol", settings=QUICK)
+    assert found.made == 6
+    assert not found.failed
+    assert [one.facet for one in found.pictures] == ["plain", "symbol", "word"] * 2
+    model = facets_module_model(atlas)
+    for one in found.pictures:
+        picture = Image.open(own / one.file)
+        assert picture.size == (64, 64)
+        reached = model.read(model.preprocess(picture.convert("RGB"))[None], [LAYER]).activations
+        assert float(reached[LAYER][0, one.unit]) == pytest.approx(
+            one.activation, rel=1e-4, abs=1e-5
+        )
+        real = np.asarray(atlas.activations(LAYER)[:, one.unit], np.float64)
+        real = real[np.isfinite(real)]
+        assert one.percentile == pytest.approx(100 * np.mean(real < one.activation))
+        assert one.excites == (one.percentile >= 99.9)
+        assert (one.fidelity is None) == (one.facet == "plain")
+    assert atlas.visualizations(LAYER) == sorted(
+        found.pictures, key=lambda p: (p.unit, p.facet != "plain", p.facet)
+    )
+    assert atlas.verify() == []
+    before = {one.file: (own / one.file).stat().st_mtime_ns for one in found.pictures}
+    again = visualize(own, live(atlas)[:2], facets="word,symbol", settings=QUICK)
+    assert (again.made, again.pictures) == (0, found.pictures)
+    assert before == {one.file: (own / one.file).stat().st_mtime_ns for one in again.pictures}
+    # A lost and an altered file are made again, to the same bytes.
+    (own / found.pictures[0].file).unlink()
+    (own / found.pictures[4].file).write_bytes(b"no picture")
+    mended = visualize(own, live(atlas)[:2], facets="word,symbol", settings=QUICK)
+    assert mended.made == 2
+    other = visualize(own, live(atlas)[:1], facets="none", settings=Settings(steps=12))
+    assert other.made == 1, "other settings make other pictures"
+
+
+def facets_module_model(atlas: Atlas):  # type: ignore[no-untyped-def]
+    from synesthete.analysis.own_model import own_model
+
+    return own_model(atlas)
+
+
+def test_interrupted_work_is_taken_up(own: Path) -> None:
+    atlas = open_atlas(own)
+    few = Settings(steps=6, least_steps=6, batch=1)
+
+    def interrupt(done: int, total: int) -> None:
+        if done >= 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        visualize(own, live(atlas), facets="none", settings=few, progress=interrupt)
+    assert 1 <= len(atlas.visualizations(LAYER)) < 3
+    found = visualize(own, live(atlas), facets="none", settings=few)
+    assert found.made < 3
+    assert len(found.pictures) == 3
+
+
+def test_a_full_disk_is_told_and_costs_nothing(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    atlas = open_atlas(own)
+    visualize(own, live(atlas)[:1], facets="none", settings=QUICK)
+    before = atlas.visualizations(LAYER)
+    real = Path.open
+
+    def full(self: Path, mode: str = "r", *rest: object, **more: object):  # type: ignore[no-untyped-def]
+        if self.name.endswith(".webp.tmp") and "w" in mode:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(self, mode, *rest, **more)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(SynestheteError, match="disk full"):
+        visualize(own, live(atlas)[1:2], facets="none", settings=QUICK)
+    monkeypatch.undo()
+    assert atlas.visualizations(LAYER) == before
+
+
+def test_two_at_a_time_are_refused(own: Path) -> None:
+    with (
+        store.claim_visualizations(own),
+        pytest.raises(SynestheteError, match="another process is making pictures"),
+    ):
+        visualize(own, live(open_atlas(own))[:1], facets="none", settings=QUICK)
+
+
+def test_least_copies_and_own_facets(own: Path, tmp_path: Path) -> None:
+    atlas = open_atlas(own)
+    folder = tmp_path / "stripes"
+    folder.mkdir()
+    for i in range(14):
+        stripes = np.zeros((64, 64, 3), np.uint8)
+        stripes[:, i % 4 :: 8] = 255
+        Image.fromarray(stripes).save(folder / f"{i}.png")
+    (folder / "broken.png").write_bytes(b"")
+    two = Settings(steps=6, least_steps=6, strengths=(1.0,), copies=2, diversity=1.0)
+    found = visualize(
+        own, live(atlas)[:1], facets="none", folders={"stripes": folder}, goal="least", settings=two
+    )
+    told = [(one.facet, one.copy, one.goal) for one in found.pictures]
+    assert sorted(told) == [(f, c, "least") for f in ("plain", "stripes") for c in (0, 1)]
+    assert len({one.sha256 for one in found.pictures}) == 4
+    probe = next(iter(found.facets.values())).probes["stripes"]
+    assert probe.accuracy > 0.9
+
+
+def test_directions(own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    atlas = open_atlas(own)
+    rng = np.random.default_rng(0)
+    embedding = rng.normal(size=16).astype(np.float32)
+    units = rng.normal(size=int(atlas.layer(LAYER)["units"])).astype(np.float32)
+
+    def embedded(atlas: Atlas, texts: list[str]) -> np.ndarray:
+        return np.stack(
+            [np.roll(embedding, i) / np.linalg.norm(embedding) for i in range(len(texts))]
+        )
+
+    monkeypatch.setattr("synesthete.visualization.features.targets._embedded", embedded)
+    targets = [
+        text_target(atlas, "apple"),
+        class_target(atlas, "boat"),
+        direction_target(atlas, units, LAYER, name="direction:mine"),
+    ]
+    found = visualize(own, targets, facets="word", settings=QUICK)
+    names = ["text:apple", "class:boat", "direction:mine"]
+    assert [one.target for one in found.pictures[::2]] == names
+    assert {one.unit for one in found.pictures} == {-1}
+    assert {one.target for one in atlas.visualizations()} == set(names)
+    # The score of a text is its cosine with the stored picture.
+    model = facets_module_model(atlas)
+    text = found.pictures[0]
+    picture = model.preprocess(Image.open(own / text.file).convert("RGB"))[None]
+    cosine = float(model.encode_images(picture)[0] @ embedding / np.linalg.norm(embedding))
+    assert text.activation == pytest.approx(cosine, abs=1e-4)
+    # A direction in a layer is reduced after the sum, which the reduced activations do not tell.
+    mine = next(one for one in found.pictures if one.target == "direction:mine")
+    picture = model.preprocess(Image.open(own / mine.file).convert("RGB"))[None]
+    maps = model.maps(picture, LAYER)[0].flatten(1).numpy()
+    assert mine.activation == pytest.approx(float((units @ maps).max()), rel=1e-3)
+
+
+def test_a_sum_of_units_is_a_direction(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from types import SimpleNamespace
+
+    atlas = open_atlas(own)
+    terms = [
+        SimpleNamespace(address=address, weight=w)
+        for address, w in zip(live(atlas), (2, -1, 0.5), strict=True)
+    ]
+    fitted = SimpleNamespace(layer=LAYER, terms=terms)
+    monkeypatch.setattr("synesthete.analysis.decomposition.decompose", lambda *a, **k: fitted)
+    target = sum_target(atlas, "apple")
+    std = atlas.statistics(LAYER).std
+    for term in terms:
+        unit = atlas.locate(term.address)[1]
+        assert target.direction[unit] == pytest.approx(term.weight / std[unit])
+    assert (target.direction != 0).sum() == 3
+
+
+def test_wrong_requests_are_refused(own: Path, tmp_path: Path) -> None:
+    atlas = open_atlas(own)
+    constant = np.flatnonzero(~(atlas.statistics(LAYER).std > 0))
+    for address in [f"{LAYER}:{unit}" for unit in constant[:1]]:
+        with pytest.raises(SynestheteError, match="for every image, so there is nothing to see"):
+            visualize(own, [address], settings=QUICK)
+    with pytest.raises(SynestheteError, match="no unit 9999"):
+        visualize(own, [f"{LAYER}:9999"], settings=QUICK)
+    with pytest.raises(SynestheteError, match=r"no facet 'wrod'.*'word'"):
+        visualize(own, live(atlas)[:1], facets="wrod", settings=QUICK)
+    with pytest.raises(SynestheteError, match="nothing was named"):
+        visualize(own, [], settings=QUICK)
+    with pytest.raises(SynestheteError, match="no such goal"):
+        visualize(own, live(atlas)[:1], goal="more", settings=QUICK)
+    three = tmp_path / "three"
+    three.mkdir()
+    for i in range(3):
+        Image.new("RGB", (32, 32), (i, i, i)).save(three / f"{i}.png")
+    with pytest.raises(SynestheteError, match="'three' has 3 readable pictures"):
+        visualize(own, live(atlas)[:1], folders={"three": three}, settings=QUICK)
+    with pytest.raises(SynestheteError, match="needs a folder of pictures"):
+        visualize(own, live(atlas)[:1], folders={"gone": tmp_path / "gone"}, settings=QUICK)
+    with pytest.raises(SynestheteError, match="has the shape"):
+        direction_target(atlas, [1.0, 2.0], LAYER, name="short")
+    with pytest.raises(SynestheteError, match="not zero everywhere"):
+        direction_target(atlas, np.zeros(16), None, name="zero")
+    with pytest.raises(SynestheteError, match="an empty text"):
+        text_target(atlas, " ")
+
+
+def test_a_unit_that_is_constant_is_refused(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "synesthete.visualization.features.targets.real_activations",
+        lambda *a: real_values(np.full(9, 0.25)),
+    )
+    with pytest.raises(SynestheteError, match=r"gave 0\.25 for every image"):
+        unit_target(open_atlas(own), f"{LAYER}:0")
+
+
+def test_a_damaged_table_is_told(own: Path) -> None:
+    atlas = open_atlas(own)
+    visualize(own, live(atlas)[:1], facets="none", settings=QUICK)
+    table = own / store.folder_of(LAYER, 0) / store.TABLE
+    table.write_bytes(b"PAR1 no")
+    with pytest.raises(SynestheteError, match=r"is damaged.*delete"):
+        atlas.visualizations(LAYER)
+
+
+def test_facets_that_the_images_do_not_have_are_left_out_with_the_reason(own: Path) -> None:
+    atlas = open_atlas(own)
+    model = facets_module_model(atlas)
+    found = load_facets(atlas, model, "visual.layer3.0", ["plain", "word", "flag", "indoor"])
+    assert list(found.probes) == ["word"]
+    assert set(found.left_out) == {"flag", "indoor"}
+    assert "has 0 images of it" in found.left_out["flag"]
+
+
+def test_probes_are_kept_and_a_damaged_one_is_made_again(
+    own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    atlas = open_atlas(own)
+    model = facets_module_model(atlas)
+    first = load_facets(atlas, model, "visual.layer3.0", ["word"])
+    with monkeypatch.context() as patch:
+        patch.setattr(facets_module, "fit_probes", None)  # must not be called
+        second = load_facets(atlas, model, "visual.layer3.0", ["word"])
+    np.testing.assert_allclose(
+        first.probes["word"].weights, second.probes["word"].weights, atol=2e-3, rtol=2e-3
+    )
+    (own / store.FOLDER / "facets" / f"{first.fingerprint}.npz").write_bytes(b"PK no")
+    third = load_facets(atlas, model, "visual.layer3.0", ["word"])
+    assert third.fingerprint == first.fingerprint
+    other = load_facets(atlas, model, "visual.layer2.0", ["word"])
+    assert other.fingerprint != first.fingerprint
+
+
+def test_a_probe_against_scikit_learn() -> None:
+    from sklearn.linear_model import Ridge
+
+    rng = np.random.default_rng(0)
+    maps = rng.normal(size=(40, 3, 2, 2)).astype(np.float32) + 1
+    member = (rng.random(40) < 0.3)[None]
+    (probe,) = fit_probes(maps, member)
+    mine, flat = member[0], maps.reshape(40, -1).astype(np.float64)
+    flat = flat - flat.mean(axis=0)
+    weight = np.where(mine, 0.5 / mine.sum(), 0.5 / (~mine).sum()) * 40
+    ridge = 0.3 * np.trace(flat @ flat.T) / 40
+    oracle = Ridge(alpha=ridge, fit_intercept=False).fit(
+        flat, np.where(mine, 1, -1), sample_weight=weight
+    )
+    expected = oracle.coef_ / np.sqrt((oracle.coef_**2).mean())
+    np.testing.assert_allclose(probe.weights.reshape(-1), expected, rtol=1e-3, atol=1e-3)
+    said = probe.says(maps)
+    middle = (said[mine].mean() + said[~mine].mean()) / 2
+    assert middle == pytest.approx(0, abs=1e-3)
+    with pytest.raises(SynestheteError, match="six pictures"):
+        fit_probes(maps, np.arange(40)[None] < 3)
+
+
+def test_percentiles_from_a_histogram_give_no_benefit_of_the_doubt(atlas_path: Path) -> None:
+    atlas = open_atlas(atlas_path)
+    unit = int(live(atlas)[0].rpartition(":")[2])
+    exact = real_activations(atlas, LAYER, unit)
+    atlas.manifest["dense"] = False
+    binned = real_activations(atlas, LAYER, unit)
+    for value in np.linspace(exact.low[0] - 0.1, exact.high[-1] + 0.1, 50):
+        assert binned.percentile(value, "most") <= exact.percentile(value, "most")
+        assert binned.percentile(value, "least") >= exact.percentile(value, "least")
+    assert binned.excites(exact.high[-1] * 2 + 1, "most")
+    assert not binned.excites(float(exact.low[-1]), "most")
+
+
+def test_at_the_floor_of_a_relu_nothing_is_inhibited() -> None:
+    real = real_values(np.array([0.0] * 9 + [1.0]))
+    assert real.percentile(0.0, "least") == 90.0
+    assert not real.excites(0.0, "least")
+    assert Real(np.zeros(0), np.zeros(0), np.zeros(0), 0.0).percentile(1.0, "most") != 0
+
+
+def test_a_sheet(own: Path, tmp_path: Path) -> None:
+    atlas = open_atlas(own)
+    found = visualize(own, live(atlas)[:2], facets="word", settings=QUICK)
+    sheet = contact_sheet(atlas, found.pictures, tile=32)
+    assert sheet.height > 2 * 32
+    write_sheet(sheet, tmp_path / "sheet.webp")
+    assert Image.open(tmp_path / "sheet.webp").size == sheet.size
+    with pytest.raises(SynestheteError, match="must end in"):
+        write_sheet(sheet, tmp_path / "sheet.pdf")
+    with pytest.raises(SynestheteError, match="no pictures"):
+        contact_sheet(atlas, [])
