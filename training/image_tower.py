@@ -208,6 +208,7 @@ class Run:
         )  # fmt: skip
         self.spent, self.seen, self.step = 0.0, 0, 0
         self.optimiser = make_optimiser(objective.visual, objective.log_scale, recipe)
+        self.earlier: dict[str, float] | None = None
         self._shown = Shown()
 
     def load(self, path: Path, *, continued: bool = True) -> None:
@@ -227,6 +228,9 @@ class Run:
             group["weight_decay"] = decay
         if continued:
             self.spent, self.seen, self.step = saved["spent"], saved["seen"], saved["step"]
+            self.earlier = saved.get("earlier")
+        elif saved["seen"]:
+            self.earlier = {"samples": saved["seen"], "minutes": saved["spent"] / 60}
 
     def save(self, spent: float) -> None:
         """Write the state beside the checkpoint and rename it into place, so that a kill leaves the last one whole."""
@@ -240,6 +244,7 @@ class Run:
             "spent": spent,
             "seen": self.seen,
             "step": self.step,
+            "earlier": self.earlier,
             "recipe": asdict(self.recipe),
         }
         part = self.checkpoint.with_suffix(".part")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ def write(folder: Path, out: Path) -> None:
     import torch
 
     model = load(folder)
+    made = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))["training"]
     out.mkdir(parents=True, exist_ok=True)
     text = {k: v for k, v in model.state_dict().items() if not k.startswith("visual.")}
     torch.save(text, out / "text.pt")
@@ -42,8 +44,8 @@ def write(folder: Path, out: Path) -> None:
         "log_scale": scale.data,
         "optimiser": optimiser.state_dict(),
         "size": visual.image_size[0] if isinstance(visual.image_size, tuple) else visual.image_size,
-        "spent": 0.0,
-        "seen": 0,
+        "spent": made["minutes"] * 60,
+        "seen": made["samples"],
         "step": 0,
     }
     torch.save(state, out / "image.pt")

@@ -61,6 +61,16 @@ def _pair(title: str, both: Mapping[str, Any], *path: str, chance: str) -> str:
     return f"| {title} | {cells[0]['n']:,} | {told(cells[0])} | {told(cells[1])} | {chance} |"
 
 
+def _before(made: dict[str, Any]) -> str:
+    """What the run went on from, if it did not begin with nothing."""
+    earlier = made.get("earlier")
+    if not earlier:
+        return ""
+    return (
+        f", after {earlier['samples']:,} in {earlier['minutes']:.0f} minutes of the version before"
+    )
+
+
 def page(results: Mapping[str, Any]) -> str:
     """The card as Markdown."""
     words, titles, probe = results["unseen_words"], results["retrieval"], results["linear_probe"]
@@ -77,7 +87,7 @@ def page(results: Mapping[str, Any]) -> str:
         "",
         f"A ModifiedResNet 2-2-2-2 of width 32 at {made['image_size']} pixels ({made['grid']} × {made['grid']} positions and 1,024 units",
         f"in its last block) and a four-layer text transformer; embeddings of {made['embed_dim']} numbers;",
-        f"{made['parameters'] / 1e6:.1f} million parameters. Trained on {made['samples']:,} augmented examples in {made['minutes']:.0f} minutes",
+        f"{made['parameters'] / 1e6:.1f} million parameters. Trained on {made['samples']:,} augmented examples in {made['minutes']:.0f} minutes{_before(made)}",
         "([training](../../../../docs/training.md)).",
         "",
         "## What it learnt from",

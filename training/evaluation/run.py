@@ -65,6 +65,7 @@ def training_facts(data: Path, photos: Path, fonts: int) -> dict[str, Any]:
         "parameters": sum(p.numel() for p in create(IMAGE_SIZE).parameters()),
         "samples": saved["seen"],
         "minutes": saved["spent"] / 60,
+        "earlier": saved.get("earlier"),
         "recipe": saved["recipe"],
         "fonts": fonts,
         "data": data_table(data, photos),
