@@ -32,7 +32,7 @@ class Corpus:
 
     `concepts[c][modality]` lists rows of `tiles`; `others` are rows of pictures of no concept; `bank` holds the
     texts that pictures and words outside the concepts are matched to; `other_names[c]` are a concept's names in other
-    languages.
+    languages. A concept's written name is drawn `writings` times as often as its drawings or its photographs.
     """
 
     tiles: np.ndarray
@@ -47,9 +47,11 @@ class Corpus:
     other_names: list[list[str]] = field(default_factory=list)
     concept_share: float = 0.85
     word_share: float = 0.6
-    sticker_share: float = 0.12
+    sticker_share: float = 0.2
+    blank_share: float = 0.15
     made_share: float = 0.08
-    other_name_share: float = 0.2
+    other_name_share: float = 0.12
+    writings: int = 2
     cases: list[list[str]] = field(init=False)
     others_by_modality: list[list[int]] = field(init=False)
     colours: list[tuple[int, tuple[int, int, int]]] = field(init=False)
@@ -57,7 +59,8 @@ class Corpus:
     symbols: list[int] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.cases = [["word", *[m for m, rows in by.items() if rows]] for by in self.concepts]
+        written = ["word"] * self.writings
+        self.cases = [[*written, *[m for m, rows in by.items() if rows]] for by in self.concepts]
         groups: dict[str, list[int]] = defaultdict(list)
         for row in self.others:
             groups[self.modality[row]].append(row)
@@ -199,9 +202,12 @@ def _warp(
     return cv2.warpAffine(layer, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=border)
 
 
-def _scale(size: int, rng: np.random.Generator) -> float:
-    """How much of the picture a thing fills: larger pictures also show it as small as smaller ones did."""
-    return float(1.05 - (1.05 - max(0.45, 0.75 * 64 / size)) * rng.random() ** 2.5)
+def _scale(size: int, rng: np.random.Generator, power: float = 2.5) -> float:
+    """How much of the picture a thing fills: larger pictures also show it as small as smaller ones did.
+
+    The larger `power`, the rarer the small ones.
+    """
+    return float(1.05 - (1.05 - max(0.45, 0.75 * 64 / size)) * rng.random() ** power)
 
 
 def _jitter(image: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndarray:
@@ -250,22 +256,34 @@ def _write(text: str, corpus: Corpus, rng: np.random.Generator) -> np.ndarray:
 
 def word(text: str, corpus: Corpus, size: int, rng: np.random.Generator) -> np.ndarray:
     """A written word, uint8 `[size, size, 3]`."""
-    cover = _warp(_write(text, corpus, rng), size, rng, _scale(size, rng))
+    cover = _warp(_write(text, corpus, rng), size, rng, _scale(size, rng, power=1.5))
     ink, ground = _colours(rng)
     part = (cover.astype(np.float32) / 255)[..., None]
     return (ink * part + ground * (1 - part)).astype(np.uint8)
 
 
-def sticker(image: np.ndarray, text: str, corpus: Corpus, rng: np.random.Generator) -> np.ndarray:
-    """`image` `[size, size, 3]` with a word on it: on a paper label, or written straight onto the picture."""
+def sticker(
+    image: np.ndarray,
+    text: str,
+    corpus: Corpus,
+    rng: np.random.Generator,
+    *,
+    blank: bool = False,
+) -> np.ndarray:
+    """`image` `[size, size, 3]` with a word on it: on a paper label, or written straight onto the picture.
+
+    With `blank` it is the paper that `text` would need, without the word.
+    """
     mask = _write(text, corpus, rng)
     ink, ground = _colours(rng)
     paper = np.zeros_like(mask)
-    if rng.random() < 0.6:
+    if blank or rng.random() < 0.6:
         rows, columns = np.nonzero(mask.any(1))[0], np.nonzero(mask.any(0))[0]
         margin = int(rng.integers(3, 9))
         top, left = max(0, rows[0] - margin), max(0, columns[0] - margin)
         paper[top : rows[-1] + margin, left : columns[-1] + margin] = 255
+    if blank:
+        mask = np.zeros_like(mask)
     size = image.shape[0]
     layers = np.stack([mask, paper], axis=-1)
     layers = _warp(layers, size, rng, rng.uniform(0.45, 0.85), reach=0.22).astype(np.float32) / 255
@@ -335,7 +353,9 @@ def draw(corpus: Corpus, size: int, rng: np.random.Generator) -> tuple[np.ndarra
         image = picture(corpus.tiles[row], case, size, rng)
         if size >= 96 and rng.random() < corpus.sticker_share:
             other = int(rng.integers(len(corpus.names)))
-            return sticker(image, corpus.names[other], corpus, rng), concept, other, -1
+            blank = bool(rng.random() < corpus.blank_share)
+            image = sticker(image, corpus.names[other], corpus, rng, blank=blank)
+            return image, concept, -1 if blank else other, -1
         return image, concept, -1, -1
     if corpus.colours and rng.random() < corpus.made_share:
         image, text = made(corpus, size, rng)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ class Recipe:
     """Settings of a run, saved with its checkpoint.
 
     A step adds up the gradients of `parts` parts of the batch; with helpers, of at least as many. `sparsity` weighs the
-    square root of `objective.density` of the last block.
+    square root of `objective.density` of the last block, `votes` the loss of `objective.Votes`.
     """
 
     minutes: float = 95.0
@@ -44,6 +44,7 @@ class Recipe:
     batch: int = 128
     parts: int = 1
     sparsity: float = 0.0
+    votes: float = 0.0
 
 
 def image_size(done: float, stages: tuple[tuple[float, int], ...]) -> int:
@@ -169,8 +170,8 @@ def train(
     visual.standardise = torch.nn.BatchNorm1d(names.shape[1], affine=False)
     log_scale = torch.nn.Parameter(torch.tensor(np.log(8.0), dtype=torch.float32))
     objective = Objective(
-        visual, log_scale, names, bank, sparsity=recipe.sparsity, bf16=recipe.bf16
-    )
+        visual, log_scale, names, bank, sparsity=recipe.sparsity, bf16=recipe.bf16, votes=recipe.votes
+    )  # fmt: skip
     run = Run(objective, recipe, out / "image.pt", stages)
     visual.train()
     if (out / "image.pt").exists():
@@ -207,7 +208,8 @@ class Run:
             objective, recipe, checkpoint, stages,
         )  # fmt: skip
         self.spent, self.seen, self.step = 0.0, 0, 0
-        self.optimiser = make_optimiser(objective.visual, objective.log_scale, recipe)
+        self.voting = objective.votes.parameters if objective.votes else []
+        self.optimiser = self._make_optimiser(self.voting)
         self.earlier: dict[str, float] | None = None
         self._shown = Shown()
 
@@ -220,17 +222,23 @@ class Run:
         _set_size(visual, saved["size"])
         visual.load_state_dict(saved["visual"])
         log_scale.data = saved["log_scale"]
-        self.optimiser = make_optimiser(visual, log_scale, self.recipe)
+        voting = self.voting if saved.get("votes") else []
+        for p, value in zip(voting, saved.get("votes") or [], strict=True):
+            p.data = value
+        self.optimiser = self._make_optimiser(voting)
         self.optimiser.load_state_dict(saved["optimiser"])
-        for group, decay in zip(
-            self.optimiser.param_groups, (self.recipe.weight_decay, 0.0), strict=True
-        ):
-            group["weight_decay"] = decay
+        self.optimiser.param_groups[0]["weight_decay"] = self.recipe.weight_decay
+        if self.voting and not voting:
+            self.optimiser.add_param_group({"params": self.voting, "weight_decay": 0.0})
         if continued:
             self.spent, self.seen, self.step = saved["spent"], saved["seen"], saved["step"]
             self.earlier = saved.get("earlier")
         elif saved["seen"]:
-            self.earlier = {"samples": saved["seen"], "minutes": saved["spent"] / 60}
+            before = saved.get("earlier") or {"samples": 0, "minutes": 0.0}
+            self.earlier = {
+                "samples": saved["seen"] + before["samples"],
+                "minutes": saved["spent"] / 60 + before["minutes"],
+            }
 
     def save(self, spent: float) -> None:
         """Write the state beside the checkpoint and rename it into place, so that a kill leaves the last one whole."""
@@ -241,6 +249,7 @@ class Run:
             "log_scale": self.objective.log_scale.data,
             "optimiser": self.optimiser.state_dict(),
             "size": self.objective.visual.attnpool_size,
+            "votes": [p.data for p in self.voting],
             "spent": spent,
             "seen": self.seen,
             "step": self.step,
@@ -253,13 +262,15 @@ class Run:
 
     def _parameters(self) -> list[Any]:
         trained = [p for p in self.objective.visual.parameters() if p.requires_grad]
-        return [*trained, self.objective.log_scale]
+        return [*trained, self.objective.log_scale, *self.voting]
+
+    def _make_optimiser(self, voting: list[Any], old: Any = None) -> Any:
+        visual, log_scale = self.objective.visual, self.objective.log_scale
+        return make_optimiser(visual, log_scale, self.recipe, voting=voting, old=old)
 
     def _resize(self, size: int) -> None:
         _set_size(self.objective.visual, size)
-        self.optimiser = make_optimiser(
-            self.objective.visual, self.objective.log_scale, self.recipe, old=self.optimiser
-        )
+        self.optimiser = self._make_optimiser(self.voting, self.optimiser)
 
     def go(self, loader: Loader, helpers: frozenset[int]) -> None:
         """Train until the schedule is done."""
@@ -359,8 +370,10 @@ def _set_size(visual: Any, size: int) -> None:
     visual.attnpool_size = size
 
 
-def make_optimiser(visual: Any, log_scale: Any, recipe: Recipe, old: Any = None) -> Any:
-    """AdamW with weight decay on matrices only; moments of unchanged parameters are kept from `old`."""
+def make_optimiser(
+    visual: Any, log_scale: Any, recipe: Recipe, *, voting: Sequence[Any] = (), old: Any = None
+) -> Any:
+    """AdamW with weight decay on the tower's matrices only; moments of unchanged parameters are kept from `old`."""
     import torch
 
     decay = [p for p in visual.parameters() if p.ndim >= 2]
@@ -369,6 +382,7 @@ def make_optimiser(visual: Any, log_scale: Any, recipe: Recipe, old: Any = None)
         [
             {"params": decay, "weight_decay": recipe.weight_decay},
             {"params": plain, "weight_decay": 0.0},
+            *([{"params": list(voting), "weight_decay": 0.0}] if voting else []),
         ],
         lr=recipe.peak,
         betas=(0.9, 0.98),

@@ -1,4 +1,4 @@
-"""What the image tower is trained to do: name every picture, with few units at a time."""
+"""What the image tower is trained to do: name every picture, with few units at a time, and with its units as they are."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from training.architecture import MEAN, STD
 
-ON_THE_PICTURE = 0.45
+ON_THE_PICTURE = 0.4
 """What a picture with another concept's word on it is mostly about: itself, by this much, the word by the rest."""
 
 
@@ -39,6 +39,39 @@ def density(responses: Any, size: Any) -> Any:
     return (a.sum(1) ** 2 / (a.shape[1] * (a**2).sum(1) + 1e-6)).mean()
 
 
+class Votes:
+    """A second reader of the last block, in training only: every unit votes for concepts and none against one.
+
+    Its logits are cosines of an image's responses (none negative, each unit by its own size) and one vector of weights per
+    concept, none negative either: what is left to tell concepts apart is which units respond. A linear reader with
+    negative weights is as good with any rotation of the units; this one is not, so that training turns them towards
+    concepts (Wang et al. 2024, Non-negative Contrastive Learning). No unit is assigned to any concept.
+    """
+
+    def __init__(self, attention_pool: Any, names: Any) -> None:
+        """Begin with what each unit writes along each name: `attention_pool`'s values and last map, `names` `[concepts, dim]`."""
+        import torch
+
+        with torch.no_grad():
+            writes = attention_pool.c_proj.weight @ attention_pool.v_proj.weight
+            start = ((names - names.mean(0)) @ writes).relu().square()
+            start = start / start.norm(dim=1, keepdim=True).clamp(min=1e-6)
+        self.weight = torch.nn.Parameter(start.contiguous())
+        self.log_scale = torch.nn.Parameter(torch.tensor(np.log(20.0), dtype=torch.float32))
+
+    @property
+    def parameters(self) -> list[Any]:
+        return [self.weight, self.log_scale]
+
+    def __call__(self, responses: Any) -> Any:
+        """Logits `[images, concepts]` of `responses` `[images, units]`."""
+        from torch.nn.functional import normalize
+
+        weight = normalize(self.weight.relu(), dim=1, eps=1e-6)
+        cosines = normalize(responses, dim=1, eps=1e-6) @ weight.T
+        return self.log_scale.exp().clamp(max=100) * cosines
+
+
 @dataclass
 class Parts:
     """What one batch measured, besides its loss."""
@@ -47,19 +80,30 @@ class Parts:
     top1: float
     other: float
     density: float
+    votes: float = 0.0
 
 
 class Objective:
     """The loss of a batch, from the text tower's fixed outputs `names` and `bank`, each `[texts, dim]`."""
 
     def __init__(
-        self, visual: Any, log_scale: Any, names: Any, bank: Any, *, sparsity: float, bf16: bool
+        self,
+        visual: Any,
+        log_scale: Any,
+        names: Any,
+        bank: Any,
+        *,
+        sparsity: float,
+        bf16: bool,
+        votes: float = 0.0,
     ):
         import torch
 
         self.visual, self.log_scale, self.names, self.bank = visual, log_scale, names, bank
         self.sparsity, self.bf16 = sparsity, bf16
         self.size: Any = None
+        self.share_of_votes = votes
+        self.votes = Votes(visual.attnpool, names) if votes else None
         self._mean = torch.tensor(MEAN).view(1, 3, 1, 1) * 255
         self._std = torch.tensor(STD).view(1, 3, 1, 1) * 255
         self._responses: Any = None
@@ -68,11 +112,11 @@ class Objective:
     def _keep(self, module: Any, args: Any, output: Any) -> None:
         self._responses = output.float().amax((2, 3))
 
-    def _density(self) -> Any:
-        """`density` of the last block, each unit by its own root mean square over recent batches."""
+    def _size(self) -> Any:
+        """Each unit's root mean square over recent batches, `[units]`."""
         now = self._responses.detach().square().mean(0)
         self.size = now if self.size is None else 0.98 * self.size + 0.02 * now
-        return density(self._responses, (self.size + 1e-4).sqrt())
+        return (self.size + 1e-4).sqrt()
 
     def __call__(self, images: np.ndarray, labels: np.ndarray) -> tuple[Any, Parts]:
         """Loss of `images` `[n, size, size, 3]` (RGB, 0 to 255) with `labels` `[n, 3]` as `examples.draw` gives them."""
@@ -98,6 +142,13 @@ class Objective:
         if not named.all():
             soft = torch.softmax(40 * self.bank[texts[~named]] @ self.bank.T, dim=-1)
             other = cross_entropy(scale * features[~named] @ self.bank.T, soft)
-        share = self._density()
+        size = self._size()
+        share = density(self._responses, size)
         loss = 0.8 * concept + 0.2 * other + self.sparsity * share.sqrt()
-        return loss, Parts(concept.item(), top1, other.item(), share.item())
+        voted = 0.0
+        if self.votes is not None and named.any():
+            logits = self.votes(self._responses[named] / size)
+            first, second = concepts[named], seconds[named]
+            loss = loss + self.share_of_votes * loss_of_concepts(logits, first, second)
+            voted = float((logits.argmax(1) == first).float().mean())
+        return loss, Parts(concept.item(), top1, other.item(), share.item(), voted)

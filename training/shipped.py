@@ -46,6 +46,7 @@ def write(folder: Path, out: Path) -> None:
         "size": visual.image_size[0] if isinstance(visual.image_size, tuple) else visual.image_size,
         "spent": made["minutes"] * 60,
         "seen": made["samples"],
+        "earlier": made.get("earlier"),
         "step": 0,
     }
     torch.save(state, out / "image.pt")

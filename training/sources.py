@@ -40,6 +40,7 @@ SYMBOLS = {
     "game-icons": "game-icons",
     "fa6-solid": "fa6-solid",
     "healthicons": "healthicons",
+    "simple-icons": "simple-icons",
 }
 HELD_OUT_SETS = ("emojione", "emojione-v1", "emojione-monotone", "lucide", "lucide-lab")
 

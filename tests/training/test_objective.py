@@ -33,6 +33,60 @@ def test_a_loud_unit_counts_no_more_than_a_quiet_one() -> None:
     )
 
 
+def _votes(units: int, concepts: int) -> objective.Votes:
+    pool = torch.nn.Module()
+    pool.v_proj = torch.nn.Linear(units, units, bias=False)
+    pool.c_proj = torch.nn.Linear(units, 3, bias=False)
+    torch.nn.init.eye_(pool.v_proj.weight)
+    torch.nn.init.eye_(pool.c_proj.weight)
+    return objective.Votes(pool, torch.eye(3)[:concepts])
+
+
+def test_a_unit_begins_by_voting_for_the_names_it_writes() -> None:
+    votes = _votes(4, 3)
+    assert votes.weight.argmax(1).tolist() == [0, 1, 2]
+    assert votes.weight[:, 3].tolist() == [0, 0, 0]
+    cosines = votes(torch.eye(4)[:3]) / votes.log_scale.exp()
+    assert torch.allclose(cosines, torch.eye(3), atol=1e-5)
+
+
+def test_no_unit_votes_against_a_concept() -> None:
+    votes = _votes(4, 3)
+    votes.weight.data = torch.tensor([[1.0, -9.0, 0, 0], [0, 1.0, 0, -9.0], [0, 0, 1.0, 0]])
+    assert float(votes(torch.rand(50, 4)).detach().min()) >= 0
+    loud = votes(torch.tensor([[1.0, 2.0, 3.0, 4.0]]))
+    assert torch.allclose(loud, votes(torch.tensor([[10.0, 20.0, 30.0, 40.0]])), atol=1e-5)
+
+
+def test_voting_turns_a_rotated_code_back_onto_the_units() -> None:
+    """Planted: concepts in a rotated, non-negative mixture. A linear reader is content with it; votes separate it."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(300) % 3
+    signal = torch.eye(3)[labels] + 0.05 * torch.rand(300, 3, generator=generator)
+    mixed = signal @ torch.tensor([[0.6, 0.3, 0.1], [0.1, 0.6, 0.3], [0.3, 0.1, 0.6]])
+    torch.manual_seed(2)
+    layer, votes = torch.nn.Linear(3, 16), _votes(16, 3)
+    torch.nn.init.constant_(layer.bias, 0.3)
+    votes.weight.data = torch.rand(3, 16)
+    optimiser = torch.optim.Adam([*layer.parameters(), *votes.parameters], lr=0.02)
+
+    def leaning() -> float:
+        """How much more of a unit's response goes to the concept it likes best than to the others, mean over units."""
+        units = layer(mixed).relu().detach()
+        mean = torch.stack([units[labels == c].mean(0) for c in range(3)])
+        return float((mean.amax(0) / mean.sum(0).clamp(min=1e-6))[mean.sum(0) > 1e-3].mean())
+
+    before = leaning()
+    for _ in range(400):
+        optimiser.zero_grad()
+        logits = votes(layer(mixed).relu())
+        torch.nn.functional.cross_entropy(logits, labels).backward()
+        optimiser.step()
+    assert float((logits.argmax(1) == labels).float().mean()) == 1.0
+    assert before < 0.5
+    assert leaning() > before + 0.1
+
+
 def _parameters(values: list[list[float]]) -> list[torch.nn.Parameter]:
     return [torch.nn.Parameter(torch.tensor(v)) for v in values]
 

@@ -106,6 +106,20 @@ def test_a_word_is_put_on_the_picture_and_leaves_most_of_it(corpus: examples.Cor
         assert 0.003 < changed < 0.75
 
 
+def test_an_empty_label_is_one_colour(corpus: examples.Corpus) -> None:
+    rng = np.random.default_rng(8)
+    image = np.full((96, 96, 3), 120, np.uint8)
+    inside = np.ones((5, 5), np.uint8)
+    for _ in range(20):
+        drawn = examples.sticker(image, "disc", corpus, rng, blank=True)
+        label = cv2.erode((drawn != image).any(-1).astype(np.uint8), inside).astype(bool)
+        assert label.mean() > 0.003
+        _, counts = np.unique(drawn[label], axis=0, return_counts=True)
+        assert (
+            counts.max() / counts.sum() > 0.9
+        )  # the rest is where its edge was drawn between two pixels
+
+
 def test_colours_and_numbers_are_what_they_are_called(corpus: examples.Corpus) -> None:
     rng = np.random.default_rng(6)
     for name, rgb in examples.COLOURS.items():
@@ -201,7 +215,7 @@ def test_a_short_run_learns_resumes_and_exports(
     out_of.mkdir()
     (out_of / "text.pt").write_bytes((data / "text.pt").read_bytes())
     image_tower.train(
-        corpus, out_of, image_tower.Recipe(samples=96, batch=16, parts=2, sparsity=1.0, bf16=False),
+        corpus, out_of, image_tower.Recipe(samples=96, batch=16, parts=2, sparsity=1.0, bf16=False, votes=0.5),
         threads=1, helpers=frozenset({min(os.sched_getaffinity(0))}), init=data / "image.pt",
         stages=((0.0, 96),),
     )  # fmt: skip
@@ -209,6 +223,15 @@ def test_a_short_run_learns_resumes_and_exports(
     assert "started from image.pt" in told
     again = torch.load(out_of / "image.pt")
     assert again["seen"] >= 96
+    assert again["earlier"]["samples"] == saved["seen"]
+    assert [len(v.shape) for v in again["votes"]] == [2, 0]
     before, after = saved["visual"], again["visual"]
     assert torch.equal(before["standardise.running_mean"], after["standardise.running_mean"])
     assert not torch.equal(before["layer4.0.conv1.weight"], after["layer4.0.conv1.weight"])
+    image_tower.train(
+        corpus, out_of, image_tower.Recipe(samples=160, batch=16, bf16=False, votes=0.5),
+        threads=1, stages=((0.0, 96),),
+    )  # fmt: skip
+    assert "resumed at" in capsys.readouterr().out
+    votes = torch.load(out_of / "image.pt")["votes"][0]
+    assert not torch.equal(votes, again["votes"][0])

@@ -67,8 +67,20 @@ def _before(made: dict[str, Any]) -> str:
     if not earlier:
         return ""
     return (
-        f", after {earlier['samples']:,} in {earlier['minutes']:.0f} minutes of the version before"
+        f", after {earlier['samples']:,} in {earlier['minutes']:.0f} minutes of the versions before"
     )
+
+
+def _votes(made: dict[str, Any]) -> list[str]:
+    """That the units' alignment with concepts was asked for, if it was."""
+    if not made.get("recipe", {}).get("votes"):
+        return []
+    return [
+        "",
+        "**Its units were asked to mean something.** Besides naming pictures, the last block had to let a reader with no negative",
+        "weights tell the concepts apart, whichever way they are shown. No unit was assigned to any concept, but how many",
+        "units of mini answer to one concept in every modality says nothing about how many do in a CLIP trained without this.",
+    ]
 
 
 def page(results: Mapping[str, Any]) -> str:
@@ -89,6 +101,7 @@ def page(results: Mapping[str, Any]) -> str:
         f"in its last block) and a four-layer text transformer; embeddings of {made['embed_dim']} numbers;",
         f"{made['parameters'] / 1e6:.1f} million parameters. Trained on {made['samples']:,} augmented examples in {made['minutes']:.0f} minutes{_before(made)}",
         "([training](../../../../docs/training.md)).",
+        *_votes(made),
         "",
         "## What it learnt from",
         "",

@@ -20,6 +20,7 @@ SYSTEM_SOURCES = {
     "openclipart": ("Debian openclipart-svg", "public domain"),
     "tuxpaint": ("Debian tuxpaint-stamps-default", "GPL-2+ as packaged, mixed upstream"),
     "gcompris": ("Debian gcompris-qt-data", "per file"),
+    "simple-icons": ("Simple Icons: brand marks, their owners' trademarks", "CC0 1.0"),
     "flag": ("npm @iconify-json/flag", "MIT"),
     "circle-flags": ("npm @iconify-json/circle-flags", "MIT"),
 }
