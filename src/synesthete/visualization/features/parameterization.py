@@ -88,21 +88,23 @@ class Spectra:
             spectrum = torch.polar(self._magnitude.expand_as(numbers), numbers)
         else:
             spectrum = torch.view_as_complex(numbers * self._scale)
-        return torch.fft.irfft2(spectrum, s=(self.side, self.side))
+        found: torch.Tensor = torch.fft.irfft2(spectrum, s=(self.side, self.side))
+        return found
 
     def share(self, channels: torch.Tensor) -> torch.Tensor:
         """What each channel is multiplied by to stay within the contrast, `[slots, 3]`: nearly 1 for a faint one."""
         if not self._most:
             return channels.new_ones(channels.shape[:2])
         size = torch.linalg.vector_norm(channels, dim=(2, 3)) / (self.side * self._most)
-        return (1 + size.square()).rsqrt()
+        found: torch.Tensor = (1 + size.square()).rsqrt()
+        return found
 
     def coloured(self, channels: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
         """Colours, 0 to 1, of channels `[slots, 3, height, width]`, of whole pictures or of views of them."""
         mixed = share[..., None] * self._colour
         by_place = channels.flatten(2).transpose(1, 2) @ mixed + self._centre
         # Colours lie beside each other in memory, as convolutions like them.
-        return torch.sigmoid(by_place).transpose(1, 2).unflatten(2, channels.shape[2:])
+        return torch.sigmoid(by_place).transpose(1, 2).reshape(channels.shape)
 
 
 def _size(magnitude: npt.NDArray[np.float32], side: int) -> float:
