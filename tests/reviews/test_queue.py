@@ -48,6 +48,8 @@ def slowly(atlas: Atlas) -> list[tuple[float, str, str | None]]:
     said = current(atlas)
     rows = {r["unit"]: r for r in atlas.unit_table(LAYER, "names").to_pylist() if r["rank"] == 0}
     spread = atlas.statistics(LAYER).std
+    # Units of equal spread (dead ones) share no rank: numpy's order tells them apart.
+    rank = {int(unit): place for place, unit in enumerate(np.argsort(spread))}
     found = []
     for unit in range(len(spread)):
         state, row = said.get(f"{LAYER}:{unit}", State()), rows.get(unit)
@@ -65,7 +67,7 @@ def slowly(atlas: Atlas) -> list[tuple[float, str, str | None]]:
             + WEIGHTS["disputed"] * state.disputed
             + WEIGHTS["undecided"] * undecided
             + WEIGHTS["sensitive"] * (atlas.neuron(f"{LAYER}:{unit}").family in SENSITIVE)
-            + WEIGHTS["use"] * (spread < spread[unit]).sum() / (len(spread) - 1)
+            + WEIGHTS["use"] * rank[unit] / (len(spread) - 1)
         )
         found.append((float(score), f"{LAYER}:{unit}", row["name"] if row else None))
     return sorted(found, key=lambda one: (-one[0], one[1]))
