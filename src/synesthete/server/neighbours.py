@@ -87,7 +87,7 @@ class Compared:
     def of(cls, activations: npt.NDArray[np.float16]) -> Compared:
         """From activations `[images, units]`; what is not finite counts as 0."""
         values = standardised(activations)
-        return cls(values, values.any(axis=0))
+        return cls(values, np.asarray(values.any(axis=0)))
 
     def with_others(self, unit: int) -> Float32:
         """Pearson correlation of a unit with every unit, `[units]`; -inf with itself, and where one does not vary."""

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
+import synesthete.visualization
 from synesthete.catalog.keys import Keys
 from synesthete.errors import SynestheteError
 from synesthete.server import entrance
@@ -25,6 +26,7 @@ from synesthete.server.shop.limits import Limiter
 from synesthete.server.shop.shop import Shop
 
 STATIC = Path(__file__).parents[1] / "static"
+FONTS = Path(synesthete.visualization.__file__).parent / "fonts"
 MEASURED = ("Estimate", "Bounds", "Look")
 TAGS = [
     {"name": "items", "description": "What is on offer."},
@@ -71,6 +73,7 @@ def create_shop(path: str | Path, gate: Gate | None = None) -> FastAPI:
     app.include_router(entrance.router)
     app.include_router(router)
     app.include_router(pages.router)
+    app.mount("/static/fonts", StaticFiles(directory=FONTS), name="fonts")
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     _add_errors(app)
     described = app.openapi
