@@ -37,7 +37,8 @@ def batch(items: dict[str, str]) -> Batch:
 def content(path: Path) -> dict[str, str]:
     """Everything live, read anew, with a check that vectors and thumbnails belong to their items."""
     opened = Ledger(path)
-    _, parts, live = opened.snapshot()
+    moment = opened.snapshot()
+    parts, live = moment.segments, moment.live
     by_name = {part.name: part for part in parts}
     found = {}
     for key, name, row in live:
@@ -106,7 +107,8 @@ def test_merging_keeps_few_segments(place: Path, monkeypatch: pytest.MonkeyPatch
     assert len(list((place / FOLDER).iterdir())) <= 2 * ledger.MERGE_AT
     assert content(place) == {f"item {n:02d}": "x" * (n % 7) for n in range(40)}
     reader = Ledger(place)
-    _, parts, live = reader.snapshot()
+    moment = reader.snapshot()
+    parts, live = moment.segments, moment.live
     opened.delete([f"item {n:02d}" for n in range(30)])
     opened.tidy()
     # What was opened before stays readable, though its folder is gone.
@@ -220,7 +222,8 @@ def test_reading_while_writing(place: Path) -> None:
 
     def read() -> None:
         while not done.is_set():
-            _, parts, live = opened.snapshot()
+            moment = opened.snapshot()
+            parts, live = moment.segments, moment.live
             by_name = {part.name: part for part in parts}
             titles = {by_name[name].rows([row])[0].title for _, name, row in live}
             if len(titles) != 1 or len(live) != 2:

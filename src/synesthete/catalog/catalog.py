@@ -200,6 +200,7 @@ class Catalog:
                     layer,
                     photos=read_photos(self.path),
                     ivf_above=self._ivf_above,
+                    before=self._snapshot,
                 )
             return self._snapshot
 
