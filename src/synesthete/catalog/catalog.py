@@ -14,6 +14,7 @@ import numpy.typing as npt
 from synesthete.atlas.files import write_file
 from synesthete.catalog import manifest as manifests
 from synesthete.catalog.aligning import align
+from synesthete.catalog.confidence import Confidence, read_confidence, write_confidence
 from synesthete.catalog.evaluating import evaluate
 from synesthete.catalog.filters import Where
 from synesthete.catalog.ledger import FOLDER, Ledger
@@ -24,7 +25,7 @@ from synesthete.catalog.recommending import recommend
 from synesthete.catalog.reference import Reference, make_reference
 from synesthete.catalog.searching import search
 from synesthete.catalog.snapshot import Snapshot
-from synesthete.catalog.suggesting import suggest
+from synesthete.catalog.suggesting import calibrate, suggest
 from synesthete.catalog.types import (
     Alignment,
     Evaluation,
@@ -401,7 +402,34 @@ class Catalog:
             k=k,
             threshold=threshold,
             queue=queue,
+            calibrated=self.confidence,
         )
+
+    @property
+    def confidence(self) -> Confidence | None:
+        """How often suggestions of each strength are right, where that was measured (`calibrate`)."""
+        return read_confidence(self.path)
+
+    def calibrate(self, queries: str | Path | None = None, *, seed: int = 0) -> Confidence:
+        """Measure how often suggestions are right by their strength; from then on `suggest` tells a probability.
+
+        Parameters
+        ----------
+        queries
+            A table as for `evaluate`, of what customers ask, with the answers. Without it the catalogue's own items
+            are asked for with themselves left out, which tells of pictures like the catalogue's.
+        seed
+            Of the folds by which it is measured, and of the items where there are many.
+
+        Raises
+        ------
+        SynestheteError
+            Fewer than 50 cases, or all right, or all wrong; what `evaluate` raises.
+        """
+        asker = Asker(self.snapshot(), lambda: self.model)
+        found = calibrate(asker, None if queries is None else Path(queries), seed=seed)
+        write_confidence(self.path, found)
+        return found
 
     def evaluate(
         self,

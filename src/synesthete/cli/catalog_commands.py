@@ -389,7 +389,47 @@ def suggest(
     for question in found.questions:
         out().print(Text(question.text), soft_wrap=True)
     verdict = "abstains: a person should answer" if found.abstained else "answers"
-    out().print(f"confidence {share(found.confidence)}: the machine {verdict}", style="dim")
+    kind = (
+        "as often right" if found.calibrated else "no probability: `catalog calibrate` makes it one"
+    )
+    out().print(
+        f"confidence {share(found.confidence)} ({kind}): the machine {verdict}", style="dim"
+    )
+
+
+@app.command()
+def calibrate(
+    catalog: CatalogPath,
+    queries: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="TABLE",
+            help="What customers ask, with the answers, as for evaluate; without it the catalogue's own items.",
+            show_default=False,
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the folds by which it is measured.")] = 0,
+    as_json: JsonFlag = False,
+) -> None:
+    """Measure how often suggestions are right, so that their confidence is a probability.
+
+    Without a table each item is asked for by its own picture with itself left out: that tells of pictures like the
+    catalogue's, and customers' photos are harder. Loads the model for a table only.
+    """
+    found = _open(catalog).calibrate(queries, seed=seed)
+    if as_json:
+        print_json(found.as_dict())
+        return
+    shown = table("told", "right", "95 %", "cases", right=("told", "right", "cases"))
+    for one in found.bins:
+        shown.add_row(share(one.told), share(one.right), _interval((one.low, one.high)), str(one.n))
+    out().print(shown)
+    out().print(
+        f"{count(found.n)} cases ({found.source}), {share(found.right)} right; calibration error {found.error:.3f}, "
+        f"of the bare strength {found.raw_error:.3f}; a right one is stronger than a wrong one in {share(found.order)}",
+        style="dim",
+        soft_wrap=True,
+    )
 
 
 @app.command()
