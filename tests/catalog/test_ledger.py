@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from synesthete.catalog import Item, Quarantined, ledger, segments
 from synesthete.catalog.ledger import DRAFT, FOLDER, Ledger
+from synesthete.catalog.ledger_database import FILE
 from synesthete.catalog.segments import Batch
 from synesthete.errors import SynestheteError
 
@@ -261,7 +262,7 @@ def test_a_missing_segment_is_told(place: Path) -> None:
 def test_a_newer_format_is_refused(place: Path) -> None:
     import sqlite3
 
-    with sqlite3.connect(place / ledger.FILE) as connection:
+    with sqlite3.connect(place / FILE) as connection:
         connection.execute("PRAGMA user_version = 99")
     with pytest.raises(SynestheteError, match="newer"):
         Ledger(place).count()

@@ -25,6 +25,7 @@ Bool = npt.NDArray[np.bool_]
 FILE = "confidence.json"
 LEAST = 50  # cases; fewer tell too little
 FOLDS, BINS = 5, 5
+PRIOR = 5.0  # cases
 
 
 @dataclass(frozen=True)
@@ -153,10 +154,16 @@ def read_confidence(path: Path) -> Confidence | None:
 
 
 def _isotonic(strength: Float64, right: Bool) -> tuple[Float64, Float64]:
-    """Knots of the isotonic fit; no case is ever surer than one more of the other kind would leave it."""
+    """Knots of the isotonic fit, each level drawn towards the share of all as by `PRIOR` more cases.
+
+    The ends of an isotonic fit are a handful of cases that happen to agree; without this they would be told as certain.
+    """
     from sklearn.isotonic import IsotonicRegression
 
     fitted = IsotonicRegression(out_of_bounds="clip").fit(strength, right.astype(float))
-    least = 1 / (len(right) + 2)
-    knots = np.clip(np.asarray(fitted.y_thresholds_, np.float64), least, 1 - least)
-    return np.asarray(fitted.X_thresholds_, np.float64), knots
+    levels, of, cases = np.unique(fitted.predict(strength), return_inverse=True, return_counts=True)
+    drawn = (levels * cases + PRIOR * right.mean()) / (cases + PRIOR)
+    drawn = np.maximum.accumulate(drawn)
+    order = np.argsort(strength, kind="stable")
+    at, first = np.unique(strength[order], return_index=True)
+    return np.asarray(at, np.float64), np.asarray(drawn[of.reshape(-1)[order][first]], np.float64)

@@ -187,7 +187,9 @@ def _questions(snapshot: Snapshot, rows: Int64, evidence: Float32) -> list[Quest
         options = sorted(shares, key=lambda value: (-shares[value], value))[:OPTIONS]
         bits = entropy([share / total for share in shares.values()]) * min(total, 1.0)
         if bits > 0.05:
-            text = f"Which {name}: {', '.join(options[:-1])} or {options[-1]}?"
+            # Values with commas of their own are kept apart by semicolons.
+            mark = "; " if any("," in option for option in options) else ", "
+            text = f"Which {name}: {mark.join(options[:-1])} or {options[-1]}?"
             found.append(Question(text, name, tuple(options), bits))
     return sorted(found, key=lambda one: (-one.bits, one.attribute))[:QUESTIONS]
 

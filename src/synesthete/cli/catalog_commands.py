@@ -240,15 +240,18 @@ def suggest(
         print_json(found.as_dict())
         return
     _tell_hits(found.items, False)
-    for name, choices in (("category", found.categories), ("attributes", found.attributes)):
-        told = "; ".join(f"{c.name} {c.value} ({share(c.confidence)})" for c in choices)
+    kinds = "; ".join(f"{c.value} ({share(c.confidence)})" for c in found.categories)
+    others = "; ".join(f"{c.name}: {c.value} ({share(c.confidence)})" for c in found.attributes)
+    for name, told in (("category", kinds), ("attributes", others)):
         if told:
-            out().print(Text(f"{name}: {told}"), soft_wrap=True)
+            out().print(Text(f"{name}, by share of the evidence: {told}"), soft_wrap=True)
     for question in found.questions:
         out().print(Text(question.text), soft_wrap=True)
     verdict = "abstains: a person should answer" if found.abstained else "answers"
     kind = (
-        "as often right" if found.calibrated else "no probability: `catalog calibrate` makes it one"
+        "how often such an answer is right"
+        if found.calibrated
+        else "no probability: `catalog calibrate` makes it one"
     )
     out().print(
         f"confidence {share(found.confidence)} ({kind}): the machine {verdict}", style="dim"
