@@ -84,7 +84,8 @@ def reporting(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def run(**given: Any) -> None:
-        command(**given, told=Reporting(**{name: given.pop(name) for name in shared}))
+        told = Reporting(**{name: given.pop(name) for name in shared})
+        command(**given, told=told)
 
     parameters = [*own, *shared.values()]
     run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
