@@ -106,7 +106,7 @@ def lay_out(
         An address of no neuron.
     """
     own = [address(site, one) for one in ticked]
-    rows = list(dict.fromkeys([*(address(site, one) for one in listed), *own])) or _suggested(site)
+    rows = list(dict.fromkeys([*own, *(address(site, one) for one in listed)])) or _suggested(site)
     units = []
     for one in rows[:MOST]:
         columns, number = find_unit(site, one)
