@@ -1,6 +1,6 @@
 """Audits measured: the attack table beside the published one, APGD beside torchattacks, run time and memory.
 
-    python benchmarks/audits.py                 # the shipped model
+    python benchmarks/audits.py --seed 1        # the shipped model
     python benchmarks/audits.py --model RN50/openai --pictures 200
 
 Prints what docs/audits.md and closing notes quote: every rate with n and interval, and the control.
@@ -15,13 +15,17 @@ from typing import Any
 
 import torch
 
+from synesthete.analysis.significance import paired_change
 from synesthete.audits import run_audit, write_report
 from synesthete.audits.adversarial.apgd import apgd
 from synesthete.audits.adversarial.classifier import PixelClassifier, to_pixels
 from synesthete.audits.adversarial.gradient import cross_entropy, dlr
 from synesthete.audits.pictures import load_pictures
+from synesthete.audits.rates import Rate
 from synesthete.models import load_model
 from synesthete.recording.zero_shot import class_embeddings
+
+EPSILONS = (0.25, 0.5)
 
 
 def told(rate: dict[str, Any] | None) -> str:
@@ -32,33 +36,39 @@ def told(rate: dict[str, Any] | None) -> str:
     return f"{100 * rate['rate']:.1f} % ({100 * low:.1f}–{100 * high:.1f}, n {rate['n']})"
 
 
-def against_torchattacks(model: Any, pictures: int, steps: int, epsilons: list[float]) -> None:
-    """How many pictures survive ours and theirs, and how long each takes."""
+def against_torchattacks(model: Any, pictures: int, steps: int, seed: int) -> None:
+    """How many pictures survive ours and theirs, their difference on the same pictures, and how long each takes."""
     import torchattacks
 
-    chosen = load_pictures(model, model.name, limit=pictures, training=False)
+    chosen = load_pictures(model, model.name, limit=pictures, seed=seed, training=False)
     classifier = PixelClassifier.of(model, class_embeddings(model, chosen.classes))
     pixels, truth = to_pixels(chosen.images), torch.from_numpy(chosen.truth)
     with torch.no_grad():
         right = classifier(pixels).argmax(1) == truth
     pixels, truth = pixels[right], truth[right]
-    print(f"\nAPGD, {steps} steps, {len(truth)} pictures named right of {len(right)}")
-    for epsilon in epsilons:
+    print(
+        f"\nAPGD, {steps} steps, {len(truth)} pictures named right of {len(right)}: what survives"
+    )
+    for epsilon in EPSILONS:
         for name, loss in (("ce", cross_entropy), ("dlr", dlr)):
-            attack = torchattacks.APGD(classifier, eps=epsilon / 255, steps=steps, loss=name)
+            attack = torchattacks.APGD(
+                classifier, eps=epsilon / 255, steps=steps, loss=name, seed=seed
+            )
             tried: dict[str, Callable[[], torch.Tensor]] = {
-                "ours": lambda e=epsilon, f=loss: apgd(classifier, pixels, truth, e / 255, f, steps=steps),
                 "torchattacks": lambda a=attack: a(pixels, truth),
+                "ours": lambda e=epsilon, f=loss: apgd(classifier, pixels, truth, e / 255, f, steps=steps, seed=seed),
             }  # fmt: skip
-            cells = []
+            cells, left = [], []
             for who, run in tried.items():
                 started = time.monotonic()
                 found = run()
                 seconds = time.monotonic() - started
                 with torch.no_grad():
-                    left = int((classifier(found).argmax(1) == truth).sum())
-                cells.append(f"{who} {left} left in {seconds:.1f} s")
-            print(f"  {epsilon:g}/255 {name}: {'; '.join(cells)}")
+                    left.append((classifier(found).argmax(1) == truth).numpy())
+                cells.append(f"{who} {told(Rate.of(left[-1]).as_dict())} in {seconds:.1f} s")
+            change, low, high = paired_change(*left)
+            cells.append(f"ours less theirs {change:+.1%} ({low:+.1%} to {high:+.1%})")
+            print(f"  {epsilon:g}/255 {name}: {'; '.join(cells)}", flush=True)
 
 
 def print_typographic(part: dict[str, Any]) -> None:
@@ -98,14 +108,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="mini")
     parser.add_argument("--pictures", type=int, default=150)
-    parser.add_argument("--attacked", type=int, default=40, help="pictures for APGD")
+    parser.add_argument("--attacked", type=int, default=80, help="pictures for APGD")
     parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0, help="of pictures, words and places")
     parser.add_argument("--out", default="", help="write the report into a folder")
     parser.add_argument("--only", choices=("audit", "apgd"), default=None)
     options = parser.parse_args()
     model = load_model(options.model)
+    print(f"{model.name}, weights {model.weights_sha256[:12]}, seed {options.seed}")
     if options.only != "apgd":
-        report = run_audit(model, "all", limit=options.pictures, steps=options.steps)
+        report = run_audit(
+            model, "all", limit=options.pictures, steps=options.steps, seed=options.seed
+        )
         print_typographic(report["typographic"])
         found = report["adversarial"]
         print("\nSmall changes: clean", told(found["clean"]))
@@ -121,7 +135,7 @@ def main() -> None:
         if options.out:
             write_report(report, options.out)
     if options.only != "audit":
-        against_torchattacks(model, options.attacked, options.steps, [0.25, 0.5, 1.0])
+        against_torchattacks(model, options.attacked, options.steps, options.seed)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,9 @@
-"""How well the catalogue finds, whether its reasons are true, how fast it is, and what it needs: one command.
+"""How well the catalogue finds, and whether its reasons are true (how fast it is: `catalog_speed.py`).
 
     python benchmarks/catalog.py --part quality        recall and NDCG on a real shop, beside texts, pictures, chance
     python benchmarks/catalog.py --part faithfulness   named units taken away, beside random ones
-    python benchmarks/catalog.py --part latency        the index at 10⁵ vectors beside numpy and faiss (--million: 10⁶)
-    python benchmarks/catalog.py --part store          a whole search in a catalogue of 10⁵ items, and opening it
-    python benchmarks/catalog.py --part indexing       items a second beside a bare loop, peak memory by number of items
+    python benchmarks/catalog.py --part coverage       conformal sets over 100 splits of real records
+    python benchmarks/catalog.py --part confidence     suggestions made a probability on half of the photos, told and kept on the rest
 
 The shop is GroceryStoreDataset (Klasson, Zhang, Kjellström, WACV 2019): 81 products as the catalogue, 296 phone photos of its
 validation split as queries. The shipped model was trained on photos of its training split (by coarse class: same shops, same
@@ -15,29 +14,20 @@ from __future__ import annotations
 
 import argparse
 import csv
-import io
 import json
-import resource
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from synesthete.catalog import Catalog, Item
-from synesthete.catalog.evaluating import bootstrap
-from synesthete.catalog.ledger import Ledger
-from synesthete.catalog.nearest import Nearest
+from synesthete.catalog.metrics import mean_of
 from synesthete.catalog.queries import Asker
 from synesthete.catalog.reasons import unit_shares
-from synesthete.catalog.searching import best, search
-from synesthete.catalog.segments import Batch
+from synesthete.catalog.searching import best
 from synesthete.catalog.sources import read_items
 from synesthete.models.interventions import Change
 from synesthete.probes.decoding import decode
@@ -54,23 +44,16 @@ def main() -> None:
     parts: dict[str, Callable[[argparse.Namespace], Any]] = {
         "quality": quality,
         "faithfulness": faithfulness,
-        "latency": latency,
-        "store": store,
-        "indexing": indexing,
+        "coverage": coverage,
+        "confidence": confidence,
     }
     parser.add_argument("--part", choices=parts, required=True)
     parser.add_argument("--model", default="mini")
     parser.add_argument("--grocery", type=Path, default=GROCERY)
-    parser.add_argument("--vectors", type=int, default=100_000)
-    parser.add_argument("--million", action="store_true")
-    parser.add_argument("--items", type=int, nargs="*", default=[256, 1024])
+    parser.add_argument("--splits", type=int, default=100)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--peak-of", type=int, default=0, help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    if options.peak_of:
-        print(json.dumps(peak_here(options)))
-        return
     print(json.dumps({"part": options.part, **parts[options.part](options)}, indent=1))
 
 
@@ -245,16 +228,10 @@ def faithfulness(options: argparse.Namespace) -> dict[str, Any]:
             "pairs": len(arrays["named"]),
             "units taken away": UNITS,
             "draws": DRAWS,
-            "score lost": {k: [float(v.mean()), *bootstrap(v)] for k, v in arrays.items()},
-            "places lost": {k: [float(v.mean()), *bootstrap(v)] for k, v in placed.items()},
-            "named minus random": [
-                float((arrays["named"] - arrays["random"]).mean()),
-                *bootstrap(arrays["named"] - arrays["random"]),
-            ],
-            "named minus random active": [
-                float((arrays["named"] - arrays["random active"]).mean()),
-                *bootstrap(arrays["named"] - arrays["random active"]),
-            ],
+            "score lost": {k: interval(v) for k, v in arrays.items()},
+            "places lost": {k: interval(v) for k, v in placed.items()},
+            "named minus random": interval(arrays["named"] - arrays["random"]),
+            "named minus random active": interval(arrays["named"] - arrays["random active"]),
             "named loses more than random active": share(
                 (arrays["named"] > arrays["random active"]).tolist()
             ),
@@ -262,190 +239,122 @@ def faithfulness(options: argparse.Namespace) -> dict[str, Any]:
         }
 
 
-def latency(options: argparse.Namespace) -> dict[str, Any]:
-    """One query at a time; truth is the exhaustive search in single precision."""
-    import faiss
+def coverage(options: argparse.Namespace) -> dict[str, Any]:
+    """Records of the shop told apart by section (fruit, vegetables, packages): 100 random splits, sets at 90 %.
 
-    faiss.omp_set_num_threads(options.threads)
-    count = 1_000_000 if options.million else options.vectors
-    dim, queries = 192, 200
-    vectors = clustered(count + queries, dim)
-    asked, vectors = vectors[:queries], vectors[queries:]
-    truth = np.concatenate(
-        [
-            np.argsort(-(asked[i : i + 10] @ vectors.T), axis=1)[:, :10]
-            for i in range(0, queries, 10)
-        ]
-    )
-    started = time.perf_counter()
-    exact = Nearest(
-        dim, (vectors[i : i + 65536] for i in range(0, count, 65536)), count, ivf_above=count
-    )
-    built = time.perf_counter() - started
+    The records are the photos alone, and the photos with the product's title; half fit, a quarter calibrates, a quarter
+    measures. Control: the most frequent section, and the same probe with shuffled labels.
+    """
+    from synesthete.catalog.classify.features import embed, fuse
+    from synesthete.catalog.classify.fitting import fit_probe
+    from synesthete.catalog.classify.records import make_record
+    from synesthete.models import load_model
+
+    model = load_model(options.model)
+    asked = photos(options)
+    titles = {
+        item.id: item.title
+        for item in read_items(options.grocery / "products")
+        if isinstance(item, Item)
+    }
+    labels = np.array([item.split("/")[0] for _, item, _ in asked])
+    records = [make_record(path.read_bytes(), titles[item]) for path, item, _ in asked]
+    seen = embed(model, records)
     found: dict[str, Any] = {
-        "vectors": count,
-        "dim": dim,
-        "queries": queries,
-        "threads": options.threads,
+        "model": options.model,
+        "records": len(asked),
+        "splits": options.splits,
     }
-    flat = faiss.IndexFlatIP(dim)
-    flat.add(vectors)
-
-    def plain(query: Any) -> Any:
-        scores = vectors @ query[0]
-        top = np.argpartition(-scores, 10)[:10]
-        return top[np.argsort(-scores[top])]
-
-    rivals = {
-        "synesthete, exhaustive": (lambda q: exact.search(q, 10)[1][0], built),
-        "numpy, single precision": (plain, 0.0),
-        "faiss IndexFlatIP": (lambda q: flat.search(q, 10)[1][0], 0.0),
-    }
-    if options.million:
-        started = time.perf_counter()
-        inverted = Nearest(
-            dim,
-            (vectors[i : i + 65536] for i in range(0, count, 65536)),
-            count,
-            ivf_above=count - 1,
-        )
-        took = time.perf_counter() - started
-        rivals["synesthete, inverted file"] = (lambda q: inverted.search(q, 10)[1][0], took)
-        found["recall that the inverted file tells of itself"] = inverted.recall
-    for name, (ask, seconds) in rivals.items():
-        ask(asked[:1])
-        times, hits = [], 0
-        for place in range(queries):
-            started = time.perf_counter()
-            rows = ask(asked[place : place + 1])
-            times.append(time.perf_counter() - started)
-            hits += len(set(np.asarray(rows).tolist()) & set(truth[place].tolist()))
-        p50, p95 = np.quantile(times, [0.5, 0.95]) * 1000
+    found["sections"] = dict(
+        zip(*(one.tolist() for one in np.unique(labels, return_counts=True)), strict=True)
+    )
+    for name, texts in (("photo", np.zeros_like(seen.texts)), ("photo and title", seen.texts)):
+        x = fuse(seen.images, texts)
+        runs = [
+            fit_probe(x, labels, coverage=0.9, risk=0.1, seed=seed)
+            for seed in range(options.splits)
+        ]
+        measured = [one.measured for one in runs]
+        decided = [one for one in measured if one.risk.n]
         found[name] = {
-            "p50 ms": p50,
-            "p95 ms": p95,
-            "recall@10": hits / queries / 10,
-            "built in s": seconds,
+            "coverage, promised 0.9": interval([one.coverage.value for one in measured]),
+            "labels in a set": interval([one.set_size.value for one in measured]),
+            "accuracy": interval([one.accuracy.value for one in measured]),
+            "most frequent section": float(np.mean([one.majority for one in measured])),
+            "shuffled labels": interval([one.controls["shuffled labels"].value for one in runs]),
+            "calibration error": interval([one.calibration_error for one in measured]),
+            "before calibration": interval([one.raw_calibration_error for one in measured]),
+            "decided": interval([one.decided.value for one in measured]),
+            "splits in which the risk was surely above the accepted 0.1": share(
+                [one.risk.low > 0.1 for one in decided]
+            ),
         }
-    found["peak memory MB"] = peak()
     return found
 
 
-def store(options: argparse.Namespace) -> dict[str, Any]:
-    """A catalogue of synthetic items: writing them, opening it, and whole searches with relevance and reasons."""
+def confidence(options: argparse.Namespace) -> dict[str, Any]:
+    """Calibrate suggestions on one half of the photos, and ask with the other half; and the other way round.
+
+    Control: the bare strength, and the share of right answers told for every photo alike.
+    """
+    from synesthete.catalog.classify.measuring import calibration_error
+
     with tempfile.TemporaryDirectory() as folder:
-        made = Catalog.create(Path(folder) / "big.catalog", options.model)
-        dim, units = made.model.embedding_dim, made.manifest["model"]["units"]
-        ledger, size = Ledger(made.path), 4096
-        rng = np.random.default_rng(0)
-        started = time.perf_counter()
-        for start in range(0, options.vectors, size):
-            some = min(size, options.vectors - start)
-            vectors = clustered(2 * some, dim, start).astype(np.float16)
-            ledger.commit(
-                Batch(
+        made = shop(options, folder)
+        asked = photos(options)
+        kinds = {item.id: item.category for item in made.items()}
+        half = np.random.default_rng(0).permutation(len(asked)) % 2
+        told, strength, right, flat = [], [], [], []
+        for one in (0, 1):
+            made.adapt(asked[i][0] for i in np.flatnonzero(half != one))
+            table = Path(folder) / f"{one}.csv"
+            with table.open("w", newline="", encoding="utf-8") as file:
+                rows = [asked[i] for i in np.flatnonzero(half != one)]
+                for place, (path, _, _) in enumerate(rows):
+                    (Path(folder) / f"{one}-{place}.webp").write_bytes(path.read_bytes())
+                csv.writer(file).writerows(
                     [
-                        Item(f"item {start + i:08d}", title=f"thing {i % 977}", price=float(i % 50))
-                        for i in range(some)
-                    ],
-                    ["x"] * some,
-                    vectors[:some],
-                    vectors[some:],
-                    rng.random((some, units), np.float32).astype(np.float16),
-                    [None] * some,
+                        ("picture", "relevant"),
+                        *((f"{one}-{at}.webp", item) for at, (_, item, _) in enumerate(rows)),
+                    ]
                 )
-            )
-        ledger.tidy()
-        written = time.perf_counter() - started
-        started = time.perf_counter()
-        snapshot = made.snapshot()
-        asker = Asker(snapshot, lambda: made.model)
-        query = asker.query("apple", None)
-        search(snapshot, query)
-        first = time.perf_counter() - started
-        found = {
-            "items": options.vectors,
-            "written in s, vectors given": written,
-            "first search, index built and null measured, s": first,
-        }
-        names = made.reference.concepts[:100]
-        for label, settings in (
-            ("whole search", {}),
-            ("without reasons", {"reasons": 0}),
-            ("price<5", {"where": ["price<5"]}),
-        ):
-            times = []
-            for name in names:
-                one = asker.query(name, None)
-                started = time.perf_counter()
-                search(snapshot, one, **settings)
-                times.append(time.perf_counter() - started)
-            p50, p95 = np.quantile(times, [0.5, 0.95]) * 1000
-            found[label] = {"p50 ms": p50, "p95 ms": p95}
-        started = time.perf_counter()
-        made.upsert([Item("one more", title="one more thing")])
-        search(made.snapshot(), asker.query("apple", None))
-        found["one upsert and the search after it, s"] = time.perf_counter() - started
-        found["peak memory MB"] = peak()
-        return found
-
-
-def indexing(options: argparse.Namespace) -> dict[str, Any]:
-    """Items a second beside a bare loop over the same pictures, and peak memory in fresh processes."""
-    found: dict[str, Any] = {"threads": options.threads}
-    for count in options.items:
-        command = [sys.executable, __file__, "--part", "indexing", "--peak-of", str(count)]
-        command += ["--model", options.model, "--threads", str(options.threads)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        found[f"{count} items"] = json.loads(done.stdout.splitlines()[-1])
-    return found
-
-
-def peak_here(options: argparse.Namespace) -> dict[str, Any]:
-    """Index so many items with a picture, a title and a description each."""
-    with tempfile.TemporaryDirectory() as folder:
-        made = Catalog.create(Path(folder) / "new.catalog", options.model)
-        base = peak()
-        started = time.perf_counter()
-        made.upsert(drawn(options.peak_of))
-        took = time.perf_counter() - started
-        top = peak()
-        some = [decode(bytes(item.pictures[0])) for item in drawn(256)]  # type: ignore[arg-type]
-        started = time.perf_counter()
-        for start in range(0, 256, 32):
-            made.model.encode_images(
-                torch.stack([made.model.preprocess(p) for p in some[start : start + 32]])
-            )
-        bare = 256 / (time.perf_counter() - started)
+            base = made.calibrate(table).right
+            for i in np.flatnonzero(half == one):
+                path, item, _ = asked[i]
+                found = made.suggest(path, threshold=0.0)
+                told.append(found.confidence)
+                strength.append(found.strength)
+                right.append(bool(found.categories) and found.categories[0].value == kinds[item])
+                flat.append(base)
+        own = made.calibrate()
+        hits = np.array(right)
+        thirds = np.array_split(np.argsort(told, kind="stable"), 3)
         return {
-            "items per second": options.peak_of / took,
-            "bare encode_images, pictures per second": bare,
-            "peak memory MB": top,
-            "of that before indexing": base,
+            "model": options.model,
+            "n": len(hits),
+            "right": share(right),
+            "calibration error": calibration_error(np.array(told), hits, 5),
+            "of the bare strength": calibration_error(np.array(strength), hits, 5),
+            "squared error": interval((np.array(told) - hits) ** 2),
+            "of the share of right answers for all": interval((np.array(flat) - hits) ** 2),
+            "of the strength": interval((np.array(strength) - hits) ** 2),
+            "told and kept, by thirds": [
+                {"told": float(np.array(told)[part].mean()), **share(hits[part].tolist())}
+                for part in thirds
+            ],
+            "by the catalogue's own items": {
+                "n": own.n,
+                "right": own.right,
+                "error": own.error,
+                "order": own.order,
+            },
         }
 
 
-def drawn(count: int) -> Any:
-    """Items with pictures of seeded noise, 256 pixels square."""
-    for number in range(count):
-        noise = np.random.default_rng(number).integers(0, 255, (16, 16, 3), np.uint8)
-        stream = io.BytesIO()
-        Image.fromarray(noise).resize((256, 256)).save(stream, "JPEG")
-        yield Item(
-            f"{number:07d}",
-            title=f"thing {number}",
-            description=f"A thing with the number {number}. It is made of noise.",
-            pictures=(stream.getvalue(),),
-        )
-
-
-def clustered(count: int, dim: int, seed: int = 0) -> Any:
-    """Unit vectors around 1,000 centres, as a shop's kinds of products."""
-    centres = np.random.default_rng(12345).normal(size=(1000, dim)).astype(np.float32)
-    rng = np.random.default_rng(seed)
-    made = centres[rng.integers(0, 1000, count)]
-    made = made + np.float32(0.7) * rng.standard_normal((count, dim), np.float32)
-    return np.asarray(made / np.linalg.norm(made, axis=1, keepdims=True), np.float32)
+def interval(values: Any) -> list[float]:
+    """A mean with its 95 % bootstrap interval."""
+    one = mean_of(values)
+    return [one.value, one.low, one.high]
 
 
 def share(values: list[bool]) -> dict[str, Any]:
@@ -460,11 +369,6 @@ def share(values: list[bool]) -> dict[str, Any]:
         "share": sum(values) / len(values),
         "interval": [interval.low, interval.high],
     }
-
-
-def peak() -> int:
-    """Peak resident memory of this process, MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 if __name__ == "__main__":

@@ -1,21 +1,21 @@
 """Editing, measured: export parity per architecture, and a defence beside random units and a dense fine-tune.
 
     python benchmarks/editing.py parity                      every family, tiny and random
-    python benchmarks/editing.py parity RN50/random ViT-B-32/random mini
-    python benchmarks/editing.py defence mini --units 12 --steps 60
+    python benchmarks/editing.py parity mini mini/random RN50/random ViT-B-32/random
+    python benchmarks/editing.py defence mini --seed 1
 
 `parity` exports edits of every kind of site that folds, loads the checkpoint with plain open_clip, and prints the largest difference of an
 embedding's component from the live edited model, beside how far the edits move embeddings.
 
-`defence` prints attack success and clean accuracy on the held-out split (other pictures, words and fonts) for the unedited model, the
-greedy defence, as many random units, and the upper reference: the whole image tower fine-tuned on the search split's
-attacked and plain pictures. After Dyslexify (arXiv 2508.20570), which ablates heads without training.
+`defence` prints attack success and clean accuracy on the held-out split (other pictures, words and fonts) with Wilson intervals, and
+their change from the unedited model on the same pictures with paired ones (Newcombe 1998), for the greedy defence, as many random
+units (each of five draws), and the upper reference: the whole image tower fine-tuned on the search split (fine_tuning.py). After
+Dyslexify (arXiv 2508.20570), which ablates heads without training.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
 import sys
 import tempfile
 import time
@@ -27,14 +27,16 @@ import numpy as np
 import torch
 from PIL import Image
 
-from synesthete.editing import Edit, Edits, export_edits
-from synesthete.editing.defence import Judged, find_defence, objectives
+from synesthete.editing import Edit, Edits, export_edits, plan_edits
+from synesthete.editing.defence import Typographic, find_defence, objectives
 from synesthete.editing.fold import Unfoldable, fold
 from synesthete.models import ImageTextModel, load_model
 from synesthete.models.heads import Heads
 from synesthete.probes import load_probes
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+ROW = "{:30} {:>7} {:>16} {:>7} {:>17}   {:>7} {:>16} {:>7} {:>17}"
+HEAD = ("", "attack", "95 %", "change", "95 %", "clean", "95 %", "change", "95 %")
 
 
 def main() -> None:
@@ -52,9 +54,11 @@ def main() -> None:
     defence.add_argument("--units", type=int, default=12)
     defence.add_argument("--images", type=int, default=200)
     defence.add_argument("--layer", action="append")
-    defence.add_argument("--steps", type=int, default=60, help="of the fine-tune; 0 leaves it out")
-    defence.add_argument("--rate", type=float, default=1e-4, help="learning rate of the fine-tune")
+    defence.add_argument("--steps", type=int, default=80, help="of the fine-tune; 0 leaves it out")
+    defence.add_argument("--rate", type=float, default=1e-4, help="highest of the fine-tune")
+    defence.add_argument("--lessons", type=int, default=600, help="pictures for the fine-tune")
     defence.add_argument("--budget", type=float, default=0.01)
+    defence.add_argument("--seed", type=int, default=0, help="of splits, words and random units")
     defence.set_defaults(run=run_defence)
     args = parser.parse_args()
     args.run(args)
@@ -83,7 +87,13 @@ def run_parity(args: Any) -> None:
 
 def _models(names: list[str], folder: Path) -> Iterator[tuple[str, ImageTextModel]]:
     for name in names:
-        yield name, load_model(name, device="cpu")
+        base, _, random = name.partition("/")
+        if base == "mini" and random == "random":
+            twin = load_model(base, device="cpu").random_twin()
+            twin.name = base  # an export reads the architecture by this name
+            yield name, twin
+        else:
+            yield name, load_model(name, device="cpu")
     if not names:
         from tests.editing.families import TOWERS, write_model
 
@@ -119,59 +129,63 @@ def _foldable(model: ImageTextModel) -> Edits:
 
 
 def run_defence(args: Any) -> None:
-    """Held-out figures."""
+    """Held-out figures of all that was tried, in one table."""
+    from fine_tuning import embed, fine_tune, lessons
+
     started = time.monotonic()
     model, probes = load_model(args.model, device="cpu"), load_probes("concepts")
-    near, far = objectives(model, probes, limit=args.images)
+    near, far = objectives(model, probes, limit=args.images, seed=args.seed)
+    assert isinstance(far, Typographic)
     found = find_defence(
-        model, near, far, layers=args.layer, most=args.units, budget=args.budget,
+        model, near, far, layers=args.layer, most=args.units, budget=args.budget, seed=args.seed,
         progress=lambda done, total: print(f"\rgreedy {done}/{total}", end="", file=sys.stderr),
     )  # fmt: skip
     print("\r", end="", file=sys.stderr)
-    print(f"{model.name}: {found.considered:,} units of {', '.join(found.layers)}; held-out split")
-    _line("unedited", found.before)
-    _line(f"greedy, {len(found.edits)} units within the budget", found.after)
-    harm, kept = found.random_after
-    print(f"{'as many random units, mean of 5':40} {harm:7.1%} {'':17} {kept:7.1%}")
-    for series in found.series[:2]:
-        last = series.points[-1]
-        _line(f"{series.name}, {last.units} units", Judged(last.harm, last.kept))
+    plain = embed(model.network, far.pixels).numpy()
+
+    def without(addresses: list[str]) -> Any:
+        with model.edited(plan_edits(model, ablate=addresses)):
+            return embed(model.network, far.pixels).numpy()
+
+    size = len(found.edits)
+    greedy, gradient, *random = (one.addresses for one in found.series)
+    print(
+        f"{model.name}, seed {args.seed}: {found.considered:,} units of {', '.join(found.layers)}\n"
+        f"held-out split: n = {int(far.right.sum())} attacked pictures that count, {len(far.truth)} plain ones among "
+        f"{len(far.classes)} classes; empty change: the unedited model"
+    )
+    print(ROW.format(*HEAD))
+    _line("unedited", far, plain)
+    _line(f"greedy, within budget: {size} units", far, plain, without(greedy[:size]))
+    for draw, units in enumerate(random, 1):
+        _line(f"{size} random units, draw {draw}", far, plain, without(units[:size]))
+    _line(f"greedy, all {len(greedy)} units", far, plain, without(greedy))
+    _line(f"gradient, {len(gradient)} units", far, plain, without(gradient))
+    searched = time.monotonic() - started
     if args.steps:
-        _line(
-            f"dense fine-tune, {args.steps} steps",
-            _fine_tuned(model, near, far, args.steps, args.rate),
+        drawn, back = lessons(model, probes, args.lessons, args.seed)
+        tuned = fine_tune(model, drawn, back, steps=args.steps, rate=args.rate, seed=args.seed)
+        _line("dense fine-tune", far, plain, tuned.embed(far.pixels))
+        print(
+            f"fine-tune: {tuned.parameters:,} numbers on {tuned.pictures} pictures of the search split, best after "
+            f"{tuned.step} of {args.steps} steps"
         )
-    print(f"{time.monotonic() - started:.0f} s")
+    total = time.monotonic() - started
+    print(f"search {searched:.0f} s, all {total:.0f} s, {torch.get_num_threads()} threads")
 
 
-def _line(told: str, one: Judged) -> None:
-    cells = [f"{m.value:7.1%} ({m.low:.1%} to {m.high:.1%}, n {m.n})" for m in (one.harm, one.kept)]
-    print(f"{told:40} {cells[0]:32} {cells[1]}", flush=True)
-
-
-def _fine_tuned(model: ImageTextModel, near: Any, far: Any, steps: int, rate: float) -> Judged:
-    """The whole image tower, trained on the search split to name attacked and plain pictures by what they show."""
-    network: Any = copy.deepcopy(model.network).eval()
-    tower = network.visual.requires_grad_(True)
-    optimiser = torch.optim.AdamW(tower.parameters(), lr=rate, weight_decay=0.01)
-    texts = torch.from_numpy(near.classes)
-    truth = torch.from_numpy(np.concatenate([near.truth, near.truth[near.of]]))
-    rng = np.random.default_rng(0)
-    for step in range(steps):
-        rows = torch.from_numpy(rng.choice(len(near.pixels), 48, replace=False))
-        found = network.encode_image(near.pixels[rows], normalize=True)
-        loss = torch.nn.functional.cross_entropy(near.scale * found @ texts.T, truth[rows])
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        print(f"\rfine-tune {step + 1}/{steps} loss {float(loss):.3f}", end="", file=sys.stderr)
-    print("\r", end="", file=sys.stderr)
-    with torch.inference_mode():
-        parts = [
-            network.encode_image(far.pixels[i : i + 64], normalize=True).numpy()
-            for i in range(0, len(far.pixels), 64)
-        ]
-    return far.judge(np.concatenate(parts))  # type: ignore[no-any-return]
+def _line(told: str, far: Typographic, before: Any, after: Any = None) -> None:
+    judged = far.judge(before if after is None else after)
+    moved = None if after is None else far.change(before, after)
+    cells = []
+    for rate, change in zip(
+        (judged.harm, judged.kept), (moved.harm, moved.kept) if moved else (None, None), strict=True
+    ):
+        cells += [f"{rate.value:.1%}", f"{rate.low:.1%} to {rate.high:.1%}"]
+        cells += (
+            [f"{change.value:+.1%}", f"{change.low:+.1%} to {change.high:+.1%}"] if change else ["", ""]
+        )  # fmt: skip
+    print(ROW.format(told, *cells), flush=True)
 
 
 if __name__ == "__main__":

@@ -194,6 +194,8 @@ def served(atlas: Path) -> Iterator[str]:
     base = f"http://127.0.0.1:{port}"
     try:
         for _ in range(600):
+            if process.poll() is not None:
+                raise SystemExit(f"it could not be served: {' '.join(command)}")
             try:
                 httpx.get(f"{base}/static/style.css", timeout=5)
                 break

@@ -1,14 +1,17 @@
 """Feature visualization: speed and reach beside Lucent, share of units that are excited, what facets do, memory.
 
     pip install --no-deps --target /tmp/peer torch-lucent==0.1.8 kornia==0.4.1 future decorator
-    python benchmarks/visualization.py ATLAS [--peer /tmp/peer] [--units 16] [--steps 96] [--part speed share facets]
+    python benchmarks/visualization.py ATLAS [--peer /tmp/peer] [--part speed share facets] [--json]
 
-`speed`: the same units of the same model, pictures of the same size, the same number of steps, one process and one thread each,
-one after the other. Lucent as it comes (its parameterisation, its transforms, Adam 0.05), given the model's own normalisation and
-picture size. Seconds are the process's own CPU seconds, so that other work on the machine does not count; walls are printed too. `share`:
-live units drawn evenly, how many of their pictures surpass the 99.9th percentile of the atlas's images, with Wilson's interval.
-`facets`: how many faceted pictures are taken for their facet by the probe that steered them, and by one that did not (at the embedding, fitted on
-the atlas's images), beside the same for plain pictures.
+`speed`: live units of the same model, pictures of the same size, the same number of steps, one process and one thread each, one after the
+other; then Lucent with the 512 steps that are its default. Lucent as it comes (its parameterisation, its transforms, Adam 0.05), given the
+model's own normalisation and picture size; the weights take no gradient, which spares Lucent work that it does by default. Seconds are the
+process's own CPU seconds, so that other work on the machine does not count; walls are in the JSON. What pictures reach is told as a
+multiple of the activation that one real image in a thousand surpasses, on the unmodified model, over the units that Lucent was given.
+`share`: live units drawn by a seed, how many of their pictures surpass the 99.9th percentile of the atlas's images, with Wilson's interval.
+`facets`: how many faceted pictures are taken for their facet by the probe that steered them, and by judges that did not (probes at the
+embedding, fitted on the atlas's images): by a judge alone, and by which of all judges says it most (chance is one in the number of facets),
+beside the same for the plain pictures of the same units. Every part says its peak memory; each takes a few minutes on one core.
 """
 
 from __future__ import annotations
@@ -24,12 +27,18 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from synesthete.analysis import wilson_interval
 from synesthete.atlas import Atlas, open_atlas
+
+if TYPE_CHECKING:
+    from synesthete.visualization.features import Visualized
+    from synesthete.visualization.features.scores import Real
+
+PEER_STEPS = 512
 
 
 def main() -> None:
@@ -39,19 +48,24 @@ def main() -> None:
     )
     parser.add_argument("atlas", type=Path, nargs="?", default=Path("demo.atlas"))
     parser.add_argument("--peer", type=Path, help="folder that Lucent was installed into")
-    parser.add_argument("--units", type=int, default=16)
-    parser.add_argument("--peer-units", type=int, default=4)
+    parser.add_argument("--units", type=int, default=24, help="for speed")
+    parser.add_argument("--peer-units", type=int, default=6, help="of these, for Lucent")
     parser.add_argument("--steps", type=int, default=96)
-    parser.add_argument("--facet-units", type=int, default=3)
+    parser.add_argument("--share-units", type=int, default=96)
+    parser.add_argument("--facet-units", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--part", nargs="+", default=["speed", "share", "facets"])
+    parser.add_argument("--json", action="store_true", help="a line of JSON for each part")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.worker:
         sys.stdout.write(json.dumps(work(given)))
         return
     for part in given.part:
-        {"speed": speed, "share": share, "facets": facets}[part](given)
+        clock = time.perf_counter()
+        found, told = {"speed": speed, "share": share, "facets": facets}[part](given)
+        found |= {"part": part, "seed": given.seed, "wall": time.perf_counter() - clock}
+        print(json.dumps(found) if given.json else "\n".join(told), flush=True)
 
 
 def drawn(atlas: Atlas, count: int, seed: int) -> list[str]:
@@ -62,40 +76,44 @@ def drawn(atlas: Atlas, count: int, seed: int) -> list[str]:
     return [f"{layer}:{unit}" for unit in chosen]
 
 
-def started(given: argparse.Namespace, worker: str, units: int) -> dict[str, Any]:
+def started(given: argparse.Namespace, worker: str, units: int, steps: int) -> dict[str, Any]:
     """Run one worker in a process of its own, on one thread."""
     command = [sys.executable, __file__, str(given.atlas), "--worker", worker, "--units", str(units),
-               "--steps", str(given.steps), "--seed", str(given.seed)]  # fmt: skip
+               "--steps", str(steps), "--seed", str(given.seed)]  # fmt: skip
     command += ["--peer", str(given.peer)] if given.peer else []
     environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if done.returncode:
         raise SystemExit(done.stderr[-2000:])
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    return found | {"limit": steps, "rate": 60 * found["units"] / found["cpu"]}
 
 
-def speed(given: argparse.Namespace) -> None:
+def speed(given: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
     """Ours and Lucent, units per minute of CPU time."""
-    print(f"one thread each, {given.steps} steps at most, pictures of the model's own size")
-    rows = {"ours, all steps": started(given, "fixed", given.units)}
-    rows["ours, as it comes"] = started(given, "ours", given.units)
+    rows = {
+        "ours, all steps": started(given, "fixed", given.units, given.steps),
+        "ours, as it comes": started(given, "ours", given.units, given.steps),
+    }
     if given.peer:
-        rows["Lucent, all steps"] = started(given, "peer", given.peer_units)
-    print(f"{'':<20} {'units':>5} {'units/CPU min':>13} {'units/wall min':>14} {'beyond 99.9 %':>24} {'peak MB':>8}")  # fmt: skip
+        rows["Lucent, as many steps"] = started(given, "peer", given.peer_units, given.steps)
+        rows["Lucent, its default"] = started(given, "peer", given.peer_units, PEER_STEPS)
+    same = min(row["units"] for row in rows.values())
+    told = ["one thread each, pictures of the model's own size",
+            f"{'':<22} {'units':>5} {'steps':>5} {'units/CPU min':>13} {'beyond 99.9 %':>18} {f'reach of {same}':>12} {'peak MB':>8}"]  # fmt: skip
     for name, row in rows.items():
-        told = rate(row["beyond"], row["units"])
-        cpu, wall = (60 * row["units"] / row[key] for key in ("cpu", "wall"))
-        print(
-            f"{name:<20} {row['units']:>5} {cpu:>13.1f} {wall:>14.1f} {told:>24} {row['peak']:>8.0f}"
+        row["beyond_of"] = rate(sum(row["beyond"]), row["units"])
+        row["reach_same"] = float(np.mean(row["reach"][:same]))
+        told.append(
+            f"{name:<22} {row['units']:>5} {row['steps']:>5.0f} {row['rate']:>13.1f} {row['beyond_of']:>18} "
+            f"{row['reach_same']:>12.2f} {row['peak']:>8.0f}"
         )
-    if given.peer:
-        slow = rows["Lucent, all steps"]
-        for name in ("ours, all steps", "ours, as it comes"):
-            row = rows[name]
-            print(
-                f"{name}: {(row['units'] / row['cpu']) / (slow['units'] / slow['cpu']):.1f} times Lucent"
-            )
+    ratios = {}
+    for ours in ("ours, all steps", "ours, as it comes"):
+        for peer in [name for name in rows if name.startswith("Lucent")]:
+            ratios[f"{ours} / {peer}"] = rows[ours]["rate"] / rows[peer]["rate"]
+    told += [f"{name}: {value:.1f} times" for name, value in ratios.items()]
+    return {"rows": rows, "ratios": ratios, "reach_units": same}, told
 
 
 def rate(right: int, n: int) -> str:
@@ -120,15 +138,28 @@ def work(given: argparse.Namespace) -> dict[str, Any]:
     targets = [unit_target(atlas, address) for address in drawn(atlas, given.units, given.seed)]
     model = own_model(atlas)
     make = by_peer if given.worker == "peer" else by_us
-    cpu, wall, pictures = make(given, atlas, model, targets)
+    cpu, wall, pictures, steps = make(given, atlas, model, targets)
     pixels = torch.stack(
         [model.preprocess(unpacked(webp(np.asarray(Image.fromarray(p)), 90))) for p in pictures]
     )
     layer = targets[0].layer
     reached = model.read(pixels, [layer], atlas.manifest["reduction"]).activations[layer]
-    beyond = [t.real.excites(float(reached[i, t.unit]), "most") for i, t in enumerate(targets)]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"units": len(targets), "cpu": cpu, "wall": wall, "beyond": sum(beyond), "peak": peak}
+    values = [float(reached[i, target.unit]) for i, target in enumerate(targets)]
+    beyond = [t.real.excites(value, "most") for t, value in zip(targets, values, strict=True)]
+    reach = [value / rare(t.real) for t, value in zip(targets, values, strict=True)]
+    return {"units": len(targets), "cpu": cpu, "wall": wall, "beyond": beyond, "reach": reach,
+            "steps": steps, "peak": peak_mb()}  # fmt: skip
+
+
+def rare(real: Real) -> float:
+    """The activation that one real image in a thousand surpasses."""
+    place = np.searchsorted(np.cumsum(real.count), 0.999 * real.count.sum())
+    return float(real.high[place]) or float(real.high[-1])
+
+
+def peak_mb() -> float:
+    """The most memory this process has held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def by_us(given: argparse.Namespace, atlas: Atlas, model: Any, targets: list[Any]) -> Any:
@@ -148,7 +179,12 @@ def by_us(given: argparse.Namespace, atlas: Atlas, model: Any, targets: list[Any
     orders = [Order(t.name, (t.direction / t.real.std).astype(np.float32)) for t in targets]
     clock, cpu = time.perf_counter(), time.process_time()
     made = sorted(make_pictures(tower, natural, where, orders, settings), key=lambda m: m.order)
-    return time.process_time() - cpu, time.perf_counter() - clock, [m.picture for m in made]
+    return (
+        time.process_time() - cpu,
+        time.perf_counter() - clock,
+        [m.picture for m in made],
+        float(np.mean([m.steps for m in made])),
+    )
 
 
 def by_peer(given: argparse.Namespace, atlas: Atlas, model: Any, targets: list[Any]) -> Any:
@@ -168,77 +204,103 @@ def by_peer(given: argparse.Namespace, atlas: Atlas, model: Any, targets: list[A
             thresholds=(given.steps,), preprocess=False, fixed_image_size=side, show_image=False, progress=False,
         )  # fmt: skip
         pictures.append((image[0] * 255).round().clip(0, 255).astype(np.uint8))
-    return time.process_time() - cpu, time.perf_counter() - clock, pictures
+    return time.process_time() - cpu, time.perf_counter() - clock, pictures, given.steps
 
 
-def share(given: argparse.Namespace) -> None:
+def share(given: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
     """How many live units are excited by the picture that users get."""
+    found, seconds = pictures_of(given, given.share_units, "none")
+    pictures = found.pictures
+    good, n = sum(one.excites for one in pictures), len(pictures)
+    percentiles = np.array([one.percentile for one in pictures])
+    low, high = wilson_interval(good, n)
+    result = {"n": n, "beyond": good, "share": good / n, "interval": [low, high], "median_percentile": float(np.median(percentiles)),
+              "lowest_percentile": float(percentiles.min()), "cpu_seconds_a_unit": seconds / n, "peak_mb": peak_mb()}  # fmt: skip
+    return result, [
+        f"beyond the 99.9th percentile of real images: {rate(good, n)} of live units drawn by seed {given.seed}",
+        f"  median percentile {result['median_percentile']:.2f}, lowest {result['lowest_percentile']:.2f}; "
+        f"{seconds / n:.2f} CPU s a unit with second attempts; peak {peak_mb():.0f} MB",
+    ]
+
+
+def pictures_of(given: argparse.Namespace, units: int, facets: str) -> tuple[Visualized, float]:
+    """Pictures of live units in a copy of the atlas, each with its file's bytes, and their CPU seconds."""
     from synesthete.visualization.features import Settings, visualize
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(shutil.copytree(given.atlas, Path(folder) / "own.atlas"))
+        shutil.rmtree(path / "visualizations", ignore_errors=True)
         atlas = open_atlas(path)
-        addresses = drawn(atlas, given.units, given.seed)
-        cpu = time.process_time()
-        found = visualize(atlas, addresses, facets="none", settings=Settings(steps=given.steps))
-        seconds = time.process_time() - cpu
-    good = sum(one.excites for one in found.pictures)
-    percentiles = np.array([one.percentile for one in found.pictures])
-    print(
-        f"beyond the 99.9th percentile of real images: {rate(good, len(percentiles))} of live units drawn evenly"
-    )
-    print(f"  median percentile {np.median(percentiles):.2f}, lowest {percentiles.min():.2f}; "
-          f"{seconds / len(percentiles):.2f} CPU s a unit with second attempts")  # fmt: skip
+        clock = time.process_time()
+        found = visualize(
+            atlas,
+            drawn(atlas, units, given.seed),
+            facets=facets,
+            settings=Settings(steps=given.steps),
+        )
+        seconds = time.process_time() - clock
+        given.files = [atlas.visualization(one) for one in found.pictures]
+    return found, seconds
 
 
-def facets(given: argparse.Namespace) -> None:
-    """How many pictures are taken for their facet."""
+def facets(given: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
+    """How many pictures are taken for their facet, by the probes that steered them and by judges that did not."""
     import torch
 
     from synesthete.analysis.own_model import own_model
-    from synesthete.visualization.features import Settings, visualize
     from synesthete.visualization.features.facet_rules import RULES
     from synesthete.visualization.features.facets import pooled
     from synesthete.visualization.features.making import unpacked
     from synesthete.visualization.features.probing import fit_probes
 
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(shutil.copytree(given.atlas, Path(folder) / "own.atlas"))
-        atlas = open_atlas(path)
-        addresses = drawn(atlas, given.facet_units, given.seed)
-        found = visualize(atlas, addresses, facets="all", settings=Settings(steps=given.steps))
-        model = own_model(atlas)
-        pixels = torch.stack(
-            [model.preprocess(unpacked(atlas.visualization(p))) for p in found.pictures]
-        )
+    found, seconds = pictures_of(given, given.facet_units, "all")
+    atlas = open_atlas(given.atlas)
+    model = own_model(atlas)
+    pixels = torch.stack([model.preprocess(unpacked(data)) for data in given.files])
     used = next(iter(found.facets.values()))
+    names = list(used.probes)
     maps = np.concatenate([pooled(model, some, used.layer) for some in pixels.split(32)])
     embedded = model.encode_images(pixels)[:, :, None, None]
     rows = np.flatnonzero(np.array(atlas.probes["status"].to_pylist()) == "ok")
-    some = np.random.default_rng(0).choice(rows, min(4000, len(rows)), replace=False)
-    member = np.stack([RULES[name].rows(atlas.probes)[some] for name in used.probes])
+    some = np.random.default_rng(given.seed).choice(rows, min(4000, len(rows)), replace=False)
+    member = np.stack([RULES[name].rows(atlas.probes)[some] for name in names])
     judges = fit_probes(np.asarray(atlas.embeddings()[some], np.float32)[:, :, None, None], member)
-    plain = np.array([p.facet == "plain" for p in found.pictures])
-    print(
-        f"facets at {used.layer}, {len(addresses)} units; taken for the facet, of pictures made for it | of plain pictures"
-    )
-    print(
-        f"{'facet':<8} {'probe':>6} {'its own probe':>30} {'judge':>6} {'a judge at the embedding':>30} strengths"
-    )
-    for name, judge in zip(used.probes, judges, strict=True):
-        mine = np.array([p.facet == name for p in found.pictures])
-        told = []
-        for says in (used.probes[name].says(maps) > 0, judge.says(embedded) > 0):
-            told.append(
-                f"{rate(int(says[mine].sum()), int(mine.sum()))} | {says[plain].mean():.0%}"
-            )
-        strengths = sorted({p.strength for p in found.pictures if p.facet == name})
-        print(
-            f"{name:<8} {used.probes[name].accuracy:>6.2f} {told[0]:>30} {judge.accuracy:>6.2f} {told[1]:>30} {strengths}"
+    own = np.stack([used.probes[name].says(maps) for name in names])
+    judged = np.stack([judge.says(embedded) for judge in judges])
+    facet = np.array([p.facet for p in found.pictures])
+    most, plain = judged.argmax(axis=0), facet == "plain"
+    told = [
+        f"facets at {used.layer}, {given.facet_units} units; taken for the facet, of pictures made for it | of plain pictures",
+        f"{'facet':<8} {'probe':>6} {'the probe that steered':>26} {'judge':>6} {'a judge at the embedding':>26} {'first of all judges':>26} strengths",
+    ]
+    result: dict[str, Any] = {"layer": used.layer, "units": given.facet_units, "facets": {}}
+    totals = {key: [0, 0, 0, 0] for key in ("own", "judge", "first")}
+    for place, name in enumerate(names):
+        mine = facet == name
+        row: dict[str, Any] = {"n": int(mine.sum()), "plain_n": int(plain.sum()), "probe_accuracy": used.probes[name].accuracy,
+                               "judge_accuracy": judges[place].accuracy,
+                               "strengths": sorted({p.strength for p in found.pictures if p.facet == name})}  # fmt: skip
+        cells = []
+        for key, says in (("own", own[place] > 0), ("judge", judged[place] > 0), ("first", most == place)):  # fmt: skip
+            counts = [int(says[mine].sum()), int(mine.sum()), int(says[plain].sum()), int(plain.sum())]  # fmt: skip
+            row[key], row[f"{key}_plain"] = counts[0], counts[2]
+            totals[key] = [a + b for a, b in zip(totals[key], counts, strict=True)]
+            cells.append(f"{rate(counts[0], counts[1])} | {counts[2] / counts[3]:.0%}")
+        told.append(
+            f"{name:<8} {row['probe_accuracy']:>6.2f} {cells[0]:>26} {row['judge_accuracy']:>6.2f} {cells[1]:>26} {cells[2]:>26} {row['strengths']}"
         )
+        result["facets"][name] = row
+    for key, heading in (("own", "the probe that steered"), ("judge", "a judge that did not"), ("first", "first of all judges")):  # fmt: skip
+        right, n, by_chance, of = totals[key]
+        result[key] = {"right": right, "n": n, "interval": wilson_interval(right, n), "plain": by_chance, "plain_n": of}  # fmt: skip
+        told.append(f"{heading}: {rate(right, n)}; plain pictures {rate(by_chance, of)}")
     good = sum(p.excites for p in found.pictures if p.facet != "plain")
-    print(f"faceted pictures beyond the 99.9th percentile: {rate(good, int((~plain).sum()))}")
-    print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
+    result |= {"beyond": good, "beyond_n": int((~plain).sum()), "cpu_seconds": seconds, "peak_mb": peak_mb()}  # fmt: skip
+    told.append(
+        f"faceted pictures beyond the 99.9th percentile: {rate(good, int((~plain).sum()))}; "
+        f"{seconds / len(facet):.2f} CPU s a picture; peak {peak_mb():.0f} MB"
+    )
+    return result, told
 
 
 if __name__ == "__main__":

@@ -45,7 +45,21 @@ def test_planted_word_readers_are_found() -> None:
     assert (found.word[:8] > 0.99).all()
     assert (found.picture[4:8] > 0.99).all()
     assert found.score[12] == 0
-    assert found.drive[0] == pytest.approx(3, abs=0.5)
+    # In standard deviations over all pictures, with labels (raised by 3) and without.
+    spread = np.concatenate([pictures, labelled, blank])[:, 0].std()
+    assert found.drive[0] == pytest.approx(3 / spread, abs=0.1)
+
+
+def test_a_unit_that_only_labels_wake_has_a_finite_drive() -> None:
+    words = np.array([0, 0, 1, 1])
+    acts = np.array([[3.0], [2.0], [0.0], [0.0]], np.float32)
+    silent, codes = np.zeros((4, 1), np.float32), np.array([0, 0, 1, 1])
+    raised = np.array([[2.0], [0.0]], np.float32)
+    found = rate_units((acts, words), (acts, words), (silent, codes), raised, silent[:2], 2)
+    shown = [0, 0, 0, 0, 2, 0, 0, 0]
+    assert found.drive[0] == pytest.approx(1 / np.std(shown))
+    never = rate_units((acts, words), (acts, words), (silent, codes), silent[:2], silent[:2], 2)
+    assert never.drive[0] == 0
 
 
 def test_classes_without_pictures_are_not_held_against_a_unit() -> None:

@@ -13,6 +13,8 @@ import pytest
 from synesthete.audits import compare_reports, read_report, report_page, verdicts, write_report
 from synesthete.audits.rates import Rate
 from synesthete.audits.report import report_body
+from synesthete.audits.report.card import notes
+from synesthete.audits.report.charts import matrix
 from synesthete.audits.report.compare import change
 from synesthete.audits.report.measures import METRICS, Measure, details, headline
 from synesthete.audits.report.verdicts import failed, judge, parse_thresholds
@@ -67,6 +69,25 @@ def test_the_page_is_self_contained_and_well_formed(report: dict[str, Any]) -> N
     assert not opened
     for row in report["verdicts"]:
         assert row["title"] in html
+
+
+def test_the_page_says_what_it_cost_and_what_could_not_be_judged() -> None:
+    report = small_report()
+    assert "92 s, peak memory 1,234 MiB" in report_body(report)
+    nobody = {"n": 0, "rate": None, "interval": [0.0, 1.0], "successes": 0}
+    assert not any("no verdict" in note for note in notes(report))
+    report["typographic"]["photos"] = {"to_word": nobody}
+    assert any("Labelled photos: no verdict" in note for note in notes(report))
+
+
+def test_small_correlations_look_small() -> None:
+    def shades(value: float) -> list[float]:
+        cell = {"value": value, "interval": [-1.0, 1.0]}
+        drawn = matrix({"attributes": ["a"], "groups": ["g"], "matrix": [[cell]]}, "told")
+        return [float(shade) for shade in re.findall(r'fill-opacity="([0-9.]+)"', drawn)]
+
+    assert shades(-0.05)[0] < 0.2 * shades(0.5)[0]
+    assert shades(0.9) == shades(0.5)
 
 
 def test_texts_of_a_report_are_never_markup(report: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from synesthete.catalog import Item, Quarantined, ledger, segments
 from synesthete.catalog.ledger import DRAFT, FOLDER, Ledger
+from synesthete.catalog.ledger_database import FILE
 from synesthete.catalog.segments import Batch
 from synesthete.errors import SynestheteError
 
@@ -37,7 +38,8 @@ def batch(items: dict[str, str]) -> Batch:
 def content(path: Path) -> dict[str, str]:
     """Everything live, read anew, with a check that vectors and thumbnails belong to their items."""
     opened = Ledger(path)
-    _, parts, live = opened.snapshot()
+    moment = opened.snapshot()
+    parts, live = moment.segments, moment.live
     by_name = {part.name: part for part in parts}
     found = {}
     for key, name, row in live:
@@ -106,7 +108,8 @@ def test_merging_keeps_few_segments(place: Path, monkeypatch: pytest.MonkeyPatch
     assert len(list((place / FOLDER).iterdir())) <= 2 * ledger.MERGE_AT
     assert content(place) == {f"item {n:02d}": "x" * (n % 7) for n in range(40)}
     reader = Ledger(place)
-    _, parts, live = reader.snapshot()
+    moment = reader.snapshot()
+    parts, live = moment.segments, moment.live
     opened.delete([f"item {n:02d}" for n in range(30)])
     opened.tidy()
     # What was opened before stays readable, though its folder is gone.
@@ -220,7 +223,8 @@ def test_reading_while_writing(place: Path) -> None:
 
     def read() -> None:
         while not done.is_set():
-            _, parts, live = opened.snapshot()
+            moment = opened.snapshot()
+            parts, live = moment.segments, moment.live
             by_name = {part.name: part for part in parts}
             titles = {by_name[name].rows([row])[0].title for _, name, row in live}
             if len(titles) != 1 or len(live) != 2:
@@ -258,7 +262,7 @@ def test_a_missing_segment_is_told(place: Path) -> None:
 def test_a_newer_format_is_refused(place: Path) -> None:
     import sqlite3
 
-    with sqlite3.connect(place / ledger.FILE) as connection:
+    with sqlite3.connect(place / FILE) as connection:
         connection.execute("PRAGMA user_version = 99")
     with pytest.raises(SynestheteError, match="newer"):
         Ledger(place).count()

@@ -12,15 +12,24 @@ import pytest
 import torch
 from PIL import Image
 
+from synesthete.analysis.significance import paired_change
 from synesthete.editing import Edit, Edits
 from synesthete.editing.defence import Association, Typographic, defend, find_defence, load_axis
-from synesthete.editing.defence.attack import choose_classes, splits, write_word
+from synesthete.editing.defence.attack import (
+    INKS,
+    SHARE,
+    attacked,
+    choose_classes,
+    draw_style,
+    splits,
+)
 from synesthete.editing.defence.objective import Judged, Measured
 from synesthete.editing.defence.search import candidates, greedy, predicted, ranked
 from synesthete.editing.defence.tail import Tail
 from synesthete.errors import SynestheteError
 from synesthete.models import ImageTextModel
-from synesthete.probes import ProbeSet, load_fonts, load_probes
+from synesthete.probes import ProbeSet, load_probes
+from synesthete.recording.zero_shot import class_embeddings
 from tests.editing.conftest import Family, live_unit, pixels
 
 SITES = {
@@ -196,7 +205,9 @@ def test_the_splits_share_nothing(coloured: ProbeSet) -> None:
     near, far = splits(coloured, unseen, names, 0)
     assert not set(near.rows) & set(far.rows)
     assert not set(near.words) & set(far.words)
-    assert not {font.family for font in near.fonts} & {font.family for font in far.fonts}
+    assert not set(near.fonts) & set(far.fonts)
+    assert near.fonts
+    assert far.fonts
     assert len(near.rows) + len(far.rows) == 84
     assert sorted(near.words + far.words) == names
     seen = unseen.copy()
@@ -253,15 +264,37 @@ def test_too_little_to_search_with(family: Family, coloured: ProbeSet) -> None:
         find_defence(model, objective, objective, layers=["visual.layer9"])
 
 
-def test_a_word_is_on_the_picture_and_nothing_else_changes() -> None:
-    image = Image.new("RGB", (100, 80), (10, 200, 30))
-    made = write_word(image, "apple", load_fonts()[0], np.random.default_rng(0))
-    changed = (np.asarray(made) != np.asarray(image)).any(-1)
-    rows, columns = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
-    box = np.asarray(made)[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    assert changed[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()
-    assert (box == 255).all(-1).mean() > 0.4
-    assert box.min() < 100
-    assert 0.02 < changed.mean() < 0.5
-    with pytest.raises(SynestheteError):
-        write_word(image, " ", load_fonts()[0], np.random.default_rng(0))
+def test_the_attack_writes_words_of_its_own_split(family: Family, coloured: ProbeSet) -> None:
+    model = family("modified-resnet")
+    names = choose_classes(coloured, np.ones(len(coloured), bool), 100, 0)
+    near, _ = splits(coloured, np.ones(len(coloured), bool), names, 0)
+    found = attacked(model, coloured, near, names, class_embeddings(model, names), limit=36, seed=0)
+    plain, marked = found.pixels[: len(found.truth)], found.pixels[len(found.truth) :]
+    assert len(plain) == len(marked) == 36
+    assert {names[target] for target in found.target} <= set(near.words)
+    assert (found.target != found.truth[found.of]).all()
+    # A label covers its share of the picture, and leaves the rest as it was.
+    covered = (plain[found.of] != marked).any(1).float().mean((1, 2))
+    assert float(covered.mean()) == pytest.approx(SHARE, rel=0.15)
+    rng = np.random.default_rng(0)
+    styles = [draw_style(near.fonts, rng) for _ in range(60)]
+    assert {style.font for style in styles} == set(near.fonts)
+    assert {style.ink for style in styles} == set(INKS)
+
+
+def test_changes_are_paired() -> None:
+    """Of three attacked pictures that count one is fooled no more and one is fooled now; nothing else changes."""
+    texts = np.eye(2, dtype=np.float32)
+    objective = Typographic(
+        torch.zeros(6, 3, 1, 1), np.zeros(3, np.int64), np.arange(3), np.ones(3, np.int64),
+        np.ones(3, bool), texts, 10.0,
+    )  # fmt: skip
+    yes, no = [1.0, 0.0], [0.0, 1.0]
+    before = np.array([yes, yes, yes, no, yes, yes], np.float32)
+    after = np.array([yes, yes, yes, yes, no, yes], np.float32)
+    changed = objective.change(before, after)
+    expected = paired_change([1, 0, 0], [0, 1, 0])
+    assert (changed.harm.value, changed.harm.low, changed.harm.high) == expected
+    assert (changed.kept.value, changed.kept.n) == (0.0, 3)
+    with_less = objective.change(before, np.array([yes] * 6, np.float32))
+    assert with_less.harm.value == pytest.approx(-1 / 3)

@@ -42,6 +42,9 @@ def test_it_gives_what_the_model_gives(model: ImageTextModel, tower: GradientTow
         found = tower.run(pixels, [layer.name]).responses[layer.name].patches
         expected = model.maps(pixels, layer.name).flatten(2).transpose(1, 2)
         torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+    assert not any(
+        isinstance(m, nn.AvgPool2d) and m.kernel_size == 1 for m in tower.visual.modules()
+    )
     embedding = tower.run(pixels, [], embed=True).embedding
     assert embedding is not None
     expected = torch.from_numpy(model.encode_images(pixels))

@@ -86,6 +86,34 @@ def test_an_image_of_the_atlas(shared: TestClient) -> None:
     assert UNITS[1] in named.text
 
 
+def test_what_an_answer_leans_on(shared: TestClient, made: Path) -> None:
+    """Neurons that speak for the first answer, with what is left of it when each alone is off; none twice."""
+    found = shared.post(
+        "/bench.json", files={"picture": ("a.png", png())}, data={"listed": UNITS}
+    ).json()
+    addresses = [one["neuron"]["address"] for one in found["leaning"]]
+    assert addresses
+    assert not set(addresses) & set(UNITS)
+    model = load_model(open_atlas(made).manifest["model"]["name"])
+    concepts = open_atlas(made).concepts
+    texts, scale = class_embeddings(model, concepts), float(model.network.logit_scale.exp())
+    pixels = model.preprocess(Image.open(io.BytesIO(png())))[None]
+    first = max(found["answers"], key=lambda one: one["before"])
+    for one in found["leaning"]:
+        with model.edited(plan_edits(model, ablate=[one["neuron"]["address"]])):
+            scores = torch.from_numpy(scale * texts @ model.encode_images(pixels)[0])
+        left = float(torch.softmax(scores, 0)[concepts.index(first["concept"])])
+        assert one["without"] == pytest.approx(left, abs=1e-4)
+    assert min(one["without"] for one in found["leaning"]) < first["before"]
+    # Once ticked, a neuron lies on the bench.
+    again = shared.post("/bench.json", data={"held": found["held"], "unit": addresses[0]}).json()
+    assert addresses[0] in [one["neuron"]["address"] for one in again["units"]]
+    assert addresses[0] not in [one["neuron"]["address"] for one in again["leaning"]]
+    html = shared.post("/bench", data={"held": found["held"]}, headers={"accept": "text/html"}).text
+    assert "What this answer leans on" in html
+    assert "alone off:" in html
+
+
 @pytest.mark.parametrize(
     ("data", "status", "told"),
     [

@@ -137,3 +137,28 @@ def test_map_and_export(
     code, _, error = run(monkeypatch, capsys, "export", atlas_path, tmp_path / "mine")
     assert code == 2
     assert "no exported site" in " ".join(error.split())
+
+
+def test_pages_are_sent_at_once() -> None:
+    """Nagle's algorithm would hold back the second half of every page for 40 ms."""
+    import asyncio
+
+    from synesthete.cli.server_commands import _listen
+
+    told: list[int] = []
+
+    async def answered(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        own = writer.get_extra_info("socket")
+        told.append(own.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        writer.close()
+
+    async def ask() -> None:
+        listener = _listen("127.0.0.1", None)
+        async with await asyncio.start_server(answered, sock=listener):
+            reader, writer = await asyncio.open_connection(*listener.getsockname())
+            await reader.read()
+            writer.close()
+
+    asyncio.run(ask())
+    assert told
+    assert all(told)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow.compute as pc
 
 from synesthete.analysis.significance import wilson_interval
 from synesthete.atlas import Atlas
@@ -120,10 +121,10 @@ def conditional(
         raise SynestheteError(f"{bins} bins are too few", hint="two or more")
     if by not in FIELDS and labels is None:
         raise SynestheteError(f"no categories by {by!r}", hint=f"one of {', '.join(FIELDS)}")
-    neuron = atlas.neuron(address)
-    values = np.asarray(atlas.activations(neuron.layer)[:, neuron.unit], np.float64)
-    named = _named(atlas, by, labels)
-    rows = np.array([i for i, name in enumerate(named) if name and math.isfinite(values[i])], int)
+    layer, unit = atlas.locate(address)
+    values = np.asarray(atlas.activations(layer)[:, unit], np.float64)
+    known, codes = _coded(atlas, by, labels)
+    rows = np.flatnonzero((codes >= 0) & np.isfinite(values))
     if not len(rows):
         raise SynestheteError(f"no image of {atlas.path} has a {'label' if labels else by}")
     spread = float(np.nanstd(values))
@@ -132,24 +133,35 @@ def conditional(
     scaled = values[rows] / spread
     edges = np.linspace(scaled.min(), scaled.max(), bins + 1)
     place = np.clip(np.searchsorted(edges, scaled, side="right") - 1, 0, bins - 1)
-    names, codes = np.unique([named[i] for i in rows], return_inverse=True)
+    present, codes = np.unique(codes[rows], return_inverse=True)
+    names = [known[i] for i in present]
     counts = np.zeros((len(names), bins), np.int64)
     np.add.at(counts, (codes, place), 1)
     total = counts.sum(axis=0)
-    chosen = _chosen(names.tolist(), counts, categories)
-    curves = [_curve(str(names[i]), counts[i], total) for i in chosen]
+    chosen = _chosen(names, counts, categories)
+    curves = [_curve(names[i], counts[i], total) for i in chosen]
     said = "label" if labels is not None else by
     return Conditional(address, said, edges.tolist(), total.tolist(), curves)
 
 
-def _named(atlas: Atlas, by: str, labels: Mapping[int, str] | None) -> list[str]:
+def _coded(
+    atlas: Atlas, by: str, labels: Mapping[int, str] | None
+) -> tuple[list[str], npt.NDArray[np.int64]]:
+    """All categories, sorted, and which of them each image shows; -1 for none."""
     images = atlas.probes.num_rows
     if labels is None:
-        return [str(name or "") for name in atlas.probes[by].to_pylist()]
-    unknown = [i for i in labels if not 0 <= i < images]
-    if unknown:
-        raise SynestheteError(f"no image {unknown[0]}; the atlas has images 0 to {images - 1}")
-    return [labels.get(i, "") for i in range(images)]
+        texts = pc.fill_null(atlas.probes[by], "").combine_chunks().dictionary_encode()
+        given, codes = texts.dictionary.to_pylist(), texts.indices.to_numpy().astype(np.int64)
+    else:
+        unknown = [i for i in labels if not 0 <= i < images]
+        if unknown:
+            raise SynestheteError(f"no image {unknown[0]}; the atlas has images 0 to {images - 1}")
+        given = list(dict.fromkeys(["", *labels.values()]))
+        number = {text: place for place, text in enumerate(given)}
+        codes = np.array([number[labels.get(i, "")] for i in range(images)], np.int64)
+    names = sorted({text for text in given if text})
+    place = {text: i for i, text in enumerate(names)}
+    return names, np.array([place.get(text, -1) for text in given], np.int64)[codes]
 
 
 def _chosen(

@@ -10,7 +10,7 @@ finds anything, whatever the number of items.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -18,12 +18,14 @@ import pyarrow.compute as pc
 
 from synesthete.catalog.encoding import unit_length
 from synesthete.catalog.reference import LENGTHS, TEXTS_PER_LENGTH
-from synesthete.catalog.snapshot import Snapshot
+from synesthete.catalog.snapshot import Change, Snapshot
 from synesthete.catalog.space import make_query
 from synesthete.catalog.texts import words_of
 
 Float32 = npt.NDArray[np.float32]
+Int64 = npt.NDArray[np.int64]
 
+SEARCHED = ("id", "title", "category", "description")  # where a word makes a query related
 LEAST = 40  # unrelated queries; with fewer all of the reference are used, which makes relevance too low, not too high
 
 
@@ -73,43 +75,105 @@ def null(snapshot: Snapshot, kind: Kind) -> Float32:
     return snapshot.computed(("null", kind), lambda: _null(snapshot, kind))
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """Queries of the reference, and for each the best item and its score."""
+
+    kind: Kind
+    texts: Int64
+    pictures: Int64
+    queries: Float32
+    scores: Float32
+    rows: Int64
+
+
 def _null(snapshot: Snapshot, kind: Kind) -> Float32:
     if not len(snapshot):
         return np.zeros(0, np.float32)
+    texts = _texts(snapshot, kind.words) if kind.words else np.zeros(0, np.int64)
+    pictures = _pictures(snapshot) if kind.picture else np.zeros(0, np.int64)
+    if kind.words and kind.picture:
+        # Every text with some picture: neither list is repeated in step with the other.
+        pictures = pictures[np.random.default_rng(0).integers(0, len(pictures), len(texts))]
+        asked = snapshot.computed(
+            ("asked", kind, texts.tobytes(), pictures.tobytes()),
+            lambda: _ask(snapshot, kind, texts, pictures),
+            _asked_again,
+        )
+        return np.sort(asked.scores)
+    # All are asked and kept, so that another word in the catalogue asks none of them anew.
+    every = _all_texts(kind.words) if kind.words else _all_pictures(snapshot)
+    nothing = np.zeros(0, np.int64)
+    asked = snapshot.computed(
+        ("asked", kind),
+        lambda: _ask(snapshot, kind, *((every, nothing) if kind.words else (nothing, every))),
+        _asked_again,
+    )
+    return np.sort(asked.scores[np.isin(every, texts if kind.words else pictures)])
+
+
+def _ask(snapshot: Snapshot, kind: Kind, texts: Int64, pictures: Int64) -> _Asked:
     space, reference = snapshot.space, snapshot.reference
     parts = []
     if kind.words:
-        parts.append(space.asked_texts(reference.text_vectors[_texts(snapshot, kind.words)]))
+        parts.append(space.asked_texts(reference.text_vectors[texts]))
     if kind.picture:
         # Each kind of photo about its own centre: these are not customers' photos.
         vectors = reference.picture_vectors - reference.picture_vectors.mean(0)
-        parts.append(unit_length(vectors[_pictures(snapshot)]))
+        parts.append(unit_length(vectors[pictures]))
+    queries = parts[0]
     if len(parts) == 2:
-        # Every text with some picture: neither list is repeated in step with the other.
-        rows = np.random.default_rng(0).integers(0, len(parts[1]), len(parts[0]))
         weights = np.array([kind.text_weight, 1 - kind.text_weight], np.float32)
-        pairs = zip(parts[0], parts[1][rows], strict=True)
+        pairs = zip(*parts, strict=True)
         queries = np.stack([make_query(np.stack(pair), weights) for pair in pairs])
-    else:
-        queries = parts[0]
-    scores, _ = snapshot.nearest.search(np.asarray(queries, np.float32), 1)
-    return np.sort(scores[:, 0])
+    queries = np.asarray(queries, np.float32)
+    return _Asked(kind, texts, pictures, queries, *snapshot.nearest.best(queries))
 
 
-def _texts(snapshot: Snapshot, words: int) -> npt.NDArray[np.int64]:
+def _asked_again(
+    asked: _Asked, _before: Snapshot, snapshot: Snapshot, change: Change
+) -> _Asked | None:
+    """The same queries in the next snapshot: against what is new, and against all where the best item is gone."""
+    if not change.ground or not len(snapshot):
+        return None
+    place = np.full(change.rows_before, -1, np.int64)
+    there = np.flatnonzero(change.source >= 0)
+    place[change.source[there]] = there
+    rows = place[asked.rows]
+    scores = np.where(rows >= 0, asked.scores, -np.inf).astype(np.float32)
+    lost = np.flatnonzero(rows < 0)
+    if len(lost):
+        scores[lost], rows[lost] = snapshot.nearest.best(asked.queries[lost])
+    if len(change.fresh):
+        found = asked.queries @ snapshot.fused(change.fresh).T
+        at = found.argmax(axis=1)
+        top = found[np.arange(len(at)), at]
+        better = top > scores
+        scores[better], rows[better] = top[better], change.fresh[at[better]]
+    return replace(asked, scores=scores, rows=rows)
+
+
+def _all_texts(words: int) -> Int64:
     start = LENGTHS.index(words) * TEXTS_PER_LENGTH
-    rows = np.arange(start, start + TEXTS_PER_LENGTH)
-    known = _vocabulary(snapshot)
+    return np.arange(start, start + TEXTS_PER_LENGTH)
+
+
+def _all_pictures(snapshot: Snapshot) -> Int64:
+    return np.arange(len(snapshot.reference.picture_labels))
+
+
+def _texts(snapshot: Snapshot, words: int) -> Int64:
+    rows, known = _all_texts(words), _vocabulary(snapshot)
     texts = snapshot.reference.texts
     free = np.array([known.isdisjoint(texts[row].split()) for row in rows])
     return rows[free] if free.sum() >= LEAST else rows
 
 
-def _pictures(snapshot: Snapshot) -> npt.NDArray[np.int64]:
+def _pictures(snapshot: Snapshot) -> Int64:
     known = _vocabulary(snapshot)
     labels = snapshot.reference.picture_labels
     free = np.array([known.isdisjoint(_forms(label)) for label in labels])
-    rows = np.arange(len(labels))
+    rows = _all_pictures(snapshot)
     return rows[free] if free.sum() >= LEAST else rows
 
 
@@ -119,14 +183,37 @@ def _forms(label: str) -> set[str]:
     return {form for word in words for form in (word, f"{word}s", f"{word}es", word.rstrip("s"))}
 
 
-def _vocabulary(snapshot: Snapshot) -> frozenset[str]:
-    return snapshot.computed("vocabulary", lambda: _words(snapshot))
+def _vocabulary(snapshot: Snapshot) -> set[str]:
+    """Words of the reference that are in the catalogue's titles, categories, descriptions or ids."""
+    counts = snapshot.computed("vocabulary", lambda: _words(snapshot), _words_again)
+    return {word for word, count in counts.items() if count > 0}
 
 
-def _words(snapshot: Snapshot) -> frozenset[str]:
-    """Words of the catalogue's titles, categories, descriptions and ids."""
-    found: set[str] = set()
-    for name in ("id", "title", "category", "description"):
-        for text in pc.unique(snapshot.column(name)).to_pylist():
-            found.update(words_of(text.replace("_", " ").replace("-", " ")))
-    return frozenset(found)
+def _words(snapshot: Snapshot) -> dict[str, int]:
+    """In how many of the catalogue's texts each word of the reference is."""
+    reference = snapshot.reference
+    wanted = {word for text in reference.texts for word in text.split()}
+    wanted.update(form for label in reference.picture_labels for form in _forms(label))
+    found = dict.fromkeys(wanted, 0)
+    for name in SEARCHED:
+        counted = pc.value_counts(snapshot.column(name))
+        for one in counted.to_pylist():
+            _count(found, one["values"], one["counts"])
+    return found
+
+
+def _words_again(
+    counts: dict[str, int], before: Snapshot, snapshot: Snapshot, change: Change
+) -> dict[str, int]:
+    found = dict(counts)
+    for which, rows, times in ((before, change.gone, -1), (snapshot, change.fresh, 1)):
+        for item in which.items(rows.tolist()):
+            for name in SEARCHED:
+                _count(found, getattr(item, name), times)
+    return found
+
+
+def _count(counts: dict[str, int], text: str, times: int) -> None:
+    for word in words_of(text.replace("_", " ").replace("-", " ")):
+        if word in counts:
+            counts[word] += times

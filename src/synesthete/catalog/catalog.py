@@ -13,28 +13,16 @@ import numpy.typing as npt
 
 from synesthete.atlas.files import write_file
 from synesthete.catalog import manifest as manifests
-from synesthete.catalog.aligning import align
-from synesthete.catalog.evaluating import evaluate
-from synesthete.catalog.filters import Where
+from synesthete.catalog.asked import Asked
 from synesthete.catalog.ledger import FOLDER, Ledger
 from synesthete.catalog.nearest import IVF_ABOVE
 from synesthete.catalog.photos import read_photos, write_photos
-from synesthete.catalog.queries import Asker
-from synesthete.catalog.recommending import recommend
 from synesthete.catalog.reference import Reference, make_reference
-from synesthete.catalog.searching import search
 from synesthete.catalog.snapshot import Snapshot
-from synesthete.catalog.suggesting import suggest
 from synesthete.catalog.types import (
-    Alignment,
-    Evaluation,
-    Hit,
     Item,
     Picture,
     Quarantined,
-    ReviewQueue,
-    Signal,
-    Suggestion,
     Written,
 )
 from synesthete.catalog.writing import upsert
@@ -46,7 +34,7 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]
 
 
-class Catalog:
+class Catalog(Asked):
     """Opened with `Catalog.open`, made with `Catalog.create`. Safe for threads; several processes may write.
 
     Parameters
@@ -200,6 +188,7 @@ class Catalog:
                     layer,
                     photos=read_photos(self.path),
                     ivf_above=self._ivf_above,
+                    before=self._snapshot,
                 )
             return self._snapshot
 
@@ -257,183 +246,6 @@ class Catalog:
     def quarantine(self) -> list[Quarantined]:
         """What could not be used so far, with the reasons; an entry goes when its item is indexed or deleted."""
         return self._ledger.quarantine()
-
-    def search(
-        self,
-        text: str | None = None,
-        picture: Picture | None = None,
-        *,
-        without: Sequence[str | Picture] = (),
-        where: Where = (),
-        k: int = 10,
-        cut: float = 0.9,
-        only_relevant: bool = False,
-        group: bool = True,
-        reasons: int = 3,
-    ) -> list[Hit]:
-        """Items nearest to a text, a picture or both.
-
-        Parameters
-        ----------
-        text, picture
-            What is wanted; a picture as a `Path` or as encoded bytes.
-        without
-            What is not wanted: a `str` is a text, a `Path` or bytes a picture.
-        where
-            Filters, `["colour=red|white", "price<5"]`, or a mapping of names to allowed values.
-        k
-            How many at most.
-        cut
-            The relevance from which a hit counts as relevant: one unrelated query in ten reaches 0.9.
-        only_relevant
-            Leave out what does not reach the cut.
-        group
-            Put near-duplicates under the first of them.
-        reasons
-            How many at most for each.
-
-        Raises
-        ------
-        SynestheteError
-            Nothing to search for, a picture that cannot be read, an unknown filter, `k` below 1.
-        """
-        snapshot = self.snapshot()
-        query = Asker(snapshot, lambda: self.model).query(text, picture, without)
-        return search(
-            snapshot, query, where=where, k=k, cut=cut,
-            only_relevant=only_relevant, group=group, reasons=reasons,
-        )  # fmt: skip
-
-    def recommend(
-        self,
-        signals: Sequence[Signal],
-        *,
-        mute: Sequence[str] = (),
-        where: Where = (),
-        k: int = 10,
-        diversity: float = 0.3,
-        half_life_days: float = 30.0,
-        cut: float = 0.9,
-        reasons: int = 3,
-    ) -> list[Hit]:
-        """Items for a taste; those that it was made of are left out.
-
-        Parameters
-        ----------
-        signals
-            Likes and dislikes: items, texts, pictures; one phrase is enough to begin with.
-        mute
-            Concepts that shall play no part: items about them are left out.
-        where, k, cut, reasons
-            As for `search`.
-        diversity
-            0: by score alone; 1: as different from one another as possible.
-        half_life_days
-            After so many days a signal counts half.
-
-        Raises
-        ------
-        SynestheteError
-            No like, an unknown item, a number out of range.
-        """
-        return recommend(
-            Asker(self.snapshot(), lambda: self.model), signals, mute=mute, where=where, k=k,
-            diversity=diversity, half_life_days=half_life_days, cut=cut, reasons=reasons,
-        )  # fmt: skip
-
-    def align(
-        self,
-        copies: Sequence[str],
-        pictures: Sequence[Picture],
-        *,
-        reasons: int = 5,
-    ) -> list[Alignment]:
-        """Every copy against every picture, the best match first.
-
-        Parameters
-        ----------
-        copies
-            Texts.
-        pictures
-            Files or encoded bytes.
-        reasons
-            How many units and words on each side.
-
-        Raises
-        ------
-        SynestheteError
-            No copy or no picture, an empty copy, a picture that cannot be read.
-        """
-        return align(
-            Asker(self.snapshot(), lambda: self.model), self.model, copies, pictures, reasons
-        )
-
-    def suggest(
-        self,
-        picture: Picture | None = None,
-        brief: str | None = None,
-        *,
-        k: int = 5,
-        threshold: float = 0.6,
-        queue: ReviewQueue | None = None,
-    ) -> Suggestion:
-        """Items, categories, attributes and next questions for a picture with a brief description.
-
-        Parameters
-        ----------
-        picture, brief
-            One of them may be missing.
-        threshold
-            Of confidence: below it the machine abstains.
-        queue
-            Where a case goes when it does.
-
-        Raises
-        ------
-        SynestheteError
-            Neither a picture nor a brief, a picture that cannot be read, a number out of range.
-        """
-        return suggest(
-            Asker(self.snapshot(), lambda: self.model),
-            picture,
-            brief,
-            k=k,
-            threshold=threshold,
-            queue=queue,
-        )
-
-    def evaluate(
-        self,
-        queries: str | Path,
-        *,
-        k: int = 10,
-        seed: int = 0,
-        columns: Mapping[str, str] | None = None,
-    ) -> list[Evaluation]:
-        """Recall, NDCG and MRR at `k` on a table of queries with known answers: fused, and by each control.
-
-        Parameters
-        ----------
-        queries
-            A `.csv`, `.jsonl` or `.parquet` with columns `text` or `picture` (or both) and `relevant`: ids of items,
-            or `category`: then every item of that category is right.
-        seed
-            Of the random control and the bootstrap.
-        columns
-            Part to column, where the table has other names: `{"relevant": "class_id"}`.
-
-        Raises
-        ------
-        SynestheteError
-            A table that cannot be read, a query without a right answer in the catalogue.
-        """
-        return evaluate(
-            Asker(self.snapshot(), lambda: self.model),
-            Path(queries),
-            k=k,
-            seed=seed,
-            columns=columns,
-        )
 
     def adapt(self, pictures: Iterable[Picture]) -> int:
         """Learn what customers' photos have in common, without labels, so that searches look past it.

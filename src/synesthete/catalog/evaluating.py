@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from synesthete.catalog.queries import Asker
-from synesthete.catalog.ranking import mrr_at, ndcg_at, recall_at
 from synesthete.catalog.searching import best
 from synesthete.catalog.snapshot import Snapshot
 from synesthete.catalog.tables import query_rows
@@ -18,8 +17,6 @@ from synesthete.catalog.types import Evaluation, Picture
 from synesthete.errors import SynestheteError
 
 Float32 = npt.NDArray[np.float32]
-
-RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
@@ -69,7 +66,9 @@ def summarised(
     k: int,
     seed: int = 0,
 ) -> Evaluation:
-    """Means over queries with 95 % bootstrap intervals.
+    """Means over queries with 95 % bootstrap intervals, by the conventions of `catalog.metrics`.
+
+    A query without a right answer has no value and is left out of the means and of `n`; MRR looks at the first `k`.
 
     Examples
     --------
@@ -77,26 +76,22 @@ def summarised(
     >>> found.recall, found.mrr, found.n
     (0.5, 0.5, 2)
     """
-    pairs = list(zip(rankings, relevant, strict=True))
-    recalls = np.array([recall_at(ranked, truth, k) for ranked, truth in pairs])
-    gains = np.array([ndcg_at(ranked, truth, k) for ranked, truth in pairs])
-    ranks = np.array([mrr_at(ranked, truth, k) for ranked, truth in pairs])
+    # Here, so that opening a catalogue waits for no statistics.
+    from synesthete.catalog.metrics.ranking import rankings_quality
+
+    found = rankings_quality(
+        [ranked[:k] for ranked in rankings],
+        [dict.fromkeys(right, 1.0) for right in relevant],
+        k,
+        seed=seed,
+    )
+    recall, ndcg = found.recall, found.ndcg
     return Evaluation(
-        method, k, len(pairs),
-        float(recalls.mean()), bootstrap(recalls, seed),
-        float(gains.mean()), bootstrap(gains, seed),
-        float(ranks.mean()),
+        method, k, recall.n,
+        recall.value, (recall.low, recall.high),
+        ndcg.value, (ndcg.low, ndcg.high),
+        found.mrr.value,
     )  # fmt: skip
-
-
-def bootstrap(values: npt.NDArray[np.float64], seed: int = 0) -> tuple[float, float]:
-    """95 % percentile interval of the mean, 1,000 resamples."""
-    rng = np.random.default_rng(seed)
-    means = [
-        float(values[rng.integers(0, len(values), len(values))].mean()) for _ in range(RESAMPLES)
-    ]
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(low), float(high)
 
 
 def asked_of(

@@ -8,33 +8,46 @@ import os
 import secrets
 import shutil
 import sqlite3
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from synesthete.atlas.files import disk_errors
+from synesthete.catalog.ledger_database import LedgerDatabase
 from synesthete.catalog.segments import Batch, Segment, merge_segments, write_segment
+from synesthete.catalog.sums import Sums, steady, sums_of
 from synesthete.catalog.types import Quarantined
 from synesthete.errors import SynestheteError
 
-FILE, LOCK, FOLDER, DRAFT = "catalog.sqlite", "write.lock", "segments", ".draft-"
-VERSION = 1
-WAIT_SECONDS = 60.0
+LOCK, FOLDER, DRAFT = "write.lock", "segments", ".draft-"
 TIER, MERGE_AT = 64, 8  # segments of one size class are merged when there are so many
-_SCHEMA = (
-    "CREATE TABLE IF NOT EXISTS segments (name TEXT PRIMARY KEY, rows INTEGER NOT NULL)",
-    "CREATE TABLE IF NOT EXISTS live (id TEXT PRIMARY KEY, segment TEXT NOT NULL, row INTEGER NOT NULL,"
-    " digest TEXT NOT NULL) WITHOUT ROWID",
-    "CREATE TABLE IF NOT EXISTS quarantine (id TEXT NOT NULL, what TEXT NOT NULL, reason TEXT NOT NULL,"
-    " PRIMARY KEY (id, what)) WITHOUT ROWID",
-    "CREATE TABLE IF NOT EXISTS state (generation INTEGER NOT NULL)",
-    "INSERT INTO state SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM state)",
-)
 
 
-class Ledger:
+@dataclass(frozen=True)
+class Moment:
+    """A catalogue at one moment.
+
+    Attributes
+    ----------
+    generation
+        Grows with every change.
+    segments
+        All of them, by name.
+    live
+        `(id, segment, row)` of every item, by id.
+    sums
+        What centres are made of, where the ledger keeps them; otherwise they are those of the items now.
+    """
+
+    generation: int
+    segments: list[Segment]
+    live: list[tuple[str, str, int]]
+    sums: Sums | None
+
+
+class Ledger(LedgerDatabase):
     """What is live in a catalogue's folder; one object may be used by several threads.
 
     Writers of several processes take turns; readers wait for nobody.
@@ -44,12 +57,6 @@ class Ledger:
     path
         The catalogue's folder.
     """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._thread = threading.local()
-        self._open: list[sqlite3.Connection] = []
-        self._guard = threading.Lock()
 
     def generation(self) -> int:
         """A number that grows with every change."""
@@ -78,8 +85,9 @@ class Ledger:
             query = "SELECT id, what, reason FROM quarantine ORDER BY id, what"
             return [Quarantined(*row) for row in self._connection().execute(query)]
 
-    def snapshot(self) -> tuple[int, list[Segment], list[tuple[str, str, int]]]:
-        """Generation, the segments, and `(id, segment, row)` of every live item by id: one moment of the catalogue."""
+    def snapshot(self, known: Mapping[str, Segment] | None = None) -> Moment:
+        """One moment of the catalogue; segments that are `known` by name are not opened again."""
+        opened = known or {}
         for _ in range(20):
             with self._errors():
                 connection = self._connection()
@@ -87,13 +95,16 @@ class Ledger:
                 try:
                     (generation,) = connection.execute("SELECT generation FROM state").fetchone()
                     names = [n for (n,) in connection.execute("SELECT name FROM segments")]
+                    changes, data = connection.execute("SELECT changes, data FROM sums").fetchone()
                     live = connection.execute(
                         "SELECT id, segment, row FROM live ORDER BY id"
                     ).fetchall()
                 finally:
                     connection.execute("COMMIT")
+            kept = Sums.from_bytes(data) if data and steady(changes, len(live)) else None
             try:
-                return generation, [Segment(self.path / FOLDER / n) for n in sorted(names)], live
+                segments = [opened.get(n) or Segment(self.path / FOLDER / n) for n in sorted(names)]
+                return Moment(generation, segments, live, kept)
             except FileNotFoundError:
                 # Merged away since the tables were read: the next look shows what took its place.
                 continue
@@ -116,7 +127,7 @@ class Ledger:
 
         with self._draft(fill) as name, self._writing() as connection:
             self._place(name)
-            _list(connection, name, ids, batch.digests)
+            _list(connection, name, ids, batch.digests, changed=len(ids))
             connection.executemany("DELETE FROM quarantine WHERE id = ?", [(i,) for i in ids])
             _note(connection, quarantined)
 
@@ -140,23 +151,16 @@ class Ledger:
             connection.executemany("DELETE FROM quarantine WHERE id = ?", [(one,) for one in ids])
             if gone:
                 connection.execute("UPDATE state SET generation = generation + 1")
+                connection.execute("UPDATE sums SET changes = changes + ?", (gone,))
         return gone
 
     def tidy(self) -> None:
-        """Merge small segments and those that are mostly dead, and remove what killed writers left."""
+        """Merge small segments and those that are mostly dead, sum up, and remove what killed writers left."""
         with self._locked():
             self._sweep()
             while chosen := self._crowded():
                 self._merge(chosen)
-
-    def close(self) -> None:
-        """Close the connections of every thread."""
-        with self._guard:
-            for connection in self._open:
-                with contextlib.suppress(sqlite3.Error):
-                    connection.close()
-            self._open.clear()
-            self._thread = threading.local()
+            self._sum_up()
 
     def _crowded(self) -> list[str]:
         query = (
@@ -197,11 +201,29 @@ class Ledger:
             connection = stack.enter_context(self._transaction())
             if parts:
                 self._place(name)
-                _list(connection, name, made, digests)
+                _list(connection, name, made, digests, changed=0)
             connection.executemany("DELETE FROM segments WHERE name = ?", [(n,) for n in names])
             connection.execute("UPDATE state SET generation = generation + 1")
         for old in names:
             shutil.rmtree(self.path / FOLDER / old, ignore_errors=True)
+
+    def _sum_up(self) -> None:
+        """Keep the sums of now, unless those that are kept still stand; the lock is held."""
+        with self._errors():
+            connection = self._connection()
+            changes, data = connection.execute("SELECT changes, data FROM sums").fetchone()
+            if data and steady(changes, self.count()):
+                return
+            parts = []
+            for (name,) in connection.execute("SELECT name FROM segments ORDER BY name").fetchall():
+                query = "SELECT row FROM live WHERE segment = ? ORDER BY row"
+                rows = np.array(connection.execute(query, (name,)).fetchall(), np.int64)
+                parts.append((Segment(self.path / FOLDER / name), rows.reshape(-1)))
+        found = sums_of(parts)
+        with self._transaction() as connection:
+            connection.execute(
+                "UPDATE sums SET changes = 0, data = ?", (found and found.to_bytes(),)
+            )
 
     @contextlib.contextmanager
     def _draft(self, fill: Callable[[Path], None], *, locked: bool = False) -> Iterator[str]:
@@ -248,54 +270,6 @@ class Ledger:
         with self._locked(), self._transaction() as connection:
             yield connection
 
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._errors():
-            connection = self._connection()
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield connection
-            except BaseException:
-                connection.execute("ROLLBACK")
-                raise
-            connection.execute("COMMIT")
-
-    @contextlib.contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise SynestheteError(f"{self.path / FILE}: {error}") from error
-
-    def _connection(self) -> sqlite3.Connection:
-        found: sqlite3.Connection | None = getattr(self._thread, "connection", None)
-        if found is None:
-            # Threads have their own connection; only `close` touches another thread's.
-            found = sqlite3.connect(
-                self.path / FILE,
-                timeout=WAIT_SECONDS,
-                isolation_level=None,
-                check_same_thread=False,
-            )
-            with self._guard:
-                self._open.append(found)
-            self._thread.connection = found
-            found.execute("PRAGMA journal_mode = WAL")
-            found.execute("PRAGMA synchronous = FULL")
-            (version,) = found.execute("PRAGMA user_version").fetchone()
-            if version > VERSION:
-                raise SynestheteError(
-                    f"{self.path / FILE} is of format {version}, newer than this program's {VERSION}",
-                    hint="update synesthete",
-                )
-            if version == 0:
-                found.execute("BEGIN IMMEDIATE")
-                for statement in _SCHEMA:
-                    found.execute(statement)
-                found.execute(f"PRAGMA user_version = {VERSION}")
-                found.execute("COMMIT")
-        return found
-
 
 def _note(connection: sqlite3.Connection, quarantined: Iterable[Quarantined]) -> None:
     rows = [(one.id, one.what, one.reason) for one in quarantined]
@@ -303,13 +277,19 @@ def _note(connection: sqlite3.Connection, quarantined: Iterable[Quarantined]) ->
 
 
 def _list(
-    connection: sqlite3.Connection, name: str, ids: Sequence[str], digests: Sequence[str]
+    connection: sqlite3.Connection,
+    name: str,
+    ids: Sequence[str],
+    digests: Sequence[str],
+    *,
+    changed: int,
 ) -> None:
-    """Make the rows of a new segment the present state of their ids."""
+    """Make the rows of a new segment the present state of their ids; says how many of them are other items than before."""
     connection.execute("INSERT INTO segments VALUES (?, ?)", (name, len(ids)))
     rows = zip(ids, [name] * len(ids), range(len(ids)), digests, strict=True)
     connection.executemany("INSERT OR REPLACE INTO live VALUES (?, ?, ?, ?)", rows)
     connection.execute("UPDATE state SET generation = generation + 1")
+    connection.execute("UPDATE sums SET changes = changes + ?", (changed,))
 
 
 def _abandoned(draft: Path) -> bool:

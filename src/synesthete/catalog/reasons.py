@@ -22,7 +22,6 @@ from synesthete.catalog.types import Reason
 Float32 = npt.NDArray[np.float32]
 
 NEAR = 2.0  # standard deviations over the concepts, on both sides
-SAMPLE = 20_000
 SHOWN_WORDS = 5
 
 
@@ -154,14 +153,6 @@ def _shared(asked: Sequence[str], text: str) -> tuple[Reason, ...]:
 
 
 def _unit_centre(snapshot: Snapshot) -> Float32:
-    rows = np.arange(len(snapshot))
-    if len(rows) > SAMPLE:
-        rows = np.unique(np.linspace(0, len(rows) - 1, SAMPLE).round().astype(np.int64))
-    total, count = np.zeros(len(snapshot.reference.unit_mean), np.float64), 0
-    for start in range(0, len(rows), 2048):
-        part = snapshot.gather("units", rows[start : start + 2048])
-        there = part[~np.isnan(part).any(axis=1)]
-        total += there.sum(0)
-        count += len(there)
+    total, count = snapshot.sums.units
     prior = PRIOR * snapshot.reference.unit_mean.astype(np.float64)
     return np.asarray((total + prior) / (count + PRIOR), np.float32)

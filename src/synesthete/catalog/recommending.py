@@ -50,15 +50,15 @@ def recommend(
     asker: Asker,
     signals: Sequence[Signal],
     *,
-    mute: Sequence[str] = (),
-    where: Where = (),
-    k: int = 10,
-    diversity: float = 0.3,
-    half_life_days: float = 30.0,
-    cut: float = 0.9,
-    reasons: int = 3,
+    mute: Sequence[str],
+    where: Where,
+    k: int,
+    diversity: float,
+    half_life_days: float,
+    cut: float,
+    reasons: int,
 ) -> list[Hit]:
-    """Items for a taste, without those it was made of.
+    """Items for a taste, without those it was made of; see `Catalog.recommend`, which has the defaults.
 
     Raises
     ------

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from synesthete.catalog.calibration import null
+from synesthete.catalog.calibration import kind_of, null, relevance
+from synesthete.catalog.confidence import Confidence, fit_confidence
+from synesthete.catalog.evaluating import asked_of
 from synesthete.catalog.filters import attribute_names, values_of
-from synesthete.catalog.queries import Asker
+from synesthete.catalog.queries import Asker, Query
 from synesthete.catalog.searching import best, check, search
 from synesthete.catalog.snapshot import Snapshot
 from synesthete.catalog.types import Choice, Picture, Question, ReviewQueue, Suggestion
@@ -22,6 +25,7 @@ Int64 = npt.NDArray[np.int64]
 
 LOOKED_AT = 20  # items that categories, attributes and questions are told from
 SHOWN, QUESTIONS, OPTIONS = 3, 3, 4
+OWN_CASES = 400
 COVERED = 0.5  # of the evidence that must have an attribute for a question about it
 
 
@@ -33,6 +37,7 @@ def suggest(
     k: int = 5,
     threshold: float = 0.6,
     queue: ReviewQueue | None = None,
+    calibrated: Confidence | None = None,
 ) -> Suggestion:
     """Suggestions for a picture with a brief description; see `Catalog.suggest`."""
     check(k, 0.0)
@@ -51,8 +56,9 @@ def suggest(
     ]
     attributes.sort(key=lambda one: (-one.confidence, one.name))
     questions = _questions(snapshot, rows, evidence)
-    agreement = categories[0].confidence if categories else float(evidence.max(initial=0.0))
-    confidence = float(items[0].relevance * agreement) if items else 0.0
+    agreement = _agreement(categories, evidence)
+    strength = float(items[0].relevance * agreement) if items else 0.0
+    confidence = calibrated.probability(strength) if calibrated and items else strength
     abstained = confidence < threshold
     ticket = None
     if abstained and queue is not None:
@@ -66,13 +72,74 @@ def suggest(
                 ],
                 "categories": [[one.value, one.confidence] for one in categories],
             },
-            reason=_why(confidence, threshold, items[0].relevance if items else 0.0, agreement),
+            reason=_why(
+                confidence, threshold, items[0].relevance if items else 0.0, agreement, calibrated
+            ),
             confidence=confidence,
         )
     return Suggestion(
         tuple(items), tuple(categories[:SHOWN]), tuple(attributes[:SHOWN]), tuple(questions),
-        confidence, abstained, ticket,
+        confidence, abstained, ticket, strength, calibrated is not None,
     )  # fmt: skip
+
+
+def calibrate(asker: Asker, queries: Path | None, *, seed: int = 0) -> Confidence:
+    """How often suggestions of each strength are right; see `Catalog.calibrate`."""
+    snapshot = asker.snapshot
+    cases: list[tuple[Query, frozenset[str], int | None]]
+    if queries is None:
+        source = "the catalogue's own items, each left out"
+        cases = _own_cases(snapshot, seed)
+    else:
+        source = queries.name
+        cases = [
+            (asker.query(one.text, one.picture), one.relevant, None)
+            for one in asked_of(snapshot, queries)
+        ]
+    kinds = snapshot.column("category").to_pylist()
+    strength, right = [], []
+    for query, relevant, without in cases:
+        rows, scores = best(snapshot, query.vector, LOOKED_AT + 1)
+        keep = rows != without
+        rows, scores = rows[keep][:LOOKED_AT], scores[keep][:LOOKED_AT]
+        if not len(rows):
+            continue
+        evidence = weights(scores, null(snapshot, query.kind))
+        categories = _choices(snapshot, "category", rows, evidence)
+        top = float(relevance(snapshot, query.kind, scores[:1])[0])
+        strength.append(top * _agreement(categories, evidence))
+        truth = {kinds[snapshot.row(one)] for one in relevant} - {""}
+        if categories and truth:
+            right.append(categories[0].value in truth)
+        else:
+            right.append(snapshot.ids[rows[0]] in relevant)
+    return fit_confidence(
+        np.array(strength), np.array(right, bool), source, seed=seed, generation=snapshot.generation
+    )
+
+
+def _own_cases(snapshot: Snapshot, seed: int) -> list[tuple[Query, frozenset[str], int | None]]:
+    """Items that are not the only one of their category, asked for by their picture, or their words without one."""
+    kinds = snapshot.column("category").to_pylist()
+    several = {kind for kind, count in Counter(kinds).items() if kind and count > 1}
+    rows = np.array([row for row, kind in enumerate(kinds) if kind in several], np.int64)
+    rows = np.sort(np.random.default_rng(seed).permutation(rows)[:OWN_CASES])
+    pictures, texts = snapshot.gather("pictures", rows), snapshot.gather("texts", rows)
+    space = snapshot.space
+    found: list[tuple[Query, frozenset[str], int | None]] = []
+    for row, picture, text in zip(rows.tolist(), pictures, texts, strict=True):
+        seen = bool(picture.any())
+        vector = space.asked_pictures(picture[None]) if seen else space.asked_texts(text[None])
+        kind = (
+            kind_of([], 1) if seen else kind_of([snapshot.column("title")[row].as_py() or "x"], 0)
+        )
+        found.append((Query(vector[0], kind), frozenset([snapshot.ids[row]]), row))
+    return found
+
+
+def _agreement(categories: Sequence[Choice], evidence: Float32) -> float:
+    """The share of the evidence that is for one category, or without categories for one item."""
+    return categories[0].confidence if categories else float(evidence.max(initial=0.0))
 
 
 def weights(scores: Float32, unrelated: Float32) -> Float32:
@@ -120,7 +187,9 @@ def _questions(snapshot: Snapshot, rows: Int64, evidence: Float32) -> list[Quest
         options = sorted(shares, key=lambda value: (-shares[value], value))[:OPTIONS]
         bits = entropy([share / total for share in shares.values()]) * min(total, 1.0)
         if bits > 0.05:
-            text = f"Which {name}: {', '.join(options[:-1])} or {options[-1]}?"
+            # Values with commas of their own are kept apart by semicolons.
+            mark = "; " if any("," in option for option in options) else ", "
+            text = f"Which {name}: {mark.join(options[:-1])} or {options[-1]}?"
             found.append(Question(text, name, tuple(options), bits))
     return sorted(found, key=lambda one: (-one.bits, one.attribute))[:QUESTIONS]
 
@@ -140,8 +209,15 @@ def _shares(snapshot: Snapshot, name: str, rows: Int64, evidence: Float32) -> di
     return dict(shares)
 
 
-def _why(confidence: float, threshold: float, relevance: float, agreement: float) -> str:
+def _why(
+    confidence: float,
+    threshold: float,
+    relevance: float,
+    agreement: float,
+    calibrated: Confidence | None,
+) -> str:
+    told = f", measured on {calibrated.n} cases," if calibrated else ""
     return (
-        f"confidence {confidence:.2f} is below {threshold:.2f}: "
+        f"confidence {confidence:.2f}{told} is below {threshold:.2f}: "
         f"the best item has a relevance of {relevance:.2f}, and {agreement:.2f} of the evidence agrees on a category"
     )

@@ -268,12 +268,17 @@ class Suggestion:
         What the relevant items agree on.
     questions
         What to ask next, the most telling first.
+    strength
+        0 to 1: relevance of the best item times the share of the evidence that agrees. It orders suggestions and is no
+        probability.
     confidence
-        0 to 1; the docs say how it is made and how well it held.
+        Where the catalogue was calibrated, how often a suggestion of this strength is right; otherwise the strength.
     abstained
-        Whether it is below the threshold, so that a person should answer.
+        Whether the confidence is below the threshold, so that a person should answer.
     ticket
         What the review queue calls the case; None when there was no queue or no need.
+    calibrated
+        Whether the confidence is a probability.
     """
 
     items: tuple[Hit, ...]
@@ -283,6 +288,8 @@ class Suggestion:
     confidence: float
     abstained: bool
     ticket: str | None = None
+    strength: float = 0.0
+    calibrated: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """The suggestion as JSON can write it."""

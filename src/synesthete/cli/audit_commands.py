@@ -13,15 +13,13 @@ from rich.text import Text
 from synesthete.cli.audit_options import (
     EXIT_FAILED,
     EpsilonOption,
-    FailOption,
     ImagesOption,
     LayerOption,
     LimitOption,
     ListsOption,
-    OutOption,
-    SeedOption,
+    Reporting,
     StepsOption,
-    ThresholdOption,
+    reporting,
 )
 from synesthete.cli.console import JsonFlag, err, out, print_json, say, table
 from synesthete.cli.model_commands import ModelSpec
@@ -35,6 +33,7 @@ PANEL = "Audit and repair"
 
 
 @app.command()
+@reporting
 def typographic(
     model: ModelSpec,
     images: Annotated[
@@ -54,11 +53,8 @@ def typographic(
     ] = None,
     limit: LimitOption = None,
     layer: LayerOption = None,
-    out_path: OutOption = None,
-    threshold: ThresholdOption = None,
-    fail_on: FailOption = None,
-    seed: SeedOption = 0,
-    as_json: JsonFlag = False,
+    *,
+    told: Reporting,
 ) -> None:  # fmt: skip
     """Measure how easily a word written on a picture becomes the answer.
 
@@ -69,36 +65,31 @@ def typographic(
 
     given = {k: v for k, v in (("font", font), ("share", area)) if v is not None}
     _run(
-        model, "typographic", out_path, threshold, fail_on, as_json,
-        images=images, limit=limit, layer=layer, seed=seed, style=Style(**given),  # type: ignore[arg-type]
+        model, "typographic", told, images=images, limit=limit, layer=layer, style=Style(**given),  # type: ignore[arg-type]
     )  # fmt: skip
 
 
 @app.command()
+@reporting
 def adversarial(
     model: ModelSpec,
     images: ImagesOption = None,
     epsilon: EpsilonOption = None,
     steps: StepsOption = 20,
     limit: LimitOption = None,
-    out_path: OutOption = None,
-    threshold: ThresholdOption = None,
-    fail_on: FailOption = None,
-    seed: SeedOption = 0,
-    as_json: JsonFlag = False,
+    *,
+    told: Reporting,
 ) -> None:
     """Measure how many answers survive changes of pixels too small to see: FGSM, PGD and APGD.
 
     A size of 1 lets every value of every pixel change by one step of an 8-bit picture. Random noise is the control.
     """
     more = {"epsilons": tuple(epsilon)} if epsilon else {}
-    _run(
-        model, "adversarial", out_path, threshold, fail_on, as_json,
-        images=images, limit=limit, seed=seed, steps=steps, **more,
-    )  # fmt: skip
+    _run(model, "adversarial", told, images=images, limit=limit, steps=steps, **more)  # fmt: skip
 
 
 @app.command()
+@reporting
 def bias(
     model: ModelSpec,
     images: Annotated[
@@ -111,23 +102,18 @@ def bias(
     ] = None,
     lists: ListsOption = None,
     layer: LayerOption = None,
-    out_path: OutOption = None,
-    threshold: ThresholdOption = None,
-    fail_on: FailOption = None,
-    seed: SeedOption = 0,
-    as_json: JsonFlag = False,
+    *,
+    told: Reporting,
 ) -> None:  # fmt: skip
     """Measure what a model associates with groups of people: texts, units, rankings and harmful labels.
 
     The package ships no photos of people: without yours, only drawn persons are looked at, which stand for nobody.
     """
-    _run(
-        model, "bias", out_path, threshold, fail_on, as_json,
-        people=images, lists=lists, layer=layer, seed=seed,
-    )  # fmt: skip
+    _run(model, "bias", told, people=images, lists=lists, layer=layer)  # fmt: skip
 
 
 @app.command("all")
+@reporting
 def all_(
     model: ModelSpec,
     images: ImagesOption = None,
@@ -142,18 +128,12 @@ def all_(
     steps: StepsOption = 20,
     limit: LimitOption = None,
     layer: LayerOption = None,
-    out_path: OutOption = None,
-    threshold: ThresholdOption = None,
-    fail_on: FailOption = None,
-    seed: SeedOption = 0,
-    as_json: JsonFlag = False,
+    *,
+    told: Reporting,
 ) -> None:  # fmt: skip
     """Make all three audits, and one report of them: a page, a JSON and a section for a model card."""
     more = {"epsilons": tuple(epsilon)} if epsilon else {}
-    _run(
-        model, "all", out_path or _folder(model), threshold, fail_on, as_json,
-        images=images, people=people, lists=lists, limit=limit, layer=layer, seed=seed, steps=steps, **more,
-    )  # fmt: skip
+    _run(model, "all", told, images=images, people=people, lists=lists, limit=limit, layer=layer, steps=steps, **more)  # fmt: skip
 
 
 @app.command()
@@ -208,32 +188,25 @@ def compare(
         raise typer.Exit(EXIT_FAILED)
 
 
-def _run(
-    model: str,
-    kind: str,
-    folder: Path | None,
-    thresholds: list[str] | None,
-    fail_on: str | None,
-    as_json: bool,
-    **settings: Any,
-) -> None:
+def _run(model: str, kind: str, told: Reporting, **settings: Any) -> None:
     """Audit, tell, and end as the user wants it."""
     from synesthete.audits import run_audit, write_report
     from synesthete.audits.report import failed, parse_thresholds
 
-    limits = parse_thresholds(thresholds or [])
-    failed([], fail_on)
+    limits = parse_thresholds(told.threshold or [])
+    failed([], told.fail_on)
+    folder = told.out_path or (_folder(model) if kind == "all" else None)
     if folder is not None and folder.exists() and not folder.is_dir():
         raise SynestheteError(f"{folder} is a file; the report needs a folder")
-    report = run_audit(model, kind, limits=limits, progress=Teller(), **settings)
+    report = run_audit(model, kind, limits=limits, seed=told.seed, progress=Teller(), **settings)
     if folder is not None:
         for path in write_report(report, folder).values():
             say(f"written: {path}")
-    if as_json:
+    if told.as_json:
         print_json(_flat(report, kind))
     else:
         _print(report)
-    if failed(report["verdicts"], fail_on):
+    if failed(report["verdicts"], told.fail_on):
         raise typer.Exit(EXIT_FAILED)
 
 
@@ -248,7 +221,7 @@ def _flat(report: Mapping[str, Any], kind: str) -> dict[str, Any]:
 
 
 def _print(report: Mapping[str, Any]) -> None:
-    from synesthete.audits.report.card import notes, span, value
+    from synesthete.audits.report.card import cost, notes, span, value
 
     right = ("value", "95 %", "n", "limit")
     rows = table("measured", *right, "", right=right)
@@ -265,10 +238,7 @@ def _print(report: Mapping[str, Any]) -> None:
     out().print(rows)
     for note in notes(report):
         out().print(Text(note, style="dim"), soft_wrap=True)
-    seconds = sum(one["seconds"] for one in report["cost"].values() if isinstance(one, dict))
-    memory = report["cost"]["peak_memory_mib"]
-    told = "" if memory is None else f", peak memory {memory:,} MiB"
-    out().print(f"{seconds:.0f} s{told}", style="dim", soft_wrap=True)
+    out().print(cost(report), style="dim", soft_wrap=True)
 
 
 def _style(verdict: str) -> str:

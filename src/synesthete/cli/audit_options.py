@@ -1,11 +1,17 @@
-"""Options that several audits share."""
+"""Options that several audits share, and what every audit does with its report."""
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from synesthete.cli.console import JsonFlag
 
 EXIT_FAILED = 3
 
@@ -57,3 +63,31 @@ EpsilonOption = Annotated[
     ),
 ]  # fmt: skip
 StepsOption = Annotated[int, typer.Option(min=1, help="Steps of each attack.")]
+
+
+@dataclass(frozen=True)
+class Reporting:
+    """What becomes of a report: the options that every audit has."""
+
+    out_path: OutOption = None
+    threshold: ThresholdOption = None
+    fail_on: FailOption = None
+    seed: SeedOption = 0
+    as_json: JsonFlag = False
+
+
+def reporting(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of `Reporting` after its own; it gets them as one, `told`."""
+    signature = inspect.signature(command, eval_str=True)
+    shared = inspect.signature(Reporting, eval_str=True).parameters
+    own = [one for name, one in signature.parameters.items() if name != "told"]
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        told = Reporting(**{name: given.pop(name) for name in shared})
+        command(**given, told=told)
+
+    parameters = [*own, *shared.values()]
+    run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {one.name: one.annotation for one in parameters}
+    return run

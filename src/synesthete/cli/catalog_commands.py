@@ -1,168 +1,29 @@
-"""The group `synesthete catalog`: a shop's items indexed, searched, recommended, aligned and suggested."""
+"""What a catalogue is asked: `synesthete catalog search`, `recommend`, `align`, `suggest`, `mcp`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
-from synesthete.cli.console import JsonFlag, count, out, print_json, say, share, table
-from synesthete.cli.progress import Reporter
+from synesthete.cli.catalog_options import (
+    CatalogPath,
+    Cut,
+    Many,
+    ReasonsOption,
+    WhereOption,
+    open_catalog,
+)
+from synesthete.cli.console import JsonFlag, out, print_json, say, share, table
 from synesthete.errors import SynestheteError
 
 if TYPE_CHECKING:
-    from synesthete.catalog import Catalog, Hit, Item, Quarantined, Reason
-
-PANEL = "Put a model to work"
-SHOWN = 10
-
-app = typer.Typer(
-    help="A catalogue of items with pictures and words: index, search, recommend, align, suggest.",
-    no_args_is_help=True,
-)
-
-CatalogPath = Annotated[
-    Path, typer.Argument(metavar="CATALOG", help="Such as shop.catalog.", show_default=False)
-]
-Many = Annotated[int, typer.Option("-k", "--limit", min=1, help="At most so many.")]
-WhereOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="FILTER",
-        help="Only items with this: colour=red, colour=red|white, colour!=red, price<5 (repeat for more).",
-        show_default=False,
-    ),
-]
-Cut = Annotated[
-    float,
-    typer.Option(
-        "--min-relevance", min=0.0, max=1.0, help="Leave out what has a lower relevance than this."
-    ),
-]
-ReasonsOption = Annotated[int, typer.Option(min=0, help="Reasons for each item, at most.")]
-ColumnOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="PART=NAME",
-        help="What the table calls a part, such as id=Artikelnummer (repeat for more).",
-        show_default=False,
-    ),
-]
+    from synesthete.catalog import Hit, Reason
 
 
-@app.command()
-def index(
-    items: Annotated[
-        Path,
-        typer.Argument(
-            metavar="ITEMS",
-            help="A .csv, .jsonl or .parquet, or a folder with one, or a folder of pictures and texts.",
-            show_default=False,
-        ),
-    ],
-    out_path: Annotated[
-        Path,
-        typer.Option("--out", metavar="X.catalog", help="The catalogue.", show_default=False),
-    ],
-    model: Annotated[
-        str | None,
-        typer.Option(
-            metavar="M",
-            help="As for `synesthete record`; for a new catalogue mini without it.",
-            show_default=False,
-        ),
-    ] = None,
-    atlas: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="X.atlas",
-            help="Of the same model: its tested names and families go into reasons and flags.",
-            show_default=False,
-        ),
-    ] = None,
-    column: ColumnOption = None,
-    pictures: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FOLDER",
-            help="Where the table's pictures lie; beside it without this.",
-            show_default=False,
-        ),
-    ] = None,
-    prune: Annotated[
-        bool, typer.Option("--prune", help="Also take out items that are not in ITEMS.")
-    ] = False,
-    as_json: JsonFlag = False,
-) -> None:
-    """Put items into a catalogue: new ones are added, changed ones replaced, unchanged ones passed over.
-
-    Interrupted work is resumed: run the same command again. Items and pictures that cannot be used are set aside
-    with the reason, and the rest goes on.
-    """
-    from synesthete.catalog import Catalog
-    from synesthete.catalog.sources import read_items
-
-    source = read_items(items, columns=_pairs(column), pictures=pictures)
-    opened = _open_or_create(Catalog, out_path, model, atlas)
-    given: set[str] = set()
-    with Reporter("indexing", "items") as reporter:
-        written = opened.upsert(_noting(source, given) if prune else source, progress=reporter)
-    deleted = 0
-    if prune:
-        gone = [one for one in opened.snapshot().ids if one not in given]
-        deleted = opened.delete(gone).deleted
-    told = {
-        "catalog": str(out_path),
-        "items": len(opened),
-        **written.as_dict(),
-        "deleted": deleted,
-        "quarantine": len(opened.quarantine()),
-    }
-    if as_json:
-        print_json(told)
-        return
-    out().print(
-        f"{count(len(opened))} items in {out_path}: {count(written.added)} added, {count(written.changed)} changed, "
-        f"{count(written.unchanged)} unchanged, {count(deleted)} deleted",
-        soft_wrap=True,
-    )
-    for one in written.quarantined[:SHOWN]:
-        say(f"set aside: {one.id}, {one.what}: {one.reason}")
-    if len(written.quarantined) > SHOWN:
-        say(
-            f"… and {len(written.quarantined) - SHOWN} more: synesthete catalog quarantine {out_path}"
-        )
-
-
-@app.command()
-def demo(
-    out_path: Annotated[
-        Path, typer.Option("--out", metavar="X.catalog", help="The catalogue to make.")
-    ] = Path("demo.catalog"),
-    model: Annotated[str, typer.Option(metavar="M", help="As for `synesthete record`.")] = "mini",
-    as_json: JsonFlag = False,
-) -> None:
-    """Make the demo catalogue out of the built-in probe set: every second concept, with its pictures, is an item.
-
-    The other concepts stay outside, so that a search for one of them shows what "not here" looks like.
-    """
-    from synesthete.catalog import Catalog
-    from synesthete.catalog.demo import demo_items
-
-    opened = _open_or_create(Catalog, out_path, model, None)
-    with Reporter("indexing", "items") as reporter:
-        written = opened.upsert(demo_items(), progress=reporter)
-    if as_json:
-        print_json({"catalog": str(out_path), "items": len(opened), **written.as_dict()})
-        return
-    out().print(f"{count(len(opened))} items in {out_path}", soft_wrap=True)
-    out().print(f"Go on with   synesthete catalog search {out_path} --text fruit", soft_wrap=True)
-
-
-@app.command()
 def search(
     catalog: CatalogPath,
     text: Annotated[
@@ -198,7 +59,7 @@ def search(
     The relevance of an item is the share of unrelated queries whose best item scores lower: with 0.9, one
     unrelated query in ten would have found something. Loads the model.
     """
-    found = _open(catalog).search(
+    found = open_catalog(catalog).search(
         text,
         image,
         without=[*(without or []), *(without_image or [])],
@@ -212,7 +73,6 @@ def search(
     _tell_hits(found, as_json)
 
 
-@app.command()
 def recommend(
     catalog: CatalogPath,
     like: Annotated[
@@ -278,7 +138,7 @@ def recommend(
         *(Signal("dislike", text=one) for one in without or []),
         *(read_signals(profile) if profile else []),
     ]
-    found = _open(catalog).recommend(
+    found = open_catalog(catalog).recommend(
         signals,
         mute=mute or [],
         where=where or [],
@@ -290,7 +150,6 @@ def recommend(
     _tell_hits(found, as_json)
 
 
-@app.command()
 def align(
     catalog: CatalogPath,
     copy: Annotated[
@@ -319,7 +178,7 @@ def align(
     """
     from synesthete.catalog.campaigns import read_campaign
 
-    opened = _open(catalog)
+    opened = open_catalog(catalog)
     if campaign is not None:
         if copy or image:
             raise SynestheteError(
@@ -358,7 +217,6 @@ def align(
     out().print(shown)
 
 
-@app.command()
 def suggest(
     catalog: CatalogPath,
     image: Annotated[
@@ -377,148 +235,29 @@ def suggest(
 
     Loads the model.
     """
-    found = _open(catalog).suggest(image, brief, k=limit, threshold=threshold)
+    found = open_catalog(catalog).suggest(image, brief, k=limit, threshold=threshold)
     if as_json:
         print_json(found.as_dict())
         return
     _tell_hits(found.items, False)
-    for name, choices in (("category", found.categories), ("attributes", found.attributes)):
-        told = "; ".join(f"{c.name} {c.value} ({share(c.confidence)})" for c in choices)
+    kinds = "; ".join(f"{c.value} ({share(c.confidence)})" for c in found.categories)
+    others = "; ".join(f"{c.name}: {c.value} ({share(c.confidence)})" for c in found.attributes)
+    for name, told in (("category", kinds), ("attributes", others)):
         if told:
-            out().print(Text(f"{name}: {told}"), soft_wrap=True)
+            out().print(Text(f"{name}, by share of the evidence: {told}"), soft_wrap=True)
     for question in found.questions:
         out().print(Text(question.text), soft_wrap=True)
     verdict = "abstains: a person should answer" if found.abstained else "answers"
-    out().print(f"confidence {share(found.confidence)}: the machine {verdict}", style="dim")
-
-
-@app.command()
-def evaluate(
-    catalog: CatalogPath,
-    queries: Annotated[
-        Path,
-        typer.Option(
-            metavar="TABLE",
-            help="A .csv, .jsonl or .parquet: text or picture, and relevant (ids) or category.",
-            show_default=False,
-        ),
-    ],
-    limit: Many = 10,
-    column: ColumnOption = None,
-    seed: Annotated[int, typer.Option(help="Of the random control and the intervals.")] = 0,
-    as_json: JsonFlag = False,
-) -> None:
-    """Measure recall and NDCG on queries with known answers, beside texts alone, pictures alone, and chance.
-
-    Loads the model.
-    """
-    found = _open(catalog).evaluate(queries, k=limit, seed=seed, columns=_pairs(column))
-    if as_json:
-        methods = {
-            one.method: {
-                f"recall@{limit}": one.recall,
-                f"recall@{limit}_interval": list(one.recall_interval),
-                f"ndcg@{limit}": one.ndcg,
-                f"ndcg@{limit}_interval": list(one.ndcg_interval),
-                f"mrr@{limit}": one.mrr,
-            }
-            for one in found
-        }
-        print_json({**methods["fused"], "k": limit, "n": found[0].n, "methods": methods})
-        return
-    shown = table("method", f"recall@{limit}", "95 %", f"NDCG@{limit}", "95 % ", "MRR", right=())
-    for one in found:
-        shown.add_row(
-            one.method, share(one.recall), _interval(one.recall_interval),
-            share(one.ndcg), _interval(one.ndcg_interval), share(one.mrr),
-        )  # fmt: skip
-    out().print(shown)
-    out().print(f"{count(found[0].n)} queries", style="dim")
-
-
-@app.command()
-def items(
-    catalog: CatalogPath,
-    ids: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[ID]...", help="Some of them.", show_default=False),
-    ] = None,
-    limit: Annotated[int, typer.Option("-k", "--limit", min=1, help="At most so many.")] = 20,
-    as_json: JsonFlag = False,
-) -> None:
-    """Show items as they were given: all of them by id, or some."""
-    from itertools import islice
-
-    opened = _open(catalog)
-    found = list(islice(opened.items(ids or None), limit))
-    if as_json:
-        print_json([one.as_dict() for one in found])
-        return
-    shown = table(
-        "id", "title", "category", "price", "attributes", "pictures", right=("price", "pictures")
+    kind = (
+        "how often such an answer is right"
+        if found.calibrated
+        else "no probability: `catalog calibrate` makes it one"
     )
-    for one in found:
-        told = "; ".join(f"{key} {', '.join(values)}" for key, values in one.attributes.items())
-        shown.add_row(
-            *(Text(part) for part in (one.id, one.title[:60], one.category)),
-            "" if one.price is None else f"{one.price:g}", Text(told[:60]), str(len(one.pictures)),
-        )  # fmt: skip
-    out().print(shown)
-    out().print(f"{count(len(found))} of {count(len(opened))} items", style="dim")
+    out().print(
+        f"confidence {share(found.confidence)} ({kind}): the machine {verdict}", style="dim"
+    )
 
 
-@app.command()
-def delete(
-    catalog: CatalogPath,
-    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Items.", show_default=False)],
-    as_json: JsonFlag = False,
-) -> None:
-    """Take items out of a catalogue; ids that are not there are passed over."""
-    gone = _open(catalog).delete(ids).deleted
-    if as_json:
-        print_json({"deleted": gone})
-        return
-    out().print(f"{count(gone)} deleted")
-
-
-@app.command()
-def adapt(
-    catalog: CatalogPath,
-    photos: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="PHOTOS...", help="Picture files, or folders of them.", show_default=False
-        ),
-    ],
-    as_json: JsonFlag = False,
-) -> None:
-    """Learn what customers' photos have in common, without labels, so that searches look past it.
-
-    A few dozen will do; photos given before are forgotten. Loads the model.
-    """
-    from synesthete.catalog.sources import pictures_under
-
-    count_read = _open(catalog).adapt(one for path in photos for one in pictures_under(path))
-    if as_json:
-        print_json({"photos": count_read})
-        return
-    out().print(f"learnt from {count(count_read)} photos")
-
-
-@app.command()
-def quarantine(catalog: CatalogPath, as_json: JsonFlag = False) -> None:
-    """Show what could not be indexed, with the reasons."""
-    found = _open(catalog).quarantine()
-    if as_json:
-        print_json([{"id": one.id, "what": one.what, "reason": one.reason} for one in found])
-        return
-    shown = table("id", "what", "reason")
-    for one in found:
-        shown.add_row(*(Text(part) for part in (one.id, one.what, one.reason)))
-    out().print(shown)
-
-
-@app.command()
 def mcp(catalog: CatalogPath) -> None:
     """Serve a catalogue to an assistant over standard input and output (Model Context Protocol).
 
@@ -526,51 +265,7 @@ def mcp(catalog: CatalogPath) -> None:
     """
     from synesthete.catalog.assistant import serve
 
-    serve(_open(catalog))
-
-
-def _open(path: Path) -> Catalog:
-    from synesthete.catalog import Catalog
-
-    return Catalog.open(path)
-
-
-def _open_or_create(
-    kind: type[Catalog], path: Path, model: str | None, atlas: Path | None
-) -> Catalog:
-    from synesthete.catalog.manifest import FILE
-
-    if not (path / FILE).exists():
-        return kind.create(path, model or "mini", atlas=atlas)
-    if atlas is not None:
-        raise SynestheteError(
-            f"'{path}' is there already", hint="give --atlas when the catalogue is made"
-        )
-    opened = kind.open(path)
-    if model is not None and model != opened.manifest["model"]["name"]:
-        from synesthete.models import load_model
-
-        return kind.open(path, model=load_model(model))
-    return opened
-
-
-def _pairs(options: Sequence[str] | None) -> dict[str, str]:
-    pairs = {}
-    for option in options or []:
-        part, mark, name = option.partition("=")
-        if not mark:
-            raise SynestheteError(
-                f"{option!r} is no PART=NAME", hint="write --column id=Artikelnummer"
-            )
-        pairs[part.strip()] = name.strip()
-    return pairs
-
-
-def _noting(source: Iterable[Item | Quarantined], given: set[str]) -> Iterator[Item | Quarantined]:
-    """Hand items on and note their ids."""
-    for one in source:
-        given.add(one.id.strip() if isinstance(one.id, str) else "")
-        yield one
+    serve(open_catalog(catalog))
 
 
 def _tell_hits(found: Sequence[Hit], as_json: bool) -> None:
@@ -595,5 +290,7 @@ def _part(value: float | None) -> str:
     return "–" if value is None else share(value)
 
 
-def _interval(values: tuple[float, float]) -> str:
-    return f"{values[0]:.2f}–{values[1]:.2f}"
+def add_to(group: typer.Typer) -> None:
+    """Put these commands into the group `catalog`."""
+    for command in (search, recommend, align, suggest, mcp):
+        group.command()(command)

@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from synesthete.cli.catalog_commands import CatalogPath
+from synesthete.cli.catalog_options import CatalogPath
 from synesthete.cli.console import JsonFlag, count, out, percent, print_json, say, share, table
 from synesthete.errors import SynestheteError
 
@@ -47,7 +47,7 @@ def events(
     """Take what visitors did (impressions, clicks, adds, conversions, dismissals), and tell how much there is."""
     from synesthete.catalog import Catalog
     from synesthete.catalog.events import EventLog
-    from synesthete.catalog.pilot.trial import rows_of
+    from synesthete.catalog.pilot.rows import rows_of
 
     opened = Catalog.open(catalog)
     log = EventLog(catalog, known=opened.__contains__)

@@ -118,7 +118,9 @@ def _listen(host: str, port: int | None) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     wanted = [port] if port is not None else [*range(PORT, PORT + TRIES), 0]
     for one in wanted:
-        listener = socket.socket(family, socket.SOCK_STREAM)
+        # Named as TCP, since asyncio sends at once (TCP_NODELAY) only where the socket says so: else every page
+        # waits 40 ms for the reader's system to confirm its head.
+        listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, one))

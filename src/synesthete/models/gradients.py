@@ -71,7 +71,7 @@ class GradientTower:
 
     def normalised(self, pictures: torch.Tensor) -> torch.Tensor:
         """Pictures `[batch, 3, height, width]` of values 0 to 1 as the tower wants them."""
-        found: torch.Tensor = (pictures - self._mean) / self._std
+        found = torch.addcmul(-self._mean / self._std, pictures, 1 / self._std)
         return found.contiguous(memory_format=self.memory_format)
 
     @cached_property
@@ -219,7 +219,9 @@ def _fold(module: nn.Module) -> None:
                 module, first, fuse_conv_bn_eval(convolution, normalisation).requires_grad_(False)
             )
             setattr(module, second, nn.Identity())
-    for child in module.children():
+    for name, child in module.named_children():
+        if isinstance(child, nn.AvgPool2d) and child.kernel_size == 1:
+            setattr(module, name, nn.Identity())  # A mean of one.
         _fold(child)
 
 

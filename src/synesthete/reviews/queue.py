@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from synesthete.atlas import Atlas
 from synesthete.errors import SynestheteError
@@ -13,6 +15,7 @@ from synesthete.reviews.acts import Act
 from synesthete.reviews.state import State, belongs, current, image_hash
 from synesthete.reviews.store import read
 
+Float64 = npt.NDArray[np.float64]
 SENSITIVE = frozenset({"person", "person trait", "religion", "region", "emotion"})
 WEIGHTS = {"requested": 8.0, "disputed": 4.0, "undecided": 2.0, "sensitive": 1.0, "use": 1.0}
 BINS, PER_BIN, CONTROLS = 8, 3, 6
@@ -38,43 +41,109 @@ def queue(atlas: Atlas, *, limit: int | None = None) -> list[Item]:
     a name that nobody asked about. Ties by address.
     """
     said = current(atlas)
-    items = []
-    for layer in atlas.layers:
-        names = atlas.unit_table(layer, "names")
-        rows = {
-            r["unit"]: r for r in (names.to_pylist() if names is not None else []) if not r["rank"]
-        }
-        notes = atlas.manifest.get("names", {}).get("layers", {}).get(layer, {})
-        spread = atlas.statistics(layer).std
-        use = np.argsort(np.argsort(np.nan_to_num(spread))) / max(len(spread) - 1, 1)
-        families = {n.unit: n.family for n in atlas.neurons(layer)} if atlas.analysed else {}
-        for unit in range(len(spread)):
-            state = said.get(f"{layer}:{unit}", State())
-            settled = bool(state.verdicts) and not state.disputed
-            asked = bool(state.requests) and not state.verdicts
-            if settled or not (unit in rows or asked or state.disputed):
-                continue
-            parts = {
-                "requested": float(asked),
-                "disputed": float(state.disputed),
-                "undecided": _undecided(rows.get(unit), notes.get("threshold")),
-                "sensitive": float(families.get(unit, "") in SENSITIVE),
-                "use": float(use[unit]),
-            }
-            score = sum(WEIGHTS[key] * value for key, value in parts.items())
-            name = rows[unit]["name"] if unit in rows else None
-            items.append(Item(f"{layer}:{unit}", name, score, parts))
+    waiting = [_waiting(atlas, layer, said) for layer in atlas.layers]
+    scores = np.concatenate([scored.score for scored in waiting])
+    # Only those that can be among the first become objects: an atlas may have 100,000 units.
+    least = -np.inf
+    if limit is not None and 0 < limit < len(scores):
+        least = np.partition(scores, -limit)[-limit]
+    items = [item for scored in waiting for item in scored.items(least)]
     items.sort(key=lambda item: (-item.score, item.address))
     return items[:limit]
 
 
-def _undecided(row: dict[str, Any] | None, threshold: float | None) -> float:
-    if row is None or threshold is None:
-        return 0.0
-    low, high = row["confidence_low"], row["confidence_high"]
-    if high <= low:
-        return 0.0
-    return float(max(0.0, 1 - abs(2 * threshold - low - high) / (high - low)))
+@dataclass(frozen=True)
+class _Waiting:
+    """The units of a layer that wait: number, name and the parts of the score, each `[units]`."""
+
+    layer: str
+    units: npt.NDArray[np.int64]
+    names: list[str | None]
+    parts: dict[str, Float64]
+
+    @property
+    def score(self) -> Float64:
+        """`[units]`."""
+        total: Float64 = sum(
+            (WEIGHTS[key] * values for key, values in self.parts.items()), np.zeros(len(self.units))
+        )
+        return total
+
+    def items(self, least: float) -> list[Item]:
+        """Those of this score and above."""
+        score = self.score
+        return [
+            Item(
+                f"{self.layer}:{self.units[row]}",
+                self.names[row],
+                float(score[row]),
+                {key: float(values[row]) for key, values in self.parts.items()},
+            )
+            for row in np.flatnonzero(score >= least)
+        ]
+
+
+def _waiting(atlas: Atlas, layer: str, said: dict[str, State]) -> _Waiting:
+    table = atlas.unit_table(layer, "names")
+    best = None if table is None else table.filter(pc.equal(table["rank"], 0))
+    named = np.zeros(0, np.int64) if best is None else best["unit"].to_numpy().astype(np.int64)
+    spread = atlas.statistics(layer).std
+    own = {
+        int(address.rpartition(":")[2]): state
+        for address, state in said.items()
+        if address.rpartition(":")[0] == layer
+    }
+    settled = [unit for unit, one in own.items() if one.verdicts and not one.disputed]
+    asked = [unit for unit, one in own.items() if one.requests and not one.verdicts]
+    disputed = [unit for unit, one in own.items() if one.disputed]
+    every = np.union1d(named, np.array([*asked, *disputed], np.int64))
+    units = np.setdiff1d(every, np.array(settled, np.int64))
+    place = np.full(len(spread), -1)
+    place[named] = np.arange(len(named))
+    row = place[units]
+    names = [] if best is None else best["name"].to_pylist()
+    notes = atlas.manifest.get("names", {}).get("layers", {}).get(layer, {})
+    undecided = np.zeros(len(units))
+    if best is not None:
+        low, high = (best[f"confidence_{end}"].to_numpy() for end in ("low", "high"))
+        undecided[row >= 0] = _undecided(low, high, notes.get("threshold"))[row[row >= 0]]
+    use = np.argsort(np.argsort(np.nan_to_num(spread))) / max(len(spread) - 1, 1)
+    return _Waiting(
+        layer,
+        units,
+        [names[i] if i >= 0 else None for i in row],
+        {
+            "requested": np.isin(units, asked).astype(float),
+            "disputed": np.isin(units, disputed).astype(float),
+            "undecided": undecided,
+            "sensitive": _sensitive(atlas, layer, len(spread))[units].astype(float),
+            "use": use[units],
+        },
+    )
+
+
+def _undecided(low: Float64, high: Float64, threshold: float | None) -> Float64:
+    """How near each interval has the threshold to its middle: 1 in the middle, 0 at the ends and outside."""
+    near: Float64 = np.zeros(len(low))
+    wide = high > low
+    if threshold is not None:
+        off = np.abs(2 * threshold - low - high)
+        near[wide] = np.maximum(0.0, 1 - off[wide] / (high - low)[wide])
+    return near
+
+
+def _sensitive(atlas: Atlas, layer: str, units: int) -> npt.NDArray[np.bool_]:
+    """Which units are of a family about people: as assigned, else as the probe set has it."""
+    found = np.zeros(units, bool)
+    table = atlas.unit_table(layer, "families")
+    if table is None and atlas.analysed:
+        table = atlas.neuron_table(layer)
+    elif table is not None:
+        table = table.filter(pc.equal(table["rank"], 0))
+    if table is not None:
+        own = pc.is_in(table["family"], value_set=pa.array(sorted(SENSITIVE)))
+        found[table["unit"].to_numpy()] = own.to_numpy()
+    return found
 
 
 def session(

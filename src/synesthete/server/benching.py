@@ -18,10 +18,11 @@ from synesthete.server.bounded import Bounded
 from synesthete.server.errors import Missing, Refused
 from synesthete.server.library import Site
 from synesthete.server.page import ERRORS, HTML, JSON, Here, answer
-from synesthete.server.pages.bench import BENCH, MOST, Answer, Bench, Deed, lay_out
+from synesthete.server.pages.bench import BENCH, MOST, Answer, Bench, Deed, Leaning, lay_out
 from synesthete.server.picture_routes import tile
-from synesthete.server.probing import WORD, _directions, _keep, picture_of
+from synesthete.server.probing import WORD, _decision, _directions, _keep, picture_of
 from synesthete.server.render import render
+from synesthete.server.rows import NeuronRow, neuron_rows
 from synesthete.server.sending import check_form
 from synesthete.server.units import find_unit
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from synesthete.editing import Edit
 
 router = APIRouter()
-ANSWERS, CONTROLS = 6, 3
+ANSWERS, CONTROLS, LEANING = 6, 3, 6
 HELD: Bounded[Any] = Bounded(16)  # pictures on the bench, in memory only
 
 
@@ -66,10 +67,10 @@ def work_on(site: Site, bench: Bench, image: Image.Image | None, held: str) -> B
     scale = float(model.network.logit_scale.exp())
     ticked = [one.neuron.address for one in bench.units if one.edited]
 
-    def chances(addresses: list[str]) -> Any:
+    def chances(addresses: list[str], do: Deed = bench.do) -> Any:
         from synesthete.editing import Edits
 
-        edits = tuple(_edit(site, one, bench.do) for one in addresses)
+        edits = tuple(_edit(site, one, do) for one in addresses)
         with model.edited(Edits(edits, model.name, model.weights_sha256)):
             scores = scale * (texts @ model.encode_images(pixels)[0])
         raised = np.exp(scores - scores.max())
@@ -86,7 +87,25 @@ def work_on(site: Site, bench: Bench, image: Image.Image | None, held: str) -> B
     if ticked:
         others = [chances(_others(site, ticked, seed)) for seed in range(CONTROLS)]
         control = float(np.mean([one[before.argmax()] for one in others]))
-    return replace(bench, held=held, picture=_keep(site, seen), answers=answers, control=control)
+    laid = {one.neuron.address for one in bench.units}
+    leaning = [
+        Leaning(neuron, float(chances([neuron.address], "ablate")[before.argmax()]))
+        for neuron in _leaning(site, pixels)
+        if neuron.address not in laid
+    ]
+    return replace(
+        bench, held=held, picture=_keep(site, seen), answers=answers, leaning=leaning, control=control
+    )  # fmt: skip
+
+
+def _leaning(site: Site, pixels: Any) -> list[NeuronRow]:
+    """The neurons that speak most for the first answer against the second."""
+    layer = site.atlas.layers[0]
+    found = _decision(site, layer, pixels) if len(site.atlas.concepts) > 1 else None
+    units = [
+        find_unit(site, one.address)[1] for one in (found.parts if found else []) if one.weight > 0
+    ]
+    return neuron_rows(site, site.opened.columns(layer), units[:LEANING])
 
 
 def _gone() -> Any:
@@ -120,14 +139,16 @@ def _others(site: Site, ticked: list[str], seed: int) -> list[str]:
 
 
 def _labelled(image: Image.Image, word: str) -> Image.Image:
-    from synesthete.editing.defence.attack import write_word
-    from synesthete.probes.words import has_letters, load_fonts
+    from synesthete.audits.labels import Style, can_write, write_label
+    from synesthete.editing.defence.attack import SHARE
+    from synesthete.probes.words import load_fonts
 
-    font = next((one for one in load_fonts() if has_letters(word, one)), None)
-    if font is None:
+    styles = (Style(share=SHARE, font=font.family) for font in load_fonts())
+    style = next((one for one in styles if can_write(word, one)), None)
+    if style is None:
         raise Refused(400, "that word cannot be written: no font here has all its letters")
     try:
-        return write_word(image, word, font, np.random.default_rng(0))
+        return write_label(image, word, style, np.random.default_rng(0))
     except SynestheteError as error:
         raise Refused(400, f"that word cannot be written: {error.message}") from error
 

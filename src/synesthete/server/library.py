@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 LOOK_EVERY = 0.5  # seconds between two looks at whether an atlas was replaced
 COMPUTED = 2_000
+MATRICES = 2  # layers whose activations are kept ready to be compared, 24 MB each
 Value = TypeVar("Value")
 
 
@@ -50,6 +51,7 @@ class Opened:
         self.pictures = Pictures(atlas)
         self.ids = OpaqueIds(atlas.fingerprint, int(atlas.manifest["probes"]["images"]))
         self._columns: dict[str, Columns] = {}
+        self.matrices = Bounded[Any](MATRICES)
         self._computed = Bounded[Any](COMPUTED)
         self._said: tuple[object, dict[str, State]] = (None, {})
         self._lock = threading.RLock()
@@ -82,6 +84,10 @@ class Opened:
     def selectivity(self, layer: str) -> pa.Table:
         """The rows unit × concept that the analysis kept; read once."""
         return self.computed(("selectivity", layer), lambda: self.atlas.selectivity(layer))
+
+    def unit_table(self, layer: str, kind: str) -> pa.Table | None:
+        """`Atlas.unit_table`; read once."""
+        return self.computed((kind, layer), lambda: self.atlas.unit_table(layer, kind))
 
     def computed(self, key: Hashable, make: Callable[[], Value]) -> Value:
         """What was computed for a page, kept within bounds."""

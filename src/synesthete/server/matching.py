@@ -103,7 +103,7 @@ def shared_rows(
 def standardised(values: npt.NDArray[np.floating]) -> Float32:
     """Columns of mean 0 and length 1, so that products are correlations; a constant column becomes 0."""
     made = np.nan_to_num(values.astype(np.float32))
-    made -= made.mean(axis=0, keepdims=True)
+    made -= made.mean(axis=0, keepdims=True, dtype=np.float64)
     length = np.linalg.norm(made, axis=0, keepdims=True)
     there: Float32 = np.zeros_like(made)
     np.divide(made, length, out=there, where=length > 1e-6)

@@ -9,12 +9,12 @@ import numpy.typing as npt
 
 from synesthete.server.columns import Columns
 from synesthete.server.library import Site
+from synesthete.server.matching import Float32, standardised
 from synesthete.server.rows import NeuronRow, neuron_row
 
 MOST = 12
 # Activations looked at for one neuron, at most: of a larger layer, images at equal distances are taken.
 ENTRIES = 6_000_000
-BLOCK = 1024
 
 
 @dataclass(frozen=True)
@@ -44,46 +44,54 @@ def neighbours(site: Site, columns: Columns, unit: int) -> Neighbours | None:
 
 
 def _nearest(site: Site, columns: Columns, unit: int) -> tuple[int, list[tuple[int, float]]]:
-    matrix = site.atlas.activations(columns.layer)
+    compared = site.opened.matrices.get(columns.layer, lambda: _compared(site, columns))
+    return len(compared.values), nearest(compared.with_others(unit))
+
+
+def nearest(r: npt.NDArray[np.floating]) -> list[tuple[int, float]]:
+    """The units of highest correlation and what it is; of equal ones those of lower number."""
+    least = np.partition(r, -MOST)[-MOST] if len(r) > MOST else -np.inf
+    best = np.flatnonzero(r >= least)
+    best = best[np.argsort(-r[best], kind="stable")][:MOST]
+    return [(int(unit), float(r[unit])) for unit in best if np.isfinite(r[unit])]
+
+
+def _compared(site: Site, columns: Columns) -> Compared:
     readable = np.flatnonzero(site.opened.probes.readable)
     step = max(1, -(-len(readable) * columns.units // ENTRIES))
-    r = correlations(matrix, readable[::step], unit)
-    r[unit] = -np.inf
-    best = np.argsort(-r, kind="stable")[:MOST]
-    found = [(int(other), float(r[other])) for other in best if np.isfinite(r[other])]
-    return len(readable[::step]), found
+    return Compared.of(np.asarray(site.atlas.activations(columns.layer)[readable[::step]]))
 
 
-def correlations(
-    matrix: npt.NDArray[np.float16], rows: npt.NDArray[np.int64], unit: int
-) -> npt.NDArray[np.float64]:
-    """Pearson correlation of one unit with every unit, over some images.
+@dataclass(frozen=True)
+class Compared:
+    """Activations of a layer, made ready so that correlations are products.
 
-    Parameters
+    Attributes
     ----------
-    matrix
-        `[images, units]`; read in blocks, so that memory stays bounded.
-    rows
-        Images to look at.
-    unit
-        The one.
+    values
+        `[images, units]`, standardised.
+    varies
+        `[units]`.
 
-    Returns
-    -------
-    `[units]`; -inf where a unit does not vary.
+    Examples
+    --------
+    >>> values = np.array([[1, 2, 4, 0], [3, 6, 2, 0], [2, 4, 3, 0]], np.float16)
+    >>> Compared.of(values).with_others(0).round(3).tolist()
+    [-inf, 1.0, -1.0, -inf]
     """
-    units, n = matrix.shape[1], len(rows)
-    total, squares, products = (np.zeros(units) for _ in range(3))
-    for start in range(0, n, BLOCK):
-        block = np.nan_to_num(matrix[rows[start : start + BLOCK]].astype(np.float32))
-        total += block.sum(axis=0, dtype=np.float64)
-        squares += np.einsum("nu,nu->u", block, block)
-        products += block[:, unit] @ block
-    covariance = products / n - total * total[unit] / n**2
-    variance = np.maximum(squares / n - (total / n) ** 2, 0)
-    scale = np.sqrt(variance * variance[unit])
-    there = variance > 1e-9 * (squares / n + 1e-12)
-    made: npt.NDArray[np.float64] = np.full(units, -np.inf)
-    if there[unit]:
-        np.divide(covariance, scale, out=made, where=there)
-    return np.clip(made, -np.inf, 1.0)
+
+    values: Float32
+    varies: npt.NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, activations: npt.NDArray[np.float16]) -> Compared:
+        """From activations `[images, units]`; what is not finite counts as 0."""
+        values = standardised(activations)
+        return cls(values, np.asarray(values.any(axis=0)))
+
+    def with_others(self, unit: int) -> Float32:
+        """Pearson correlation of a unit with every unit, `[units]`; -inf with itself, and where one does not vary."""
+        r: Float32 = np.minimum(self.values[:, unit] @ self.values, np.float32(1))
+        r[~self.varies] = -np.inf
+        r[unit] = -np.inf
+        return r if self.varies[unit] else np.full_like(r, -np.inf)

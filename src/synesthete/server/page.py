@@ -6,6 +6,7 @@ import hashlib
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path
@@ -69,7 +70,13 @@ class Page:
 
 def as_json(page: Page, facts: Any) -> bytes:
     """What a page says, as JSON (a number that does not exist is null)."""
-    return TypeAdapter(page.made).dump_json(facts)
+    return _adapter(page).dump_json(facts)
+
+
+@lru_cache(maxsize=64)
+def _adapter(page: Page) -> TypeAdapter[Any]:
+    """Kept, since working out how a page is written takes longer than writing it."""
+    return TypeAdapter(page.made)
 
 
 def answer(request: Request, body: bytes, media_type: str) -> Response:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
 from functools import lru_cache
 from importlib.metadata import version
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
-from markupsafe import Markup
 from starlette.requests import Request
 
 from synesthete.audits.report import report_body
 from synesthete.server import charts
 from synesthete.server.counts import counts_told
 from synesthete.server.errors import ErrorFacts
+from synesthete.server.inline import json_data
 from synesthete.server.library import Site
 from synesthete.server.links import Links
 from synesthete.server.page import Page
@@ -45,6 +43,7 @@ def environment() -> Environment:
         thousands=thousands,
         activation=activation,
         percentile=percentile,
+        sentence=sentence,
         tojson_points=json_data,
     )
     made.globals.update(
@@ -91,12 +90,15 @@ def render_entrance(request: Request) -> str:
     )  # fmt: skip
 
 
-def json_data(values: Any) -> Markup:
-    """Values (dataclasses too) as JSON that may stand inside a `script` element."""
-    text = json.dumps(values, default=asdict, ensure_ascii=False, allow_nan=False)
-    for letter, safe in (("<", "\\u003c"), (">", "\\u003e"), ("&", "\\u0026")):
-        text = text.replace(letter, safe)
-    return Markup(text)
+def sentence(text: str) -> str:
+    """A message as a sentence: it begins with a capital and ends with a stop.
+
+    Examples
+    --------
+    >>> sentence("there is no such page"), sentence("did you mean 'a'?")
+    ('There is no such page.', "Did you mean 'a'?")
+    """
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "?", "!")) else ".")
 
 
 def percent(share: float | None, digits: int = 1) -> str:

@@ -158,3 +158,12 @@ def test_the_dashboard_shows_what_was_told(browser: TestClient, path: Path) -> N
     ).text
     assert "spring: A is better" in shown
     assert browser.get("/experiment", params={"name": "autumn"}).status_code == 404
+
+
+def test_all_that_the_style_asks_for_is_there(app: FastAPI) -> None:
+    client = TestClient(app, base_url=BASE)
+    style = client.get("/static/style.css").text
+    found = re.findall(r'url\("([^"]+)"\)', style)
+    assert len(found) == 3
+    for one in found:
+        assert client.get(f"/static/{one}").status_code == 200, one

@@ -63,6 +63,18 @@ def test_recall_and_reciprocal_rank_by_hand() -> None:
     assert math.isnan(reciprocal_rank(["c"], {}))
 
 
+def test_right_or_wrong_by_hand() -> None:
+    ranked, right = ["a", "b", "c", "d"], dict.fromkeys("bdz", 1.0)
+    assert recall_at(ranked, right, 2) == pytest.approx(1 / 3)
+    assert recall_at(ranked, right, 4) == pytest.approx(2 / 3)
+    gain = 1 / math.log2(3) + 1 / math.log2(5)
+    best = 1 + 1 / math.log2(3) + 1 / math.log2(4)
+    assert ndcg_at(ranked, right, 4) == pytest.approx(gain / best)
+    assert ndcg_at(ranked, dict.fromkeys("abc", 1.0), 2) == 1.0
+    nothing = (recall_at(ranked, {}, 2), ndcg_at(ranked, {}, 2), reciprocal_rank(ranked, {}))
+    assert all(math.isnan(value) for value in nothing)
+
+
 def test_quality_over_queries() -> None:
     found = rankings_quality([["a", "b"], ["b", "a"], ["a"]], [{"a": 1}, {"a": 1}, {}], k=1)
     assert (found.recall.value, found.recall.n, found.skipped) == (0.5, 2, 1)

@@ -47,6 +47,35 @@ def test_phases_keep_the_magnitudes_of_natural_pictures(natural: Natural) -> Non
     torch.testing.assert_close(found, expected, rtol=2e-3, atol=1e-2)
 
 
+def test_no_channel_differs_more_than_natural_pictures_do(natural: Natural) -> None:
+    generator = torch.Generator().manual_seed(0)
+    held = Spectra(SIDE, natural, "spectrum", 1.0, CPU, 0.5)
+    free = Spectra(SIDE, natural, "spectrum", 1.0, CPU)
+    strong, faint = torch.randn(2, *free.shape, generator=generator)
+    strong, faint = 50 * strong, 1e-4 * faint
+    # Zero phases: any other give channels of the same size.
+    real = np.fft.irfft2(natural.magnitude, s=(SIDE, SIDE))
+    most = 0.5 * np.sqrt((real**2).mean())
+    channels = held.channels(strong[None])
+    size = (channels * held.share(channels)[..., None, None]).square().mean((2, 3)).sqrt()
+    assert (size < most).all()
+    assert (size > 0.9 * most).all()
+    torch.testing.assert_close(held.pictures(faint[None]), free.pictures(faint[None]))
+    clipped = [
+        ((p < 0.05) | (p > 0.95)).float().mean()
+        for p in (held.pictures(strong[None]), free.pictures(strong[None]))
+    ]
+    assert clipped[0] < clipped[1]
+
+
+def test_a_view_gets_the_colours_of_its_picture(natural: Natural) -> None:
+    spectra = Spectra(SIDE, natural, "spectrum", 1.0, CPU, 1.0)
+    numbers = spectra.start(torch.Generator().manual_seed(1))[None] * 100
+    channels = spectra.channels(numbers)
+    part = spectra.coloured(channels[..., 8:24, 16:32], spectra.share(channels))
+    torch.testing.assert_close(part, spectra.pictures(numbers)[..., 8:24, 16:32])
+
+
 def test_colours_are_those_of_the_pictures(natural: Natural) -> None:
     """Independent channels through the matrix have the covariance of the colours, up to one factor."""
     assert np.linalg.norm(natural.colour, axis=0).max() == pytest.approx(1.0)
@@ -80,6 +109,27 @@ def test_the_objective_is_the_published_one(tower: GradientTower, pixels: torch.
             assert float(found.facet[i]) == pytest.approx(facet, rel=1e-3, abs=1e-5)
             total = target + float(aim.strength[i]) * facet
             assert float(found.total[i]) == pytest.approx(total, rel=1e-3, abs=1e-5)
+
+
+def test_the_slope_is_that_of_the_whole_way(tower: GradientTower, pixels: torch.Tensor) -> None:
+    """The released objective goes back from the target once; here it goes back through everything."""
+    aim = _aim(tower, facet=[0, 1, -1], strength=[50.0, 20.0, 0.0])
+    still = transforms(torch.zeros(3, 4), 1.0, Robustness())
+    given = pixels.clone().requires_grad_()
+    total = score(tower, given, still, aim, Settings()).total.sum()
+    (found,) = torch.autograd.grad(total, given)
+    for i in range(3):
+        one = pixels[i : i + 1].clone().requires_grad_()
+        seen = tower.run(tower.normalised(one), [LAYER], at=[aim.probe_layer])
+        values = (seen.responses[LAYER].patches[0] * aim.directions[i]).sum(1)
+        target = (torch.softmax(values.detach(), 0) * values).sum()
+        g = seen.raw[aim.probe_layer]
+        (slope,) = torch.autograd.grad(target, g, retain_graph=True)
+        which = int(aim.facet[i])
+        facet = (aim.probes[which] * (g * slope.detach().clamp(min=0))[0]).sum()
+        by_hand = target + (float(aim.strength[i]) * facet if which >= 0 else 0.0)
+        (expected,) = torch.autograd.grad(by_hand, one)
+        torch.testing.assert_close(found[i : i + 1], expected, rtol=1e-3, atol=1e-7)
 
 
 def _aim(tower: GradientTower, facet: list[int], strength: list[float]) -> Aim:
@@ -167,6 +217,21 @@ def test_a_picture_does_not_depend_on_its_company(tower: GradientTower, natural:
     mine = next(one for one in beside if one.order == 1)
     difference = np.abs(mine.picture.astype(int) - alone[0].picture.astype(int))
     assert difference.mean() < 1.0
+
+
+def test_steps_are_those_of_adam(tower: GradientTower, natural: Natural) -> None:
+    settings = Settings(steps=5, rate=0.1)
+    run = optimise._Run(tower, natural, Where(LAYER, "max"), _orders([1, 2]), settings)
+    run._begin([(0, 0), (1, 0)])
+    numbers = run.numbers.clone().requires_grad_()
+    adam = torch.optim.Adam([numbers], betas=optimise.BETAS, eps=optimise.EPSILON)
+    for count in range(1, 6):
+        gradient = torch.randn(numbers.shape, generator=torch.Generator().manual_seed(count)) * 1e-6
+        adam.param_groups[0]["lr"] = 0.1 * (count / optimise.WARMUP) * (1 - 0.8 * count / 5)
+        numbers.grad = gradient
+        adam.step()
+        run._move(gradient, count)
+    torch.testing.assert_close(run.numbers, numbers.detach())
 
 
 def test_one_that_becomes_not_a_number_is_begun_anew_alone(

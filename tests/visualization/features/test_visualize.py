@@ -325,6 +325,8 @@ def test_a_sheet(own: Path, tmp_path: Path) -> None:
     assert sheet.height > 2 * 32
     write_sheet(sheet, tmp_path / "sheet.webp")
     assert Image.open(tmp_path / "sheet.webp").size == sheet.size
+    write_sheet(sheet, tmp_path / "small.webp", limit=1)
+    assert (tmp_path / "small.webp").stat().st_size < (tmp_path / "sheet.webp").stat().st_size
     with pytest.raises(SynestheteError, match="must end in"):
         write_sheet(sheet, tmp_path / "sheet.pdf")
     with pytest.raises(SynestheteError, match="no pictures"):

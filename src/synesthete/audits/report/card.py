@@ -29,6 +29,20 @@ def span(metric: str, interval: list[float]) -> str:
     return " to ".join(value(metric, bound) for bound in interval)
 
 
+def cost(report: Mapping[str, Any]) -> str:
+    """What the audit took.
+
+    Examples
+    --------
+    >>> cost({"cost": {"bias": {"seconds": 18.2}, "typographic": {"seconds": 60}, "peak_memory_mib": 1785}})
+    '78 s, peak memory 1,785 MiB'
+    """
+    told = dict(report["cost"])
+    memory = told.pop("peak_memory_mib", None)
+    seconds = sum(one["seconds"] for one in told.values())
+    return f"{seconds:.0f} s" + ("" if memory is None else f", peak memory {memory:,} MiB")
+
+
 def card_section(report: Mapping[str, Any]) -> str:
     """Markdown for a model card: what was measured, on what, and where the limits are."""
     model = report["model"]
@@ -62,6 +76,10 @@ def notes(report: Mapping[str, Any]) -> list[str]:
         found.append(
             f"Written words: {pictures['n']} pictures ({pictures['source']}, {pictures['classes']} classes), of which "
             f"{typographic['excluded']['zero_shot']} were named wrong before anything was written on them and do not count."
+        )
+    if typographic and "photos" in typographic and not typographic["photos"]["to_word"]["n"]:
+        found.append(
+            "Labelled photos: no verdict, since none of the things was named right with an empty label."
         )
     if report.get("adversarial"):
         found.append(

@@ -10,6 +10,8 @@ from markupsafe import Markup, escape
 
 WIDE = 720
 ROW = 24
+# Correlations of this size have the full shade at least, so that small ones look small.
+STRONG = 0.3
 
 
 def _svg(height: float, told: str, inside: Sequence[str], width: float = WIDE) -> Markup:
@@ -111,7 +113,7 @@ def matrix(found: Mapping[str, Any], told: str) -> Markup:
     names, rows = found["attributes"], found["matrix"]
     left, top, tall = 170.0, 30.0, 32.0
     wide = (WIDE - left - 8) / max(len(names), 1)
-    top_value = max([abs(cell["value"]) for row in rows for cell in row] + [1e-6])
+    top_value = max([abs(cell["value"]) for row in rows for cell in row] + [STRONG])
     inside = [
         _text(left + (place + 0.5) * wide, 20, name, "soft", "middle")
         for place, name in enumerate(names)
@@ -129,8 +131,8 @@ def matrix(found: Mapping[str, Any], told: str) -> Markup:
             )
             low, high = cell["interval"]
             sure = "" if low <= 0 <= high else " *"
-            value = f"{cell['value']:+.2f}{sure}".replace("-", "−")
-            inside.append(_text(x + wide / 2, y + 21, value, "ink", "middle"))
+            told_value = number(cell["value"], sign=True) + sure
+            inside.append(_text(x + wide / 2, y + 21, told_value, "ink", "middle"))
     return _svg(top + len(rows) * tall + 4, told, inside)
 
 
@@ -151,7 +153,7 @@ def intervals(rows: Sequence[tuple[str, float, float, float]], told: str) -> Mar
         inside.append(_text(left - 12, y + 14, label, "soft", "end"))
         inside.append(_line(at(low), y + 10, at(high), y + 10, "whisker"))
         inside.append(f'<circle cx="{at(value):.1f}" cy="{y + 10:.1f}" r="4.5" class="accent"/>')
-        inside.append(_text(right + 12, y + 14, f"{value:+.2f}".replace("-", "−"), "ink"))
+        inside.append(_text(right + 12, y + 14, number(value, sign=True), "ink"))
     return _svg(height + 4, told, inside)
 
 
@@ -201,3 +203,14 @@ def percent(value: float | None) -> str:
     ('12.3 %', '–')
     """
     return "–" if value is None else f"{100 * value:.1f} %"
+
+
+def number(value: float | None, *, sign: bool = False) -> str:
+    """A number with two decimals and a real minus sign.
+
+    Examples
+    --------
+    >>> number(-1.084), number(0.5, sign=True), number(None)
+    ('−1.08', '+0.50', '–')
+    """
+    return "–" if value is None else f"{value:{'+' if sign else ''}.2f}".replace("-", "−")

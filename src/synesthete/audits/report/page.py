@@ -17,7 +17,7 @@ from jinja2 import (
 from markupsafe import Markup
 
 from synesthete.audits.report import charts
-from synesthete.audits.report.card import notes, span, value
+from synesthete.audits.report.card import cost, notes, span, value
 from synesthete.errors import SynestheteError
 
 STYLE = Path(__file__).parent / "templates" / "report.css"
@@ -31,6 +31,8 @@ FACTORS = {
     "language": "Language of the word",
 }
 
+LANGUAGES = {"en": "English", "de": "German", "es": "Spanish", "fr": "French", "it": "Italian"}
+
 
 @lru_cache(maxsize=1)
 def environment() -> Environment:
@@ -42,8 +44,10 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters["percent"] = charts.percent
-    made.globals.update(charts=charts, FACTORS=FACTORS, value=value, span=span)
+    made.filters.update(percent=charts.percent, number=charts.number)
+    made.globals.update(
+        charts=charts, FACTORS=FACTORS, LANGUAGES=LANGUAGES, cost=cost, value=value, span=span
+    )
     return made
 
 

@@ -41,7 +41,8 @@ class Carriers:
         `[units]`, AUC for that class among words in the fonts of the other half, and among pictures; NaN where the
         class has no picture, or nothing else.
     drive
-        `[units]`, how much a label raises the unit above the empty label, in its standard deviations over pictures.
+        `[units]`, how much a label raises the unit above the empty label, in its standard deviations over pictures without and with
+        labels: a unit that is silent without them has none without.
     score
         `[units]`, `(word - max(picture, 0.5)) * drive`: great for a unit that tells the word, not the thing, and is
         raised by labels; 0 where one of these fails.
@@ -83,7 +84,8 @@ def rate_units(
     every = np.arange(len(best))
     word = np.asarray(auc_table(*words_b, classes).auc[every, best], np.float64)
     picture = np.asarray(auc_table(*pictures, classes).auc[every, best], np.float64)
-    spread = np.maximum(pictures[0].std(axis=0, dtype=np.float64), 1e-9)
+    shown = np.concatenate([pictures[0], labelled, blank])
+    spread = np.maximum(shown.std(axis=0, dtype=np.float64), 1e-9)
     drive = (labelled.astype(np.float64) - blank).mean(axis=0) / spread
     reading = np.nan_to_num(word, nan=0.5) - np.maximum(np.nan_to_num(picture, nan=0.5), 0.5)
     score = np.maximum(reading, 0.0) * np.maximum(drive, 0.0)

@@ -1,6 +1,7 @@
 """Records of picture and text, told apart by a calibrated probe that knows when to ask a person."""
 
-from synesthete.catalog.classify.classifier import Classifier, Judged, fit
+from synesthete.catalog.classify.classifier import Classifier, Judged
+from synesthete.catalog.classify.making import fit
 from synesthete.catalog.classify.records import (
     TEMPLATES,
     Record,

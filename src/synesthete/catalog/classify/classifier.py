@@ -2,36 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
 import math
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile
 
 import numpy as np
 
-from synesthete.atlas.files import write_file
 from synesthete.catalog.classify import card as cards
 from synesthete.catalog.classify.features import embed, fuse
-from synesthete.catalog.classify.fitting import LEAST_OF_LABEL, fit_probe
-from synesthete.catalog.classify.probe import Calibration, Knots, Probe
-from synesthete.catalog.classify.reasons import unit_reasons, vocabulary, word_reasons
-from synesthete.catalog.classify.records import Record, Records, Template, personal
-from synesthete.catalog.people import Label, Policy, Queue
+from synesthete.catalog.classify.files import read_facts, read_probe
+from synesthete.catalog.classify.reasons import unit_reasons, word_reasons
+from synesthete.catalog.classify.records import Record
+from synesthete.catalog.people import Policy, Queue
 from synesthete.catalog.types import Reason
 from synesthete.errors import SynestheteError
 
 if TYPE_CHECKING:
     from synesthete.atlas import Atlas
     from synesthete.models.image_text_model import ImageTextModel
-
-FORMAT, VERSION = "synesthete-classifier", 1
-FACTS, WEIGHTS = "classifier.json", "weights-"
 
 
 @dataclass(frozen=True)
@@ -93,12 +83,12 @@ class Classifier:
         No classifier there, or a damaged one.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, model: ImageTextModel | None = None) -> None:
         self.path = Path(path)
-        self.facts: dict[str, Any] = _read_facts(self.path)
-        self.probe = _read_probe(self.path, self.facts)
+        self.facts: dict[str, Any] = read_facts(self.path)
+        self.probe = read_probe(self.path, self.facts)
         self._known = frozenset(self.facts["vocabulary"])
-        self._model: ImageTextModel | None = None
+        self._model = model
 
     @property
     def notice(self) -> str:
@@ -206,181 +196,3 @@ class Classifier:
             "notice": self.notice,
         }  # fmt: skip
         return queue.add("classify", payload, reason=why, confidence=judged.confidence)
-
-
-def fit(
-    records: Records,
-    out: str | Path,
-    model: str | ImageTextModel = "mini",
-    *,
-    template: Template = "general",
-    calibration: Calibration = "temperature",
-    coverage: float = 0.9,
-    risk: float = 0.05,
-    corrections: Sequence[Label] = (),
-    seed: int = 0,
-) -> Classifier:
-    """Fit a classifier on records with labels, measure it, and write it with its model card into a new folder.
-
-    Parameters
-    ----------
-    records
-        Those without label take no part, unless people gave them one.
-    out
-        The folder; one with a classifier in it is replaced.
-    model
-        Whose embeddings are used: a name as for `load_model`, or the model.
-    template
-        `health` says on everything that it is no medical device.
-    calibration, coverage, risk, seed
-        As of `fit_probe`.
-    corrections
-        What people made of cases: their label stands for the record's own.
-
-    Raises
-    ------
-    SynestheteError
-        Too few records, or a folder that holds something else.
-    """
-    from synesthete import __version__
-    from synesthete.models import load_model
-
-    out = Path(out)
-    if out.exists() and not (out.is_dir() and ((out / FACTS).exists() or not any(out.iterdir()))):
-        raise SynestheteError(f"{out} is there and is no classifier", hint="choose another folder")
-    loaded = load_model(model) if isinstance(model, str) else model
-    corrected = {one.reference: one.label for one in corrections}
-    labelled = [
-        replace(one, label=corrected.get(one.reference, one.label))
-        for one in records.records
-        if corrected.get(one.reference, one.label)
-    ]
-    counts = Counter(one.label for one in labelled)
-    rare = {label for label, count in counts.items() if count < LEAST_OF_LABEL}
-    labelled = [one for one in labelled if one.label not in rare]
-    embedded = embed(loaded, labelled)
-    usable = np.flatnonzero(embedded.usable)
-    labelled = [labelled[i] for i in usable]
-    images, texts = embedded.images[usable], embedded.texts[usable]
-    features, dim = fuse(images, texts), loaded.embedding_dim
-    groups = [one.group or one.reference for one in labelled]
-    grouped = any(one.group for one in labelled)
-    fitted = fit_probe(
-        features, np.array([one.label for one in labelled], dtype=np.str_),
-        np.array(groups, dtype=np.str_) if grouped else None,
-        calibration=calibration, coverage=coverage, risk=risk,
-        parts={"picture alone": slice(0, dim), "text alone": slice(dim, 2 * dim)}, seed=seed,
-    )  # fmt: skip
-    split = fitted.split
-    facts = {
-        "format": FORMAT,
-        "version": VERSION,
-        "name": out.name.removesuffix(".classifier"),
-        "labels": list(fitted.probe.labels),
-        "template": template,
-        "model": {
-            "name": loaded.name,
-            "weights_sha256": loaded.weights_sha256,
-            "layer": loaded.default_layers[0],
-        },
-        "calibration": calibration,
-        "promises": {
-            "coverage": coverage,
-            "risk": risk,
-            "quantile": fitted.probe.quantile,
-            "threshold": fitted.probe.threshold if math.isfinite(fitted.probe.threshold) else None,
-        },
-        "measured": asdict(fitted.measured),
-        "controls": {name: asdict(one) for name, one in fitted.controls.items()},
-        "records": {
-            "used": len(labelled),
-            "groups": len(set(groups)) if grouped else 0,
-            "fit": len(split.fit),
-            "hold": len(split.hold),
-            "test": len(split.test),
-            "aside": len(records.aside) + int((~embedded.usable).sum()),
-            "too_rare": len(rare),
-            "corrected": sum(one.reference in corrected for one in labelled),
-            "labels": dict(sorted(Counter(one.label for one in labelled).items())),
-            "ignored": list(personal(records.ignored) if template == "health" else records.ignored),
-        },
-        "vocabulary": vocabulary([labelled[i] for i in split.fit]),
-        "penalty": fitted.penalty,
-        "seed": seed,
-        "versions": {"synesthete": __version__, "numpy": np.__version__},
-    }
-    _write(out, facts, fitted.probe)
-    made = Classifier(out)
-    made._model = loaded
-    return made
-
-
-def _write(out: Path, facts: Mapping[str, Any], probe: Probe) -> None:
-    arrays = {
-        "weights": probe.weights, "intercept": probe.intercept, "sharpness": np.array(probe.sharpness)
-    }  # fmt: skip
-    for place, one in enumerate(probe.knots):
-        arrays |= {f"logits_{place}": one.logits, f"shares_{place}": one.shares}
-    stream = io.BytesIO()
-    np.savez(stream, **arrays)  # type: ignore[arg-type]
-    name = f"{WEIGHTS}{hashlib.sha256(stream.getvalue()).hexdigest()[:16]}.npz"
-    told = {**_finite(facts), "weights": name}
-    write_file(out / name, stream.getvalue())
-    write_file(out / cards.FILE, cards.card(told).encode())
-    text = json.dumps(told, indent=1, ensure_ascii=False, allow_nan=False)
-    # The facts last: they name the weights that are theirs, so a kill in between leaves what was there before.
-    write_file(out / FACTS, text.encode())
-    for old in out.glob(f"{WEIGHTS}*.npz"):
-        if old.name != name:
-            old.unlink()
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _finite(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _read_facts(path: Path) -> dict[str, Any]:
-    try:
-        facts = json.loads((path / FACTS).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise SynestheteError(
-            f"{path} holds no classifier", hint="make one with: synesthete catalog classify --fit"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise SynestheteError(f"{path / FACTS} is damaged: {error}") from error
-    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
-        raise SynestheteError(f"{path / FACTS} is not of a classifier")
-    if facts.get("version", 0) > VERSION:
-        raise SynestheteError(
-            f"{path} is of a newer format than this program's", hint="update synesthete"
-        )
-    return facts
-
-
-def _read_probe(path: Path, facts: Mapping[str, Any]) -> Probe:
-    try:
-        labels, promises, name = (
-            tuple(facts["labels"]),
-            facts["promises"],
-            Path(facts["weights"]).name,
-        )
-        with np.load(path / name, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
-        knots = tuple(
-            Knots(arrays[f"logits_{i}"], arrays[f"shares_{i}"])
-            for i in range(len(labels))
-            if f"logits_{i}" in arrays
-        )
-        probe = Probe(
-            labels, arrays["weights"], arrays["intercept"], float(arrays["sharpness"]), knots,
-            float(promises["quantile"]), math.inf if promises["threshold"] is None else float(promises["threshold"]),
-        )  # fmt: skip
-    except (OSError, EOFError, ValueError, KeyError, TypeError, BadZipFile) as error:
-        raise SynestheteError(f"{path} is damaged: {type(error).__name__}: {error}") from error
-    if probe.weights.shape[:1] != (len(labels),) or probe.intercept.shape != (len(labels),):
-        raise SynestheteError(f"{path} is damaged: the weights are of other labels than {FACTS}")
-    return probe

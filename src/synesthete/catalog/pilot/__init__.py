@@ -2,7 +2,8 @@
 
 from synesthete.catalog.pilot.chart import lift_chart, rates_chart
 from synesthete.catalog.pilot.page import decision_page
-from synesthete.catalog.pilot.trial import Pilot, Variant, run_pilot, summary_line, variant_of
+from synesthete.catalog.pilot.trial import run_pilot
+from synesthete.catalog.pilot.types import Pilot, Variant, summary_line, variant_of
 
 __all__ = [
     "Pilot",

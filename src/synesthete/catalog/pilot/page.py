@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from synesthete.catalog.metrics import Estimate, Lift
 from synesthete.catalog.pilot.chart import lift_chart, rates_chart
-from synesthete.catalog.pilot.trial import Pilot, summary_line
+from synesthete.catalog.pilot.types import Pilot, summary_line
 
 STYLE = """
 :root { --ground: #fdfcfa; --raised: #fff; --ink: #1b1b1f; --soft: #55565e; --faint: #686973; --line: #e2e0db; --track: #efede8; --accent: #0b6e75; --other: #b9bac1; --against: #b5532f; color-scheme: light dark; }

@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-import math
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from synesthete.catalog.events import EventLog
-from synesthete.catalog.metrics import (
-    Experiment,
-    Lift,
-    Metric,
-    Need,
-    compare,
-    lift,
-    ndcg_at,
-    pairs_needed,
-    recall_at,
-)
+from synesthete.catalog.metrics import Experiment, Metric, compare, lift, ndcg_at, recall_at
+from synesthete.catalog.pilot.deciding import cautions_of, decide, needs_of
+from synesthete.catalog.pilot.rows import rows_of
+from synesthete.catalog.pilot.types import Offline, Pilot, Variant
 from synesthete.errors import SynestheteError, near
 
 if TYPE_CHECKING:
@@ -32,88 +20,6 @@ if TYPE_CHECKING:
 QUERIES = ("queries.csv", "queries.jsonl")
 EVENTS = ("events.csv", "events.jsonl")
 LEAST_WORTH = 0.1
-MOST_PAIRS = 1_000_000
-Decision = Literal["take B", "keep A", "more data", "no data"]
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One way to do it.
-
-    Attributes
-    ----------
-    name
-        What people call it.
-    uses
-        What a search uses of a query: `text`, `picture` or `both`.
-    where
-        Filters of the search.
-    """
-
-    name: str
-    uses: Literal["text", "picture", "both"] = "both"
-    where: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Offline:
-    """Both variants on the same queries with known answers.
-
-    Attributes
-    ----------
-    k
-        Places that count.
-    ndcg, recall
-        Query by query, B against A; the verdict is that of NDCG.
-    queries, skipped
-        How many were answered by both, and how many could not be by one of them.
-    """
-
-    k: int
-    ndcg: Lift
-    recall: Lift
-    queries: int
-    skipped: int
-
-
-@dataclass(frozen=True)
-class Pilot:
-    """A pilot and what is to be done.
-
-    Attributes
-    ----------
-    a, b
-        The variants.
-    question
-        What was asked, in words.
-    least_worth
-        The smallest relative change that would matter.
-    offline, live
-        What was found; None where the folder has nothing for it.
-    decision
-        `take B`, `keep A`, `more data`, or `no data`.
-    because
-        Why, sentence by sentence.
-    needs
-        What more data would settle: how many pairs, for several true effects.
-    cautions
-        What should make one doubt.
-    """
-
-    a: Variant
-    b: Variant
-    question: str
-    least_worth: float
-    offline: Offline | None
-    live: Experiment | None
-    decision: Decision
-    because: tuple[str, ...]
-    needs: tuple[Need, ...]
-    cautions: tuple[str, ...] = field(default=())
-
-    def as_dict(self) -> dict[str, Any]:
-        """As JSON writes it."""
-        return asdict(self)
 
 
 def run_pilot(
@@ -178,10 +84,10 @@ def run_pilot(
         live, refused = _live(
             events, catalog, experiment, metric, alpha=alpha, window=window, cap=cap
         )
-    decision, because = _decide(offline, live)
-    cautions = _cautions(offline, live, refused)
+    decision, because = decide(offline, live)
+    cautions = cautions_of(offline, live, refused)
     needs = (
-        _needs(offline, live, least_worth, alpha, seed)
+        needs_of(offline, live, least_worth, alpha, seed)
         if decision in ("more data", "no data")
         else ()
     )
@@ -267,149 +173,3 @@ def _live(
         last = max(one.time for one in kept)
         found = compare(kept, experiment, metric, alpha=alpha, window=window, now=last, cap=cap)
         return found, refused
-
-
-def _decide(offline: Offline | None, live: Experiment | None) -> tuple[Decision, tuple[str, ...]]:
-    """Visitors decide before queries do; a trial with a crooked split decides nothing."""
-    because = []
-    decision: Decision = "no data"
-    for what, found in (
-        ("Live", live.lift if live else None),
-        ("Offline", offline.ndcg if offline else None),
-    ):
-        if found is None:
-            continue
-        crooked = what == "Live" and live is not None and live.split_is_off
-        told: Decision = {"B is better": "take B", "A is better": "keep A"}.get(
-            found.verdict, "more data"
-        )  # type: ignore[assignment]
-        if found.difference.pairs == 0:
-            told = "no data"
-        because.append(_sentence(what, found))
-        if crooked:
-            told = "more data"
-            because.append("The live trial does not count: visitors were not split as meant.")
-        if decision in ("no data", "more data") and not (
-            decision == "more data" and what == "Offline"
-        ):
-            decision = told
-    return decision, tuple(because)
-
-
-def _sentence(what: str, found: Lift) -> str:
-    if found.difference.pairs == 0:
-        return f"{what}: nothing to compare yet."
-    bounds = f"{found.difference.low:+.3f} and {found.difference.high:+.3f}"
-    told = {
-        "B is better": f"B is better, since {found.decided_after:,} pairs"
-        if found.decided_after
-        else "",
-        "A is better": f"A is better, since {found.decided_after:,} pairs"
-        if found.decided_after
-        else "",
-        "undecided": "the two cannot be told apart yet",
-    }[found.verdict]
-    return (
-        f"{what}: A {found.a.value:.3f} (n = {found.a.n:,}), B {found.b.value:.3f} (n = {found.b.n:,}); B - A is "
-        f"{found.difference.value:+.3f}, between {bounds} with {1 - found.alpha:.0%} certainty at every look: {told}."
-    )
-
-
-def _needs(
-    offline: Offline | None, live: Experiment | None, least_worth: float, alpha: float, seed: int
-) -> tuple[Need, ...]:
-    found = live.lift if live and live.lift.a.n else offline.ndcg if offline else None
-    if found is None or not found.a.n:
-        return ()
-    base = found.a.value if found.a.value > 0 else max(found.b.value, 0.01)
-    effects = {least_worth * base, 2 * least_worth * base}
-    if abs(found.difference.value) > 1e-9:
-        effects.add(found.difference.value)
-    made = []
-    for effect in sorted(effects):
-        rate = min(max(base + effect, 0.0), 1.0)
-        if not math.isclose(rate, base):
-            made.append(
-                pairs_needed(base, rate, alpha=alpha, most=MOST_PAIRS, trials=200, seed=seed)
-            )
-    return tuple(made)
-
-
-def _cautions(offline: Offline | None, live: Experiment | None, refused: int) -> tuple[str, ...]:
-    told = []
-    if live is not None and live.split_is_off:
-        told.append(
-            f"The split is not what was meant (evidence {live.split:,.0f} to 1): something decides who is counted."
-        )
-    if live is not None:
-        told += [f"{count:,} {what} do not count." for what, count in live.left_out.items()]
-    if refused:
-        told.append(f"{refused:,} events could not be read and do not count.")
-    if offline is not None and offline.skipped:
-        told.append(f"{offline.skipped:,} queries lack what one of the variants needs.")
-    if offline is not None and live is None:
-        told.append(
-            "Offline, a variant is judged by answers known beforehand: it says what is found, not what sells."
-        )
-    return tuple(told)
-
-
-def rows_of(path: Path) -> Iterator[dict[str, Any]]:
-    """Rows of a CSV or of JSON Lines.
-
-    Raises
-    ------
-    SynestheteError
-        When it cannot be read.
-    """
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SynestheteError(f"{path} cannot be read: {error}") from error
-    if path.suffix == ".csv":
-        try:
-            yield from csv.DictReader(io.StringIO(text, newline=""))
-        except csv.Error as error:
-            raise SynestheteError(f"{path} is no CSV: {error}") from error
-        return
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise SynestheteError(f"{path}, line {number} is no JSON: {error}") from error
-        if not isinstance(row, dict):
-            raise SynestheteError(f"{path}, line {number} is no JSON object")
-        yield row
-
-
-def variant_of(text: str) -> Variant:
-    """A variant as the command line takes it: `NAME=text|picture|both`, and filters after commas.
-
-    Examples
-    --------
-    >>> variant_of("words only=text")
-    Variant(name='words only', uses='text', where=())
-    >>> variant_of("cheap=both,price<5").where
-    ('price<5',)
-    """
-    name, equals, rest = text.partition("=")
-    uses, *where = rest.split(",") if equals else ["both"]
-    if uses not in ("text", "picture", "both") or not name.strip():
-        raise SynestheteError(
-            f"{text!r} is no variant",
-            hint="write NAME=text, NAME=picture or NAME=both, then filters: NAME=both,price<5",
-        )
-    return Variant(name.strip(), uses, tuple(one for one in where if one))  # type: ignore[arg-type]
-
-
-def summary_line(pilot: Pilot) -> str:
-    """The decision in one line."""
-    told = {
-        "take B": f"Take {pilot.b.name}.",
-        "keep A": f"Keep {pilot.a.name}.",
-        "more data": "It is not decided: more data is needed.",
-        "no data": "There is nothing to decide on yet.",
-    }
-    return told[pilot.decision]

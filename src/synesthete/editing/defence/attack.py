@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageChops
 
+from synesthete.audits.labels import Style, can_write, write_label
 from synesthete.editing.defence.objective import Typographic
 from synesthete.errors import SynestheteError
-from synesthete.probes.words import Font, has_letters, load_fonts, render_word
+from synesthete.probes.words import load_fonts
 
 if TYPE_CHECKING:
     from synesthete.models import ImageTextModel
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 FEWEST = 30
 CLASSES = 100
-# Side of the square that a word is fitted into, as a share of the picture's.
-LABEL = 0.72
+# Area of a label by that of the picture.
+SHARE = 0.2
 MODALITIES = ("photo", "drawing")
 INKS = ((0, 0, 0), (160, 20, 30), (20, 40, 140))
 
@@ -37,41 +37,12 @@ class Split:
     words
         Classes whose words are written.
     fonts
-        Fonts that they are written in.
+        Families of the fonts that they are written in.
     """
 
     rows: list[int]
     words: list[str]
-    fonts: list[Font]
-
-
-def write_word(
-    image: Image.Image, word: str, font: Font, rng: np.random.Generator, *, share: float = LABEL
-) -> Image.Image:
-    """The picture with a word on a white label, somewhere on it.
-
-    Parameters
-    ----------
-    share
-        Side of the square that the word is fitted into, as a share of the picture's shorter side.
-
-    Raises
-    ------
-    SynestheteError
-        A word that cannot be drawn.
-    """
-    side = max(16, round(min(image.size) * share))
-    drawn = render_word(word, font, size_px=side, ink=INKS[int(rng.integers(len(INKS)))])
-    inked = ImageChops.invert(drawn.convert("L")).getbbox() or (0, 0, side, side)
-    edge = max(2, side // 20)
-    label = Image.new(
-        "RGB", (inked[2] - inked[0] + 2 * edge, inked[3] - inked[1] + 2 * edge), "white"
-    )
-    label.paste(drawn.crop(inked), (edge, edge))
-    room = (max(0, image.width - label.width), max(0, image.height - label.height))
-    out = image.convert("RGB")
-    out.paste(label, (int(rng.integers(room[0] + 1)), int(rng.integers(room[1] + 1))))
-    return out
+    fonts: list[str]
 
 
 def splits(
@@ -115,9 +86,15 @@ def splits(
             raise SynestheteError(
                 f"{len(rows)} pictures of {probes.name} can be attacked; at least {FEWEST} are needed on each side"
             )
-        own = [font for font in fonts if font.held_out == judging]
+        own = [font.family for font in fonts if font.held_out == judging]
         made.append(Split(rng.permutation(rows).tolist(), some, own))
     return made[0], made[1]
+
+
+def draw_style(fonts: Sequence[str], rng: np.random.Generator) -> Style:
+    """A white label at a random place, in a font of these and one of three inks."""
+    font = fonts[int(rng.integers(len(fonts)))]
+    return Style(share=SHARE, font=font, ink=INKS[int(rng.integers(len(INKS)))])
 
 
 def choose_classes(
@@ -168,12 +145,12 @@ def attacked(
     concept = probes.labels["concept"].to_pylist()
     plain, marked, truth, target = [], [], [], []
     for row in _in_turns(split.rows, concept, limit):
-        font = split.fonts[int(rng.integers(len(split.fonts)))]
-        others = [w for w in split.words if w != concept[row] and has_letters(w, font)]
+        style = draw_style(split.fonts, rng)
+        others = [w for w in split.words if w != concept[row] and can_write(w, style)]
         try:
             image = model.geometry(probes.image(row))
             word = others[int(rng.integers(len(others)))] if others else ""
-            marked.append(model.preprocess(write_word(image, word, font, rng)))
+            marked.append(model.preprocess(write_label(image, word, style, rng)))
         except SynestheteError:
             continue
         plain.append(model.preprocess(image))

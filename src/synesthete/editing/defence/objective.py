@@ -9,12 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from synesthete.analysis import wilson_interval
+from synesthete.analysis.significance import paired_change
 
 if TYPE_CHECKING:
     import torch
 
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
+Bool = npt.NDArray[np.bool_]
 RESAMPLES = 1000
 
 
@@ -91,7 +93,7 @@ class Typographic:
     truth: Int64
     of: Int64
     target: Int64
-    right: npt.NDArray[np.bool_]
+    right: Bool
     classes: Float32
     scale: float
     harm_name: str = "attack success"
@@ -114,13 +116,24 @@ class Typographic:
         )
         return F.softplus(word - own).mean(), kept
 
-    def judge(self, embeddings: Float32) -> Judged:
-        """Rates with Wilson intervals."""
+    def outcomes(self, embeddings: Float32) -> tuple[Bool, Bool]:
+        """Which attacks on pictures that count succeed, and which plain pictures are named right."""
         plain = len(self.truth)
         scores = embeddings @ self.classes.T
         rows = np.arange(len(self.of)) + plain
         fooled = scores[rows, self.target] >= scores[rows, self.truth[self.of]]
-        return Judged(_rate(fooled[self.right]), _rate(scores[:plain].argmax(1) == self.truth))
+        return fooled[self.right], scores[:plain].argmax(1) == self.truth
+
+    def judge(self, embeddings: Float32) -> Judged:
+        """Rates with Wilson intervals."""
+        fooled, named = self.outcomes(embeddings)
+        return Judged(_rate(fooled), _rate(named))
+
+    def change(self, before: Float32, after: Float32) -> Judged:
+        """How far the rates move from one model's embeddings to another's, of the same pictures."""
+        pairs = zip(self.outcomes(before), self.outcomes(after), strict=True)
+        harm, kept = (Measured(*paired_change(one, other), len(one)) for one, other in pairs)
+        return Judged(harm, kept)
 
 
 @dataclass(frozen=True)
@@ -184,7 +197,7 @@ def _effect(one: Float32, other: Float32) -> float:
     return float((one.mean() - other.mean()) / max(np.concatenate([one, other]).std(ddof=1), 1e-9))
 
 
-def _rate(outcomes: npt.NDArray[np.bool_]) -> Measured:
+def _rate(outcomes: Bool) -> Measured:
     n, count = len(outcomes), int(outcomes.sum())
     low, high = wilson_interval(count, n)
     return Measured(count / n if n else float("nan"), low, high, n)

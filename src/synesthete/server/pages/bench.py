@@ -39,6 +39,14 @@ class Ticked:
 
 
 @dataclass(frozen=True)
+class Leaning:
+    """A neuron that the first answer leans on; the probability that is left of it when this one alone is switched off."""
+
+    neuron: NeuronRow
+    without: float
+
+
+@dataclass(frozen=True)
 class BuiltIn:
     """An image of the atlas to try: its opaque id, and what it shows."""
 
@@ -63,6 +71,9 @@ class Bench:
         What is done to the ticked neurons.
     answers
         The best concepts, before or after; empty without a picture.
+    leaning
+        Neurons that the first answer, before, leans on most against the second, and that are not on the bench yet; empty without
+        a picture, and where the layer's path to the embedding is not linear.
     control
         Probability of the first answer after the same was done to as many random neurons; null when nothing is ticked.
     """
@@ -75,6 +86,7 @@ class Bench:
     units: list[Ticked]
     built_in: list[BuiltIn]
     answers: list[Answer]
+    leaning: list[Leaning]
     control: float | None
 
 
@@ -94,13 +106,13 @@ def lay_out(
         An address of no neuron.
     """
     own = [address(site, one) for one in ticked]
-    rows = list(dict.fromkeys([*(address(site, one) for one in listed), *own])) or _suggested(site)
+    rows = list(dict.fromkeys([*own, *(address(site, one) for one in listed)])) or _suggested(site)
     units = []
     for one in rows[:MOST]:
         columns, number = find_unit(site, one)
         units.append(Ticked(neuron_rows(site, columns, [number])[0], one in own))
     name = str(site.atlas.manifest["model"]["name"])
-    return Bench(name, "", "", label, do, units, _built_in(site), [], None)
+    return Bench(name, "", "", label, do, units, _built_in(site), [], [], None)
 
 
 def address(site: Site, text: str) -> str:

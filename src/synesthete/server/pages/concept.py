@@ -12,7 +12,8 @@ from synesthete.server.counts import Rule, rule
 from synesthete.server.errors import Missing, Near
 from synesthete.server.library import Site
 from synesthete.server.page import Page
-from synesthete.server.rows import NeuronRow, Shown, images, neuron_rows
+from synesthete.server.ranking import Part, by_multimodality, ranked, rows_of
+from synesthete.server.rows import NeuronRow, Shown, images
 
 PER_MODALITY, NEURONS, OTHERS = 24, 48, 14
 
@@ -71,26 +72,22 @@ def concept_page(site: Site, concept: str) -> ConceptPage:
     ]
     first = next((int(rows[0]) for rows in probes.of_concept(name).values() if len(rows)), None)
     family = "" if first is None else str(probes.rows([first])[0].get("family") or "")
-    rows: list[tuple[float, str, int]] = []
+    parts: list[Part] = []
     multimodal = 0
     for layer in site.atlas.layers if site.atlas.analysed else ():
         columns = site.opened.columns(layer)
         own = np.flatnonzero(columns.concept.rows(name) & ~columns.dead)
         multimodal += int(columns.multimodal[own].sum())
-        score = np.nan_to_num(columns.multimodality[own], nan=-1.0)
-        rows += [(-float(s), layer, int(u)) for s, u in zip(score, own, strict=True)]
-    rows.sort()
-    shown = [
-        neuron_rows(site, site.opened.columns(layer), [unit])[0]
-        for _, layer, unit in rows[:NEURONS]
-    ]
+        parts.append(by_multimodality(columns, own))
+    shown = rows_of(site, ranked(parts, 0, NEURONS))
+    known_by = sum(len(part.units) for part in parts)
     others = _others(site, name)
-    return ConceptPage(name, family, guises, multimodal, len(rows), shown, others, rule(site))
+    return ConceptPage(name, family, guises, multimodal, known_by, shown, others, rule(site))
 
 
 def _others(site: Site, name: str) -> list[NeuronRow]:
     """By the lowest AUC of the modalities tested, over all images."""
-    found: list[tuple[float, str, int]] = []
+    parts: list[Part] = []
     for layer in site.atlas.layers if site.atlas.analysed else ():
         columns, table = site.opened.columns(layer), site.opened.selectivity(layer)
         own = table.filter(pc.equal(table["concept"], name))
@@ -98,16 +95,9 @@ def _others(site: Site, name: str) -> list[NeuronRow]:
         tested = [column for column in own.column_names if column.startswith("auc_")]
         auc = np.array([own[column].cast("float64").to_numpy() for column in tested])
         weakest = np.nanmin(np.where(np.isnan(auc), np.inf, auc), axis=0, initial=np.inf)
-        elsewhere = ~columns.concept.rows(name)[units]
-        found += [
-            (-float(score), layer, int(unit))
-            for score, unit in zip(weakest[elsewhere], units[elsewhere], strict=True)
-            if np.isfinite(score)
-        ]
-    return [
-        neuron_rows(site, site.opened.columns(layer), [unit])[0]
-        for _, layer, unit in sorted(found)[:OTHERS]
-    ]
+        found = ~columns.concept.rows(name)[units] & np.isfinite(weakest)
+        parts.append(Part(layer, units[found], (-weakest[found],)))
+    return rows_of(site, ranked(parts, 0, OTHERS))
 
 
 def _spread(rows: np.ndarray) -> list[int]:

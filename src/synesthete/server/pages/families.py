@@ -8,7 +8,8 @@ import numpy as np
 
 from synesthete.server.library import Site
 from synesthete.server.page import Page
-from synesthete.server.rows import NeuronRow, neuron_rows
+from synesthete.server.ranking import Part, by_multimodality, ranked, rows_of
+from synesthete.server.rows import NeuronRow
 
 FIRST = 6
 
@@ -33,19 +34,20 @@ class FamiliesPage:
     families: list[FamilyRow]
 
 
-def units_of_family(site: Site, family: str) -> list[tuple[str, int]]:
-    """Layer and unit of a family's neurons, the most multimodal first."""
-    found: list[tuple[float, str, int]] = []
-    for layer in site.atlas.layers:
-        columns = site.opened.columns(layer)
-        own = np.flatnonzero(columns.family.rows(family))
-        score = np.nan_to_num(columns.multimodality[own], nan=-1.0)
-        found += [(-float(s), layer, int(u)) for s, u in zip(score, own, strict=True)]
-    return [(layer, unit) for _, layer, unit in sorted(found)]
+def units_of_family(site: Site, family: str) -> list[Part]:
+    """A family's neurons, the most multimodal first."""
+    layers = [site.opened.columns(layer) for layer in site.atlas.layers]
+    return [
+        by_multimodality(columns, np.flatnonzero(columns.family.rows(family))) for columns in layers
+    ]
 
 
 def families_page(site: Site) -> FamiliesPage:
     """The families of the neurons, each with its most multimodal ones."""
+    return site.opened.computed(("families", site.links), lambda: _families(site))
+
+
+def _families(site: Site) -> FamiliesPage:
     counts: dict[str, list[int]] = {}
     without = 0
     for layer in site.atlas.layers:
@@ -58,10 +60,7 @@ def families_page(site: Site) -> FamiliesPage:
     for family, (neurons, multimodal) in sorted(
         counts.items(), key=lambda one: (-one[1][0], one[0])
     ):
-        best = [
-            neuron_rows(site, site.opened.columns(layer), [unit])[0]
-            for layer, unit in units_of_family(site, family)[:FIRST]
-        ]
+        best = rows_of(site, ranked(units_of_family(site, family), 0, FIRST))
         made.append(FamilyRow(family, site.links.family(family), neurons, multimodal, best))
     return FamiliesPage("families" in site.atlas.manifest, without, made)
 

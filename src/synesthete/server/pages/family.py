@@ -10,7 +10,8 @@ from synesthete.server.library import Site
 from synesthete.server.page import Page
 from synesthete.server.pages.families import units_of_family
 from synesthete.server.paging import PageNumber, Paging, paging
-from synesthete.server.rows import NeuronRow, neuron_rows
+from synesthete.server.ranking import ranked, rows_of
+from synesthete.server.rows import NeuronRow
 
 SIZE = 48
 
@@ -40,14 +41,13 @@ def family_page(site: Site, family: str, page: PageNumber = 1) -> FamilyPage:
             hint=near(family[:200], known.values()),
             near=[Near(one, site.links.family(one)) for one in sorted(known.values())],
         )
-    units = units_of_family(site, name)
-    where = paging(page, len(units), SIZE)
-    multimodal = sum(bool(site.opened.columns(layer).multimodal[unit]) for layer, unit in units)
-    rows = [
-        neuron_rows(site, site.opened.columns(layer), [unit])[0]
-        for layer, unit in units[max(where.first - 1, 0) : where.last]
-    ]
-    return FamilyPage(name, multimodal, where, rows)
+    parts = units_of_family(site, name)
+    where = paging(page, sum(len(part.units) for part in parts), SIZE)
+    multimodal = sum(
+        int(site.opened.columns(part.layer).multimodal[part.units].sum()) for part in parts
+    )
+    shown = ranked(parts, max(where.first - 1, 0), where.last)
+    return FamilyPage(name, multimodal, where, rows_of(site, shown))
 
 
 FAMILY = Page("/family/{family:path}", "family.html", family_page)

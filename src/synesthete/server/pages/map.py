@@ -3,26 +3,50 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from functools import cached_property
+from typing import Annotated
 
+import numpy as np
 from fastapi import Query
+from markupsafe import Markup
 
+from synesthete.server.coded import Coded
+from synesthete.server.inline import json_data
 from synesthete.server.library import Site
 from synesthete.server.page import Page
 
 
 @dataclass(frozen=True)
-class Point:
-    """A neuron on the map: where, what it is called, its family, whether it is multimodal, its page and picture."""
+class Points:
+    """The neurons on the map as columns, a place in each for every neuron: a layer may have 100,000.
 
-    x: float
-    y: float
-    address: str
-    called: str
-    family: str
-    multimodal: bool
-    path: str
-    picture: str
+    Attributes
+    ----------
+    unit
+        Its unit.
+    x, y
+        Where it lies.
+    called, family
+        Which of `texts` it is called (its tested name, else its concept), and which of `families` it is of.
+    multimodal
+        The places of multimodal neurons.
+    texts, families
+        Each text once; the first family is "", for none.
+    """
+
+    unit: list[int]
+    x: list[float]
+    y: list[float]
+    called: list[int]
+    family: list[int]
+    multimodal: list[int]
+    texts: list[str]
+    families: list[str]
+
+    @cached_property
+    def data(self) -> Markup:
+        """As JSON inside a page."""
+        return json_data(vars(self))
 
 
 @dataclass(frozen=True)
@@ -31,26 +55,7 @@ class MapPage:
 
     layer: str
     layers: list[str]
-    points: list[Point]
-    families: list[str]
-
-    @property
-    def drawn(self) -> dict[str, list[Any]]:
-        """The points as columns with every text once, for the page: a third of the bytes."""
-        texts = {
-            text: place for place, text in enumerate(dict.fromkeys(p.called for p in self.points))
-        }
-        families = {text: place for place, text in enumerate(self.families)}
-        return {
-            "x": [round(p.x, 2) for p in self.points],
-            "y": [round(p.y, 2) for p in self.points],
-            "unit": [int(p.address.rpartition(":")[2]) for p in self.points],
-            "called": [texts[p.called] for p in self.points],
-            "family": [families.get(p.family, -1) for p in self.points],
-            "multimodal": [place for place, p in enumerate(self.points) if p.multimodal],
-            "texts": list(texts),
-            "families": self.families,
-        }
+    points: Points
 
 
 def map_page(
@@ -58,20 +63,34 @@ def map_page(
 ) -> MapPage:
     """All neurons of a layer on a plane (`synesthete map` computes where)."""
     name = layer or site.atlas.layers[0]
-    columns = site.opened.columns(name)
-    table = site.atlas.unit_table(name, "layout")
-    points = []
-    for row in table.to_pylist() if table is not None else ():
-        unit = row["unit"]
-        address = columns.address(unit)
-        points.append(
-            Point(
-                row["x"], row["y"], address, columns.called(unit), columns.family[unit],
-                bool(columns.multimodal[unit]), site.links.neuron(address), site.links.mosaic(address),
-            )
-        )  # fmt: skip
-    families = [name for name in columns.family.counts() if name]
-    return MapPage(name, site.atlas.layers, points, families)
+    site.opened.columns(name)
+    points = site.opened.computed(("map", name), lambda: _points(site, name))
+    return MapPage(name, site.atlas.layers, points)
+
+
+def _points(site: Site, layer: str) -> Points:
+    table = site.atlas.unit_table(layer, "layout")
+    if table is None:
+        return Points([], [], [], [], [], [], [], [""])
+    columns, unit = site.opened.columns(layer), table["unit"].to_numpy()
+    called, texts = _either(columns.name, columns.concept)
+    x, y = (np.round(table[axis].to_numpy(), 2).tolist() for axis in ("x", "y"))
+    return Points(
+        unit.tolist(),
+        x,
+        y,
+        called[unit].tolist(),
+        columns.family.codes[unit].tolist(),
+        np.flatnonzero(columns.multimodal[unit]).tolist(),
+        texts,
+        list(columns.family.texts),
+    )
+
+
+def _either(first: Coded, second: Coded) -> tuple[np.ndarray, list[str]]:
+    """Codes of the first text of each row, else of the second, and the texts."""
+    codes = np.where(first.codes > 0, first.codes, second.codes + len(first.texts))
+    return codes, [*first.texts, *second.texts]
 
 
 MAP = Page("/map", "map.html", map_page, label="Map")

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from synesthete.server.counts import Counts, Rule, all_counts, layer_counts, rule
 from synesthete.server.library import Site
 from synesthete.server.page import Page
+from synesthete.server.ranking import Part, ranked
 from synesthete.server.rows import NeuronRow, Shown, exemplars, images, neuron_row, strongest
 
 SHOWN = 6
@@ -97,21 +100,14 @@ def _best(site: Site) -> list[Guises]:
     """The most multimodal neurons, one for each concept, those with more modalities tested first."""
     if not site.atlas.analysed:
         return []
-    found: list[tuple[int, float, str, int]] = []
+    parts = []
     for layer in site.atlas.layers:
         columns = site.opened.columns(layer)
-        units = columns.multimodal.nonzero()[0]
-        found += [
-            (
-                -len(columns.profile(int(unit))),
-                -float(columns.multimodality[unit]),
-                layer,
-                int(unit),
-            )
-            for unit in units
-        ]
+        units = np.flatnonzero(columns.multimodal)
+        passed = columns.passes[:, units].sum(axis=0)
+        parts.append(Part(layer, units, (-passed, -columns.multimodality[units])))
     made: dict[str, Guises] = {}
-    for _, _, layer, unit in sorted(found):
+    for layer, unit in ranked(parts):
         concept = site.opened.columns(layer).concept[unit]
         if concept not in made:
             made[concept] = _guises(site, layer, unit)

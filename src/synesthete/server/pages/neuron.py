@@ -216,11 +216,12 @@ def neuron_page(site: Site, address: str) -> NeuronPage:
 
 
 def _names(site: Site, layer: str, unit: int) -> list[str]:
-    table = site.atlas.unit_table(layer, "names")
+    table = site.opened.unit_table(layer, "names")
     if table is None:
         return []
-    own = table.filter(table["unit"].to_numpy() == unit)
-    return [str(name) for name in own["name"].to_pylist()]
+    # Its rows are sorted by unit.
+    start, end = np.searchsorted(table["unit"].to_numpy(), [unit, unit + 1])
+    return [str(name) for name in table["name"][start:end].to_pylist()]
 
 
 def _levels(

@@ -11,6 +11,7 @@ from fastapi import Query
 from synesthete.server.errors import Missing, Near
 from synesthete.server.library import Site
 from synesthete.server.page import Page
+from synesthete.server.ranking import Part, by_multimodality, ranked, rows_of
 from synesthete.server.rows import NeuronRow, neuron_rows
 from synesthete.server.units import find_unit
 
@@ -43,7 +44,7 @@ def search_page(site: Site, q: Query_ = "") -> SearchPage:
         except Missing as error:
             return SearchPage(text, [], 0, [], [], error.near)
         return SearchPage(text, neuron_rows(site, columns, [unit]), 1, [], [], [])
-    found: list[tuple[int, float, str, int]] = []
+    parts: list[Part] = []
     families: set[str] = set()
     for layer in site.atlas.layers if site.atlas.analysed else ():
         columns = site.opened.columns(layer)
@@ -54,19 +55,16 @@ def search_page(site: Site, q: Query_ = "") -> SearchPage:
             if place == 2:
                 families |= {one for one, m in zip(column.texts, match, strict=True) if m < 3}
         own = np.flatnonzero(rank < 9)
-        score = np.nan_to_num(columns.multimodality[own], nan=-1.0)
-        found += [(int(rank[u]), -float(s), layer, int(u)) for s, u in zip(score, own, strict=True)]
-    found.sort()
+        best = by_multimodality(columns, own)
+        parts.append(Part(layer, own, (rank[own], *best.keys)))
+    total = sum(len(part.units) for part in parts)
     known = [one for one in site.opened.probes.concept.texts if one]
     concepts = sorted((m, one) for one in known if (m := _match(text, one)) < 3)
-    close = [] if found or concepts or families else _near(site, text, known)
+    close = [] if total or concepts or families else _near(site, text, known)
     return SearchPage(
         text,
-        [
-            neuron_rows(site, site.opened.columns(layer), [unit])[0]
-            for *_, layer, unit in found[:NEURONS]
-        ],
-        len(found),
+        rows_of(site, ranked(parts, 0, NEURONS)),
+        total,
         [Near(one, site.links.concept(one)) for _, one in concepts[:OTHERS]],
         [Near(one, site.links.family(one)) for one in sorted(families)[:OTHERS]],
         close,

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import bisect
-import json
-from collections.abc import Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Request
-from pydantic import TypeAdapter
+from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from synesthete import __version__
@@ -16,80 +13,21 @@ from synesthete.catalog.classify import make_record
 from synesthete.catalog.people import policy_of
 from synesthete.catalog.types import Suggestion, Written
 from synesthete.errors import SynestheteError
-from synesthete.server.errors import ErrorBody, Missing
+from synesthete.server.errors import Missing
 from synesthete.server.shop import answers, bodies
 from synesthete.server.shop.door import Caller, may
-from synesthete.server.shop.shop import Shop
+from synesthete.server.shop.offering import (
+    ERRORS,
+    PREFIX,
+    IdempotencyKey,
+    offers,
+    once,
+    shop_of,
+    told,
+)
 
-PREFIX = "/api/v1"
-STATUSES = {
-    400: "Something in the request cannot be.", 401: "No key.", 403: "The key may not do this.",
-    404: "There is no such thing.", 405: "Another method is used here.", 413: "Too much at once.",
-    422: "The request has another form.", 429: "Too many requests; `Retry-After` says when.",
-    503: "The catalogue cannot be read now.",
-}  # fmt: skip
-ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorBody, "description": told} for status, told in STATUSES.items()
-}
-IdempotencyKey = Annotated[
-    str | None,
-    Header(
-        alias="Idempotency-Key", max_length=200, pattern=r"^[!-~]+$",
-        description="The same request with the same key is carried out once.",
-    ),
-]  # fmt: skip
 router = APIRouter(prefix=PREFIX)
-
-
-def offer(
-    path: str, made: Any, *, methods: str = "GET", tag: str, status: int = 200
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Put a function into the API: its docstring is the documentation, its dataclass the answer."""
-
-    def add(work: Callable[..., Any]) -> Callable[..., Any]:
-        router.add_api_route(
-            path, work, methods=[methods], tags=[tag], status_code=status, operation_id=work.__name__,
-            responses={status: {"model": made}, **ERRORS}, response_class=Response,
-            summary=(work.__doc__ or "").split("\n")[0].rstrip("."),
-        )  # fmt: skip
-        return work
-
-    return add
-
-
-def shop_of(request: Request) -> Shop:
-    """The catalogue that is served."""
-    shop: Shop = request.app.state.shop
-    return shop
-
-
-def told(request: Request, value: Any, status: int = 200, *, again: bool = False) -> Response:
-    """A value as JSON (a number that does not exist is null), with the caller's limits in the headers."""
-    body = value if isinstance(value, bytes) else TypeAdapter(type(value)).dump_json(value)
-    headers = dict(getattr(request.state, "limits", {}))
-    if again:
-        headers["Idempotency-Replayed"] = "true"
-    return Response(body, status, media_type="application/json", headers=headers)
-
-
-def once(
-    request: Request,
-    caller: Caller,
-    key: str | None,
-    body: Any,
-    work: Callable[[], Any],
-    status: int = 200,
-) -> Response:
-    """Carry a request out once for its idempotency key, and answer."""
-
-    def carry_out() -> tuple[int, bytes]:
-        made = work()
-        return status, TypeAdapter(type(made)).dump_json(made)
-
-    sent = json.dumps(body.model_dump(), sort_keys=True).encode()
-    what = f"{request.method} {request.url.path}"
-    found, answer, again = shop_of(request).once.answer(caller.id, key, what, sent, carry_out)
-    return told(request, answer, found, again=again)
+offer = offers(router)
 
 
 @offer("/health", answers.Health, tag="items")

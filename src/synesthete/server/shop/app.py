@@ -12,19 +12,20 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
+import synesthete.visualization
 from synesthete.catalog.keys import Keys
 from synesthete.errors import SynestheteError
 from synesthete.server import entrance
 from synesthete.server.errors import ErrorBody, ErrorFacts, Missing, Near, Refused
 from synesthete.server.guard import Guard
 from synesthete.server.security import Gate
-from synesthete.server.shop import pages, people_api  # noqa: F401  (people_api adds routes of the API)
-from synesthete.server.shop.api import router
+from synesthete.server.shop import api, pages, paper, people_api, people_pages
 from synesthete.server.shop.door import ShopGate
 from synesthete.server.shop.limits import Limiter
 from synesthete.server.shop.shop import Shop
 
 STATIC = Path(__file__).parents[1] / "static"
+FONTS = Path(synesthete.visualization.__file__).parent / "fonts"
 MEASURED = ("Estimate", "Bounds", "Look")
 TAGS = [
     {"name": "items", "description": "What is on offer."},
@@ -69,8 +70,11 @@ def create_shop(path: str | Path, gate: Gate | None = None) -> FastAPI:
     door = ShopGate(Keys(shop.path), gate)
     app.state.shop, app.state.gate, app.state.limiter = shop, door, Limiter()
     app.include_router(entrance.router)
-    app.include_router(router)
+    app.include_router(api.router)
+    app.include_router(people_api.router)
     app.include_router(pages.router)
+    app.include_router(people_pages.router)
+    app.mount("/static/fonts", StaticFiles(directory=FONTS), name="fonts")
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     _add_errors(app)
     described = app.openapi
@@ -106,7 +110,7 @@ def refusal(request: Request, facts: ErrorFacts) -> Response:
     if not page:
         body = TypeAdapter(ErrorBody).dump_json(ErrorBody(facts))
         return Response(body, facts.status, media_type="application/json", headers=limits)
-    return Response(pages.error_page(facts), facts.status, media_type="text/html", headers=limits)
+    return Response(paper.error_page(facts), facts.status, media_type="text/html", headers=limits)
 
 
 def _rule(error: dict[str, Any]) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Annotated, Literal
+from dataclasses import MISSING, fields
+from typing import Annotated, Any, Literal, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, create_model
 
-from synesthete.catalog.events import KINDS
+from synesthete.catalog.events import KINDS, Event
 from synesthete.catalog.metrics import METRICS
 from synesthete.catalog.types import Item, Signal
 from synesthete.server.errors import Refused
@@ -167,26 +168,33 @@ class Classify(Body):
     reasons: bool = True
 
 
-class NewEvent(Body):
-    """Something that a visitor did. See the documentation for what each part means."""
-
-    key: str
-    kind: str = Field(description=", ".join(KINDS))
-    item: str
-    at: str = ""
-    subject: str = ""
-    list: str = ""
-    position: int = 0
-    experiment: str = ""
-    variant: str = ""
-    team: str = ""
-    value: float = 0.0
+# The fields are those of the log's own `Event`, so that what is sent and what is kept cannot part.
+NewEvent = create_model(
+    "NewEvent",
+    __base__=Body,
+    __doc__="Something that a visitor did. See the documentation for what each part means.",
+    **{  # type: ignore[call-overload]
+        part.name: (
+            get_type_hints(Event)[part.name],
+            Field(
+                ... if part.default is MISSING else part.default,
+                description=", ".join(KINDS) if part.name == "kind" else None,
+            ),
+        )
+        for part in fields(Event)
+    },
+)
 
 
 class Events(Body):
     """Events; unsound ones among them are set aside and told, the others are taken."""
 
-    events: Annotated[list[NewEvent], Field(min_length=1, max_length=1000)]
+    events: Annotated[list[NewEvent], Field(min_length=1, max_length=1000)]  # type: ignore[valid-type]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """As the log takes them."""
+        found: list[dict[str, Any]] = self.model_dump()["events"]
+        return found
 
 
 class Decision(Body):

@@ -3,85 +3,23 @@
 from __future__ import annotations
 
 import bisect
-from datetime import timedelta
-from functools import lru_cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, File, Form, Query, Request, UploadFile
-from jinja2 import Environment
-from markupsafe import Markup
-from starlette.responses import RedirectResponse, Response
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
 
 from synesthete.catalog.classify import make_record
-from synesthete.catalog.metrics import METRICS, compare, summarize
 from synesthete.catalog.people import policy_of
-from synesthete.catalog.pilot import lift_chart, rates_chart
 from synesthete.catalog.types import Side, Signal
 from synesthete.errors import SynestheteError
-from synesthete.server.errors import ErrorFacts, Missing, Refused
-from synesthete.server.render import environment
+from synesthete.server.errors import Missing
 from synesthete.server.sending import check_form
-from synesthete.server.shop.bodies import PICTURE_LIMIT
-from synesthete.server.shop.door import OWNER, caller_of
+from synesthete.server.shop.paper import Owned, Picture, Short, Text, page, sent
 from synesthete.server.shop.shop import CLASSIFIERS, Shop
 
-NAVIGATION = (
-    ("Items", "/"), ("Search", "/search"), ("Recommend", "/recommend"), ("Align", "/align"), ("Suggest", "/suggest"),
-    ("Classify", "/classify"), ("Queue", "/queue"), ("Metrics", "/metrics"),
-)  # fmt: skip
 SIZE = 48
 BLANK = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 8 8"><path d="M0 0h8v8H0z" fill="#efede8"/></svg>'
-
-
-def owner(request: Request) -> Shop:
-    """The catalogue, for its owner.
-
-    Raises
-    ------
-    Refused
-        403 for a program with a key: it has the API.
-    """
-    if caller_of(request).id != OWNER:
-        raise Refused(403, "pages are the owner's", hint="a key opens /api/v1")
-    shop: Shop = request.app.state.shop
-    return shop
-
-
-Owned = Annotated[Shop, Depends(owner)]
-Text = Annotated[str, Form(max_length=20_000)]
-Short = Annotated[str, Form(max_length=200)]
-Picture = Annotated[UploadFile | None, File()]
 router = APIRouter(include_in_schema=False)
-
-
-@lru_cache(maxsize=1)
-def _templates() -> Environment:
-    return environment()
-
-
-def page(request: Request, shop: Shop, template: str, **facts: Any) -> Response:
-    """A page as HTML."""
-    here = "/" + request.url.path.strip("/").partition("/")[0]
-    made = _templates().get_template(f"shop/{template}.html").render(
-        shop_name=shop.name, navigation=NAVIGATION, here=here, csrf=request.app.state.gate.csrf, **facts
-    )  # fmt: skip
-    return Response(made.encode("utf-8", "replace"), media_type="text/html; charset=utf-8")
-
-
-def error_page(facts: ErrorFacts) -> bytes:
-    """What went wrong, and where to go from there."""
-    made = _templates().get_template("shop/error.html").render(
-        shop_name="", navigation=() if facts.status == 401 else NAVIGATION, here="", csrf="", facts=facts
-    )  # fmt: skip
-    return made.encode("utf-8", "replace")
-
-
-def sent(picture: UploadFile | None) -> bytes | None:
-    """The bytes of a picture that a form sent; None where it sent none."""
-    data = picture.file.read(PICTURE_LIMIT + 1) if picture is not None else b""
-    if len(data) > PICTURE_LIMIT:
-        raise Refused(413, f"a picture has at most {PICTURE_LIMIT // 2**20} MB")
-    return data or None
 
 
 @router.get("/")
@@ -253,88 +191,6 @@ def _classify(request: Request, shop: Shop, found: Any, name: str) -> Response:
         given={"classifier": name},
         folder=folder,
     )
-
-
-@router.get("/queue")
-def queue_page(request: Request, shop: Owned) -> Response:
-    """All cases."""
-    cases = shop.queue.cases()
-    return page(
-        request,
-        shop,
-        "queue",
-        waiting=[one for one in cases if one.open],
-        settled=[one for one in cases if not one.open],
-    )
-
-
-@router.get("/queue/{ticket}")
-def case_page(request: Request, shop: Owned, ticket: str) -> Response:
-    """One case."""
-    try:
-        one = shop.queue.case(ticket)
-    except SynestheteError as error:
-        raise Missing(error.message) from None
-    choices = one.payload.get("choices", ())
-    return page(request, shop, "case", one=one, choices=[str(choice) for choice in choices][:50])
-
-
-@router.post("/queue/{ticket}")
-def decide(
-    request: Request, shop: Owned, ticket: str,
-    verdict: Annotated[Literal["accept", "override", "dismiss"], Form()],
-    actor: Short = "", label: Short = "", note: Annotated[str, Form(max_length=2000)] = "", csrf: Short = "",
-) -> Response:  # fmt: skip
-    """What a person makes of a case."""
-    check_form(request, csrf)
-    label = label if verdict == "override" else ""
-    shop.queue.decide(ticket, verdict, actor=actor, label=label, note=note)
-    return RedirectResponse("/queue", 303)
-
-
-@router.get("/metrics")
-def metrics_page(request: Request, shop: Owned) -> Response:
-    """The dashboard."""
-    found = summarize(shop.events.read())
-    total = found.total
-    rows = [
-        ("clicked", total.click), ("added", total.add), ("bought", total.conversion), ("dismissed", total.dismissal)
-    ]  # fmt: skip
-    return page(
-        request, shop, "metrics", total=total, chart=Markup(rates_chart(rows)), days=list(found.days.items())[::-1][:60],
-        experiments=shop.events.experiments(), left_out=found.left_out, skewed=found.skewed,
-    )  # fmt: skip
-
-
-@router.get("/experiment")
-def experiment_page(
-    request: Request, shop: Owned, name: Annotated[str, Query(max_length=200)],
-    metric: Literal["click", "add", "conversion", "dismissal"] = "conversion",
-    window_hours: Annotated[float, Query(ge=0, le=10_000)] = 24.0,
-) -> Response:  # fmt: skip
-    """One experiment."""
-    if name not in shop.events.experiments():
-        raise Missing(f"there is no experiment {name[:80]!r}")
-    one = compare(
-        shop.events.read(experiment=name), name, metric, window=timedelta(hours=window_hours)
-    )
-    rates = Markup(rates_chart([("A", one.lift.a), ("B", one.lift.b)]))
-    return page(
-        request, shop, "experiment", one=one, rates=rates, chart=Markup(lift_chart(one.lift)), window=window_hours,
-        metrics=[kind for kind in METRICS if kind != "value"],
-    )  # fmt: skip
-
-
-@router.get("/docs")
-def api_page(request: Request, shop: Owned) -> Response:
-    """Every endpoint of the API, from its own description (a page of ours: the policy allows no scripts from elsewhere)."""
-    described = request.app.openapi()
-    rows = [
-        {"method": method.upper(), "path": path, "tag": row["tags"][0], "summary": row["summary"],
-         "parameters": [one["name"] for one in row.get("parameters", ())]}
-        for path, methods in described["paths"].items() for method, row in methods.items() if "tags" in row
-    ]  # fmt: skip
-    return page(request, shop, "api", rows=rows, tags=described["tags"])
 
 
 def _lines(text: str) -> list[str]:

@@ -1,11 +1,11 @@
-"""The REST API: events, metrics, and people; routes are added to the router of `api`."""
+"""The REST API: events, metrics, and people."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 from typing import Annotated
 
-from fastapi import Path, Query, Request
+from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
 from synesthete.catalog.events import Logged, Taken
@@ -14,12 +14,14 @@ from synesthete.catalog.people import Case, policy_of, set_policy
 from synesthete.errors import SynestheteError
 from synesthete.server.errors import Missing
 from synesthete.server.shop import answers, bodies
-from synesthete.server.shop.api import IdempotencyKey, offer, once, shop_of, told
 from synesthete.server.shop.door import Caller, may
+from synesthete.server.shop.offering import PREFIX, IdempotencyKey, offers, once, shop_of, told
 
 Name = Annotated[str, Query(min_length=1, max_length=200)]
 Ticket = Annotated[str, Path(max_length=100, description="Of the case.")]
 After = Annotated[int, Query(ge=0, le=2**62, description="What `next` said.")]
+router = APIRouter(prefix=PREFIX)
+offer = offers(router)
 KINDS = r"^(suggest|classify|align)$"
 
 
@@ -32,8 +34,7 @@ def send_events(
 ) -> Response:
     """Take events. An event sent again, with its key, is counted once; unsound ones are set aside and told."""
     shop = shop_of(request)
-    rows = [one.model_dump() for one in body.events]
-    return once(request, caller, key, body, lambda: shop.events.take(rows))
+    return once(request, caller, key, body, lambda: shop.events.take(body.rows()))
 
 
 @offer("/events", answers.EventPage, tag="events")

@@ -21,15 +21,20 @@ export default function map(frame) {
   const colour = (p) => COLOURS[families.indexOf(p.family)] ?? NONE;
   const ends = (values) => values.reduce(([low, high], v) => [Math.min(low, v), Math.max(high, v)], [Infinity, -Infinity]);
   const [left, right] = ends(data.x), [top, bottom] = ends(data.y), box = { left, right, top, bottom };
+  const dots = document.createElement("canvas");
+  const size = points.length > 20000 ? 1.2 : points.length > 4000 ? 2.2 : 4;
   let chosen = -1, spots = [];
 
-  function draw() {
+  const inked = () => getComputedStyle(document.documentElement).getPropertyValue("--ink").trim();
+
+  // All dots are painted once, on a canvas beside; what is chosen is drawn over a copy.
+  function paint() {
     const wide = canvas.clientWidth, high = canvas.clientHeight, ratio = devicePixelRatio || 1;
-    canvas.width = wide * ratio; canvas.height = high * ratio;
-    const pen = canvas.getContext("2d");
+    dots.width = wide * ratio; dots.height = high * ratio;
+    const pen = dots.getContext("2d");
     pen.scale(ratio, ratio);
-    const margin = 24, size = points.length > 4000 ? 2.2 : 4;
-    const ink = getComputedStyle(document.documentElement).getPropertyValue("--ink").trim();
+    const margin = 24;
+    const ink = inked();
     const along = (v, low, top, reach) => margin + (top > low ? (v - low) / (top - low) : 0.5) * (reach - 2 * margin);
     spots = points.map((p) => [along(p.x, box.left, box.right, wide), along(p.y, box.top, box.bottom, high)]);
     points.forEach((p, i) => {
@@ -39,8 +44,16 @@ export default function map(frame) {
       pen.beginPath(); pen.arc(x, y, p.multimodal ? size + 1 : size, 0, 7); pen.fill();
       if (p.multimodal) { pen.globalAlpha = 1; pen.strokeStyle = ink; pen.lineWidth = 1.2; pen.beginPath(); pen.arc(x, y, size + 3, 0, 7); pen.stroke(); }
     });
-    pen.globalAlpha = 1;
-    if (chosen >= 0) { const [x, y] = spots[chosen]; pen.strokeStyle = ink; pen.lineWidth = 2; pen.beginPath(); pen.arc(x, y, size + 6, 0, 7); pen.stroke(); }
+    draw();
+  }
+
+  function draw() {
+    const ratio = devicePixelRatio || 1, pen = canvas.getContext("2d");
+    canvas.width = dots.width; canvas.height = dots.height;
+    if (!dots.width || !dots.height) return;
+    pen.drawImage(dots, 0, 0);
+    pen.scale(ratio, ratio);
+    if (chosen >= 0) { const [x, y] = spots[chosen]; pen.strokeStyle = inked(); pen.lineWidth = 2; pen.beginPath(); pen.arc(x, y, size + 6, 0, 7); pen.stroke(); }
   }
 
   function choose(index) {
@@ -81,8 +94,8 @@ export default function map(frame) {
     });
     choose(best);
   });
-  new ResizeObserver(draw).observe(canvas);
-  document.addEventListener("themechange", draw);
+  new ResizeObserver(paint).observe(canvas);
+  document.addEventListener("themechange", paint);
 
   const legend = document.querySelector("[data-families]");
   for (const [i, name] of families.entries()) {

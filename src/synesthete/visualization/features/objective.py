@@ -89,9 +89,12 @@ def score(
         return Scores(target, target, torch.zeros_like(target))
     raw = found.raw[aim.probe_layer]
     published = settings.variant == "published"
-    (slope,) = torch.autograd.grad(target.sum(), raw, retain_graph=True, create_graph=published)
+    (slope,) = torch.autograd.grad(target.sum(), raw, create_graph=published)
     if not published:
-        slope = slope.detach().relu()
+        # Everything the target depends on passes through `raw`, where its slope is known now: the way from there to the
+        # target need not be gone back a second time.
+        target = _with_slope(target, raw, slope)
+        slope = slope.relu()
     arranged = tower.taps[aim.probe_layer].arranged.responses(raw * slope, aim.probe_layer)
     rows, columns = arranged.grid
     weights = (
@@ -100,6 +103,12 @@ def score(
     share = (arranged.patches.float() * weights).sum((1, 2))
     facet = torch.where(aim.facet >= 0, share, torch.zeros_like(share))
     return Scores(target + aim.strength * facet, target, facet)
+
+
+def _with_slope(value: torch.Tensor, raw: torch.Tensor, slope: torch.Tensor) -> torch.Tensor:
+    """`value` `[slots]`, as a function of `raw` alone that has this slope there."""
+    linear = (raw * slope).float().flatten(1).sum(1)
+    return linear + (value - linear).detach()
 
 
 def _response(responses: Responses, aim: Aim, focus: float) -> torch.Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -130,7 +131,9 @@ class _Run:
     ) -> None:
         self.tower, self.orders, self.settings, self.where = tower, orders, settings, where
         kind = check_kind(settings.kind)
-        self.spectra = Spectra(tower.side, natural, kind, settings.decay, tower.device)
+        self.spectra = Spectra(
+            tower.side, natural, kind, settings.decay, tower.device, settings.contrast
+        )
         share = settings.parts if where.layer and tower.any_size else 0.0
         self.sides = schedule(tower.side, settings.steps, share)
         self.robustness = Robustness(settings.degrees, settings.scale, settings.shift)
@@ -183,14 +186,19 @@ class _Run:
             self.probes, self.facet, self.strength, self.where.least,
         )  # fmt: skip
         numbers = self.numbers.detach().requires_grad_()
-        pictures = self.spectra.pictures(numbers)
-        scores = score(self.tower, look(pictures, maps, (side, side)), maps, aim, self.settings)
-        groups = [self.orders[s.order].group or f"{place}" for place, s in enumerate(self.slots)]
-        lost = penalty(pictures, groups, self.settings)
-        (gradient,) = torch.autograd.grad((lost - scores.total).sum(), numbers)
+        channels = self.spectra.channels(numbers)
+        # Colours only where the view looks: a part costs what it shows.
+        share = self.spectra.share(channels)
+        views = self.spectra.coloured(look(channels, maps, (side, side)), share)
+        gained = score(self.tower, views, maps, aim, self.settings)
+        lost = gained.total.new_zeros(())
+        if self.settings.regularised:
+            groups = [self.orders[s.order].group or f"{n}" for n, s in enumerate(self.slots)]
+            lost = penalty(self.spectra.coloured(channels, share), groups, self.settings)
+        (gradient,) = torch.autograd.grad((lost - gained.total).sum(), numbers)
         self._move(gradient, step + 1)
-        total = scores.total.detach()
-        sound = torch.isfinite(total) & torch.isfinite(gradient.flatten(1)).all(1)
+        total = gained.total.detach()
+        sound = torch.isfinite(total) & torch.isfinite(gradient.flatten(1).sum(1))
         return total.tolist(), sound.tolist()
 
     def _move(self, gradient: torch.Tensor, count: int) -> None:
@@ -198,10 +206,13 @@ class _Run:
         first, second = BETAS
         self.first.lerp_(gradient, 1 - first)
         self.second.mul_(second).addcmul_(gradient, gradient, value=1 - second)
-        mean = self.first / (1 - first**count)
-        spread = (self.second / (1 - second**count)).sqrt_().add_(EPSILON)
         rate = self.settings.rate * min(count / WARMUP, 1.0) * (1 - 0.8 * count / len(self.sides))
-        self.numbers = self.numbers.detach() - rate * mean / spread
+        # Both means are too small at first, by these shares.
+        late, later = 1 - first**count, math.sqrt(1 - second**count)
+        spread = self.second.sqrt().add_(EPSILON * later)
+        self.numbers = self.numbers.detach().addcdiv_(
+            self.first, spread, value=-rate * later / late
+        )
 
     def _settled(self, slot: _Slot, steps: int) -> bool:
         """Whether the score on whole views has stopped rising; views differ, so means are compared."""

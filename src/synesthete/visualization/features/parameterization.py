@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from synesthete.errors import SynestheteError
@@ -11,8 +13,8 @@ from synesthete.visualization.features.natural import Natural
 
 Kind = Literal["spectrum", "phase"]
 START = 0.01
-# Of a sigmoid: natural pictures keep away from pure black and white by about so much.
-CONTRAST = 0.25
+# How far one unit of the numbers moves a picture.
+REACH = 0.25
 
 
 def check_kind(kind: str) -> Kind:
@@ -43,19 +45,30 @@ class Spectra:
         Exponent of the fall of `spectrum` with frequency.
     device
         Where.
+    contrast
+        How far each channel of a `spectrum` may differ from the mean colour: this times as far as natural pictures do. Without a
+        bound an optimiser makes everything black or white, since nothing else holds it back; 0 is without.
     """
 
     def __init__(
-        self, side: int, natural: Natural, kind: Kind, decay: float, device: torch.device
+        self,
+        side: int,
+        natural: Natural,
+        kind: Kind,
+        decay: float,
+        device: torch.device,
+        contrast: float = 0.0,
     ) -> None:
         self.side, self.kind = side, kind
-        self._colour = torch.as_tensor(natural.colour, device=device)
-        self._centre = torch.as_tensor(natural.centre, device=device)[:, None, None]
+        self._colour = torch.as_tensor(natural.colour.T.copy(), device=device)
+        self._centre = torch.as_tensor(natural.centre, device=device)
         rows = torch.fft.fftfreq(side, device=device)[:, None]
         columns = torch.fft.rfftfreq(side, device=device)[None]
         frequency = torch.sqrt(rows**2 + columns**2).clamp(min=1 / side)
-        self._scale = side * frequency**-decay * CONTRAST
+        scale = side * frequency**-decay * REACH
+        self._scale = scale[..., None].repeat(1, 1, 2)  # Of real and imaginary parts.
         self._magnitude = torch.as_tensor(natural.magnitude, device=device)
+        self._most = contrast * _size(natural.magnitude, side) if kind == "spectrum" else 0.0
         self.shape = (3, side, side // 2 + 1) + ((2,) if kind == "spectrum" else ())
 
     def start(self, generator: torch.Generator) -> torch.Tensor:
@@ -66,10 +79,37 @@ class Spectra:
 
     def pictures(self, numbers: torch.Tensor) -> torch.Tensor:
         """`[slots, 3, side, side]`, values 0 to 1."""
+        channels = self.channels(numbers)
+        return self.coloured(channels, self.share(channels))
+
+    def channels(self, numbers: torch.Tensor) -> torch.Tensor:
+        """Independent channels `[slots, 3, side, side]`, before they are held within their contrast and become colours."""
         if self.kind == "phase":
             spectrum = torch.polar(self._magnitude.expand_as(numbers), numbers)
         else:
-            spectrum = torch.view_as_complex(numbers) * self._scale
-        plain = torch.fft.irfft2(spectrum, s=(self.side, self.side))
-        coloured = torch.einsum("nchw,dc->ndhw", plain, self._colour)
-        return torch.sigmoid(coloured + self._centre)
+            spectrum = torch.view_as_complex(numbers * self._scale)
+        found: torch.Tensor = torch.fft.irfft2(spectrum, s=(self.side, self.side))
+        return found
+
+    def share(self, channels: torch.Tensor) -> torch.Tensor:
+        """What each channel is multiplied by to stay within the contrast, `[slots, 3]`: nearly 1 for a faint one."""
+        if not self._most:
+            return channels.new_ones(channels.shape[:2])
+        size = torch.linalg.vector_norm(channels, dim=(2, 3)) / (self.side * self._most)
+        found: torch.Tensor = (1 + size.square()).rsqrt()
+        return found
+
+    def coloured(self, channels: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
+        """Colours, 0 to 1, of channels `[slots, 3, height, width]`, of whole pictures or of views of them."""
+        mixed = share[..., None] * self._colour
+        by_place = channels.flatten(2).transpose(1, 2) @ mixed + self._centre
+        # Colours lie beside each other in memory, as convolutions like them.
+        return torch.sigmoid(by_place).transpose(1, 2).reshape(channels.shape)
+
+
+def _size(magnitude: npt.NDArray[np.float32], side: int) -> float:
+    """Root mean square of natural pictures' independent channels, from the magnitudes of their half spectra."""
+    power = magnitude.astype(np.float64) ** 2
+    once = power[..., 0].sum() + (power[..., -1].sum() if side % 2 == 0 else 0.0)
+    # All other coefficients stand for their mirror images too (Parseval).
+    return float(np.sqrt((2 * power.sum() - once) / len(magnitude))) / side**2

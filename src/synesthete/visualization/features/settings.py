@@ -12,7 +12,7 @@ from synesthete.errors import SynestheteError
 
 Variant = Literal["released", "published"]
 Precision = Literal["fp32", "bf16"]
-RECIPE = 1
+RECIPE = 2
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ class Settings:
         `spectrum` or `phase` (MACO).
     decay
         Exponent of the fall of a spectrum with frequency: higher is smoother.
+    contrast
+        Contrast of a spectrum's picture is at most this times that of natural pictures; 0 for no bound.
     focus
         How much more the strongest positions count: their weights are a softmax of this times the response in standard
         deviations. 0 is the mean of all.
@@ -45,7 +47,7 @@ class Settings:
     degrees, scale, shift
         How far views turn, change size and move.
     parts
-        Share of the steps, the first ones, in which a convolutional tower looks at parts of the picture; at most 60.
+        Share of the steps, the first ones, in which a convolutional tower looks at parts of the picture; at most 80.
     variant
         Of the facet objective: `released` (gradients cut off below zero and held) or `published` (as in the paper, differentiated).
     strengths
@@ -66,6 +68,7 @@ class Settings:
     rate: float = 0.2
     kind: str = "spectrum"
     decay: float = 1.2
+    contrast: float = 1.0
     focus: float = 1.0
     total_variation: float = 0.0
     grey: float = 0.0
@@ -74,7 +77,7 @@ class Settings:
     degrees: float = 8.0
     scale: float = 0.1
     shift: float = 0.06
-    parts: float = 0.6
+    parts: float = 0.8
     variant: str = "released"
     strengths: tuple[float, ...] = (1.0, 3.0)
     precision: str = "fp32"
@@ -103,6 +106,11 @@ class Settings:
             raise SynestheteError("parts is a share, at most 1")
         if self.rate <= 0:
             raise SynestheteError("rate must be above 0")
+
+    @property
+    def regularised(self) -> bool:
+        """Whether pictures themselves, not only what the model makes of them, count."""
+        return bool(self.total_variation or self.grey or self.diversity)
 
     def fingerprint(self, **more: object) -> str:
         """SHA-256 of the settings and of whatever else shaped a picture (16 digits).

@@ -14,8 +14,13 @@ from synesthete.atlas.visualizations import PLAIN
 from synesthete.errors import SynestheteError
 
 PAPER, INK, FAINT, ACCENT = (255, 255, 255), (28, 28, 30), (120, 120, 126), (178, 60, 30)
-LABEL, GAP, CAPTION, HEAD, MARGIN = 176, 6, 15, 40, 18
+LABEL, GAP, CAPTION, HEAD, MARGIN, FOOT = 176, 6, 15, 34, 18, 26
+BAND = 10  # rows between headings
 REAL = 3
+LEGEND = (
+    "Below each picture: the share of real images that it surpasses, in per cent. Framed, with a cross: "
+    "not beyond all but one in a thousand, so it does not excite its neuron."
+)
 FORMATS = {".webp": "WEBP", ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 
 
@@ -23,6 +28,8 @@ def contact_sheet(
     atlas: Atlas, pictures: Sequence[Visualization], *, tile: int = 84
 ) -> Image.Image:
     """Pictures of units as one image: a row per unit, its strongest real images, and a column per facet.
+
+    Headings are repeated every ten rows.
 
     Parameters
     ----------
@@ -45,41 +52,46 @@ def contact_sheet(
     row_px, column_px = tile + CAPTION + GAP, tile + GAP
     left = MARGIN + LABEL
     start = left + REAL * column_px + 2 * GAP
-    width = start + len(facets) * column_px + MARGIN
-    sheet = Image.new("RGB", (width, HEAD + len(targets) * row_px + MARGIN), PAPER)
+    bands = -(-len(targets) // BAND)
+    size = (
+        start + len(facets) * column_px + MARGIN,
+        bands * HEAD + len(targets) * row_px + FOOT + MARGIN,
+    )
+    sheet = Image.new("RGB", size, PAPER)
     pen = ImageDraw.Draw(sheet)
-    pen.text((left, HEAD - 20), "strongest real, by modality", fill=FAINT, font=_font(11))
-    for place, facet in enumerate(facets):
-        pen.text((start + place * column_px, HEAD - 20), facet, fill=INK, font=_font(12))
     for row, name in enumerate(targets):
-        top = HEAD + row * row_px
-        mine = [one for one in pictures if one.target == name]
-        _label(pen, atlas, mine[0], top)
-        for place, image in enumerate(_strongest(atlas, mine[0])):
+        top = (row // BAND + 1) * HEAD + row * row_px
+        mine = next(one for one in pictures if one.target == name)
+        if row % BAND == 0:
+            _headings(pen, atlas, mine, facets, (left, start, column_px, tile), top)
+        _label(pen, atlas, mine, top)
+        for place, (image, _) in enumerate(_strongest(atlas, mine)):
             sheet.paste(
                 image.resize((tile, tile), Image.Resampling.LANCZOS),
                 (left + place * column_px, top),
             )
         for place, facet in enumerate(facets):
             found = by_place.get((name, facet))
-            if found is None:
-                continue
-            x = start + place * column_px
-            picture = Image.open(io.BytesIO(atlas.visualization(found))).convert("RGB")
-            sheet.paste(picture.resize((tile, tile), Image.Resampling.LANCZOS), (x, top))
-            told = (
-                _percentile(found.percentile)
-                if found.excites
-                else f"× {_percentile(found.percentile)}"
-            )
-            pen.text(
-                (x, top + tile + 1), told, fill=FAINT if found.excites else ACCENT, font=_font(10)
-            )
+            if found is not None:
+                picture = Image.open(io.BytesIO(atlas.visualization(found))).convert("RGB")
+                corner = (start + place * column_px, top)
+                sheet.paste(picture.resize((tile, tile), Image.Resampling.LANCZOS), corner)
+                _reached(pen, found, corner, tile)
+    pen.text((MARGIN, size[1] - MARGIN - FOOT + 10), LEGEND, fill=FAINT, font=_font(11))
     return sheet
 
 
-def write_sheet(sheet: Image.Image, path: Path, *, quality: int = 82) -> None:
+def write_sheet(
+    sheet: Image.Image, path: Path, *, quality: int = 82, limit: int = 1_000_000
+) -> None:
     """Write a sheet as .webp, .png or .jpg.
+
+    Parameters
+    ----------
+    quality
+        Of a .webp or .jpg, when that keeps it within the limit.
+    limit
+        Bytes; a .webp or .jpg above it is written with less quality, down to half.
 
     Raises
     ------
@@ -89,9 +101,44 @@ def write_sheet(sheet: Image.Image, path: Path, *, quality: int = 82) -> None:
     kind = FORMATS.get(path.suffix.lower())
     if kind is None:
         raise SynestheteError(f"{path} must end in {', '.join(FORMATS)}")
-    stream = io.BytesIO()
-    sheet.save(stream, kind, quality=quality)
-    write_file(path, stream.getvalue())
+    data = b""
+    for tried in range(quality, quality // 2, -8):
+        stream = io.BytesIO()
+        sheet.save(stream, kind, quality=tried)
+        data = stream.getvalue()
+        if len(data) <= limit or kind == "PNG":
+            break
+    write_file(path, data)
+
+
+def _headings(
+    pen: ImageDraw.ImageDraw,
+    atlas: Atlas,
+    one: Visualization,
+    facets: Sequence[str],
+    across: tuple[int, int, int, int],
+    top: int,
+) -> None:
+    """What stands in each column, above a band of rows."""
+    left, start, step, tile = across
+    names = [(left, told, FAINT) for _, told in _strongest(atlas, one)]
+    names = [(x + place * step, f"real {told}".strip(), ink) for place, (x, told, ink) in enumerate(names)]  # fmt: skip
+    names += [(start + place * step, facet, INK) for place, facet in enumerate(facets)]
+    for x, text, ink in names:
+        pen.text((x + tile // 2, top - 6), text, fill=ink, font=_font(12), anchor="ms")
+
+
+def _reached(
+    pen: ImageDraw.ImageDraw, one: Visualization, corner: tuple[int, int], tile: int
+) -> None:
+    """What a picture reaches, below it; one that does not excite is marked."""
+    x, y = corner
+    told = _percentile(one.percentile)
+    if not one.excites:
+        told = f"× {told}"
+        pen.rectangle((x - 1, y - 1, x + tile, y + tile), outline=ACCENT, width=2)
+    ink = FAINT if one.excites else ACCENT
+    pen.text((x + tile // 2, y + tile + 12), told, fill=ink, font=_font(10), anchor="ms")
 
 
 def _label(pen: ImageDraw.ImageDraw, atlas: Atlas, one: Visualization, top: int) -> None:
@@ -105,16 +152,17 @@ def _label(pen: ImageDraw.ImageDraw, atlas: Atlas, one: Visualization, top: int)
         pen.text((MARGIN, top + 22 + 20 * line), text, fill=colour, font=_font(size))
 
 
-def _strongest(atlas: Atlas, one: Visualization) -> list[Image.Image]:
+def _strongest(atlas: Atlas, one: Visualization) -> list[tuple[Image.Image, str]]:
+    """Real images that excite a unit most, and of which modality each is."""
     if one.unit < 0:
         return []
     kept = atlas.exemplars(one.layer)
-    shown = []
+    shown: list[tuple[int, str]] = []
     for modality in list(kept.groups)[-REAL:]:
-        shown += kept.top(
-            one.unit, modality, limit=REAL if len(kept.groups) < REAL else 1
-        ).ids.tolist()
-    return [atlas.thumbnail(int(image)) for image in shown[:REAL]]
+        limit = REAL if len(kept.groups) < REAL else 1
+        ids = kept.top(one.unit, modality, limit=limit).ids.tolist()
+        shown += [(int(image), modality) for image in ids]
+    return [(atlas.thumbnail(image), modality) for image, modality in shown[:REAL]]
 
 
 def _percentile(value: float) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-LONGEST = 60
+LONGEST = 80
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def schedule(side: int, steps: int, share: float, *, stride: int = 32) -> list[i
         How many.
     share
         Of the steps that look at parts; 0 for a tower that takes pictures of one size only. A part costs a convolutional
-        tower in proportion to its area. At most 60, since pictures settle only on whole views.
+        tower in proportion to its area. At most 80, since pictures settle only on whole views.
     stride
         Sides are multiples of this.
 
@@ -91,7 +91,7 @@ def schedule(side: int, steps: int, share: float, *, stride: int = 32) -> list[i
     >>> schedule(128, 6, 0.5), schedule(224, 3, 0.0)
     ([64, 64, 96, 128, 128, 128], [224, 224, 224])
     >>> schedule(128, 512, 0.6).count(128)
-    452
+    432
     """
     half, most = (max(stride, round(side * part / stride) * stride) for part in (0.5, 0.75))
     parts = min(round(steps * share), LONGEST) if half < side else 0

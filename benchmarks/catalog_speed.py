@@ -1,0 +1,309 @@
+"""How fast the catalogue is and what it needs, beside numpy and faiss: latency, refresh, growth, indexing.
+
+    python benchmarks/catalog_speed.py --part latency    the index at 10⁵ vectors beside numpy and faiss (--million: 10⁶)
+    python benchmarks/catalog_speed.py --part store      whole searches in a catalogue of 10⁵ items, and those after a change
+    python benchmarks/catalog_speed.py --part growth     bytes on disk by number of items, and when every item is replaced
+    python benchmarks/catalog_speed.py --part indexing   items a second beside a bare loop, peak memory by number of items
+
+No number here depends on what a model has learnt.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from synesthete.catalog import Catalog, Item
+from synesthete.catalog.ledger import Ledger
+from synesthete.catalog.metrics import mean_of
+from synesthete.catalog.nearest import Nearest
+from synesthete.catalog.queries import Asker
+from synesthete.catalog.searching import search
+from synesthete.catalog.segments import Batch
+from synesthete.probes.decoding import decode
+
+CHUNK = 65536
+
+
+def main() -> None:
+    """Measure and print as JSON."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parts: dict[str, Callable[[argparse.Namespace], Any]] = {
+        "latency": latency,
+        "store": store,
+        "growth": growth,
+        "indexing": indexing,
+    }
+    parser.add_argument("--part", choices=parts, required=True)
+    parser.add_argument("--model", default="mini")
+    parser.add_argument("--vectors", type=int, default=100_000)
+    parser.add_argument("--million", action="store_true", help="as --vectors 1000000")
+    parser.add_argument("--queries", type=int, default=200)
+    parser.add_argument("--changes", type=int, default=20)
+    parser.add_argument("--items", type=int, nargs="*", default=[256, 1024])
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--peak-of", type=int, default=0, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.million:
+        options.vectors = 1_000_000
+    torch.set_num_threads(options.threads)
+    if options.peak_of:
+        print(json.dumps(peak_here(options)))
+        return
+    print(json.dumps({"part": options.part, **parts[options.part](options)}, indent=1))
+
+
+def latency(options: argparse.Namespace) -> dict[str, Any]:
+    """One query at a time, the rivals in turns; truth is the exhaustive search in single precision."""
+    import faiss
+
+    faiss.omp_set_num_threads(options.threads)
+    count, dim, queries = options.vectors, 192, options.queries
+    vectors = clustered(count + queries, dim)
+    asked, vectors = vectors[:queries], vectors[queries:].copy()
+    truth = [top_ten(vectors @ one) for one in asked]
+
+    def ours(ivf_above: int) -> Nearest:
+        chunks = (vectors[i : i + CHUNK] for i in range(0, count, CHUNK))
+        return Nearest(dim, chunks, count, ivf_above=ivf_above)
+
+    def flat() -> Any:
+        made = faiss.IndexFlatIP(dim)
+        made.add(vectors)
+        return made
+
+    makers: dict[str, Callable[[], Any]] = {
+        "synesthete, exhaustive": lambda: ours(count),
+        "synesthete, inverted file": lambda: ours(count - 1),
+        "faiss IndexFlatIP": flat,
+    }
+    found: dict[str, Any] = {"vectors": count, "dim": dim, "queries": queries}
+    found["threads"] = options.threads
+    rivals: dict[str, Callable[[Any], Any]] = {
+        "numpy, single precision": lambda query: top_ten(vectors @ query[0])
+    }
+    found["numpy, single precision"] = {"built in s": 0.0, "memory MB": round(vectors.nbytes / 1e6)}
+    for name, make in makers.items():
+        before, started = resident(), time.perf_counter()
+        index = make()
+        took = time.perf_counter() - started
+        found[name] = {"built in s": round(took, 2), "memory MB": round(resident() - before)}
+        if isinstance(index, Nearest) and index.kind == "ivf":
+            found[name]["recall that it tells of itself"] = index.recall
+        rivals[name] = lambda query, index=index: index.search(query, 10)[1][0]
+    times: dict[str, list[float]] = {name: [] for name in rivals}
+    shares: dict[str, list[float]] = {name: [] for name in rivals}
+    for place in range(-1, queries):  # the first round warms up
+        for name, ask in rivals.items():
+            started = time.perf_counter()
+            rows = ask(asked[max(place, 0)][None])
+            took = time.perf_counter() - started
+            if place >= 0:
+                times[name].append(took * 1000)
+                shares[name].append(len(set(map(int, rows)) & set(truth[place].tolist())) / 10)
+    for name, some in times.items():
+        p50, p95 = np.quantile(some, [0.5, 0.95])
+        found[name] |= {"p50 ms": p50, "p95 ms": p95, "recall@10": float(np.mean(shares[name]))}
+        one = mean_of(shares[name])
+        found[name]["recall interval"] = [one.low, one.high]
+    found["peak memory MB"] = peak()
+    return found
+
+
+def top_ten(scores: Any) -> Any:
+    """Rows of the ten highest scores, best first."""
+    top = np.argpartition(-scores, 10)[:10]
+    return top[np.argsort(-scores[top])]
+
+
+def store(options: argparse.Namespace) -> dict[str, Any]:
+    """A catalogue of synthetic items: opening it, whole searches with relevance and reasons, and searches after a change.
+
+    After the last change more than one item in a thousand is another one, so everything is made anew.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        made = Catalog.create(Path(folder) / "big.catalog", options.model)
+        count = options.vectors
+        found: dict[str, Any] = {"items": count, "threads": options.threads}
+
+        def timed(name: str, work: Callable[[], Any]) -> Any:
+            started = time.perf_counter()
+            value = work()
+            found[name] = round(time.perf_counter() - started, 3)
+            return value
+
+        timed("written in s, vectors given", lambda: fill(made, count, 4096))
+        asker = Asker(made.snapshot(), lambda: made.model)
+        query = asker.query("apple", None)
+        timed("first search, s", lambda: search(made.snapshot(), query))
+        names = made.reference.concepts[:100]
+        for label, settings in (
+            ("whole search", {}),
+            ("without reasons", {"reasons": 0}),
+            ("price<5", {"where": ["price<5"]}),
+        ):
+            times = []
+            for name in names:
+                one = asker.query(name, None)
+                started = time.perf_counter()
+                search(made.snapshot(), one, **settings)
+                times.append(time.perf_counter() - started)
+            p50, p95 = np.quantile(times, [0.5, 0.95]) * 1000
+            found[label] = {"n": len(names), "p50 ms": p50, "p95 ms": p95}
+        writes, after = [], []
+        for number in range(options.changes):
+            started = time.perf_counter()
+            made.upsert([Item(f"one more {number}", title="one more thing")])
+            written = time.perf_counter()
+            search(made.snapshot(), query)
+            writes.append(written - started)
+            after.append(time.perf_counter() - written)
+        for label, some in (("one upsert", writes), ("the search after it", after)):
+            p50, p95 = np.quantile(some, [0.5, 0.95]) * 1000
+            found[label] = {"n": len(some), "p50 ms": p50, "p95 ms": p95}
+        many = [Item(f"many {i}", title=f"thing {i}") for i in range(count // 1000 + 1)]
+        timed("upsert of one in a thousand, s", lambda: made.upsert(many))
+        timed("the search after that, everything anew, s", lambda: search(made.snapshot(), query))
+        found["peak memory MB"] = peak()
+        return found
+
+
+def growth(options: argparse.Namespace) -> dict[str, Any]:
+    """Bytes on disk, vectors given, items without thumbnails; then every item replaced, in the batches that `upsert` makes."""
+    found: dict[str, Any] = {"batch": 256}
+    for count in (options.vectors // 10, options.vectors):
+        with tempfile.TemporaryDirectory() as folder:
+            made = Catalog.create(Path(folder) / "big.catalog", options.model)
+            started = time.perf_counter()
+            fill(made, count, 256)
+            took = time.perf_counter() - started
+            once = on_disk(made.path)
+            started = time.perf_counter()
+            fill(made, count, 256, seed=1)
+            again = time.perf_counter() - started
+            twice = on_disk(made.path)
+            found[f"{count} items"] = {
+                "bytes an item": round(once / count),
+                "of that vectors and units": 2
+                * (2 * made.model.embedding_dim + made.manifest["model"]["units"]),
+                "segments": len(list((made.path / "segments").iterdir())),
+                "written in s": round(took, 1),
+                "all replaced in s": round(again, 1),
+                "bytes an item, all replaced": round(twice / count),
+            }
+    found["peak memory MB"] = peak()
+    return found
+
+
+def fill(made: Catalog, count: int, size: int, seed: int = 0) -> None:
+    """Synthetic items with clustered vectors, committed and merged as `upsert` does it, without a model."""
+    dim, units = made.model.embedding_dim, made.manifest["model"]["units"]
+    ledger = Ledger(made.path)
+    rng = np.random.default_rng(seed)
+    for start in range(0, count, size):
+        some = min(size, count - start)
+        vectors = clustered(2 * some, dim, start + seed).astype(np.float16)
+        items = [
+            Item(f"item {start + i:08d}", title=f"thing {i % 977}", price=float(i % 50))
+            for i in range(some)
+        ]
+        answers = rng.random((some, units), np.float32).astype(np.float16)
+        nothing: list[bytes | None] = [None] * some
+        ledger.commit(
+            Batch(items, [f"{seed}"] * some, vectors[:some], vectors[some:], answers, nothing)
+        )
+    ledger.tidy()
+    ledger.close()
+
+
+def on_disk(path: Path) -> int:
+    """Bytes of all files of a folder."""
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+
+
+def indexing(options: argparse.Namespace) -> dict[str, Any]:
+    """Items a second beside a bare loop over the same pictures, and peak memory in fresh processes."""
+    found: dict[str, Any] = {"threads": options.threads}
+    for count in options.items:
+        command = [sys.executable, __file__, "--part", "indexing", "--peak-of", str(count)]
+        command += ["--model", options.model, "--threads", str(options.threads)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        found[f"{count} items"] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def peak_here(options: argparse.Namespace) -> dict[str, Any]:
+    """Index so many items with a picture, a title and a description each."""
+    with tempfile.TemporaryDirectory() as folder:
+        made = Catalog.create(Path(folder) / "new.catalog", options.model)
+        base = peak()
+        started = time.perf_counter()
+        made.upsert(drawn(options.peak_of))
+        took = time.perf_counter() - started
+        top = peak()
+        some = [decode(bytes(item.pictures[0])) for item in drawn(256)]  # type: ignore[arg-type]
+        started = time.perf_counter()
+        for start in range(0, 256, 32):
+            made.model.encode_images(
+                torch.stack([made.model.preprocess(p) for p in some[start : start + 32]])
+            )
+        bare = 256 / (time.perf_counter() - started)
+        return {
+            "items per second": options.peak_of / took,
+            "bare encode_images, pictures per second": bare,
+            "peak memory MB": top,
+            "of that before indexing": base,
+        }
+
+
+def drawn(count: int) -> Any:
+    """Items with pictures of seeded noise, 256 pixels square."""
+    for number in range(count):
+        noise = np.random.default_rng(number).integers(0, 255, (16, 16, 3), np.uint8)
+        stream = io.BytesIO()
+        Image.fromarray(noise).resize((256, 256)).save(stream, "JPEG")
+        yield Item(
+            f"{number:07d}",
+            title=f"thing {number}",
+            description=f"A thing with the number {number}. It is made of noise.",
+            pictures=(stream.getvalue(),),
+        )
+
+
+def clustered(count: int, dim: int, seed: int = 0) -> Any:
+    """Unit vectors around 1,000 centres, as a shop's kinds of products."""
+    centres = np.random.default_rng(12345).normal(size=(1000, dim)).astype(np.float32)
+    rng = np.random.default_rng(seed)
+    made = centres[rng.integers(0, 1000, count)]
+    made = made + np.float32(0.7) * rng.standard_normal((count, dim), np.float32)
+    return np.asarray(made / np.linalg.norm(made, axis=1, keepdims=True), np.float32)
+
+
+def peak() -> int:
+    """Peak resident memory of this process, MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
+def resident() -> float:
+    """Resident memory of this process now, MB."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 1e6
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""The dense upper reference of a defence: the image tower itself trained on pictures with words on them, texts frozen.
+
+What a defence of few units gives up for touching nothing else is told by what training all weights on the same split gives. Every
+step shows plain pictures and pictures with the word of another class (words and fonts of the search split, several draws of each
+picture), with the picture's own name as the target among all classes. A fifth of the search split's pictures is kept
+back, and the weights that do best on it are taken; the held-out split is seen by none of this.
+"""
+
+from __future__ import annotations
+
+import copy
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from synesthete.editing.defence import Typographic
+from synesthete.editing.defence.attack import CLASSES, attacked, choose_classes, splits
+from synesthete.models import ImageTextModel
+from synesthete.probes import ProbeSet
+from synesthete.recording.zero_shot import class_embeddings, held_out_rows
+
+BATCH, DRAWS, LOOKS = 48, 3, 8
+Float32 = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A trained image tower.
+
+    Attributes
+    ----------
+    network
+        The whole model, as open_clip has it.
+    pictures, step
+        How many plain pictures it was trained on, and after how many steps it did best on those kept back.
+    parameters
+        How many numbers were trained.
+    """
+
+    network: Any
+    pictures: int
+    step: int
+    parameters: int
+
+    def embed(self, pixels: torch.Tensor) -> Float32:
+        """Embeddings `[n, dim]`."""
+        return embed(self.network, pixels).numpy()  # type: ignore[no-any-return]
+
+
+def lessons(
+    model: ImageTextModel, probes: ProbeSet, limit: int, seed: int
+) -> tuple[list[Typographic], Typographic]:
+    """Draws of the search split's pictures to train on, and those kept back."""
+    unseen = held_out_rows(model.name, probes.labels)
+    names = choose_classes(probes, unseen, CLASSES, seed)
+    texts = class_embeddings(model, names)
+    near, _ = splits(probes, unseen, names, seed)
+    kept = len(near.rows) // 5
+    back, rest = (replace(near, rows=rows) for rows in (near.rows[:kept], near.rows[kept:]))
+    drawn = [
+        attacked(model, probes, rest, names, texts, limit=limit, seed=seed + 2 + draw)
+        for draw in range(DRAWS)
+    ]
+    return drawn, attacked(model, probes, back, names, texts, limit=limit // 4, seed=seed + 1)
+
+
+def fine_tune(
+    model: ImageTextModel,
+    drawn: Sequence[Typographic],
+    back: Typographic,
+    *,
+    steps: int,
+    rate: float,
+    seed: int,
+) -> Tuned:
+    """Train all weights of the image tower for some steps; take those that do best on the pictures kept back."""
+    network: Any = copy.deepcopy(model.network).eval()
+    tower = network.visual.requires_grad_(True)
+    optimiser = torch.optim.AdamW(tower.parameters(), lr=rate, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps)
+    texts, rng = torch.from_numpy(drawn[0].classes), np.random.default_rng(seed)
+    best, chosen, at = _loss(network, back), copy.deepcopy(tower.state_dict()), 0
+    for step in range(1, steps + 1):
+        lesson = drawn[step % len(drawn)]
+        truth = np.concatenate([lesson.truth, lesson.truth[lesson.of]])
+        rows = torch.from_numpy(rng.choice(len(truth), min(BATCH, len(truth)), replace=False))
+        found = network.encode_image(lesson.pixels[rows], normalize=True)
+        target = torch.from_numpy(truth)[rows]
+        loss = torch.nn.functional.cross_entropy(lesson.scale * found @ texts.T, target)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+        if step % max(1, steps // LOOKS) == 0 or step == steps:
+            kept = _loss(network, back)
+            if kept < best:
+                best, chosen, at = kept, copy.deepcopy(tower.state_dict()), step
+        print(f"\rfine-tune {step}/{steps} loss {float(loss):.3f}", end="", file=sys.stderr)
+    print("\r", end="", file=sys.stderr)
+    tower.load_state_dict(chosen)
+    return Tuned(network, len(drawn[0].truth), at, sum(p.numel() for p in tower.parameters()))
+
+
+def embed(network: Any, pixels: torch.Tensor) -> torch.Tensor:
+    """Embeddings `[n, dim]`, a batch at a time."""
+    with torch.inference_mode():
+        return torch.cat(
+            [
+                network.encode_image(pixels[i : i + 64], normalize=True)
+                for i in range(0, len(pixels), 64)
+            ]
+        )
+
+
+def _loss(network: Any, lesson: Typographic) -> float:
+    """The search's own: truth against word on attacked pictures, truth among all on plain ones."""
+    harm, kept = lesson.losses(embed(network, lesson.pixels))
+    return float(harm + kept)

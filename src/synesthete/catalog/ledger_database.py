@@ -1,0 +1,100 @@
+"""The ledger's database: its tables, a connection for every thread, and transactions."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from synesthete.errors import SynestheteError
+
+FILE = "catalog.sqlite"
+VERSION = 2
+WAIT_SECONDS = 60.0
+_SCHEMA = (
+    "CREATE TABLE IF NOT EXISTS segments (name TEXT PRIMARY KEY, rows INTEGER NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS live (id TEXT PRIMARY KEY, segment TEXT NOT NULL, row INTEGER NOT NULL,"
+    " digest TEXT NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS quarantine (id TEXT NOT NULL, what TEXT NOT NULL, reason TEXT NOT NULL,"
+    " PRIMARY KEY (id, what)) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS state (generation INTEGER NOT NULL)",
+    "INSERT INTO state SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM state)",
+    # Since format 2: what the items' vectors added up to, and how many items have changed since.
+    "CREATE TABLE IF NOT EXISTS sums (changes INTEGER NOT NULL, data BLOB)",
+    "INSERT INTO sums SELECT 0, NULL WHERE NOT EXISTS (SELECT 1 FROM sums)",
+)
+
+
+class LedgerDatabase:
+    """`catalog.sqlite` in a catalogue's folder; one object may be used by several threads.
+
+    Parameters
+    ----------
+    path
+        The catalogue's folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._thread = threading.local()
+        self._open: list[sqlite3.Connection] = []
+        self._guard = threading.Lock()
+
+    def close(self) -> None:
+        """Close the connections of every thread."""
+        with self._guard:
+            for connection in self._open:
+                with contextlib.suppress(sqlite3.Error):
+                    connection.close()
+            self._open.clear()
+            self._thread = threading.local()
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._errors():
+            connection = self._connection()
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise SynestheteError(f"{self.path / FILE}: {error}") from error
+
+    def _connection(self) -> sqlite3.Connection:
+        found: sqlite3.Connection | None = getattr(self._thread, "connection", None)
+        if found is None:
+            # Threads have their own connection; only `close` touches another thread's.
+            found = sqlite3.connect(
+                self.path / FILE,
+                timeout=WAIT_SECONDS,
+                isolation_level=None,
+                check_same_thread=False,
+            )
+            with self._guard:
+                self._open.append(found)
+            self._thread.connection = found
+            found.execute("PRAGMA journal_mode = WAL")
+            found.execute("PRAGMA synchronous = FULL")
+            (version,) = found.execute("PRAGMA user_version").fetchone()
+            if version > VERSION:
+                raise SynestheteError(
+                    f"{self.path / FILE} is of format {version}, newer than this program's {VERSION}",
+                    hint="update synesthete",
+                )
+            if version < VERSION:
+                found.execute("BEGIN IMMEDIATE")
+                for statement in _SCHEMA:
+                    found.execute(statement)
+                found.execute(f"PRAGMA user_version = {VERSION}")
+                found.execute("COMMIT")
+        return found
