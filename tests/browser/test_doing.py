@@ -103,6 +103,7 @@ def test_a_picture_is_shown_to_the_model(
     way: str, open_page: Opener, seen: Seen, served: Served
 ) -> None:
     page = open_page("/probe")
+    page.wait_for_load_state("networkidle")  # its script is loaded after the page
     if way == "chosen":
         page.get_by_label("Choose, drop or paste a picture").set_input_files(
             {"name": "red.png", "mimeType": "image/png", "buffer": png()}
@@ -134,11 +135,13 @@ def _hand_over(page: Page, way: str) -> None:
 
 def test_a_word_is_shown_to_the_model_and_a_bad_file_refused(open_page: Opener) -> None:
     page = open_page("/probe")
+    page.wait_for_load_state("networkidle")  # its script is loaded after the page
     page.get_by_label("or draw a word").fill("apple")
     page.keyboard.press("Enter")
     page.wait_for_selector(".fired, .none", timeout=120_000)
     expect(page.locator(".kicker").first).to_contain_text("looks at apple")
     page.goto(page.url.split("?")[0])
+    page.wait_for_load_state("networkidle")
     page.get_by_label("Choose, drop or paste a picture").set_input_files(
         {"name": "page.png", "mimeType": "image/png", "buffer": b"<html><script>alert(1)</script>"}
     )
