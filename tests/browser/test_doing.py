@@ -113,7 +113,7 @@ def test_a_picture_is_shown_to_the_model(
     page.wait_for_selector(".fired, .none", timeout=120_000)
     expect(page.locator(".kicker").first).to_contain_text("looks at red.png")
     assert page.locator(".fired .tile, .none").count() >= 1
-    assert page.evaluate("document.images[0].naturalWidth") > 100
+    page.wait_for_function("document.images[0].naturalWidth > 100")  # once it has come
     assert not seen.errors
     assert all(url.startswith((served.base, "blob:")) for url in seen.requests)
 
