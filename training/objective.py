@@ -134,21 +134,26 @@ class Objective:
         concepts, seconds, texts = (torch.from_numpy(column) for column in labels.T.copy())
         named = concepts >= 0
         zero = features.sum() * 0
-        concept, other, top1 = zero, zero, 0.0
+        concept, other, top1, voted, vote = zero, zero, 0.0, 0.0, zero
+        size = self._size()
         if named.any():
+            first, second = concepts[named], seconds[named]
             logits = scale * features[named] @ self.names.T
-            concept = loss_of_concepts(logits, concepts[named], seconds[named])
-            top1 = float((logits.argmax(1) == concepts[named]).float().mean())
+            concept = loss_of_concepts(logits, first, second)
+            top1 = _share_right(logits, first)
+            if self.votes is not None:
+                logits = self.votes(self._responses[named] / size)
+                vote = loss_of_concepts(logits, first, second)
+                voted = _share_right(logits, first)
         if not named.all():
             soft = torch.softmax(40 * self.bank[texts[~named]] @ self.bank.T, dim=-1)
             other = cross_entropy(scale * features[~named] @ self.bank.T, soft)
-        size = self._size()
         share = density(self._responses, size)
-        loss = 0.8 * concept + 0.2 * other + self.sparsity * share.sqrt()
-        voted = 0.0
-        if self.votes is not None and named.any():
-            logits = self.votes(self._responses[named] / size)
-            first, second = concepts[named], seconds[named]
-            loss = loss + self.share_of_votes * loss_of_concepts(logits, first, second)
-            voted = float((logits.argmax(1) == first).float().mean())
+        loss = (
+            0.8 * concept + 0.2 * other + self.sparsity * share.sqrt() + self.share_of_votes * vote
+        )
         return loss, Parts(concept.item(), top1, other.item(), share.item(), voted)
+
+
+def _share_right(logits: Any, truth: Any) -> float:
+    return float((logits.argmax(1) == truth).float().mean())

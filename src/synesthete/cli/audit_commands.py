@@ -85,7 +85,7 @@ def adversarial(
     A size of 1 lets every value of every pixel change by one step of an 8-bit picture. Random noise is the control.
     """
     more = {"epsilons": tuple(epsilon)} if epsilon else {}
-    _run(model, "adversarial", told, images=images, limit=limit, steps=steps, **more)  # fmt: skip
+    _run(model, "adversarial", told, images=images, limit=limit, steps=steps, **more)
 
 
 @app.command()
@@ -109,7 +109,7 @@ def bias(
 
     The package ships no photos of people: without yours, only drawn persons are looked at, which stand for nobody.
     """
-    _run(model, "bias", told, people=images, lists=lists, layer=layer)  # fmt: skip
+    _run(model, "bias", told, people=images, lists=lists, layer=layer)
 
 
 @app.command("all")

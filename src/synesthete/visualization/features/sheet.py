@@ -62,10 +62,13 @@ def contact_sheet(
     for row, name in enumerate(targets):
         top = (row // BAND + 1) * HEAD + row * row_px
         mine = next(one for one in pictures if one.target == name)
+        real = _strongest(atlas, mine)
         if row % BAND == 0:
-            _headings(pen, atlas, mine, facets, (left, start, column_px, tile), top)
+            of = [f"real {modality}" for _, modality in real]
+            _headings(pen, (of, FAINT), (left, top - 6), column_px, tile)
+            _headings(pen, (facets, INK), (start, top - 6), column_px, tile)
         _label(pen, atlas, mine, top)
-        for place, (image, _) in enumerate(_strongest(atlas, mine)):
+        for place, (image, _) in enumerate(real):
             sheet.paste(
                 image.resize((tile, tile), Image.Resampling.LANCZOS),
                 (left + place * column_px, top),
@@ -113,19 +116,17 @@ def write_sheet(
 
 def _headings(
     pen: ImageDraw.ImageDraw,
-    atlas: Atlas,
-    one: Visualization,
-    facets: Sequence[str],
-    across: tuple[int, int, int, int],
-    top: int,
+    said: tuple[Sequence[str], tuple[int, int, int]],
+    corner: tuple[int, int],
+    step: int,
+    tile: int,
 ) -> None:
-    """What stands in each column, above a band of rows."""
-    left, start, step, tile = across
-    names = [(left, told, FAINT) for _, told in _strongest(atlas, one)]
-    names = [(x + place * step, f"real {told}".strip(), ink) for place, (x, told, ink) in enumerate(names)]  # fmt: skip
-    names += [(start + place * step, facet, INK) for place, facet in enumerate(facets)]
-    for x, text, ink in names:
-        pen.text((x + tile // 2, top - 6), text, fill=ink, font=_font(12), anchor="ms")
+    """What stands in each column, centred above a band of rows."""
+    names, ink = said
+    x, y = corner
+    for place, name in enumerate(names):
+        middle = x + place * step + tile // 2
+        pen.text((middle, y), name, fill=ink, font=_font(12), anchor="ms")
 
 
 def _reached(
