@@ -89,7 +89,7 @@ class Maker:
     def make(
         self, wanted: Sequence[Wanted], facets: Facets, progress: Callable[[int], None]
     ) -> dict[int, Scored]:
-        """Make pictures; plain ones that do not excite a second time, with more steps. Place → the better one.
+        """Make pictures; plain ones that do not excite a second time, with more steps and contrast. Place → the better one.
 
         All targets must be of one layer, and all units or all directions.
         """
@@ -103,7 +103,7 @@ class Maker:
                 if old is None or self.better(found[0], old[0]):
                     finished[left[place]] = found
             left = [i for i, (row, _) in finished.items() if not row.excites and row.facet == PLAIN]
-            settings = replace(settings, steps=round(settings.steps * AGAIN))
+            settings = replace(settings, steps=round(settings.steps * AGAIN), contrast=0.0)
             if not left:
                 break
         return finished

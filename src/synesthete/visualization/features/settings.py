@@ -12,7 +12,7 @@ from synesthete.errors import SynestheteError
 
 Variant = Literal["released", "published"]
 Precision = Literal["fp32", "bf16"]
-RECIPE = 2
+RECIPE = 3
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Settings:
     degrees, scale, shift
         How far views turn, change size and move.
     parts
-        Share of the steps, the first ones, in which a convolutional tower looks at parts of the picture; at most 80.
+        Share of the steps, the first ones, in which a convolutional tower looks at quarters of the picture; at most 80.
     variant
         Of the facet objective: `released` (gradients cut off below zero and held) or `published` (as in the paper, differentiated).
     strengths
@@ -77,9 +77,9 @@ class Settings:
     degrees: float = 8.0
     scale: float = 0.1
     shift: float = 0.06
-    parts: float = 0.8
+    parts: float = 0.85
     variant: str = "released"
-    strengths: tuple[float, ...] = (1.0, 3.0)
+    strengths: tuple[float, ...] = (1.0, 3.0, 10.0)
     precision: str = "fp32"
     batch: int = 24
     quality: int = 90

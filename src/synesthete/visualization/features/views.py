@@ -72,7 +72,7 @@ def look(pictures: torch.Tensor, maps: torch.Tensor, shape: tuple[int, int]) -> 
 
 
 def schedule(side: int, steps: int, share: float, *, stride: int = 32) -> list[int]:
-    """Side of the view at each step, in pixels: parts of the picture first, then all of it.
+    """Side of the view at each step, in pixels: quarters of the picture first, then all of it.
 
     Parameters
     ----------
@@ -81,19 +81,18 @@ def schedule(side: int, steps: int, share: float, *, stride: int = 32) -> list[i
     steps
         How many.
     share
-        Of the steps that look at parts; 0 for a tower that takes pictures of one size only. A part costs a convolutional
-        tower in proportion to its area. At most 80, since pictures settle only on whole views.
+        Of the steps that look at quarters; 0 for a tower that takes pictures of one size only. A quarter costs a
+        convolutional tower a quarter of the work. At most 80, since pictures settle only on whole views.
     stride
         Sides are multiples of this.
 
     Examples
     --------
     >>> schedule(128, 6, 0.5), schedule(224, 3, 0.0)
-    ([64, 64, 96, 128, 128, 128], [224, 224, 224])
+    ([64, 64, 64, 128, 128, 128], [224, 224, 224])
     >>> schedule(128, 512, 0.6).count(128)
     432
     """
-    half, most = (max(stride, round(side * part / stride) * stride) for part in (0.5, 0.75))
+    half = max(stride, round(side / 2 / stride) * stride)
     parts = min(round(steps * share), LONGEST) if half < side else 0
-    sides = (half, half, min(most, side))
-    return [sides[step % 3] if step < parts else side for step in range(steps)]
+    return [half] * parts + [side] * (steps - parts)
