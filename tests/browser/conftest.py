@@ -83,7 +83,7 @@ def open_page(browser: Browser, served: Served, seen: Seen) -> Iterator[Opener]:
     contexts: list[BrowserContext] = []
 
     def opener(path: str = "", *, inside: bool = True, **more: Any) -> Page:
-        context = browser.new_context(viewport={"width": 1280, "height": 900}, **more)
+        context = browser.new_context(**({"viewport": {"width": 1280, "height": 900}} | more))
         contexts.append(context)
         if inside:
             cookie = {"name": served.gate.cookie, "value": served.gate.session, "url": served.base}

@@ -53,7 +53,7 @@ def operations(spec: dict[str, Any]) -> list[Operation]:
         for method, told in methods.items():
             parameters = [_parameter(one) for one in told.get("parameters", [])]
             parameters += _fields(spec, told.get("requestBody"))
-            answers = [(code, one["description"]) for code, one in told["responses"].items()]
+            answers = sorted((code, one["description"]) for code, one in told["responses"].items())
             description = told.get("description") or told.get("summary") or ""
             shown = path.replace(":path", "")
             made.append(Operation(method.upper(), shown, description, parameters, answers))

@@ -16,8 +16,8 @@ STRONG = 0.3
 
 def _svg(height: float, told: str, inside: Sequence[str], width: float = WIDE) -> Markup:
     return Markup(
-        f'<svg class="chart audit-chart" viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(told)}">'
-        f"<title>{escape(told)}</title>{''.join(inside)}</svg>"
+        f'<div class="scroll"><svg class="chart audit-chart" viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(told)}">'
+        f"<title>{escape(told)}</title>{''.join(inside)}</svg></div>"
     )
 
 

@@ -15,6 +15,13 @@ button.addEventListener("click", () => {
   document.dispatchEvent(new Event("themechange"));
 });
 
+// On a phone the pages' names do not fit: the one that is open is brought into view.
+const pages = document.querySelector(".top nav");
+const current = pages?.querySelector("[aria-current]");
+if (current) document.fonts.ready.then(() => {
+  pages.scrollLeft = current.offsetLeft - pages.offsetLeft - (pages.clientWidth - current.clientWidth) / 2;
+});
+
 for (const input of document.querySelectorAll("[data-remember]")) {
   const key = `remember-${input.dataset.remember}`;
   input.value ||= stored(key) ?? "";

@@ -104,6 +104,8 @@ export default function map(frame) {
     const circle = document.createElementNS("http://www.w3.org/2000/svg", "circle");
     for (const [key, value] of Object.entries({ cx: 5, cy: 5, r: 5, fill: COLOURS[i] })) circle.setAttribute(key, value);
     dot.append(circle);
-    legend.append(dot, `${name} (${counts.get(name)})`);
+    const entry = document.createElement("span");
+    entry.append(dot, `${name} (${counts.get(name)})`);
+    legend.append(entry);
   }
 }
