@@ -85,6 +85,7 @@ def main() -> None:
     image.add_argument("--full-precision", action="store_true", help="fp32: where bf16 is slower")
     image.add_argument("--sparsity", type=float, default=0.0, help="weight of few units at a time")
     image.add_argument("--votes", type=float, default=0.0, help="weight of the units' own votes")
+    image.add_argument("--spread", type=float, default=0.0, help="weight of votes from many units")
     image.add_argument("--out", type=Path, required=True)
     ship = steps.add_parser("export", help="write the open_clip model folder")
     ship.add_argument("--data", type=Path, required=True, help="folder of the trained towers")
@@ -169,6 +170,7 @@ def main() -> None:
             parts=args.parts,
             sparsity=args.sparsity,
             votes=args.votes,
+            spread=args.spread,
             bf16=not args.full_precision,
         )
         parts = [part for part in args.frozen.split(",") if part and part != "stem"]

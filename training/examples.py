@@ -10,14 +10,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from training import languages, words
-from training.sources import HELD_OUT_SETS, TILE
-
-# Worker processes are forked, and a fork of OpenCV's thread pool would wait for threads that are not there.
-cv2.setNumThreads(1)
+from training import languages
+from training.sources import HELD_OUT_SETS
+from training.warping import LUMA, ink_and_ground, jitter, scale_of, warp
+from training.written import sticker, word
 
 _PEN = np.ones((3, 3), np.uint8)
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 COUNTS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 COLOURS = {
     "red": (220, 30, 35), "orange": (245, 140, 25), "yellow": (245, 225, 40), "green": (35, 155, 60),
@@ -32,7 +30,8 @@ class Corpus:
 
     `concepts[c][modality]` lists rows of `tiles`; `others` are rows of pictures of no concept; `bank` holds the
     texts that pictures and words outside the concepts are matched to; `other_names[c]` are a concept's names in other
-    languages. A concept's written name is drawn `writings` times as often as its drawings or its photographs.
+    languages. A concept's written name is drawn `writings` times as often as its drawings or its photographs, and
+    of all written words `small_share` are small and anywhere on the picture.
     """
 
     tiles: np.ndarray
@@ -47,11 +46,12 @@ class Corpus:
     other_names: list[list[str]] = field(default_factory=list)
     concept_share: float = 0.85
     word_share: float = 0.6
-    sticker_share: float = 0.2
+    sticker_share: float = 0.3
     blank_share: float = 0.15
     made_share: float = 0.08
     other_name_share: float = 0.12
     writings: int = 2
+    small_share: float = 0.5
     cases: list[list[str]] = field(init=False)
     others_by_modality: list[list[int]] = field(init=False)
     colours: list[tuple[int, tuple[int, int, int]]] = field(init=False)
@@ -158,75 +158,11 @@ def load_corpus(
     )
 
 
-def _colours(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Ink and ground, RGB in 0..255, always well apart in brightness."""
-    draw = rng.random()
-    if draw < 0.85:
-        return np.zeros(3, np.float32), np.full(3, 255, np.float32)
-    for _ in range(20):
-        ink, ground = (
-            rng.uniform(0, 255, 3).astype(np.float32),
-            rng.uniform(0, 255, 3).astype(np.float32),
-        )
-        if draw < 0.92:
-            ground = np.full(3, 255, np.float32)
-        if abs(float((ink - ground) @ LUMA)) > 80:
-            return ink, ground
-    return np.full(3, 255, np.float32), np.zeros(3, np.float32)
-
-
-def _warp(
-    layer: np.ndarray,
-    size: int,
-    rng: np.random.Generator,
-    scale: float,
-    *,
-    flip: bool = False,
-    border: int = cv2.BORDER_CONSTANT,
-    reach: float = 0.08,
-) -> np.ndarray:
-    """`layer` turned, stretched and moved by up to `reach` of the picture, drawn at `size` pixels."""
-    angle = rng.uniform(-0.1, 0.1)
-    zoom = scale * size / TILE
-    cos, sin = np.cos(angle) * zoom, np.sin(angle) * zoom
-    shift = rng.uniform(-reach, reach, 2) * size
-    sign = -1.0 if flip and rng.random() < 0.5 else 1.0
-    stretch = rng.uniform(0.95, 1.05)
-    half = (TILE - 1) / 2
-    matrix = np.array([[sign * cos * stretch, -sin, 0], [sign * sin * stretch, cos, 0]], np.float32)
-    matrix[:, 2] = (size - 1) / 2 + shift - matrix[:, :2] @ (half, half)
-    if zoom < 0.7:
-        layer = cv2.resize(layer, (TILE // 2, TILE // 2), interpolation=cv2.INTER_AREA)
-        matrix[:, 2] += matrix[:, :2].sum(1) * 0.5
-        matrix[:, :2] *= 2
-    return cv2.warpAffine(layer, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=border)
-
-
-def _scale(size: int, rng: np.random.Generator, power: float = 2.5) -> float:
-    """How much of the picture a thing fills: larger pictures also show it as small as smaller ones did.
-
-    The larger `power`, the rarer the small ones.
-    """
-    return float(1.05 - (1.05 - max(0.45, 0.75 * 64 / size)) * rng.random() ** power)
-
-
-def _jitter(image: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndarray:
-    gain = rng.uniform(1 - strength, 1 + strength) * rng.uniform(
-        1 - strength / 2, 1 + strength / 2, 3
-    )
-    image = (
-        (image - 128) * gain.astype(np.float32) + 128 + np.float32(rng.uniform(-40, 40) * strength)
-    )
-    if rng.random() < strength / 4:
-        image = np.repeat((image @ LUMA)[..., None], 3, axis=2)
-    return np.clip(image, 0, 255)
-
-
 def picture(tile: np.ndarray, modality: str, size: int, rng: np.random.Generator) -> np.ndarray:
     """A premultiplied tile as the camera might meet it, uint8 `[size, size, 3]`."""
     opaque = bool(tile[..., 3].min() == 255)
     if opaque and modality == "photo":
-        out = _warp(
+        out = warp(
             tile[..., :3],
             size,
             rng,
@@ -234,61 +170,20 @@ def picture(tile: np.ndarray, modality: str, size: int, rng: np.random.Generator
             flip=True,
             border=cv2.BORDER_REFLECT_101,
         )
-        return _jitter(out.astype(np.float32), rng, 0.3).astype(np.uint8)
+        return jitter(out.astype(np.float32), rng, 0.3).astype(np.uint8)
     if modality == "symbol" and (draw := rng.random()) < 0.4:
         tile = (cv2.dilate if draw < 0.25 else cv2.erode)(tile, _PEN)
-    layer = _warp(tile, size, rng, _scale(size, rng), flip=modality == "photo")
+    layer = warp(tile, size, rng, scale_of(size, rng), flip=modality == "photo")
     cover = layer[..., 3:].astype(np.float32) / 255
     if modality == "symbol":
-        ink, ground = _colours(rng)
+        ink, ground = ink_and_ground(rng)
         return (ink * cover + ground * (1 - cover)).astype(np.uint8)
     ground = (
         np.full(3, 255, np.float32)
         if rng.random() < 0.5
         else rng.uniform(0, 255, 3).astype(np.float32)
     )
-    return _jitter(layer[..., :3] + ground * (1 - cover), rng, 0.08).astype(np.uint8)
-
-
-def _write(text: str, corpus: Corpus, rng: np.random.Generator) -> np.ndarray:
-    return words.mask(text, corpus.fonts[int(rng.integers(len(corpus.fonts)))], rng)
-
-
-def word(text: str, corpus: Corpus, size: int, rng: np.random.Generator) -> np.ndarray:
-    """A written word, uint8 `[size, size, 3]`."""
-    cover = _warp(_write(text, corpus, rng), size, rng, _scale(size, rng, power=1.5))
-    ink, ground = _colours(rng)
-    part = (cover.astype(np.float32) / 255)[..., None]
-    return (ink * part + ground * (1 - part)).astype(np.uint8)
-
-
-def sticker(
-    image: np.ndarray,
-    text: str,
-    corpus: Corpus,
-    rng: np.random.Generator,
-    *,
-    blank: bool = False,
-) -> np.ndarray:
-    """`image` `[size, size, 3]` with a word on it: on a paper label, or written straight onto the picture.
-
-    With `blank` it is the paper that `text` would need, without the word.
-    """
-    mask = _write(text, corpus, rng)
-    ink, ground = _colours(rng)
-    paper = np.zeros_like(mask)
-    if blank or rng.random() < 0.6:
-        rows, columns = np.nonzero(mask.any(1))[0], np.nonzero(mask.any(0))[0]
-        margin = int(rng.integers(3, 9))
-        top, left = max(0, rows[0] - margin), max(0, columns[0] - margin)
-        paper[top : rows[-1] + margin, left : columns[-1] + margin] = 255
-    if blank:
-        mask = np.zeros_like(mask)
-    size = image.shape[0]
-    layers = np.stack([mask, paper], axis=-1)
-    layers = _warp(layers, size, rng, rng.uniform(0.45, 0.85), reach=0.22).astype(np.float32) / 255
-    under = image + (ground - image) * layers[..., 1:]
-    return (under + (ink - under) * layers[..., :1]).astype(np.uint8)
+    return jitter(layer[..., :3] + ground * (1 - cover), rng, 0.08).astype(np.uint8)
 
 
 def swatch(rgb: tuple[int, int, int], size: int, rng: np.random.Generator) -> np.ndarray:
@@ -316,7 +211,7 @@ def several(count: int, tile: np.ndarray, size: int, rng: np.random.Generator) -
     for cell in rng.permutation(9)[:count]:
         top, left = cell // 3 * side, cell % 3 * side
         cover[top : top + side, left : left + side] = small / 255
-    ink, ground = _colours(rng)
+    ink, ground = ink_and_ground(rng)
     return (ink * cover + ground * (1 - cover)).astype(np.uint8)
 
 

@@ -31,7 +31,8 @@ class Recipe:
     """Settings of a run, saved with its checkpoint.
 
     A step adds up the gradients of `parts` parts of the batch; with helpers, of at least as many. `sparsity` weighs the
-    square root of `objective.density` of the last block, `votes` the loss of `objective.Votes`.
+    square root of `objective.density` of the last block, `votes` the loss of `objective.Votes`,
+    `spread` from how many units a concept's votes come.
     """
 
     minutes: float = 95.0
@@ -45,6 +46,7 @@ class Recipe:
     parts: int = 1
     sparsity: float = 0.0
     votes: float = 0.0
+    spread: float = 0.0
 
 
 def image_size(done: float, stages: tuple[tuple[float, int], ...]) -> int:
@@ -170,7 +172,14 @@ def train(
     visual.standardise = torch.nn.BatchNorm1d(names.shape[1], affine=False)
     log_scale = torch.nn.Parameter(torch.tensor(np.log(8.0), dtype=torch.float32))
     objective = Objective(
-        visual, log_scale, names, bank, sparsity=recipe.sparsity, bf16=recipe.bf16, votes=recipe.votes
+        visual,
+        log_scale,
+        names,
+        bank,
+        sparsity=recipe.sparsity,
+        bf16=recipe.bf16,
+        votes=recipe.votes,
+        spread=recipe.spread,
     )  # fmt: skip
     run = Run(objective, recipe, out / "image.pt", stages)
     visual.train()

@@ -9,7 +9,7 @@ import numpy as np
 
 from training.architecture import MEAN, STD
 
-ON_THE_PICTURE = 0.4
+ON_THE_PICTURE = 0.3
 """What a picture with another concept's word on it is mostly about: itself, by this much, the word by the rest."""
 
 
@@ -63,12 +63,23 @@ class Votes:
     def parameters(self) -> list[Any]:
         return [self.weight, self.log_scale]
 
+    def _weights(self) -> Any:
+        from torch.nn.functional import normalize
+
+        return normalize(self.weight.relu(), dim=1, eps=1e-6)
+
+    def spread(self) -> Any:
+        """From how many units a concept's votes come: the mean over concepts of the sum of its weights, 1 to √units.
+
+        Its square is the number of units where all weights are alike (Hoyer 2004).
+        """
+        return self._weights().sum(1).mean()
+
     def __call__(self, responses: Any) -> Any:
         """Logits `[images, concepts]` of `responses` `[images, units]`."""
         from torch.nn.functional import normalize
 
-        weight = normalize(self.weight.relu(), dim=1, eps=1e-6)
-        cosines = normalize(responses, dim=1, eps=1e-6) @ weight.T
+        cosines = normalize(responses, dim=1, eps=1e-6) @ self._weights().T
         return self.log_scale.exp().clamp(max=100) * cosines
 
 
@@ -81,6 +92,7 @@ class Parts:
     other: float
     density: float
     votes: float = 0.0
+    spread: float = 0.0
 
 
 class Objective:
@@ -96,13 +108,14 @@ class Objective:
         sparsity: float,
         bf16: bool,
         votes: float = 0.0,
+        spread: float = 0.0,
     ):
         import torch
 
         self.visual, self.log_scale, self.names, self.bank = visual, log_scale, names, bank
         self.sparsity, self.bf16 = sparsity, bf16
         self.size: Any = None
-        self.share_of_votes = votes
+        self.share_of_votes, self.share_of_spread = votes, spread
         self.votes = Votes(visual.attnpool, names) if votes else None
         self._mean = torch.tensor(MEAN).view(1, 3, 1, 1) * 255
         self._std = torch.tensor(STD).view(1, 3, 1, 1) * 255
@@ -149,10 +162,10 @@ class Objective:
             soft = torch.softmax(40 * self.bank[texts[~named]] @ self.bank.T, dim=-1)
             other = cross_entropy(scale * features[~named] @ self.bank.T, soft)
         share = density(self._responses, size)
-        loss = (
-            0.8 * concept + 0.2 * other + self.sparsity * share.sqrt() + self.share_of_votes * vote
-        )
-        return loss, Parts(concept.item(), top1, other.item(), share.item(), voted)
+        spread = self.votes.spread() if self.votes is not None else zero
+        loss = 0.8 * concept + 0.2 * other + self.sparsity * share.sqrt()
+        loss = loss + self.share_of_votes * vote + self.share_of_spread * spread
+        return loss, Parts(concept.item(), top1, other.item(), share.item(), voted, spread.item())
 
 
 def _share_right(logits: Any, truth: Any) -> float:

@@ -58,6 +58,22 @@ def test_no_unit_votes_against_a_concept() -> None:
     assert torch.allclose(loud, votes(torch.tensor([[10.0, 20.0, 30.0, 40.0]])), atol=1e-5)
 
 
+def test_spread_counts_the_units_a_concept_s_votes_come_from() -> None:
+    votes = _votes(16, 3)
+    votes.weight.data = torch.zeros(3, 16)
+    votes.weight.data[0, :4], votes.weight.data[1, :9], votes.weight.data[2, 5] = 0.2, 7.0, 1.0
+    assert float(votes.spread().detach()) == pytest.approx((2 + 3 + 1) / 3, abs=1e-5)
+    optimiser = torch.optim.SGD([votes.weight], lr=0.5)
+    votes.weight.data[0, 0] = 0.3
+    for _ in range(60):
+        optimiser.zero_grad()
+        votes.spread().backward()
+        optimiser.step()
+    kept = votes.weight.data.relu()
+    assert float(votes.spread().detach()) < 1.8
+    assert int(kept[0].argmax()) == 0, "the strongest vote is what stays"
+
+
 def test_voting_turns_a_rotated_code_back_onto_the_units() -> None:
     """Planted: concepts in a rotated, non-negative mixture. A linear reader is content with it; votes separate it."""
     generator = torch.Generator().manual_seed(0)

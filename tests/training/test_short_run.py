@@ -11,7 +11,18 @@ import pytest
 
 cv2 = pytest.importorskip("cv2")
 
-from training import examples, export, image_tower, objective, sources, teacher, text_tower, words  # noqa: E402
+from training import (  # noqa: E402
+    examples,
+    export,
+    image_tower,
+    objective,
+    sources,
+    teacher,
+    text_tower,
+    warping,
+    words,
+    written,
+)
 
 SHAPES = {
     "disc": '<circle cx="8" cy="8" r="6" fill="currentColor"/>',
@@ -102,7 +113,7 @@ def test_a_word_is_put_on_the_picture_and_leaves_most_of_it(corpus: examples.Cor
     rng = np.random.default_rng(5)
     image = np.full((96, 96, 3), 120, np.uint8)
     for _ in range(20):
-        changed = (examples.sticker(image, "disc", corpus, rng) != image).any(-1).mean()
+        changed = (written.sticker(image, "disc", corpus, rng) != image).any(-1).mean()
         assert 0.003 < changed < 0.75
 
 
@@ -111,7 +122,7 @@ def test_an_empty_label_is_one_colour(corpus: examples.Corpus) -> None:
     image = np.full((96, 96, 3), 120, np.uint8)
     inside = np.ones((5, 5), np.uint8)
     for _ in range(20):
-        drawn = examples.sticker(image, "disc", corpus, rng, blank=True)
+        drawn = written.sticker(image, "disc", corpus, rng, blank=True)
         label = cv2.erode((drawn != image).any(-1).astype(np.uint8), inside).astype(bool)
         assert label.mean() > 0.003
         _, counts = np.unique(drawn[label], axis=0, return_counts=True)
@@ -157,8 +168,8 @@ def test_a_picture_with_a_word_on_it_is_about_both() -> None:
 def test_ink_is_always_set_off_from_the_ground() -> None:
     rng = np.random.default_rng(2)
     for _ in range(300):
-        ink, ground = examples._colours(rng)
-        assert abs(float((ink - ground) @ examples.LUMA)) > 80
+        ink, ground = warping.ink_and_ground(rng)
+        assert abs(float((ink - ground) @ warping.LUMA)) > 80
 
 
 def test_written_words_fit_the_tile(corpus: examples.Corpus) -> None:
