@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from synesthete.catalog.sources import PICTURES
-from synesthete.catalog.tables import as_text, inside, read_rows
+from synesthete.catalog.table_files import read_rows
+from synesthete.catalog.tables import as_text, inside
 from synesthete.errors import SynestheteError
 
 TABLES = ("campaign.csv", "campaign.jsonl", "campaign.parquet")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from synesthete.catalog.tables import inside, read_rows
+from synesthete.catalog.table_files import read_rows
+from synesthete.catalog.tables import inside
 from synesthete.catalog.types import Signal
 from synesthete.errors import SynestheteError
 

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 
-from synesthete.catalog.tables import SUFFIXES, item_rows, price_of, split
+from synesthete.catalog.table_files import SUFFIXES
+from synesthete.catalog.tables import item_rows, price_of, split
 from synesthete.catalog.types import Item, Picture, Quarantined
 from synesthete.errors import SynestheteError
 

@@ -80,6 +80,7 @@ def open_microscope(
 
     gate = gate_for(host, token, names or [])
     app: FastAPI
+    opened = "microscope"
     if any((path / CATALOG).exists() for path in atlases):
         from synesthete.server.shop import create_shop
 
@@ -88,14 +89,14 @@ def open_microscope(
                 "a catalogue is served by itself", hint="give one catalogue, or atlases only"
             )
         app = create_shop(atlases[0], gate)
-        gate = app.state.gate
+        gate, opened = app.state.gate, "catalogue"
     else:
         app = create_app(atlases, gate)
     listener = _listen(host, port)
     shown = f"[{host}]" if ":" in host else host
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else shown
     base = f"http://{shown}:{listener.getsockname()[1]}"
-    out().print(f"The microscope is open: [bold]{base}{gate.link}[/bold]", soft_wrap=True)
+    out().print(f"The {opened} is open: [bold]{base}{gate.link}[/bold]", soft_wrap=True)
     say("That link works once. Later, or elsewhere: " + f"{base}/enter with the token {gate.token}")
     say("Ctrl-C closes it.")
     settings = uvicorn.Config(
