@@ -8,6 +8,7 @@ starts `synesthete serve` as a user does and measures, from outside, over HTTP:
 - weight: the bytes of each page, and with all that it loads (style, scripts, typefaces, pictures);
 - time: of each page, first byte to last, p50 and p95 over requests for other neurons and concepts each time, so that what is
   kept in memory helps as little as it does a reader;
+- a picture shown: a word drawn and shown to the model, the first (for which the model is loaded) and later ones (of the atlas given);
 - load: wrk with more and more connections; the most requests a second at a p95 under 100 ms;
 - export: seconds, files and bytes of the static site (of the atlas given).
 """
@@ -54,7 +55,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        result: dict[str, Any] = {options.atlas.name: measure(options.atlas, options)}
+        result: dict[str, Any] = {options.atlas.name: measure(options.atlas, options, model=True)}
         if options.units:
             made = make_atlas(Path(folder), options.units)
             result[f"made, {options.units:,} units"] = measure(made, options)
@@ -63,8 +64,8 @@ def main() -> None:
     print(json.dumps(result, indent=1) if options.json else table(result))
 
 
-def measure(atlas: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """Pages and load of one atlas."""
+def measure(atlas: Path, options: argparse.Namespace, *, model: bool = False) -> dict[str, Any]:
+    """Pages and load of one atlas, and what its `model` answers, where it has one."""
     with served(atlas) as base, httpx.Client(base_url=base, headers=HEADERS, timeout=120) as client:
         card = client.get("/index.json").json()
         layer, units = card["layers"][0]["name"], card["layers"][0]["units"]
@@ -92,6 +93,8 @@ def measure(atlas: Path, options: argparse.Namespace) -> dict[str, Any]:
             "picture": [f"/neuron/{one}.webp" for one in chosen],
         }
         pages = {name: page(client, paths) for name, paths in kinds.items()}
+        if model:
+            pages["picture shown"] = shown(client, [names[i % len(names)] for i in range(count)])
         load = {
             name: loaded(base, kinds[name][0], options.seconds)
             for name in ("model card", "neuron", "layer grid")
@@ -131,6 +134,21 @@ def page(client: httpx.Client, paths: list[str]) -> dict[str, Any]:
     return {
         "n": len(rest), "first_ms": first, "p50_ms": float(np.percentile(rest, 50)),
         "p95_ms": float(np.percentile(rest, 95)), "bytes": html, "with_parts": html + loaded + fonts,
+    }  # fmt: skip
+
+
+def shown(client: httpx.Client, words: list[str]) -> dict[str, Any]:
+    """Time of showing the model a drawn word; the first loads the model and reads the concepts' names."""
+    times = []
+    for word in words:
+        start = time.perf_counter()
+        answer = client.post("/probe.json", data={"word": word})
+        times.append((time.perf_counter() - start) * 1000)
+        answer.raise_for_status()
+    return {
+        "n": len(times) - 1, "first_ms": times[0], "p50_ms": float(np.percentile(times[1:], 50)),
+        "p95_ms": float(np.percentile(times[1:], 95)), "bytes": len(answer.content),
+        "with_parts": len(answer.content),
     }  # fmt: skip
 
 
