@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from synesthete.errors import SynestheteError
+from synesthete.probes.json_lines import json_objects
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 FIELD_BYTES = 64 * 1024 * 1024
@@ -66,16 +66,7 @@ def _csv(path: Path) -> Iterator[tuple[int, Row]]:
 
 def _jsonl(path: Path) -> Iterator[tuple[int, Row]]:
     with path.open(encoding="utf-8-sig") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise SynestheteError(f"{path.name}, line {number}: not JSON ({error})") from None
-            if not isinstance(row, dict):
-                raise SynestheteError(f"{path.name}, line {number}: not an object")
-            yield number, row
+        yield from json_objects(file, path.name)
 
 
 def _parquet(path: Path) -> Iterator[tuple[int, Row]]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from synesthete.errors import SynestheteError
+from synesthete.probes.json_lines import json_objects
 from synesthete.probes.labels import ALIASES, LabelTable
 from synesthete.probes.probe_set import ProbeSet
 from synesthete.probes.sources import MISSING, FileSource
@@ -137,18 +138,8 @@ def _csv(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
 
 
 def _jsonl(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    for number, line in enumerate(_read(path).split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise SynestheteError(f"{path.name}, line {number}: not JSON ({error})") from None
-        if not isinstance(row, dict):
-            raise SynestheteError(
-                f"{path.name}, line {number}: not an object",
-                hint=f'write {{"{FILE_COLUMN}": "a.png", "concept": "apple"}}',
-            )
+    hint = f'write {{"{FILE_COLUMN}": "a.png", "concept": "apple"}}'
+    for number, row in json_objects(_read(path).split("\n"), path.name, hint=hint):
         yield number, {name: _as_text(value) for name, value in row.items()}
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from synesthete.errors import SynestheteError
+from synesthete.probes.json_lines import json_objects
 
 
 def rows_of(path: Path) -> Iterator[dict[str, Any]]:
@@ -30,13 +30,5 @@ def rows_of(path: Path) -> Iterator[dict[str, Any]]:
         except csv.Error as error:
             raise SynestheteError(f"{path} is no CSV: {error}") from error
         return
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise SynestheteError(f"{path}, line {number} is no JSON: {error}") from error
-        if not isinstance(row, dict):
-            raise SynestheteError(f"{path}, line {number} is no JSON object")
+    for _, row in json_objects(text.split("\n"), str(path)):
         yield row
