@@ -119,7 +119,9 @@ def test_without_moves_away(catalog: Catalog) -> None:
     for key, vector in zip(snapshot.ids, catalog.vectors(), strict=True):
         assert away[key] == pytest.approx(float(vector @ expected), abs=1e-4)
     assert plain != away
-    assert make_query(wanted[None], np.ones(1, np.float32), wanted[None]) == pytest.approx(wanted)
+    one = np.ones(1, np.float32)
+    for alike in (wanted, wanted * np.float32(1 + 3e-7), wanted + np.float32(1e-7)):
+        assert make_query(wanted[None], one, alike[None]) == pytest.approx(wanted, abs=1e-6)
 
 
 def test_near_duplicates_stand_together(catalog: Catalog) -> None:

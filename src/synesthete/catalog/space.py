@@ -22,6 +22,8 @@ PICTURE_WEIGHT, TEXT_WEIGHT = 0.5, 0.5
 PRIOR = 64  # items that the reference counts as
 PHOTO_PRIOR = 8  # customers' photos that it counts as: theirs is another kind of picture, and few tell its mean
 WITHOUT = 0.7  # how strongly what is not wanted counts
+# Two directions that differ by less differ by rounding.
+SAME = 1e-5
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def make_query(
     """One unit vector `[dim]` out of centred parts `[parts, dim]`, away from `unwanted` `[parts, dim]`.
 
     Of what is unwanted only the part at right angles to what is wanted counts, so that "a mug, but not a red mug" stays
-    about mugs. It is subtracted, so the score stays linear in the item.
+    about mugs; what is unwanted and wanted alike changes nothing. It is subtracted, so the score stays linear in the item.
 
     Examples
     --------
@@ -95,7 +97,8 @@ def make_query(
         return total
     for one in unit_length(unwanted):
         across = one - (one @ total) * total
-        total = total - np.float32(strength) * unit_length(across[None])[0]
+        if np.linalg.norm(across) > SAME:
+            total = total - np.float32(strength) * unit_length(across[None])[0]
     made: Float32 = unit_length(total[None])[0]
     return made
 

@@ -22,6 +22,7 @@ from synesthete.models.preprocessing import Preprocessing, Preprocessor
 from synesthete.models.reading import Layer, Reading, Responses, check_reduction, reduce
 from synesthete.models.sites import Site, find_sites
 from synesthete.models.taps import Tap, capture
+from synesthete.models.texts import encode_text
 from synesthete.models.towers import default_layer, find_taps
 
 TEXTS_PER_PASS = 256
@@ -148,7 +149,7 @@ class ImageTextModel:
             for start in range(0, len(texts), TEXTS_PER_PASS):
                 tokens = self._tokenize(list(texts[start : start + TEXTS_PER_PASS]))
                 tokens = tokens.to(self.device)
-                found = self.network.encode_text(tokens, normalize=True)
+                found = encode_text(self.network, tokens)
                 parts.append(_numpy(found))
         return np.concatenate(parts)
 
