@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from synesthete.models.texts import encode_text
 from training import helper, teacher
 from training.architecture import create
 from training.examples import Corpus, draw
 from training.objective import Objective, Parts
-from training.text_tower import TEMPLATES, text_features
+from training.text_tower import TEMPLATES
 
 STAGES = ((0.0, 64), (0.5, 96), (0.6, 128))
 """Image sizes, each from a fraction of the run on."""
@@ -66,8 +67,7 @@ def name_targets(model: Any, texts: list[str], templates: tuple[str, ...] = ("{}
             parts = []
             for start in range(0, len(texts), 1024):
                 tokens = tokenizer([template.format(t) for t in texts[start : start + 1024]])
-                tokens = tokens[:, : int((tokens != 0).sum(1).max())]
-                parts.append(torch.nn.functional.normalize(text_features(model, tokens), dim=-1))
+                parts.append(encode_text(model, tokens))
             total = total + torch.cat(parts)
     return torch.nn.functional.normalize(total, dim=-1)
 
