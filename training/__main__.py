@@ -13,6 +13,9 @@ def _cores(text: str) -> frozenset[int]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
     steps = parser.add_subparsers(dest="step", required=True)
+    steps.add_parser(
+        "needs", help="print the command that installs the icon sets only training uses"
+    )
     build = steps.add_parser("build", help="render every picture to tiles")
     build.add_argument(
         "--packages", type=Path, required=True, help="node_modules with the icon sets"
@@ -103,6 +106,10 @@ def main() -> None:
     judge.add_argument("--held-out-source", default="trashnet", help="photos/ folder never seen")
     judge.add_argument("--out", type=Path, required=True, help="the model's folder")
     args = parser.parse_args()
+    if args.step == "needs":
+        from training import more_artists
+
+        print(more_artists.install_line())
     if args.step == "evaluate":
         from training.evaluation import run as evaluation
 

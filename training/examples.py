@@ -10,7 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from training import languages
+from training import languages, more_artists
+from training.restyling import bend, coarser, covered, mirrors, one_ink, outlined, recoloured
 from training.sources import HELD_OUT_SETS
 from training.warping import LUMA, ink_and_ground, jitter, scale_of, warp
 from training.written import sticker, word
@@ -31,7 +32,8 @@ class Corpus:
     `concepts[c][modality]` lists rows of `tiles`; `others` are rows of pictures of no concept; `bank` holds the
     texts that pictures and words outside the concepts are matched to; `other_names[c]` are a concept's names in other
     languages. A concept's written name is drawn `writings` times as often as its drawings or its photographs, and
-    of all written words `small_share` are small and anywhere on the picture.
+    of all written words `small_share` are small and anywhere on the picture. Of the concepts' examples `photo_share` are
+    photographs of the few that have some, and `grounds` are photographs that drawings may stand before.
     """
 
     tiles: np.ndarray
@@ -50,13 +52,16 @@ class Corpus:
     blank_share: float = 0.15
     made_share: float = 0.08
     other_name_share: float = 0.12
-    writings: int = 2
+    writings: int = 1
+    photo_share: float = 0.15
     small_share: float = 0.5
     cases: list[list[str]] = field(init=False)
     others_by_modality: list[list[int]] = field(init=False)
     colours: list[tuple[int, tuple[int, int, int]]] = field(init=False)
     counts: list[tuple[int, int]] = field(init=False)
     symbols: list[int] = field(init=False)
+    photographed: list[int] = field(init=False)
+    grounds: list[int] = field(init=False)
 
     def __post_init__(self) -> None:
         written = ["word"] * self.writings
@@ -69,6 +74,8 @@ class Corpus:
         self.colours = [(position[n], rgb) for n, rgb in COLOURS.items() if n in position]
         self.counts = [(position[n], i + 1) for i, n in enumerate(COUNTS) if n in position]
         self.symbols = [i for i, m in enumerate(self.modality) if m == "symbol"]
+        self.photographed = [i for i, by in enumerate(self.concepts) if by.get("photo")]
+        self.grounds = [i for i in groups["photo"] if self.tiles[i, ::16, ::16, 3].min() == 255]
 
 
 def is_held_out(item: str, held_out_photos: frozenset[str]) -> bool:
@@ -129,6 +136,9 @@ def load_corpus(
         for row in csv.DictReader(file, delimiter="\t"):
             add(row["concept"], row["modality"], row["item"])
     names = sorted(items)
+    for also_drawn in more_artists.listed():
+        if also_drawn.concept in items:
+            add(also_drawn.concept, also_drawn.modality, also_drawn.key)
     also = languages.read(data / "languages.tsv")
     for picture in pictures:
         if picture["modality"] == "photo" and picture["caption"] in items:
@@ -158,32 +168,81 @@ def load_corpus(
     )
 
 
-def picture(tile: np.ndarray, modality: str, size: int, rng: np.random.Generator) -> np.ndarray:
-    """A premultiplied tile as the camera might meet it, uint8 `[size, size, 3]`."""
+def picture(
+    tile: np.ndarray,
+    modality: str,
+    size: int,
+    rng: np.random.Generator,
+    *,
+    mirrored: bool = False,
+    behind: np.ndarray | None = None,
+) -> np.ndarray:
+    """A premultiplied tile as the camera might meet it, or as another hand had drawn it, uint8 `[size, size, 3]`.
+
+    `mirrored` says that it may be; `behind` is an opaque tile that a drawing may stand before.
+    """
     opaque = bool(tile[..., 3].min() == 255)
     if opaque and modality == "photo":
-        out = warp(
-            tile[..., :3],
-            size,
-            rng,
-            rng.uniform(1.0, 1.5),
-            flip=True,
-            border=cv2.BORDER_REFLECT_101,
-        )
-        return jitter(out.astype(np.float32), rng, 0.3).astype(np.uint8)
-    if modality == "symbol" and (draw := rng.random()) < 0.4:
+        out = _photograph(tile, size, rng)
+    else:
+        out = _drawn(tile, modality, size, rng, mirrored=mirrored, behind=behind)
+    if rng.random() < 0.2:
+        out = coarser(out, rng)
+    if rng.random() < 0.2:
+        out = covered(out, rng)
+    return out
+
+
+def _photograph(tile: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+    out = warp(
+        tile[..., :3],
+        size,
+        rng,
+        rng.uniform(1.0, 1.7),
+        flip=True,
+        border=cv2.BORDER_REFLECT_101,
+        reach=0.15,
+        turn=0.2,
+        pull=0.12,
+    )
+    return jitter(recoloured(out.astype(np.float32), rng), rng, 0.3).astype(np.uint8)
+
+
+def _drawn(
+    tile: np.ndarray,
+    modality: str,
+    size: int,
+    rng: np.random.Generator,
+    *,
+    mirrored: bool,
+    behind: np.ndarray | None,
+) -> np.ndarray:
+    if modality == "drawing" and rng.random() < 0.1:
+        tile, modality = one_ink(tile, rng), "symbol"
+    elif modality == "symbol" and (draw := rng.random()) < 0.4:
         tile = (cv2.dilate if draw < 0.25 else cv2.erode)(tile, _PEN)
-    layer = warp(tile, size, rng, scale_of(size, rng), flip=modality == "photo")
+    elif rng.random() < 0.15:
+        tile = outlined(tile, rng)
+    if rng.random() < 0.6:
+        tile = bend(tile, rng)
+    scale = scale_of(size, rng)
+    flip = mirrored or modality == "photo"
+    layer = warp(tile, size, rng, scale, flip=flip, reach=0.1, turn=0.22, pull=0.16)
     cover = layer[..., 3:].astype(np.float32) / 255
     if modality == "symbol":
         ink, ground = ink_and_ground(rng)
         return (ink * cover + ground * (1 - cover)).astype(np.uint8)
-    ground = (
-        np.full(3, 255, np.float32)
-        if rng.random() < 0.5
-        else rng.uniform(0, 255, 3).astype(np.float32)
-    )
-    return jitter(layer[..., :3] + ground * (1 - cover), rng, 0.08).astype(np.uint8)
+    shown = layer[..., :3].astype(np.float32)
+    if rng.random() < 0.6:
+        shown = recoloured(shown, rng) * (cover > 0)
+    where = rng.random()
+    if where < 0.5:
+        ground = np.full(3, 255, np.float32)
+    elif where < 0.85 or behind is None:
+        ground = rng.uniform(0, 255, 3).astype(np.float32)
+    else:
+        ground = _photograph(behind, size, rng).astype(np.float32)
+    return jitter(shown + ground * (1 - cover), rng, 0.12).astype(np.uint8)
 
 
 def swatch(rgb: tuple[int, int, int], size: int, rng: np.random.Generator) -> np.ndarray:
@@ -232,20 +291,38 @@ def _name(concept: int, corpus: Corpus, rng: np.random.Generator) -> str:
     return corpus.names[concept]
 
 
+def shown(
+    corpus: Corpus, row: int, size: int, rng: np.random.Generator, *, mirrored: bool = False
+) -> np.ndarray:
+    """The picture of a row, before a photograph of something else if it is a drawing and there are such."""
+    behind = None
+    if corpus.grounds:
+        behind = corpus.tiles[corpus.grounds[int(rng.integers(len(corpus.grounds)))]]
+    modality = corpus.modality[row]
+    return picture(corpus.tiles[row], modality, size, rng, mirrored=mirrored, behind=behind)
+
+
+def _what(corpus: Corpus, rng: np.random.Generator) -> tuple[int, str]:
+    """A concept and the way it is shown: photographs as often as `photo_share` asks, the rest by the concept's cases."""
+    if corpus.photographed and rng.random() < corpus.photo_share:
+        return corpus.photographed[int(rng.integers(len(corpus.photographed)))], "photo"
+    concept = int(rng.integers(len(corpus.names)))
+    cases = corpus.cases[concept]
+    return concept, cases[int(rng.integers(len(cases)))]
+
+
 def draw(corpus: Corpus, size: int, rng: np.random.Generator) -> tuple[np.ndarray, int, int, int]:
     """One example: the image, its concept (or -1), a second concept written on it (or -1), its row of the bank (or -1).
 
     Words are put on pictures of other things only where they are legible, from 96 pixels.
     """
     if rng.random() < corpus.concept_share:
-        concept = int(rng.integers(len(corpus.names)))
-        cases = corpus.cases[concept]
-        case = cases[int(rng.integers(len(cases)))]
+        concept, case = _what(corpus, rng)
         if case == "word":
             return word(_name(concept, corpus, rng), corpus, size, rng), concept, -1, -1
         rows = corpus.concepts[concept][case]
         row = rows[int(rng.integers(len(rows)))]
-        image = picture(corpus.tiles[row], case, size, rng)
+        image = shown(corpus, row, size, rng, mirrored=mirrors(corpus.names[concept]))
         if size >= 96 and rng.random() < corpus.sticker_share:
             other = int(rng.integers(len(corpus.names)))
             blank = bool(rng.random() < corpus.blank_share)
@@ -260,5 +337,4 @@ def draw(corpus: Corpus, size: int, rng: np.random.Generator) -> tuple[np.ndarra
         return word(corpus.bank[text], corpus, size, rng), -1, -1, text
     rows = corpus.others_by_modality[int(rng.integers(len(corpus.others_by_modality)))]
     row = rows[int(rng.integers(len(rows)))]
-    image = picture(corpus.tiles[row], corpus.modality[row], size, rng)
-    return image, -1, -1, corpus.bank_of_picture[row]
+    return shown(corpus, row, size, rng), -1, -1, corpus.bank_of_picture[row]

@@ -39,14 +39,19 @@ def warp(
     flip: bool = False,
     border: int = cv2.BORDER_CONSTANT,
     reach: float | tuple[float, float] = 0.08,
+    turn: float = 0.1,
+    pull: float = 0.05,
 ) -> np.ndarray:
-    """`layer` turned, stretched and moved by up to `reach` of the picture (across and down), drawn at `size` pixels."""
-    angle = rng.uniform(-0.1, 0.1)
+    """`layer` turned by up to `turn`, stretched by up to `pull`, moved by up to `reach` of the picture (across and down).
+
+    It is drawn at `size` pixels; `turn` is in radians, `pull` a share of the width.
+    """
+    angle = rng.uniform(-turn, turn)
     zoom = scale * size / TILE
     cos, sin = np.cos(angle) * zoom, np.sin(angle) * zoom
     shift = rng.uniform(-1, 1, 2) * reach * size
     sign = -1.0 if flip and rng.random() < 0.5 else 1.0
-    stretch = rng.uniform(0.95, 1.05)
+    stretch = rng.uniform(1 - pull, 1 + pull)
     half = (TILE - 1) / 2
     matrix = np.array([[sign * cos * stretch, -sin, 0], [sign * sin * stretch, cos, 0]], np.float32)
     matrix[:, 2] = (size - 1) / 2 + shift - matrix[:, :2] @ (half, half)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from training import more_artists
 from training.evaluation import card
 from training.evaluation.associations import occupations
 from training.evaluation.linear_probe import linear_probe
@@ -26,6 +27,9 @@ SYSTEM_SOURCES = {
 }
 
 
+MORE = "more artists"
+
+
 def data_table(data: Path, photos: Path) -> list[dict[str, Any]]:
     """Pictures of the training data by source, with the licence."""
     csv.field_size_limit(10**8)
@@ -39,6 +43,16 @@ def data_table(data: Path, photos: Path) -> list[dict[str, Any]]:
             known.setdefault(row["path"].split("/")[0], (row["source repo"], row["licence"]))
     with (data / "pictures.tsv").open(newline="") as file:
         counts = Counter(row["artist"] for row in csv.DictReader(file, delimiter="\t"))
+    with more_artists.SETS.open(newline="") as file:
+        more = list(csv.DictReader(file, delimiter="\t"))
+    sets = [row["set"] for row in more if row["set"] in counts]
+    if sets:
+        counts[MORE] = sum(counts.pop(name) for name in sets)
+        licences = sorted({row["licence"] for row in more if row["set"] in sets})
+        known[MORE] = (
+            f"{len(sets)} further icon sets (training/more_sets.tsv names them)",
+            ", ".join(licences),
+        )
     table = SYSTEM_SOURCES | {
         artist: known[artist] for artist in counts if artist and known.get(artist, ("", ""))[0]
     }

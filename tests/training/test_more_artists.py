@@ -1,0 +1,85 @@
+"""Icon sets beyond the probe set's: whose icons are a concept's, and that none is one that evaluation holds out."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("cv2")
+
+from training import more_artists, sources
+
+
+def _set(root: Path, name: str, icons: dict[str, dict[str, object]]) -> None:
+    folder = root / "@iconify-json" / name
+    folder.mkdir(parents=True)
+    (folder / "icons.json").write_text(json.dumps({"icons": icons}))
+
+
+def test_an_icon_is_a_concepts_by_its_name_or_its_icons_names(tmp_path: Path) -> None:
+    table = tmp_path / "table.tsv"
+    table.write_text(
+        "concept\tfamily\tmodality\tartist\titem\n"
+        "fried egg\tfood\tsymbol\tmdi\tnpm:mdi:egg-fried\n"
+        "pig\tanimal\tsymbol\tmdi\tnpm:mdi:piggy\n"
+        "boar\tanimal\tsymbol\ttabler\tnpm:tabler:piggy\n"
+        "house\tplace\tdrawing\tnoto\tnpm:noto:home\n"
+    )
+    many: dict[str, dict[str, object]] = {f"house-{size}": {"body": ""} for size in range(16, 24)}
+    _set(tmp_path, "fluent-color", {"egg-fried-24": {"body": ""}, **many})
+    _set(
+        tmp_path,
+        "bi",
+        {
+            "fried-egg-fill": {"body": ""},
+            "piggy": {"body": ""},  # two concepts' icons are called so
+            "home": {"body": ""},  # only a drawing is
+            "house": {"body": "", "hidden": True},
+            "18-house": {"body": ""},  # a number that begins a name belongs to it
+        },
+    )
+    found = more_artists.find(tmp_path, table)
+    assert [(r.concept, r.modality, r.key) for r in found if r.concept == "fried egg"] == [
+        ("fried egg", "drawing", "npm:fluent-color:egg-fried-24"),
+        ("fried egg", "symbol", "npm:bi:fried-egg-fill"),
+    ]
+    rest = [r for r in found if r.concept != "fried egg"]
+    assert [r.concept for r in rest] == ["house"] * more_artists.MOST
+    assert {r.set for r in rest} == {"fluent-color"}
+
+
+def test_the_list_is_of_known_concepts_known_sets_and_nothing_held_out() -> None:
+    with (Path(sources.__file__).parent / "build_concepts" / "concepts.tsv").open() as file:
+        concepts = {row["concept"] for row in csv.DictReader(file, delimiter="\t")}
+    with more_artists.SETS.open() as file:
+        sets = {row["set"]: int(row["pictures"]) for row in csv.DictReader(file, delimiter="\t")}
+    rows = more_artists.listed()
+    assert {row.concept for row in rows} <= concepts
+    assert set(sets) <= {*more_artists.DRAWN, *more_artists.SYMBOLS}
+    assert not set(sets) & {*sources.HELD_OUT_SETS, *sources.DRAWN, *sources.SYMBOLS}
+    assert len({(row.concept, row.key) for row in rows}) == len(rows)
+    line = more_artists.install_line()
+    for name, pictures in sets.items():
+        assert f" @iconify-json/{name}@" in line
+        own = [row for row in rows if row.set == name]
+        assert len(own) == pictures
+        kind = "drawing" if name in more_artists.DRAWN else "symbol"
+        assert {row.modality for row in own} == {kind}
+
+
+def test_only_listed_icons_of_these_sets_are_rendered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = tmp_path / "list.tsv"
+    listed.write_text("concept\tmodality\tset\ticon\nhouse\tsymbol\tbi\thouse-fill\n")
+    monkeypatch.setattr(more_artists, "LIST", listed)
+    body = {"body": '<rect width="16" height="16" fill="currentColor"/>'}
+    _set(tmp_path, "bi", {"house-fill": body, "house-heart": body})
+    ((picture, svg),) = sources._more_artists(tmp_path)
+    assert picture == sources.Picture("npm:bi:house-fill", "symbol", "bi", "house")
+    tile = sources.render((picture, svg))
+    assert tile is not None
+    assert tile[..., 3].mean() == 255

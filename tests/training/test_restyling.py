@@ -1,0 +1,109 @@
+"""The same picture by another hand: what must change and what must stay."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+cv2 = pytest.importorskip("cv2")
+
+from training import examples, restyling  # noqa: E402
+
+
+def _tile() -> np.ndarray:
+    """A light disc with a dark square in it, premultiplied RGBA."""
+    tile = np.zeros((128, 128, 4), np.uint8)
+    cv2.circle(tile, (64, 64), 40, (230, 190, 60, 255), -1)
+    tile[50:78, 50:78, :3] = 30
+    return tile
+
+
+def test_bending_moves_no_part_further_than_asked() -> None:
+    rows, columns = np.mgrid[0:128, 0:128].astype(np.float32)
+    ramp = np.stack([rows, columns], axis=-1)
+    inside = slice(12, -12)
+    for seed in range(10):
+        moved = restyling.bend(ramp, np.random.default_rng(seed), most=4.0) - ramp
+        assert np.abs(moved[inside, inside]).max() < 4.0 * 1.6  # a cubic overshoots its knots
+        assert np.abs(moved[inside, inside]).max() > 0.5
+
+
+def test_an_outline_is_dark_and_leaves_what_it_surrounds() -> None:
+    tile = _tile()
+    drawn = restyling.outlined(tile, np.random.default_rng(0))
+    whole = tile[..., 3] == 255
+    assert (drawn[whole] == tile[whole]).all()
+    new = (drawn[..., 3] > 0) & (tile[..., 3] == 0)
+    assert 100 < new.sum() < 2000
+    assert drawn[new, :3].max() <= 60
+
+
+def test_one_ink_keeps_the_form_of_a_drawing() -> None:
+    tile = _tile()
+    for seed in range(20):
+        drawn = restyling.one_ink(tile, np.random.default_rng(seed))
+        assert drawn[..., :3].max() == 0
+        assert drawn[40:88, 40:88, 3].max() == 255  # the square's edge or the square
+        assert drawn[:15, :15, 3].max() == 0
+
+
+def test_recolouring_leaves_greys_grey_and_numbers_in_range() -> None:
+    grey = np.repeat(np.linspace(0, 255, 50, dtype=np.float32)[:, None], 3, axis=1)
+    colours = np.random.default_rng(1).uniform(0, 255, (200, 3)).astype(np.float32)
+    changed = []
+    for seed in range(20):
+        out = restyling.recoloured(grey, np.random.default_rng(seed))
+        assert np.allclose(out, out[:, :1], atol=0.01)
+        out = restyling.recoloured(colours, np.random.default_rng(seed))
+        assert out.min() >= 0
+        assert out.max() <= 255.001
+        changed.append(np.abs(out - colours).mean())
+    assert min(changed) > 1
+
+
+def test_hiding_a_part_leaves_three_quarters() -> None:
+    image = np.full((96, 96, 3), 300 % 256, np.uint8)
+    for seed in range(30):
+        out = restyling.covered(image, np.random.default_rng(seed))
+        assert 0 < (out != image).any(-1).mean() <= 0.25
+    assert (image == 44).all()
+
+
+def test_coarser_pictures_keep_their_size_and_brightness() -> None:
+    image = np.random.default_rng(2).integers(0, 255, (96, 96, 3), dtype=np.uint8)
+    for seed in range(20):
+        out = restyling.coarser(image, np.random.default_rng(seed))
+        assert out.shape == image.shape
+        assert out.std() < image.std()
+        assert abs(out.mean() - image.mean()) < 3
+
+
+def test_what_has_sides_is_never_mirrored() -> None:
+    one_sided = np.zeros((128, 128, 4), np.uint8)
+    one_sided[30:98, 20:60, 3] = 255
+    rng = np.random.default_rng(3)
+    left = []
+    for mirrored in (False, True):
+        shown = [
+            examples.picture(one_sided, "symbol", 64, rng, mirrored=mirrored) for _ in range(200)
+        ]
+        ink = np.stack([np.abs(s.astype(float) - s[0, 0]).sum(-1) for s in shown])
+        left.append((ink[:, :, :32].sum((1, 2)) > ink[:, :, 32:].sum((1, 2))).mean())
+    assert left[0] > 0.9
+    assert 0.35 < left[1] < 0.7
+    assert not restyling.mirrors("pointing left")
+    assert restyling.mirrors("horse")
+
+
+def test_a_drawing_may_stand_before_a_photograph() -> None:
+    rng = np.random.default_rng(4)
+    behind = rng.integers(0, 255, (128, 128, 4), dtype=np.uint8)
+    behind[..., 3] = 255
+    busy = [
+        np.unique(
+            examples.picture(_tile(), "drawing", 64, rng, behind=behind)[:6].reshape(-1, 3), axis=0
+        ).shape[0]
+        > 60
+        for _ in range(120)
+    ]
+    assert 0.04 < np.mean(busy) < 0.4
