@@ -85,6 +85,27 @@ def test_bad_pictures_and_words(
     assert told in answer.json()["error"]["message"]
 
 
+@pytest.mark.parametrize(
+    ("referer", "back"),
+    [
+        ("http://HOST/probe?atlas=a", 'href="/probe?atlas=a">Back to the form'),
+        ("http://HOST//evil.example/a", 'href="/evil.example/a">Back to the form'),
+        ("http://HOST/\\evil.example", 'href="/evil.example">Back to the form'),
+        ("http://evil.example/probe", ">To the model card"), ("javascript:alert(1)", ">To the model card"),
+        ("", ">To the model card"), ("http://[bad", ">To the model card"),
+    ],
+)  # fmt: skip
+def test_a_refused_form_leads_back_to_it_and_nowhere_else(
+    shared: TestClient, referer: str, back: str
+) -> None:
+    host = shared.base_url.netloc.decode()
+    headers = {"accept": "text/html", "referer": referer.replace("HOST", host)}
+    answer = shared.post("/probe", data={}, headers=headers)
+    assert answer.status_code == 400
+    assert back in answer.text
+    assert "evil.example" not in answer.text or 'href="/evil.example' in answer.text
+
+
 def test_a_decompression_bomb_is_refused(shared: TestClient) -> None:
     stream = io.BytesIO()
     Image.new("1", (30_000, 30_000)).save(stream, "PNG")

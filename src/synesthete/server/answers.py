@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from pydantic import TypeAdapter
 from starlette.requests import Request
 from starlette.responses import Response
@@ -13,6 +15,18 @@ def wants_json(request: Request) -> bool:
     """Whether the one who asks is a program."""
     path, accept = request.url.path, request.headers.get("accept", "")
     return path.endswith(".json") or ("application/json" in accept and "text/html" not in accept)
+
+
+def asked_from(request: Request) -> str:
+    """Path and query of the page whose form was sent; "" for links, programs and pages of other sites."""
+    try:
+        sender = urlsplit(request.headers.get("referer", ""))
+    except ValueError:
+        return ""
+    if request.method != "POST" or sender.netloc != request.headers.get("host", ""):
+        return ""
+    path = "/" + sender.path.lstrip("/\\")  # "//host" would lead to another site
+    return path + (f"?{sender.query}" if sender.query else "")
 
 
 def refusal(request: Request, facts: ErrorFacts) -> Response:

@@ -11,6 +11,7 @@ from starlette.requests import Request
 
 from synesthete.audits.report import report_body
 from synesthete.server import charts
+from synesthete.server.answers import asked_from
 from synesthete.server.counts import counts_told
 from synesthete.server.errors import ErrorFacts
 from synesthete.server.inline import json_data
@@ -79,7 +80,7 @@ def render_error(request: Request, facts: ErrorFacts) -> str:
     """What went wrong, and where to go from there."""
     return environment().get_template("error.html").render(
         facts=facts, links=Links(), navigation=() if facts.status == 401 else NAVIGATION, here="",
-        twin="", others=(), static=False, csrf="", site=None,
+        twin="", others=(), static=False, csrf="", site=None, back=asked_from(request),
     )  # fmt: skip
 
 

@@ -80,6 +80,10 @@ def test_forms_find(browser: TestClient) -> None:
     nothing = browser.post("/search", data=form)
     assert nothing.status_code == 400
     assert "That did not work" in nothing.text
+    assert "To the catalogue" in nothing.text
+    form_page = {"Referer": f"{BASE}/search"}
+    nothing = browser.post("/search", data=form, headers=form_page)
+    assert 'href="/search">Back to the form' in nothing.text
 
 
 def test_forms_of_others_are_refused(browser: TestClient) -> None:

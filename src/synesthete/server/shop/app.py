@@ -110,7 +110,9 @@ def refusal(request: Request, facts: ErrorFacts) -> Response:
     if not page:
         body = TypeAdapter(ErrorBody).dump_json(ErrorBody(facts))
         return Response(body, facts.status, media_type="application/json", headers=limits)
-    return Response(paper.error_page(facts), facts.status, media_type="text/html", headers=limits)
+    return Response(
+        paper.error_page(request, facts), facts.status, media_type="text/html", headers=limits
+    )
 
 
 def _rule(error: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ from fastapi import Depends, File, Form, Request, UploadFile
 from jinja2 import Environment
 from starlette.responses import Response
 
+from synesthete.server.answers import asked_from
 from synesthete.server.errors import ErrorFacts, Refused
 from synesthete.server.render import environment
 from synesthete.server.shop.bodies import PICTURE_LIMIT
@@ -55,10 +56,11 @@ def page(request: Request, shop: Shop, template: str, **facts: Any) -> Response:
     return Response(made.encode("utf-8", "replace"), media_type="text/html; charset=utf-8")
 
 
-def error_page(facts: ErrorFacts) -> bytes:
+def error_page(request: Request, facts: ErrorFacts) -> bytes:
     """What went wrong, and where to go from there."""
     made = _templates().get_template("shop/error.html").render(
-        shop_name="", navigation=() if facts.status == 401 else NAVIGATION, here="", csrf="", facts=facts
+        shop_name="", navigation=() if facts.status == 401 else NAVIGATION, here="", csrf="", facts=facts,
+        back=asked_from(request),
     )  # fmt: skip
     return made.encode("utf-8", "replace")
 
