@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import synesthete
 from training.evaluation import card
 from training.evaluation.linear_probe import linear_probe
 from training.evaluation.retrieval import recall
@@ -121,3 +124,9 @@ def test_the_card_has_every_number() -> None:
         "o11",
     ):
         assert wanted in text, wanted
+
+
+def test_the_shipped_card_is_what_its_numbers_say() -> None:
+    folder = Path(synesthete.__file__).parent / "models" / "mini"
+    numbers = json.loads((folder / "evaluation.json").read_text())
+    assert card.page(numbers) == (folder / "MODEL_CARD.md").read_text()

@@ -39,7 +39,8 @@ def _zero_shot(found: Mapping[str, Any]) -> list[str]:
         "| held out | n | top-1 | top-5 | random twin, top-1 | chance |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
     ]
-    for modality, row in found["modalities"].items():
+    for modality in filter(found["modalities"].get, MODALITIES):
+        row = found["modalities"][modality]
         one = told({"rate": row["top1"], "interval": row["top1_interval"]})
         five = told({"rate": row["top5"], "interval": row["top5_interval"]})
         twin = percent(row["random_twin"]["top1"])
@@ -160,7 +161,7 @@ def _fooled(attack: Mapping[str, Any], stroop: Mapping[str, Any]) -> list[str]:
 
 
 def _associations(found: Mapping[str, Any]) -> list[str]:
-    ordered = list(found["lean"].items())
+    ordered = sorted(found["lean"].items(), key=lambda of: -of[1])
     women = ", ".join(f"{name} ({value:+.2f})" for name, value in ordered[:5])
     men = ", ".join(f"{name} ({value:+.2f})" for name, value in reversed(ordered[-5:]))
     things = found["things"]

@@ -41,17 +41,19 @@ def data_table(data: Path, photos: Path) -> list[dict[str, Any]]:
     with (photos / "manifest.csv").open(newline="") as file:
         for row in csv.DictReader(file):
             known.setdefault(row["path"].split("/")[0], (row["source repo"], row["licence"]))
+    more = {row.key: row.set for row in more_artists.listed()}
     with (data / "pictures.tsv").open(newline="") as file:
-        counts = Counter(row["artist"] for row in csv.DictReader(file, delimiter="\t"))
-    with more_artists.SETS.open(newline="") as file:
-        more = list(csv.DictReader(file, delimiter="\t"))
-    sets = [row["set"] for row in more if row["set"] in counts]
-    if sets:
-        counts[MORE] = sum(counts.pop(name) for name in sets)
-        licences = sorted({row["licence"] for row in more if row["set"] in sets})
+        # A set may be called as an artist of the probe set is: both have a "fluent".
+        pictures = [(row["key"], row["artist"]) for row in csv.DictReader(file, delimiter="\t")]
+    counts = Counter(MORE if key in more else artist for key, artist in pictures)
+    if sets := {more[key] for key, _ in pictures if key in more}:
+        with more_artists.SETS.open(newline="") as file:
+            licences = {
+                r["licence"] for r in csv.DictReader(file, delimiter="\t") if r["set"] in sets
+            }
         known[MORE] = (
             f"{len(sets)} further icon sets (training/more_sets.tsv names them)",
-            ", ".join(licences),
+            ", ".join(sorted(licences)),
         )
     table = SYSTEM_SOURCES | {
         artist: known[artist] for artist in counts if artist and known.get(artist, ("", ""))[0]
