@@ -56,6 +56,15 @@ def test_a_page_is_html_and_its_twin_json(shared: TestClient, path: str) -> None
     assert twin(path).split("?")[0] in html.text or path == "/"
 
 
+def test_the_card_is_headed_by_the_concept_its_pictures_and_numbers_are_of(
+    shared: TestClient,
+) -> None:
+    best = shared.get("/index.json").json()["best"]
+    headings = re.findall(r'class="guise-name">([^<]+?) <small>', shared.get("/").text)
+    assert best
+    assert [unescape(one) for one in headings] == [one["neuron"]["concept"] for one in best]
+
+
 def test_all_links_of_all_pages_lead_somewhere(shared: TestClient) -> None:
     todo, done = ["/"], set()
     while todo:
