@@ -7,7 +7,7 @@ import pytest
 
 cv2 = pytest.importorskip("cv2")
 
-from training import examples, restyling  # noqa: E402
+from training import pictures, restyling  # noqa: E402
 
 
 def _tile() -> np.ndarray:
@@ -85,7 +85,7 @@ def test_what_has_sides_is_never_mirrored() -> None:
     left = []
     for mirrored in (False, True):
         shown = [
-            examples.picture(one_sided, "symbol", 64, rng, mirrored=mirrored) for _ in range(200)
+            pictures.picture(one_sided, "symbol", 64, rng, mirrored=mirrored) for _ in range(200)
         ]
         ink = np.stack([np.abs(s.astype(float) - s[0, 0]).sum(-1) for s in shown])
         left.append((ink[:, :, :32].sum((1, 2)) > ink[:, :, 32:].sum((1, 2))).mean())
@@ -101,7 +101,7 @@ def test_a_drawing_may_stand_before_a_photograph() -> None:
     behind[..., 3] = 255
     busy = [
         np.unique(
-            examples.picture(_tile(), "drawing", 64, rng, behind=behind)[:6].reshape(-1, 3), axis=0
+            pictures.picture(_tile(), "drawing", 64, rng, behind=behind)[:6].reshape(-1, 3), axis=0
         ).shape[0]
         > 60
         for _ in range(120)
