@@ -100,7 +100,9 @@ def fine_tune(
             kept = _loss(network, back)
             if kept < best:
                 best, chosen, at = kept, copy.deepcopy(tower.state_dict()), step
-        print(f"\rfine-tune {step}/{steps} loss {float(loss.detach()):.3f}", end="", file=sys.stderr)
+        print(
+            f"\rfine-tune {step}/{steps} loss {float(loss.detach()):.3f}", end="", file=sys.stderr
+        )
     print("\r", end="", file=sys.stderr)
     tower.load_state_dict(chosen)
     return Tuned(network, len(drawn[0].truth), at, sum(p.numel() for p in tower.parameters()))

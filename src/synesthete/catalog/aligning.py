@@ -9,11 +9,17 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import numpy.typing as npt
 
+from synesthete.catalog.answers import (
+    Alignment,
+    Flag,
+    Region,
+    Word,
+)
 from synesthete.catalog.checking import named, picture_bytes
 from synesthete.catalog.queries import Asker
 from synesthete.catalog.reasons import shares_of, unit_reasons
 from synesthete.catalog.snapshot import Snapshot
-from synesthete.catalog.types import Alignment, Flag, Picture, Region, Word
+from synesthete.catalog.types import Picture
 from synesthete.errors import SynestheteError
 from synesthete.probes.decoding import decode
 

@@ -8,6 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synesthete.catalog.aligning import align
+from synesthete.catalog.answers import (
+    Alignment,
+    Evaluation,
+    Hit,
+    Suggestion,
+)
 from synesthete.catalog.confidence import Confidence, read_confidence, write_confidence
 from synesthete.catalog.evaluating import evaluate
 from synesthete.catalog.filters import Where
@@ -16,15 +22,7 @@ from synesthete.catalog.recommending import recommend
 from synesthete.catalog.searching import search
 from synesthete.catalog.snapshot import Snapshot
 from synesthete.catalog.suggesting import calibrate, suggest
-from synesthete.catalog.types import (
-    Alignment,
-    Evaluation,
-    Hit,
-    Picture,
-    ReviewQueue,
-    Signal,
-    Suggestion,
-)
+from synesthete.catalog.types import Picture, ReviewQueue, Signal
 
 if TYPE_CHECKING:
     from synesthete.models.image_text_model import ImageTextModel

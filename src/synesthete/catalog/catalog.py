@@ -13,18 +13,14 @@ import numpy.typing as npt
 
 from synesthete.atlas.files import write_file
 from synesthete.catalog import manifest as manifests
+from synesthete.catalog.answers import Quarantined, Written
 from synesthete.catalog.asked import Asked
 from synesthete.catalog.ledger import FOLDER, Ledger
 from synesthete.catalog.nearest import IVF_ABOVE
 from synesthete.catalog.photos import read_photos, write_photos
 from synesthete.catalog.reference import Reference, make_reference
 from synesthete.catalog.snapshot import Snapshot
-from synesthete.catalog.types import (
-    Item,
-    Picture,
-    Quarantined,
-    Written,
-)
+from synesthete.catalog.types import Item, Picture
 from synesthete.catalog.writing import upsert
 from synesthete.errors import SynestheteError
 

@@ -13,17 +13,15 @@ from typing import Any, Literal, TypeVar
 import httpx
 from pydantic import TypeAdapter, ValidationError
 
-from synesthete.catalog.classify.classifier import Judged
-from synesthete.catalog.events import Event, Taken
-from synesthete.catalog.types import (
+from synesthete.catalog.answers import (
     Alignment,
     Hit,
-    Item,
-    Picture,
-    Signal,
     Suggestion,
     Written,
 )
+from synesthete.catalog.classify.classifier import Judged
+from synesthete.catalog.events import Event, Taken
+from synesthete.catalog.types import Item, Picture, Signal
 from synesthete.errors import SynestheteError
 
 Made = TypeVar("Made")

@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from synesthete.catalog.answers import Quarantined
 from synesthete.catalog.checking import digest_of, named, picture_bytes
 from synesthete.catalog.segments import Batch
 from synesthete.catalog.texts import pieces_of
-from synesthete.catalog.types import Item, Picture, Quarantined
+from synesthete.catalog.types import Item, Picture
 from synesthete.probes.decoding import UnreadableImage, decode
 
 if TYPE_CHECKING:

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from synesthete.catalog.answers import Evaluation
 from synesthete.catalog.queries import Asker
 from synesthete.catalog.searching import best
 from synesthete.catalog.snapshot import Snapshot
 from synesthete.catalog.tables import query_rows
-from synesthete.catalog.types import Evaluation, Picture
+from synesthete.catalog.types import Picture
 from synesthete.errors import SynestheteError
 
 Float32 = npt.NDArray[np.float32]

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from synesthete.atlas.files import disk_errors
+from synesthete.catalog.answers import Quarantined
 from synesthete.catalog.ledger_database import LedgerDatabase
 from synesthete.catalog.segments import Batch, Segment, merge_segments, write_segment
 from synesthete.catalog.sums import Sums, steady, sums_of
-from synesthete.catalog.types import Quarantined
 from synesthete.errors import SynestheteError
 
 LOCK, FOLDER, DRAFT = "write.lock", "segments", ".draft-"

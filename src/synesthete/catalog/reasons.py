@@ -14,10 +14,10 @@ from itertools import zip_longest
 import numpy as np
 import numpy.typing as npt
 
+from synesthete.catalog.answers import Reason
 from synesthete.catalog.snapshot import Snapshot
 from synesthete.catalog.space import PICTURE_WEIGHT, PRIOR, TEXT_WEIGHT
 from synesthete.catalog.texts import text_of, words_of
-from synesthete.catalog.types import Reason
 
 Float32 = npt.NDArray[np.float32]
 

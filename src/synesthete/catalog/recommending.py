@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from synesthete.catalog.answers import Hit, Reason
 from synesthete.catalog.calibration import Kind, kind_of, relevance
 from synesthete.catalog.filters import Where, rows_passing
 from synesthete.catalog.queries import Asker, Query
@@ -16,7 +17,7 @@ from synesthete.catalog.searching import best, check, hits, without_rows
 from synesthete.catalog.snapshot import Snapshot
 from synesthete.catalog.space import make_query
 from synesthete.catalog.texts import words_of
-from synesthete.catalog.types import Hit, Reason, Signal
+from synesthete.catalog.types import Signal
 from synesthete.errors import SynestheteError
 
 Float32 = npt.NDArray[np.float32]

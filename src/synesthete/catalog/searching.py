@@ -7,12 +7,12 @@ from collections.abc import Collection, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from synesthete.catalog.answers import Hit, Reason
 from synesthete.catalog.calibration import relevance
 from synesthete.catalog.filters import Where, rows_passing
 from synesthete.catalog.queries import Query
 from synesthete.catalog.reasons import reasons_for
 from synesthete.catalog.snapshot import Snapshot
-from synesthete.catalog.types import Hit, Reason
 from synesthete.errors import SynestheteError
 
 Float32 = npt.NDArray[np.float32]

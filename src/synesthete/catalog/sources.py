@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 
+from synesthete.catalog.answers import Quarantined
 from synesthete.catalog.table_files import SUFFIXES
 from synesthete.catalog.tables import item_rows, price_of, split
-from synesthete.catalog.types import Item, Picture, Quarantined
+from synesthete.catalog.types import Item, Picture
 from synesthete.errors import SynestheteError
 
 METADATA = tuple(f"{stem}{suffix}" for stem in ("metadata", "items") for suffix in SUFFIXES)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from synesthete.catalog.answers import Choice, Question, Suggestion
 from synesthete.catalog.calibration import kind_of, null, relevance
 from synesthete.catalog.confidence import Confidence, fit_confidence
 from synesthete.catalog.evaluating import asked_of
@@ -17,7 +18,7 @@ from synesthete.catalog.filters import attribute_names, values_of
 from synesthete.catalog.queries import Asker, Query
 from synesthete.catalog.searching import best, check, search
 from synesthete.catalog.snapshot import Snapshot
-from synesthete.catalog.types import Choice, Picture, Question, ReviewQueue, Suggestion
+from synesthete.catalog.types import Picture, ReviewQueue
 from synesthete.errors import SynestheteError
 
 Float32 = npt.NDArray[np.float32]

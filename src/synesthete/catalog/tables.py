@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
+from synesthete.catalog.answers import Quarantined
 from synesthete.catalog.table_files import Row, read_rows
-from synesthete.catalog.types import Item, Picture, Quarantined
+from synesthete.catalog.types import Item, Picture
 from synesthete.errors import SynestheteError, near
 
 # Names under which shops have these columns; the first that holds something counts.

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from synesthete.catalog.answers import Quarantined, Written
 from synesthete.catalog.checking import cleaned
 from synesthete.catalog.encoding import Loaded, encode, load
 from synesthete.catalog.ledger import Ledger
-from synesthete.catalog.types import Item, Quarantined, Written
+from synesthete.catalog.types import Item
 from synesthete.errors import SynestheteError
 
 if TYPE_CHECKING:

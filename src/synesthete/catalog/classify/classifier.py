@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from synesthete.catalog.answers import Reason
 from synesthete.catalog.classify import card as cards
 from synesthete.catalog.classify.features import embed, fuse
 from synesthete.catalog.classify.files import read_facts, read_probe
 from synesthete.catalog.classify.reasons import unit_reasons, word_reasons
 from synesthete.catalog.classify.records import Record
 from synesthete.catalog.people import Policy, Queue
-from synesthete.catalog.types import Reason
 from synesthete.errors import SynestheteError
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from synesthete.catalog.answers import Reason
 from synesthete.catalog.classify.features import fuse, image_direction
 from synesthete.catalog.classify.probe import Probe
 from synesthete.catalog.classify.records import Record
-from synesthete.catalog.types import Reason
 
 if TYPE_CHECKING:
     from synesthete.atlas import Atlas
