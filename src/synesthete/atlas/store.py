@@ -12,14 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from synesthete.atlas.arrays import Shape, map_npy, read_parquet
+from synesthete.atlas.contents import Contents
 from synesthete.atlas.exemplars import Exemplars, parse_exemplars
-from synesthete.atlas.files import entry_of, inside
 from synesthete.atlas.manifest import (
     damaged,
     file_differences,
     layer_folder,
-    listed_files,
     read_manifest,
 )
 from synesthete.atlas.neurons import Neuron, matching, neurons_of, ranked
@@ -80,7 +78,7 @@ class Atlas:
     def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
         self.path = path
         self.manifest = manifest
-        self._files = listed_files(manifest)
+        self._contents = Contents(path, manifest)
         self._layers = {entry["name"]: entry for entry in manifest["layers"]}
         self.statistics = cache(self._statistics)
         self.exemplars = cache(self._exemplars)
@@ -120,7 +118,7 @@ class Atlas:
         """A row per image: id, key, sha256, concept, family, modality, artist, caption, source,
         licence, author, status ("ok" or "quarantined"), reason.
         """
-        return read_parquet(self._read("probes.parquet"), source="probes.parquet")
+        return self._contents.table("probes.parquet")
 
     @cached_property
     def groups(self) -> list[str]:
@@ -152,33 +150,33 @@ class Atlas:
     def _statistics(self, layer: str) -> Statistics:
         """Statistics of every unit of a layer."""
         name = f"{self._folder(layer)}/statistics.npz"
-        return parse_statistics(self._read(name), self.layer(layer)["units"], source=name)
+        return parse_statistics(self._contents.read(name), self.layer(layer)["units"], source=name)
 
     def _exemplars(self, layer: str) -> Exemplars:
         """Exemplars of every unit of a layer."""
         name = f"{self._folder(layer)}/exemplars.npz"
         limit = self.manifest["recipe"]["exemplars"]["ends"]
         units = self.layer(layer)["units"]
-        return parse_exemplars(self._read(name), units, self.groups, limit, source=name)
+        return parse_exemplars(self._contents.read(name), units, self.groups, limit, source=name)
 
     def neuron_table(self, layer: str) -> pa.Table:
         """`neurons.parquet` of a layer as it is: a row per unit, in order (for readers of columns)."""
         self._need_analysis()
         name = f"{self._folder(layer)}/neurons.parquet"
-        return read_parquet(self._read(name), source=name)
+        return self._contents.table(name)
 
     def selectivity(self, layer: str) -> pa.Table:
         """Unit × concept rows that the analysis found worth keeping."""
         self._need_analysis()
         name = f"{self._folder(layer)}/selectivity.parquet"
-        return read_parquet(self._read(name), source=name)
+        return self._contents.table(name)
 
     def unit_table(self, layer: str, table: str) -> pa.Table | None:
         """Rows (unit, rank, ...) of what was concluded about units: `names` or `families`; None when not made."""
         name = unit_table_file(str(self.layer(layer)["name"]), table)
-        if name not in self._files or table not in self.manifest:
+        if name not in self._contents or table not in self.manifest:
             return None
-        return read_parquet(self._read(name), source=name)
+        return self._contents.table(name)
 
     @cached_property
     def words(self) -> list[str]:
@@ -190,7 +188,7 @@ class Atlas:
             When there are none yet.
         """
         need_words(self)
-        column = read_parquet(self._read(TABLE), source=TABLE)["word"]
+        column = self._contents.table(TABLE)["word"]
         return [str(word) for word in column.to_pylist()]
 
     def word_activations(self, layer: str) -> np.memmap[Any, Any]:
@@ -284,7 +282,7 @@ class Atlas:
 
     def sprite(self, name: str) -> bytes:
         """A sprite's file (WebP), by the name that `thumbnail_position` gives."""
-        return self._read(name)
+        return self._contents.read(name)
 
     def thumbnail(self, image: int) -> Image.Image:
         """The picture that the model saw of an image, RGB, 96 × 96 pixels."""
@@ -321,7 +319,7 @@ class Atlas:
 
     @cached_property
     def _thumbnails(self) -> ThumbnailIndex:
-        return ThumbnailIndex(read_parquet(self._read(INDEX), source=INDEX))
+        return ThumbnailIndex(self._contents.table(INDEX))
 
     def _concept(self, text: str) -> str:
         known = {name.casefold(): name for name in self.concepts}
@@ -347,22 +345,5 @@ class Atlas:
             )
 
     def _matrix(self, name: str, columns: int, *, rows: int | None = None) -> np.memmap[Any, Any]:
-        if name not in self._files:
-            message = f"{self.path} was recorded without {name}"
-            raise SynestheteError(message, hint="record with the dense matrix (dense=True)")
         images = int(self.manifest["probes"]["images"])
-        shape: Shape = (images if rows is None else rows, columns)
-        return map_npy(inside(self.path, name), np.float16, shape, source=name)
-
-    def _read(self, name: str) -> bytes:
-        """A whole file, checked against the manifest."""
-        if name not in self._files:
-            raise damaged(self.path, [f"atlas.json does not list {name}"])
-        try:
-            data = inside(self.path, name).read_bytes()
-        except OSError as error:
-            raise damaged(self.path, [f"{name} is missing ({error.strerror})"]) from error
-        if entry_of(data) != self._files[name]:
-            told = f"{name} has other content than when it was written (SHA-256 differs)"
-            raise damaged(self.path, [told])
-        return data
+        return self._contents.matrix(name, (images if rows is None else rows, columns))
