@@ -9,11 +9,12 @@ own icons of that concept have (`find`). `more_artists.tsv` is what that found. 
 from __future__ import annotations
 
 import csv
-import json
 import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
+
+from training.iconify import icons
 
 DRAWN = (
     "flat-color-icons", "icon-park", "marketeq", "meteocons", "streamline-color", "streamline-cyber-color",
@@ -59,11 +60,16 @@ def listed() -> list[Row]:
         return [Row(**row) for row in csv.DictReader(file, delimiter="\t")]
 
 
-def install_line() -> str:
-    """The npm command that installs every set of `more_sets.tsv` in its version."""
+def sets() -> list[dict[str, str]]:
+    """Every row of `more_sets.tsv`: set, version, pictures, licence, author, url."""
     with SETS.open(newline="") as file:
-        sets = list(csv.DictReader(file, delimiter="\t"))
-    return "npm install " + " ".join(f"@iconify-json/{row['set']}@{row['version']}" for row in sets)
+        return list(csv.DictReader(file, delimiter="\t"))
+
+
+def install_line() -> str:
+    """The npm command that installs every one of `sets` in its version."""
+    packages = (f"@iconify-json/{row['set']}@{row['version']}" for row in sets())
+    return f"npm install {' '.join(packages)}"
 
 
 def plain(icon: str) -> str:
@@ -89,13 +95,10 @@ def find(packages: Path, table: Path) -> list[Row]:
     found: list[Row] = []
     taken: Counter[tuple[str, str]] = Counter()
     for name in (*DRAWN, *SYMBOLS):
-        path = packages / "@iconify-json" / name / "icons.json"
-        for icon, body in json.loads(path.read_text())["icons"].items() if path.exists() else ():
+        modality = "drawing" if name in DRAWN else "symbol"
+        for icon, _ in icons(packages, name):
             owners = called.get(plain(icon), set())
-            if len(owners) == 1 and not body.get("hidden"):
+            if len(owners) == 1 and taken[(*owners, name)] < MOST:
                 taken[(*owners, name)] += 1
-                if taken[(*owners, name)] > MOST:
-                    continue
-                modality = "drawing" if name in DRAWN else "symbol"
                 found.append(Row(*owners, modality, name, icon))
     return found

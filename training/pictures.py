@@ -5,10 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from training.restyling import bend, coarser, covered, one_ink, outlined, recoloured
+from training.restyling import PEN, bend, coarser, covered, one_ink, outlined, recoloured
 from training.warping import ink_and_ground, jitter, scale_of, warp
-
-_PEN = np.ones((3, 3), np.uint8)
 
 
 def picture(
@@ -63,7 +61,7 @@ def _drawn(
     if modality == "drawing" and rng.random() < 0.1:
         tile, modality = one_ink(tile, rng), "symbol"
     elif modality == "symbol" and (draw := rng.random()) < 0.4:
-        tile = (cv2.dilate if draw < 0.25 else cv2.erode)(tile, _PEN)
+        tile = (cv2.dilate if draw < 0.25 else cv2.erode)(tile, PEN)
     elif rng.random() < 0.15:
         tile = outlined(tile, rng)
     if rng.random() < 0.6:

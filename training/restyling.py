@@ -14,7 +14,7 @@ from training.warping import LUMA
 
 SIDED = re.compile(r"left|right|clock|forward|rewind|play|arrow|hand|number|letter|question")
 """Names of what is another thing, or none, in a mirror."""
-_PEN = np.ones((3, 3), np.uint8)
+PEN = np.ones((3, 3), np.uint8)
 _GREY = np.full((3, 3), 1 / 3, np.float32)
 
 
@@ -40,7 +40,7 @@ def bend(tile: np.ndarray, rng: np.random.Generator, most: float = 4.5) -> np.nd
 
 def outlined(tile: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A premultiplied RGBA tile with a dark line drawn around what it shows."""
-    wide = cv2.dilate(tile[..., 3], _PEN, iterations=int(rng.integers(1, 4)))
+    wide = cv2.dilate(tile[..., 3], PEN, iterations=int(rng.integers(1, 4)))
     shade = rng.uniform(0, 60)
     line = (wide.astype(np.float32) / 255)[..., None] * (1 - tile[..., 3:].astype(np.float32) / 255)
     out = np.empty_like(tile)
@@ -58,10 +58,10 @@ def one_ink(tile: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         ink = np.clip((level - grey) / 12 + 0.5, 0, 1)
     else:
         smooth = cv2.GaussianBlur(grey, (0, 0), 1.0)
-        steps = cv2.morphologyEx(smooth, cv2.MORPH_GRADIENT, _PEN)
+        steps = cv2.morphologyEx(smooth, cv2.MORPH_GRADIENT, PEN)
         ink = np.clip((steps - 12) / 25, 0, 1)
         if rng.random() < 0.6:
-            ink = cv2.dilate(ink, _PEN)
+            ink = cv2.dilate(ink, PEN)
     out = np.zeros_like(tile)
     out[..., 3] = (255 * ink).astype(np.uint8)
     return out

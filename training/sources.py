@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image
 
 from training import more_artists
+from training.iconify import icons
 
 TILE = 128
 
@@ -72,35 +73,10 @@ def clean_name(name: str) -> str:
     return " ".join(words) or name.lower()
 
 
-def _icons(packages: Path, name: str) -> Iterator[tuple[str, str]]:
-    """`(icon, svg)` of an installed icon set, none if it is not installed."""
-    path = packages / "@iconify-json" / name / "icons.json"
-    if not path.exists():
-        return
-    icons = json.loads(path.read_text())
-    width, height = icons.get("width", 16), icons.get("height", 16)
-    for icon, body in icons["icons"].items():
-        if body.get("hidden"):
-            continue
-        box = (
-            body.get("left", 0),
-            body.get("top", 0),
-            body.get("width", width),
-            body.get("height", height),
-        )
-        yield (
-            icon,
-            (
-                f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
-                f'viewBox="{box[0]} {box[1]} {box[2]} {box[3]}" color="black">{body["body"]}</svg>'
-            ),
-        )
-
-
 def _icon_sets(packages: Path) -> Iterator[tuple[Picture, str]]:
     for name, artist in {**DRAWN, **SYMBOLS}.items():
         modality = "drawing" if name in DRAWN else "symbol"
-        for icon, svg in _icons(packages, name):
+        for icon, svg in icons(packages, name):
             if name in DRAWN and _SKIN.search(icon):
                 continue
             if name == "ph" and icon.rsplit("-", 1)[-1] in {"thin", "light", "duotone"}:
@@ -112,7 +88,7 @@ def _more_artists(packages: Path) -> Iterator[tuple[Picture, str]]:
     """The listed icons of the sets that only training uses."""
     listed = {row.key: row for row in more_artists.listed()}
     for name in (*more_artists.DRAWN, *more_artists.SYMBOLS):
-        for icon, svg in _icons(packages, name):
+        for icon, svg in icons(packages, name):
             if row := listed.get(f"npm:{name}:{icon}"):
                 yield Picture(row.key, row.modality, name, more_artists.plain(icon)), svg
 

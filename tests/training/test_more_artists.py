@@ -54,8 +54,7 @@ def test_an_icon_is_a_concepts_by_its_name_or_its_icons_names(tmp_path: Path) ->
 def test_the_list_is_of_known_concepts_known_sets_and_nothing_held_out() -> None:
     with (Path(sources.__file__).parent / "build_concepts" / "concepts.tsv").open() as file:
         concepts = {row["concept"] for row in csv.DictReader(file, delimiter="\t")}
-    with more_artists.SETS.open() as file:
-        sets = {row["set"]: int(row["pictures"]) for row in csv.DictReader(file, delimiter="\t")}
+    sets = {row["set"]: int(row["pictures"]) for row in more_artists.sets()}
     rows = more_artists.listed()
     assert {row.concept for row in rows} <= concepts
     assert set(sets) <= {*more_artists.DRAWN, *more_artists.SYMBOLS}

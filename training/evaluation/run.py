@@ -46,13 +46,10 @@ def data_table(data: Path, photos: Path) -> list[dict[str, Any]]:
         # A set may be called as an artist of the probe set is: both have a "fluent".
         pictures = [(row["key"], row["artist"]) for row in csv.DictReader(file, delimiter="\t")]
     counts = Counter(MORE if key in more else artist for key, artist in pictures)
-    if sets := {more[key] for key, _ in pictures if key in more}:
-        with more_artists.SETS.open(newline="") as file:
-            licences = {
-                r["licence"] for r in csv.DictReader(file, delimiter="\t") if r["set"] in sets
-            }
+    if used := {more[key] for key, _ in pictures if key in more}:
+        licences = {row["licence"] for row in more_artists.sets() if row["set"] in used}
         known[MORE] = (
-            f"{len(sets)} further icon sets (training/more_sets.tsv names them)",
+            f"{len(used)} further icon sets (training/more_sets.tsv names them)",
             ", ".join(sorted(licences)),
         )
     table = SYSTEM_SOURCES | {
