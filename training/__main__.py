@@ -14,7 +14,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
     steps = parser.add_subparsers(dest="step", required=True)
     steps.add_parser(
-        "needs", help="print the command that installs the icon sets only training uses"
+        "needs", help="print the command that installs the icon sets and fonts only training uses"
     )
     build = steps.add_parser("build", help="render every picture to tiles")
     build.add_argument(
@@ -174,6 +174,8 @@ def main() -> None:
             minutes=args.minutes,
             samples=args.samples,
             peak=args.peak,
+            batch=args.batch,
+            scale=args.scale,
             parts=args.parts,
             sparsity=args.sparsity,
             votes=args.votes,

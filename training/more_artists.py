@@ -66,10 +66,9 @@ def sets() -> list[dict[str, str]]:
         return list(csv.DictReader(file, delimiter="\t"))
 
 
-def install_line() -> str:
-    """The npm command that installs every one of `sets` in its version."""
-    packages = (f"@iconify-json/{row['set']}@{row['version']}" for row in sets())
-    return f"npm install {' '.join(packages)}"
+def npm_packages() -> list[str]:
+    """The npm packages of `sets`, each in its version."""
+    return [f"@iconify-json/{row['set']}@{row['version']}" for row in sets()]
 
 
 def plain(icon: str) -> str:

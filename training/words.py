@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from functools import lru_cache
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from training.sources import TILE
 
+MORE = Path(__file__).with_name("more_fonts.tsv")
+"""Fonts of training only, beside the probe set's: package, version, style, licence. Half of them are handwriting."""
 SIZES = (12, 15, 18, 22, 27, 33, 40, 48, 58, 70)
 SYSTEM_FONTS = (
     "dejavu/DejaVuSans.ttf", "dejavu/DejaVuSans-Bold.ttf", "dejavu/DejaVuSerif.ttf", "dejavu/DejaVuSansMono.ttf",
@@ -36,6 +39,12 @@ def font_files(fontsource: Path, *, held_out: frozenset[str]) -> list[str]:
                 str(p) for p in family.glob(f"files/{family.name}-latin-{weight}-normal.woff2")
             ]
     return found
+
+
+def more_fonts() -> list[dict[str, str]]:
+    """Every row of `more_fonts.tsv`."""
+    with MORE.open(newline="") as file:
+        return list(csv.DictReader(file, delimiter="\t"))
 
 
 @lru_cache(maxsize=2048)

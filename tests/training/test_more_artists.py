@@ -10,7 +10,8 @@ import pytest
 
 pytest.importorskip("cv2")
 
-from training import more_artists, sources
+from training import more_artists, sources, words
+from training.__main__ import main
 
 
 def _set(root: Path, name: str, icons: dict[str, dict[str, object]]) -> None:
@@ -60,13 +61,32 @@ def test_the_list_is_of_known_concepts_known_sets_and_nothing_held_out() -> None
     assert set(sets) <= {*more_artists.DRAWN, *more_artists.SYMBOLS}
     assert not set(sets) & {*sources.HELD_OUT_SETS, *sources.DRAWN, *sources.SYMBOLS}
     assert len({(row.concept, row.key) for row in rows}) == len(rows)
-    line = more_artists.install_line()
+    wanted = {package.rpartition("@")[0] for package in more_artists.npm_packages()}
+    assert wanted == {f"@iconify-json/{name}" for name in sets}
     for name, pictures in sets.items():
-        assert f" @iconify-json/{name}@" in line
         own = [row for row in rows if row.set == name]
         assert len(own) == pictures
         kind = "drawing" if name in more_artists.DRAWN else "symbol"
         assert {row.modality for row in own} == {kind}
+
+
+def test_the_fonts_of_training_are_licensed_and_none_is_held_out(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (Path(sources.__file__).parent / "build_concepts" / "fonts.tsv").open() as file:
+        probes = {row["package"] for row in csv.DictReader(file, delimiter="\t")}
+    fonts = words.more_fonts()
+    names = [row["package"] for row in fonts]
+    assert len(set(names)) == len(names)
+    assert not set(names) & probes
+    # Caveat Brush is by Caveat's hand.
+    assert not [n for n in names if n.partition("/")[2].startswith(("caveat", "eb-", "zilla"))]
+    assert {row["licence"] for row in fonts} <= {"OFL-1.1", "Apache-2.0", "UFL-1.0"}
+    monkeypatch.setattr("sys.argv", ["training", "needs"])
+    main()
+    line = capsys.readouterr().out.split()
+    assert line[:2] == ["npm", "install"]
+    assert {f"{row['package']}@{row['version']}" for row in fonts} <= set(line)
 
 
 def test_only_listed_icons_of_these_sets_are_rendered(
