@@ -75,14 +75,14 @@ def main() -> None:
     image.add_argument(
         "--cores", default="", help="cores to compute on, such as 1,2,3; the loader gets the others"
     )
-    image.add_argument(
-        "--helpers", default="", help="cores of processes that add gradients at the last image size"
-    )
+    image.add_argument("--helpers", default="", help="cores of processes that add gradients")
     image.add_argument("--init", type=Path, help="image.pt of an earlier run to start from")
     image.add_argument(
         "--sizes", default="64:0,96:0.5,128:0.6", help="image size:from this part of the run"
     )
     image.add_argument("--peak", type=float, default=2e-3, help="highest learning rate")
+    image.add_argument("--batch", type=int, default=128, help="examples of a step")
+    image.add_argument("--scale", type=float, default=20.0, help="of the cosines, at first")
     image.add_argument("--parts", type=int, default=1, help="parts of a batch, 4 with a helper")
     image.add_argument("--frozen", default="", help="parts that stay as they are: stem,layer1")
     image.add_argument("--full-precision", action="store_true", help="fp32: where bf16 is slower")
@@ -107,9 +107,10 @@ def main() -> None:
     judge.add_argument("--out", type=Path, required=True, help="the model's folder")
     args = parser.parse_args()
     if args.step == "needs":
-        from training import more_artists
+        from training import more_artists, words
 
-        print(more_artists.install_line())
+        fonts = [f"{row['package']}@{row['version']}" for row in words.more_fonts()]
+        print(f"npm install {' '.join([*more_artists.npm_packages(), *fonts])}")
     if args.step == "evaluate":
         from training.evaluation import run as evaluation
 

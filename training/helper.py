@@ -26,7 +26,7 @@ class Shared:
         self.lock = context.Lock()
         self.weights = np.frombuffer(sharedctypes.RawArray("f", length), np.float32)
         self.gradients = np.frombuffer(sharedctypes.RawArray("f", length), np.float32)
-        self._numbers = np.frombuffer(sharedctypes.RawArray("q", 2), np.int64)
+        self._numbers = np.frombuffer(sharedctypes.RawArray("q", 3), np.int64)
 
     @property
     def step(self) -> int:
@@ -36,6 +36,15 @@ class Shared:
     def given(self) -> int:
         """Micro-batches whose gradients wait to be taken."""
         return int(self._numbers[1])
+
+    @property
+    def ended(self) -> bool:
+        """Whether no more gradients are wanted."""
+        return bool(self._numbers[2])
+
+    def end(self) -> None:
+        """Ask the helpers to stop."""
+        self._numbers[2] = 1
 
     def publish(self, parameters: list[Any]) -> None:
         """The trainer's weights after a step."""
@@ -75,12 +84,29 @@ def _copy(parameters: list[Any], flat: np.ndarray) -> None:
         part[:] = p.detach().reshape(-1).numpy()
 
 
-def start(
-    shared: Shared, objective: Any, parameters: list[Any], batches: Batches, core: int
-) -> None:
-    """Fork a helper onto `core`: it inherits the objective and `parameters` as they are now."""
-    args = (shared, objective, parameters, batches, core)
-    get_context("fork").Process(target=_help, args=args, daemon=True).start()
+class Crew:
+    """The helpers of one image size: started with it, dismissed before the next one."""
+
+    def __init__(
+        self, objective: Any, parameters: list[Any], batches: Batches, cores: frozenset[int]
+    ) -> None:
+        """Fork a helper onto each of `cores`: it inherits the objective and `parameters` as they are now."""
+        self.shared = Shared(sum(p.numel() for p in parameters))
+        self.shared.publish(parameters)
+        self._processes = [
+            get_context("fork").Process(
+                target=_help, args=(self.shared, objective, parameters, batches, core), daemon=True
+            )
+            for core in sorted(cores)
+        ]
+        for process in self._processes:
+            process.start()
+
+    def dismiss(self) -> None:
+        """Wait until every helper has ended its batch. (One killed while it reads the queue would lock it for all.)"""
+        self.shared.end()
+        for process in self._processes:
+            process.join()
 
 
 def _help(
@@ -92,6 +118,8 @@ def _help(
     os.sched_setaffinity(0, {core})
     size = objective.visual.attnpool_size
     for images, labels in batches:
+        if shared.ended:
+            return
         if images.shape[1] != size:
             continue
         with shared.lock, torch.no_grad():

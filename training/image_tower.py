@@ -31,7 +31,7 @@ STEM = ("conv1", "bn1", "conv2", "bn2", "conv3", "bn3")
 class Recipe:
     """Settings of a run, saved with its checkpoint.
 
-    A step adds up the gradients of `parts` parts of the batch; with helpers, of at least as many. `sparsity` weighs the
+    Cosines are multiplied by `scale` at first, by what is learnt later. A step adds up the gradients of `parts` parts of the batch; with helpers, of at least as many. `sparsity` weighs the
     square root of `objective.density` of the last block, `votes` the loss of `objective.Votes`,
     `spread` from how many units a concept's votes come.
     """
@@ -44,6 +44,7 @@ class Recipe:
     seed: int = 0
     bf16: bool = True
     batch: int = 128
+    scale: float = 20.0
     parts: int = 1
     sparsity: float = 0.0
     votes: float = 0.0
@@ -154,7 +155,7 @@ def train(
 
     With `cores` the computation stays on those and the loader on the others: on a processor with few cores two
     threads that share one with anything else wait for each other most of the time. Each core of `helpers` gets a
-    process that adds gradients (`helper`), in the last of `stages`. `init` is a checkpoint of an earlier run: its weights and its
+    process that adds gradients (`helper`). `init` is a checkpoint of an earlier run: its weights and its
     optimiser's moments, under a new schedule. `frozen` names parts of the tower (`STEM`, `layer1`) that stay as they are: the first
     ones see the most pixels, and without their gradients a step takes two thirds of the time.
     """
@@ -170,7 +171,7 @@ def train(
     # Post-ReLU features share one large mean, and a softmax over names first collapses onto it. Standardising
     # the output from the first step on removes that plateau; `export` folds it into the last linear map.
     visual.standardise = torch.nn.BatchNorm1d(names.shape[1], affine=False)
-    log_scale = torch.nn.Parameter(torch.tensor(np.log(8.0), dtype=torch.float32))
+    log_scale = torch.nn.Parameter(torch.tensor(np.log(recipe.scale), dtype=torch.float32))
     objective = Objective(
         visual,
         log_scale,
@@ -188,6 +189,7 @@ def train(
         print(f"resumed at {run.seen} samples, {run.spent / 60:.1f} minutes", flush=True)
     elif init is not None:
         run.load(init, continued=False)
+        run.resize(stages[0][1])
         print(f"started from {init.name}", flush=True)
     if init is not None:
         visual.standardise.eval()
@@ -277,16 +279,18 @@ class Run:
         visual, log_scale = self.objective.visual, self.objective.log_scale
         return make_optimiser(visual, log_scale, self.recipe, voting=voting, old=old)
 
-    def _resize(self, size: int) -> None:
+    def resize(self, size: int) -> None:
+        """See pictures of `size` pixels from now on."""
         _set_size(self.objective.visual, size)
         self.optimiser = self._make_optimiser(self.voting, self.optimiser)
+        self.optimiser.zero_grad(set_to_none=True)
 
     def go(self, loader: Loader, helpers: frozenset[int]) -> None:
         """Train until the schedule is done."""
-        recipe, visual, last = self.recipe, self.objective.visual, self.stages[-1][1]
+        recipe, visual = self.recipe, self.objective.visual
         count = max(2, recipe.batch // recipe.parts)
         started, saved = time.monotonic() - self.spent, time.monotonic()
-        shared: helper.Shared | None = None
+        crew: helper.Crew | None = None
         parts = 0
 
         def done() -> float:
@@ -299,25 +303,27 @@ class Run:
         for images, labels in loader.batches(lambda: (image_size(done(), self.stages), count)):
             if (at := done()) >= 1:
                 break
-            if images.shape[1] != visual.attnpool_size:
-                self._resize(images.shape[1])
-            if helpers and shared is None and visual.attnpool_size == last:
-                shared = helper.Shared(sum(p.numel() for p in self._parameters()))
-                shared.publish(self._parameters())
-                for core in sorted(helpers):
-                    batches = loader.batches(lambda: (last, count))
-                    helper.start(shared, self.objective, self._parameters(), batches, core)
+            if images.shape[1] < visual.attnpool_size:
+                continue  # ordered before the pictures grew
+            if images.shape[1] > visual.attnpool_size:
+                if crew:
+                    crew.dismiss()
+                crew, parts = None, 0
+                self.resize(images.shape[1])
+            if helpers and crew is None:
+                batches = loader.batches(lambda: (visual.attnpool_size, count))
+                crew = helper.Crew(self.objective, self._parameters(), batches, helpers)
             loss, measured = self.objective(images, labels)
             loss.backward()
             parts += 1
             self._shown.add(measured)
-            if parts + (shared.given if shared else 0) < recipe.parts:
+            if parts + (crew.shared.given if crew else 0) < recipe.parts:
                 continue
-            if shared:
-                parts += shared.take(self._parameters())
+            if crew:
+                parts += crew.shared.take(self._parameters())
             self._update(at, parts)
-            if shared:
-                shared.publish(self._parameters())
+            if crew:
+                crew.shared.publish(self._parameters())
             self.seen, self.step, parts = self.seen + parts * count, self.step + 1, 0
             if self.step % 50 == 0:
                 left = (1 - at) * (time.monotonic() - started) / max(at, 1e-6) / 60

@@ -226,21 +226,22 @@ def test_a_short_run_learns_resumes_and_exports(
     out_of.mkdir()
     (out_of / "text.pt").write_bytes((data / "text.pt").read_bytes())
     image_tower.train(
-        corpus, out_of, image_tower.Recipe(samples=96, batch=16, parts=2, sparsity=1.0, bf16=False, votes=0.5),
+        corpus, out_of, image_tower.Recipe(samples=320, batch=16, parts=2, sparsity=1.0, bf16=False, votes=0.5),
         threads=1, helpers=frozenset({min(os.sched_getaffinity(0))}), init=data / "image.pt",
-        stages=((0.0, 96),),
+        stages=((0.0, 64), (0.5, 96)),
     )  # fmt: skip
     told = capsys.readouterr().out
     assert "started from image.pt" in told
     again = torch.load(out_of / "image.pt")
-    assert again["seen"] >= 96
+    assert again["seen"] >= 320
+    assert again["size"] == 96
     assert again["earlier"]["samples"] == saved["seen"]
     assert [len(v.shape) for v in again["votes"]] == [2, 0]
     before, after = saved["visual"], again["visual"]
     assert torch.equal(before["standardise.running_mean"], after["standardise.running_mean"])
     assert not torch.equal(before["layer4.0.conv1.weight"], after["layer4.0.conv1.weight"])
     image_tower.train(
-        corpus, out_of, image_tower.Recipe(samples=160, batch=16, bf16=False, votes=0.5),
+        corpus, out_of, image_tower.Recipe(samples=400, batch=16, bf16=False, votes=0.5),
         threads=1, stages=((0.0, 96),),
     )  # fmt: skip
     assert "resumed at" in capsys.readouterr().out
