@@ -23,7 +23,7 @@ from synesthete.visualization.files import render
 ROOT = Path(__file__).parents[1]
 BEGIN = "<!-- numbers: begin, written by docs/update_readme.py -->"
 END = "<!-- numbers: end -->"
-BEST = 10
+BEST, STRONGEST = 10, 8
 
 
 def numbers(atlas: Atlas) -> str:
@@ -66,13 +66,23 @@ def _best(atlas: Atlas) -> list[str]:
     return lines
 
 
-def shown(atlas: Atlas, address: str | None) -> Neuron:
-    """The neuron of the picture: the one asked for, or the best that passes in most modalities."""
+def shown(atlas: Atlas, address: str | None = None) -> Neuron:
+    """The neuron of the pictures: the one asked for, or of those that pass in most modalities the one whose strongest
+    images (`STRONGEST` of each modality) are its own concept's most often.
+    """
     if address is not None:
         return atlas.neuron(address)
     threshold = atlas.summary()["threshold"]
-    found = atlas.neurons(multimodal=True) or atlas.neurons()
-    return max(found, key=lambda neuron: sum(auc >= threshold for auc in neuron.auc.values()))
+    of_image = dict(
+        zip(*(atlas.probes[name].to_pylist() for name in ("id", "concept")), strict=True)
+    )
+
+    def merit(neuron: Neuron) -> tuple[int, int]:
+        strongest = atlas.exemplars(neuron.layer).top_ids[:, neuron.unit, :STRONGEST]
+        own = [of_image.get(int(i)) == neuron.concept for i in strongest.ravel()]
+        return sum(auc >= threshold for auc in neuron.auc.values()), sum(own)
+
+    return max(atlas.neurons(multimodal=True) or atlas.neurons(), key=merit)
 
 
 def updated(readme: str, block: str) -> str:

@@ -18,6 +18,7 @@ from pathlib import Path
 import uvicorn
 from PIL import Image
 from playwright.sync_api import sync_playwright
+from update_readme import shown
 
 from synesthete.atlas import open_atlas
 from synesthete.server import Gate, create_app
@@ -35,8 +36,7 @@ def main() -> None:
     sys.path.insert(0, str(ROOT / "tests" / "browser"))
     import chromium
 
-    best = open_atlas(options.atlas).neurons(multimodal=True, limit=1)
-    address = (best or open_atlas(options.atlas).neurons(limit=1))[0].address
+    address = shown(open_atlas(options.atlas)).address
     shots = {
         "microscope-neuron": (f"/neuron/{address}", "light", 1500),
         "microscope-card": ("/", "dark", 1150),
