@@ -77,7 +77,7 @@ def train(
     threads: int = 2,
     init: Path | None = None,
 ) -> None:
-    """Train for `minutes`, or for `steps` when given, then save the text tower and its recall on the names to `text.pt`.
+    """Train for `minutes` (0 leaves the tower as it is), or for `steps` when given, then save the text tower and its recall on the names to `text.pt`.
 
     Names in other languages (`languages.tsv`) are to mean what the English one does. `init` is a `text.pt` to go on from.
     """
@@ -133,7 +133,9 @@ def train(
     queue: list[np.ndarray] = []
 
     def progress() -> float:
-        return step / steps if steps else (time.monotonic() - start) / (60 * minutes)
+        if steps:
+            return step / steps
+        return (time.monotonic() - start) / (60 * minutes) if minutes else 1.0
 
     while (done := progress()) < 1:
         for group in optimiser.param_groups + rows_optimiser.param_groups:

@@ -199,6 +199,10 @@ def test_a_short_run_learns_resumes_and_exports(
     data = work / "data"
     text_tower.train(data, steps=80, batch=32)
     assert "top-1 100.0%" in capsys.readouterr().out
+    taught = torch.load(data / "text.pt")
+    text_tower.train(data, minutes=0, init=data / "text.pt")
+    assert all(torch.equal(taught[k], v) for k, v in torch.load(data / "text.pt").items())
+    assert "top-1 100.0%" in capsys.readouterr().out
     stages = ((0.0, 64), (0.3, 96))
     image_tower.train(
         corpus, data, image_tower.Recipe(samples=64, batch=16, bf16=False), stages=stages
