@@ -6,6 +6,8 @@ import json
 import re
 from html import unescape
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 from urllib.parse import unquote
 
 import numpy as np
@@ -13,7 +15,11 @@ import pytest
 from starlette.testclient import TestClient
 
 from synesthete.atlas import open_atlas
+from synesthete.server.coded import Coded
+from synesthete.server.columns import Columns
 from synesthete.server.pages import PAGES
+from synesthete.server.pages.model_card import _order
+from synesthete.server.ranking import Part, ranked
 from tests.server.conftest import BEARER, client_of
 from tests.small_atlas import CONCEPTS, LAYER, record_small
 
@@ -63,6 +69,21 @@ def test_the_card_is_headed_by_the_concept_its_pictures_and_numbers_are_of(
     headings = re.findall(r'class="guise-name">([^<]+?) <small>', shared.get("/").text)
     assert best
     assert [unescape(one) for one in headings] == [one["neuron"]["concept"] for one in best]
+
+
+def test_neurons_named_after_something_else_come_last_on_the_card() -> None:
+    def coded(*texts: str) -> Coded:
+        return Coded(np.arange(1, len(texts) + 1, dtype=np.int32), ("", *texts))
+
+    columns = SimpleNamespace(
+        name=Coded(np.array([1, 0, 2, 3], np.int32), ("", "toolbox", "pear", "moai")),
+        concept=coded("tomato", "apple", "pear", "moai"),
+        passes=np.array([[1, 1, 1, 1], [1, 1, 1, 1], [1, 1, 0, 0]], bool),
+        multimodality=np.array([0.99, 0.91, 0.92, 0.98]),
+    )
+    units = np.arange(4)
+    part = Part("layer", units, _order(cast("Columns", columns), units))
+    assert [unit for _, unit in ranked([part])] == [1, 3, 2, 0]
 
 
 def test_all_links_of_all_pages_lead_somewhere(shared: TestClient) -> None:

@@ -15,6 +15,9 @@ from synesthete.server.rows import NeuronRow, neuron_row
 Unit = tuple[str, int]
 
 
+Keys = tuple[npt.NDArray[np.float64] | npt.NDArray[np.int64], ...]
+
+
 @dataclass(frozen=True)
 class Part:
     """Some units of a layer with what they are sorted by.
@@ -31,7 +34,7 @@ class Part:
 
     layer: str
     units: npt.NDArray[np.int64]
-    keys: tuple[npt.NDArray[np.float64] | npt.NDArray[np.int64], ...]
+    keys: Keys
 
 
 def ranked(parts: Sequence[Part], first: int = 0, last: int | None = None) -> list[Unit]:

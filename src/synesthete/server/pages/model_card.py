@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from synesthete.server.columns import Columns
 from synesthete.server.counts import Counts, Rule, all_counts, layer_counts, rule
 from synesthete.server.library import Site
 from synesthete.server.page import Page
-from synesthete.server.ranking import Part, ranked
+from synesthete.server.ranking import Keys, Part, ranked
 from synesthete.server.rows import NeuronRow, Shown, exemplars, images, neuron_row, strongest
 
 SHOWN = 6
@@ -97,15 +99,14 @@ def _layer(site: Site, name: str) -> LayerFacts:
 
 
 def _best(site: Site) -> list[Guises]:
-    """The most multimodal neurons, one for each concept, those with more modalities tested first."""
+    """The most multimodal neurons, one for each concept."""
     if not site.atlas.analysed:
         return []
     parts = []
     for layer in site.atlas.layers:
         columns = site.opened.columns(layer)
         units = np.flatnonzero(columns.multimodal)
-        passed = columns.passes[:, units].sum(axis=0)
-        parts.append(Part(layer, units, (-passed, -columns.multimodality[units])))
+        parts.append(Part(layer, units, _order(columns, units)))
     made: dict[str, Guises] = {}
     for layer, unit in ranked(parts):
         concept = site.opened.columns(layer).concept[unit]
@@ -114,6 +115,13 @@ def _best(site: Site) -> list[Guises]:
         if len(made) == SHOWN:
             break
     return list(made.values())
+
+
+def _order(columns: Columns, units: npt.NDArray[np.int64]) -> Keys:
+    """First the neurons that are not named after something else, then by modalities passed, then by multimodality."""
+    other = [columns.name[unit] not in ("", columns.concept[unit]) for unit in units]
+    passed = columns.passes[:, units].sum(axis=0)
+    return np.array(other, np.int64), -passed, -columns.multimodality[units]
 
 
 def _guises(site: Site, layer: str, unit: int) -> Guises:
