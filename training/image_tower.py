@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ import numpy as np
 from synesthete.models.texts import encode_text
 from training import helper, teacher
 from training.architecture import create
-from training.examples import Corpus, draw
+from training.examples import Corpus
+from training.loading import Loader
 from training.objective import Objective, Parts
 from training.text_tower import TEMPLATES
 
@@ -98,45 +99,6 @@ def _targets(model: Any, corpus: Corpus, out: Path) -> tuple[Any, Any]:
     print("targets: the teacher", flush=True)
     names = torch.from_numpy(targets[[row[name] for name in corpus.names]])
     return names, torch.from_numpy(targets[[row[text] for text in corpus.bank]])
-
-
-class Loader:
-    """Batches made by worker processes; the image size can change between batches."""
-
-    def __init__(
-        self, corpus: Corpus, seed: int, workers: int = 2, cores: frozenset[int] = frozenset()
-    ) -> None:
-        import multiprocessing
-
-        context = multiprocessing.get_context("fork")
-        self._requests: Any = context.Queue()
-        self._results: Any = context.Queue(maxsize=6)
-        for i in range(workers):
-            args = (corpus, self._requests, self._results, seed * 1000 + i, cores)
-            context.Process(target=_work, args=args, daemon=True).start()
-
-    def batches(self, shape: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Endless batches; `shape()` is asked for `(size, batch)` when each is ordered."""
-        for _ in range(6):
-            self._requests.put(shape())
-        while True:
-            yield self._results.get(timeout=300)
-            self._requests.put(shape())
-
-
-def _work(corpus: Corpus, requests: Any, results: Any, seed: int, cores: frozenset[int]) -> None:
-    """Answer every `(size, count)` with images and their labels `[count, 3]`, on `cores` if any are named."""
-    os.nice(2)
-    if cores:
-        os.sched_setaffinity(0, cores)
-    rng = np.random.default_rng([seed, int(time.time())])
-    while True:
-        size, count = requests.get()
-        images = np.empty((count, size, size, 3), np.uint8)
-        labels = np.empty((count, 3), np.int64)
-        for i in range(count):
-            images[i], *labels[i] = draw(corpus, size, rng)
-        results.put((images, labels))
 
 
 def train(

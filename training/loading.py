@@ -1,0 +1,51 @@
+"""Batches of examples, made by worker processes while the trainer computes."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from training.examples import Corpus, draw
+
+
+class Loader:
+    """Batches made by worker processes; the image size can change between batches."""
+
+    def __init__(
+        self, corpus: Corpus, seed: int, workers: int = 2, cores: frozenset[int] = frozenset()
+    ) -> None:
+        import multiprocessing
+
+        context = multiprocessing.get_context("fork")
+        self._requests: Any = context.Queue()
+        self._results: Any = context.Queue(maxsize=6)
+        for i in range(workers):
+            args = (corpus, self._requests, self._results, seed * 1000 + i, cores)
+            context.Process(target=_work, args=args, daemon=True).start()
+
+    def batches(self, shape: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Endless batches; `shape()` is asked for `(size, batch)` when each is ordered."""
+        for _ in range(6):
+            self._requests.put(shape())
+        while True:
+            yield self._results.get(timeout=300)
+            self._requests.put(shape())
+
+
+def _work(corpus: Corpus, requests: Any, results: Any, seed: int, cores: frozenset[int]) -> None:
+    """Answer every `(size, count)` with images and their labels `[count, 3]`, on `cores` if any are named."""
+    os.nice(2)
+    if cores:
+        os.sched_setaffinity(0, cores)
+    rng = np.random.default_rng([seed, int(time.time())])
+    while True:
+        size, count = requests.get()
+        images = np.empty((count, size, size, 3), np.uint8)
+        labels = np.empty((count, 3), np.int64)
+        for i in range(count):
+            images[i], *labels[i] = draw(corpus, size, rng)
+        results.put((images, labels))
