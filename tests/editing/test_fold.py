@@ -145,6 +145,26 @@ def test_towers_of_stages_are_refused_with_the_reason(family: Family) -> None:
         fold(model, edits_of(model, Edit(f"{layer}:0", "ablate")))
 
 
+@pytest.mark.parametrize("block", ["1.0", "1.1", "2.0", "4.0", "4.1"])
+def test_one_channel_edited_before_and_behind_the_relu(family: Family, block: str) -> None:
+    model, batch = family("modified-resnet"), pixels(family("modified-resnet"), 2)
+    site = f"visual.layer{block}"
+    (unit,) = {layer.units - 1 for layer in model.sites() if layer.name == site}
+    done = 0
+    for before in deeds(model, f"{site}:pre", unit).values():
+        for behind in deeds(model, site, unit).values():
+            edits = edits_of(model, before, behind)
+            try:
+                weights = fold(model, edits)
+            except Unfoldable:
+                continue
+            wanted = live(model, edits, batch)
+            found = plain(model, weights, batch)
+            np.testing.assert_allclose(found, wanted, atol=5e-5, err_msg=f"{before} {behind}")
+            done += 1
+    assert done >= 8
+
+
 @pytest.mark.parametrize("name", ["modified-resnet", "vit", "siglip"])
 @settings(
     max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

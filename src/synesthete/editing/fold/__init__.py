@@ -38,14 +38,22 @@ def fold(model: ImageTextModel, edits: Edits) -> dict[str, torch.Tensor]:
     """
     edits.check(model)
     weights = Weights(model.network)
+    changes = {edit.address: edit for edit in edits.edits if edit.affine != (1.0, 0.0)}
     with torch.no_grad():
-        for edit in edits.edits:
-            if edit.affine != (1.0, 0.0):
-                _fold(model, weights, edit)
+        for edit in sorted(changes.values(), key=_stream_order):
+            if edit.address in changes:
+                _fold(model, weights, edit, changes)
     return weights.folded()
 
 
-def _fold(model: ImageTextModel, weights: Weights, edit: Edit) -> None:
+def _stream_order(edit: Edit) -> tuple[str, int, bool]:
+    """What lies before a non-linearity is folded before what lies after it."""
+    return edit.layer.removesuffix(":pre"), edit.unit, not edit.layer.endswith(":pre")
+
+
+def _fold(
+    model: ImageTextModel, weights: Weights, edit: Edit, changes: dict[str, Edit]
+) -> None:
     site, network = model.site(edit.layer), model.network
     scale, add = edit.affine
     device = next(network.parameters()).device
@@ -59,11 +67,22 @@ def _fold(model: ImageTextModel, weights: Weights, edit: Edit) -> None:
     elif site.kind == "residual":
         fold_stream(weights, path, site.window, affine)
     else:
-        _fold_in_network(network, weights, path, affine, before=before)
+        # Of a block's channel that is a constant before the ReLU, what is done behind it changes that constant.
+        block = _BLOCK.match(path)
+        constant = before and scale == 0.0 and block is not None and block[4] is None
+        after = changes.pop(f"{path}:{edit.unit}", None) if constant else None
+        then = after.affine if after else (1.0, 0.0)
+        _fold_in_network(network, weights, path, affine, before=before, after=then)
 
 
 def _fold_in_network(
-    network: Any, weights: Weights, path: str, edit: Affine, *, before: bool
+    network: Any,
+    weights: Weights,
+    path: str,
+    edit: Affine,
+    *,
+    before: bool,
+    after: tuple[float, Any],
 ) -> None:
     found = _BLOCK.match(path)
     if found is None:
@@ -77,6 +96,6 @@ def _fold_in_network(
         block = f"{tower}.{stage}.{index}"
         fold_inner(weights, block, network.get_submodule(block), inner, edit, before=before)
     elif before:
-        fold_before(weights, tower, visual, stage, int(index), edit)
+        fold_before(weights, tower, visual, stage, int(index), edit, after)
     else:
         fold_block(weights, tower, visual, stage, int(index), edit)

@@ -52,9 +52,18 @@ def fold_block(
 
 
 def fold_before(
-    weights: Weights, tower: str, visual: Any, stage: str, index: int, edit: Affine
+    weights: Weights,
+    tower: str,
+    visual: Any,
+    stage: str,
+    index: int,
+    edit: Affine,
+    after: tuple[float, float],
 ) -> None:
-    """A channel before a block's last non-linearity: the sum of a batch norm and the shortcut."""
+    """A channel before a block's last non-linearity: the sum of a batch norm and the shortcut.
+
+    Where `edit` makes it a constant, `after` is what is done to that behind the non-linearity, as scale and shift.
+    """
     block, path = getattr(visual, stage)[index], f"{tower}.{stage}.{index}"
     if edit.scale == 0.0:
         # A constant goes through the non-linearity on its own; what is left is an edit after it.
@@ -65,7 +74,7 @@ def fold_before(
             visual,
             stage,
             index,
-            Affine(edit.address, edit.unit, 0.0, edit.add.clamp(min=0)),
+            Affine(edit.address, edit.unit, 0.0, after[0] * edit.add.clamp(min=0) + after[1]),
         )
         return
     name, norm = _last_norm(block, edit)
