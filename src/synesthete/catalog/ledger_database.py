@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+from synesthete.atlas.write_ahead import write_ahead
 from synesthete.errors import SynestheteError
 
 FILE = "catalog.sqlite"
@@ -83,8 +84,7 @@ class LedgerDatabase:
             with self._guard:
                 self._open.append(found)
             self._thread.connection = found
-            found.execute("PRAGMA journal_mode = WAL")
-            found.execute("PRAGMA synchronous = FULL")
+            write_ahead(found, WAIT_SECONDS)
             (version,) = found.execute("PRAGMA user_version").fetchone()
             if version > VERSION:
                 raise SynestheteError(

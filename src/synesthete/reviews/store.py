@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 
+from synesthete.atlas.write_ahead import write_ahead
 from synesthete.errors import SynestheteError
 from synesthete.reviews.acts import Act, check
 
@@ -44,8 +45,7 @@ def _connection(atlas: Path, *, write: bool) -> Iterator[sqlite3.Connection]:
 
 def _prepare(connection: sqlite3.Connection, path: Path, *, write: bool) -> None:
     if write:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
+        write_ahead(connection, WAIT_SECONDS)
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > VERSION:
         raise SynestheteError(

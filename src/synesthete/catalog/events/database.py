@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from synesthete.atlas.write_ahead import write_ahead
 from synesthete.errors import SynestheteError
 
 WAIT_SECONDS = 30.0
@@ -52,8 +53,7 @@ class Growing:
     def writing(self) -> Iterator[sqlite3.Connection]:
         """A connection within a transaction: all that is done in the block, or after an error or a kill nothing."""
         with self._open() as connection:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
+            write_ahead(connection, WAIT_SECONDS)
             connection.execute("BEGIN IMMEDIATE")
             try:
                 if self._found(connection) == 0:

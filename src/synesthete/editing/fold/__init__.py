@@ -51,9 +51,7 @@ def _stream_order(edit: Edit) -> tuple[str, int, bool]:
     return edit.layer.removesuffix(":pre"), edit.unit, not edit.layer.endswith(":pre")
 
 
-def _fold(
-    model: ImageTextModel, weights: Weights, edit: Edit, changes: dict[str, Edit]
-) -> None:
+def _fold(model: ImageTextModel, weights: Weights, edit: Edit, changes: dict[str, Edit]) -> None:
     site, network = model.site(edit.layer), model.network
     scale, add = edit.affine
     device = next(network.parameters()).device

@@ -1,0 +1,32 @@
+"""SQLite files that several processes write: writers wait for each other, readers for nobody."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+
+PAUSE_SECONDS = 0.01
+
+
+def write_ahead(connection: sqlite3.Connection, wait: float) -> None:
+    """Give a connection a write-ahead log, and have it reach the disk at every commit.
+
+    A connection's own timeout does not hold while the journal of a new file is changed: of two that do so at once one is
+    told at once that the file is busy (https://sqlite.org/rescode.html#busy). Here it asks again for up to `wait` seconds.
+
+    Raises
+    ------
+    sqlite3.OperationalError
+        When the file stays busy for that long, or cannot be written.
+    """
+    deadline = time.monotonic() + wait
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            break
+        except sqlite3.OperationalError as error:
+            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not busy or time.monotonic() > deadline:
+                raise
+            time.sleep(PAUSE_SECONDS)
+    connection.execute("PRAGMA synchronous = FULL")
