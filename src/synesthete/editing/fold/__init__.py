@@ -65,12 +65,7 @@ def _fold(model: ImageTextModel, weights: Weights, edit: Edit, changes: dict[str
     elif site.kind == "residual":
         fold_stream(weights, path, site.window, affine)
     else:
-        # Of a block's channel that is a constant before the ReLU, what is done behind it changes that constant.
-        block = _BLOCK.match(path)
-        constant = before and scale == 0.0 and block is not None and block[4] is None
-        after = changes.pop(f"{path}:{edit.unit}", None) if constant else None
-        then = after.affine if after else (1.0, 0.0)
-        _fold_in_network(network, weights, path, affine, before=before, after=then)
+        _fold_in_network(network, weights, path, affine, changes, before=before)
 
 
 def _fold_in_network(
@@ -78,9 +73,9 @@ def _fold_in_network(
     weights: Weights,
     path: str,
     edit: Affine,
+    changes: dict[str, Edit],
     *,
     before: bool,
-    after: tuple[float, Any],
 ) -> None:
     found = _BLOCK.match(path)
     if found is None:
@@ -94,6 +89,9 @@ def _fold_in_network(
         block = f"{tower}.{stage}.{index}"
         fold_inner(weights, block, network.get_submodule(block), inner, edit, before=before)
     elif before:
-        fold_before(weights, tower, visual, stage, int(index), edit, after)
+        # Of a channel that is a constant before the ReLU, what is done behind it changes that constant.
+        behind = changes.pop(f"{path}:{edit.unit}", None) if edit.scale == 0.0 else None
+        then = behind.affine if behind else (1.0, 0.0)
+        fold_before(weights, tower, visual, stage, int(index), edit, then)
     else:
         fold_block(weights, tower, visual, stage, int(index), edit)

@@ -58,11 +58,11 @@ def fold_before(
     stage: str,
     index: int,
     edit: Affine,
-    after: tuple[float, float],
+    then: tuple[float, Any],
 ) -> None:
     """A channel before a block's last non-linearity: the sum of a batch norm and the shortcut.
 
-    Where `edit` makes it a constant, `after` is what is done to that behind the non-linearity, as scale and shift.
+    Where `edit` makes it a constant, `then` is what is done to that behind the non-linearity, as scale and shift.
     """
     block, path = getattr(visual, stage)[index], f"{tower}.{stage}.{index}"
     if edit.scale == 0.0:
@@ -74,7 +74,7 @@ def fold_before(
             visual,
             stage,
             index,
-            Affine(edit.address, edit.unit, 0.0, after[0] * edit.add.clamp(min=0) + after[1]),
+            Affine(edit.address, edit.unit, 0.0, then[0] * edit.add.clamp(min=0) + then[1]),
         )
         return
     name, norm = _last_norm(block, edit)
