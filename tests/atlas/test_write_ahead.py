@@ -23,7 +23,7 @@ def test_nobody_who_begins_a_file_with_others_is_turned_away(tmp_path: Path) -> 
             connection = sqlite3.connect(path, timeout=30, isolation_level=None)
             start.wait()
             try:
-                write_ahead(connection, 30)
+                write_ahead(connection)
                 connection.execute("CREATE TABLE IF NOT EXISTS said (what TEXT)")
                 connection.execute("INSERT INTO said VALUES ('x')")
             except sqlite3.Error as error:
@@ -46,11 +46,11 @@ def test_nobody_who_begins_a_file_with_others_is_turned_away(tmp_path: Path) -> 
 def test_a_file_that_stays_locked_is_told_of(tmp_path: Path) -> None:
     holder = sqlite3.connect(tmp_path / "held.sqlite", isolation_level=None)
     holder.execute("BEGIN EXCLUSIVE")
-    other = sqlite3.connect(tmp_path / "held.sqlite", timeout=0, isolation_level=None)
+    other = sqlite3.connect(tmp_path / "held.sqlite", timeout=0.05, isolation_level=None)
     with pytest.raises(sqlite3.OperationalError, match="locked"):
-        write_ahead(other, 0.05)
+        write_ahead(other)
     holder.execute("ROLLBACK")
-    write_ahead(other, 0.05)
+    write_ahead(other)
     assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     other.close()
     holder.close()

@@ -8,18 +8,19 @@ import time
 PAUSE_SECONDS = 0.01
 
 
-def write_ahead(connection: sqlite3.Connection, wait: float) -> None:
+def write_ahead(connection: sqlite3.Connection) -> None:
     """Give a connection a write-ahead log, and have it reach the disk at every commit.
 
     A connection's own timeout does not hold while the journal of a new file is changed: of two that do so at once one is
-    told at once that the file is busy (https://sqlite.org/rescode.html#busy). Here it asks again for up to `wait` seconds.
+    told at once that the file is busy (https://sqlite.org/rescode.html#busy). Here it asks again for as long as that timeout.
 
     Raises
     ------
     sqlite3.OperationalError
         When the file stays busy for that long, or cannot be written.
     """
-    deadline = time.monotonic() + wait
+    (wait_ms,) = connection.execute("PRAGMA busy_timeout").fetchone()
+    deadline = time.monotonic() + wait_ms / 1000
     while True:
         try:
             connection.execute("PRAGMA journal_mode = WAL")

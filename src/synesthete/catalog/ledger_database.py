@@ -84,7 +84,7 @@ class LedgerDatabase:
             with self._guard:
                 self._open.append(found)
             self._thread.connection = found
-            write_ahead(found, WAIT_SECONDS)
+            write_ahead(found)
             (version,) = found.execute("PRAGMA user_version").fetchone()
             if version > VERSION:
                 raise SynestheteError(

@@ -45,7 +45,7 @@ def _connection(atlas: Path, *, write: bool) -> Iterator[sqlite3.Connection]:
 
 def _prepare(connection: sqlite3.Connection, path: Path, *, write: bool) -> None:
     if write:
-        write_ahead(connection, WAIT_SECONDS)
+        write_ahead(connection)
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > VERSION:
         raise SynestheteError(

@@ -53,7 +53,7 @@ class Growing:
     def writing(self) -> Iterator[sqlite3.Connection]:
         """A connection within a transaction: all that is done in the block, or after an error or a kill nothing."""
         with self._open() as connection:
-            write_ahead(connection, WAIT_SECONDS)
+            write_ahead(connection)
             connection.execute("BEGIN IMMEDIATE")
             try:
                 if self._found(connection) == 0:
