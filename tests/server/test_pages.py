@@ -81,6 +81,7 @@ def test_neurons_named_after_something_else_come_last_on_the_card() -> None:
         passes=np.array([[1, 1, 1, 1], [1, 1, 1, 1], [1, 1, 0, 0]], bool),
         multimodality=np.array([0.99, 0.91, 0.92, 0.98]),
     )
+    columns.called = lambda unit: Columns.called(cast("Columns", columns), unit)
     units = np.arange(4)
     part = Part("layer", units, _order(cast("Columns", columns), units))
     assert [unit for _, unit in ranked([part])] == [1, 3, 2, 0]

@@ -119,7 +119,7 @@ def _best(site: Site) -> list[Guises]:
 
 def _order(columns: Columns, units: npt.NDArray[np.int64]) -> Keys:
     """First the neurons that are not named after something else, then by modalities passed, then by multimodality."""
-    other = [columns.name[unit] not in ("", columns.concept[unit]) for unit in units]
+    other = [columns.called(unit) != columns.concept[unit] for unit in units]
     passed = columns.passes[:, units].sum(axis=0)
     return np.array(other, np.int64), -passed, -columns.multimodality[units]
 
