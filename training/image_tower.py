@@ -32,9 +32,9 @@ STEM = ("conv1", "bn1", "conv2", "bn2", "conv3", "bn3")
 class Recipe:
     """Settings of a run, saved with its checkpoint.
 
-    Cosines are multiplied by `scale` at first, by what is learnt later. A step adds up the gradients of `parts` parts of the batch; with helpers, of at least as many. `sparsity` weighs the
-    square root of `objective.density` of the last block, `votes` the loss of `objective.Votes`,
-    `spread` from how many units a concept's votes come.
+    Cosines are multiplied by `scale` at first, by what is learnt later. A step adds up the gradients of `parts` parts
+    of the batch; with helpers, of at least as many. `sparsity` weighs the square root of `objective.density` of the last
+    block, `votes` the loss of `objective.Votes`, `spread` from how many units a concept's votes come.
     """
 
     minutes: float = 95.0

@@ -77,9 +77,9 @@ def train(
     threads: int = 2,
     init: Path | None = None,
 ) -> None:
-    """Train for `minutes` (0 leaves the tower as it is), or for `steps` when given, then save the text tower and its recall on the names to `text.pt`.
+    """Train for `minutes`, or for `steps` when given, then save the text tower to `text.pt` and print its recall of the names.
 
-    Names in other languages (`languages.tsv`) are to mean what the English one does. `init` is a `text.pt` to go on from.
+    With 0 minutes the tower stays as it is. Names in other languages (`languages.tsv`) are to mean what the English one does. `init` is a `text.pt` to go on from.
     """
     import torch
     from open_clip.tokenizer import SimpleTokenizer
