@@ -12,13 +12,16 @@ from typing import Any
 
 import pytest
 import uvicorn
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from synesthete.server import Gate, create_app
 from tests.browser import chromium
 from tests.server.conftest import TOKEN, made
 
 __all__ = ["made"]
+
+# A busy machine may take long over anything; five seconds, the default, were not always enough.
+expect.set_options(timeout=60_000)
 
 
 @dataclass
@@ -77,6 +80,11 @@ def seen() -> Seen:
 Opener = Callable[..., Page]
 
 
+def alive(page: Page) -> None:
+    """Wait for the modules of a page, which come after it."""
+    expect(page.locator("[data-module]:not([data-alive])")).to_have_count(0)
+
+
 @pytest.fixture
 def open_page(browser: Browser, served: Served, seen: Seen) -> Iterator[Opener]:
     """Opens a page in a context of its own, with the cookie unless `inside=False`; more arguments are the context's."""
@@ -100,6 +108,7 @@ def open_page(browser: Browser, served: Served, seen: Seen) -> Iterator[Opener]:
         )
         if path:
             page.goto(path if "://" in path else served.base + path)
+            alive(page)
         return page
 
     yield opener

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from synesthete.reviews import read
-from tests.browser.conftest import Opener, Seen, Served
+from tests.browser.conftest import Opener, Seen, Served, alive
 from tests.server.conftest import TOKEN
 from tests.small_atlas import LAYER
 
@@ -49,7 +49,7 @@ def test_labelling_by_keyboard_alone(open_page: Opener, served: Served, seen: Se
     page.get_by_label("You are").focus()
     page.keyboard.type("ada")
     said = page.locator(".label-said")
-    total = int(str(said.inner_text()).split(" of ")[1])
+    total = int(said.inner_text().split(" of ")[1])
     page.keyboard.press("Tab")
     for text in ("a red thing", "1", ""):
         page.keyboard.type(text)
@@ -66,6 +66,22 @@ def test_labelling_by_keyboard_alone(open_page: Opener, served: Served, seen: Se
     assert [(act.rater, act.value) for act in kept] == [("ada", "a red thing")] * 2
     assert len({act.image for act in kept}) == 2
     assert not seen.errors
+
+
+def test_a_name_half_typed_when_the_script_comes_is_typed_to_its_end(
+    open_page: Opener, served: Served
+) -> None:
+    page = open_page()
+    held: list[Route] = []
+    page.route("**/static/label.js", lambda route: held.append(route))
+    with page.expect_request("**/static/label.js"):
+        page.goto(f"{served.base}/label/{LAYER}:0", wait_until="domcontentloaded")
+    page.get_by_label("You are").focus()
+    page.keyboard.type("a")
+    held[0].continue_()
+    alive(page)
+    page.keyboard.type("da")
+    expect(page.get_by_label("You are")).to_have_value("ada")
 
 
 def test_a_verdict_is_kept_and_shown(open_page: Opener, served: Served) -> None:
@@ -103,7 +119,6 @@ def test_a_picture_is_shown_to_the_model(
     way: str, open_page: Opener, seen: Seen, served: Served
 ) -> None:
     page = open_page("/probe")
-    page.wait_for_load_state("networkidle")  # its script is loaded after the page
     if way == "chosen":
         page.get_by_label("Choose, drop or paste a picture").set_input_files(
             {"name": "red.png", "mimeType": "image/png", "buffer": png()}
@@ -137,13 +152,12 @@ def _hand_over(page: Page, way: str) -> None:
 
 def test_a_word_is_shown_to_the_model_and_a_bad_file_refused(open_page: Opener) -> None:
     page = open_page("/probe")
-    page.wait_for_load_state("networkidle")  # its script is loaded after the page
     page.get_by_label("or draw a word").fill("apple")
     page.keyboard.press("Enter")
     page.wait_for_selector(".fired, .none", timeout=120_000)
     expect(page.locator(".kicker").first).to_contain_text("looks at apple")
     page.goto(page.url.split("?")[0])
-    page.wait_for_load_state("networkidle")
+    alive(page)
     page.get_by_label("Choose, drop or paste a picture").set_input_files(
         {"name": "page.png", "mimeType": "image/png", "buffer": b"<html><script>alert(1)</script>"}
     )

@@ -148,9 +148,9 @@ def script() -> str:
         code = re.sub(r"export default (async )?function", r"return \1function", code)
         parts.append(f"const {name} = (() => {{\n{code}\n}})();")
     main = (STATIC / "main.js").read_text(encoding="utf-8")
-    call = "import(`./${name}.js`).then((loaded) => loaded.default(element))"
+    call = "import(`./${name}.js`).then((loaded) => wake(loaded.default))"
     assert call in main
-    main = main.replace(call, f"({{ {', '.join(names)} }})[name]?.(element)")
+    main = main.replace(call, f"wake(({{ {', '.join(names)} }})[name])")
     return "(() => {\n" + "\n".join(parts) + f"\n{main}\n}})();\n"
 
 

@@ -21,7 +21,7 @@ export default function label(form) {
     value.disabled = button.disabled = false;
     value.value = "";
     told.textContent = `${place + 1} of ${images.length}`;
-    if (rater.value) value.focus();
+    if (rater.value && document.activeElement !== rater) value.focus();
   }
 
   form.addEventListener("submit", async (event) => {

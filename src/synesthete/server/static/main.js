@@ -40,8 +40,9 @@ document.addEventListener("keydown", (event) => {
   if (link) location.href = link.href;
 });
 
-// An element that a module makes alive names it: data-module="map" is map.js.
+// An element that a module makes alive names it: data-module="map" is map.js. It comes after the page, and data-alive says when.
 for (const element of document.querySelectorAll("[data-module]")) {
   const name = element.dataset.module;
-  import(`./${name}.js`).then((loaded) => loaded.default(element));
+  const wake = (module) => { module(element); element.dataset.alive = ""; };
+  import(`./${name}.js`).then((loaded) => wake(loaded.default));
 }
