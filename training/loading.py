@@ -28,16 +28,25 @@ class Loader:
             context.Process(target=_work, args=args, daemon=True).start()
 
     def batches(self, shape: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Endless batches; `shape()` is asked for `(size, batch)` when each is ordered."""
+        """Endless batches; `shape()` is asked for `(size, batch)` when each is ordered.
+
+        What a worker fails with is raised here: without it the others would do its work, and nobody would know.
+        """
         for _ in range(6):
             self._requests.put(shape())
         while True:
-            yield self._results.get(timeout=300)
+            made = self._results.get(timeout=300)
+            if isinstance(made, Exception):
+                raise made
+            yield made
             self._requests.put(shape())
 
 
 def _work(corpus: Corpus, requests: Any, results: Any, seed: int, cores: frozenset[int]) -> None:
-    """Answer every `(size, count)` with images and their labels `[count, 3]`, on `cores` if any are named."""
+    """Answer every `(size, count)` with images and their labels `[count, 3]`, on `cores` if any are named.
+
+    The answer to what cannot be done is the exception, and is the last.
+    """
     os.nice(2)
     if cores:
         os.sched_setaffinity(0, cores)
@@ -46,6 +55,10 @@ def _work(corpus: Corpus, requests: Any, results: Any, seed: int, cores: frozens
         size, count = requests.get()
         images = np.empty((count, size, size, 3), np.uint8)
         labels = np.empty((count, 3), np.int64)
-        for i in range(count):
-            images[i], *labels[i] = draw(corpus, size, rng)
+        try:
+            for i in range(count):
+                images[i], *labels[i] = draw(corpus, size, rng)
+        except Exception as error:  # noqa: BLE001 (whatever it is, the trainer has to know)
+            results.put(error)
+            return
         results.put((images, labels))

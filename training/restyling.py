@@ -54,7 +54,8 @@ def one_ink(tile: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     cover = tile[..., 3].astype(np.float32) / 255
     grey = tile[..., :3].astype(np.float32) @ LUMA + 255 * (1 - cover)
     if rng.random() < 0.5:
-        level = float(np.quantile(grey[cover > 0.5], rng.uniform(0.2, 0.8))) if cover.any() else 128
+        inside = grey[cover > 0.5]
+        level = float(np.quantile(inside, rng.uniform(0.2, 0.8))) if inside.size else 128
         ink = np.clip((level - grey) / 12 + 0.5, 0, 1)
     else:
         smooth = cv2.GaussianBlur(grey, (0, 0), 1.0)

@@ -47,6 +47,14 @@ def test_one_ink_keeps_the_form_of_a_drawing() -> None:
         assert drawn[:15, :15, 3].max() == 0
 
 
+def test_one_ink_of_a_drawing_too_faint_to_have_an_inside() -> None:
+    faint = np.zeros((128, 128, 4), np.uint8)
+    faint[60:64, :, 3] = 70
+    for seed in range(20):
+        drawn = restyling.one_ink(faint, np.random.default_rng(seed))
+        assert drawn[:50, :, 3].max() == 0
+
+
 def test_recolouring_leaves_greys_grey_and_numbers_in_range() -> None:
     grey = np.repeat(np.linspace(0, 255, 50, dtype=np.float32)[:, None], 3, axis=1)
     colours = np.random.default_rng(1).uniform(0, 255, (200, 3)).astype(np.float32)
