@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from training import languages, more_artists
+from training import languages, more_artists, tables
 from training.pictures import picture
 from training.restyling import mirrors
 from training.sources import HELD_OUT_SETS
@@ -116,9 +115,7 @@ def load_corpus(
     held_out_words
         Words that are never written, so that evaluation can ask for reading and not for recognition.
     """
-    csv.field_size_limit(10**8)
-    with (data / "pictures.tsv").open(newline="") as file:
-        pictures = list(csv.DictReader(file, delimiter="\t"))
+    pictures = tables.rows(data / "pictures.tsv")
     row_of = {p["key"]: i for i, p in enumerate(pictures)}
     row_of |= {
         f"npm:fluent-emoji:{p['caption'].replace(' ', '-')}": i
@@ -132,9 +129,8 @@ def load_corpus(
         if row is not None and not is_held_out(item, held_out_photos):
             items[concept][modality].add(row)
 
-    with table.open(newline="") as file:
-        for row in csv.DictReader(file, delimiter="\t"):
-            add(row["concept"], row["modality"], row["item"])
+    for row in tables.rows(table):
+        add(row["concept"], row["modality"], row["item"])
     names = sorted(items)
     for also_drawn in more_artists.listed():
         if also_drawn.concept in items:
@@ -143,11 +139,10 @@ def load_corpus(
     for one in pictures:
         if one["modality"] == "photo" and one["caption"] in items:
             add(one["caption"], "photo", one["key"])
-    with candidates.open(newline="") as file:
-        for row in csv.DictReader(file, delimiter="\t"):
-            if row["concept"] in items:
-                for item in filter(None, row["photo"].split(";")):
-                    add(row["concept"], "photo", item)
+    for row in tables.rows(candidates):
+        if row["concept"] in items:
+            for item in filter(None, row["photo"].split(";")):
+                add(row["concept"], "photo", item)
     taken = {r for by in items.values() for rows in by.values() for r in rows}
     position = {text: i for i, text in enumerate(texts)}
     bank_of = {

@@ -9,6 +9,8 @@ import csv
 import json
 from pathlib import Path
 
+from training import tables
+
 LANGUAGES = ("de", "es", "fr", "it", "nl", "pt", "sv")
 
 
@@ -35,9 +37,8 @@ def read(path: Path) -> dict[str, list[str]]:
     """All names of each concept in `path`, as `write` left them; nothing if there is no such file."""
     found: dict[str, list[str]] = {}
     if path.exists():
-        with path.open(newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file, delimiter="\t"):
-                found.setdefault(row["concept"], []).append(row["name"])
+        for row in tables.rows(path):
+            found.setdefault(row["concept"], []).append(row["name"])
     return found
 
 

@@ -8,13 +8,12 @@ written. Choices are made by hash, so that they are the same wherever this runs.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import re
 from collections import defaultdict
 from pathlib import Path
 
-from training import languages, teacher
+from training import languages, tables, teacher
 
 HERE = Path(__file__).parent / "build_concepts"
 SOURCE_NEVER_SEEN = "photo:trashnet/"
@@ -22,12 +21,6 @@ CLIP_ARTS, WORDS = 500, 500
 _VARIANT = re.compile(r"-(bold|fill|filled|outline|variant)$")
 # Icons that carry the name of a concept and show a firm's mark.
 MARKS = frozenset({("apple", "npm:openmoji:apple"), ("apple", "npm:mdi:apple")})
-
-
-def _read(path: Path) -> list[dict[str, str]]:
-    csv.field_size_limit(10**8)
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file, delimiter="\t"))
 
 
 def _by_hash(texts: list[str]) -> list[str]:
@@ -41,13 +34,15 @@ def _key(item: str) -> str:
 
 def concept_table(data: Path, candidates: Path) -> list[tuple[str, str, str, str, str]]:
     """Rows `concept, family, modality, artist, item`."""
-    families = {row["concept"]: row["family"] for row in _read(HERE / "concepts.tsv")}
-    excluded = {(row["concept"], row["item"]) for row in _read(HERE / "exclusions.tsv")} | MARKS
+    families = {row["concept"]: row["family"] for row in tables.rows(HERE / "concepts.tsv")}
+    excluded = {
+        (row["concept"], row["item"]) for row in tables.rows(HERE / "exclusions.tsv")
+    } | MARKS
     rows: dict[tuple[str, str, str], None] = {}
-    for row in _read(HERE / "images.tsv"):
+    for row in tables.rows(HERE / "images.tsv"):
         rows[row["concept"], row["modality"], _key(row["item"])] = None
     columns = {"drawn": "drawing", "icon": "symbol", "mono_emoji": "symbol", "photo": "photo"}
-    for row in _read(candidates):
+    for row in tables.rows(candidates):
         concept = row["concept"]
         if concept not in families or (concept, "") in excluded:
             continue
@@ -56,7 +51,7 @@ def concept_table(data: Path, candidates: Path) -> list[tuple[str, str, str, str
                 if (concept, item) not in excluded:
                     rows[concept, modality, _key(item)] = None
     named = defaultdict(list)
-    for picture in _read(data / "pictures.tsv"):
+    for picture in tables.rows(data / "pictures.tsv"):
         if picture["modality"] in ("drawing", "symbol") and picture["artist"] != "openclipart":
             named[picture["caption"]].append(picture)
     for concept in families:
@@ -74,7 +69,7 @@ def held_out_clip_art(
     used = {item for *_, item in table}
     free = [
         p
-        for p in _read(data / "pictures.tsv")
+        for p in tables.rows(data / "pictures.tsv")
         if p["artist"] == "openclipart" and p["key"] not in used
     ]
     title = {p["key"]: p["caption"] for p in free}
@@ -106,7 +101,9 @@ def write(data: Path, candidates: Path, packages: Path | None = None) -> dict[st
     lines = ["\t".join(("concept", "family", "modality", "artist", "item")), *map("\t".join, table)]
     clip_art, same_title = held_out_clip_art(data, table)
     source = [
-        p["key"] for p in _read(data / "pictures.tsv") if p["key"].startswith(SOURCE_NEVER_SEEN)
+        p["key"]
+        for p in tables.rows(data / "pictures.tsv")
+        if p["key"].startswith(SOURCE_NEVER_SEEN)
     ]
     photos = (HERE / "held_out_photos.txt").read_text().split("\n")
     lists = {

@@ -8,12 +8,12 @@ own icons of that concept have (`find`). `more_artists.tsv` is what that found. 
 
 from __future__ import annotations
 
-import csv
 import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
+from training import tables
 from training.iconify import icons
 
 DRAWN = (
@@ -56,14 +56,12 @@ class Row:
 
 def listed() -> list[Row]:
     """Every row of `more_artists.tsv`."""
-    with LIST.open(newline="") as file:
-        return [Row(**row) for row in csv.DictReader(file, delimiter="\t")]
+    return [Row(**row) for row in tables.rows(LIST)]
 
 
 def sets() -> list[dict[str, str]]:
     """Every row of `more_sets.tsv`: set, version, pictures, licence, author, url."""
-    with SETS.open(newline="") as file:
-        return list(csv.DictReader(file, delimiter="\t"))
+    return tables.rows(SETS)
 
 
 def npm_packages() -> list[str]:
@@ -85,12 +83,11 @@ def plain(icon: str) -> str:
 def find(packages: Path, table: Path) -> list[Row]:
     """Every icon in `packages` whose name belongs to one concept of `table`, `MOST` of a concept and a set."""
     called: dict[str, set[str]] = defaultdict(set)
-    with table.open(newline="") as file:
-        for row in csv.DictReader(file, delimiter="\t"):
-            called[row["concept"].lower()].add(row["concept"])
-            kind, _, icon = row["item"].partition(":")
-            if kind == "npm" and row["modality"] == "symbol":
-                called[plain(icon.rpartition(":")[2])].add(row["concept"])
+    for row in tables.rows(table):
+        called[row["concept"].lower()].add(row["concept"])
+        kind, _, icon = row["item"].partition(":")
+        if kind == "npm" and row["modality"] == "symbol":
+            called[plain(icon.rpartition(":")[2])].add(row["concept"])
     found: list[Row] = []
     taken: Counter[tuple[str, str]] = Counter()
     for name in (*DRAWN, *SYMBOLS):

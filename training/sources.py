@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from training import more_artists
+from training import more_artists, tables
 from training.iconify import icons
 
 TILE = 128
@@ -122,10 +122,9 @@ def _clip_art(root: Path) -> Iterator[tuple[Picture, Path]]:
 
 
 def _photos(root: Path) -> Iterator[tuple[Picture, Path]]:
-    with (root / "manifest.csv").open(newline="") as file:
-        for row in csv.DictReader(file):
-            source = row["path"].split("/")[0]
-            yield Picture(f"photo:{row['path']}", "photo", source, row["label"]), root / row["path"]
+    for row in tables.rows(root / "manifest.csv"):
+        source = row["path"].split("/")[0]
+        yield Picture(f"photo:{row['path']}", "photo", source, row["label"]), root / row["path"]
 
 
 def _stamps(root: Path) -> Iterator[tuple[Picture, Path]]:
@@ -152,10 +151,7 @@ def _scenes(root: Path, wanted: frozenset[str]) -> Iterator[tuple[Picture, Path]
 def scene_items(candidates: Path) -> frozenset[str]:
     """Paths inside gcompris-qt-data that the candidate table names as photos."""
     prefix = "deb:gcompris-qt-data:"
-    csv.field_size_limit(10**8)
-    with candidates.open(newline="") as file:
-        cells = [row["photo"] for row in csv.DictReader(file, delimiter="\t")]
-    items = [item for cell in cells for item in cell.split(";")]
+    items = [item for row in tables.rows(candidates) for item in row["photo"].split(";")]
     return frozenset(item.removeprefix(prefix) for item in items if item.startswith(prefix))
 
 

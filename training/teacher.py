@@ -6,13 +6,14 @@ along a few axes; whitening over the caption bank spreads them so that a softmax
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+
+from training import tables
 
 WORD = re.compile(r"[a-z][a-z' -]{1,40}$")
 
@@ -40,13 +41,8 @@ def gather(
     data: Path, concepts: Path, table: Path, packages: Path, wordnet_root: Path
 ) -> dict[str, list[str]]:
     """Every text the towers learn from, by kind: `names`, `captions`, `words`."""
-    csv.field_size_limit(10**8)
-    with concepts.open(newline="") as file:
-        names = [row["concept"] for row in csv.DictReader(file, delimiter="\t")]
-    with table.open(newline="") as file:
-        names += [row["concept"] for row in csv.DictReader(file, delimiter="\t")]
-    with (data / "pictures.tsv").open(newline="") as file:
-        captions = [row["caption"] for row in csv.DictReader(file, delimiter="\t")]
+    names = [row["concept"] for path in (concepts, table) for row in tables.rows(path)]
+    captions = [row["caption"] for row in tables.rows(data / "pictures.tsv")]
     emoji = json.loads((packages / "emojibase-data" / "en" / "data.json").read_text())
     captions += [row["label"].lower() for row in emoji]
     tags = {tag.lower() for row in emoji for tag in row.get("tags", [])}

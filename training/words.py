@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from training import tables
 from training.sources import TILE
 
 MORE = Path(__file__).with_name("more_fonts.tsv")
@@ -43,8 +43,7 @@ def font_files(fontsource: Path, *, held_out: frozenset[str]) -> list[str]:
 
 def more_fonts() -> list[dict[str, str]]:
     """Every row of `more_fonts.tsv`."""
-    with MORE.open(newline="") as file:
-        return list(csv.DictReader(file, delimiter="\t"))
+    return tables.rows(MORE)
 
 
 @lru_cache(maxsize=2048)

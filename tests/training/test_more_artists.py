@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pytest
 
 pytest.importorskip("cv2")
 
-from training import more_artists, sources, words
+from training import more_artists, sources, tables, words
 from training.__main__ import main
 
 
@@ -53,8 +52,8 @@ def test_an_icon_is_a_concepts_by_its_name_or_its_icons_names(tmp_path: Path) ->
 
 
 def test_the_list_is_of_known_concepts_known_sets_and_nothing_held_out() -> None:
-    with (Path(sources.__file__).parent / "build_concepts" / "concepts.tsv").open() as file:
-        concepts = {row["concept"] for row in csv.DictReader(file, delimiter="\t")}
+    curated = Path(sources.__file__).parent / "build_concepts"
+    concepts = {row["concept"] for row in tables.rows(curated / "concepts.tsv")}
     sets = {row["set"]: int(row["pictures"]) for row in more_artists.sets()}
     rows = more_artists.listed()
     assert {row.concept for row in rows} <= concepts
@@ -73,8 +72,8 @@ def test_the_list_is_of_known_concepts_known_sets_and_nothing_held_out() -> None
 def test_the_fonts_of_training_are_licensed_and_none_is_held_out(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with (Path(sources.__file__).parent / "build_concepts" / "fonts.tsv").open() as file:
-        probes = {row["package"] for row in csv.DictReader(file, delimiter="\t")}
+    curated = Path(sources.__file__).parent / "build_concepts"
+    probes = {row["package"] for row in tables.rows(curated / "fonts.tsv")}
     fonts = words.more_fonts()
     names = [row["package"] for row in fonts]
     assert len(set(names)) == len(names)

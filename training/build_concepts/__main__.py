@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import re
 import sys
 from pathlib import Path
@@ -11,6 +10,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
+
+from training import tables
 
 from .credits import licence_page
 from .fonts import read_fonts, write_fonts
@@ -27,8 +28,7 @@ COLUMNS = (
 
 def read_table(name: str) -> list[dict[str, str]]:
     """Return the rows of one of the curated tables beside this file."""
-    with (HERE / name).open(encoding="utf-8", newline="") as lines:
-        return list(csv.DictReader(lines, delimiter="\t"))
+    return tables.rows(HERE / name)
 
 
 def caption_of(item: str, concept: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 from pathlib import Path
@@ -10,6 +9,8 @@ from typing import Any
 
 from fontTools import subset
 from fontTools.ttLib import TTFont
+
+from training import tables
 
 HERE = Path(__file__).parent
 # Basic Latin, Latin-1 letters and the quotes and dashes of ordinary text.
@@ -22,8 +23,7 @@ CODEPOINTS = [
 
 def read_fonts() -> list[dict[str, str]]:
     """Return the rows of `fonts.tsv`."""
-    with (HERE / "fonts.tsv").open(encoding="utf-8", newline="") as lines:
-        return list(csv.DictReader(lines, delimiter="\t"))
+    return tables.rows(HERE / "fonts.tsv")
 
 
 def write_fonts(node_modules: Path, out: Path) -> int:

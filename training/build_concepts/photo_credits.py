@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+
+from training import tables
 
 # What may be shipped; the GPL is left out because it would reach into the package's own licence.
 SHIPPABLE = re.compile(
@@ -81,16 +82,15 @@ def _tidy_author(text: str) -> str:
 
 def photo_folder_credits(manifest: Path) -> dict[str, Credit]:
     """Read the manifest of the collected photographs: one licence and attribution a row."""
-    with manifest.open(encoding="utf-8", newline="") as lines:
-        return {
-            row["path"]: Credit(
-                row["path"].split("/")[0],
-                normal_licence(row["licence"]),
-                row["attribution"],
-                f"github.com/{row['source repo']}@{row['commit'][:12]} {row['original path']}",
-            )
-            for row in csv.DictReader(lines)
-        }
+    return {
+        row["path"]: Credit(
+            row["path"].split("/")[0],
+            normal_licence(row["licence"]),
+            row["attribution"],
+            f"github.com/{row['source repo']}@{row['commit'][:12]} {row['original path']}",
+        )
+        for row in tables.rows(manifest)
+    }
 
 
 def wheel_credits(name: str) -> dict[str, Credit]:

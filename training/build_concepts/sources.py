@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import zipfile
 from dataclasses import dataclass, field
@@ -13,6 +12,8 @@ from typing import Any
 from fontTools.pens.boundsPen import BoundsPen
 from fontTools.pens.svgPathPen import SVGPathPen
 from fontTools.ttLib import TTFont
+
+from training import tables
 
 from .photo_credits import Credit, gcompris_credits, photo_folder_credits, wheel_credits
 from .qtresource import read_rcc
@@ -47,8 +48,7 @@ class Original:
 
 def read_packages() -> dict[str, Package]:
     """Return the rows of `packages.tsv` by the name of their set."""
-    with (HERE / "packages.tsv").open(encoding="utf-8", newline="") as lines:
-        return {row["set"]: Package(**row) for row in csv.DictReader(lines, delimiter="\t")}
+    return {row["set"]: Package(**row) for row in tables.rows(HERE / "packages.tsv")}
 
 
 @dataclass

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from training import tables
 from training.evaluation.embedding import embed, rate, tile_image
 
 
 def read_items(data: Path, keys: list[str]) -> tuple[list[np.ndarray], list[str]]:
     """Tiles and captions of the pictures named by `keys`."""
-    csv.field_size_limit(10**8)
-    with (data / "pictures.tsv").open(newline="") as file:
-        rows = {
-            p["key"]: (i, p["caption"]) for i, p in enumerate(csv.DictReader(file, delimiter="\t"))
-        }
+    pictures = tables.rows(data / "pictures.tsv")
+    rows = {p["key"]: (i, p["caption"]) for i, p in enumerate(pictures)}
     tiles = np.load(data / "tiles.npy", mmap_mode="r")
     found = [rows[key] for key in keys if key in rows]
     return [np.asarray(tiles[i]) for i, _ in found], [caption for _, caption in found]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from training import more_artists
+from training import more_artists, tables
 from training.evaluation import card
 from training.evaluation.associations import occupations
 from training.evaluation.linear_probe import linear_probe
@@ -32,19 +31,14 @@ MORE = "more artists"
 
 def data_table(data: Path, photos: Path) -> list[dict[str, Any]]:
     """Pictures of the training data by source, with the licence."""
-    csv.field_size_limit(10**8)
-    packages = Path(__file__).parents[1] / "build_concepts" / "packages.tsv"
-    with packages.open(newline="") as file:
-        known: dict[str, tuple[str, str]] = {}
-        for row in csv.DictReader(file, delimiter="\t"):
-            known.setdefault(row["artist"], (row["author"], row["licence"]))
-    with (photos / "manifest.csv").open(newline="") as file:
-        for row in csv.DictReader(file):
-            known.setdefault(row["path"].split("/")[0], (row["source repo"], row["licence"]))
+    known: dict[str, tuple[str, str]] = {}
+    for row in tables.rows(Path(__file__).parents[1] / "build_concepts" / "packages.tsv"):
+        known.setdefault(row["artist"], (row["author"], row["licence"]))
+    for row in tables.rows(photos / "manifest.csv"):
+        known.setdefault(row["path"].split("/")[0], (row["source repo"], row["licence"]))
     more = {row.key: row.set for row in more_artists.listed()}
-    with (data / "pictures.tsv").open(newline="") as file:
-        # A set may be called as an artist of the probe set is: both have a "fluent".
-        pictures = [(row["key"], row["artist"]) for row in csv.DictReader(file, delimiter="\t")]
+    # A set may be called as an artist of the probe set is: both have a "fluent".
+    pictures = [(row["key"], row["artist"]) for row in tables.rows(data / "pictures.tsv")]
     counts = Counter(MORE if key in more else artist for key, artist in pictures)
     if used := {more[key] for key, _ in pictures if key in more}:
         licences = {row["licence"] for row in more_artists.sets() if row["set"] in used}
