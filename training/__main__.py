@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 import argparse
+import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 
 def _cores(text: str) -> frozenset[int]:
     return frozenset(int(core) for core in text.split(",") if core)
+
+
+def _number(kind: Callable[[str], Any], low: float, high: float = math.inf) -> Callable[[str], Any]:
+    """A reader of numbers between two bounds, for arguments that mean nothing outside."""
+
+    def read(text: str) -> Any:
+        if not low <= (number := kind(text)) <= high:
+            raise argparse.ArgumentTypeError(
+                f"{text} is not at least {low:g}"
+                + (f" and at most {high:g}" if high < math.inf else "")
+            )
+        return number
+
+    read.__name__ = kind.__name__  # what argparse says of text that is no number
+    return read
 
 
 def main() -> None:
@@ -47,10 +65,12 @@ def main() -> None:
         "--candidates", type=Path, required=True, help="TSV of all candidate concepts"
     )
     texts.add_argument("--wordnet", type=Path, default=Path("/usr/share/wordnet"))
-    texts.add_argument("--threads", type=int, default=2)
-    texts.add_argument("--minutes", type=float, default=12.0)
+    texts.add_argument("--threads", type=_number(int, 1), default=2)
+    texts.add_argument("--minutes", type=_number(float, 0), default=12.0)
     texts.add_argument("--init", type=Path, help="text.pt of an earlier run to go on from")
-    texts.add_argument("--peak", type=float, default=2e-3, help="highest learning rate")
+    texts.add_argument(
+        "--peak", type=_number(float, 1e-9), default=2e-3, help="highest learning rate"
+    )
     texts.add_argument(
         "--like", type=Path, help="a shipped model on whose axes the teacher is to be"
     )
@@ -67,11 +87,16 @@ def main() -> None:
         "--held-out-words", type=Path, default=None, help="words never to be written, one a line"
     )
     image.add_argument("--held-out-fonts", default="", help="comma-separated families")
-    image.add_argument("--minutes", type=float, default=95.0)
+    image.add_argument("--minutes", type=_number(float, 0.01), default=95.0)
     image.add_argument(
-        "--samples", type=int, default=0, help="stop after so many instead of by the clock"
+        "--samples",
+        type=_number(int, 0),
+        default=0,
+        help="stop after so many instead of by the clock",
     )
-    image.add_argument("--threads", type=int, default=2, help="leave a core to others with 1")
+    image.add_argument(
+        "--threads", type=_number(int, 1), default=2, help="leave a core to others with 1"
+    )
     image.add_argument(
         "--cores", default="", help="cores to compute on, such as 1,2,3; the loader gets the others"
     )
@@ -80,15 +105,27 @@ def main() -> None:
     image.add_argument(
         "--sizes", default="64:0,96:0.5,128:0.6", help="image size:from this part of the run"
     )
-    image.add_argument("--peak", type=float, default=2e-3, help="highest learning rate")
-    image.add_argument("--batch", type=int, default=128, help="examples of a step")
-    image.add_argument("--scale", type=float, default=20.0, help="of the cosines, at first")
-    image.add_argument("--parts", type=int, default=1, help="parts of a batch, 4 with a helper")
+    image.add_argument(
+        "--peak", type=_number(float, 1e-9), default=2e-3, help="highest learning rate"
+    )
+    image.add_argument("--batch", type=_number(int, 2), default=128, help="examples of a step")
+    image.add_argument(
+        "--scale", type=_number(float, 0.01, 100), default=20.0, help="of the cosines, at first"
+    )
+    image.add_argument(
+        "--parts", type=_number(int, 1), default=1, help="parts of a batch, 4 with a helper"
+    )
     image.add_argument("--frozen", default="", help="parts that stay as they are: stem,layer1")
     image.add_argument("--full-precision", action="store_true", help="fp32: where bf16 is slower")
-    image.add_argument("--sparsity", type=float, default=0.0, help="weight of few units at a time")
-    image.add_argument("--votes", type=float, default=0.0, help="weight of the units' own votes")
-    image.add_argument("--spread", type=float, default=0.0, help="weight of votes from many units")
+    image.add_argument(
+        "--sparsity", type=_number(float, 0), default=0.0, help="weight of few units at a time"
+    )
+    image.add_argument(
+        "--votes", type=_number(float, 0), default=0.0, help="weight of the units' own votes"
+    )
+    image.add_argument(
+        "--spread", type=_number(float, 0), default=0.0, help="weight of votes from many units"
+    )
     image.add_argument("--out", type=Path, required=True)
     ship = steps.add_parser("export", help="write the open_clip model folder")
     ship.add_argument("--data", type=Path, required=True, help="folder of the trained towers")

@@ -1,0 +1,38 @@
+"""What training is asked for has to mean something."""
+
+from __future__ import annotations
+
+import pytest
+
+from training.__main__ import main
+
+IMAGE = ["image", "--table", "t", "--candidates", "c", "--fonts", "f", "--held-out-photos", "h", "--out", "o"]  # fmt: skip
+TEACH = ["teach", "--packages", "p", "--table", "t", "--candidates", "c", "--out", "o"]
+
+
+@pytest.mark.parametrize(
+    ("step", "name", "value", "told"),
+    [
+        (IMAGE, "--batch", "0", "0 is not at least 2"),
+        (IMAGE, "--scale", "0", "0 is not at least 0.01 and at most 100"),
+        (IMAGE, "--scale", "nan", "nan is not at least 0.01"),
+        (IMAGE, "--parts", "0", "0 is not at least 1"),
+        (IMAGE, "--votes", "-1", "-1 is not at least 0"),
+        (IMAGE, "--peak", "much", "invalid float value: 'much'"),
+        (IMAGE, "--minutes", "0", "0 is not at least 0.01"),
+        (TEACH, "--threads", "0", "0 is not at least 1"),
+    ],
+)
+def test_a_number_that_means_nothing_is_refused(
+    step: list[str],
+    name: str,
+    value: str,
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("sys.argv", ["training", *step, f"{name}={value}"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert told in capsys.readouterr().err
