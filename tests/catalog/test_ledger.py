@@ -264,5 +264,9 @@ def test_a_newer_format_is_refused(place: Path) -> None:
 
     with sqlite3.connect(place / FILE) as connection:
         connection.execute("PRAGMA user_version = 99")
-    with pytest.raises(SynestheteError, match="newer"):
-        Ledger(place).count()
+    ledger = Ledger(place)
+    for _ in range(2):
+        with pytest.raises(SynestheteError, match="newer than this program"):
+            ledger.count()
+        with pytest.raises(SynestheteError, match="newer than this program"):
+            ledger.commit(batch({"a": "x"}))

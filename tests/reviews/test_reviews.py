@@ -245,7 +245,7 @@ def test_a_newer_file_is_refused(atlas: Path) -> None:
     say(atlas, "accept", address(atlas), rater="ann")
     with sqlite3.connect(atlas / "reviews.sqlite") as connection:
         connection.execute("PRAGMA user_version = 99")
-    with pytest.raises(SynestheteError, match="newer"):
+    with pytest.raises(SynestheteError, match="newer than this program"):
         read(atlas)
 
 

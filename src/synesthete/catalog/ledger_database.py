@@ -81,20 +81,27 @@ class LedgerDatabase:
                 isolation_level=None,
                 check_same_thread=False,
             )
+            try:
+                self._prepare(found)
+            except BaseException:
+                found.close()  # kept, it would pass for prepared the next time
+                raise
             with self._guard:
                 self._open.append(found)
             self._thread.connection = found
-            write_ahead(found)
-            (version,) = found.execute("PRAGMA user_version").fetchone()
-            if version > VERSION:
-                raise SynestheteError(
-                    f"{self.path / FILE} is of format {version}, newer than this program's {VERSION}",
-                    hint="update synesthete",
-                )
-            if version < VERSION:
-                found.execute("BEGIN IMMEDIATE")
-                for statement in _SCHEMA:
-                    found.execute(statement)
-                found.execute(f"PRAGMA user_version = {VERSION}")
-                found.execute("COMMIT")
         return found
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        write_ahead(connection)
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version > VERSION:
+            raise SynestheteError(
+                f"{self.path / FILE} is of format {version}, newer than this program's {VERSION}",
+                hint="update synesthete",
+            )
+        if version < VERSION:
+            connection.execute("BEGIN IMMEDIATE")
+            for statement in _SCHEMA:
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {VERSION}")
+            connection.execute("COMMIT")
