@@ -74,6 +74,12 @@ def main() -> None:
     texts.add_argument(
         "--like", type=Path, help="a shipped model on whose axes the teacher is to be"
     )
+    texts.add_argument(
+        "--spelling",
+        type=_number(float, 0, 0.99),
+        default=0.0,
+        help="share of a target that says the spelling",
+    )
     texts.add_argument("--out", type=Path, required=True)
     start = steps.add_parser("start", help="the shipped model's towers, to go on from with --init")
     start.add_argument("--model", type=Path, required=True, help="the model's folder")
@@ -188,7 +194,12 @@ def main() -> None:
             if args.like:
                 print("cosine before and after turning:", shipped.turn_teacher(args.like, args.out))
         text_tower.train(
-            args.out, minutes=args.minutes, peak=args.peak, threads=args.threads, init=args.init
+            args.out,
+            minutes=args.minutes,
+            peak=args.peak,
+            threads=args.threads,
+            init=args.init,
+            spelling=args.spelling,
         )
     if args.step == "image":
         from training import image_tower, teacher

@@ -13,6 +13,7 @@ import numpy as np
 
 from training import languages, teacher
 from training.architecture import create
+from training.spelling import with_spelling
 
 TEMPLATES = (
     "{}",
@@ -76,16 +77,20 @@ def train(
     seed: int = 0,
     threads: int = 2,
     init: Path | None = None,
+    spelling: float = 0.0,
 ) -> None:
     """Train for `minutes`, or for `steps` when given, then save the text tower to `text.pt` and print its recall of the names.
 
-    With 0 minutes the tower stays as it is. Names in other languages (`languages.tsv`) are to mean what the English one does. `init` is a `text.pt` to go on from.
+    Of every target a share `spelling` says how the text is spelt (`spelling.with_spelling`). With 0 minutes the tower stays as it is. Names in other languages (`languages.tsv`) are to mean what the English one does. `init` is a `text.pt` to go on from.
     """
     import torch
     from open_clip.tokenizer import SimpleTokenizer
 
     torch.set_num_threads(threads)
     texts, kinds, targets = teacher.lookup(out)
+    model = create(seed=seed)
+    if spelling:
+        targets = with_spelling(texts, targets, spelling, model.text_projection.shape[0])
     tokenizer = SimpleTokenizer(context_length=32)
     rows, rows_target, weight = [], [], []
     share = {"names": 6.0, "captions": 2.0, "words": 1.0}
@@ -111,7 +116,6 @@ def train(
     weights = np.array(weight) / np.sum(weight)
     target_rows = np.array(rows_target)
     goal = torch.from_numpy(targets)
-    model = create(seed=seed)
     model.train()
     # Of 49,408 token rows a batch touches a few hundred, so their gradient and optimiser are sparse.
     rows_optimiser = torch.optim.SparseAdam(

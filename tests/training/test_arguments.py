@@ -19,6 +19,7 @@ TEACH = ["teach", "--packages", "p", "--table", "t", "--candidates", "c", "--out
         (IMAGE, "--parts", "0", "0 is not at least 1"),
         (IMAGE, "--votes", "-1", "-1 is not at least 0"),
         (IMAGE, "--peak", "much", "invalid float value: 'much'"),
+        (TEACH, "--spelling", "1", "1 is not at least 0 and at most 0.99"),
         (IMAGE, "--minutes", "0", "0 is not at least 0.01"),
         (TEACH, "--threads", "0", "0 is not at least 1"),
     ],

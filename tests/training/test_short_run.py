@@ -203,10 +203,13 @@ def test_a_short_run_learns_resumes_and_exports(
     text_tower.train(data, minutes=0, init=data / "text.pt")
     assert all(torch.equal(taught[k], v) for k, v in torch.load(data / "text.pt").items())
     assert "top-1 100.0%" in capsys.readouterr().out
+    spelt = work / "spelt"
+    spelt.mkdir()
+    (spelt / "teacher.npz").write_bytes((data / "teacher.npz").read_bytes())
+    text_tower.train(spelt, steps=80, batch=32, spelling=0.5)
+    assert "top-1 100.0%" in capsys.readouterr().out, "the names are told apart by what was asked"
     stages = ((0.0, 64), (0.3, 96))
-    image_tower.train(
-        corpus, data, image_tower.Recipe(samples=64, batch=16, bf16=False), stages=stages
-    )
+    image_tower.train(corpus, data, image_tower.Recipe(samples=64, batch=16, bf16=False), stages=stages)
     image_tower.train(
         corpus, data, image_tower.Recipe(samples=160, batch=16, bf16=False), stages=stages
     )
