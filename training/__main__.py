@@ -202,7 +202,7 @@ def main() -> None:
             spelling=args.spelling,
         )
     if args.step == "image":
-        from training import image_tower, teacher
+        from training import image_tower, running, teacher
         from training.examples import load_corpus
         from training.words import font_files
 
@@ -219,7 +219,7 @@ def main() -> None:
         print(
             f"{len(corpus.names)} concepts, {len(corpus.others)} other pictures, {len(bank)} texts, {len(corpus.fonts)} fonts"
         )
-        recipe = image_tower.Recipe(
+        recipe = running.Recipe(
             minutes=args.minutes,
             samples=args.samples,
             peak=args.peak,

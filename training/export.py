@@ -48,7 +48,7 @@ def export(trained: Path, out: Path) -> None:
     import torch
     from safetensors.torch import save_file
 
-    from training.image_tower import resize_positions
+    from training.running import resize_positions
 
     saved = torch.load(trained / "image.pt")
     model = create(IMAGE_SIZE)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from training import image_tower, teacher
+from training import image_tower, running, teacher
 from training.architecture import EMBED_DIM, create
 
 
@@ -38,7 +38,7 @@ def write(folder: Path, out: Path) -> None:
     visual.standardise = torch.nn.BatchNorm1d(EMBED_DIM, affine=False)
     visual.standardise.running_var.fill_(1 - visual.standardise.eps)
     scale = torch.nn.Parameter(model.logit_scale.detach().clone())
-    optimiser = image_tower.make_optimiser(visual, scale, image_tower.Recipe())
+    optimiser = running.make_optimiser(visual, scale, running.Recipe())
     state = {
         "visual": visual.state_dict(),
         "log_scale": scale.data,

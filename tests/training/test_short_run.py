@@ -16,6 +16,7 @@ from training import (  # noqa: E402
     export,
     image_tower,
     objective,
+    running,
     sources,
     teacher,
     text_tower,
@@ -209,9 +210,9 @@ def test_a_short_run_learns_resumes_and_exports(
     text_tower.train(spelt, steps=80, batch=32, spelling=0.5)
     assert "top-1 100.0%" in capsys.readouterr().out, "the names are told apart by what was asked"
     stages = ((0.0, 64), (0.3, 96))
-    image_tower.train(corpus, data, image_tower.Recipe(samples=64, batch=16, bf16=False), stages=stages)
+    image_tower.train(corpus, data, running.Recipe(samples=64, batch=16, bf16=False), stages=stages)
     image_tower.train(
-        corpus, data, image_tower.Recipe(samples=160, batch=16, bf16=False), stages=stages
+        corpus, data, running.Recipe(samples=160, batch=16, bf16=False), stages=stages
     )
     out = capsys.readouterr().out
     assert "resumed at 64 samples" in out
@@ -233,7 +234,7 @@ def test_a_short_run_learns_resumes_and_exports(
     out_of.mkdir()
     (out_of / "text.pt").write_bytes((data / "text.pt").read_bytes())
     image_tower.train(
-        corpus, out_of, image_tower.Recipe(samples=320, batch=16, parts=2, sparsity=1.0, bf16=False, votes=0.5),
+        corpus, out_of, running.Recipe(samples=320, batch=16, parts=2, sparsity=1.0, bf16=False, votes=0.5),
         threads=1, helpers=frozenset({min(os.sched_getaffinity(0))}), init=data / "image.pt",
         stages=((0.0, 64), (0.5, 96)),
     )  # fmt: skip
@@ -248,7 +249,7 @@ def test_a_short_run_learns_resumes_and_exports(
     assert torch.equal(before["standardise.running_mean"], after["standardise.running_mean"])
     assert not torch.equal(before["layer4.0.conv1.weight"], after["layer4.0.conv1.weight"])
     image_tower.train(
-        corpus, out_of, image_tower.Recipe(samples=400, batch=16, bf16=False, votes=0.5),
+        corpus, out_of, running.Recipe(samples=400, batch=16, bf16=False, votes=0.5),
         threads=1, stages=((0.0, 96),),
     )  # fmt: skip
     assert "resumed at" in capsys.readouterr().out
