@@ -12,6 +12,7 @@ from PIL import Image
 
 import synesthete
 from training.evaluation import card
+from training.evaluation.likeness import spelt_alike
 from training.evaluation.linear_probe import linear_probe
 from training.evaluation.retrieval import recall
 from training.evaluation.typographic import attack, stroop
@@ -87,6 +88,17 @@ def test_stroop_sees_the_ink_of_a_model_that_cannot_read() -> None:
     assert found["reads_the_word"]["rate"] < 0.1
 
 
+def test_names_spelt_alike_are_found_whatever_the_model_thinks_of_them() -> None:
+    class ByFirstLetter:
+        def encode_texts(self, texts: list[str]) -> np.ndarray:
+            return np.eye(26, dtype=np.float32)[[ord(text[0]) - ord("a") for text in texts]]
+
+    found = spelt_alike(ByFirstLetter(), ["mouse", "house", "mug", "hug"])
+    assert found == {"n": 4, "nearest": 0.0, "interval": [0.0, 0.0], "others": round(4 / 12, 3)}
+    found = spelt_alike(ByFirstLetter(), ["mouse", "mousse", "hug", "hugs"])
+    assert found["nearest"] == 1.0
+
+
 def test_the_card_has_every_number() -> None:
     rate = {"n": 41, "rate": 0.123, "interval": [0.1, 0.2]}
     pair = {"top1": rate, "words": 500, "chance": 0.002, "classes": ["a", "b"]}
@@ -111,6 +123,7 @@ def test_the_card_has_every_number() -> None:
                                     "lost": rate, "lost_to_blank": rate}},
         "stroop": {"cells": 56, "reads_the_word": rate, "names_the_ink": rate, "chance": 0.125},
         "associations": {"lean": {f"o{i}": 0.1 * i for i in range(12)}, "things": {"n": 24, "mean": 0, "std": 0.05}},
+        "spelling": {"model": {"n": 689, "nearest": 0.31, "interval": [0.29, 0.33], "others": 0.02}},
     })  # fmt: skip
     for wanted in (
         "1,234,567",
@@ -122,6 +135,7 @@ def test_the_card_has_every_number() -> None:
         "photos | 9 |",
         "56 names",
         "o11",
+        "is 0.31 (0.29–0.33",
     ):
         assert wanted in text, wanted
 

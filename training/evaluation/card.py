@@ -84,6 +84,19 @@ def _votes(made: dict[str, Any]) -> list[str]:
     ]
 
 
+def _spelling(found: Mapping[str, Any] | None) -> list[str]:
+    """How much of a text's embedding is its letters, if that was measured."""
+    if not found:
+        return []
+    model = found["model"]
+    low, high = model["interval"]
+    return [
+        "",
+        f"**A text's embedding also says how it is spelt**: the cosine of a name and the one spelt most like it is {model['nearest']:.2f} ({low:.2f}–{high:.2f},",
+        f"n {model['n']:,}), of any two {model['others']:.2f}. It lets words be matched that training never wrote; do not take it for likeness of meaning.",
+    ]
+
+
 def page(results: Mapping[str, Any]) -> str:
     """The card as Markdown."""
     words, titles, probe = results["unseen_words"], results["retrieval"], results["linear_probe"]
@@ -103,6 +116,7 @@ def page(results: Mapping[str, Any]) -> str:
         f"{made['parameters'] / 1e6:.1f} million parameters. Trained on {made['samples']:,} augmented examples in {made['minutes']:.0f} minutes{_before(made)}",
         "([training](../../../../docs/training.md)).",
         *_votes(made),
+        *_spelling(results.get("spelling")),
         "",
         "## What it learnt from",
         "",

@@ -11,6 +11,7 @@ import numpy as np
 from training import more_artists, tables
 from training.evaluation import card
 from training.evaluation.associations import occupations
+from training.evaluation.likeness import spelt_alike
 from training.evaluation.linear_probe import linear_probe
 from training.evaluation.reading import unseen_words
 from training.evaluation.retrieval import read_items, recall
@@ -132,6 +133,7 @@ def measure(
         "typographic": attacks,
         "stroop": stroop(model),
         "associations": occupations(model),
+        "spelling": {key: spelt_alike(one, names) for key, one in pair.items()},
     }
 
 
