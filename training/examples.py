@@ -45,17 +45,17 @@ class Corpus:
     vocabulary: list[int]
     fonts: list[str]
     other_names: list[list[str]] = field(default_factory=list)
-    concept_share: float = 0.85
-    word_share: float = 0.6
+    concept_share: float = 0.55
+    word_share: float = 0.5
     sticker_share: float = 0.3
     blank_share: float = 0.15
     made_share: float = 0.08
     other_name_share: float = 0.12
     writings: int = 1
-    photo_share: float = 0.15
+    photo_share: float = 0.2
     small_share: float = 0.5
     cases: list[list[str]] = field(init=False)
-    others_by_modality: list[list[int]] = field(init=False)
+    others_by_modality: list[list[list[int]]] = field(init=False)
     colours: list[tuple[int, tuple[int, int, int]]] = field(init=False)
     counts: list[tuple[int, int]] = field(init=False)
     symbols: list[int] = field(init=False)
@@ -65,16 +65,17 @@ class Corpus:
     def __post_init__(self) -> None:
         written = ["word"] * self.writings
         self.cases = [[*written, *[m for m, rows in by.items() if rows]] for by in self.concepts]
-        groups: dict[str, list[int]] = defaultdict(list)
+        groups: dict[str, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
         for row in self.others:
-            groups[self.modality[row]].append(row)
-        self.others_by_modality = list(groups.values())
+            groups[self.modality[row]][self.bank_of_picture[row]].append(row)
+        self.others_by_modality = [list(by_text.values()) for by_text in groups.values()]
         position = {text: i for i, text in enumerate(self.bank)}
         self.colours = [(position[n], rgb) for n, rgb in COLOURS.items() if n in position]
         self.counts = [(position[n], i + 1) for i, n in enumerate(COUNTS) if n in position]
         self.symbols = [i for i, m in enumerate(self.modality) if m == "symbol"]
         self.photographed = [i for i, by in enumerate(self.concepts) if by.get("photo")]
-        self.grounds = [i for i in groups["photo"] if self.tiles[i, ::16, ::16, 3].min() == 255]
+        photos = [row for rows in groups["photo"].values() for row in rows]
+        self.grounds = [row for row in photos if self.tiles[row, ::16, ::16, 3].min() == 255]
 
 
 def is_held_out(item: str, held_out_photos: frozenset[str]) -> bool:
@@ -253,6 +254,8 @@ def draw(corpus: Corpus, size: int, rng: np.random.Generator) -> tuple[np.ndarra
     if rng.random() < corpus.word_share or not corpus.others_by_modality:
         text = corpus.vocabulary[int(rng.integers(len(corpus.vocabulary)))]
         return word(corpus.bank[text], corpus, size, rng), -1, -1, text
-    rows = corpus.others_by_modality[int(rng.integers(len(corpus.others_by_modality)))]
+    # By text and not by picture: a thousand stars of the clip art, and hundreds of icons, share a title each.
+    texts = corpus.others_by_modality[int(rng.integers(len(corpus.others_by_modality)))]
+    rows = texts[int(rng.integers(len(texts)))]
     row = rows[int(rng.integers(len(rows)))]
     return shown(corpus, row, size, rng), -1, -1, corpus.bank_of_picture[row]

@@ -27,7 +27,7 @@ def picture(
         out = _photograph(tile, size, rng)
     else:
         out = _drawn(tile, modality, size, rng, mirrored=mirrored, behind=behind)
-    if rng.random() < 0.2:
+    if rng.random() < 0.4:
         out = coarser(out, rng)
     if rng.random() < 0.2:
         out = covered(out, rng)
