@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from pathlib import Path
+
+from synesthete.errors import SynestheteError
 
 PAUSE_SECONDS = 0.01
 
@@ -31,3 +34,20 @@ def write_ahead(connection: sqlite3.Connection) -> None:
                 raise
             time.sleep(PAUSE_SECONDS)
     connection.execute("PRAGMA synchronous = FULL")
+
+
+def format_of(connection: sqlite3.Connection, path: Path, *, newest: int) -> int:
+    """The format of a database, its `user_version`: 0 where nothing has been made yet.
+
+    Raises
+    ------
+    SynestheteError
+        When it is above `newest`, the one that this program writes.
+    """
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > newest:
+        raise SynestheteError(
+            f"{path} is of format {version}, newer than this program's {newest}",
+            hint="update synesthete",
+        )
+    return int(version)

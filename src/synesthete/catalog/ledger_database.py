@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from synesthete.atlas.write_ahead import write_ahead
+from synesthete.atlas.write_ahead import format_of, write_ahead
 from synesthete.errors import SynestheteError
 
 FILE = "catalog.sqlite"
@@ -93,13 +93,7 @@ class LedgerDatabase:
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         write_ahead(connection)
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version > VERSION:
-            raise SynestheteError(
-                f"{self.path / FILE} is of format {version}, newer than this program's {VERSION}",
-                hint="update synesthete",
-            )
-        if version < VERSION:
+        if format_of(connection, self.path / FILE, newest=VERSION) < VERSION:
             connection.execute("BEGIN IMMEDIATE")
             for statement in _SCHEMA:
                 connection.execute(statement)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 
-from synesthete.atlas.write_ahead import write_ahead
+from synesthete.atlas.write_ahead import format_of, write_ahead
 from synesthete.errors import SynestheteError
 from synesthete.reviews.acts import Act, check
 
@@ -46,13 +46,7 @@ def _connection(atlas: Path, *, write: bool) -> Iterator[sqlite3.Connection]:
 def _prepare(connection: sqlite3.Connection, path: Path, *, write: bool) -> None:
     if write:
         write_ahead(connection)
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version > VERSION:
-        raise SynestheteError(
-            f"{path} is of format {version}, newer than this program's {VERSION}",
-            hint="update synesthete",
-        )
-    if version == 0 and write:
+    if format_of(connection, path, newest=VERSION) == 0 and write:
         connection.execute("BEGIN IMMEDIATE")
         if connection.execute("PRAGMA user_version").fetchone() == (0,):
             for statement in _statements(_SCHEMA):

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from synesthete.atlas.write_ahead import write_ahead
+from synesthete.atlas.write_ahead import format_of, write_ahead
 from synesthete.errors import SynestheteError
 
 WAIT_SECONDS = 30.0
@@ -42,7 +42,7 @@ class Growing:
             yield None
             return
         with self._open() as connection:
-            if self._found(connection) == 0:
+            if format_of(connection, self.path, newest=self._version) == 0:
                 yield None
                 return
             connection.execute("BEGIN")
@@ -56,7 +56,7 @@ class Growing:
             write_ahead(connection)
             connection.execute("BEGIN IMMEDIATE")
             try:
-                if self._found(connection) == 0:
+                if format_of(connection, self.path, newest=self._version) == 0:
                     for statement in self._schema:
                         connection.execute(statement)
                     connection.execute(f"PRAGMA user_version = {self._version}")
@@ -75,15 +75,6 @@ class Growing:
                 yield connection
         except sqlite3.Error as error:
             raise SynestheteError(f"{self.path}: {error}") from error
-
-    def _found(self, connection: sqlite3.Connection) -> int:
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version > self._version:
-            raise SynestheteError(
-                f"{self.path} is of format {version}, newer than this program's {self._version}",
-                hint="update synesthete",
-            )
-        return int(version)
 
 
 def _stays(table: str) -> tuple[str, str]:
