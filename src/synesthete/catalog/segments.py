@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,6 +94,24 @@ def item_of(row: dict[str, Any]) -> Item:
     )
 
 
+class _File:
+    """A Parquet file, mapped; one thread reads at a time, because two at once end the process (pyarrow 26)."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = pq.ParquetFile(pa.memory_map(str(path)))
+        self._guard = threading.Lock()
+        self.rows = int(self._file.metadata.num_rows)
+        self.groups = int(self._file.num_row_groups)
+
+    def group(self, group: int) -> pa.Table:
+        with self._guard:
+            return self._file.read_row_group(group)
+
+    def columns(self, names: Sequence[str]) -> pa.Table:
+        with self._guard:
+            return self._file.read(columns=list(names))
+
+
 class Segment:
     """Reads one segment; its files stay readable when the folder is removed.
 
@@ -104,14 +123,14 @@ class Segment:
 
     def __init__(self, folder: Path) -> None:
         self.name = folder.name
-        self._items = pq.ParquetFile(pa.memory_map(str(folder / ITEMS)))
-        self._thumbnails = pq.ParquetFile(pa.memory_map(str(folder / THUMBNAILS)))
+        self._items = _File(folder / ITEMS)
+        self._thumbnails = _File(folder / THUMBNAILS)
         self._arrays: dict[str, Any] = {
             name: _map(folder / f"{name}.npy", len(self)) for name in ARRAYS
         }
 
     def __len__(self) -> int:
-        return int(self._items.metadata.num_rows)
+        return self._items.rows
 
     def array(self, name: str) -> Float16:
         """`pictures`, `texts` or `units`, memory-mapped."""
@@ -120,7 +139,7 @@ class Segment:
 
     def columns(self, names: Sequence[str]) -> pa.Table:
         """Whole columns."""
-        return self._items.read(columns=list(names))
+        return self._items.columns(names)
 
     def rows(self, rows: Sequence[int]) -> list[Item]:
         """Some items, in the order asked for; only their row groups are read."""
@@ -134,7 +153,7 @@ class Segment:
 
     def parts(self, keep: npt.NDArray[np.int64]) -> Iterator[_Part]:
         """What is kept of it, row group by row group, for merging; `keep` is ascending."""
-        for group in range(self._items.num_row_groups):
+        for group in range(self._items.groups):
             start = group * ROW_GROUP
             local = keep[(keep >= start) & (keep < start + ROW_GROUP)]
             if not len(local):
@@ -142,8 +161,8 @@ class Segment:
             chosen = pa.array(local - start)
             arrays = {name: np.asarray(self._arrays[name][local]) for name in ARRAYS}
             yield _Part(
-                self._items.read_row_group(group).take(chosen),
-                self._thumbnails.read_row_group(group).take(chosen),
+                self._items.group(group).take(chosen),
+                self._thumbnails.group(group).take(chosen),
                 _Arrays(**arrays),
             )
 
@@ -223,11 +242,11 @@ def _thumbs(batch: Batch) -> pa.Table:
     return pa.table({"thumbnail": pa.array(batch.thumbnails, pa.large_binary())})
 
 
-def _take(file: pq.ParquetFile, rows: Sequence[int]) -> dict[int, dict[str, Any]]:
+def _take(file: _File, rows: Sequence[int]) -> dict[int, dict[str, Any]]:
     """Rows of a file whose row groups, but for the last, have `ROW_GROUP` rows each."""
     found: dict[int, dict[str, Any]] = {}
     for group in sorted({row // ROW_GROUP for row in rows}):
         wanted = sorted({row for row in rows if row // ROW_GROUP == group})
-        table = file.read_row_group(group).take(pa.array([row % ROW_GROUP for row in wanted]))
+        table = file.group(group).take(pa.array([row % ROW_GROUP for row in wanted]))
         found.update(zip(wanted, table.to_pylist(), strict=True))
     return found
