@@ -140,6 +140,16 @@ def test_the_card_has_every_number() -> None:
         assert wanted in text, wanted
 
 
+def test_the_card_does_not_depend_on_the_order_of_what_was_measured() -> None:
+    folder = Path(synesthete.__file__).parent / "models" / "mini"
+    numbers = json.loads((folder / "evaluation.json").read_text())
+    lean = {f"o{i}": 0.1 * (i // 2) for i in range(12)}
+    numbers["associations"]["lean"] = lean
+    page = card.page(numbers)
+    numbers["associations"]["lean"] = dict(reversed(lean.items()))
+    assert card.page(numbers) == page
+
+
 def test_the_shipped_card_is_what_its_numbers_say() -> None:
     folder = Path(synesthete.__file__).parent / "models" / "mini"
     numbers = json.loads((folder / "evaluation.json").read_text())

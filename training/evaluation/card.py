@@ -175,7 +175,8 @@ def _fooled(attack: Mapping[str, Any], stroop: Mapping[str, Any]) -> list[str]:
 
 
 def _associations(found: Mapping[str, Any]) -> list[str]:
-    ordered = sorted(found["lean"].items(), key=lambda of: -of[1])
+    # Equals by name: the page is written from what was measured, and again from its file, which is in another order.
+    ordered = sorted(found["lean"].items(), key=lambda of: (-of[1], of[0]))
     women = ", ".join(f"{name} ({value:+.2f})" for name, value in ordered[:5])
     men = ", ".join(f"{name} ({value:+.2f})" for name, value in reversed(ordered[-5:]))
     things = found["things"]
