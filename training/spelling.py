@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from training.teacher import normalise
+from training.teacher import main_axes, normalise
 
 WORD = re.compile(r"[^\W_]+")
 
@@ -63,6 +63,5 @@ def with_spelling(texts: Sequence[str], targets: np.ndarray, share: float, rank:
 
     The spelling lies along the `rank` axes that the targets themselves use most: a text tower of that width has no others.
     """
-    axes = np.linalg.eigh(targets.T @ targets)[1][:, ::-1][:, :rank]
-    spelt = spell(texts, rank) @ axes.T
+    spelt = spell(texts, rank) @ main_axes(targets, rank)
     return normalise(np.sqrt(1 - share) * targets + np.sqrt(share) * spelt).astype(np.float32)

@@ -101,6 +101,11 @@ def normalise(rows: np.ndarray) -> np.ndarray:
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
 
 
+def main_axes(rows: np.ndarray, count: int) -> np.ndarray:
+    """The `count` axes that `rows` `[texts, dim]` use most, the first one first, `[count, dim]`."""
+    return np.linalg.eigh(rows.T @ rows)[1][:, ::-1].T[:count]
+
+
 def build(out: Path, texts: dict[str, list[str]], dim: int) -> None:
     """Encode all texts, whiten over them, and save `teacher.npz`."""
     kinds = [kind for kind, rows in texts.items() for _ in rows]

@@ -54,8 +54,8 @@ def _start_from_words(model: Any, tokenizer: Any, texts: list[str], targets: np.
     """Let each whole-word token begin as its own word's target, read out by a matching projection."""
     import torch
 
-    axes = np.linalg.eigh(targets.T @ targets)[1][:, ::-1].T
-    basis = torch.from_numpy(axes[: model.text_projection.shape[0]].copy())
+    axes = teacher.main_axes(targets, model.text_projection.shape[0])
+    basis = torch.from_numpy(axes.copy())
     with torch.no_grad():
         torch.nn.init.normal_(model.token_embedding.weight, std=0.02)
         torch.nn.init.normal_(model.positional_embedding, std=0.01)

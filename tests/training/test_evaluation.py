@@ -12,7 +12,7 @@ from PIL import Image
 
 import synesthete
 from training.evaluation import card
-from training.evaluation.likeness import spelt_alike
+from training.evaluation.likeness import nearest_spelt, spelt_alike
 from training.evaluation.linear_probe import linear_probe
 from training.evaluation.retrieval import recall
 from training.evaluation.typographic import attack, stroop
@@ -93,9 +93,11 @@ def test_names_spelt_alike_are_found_whatever_the_model_thinks_of_them() -> None
         def encode_texts(self, texts: list[str]) -> np.ndarray:
             return np.eye(26, dtype=np.float32)[[ord(text[0]) - ord("a") for text in texts]]
 
-    found = spelt_alike(ByFirstLetter(), ["mouse", "house", "mug", "hug"])
+    names = ["mouse", "house", "mug", "hug"]
+    found = spelt_alike(ByFirstLetter(), names, nearest_spelt(names))
     assert found == {"n": 4, "nearest": 0.0, "interval": [0.0, 0.0], "others": round(4 / 12, 3)}
-    found = spelt_alike(ByFirstLetter(), ["mouse", "mousse", "hug", "hugs"])
+    names = ["mouse", "mousse", "hug", "hugs"]
+    found = spelt_alike(ByFirstLetter(), names, nearest_spelt(names))
     assert found["nearest"] == 1.0
 
 

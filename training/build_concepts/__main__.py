@@ -26,11 +26,6 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def read_table(name: str) -> list[dict[str, str]]:
-    """Return the rows of one of the curated tables beside this file."""
-    return tables.rows(HERE / name)
-
-
 def caption_of(item: str, concept: str) -> str:
     """Return what the item itself is called in its package, in words.
 
@@ -55,9 +50,9 @@ def manifest_rows(sources: Sources) -> list[dict[str, str]]:
     ValueError
         When an image may not be shipped or its concept is not in the list.
     """
-    families = {row["concept"]: row["family"] for row in read_table("concepts.tsv")}
+    families = {row["concept"]: row["family"] for row in tables.rows(HERE / "concepts.tsv")}
     rows = []
-    for row in read_table("images.tsv"):
+    for row in tables.rows(HERE / "images.tsv"):
         credit = sources.credit(row["item"])
         if not credit.shippable:
             raise ValueError(f"{row['item']} may not be shipped: {credit}")

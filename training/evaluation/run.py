@@ -11,7 +11,7 @@ import numpy as np
 from training import more_artists, tables
 from training.evaluation import card
 from training.evaluation.associations import occupations
-from training.evaluation.likeness import spelt_alike
+from training.evaluation.likeness import nearest_spelt, spelt_alike
 from training.evaluation.linear_probe import linear_probe
 from training.evaluation.reading import unseen_words
 from training.evaluation.retrieval import read_items, recall
@@ -124,6 +124,7 @@ def measure(
     for modality in ("drawing", "photo"):
         images, truth, names = _held_out_images(model_spec, modality)
         attacks[modality] = attack(model, images, truth, names)
+    nearest = nearest_spelt(names)
     return {
         "training": facts,
         "zero_shot": evaluate(model_spec),
@@ -133,7 +134,7 @@ def measure(
         "typographic": attacks,
         "stroop": stroop(model),
         "associations": occupations(model),
-        "spelling": {key: spelt_alike(one, names) for key, one in pair.items()},
+        "spelling": {key: spelt_alike(one, names, nearest) for key, one in pair.items()},
     }
 
 
