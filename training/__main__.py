@@ -132,6 +132,9 @@ def main() -> None:
     image.add_argument(
         "--spread", type=_number(float, 0), default=0.0, help="weight of votes from many units"
     )
+    image.add_argument(
+        "--letters", type=_number(float, 0), default=0.0, help="weight of asking for every letter"
+    )
     image.add_argument("--out", type=Path, required=True)
     ship = steps.add_parser("export", help="write the open_clip model folder")
     ship.add_argument("--data", type=Path, required=True, help="folder of the trained towers")
@@ -150,10 +153,10 @@ def main() -> None:
     judge.add_argument("--out", type=Path, required=True, help="the model's folder")
     args = parser.parse_args()
     if args.step == "needs":
-        from training import more_artists, words
+        from training import more_artists, pictographs, words
 
         fonts = [f"{row['package']}@{row['version']}" for row in words.more_fonts()]
-        print(f"npm install {' '.join([*more_artists.npm_packages(), *fonts])}")
+        print("npm install", *more_artists.npm_packages(), *pictographs.PACKAGES, *fonts)
     if args.step == "evaluate":
         from training.evaluation import run as evaluation
 
@@ -229,6 +232,7 @@ def main() -> None:
             sparsity=args.sparsity,
             votes=args.votes,
             spread=args.spread,
+            letters=args.letters,
             bf16=not args.full_precision,
         )
         parts = [part for part in args.frozen.split(",") if part and part != "stem"]

@@ -30,7 +30,8 @@ class Corpus:
 
     `concepts[c][modality]` lists rows of `tiles`; `others` are rows of pictures of no concept; `bank` holds the
     texts that pictures and words outside the concepts are matched to; `other_names[c]` are a concept's names in other
-    languages. A concept's written name is drawn `writings` times as often as its drawings or its photographs, and
+    languages, and `spelt` is all that may be written. Of a concept's pictures in one modality each artist (`artist[row]`) is
+    drawn as often as another, whose set has the concept once or six times. A concept's written name is drawn `writings` times as often as its drawings or its photographs, and
     of all written words `small_share` are small and anywhere on the picture. Of the concepts' examples `photo_share` are
     photographs of the few that have some, and `grounds` are photographs that drawings may stand before.
     """
@@ -45,8 +46,9 @@ class Corpus:
     vocabulary: list[int]
     fonts: list[str]
     other_names: list[list[str]] = field(default_factory=list)
+    artist: list[str] = field(default_factory=list)
     concept_share: float = 0.55
-    word_share: float = 0.5
+    word_share: float = 0.6
     sticker_share: float = 0.3
     blank_share: float = 0.15
     made_share: float = 0.08
@@ -55,6 +57,8 @@ class Corpus:
     photo_share: float = 0.2
     small_share: float = 0.5
     cases: list[list[str]] = field(init=False)
+    hands: list[dict[str, list[list[int]]]] = field(init=False)
+    spelt: dict[str, int] = field(init=False)
     others_by_modality: list[list[list[int]]] = field(init=False)
     colours: list[tuple[int, tuple[int, int, int]]] = field(init=False)
     counts: list[tuple[int, int]] = field(init=False)
@@ -65,6 +69,11 @@ class Corpus:
     def __post_init__(self) -> None:
         written = ["word"] * self.writings
         self.cases = [[*written, *[m for m, rows in by.items() if rows]] for by in self.concepts]
+        self.hands = [{m: self._by_artist(rows) for m, rows in by.items()} for by in self.concepts]
+        also = [name for names in self.other_names for name in names]
+        self.spelt = {
+            text: i for i, text in enumerate(dict.fromkeys([*self.bank, *self.names, *also]))
+        }
         groups: dict[str, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
         for row in self.others:
             groups[self.modality[row]][self.bank_of_picture[row]].append(row)
@@ -76,6 +85,12 @@ class Corpus:
         self.photographed = [i for i, by in enumerate(self.concepts) if by.get("photo")]
         photos = [row for rows in groups["photo"].values() for row in rows]
         self.grounds = [row for row in photos if self.tiles[row, ::16, ::16, 3].min() == 255]
+
+    def _by_artist(self, rows: list[int]) -> list[list[int]]:
+        hands: dict[str, list[int]] = defaultdict(list)
+        for row in rows:
+            hands[self.artist[row] if self.artist else ""].append(row)
+        return list(hands.values())
 
 
 def is_held_out(item: str, held_out_photos: frozenset[str]) -> bool:
@@ -161,6 +176,7 @@ def load_corpus(
         vocabulary=[i for i, t in enumerate(texts) if len(t) <= 24 and t not in held_out_words],
         fonts=fonts,
         other_names=[also.get(name, []) for name in names],
+        artist=[p["artist"] for p in pictures],
     )
 
 
@@ -230,32 +246,40 @@ def _what(corpus: Corpus, rng: np.random.Generator) -> tuple[int, str]:
     return concept, cases[int(rng.integers(len(cases)))]
 
 
-def draw(corpus: Corpus, size: int, rng: np.random.Generator) -> tuple[np.ndarray, int, int, int]:
-    """One example: the image, its concept (or -1), a second concept written on it (or -1), its row of the bank (or -1).
+Example = tuple[np.ndarray, int, int, int, int]
 
-    Words are put on pictures of other things only where they are legible, from 96 pixels.
+
+def draw(corpus: Corpus, size: int, rng: np.random.Generator) -> Example:
+    """One example: the image, its concept, a second concept written on it, its row of the bank, the number in `spelt` of what is written.
+
+    Each number is -1 where there is none. Words are put on pictures of other things only where they are legible, from 96 pixels.
     """
     if rng.random() < corpus.concept_share:
         concept, case = _what(corpus, rng)
         if case == "word":
-            return word(_name(concept, corpus, rng), corpus, size, rng), concept, -1, -1
-        rows = corpus.concepts[concept][case]
+            name = _name(concept, corpus, rng)
+            return word(name, corpus, size, rng), concept, -1, -1, corpus.spelt[name]
+        hands = corpus.hands[concept][case]
+        rows = hands[int(rng.integers(len(hands)))]
         row = rows[int(rng.integers(len(rows)))]
         image = shown(corpus, row, size, rng, mirrored=mirrors(corpus.names[concept]))
         if size >= 96 and rng.random() < corpus.sticker_share:
             other = int(rng.integers(len(corpus.names)))
             blank = bool(rng.random() < corpus.blank_share)
-            image = sticker(image, corpus.names[other], corpus, rng, blank=blank)
-            return image, concept, -1 if blank else other, -1
-        return image, concept, -1, -1
+            name = corpus.names[other]
+            image = sticker(image, name, corpus, rng, blank=blank)
+            if not blank:
+                return image, concept, other, -1, corpus.spelt[name]
+        return image, concept, -1, -1, -1
     if corpus.colours and rng.random() < corpus.made_share:
         image, text = made(corpus, size, rng)
-        return image, -1, -1, text
+        return image, -1, -1, text, -1
     if rng.random() < corpus.word_share or not corpus.others_by_modality:
         text = corpus.vocabulary[int(rng.integers(len(corpus.vocabulary)))]
-        return word(corpus.bank[text], corpus, size, rng), -1, -1, text
+        written = corpus.bank[text]
+        return word(written, corpus, size, rng), -1, -1, text, corpus.spelt[written]
     # By text and not by picture: a thousand stars of the clip art, and hundreds of icons, share a title each.
     texts = corpus.others_by_modality[int(rng.integers(len(corpus.others_by_modality)))]
     rows = texts[int(rng.integers(len(texts)))]
     row = rows[int(rng.integers(len(rows)))]
-    return shown(corpus, row, size, rng), -1, -1, corpus.bank_of_picture[row]
+    return shown(corpus, row, size, rng), -1, -1, corpus.bank_of_picture[row], -1

@@ -57,7 +57,8 @@ class Shared:
         with self.lock:
             if self.step - since <= STALE:
                 for p, part in zip(parameters, _parts(parameters, self.gradients), strict=True):
-                    part += p.grad.reshape(-1).numpy()
+                    if p.grad is not None:  # a batch without a written word leaves some readers be
+                        part += p.grad.reshape(-1).numpy()
                 self._numbers[1] += 1
 
     def take(self, parameters: list[Any]) -> int:
@@ -68,7 +69,9 @@ class Shared:
             count = self.given
             if count:
                 for p, part in zip(parameters, _parts(parameters, self.gradients), strict=True):
-                    p.grad += torch.from_numpy(part).view_as(p.grad)
+                    if p.grad is None:
+                        p.grad = torch.zeros_like(p)
+                    p.grad += torch.from_numpy(part).view_as(p)
                 self.gradients[:] = 0
                 self._numbers[1] = 0
         return count

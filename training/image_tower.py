@@ -100,6 +100,8 @@ def train(
         bf16=recipe.bf16,
         votes=recipe.votes,
         spread=recipe.spread,
+        letters=recipe.letters,
+        spelt=list(corpus.spelt),
     )  # fmt: skip
     run = Run(objective, recipe, out / "image.pt", stages)
     visual.train()

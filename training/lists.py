@@ -13,7 +13,7 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
-from training import languages, tables, teacher
+from training import languages, pictographs, tables, teacher
 
 HERE = Path(__file__).parent / "build_concepts"
 SOURCE_NEVER_SEEN = "photo:trashnet/"
@@ -40,7 +40,8 @@ def concept_table(data: Path, candidates: Path) -> list[tuple[str, str, str, str
     } | MARKS
     rows: dict[tuple[str, str, str], None] = {}
     for row in tables.rows(HERE / "images.tsv"):
-        rows[row["concept"], row["modality"], _key(row["item"])] = None
+        for item in (_key(row["item"]), *pictographs.items_of(row["item"])):
+            rows[row["concept"], row["modality"], item] = None
     columns = {"drawn": "drawing", "icon": "symbol", "mono_emoji": "symbol", "photo": "photo"}
     for row in tables.rows(candidates):
         concept = row["concept"]

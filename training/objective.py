@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from training.architecture import MEAN, STD
+from training.letters import Letters
 
 ON_THE_PICTURE = 0.3
 """What a picture with another concept's word on it is mostly about: itself, by this much, the word by the rest."""
@@ -93,10 +95,14 @@ class Parts:
     density: float
     votes: float = 0.0
     spread: float = 0.0
+    letters: float = 0.0
 
 
 class Objective:
-    """The loss of a batch, from the text tower's fixed outputs `names` and `bank`, each `[texts, dim]`."""
+    """The loss of a batch, from the text tower's fixed outputs `names` and `bank`, each `[texts, dim]`.
+
+    `votes` and `letters` weigh the readers that exist in training only; `spelt` are the texts that may be written.
+    """
 
     def __init__(
         self,
@@ -109,6 +115,8 @@ class Objective:
         bf16: bool,
         votes: float = 0.0,
         spread: float = 0.0,
+        letters: float = 0.0,
+        spelt: Sequence[str] = (),
     ):
         import torch
 
@@ -117,13 +125,28 @@ class Objective:
         self.size: Any = None
         self.share_of_votes, self.share_of_spread = votes, spread
         self.votes = Votes(visual.attnpool, names) if votes else None
+        self.share_of_letters = letters
+        third = visual.layer3[-1].bn3.num_features
+        self.letters = Letters(spelt, third) if letters else None
         self._mean = torch.tensor(MEAN).view(1, 3, 1, 1) * 255
         self._std = torch.tensor(STD).view(1, 3, 1, 1) * 255
         self._responses: Any = None
+        self._third: Any = None
         visual.layer4.register_forward_hook(self._keep)
+        if self.letters is not None:
+            visual.layer3.register_forward_hook(self._keep_third)
+
+    @property
+    def readers(self) -> dict[str, list[Any]]:
+        """Parameters of what reads the tower in training only, by its name."""
+        read: dict[str, Any] = {"votes": self.votes, "letters": self.letters}
+        return {name: reader.parameters for name, reader in read.items() if reader is not None}
 
     def _keep(self, module: Any, args: Any, output: Any) -> None:
         self._responses = output.float().amax((2, 3))
+
+    def _keep_third(self, module: Any, args: Any, output: Any) -> None:
+        self._third = output.float().amax((2, 3))
 
     def _size(self) -> Any:
         """Each unit's root mean square over recent batches, `[units]`."""
@@ -132,7 +155,7 @@ class Objective:
         return (self.size + 1e-4).sqrt()
 
     def __call__(self, images: np.ndarray, labels: np.ndarray) -> tuple[Any, Parts]:
-        """Loss of `images` `[n, size, size, 3]` (RGB, 0 to 255) with `labels` `[n, 3]` as `examples.draw` gives them."""
+        """Loss of `images` `[n, size, size, 3]` (RGB, 0 to 255) with `labels` `[n, 4]` as `examples.draw` gives them."""
         import torch
         from torch.nn.functional import cross_entropy, normalize
 
@@ -144,7 +167,7 @@ class Objective:
             features = self.visual(pixels)
         features = normalize(self.visual.standardise(features.float()), dim=-1)
         scale = self.log_scale.exp().clamp(max=100)
-        concepts, seconds, texts = (torch.from_numpy(column) for column in labels.T.copy())
+        concepts, seconds, texts, written = map(torch.from_numpy, labels.T.copy())
         named = concepts >= 0
         zero = features.sum() * 0
         concept, other, top1, voted, vote = zero, zero, 0.0, 0.0, zero
@@ -165,7 +188,13 @@ class Objective:
         spread = self.votes.spread() if self.votes is not None else zero
         loss = 0.8 * concept + 0.2 * other + self.sparsity * share.sqrt()
         loss = loss + self.share_of_votes * vote + self.share_of_spread * spread
-        return loss, Parts(concept.item(), top1, other.item(), share.item(), voted, spread.item())
+        letters = zero
+        if self.letters is not None and (read := written >= 0).any():
+            letters = self.letters(self._third[read], written[read])
+            loss = loss + self.share_of_letters * letters
+        return loss, Parts(
+            concept.item(), top1, other.item(), share.item(), voted, spread.item(), letters.item()
+        )
 
 
 def _share_right(logits: Any, truth: Any) -> float:

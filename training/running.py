@@ -19,7 +19,8 @@ class Recipe:
 
     Cosines are multiplied by `scale` at first, by what is learnt later. A step adds up the gradients of `parts` parts
     of the batch; with helpers, of at least as many. `sparsity` weighs the square root of `objective.density` of the last
-    block, `votes` the loss of `objective.Votes`, `spread` from how many units a concept's votes come.
+    block, `votes` the loss of `objective.Votes`, `spread` from how many units a concept's votes come, `letters` that of
+    `letters.Letters`.
     """
 
     minutes: float = 95.0
@@ -35,6 +36,7 @@ class Recipe:
     sparsity: float = 0.0
     votes: float = 0.0
     spread: float = 0.0
+    letters: float = 0.0
 
 
 def image_size(done: float, stages: tuple[tuple[float, int], ...]) -> int:
@@ -68,8 +70,8 @@ class Run:
             objective, recipe, checkpoint, stages,
         )  # fmt: skip
         self.spent, self.seen, self.step = 0.0, 0, 0
-        self.voting = objective.votes.parameters if objective.votes else []
-        self.optimiser = self._make_optimiser(self.voting)
+        self.readers: dict[str, list[Any]] = objective.readers
+        self.optimiser = self._make_optimiser(self.readers)
         self.earlier: dict[str, float] | None = None
         self._shown = Shown()
 
@@ -82,14 +84,14 @@ class Run:
         _set_size(visual, saved["size"])
         visual.load_state_dict(saved["visual"])
         log_scale.data = saved["log_scale"]
-        voting = self.voting if saved.get("votes") else []
-        for p, value in zip(voting, saved.get("votes") or [], strict=True):
-            p.data = value
-        self.optimiser = self._make_optimiser(voting)
+        # A checkpoint may be of a run with fewer readers.
+        known = {n: params for n, params in self.readers.items() if n in saved.get("readers", {})}
+        for name, parameters in known.items():
+            for p, value in zip(parameters, saved["readers"][name], strict=True):
+                p.data = value
+        self.optimiser = self._make_optimiser(known)
         self.optimiser.load_state_dict(saved["optimiser"])
-        self.optimiser.param_groups[0]["weight_decay"] = self.recipe.weight_decay
-        if self.voting and not voting:
-            self.optimiser.add_param_group({"params": self.voting, "weight_decay": 0.0})
+        self.optimiser = self._make_optimiser(self.readers, self.optimiser)
         if continued:
             self.spent, self.seen, self.step = saved["spent"], saved["seen"], saved["step"]
             self.earlier = saved.get("earlier")
@@ -109,7 +111,7 @@ class Run:
             "log_scale": self.objective.log_scale.data,
             "optimiser": self.optimiser.state_dict(),
             "size": self.objective.visual.attnpool_size,
-            "votes": [p.data for p in self.voting],
+            "readers": {n: [p.data for p in params] for n, params in self.readers.items()},
             "spent": spent,
             "seen": self.seen,
             "step": self.step,
@@ -122,16 +124,16 @@ class Run:
 
     def _parameters(self) -> list[Any]:
         trained = [p for p in self.objective.visual.parameters() if p.requires_grad]
-        return [*trained, self.objective.log_scale, *self.voting]
+        return [*trained, self.objective.log_scale, *_flat(self.readers)]
 
-    def _make_optimiser(self, voting: list[Any], old: Any = None) -> Any:
+    def _make_optimiser(self, readers: dict[str, list[Any]], old: Any = None) -> Any:
         visual, log_scale = self.objective.visual, self.objective.log_scale
-        return make_optimiser(visual, log_scale, self.recipe, voting=voting, old=old)
+        return make_optimiser(visual, log_scale, self.recipe, readers=_flat(readers), old=old)
 
     def resize(self, size: int) -> None:
         """See pictures of `size` pixels from now on."""
         _set_size(self.objective.visual, size)
-        self.optimiser = self._make_optimiser(self.voting, self.optimiser)
+        self.optimiser = self._make_optimiser(self.readers, self.optimiser)
         self.optimiser.zero_grad(set_to_none=True)
 
     def go(self, loader: Loader, helpers: frozenset[int]) -> None:
@@ -223,6 +225,10 @@ class Shown:
         return f"{rate:.0f} images/s {means}"
 
 
+def _flat(readers: dict[str, list[Any]]) -> list[Any]:
+    return [p for parameters in readers.values() for p in parameters]
+
+
 def _set_size(visual: Any, size: int) -> None:
     import torch
 
@@ -235,7 +241,7 @@ def _set_size(visual: Any, size: int) -> None:
 
 
 def make_optimiser(
-    visual: Any, log_scale: Any, recipe: Recipe, *, voting: Sequence[Any] = (), old: Any = None
+    visual: Any, log_scale: Any, recipe: Recipe, *, readers: Sequence[Any] = (), old: Any = None
 ) -> Any:
     """AdamW with weight decay on the tower's matrices only; moments of unchanged parameters are kept from `old`."""
     import torch
@@ -246,7 +252,7 @@ def make_optimiser(
         [
             {"params": decay, "weight_decay": recipe.weight_decay},
             {"params": plain, "weight_decay": 0.0},
-            *([{"params": list(voting), "weight_decay": 0.0}] if voting else []),
+            *([{"params": list(readers), "weight_decay": 0.0}] if readers else []),
         ],
         lr=recipe.peak,
         betas=(0.9, 0.98),

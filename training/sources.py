@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from training import more_artists, tables
+from training import more_artists, pictographs, tables
 from training.iconify import icons
 
 TILE = 128
@@ -45,6 +45,7 @@ SYMBOLS = {
     "healthicons": "healthicons",
     "simple-icons": "simple-icons",
 }
+GCOMPRIS = "deb:gcompris-qt-data:"
 HELD_OUT_SETS = ("emojione", "emojione-v1", "emojione-monotone", "lucide", "lucide-lab")
 
 _STYLE_WORDS = {"outline", "filled", "variant", "bold", "thin", "light", "duotone", "fill"}
@@ -93,6 +94,12 @@ def _more_artists(packages: Path) -> Iterator[tuple[Picture, str]]:
                 yield Picture(row.key, row.modality, name, more_artists.plain(icon)), svg
 
 
+def _pictographs(packages: Path) -> Iterator[tuple[Picture, str]]:
+    """What fonts draw of the concepts, named by the concept, so that no caption is new."""
+    for font, code, concept, svg in pictographs.glyphs(packages):
+        yield Picture(f"{font.key}:{code}", "symbol", font.artist, concept), svg
+
+
 def _fluent_3d(packages: Path) -> Iterator[tuple[Picture, Path]]:
     names = {
         row["hexcode"].lower(): row["label"]
@@ -128,31 +135,36 @@ def _photos(root: Path) -> Iterator[tuple[Picture, Path]]:
 
 
 def _stamps(root: Path) -> Iterator[tuple[Picture, Path]]:
-    for path in sorted(root.rglob("*.png")):
+    for path in sorted([*root.rglob("*.png"), *root.rglob("*.svg")]):
         text = path.with_suffix(".txt")
         if text.exists() and "/photo" not in path.name:
             line = text.read_text(encoding="utf-8", errors="replace").splitlines()
             caption = line[0].strip(" .!").lower() if line else path.stem
             key = f"deb:tuxpaint-stamps-default:{path.relative_to(root)}"
-            yield Picture(key, "photo", "tuxpaint", caption), path
-
-
-def _scenes(root: Path, wanted: frozenset[str]) -> Iterator[tuple[Picture, Path]]:
-    """Photographs of an unpacked gcompris-qt-data (only the `wanted` ones: most of it is interface art)."""
-    for item in sorted(wanted):
-        path = root / item
-        if path.exists():
             yield (
-                Picture(f"deb:gcompris-qt-data:{item}", "photo", "gcompris", clean_name(path.stem)),
+                Picture(key, "drawing" if path.suffix == ".svg" else "photo", "tuxpaint", caption),
                 path,
             )
 
 
-def scene_items(candidates: Path) -> frozenset[str]:
-    """Paths inside gcompris-qt-data that the candidate table names as photos."""
-    prefix = "deb:gcompris-qt-data:"
-    items = [item for row in tables.rows(candidates) for item in row["photo"].split(";")]
-    return frozenset(item.removeprefix(prefix) for item in items if item.startswith(prefix))
+def _scenes(root: Path, wanted: dict[str, str]) -> Iterator[tuple[Picture, Path]]:
+    """Pictures of an unpacked gcompris-qt-data (only the `wanted` ones: most of it is interface art)."""
+    for item, modality in sorted(wanted.items()):
+        path = root / item
+        if path.exists():
+            caption = clean_name(path.stem)
+            yield Picture(f"{GCOMPRIS}{item}", modality, "gcompris", caption), path
+
+
+def scene_items(candidates: Path) -> dict[str, str]:
+    """Paths inside gcompris-qt-data that the candidate table names, each with its modality: photographs and drawings."""
+    return {
+        item.removeprefix(GCOMPRIS): modality
+        for column, modality in (("drawn", "drawing"), ("photo", "photo"))
+        for row in tables.rows(candidates)
+        for item in row.get(column, "").split(";")
+        if item.startswith(GCOMPRIS)
+    }
 
 
 def _fit(image: Image.Image) -> np.ndarray:
@@ -225,6 +237,7 @@ def build(
         *_icon_sets(packages),
         *_fluent_3d(packages),
         *_more_artists(packages),
+        *_pictographs(packages),
     ]
     for root, walk in ((clip_art, _clip_art), (photos, _photos), (stamps, _stamps)):
         if root.exists():

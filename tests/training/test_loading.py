@@ -9,12 +9,12 @@ import pytest
 
 pytest.importorskip("cv2")
 
-from training import loading
+from training import examples, loading
 
 
 def test_batches_have_the_size_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    def draw(corpus: Any, size: int, rng: np.random.Generator) -> tuple[np.ndarray, int, int, int]:
-        return np.full((size, size, 3), 7, np.uint8), 1, -1, -1
+    def draw(corpus: Any, size: int, rng: np.random.Generator) -> examples.Example:
+        return np.full((size, size, 3), 7, np.uint8), 1, -1, -1, -1
 
     monkeypatch.setattr(loading, "draw", draw)
     sizes = iter([(4, 2)] * 6 + [(8, 3)] * 30)
@@ -27,7 +27,7 @@ def test_batches_have_the_size_asked_for(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_what_a_worker_fails_with_is_raised_where_the_batches_are_wanted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def draw(corpus: Any, size: int, rng: np.random.Generator) -> tuple[np.ndarray, int, int, int]:
+    def draw(corpus: Any, size: int, rng: np.random.Generator) -> examples.Example:
         raise IndexError("a picture that cannot be drawn")
 
     monkeypatch.setattr(loading, "draw", draw)

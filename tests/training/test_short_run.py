@@ -16,6 +16,7 @@ from training import (  # noqa: E402
     export,
     image_tower,
     objective,
+    pictographs,
     running,
     sources,
     teacher,
@@ -58,10 +59,12 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     (root / "table.tsv").write_text(HEADER + "".join(rows))
     (root / "candidates.tsv").write_text("concept\tphoto\ndisc\t\nbox\t\n")
-    count = sources.build(
-        packages, photos, root / "data", clip_art=root / "no", stamps=root / "no", scenes=root / "no",
-        candidates=root / "candidates.tsv",
-    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pictographs, "FONTS", ())  # the machine's own are no part of this
+        count = sources.build(
+            packages, photos, root / "data", clip_art=root / "no", stamps=root / "no", scenes=root / "no",
+            candidates=root / "candidates.tsv",
+        )  # fmt: skip
     assert count == 6
     texts = ["disc", "box", "bar", "ring"]
     targets = np.linalg.qr(np.random.default_rng(0).normal(size=(192, 4)))[0].T.astype(np.float32)
@@ -101,13 +104,36 @@ def test_held_out_vendors_are_never_drawn_from() -> None:
 
 def test_examples_carry_exactly_one_target(corpus: examples.Corpus) -> None:
     rng = np.random.default_rng(1)
+    texts, written_ones = list(corpus.spelt), set()
     for size in (64, 96):
         for _ in range(40):
-            image, concept, second, text = examples.draw(corpus, size, rng)
+            image, concept, second, text, spelt = examples.draw(corpus, size, rng)
             assert image.shape == (size, size, 3)
             assert image.dtype == np.uint8
             assert (concept >= 0) != (text >= 0)
             assert second < 0 or (size >= 96 and concept >= 0)
+            if second >= 0:
+                assert texts[spelt] == corpus.names[second]
+            elif text >= 0 and spelt >= 0:
+                assert texts[spelt] == corpus.bank[text]
+            elif spelt >= 0:
+                assert texts[spelt] in (corpus.names[concept], *corpus.other_names[concept])
+            written_ones.add(spelt)
+    assert len(written_ones) > 2
+
+
+def test_every_artist_of_a_concept_is_drawn_as_often(corpus: examples.Corpus) -> None:
+    tiles = np.zeros((5, 128, 128, 4), np.uint8)
+    tiles[..., 3] = 255
+    tiles[..., 0] = np.array([0, 0, 0, 0, 255])[:, None, None]
+    made = examples.Corpus(
+        tiles=tiles, modality=["photo"] * 5, names=["disc"], concepts=[{"photo": [0, 1, 2, 3, 4]}],
+        others=[], bank=["disc"], bank_of_picture={}, vocabulary=[0], fonts=corpus.fonts,
+        artist=["a", "a", "a", "a", "b"], concept_share=1.0, photo_share=1.0, sticker_share=0.0,
+    )  # fmt: skip
+    rng = np.random.default_rng(3)
+    red = [examples.draw(made, 32, rng)[0][..., 0].mean() > 100 for _ in range(400)]
+    assert 0.4 < np.mean(red) < 0.6
 
 
 def test_a_word_is_put_on_the_picture_and_leaves_most_of_it(corpus: examples.Corpus) -> None:
@@ -244,14 +270,15 @@ def test_a_short_run_learns_resumes_and_exports(
     assert again["seen"] >= 320
     assert again["size"] == 96
     assert again["earlier"]["samples"] == saved["seen"]
-    assert [len(v.shape) for v in again["votes"]] == [2, 0]
+    assert [len(v.shape) for v in again["readers"]["votes"]] == [2, 0]
     before, after = saved["visual"], again["visual"]
     assert torch.equal(before["standardise.running_mean"], after["standardise.running_mean"])
     assert not torch.equal(before["layer4.0.conv1.weight"], after["layer4.0.conv1.weight"])
     image_tower.train(
-        corpus, out_of, running.Recipe(samples=400, batch=16, bf16=False, votes=0.5),
+        corpus, out_of, running.Recipe(samples=400, batch=16, bf16=False, votes=0.5, letters=0.1),
         threads=1, stages=((0.0, 96),),
     )  # fmt: skip
     assert "resumed at" in capsys.readouterr().out
-    votes = torch.load(out_of / "image.pt")["votes"][0]
-    assert not torch.equal(votes, again["votes"][0])
+    readers = torch.load(out_of / "image.pt")["readers"]
+    assert not torch.equal(readers["votes"][0], again["readers"]["votes"][0])
+    assert list(readers) == ["votes", "letters"]

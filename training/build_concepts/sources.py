@@ -102,28 +102,40 @@ def _turned(icon: dict[str, Any], size: list[float], corner: list[float]) -> str
 
 @dataclass
 class EmojiFont:
-    """A monochrome emoji font, whose glyphs are turned into SVG paths."""
+    """A monochrome font, whose glyphs are turned into SVG paths; of two of its files that have a glyph the first one's is taken."""
 
-    folder: Path
-    weight: int = 400
+    files: list[Path]
 
     @cached_property
     def _glyphs(self) -> dict[int, tuple[TTFont, str]]:
         glyphs: dict[int, tuple[TTFont, str]] = {}
-        for path in sorted((self.folder / "files").glob(f"*-{self.weight}-normal.woff2")):
+        for path in self.files:
             font = TTFont(path)
             for code, name in font.getBestCmap().items():
                 glyphs.setdefault(code, (font, name))
         return glyphs
 
+    def has(self, codepoint: str) -> bool:
+        """Return whether the font draws something for this code point (hexadecimal)."""
+        return int(codepoint, 16) in self._glyphs and self._bounds(codepoint) is not None
+
+    def _bounds(self, codepoint: str) -> tuple[float, float, float, float] | None:
+        """Return left, bottom, right and top of a glyph, nothing for an empty one."""
+        font, name = self._glyphs[int(codepoint, 16)]
+        glyph_set = font.getGlyphSet()
+        pen = BoundsPen(glyph_set)
+        glyph_set[name].draw(pen)
+        return pen.bounds
+
     def svg(self, codepoint: str) -> str:
         """Return the glyph of one code point (hexadecimal) as an SVG document."""
         font, name = self._glyphs[int(codepoint, 16)]
         glyph_set = font.getGlyphSet()
-        bounds, path = BoundsPen(glyph_set), SVGPathPen(glyph_set)
-        glyph_set[name].draw(bounds)
+        path = SVGPathPen(glyph_set)
         glyph_set[name].draw(path)
-        left, bottom, right, top = bounds.bounds
+        bounds = self._bounds(codepoint)
+        assert bounds is not None, f"{codepoint} is empty"
+        left, bottom, right, top = bounds
         side = max(right - left, top - bottom)
         box = f"{(left + right - side) / 2} {-(top + bottom + side) / 2} {side} {side}"
         return (
@@ -197,7 +209,7 @@ class Sources:
             if package.kind == "iconify":
                 self._open[name] = Iconify(folder)
             elif package.kind == "font":
-                self._open[name] = EmojiFont(folder)
+                self._open[name] = EmojiFont(sorted((folder / "files").glob("*-400-normal.woff2")))
             elif package.kind == "codepoint-files":
                 self._open[name] = folder
             elif package.kind == "wheel":

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from training import more_artists, tables
+from training import more_artists, pictographs, tables
 from training.evaluation import card
 from training.evaluation.associations import occupations
 from training.evaluation.likeness import nearest_spelt, spelt_alike
@@ -24,6 +24,10 @@ SYSTEM_SOURCES = {
     "simple-icons": ("Simple Icons: brand marks, their owners' trademarks", "CC0 1.0"),
     "flag": ("npm @iconify-json/flag", "MIT"),
     "circle-flags": ("npm @iconify-json/circle-flags", "MIT"),
+    **{
+        font.artist: (f"{font.author}: the font {font.key}", font.licence)
+        for font in pictographs.FONTS
+    },
 }
 
 

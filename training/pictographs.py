@@ -1,0 +1,71 @@
+"""Pictographs of monochrome fonts: the concepts' emoji drawn in one ink by more hands, for training only.
+
+The probe set has Noto Emoji's; Symbola, Noto Sans Symbols 2 and the bitmaps of GNU Unifont are not in it, nor by anyone who drew its icons.
+A font that is not installed gives none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from training import tables
+from training.build_concepts.sources import EmojiFont
+
+CURATED = Path(__file__).parent / "build_concepts" / "images.tsv"
+EMOJI = "npm:noto-emoji:"
+
+
+@dataclass(frozen=True)
+class Font:
+    """Where a font's files are (below `node_modules`, or on the system), and whose it is."""
+
+    key: str
+    artist: str
+    files: str
+    author: str
+    licence: str
+
+
+PACKAGES = ("@fontsource/noto-sans-symbols-2@5.3.0",)
+"""npm packages of these fonts, beside those the probe set needs as well."""
+FONTS = (
+    Font("npm:noto-emoji", "noto-emoji", "@fontsource/noto-emoji/files/*-400-normal.woff2", "Google", "OFL-1.1"),
+    Font("npm:noto-sans-symbols-2", "noto-symbols", "@fontsource/noto-sans-symbols-2/files/*-400-normal.woff2", "Google", "OFL-1.1"),
+    Font("deb:fonts-symbola", "symbola", "/usr/share/fonts/truetype/ancient-scripts/Symbola_hint.ttf", "George Douros", "free for any use"),
+    Font("deb:unifont", "unifont", "/usr/share/fonts/opentype/unifont/unifont*.otf", "Roman Czyborra, Paul Hardy and others", "GPL-2+ as packaged"),
+)  # fmt: skip
+
+
+def coded() -> dict[str, str]:
+    """The concept of each code point (hexadecimal, as the table writes it) that is a symbol of the probe set."""
+    curated = [(row["item"], row["concept"]) for row in tables.rows(CURATED)]
+    return {
+        item.removeprefix(EMOJI): concept for item, concept in curated if item.startswith(EMOJI)
+    }
+
+
+def items_of(item: str) -> list[str]:
+    """The other fonts' pictographs of a Noto Emoji item, as the table names them; none for other items.
+
+    Examples
+    --------
+    >>> items_of("npm:noto-emoji:1F41C")[1], items_of("npm:noto:ant")
+    ('deb:fonts-symbola:1F41C', [])
+    """
+    if not item.startswith(EMOJI):
+        return []
+    return [f"{font.key}:{item.removeprefix(EMOJI)}" for font in FONTS if f"{font.key}:" != EMOJI]
+
+
+def glyphs(packages: Path) -> Iterator[tuple[Font, str, str, str]]:
+    """Font, code point, concept and SVG of every pictograph that an installed font of `FONTS` has."""
+    concepts = coded()
+    for font in FONTS:
+        pattern = Path(font.files)
+        folder = pattern.parent if pattern.is_absolute() else packages / pattern.parent
+        drawn = EmojiFont(sorted(folder.glob(pattern.name)))
+        for code, concept in concepts.items():
+            if drawn.has(code):
+                yield font, code, concept, drawn.svg(code)
