@@ -33,7 +33,7 @@ demo: $(STAMP) ## record the shipped model on the built-in probes and show what 
 
 test: $(STAMP) check ## run every check and every test
 	@bash tools/get_chromium.sh $(BIN)/python
-	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart 0
 
 check: $(STAMP) ## lint, formatting and strict types (the layers are checked by a test)
 	@$(BIN)/ruff check .
