@@ -1,7 +1,7 @@
 """Pictographs of monochrome fonts: the concepts' emoji drawn in one ink by more hands, for training only.
 
-The probe set has Noto Emoji's; Symbola, Noto Sans Symbols 2 and the bitmaps of GNU Unifont are not in it, nor by anyone who drew its icons.
-A font that is not installed gives none.
+The probe set has Noto Emoji's; those of Symbola, of Noto Sans Symbols 2 and the bitmaps of GNU Unifont are not in it. A font that is not
+installed gives none.
 """
 
 from __future__ import annotations
