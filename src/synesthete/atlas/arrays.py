@@ -167,7 +167,7 @@ def read_parquet(data: bytes, *, source: str) -> pa.Table:
         When it is damaged.
     """
     try:
-        # Not `read_table`: its threads may outlive the interpreter, which then aborts a script that ends with a read.
-        return pq.ParquetFile(pa.BufferReader(data)).read()
+        # Arrow's threads may outlive the interpreter, which then aborts a script that ends with a read. `read_table` always has some.
+        return pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
     except (pa.ArrowException, OSError) as error:
         raise SynestheteError(f"{source} cannot be read: {error}") from error

@@ -105,7 +105,7 @@ class _File:
 
     def group(self, group: int) -> pa.Table:
         with self._guard:
-            return self._file.read_row_group(group)
+            return self._file.read_row_group(group, use_threads=False)
 
     def columns(self, names: Sequence[str]) -> pa.Table:
         with self._guard:

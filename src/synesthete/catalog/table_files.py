@@ -73,7 +73,7 @@ def _parquet(path: Path) -> Iterator[tuple[int, Row]]:
     try:
         number = 0
         with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=64):
+            for batch in file.iter_batches(batch_size=64, use_threads=False):
                 for row in batch.to_pylist():
                     number += 1
                     yield number, row

@@ -153,7 +153,9 @@ class ParquetSource:
     def _batches(self, index: int) -> Iterator[list[bytes | None]]:
         number, group, _ = self._groups[index]
         with _open(self.paths[number]) as file:
-            for batch in file.iter_batches(_BATCH, row_groups=[group], columns=[self.column]):
+            for batch in file.iter_batches(
+                _BATCH, row_groups=[group], columns=[self.column], use_threads=False
+            ):
                 column = batch.column(0)
                 if pa.types.is_struct(column.type):
                     # A null image is a null struct, whose fields `flatten` makes null as well.
@@ -253,7 +255,7 @@ def _class_names(schema: pa.Schema) -> dict[str, list[str]]:
 def _records(path: Path, columns: list[str]) -> Iterator[dict[str, Any]]:
     try:
         with _open(path) as file:
-            for batch in file.iter_batches(4096, columns=columns):
+            for batch in file.iter_batches(4096, columns=columns, use_threads=False):
                 yield from batch.to_pylist()
     except (pa.ArrowException, OSError) as error:
         raise SynestheteError(_short(f"'{path}' is damaged", error)) from None

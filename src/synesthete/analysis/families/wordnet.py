@@ -60,8 +60,9 @@ class WordNet:
 def wordnet() -> WordNet:
     """The shipped nouns; read on first use."""
     folder = resources.files("synesthete.analysis.families").joinpath("data")
-    read = [pq.read_table(folder.joinpath(f"{name}.parquet")) for name in ("nouns", "synsets")]
-    return WordNet(*read)
+    # From bytes and without threads, as `atlas.arrays.read_parquet` says.
+    data = [folder.joinpath(f"{name}.parquet").read_bytes() for name in ("nouns", "synsets")]
+    return WordNet(*(pq.ParquetFile(pa.BufferReader(one)).read(use_threads=False) for one in data))
 
 
 def nouns(limit: int = 20_000) -> list[str]:

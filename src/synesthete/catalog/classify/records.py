@@ -204,7 +204,7 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
             import pyarrow.parquet as pq
 
             try:
-                for batch in pq.ParquetFile(path).iter_batches(batch_size=1024):
+                for batch in pq.ParquetFile(path).iter_batches(batch_size=1024, use_threads=False):
                     yield from batch.to_pylist()
             except pa.ArrowException:
                 raise SynestheteError(f"{path.name} is no Parquet file that can be read") from None
