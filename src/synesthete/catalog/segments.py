@@ -109,7 +109,7 @@ class _File:
 
     def columns(self, names: Sequence[str]) -> pa.Table:
         with self._guard:
-            return self._file.read(columns=list(names))
+            return self._file.read(columns=list(names), use_threads=False)
 
 
 class Segment:

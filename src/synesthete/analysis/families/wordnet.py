@@ -8,7 +8,8 @@ from functools import cache
 from importlib import resources
 
 import pyarrow as pa
-import pyarrow.parquet as pq
+
+from synesthete.atlas.arrays import read_parquet
 
 _NOT_LETTERS = re.compile(r"[^a-z' -]")
 
@@ -60,9 +61,8 @@ class WordNet:
 def wordnet() -> WordNet:
     """The shipped nouns; read on first use."""
     folder = resources.files("synesthete.analysis.families").joinpath("data")
-    # From bytes and without threads, as `atlas.arrays.read_parquet` says.
-    data = [folder.joinpath(f"{name}.parquet").read_bytes() for name in ("nouns", "synsets")]
-    return WordNet(*(pq.ParquetFile(pa.BufferReader(one)).read(use_threads=False) for one in data))
+    files = [folder.joinpath(f"{name}.parquet") for name in ("nouns", "synsets")]
+    return WordNet(*(read_parquet(file.read_bytes(), source=file.name) for file in files))
 
 
 def nouns(limit: int = 20_000) -> list[str]:
