@@ -30,10 +30,11 @@ class Corpus:
 
     `concepts[c][modality]` lists rows of `tiles`; `others` are rows of pictures of no concept; `bank` holds the
     texts that pictures and words outside the concepts are matched to; `other_names[c]` are a concept's names in other
-    languages, and `spelt` is all that may be written. Of a concept's pictures in one modality each artist (`artist[row]`) is
-    drawn as often as another, whose set has the concept once or six times. A concept's written name is drawn `writings` times as often as its drawings or its photographs, and
-    of all written words `small_share` are small and anywhere on the picture. Of the concepts' examples `photo_share` are
-    photographs of the few that have some, and `grounds` are photographs that drawings may stand before.
+    languages, and `spelt` numbers all that may be written. Of a concept's pictures in one modality each artist (`artist[row]`)
+    is drawn as often as another, whose set has the concept once or six times: `hands[c][modality]` are each one's rows. A
+    concept's written name is drawn `writings` times as often as its drawings or its photographs, and of all written words
+    `small_share` are small and anywhere on the picture. Of the concepts' examples `photo_share` are photographs of the few that
+    have some, and `grounds` are photographs that drawings may stand before.
     """
 
     tiles: np.ndarray
@@ -247,13 +248,11 @@ def _what(corpus: Corpus, rng: np.random.Generator) -> tuple[int, str]:
 
 
 Example = tuple[np.ndarray, int, int, int, int]
+"""An image, its concept, a second concept written on it, its row of the bank, and in `Corpus.spelt` what is written; -1: none."""
 
 
 def draw(corpus: Corpus, size: int, rng: np.random.Generator) -> Example:
-    """One example: the image, its concept, a second concept written on it, its row of the bank, the number in `spelt` of what is written.
-
-    Each number is -1 where there is none. Words are put on pictures of other things only where they are legible, from 96 pixels.
-    """
+    """One example. Words are put on pictures of other things only where they are legible, from 96 pixels."""
     if rng.random() < corpus.concept_share:
         concept, case = _what(corpus, rng)
         if case == "word":

@@ -38,6 +38,12 @@ FONTS = (
 )  # fmt: skip
 
 
+FAMILIES = frozenset(
+    font.files.split("/")[1] for font in FONTS if font.files.startswith("@fontsource/")
+)
+"""Of these, the families of `@fontsource`: no text is to be written in them."""
+
+
 def coded() -> dict[str, str]:
     """The concept of each code point (hexadecimal, as the table writes it) that is a symbol of the probe set."""
     curated = [(row["item"], row["concept"]) for row in tables.rows(CURATED)]

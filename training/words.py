@@ -8,13 +8,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from training import tables
+from training import pictographs, tables
 from training.sources import TILE
 
 MORE = Path(__file__).with_name("more_fonts.tsv")
 """Fonts of training only, beside the probe set's: package, version, style, licence. Half of them are handwriting."""
-PICTOGRAPHS = frozenset({"noto-emoji", "noto-sans-symbols-2"})
-"""Families without the letters, which training draws from (`pictographs`) and does not write in."""
 SIZES = (12, 15, 18, 22, 27, 33, 40, 48, 58, 70)
 SYSTEM_FONTS = (
     "dejavu/DejaVuSans.ttf", "dejavu/DejaVuSans-Bold.ttf", "dejavu/DejaVuSerif.ttf", "dejavu/DejaVuSansMono.ttf",
@@ -34,7 +32,7 @@ def font_files(fontsource: Path, *, held_out: frozenset[str]) -> list[str]:
     system = [Path("/usr/share/fonts/truetype") / name for name in SYSTEM_FONTS]
     found = [str(path) for path in system if path.exists()]
     for family in sorted(fontsource.glob("*")):
-        if family.name in held_out or family.name in PICTOGRAPHS:
+        if family.name in held_out | pictographs.FAMILIES:
             continue
         for weight in ("400", "700"):
             found += [
