@@ -23,13 +23,14 @@ export default function map(frame) {
   const [left, right] = ends(data.x), [top, bottom] = ends(data.y), box = { left, right, top, bottom };
   const dots = document.createElement("canvas");
   const size = points.length > 20000 ? 1.2 : points.length > 4000 ? 2.2 : 4;
-  let chosen = -1, spots = [];
+  let chosen = -1, spots = [], wide = 0, high = 0;
 
   const inked = () => getComputedStyle(document.documentElement).getPropertyValue("--ink").trim();
 
   // All dots are painted once, on a canvas beside; what is chosen is drawn over a copy.
   function paint() {
-    const wide = canvas.clientWidth, high = canvas.clientHeight, ratio = devicePixelRatio || 1;
+    const ratio = devicePixelRatio || 1;
+    wide = canvas.clientWidth; high = canvas.clientHeight;
     dots.width = wide * ratio; dots.height = high * ratio;
     const pen = dots.getContext("2d");
     pen.scale(ratio, ratio);
@@ -94,7 +95,9 @@ export default function map(frame) {
     });
     choose(best);
   });
-  new ResizeObserver(paint).observe(canvas);
+  // At once, because until then there is nowhere to go from or to; and whenever its size has become another.
+  paint();
+  new ResizeObserver(() => { if (canvas.clientWidth !== wide || canvas.clientHeight !== high) paint(); }).observe(canvas);
   document.addEventListener("themechange", paint);
 
   const legend = document.querySelector("[data-families]");
