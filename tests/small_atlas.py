@@ -15,7 +15,14 @@ MODALITIES = ("photo", "drawing", "symbol", "word")
 ARTISTS = ("ada", "ben", "cleo", "dora")
 NASTY = '<script>alert("x")</script> & \u0007 ]]> </svg>'
 LAYER = "visual.layer4.0"
-COUNTS = {"multimodal": 2, "multimodal_random_twin": 1, "multimodal_shuffled": 0}
+COUNTS = {
+    "multimodal": 2,
+    "multimodal_random_twin": 1,
+    "multimodal_shuffled": 0,
+    "concepts": {"<b>&cat</b>": 1, "apple": 1},
+    "concepts_random_twin": {"drum": 1},
+    "concepts_shuffled": {},
+}
 COLOURS = {"apple": "#c33", "boat": "#36c", "<b>&cat</b>": "#777", "drum": "#a62"}
 SHAPES = {"apple": "ellipse", "boat": "polygon", "<b>&cat</b>": "rectangle", "drum": "line"}
 

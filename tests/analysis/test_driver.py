@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -97,6 +98,11 @@ def test_every_count_has_its_controls(atlas_path: Path, design: Design) -> None:
     counts = notes["layers"][LAYER]
     assert counts["live_units"] + sum(n.dead for n in atlas.neurons()) == counts["units"] == UNITS
     assert counts["multimodal_shuffles"] == [0] * 10
+    mine = Counter(n.concept for n in atlas.neurons() if n.multimodal)
+    assert counts["concepts"] == mine
+    assert counts["concepts_random_twin"] == counts["concepts_shuffled"] == {}
+    assert summary["multimodal_concepts"] == len(mine)
+    assert summary["multimodal_concepts_random_twin"] == 0
     for key in ("multimodal", "answering", "polysemantic"):
         assert counts[f"{key}_random_twin"] == counts[f"{key}_shuffled"] == 0 < counts[key]
     assert counts["median_sparseness"] > 0 < counts["median_sparseness_random_twin"]

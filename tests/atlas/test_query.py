@@ -6,10 +6,11 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from synesthete.atlas import open_atlas
+from synesthete.atlas import multimodal_counts, open_atlas
 from synesthete.errors import SynestheteError
 
 FIRST, SECOND = "visual.layer4.1", "visual.layer4.1:pre"
@@ -83,6 +84,7 @@ def test_summary(analysed_once: Path) -> None:
         "multimodal": 5,
         "multimodal_random_twin": 0,
         "multimodal_shuffled": 2,
+        "multimodal_concepts": None,
         "images": 69,
         "quarantined": 1,
         "concepts": 7,
@@ -92,6 +94,24 @@ def test_summary(analysed_once: Path) -> None:
         "q": 0.01,
     }.items() <= found.items()
     json.dumps(found, allow_nan=False)
+
+
+def test_concepts_are_counted_once_however_many_layers_have_them() -> None:
+    layers: list[dict[str, Any]] = [
+        {"multimodal": 3, "multimodal_random_twin": 1, "multimodal_shuffled": 0,
+         "concepts": {"apple": 2, "cat": 1}, "concepts_random_twin": {"dot": 1}, "concepts_shuffled": {}},
+        {"multimodal": 1, "multimodal_random_twin": None, "multimodal_shuffled": 0,
+         "concepts": {"apple": 1}, "concepts_shuffled": {}},
+    ]  # fmt: skip
+    assert multimodal_counts(layers) == {
+        "multimodal": 4,
+        "multimodal_concepts": 2,
+        "multimodal_random_twin": None,
+        "multimodal_concepts_random_twin": None,
+        "multimodal_shuffled": 0,
+        "multimodal_concepts_shuffled": 0,
+    }
+    assert set(multimodal_counts([]).values()) == {None}
 
 
 def test_recorded_but_not_analysed(recorded: Path) -> None:
@@ -117,7 +137,7 @@ def test_there_is_no_atlas(analysed: Path, tmp_path: Path) -> None:
 def test_reading_never_imports_torch(analysed_once: Path) -> None:
     program = f"""
 import sys
-from synesthete.atlas import open_atlas
+from synesthete.atlas import multimodal_counts, open_atlas
 atlas = open_atlas({str(analysed_once)!r})
 layer = atlas.layers[0]
 atlas.neurons(), atlas.find("concept 1"), atlas.summary(), atlas.verify(), atlas.thumbnail(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -41,6 +42,8 @@ def test_summary_for_people_has_the_controls(run: Run) -> None:
     assert "its random twin" in told
     assert "shuffled labels" in told
     assert "95 % interval" in told
+    assert re.search(r"2 of 256 .* 2\n", told), "two neurons, of two concepts"
+    assert re.search(r"1 of 256 .* 1\n", told)
     assert "1 set aside, unreadable" in told
 
 

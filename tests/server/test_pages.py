@@ -381,3 +381,12 @@ def test_two_atlases_are_compared(made: Path, atlas_path: Path) -> None:
         assert client.get("/models.json", params={"other": "nothing"}).status_code == 404
         for path in ("/models?other=own", f"/compare?a={LAYER}:0&b={LAYER}:0&other=own"):
             assert client.get(path, headers={"accept": "text/html"}).status_code == 200
+
+
+def test_the_model_card_says_for_how_many_concepts(shared: TestClient) -> None:
+    counts = shared.get("/index.json").json()["counts"]
+    found = [counts[key]["concepts"] for key in ("model", "random_twin", "shuffled")]
+    assert found == [2, 1, 0]
+    html = shared.get("/", headers={"accept": "text/html"}).text
+    assert "<small>of 256, for 2 concepts</small>" in html
+    assert "<small>for 1 concept</small>" in html

@@ -98,7 +98,7 @@ def analyze(
         neurons = neurons_table(scores[0], answers[0], design, families, columns)
         write_neurons(atlas_path, layer, neurons)
         write_selectivity(atlas_path, layer, selectivity_table(answers[0], design))
-        counts[layer] = _counts(scores, answers, sparseness) | twin
+        counts[layer] = _counts(scores, answers, sparseness, design) | twin
         done = _tell(progress, done, total)
     write_analysis(
         atlas_path,
@@ -125,7 +125,7 @@ def _twin(
     atlas: Atlas, layer: str, rows: Int64, design: Design, threshold: float, level: float
 ) -> dict[str, Any]:
     """Counts for the randomly initialised twin; None each when the atlas has none."""
-    keys = ("multimodal", "answering", "polysemantic", "median_sparseness")
+    keys = ("multimodal", "concepts", "answering", "polysemantic", "median_sparseness")
     if TWIN not in atlas.manifest["controls"]:
         return {f"{key}_{TWIN}": None for key in keys}
     activations = np.asarray(atlas.control_activations(TWIN, layer)[rows])
@@ -133,6 +133,7 @@ def _twin(
     answers = answer_units(activations, design, threshold=threshold, level=level)[0]
     values = (
         int(scores.multimodal.sum()),
+        _concepts(scores, design),
         int((answers.n_concepts > 0).sum()),
         int((answers.n_concepts > 1).sum()),
         _median(lifetime_sparseness(activations)),
@@ -141,7 +142,10 @@ def _twin(
 
 
 def _counts(
-    scores: list[Scores], answers: list[Answers], sparseness: npt.NDArray[np.float64]
+    scores: list[Scores],
+    answers: list[Answers],
+    sparseness: npt.NDArray[np.float64],
+    design: Design,
 ) -> dict[str, Any]:
     """Counts for the model (first of each list) and for shuffled labels (the others)."""
     shuffles = [int(found.multimodal.sum()) for found in scores[1:]]
@@ -152,6 +156,8 @@ def _counts(
         "multimodal": int(scores[0].multimodal.sum()),
         "multimodal_shuffled": shuffles[0],
         "multimodal_shuffles": shuffles,
+        "concepts": _concepts(scores[0], design),
+        "concepts_shuffled": _concepts(scores[1], design),
         "answering": int((true.n_concepts > 0).sum()),
         "answering_shuffled": int((control.n_concepts > 0).sum()),
         "polysemantic": int((true.n_concepts > 1).sum()),
@@ -160,6 +166,12 @@ def _counts(
         "hypotheses": scores[0].hypotheses,
         "hypotheses_all_images": true.hypotheses,
     }
+
+
+def _concepts(scores: Scores, design: Design) -> dict[str, int]:
+    """How many multimodal units each concept has, for those that have one."""
+    codes, units = np.unique(scores.concept[scores.multimodal], return_counts=True)
+    return {design.concepts[c]: int(n) for c, n in zip(codes, units, strict=True)}
 
 
 def _notes(design: Design, images: int) -> Mapping[str, Any]:

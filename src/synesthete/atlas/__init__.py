@@ -4,6 +4,7 @@ from synesthete.atlas.exemplars import ExemplarList, Exemplars
 from synesthete.atlas.neurons import Neuron
 from synesthete.atlas.statistics import Statistics
 from synesthete.atlas.store import Atlas, open_atlas
+from synesthete.atlas.summary import multimodal_counts
 from synesthete.atlas.thumbnails import ThumbnailPosition
 from synesthete.atlas.unit_tables import write_unit_tables
 from synesthete.atlas.visualizations import Visualization
@@ -24,6 +25,7 @@ __all__ = [
     "ThumbnailPosition",
     "Visualization",
     "clear_analysis",
+    "multimodal_counts",
     "open_atlas",
     "write_analysis",
     "write_neurons",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,24 +18,19 @@ def summarise(atlas: Atlas) -> dict[str, Any]:
     -------
     Counts over all layers. `images` counts the readable images, `quarantined` the others. The counts
     of multimodal neurons, `threshold` and `q` are None before an analysis, and
-    `multimodal_random_twin` also when the atlas was recorded without a twin.
+    `multimodal_random_twin` also when the atlas was recorded without a twin. `multimodal_concepts` and its like
+    are how many concepts those neurons have between them; None too for an atlas that was analysed before they were counted.
     """
     probes, analysis = atlas.manifest["probes"], atlas.manifest["analysis"]
     counts = list(analysis["layers"].values()) if analysis else []
 
-    def total(key: str) -> int | None:
-        values = [entry[key] for entry in counts]
-        return None if not values or None in values else int(sum(values))
-
-    live = total("live_units")
+    live = _total(counts, "live_units")
     return {
         "model": atlas.manifest["model"]["name"],
         "layers": atlas.layers,
         "units": sum(atlas.layer(name)["units"] for name in atlas.layers),
         "live_units": _live(atlas) if live is None else live,
-        "multimodal": total("multimodal"),
-        "multimodal_random_twin": total("multimodal_random_twin"),
-        "multimodal_shuffled": total("multimodal_shuffled"),
+        **multimodal_counts(counts),
         "images": probes["images"] - probes["quarantined"],
         "quarantined": probes["quarantined"],
         "concepts": len(atlas.concepts),
@@ -46,6 +42,27 @@ def summarise(atlas: Atlas) -> dict[str, Any]:
         "q": analysis["q"] if analysis else None,
         "fingerprint": atlas.fingerprint,
     }
+
+
+def multimodal_counts(layers: Sequence[Mapping[str, Any]]) -> dict[str, int | None]:
+    """How many units of these layers (entries of the manifest's analysis) are multimodal, and of how many concepts, with the controls.
+
+    None where not counted: without a twin, or before the atlas's version of the analysis counted concepts.
+    """
+    counts: dict[str, int | None] = {}
+    for control in ("", "_random_twin", "_shuffled"):
+        counts[f"multimodal{control}"] = _total(layers, f"multimodal{control}")
+        found = [layer.get(f"concepts{control}") for layer in layers]
+        known = [set(of) for of in found if of is not None]
+        counts[f"multimodal_concepts{control}"] = (
+            len(set().union(*known)) if found and len(known) == len(found) else None
+        )
+    return counts
+
+
+def _total(layers: Sequence[Mapping[str, Any]], key: str) -> int | None:
+    values = [layer[key] for layer in layers]
+    return None if not values or None in values else int(sum(values))
 
 
 def _live(atlas: Atlas) -> int:

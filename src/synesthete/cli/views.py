@@ -16,11 +16,7 @@ if TYPE_CHECKING:
     from synesthete.reviews import State
 
 ORDER = ("photo", "drawing", "symbol", "word")
-COUNTED = {
-    "the model": "multimodal",
-    "its random twin": "multimodal_random_twin",
-    "shuffled labels": "multimodal_shuffled",
-}
+COUNTED = {"the model": "", "its random twin": "_random_twin", "shuffled labels": "_shuffled"}
 
 
 def print_summary(atlas: Atlas) -> None:
@@ -52,12 +48,12 @@ def print_counts(facts: Mapping[str, Any]) -> None:
         return
     from synesthete.analysis import wilson_interval
 
-    right = ("count", "share", "95 % interval")
+    right = ("count", "share", "95 % interval", "concepts")
     rows = table("multimodal neurons", *right, right=right)
     for label, key in COUNTED.items():
-        number = facts.get(key)
+        number, concepts = facts.get(f"multimodal{key}"), facts.get(f"multimodal_concepts{key}")
         if number is None:
-            rows.add_row(label, "–", "", "not measured")
+            rows.add_row(label, "–", "", "not measured", "")
             continue
         low, high = wilson_interval(number, facts["units"])
         rows.add_row(
@@ -65,6 +61,7 @@ def print_counts(facts: Mapping[str, Any]) -> None:
             f"{count(number)} of {count(facts['units'])}",
             percent(number / facts["units"]),
             f"{percent(low)} to {percent(high)}",
+            "–" if concepts is None else count(concepts),
         )
     console.print(rows)
     console.print(Text(f"{rule(facts)}\n", style="dim"))

@@ -7,18 +7,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from synesthete.analysis import wilson_interval
+from synesthete.atlas import multimodal_counts
 from synesthete.server.library import Site
 
 
 @dataclass(frozen=True)
 class Count:
-    """So many of so many neurons, with the 95 % Wilson interval of the share; null where not measured."""
+    """So many of so many neurons, with the 95 % Wilson interval of the share; null where not measured.
+
+    `concepts` is how many concepts they have between them.
+    """
 
     label: str
     count: int | None
     share: float | None
     low: float | None
     high: float | None
+    concepts: int | None = None
 
 
 @dataclass(frozen=True)
@@ -56,9 +61,9 @@ class Rule:
 
 
 LABELS = {
-    "multimodal": "in the model",
-    "multimodal_random_twin": "in its random twin",
-    "multimodal_shuffled": "with shuffled labels",
+    "": "in the model",
+    "_random_twin": "in its random twin",
+    "_shuffled": "with shuffled labels",
 }
 
 
@@ -67,7 +72,8 @@ def layer_counts(site: Site, layer: str) -> Counts | None:
     analysis = site.atlas.manifest["analysis"]
     if analysis is None or layer not in analysis["layers"]:
         return None
-    return _counts(layer, site.links.layer(layer), analysis["layers"][layer])
+    facts = analysis["layers"][layer]
+    return _counts(layer, site.links.layer(layer), {**facts, **multimodal_counts([facts])})
 
 
 def all_counts(site: Site) -> Counts | None:
@@ -94,15 +100,18 @@ def rule(site: Site) -> Rule | None:
 
 def _counts(layer: str, path: str, facts: Mapping[str, Any]) -> Counts:
     units = int(facts["units"])
-    model, twin, shuffled = (_count(label, facts.get(key), units) for key, label in LABELS.items())
+    model, twin, shuffled = (
+        _count(label, facts.get(f"multimodal{key}"), units, facts[f"multimodal_concepts{key}"])
+        for key, label in LABELS.items()
+    )
     return Counts(layer, path, units, int(facts["live_units"]), model, twin, shuffled)
 
 
-def _count(label: str, number: int | None, units: int) -> Count:
+def _count(label: str, number: int | None, units: int, concepts: int | None) -> Count:
     if number is None:
         return Count(label, None, None, None, None)
     low, high = wilson_interval(number, units)
-    return Count(label, number, number / units, low, high)
+    return Count(label, number, number / units, low, high, concepts)
 
 
 def counts_told(counts: Counts) -> str:
