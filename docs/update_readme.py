@@ -31,14 +31,15 @@ def numbers(atlas: Atlas) -> str:
     facts = atlas.summary()
     modalities = ", ".join(f"{count(n)} as {name}" for name, n in facts["modalities"].items())
     lines = [
-        "| multimodal neurons | count | share | 95 % interval |",
-        "| --- | ---: | ---: | ---: |",
+        "| multimodal neurons | count | share | 95 % interval | concepts |",
+        "| --- | ---: | ---: | ---: | ---: |",
     ]
     for label, key in COUNTED.items():
-        low, high = wilson_interval(facts[key], facts["units"])
+        found = facts[f"multimodal{key}"]
+        low, high = wilson_interval(found, facts["units"])
         lines.append(
-            f"| {label} | {count(facts[key])} of {count(facts['units'])} "
-            f"| {percent(facts[key] / facts['units'])} | {percent(low)} to {percent(high)} |"
+            f"| {label} | {count(found)} of {count(facts['units'])} | {percent(found / facts['units'])} "
+            f"| {percent(low)} to {percent(high)} | {count(facts[f'multimodal_concepts{key}'])} |"
         )
     lines += [
         "",
