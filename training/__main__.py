@@ -135,6 +135,18 @@ def main() -> None:
     image.add_argument(
         "--letters", type=_number(float, 0), default=0.0, help="weight of asking for every letter"
     )
+    image.add_argument(
+        "--last-letters", type=_number(float, 0), default=0.0, help="the same of the last block"
+    )
+    image.add_argument(
+        "--others", type=_number(float, 0, 1), default=0.2, help="share of what is of no concept"
+    )
+    image.add_argument(
+        "--wake",
+        type=_number(int, 0),
+        default=0,
+        help="wake units that none of so many examples excites",
+    )
     image.add_argument("--out", type=Path, required=True)
     ship = steps.add_parser("export", help="write the open_clip model folder")
     ship.add_argument("--data", type=Path, required=True, help="folder of the trained towers")
@@ -233,6 +245,8 @@ def main() -> None:
             votes=args.votes,
             spread=args.spread,
             letters=args.letters,
+            last_letters=args.last_letters,
+            others=args.others,
             bf16=not args.full_precision,
         )
         parts = [part for part in args.frozen.split(",") if part and part != "stem"]
@@ -248,6 +262,7 @@ def main() -> None:
             init=args.init,
             stages=tuple((float(start), int(size)) for size, start in sizes),
             frozen=frozen,
+            waking=args.wake,
         )
     if args.step == "build":
         from training.sources import build as run

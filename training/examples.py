@@ -49,7 +49,7 @@ class Corpus:
     other_names: list[list[str]] = field(default_factory=list)
     artist: list[str] = field(default_factory=list)
     concept_share: float = 0.55
-    word_share: float = 0.6
+    word_share: float = 0.7
     sticker_share: float = 0.3
     blank_share: float = 0.15
     made_share: float = 0.08

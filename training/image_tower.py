@@ -7,6 +7,7 @@ written every few minutes so that a stopped run goes on where it was (`running`)
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ import numpy as np
 from synesthete.models.texts import encode_text
 from training import teacher
 from training.architecture import create
-from training.examples import Corpus
+from training.examples import Corpus, draw
 from training.loading import Loader
 from training.objective import Objective
 from training.running import Recipe, Run
 from training.text_tower import TEMPLATES
+from training.waking import silent, wake
 
 STAGES = ((0.0, 64), (0.5, 96), (0.6, 128))
 """Image sizes, each from a fraction of the run on."""
@@ -58,6 +60,14 @@ def _targets(model: Any, corpus: Corpus, out: Path) -> tuple[Any, Any]:
     return names, torch.from_numpy(targets[[row[text] for text in corpus.bank]])
 
 
+def _pictures(
+    corpus: Corpus, size: int, count: int, rng: np.random.Generator
+) -> Iterator[np.ndarray]:
+    """At least `count` examples in batches, `[128, size, size, 3]` each."""
+    for _ in range(0, count, 128):
+        yield np.stack([draw(corpus, size, rng)[0] for _ in range(128)])
+
+
 def train(
     corpus: Corpus,
     out: Path,
@@ -69,6 +79,7 @@ def train(
     init: Path | None = None,
     stages: tuple[tuple[float, int], ...] = STAGES,
     frozen: tuple[str, ...] = (),
+    waking: int = 0,
 ) -> None:
     """Run the recipe to its end; `out/image.pt` is the checkpoint and, at the end, the result.
 
@@ -76,7 +87,8 @@ def train(
     threads that share one with anything else wait for each other most of the time. Each core of `helpers` gets a
     process that adds gradients (`helper`). `init` is a checkpoint of an earlier run: its weights and its
     optimiser's moments, under a new schedule. `frozen` names parts of the tower (`STEM`, `layer1`) that stay as they are: the first
-    ones see the most pixels, and without their gradients a step takes two thirds of the time.
+    ones see the most pixels, and without their gradients a step takes two thirds of the time. With `waking`, units that none of so many
+    examples excites are woken at the start (`training.waking`).
     """
     import torch
 
@@ -101,6 +113,8 @@ def train(
         votes=recipe.votes,
         spread=recipe.spread,
         letters=recipe.letters,
+        last_letters=recipe.last_letters,
+        others=recipe.others,
         spelt=list(corpus.spelt),
     )  # fmt: skip
     run = Run(objective, recipe, out / "image.pt", stages)
@@ -112,6 +126,11 @@ def train(
         run.load(init, continued=False)
         run.resize(stages[0][1])
         print(f"started from {init.name}", flush=True)
+        if waking:
+            rng = np.random.default_rng(recipe.seed)
+            asleep = silent(visual, _pictures(corpus, stages[0][1], waking, rng))
+            wake(visual, asleep, objective.votes.weight if objective.votes else None)
+            print(f"woken: {int(asleep.sum())} units", flush=True)
     if init is not None:
         visual.standardise.eval()
     for name in frozen:

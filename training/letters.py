@@ -15,12 +15,12 @@ LEAST = 20
 
 
 class Letters:
-    """Asks the third stage for the n-grams of what is written (`spelling.ngrams`), each a yes or no.
+    """Asks a stage of the tower for the n-grams of what is written (`spelling.ngrams`), each a yes or no.
 
     The name of a word is one of tens of thousands, which says little about each of its letters; asked for them one by one, the
     tower need not find out for itself that there are letters. It reads each unit's strongest response anywhere, so that a unit
-    can stand for a pair of letters wherever it is written. The last block is left to what is meant: what it needs of the letters,
-    it takes from the stage below.
+    can stand for a pair of letters wherever it is written. Asked of the third stage alone the letters are read and then lost: the
+    last block, where an image shall excite few units, keeps what it is asked for too.
     """
 
     def __init__(self, texts: Sequence[str], units: int, least: int = LEAST) -> None:

@@ -96,12 +96,14 @@ class Parts:
     votes: float = 0.0
     spread: float = 0.0
     letters: float = 0.0
+    last_letters: float = 0.0
 
 
 class Objective:
     """The loss of a batch, from the text tower's fixed outputs `names` and `bank`, each `[texts, dim]`.
 
-    `votes` and `letters` weigh the readers that exist in training only; `spelt` are the texts that may be written.
+    `others` is the share of what belongs to no concept in naming pictures. `votes`, `letters` (of the third stage) and
+    `last_letters` (of the last block) weigh the readers that exist in training only; `spelt` are the texts that may be written.
     """
 
     def __init__(
@@ -116,6 +118,8 @@ class Objective:
         votes: float = 0.0,
         spread: float = 0.0,
         letters: float = 0.0,
+        last_letters: float = 0.0,
+        others: float = 0.2,
         spelt: Sequence[str] = (),
     ):
         import torch
@@ -125,9 +129,11 @@ class Objective:
         self.size: Any = None
         self.share_of_votes, self.share_of_spread = votes, spread
         self.votes = Votes(visual.attnpool, names) if votes else None
-        self.share_of_letters = letters
-        third = visual.layer3[-1].bn3.num_features
+        self.share_of_letters, self.share_of_last_letters = letters, last_letters
+        self.share_of_others = others
+        third, last = (stage[-1].bn3.num_features for stage in (visual.layer3, visual.layer4))
         self.letters = Letters(spelt, third) if letters else None
+        self.last_letters = Letters(spelt, last) if last_letters else None
         self._mean = torch.tensor(MEAN).view(1, 3, 1, 1) * 255
         self._std = torch.tensor(STD).view(1, 3, 1, 1) * 255
         self._responses: Any = None
@@ -139,7 +145,11 @@ class Objective:
     @property
     def readers(self) -> dict[str, list[Any]]:
         """Parameters of what reads the tower in training only, by its name."""
-        read: dict[str, Any] = {"votes": self.votes, "letters": self.letters}
+        read: dict[str, Any] = {
+            "votes": self.votes,
+            "letters": self.letters,
+            "last_letters": self.last_letters,
+        }
         return {name: reader.parameters for name, reader in read.items() if reader is not None}
 
     def _keep(self, module: Any, args: Any, output: Any) -> None:
@@ -184,16 +194,29 @@ class Objective:
         if not named.all():
             soft = torch.softmax(40 * self.bank[texts[~named]] @ self.bank.T, dim=-1)
             other = cross_entropy(scale * features[~named] @ self.bank.T, soft)
-        share = density(self._responses, size)
+        # Pictures of concepts shall excite few units; a word of none is told by its letters, and those are many.
+        share = density(self._responses[named], size) if named.any() else zero
         spread = self.votes.spread() if self.votes is not None else zero
-        loss = 0.8 * concept + 0.2 * other + self.sparsity * share.sqrt()
+        loss = (1 - self.share_of_others) * concept + self.share_of_others * other
+        if named.any():
+            loss = loss + self.sparsity * share.sqrt()
         loss = loss + self.share_of_votes * vote + self.share_of_spread * spread
-        letters = zero
-        if self.letters is not None and (read := written >= 0).any():
+        letters, last_letters, read = zero, zero, written >= 0
+        if self.letters is not None and read.any():
             letters = self.letters(self._third[read], written[read])
             loss = loss + self.share_of_letters * letters
+        if self.last_letters is not None and read.any():
+            last_letters = self.last_letters(self._responses[read] / size, written[read])
+            loss = loss + self.share_of_last_letters * last_letters
         return loss, Parts(
-            concept.item(), top1, other.item(), share.item(), voted, spread.item(), letters.item()
+            concept=concept.item(),
+            top1=top1,
+            other=other.item(),
+            density=share.item(),
+            votes=voted,
+            spread=spread.item(),
+            letters=letters.item(),
+            last_letters=last_letters.item(),
         )
 
 

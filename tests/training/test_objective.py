@@ -11,6 +11,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from training import helper, languages, objective  # noqa: E402
+from training.architecture import EMBED_DIM, create  # noqa: E402
 
 
 def test_density_counts_the_units_that_an_image_excites() -> None:
@@ -155,3 +156,25 @@ def test_names_in_other_languages(tmp_path: Path) -> None:
     languages.write(tmp_path / "languages.tsv", rows)
     assert languages.read(tmp_path / "languages.tsv") == {"ant": ["ameise"]}
     assert languages.read(tmp_path / "nothing.tsv") == {}
+
+
+@pytest.mark.parametrize("others", [0.0, 0.2, 0.7])
+def test_what_belongs_to_no_concept_has_its_share_and_any_number_of_units(others: float) -> None:
+    torch.manual_seed(0)
+    visual = create(64).visual
+    visual.standardise = torch.nn.BatchNorm1d(EMBED_DIM, affine=False)
+    names, bank = (torch.nn.functional.normalize(torch.randn(n, EMBED_DIM), dim=1) for n in (5, 9))
+    asked = objective.Objective(
+        visual, torch.zeros(()), names, bank, sparsity=2.0, bf16=False, others=others
+    )
+    images = np.random.default_rng(0).integers(0, 256, (6, 64, 64, 3), np.uint8)
+    labels = np.array([[0, -1, -1, -1], [3, -1, -1, -1], *([[-1, -1, 4, -1]] * 4)])
+    loss, parts = asked(images, labels)
+    sparse = objective.density(asked._responses[:2], (asked.size + 1e-4).sqrt())
+    assert parts.density == pytest.approx(float(sparse.detach()), rel=1e-4)
+    wanted = (1 - others) * parts.concept + others * parts.other + 2 * parts.density**0.5
+    assert float(loss.detach()) == pytest.approx(wanted, rel=1e-4)
+    loss, parts = asked(images[2:], labels[2:])
+    loss.backward()
+    assert parts.density == 0
+    assert all(p.grad is None or p.grad.isfinite().all() for p in visual.parameters())

@@ -262,10 +262,11 @@ def test_a_short_run_learns_resumes_and_exports(
     image_tower.train(
         corpus, out_of, running.Recipe(samples=320, batch=16, parts=2, sparsity=1.0, bf16=False, votes=0.5),
         threads=1, helpers=frozenset({min(os.sched_getaffinity(0))}), init=data / "image.pt",
-        stages=((0.0, 64), (0.5, 96)),
+        stages=((0.0, 64), (0.5, 96)), waking=128,
     )  # fmt: skip
     told = capsys.readouterr().out
     assert "started from image.pt" in told
+    assert "woken: " in told
     again = torch.load(out_of / "image.pt")
     assert again["seen"] >= 320
     assert again["size"] == 96
@@ -275,10 +276,11 @@ def test_a_short_run_learns_resumes_and_exports(
     assert torch.equal(before["standardise.running_mean"], after["standardise.running_mean"])
     assert not torch.equal(before["layer4.0.conv1.weight"], after["layer4.0.conv1.weight"])
     image_tower.train(
-        corpus, out_of, running.Recipe(samples=400, batch=16, bf16=False, votes=0.5, letters=0.1),
+        corpus, out_of,
+        running.Recipe(samples=400, batch=16, bf16=False, votes=0.5, letters=0.1, last_letters=0.1),
         threads=1, stages=((0.0, 96),),
     )  # fmt: skip
     assert "resumed at" in capsys.readouterr().out
     readers = torch.load(out_of / "image.pt")["readers"]
     assert not torch.equal(readers["votes"][0], again["readers"]["votes"][0])
-    assert list(readers) == ["votes", "letters"]
+    assert list(readers) == ["votes", "letters", "last_letters"]
