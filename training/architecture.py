@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 EMBED_DIM = 192
 IMAGE_SIZE = 128
 MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -28,6 +30,15 @@ def config(image_size: int = IMAGE_SIZE) -> dict[str, Any]:
             "layers": 4,
         },
     }
+
+
+def pixels(images: np.ndarray) -> Any:
+    """What the tower is given for `images` `[n, size, size, 3]` (RGB, 0 to 255): channels first, normalised."""
+    import torch
+
+    mean, std = (255 * torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
+    given = torch.from_numpy(images).permute(0, 3, 1, 2).float().sub_(mean).div_(std)
+    return given.contiguous(memory_format=torch.channels_last)
 
 
 def create(image_size: int = IMAGE_SIZE, seed: int = 0) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from training.architecture import MEAN, STD
+from training.architecture import pixels
 from training.letters import Letters
 
 ON_THE_PICTURE = 0.3
@@ -122,7 +122,6 @@ class Objective:
         others: float = 0.2,
         spelt: Sequence[str] = (),
     ):
-        import torch
 
         self.visual, self.log_scale, self.names, self.bank = visual, log_scale, names, bank
         self.sparsity, self.bf16 = sparsity, bf16
@@ -134,8 +133,6 @@ class Objective:
         third, last = (stage[-1].bn3.num_features for stage in (visual.layer3, visual.layer4))
         self.letters = Letters(spelt, third) if letters else None
         self.last_letters = Letters(spelt, last) if last_letters else None
-        self._mean = torch.tensor(MEAN).view(1, 3, 1, 1) * 255
-        self._std = torch.tensor(STD).view(1, 3, 1, 1) * 255
         self._responses: Any = None
         self._third: Any = None
         visual.layer4.register_forward_hook(self._keep)
@@ -169,18 +166,14 @@ class Objective:
         import torch
         from torch.nn.functional import cross_entropy, normalize
 
-        pixels = (
-            torch.from_numpy(images).permute(0, 3, 1, 2).float().sub_(self._mean).div_(self._std)
-        )
-        pixels = pixels.contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.bf16):
-            features = self.visual(pixels)
+            features = self.visual(pixels(images))
         features = normalize(self.visual.standardise(features.float()), dim=-1)
         scale = self.log_scale.exp().clamp(max=100)
         concepts, seconds, texts, written = map(torch.from_numpy, labels.T.copy())
         named = concepts >= 0
         zero = features.sum() * 0
-        concept, other, top1, voted, vote = zero, zero, 0.0, 0.0, zero
+        concept, other, top1, voted, vote, share, few = zero, zero, 0.0, 0.0, zero, zero, zero
         size = self._size()
         if named.any():
             first, second = concepts[named], seconds[named]
@@ -191,16 +184,17 @@ class Objective:
                 logits = self.votes(self._responses[named] / size)
                 vote = loss_of_concepts(logits, first, second)
                 voted = _share_right(logits, first)
+            # Pictures of concepts shall excite few units; a word of none is told by its letters, and those are many.
+            share = density(self._responses[named], size)
+            few = share.sqrt()
         if not named.all():
             soft = torch.softmax(40 * self.bank[texts[~named]] @ self.bank.T, dim=-1)
             other = cross_entropy(scale * features[~named] @ self.bank.T, soft)
-        # Pictures of concepts shall excite few units; a word of none is told by its letters, and those are many.
-        share = density(self._responses[named], size) if named.any() else zero
         spread = self.votes.spread() if self.votes is not None else zero
         loss = (1 - self.share_of_others) * concept + self.share_of_others * other
-        if named.any():
-            loss = loss + self.sparsity * share.sqrt()
-        loss = loss + self.share_of_votes * vote + self.share_of_spread * spread
+        loss = (
+            loss + self.sparsity * few + self.share_of_votes * vote + self.share_of_spread * spread
+        )
         letters, last_letters, read = zero, zero, written >= 0
         if self.letters is not None and read.any():
             letters = self.letters(self._third[read], written[read])

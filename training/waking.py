@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from training.architecture import MEAN, STD
+from training.architecture import pixels
 
 
 def silent(visual: Any, batches: Iterable[np.ndarray]) -> Any:
@@ -17,7 +17,6 @@ def silent(visual: Any, batches: Iterable[np.ndarray]) -> Any:
     """
     import torch
 
-    mean, std = torch.tensor(MEAN).view(1, 3, 1, 1) * 255, torch.tensor(STD).view(1, 3, 1, 1) * 255
     highest: Any = None
 
     def keep(module: Any, args: Any, output: Any) -> None:
@@ -29,8 +28,7 @@ def silent(visual: Any, batches: Iterable[np.ndarray]) -> Any:
     visual.eval()
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
         for images in batches:
-            pixels = (torch.from_numpy(images).permute(0, 3, 1, 2).float() - mean) / std
-            visual(pixels.contiguous(memory_format=torch.channels_last))
+            visual(pixels(images))
     hook.remove()
     visual.train(training)
     return highest <= 0

@@ -52,10 +52,9 @@ def multimodal_counts(layers: Sequence[Mapping[str, Any]]) -> dict[str, int | No
     counts: dict[str, int | None] = {}
     for control in ("", "_random_twin", "_shuffled"):
         counts[f"multimodal{control}"] = _total(layers, f"multimodal{control}")
-        found = [layer.get(f"concepts{control}") for layer in layers]
-        known = [set(of) for of in found if of is not None]
+        found: list[Any] = [layer.get(f"concepts{control}") for layer in layers]
         counts[f"multimodal_concepts{control}"] = (
-            len(set().union(*known)) if found and len(known) == len(found) else None
+            None if not found or None in found else len({c for concepts in found for c in concepts})
         )
     return counts
 
