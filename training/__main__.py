@@ -84,6 +84,11 @@ def main() -> None:
     start = steps.add_parser("start", help="the shipped model's towers, to go on from with --init")
     start.add_argument("--model", type=Path, required=True, help="the model's folder")
     start.add_argument("--out", type=Path, required=True)
+    look = steps.add_parser(
+        "look", help="describe every photograph with a pretrained image classifier"
+    )
+    look.add_argument("--data", type=Path, required=True)
+    look.add_argument("--held-out-photos", type=Path, required=True, help="a key a line")
     image = steps.add_parser("image", help="train the image tower (resumes where it stopped)")
     image.add_argument("--table", type=Path, required=True)
     image.add_argument("--candidates", type=Path, required=True)
@@ -137,6 +142,12 @@ def main() -> None:
     )
     image.add_argument(
         "--last-letters", type=_number(float, 0), default=0.0, help="the same of the last block"
+    )
+    image.add_argument(
+        "--looks",
+        type=_number(float, 0),
+        default=0.0,
+        help="weight of asking what photographs look like to the classifier (`look`)",
     )
     image.add_argument(
         "--others", type=_number(float, 0, 1), default=0.2, help="share of what is of no concept"
@@ -216,6 +227,11 @@ def main() -> None:
             init=args.init,
             spelling=args.spelling,
         )
+    if args.step == "look":
+        from training import looks
+
+        held = frozenset(args.held_out_photos.read_text().split("\n"))
+        print(looks.write(args.data, held), "photographs")
     if args.step == "image":
         from training import image_tower, running, teacher
         from training.examples import load_corpus
@@ -231,6 +247,8 @@ def main() -> None:
             frozenset(args.held_out_photos.read_text().split("\n")),
             frozenset(args.held_out_words.read_text().split("\n") if args.held_out_words else ()),
         )
+        if args.looks and not corpus.described:
+            parser.error(f"--looks needs {args.out / 'looks.npz'}: run `look` first")
         print(
             f"{len(corpus.names)} concepts, {len(corpus.others)} other pictures, {len(bank)} texts, {len(corpus.fonts)} fonts"
         )
@@ -246,6 +264,7 @@ def main() -> None:
             spread=args.spread,
             letters=args.letters,
             last_letters=args.last_letters,
+            looks=args.looks,
             others=args.others,
             bf16=not args.full_precision,
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from training import languages, more_artists, tables
+from training import languages, looks, more_artists, tables
 from training.pictures import picture
 from training.restyling import mirrors
 from training.sources import HELD_OUT_SETS
@@ -30,7 +30,7 @@ class Corpus:
 
     `concepts[c][modality]` lists rows of `tiles`; `others` are rows of pictures of no concept; `bank` holds the
     texts that pictures and words outside the concepts are matched to; `other_names[c]` are a concept's names in other
-    languages, and `spelt` numbers all that may be written. Of a concept's pictures in one modality each artist (`artist[row]`)
+    languages, `spelt` numbers all that may be written, and `described` the rows whose looks are known (`looks`). Of a concept's pictures in one modality each artist (`artist[row]`)
     is drawn as often as another, whose set has the concept once or six times: `hands[c][modality]` are each one's rows. A
     concept's written name is drawn `writings` times as often as its drawings or its photographs, and of all written words
     `small_share` are small and anywhere on the picture. Of the concepts' examples `photo_share` are photographs of the few that
@@ -48,6 +48,7 @@ class Corpus:
     fonts: list[str]
     other_names: list[list[str]] = field(default_factory=list)
     artist: list[str] = field(default_factory=list)
+    described: dict[int, int] = field(default_factory=dict)
     concept_share: float = 0.55
     word_share: float = 0.7
     sticker_share: float = 0.3
@@ -55,7 +56,7 @@ class Corpus:
     made_share: float = 0.08
     other_name_share: float = 0.12
     writings: int = 1
-    photo_share: float = 0.2
+    photo_share: float = 0.3
     small_share: float = 0.5
     cases: list[list[str]] = field(init=False)
     hands: list[dict[str, list[list[int]]]] = field(init=False)
@@ -178,6 +179,7 @@ def load_corpus(
         fonts=fonts,
         other_names=[also.get(name, []) for name in names],
         artist=[p["artist"] for p in pictures],
+        described={row: i for i, row in enumerate(looks.lookup(data)[0])},
     )
 
 
@@ -247,8 +249,9 @@ def _what(corpus: Corpus, rng: np.random.Generator) -> tuple[int, str]:
     return concept, cases[int(rng.integers(len(cases)))]
 
 
-Example = tuple[np.ndarray, int, int, int, int]
-"""An image, its concept, a second concept written on it, its row of the bank, and in `Corpus.spelt` what is written; -1: none."""
+Example = tuple[np.ndarray, int, int, int, int, int]
+"""An image and, -1 where there is none: its concept, a second concept written on it, its row of the bank, in `Corpus.spelt` what
+is written, and in `Corpus.described` the photograph it is."""
 
 
 def draw(corpus: Corpus, size: int, rng: np.random.Generator) -> Example:
@@ -257,7 +260,7 @@ def draw(corpus: Corpus, size: int, rng: np.random.Generator) -> Example:
         concept, case = _what(corpus, rng)
         if case == "word":
             name = _name(concept, corpus, rng)
-            return word(name, corpus, size, rng), concept, -1, -1, corpus.spelt[name]
+            return word(name, corpus, size, rng), concept, -1, -1, corpus.spelt[name], -1
         hands = corpus.hands[concept][case]
         rows = hands[int(rng.integers(len(hands)))]
         row = rows[int(rng.integers(len(rows)))]
@@ -268,17 +271,18 @@ def draw(corpus: Corpus, size: int, rng: np.random.Generator) -> Example:
             name = corpus.names[other]
             image = sticker(image, name, corpus, rng, blank=blank)
             if not blank:
-                return image, concept, other, -1, corpus.spelt[name]
-        return image, concept, -1, -1, -1
+                return image, concept, other, -1, corpus.spelt[name], -1
+        return image, concept, -1, -1, -1, corpus.described.get(row, -1)
     if corpus.colours and rng.random() < corpus.made_share:
         image, text = made(corpus, size, rng)
-        return image, -1, -1, text, -1
+        return image, -1, -1, text, -1, -1
     if rng.random() < corpus.word_share or not corpus.others_by_modality:
         text = corpus.vocabulary[int(rng.integers(len(corpus.vocabulary)))]
         written = corpus.bank[text]
-        return word(written, corpus, size, rng), -1, -1, text, corpus.spelt[written]
+        return word(written, corpus, size, rng), -1, -1, text, corpus.spelt[written], -1
     # By text and not by picture: a thousand stars of the clip art, and hundreds of icons, share a title each.
     texts = corpus.others_by_modality[int(rng.integers(len(corpus.others_by_modality)))]
     rows = texts[int(rng.integers(len(texts)))]
     row = rows[int(rng.integers(len(rows)))]
-    return shown(corpus, row, size, rng), -1, -1, corpus.bank_of_picture[row], -1
+    image = shown(corpus, row, size, rng)
+    return image, -1, -1, corpus.bank_of_picture[row], -1, corpus.described.get(row, -1)

@@ -43,7 +43,7 @@ class Loader:
 
 
 def _work(corpus: Corpus, requests: Any, results: Any, seed: int, cores: frozenset[int]) -> None:
-    """Answer every `(size, count)` with images and their labels `[count, 4]`, on `cores` if any are named.
+    """Answer every `(size, count)` with images and their labels `[count, 5]`, on `cores` if any are named.
 
     The answer to what cannot be done is the exception, and is the last.
     """
@@ -54,7 +54,7 @@ def _work(corpus: Corpus, requests: Any, results: Any, seed: int, cores: frozens
     while True:
         size, count = requests.get()
         images = np.empty((count, size, size, 3), np.uint8)
-        labels = np.empty((count, 4), np.int64)
+        labels = np.empty((count, 5), np.int64)
         try:
             for i in range(count):
                 images[i], *labels[i] = draw(corpus, size, rng)

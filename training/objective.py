@@ -10,6 +10,7 @@ import numpy as np
 
 from training.architecture import pixels
 from training.letters import Letters
+from training.looks import Looks
 
 ON_THE_PICTURE = 0.3
 """What a picture with another concept's word on it is mostly about: itself, by this much, the word by the rest."""
@@ -97,13 +98,15 @@ class Parts:
     spread: float = 0.0
     letters: float = 0.0
     last_letters: float = 0.0
+    looks: float = 0.0
 
 
 class Objective:
     """The loss of a batch, from the text tower's fixed outputs `names` and `bank`, each `[texts, dim]`.
 
-    `others` is the share of what belongs to no concept in naming pictures. `votes`, `letters` (of the third stage) and
-    `last_letters` (of the last block) weigh the readers that exist in training only; `spelt` are the texts that may be written.
+    `others` is the share of what belongs to no concept in naming pictures. `votes`, `letters` (of the third stage),
+    `last_letters` and `looks` (of the last block) weigh the readers that exist in training only; `spelt` are the texts that may
+    be written, `described` what photographs look like (`looks`), `[photographs, dim]`.
     """
 
     def __init__(
@@ -119,35 +122,36 @@ class Objective:
         spread: float = 0.0,
         letters: float = 0.0,
         last_letters: float = 0.0,
+        looks: float = 0.0,
         others: float = 0.2,
         spelt: Sequence[str] = (),
+        described: np.ndarray | None = None,
     ):
-
         self.visual, self.log_scale, self.names, self.bank = visual, log_scale, names, bank
         self.sparsity, self.bf16 = sparsity, bf16
         self.size: Any = None
         self.share_of_votes, self.share_of_spread = votes, spread
         self.votes = Votes(visual.attnpool, names) if votes else None
-        self.share_of_letters, self.share_of_last_letters = letters, last_letters
         self.share_of_others = others
         third, last = (stage[-1].bn3.num_features for stage in (visual.layer3, visual.layer4))
-        self.letters = Letters(spelt, third) if letters else None
-        self.last_letters = Letters(spelt, last) if last_letters else None
+        self.asking: dict[str, tuple[Any, float, str, str]] = {}
+        """Readers by name, each with its weight, the stage that it reads and the column of the labels that it asks for."""
+        if letters:
+            self.asking["letters"] = Letters(spelt, third), letters, "third", "written"
+        if last_letters:
+            self.asking["last_letters"] = Letters(spelt, last), last_letters, "last", "written"
+        if looks and described is not None:
+            self.asking["looks"] = Looks(described, last), looks, "last", "photos"
         self._responses: Any = None
         self._third: Any = None
         visual.layer4.register_forward_hook(self._keep)
-        if self.letters is not None:
-            visual.layer3.register_forward_hook(self._keep_third)
+        visual.layer3.register_forward_hook(self._keep_third)
 
     @property
     def readers(self) -> dict[str, list[Any]]:
         """Parameters of what reads the tower in training only, by its name."""
-        read: dict[str, Any] = {
-            "votes": self.votes,
-            "letters": self.letters,
-            "last_letters": self.last_letters,
-        }
-        return {name: reader.parameters for name, reader in read.items() if reader is not None}
+        asking = {name: reader.parameters for name, (reader, *_) in self.asking.items()}
+        return {"votes": self.votes.parameters, **asking} if self.votes else asking
 
     def _keep(self, module: Any, args: Any, output: Any) -> None:
         self._responses = output.float().amax((2, 3))
@@ -162,7 +166,7 @@ class Objective:
         return (self.size + 1e-4).sqrt()
 
     def __call__(self, images: np.ndarray, labels: np.ndarray) -> tuple[Any, Parts]:
-        """Loss of `images` `[n, size, size, 3]` (RGB, 0 to 255) with `labels` `[n, 4]` as `examples.draw` gives them."""
+        """Loss of `images` `[n, size, size, 3]` (RGB, 0 to 255) with `labels` `[n, 5]` as `examples.draw` gives them."""
         import torch
         from torch.nn.functional import cross_entropy, normalize
 
@@ -170,7 +174,7 @@ class Objective:
             features = self.visual(pixels(images))
         features = normalize(self.visual.standardise(features.float()), dim=-1)
         scale = self.log_scale.exp().clamp(max=100)
-        concepts, seconds, texts, written = map(torch.from_numpy, labels.T.copy())
+        concepts, seconds, texts, written, photos = map(torch.from_numpy, labels.T.copy())
         named = concepts >= 0
         zero = features.sum() * 0
         concept, other, top1, voted, vote, share, few = zero, zero, 0.0, 0.0, zero, zero, zero
@@ -195,13 +199,13 @@ class Objective:
         loss = (
             loss + self.sparsity * few + self.share_of_votes * vote + self.share_of_spread * spread
         )
-        letters, last_letters, read = zero, zero, written >= 0
-        if self.letters is not None and read.any():
-            letters = self.letters(self._third[read], written[read])
-            loss = loss + self.share_of_letters * letters
-        if self.last_letters is not None and read.any():
-            last_letters = self.last_letters(self._responses[read] / size, written[read])
-            loss = loss + self.share_of_last_letters * last_letters
+        told = dict.fromkeys(self.asking, 0.0)
+        stages = {"third": self._third, "last": self._responses / size}
+        rows = {"written": written, "photos": photos}
+        for name, (reader, weight, stage, of) in self.asking.items():
+            if (has := rows[of] >= 0).any():
+                answer = reader(stages[stage][has], rows[of][has])
+                loss, told[name] = loss + weight * answer, answer.item()
         return loss, Parts(
             concept=concept.item(),
             top1=top1,
@@ -209,8 +213,7 @@ class Objective:
             density=share.item(),
             votes=voted,
             spread=spread.item(),
-            letters=letters.item(),
-            last_letters=last_letters.item(),
+            **told,
         )
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from training.restyling import PEN, bend, coarser, covered, one_ink, outlined, recoloured
+from training.restyling import PEN, bend, coarser, covered, one_ink, outlined, recoloured, sharper
 from training.warping import ink_and_ground, jitter, scale_of, warp
+
+COARSE, SHARP = 0.45, 0.25
+"""How many pictures are made coarser, and how many sharper."""
 
 
 def picture(
@@ -27,8 +30,11 @@ def picture(
         out = _photograph(tile, size, rng)
     else:
         out = _drawn(tile, modality, size, rng, mirrored=mirrored, behind=behind)
-    if rng.random() < 0.4:
+    focus = rng.random()
+    if focus < COARSE:
         out = coarser(out, rng)
+    elif focus < COARSE + SHARP:
+        out = sharper(out, rng)
     if rng.random() < 0.2:
         out = covered(out, rng)
     return out
@@ -39,7 +45,7 @@ def _photograph(tile: np.ndarray, size: int, rng: np.random.Generator) -> np.nda
         tile[..., :3],
         size,
         rng,
-        rng.uniform(1.0, 1.7),
+        1 + 0.7 * rng.random() ** 2,
         flip=True,
         border=cv2.BORDER_REFLECT_101,
         reach=0.15,

@@ -91,6 +91,13 @@ def coarser(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return cv2.resize(few, (size, size), interpolation=cv2.INTER_LINEAR)
 
 
+def sharper(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """`image` `[size, size, 3]` with its edges set off (an unsharp mask): drawn on the pixels and not between them."""
+    soft = cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.6, 1.2)))
+    much = float(rng.uniform(0.4, 1.6))
+    return cv2.addWeighted(image, 1 + much, soft, -much, 0)
+
+
 def covered(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """`image` `[size, size, 3]` with a rectangle of it hidden, up to a quarter of the pixels."""
     size = image.shape[0]

@@ -20,8 +20,8 @@ class Recipe:
     Cosines are multiplied by `scale` at first, by what is learnt later. A step adds up the gradients of `parts` parts
     of the batch; with helpers, of at least as many. `sparsity` weighs the square root of `objective.density` of the last
     block, `votes` the loss of `objective.Votes`, `spread` from how many units a concept's votes come, `letters` that of
-    `letters.Letters` on the third stage and `last_letters` on the last block. Of the loss of naming, `others` is the share of
-    pictures and words that belong to no concept.
+    `letters.Letters` on the third stage and `last_letters` on the last block, `looks` that of `looks.Looks`. Of the loss of naming,
+    `others` is the share of pictures and words that belong to no concept.
     """
 
     minutes: float = 95.0
@@ -39,6 +39,7 @@ class Recipe:
     spread: float = 0.0
     letters: float = 0.0
     last_letters: float = 0.0
+    looks: float = 0.0
     others: float = 0.2
 
 

@@ -10,6 +10,8 @@ from training.sources import TILE
 # Worker processes are forked, and a fork of OpenCV's thread pool would wait for threads that are not there.
 cv2.setNumThreads(1)
 
+CRISP = 0.7
+"""How many pictures and words stay as sharp as they were drawn."""
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
@@ -59,7 +61,9 @@ def warp(
         layer = cv2.resize(layer, (TILE // 2, TILE // 2), interpolation=cv2.INTER_AREA)
         matrix[:, 2] += matrix[:, :2].sum(1) * 0.5
         matrix[:, :2] *= 2
-    return cv2.warpAffine(layer, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=border)
+    # Between pixels INTER_LINEAR softens: a tower that saw nothing else named soft pictures better than those it was asked.
+    flags = cv2.INTER_LANCZOS4 if rng.random() < CRISP else cv2.INTER_LINEAR
+    return cv2.warpAffine(layer, matrix, (size, size), flags=flags, borderMode=border)
 
 
 def scale_of(size: int, rng: np.random.Generator, power: float = 2.5) -> float:

@@ -14,7 +14,7 @@ from training import examples, loading
 
 def test_batches_have_the_size_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     def draw(corpus: Any, size: int, rng: np.random.Generator) -> examples.Example:
-        return np.full((size, size, 3), 7, np.uint8), 1, -1, -1, -1
+        return np.full((size, size, 3), 7, np.uint8), 1, -1, -1, -1, -1
 
     monkeypatch.setattr(loading, "draw", draw)
     sizes = iter([(4, 2)] * 6 + [(8, 3)] * 30)

