@@ -112,20 +112,24 @@ class FakeProbes:
         self.salt = salt
         rows = [self._labels(index) for index in range(images)]
         columns = {name: [row[name] for row in rows] for name in COLUMNS}
-        columns["sha256"] = [f"{index + salt:064x}" for index in range(images)]
-        self.table = pa.table({name: pa.array(values) for name, values in columns.items()})
+        self.labels = pa.table({name: pa.array(values) for name, values in columns.items()})
 
     def _labels(self, index: int) -> dict[str, str]:
         labels = dict.fromkeys(COLUMNS, "")
         labels |= {"key": f"key-{index}", "concept": f"concept {index % 7}"}
         return labels | {"modality": MODALITIES[index % 4], "artist": f"artist {index % 5}"}
 
+    @property
+    def table(self) -> pa.Table:
+        hashes = pa.array([f"{index + self.salt:064x}" for index in range(len(self))])
+        return self.labels.append_column("sha256", hashes)
+
     def __len__(self) -> int:
-        return int(self.table.num_rows)
+        return int(self.labels.num_rows)
 
     @property
     def modalities(self) -> list[str]:
-        present = set(self.table["modality"].to_pylist())
+        present = set(self.labels["modality"].to_pylist())
         return [name for name in MODALITIES if name in present]
 
     @property

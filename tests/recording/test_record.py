@@ -185,8 +185,8 @@ def test_values_that_are_not_numbers_are_counted_apart(tmp_path: Path) -> None:
 def test_images_without_a_modality_have_a_group_of_their_own(tmp_path: Path) -> None:
     probes = FakeProbes(70)
     names = ["" if index % 10 == 0 else "photo" for index in range(70)]
-    place = probes.table.column_names.index("modality")
-    probes.table = probes.table.set_column(place, "modality", [names])
+    place = probes.labels.column_names.index("modality")
+    probes.labels = probes.labels.set_column(place, "modality", [names])
     atlas = open_atlas(record(FakeModel(), probes, None, tmp_path / "x.atlas"))
     assert atlas.groups == ["photo", ""]
     assert atlas.summary()["modalities"] == {"photo": 63}

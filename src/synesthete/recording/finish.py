@@ -208,7 +208,7 @@ class Finisher:
 
     def _groups(self) -> list[dict[str, Any]]:
         everything = range(len(self.probes))
-        codes = group_codes(self.probes.table, everything, self.plan.groups)
+        codes = group_codes(self.probes.labels, everything, self.plan.groups)
         codes = np.delete(codes, sorted(self.unreadable))
         counts = np.bincount(codes, minlength=len(self.plan.groups))
         return [

@@ -106,7 +106,7 @@ def make_plan(
 
 def group_names(probes: ProbeSet) -> list[str]:
     """The modalities of a probe set, and "" when some images have none."""
-    unlabelled = "" in probes.table["modality"].unique().to_pylist()
+    unlabelled = "" in probes.labels["modality"].unique().to_pylist()
     return [*probes.modalities, ""] if unlabelled else list(probes.modalities)
 
 

@@ -136,7 +136,7 @@ def record_shard(
             if seen is not None:
                 seen(len(batch.ids))
     readable = np.array([image not in unreadable for image in ids], dtype=bool)
-    groups = group_codes(probes.table, ids, plan.groups)[readable]
+    groups = group_codes(probes.labels, ids, plan.groups)[readable]
     known = np.array(ids, dtype=np.int64)[readable]
 
     def result(name: str) -> LayerResult:

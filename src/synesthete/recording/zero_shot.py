@@ -176,10 +176,10 @@ def evaluate(
             hint="give a probe set of two concepts or more",
         )
     number = {name: i for i, name in enumerate(names)}
-    unseen = held_out_rows(spec, probes.table)
+    unseen = held_out_rows(spec, probes.labels)
     concept, modality = (
-        probes.table["concept"].to_pylist(),
-        np.array(probes.table["modality"].to_pylist()),
+        probes.labels["concept"].to_pylist(),
+        np.array(probes.labels["modality"].to_pylist()),
     )
     candidates = [("trained", model), ("random_twin", model.random_twin(twin_seed))]
     total, done = int(unseen.sum()) * len(candidates), 0
