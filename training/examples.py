@@ -232,12 +232,17 @@ def _name(concept: int, corpus: Corpus, rng: np.random.Generator) -> str:
 def shown(
     corpus: Corpus, row: int, size: int, rng: np.random.Generator, *, mirrored: bool = False
 ) -> np.ndarray:
-    """The picture of a row, before a photograph of something else if it is a drawing and there are such."""
+    """The picture of a row: before a photograph if it is a drawing, with the fine part of another picture, where there are such."""
     behind = None
     if corpus.grounds:
         behind = corpus.tiles[corpus.grounds[int(rng.integers(len(corpus.grounds)))]]
+    beside = None
+    if corpus.others:
+        beside = corpus.tiles[corpus.others[int(rng.integers(len(corpus.others)))]]
     modality = corpus.modality[row]
-    return picture(corpus.tiles[row], modality, size, rng, mirrored=mirrored, behind=behind)
+    return picture(
+        corpus.tiles[row], modality, size, rng, mirrored=mirrored, behind=behind, beside=beside
+    )
 
 
 def _what(corpus: Corpus, rng: np.random.Generator) -> tuple[int, str]:

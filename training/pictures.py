@@ -5,11 +5,24 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from training.restyling import PEN, bend, coarser, covered, one_ink, outlined, recoloured, sharper
+from training.restyling import (
+    PEN,
+    bend,
+    coarser,
+    compressed,
+    covered,
+    hybrid,
+    one_ink,
+    outlined,
+    recoloured,
+    sharper,
+)
 from training.warping import ink_and_ground, jitter, scale_of, warp
 
-COARSE, SHARP = 0.45, 0.25
-"""How many pictures are made coarser, and how many sharper."""
+COARSE, SHARP, HYBRID = 0.25, 0.25, 0.1
+"""How many pictures are made coarser, how many sharper, and how many get the fine part of another one."""
+COMPRESSED = 0.5
+"""How many pictures come from a file that was compressed with losses, as most that anybody has do."""
 
 
 def picture(
@@ -20,10 +33,12 @@ def picture(
     *,
     mirrored: bool = False,
     behind: np.ndarray | None = None,
+    beside: np.ndarray | None = None,
 ) -> np.ndarray:
     """A premultiplied tile as the camera might meet it, or as another hand had drawn it, uint8 `[size, size, 3]`.
 
-    `mirrored` says that it may be; `behind` is an opaque tile that a drawing may stand before.
+    `mirrored` says that it may be; `behind` is an opaque tile that a drawing may stand before, `beside` a tile whose fine
+    part the picture may get.
     """
     opaque = bool(tile[..., 3].min() == 255)
     if opaque and modality == "photo":
@@ -35,8 +50,12 @@ def picture(
         out = coarser(out, rng)
     elif focus < COARSE + SHARP:
         out = sharper(out, rng)
+    elif focus < COARSE + SHARP + HYBRID and beside is not None:
+        out = hybrid(out, cv2.resize(on_white(beside), (size, size)), rng)
     if rng.random() < 0.2:
         out = covered(out, rng)
+    if rng.random() < COMPRESSED:
+        out = compressed(out, rng)
     return out
 
 
@@ -90,3 +109,8 @@ def _drawn(
     else:
         ground = _photograph(behind, size, rng).astype(np.float32)
     return jitter(shown + ground * (1 - cover), rng, 0.12).astype(np.uint8)
+
+
+def on_white(tile: np.ndarray) -> np.ndarray:
+    """A premultiplied RGBA tile on white, uint8 `[side, side, 3]`."""
+    return tile[..., :3] + (255 - tile[..., 3:])

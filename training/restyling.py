@@ -35,7 +35,7 @@ def bend(tile: np.ndarray, rng: np.random.Generator, most: float = 4.5) -> np.nd
     knots = rng.uniform(-most, most, (5, 5, 2)).astype(np.float32)
     moves = cv2.resize(knots, (side, side), interpolation=cv2.INTER_CUBIC)
     rows, columns = np.mgrid[0:side, 0:side].astype(np.float32)
-    return cv2.remap(tile, columns + moves[..., 0], rows + moves[..., 1], cv2.INTER_LINEAR)
+    return cv2.remap(tile, columns + moves[..., 0], rows + moves[..., 1], cv2.INTER_LANCZOS4)
 
 
 def outlined(tile: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -96,6 +96,26 @@ def sharper(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     soft = cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.6, 1.2)))
     much = float(rng.uniform(0.4, 1.6))
     return cv2.addWeighted(image, 1 + much, soft, -much, 0)
+
+
+def hybrid(image: np.ndarray, other: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The coarse part of `image` with the fine part of `other`, both uint8 `[size, size, 3]` (Oliva et al. 2006)."""
+    sigma = float(rng.uniform(0.8, 1.6))
+    coarse, theirs = (
+        cv2.GaussianBlur(one.astype(np.float32), (0, 0), sigma) for one in (image, other)
+    )
+    fine = np.float32(rng.uniform(0.4, 0.9)) * (other - theirs)
+    return np.clip(coarse + fine, 0, 255).astype(np.uint8)
+
+
+def compressed(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """`image` `[size, size, 3]` as it comes back from a JPEG or a WebP file, whose edges are never quite clean."""
+    if rng.random() < 0.5:
+        kind, setting, quality = ".jpg", cv2.IMWRITE_JPEG_QUALITY, rng.integers(40, 96)
+    else:
+        kind, setting, quality = ".webp", cv2.IMWRITE_WEBP_QUALITY, rng.integers(50, 96)
+    _, encoded = cv2.imencode(kind, image[..., ::-1], [setting, int(quality)])
+    return np.ascontiguousarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR)[..., ::-1])
 
 
 def covered(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:

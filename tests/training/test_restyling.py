@@ -143,3 +143,41 @@ def test_what_was_drawn_sharp_stays_sharper_than_between_pixels(
         contrast[crisp] = np.mean([one[32:96, 32:96].std() for one in drawn])
     assert contrast[0.0] < 0.7 * sharp.std()
     assert contrast[1.0] > 1.1 * contrast[0.0]
+
+
+def test_a_hybrid_is_the_one_from_afar_and_the_other_at_its_edges() -> None:
+    rng = np.random.default_rng(3)
+    large = np.full((96, 96, 3), 200, np.uint8)
+    large[:, :48] = 60
+    fine = np.full((96, 96, 3), 128, np.uint8)
+    fine[20:76:4] = 60
+    for seed in range(20):
+        out = restyling.hybrid(large, fine, np.random.default_rng(seed)).astype(float)
+        assert abs(out[:, :40].mean() - 60) < 6
+        assert abs(out[:, 56:].mean() - 200) < 6
+        lines = out[18:78, 60:90].mean((1, 2)) - out[18:78, 60:90].mean()
+        theirs = fine[18:78, 0, 0] - fine[18:78, 0, 0].mean()
+        assert np.corrcoef(lines, theirs)[0, 1] > 0.8
+    alone = restyling.hybrid(large, np.full_like(large, 90), rng).astype(float)
+    assert abs(alone - cv2.GaussianBlur(large.astype(np.float32), (0, 0), 1.2)).mean() < 2
+
+
+def test_a_tile_on_white_hides_no_colour() -> None:
+    tile = np.zeros((1, 2, 4), np.uint8)
+    tile[0, 0] = (10, 20, 30, 255)
+    tile[0, 1] = (10, 20, 30, 55)
+    assert pictures.on_white(tile)[0].tolist() == [[10, 20, 30], [210, 220, 230]]
+
+
+def test_a_compressed_picture_is_the_same_to_the_eye_and_not_to_the_pixel() -> None:
+    image = np.full((96, 96, 3), 255, np.uint8)
+    cv2.circle(image, (48, 48), 30, (220, 40, 10), -1)
+    changed = []
+    for seed in range(20):
+        out = restyling.compressed(image, np.random.default_rng(seed))
+        assert out.shape == image.shape
+        assert out.flags.c_contiguous
+        assert np.abs(out[40:56, 40:56].astype(int) - (220, 40, 10)).mean() < 8, "red stays red"
+        assert 0 < np.abs(out.astype(int) - image).mean() < 8
+        changed.append((out[:10] != 255).any() or (out != image).mean())
+    assert min(changed) > 0.02
