@@ -233,10 +233,12 @@ def main() -> None:
         held = frozenset(args.held_out_photos.read_text().split("\n"))
         print(looks.write(args.data, held), "photographs")
     if args.step == "image":
-        from training import image_tower, running, teacher
+        from training import image_tower, looks, running, teacher
         from training.examples import load_corpus
         from training.words import font_files
 
+        if args.looks and not (args.out / looks.FILE).exists():
+            parser.error(f"--looks needs {args.out / looks.FILE}: run `look` first")
         bank, _, _ = teacher.lookup(args.out)
         corpus = load_corpus(
             args.out,
@@ -247,8 +249,6 @@ def main() -> None:
             frozenset(args.held_out_photos.read_text().split("\n")),
             frozenset(args.held_out_words.read_text().split("\n") if args.held_out_words else ()),
         )
-        if args.looks and not corpus.described:
-            parser.error(f"--looks needs {args.out / 'looks.npz'}: run `look` first")
         print(
             f"{len(corpus.names)} concepts, {len(corpus.others)} other pictures, {len(bank)} texts, {len(corpus.fonts)} fonts"
         )

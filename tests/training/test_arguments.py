@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from training.__main__ import main
@@ -37,3 +39,14 @@ def test_a_number_that_means_nothing_is_refused(
         main()
     assert ended.value.code == 2
     assert told in capsys.readouterr().err
+
+
+def test_what_nobody_looked_at_cannot_be_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("cv2")
+    monkeypatch.setattr("sys.argv", ["training", *IMAGE[:-1], str(tmp_path), "--looks", "1"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert "looks.npz: run `look` first" in capsys.readouterr().err
