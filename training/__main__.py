@@ -8,9 +8,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+WEIGHTS = {
+    "sparsity": "few units at a time",
+    "votes": "the units' own votes",
+    "spread": "votes from many units",
+    "letters": "asking the third stage for every letter",
+    "last-letters": "asking the last block for them",
+    "looks": "asking what photographs look like to the classifier (`look`)",
+}
+"""What may be asked of the image tower besides names, by the argument that weighs it."""
+
 
 def _cores(text: str) -> frozenset[int]:
     return frozenset(int(core) for core in text.split(",") if core)
+
+
+def _lines(path: Path) -> frozenset[str]:
+    return frozenset(path.read_text().split("\n"))
 
 
 def _number(kind: Callable[[str], Any], low: float, high: float = math.inf) -> Callable[[str], Any]:
@@ -128,27 +142,8 @@ def main() -> None:
     )
     image.add_argument("--frozen", default="", help="parts that stay as they are: stem,layer1")
     image.add_argument("--full-precision", action="store_true", help="fp32: where bf16 is slower")
-    image.add_argument(
-        "--sparsity", type=_number(float, 0), default=0.0, help="weight of few units at a time"
-    )
-    image.add_argument(
-        "--votes", type=_number(float, 0), default=0.0, help="weight of the units' own votes"
-    )
-    image.add_argument(
-        "--spread", type=_number(float, 0), default=0.0, help="weight of votes from many units"
-    )
-    image.add_argument(
-        "--letters", type=_number(float, 0), default=0.0, help="weight of asking for every letter"
-    )
-    image.add_argument(
-        "--last-letters", type=_number(float, 0), default=0.0, help="the same of the last block"
-    )
-    image.add_argument(
-        "--looks",
-        type=_number(float, 0),
-        default=0.0,
-        help="weight of asking what photographs look like to the classifier (`look`)",
-    )
+    for name, of in WEIGHTS.items():
+        image.add_argument(f"--{name}", type=_number(float, 0), default=0.0, help=f"weight of {of}")
     image.add_argument(
         "--others", type=_number(float, 0, 1), default=0.2, help="share of what is of no concept"
     )
@@ -230,8 +225,7 @@ def main() -> None:
     if args.step == "look":
         from training import looks
 
-        held = frozenset(args.held_out_photos.read_text().split("\n"))
-        print(looks.write(args.data, held), "photographs")
+        print(looks.write(args.data, _lines(args.held_out_photos)), "photographs")
     if args.step == "image":
         from training import image_tower, looks, running, teacher
         from training.examples import load_corpus
@@ -246,8 +240,8 @@ def main() -> None:
             args.candidates,
             bank,
             font_files(args.fonts, held_out=frozenset(args.held_out_fonts.split(","))),
-            frozenset(args.held_out_photos.read_text().split("\n")),
-            frozenset(args.held_out_words.read_text().split("\n") if args.held_out_words else ()),
+            _lines(args.held_out_photos),
+            _lines(args.held_out_words) if args.held_out_words else frozenset(),
         )
         print(
             f"{len(corpus.names)} concepts, {len(corpus.others)} other pictures, {len(bank)} texts, {len(corpus.fonts)} fonts"

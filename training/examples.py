@@ -30,7 +30,8 @@ class Corpus:
 
     `concepts[c][modality]` lists rows of `tiles`; `others` are rows of pictures of no concept; `bank` holds the
     texts that pictures and words outside the concepts are matched to; `other_names[c]` are a concept's names in other
-    languages, `spelt` numbers all that may be written, and `described` the rows whose looks are known (`looks`). Of a concept's pictures in one modality each artist (`artist[row]`)
+    languages, `spelt` numbers all that may be written, and `described` the rows whose looks are known, each with its row of `looks`
+    (`looks.describe`). Of a concept's pictures in one modality each artist (`artist[row]`)
     is drawn as often as another, whose set has the concept once or six times: `hands[c][modality]` are each one's rows. A
     concept's written name is drawn `writings` times as often as its drawings or its photographs, and of all written words
     `small_share` are small and anywhere on the picture. Of the concepts' examples `photo_share` are photographs of the few that
@@ -49,6 +50,7 @@ class Corpus:
     other_names: list[list[str]] = field(default_factory=list)
     artist: list[str] = field(default_factory=list)
     described: dict[int, int] = field(default_factory=dict)
+    looks: np.ndarray | None = None
     concept_share: float = 0.55
     word_share: float = 0.7
     sticker_share: float = 0.3
@@ -167,6 +169,7 @@ def load_corpus(
         i: position[p["caption"]] for i, p in enumerate(pictures) if p["caption"] in position
     }
     held = {row_of[k] for k in held_out_photos if k in row_of}
+    described, targets = looks.lookup(data)
     return Corpus(
         tiles=load_tiles(data / "tiles.npy"),
         modality=[p["modality"] for p in pictures],
@@ -179,7 +182,8 @@ def load_corpus(
         fonts=fonts,
         other_names=[also.get(name, []) for name in names],
         artist=[p["artist"] for p in pictures],
-        described={row: i for i, row in enumerate(looks.lookup(data)[0])},
+        described={row: i for i, row in enumerate(described)},
+        looks=targets,
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from synesthete.models.texts import encode_text
-from training import looks, teacher
+from training import teacher
 from training.architecture import create
 from training.examples import Corpus, draw
 from training.loading import Loader
@@ -117,7 +117,7 @@ def train(
         looks=recipe.looks,
         others=recipe.others,
         spelt=list(corpus.spelt),
-        described=looks.lookup(out)[1],
+        described=corpus.looks,
     )  # fmt: skip
     run = Run(objective, recipe, out / "image.pt", stages)
     visual.train()

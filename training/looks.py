@@ -15,6 +15,7 @@ import numpy as np
 
 from training import tables
 from training.teacher import normalise, whitening
+from training.tiles import on_white
 
 SIZE = 224
 DIM = 256
@@ -40,12 +41,6 @@ def classifier() -> Callable[[np.ndarray], np.ndarray]:
             return model.extract_features(given).mean((2, 3)).numpy()
 
     return features
-
-
-def on_white(tiles: np.ndarray) -> np.ndarray:
-    """RGBA tiles on white: uint8 `[n, size, size, 4]` to `[n, size, size, 3]`."""
-    alpha = tiles[..., 3:].astype(np.uint16)
-    return ((tiles[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
 
 
 def describe(

@@ -179,13 +179,14 @@ class Objective:
         zero = features.sum() * 0
         concept, other, top1, voted, vote, share, few = zero, zero, 0.0, 0.0, zero, zero, zero
         size = self._size()
+        last = self._responses / size
         if named.any():
             first, second = concepts[named], seconds[named]
             logits = scale * features[named] @ self.names.T
             concept = loss_of_concepts(logits, first, second)
             top1 = _share_right(logits, first)
             if self.votes is not None:
-                logits = self.votes(self._responses[named] / size)
+                logits = self.votes(last[named])
                 vote = loss_of_concepts(logits, first, second)
                 voted = _share_right(logits, first)
             # Pictures of concepts shall excite few units; a word of none is told by its letters, and those are many.
@@ -200,7 +201,7 @@ class Objective:
             loss + self.sparsity * few + self.share_of_votes * vote + self.share_of_spread * spread
         )
         told = dict.fromkeys(self.asking, 0.0)
-        stages = {"third": self._third, "last": self._responses / size}
+        stages = {"third": self._third, "last": last}
         rows = {"written": written, "photos": photos}
         for name, (reader, weight, stage, of) in self.asking.items():
             if (has := rows[of] >= 0).any():

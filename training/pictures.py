@@ -17,6 +17,7 @@ from training.restyling import (
     recoloured,
     sharper,
 )
+from training.tiles import premultiplied_on_white
 from training.warping import ink_and_ground, jitter, scale_of, warp
 
 COARSE, SHARP, HYBRID = 0.25, 0.25, 0.1
@@ -51,7 +52,7 @@ def picture(
     elif focus < COARSE + SHARP:
         out = sharper(out, rng)
     elif focus < COARSE + SHARP + HYBRID and beside is not None:
-        out = hybrid(out, cv2.resize(on_white(beside), (size, size)), rng)
+        out = hybrid(out, cv2.resize(premultiplied_on_white(beside), (size, size)), rng)
     if rng.random() < 0.2:
         out = covered(out, rng)
     if rng.random() < COMPRESSED:
@@ -109,8 +110,3 @@ def _drawn(
     else:
         ground = _photograph(behind, size, rng).astype(np.float32)
     return jitter(shown + ground * (1 - cover), rng, 0.12).astype(np.uint8)
-
-
-def on_white(tile: np.ndarray) -> np.ndarray:
-    """A premultiplied RGBA tile on white, uint8 `[side, side, 3]`."""
-    return tile[..., :3] + (255 - tile[..., 3:])

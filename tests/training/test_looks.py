@@ -10,6 +10,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from training import looks  # noqa: E402
+from training.tiles import on_white  # noqa: E402
 
 
 def test_what_is_seen_through_stands_on_white() -> None:
@@ -17,7 +18,7 @@ def test_what_is_seen_through_stands_on_white() -> None:
     tiles[0, 0, 0] = (10, 20, 30, 255)
     tiles[0, 0, 1] = (10, 20, 30, 0)
     tiles[0, 0, 2] = (0, 0, 0, 128)
-    assert looks.on_white(tiles)[0, 0].tolist() == [[10, 20, 30], [255] * 3, [127] * 3]
+    assert on_white(tiles)[0, 0].tolist() == [[10, 20, 30], [255] * 3, [127] * 3]
 
 
 def test_photographs_are_described_each_by_its_own_row(tmp_path: Path) -> None:

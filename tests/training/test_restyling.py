@@ -7,7 +7,7 @@ import pytest
 
 cv2 = pytest.importorskip("cv2")
 
-from training import pictures, restyling, warping  # noqa: E402
+from training import pictures, restyling, tiles, warping  # noqa: E402
 
 
 def _tile() -> np.ndarray:
@@ -166,7 +166,7 @@ def test_a_tile_on_white_hides_no_colour() -> None:
     tile = np.zeros((1, 2, 4), np.uint8)
     tile[0, 0] = (10, 20, 30, 255)
     tile[0, 1] = (10, 20, 30, 55)
-    assert pictures.on_white(tile)[0].tolist() == [[10, 20, 30], [210, 220, 230]]
+    assert tiles.premultiplied_on_white(tile)[0].tolist() == [[10, 20, 30], [210, 220, 230]]
 
 
 def test_a_compressed_picture_is_the_same_to_the_eye_and_not_to_the_pixel() -> None:

@@ -296,7 +296,9 @@ def test_a_short_run_learns_resumes_and_exports(
         return images[:, 8::16, 8::16, 0].reshape(len(images), -1).astype(np.float32)
 
     looks.describe(corpus.tiles, everything, out_of, coarse, dim=2)
-    corpus = dataclasses.replace(corpus, described={row: i for i, row in enumerate(everything)})
+    rows, targets = looks.lookup(out_of)
+    described = {row: i for i, row in enumerate(rows)}
+    corpus = dataclasses.replace(corpus, described=described, looks=targets)
     image_tower.train(
         corpus, out_of,
         running.Recipe(samples=400, batch=16, bf16=False, votes=0.5, letters=0.1, last_letters=0.1, looks=0.1),

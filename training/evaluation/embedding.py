@@ -11,6 +11,7 @@ from PIL import Image
 
 from synesthete.analysis.significance import wilson_interval
 from synesthete.recording.zero_shot import class_embeddings
+from training.tiles import on_white
 
 __all__ = ["class_embeddings", "embed", "rate", "tile_image"]
 
@@ -27,8 +28,7 @@ def embed(model: Any, images: Iterable[Image.Image], batch: int = 64) -> np.ndar
 
 def tile_image(tile: np.ndarray) -> Image.Image:
     """An RGBA tile `[side, side, 4]` of the training data on white."""
-    cover = tile[..., 3:].astype(np.float32) / 255
-    return Image.fromarray((tile[..., :3] * cover + 255 * (1 - cover)).round().astype(np.uint8))
+    return Image.fromarray(on_white(tile))
 
 
 def rate(right: Sequence[bool] | np.ndarray) -> dict[str, Any]:
