@@ -53,6 +53,22 @@ def test_plain_open_clip_gives_what_the_edited_model_gave(
     assert {p.name for p in (tmp_path / "out").iterdir()} == {"mended"}
 
 
+def test_an_edited_mini_still_says_what_was_held_out_of_its_training(tmp_path: Path) -> None:
+    from synesthete import load_probes
+    from synesthete.recording.zero_shot import held_out_rows
+
+    model, shown = load_model("mini", device="cpu"), images(2)
+    live = live_unit(
+        model, "visual.layer4.1", torch.stack([model.preprocess(one) for one in shown])
+    )
+    edits = plan_edits(model, ablate=[f"visual.layer4.1:{live}"])
+    made = export_edits(model, edits, tmp_path / "mended", shown)
+    labels = load_probes("concepts").labels
+    unseen = held_out_rows("mini", labels)
+    assert 0 < unseen.sum() < len(unseen)
+    assert held_out_rows(made.spec, labels).tolist() == unseen.tolist()
+
+
 def test_what_cannot_be_folded_leaves_nothing(family: Family, tmp_path: Path) -> None:
     model = family("modified-resnet")
     edits = plan_edits(model, scale={"visual.layer4.0:3": 0.5})

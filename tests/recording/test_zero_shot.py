@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 from sklearn.metrics import top_k_accuracy_score
 
+from synesthete.errors import SynestheteError
 from synesthete.recording import zero_shot
 
 
@@ -52,10 +53,16 @@ def test_other_models_saw_nothing_and_mini_only_what_it_says(
     (tmp_path / "mini").mkdir()
     described = {"drawing": {"artists": ["emojione"]}, "photo": {"keys": ["d"]}}
     (tmp_path / "mini" / "held_out.json").write_text(json.dumps(described))
-    import synesthete.models as models
+    from synesthete.models import sources
 
-    monkeypatch.setattr(models, "__file__", str(tmp_path / "__init__.py"))
-    assert zero_shot.held_out_rows("mini", table).tolist() == [False, True, False, True]
+    monkeypatch.setattr(sources, "MINI", tmp_path / "mini")
+    for spec in ("mini", f"local-dir:{tmp_path / 'mini'}"):
+        assert zero_shot.held_out_rows(spec, table).tolist() == [False, True, False, True]
+    assert zero_shot.held_out_rows(f"local-dir:{tmp_path}", table).all(), "it does not say"
+    for wrong in ("{", "[1]", '{"word": {"artists": [3]}}', '{"word": ["Caveat"]}'):
+        (tmp_path / "mini" / "held_out.json").write_text(wrong)
+        with pytest.raises(SynestheteError, match="does not say what was held out"):
+            zero_shot.held_out_rows("mini", table)
 
 
 def test_templates_are_averaged_and_normalised() -> None:

@@ -176,7 +176,7 @@ def _plain_open_clip(
 def _write(folder: Path, model: ImageTextModel, weights: Mapping[str, torch.Tensor]) -> None:
     from safetensors.torch import save_file
 
-    from synesthete.models.sources import resolve
+    from synesthete.models.sources import HELD_OUT, folder_of, resolve
 
     source = resolve(model.name)
     config = dict(source.config) | ({"quick_gelu": True} if source.quick_gelu else {})
@@ -190,6 +190,10 @@ def _write(folder: Path, model: ImageTextModel, weights: Mapping[str, torch.Tens
         folder / WEIGHTS,
     )
     _write_tokenizer(folder, source)
+    own = folder_of(model.name)
+    if own is not None and (own / HELD_OUT).is_file():
+        # An edited model has seen what the unedited one was trained on, and no more.
+        shutil.copy(own / HELD_OUT, folder / HELD_OUT)
 
 
 def _write_tokenizer(folder: Path, source: Source) -> None:

@@ -19,6 +19,9 @@ from synesthete.models.hub import (
 )
 
 MINI = Path(__file__).parent / "mini"
+LOCAL = "local-dir:"
+HELD_OUT = "held_out.json"
+"""In a model's folder: what of the probe sets its training never saw."""
 FORMS = "mini, ARCHITECTURE/TAG, hf-hub:ORG/NAME or local-dir:PATH"
 CONFIGURATION = "open_clip_config.json"
 PICKLE_SUFFIXES = (".bin", ".pth", ".pt")
@@ -62,6 +65,21 @@ class Source:
     preprocess: dict[str, Any] = field(default_factory=dict)
 
 
+def folder_of(spec: str) -> Path | None:
+    """The folder that the shipped model or one of `local-dir:` lies in; None for models that come from elsewhere.
+
+    Examples
+    --------
+    >>> folder_of("local-dir:here/mine").name, folder_of("RN50/openai")
+    ('mine', None)
+    """
+    if spec == "mini":
+        return MINI
+    if spec.startswith(LOCAL):
+        return Path(spec.removeprefix(LOCAL)).expanduser()
+    return None
+
+
 def resolve(spec: str, *, allow_pickle: bool | None = None) -> Source:
     """Find configuration and weights of `spec`, fetching them from the hub where needed.
 
@@ -78,8 +96,7 @@ def resolve(spec: str, *, allow_pickle: bool | None = None) -> Source:
                 hint="install the package again, or name another model: " + FORMS,
             )
         return _from_folder(spec, MINI, "mini", pickled=False)
-    if spec.startswith("local-dir:"):
-        folder = Path(spec.removeprefix("local-dir:")).expanduser()
+    if (folder := folder_of(spec)) is not None:
         return _from_folder(spec, folder, folder.name, pickled=pickled)
     if spec.startswith("hf-hub:"):
         return _from_hub(spec, spec.removeprefix("hf-hub:"), pickled=pickled)

@@ -99,19 +99,39 @@ def rates(ranks: npt.NDArray[np.int64], classes: int) -> dict[str, Any]:
 def held_out_rows(spec: str, table: Any) -> npt.NDArray[np.bool_]:
     """Which rows of a probe table `spec` never saw in training; all of them for a model of others.
 
-    The shipped model says so in `held_out.json`: whole artists, or single images by key, per modality.
-    """
-    modality, artist, key = (np.array(table[c].to_pylist()) for c in ("modality", "artist", "key"))
-    if spec != "mini":
-        return np.ones(len(modality), bool)
-    from synesthete import models
+    A model's folder, the shipped one's or one of `local-dir:`, says so in `held_out.json`: whole artists, or single images by key, per
+    modality (`{"drawing": {"artists": ["emojione"]}, "photo": {"keys": [...]}}`).
 
-    described = json.loads((Path(models.__file__).parent / "mini" / "held_out.json").read_text())
+    Raises
+    ------
+    SynestheteError
+        If `held_out.json` is something else.
+    """
+    from synesthete.models.sources import HELD_OUT, folder_of
+
+    modality, artist, key = (np.array(table[c].to_pylist()) for c in ("modality", "artist", "key"))
+    folder = folder_of(spec)
+    if folder is None or not (folder / HELD_OUT).is_file():
+        return np.ones(len(modality), bool)
     mask = np.zeros(len(modality), bool)
-    for name, part in described.items():
+    for name, part in _held_out(folder / HELD_OUT).items():
         chosen = np.isin(artist, part.get("artists", [])) | np.isin(key, part.get("keys", []))
         mask |= (modality == name) & chosen
     return mask
+
+
+def _held_out(file: Path) -> dict[str, dict[str, list[str]]]:
+    try:
+        described = json.loads(file.read_text("utf-8"))
+        lists = [entries for part in described.values() for entries in part.values()]
+        if all(isinstance(one, str) for entries in lists for one in entries):
+            return described  # type: ignore[no-any-return]
+    except (ValueError, AttributeError, TypeError):
+        pass
+    raise SynestheteError(
+        f"{file} does not say what was held out",
+        hint='artists or keys by modality: {"drawing": {"artists": ["emojione"]}}',
+    )
 
 
 def _embed(
