@@ -2,21 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
-import math
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-WEIGHTS = {
-    "sparsity": "few units at a time",
-    "votes": "the units' own votes",
-    "spread": "votes from many units",
-    "letters": "asking the third stage for every letter",
-    "last-letters": "asking the last block for them",
-    "looks": "asking what photographs look like to the classifier (`look`)",
-}
-"""What may be asked of the image tower besides names, by the argument that weighs it."""
+from training import arguments
 
 
 def _cores(text: str) -> frozenset[int]:
@@ -27,148 +15,8 @@ def _lines(path: Path) -> frozenset[str]:
     return frozenset(path.read_text().split("\n"))
 
 
-def _number(kind: Callable[[str], Any], low: float, high: float = math.inf) -> Callable[[str], Any]:
-    """A reader of numbers between two bounds, for arguments that mean nothing outside."""
-
-    def read(text: str) -> Any:
-        if not low <= (number := kind(text)) <= high:
-            raise argparse.ArgumentTypeError(
-                f"{text} is not at least {low:g}"
-                + (f" and at most {high:g}" if high < math.inf else "")
-            )
-        return number
-
-    read.__name__ = kind.__name__  # what argparse says of text that is no number
-    return read
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
-    steps = parser.add_subparsers(dest="step", required=True)
-    steps.add_parser(
-        "needs", help="print the command that installs the icon sets and fonts only training uses"
-    )
-    build = steps.add_parser("build", help="render every picture to tiles")
-    build.add_argument(
-        "--packages", type=Path, required=True, help="node_modules with the icon sets"
-    )
-    build.add_argument("--photos", type=Path, required=True, help="folder with manifest.csv")
-    build.add_argument("--clip-art", type=Path, default=Path("/usr/share/openclipart/svg"))
-    build.add_argument("--stamps", type=Path, default=Path("/usr/share/tuxpaint/stamps"))
-    build.add_argument(
-        "--scenes", type=Path, required=True, help="gcompris-qt-data's .rcc files, unpacked"
-    )
-    build.add_argument(
-        "--candidates", type=Path, required=True, help="TSV of all candidate concepts"
-    )
-    build.add_argument("--out", type=Path, required=True)
-    lists = steps.add_parser(
-        "lists", help="what to learn and what to leave out (before and after teach)"
-    )
-    lists.add_argument("--candidates", type=Path, required=True)
-    lists.add_argument("--data", type=Path, required=True)
-    lists.add_argument("--packages", type=Path, help="node_modules, for names in other languages")
-    texts = steps.add_parser(
-        "teach", help="encode every caption with the sentence encoder, train the text tower"
-    )
-    texts.add_argument("--packages", type=Path, required=True)
-    texts.add_argument(
-        "--table", type=Path, required=True, help="TSV of the concepts and their pictures"
-    )
-    texts.add_argument(
-        "--candidates", type=Path, required=True, help="TSV of all candidate concepts"
-    )
-    texts.add_argument("--wordnet", type=Path, default=Path("/usr/share/wordnet"))
-    texts.add_argument("--threads", type=_number(int, 1), default=2)
-    texts.add_argument("--minutes", type=_number(float, 0), default=12.0)
-    texts.add_argument("--init", type=Path, help="text.pt of an earlier run to go on from")
-    texts.add_argument(
-        "--peak", type=_number(float, 1e-9), default=2e-3, help="highest learning rate"
-    )
-    texts.add_argument(
-        "--like", type=Path, help="a shipped model on whose axes the teacher is to be"
-    )
-    texts.add_argument(
-        "--spelling",
-        type=_number(float, 0, 0.99),
-        default=0.0,
-        help="share of a target that says the spelling",
-    )
-    texts.add_argument("--out", type=Path, required=True)
-    start = steps.add_parser("start", help="the shipped model's towers, to go on from with --init")
-    start.add_argument("--model", type=Path, required=True, help="the model's folder")
-    start.add_argument("--out", type=Path, required=True)
-    look = steps.add_parser(
-        "look", help="describe every photograph with a pretrained image classifier"
-    )
-    look.add_argument("--data", type=Path, required=True)
-    look.add_argument("--held-out-photos", type=Path, required=True, help="a key a line")
-    image = steps.add_parser("image", help="train the image tower (resumes where it stopped)")
-    image.add_argument("--table", type=Path, required=True)
-    image.add_argument("--candidates", type=Path, required=True)
-    image.add_argument("--fonts", type=Path, required=True, help="node_modules/@fontsource")
-    image.add_argument("--held-out-photos", type=Path, required=True, help="a key a line")
-    image.add_argument(
-        "--held-out-words", type=Path, default=None, help="words never to be written, one a line"
-    )
-    image.add_argument("--held-out-fonts", default="", help="comma-separated families")
-    image.add_argument("--minutes", type=_number(float, 0.01), default=95.0)
-    image.add_argument(
-        "--samples",
-        type=_number(int, 0),
-        default=0,
-        help="stop after so many instead of by the clock",
-    )
-    image.add_argument(
-        "--threads", type=_number(int, 1), default=2, help="leave a core to others with 1"
-    )
-    image.add_argument(
-        "--cores", default="", help="cores to compute on, such as 1,2,3; the loader gets the others"
-    )
-    image.add_argument("--helpers", default="", help="cores of processes that add gradients")
-    image.add_argument("--init", type=Path, help="image.pt of an earlier run to start from")
-    image.add_argument(
-        "--sizes", default="64:0,96:0.5,128:0.6", help="image size:from this part of the run"
-    )
-    image.add_argument(
-        "--peak", type=_number(float, 1e-9), default=2e-3, help="highest learning rate"
-    )
-    image.add_argument("--batch", type=_number(int, 2), default=128, help="examples of a step")
-    image.add_argument(
-        "--scale", type=_number(float, 0.01, 100), default=20.0, help="of the cosines, at first"
-    )
-    image.add_argument(
-        "--parts", type=_number(int, 1), default=1, help="parts of a batch, 4 with a helper"
-    )
-    image.add_argument("--frozen", default="", help="parts that stay as they are: stem,layer1")
-    image.add_argument("--full-precision", action="store_true", help="fp32: where bf16 is slower")
-    for name, of in WEIGHTS.items():
-        image.add_argument(f"--{name}", type=_number(float, 0), default=0.0, help=f"weight of {of}")
-    image.add_argument(
-        "--others", type=_number(float, 0, 1), default=0.2, help="share of what is of no concept"
-    )
-    image.add_argument(
-        "--wake",
-        type=_number(int, 0),
-        default=0,
-        help="wake units that none of so many examples excites",
-    )
-    image.add_argument("--out", type=Path, required=True)
-    ship = steps.add_parser("export", help="write the open_clip model folder")
-    ship.add_argument("--data", type=Path, required=True, help="folder of the trained towers")
-    ship.add_argument("--held-out-photos", type=Path, required=True)
-    ship.add_argument(
-        "--held-out-fonts", required=True, help="comma-separated, as the probe set names them"
-    )
-    ship.add_argument("--out", type=Path, required=True)
-    judge = steps.add_parser("evaluate", help="measure the shipped model, write its model card")
-    judge.add_argument("--data", type=Path, required=True, help="folder of the trained towers")
-    judge.add_argument("--photos", type=Path, required=True, help="folder with manifest.csv")
-    judge.add_argument("--fonts", type=int, required=True, help="fonts that training wrote in")
-    judge.add_argument("--held-out-words", type=Path, required=True)
-    judge.add_argument("--held-out-clip-art", type=Path, required=True, help="a key a line")
-    judge.add_argument("--held-out-source", default="trashnet", help="photos/ folder never seen")
-    judge.add_argument("--out", type=Path, required=True, help="the model's folder")
+    parser = arguments.parser(__doc__ or "")
     args = parser.parse_args()
     if args.step == "needs":
         from training import more_artists, pictographs, words
@@ -188,6 +36,14 @@ def main() -> None:
             facts=evaluation.training_facts(args.data, args.photos, args.fonts),
         )
         evaluation.write(args.out, results)
+    if args.step == "average":
+        from training import averaging
+
+        try:
+            shares = [float(share) for share in args.shares.split(",") if share]
+            averaging.average(args.checkpoints, args.out, shares)
+        except ValueError as problem:
+            parser.error(str(problem))
     if args.step == "export":
         from training import export
 
@@ -225,7 +81,8 @@ def main() -> None:
     if args.step == "look":
         from training import looks
 
-        print(looks.write(args.data, _lines(args.held_out_photos)), "photographs")
+        held_out = _lines(args.held_out_photos)
+        print(looks.write(args.data, held_out, bf16=not args.full_precision), "pictures")
     if args.step == "image":
         from training import image_tower, looks, running, teacher
         from training.examples import load_corpus

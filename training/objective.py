@@ -106,7 +106,7 @@ class Objective:
 
     `others` is the share of what belongs to no concept in naming pictures. `votes`, `letters` (of the third stage),
     `last_letters` and `looks` (of the last block) weigh the readers that exist in training only; `spelt` are the texts that may
-    be written, `described` what photographs look like (`looks`), `[photographs, dim]`.
+    be written, `described` what pictures look like (`looks`), `[pictures, dim]`.
     """
 
     def __init__(
@@ -141,7 +141,7 @@ class Objective:
         if last_letters:
             self.asking["last_letters"] = Letters(spelt, last), last_letters, "last", "written"
         if looks and described is not None:
-            self.asking["looks"] = Looks(described, last), looks, "last", "photos"
+            self.asking["looks"] = Looks(described, last), looks, "last", "pictured"
         self._responses: Any = None
         self._third: Any = None
         visual.layer4.register_forward_hook(self._keep)
@@ -174,7 +174,7 @@ class Objective:
             features = self.visual(pixels(images))
         features = normalize(self.visual.standardise(features.float()), dim=-1)
         scale = self.log_scale.exp().clamp(max=100)
-        concepts, seconds, texts, written, photos = map(torch.from_numpy, labels.T.copy())
+        concepts, seconds, texts, written, pictured = map(torch.from_numpy, labels.T.copy())
         named = concepts >= 0
         zero = features.sum() * 0
         concept, other, top1, voted, vote, share, few = zero, zero, 0.0, 0.0, zero, zero, zero
@@ -202,7 +202,7 @@ class Objective:
         )
         told = dict.fromkeys(self.asking, 0.0)
         stages = {"third": self._third, "last": last}
-        rows = {"written": written, "photos": photos}
+        rows = {"written": written, "pictured": pictured}
         for name, (reader, weight, stage, of) in self.asking.items():
             if (has := rows[of] >= 0).any():
                 answer = reader(stages[stage][has], rows[of][has])

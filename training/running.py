@@ -88,12 +88,16 @@ class Run:
         _set_size(visual, saved["size"])
         visual.load_state_dict(saved["visual"])
         log_scale.data = saved["log_scale"]
-        # A checkpoint may be of a run with fewer readers.
-        known = {n: params for n, params in self.readers.items() if n in saved.get("readers", {})}
-        for name, parameters in known.items():
-            for p, value in zip(parameters, saved["readers"][name], strict=True):
-                p.data = value
-        self.optimiser = self._make_optimiser(known)
+        # A checkpoint may be of a run with other readers, or with readers of another size: those begin anew.
+        found: dict[str, list[Any]] = {}
+        for name, values in saved.get("readers", {}).items():
+            found[name] = [torch.nn.Parameter(value) for value in values]
+            mine = self.readers.get(name, [])
+            if [p.shape for p in mine] == [value.shape for value in values]:
+                for p, value in zip(mine, values, strict=True):
+                    p.data = value
+                found[name] = mine
+        self.optimiser = self._make_optimiser(found)
         self.optimiser.load_state_dict(saved["optimiser"])
         self.optimiser = self._make_optimiser(self.readers, self.optimiser)
         if continued:

@@ -109,8 +109,8 @@ def test_examples_carry_exactly_one_target(corpus: examples.Corpus) -> None:
     texts, written_ones = list(corpus.spelt), set()
     for size in (64, 96):
         for _ in range(40):
-            image, concept, second, text, spelt, photo = examples.draw(corpus, size, rng)
-            assert photo == -1, "nobody looked at these photographs"
+            image, concept, second, text, spelt, looked = examples.draw(corpus, size, rng)
+            assert looked == -1, "nobody looked at these pictures"
             assert image.shape == (size, size, 3)
             assert image.dtype == np.uint8
             assert (concept >= 0) != (text >= 0)
@@ -131,9 +131,9 @@ def test_a_picture_says_how_it_looks_unless_a_word_is_on_it(corpus: examples.Cor
     rng = np.random.default_rng(4)
     found = set()
     for _ in range(100):
-        _, _, second, _, spelt, photo = examples.draw(made, 96, rng)
-        assert photo == (7 if spelt < 0 else -1)
-        found.add((second >= 0, photo))
+        _, _, second, _, spelt, looked = examples.draw(made, 96, rng)
+        assert looked == (7 if spelt < 0 else -1)
+        found.add((second >= 0, looked))
     assert found == {(True, -1), (False, -1), (False, 7)}
 
 
