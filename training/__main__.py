@@ -1,7 +1,8 @@
-"""`python -m training STEP`: build the data, teach the text tower, train the image tower, export."""
+"""`python -m training STEP`: build the data, teach the text tower, train the image tower, export; `mini` does all of it."""
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from training import arguments
@@ -19,16 +20,38 @@ def main() -> None:
     parser = arguments.parser(__doc__ or "")
     args = parser.parse_args()
     if args.step == "needs":
-        from training import more_artists, pictographs, words
+        from training import needs
 
-        fonts = [f"{row['package']}@{row['version']}" for row in words.more_fonts()]
-        print("npm install", *more_artists.npm_packages(), *pictographs.PACKAGES, *fonts)
+        print("\n".join(needs.lines()))
+    if args.step == "mini":
+        from training import mini
+
+        try:
+            mini.run(
+                args.out,
+                photos=args.photos,
+                packages=args.packages,
+                minutes=args.minutes,
+                text_minutes=args.text_minutes,
+                extra=tuple(shlex.split(args.image)),
+            )
+        except OSError as problem:
+            parser.exit(1, f"{problem}\n")
+    if args.step == "photos":
+        from training import photographs
+
+        try:
+            archive = args.archive or photographs.ARCHIVE
+            there, listed = photographs.fetch_all(args.out, args.sources, archive)
+        except ValueError as problem:
+            parser.error(str(problem))
+        print(f"{there} of {listed} photographs in {args.out}")
     if args.step == "evaluate":
         from training.evaluation import run as evaluation
 
         photos = sorted(p for p in (args.photos / args.held_out_source).rglob("*") if p.is_file())
         results = evaluation.measure(
-            "mini",
+            evaluation.spec_of(args.out),
             args.data,
             words=args.held_out_words.read_text().split(),
             clip_art=args.held_out_clip_art.read_text().split("\n"),

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+CANDIDATES = Path(__file__).parent / "candidates.tsv"
+"""2,311 concepts with every picture that may be one of theirs, before curation."""
 WEIGHTS = {
     "sparsity": "few units at a time",
     "votes": "the units' own votes",
@@ -38,8 +40,21 @@ def parser(description: str) -> argparse.ArgumentParser:
     """Every step with what it takes."""
     found = argparse.ArgumentParser(prog="python -m training", description=description)
     steps = found.add_subparsers(dest="step", required=True)
-    steps.add_parser(
-        "needs", help="print the command that installs the icon sets and fonts only training uses"
+    steps.add_parser("needs", help="print the commands that install what training reads")
+    whole = steps.add_parser("mini", help="all of it, from packages to a model's folder")
+    whole.add_argument("--out", type=Path, required=True, help="folder for everything it makes")
+    whole.add_argument("--photos", type=Path, help="photographs that are here already")
+    whole.add_argument("--packages", type=Path, help="node_modules that is here already")
+    whole.add_argument("--minutes", type=_number(float, 0.01), default=95.0, help="image tower")
+    whole.add_argument("--text-minutes", type=_number(float, 0), default=32.0, help="text tower")
+    whole.add_argument(
+        "--image", default="", help="further arguments of `image`: '--threads 1 --cores 0'"
+    )
+    photos = steps.add_parser("photos", help="fetch the photographs from their repositories")
+    photos.add_argument("sources", nargs="*", help="some of them; all without")
+    photos.add_argument("--out", type=Path, required=True)
+    photos.add_argument(
+        "--archive", help="address of an archive: {repository} and {commit} are put in"
     )
     build = steps.add_parser("build", help="render every picture to tiles")
     build.add_argument(
@@ -52,13 +67,13 @@ def parser(description: str) -> argparse.ArgumentParser:
         "--scenes", type=Path, required=True, help="gcompris-qt-data's .rcc files, unpacked"
     )
     build.add_argument(
-        "--candidates", type=Path, required=True, help="TSV of all candidate concepts"
+        "--candidates", type=Path, default=CANDIDATES, help="TSV of all candidate concepts"
     )
     build.add_argument("--out", type=Path, required=True)
     lists = steps.add_parser(
         "lists", help="what to learn and what to leave out (before and after teach)"
     )
-    lists.add_argument("--candidates", type=Path, required=True)
+    lists.add_argument("--candidates", type=Path, default=CANDIDATES)
     lists.add_argument("--data", type=Path, required=True)
     lists.add_argument("--packages", type=Path, help="node_modules, for names in other languages")
     texts = steps.add_parser(
@@ -69,7 +84,7 @@ def parser(description: str) -> argparse.ArgumentParser:
         "--table", type=Path, required=True, help="TSV of the concepts and their pictures"
     )
     texts.add_argument(
-        "--candidates", type=Path, required=True, help="TSV of all candidate concepts"
+        "--candidates", type=Path, default=CANDIDATES, help="TSV of all candidate concepts"
     )
     texts.add_argument("--wordnet", type=Path, default=Path("/usr/share/wordnet"))
     texts.add_argument("--threads", type=_number(int, 1), default=2)
@@ -99,7 +114,7 @@ def parser(description: str) -> argparse.ArgumentParser:
     look.add_argument("--full-precision", action="store_true", help="fp32: where bf16 is slower")
     image = steps.add_parser("image", help="train the image tower (resumes where it stopped)")
     image.add_argument("--table", type=Path, required=True)
-    image.add_argument("--candidates", type=Path, required=True)
+    image.add_argument("--candidates", type=Path, default=CANDIDATES)
     image.add_argument("--fonts", type=Path, required=True, help="node_modules/@fontsource")
     image.add_argument("--held-out-photos", type=Path, required=True, help="a key a line")
     image.add_argument(

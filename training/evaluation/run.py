@@ -142,6 +142,13 @@ def measure(
     }
 
 
+def spec_of(folder: Path) -> str:
+    """What Synesthete calls the model in `folder`: the shipped one by its name."""
+    from synesthete.models.sources import MINI
+
+    return "mini" if folder.resolve() == MINI.resolve() else f"local-dir:{folder}"
+
+
 def write(out: Path, results: dict[str, Any]) -> None:
     """`evaluation.json` and `MODEL_CARD.md` in the model's folder."""
     (out / "evaluation.json").write_text(card.dumped(results))

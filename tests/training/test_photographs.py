@@ -1,0 +1,195 @@
+"""Photographs from their repositories: what is listed, what is fetched, and what happens when it cannot be."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import tarfile
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from training import photographs, tables
+from training.photographs import fetch_all, listed, small
+
+
+def _jpeg(seed: int, size: tuple[int, int] = (400, 300)) -> bytes:
+    noise = np.random.default_rng(seed).integers(
+        0, 256, (size[1] // 20, size[0] // 20, 3), np.uint8
+    )
+    out = io.BytesIO()
+    Image.fromarray(noise).resize(size).save(out, "JPEG")
+    return out.getvalue()
+
+
+def _archive(path: Path, files: dict[str, bytes], links: dict[str, str] | None = None) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w:gz") as tar:
+        for name, data in files.items():
+            member = tarfile.TarInfo(f"repository-abc/{name}")
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+        for name, target in (links or {}).items():
+            member = tarfile.TarInfo(f"repository-abc/{name}")
+            member.type, member.linkname = tarfile.SYMTYPE, target
+            tar.addfile(member)
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    asked: list[str] = []  # noqa: RUF012 - one list for all requests, emptied by the fixture
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        super().do_GET()
+
+    def log_message(self, format: str, *args: Any) -> None: ...
+
+
+@pytest.fixture
+def archives(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """An address of archives, and the folder that is served there."""
+    root = tmp_path / "served"
+    root.mkdir()
+    _Quiet.asked.clear()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(root)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/{{repository}}/{{commit}}", root
+    server.shutdown()
+
+
+@pytest.fixture
+def lists(tmp_path: Path) -> Path:
+    folder = tmp_path / "lists"
+    folder.mkdir()
+    digest = hashlib.sha256(small(_jpeg(1))).hexdigest()[:16]
+    (folder / "photograph_sources.tsv").write_text(
+        "source\trepository\tcommit\tlicence\tattribution\n"
+        "fruit\tsomeone/fruit\tc0ffee\tMIT\tSomeone\n"
+        "tools\tothers/tools\tbeef\t\t\n"
+    )
+    (folder / "photographs.tsv").write_text(
+        "path\tlabel\toriginal\tsha256\tlicence\tattribution\n"
+        f"fruit/apple/1.webp\tapple\tpictures/red one.jpg\t{digest}\t\t\n"
+        "fruit/apple/2.webp\tapple\tpictures/other.jpg\t0123456789abcdef\t\t\n"
+        "fruit/pear/1.webp\tpear\tpictures/gone.jpg\t0123456789abcdef\t\t\n"
+        "tools/saw/1.webp\tsaw\tsaw.png\t0123456789abcdef\tCC0\tAn author\n"
+    )
+    return folder
+
+
+def test_every_listed_photograph_says_where_it_is_from() -> None:
+    every = listed()
+    photos = [one for of_source in every.values() for one in of_source]
+    assert len(photos) == 9737
+    assert len({one.path for one in photos}) == len(photos)
+    for one in photos:
+        assert one.licence
+        assert one.attribution
+        assert len(one.commit) == 40
+        assert set(one.sha256) <= set("0123456789abcdef")
+        assert not one.path.startswith("/")
+        assert ".." not in Path(one.path).parts
+    held_out = (photographs.HERE / "build_concepts" / "held_out_photos.txt").read_text().split()
+    assert {key for key in held_out if key.startswith("photo:")} <= {
+        f"photo:{p.path}" for p in photos
+    }
+
+
+def test_they_are_fetched_made_small_and_listed_with_their_licences(
+    tmp_path: Path, lists: Path, archives: tuple[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    address, root = archives
+    files = {
+        "pictures/red one.jpg": _jpeg(1),
+        "pictures/other.jpg": _jpeg(2),
+        "README.md": b"x" * 9,
+    }
+    _archive(root / "someone" / "fruit" / "c0ffee", files, {"pictures/gone.jpg": "/etc/hostname"})
+    _archive(root / "others" / "tools" / "beef", {"saw.png": _jpeg(3, (60, 90))})
+    out = tmp_path / "photos"
+    assert fetch_all(out, [], address, lists) == (3, 4)
+    told = capsys.readouterr().out
+    assert "fruit: 1 missing, 1 other, 1 same" in told
+    assert "tools: 1 other" in told
+    assert Image.open(out / "fruit/apple/1.webp").size == (160, 120)
+    assert Image.open(out / "tools/saw/1.webp").size == (60, 90), "nothing is made larger"
+    assert sorted(p.name for p in out.rglob("*") if p.is_file()) == [
+        "1.webp",
+        "1.webp",
+        "2.webp",
+        "manifest.csv",
+    ]
+    with (out / "manifest.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["path"] for row in rows] == [
+        "fruit/apple/1.webp",
+        "fruit/apple/2.webp",
+        "tools/saw/1.webp",
+    ]
+    assert rows[0]["original path"] == "pictures/red one.jpg"
+    assert [row["licence"] for row in rows] == ["MIT", "MIT", "CC0"]
+    assert rows[2]["attribution"] == "An author"
+
+
+def test_what_lies_there_is_not_asked_for_again(
+    tmp_path: Path, lists: Path, archives: tuple[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    address, root = archives
+    out = tmp_path / "photos"
+    _archive(root / "others" / "tools" / "beef", {"saw.png": _jpeg(3)})
+    assert fetch_all(out, ["tools"], address, lists) == (1, 4)
+    assert fetch_all(out, ["tools"], address, lists) == (1, 4)
+    assert _Quiet.asked == ["/others/tools/beef"]
+    assert "tools: 1 there" in capsys.readouterr().out
+    # A second source does not make the manifest forget the first.
+    _archive(root / "someone" / "fruit" / "c0ffee", {"pictures/other.jpg": _jpeg(2)})
+    assert fetch_all(out, ["fruit"], address, lists) == (2, 4)
+    assert len(tables.rows(out / "manifest.csv")) == 2
+
+
+def test_an_archive_that_cannot_be_had_is_told_and_the_others_are_fetched(
+    tmp_path: Path, lists: Path, archives: tuple[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    address, root = archives
+    _archive(root / "others" / "tools" / "beef", {"saw.png": _jpeg(3)})
+    assert fetch_all(tmp_path / "a", [], address, lists) == (1, 4)
+    assert "fruit: could not be fetched (HTTP Error 404" in capsys.readouterr().out
+    whole = root / "someone" / "fruit" / "c0ffee"
+    _archive(
+        whole, {"pictures/other.jpg": _jpeg(2), "pictures/red one.jpg": _jpeg(1, (4000, 3000))}
+    )
+    for cut in (b"no archive at all", whole.read_bytes()[: whole.stat().st_size // 2]):
+        whole.write_bytes(cut)
+        fetch_all(tmp_path / "b", ["fruit"], address, lists)
+        assert "fruit: could not be fetched" in capsys.readouterr().out
+    assert (tmp_path / "b" / "fruit/apple/2.webp").exists(), "what came before the end stays"
+    assert not (tmp_path / "b" / "fruit/apple/1.webp").exists()
+
+
+def test_what_is_no_picture_is_told(
+    tmp_path: Path, lists: Path, archives: tuple[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    address, root = archives
+    _archive(root / "others" / "tools" / "beef", {"saw.png": b"<html>not here</html>"})
+    assert fetch_all(tmp_path / "photos", ["tools"], address, lists) == (0, 4)
+    assert "tools: 1 broken" in capsys.readouterr().out
+
+
+def test_only_known_sources_and_only_by_https(tmp_path: Path, lists: Path) -> None:
+    with pytest.raises(ValueError, match="no source bread: there are fruit, tools"):
+        fetch_all(tmp_path, ["bread"], folder=lists)
+    for address in (
+        "http://example.org/{commit}",
+        "file:///etc/{commit}",
+        "ftp://127.0.0.1/{commit}",
+    ):
+        with pytest.raises(ValueError, match="fetched by https"):
+            fetch_all(tmp_path, ["fruit"], address, lists)
