@@ -45,7 +45,7 @@ def average(checkpoints: Sequence[Path], out: Path, shares: Sequence[float] = ()
                 value = total.get(name, 0) + share / sum(shares) * value
             total[name] = value
     saved[SCALE] = total.pop(SCALE)
-    torch.save({**saved, "visual": total}, out)
+    torch.save({**saved, "visual": total, "averaged": len(checkpoints)}, out)
 
 
 def _shapes(tensors: dict[str, Any]) -> dict[str, Any]:

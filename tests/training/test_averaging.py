@@ -40,6 +40,7 @@ def test_it_is_the_mean_of_the_weights_and_the_last_one_otherwise(tmp_path: Path
     assert float(mean["log_scale"]) == pytest.approx(6)
     assert mean["readers"]["votes"][0].tolist() == [6, 6, 6]
     assert (mean["optimiser"], mean["size"], mean["seen"]) == ({"of": "6.0.pt"}, 128, 6)
+    assert mean["averaged"] == 3
     for part, value in zip(parts, (1.0, 2.0, 6.0), strict=True):
         assert torch.load(part)["visual"]["weight"].tolist() == [value, value], "left as it was"
 

@@ -72,6 +72,15 @@ def _before(made: dict[str, Any]) -> str:
     )
 
 
+def _averaged(made: dict[str, Any]) -> list[str]:
+    """That the weights are no single run's, if they are not."""
+    if (count := made.get("averaged", 1)) == 1:
+        return []
+    return [
+        f"The image tower's weights are the mean of {count} runs' ends (`training/averaging.py`)."
+    ]
+
+
 def _votes(made: dict[str, Any]) -> list[str]:
     """That the units' alignment with concepts was asked for, if it was."""
     if not made.get("recipe", {}).get("votes"):
@@ -115,6 +124,7 @@ def page(results: Mapping[str, Any]) -> str:
         f"in its last block) and a four-layer text transformer; embeddings of {made['embed_dim']} numbers;",
         f"{made['parameters'] / 1e6:.1f} million parameters. Trained on {made['samples']:,} augmented examples in {made['minutes']:.0f} minutes{_before(made)}",
         "([training](../../../../docs/training.md)).",
+        *_averaged(made),
         *_votes(made),
         *_spelling(results.get("spelling")),
         "",
@@ -126,7 +136,7 @@ def page(results: Mapping[str, Any]) -> str:
         "",
         "(pictures rendered; the held-out ones among them were never shown)",
         f"and words written in {made['fonts']} fonts, on plain grounds and on pictures of other things. What words mean came from",
-        "the sentence encoder all-MiniLM-L6-v2 (Apache-2.0), what photographs look like also from the image classifier EfficientNet-Lite0",
+        "the sentence encoder all-MiniLM-L6-v2 (Apache-2.0), what photographs and drawings look like also from the image classifier EfficientNet-Lite0",
         "(Apache-2.0 by its package; it was trained on ImageNet). Neither is part of the model. Held out: `held_out.json`, and below.",
         "",
         "## What it can do",

@@ -79,6 +79,7 @@ def training_facts(data: Path, photos: Path, fonts: int) -> dict[str, Any]:
         "samples": saved["seen"],
         "minutes": saved["spent"] / 60,
         "earlier": saved.get("earlier"),
+        "averaged": saved.get("averaged", 1),
         "recipe": saved["recipe"],
         "fonts": fonts,
         "data": data_table(data, photos),
