@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import shlex
 from pathlib import Path
 
@@ -19,6 +20,15 @@ def _lines(path: Path) -> frozenset[str]:
 def main() -> None:
     parser = arguments.parser(__doc__ or "")
     args = parser.parse_args()
+    try:
+        _run(parser, args)
+    except FileNotFoundError as missing:
+        parser.exit(
+            1, f"{args.step}: there is no {missing.filename}; has the step before it run?\n"
+        )
+
+
+def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     if args.step == "needs":
         from training import needs
 

@@ -50,3 +50,40 @@ def test_what_nobody_looked_at_cannot_be_asked_for(
         main()
     assert ended.value.code == 2
     assert "looks.npz: run `look` first" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        ["look", "--data", "nowhere", "--held-out-photos", "nowhere/held_out.txt"],
+        ["lists", "--data", "nowhere"],
+        [
+            "export",
+            "--data",
+            "nowhere",
+            "--held-out-photos",
+            "h",
+            "--held-out-fonts",
+            "f",
+            "--out",
+            "o",
+        ],
+        ["average", "nowhere/image.pt", "--out", "image.pt"],
+    ],
+)
+def test_a_folder_that_is_not_there_is_named(
+    step: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pytest.importorskip("cv2")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["training", *step])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    told = capsys.readouterr().err
+    assert told.startswith(f"{step[0]}: there is no nowhere/")
+    assert told.endswith("has the step before it run?\n")
+    assert len(told.splitlines()) == 1
