@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from PIL import Image
 from sklearn.metrics import top_k_accuracy_score
 
 from synesthete.errors import SynestheteError
@@ -58,11 +59,25 @@ def test_other_models_saw_nothing_and_mini_only_what_it_says(
     monkeypatch.setattr(sources, "MINI", tmp_path / "mini")
     for spec in ("mini", f"local-dir:{tmp_path / 'mini'}"):
         assert zero_shot.held_out_rows(spec, table).tolist() == [False, True, False, True]
-    assert zero_shot.held_out_rows(f"local-dir:{tmp_path}", table).all(), "it does not say"
+    assert zero_shot.held_out_file(f"local-dir:{tmp_path}/mini") == tmp_path / "mini/held_out.json"
+    assert zero_shot.held_out_file(f"local-dir:{tmp_path}") is None, "it does not say"
+    assert zero_shot.held_out_rows(f"local-dir:{tmp_path}", table).all()
     for wrong in ("{", "[1]", '{"word": {"artists": [3]}}', '{"word": ["Caveat"]}'):
         (tmp_path / "mini" / "held_out.json").write_text(wrong)
         with pytest.raises(SynestheteError, match="does not say what was held out"):
             zero_shot.held_out_rows("mini", table)
+
+
+def test_of_ones_own_pictures_mini_was_trained_on_none(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name in ("apple", "dog"):
+        (tmp_path / name).mkdir()
+        for i in range(3):
+            noise = rng.integers(0, 256, (40, 40, 3), np.uint8)
+            Image.fromarray(noise).save(tmp_path / name / f"{i}.png")
+    found = zero_shot.evaluate("mini", str(tmp_path))
+    assert found["modalities"]["photo"]["n"] == 6
+    assert not found["held_out_only"]
 
 
 def test_templates_are_averaged_and_normalised() -> None:
