@@ -15,6 +15,7 @@ from PIL import Image
 from synesthete.analysis.significance import paired_change
 from synesthete.editing import Edit, Edits
 from synesthete.editing.defence import Association, Typographic, defend, find_defence, load_axis
+from synesthete.editing.defence.against import objectives
 from synesthete.editing.defence.attack import (
     INKS,
     SHARE,
@@ -27,7 +28,7 @@ from synesthete.editing.defence.objective import Judged, Measured
 from synesthete.editing.defence.search import candidates, greedy, predicted, ranked
 from synesthete.editing.defence.tail import Tail
 from synesthete.errors import SynestheteError
-from synesthete.models import ImageTextModel
+from synesthete.models import ImageTextModel, load_model
 from synesthete.probes import ProbeSet, load_probes
 from synesthete.recording.zero_shot import class_embeddings
 from tests.editing.conftest import Family, live_unit, pixels
@@ -221,6 +222,13 @@ def test_from_a_folder_to_edits(family: Family, coloured: ProbeSet) -> None:
     assert found.before.kept.n == 42
     assert found.harm_name == "attack success"
     assert len(found.edits) <= 3
+
+
+def test_mini_is_defended_on_somebodys_own_pictures(coloured: ProbeSet) -> None:
+    near, far = objectives(load_model("mini", device="cpu"), coloured, limit=30)
+    for split in (near, far):
+        assert isinstance(split, Typographic)
+        assert len(split.truth) == 30
 
 
 def test_an_axis_from_a_file(family: Family, coloured: ProbeSet, tmp_path: Path) -> None:

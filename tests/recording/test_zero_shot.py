@@ -13,6 +13,7 @@ from PIL import Image
 from sklearn.metrics import top_k_accuracy_score
 
 from synesthete.errors import SynestheteError
+from synesthete.probes import load_probes
 from synesthete.recording import zero_shot
 
 
@@ -78,6 +79,12 @@ def test_of_ones_own_pictures_mini_was_trained_on_none(tmp_path: Path) -> None:
     found = zero_shot.evaluate("mini", str(tmp_path))
     assert found["modalities"]["photo"]["n"] == 6
     assert not found["held_out_only"]
+    own = load_probes(str(tmp_path))
+    assert zero_shot.unseen_rows("mini", own).all()
+    built_in = load_probes("concepts")
+    unseen = zero_shot.unseen_rows("mini", built_in)
+    assert unseen.tolist() == zero_shot.held_out_rows("mini", built_in.labels).tolist()
+    assert not unseen.all()
 
 
 def test_templates_are_averaged_and_normalised() -> None:

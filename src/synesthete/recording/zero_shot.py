@@ -126,6 +126,18 @@ def held_out_rows(spec: str, table: Any) -> npt.NDArray[np.bool_]:
     return mask
 
 
+def unseen_rows(spec: str, probes: Any) -> npt.NDArray[np.bool_]:
+    """Which images of a probe set `spec` never saw in training: all of them where they are somebody's own.
+
+    What a model says was held out (`held_out_rows`) is of the built-in set.
+    """
+    from synesthete.probes.builtin import BUILTINS
+
+    if probes.name in BUILTINS:
+        return held_out_rows(spec, probes.labels)
+    return np.ones(len(probes), bool)
+
+
 def _held_out(file: Path) -> dict[str, dict[str, list[str]]]:
     try:
         described = json.loads(file.read_text("utf-8"))
@@ -193,7 +205,6 @@ def evaluate(
     """
     from synesthete.models import load_model
     from synesthete.probes import load_probes
-    from synesthete.probes.builtin import BUILTINS
 
     model, probes = load_model(spec), load_probes(probes_spec)
     names = list(probes.concepts)
@@ -203,9 +214,7 @@ def evaluate(
             hint="give a probe set of two concepts or more",
         )
     number = {name: i for i, name in enumerate(names)}
-    # What a model says was held out is of the built-in set; of anybody else's pictures its training had none.
-    says = probes_spec in BUILTINS and held_out_file(spec) is not None
-    unseen = held_out_rows(spec, probes.labels) if says else np.ones(len(probes), bool)
+    unseen = unseen_rows(spec, probes)
     concept, modality = (
         probes.labels["concept"].to_pylist(),
         np.array(probes.labels["modality"].to_pylist()),
@@ -234,6 +243,6 @@ def evaluate(
         "probes": probes_spec,
         "classes": len(names),
         "templates": list(TEMPLATES),
-        "held_out_only": says,
+        "held_out_only": not bool(unseen.all()),
         "modalities": found,
     }

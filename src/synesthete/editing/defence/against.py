@@ -8,7 +8,7 @@ from synesthete.editing.defence.attack import CLASSES, attacked, choose_classes,
 from synesthete.editing.defence.axis import Axis, associations
 from synesthete.editing.defence.driver import Defence, find_defence
 from synesthete.editing.defence.objective import Objective
-from synesthete.recording.zero_shot import class_embeddings, held_out_rows
+from synesthete.recording.zero_shot import class_embeddings, unseen_rows
 
 if TYPE_CHECKING:
     from synesthete.models import ImageTextModel
@@ -28,14 +28,14 @@ def objectives(
 ) -> tuple[Objective, Objective]:
     """The two splits of a typographic attack, or of an axis of bias.
 
-    For the shipped model the held-out split is of pictures and fonts that it never saw in training.
+    For a model that says so (the shipped one) the held-out split is of built-in pictures and fonts that it never saw in training.
 
     Raises
     ------
     SynestheteError
         Too few pictures or classes; see `splits` and `associations`.
     """
-    unseen = held_out_rows(model.name, probes.labels)
+    unseen = unseen_rows(model.name, probes)
     names = choose_classes(probes, unseen, classes, seed)
     texts = class_embeddings(model, names)
     if axis is not None:
