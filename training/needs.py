@@ -7,9 +7,9 @@ import subprocess
 from pathlib import Path
 
 from training import more_artists, pictographs, words
-from training.build_concepts.fonts import read_fonts
+from training.build_concepts import npm
 from training.build_concepts.qtresource import read_rcc
-from training.build_concepts.sources import RCC_FOLDER, Sources
+from training.build_concepts.sources import ACTIVITIES, RCC_FOLDER
 
 BESIDES = (
     "@iconify-json/circle-flags@1.2.11", "@iconify-json/flag@1.2.12", "@iconify-json/noto-v1@1.2.5",
@@ -31,14 +31,9 @@ PROGRAMS = {"npm": "npm", "zstd": "zstd"}
 
 def npm_packages() -> list[str]:
     """Every npm package that training reads, in its version: the probe set's, its fonts and what only training has."""
-    probes = [
-        f"{one.package}@{one.version}"
-        for one in Sources(Path(), Path()).table.values()
-        if one.manager == "npm"
-    ]
-    fonts = [f"{row['package']}@{row['version']}" for row in (*read_fonts(), *words.more_fonts())]
-    every = [*probes, *more_artists.npm_packages(), *pictographs.PACKAGES, *fonts, *BESIDES]
-    return sorted(dict.fromkeys(every))
+    fonts = [f"{row['package']}@{row['version']}" for row in words.more_fonts()]
+    more = [*more_artists.npm_packages(), *pictographs.PACKAGES, *fonts, *BESIDES]
+    return sorted({*npm.npm_packages(), *more})
 
 
 def _is_here(file: Path) -> bool:
@@ -80,9 +75,6 @@ def install(folder: Path) -> Path:
     if done.returncode:
         raise OSError(f"npm install failed: {done.stderr[-2000:]}")
     return folder / "node_modules"
-
-
-ACTIVITIES = "gcompris/src/activities/"
 
 
 def unpack_scenes(items: dict[str, str], out: Path, rcc: Path = RCC_FOLDER) -> int:

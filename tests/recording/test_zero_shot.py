@@ -60,8 +60,8 @@ def test_other_models_saw_nothing_and_mini_only_what_it_says(
     monkeypatch.setattr(sources, "MINI", tmp_path / "mini")
     for spec in ("mini", f"local-dir:{tmp_path / 'mini'}"):
         assert zero_shot.held_out_rows(spec, table).tolist() == [False, True, False, True]
-    assert zero_shot.held_out_file(f"local-dir:{tmp_path}/mini") == tmp_path / "mini/held_out.json"
-    assert zero_shot.held_out_file(f"local-dir:{tmp_path}") is None, "it does not say"
+    assert sources.held_out_file(f"local-dir:{tmp_path}/mini") == tmp_path / "mini/held_out.json"
+    assert sources.held_out_file(f"local-dir:{tmp_path}") is None, "it does not say"
     assert zero_shot.held_out_rows(f"local-dir:{tmp_path}", table).all()
     for wrong in ("{", "[1]", '{"word": {"artists": [3]}}', '{"word": ["Caveat"]}'):
         (tmp_path / "mini" / "held_out.json").write_text(wrong)

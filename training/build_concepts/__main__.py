@@ -14,7 +14,8 @@ from PIL import Image
 from training import tables
 
 from .credits import licence_page
-from .fonts import read_fonts, write_fonts
+from .fonts import write_fonts
+from .npm import npm_packages
 from .render import render
 from .sources import HERE, RCC_FOLDER, Sources
 from .sprites import pack
@@ -115,10 +116,7 @@ def build(sources: Sources, out: Path) -> int:
 
 def npm_install_line() -> str:
     """Return the command that installs the npm packages in the versions of the tables."""
-    wanted = [f"{p.package}@{p.version}" for p in Sources(Path(), Path()).table.values()
-              if p.manager == "npm"]  # fmt: skip
-    wanted += [f"{row['package']}@{row['version']}" for row in read_fonts()]
-    return "npm install " + " ".join(wanted)
+    return "npm install " + " ".join(npm_packages())
 
 
 def main() -> None:

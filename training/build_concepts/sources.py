@@ -20,6 +20,8 @@ from .qtresource import read_rcc
 
 HERE = Path(__file__).parent
 RCC_FOLDER = Path("/usr/share/gcompris-qt/rcc")
+ACTIVITIES = "gcompris/src/activities/"
+"""What every path inside GCompris's archives begins with, and no item names."""
 
 
 @dataclass(frozen=True)
@@ -177,7 +179,7 @@ class Sources:
             return Original(None, (opened / "assets" / f"{member.lower()}.webp").read_bytes())
         if isinstance(opened, zipfile.ZipFile):
             return Original(None, opened.read(member))
-        return Original(None, opened[f"gcompris/src/activities/{member}"])
+        return Original(None, opened[f"{ACTIVITIES}{member}"])
 
     def credit(self, item: str) -> Credit:
         """Return licence, author and origin of an item."""

@@ -160,7 +160,7 @@ def load_pictures(
     SynestheteError
         Nothing there, too few pictures, one class.
     """
-    from synesthete.recording.zero_shot import held_out_file, held_out_rows
+    from synesthete.recording.zero_shot import held_out_rows
 
     probes = load_probes("concepts" if folder is None else folder)
     concept, modality = (np.array(probes.labels[c].to_pylist()) for c in ("concept", "modality"))
@@ -193,7 +193,7 @@ def load_pictures(
         training=further,
         training_truth=np.array([number[concept[row]] for row in trained], np.int64),
         unreadable=unreadable,
-        held_out=folder is None and held_out_file(name) is not None,
+        held_out=not bool(unseen.all()),
     )
 
 

@@ -176,7 +176,7 @@ def _plain_open_clip(
 def _write(folder: Path, model: ImageTextModel, weights: Mapping[str, torch.Tensor]) -> None:
     from safetensors.torch import save_file
 
-    from synesthete.models.sources import HELD_OUT, folder_of, resolve
+    from synesthete.models.sources import held_out_file, resolve
 
     source = resolve(model.name)
     config = dict(source.config) | ({"quick_gelu": True} if source.quick_gelu else {})
@@ -190,10 +190,9 @@ def _write(folder: Path, model: ImageTextModel, weights: Mapping[str, torch.Tens
         folder / WEIGHTS,
     )
     _write_tokenizer(folder, source)
-    own = folder_of(model.name)
-    if own is not None and (own / HELD_OUT).is_file():
+    if (held_out := held_out_file(model.name)) is not None:
         # An edited model has seen what the unedited one was trained on, and no more.
-        shutil.copy(own / HELD_OUT, folder / HELD_OUT)
+        shutil.copy(held_out, folder / held_out.name)
 
 
 def _write_tokenizer(folder: Path, source: Source) -> None:

@@ -80,6 +80,12 @@ def folder_of(spec: str) -> Path | None:
     return None
 
 
+def held_out_file(spec: str) -> Path | None:
+    """Where the model `spec`, shipped or of `local-dir:`, says what its training left out; None where it does not."""
+    folder = folder_of(spec)
+    return folder / HELD_OUT if folder is not None and (folder / HELD_OUT).is_file() else None
+
+
 def resolve(spec: str, *, allow_pickle: bool | None = None) -> Source:
     """Find configuration and weights of `spec`, fetching them from the hub where needed.
 

@@ -96,14 +96,6 @@ def rates(ranks: npt.NDArray[np.int64], classes: int) -> dict[str, Any]:
     }
 
 
-def held_out_file(spec: str) -> Path | None:
-    """Where the model `spec`, shipped or of `local-dir:`, says what its training left out; None where it does not."""
-    from synesthete.models.sources import HELD_OUT, folder_of
-
-    folder = folder_of(spec)
-    return folder / HELD_OUT if folder is not None and (folder / HELD_OUT).is_file() else None
-
-
 def held_out_rows(spec: str, table: Any) -> npt.NDArray[np.bool_]:
     """Which rows of a probe table `spec` never saw in training; all of them for a model of others.
 
@@ -115,6 +107,8 @@ def held_out_rows(spec: str, table: Any) -> npt.NDArray[np.bool_]:
     SynestheteError
         If `held_out.json` is something else.
     """
+    from synesthete.models.sources import held_out_file
+
     modality, artist, key = (np.array(table[c].to_pylist()) for c in ("modality", "artist", "key"))
     file = held_out_file(spec)
     if file is None:
