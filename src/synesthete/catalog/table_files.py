@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from synesthete._core.json_reader import json_objects
 from synesthete.errors import SynestheteError
-from synesthete.probes.json_lines import json_objects
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 FIELD_BYTES = 64 * 1024 * 1024

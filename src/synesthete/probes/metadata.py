@@ -9,8 +9,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+from synesthete._core.json_reader import json_objects
 from synesthete.errors import SynestheteError
-from synesthete.probes.json_lines import json_objects
 from synesthete.probes.labels import ALIASES, LabelTable
 from synesthete.probes.probe_set import ProbeSet
 from synesthete.probes.sources import MISSING, FileSource

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from synesthete._core.json_reader import json_objects
 from synesthete.errors import SynestheteError
-from synesthete.probes.json_lines import json_objects
 
 
 def rows_of(path: Path) -> Iterator[dict[str, Any]]:

@@ -1,0 +1,1 @@
+"""What every room stands on: files of a user's folder, JSON of unknown origin, checks of text."""

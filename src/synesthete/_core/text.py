@@ -1,0 +1,71 @@
+"""Text of unknown origin: what no file, database or terminal can hold is found before it gets there."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from synesthete.errors import SynestheteError
+
+MAX_NAME = 512
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def has_lone_surrogate(text: str) -> bool:
+    r"""Whether `text` holds half of a UTF-16 pair, which cannot be encoded as UTF-8.
+
+    Examples
+    --------
+    >>> has_lone_surrogate("\ud83d"), has_lone_surrogate("😀")
+    (True, False)
+    """
+    return _LONE_SURROGATE.search(text) is not None
+
+
+def check_name(name: object, what: str, *, max_length: int = MAX_NAME) -> str:
+    r"""A name, stripped: of a concept, an item, a person, a layer, a file.
+
+    Parameters
+    ----------
+    name
+        Of any type; only a string passes.
+    what
+        What it names, for the message, such as `the concept`.
+    max_length
+        In characters.
+
+    Raises
+    ------
+    SynestheteError
+        No string, empty, too long, or with control characters or lone surrogates in it.
+
+    Examples
+    --------
+    >>> check_name(" apple ", "the concept")
+    'apple'
+    >>> check_name("a\0b", "the concept")
+    Traceback (most recent call last):
+    ...
+    synesthete.errors.SynestheteError: the concept 'a\x00b' contains a control character
+    """
+    if not isinstance(name, str):
+        raise SynestheteError(f"{what} must be a string, not {type(name).__name__}")
+    stripped = name.strip()
+    if not stripped:
+        raise SynestheteError(f"{what} is empty")
+    if len(stripped) > max_length:
+        raise SynestheteError(f"{what} has {len(stripped):,} characters; at most {max_length:,}")
+    if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in stripped):
+        raise SynestheteError(f"{what} {stripped[:80]!a} contains a control character")
+    return stripped
+
+
+def storable(text: str) -> str:
+    r"""The text as any file can hold it: NUL becomes a space, a lone surrogate a question mark.
+
+    Examples
+    --------
+    >>> storable("a\0b\ud800")
+    'a b?'
+    """
+    return text.replace("\0", " ").encode("utf-8", "replace").decode("utf-8")
