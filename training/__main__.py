@@ -118,7 +118,7 @@ def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         print(looks.write(args.data, held_out, bf16=not args.full_precision), "pictures")
     if args.step == "image":
         from training import image_tower, looks, running, teacher
-        from training.examples import load_corpus
+        from training.corpus import load_corpus
         from training.words import font_files
 
         if args.looks and not (args.out / looks.FILE).exists():

@@ -16,7 +16,8 @@ import numpy as np
 from synesthete.models.texts import encode_text
 from training import teacher
 from training.architecture import create
-from training.examples import Corpus, draw
+from training.corpus import Corpus
+from training.examples import draw
 from training.loading import Loader
 from training.objective import Objective
 from training.running import Recipe, Run

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from training.examples import Corpus, draw
+from training.corpus import Corpus
+from training.examples import draw
 
 
 class Loader:

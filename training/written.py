@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from training import words
+from training.corpus import Corpus
 from training.sources import TILE
 from training.warping import ink_and_ground, scale_of, warp
-
-if TYPE_CHECKING:
-    from training.examples import Corpus
 
 
 def write(text: str, corpus: Corpus, rng: np.random.Generator) -> np.ndarray:

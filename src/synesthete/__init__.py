@@ -14,9 +14,13 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from synesthete._core.notebook import HTML as _HTML
+
 if TYPE_CHECKING:
     from synesthete.analysis import analyze as analyze
     from synesthete.analysis.naming import name_neurons as name_neurons
+    from synesthete.atlas import Atlas as _Atlas
+    from synesthete.atlas import Neuron as _Neuron
     from synesthete.atlas import open_atlas as open_atlas
     from synesthete.editing import defend as defend
     from synesthete.editing import edited as edited
@@ -63,6 +67,21 @@ def __getattr__(name: str) -> object:
     if name not in _HOME:
         raise AttributeError(f"module 'synesthete' has no attribute {name!r}")
     return getattr(importlib.import_module(f"synesthete.{_HOME[name]}"), name)
+
+
+def _atlas_html(atlas: _Atlas) -> str:
+    from synesthete.visualization.notebook import atlas_html
+
+    return atlas_html(atlas)
+
+
+def _neuron_html(neuron: _Neuron) -> str | None:
+    from synesthete.visualization.notebook import neuron_html
+
+    return neuron_html(neuron)
+
+
+_HTML.update(atlas=_atlas_html, neuron=_neuron_html)
 
 
 def __dir__() -> list[str]:

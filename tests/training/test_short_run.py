@@ -12,6 +12,7 @@ import pytest
 
 cv2 = pytest.importorskip("cv2")
 
+from training import corpus as training_corpus  # noqa: E402
 from training import (  # noqa: E402
     examples,
     export,
@@ -76,11 +77,11 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def corpus(work: Path) -> examples.Corpus:
+def corpus(work: Path) -> training_corpus.Corpus:
     from synesthete.probes.words import load_fonts
 
     fonts = [str(font.path) for font in load_fonts()]
-    return examples.load_corpus(
+    return training_corpus.load_corpus(
         work / "data", work / "table.tsv", work / "candidates.tsv", teacher.lookup(work / "data")[0],
         fonts, frozenset(),
     )  # fmt: skip
@@ -97,14 +98,14 @@ def test_rendered_icons_are_what_they_are_called(work: Path) -> None:
 
 def test_held_out_vendors_are_never_drawn_from() -> None:
     held = frozenset({"photo:a/1.webp"})
-    assert examples.is_held_out("npm:emojione:apple", held)
-    assert examples.is_held_out("npm:lucide:apple", held)
-    assert examples.is_held_out("photo:a/1.webp", held)
-    assert not examples.is_held_out("npm:noto:apple", held)
+    assert training_corpus.is_held_out("npm:emojione:apple", held)
+    assert training_corpus.is_held_out("npm:lucide:apple", held)
+    assert training_corpus.is_held_out("photo:a/1.webp", held)
+    assert not training_corpus.is_held_out("npm:noto:apple", held)
     assert not set(sources.HELD_OUT_SETS) & {*sources.DRAWN, *sources.SYMBOLS}
 
 
-def test_examples_carry_exactly_one_target(corpus: examples.Corpus) -> None:
+def test_examples_carry_exactly_one_target(corpus: training_corpus.Corpus) -> None:
     rng = np.random.default_rng(1)
     texts, written_ones = list(corpus.spelt), set()
     for size in (64, 96):
@@ -125,7 +126,7 @@ def test_examples_carry_exactly_one_target(corpus: examples.Corpus) -> None:
     assert len(written_ones) > 2
 
 
-def test_a_picture_says_how_it_looks_unless_a_word_is_on_it(corpus: examples.Corpus) -> None:
+def test_a_picture_says_how_it_looks_unless_a_word_is_on_it(corpus: training_corpus.Corpus) -> None:
     shapes = [rows[0] for by in corpus.concepts for rows in by.values()]
     made = dataclasses.replace(corpus, described=dict.fromkeys(shapes, 7), concept_share=1.0)
     rng = np.random.default_rng(4)
@@ -137,11 +138,11 @@ def test_a_picture_says_how_it_looks_unless_a_word_is_on_it(corpus: examples.Cor
     assert found == {(True, -1), (False, -1), (False, 7)}
 
 
-def test_every_artist_of_a_concept_is_drawn_as_often(corpus: examples.Corpus) -> None:
+def test_every_artist_of_a_concept_is_drawn_as_often(corpus: training_corpus.Corpus) -> None:
     tiles = np.zeros((5, 128, 128, 4), np.uint8)
     tiles[..., 3] = 255
     tiles[..., 0] = np.array([0, 0, 0, 0, 255])[:, None, None]
-    made = examples.Corpus(
+    made = training_corpus.Corpus(
         tiles=tiles, modality=["photo"] * 5, names=["disc"], concepts=[{"photo": [0, 1, 2, 3, 4]}],
         others=[], bank=["disc"], bank_of_picture={}, vocabulary=[0], fonts=corpus.fonts,
         artist=["a", "a", "a", "a", "b"], concept_share=1.0, photo_share=1.0, sticker_share=0.0,
@@ -151,7 +152,7 @@ def test_every_artist_of_a_concept_is_drawn_as_often(corpus: examples.Corpus) ->
     assert 0.4 < np.mean(red) < 0.6
 
 
-def test_a_word_is_put_on_the_picture_and_leaves_most_of_it(corpus: examples.Corpus) -> None:
+def test_a_word_is_put_on_the_picture_and_leaves_most_of_it(corpus: training_corpus.Corpus) -> None:
     rng = np.random.default_rng(5)
     image = np.full((96, 96, 3), 120, np.uint8)
     for _ in range(20):
@@ -159,7 +160,7 @@ def test_a_word_is_put_on_the_picture_and_leaves_most_of_it(corpus: examples.Cor
         assert 0.003 < changed < 0.75
 
 
-def test_an_empty_label_is_one_colour(corpus: examples.Corpus) -> None:
+def test_an_empty_label_is_one_colour(corpus: training_corpus.Corpus) -> None:
     rng = np.random.default_rng(8)
     image = np.full((96, 96, 3), 120, np.uint8)
     inside = np.ones((9, 9), np.uint8)  # as far as Lanczos reaches from an edge
@@ -173,9 +174,9 @@ def test_an_empty_label_is_one_colour(corpus: examples.Corpus) -> None:
         )  # the rest is where its edge was drawn between two pixels
 
 
-def test_colours_and_numbers_are_what_they_are_called(corpus: examples.Corpus) -> None:
+def test_colours_and_numbers_are_what_they_are_called(corpus: training_corpus.Corpus) -> None:
     rng = np.random.default_rng(6)
-    for name, rgb in examples.COLOURS.items():
+    for name, rgb in training_corpus.COLOURS.items():
         patch = examples.swatch(rgb, 64, rng).reshape(-1, 3).astype(float)
         assert (np.abs(patch - rgb).max(1) < 50).mean() > 0.08, name
     tile = np.zeros((128, 128, 4), np.uint8)
@@ -187,7 +188,7 @@ def test_colours_and_numbers_are_what_they_are_called(corpus: examples.Corpus) -
 
 
 def test_words_held_out_are_never_written(work: Path) -> None:
-    kept = examples.load_corpus(
+    kept = training_corpus.load_corpus(
         work / "data", work / "table.tsv", work / "candidates.tsv", teacher.lookup(work / "data")[0],
         [], frozenset(), frozenset({"ring"}),
     )  # fmt: skip
@@ -214,7 +215,7 @@ def test_ink_is_always_set_off_from_the_ground() -> None:
         assert abs(float((ink - ground) @ warping.LUMA)) > 80
 
 
-def test_written_words_fit_the_tile(corpus: examples.Corpus) -> None:
+def test_written_words_fit_the_tile(corpus: training_corpus.Corpus) -> None:
     rng = np.random.default_rng(3)
     for text in ("om", "hot dog", "beaming face with smiling eyes"):
         ink = words.mask(text, corpus.fonts[0], rng)
@@ -232,7 +233,7 @@ def test_whitening_spreads_the_axes_evenly() -> None:
 
 def test_a_short_run_learns_resumes_and_exports(
     work: Path,
-    corpus: examples.Corpus,
+    corpus: training_corpus.Corpus,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     open_clip = pytest.importorskip("open_clip")

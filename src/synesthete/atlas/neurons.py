@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import importlib
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+
+from synesthete._core.notebook import html_of
 
 # Columns every neurons.parquet has, with their types; auc_<modality> and p_<modality> come on top.
 COLUMNS: dict[str, pa.DataType] = {
@@ -93,10 +94,7 @@ class Neuron:
 
     def _repr_html_(self) -> str | None:
         """Its card, where a notebook shows it."""
-        # Drawn by a room above this one, which may not depend on it: it is looked up when it is needed.
-        drawing = importlib.import_module("synesthete.visualization.notebook")
-        made: str | None = drawing.neuron_html(self)
-        return made
+        return html_of("neuron", self)
 
 
 def neurons_of(

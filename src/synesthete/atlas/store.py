@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from synesthete._core.notebook import html_of
 from synesthete.atlas.contents import Contents
 from synesthete.atlas.exemplars import Exemplars, parse_exemplars
 from synesthete.atlas.manifest import (
@@ -84,11 +84,9 @@ class Atlas:
         self.exemplars = cache(self._exemplars)
         self._neurons_of = cache(self._neurons)
 
-    def _repr_html_(self) -> str:
+    def _repr_html_(self) -> str | None:
         """Its counts with their controls, where a notebook shows it."""
-        drawing = importlib.import_module("synesthete.visualization.notebook")
-        made: str = drawing.atlas_html(self)
-        return made
+        return html_of("atlas", self)
 
     @property
     def fingerprint(self) -> str:

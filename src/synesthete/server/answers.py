@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 from pydantic import TypeAdapter
 from starlette.requests import Request
 from starlette.responses import Response
 
 from synesthete.server.errors import ErrorBody, ErrorFacts
+from synesthete.server.render import render_error
 
 
 def wants_json(request: Request) -> bool:
@@ -17,24 +16,10 @@ def wants_json(request: Request) -> bool:
     return path.endswith(".json") or ("application/json" in accept and "text/html" not in accept)
 
 
-def asked_from(request: Request) -> str:
-    """Path and query of the page whose form was sent; "" for links, programs and pages of other sites."""
-    try:
-        sender = urlsplit(request.headers.get("referer", ""))
-    except ValueError:
-        return ""
-    if request.method != "POST" or sender.netloc != request.headers.get("host", ""):
-        return ""
-    path = "/" + sender.path.lstrip("/\\")  # "//host" would lead to another site
-    return path + (f"?{sender.query}" if sender.query else "")
-
-
 def refusal(request: Request, facts: ErrorFacts) -> Response:
     """What went wrong, in the form that was asked for."""
     if wants_json(request) or "text/html" not in request.headers.get("accept", "text/html"):
         body = TypeAdapter(ErrorBody).dump_json(ErrorBody(facts))
         return Response(body, facts.status, media_type="application/json")
-    from synesthete.server.render import render_error
-
     page = render_error(request, facts)
     return Response(page, facts.status, media_type="text/html")

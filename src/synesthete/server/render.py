@@ -11,7 +11,6 @@ from starlette.requests import Request
 
 from synesthete.audits.report import report_body
 from synesthete.server import charts
-from synesthete.server.answers import asked_from
 from synesthete.server.counts import counts_told
 from synesthete.server.errors import ErrorFacts
 from synesthete.server.inline import json_data
@@ -19,6 +18,7 @@ from synesthete.server.library import Site
 from synesthete.server.links import Links
 from synesthete.server.page import Page
 from synesthete.server.pages import PAGES
+from synesthete.server.sending import asked_from
 
 NAVIGATION = tuple((page.label, page.path) for page in PAGES if page.label)
 STATIC_NAVIGATION = (

@@ -1,6 +1,8 @@
-"""What forms carry: the proof that a page of ours sent them, and the form of the answer."""
+"""What a form sends along: the proof that a page of ours sent it, and which page that was."""
 
 from __future__ import annotations
+
+from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
@@ -19,3 +21,15 @@ def check_form(request: Request, csrf: str) -> None:
     gate: Gate = request.app.state.gate
     if not (request.headers.get("authorization") or gate.is_csrf(csrf)):
         raise Refused(403, "that form is too old, or not from here", hint="load the page again")
+
+
+def asked_from(request: Request) -> str:
+    """Path and query of the page whose form was sent; "" for links, programs and pages of other sites."""
+    try:
+        sender = urlsplit(request.headers.get("referer", ""))
+    except ValueError:
+        return ""
+    if request.method != "POST" or sender.netloc != request.headers.get("host", ""):
+        return ""
+    path = "/" + sender.path.lstrip("/\\")  # "//host" would lead to another site
+    return path + (f"?{sender.query}" if sender.query else "")

@@ -9,9 +9,9 @@ from fastapi import Depends, File, Form, Request, UploadFile
 from jinja2 import Environment
 from starlette.responses import Response
 
-from synesthete.server.answers import asked_from
 from synesthete.server.errors import ErrorFacts, Refused
 from synesthete.server.render import environment
+from synesthete.server.sending import asked_from
 from synesthete.server.shop.bodies import PICTURE_LIMIT
 from synesthete.server.shop.door import OWNER, caller_of
 from synesthete.server.shop.shop import Shop
