@@ -38,7 +38,8 @@ def load_model(
     Raises
     ------
     SynestheteError
-        No such model (with near matches), no network, damaged folder, pickled weights.
+        No such model (with near matches), no network, damaged folder, pickled weights, weights that are
+        not finite.
 
     Examples
     --------
@@ -52,6 +53,7 @@ def load_model(
         network = fresh_network(build, source.seed) if source.checkpoint is None else build()
         if source.checkpoint is not None:
             _load_weights(network, source)
+            _check_finite(network, source)
     import open_clip
 
     settings = network.visual.preprocess_cfg  # type: ignore[union-attr]
@@ -112,6 +114,24 @@ def _load_weights(network: nn.Module, source: Source) -> None:
             f"the weights {checkpoint} do not load into {source.spec}: {one_line(error)}",
             hint="the file is damaged or belongs to another model: fetch or copy it again",
         ) from error
+
+
+def _check_finite(network: nn.Module, source: Source) -> None:
+    """Refuse weights with NaN or infinity in them: whatever is computed with them means nothing."""
+    for name, tensor in network.state_dict().items():
+        if not tensor.is_floating_point() or not tensor.numel():
+            continue
+        # One pass without a copy; NaN is both the smallest and the largest value.
+        low, high = torch.aminmax(tensor)
+        if name.endswith("logit_scale"):
+            high = high.exp()
+        # A mask says with -inf where not to look; the others hold what was learnt.
+        masking = name.endswith("mask") and bool(low == -torch.inf)
+        if not bool(high.isfinite()) or not (masking or bool(low.isfinite())):
+            raise SynestheteError(
+                f"the weights of {source.spec} are not finite: {name} holds NaN or infinity",
+                hint="the training went wrong or the file is damaged: fetch or copy it again",
+            )
 
 
 def _tokenizer(source: Source) -> Callable[[list[str]], torch.Tensor]:
