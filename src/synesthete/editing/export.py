@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from synesthete.models import ImageTextModel
-    from synesthete.models.sources import Source
 
 TOLERANCE = 1e-4
 BATCH = 32
@@ -31,8 +30,6 @@ CONFIGURATION, WEIGHTS, RECORD = (
     "open_clip_model.safetensors",
     "edits.json",
 )
-# What a tokenizer may consist of, beside the model in a local folder.
-TOKENIZER = ("tokenizer*", "special_tokens_map.json", "vocab*", "merges.txt", "*.model", "spiece*")
 
 
 @dataclass(frozen=True)
@@ -158,7 +155,7 @@ def _plain_open_clip(
     import torch
     from open_clip import create_model_from_pretrained
 
-    from synesthete.models.loading import quiet
+    from synesthete.models.quiet import quiet
 
     with quiet():
         network, preprocess = create_model_from_pretrained(f"local-dir:{folder}", device=device)
@@ -176,7 +173,8 @@ def _plain_open_clip(
 def _write(folder: Path, model: ImageTextModel, weights: Mapping[str, torch.Tensor]) -> None:
     from safetensors.torch import save_file
 
-    from synesthete.models.sources import held_out_file, resolve
+    from synesthete.models.sources import HELD_OUT, read_held_out, resolve
+    from synesthete.models.tokenizing import tokenizer_files
 
     source = resolve(model.name)
     config = dict(source.config) | ({"quick_gelu": True} if source.quick_gelu else {})
@@ -189,31 +187,10 @@ def _write(folder: Path, model: ImageTextModel, weights: Mapping[str, torch.Tens
         {name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()},
         folder / WEIGHTS,
     )
-    _write_tokenizer(folder, source)
-    if (held_out := held_out_file(model.name)) is not None:
+    # For models that bring their own; open_clip looks for them beside the weights.
+    for name, data in tokenizer_files(source).items():
+        (folder / name).write_bytes(data)
+    if (held_out := read_held_out(model.name)) is not None:
         # An edited model has seen what the unedited one was trained on, and no more.
-        shutil.copy(held_out, folder / held_out.name)
-
-
-def _write_tokenizer(folder: Path, source: Source) -> None:
-    """The tokenizer's files, for models that bring their own; open_clip looks for them beside the weights."""
-    own = source.checkpoint.parent if source.checkpoint is not None else None
-    if source.spec.startswith("local-dir:") and own is not None:
-        for pattern in TOKENIZER:
-            for path in own.glob(pattern):
-                shutil.copy(path, folder / path.name)
-        return
-    text = source.config.get("text_cfg")
-    if isinstance(text, dict) and text.get("hf_tokenizer_name"):
-        from open_clip import get_tokenizer
-
-        from synesthete.models.hub import one_line
-
-        try:
-            tokenizer: Any = get_tokenizer(source.tokenizer_name)
-            tokenizer.tokenizer.save_pretrained(str(folder))
-        except Exception as error:
-            raise SynestheteError(
-                f"the tokenizer of {source.spec} cannot be written beside the weights: {one_line(error)}",
-                hint="it comes from the model hub: connect once to fetch it",
-            ) from error
+        text = json.dumps(held_out, indent=1, ensure_ascii=False)
+        (folder / HELD_OUT).write_text(text + "\n", encoding="utf-8")

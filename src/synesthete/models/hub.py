@@ -1,8 +1,10 @@
-"""Fetching a model's files from the hub, and the leave that pickled weights need."""
+"""Fetching a model's files from the hub, and the permission that pickled weights need."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from synesthete.errors import SynestheteError
@@ -68,6 +70,59 @@ def fetch(spec: str, repository: str, filename: str) -> Path:
         If there is no such file or repository, or the hub is out of reach.
     """
     from huggingface_hub import hf_hub_download
+
+    with _hub_errors(spec, repository, filename):
+        return Path(hf_hub_download(repository, filename))
+
+
+def fetch_some(spec: str, repository: str, filenames: Sequence[str]) -> Path:
+    """The folder with those of `filenames` that a repository has; errors as for `fetch`."""
+    from huggingface_hub import snapshot_download
+
+    with _hub_errors(spec, repository, filenames[0]):
+        return Path(snapshot_download(repository, allow_patterns=list(filenames)))
+
+
+def in_cache(spec: str, repository: str, filename: str) -> Path:
+    """One file of the hub's cache on this machine; the hub is not asked.
+
+    Raises
+    ------
+    SynestheteError
+        If it is not there.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(repository, filename)
+    if not isinstance(found, str):
+        raise SynestheteError(
+            f"{spec} needs {filename} of {repository}, which is not in the hub's cache",
+            hint="a folder never makes anything be fetched: load a model of the hub that uses it once",
+        )
+    return Path(found)
+
+
+def root_of(folder: Path) -> Path:
+    """The folder that a model's files may lie in: its own, or its repository's in the hub's cache.
+
+    In that cache, the files of `models--ORG--NAME/snapshots/REVISION` are links to `models--ORG--NAME/blobs`.
+
+    Examples
+    --------
+    >>> root_of(Path("/cache/models--org--name/snapshots/0a1b")).as_posix()
+    '/cache/models--org--name'
+    >>> root_of(Path("/models/mine")).as_posix()
+    '/models/mine'
+    """
+    real = Path(os.path.realpath(folder))
+    repository = real.parent.parent
+    cached = real.parent.name == "snapshots" and repository.name.startswith("models--")
+    return repository if cached else folder
+
+
+@contextmanager
+def _hub_errors(spec: str, repository: str, filename: str) -> Iterator[None]:
+    """What the hub's client raises, as one line for the user."""
     from huggingface_hub.errors import (
         GatedRepoError,
         HFValidationError,
@@ -76,7 +131,7 @@ def fetch(spec: str, repository: str, filename: str) -> Path:
     )
 
     try:
-        return Path(hf_hub_download(repository, filename))
+        yield
     except RemoteEntryNotFoundError as error:
         raise SynestheteError(
             f"{spec}: the hub's {repository} has no file {filename}",

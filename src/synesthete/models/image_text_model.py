@@ -17,6 +17,7 @@ from torch import nn
 
 from synesthete.errors import SynestheteError, near
 from synesthete.models.fresh import fresh_network
+from synesthete.models.hub import one_line
 from synesthete.models.interventions import Change, Rewrite, intervene, rewriting
 from synesthete.models.preprocessing import Preprocessing, Preprocessor
 from synesthete.models.reading import Layer, Reading, Responses, check_reduction, reduce
@@ -138,19 +139,48 @@ class ImageTextModel:
         return self._layers[name]
 
     def encode_images(self, pixels: torch.Tensor) -> npt.NDArray[np.float32]:
-        """L2-normalised embeddings `[batch, dimension]` of tensors that `preprocess` made."""
+        """L2-normalised embeddings `[batch, dimension]` of tensors that `preprocess` made.
+
+        Raises
+        ------
+        SynestheteError
+            Pixels of another shape, or an embedding that is not finite.
+        """
         with self._running(pixels) as ready:
-            return _numpy(self._embed(ready))
+            embeddings = _numpy(self._embed(ready))
+            self._check_finite(ready, embeddings)
+        return embeddings
 
     def encode_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """L2-normalised embeddings `[texts, dimension]`; the tokenizer cuts what is too long."""
+        """L2-normalised embeddings `[texts, dimension]`; the tokenizer cuts what is too long.
+
+        Raises
+        ------
+        SynestheteError
+            No tokenizer, a text tower that does not fit it, or embeddings that are not finite.
+        """
         parts = [np.zeros((0, self.embedding_dim), np.float32)]
         with self._lock, torch.inference_mode():
             for start in range(0, len(texts), TEXTS_PER_PASS):
                 tokens = self._tokenize(list(texts[start : start + TEXTS_PER_PASS]))
                 tokens = tokens.to(self.device)
-                found = encode_text(self.network, tokens)
-                parts.append(_numpy(found))
+                try:
+                    found = _numpy(encode_text(self.network, tokens))
+                except Exception as error:
+                    raise SynestheteError(
+                        f"{self.name} cannot read texts: {one_line(error)}"
+                    ) from error
+                if found.shape[1:] != (self.embedding_dim,):
+                    raise SynestheteError(
+                        f"{self.name} gives embeddings of texts of shape {found.shape[1:]},"
+                        f" and its configuration says {self.embedding_dim}"
+                    )
+                if not np.isfinite(found).all():
+                    raise SynestheteError(
+                        f"{self.name} gives NaN or infinity at the embedding of a text",
+                        hint="its weights are damaged or too large",
+                    )
+                parts.append(found)
         return np.concatenate(parts)
 
     def read(self, pixels: torch.Tensor, layers: Sequence[str], reduction: str = "max") -> Reading:
@@ -169,7 +199,8 @@ class ImageTextModel:
         Raises
         ------
         SynestheteError
-            No such layer, no such reduction, `cls` without a class token, pixels of another shape.
+            No such layer, no such reduction, `cls` without a class token, pixels of another shape; or the model
+            gives NaN or infinity (the message names the first layer that does).
         """
         how = check_reduction(reduction)
         taps = [self._tap(name) for name in dict.fromkeys(layers)]
@@ -187,6 +218,7 @@ class ImageTextModel:
                 values, positions, reading.grids[tap.layer] = taken[tap.layer]
                 reading.activations[tap.layer] = _numpy(values)
                 reading.positions[tap.layer] = positions.to("cpu", torch.int16).numpy()
+            self._check_finite(ready, reading.embeddings, *reading.activations.values())
         return reading
 
     def maps(self, pixels: torch.Tensor, layer: str) -> torch.Tensor:
@@ -197,8 +229,10 @@ class ImageTextModel:
             by_unit = responses.patches.transpose(1, 2).reshape(batch, units, *responses.grid)
             return by_unit.to("cpu", copy=True)
 
-        with self._running(pixels) as ready, capture([self._tap(layer)], take) as taken:
-            self._embed(ready)
+        with self._running(pixels) as ready:
+            with capture([self._tap(layer)], take) as taken:
+                self._embed(ready)
+            self._check_finite(ready, taken[layer].numpy())
         # A clone made out here is an ordinary tensor that autograd accepts.
         return taken[layer].contiguous().clone()
 
@@ -274,6 +308,35 @@ class ImageTextModel:
     def _embed(self, ready: torch.Tensor) -> torch.Tensor:
         found: torch.Tensor = self.network.encode_image(ready, normalize=True)
         return found
+
+    def _check_finite(self, ready: torch.Tensor, *found: npt.NDArray[np.float32]) -> None:
+        """Refuse what a pass gave if NaN or infinity is in it, and say where they come from.
+
+        Raises
+        ------
+        SynestheteError
+            Naming the first layer that is not finite.
+        """
+        if all(np.isfinite(values).all() for values in found):
+            return
+        if not bool(ready.isfinite().all()):
+            raise SynestheteError(f"{self.name} was given pixels that hold NaN or infinity")
+
+        def take(tap: Tap, responses: Responses) -> torch.Tensor:
+            seen = responses.patches.flatten(1).isfinite().all(dim=1)
+            return seen if responses.cls is None else seen & responses.cls.isfinite().all(dim=1)
+
+        with capture(list(self._taps.values()), take) as taken:
+            embedded = self._embed(ready).isfinite().all(dim=1)
+        fine = {tap.layer: taken[tap.layer] for tap in self._taps.values()}
+        where, images = next(
+            ((name, ok) for name, ok in fine.items() if not bool(ok.all())),
+            ("the embedding", embedded),
+        )
+        raise SynestheteError(
+            f"{self.name} gives NaN or infinity at {where} for {int((~images).sum())} of {len(images)} images",
+            hint="its weights are damaged or too large, or an edit is too strong",
+        )
 
     def _tap(self, name: str) -> Tap:
         if name in self._taps:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from synesthete.models.sources import CONFIGURATION, MINI, resolve
+from synesthete.models.configuration import CONFIGURATION
+from synesthete.models.sources import MINI, resolve
 
 
 def list_models() -> list[dict[str, Any]]:

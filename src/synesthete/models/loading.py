@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-
 import torch
 from torch import nn
 
 from synesthete.errors import SynestheteError
+from synesthete.models.building import builder_of
 from synesthete.models.fresh import fresh_network
 from synesthete.models.hub import one_line
 from synesthete.models.image_text_model import ImageTextModel
 from synesthete.models.preprocessing import from_open_clip
+from synesthete.models.quiet import quiet
 from synesthete.models.sources import Source, resolve
+from synesthete.models.tokenizing import tokenizer_of
 
 
 def load_model(
@@ -38,7 +37,8 @@ def load_model(
     Raises
     ------
     SynestheteError
-        No such model (with near matches), no network, damaged folder, pickled weights.
+        No such model (with near matches), no network, damaged folder, pickled weights, weights that are
+        not finite, a configuration that asks for code, files or sizes that are not allowed.
 
     Examples
     --------
@@ -47,20 +47,21 @@ def load_model(
     ['visual.layer4.2']
     """
     source = resolve(spec, allow_pickle=allow_pickle)
-    build = _builder(source)
+    build = builder_of(source)
     with quiet():
         network = fresh_network(build, source.seed) if source.checkpoint is None else build()
         if source.checkpoint is not None:
             _load_weights(network, source)
+            _check_finite(network, source)
     import open_clip
 
     settings = network.visual.preprocess_cfg  # type: ignore[union-attr]
-    return ImageTextModel(
+    model = ImageTextModel(
         spec,
         network,
         preprocessing=from_open_clip(settings, spec),  # type: ignore[arg-type]
         embedding_dim=int(source.config["embed_dim"]),
-        tokenize=_tokenizer(source),
+        tokenize=tokenizer_of(source),
         build=build,
         description={
             "architecture": source.architecture,
@@ -72,33 +73,9 @@ def load_model(
         },
         device=device or ("cuda" if torch.cuda.is_available() else "cpu"),
     )
-
-
-def _builder(source: Source) -> Callable[[], nn.Module]:
-    """What makes the network without its weights."""
-
-    def build() -> nn.Module:
-        from open_clip import create_model
-
-        try:
-            with quiet():
-                network: nn.Module = create_model(
-                    source.open_clip_name,
-                    load_weights=False,
-                    # The weights of the whole model follow; those of single towers would be a download.
-                    pretrained_image=False,
-                    pretrained_text=False,
-                    force_quick_gelu=source.quick_gelu,
-                    force_preprocess_cfg=source.preprocess,
-                )
-        except Exception as error:
-            raise SynestheteError(
-                f"{source.spec} cannot be built: {one_line(error)}",
-                hint="check its configuration, or, when files are missing, connect once to fetch them",
-            ) from error
-        return network
-
-    return build
+    if not source.trusted:
+        _try_once(model)
+    return model
 
 
 def _load_weights(network: nn.Module, source: Source) -> None:
@@ -114,37 +91,38 @@ def _load_weights(network: nn.Module, source: Source) -> None:
         ) from error
 
 
-def _tokenizer(source: Source) -> Callable[[list[str]], torch.Tensor]:
-    """Texts to tokens; the tokenizer is fetched when the first text comes, as images need none."""
-    loaded: list[Callable[[list[str]], torch.Tensor]] = []
-
-    def tokenize(texts: list[str]) -> torch.Tensor:
-        from open_clip import get_tokenizer
-
-        try:
-            if not loaded:
-                with quiet():
-                    loaded.append(get_tokenizer(source.tokenizer_name))
-            return loaded[0](texts)
-        except Exception as error:
+def _check_finite(network: nn.Module, source: Source) -> None:
+    """Refuse weights with NaN or infinity in them: whatever is computed with them means nothing."""
+    for name, tensor in network.state_dict().items():
+        if not tensor.is_floating_point() or not tensor.numel():
+            continue
+        # One pass without a copy; NaN is both the smallest and the largest value.
+        low, high = torch.aminmax(tensor)
+        if name.endswith("logit_scale"):
+            high = high.exp()
+        # A mask says with -inf where not to look; the others hold what was learnt.
+        masking = name.endswith("mask") and bool(low == -torch.inf)
+        if not bool(high.isfinite()) or not (masking or bool(low.isfinite())):
             raise SynestheteError(
-                f"{source.spec} cannot read texts: {one_line(error)}",
-                hint="its tokenizer comes from the model hub: connect once to fetch it",
-            ) from error
-
-    return tokenize
+                f"the weights of {source.spec} are not finite: {name} holds NaN or infinity",
+                hint="the training went wrong or the file is damaged: fetch or copy it again",
+            )
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep open_clip's log lines from the user's terminal; errors are told in our own words."""
-    root = logging.getLogger()
-    level, handler = root.level, logging.NullHandler()
-    # Without any handler, logging would install one for the whole process on the first line.
-    root.addHandler(handler)
-    root.setLevel(logging.CRITICAL + 1)
+def _try_once(model: ImageTextModel) -> None:
+    """Show a model of unknown origin a blank image, so that what cannot run is found now and in one line."""
+    side = model.preprocessing.image_size
     try:
-        yield
-    finally:
-        root.setLevel(level)
-        root.removeHandler(handler)
+        found = model.encode_images(torch.zeros(1, 3, side, side))
+    except SynestheteError:
+        raise
+    except Exception as error:
+        raise SynestheteError(
+            f"{model.name} cannot see images: {one_line(error)}",
+            hint="check its configuration, or fetch or copy the model again",
+        ) from error
+    if found.shape != (1, model.embedding_dim):
+        raise SynestheteError(
+            f"{model.name} gives embeddings of shape {found.shape[1:]}, and its configuration says"
+            f" {model.embedding_dim}"
+        )

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, field
+import os
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from synesthete._core.json_reader import InvalidJson, read_json
+from synesthete._core.user_files import UnusableFile, resolve_inside
 from synesthete.errors import SynestheteError, near
+from synesthete.models.configuration import CONFIGURATION, read_configuration
 from synesthete.models.hub import (
     PICKLED_WEIGHTS,
     SAFE_WEIGHTS,
     fetch,
     fetch_weights,
-    one_line,
     pickle_allowed,
     refuse_pickle,
+    root_of,
 )
 
 MINI = Path(__file__).parent / "mini"
@@ -23,11 +26,10 @@ LOCAL = "local-dir:"
 HELD_OUT = "held_out.json"
 """In a model's folder: what of the probe sets its training never saw."""
 FORMS = "mini, ARCHITECTURE/TAG, hf-hub:ORG/NAME or local-dir:PATH"
-CONFIGURATION = "open_clip_config.json"
 PICKLE_SUFFIXES = (".bin", ".pth", ".pt")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Source:
     """A model found: enough to build it, fill it and read texts with it.
 
@@ -35,14 +37,14 @@ class Source:
     ----------
     spec
         What the user asked for.
-    open_clip_name
-        What open_clip's factory calls it.
-    tokenizer_name
-        What open_clip's tokenizer factory calls it.
     config
-        open_clip's `model_cfg`.
+        open_clip's `model_cfg`, checked where it is not open_clip's own.
     checkpoint
         File of weights; None for random ones.
+    folder
+        The user's folder that it lies in; None for models of open_clip and of the hub.
+    trusted
+        The configuration comes with a package and not with the weights.
     seed
         Of random weights.
     quick_gelu
@@ -54,12 +56,12 @@ class Source:
     """
 
     spec: str
-    open_clip_name: str
-    tokenizer_name: str
     config: dict[str, Any]
     checkpoint: Path | None
     architecture: str
     pretrained: str
+    folder: Path | None = None
+    trusted: bool = False
     seed: int = 0
     quick_gelu: bool = False
     preprocess: dict[str, Any] = field(default_factory=dict)
@@ -76,7 +78,7 @@ def folder_of(spec: str) -> Path | None:
     if spec == "mini":
         return MINI
     if spec.startswith(LOCAL):
-        return Path(spec.removeprefix(LOCAL)).expanduser()
+        return Path(os.path.expanduser(spec.removeprefix(LOCAL)))  # noqa: PTH111 (never raises)
     return None
 
 
@@ -84,6 +86,41 @@ def held_out_file(spec: str) -> Path | None:
     """Where the model `spec`, shipped or of `local-dir:`, says what its training left out; None where it does not."""
     folder = folder_of(spec)
     return folder / HELD_OUT if folder is not None and (folder / HELD_OUT).is_file() else None
+
+
+def read_held_out(spec: str) -> dict[str, dict[str, list[str]]] | None:
+    """What `held_out_file` says, by modality: `artists` or `keys`; None where it does not.
+
+    Raises
+    ------
+    SynestheteError
+        If the file leads out of the model's folder, or says something else.
+    """
+    file = held_out_file(spec)
+    if file is None:
+        return None
+    try:
+        found = read_json(file, root=root_of(file.parent))
+    except InvalidJson:
+        found = None
+    except UnusableFile as error:
+        raise SynestheteError(f"{spec}: {error.message}", hint=error.hint) from None
+    if (
+        isinstance(found, dict)
+        and all(isinstance(part, dict) for part in found.values())
+        and all(isinstance(names, list) for part in found.values() for names in part.values())
+        and all(
+            isinstance(name, str)
+            for part in found.values()
+            for names in part.values()
+            for name in names
+        )
+    ):
+        return found
+    raise SynestheteError(
+        f"{file} does not say what was held out",
+        hint='artists or keys by modality: {"drawing": {"artists": ["emojione"]}}',
+    )
 
 
 def resolve(spec: str, *, allow_pickle: bool | None = None) -> Source:
@@ -101,7 +138,7 @@ def resolve(spec: str, *, allow_pickle: bool | None = None) -> Source:
                 "the shipped model mini is missing from this installation",
                 hint="install the package again, or name another model: " + FORMS,
             )
-        return _from_folder(spec, MINI, "mini", pickled=False)
+        return replace(_from_folder(spec, MINI, "mini", pickled=False), trusted=True)
     if (folder := folder_of(spec)) is not None:
         return _from_folder(spec, folder, folder.name, pickled=pickled)
     if spec.startswith("hf-hub:"):
@@ -111,37 +148,24 @@ def resolve(spec: str, *, allow_pickle: bool | None = None) -> Source:
 
 def _from_folder(spec: str, folder: Path, pretrained: str, *, pickled: bool) -> Source:
     """A folder with `open_clip_config.json` and weights beside it."""
-    if not folder.is_dir():
-        raise SynestheteError(f"{spec}: there is no such folder", hint="check the path")
-    config = _configuration(folder / CONFIGURATION, spec)
-    name = f"local-dir:{folder}"
+    try:
+        if not folder.is_dir():
+            raise SynestheteError(f"{spec}: there is no such folder", hint="check the path")
+        config, preprocess = read_configuration(folder, spec)
+        checkpoint = _weights_in(folder, spec, pickled=pickled)
+    except OSError as error:
+        raise SynestheteError(
+            f"{spec[:200]}: the folder cannot be read: {error.strerror}", hint="check the path"
+        ) from None
     return Source(
         spec=spec,
-        open_clip_name=name,
-        tokenizer_name=name,
         config=config,
-        checkpoint=_weights_in(folder, spec, pickled=pickled),
+        preprocess=preprocess,
+        checkpoint=checkpoint,
         architecture=_shape(config),
         pretrained=pretrained,
+        folder=folder,
     )
-
-
-def _configuration(path: Path, spec: str) -> dict[str, Any]:
-    damaged = f"{spec}: {path.name} "
-    hint = "expected what open_clip saves: model_cfg with embed_dim, vision_cfg and text_cfg"
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise SynestheteError(damaged + "is missing", hint=hint) from error
-    except (OSError, ValueError) as error:
-        raise SynestheteError(f"{damaged}is damaged: {one_line(error)}", hint=hint) from error
-    config = found.get("model_cfg") if isinstance(found, dict) else None
-    if not isinstance(config, dict):
-        raise SynestheteError(damaged + "has no model_cfg", hint=hint)
-    missing = [key for key in ("embed_dim", "vision_cfg", "text_cfg") if key not in config]
-    if missing:
-        raise SynestheteError(f"{damaged}lacks {', '.join(missing)}", hint=hint)
-    return config
 
 
 def _weights_in(folder: Path, spec: str, *, pickled: bool) -> Path:
@@ -151,14 +175,22 @@ def _weights_in(folder: Path, spec: str, *, pickled: bool) -> Path:
         known = SAFE_WEIGHTS + PICKLED_WEIGHTS
         return known.index(path.name) if path.name in known else len(known), path.name
 
+    def inside(path: Path) -> Path:
+        # open_clip goes by the suffix, which the file that a link leads to need not have.
+        try:
+            resolve_inside(root_of(folder), path)
+        except UnusableFile as error:
+            raise SynestheteError(f"{spec}: {error.message}", hint=error.hint) from None
+        return path
+
     files = sorted((path for path in folder.iterdir() if path.is_file()), key=rank)
     for path in files:
         if path.suffix == ".safetensors":
-            return path
+            return inside(path)
     for path in files:
         if path.suffix in PICKLE_SUFFIXES:
             if pickled:
-                return path
+                return inside(path)
             raise refuse_pickle(spec)
     raise SynestheteError(
         f"{spec}: there are no weights in the folder", hint=f"expected {SAFE_WEIGHTS[0]}"
@@ -171,13 +203,11 @@ def _from_hub(spec: str, repository: str, *, pickled: bool) -> Source:
             f"{spec!r} names no model of the hub", hint="expected hf-hub:ORG/NAME"
         )
     folder = fetch(spec, repository, CONFIGURATION).parent
-    config = _configuration(folder / CONFIGURATION, spec)
+    config, preprocess = read_configuration(folder, spec)
     return Source(
         spec=spec,
-        # The hub's cache holds the configuration in a folder that open_clip takes as it is.
-        open_clip_name=f"local-dir:{folder}",
-        tokenizer_name=spec,
         config=config,
+        preprocess=preprocess,
         checkpoint=fetch_weights(spec, repository, "", pickled=pickled),
         architecture=_shape(config),
         pretrained=repository,
@@ -197,11 +227,10 @@ def _from_open_clip(spec: str, *, pickled: bool) -> Source:
         raise _no_such_model(spec)
     common: dict[str, Any] = {
         "spec": spec,
-        "open_clip_name": architecture,
-        "tokenizer_name": architecture,
         "config": config,
         "architecture": architecture,
         "pretrained": tag,
+        "trusted": True,
     }
     word, _, seed = tag.partition(":")
     if word == "random":

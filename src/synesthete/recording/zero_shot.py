@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -107,14 +105,14 @@ def held_out_rows(spec: str, table: Any) -> npt.NDArray[np.bool_]:
     SynestheteError
         If `held_out.json` is something else.
     """
-    from synesthete.models.sources import held_out_file
+    from synesthete.models.sources import read_held_out
 
     modality, artist, key = (np.array(table[c].to_pylist()) for c in ("modality", "artist", "key"))
-    file = held_out_file(spec)
-    if file is None:
+    held_out = read_held_out(spec)
+    if held_out is None:
         return np.ones(len(modality), bool)
     mask = np.zeros(len(modality), bool)
-    for name, part in _held_out(file).items():
+    for name, part in held_out.items():
         chosen = np.isin(artist, part.get("artists", [])) | np.isin(key, part.get("keys", []))
         mask |= (modality == name) & chosen
     return mask
@@ -130,20 +128,6 @@ def unseen_rows(spec: str, probes: Any) -> npt.NDArray[np.bool_]:
     if probes.name in BUILTINS:
         return held_out_rows(spec, probes.labels)
     return np.ones(len(probes), bool)
-
-
-def _held_out(file: Path) -> dict[str, dict[str, list[str]]]:
-    try:
-        described = json.loads(file.read_text("utf-8"))
-        lists = [entries for part in described.values() for entries in part.values()]
-        if all(isinstance(one, str) for entries in lists for one in entries):
-            return described  # type: ignore[no-any-return]
-    except (ValueError, AttributeError, TypeError):
-        pass
-    raise SynestheteError(
-        f"{file} does not say what was held out",
-        hint='artists or keys by modality: {"drawing": {"artists": ["emojione"]}}',
-    )
 
 
 def _embed(

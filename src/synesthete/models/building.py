@@ -1,0 +1,167 @@
+"""From a checked configuration to a network without its weights."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from synesthete._core.json_reader import read_json
+from synesthete.errors import SynestheteError
+from synesthete.models.configuration import (
+    CONFIGURATION,
+    FLAG,
+    HEADS,
+    LAYERS,
+    NONE,
+    WIDTH,
+    Rule,
+    either,
+    integer,
+    matching,
+    number,
+)
+from synesthete.models.hub import fetch, in_cache, one_line, root_of
+from synesthete.models.quiet import quiet
+from synesthete.models.sources import Source
+
+# Beside the weights: tables that are computed, and initial values that are drawn on the way.
+SPARE_ELEMENTS = 1 << 26
+_NAMED = either(NONE, matching(re.compile(r"[a-z0-9_-]{1,32}"), "a word"))
+_COUNT = either(NONE, integer(0, 1 << 31))
+_SHARE = either(NONE, number(0, 1))
+# What shapes a text tower of transformers; the rest of its `config.json` names code, files and training.
+_TEXT_TOWER: Mapping[str, Rule] = {
+    "model_type": _NAMED, "is_encoder_decoder": FLAG,
+    "vocab_size": integer(1, 1 << 21), "max_position_embeddings": integer(1, 8192),
+    "type_vocab_size": integer(0, 64),
+    "hidden_size": WIDTH, "num_hidden_layers": LAYERS, "num_attention_heads": HEADS, "intermediate_size": WIDTH,
+    "hidden_act": _NAMED, "layer_norm_eps": _SHARE, "position_embedding_type": _NAMED,
+    "d_model": WIDTH, "d_kv": WIDTH, "d_ff": WIDTH, "num_layers": LAYERS, "num_decoder_layers": LAYERS,
+    "num_heads": HEADS, "relative_attention_num_buckets": integer(1, 4096),
+    "relative_attention_max_distance": integer(1, 65_536), "layer_norm_epsilon": _SHARE,
+    "feed_forward_proj": _NAMED, "dense_act_fn": _NAMED, "is_gated_act": FLAG, "tie_word_embeddings": FLAG,
+    "encoder_layers": LAYERS, "encoder_ffn_dim": WIDTH, "encoder_attention_heads": HEADS,
+    "decoder_layers": LAYERS, "decoder_ffn_dim": WIDTH, "decoder_attention_heads": HEADS,
+    "activation_function": _NAMED, "scale_embedding": FLAG,
+    "pad_token_id": _COUNT, "bos_token_id": _COUNT, "eos_token_id": _COUNT, "decoder_start_token_id": _COUNT,
+}  # fmt: skip
+
+
+def builder_of(source: Source) -> Callable[[], nn.Module]:
+    """What makes the network of a model without its weights, as often as asked."""
+
+    def build() -> nn.Module:
+        from open_clip import create_model
+
+        limit = None
+        if not source.trusted and source.checkpoint is not None:
+            # Every number of the network stands in its weights, in a byte at least.
+            limit = source.checkpoint.stat().st_size + SPARE_ELEMENTS
+        try:
+            with (
+                tempfile.TemporaryDirectory(prefix="synesthete-model-") as folder,
+                quiet(),
+                _at_most(limit) if limit else nullcontext(),
+            ):
+                write_configuration(Path(folder), source, _text_tower(source))
+                network: nn.Module = create_model(
+                    f"local-dir:{folder}",
+                    load_weights=False,
+                    # The weights of the whole model follow; those of single towers would be a download.
+                    pretrained_image=False,
+                    pretrained_text=False,
+                    force_quick_gelu=source.quick_gelu,
+                )
+        except SynestheteError:
+            raise
+        except Exception as error:
+            raise SynestheteError(
+                f"{source.spec} cannot be built: {one_line(error)}",
+                hint="check its configuration, or, when files are missing, connect once to fetch them",
+            ) from error
+        return network
+
+    return build
+
+
+def write_configuration(
+    folder: Path, source: Source, text_tower: Mapping[str, Any] | None = None
+) -> None:
+    """Write what is known of a model where open_clip will look for it; the model's own folder it never sees.
+
+    Parameters
+    ----------
+    folder
+        An empty folder.
+    source
+        The model.
+    text_tower
+        The configuration of a text tower of transformers.
+    """
+    config = dict(source.config)
+    if text_tower is not None:
+        inner = folder / "text"
+        inner.mkdir()
+        (inner / "config.json").write_text(json.dumps(text_tower), encoding="utf-8")
+        config["text_cfg"] = config["text_cfg"] | {"hf_model_name": str(inner)}
+    text = json.dumps({"model_cfg": config, "preprocess_cfg": source.preprocess})
+    (folder / CONFIGURATION).write_text(text, encoding="utf-8")
+
+
+def _text_tower(source: Source) -> dict[str, Any] | None:
+    """Of a text tower of transformers, what shapes it; from the hub, or for a user's folder from the hub's cache."""
+    name = source.config["text_cfg"].get("hf_model_name")
+    if not name:
+        return None
+    get = fetch if source.folder is None else in_cache
+    file = get(source.spec, name, "config.json")
+    found = read_json(file, root=root_of(file.parent))
+    shape = {key: found[key] for key in _TEXT_TOWER if key in found}
+    for key, value in shape.items():
+        if not _TEXT_TOWER[key].fits(value):
+            raise SynestheteError(
+                f"{source.spec} cannot be built: {key} of {name} is {json.dumps(value)[:60]},"
+                f" expected {_TEXT_TOWER[key].expected}"
+            )
+    return shape
+
+
+class _TooLarge(Exception):
+    """A network that its weights cannot fill."""
+
+
+class _Counted(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts what is allocated by size, and refuses before there is too much of it."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.limit = self.left = limit
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        size = args[0] if args else None
+        if isinstance(size, list | tuple) and all(type(one) is int for one in size):
+            self.left -= prod(size)
+            if self.left < 0:
+                raise _TooLarge(
+                    f"its configuration describes a network of more than {self.limit:,} numbers,"
+                    " and its file of weights cannot hold as many"
+                )
+        return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def _at_most(elements: int) -> Iterator[None]:
+    """Let torch allocate that many elements and no more."""
+    with _Counted(elements):
+        yield

@@ -1,0 +1,160 @@
+"""From texts to tokens, with a tokenizer that is made of data only.
+
+transformers runs Python that a tokenizer's files name, and opens files that they point to. So it never sees the
+folder or repository that they lie in, but a copy of the known files, in which the known settings are left.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from synesthete._core.json_reader import parse_json
+from synesthete._core.user_files import UnusableFile, read_inside
+from synesthete.errors import SynestheteError
+from synesthete.models.building import write_configuration
+from synesthete.models.configuration import refuse_code
+from synesthete.models.hub import fetch_some, one_line, root_of
+from synesthete.models.quiet import quiet
+from synesthete.models.sources import Source
+
+VOCABULARIES = (
+    "tokenizer.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "tokenizer.model",
+    "spm.model",
+)
+SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "config.json")
+MAX_BYTES = 128 * 1024 * 1024
+# Settings of transformers' tokenizers that say how texts are cut; those that name files or code are not among them.
+_KEYS = frozenset({
+    "add_bos_token", "add_eos_token", "add_prefix_space", "added_tokens_decoder", "additional_special_tokens",
+    "clean_up_tokenization_spaces", "do_basic_tokenize", "do_lower_case", "errors", "extra_ids",
+    "extra_special_tokens", "keep_accents", "language_codes", "legacy", "legacy_behaviour", "max_length",
+    "model_input_names", "model_max_length", "never_split", "pad_to_multiple_of", "pad_token_type_id",
+    "padding_side", "remove_space", "spaces_between_special_tokens", "split_special_tokens", "src_lang", "stride",
+    "strip_accents", "tgt_lang", "tokenize_chinese_chars", "tokenizer_class", "trim_offsets", "truncation_side",
+    "truncation_strategy",
+})  # fmt: skip
+_TOKEN_KEY = re.compile(r"[a-z_]{1,32}_token")
+_CLASS = re.compile(
+    r"(?!Auto)[A-Z]\w{0,48}Tokenizer(Fast)?|PreTrainedTokenizerFast|TokenizersBackend", re.ASCII
+)
+
+
+def tokenizer_of(source: Source) -> Callable[[list[str]], torch.Tensor]:
+    """Texts to tokens; the tokenizer is fetched when the first text comes, as images need none."""
+    loaded: list[Callable[[list[str]], torch.Tensor]] = []
+    text = source.config["text_cfg"]
+    # A text tower of transformers has a table of its own, whose length its own configuration tells.
+    known = None if text.get("hf_model_name") else int(text.get("vocab_size", 49408))
+
+    def tokenize(texts: list[str]) -> torch.Tensor:
+        try:
+            if not loaded:
+                loaded.append(_open(source))
+            tokens = loaded[0](texts)
+        except SynestheteError:
+            raise
+        except Exception as error:
+            raise SynestheteError(
+                f"{source.spec} cannot read texts: {one_line(error)}",
+                hint="its tokenizer comes from the model hub: connect once to fetch it",
+            ) from error
+        if known is not None and tokens.numel() and int(tokens.max()) >= known:
+            raise SynestheteError(
+                f"{source.spec} cannot read texts: its tokenizer gives token {int(tokens.max())},"
+                f" and its text tower knows {known:,}"
+            )
+        return tokens
+
+    return tokenize
+
+
+def tokenizer_files(source: Source) -> dict[str, bytes]:
+    """The files of a tokenizer of transformers, checked, by name; none for a model that uses open_clip's own.
+
+    Parameters
+    ----------
+    source
+        Of a user's folder, where they must lie beside the weights, or of the hub, where the configuration says
+        in which repository they lie.
+
+    Raises
+    ------
+    SynestheteError
+        If there are none, one leads out of the folder, or they ask for code to be run.
+    """
+    name = source.config["text_cfg"].get("hf_tokenizer_name")
+    if not name:
+        return {}
+    folder = source.folder or fetch_some(source.spec, name, (*VOCABULARIES, *SETTINGS))
+    files = {}
+    for one in (*VOCABULARIES, *SETTINGS):
+        if os.path.lexists(folder / one):
+            try:
+                files[one] = read_inside(root_of(folder), folder / one, max_bytes=MAX_BYTES)
+            except UnusableFile as error:
+                raise SynestheteError(f"{source.spec}: {error.message}", hint=error.hint) from None
+    if not set(VOCABULARIES) & set(files):
+        raise SynestheteError(
+            f"{source.spec} cannot read texts: there are no files of a tokenizer in {folder}",
+            hint=f"{', '.join(VOCABULARIES[:3])} or the like belong beside its weights",
+        )
+    return {one: _checked(source, one, data) for one, data in files.items()}
+
+
+def _checked(source: Source, name: str, data: bytes) -> bytes:
+    """A file of settings with the known ones left, as JSON again; a vocabulary as it is."""
+    if name not in SETTINGS:
+        return data
+    where = f"{source.spec}: {name}"
+    found = parse_json(data, where)
+    if not isinstance(found, dict):
+        raise SynestheteError(f"{where} is not an object", hint="copy or fetch it again")
+    if name == "config.json":
+        # Of the model itself, which is not built from it; it only helps to find the tokenizer's class.
+        found = {
+            key: found[key]
+            for key in ("model_type", "tokenizer_class")
+            if isinstance(found.get(key), str)
+        }
+    elif name == "added_tokens.json":
+        found = {key: value for key, value in found.items() if type(value) is int}
+    else:
+        refuse_code(found, where)
+        found = {k: v for k, v in found.items() if k in _KEYS or _TOKEN_KEY.fullmatch(k)}
+    chosen = found.get("tokenizer_class")
+    if chosen is not None and not (isinstance(chosen, str) and _CLASS.fullmatch(chosen)):
+        raise SynestheteError(
+            f"{where} names {json.dumps(chosen)[:60]}, which is no tokenizer of transformers"
+        )
+    return json.dumps(found).encode()
+
+
+def _open(source: Source) -> Callable[[list[str]], torch.Tensor]:
+    from open_clip import get_tokenizer
+
+    files = tokenizer_files(source)
+    # Nothing of what is left could make transformers look further; these say so once more.
+    only_data: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
+    with tempfile.TemporaryDirectory(prefix="synesthete-tokenizer-") as folder, quiet():
+        write_configuration(Path(folder), source)
+        # transformers asks this one for the tokenizer's class first.
+        for name, data in ({"config.json": b"{}"} | files if files else {}).items():
+            (Path(folder) / name).write_bytes(data)
+        opened: Callable[[list[str]], torch.Tensor] = get_tokenizer(
+            f"local-dir:{folder}", **(only_data if files else {})
+        )
+    return opened
