@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import time
 import webbrowser
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from synesthete._core.user_files import open_named
 from synesthete.cli.console import JsonFlag, out, print_json, say
 from synesthete.cli.naming_commands import AtlasPath
 from synesthete.errors import SynestheteError
@@ -22,6 +24,8 @@ PANEL = "Show it in the browser"
 CATALOG = "catalog.json"
 PORT = 8765
 TRIES = 50
+TOKEN_VARIABLE = "SYNESTHETE_TOKEN"
+TOKEN_FILE_LIMIT = 4096
 
 
 def serve(
@@ -32,7 +36,7 @@ def serve(
         ),
     ],
     host: Annotated[
-        str, typer.Option(metavar="H", help="Address to listen on; others than this machine's need --token.")
+        str, typer.Option(metavar="H", help="Address to listen on; others than this machine's need a token.")
     ] = "127.0.0.1",
     port: Annotated[
         int | None,
@@ -43,7 +47,16 @@ def serve(
     ] = None,
     token: Annotated[
         str | None,
-        typer.Option(metavar="T", help="What opens it; without it a new secret.", show_default=False),
+        typer.Option(
+            metavar="T", help="What opens it; without it $SYNESTHETE_TOKEN, or a new secret.",
+            show_default=False,
+        ),
+    ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="The token, in a file that only you can read.", show_default=False
+        ),
     ] = None,
     allow_host: Annotated[
         list[str] | None,
@@ -59,8 +72,9 @@ def serve(
     Only this machine can reach it, and only with the link that is printed or the token. Ctrl-C closes it.
     """
     open_microscope(
-        atlases, host=host, port=port, token=token, names=allow_host or [], browser=browser
-    )
+        atlases, host=host, port=port, token=token, token_file=token_file, names=allow_host or [],
+        browser=browser,
+    )  # fmt: skip
 
 
 def open_microscope(
@@ -69,6 +83,7 @@ def open_microscope(
     host: str = "127.0.0.1",
     port: int | None = None,
     token: str | None = None,
+    token_file: Path | None = None,
     names: list[str] | None = None,
     browser: bool = True,
 ) -> None:
@@ -78,7 +93,8 @@ def open_microscope(
     from synesthete.server import create_app
     from synesthete.server.security import gate_for
 
-    gate = gate_for(host, token, names or [])
+    chosen = chosen_token(token, token_file)
+    gate = gate_for(host, chosen, names or [])
     app: FastAPI
     opened = "microscope"
     if any((path / CATALOG).exists() for path in atlases):
@@ -97,7 +113,9 @@ def open_microscope(
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else shown
     base = f"http://{shown}:{listener.getsockname()[1]}"
     out().print(f"The {opened} is open: [bold]{base}{gate.link}[/bold]", soft_wrap=True)
-    say("That link works once. Later, or elsewhere: " + f"{base}/enter with the token {gate.token}")
+    # A token that somebody chose is a secret they know; it is not repeated into a log.
+    named = f"the token {gate.token}" if chosen is None else "your token"
+    say(f"That link works once. Later, or elsewhere: {base}/enter with {named}")
     say("Ctrl-C closes it.")
     settings = uvicorn.Config(
         app, log_level="warning", access_log=False, server_header=False, lifespan="off",
@@ -112,6 +130,43 @@ def open_microscope(
         pass
     finally:
         listener.close()
+
+
+def chosen_token(token: str | None, token_file: Path | None) -> str | None:
+    """The token that somebody chose: on the command line, else in a file, else in the environment.
+
+    Parameters
+    ----------
+    token
+        Of the command line, where everybody on the machine can read it in the list of processes.
+    token_file
+        A file that only its owner may read; white space around the token does not count.
+
+    Raises
+    ------
+    SynestheteError
+        Both are given; the file cannot be read, others may read or change it, or it is empty; the variable
+        is set and empty.
+    """
+    if token_file is None:
+        if token is None and (token := os.environ.get(TOKEN_VARIABLE)) == "":
+            raise SynestheteError(f"{TOKEN_VARIABLE} is empty", hint="unset it, or put a token in")
+        return token
+    if token is not None:
+        raise SynestheteError(
+            "--token and --token-file are both given", hint="leave one of them out"
+        )
+    with open_named(token_file, max_bytes=TOKEN_FILE_LIMIT) as file:
+        mode = os.fstat(file.fileno()).st_mode
+        if os.name == "posix" and mode & 0o066:
+            raise SynestheteError(
+                f"others may read or change {token_file} (mode {mode & 0o777:03o})",
+                hint=f"chmod 600 {token_file}",
+            )
+        text = file.read(TOKEN_FILE_LIMIT).decode("utf-8", "replace").strip()
+    if not text:
+        raise SynestheteError(f"{token_file} is empty", hint="put a token in")
+    return text
 
 
 def _listen(host: str, port: int | None) -> socket.socket:
