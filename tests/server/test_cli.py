@@ -19,6 +19,8 @@ import pytest
 from synesthete.atlas import open_atlas
 from synesthete.cli import main
 from synesthete.cli.server_commands import TOKEN_VARIABLE, chosen_token
+from synesthete.server.connections import ConnectionLimits
+from synesthete.server.running import LimitedServer
 from tests.small_atlas import LAYER
 
 
@@ -154,6 +156,25 @@ def test_tokens_that_are_refused(
     assert "not a regular file" in refused("--token-file", tmp_path)
     monkeypatch.setenv(TOKEN_VARIABLE, "")
     assert f"{TOKEN_VARIABLE} is empty" in refused()
+
+
+def test_a_chosen_token_is_not_printed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], made: Path
+) -> None:
+    given: list[ConnectionLimits] = []
+    monkeypatch.setattr(LimitedServer, "run", lambda self, sockets: given.append(self.limits))
+    monkeypatch.setenv(TOKEN_VARIABLE, "secret-of-mine")
+    words = ["serve", made, "--no-browser", "--max-connections", 30, "--connections-per-address", 7]
+    code, out, error = run(monkeypatch, capsys, *words)
+    assert code == 0
+    assert "secret-of-mine" not in out + error
+    assert "your token" in error
+    assert (given[0].connections, given[0].per_address) == (30, 7)
+    monkeypatch.delenv(TOKEN_VARIABLE)
+    code, _, error = run(monkeypatch, capsys, "serve", made, "--no-browser")
+    assert code == 0
+    assert "with the token" in error
+    assert (given[1].connections, given[1].per_address) == (1000, None)
 
 
 def test_map_and_export(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import os
 import socket
@@ -65,6 +66,19 @@ def serve(
             show_default=False,
         ),
     ] = None,
+    max_connections: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Open connections, in all; without it 1,000.", show_default=False
+        ),
+    ] = None,
+    connections_per_address: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Open connections of one address; not for use behind a proxy.",
+            show_default=False,
+        ),
+    ] = None,
     browser: Annotated[bool, typer.Option(help="Open it in a browser.")] = True,
 ) -> None:  # fmt: skip
     """Open the microscope: the pages of one or more atlases, for your browser; or a catalogue with its REST API.
@@ -73,7 +87,7 @@ def serve(
     """
     open_microscope(
         atlases, host=host, port=port, token=token, token_file=token_file, names=allow_host or [],
-        browser=browser,
+        max_connections=max_connections, connections_per_address=connections_per_address, browser=browser,
     )  # fmt: skip
 
 
@@ -85,16 +99,21 @@ def open_microscope(
     token: str | None = None,
     token_file: Path | None = None,
     names: list[str] | None = None,
+    max_connections: int | None = None,
+    connections_per_address: int | None = None,
     browser: bool = True,
 ) -> None:
     """Serve until interrupted."""
-    import uvicorn
-
     from synesthete.server import create_app
+    from synesthete.server.connections import ConnectionLimits
+    from synesthete.server.running import LimitedServer
     from synesthete.server.security import gate_for
 
     chosen = chosen_token(token, token_file)
     gate = gate_for(host, chosen, names or [])
+    wanted = ConnectionLimits(per_address=connections_per_address)
+    if max_connections is not None:
+        wanted = dataclasses.replace(wanted, connections=max_connections)
     app: FastAPI
     opened = "microscope"
     if any((path / CATALOG).exists() for path in atlases):
@@ -117,11 +136,10 @@ def open_microscope(
     named = f"the token {gate.token}" if chosen is None else "your token"
     say(f"That link works once. Later, or elsewhere: {base}/enter with {named}")
     say("Ctrl-C closes it.")
-    settings = uvicorn.Config(
-        app, log_level="warning", access_log=False, server_header=False, lifespan="off",
-        timeout_keep_alive=15, limit_concurrency=200,
-    )  # fmt: skip
-    server = uvicorn.Server(settings)
+    server = LimitedServer(app, wanted)
+    if server.limits.connections < wanted.connections:
+        fewer = f"{server.limits.connections:,} connections at most, not {wanted.connections:,}"
+        say(f"{fewer}: this system lets the process open too few files (ulimit -n)")
     if browser:
         webbrowser.open(f"{base}{gate.link}")
     try:
