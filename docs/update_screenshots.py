@@ -15,13 +15,13 @@ import threading
 import time
 from pathlib import Path
 
-import uvicorn
 from PIL import Image
 from playwright.sync_api import sync_playwright
 from update_readme import shown
 
 from synesthete.atlas import open_atlas
 from synesthete.server import Gate, create_app
+from synesthete.server.running import LimitedServer
 
 ROOT = Path(__file__).parents[1]
 WIDTH, LARGEST = 1200, 300_000
@@ -43,9 +43,7 @@ def main() -> None:
         "microscope-map": ("/map", "light", 900),
     }
     gate, listener = Gate("pictures"), socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(
-        uvicorn.Config(create_app([options.atlas], gate), log_level="error", lifespan="off")
-    )
+    server = LimitedServer(create_app([options.atlas], gate))
     threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True).start()
     while not server.started:
         time.sleep(0.05)

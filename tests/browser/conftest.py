@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from synesthete.server import Gate, create_app
+from synesthete.server.running import LimitedServer
 from tests.browser import chromium
 from tests.server.conftest import TOKEN, made
 
@@ -50,8 +50,7 @@ def served(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
     shutil.copytree(made.parent / "made.audit", folder / "made.audit")
     gate = Gate(TOKEN)
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(create_app([atlas, made], gate), log_level="error", lifespan="off")
-    server = uvicorn.Server(config)
+    server = LimitedServer(create_app([atlas, made], gate))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     while not server.started:

@@ -18,6 +18,9 @@ import pytest
 
 from synesthete.atlas import open_atlas
 from synesthete.cli import main
+from synesthete.cli.server_commands import TOKEN_VARIABLE, chosen_token
+from synesthete.server.connections import ConnectionLimits
+from synesthete.server.running import LimitedServer
 from tests.small_atlas import LAYER
 
 
@@ -113,6 +116,65 @@ def test_what_serve_refuses(
             code, _, error = run(monkeypatch, capsys, "serve", *words, "--no-browser")
             assert code == 2, words
             assert told in " ".join(error.split()), error
+
+
+def test_the_token_comes_from_the_command_line_a_file_or_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "token"
+    file.touch(0o600)
+    file.write_text("of-the-file\n")
+    monkeypatch.delenv(TOKEN_VARIABLE, raising=False)
+    assert chosen_token(None, None) is None
+    assert chosen_token("of-the-line", None) == "of-the-line"
+    assert chosen_token(None, file) == "of-the-file"
+    monkeypatch.setenv(TOKEN_VARIABLE, "of-the-environment")
+    assert chosen_token(None, None) == "of-the-environment"
+    assert chosen_token("of-the-line", None) == "of-the-line"
+    assert chosen_token(None, file) == "of-the-file"
+
+
+def test_tokens_that_are_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], made: Path, tmp_path: Path
+) -> None:
+    def refused(*words: object) -> str:
+        code, _, error = run(monkeypatch, capsys, "serve", made, *words, "--no-browser")
+        assert code == 2, words
+        return " ".join(error.split())
+
+    file = tmp_path / "token"
+    file.write_text("secret\n")
+    for mode in (0o640, 0o604, 0o620, 0o602):
+        file.chmod(mode)
+        assert "others may read or change" in refused("--token-file", file)
+    file.chmod(0o600)
+    assert "both given" in refused("--token-file", file, "--token", "secret")
+    for text, told in (("", "is empty"), (" \n", "is empty"), ("two words", "visible ASCII"), ("é", "visible ASCII"), ("x" * 5000, "larger than")):  # fmt: skip
+        file.write_text(text)
+        assert told in refused("--token-file", file), text
+    assert "no such file" in refused("--token-file", tmp_path / "nothing")
+    assert "not a regular file" in refused("--token-file", tmp_path)
+    monkeypatch.setenv(TOKEN_VARIABLE, "")
+    assert f"{TOKEN_VARIABLE} is empty" in refused()
+
+
+def test_a_chosen_token_is_not_printed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], made: Path
+) -> None:
+    given: list[ConnectionLimits] = []
+    monkeypatch.setattr(LimitedServer, "run", lambda self, sockets: given.append(self.limits))
+    monkeypatch.setenv(TOKEN_VARIABLE, "secret-of-mine")
+    words = ["serve", made, "--no-browser", "--max-connections", 30, "--connections-per-address", 7]
+    code, out, error = run(monkeypatch, capsys, *words)
+    assert code == 0
+    assert "secret-of-mine" not in out + error
+    assert "your token" in error
+    assert (given[0].connections, given[0].per_address) == (30, 7)
+    monkeypatch.delenv(TOKEN_VARIABLE)
+    code, _, error = run(monkeypatch, capsys, "serve", made, "--no-browser")
+    assert code == 0
+    assert "with the token" in error
+    assert (given[1].connections, given[1].per_address) == (1000, None)
 
 
 def test_map_and_export(

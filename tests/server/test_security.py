@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 import synesthete.server
 from synesthete.errors import SynestheteError
 from synesthete.server import Gate, create_app
+from synesthete.server.render import _error_page, render_entrance
 from synesthete.server.security import UPLOAD_LIMIT, gate_for, is_loopback
 from tests.server.conftest import BEARER, TOKEN, client_of
 from tests.small_atlas import LAYER
@@ -244,3 +245,16 @@ def test_the_page_of_the_api_is_our_own(shared: TestClient) -> None:
     assert "cdn" not in answer.text
     assert "/neuron/{address}.json" in answer.text
     assert "unsafe" not in answer.headers["content-security-policy"]
+
+
+def test_pages_for_those_without_a_token_are_drawn_once(made: Path) -> None:
+    """Else asking for them over and over would take the time of those who have one."""
+    with client_of(made) as client:
+        for path in ("/", "/enter"):
+            assert client.get(path).text == client.get(path).text
+    before = _error_page.cache_info().misses, render_entrance.cache_info().misses
+    with client_of(made) as client:
+        for _ in range(5):
+            assert client.get("/probe").status_code == 401
+            assert client.get("/enter").status_code == 200
+    assert (_error_page.cache_info().misses, render_entrance.cache_info().misses) == before

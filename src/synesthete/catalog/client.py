@@ -33,7 +33,7 @@ class CatalogClient:
     """A catalogue that is served somewhere.
 
     Every call that changes something carries an idempotency key, so that it may be tried again after a lost connection
-    or a 429 without being carried out twice.
+    or a server that is busy (429, and 503 with `Retry-After`) without being carried out twice.
 
     Parameters
     ----------
@@ -240,7 +240,8 @@ class CatalogClient:
                 raise SynestheteError(
                     f"{self._http.base_url} cannot be reached: {error}"
                 ) from error
-            if response.status_code == 429 and left:
+            busy = response.status_code == 503 and "retry-after" in response.headers
+            if (response.status_code == 429 or busy) and left:
                 time.sleep(min(float(response.headers.get("retry-after", "1")), LONGEST_WAIT))
                 continue
             return _read(response, made)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
+import os
 import socket
 import time
 import webbrowser
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from synesthete._core.user_files import open_named
 from synesthete.cli.console import JsonFlag, out, print_json, say
 from synesthete.cli.naming_commands import AtlasPath
 from synesthete.errors import SynestheteError
@@ -22,6 +25,8 @@ PANEL = "Show it in the browser"
 CATALOG = "catalog.json"
 PORT = 8765
 TRIES = 50
+TOKEN_VARIABLE = "SYNESTHETE_TOKEN"
+TOKEN_FILE_LIMIT = 4096
 
 
 def serve(
@@ -32,7 +37,7 @@ def serve(
         ),
     ],
     host: Annotated[
-        str, typer.Option(metavar="H", help="Address to listen on; others than this machine's need --token.")
+        str, typer.Option(metavar="H", help="Address to listen on; others than this machine's need a token.")
     ] = "127.0.0.1",
     port: Annotated[
         int | None,
@@ -43,12 +48,34 @@ def serve(
     ] = None,
     token: Annotated[
         str | None,
-        typer.Option(metavar="T", help="What opens it; without it a new secret.", show_default=False),
+        typer.Option(
+            metavar="T", help="What opens it; without it $SYNESTHETE_TOKEN, or a new secret.",
+            show_default=False,
+        ),
+    ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="The token, in a file that only you can read.", show_default=False
+        ),
     ] = None,
     allow_host: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME", help="A further host name that leads here (repeat for more).",
+            show_default=False,
+        ),
+    ] = None,
+    max_connections: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Open connections, in all; without it 1,000.", show_default=False
+        ),
+    ] = None,
+    connections_per_address: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Open connections of one address; not for use behind a proxy.",
             show_default=False,
         ),
     ] = None,
@@ -59,8 +86,9 @@ def serve(
     Only this machine can reach it, and only with the link that is printed or the token. Ctrl-C closes it.
     """
     open_microscope(
-        atlases, host=host, port=port, token=token, names=allow_host or [], browser=browser
-    )
+        atlases, host=host, port=port, token=token, token_file=token_file, names=allow_host or [],
+        max_connections=max_connections, connections_per_address=connections_per_address, browser=browser,
+    )  # fmt: skip
 
 
 def open_microscope(
@@ -69,16 +97,23 @@ def open_microscope(
     host: str = "127.0.0.1",
     port: int | None = None,
     token: str | None = None,
+    token_file: Path | None = None,
     names: list[str] | None = None,
+    max_connections: int | None = None,
+    connections_per_address: int | None = None,
     browser: bool = True,
 ) -> None:
     """Serve until interrupted."""
-    import uvicorn
-
     from synesthete.server import create_app
+    from synesthete.server.connections import ConnectionLimits
+    from synesthete.server.running import LimitedServer
     from synesthete.server.security import gate_for
 
-    gate = gate_for(host, token, names or [])
+    chosen = chosen_token(token, token_file)
+    gate = gate_for(host, chosen, names or [])
+    wanted = ConnectionLimits(per_address=connections_per_address)
+    if max_connections is not None:
+        wanted = dataclasses.replace(wanted, connections=max_connections)
     app: FastAPI
     opened = "microscope"
     if any((path / CATALOG).exists() for path in atlases):
@@ -97,13 +132,14 @@ def open_microscope(
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else shown
     base = f"http://{shown}:{listener.getsockname()[1]}"
     out().print(f"The {opened} is open: [bold]{base}{gate.link}[/bold]", soft_wrap=True)
-    say("That link works once. Later, or elsewhere: " + f"{base}/enter with the token {gate.token}")
+    # A token that somebody chose is a secret they know; it is not repeated into a log.
+    named = f"the token {gate.token}" if chosen is None else "your token"
+    say(f"That link works once. Later, or elsewhere: {base}/enter with {named}")
     say("Ctrl-C closes it.")
-    settings = uvicorn.Config(
-        app, log_level="warning", access_log=False, server_header=False, lifespan="off",
-        timeout_keep_alive=15, limit_concurrency=200,
-    )  # fmt: skip
-    server = uvicorn.Server(settings)
+    server = LimitedServer(app, wanted)
+    if server.limits.connections < wanted.connections:
+        fewer = f"{server.limits.connections:,} connections at most, not {wanted.connections:,}"
+        say(f"{fewer}: this system lets the process open too few files (ulimit -n)")
     if browser:
         webbrowser.open(f"{base}{gate.link}")
     try:
@@ -112,6 +148,43 @@ def open_microscope(
         pass
     finally:
         listener.close()
+
+
+def chosen_token(token: str | None, token_file: Path | None) -> str | None:
+    """The token that somebody chose: on the command line, else in a file, else in the environment.
+
+    Parameters
+    ----------
+    token
+        Of the command line, where everybody on the machine can read it in the list of processes.
+    token_file
+        A file that only its owner may read; white space around the token does not count.
+
+    Raises
+    ------
+    SynestheteError
+        Both are given; the file cannot be read, others may read or change it, or it is empty; the variable
+        is set and empty.
+    """
+    if token_file is None:
+        if token is None and (token := os.environ.get(TOKEN_VARIABLE)) == "":
+            raise SynestheteError(f"{TOKEN_VARIABLE} is empty", hint="unset it, or put a token in")
+        return token
+    if token is not None:
+        raise SynestheteError(
+            "--token and --token-file are both given", hint="leave one of them out"
+        )
+    with open_named(token_file, max_bytes=TOKEN_FILE_LIMIT) as file:
+        mode = os.fstat(file.fileno()).st_mode
+        if os.name == "posix" and mode & 0o066:
+            raise SynestheteError(
+                f"others may read or change {token_file} (mode {mode & 0o777:03o})",
+                hint=f"chmod 600 {token_file}",
+            )
+        text = file.read(TOKEN_FILE_LIMIT).decode("utf-8", "replace").strip()
+    if not text:
+        raise SynestheteError(f"{token_file} is empty", hint="put a token in")
+    return text
 
 
 def _listen(host: str, port: int | None) -> socket.socket:

@@ -16,9 +16,9 @@ MONTH = 30 * 24 * 3600
 
 
 @router.get("/enter")
-def ask(request: Request) -> Response:
+def ask() -> Response:
     """A form for the token."""
-    return Response(render_entrance(request), media_type="text/html")
+    return Response(render_entrance(), media_type="text/html")
 
 
 @router.post("/enter")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from http.cookies import CookieError, SimpleCookie
 
+import anyio
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from synesthete.server.connections import ConnectionLimits
 from synesthete.server.errors import Refused
 from synesthete.server.security import METHODS, UPLOAD_LIMIT, Gate
 
@@ -41,6 +44,8 @@ HEADERS = {
 }
 # How much of a body that is too long is read and thrown away, so that the client reads the answer.
 DRAIN = 4 * UPLOAD_LIMIT
+# The longest body of a request without a token: the form of the entrance.
+FORM_LIMIT = 64 * 1024
 
 
 class Guard:
@@ -54,14 +59,24 @@ class Guard:
         Who may ask.
     refuse
         Makes the answer to a request that is refused.
+    limits
+        How many requests are answered at once, and for how long the body of a refused one is read.
     """
 
     def __init__(
-        self, app: ASGIApp, gate: Gate, refuse: Callable[[Request, Refused], Response]
+        self,
+        app: ASGIApp,
+        gate: Gate,
+        refuse: Callable[[Request, Refused], Response],
+        limits: ConnectionLimits | None = None,
     ) -> None:
         self.app = app
         self.gate = gate
         self.refuse = refuse
+        self.limits = limits or ConnectionLimits()
+        # Two counts, so that those without a token take no place from those who have one.
+        self._with_token = _InFlight(self.limits.requests)
+        self._open = _InFlight(self.limits.open_requests)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -72,19 +87,39 @@ class Guard:
             await send({"type": "websocket.close", "code": 1008})
             return
         answer = _with_headers(send, bare=scope["method"] == "HEAD")
-        body = _Body(receive, UPLOAD_LIMIT)
+        state = scope.setdefault("state", {})
+        state["authenticated"] = False
         try:
             self._check(scope)
+            known = state["authenticated"]
+            in_flight = self._with_token if known else self._open
+            in_flight.enter()
         except Refused as error:
-            await body.drain(DRAIN)
-            response = self.refuse(Request(scope), error)
-            await response(scope, receive, answer)
+            await self._answer_refused(error, scope, receive, answer)
             return
         if scope["method"] == "HEAD":
             scope = {**scope, "method": "GET"}
-        await self.app(scope, body.receive, answer)
+        body = _Body(receive, UPLOAD_LIMIT if known else FORM_LIMIT)
+        try:
+            with suppress(ClientDisconnect):  # nobody is left to answer
+                await self.app(scope, body.receive, answer)
+        finally:
+            in_flight.leave()
+
+    async def _answer_refused(
+        self, error: Refused, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        with anyio.move_on_after(self.limits.drain_seconds) as waited:
+            await _drain(receive, DRAIN)
+        response = self.refuse(Request(scope), error)
+        if waited.cancelled_caught:
+            response.headers["Connection"] = "close"
+        if error.status == 503:
+            response.headers["Retry-After"] = "1"
+        await response(scope, receive, send)
 
     def _check(self, scope: Scope) -> None:
+        """Refuse, or note in the scope's state (which the connection reads too) whether a token was sent."""
         headers = Headers(scope=scope)
         host, method, path = headers.get("host", ""), scope["method"], scope["path"]
         if len(headers.getlist("host")) != 1 or not self.gate.allows_host(host):
@@ -95,14 +130,16 @@ class Guard:
         bearer = self._bearer(headers)
         if method == "POST" and not bearer:
             self._check_origin(headers, host)
-        if not (bearer or self._cookie(headers) or path.startswith(OPEN)):
+        known = scope["state"]["authenticated"] = bearer or self._cookie(headers)
+        if not (known or path.startswith(OPEN)):
             hint = (
                 "open the link that `synesthete serve` printed, or send Authorization: Bearer TOKEN"
             )
             raise Refused(401, "the microscope is closed without its token", hint=hint)
         length = headers.get("content-length", "0")
-        if not length.isdecimal() or int(length[:20]) > UPLOAD_LIMIT:
-            raise _too_long()
+        limit = UPLOAD_LIMIT if known else FORM_LIMIT
+        if not length.isdecimal() or int(length[:20]) > limit:
+            raise _too_long(limit)
 
     def _check_origin(self, headers: Headers, host: str) -> None:
         origin, fetched = headers.get("origin"), headers.get("sec-fetch-site")
@@ -130,27 +167,45 @@ class _Body:
 
     def __init__(self, receive: Receive, limit: int) -> None:
         self._receive = receive
-        self._left = limit
+        self._left = self._limit = limit
 
     async def receive(self) -> Message:
         message = await self._receive()
         self._left -= len(message.get("body", b""))
         if self._left < 0:
-            error = _too_long()
+            error = _too_long(self._limit)
             raise HTTPException(error.status, error.message)
         return message
 
-    async def drain(self, most: int) -> None:
-        """Read and forget, up to a limit."""
-        while most > 0:
-            message = await self._receive()
-            most -= len(message.get("body", b""))
-            if message["type"] != "http.request" or not message.get("more_body", False):
-                return
+
+class _InFlight:
+    """How many requests are being answered; they share one event loop, so a number will do."""
+
+    def __init__(self, most: int) -> None:
+        self._free = most
+
+    def enter(self) -> None:
+        if not self._free:
+            hint = "ask again in a second"
+            raise Refused(503, "too many requests are being answered at once", hint=hint)
+        self._free -= 1
+
+    def leave(self) -> None:
+        self._free += 1
 
 
-def _too_long() -> Refused:
-    return Refused(413, f"that is more than the {UPLOAD_LIMIT // 2**20} MB that are taken at once")
+async def _drain(receive: Receive, most: int) -> None:
+    """Read and forget a body, up to a number of bytes."""
+    while most > 0:
+        message = await receive()
+        most -= len(message.get("body", b""))
+        if message["type"] != "http.request" or not message.get("more_body", False):
+            return
+
+
+def _too_long(limit: int) -> Refused:
+    size = f"{limit >> 20} MB" if limit >= 1 << 20 else f"{limit >> 10} kB"
+    return Refused(413, f"that is more than the {size} that are taken at once")
 
 
 def _with_headers(send: Send, *, bare: bool) -> Callable[[Message], Awaitable[None]]:

@@ -78,13 +78,21 @@ def render_template(name: str, site: Site, **more: Any) -> str:
 
 def render_error(request: Request, facts: ErrorFacts) -> str:
     """What went wrong, and where to go from there."""
+    return _error_page(facts, asked_from(request))
+
+
+# Those who have no token get these two pages, as often as they ask: drawing one anew each time would take the
+# time of those who have it.
+@lru_cache(maxsize=32)
+def _error_page(facts: ErrorFacts, back: str) -> str:
     return environment().get_template("error.html").render(
         facts=facts, links=Links(), navigation=() if facts.status == 401 else NAVIGATION, here="",
-        twin="", others=(), static=False, csrf="", site=None, back=asked_from(request),
+        twin="", others=(), static=False, csrf="", site=None, back=back,
     )  # fmt: skip
 
 
-def render_entrance(request: Request) -> str:
+@lru_cache(maxsize=1)
+def render_entrance() -> str:
     """The form that asks for the token."""
     return environment().get_template("enter.html").render(
         links=Links(), navigation=(), here="", twin="", others=(), static=False, csrf="", site=None

@@ -195,7 +195,7 @@ def gate_for(host: str, token: str | None, names: Iterable[str] = ()) -> Gate:
     if token is None:
         raise SynestheteError(
             f"on {host} other machines can reach the microscope, so it needs a token of your choice",
-            hint="add --token SECRET, or leave --host out to serve this machine only",
+            hint="put one into a file and add --token-file FILE, or leave --host out to serve this machine only",
         )
     everywhere = host in ("0.0.0.0", "::")
     return Gate(token, hosts=[*LOOPBACK, host, *names], any_address=everywhere)

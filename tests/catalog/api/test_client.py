@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -9,7 +10,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-import uvicorn
 from fastapi import FastAPI
 
 from synesthete.catalog import Catalog, Item, Signal
@@ -18,17 +18,19 @@ from synesthete.catalog.events import Event, EventLog
 from synesthete.catalog.keys import SCOPES, Keys
 from synesthete.errors import SynestheteError
 from synesthete.models.image_text_model import ImageTextModel
+from synesthete.server.running import LimitedServer
 from tests.catalog.api.conftest import png
 
 
 @pytest.fixture
 def url(app: FastAPI) -> Iterator[str]:
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", lifespan="off"))
-    thread = threading.Thread(target=server.run)
+    server = LimitedServer(app)
+    listener = socket.create_server(("127.0.0.1", 0))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     while not server.started:
         time.sleep(0.02)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     server.should_exit = True
     thread.join()
 
@@ -106,15 +108,17 @@ def test_lost_connections_and_full_buckets_are_waited_for(monkeypatch: pytest.Mo
             raise httpx.ReadError("lost")
         if len(seen) == 2:
             return httpx.Response(429, headers={"Retry-After": "7"}, json={})
+        if len(seen) == 3:
+            return httpx.Response(503, headers={"Retry-After": "3"}, json={})
         return httpx.Response(
             200, json={"added": 1, "changed": 0, "unchanged": 0, "deleted": 0, "quarantined": []}
         )
 
     client = CatalogClient("http://shop", "k", transport=httpx.MockTransport(answer))
     assert client.upsert([Item("1", title="x")]).added == 1
-    assert len(seen) == 3
+    assert len(seen) == 4
     assert len(set(seen)) == 1
-    assert slept[-1] == 7.0
+    assert slept[-2:] == [7.0, 3.0]
     for reply, told in (
         (httpx.Response(500, text="oh"), "answered 500"),
         (httpx.Response(200, json=[]), "another form"),

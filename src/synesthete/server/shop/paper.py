@@ -58,9 +58,14 @@ def page(request: Request, shop: Shop, template: str, **facts: Any) -> Response:
 
 def error_page(request: Request, facts: ErrorFacts) -> bytes:
     """What went wrong, and where to go from there."""
+    return _error_page(facts, asked_from(request))
+
+
+@lru_cache(maxsize=32)
+def _error_page(facts: ErrorFacts, back: str) -> bytes:
     made = _templates().get_template("shop/error.html").render(
         shop_name="", navigation=() if facts.status == 401 else NAVIGATION, here="", csrf="", facts=facts,
-        back=asked_from(request),
+        back=back,
     )  # fmt: skip
     return made.encode("utf-8", "replace")
 

@@ -1,0 +1,1 @@
+"""Attacks on every door, longer than those of the test suite."""
