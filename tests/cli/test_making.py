@@ -113,6 +113,9 @@ def test_unlabelled_images_are_recorded_too(run: Run, own_images: Path, tmp_path
         assert "labelled probe set" in refused.err, (
             "not a hint at a command that cannot work either"
         )
+    words = run("words", atlas, live["address"])
+    assert "the vocabulary concepts is empty" in words.err
+    assert "--vocabulary english" in words.err
     site = run("export", atlas, tmp_path / "site")  # every page of the microscope
     assert site.code == 0, site.err
     front = (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
