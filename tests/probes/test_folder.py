@@ -194,10 +194,22 @@ def test_an_empty_folder(tmp_path: Path, names: list[str]) -> None:
         load_probes(tmp_path)
 
 
-def test_images_without_concept_folders(tmp_path: Path) -> None:
-    write(tmp_path / "a.png", png())
-    with pytest.raises(SynestheteError, match="FOLDER/CONCEPT/IMAGE"):
-        load_probes(tmp_path)
+def test_a_folder_without_folders_is_a_set_without_concepts(tmp_path: Path) -> None:
+    for i in range(4):
+        write(tmp_path / f"{i}.png", png(i))
+    write(tmp_path / "notes.txt", b"not an image")
+    probes = load_probes(tmp_path, words=True)
+    assert labels_of(probes) == [("", "photo")] * 5
+    assert (probes.concepts, probes.modalities) == ([], ["photo"])
+    assert set(probes.labels["artist"].to_pylist()) == {"unknown-a", "unknown-b"}
+    assert probes.image(0).size == (40, 30)
+    assert list(reasons(probes)) == ["notes.txt"]
+
+
+def test_one_loose_image_beside_concepts_is_not_taken_for_an_unlabelled_set(tmp_path: Path) -> None:
+    write(tmp_path / "loose.png", png())
+    write(tmp_path / "apple" / "a.png", png(1))
+    assert "FOLDER/CONCEPT/IMAGE" in reasons(load_probes(tmp_path))["loose.png"]
 
 
 def test_one_concept_and_one_modality_load(tmp_path: Path) -> None:

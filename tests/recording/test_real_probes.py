@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from synesthete.analysis.own_probes import own_probes
 from synesthete.atlas import open_atlas
 from synesthete.errors import SynestheteError
 from synesthete.probes import load_probes
 from synesthete.recording import record
 from tests.recording.fakes import FakeModel
+from tests.recording.trees import tree
 
 
 def png(seed: int) -> bytes:
@@ -44,6 +46,42 @@ def test_bad_files_are_rows_with_a_reason(tmp_path: Path) -> None:
     assert atlas.summary()["quarantined"] == 3
     assert atlas.summary()["modalities"] == {"photo": 6, "word": 6}
     assert atlas.verify() == []
+
+
+class Stopped(Exception):
+    pass
+
+
+def stop_late(done: int, total: int, *_: object) -> None:
+    if 96 <= done < total:
+        raise Stopped
+
+
+def test_drawn_words_are_part_of_the_atlas_and_of_a_resumed_recording(tmp_path: Path) -> None:
+    for number in range(24):
+        place = tmp_path / "images" / f"concept{number // 2}" / ("photo", "drawing")[number % 2]
+        place.mkdir(parents=True, exist_ok=True)
+        (place / f"{number}.png").write_bytes(png(number))
+    probes = load_probes(tmp_path / "images", words=True)
+    whole = record(FakeModel(), probes, None, tmp_path / "whole.atlas", shard_size=256)
+    resumed = tmp_path / "resumed.atlas"
+    # Stopped in the second shard of several.
+    with pytest.raises(Stopped):
+        record(FakeModel(), probes, None, resumed, shard_size=64, progress=stop_late)
+    again = load_probes(tmp_path / "images", words=True)
+    record(FakeModel(), again, None, resumed, shard_size=64)
+    assert tree(resumed) == tree(whole)
+    atlas = open_atlas(whole)
+    assert atlas.manifest["recipe"]["probes"]["fingerprint"] == probes.fingerprint
+    rows = [row for row in atlas.probes.to_pylist() if row["modality"] == "word"]
+    assert len(rows) > 72
+    assert all(row["licence"] and row["source"] and row["status"] == "ok" for row in rows)
+    plain = load_probes(tmp_path / "images")
+    with pytest.raises(SynestheteError, match="holds another atlas"):
+        record(FakeModel(), plain, None, whole)
+    assert own_probes(atlas, tmp_path / "images").fingerprint == probes.fingerprint
+    without = open_atlas(record(FakeModel(), plain, None, tmp_path / "plain.atlas"))
+    assert own_probes(without, tmp_path / "images").fingerprint == plain.fingerprint
 
 
 def test_an_image_that_changed_makes_another_atlas(tmp_path: Path) -> None:

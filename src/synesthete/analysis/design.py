@@ -12,6 +12,7 @@ from synesthete.analysis.halves import Halves, split_artists
 from synesthete.errors import SynestheteError
 
 Int64 = npt.NDArray[np.int64]
+Bool = npt.NDArray[np.bool_]
 
 REQUIRED_MODALITY = "word"
 AT_LEAST = 3  # modalities that must pass, the required one among them
@@ -48,14 +49,24 @@ class Design:
 
     @classmethod
     def of(
-        cls, concepts: Sequence[str], modalities: Sequence[str], artists: Sequence[str]
+        cls,
+        concepts: Sequence[str],
+        modalities: Sequence[str],
+        artists: Sequence[str],
+        *,
+        at_least: int = 2,
     ) -> Design:
         """Code the labels of `[images]` and split the artists.
+
+        Parameters
+        ----------
+        at_least
+            How many concepts there must be.
 
         Raises
         ------
         SynestheteError
-            When there are fewer than two concepts: nothing to tell apart.
+            When there are fewer: nothing to tell apart.
 
         Examples
         --------
@@ -64,11 +75,8 @@ class Design:
         (('apple', 'dog'), ('photo', 'word'), [1, 0])
         """
         names = tuple(sorted(set(concepts)))
-        if len(names) < 2:
-            shown = f"only {names[0]!r}" if names else "no concept"
-            raise SynestheteError(
-                f"the probe images show {shown}", hint="selectivity compares at least two concepts"
-            )
+        if len(names) < at_least:
+            raise _too_few(names)
         present = set(modalities)
         kinds = tuple(m for m in MODALITY_ORDER if m in present)
         kinds += tuple(sorted(present - set(MODALITY_ORDER)))
@@ -91,6 +99,26 @@ class Design:
             chosen &= self.halves.scoring == scoring
         return np.flatnonzero(chosen)
 
+    @property
+    def comparable(self) -> Bool:
+        """`[modalities, concepts]`: testable, and in both halves there are images of other concepts."""
+        fine = self.halves.testable.copy()
+        for m in range(len(self.modalities)):
+            for scoring in (False, True):
+                codes = self.concept[self.images(m, scoring=scoring)]
+                fine[m] &= np.bincount(codes, minlength=len(self.concepts)) < len(codes)
+        return fine
+
+    @property
+    def candidates(self) -> Int64:
+        """Codes of the concepts that a unit may be given.
+
+        The eligible ones; where none is eligible, all that are comparable in some modality.
+        """
+        if self.problem() is None:
+            return np.flatnonzero(self.halves.eligible)
+        return np.flatnonzero(self.comparable.any(axis=0))
+
     def require_testable(self) -> None:
         """Refuse probes on which no unit could be called multimodal, saying what is missing.
 
@@ -99,16 +127,24 @@ class Design:
         SynestheteError
             When no concept is eligible.
         """
+        problem = self.problem()
+        if problem is not None:
+            raise problem
+
+    def problem(self) -> SynestheteError | None:
+        """Why no unit can be called multimodal on these images, and what to add; None when that can be tested."""
+        if len(self.concepts) < 2:
+            return _too_few(self.concepts)
         if self.halves.eligible.any():
-            return
+            return None
         found = ", ".join(self.modalities)
         if self.required is None:
-            raise SynestheteError(
+            return SynestheteError(
                 f"multimodality needs written words; the probe images are: {found}",
-                hint="add images of modality 'word'",
+                hint="record with --words, which draws what the shipped fonts can write, or add images of modality 'word'",
             )
         if len(self.modalities) < AT_LEAST:
-            raise SynestheteError(
+            return SynestheteError(
                 f"multimodality needs {AT_LEAST} modalities; the probe images are: {found}",
                 hint="add drawings, symbols, photos or words of the same concepts",
             )
@@ -116,7 +152,7 @@ class Design:
             f"{name} {int(count)}"
             for name, count in zip(self.modalities, self.halves.testable.sum(axis=1), strict=True)
         )
-        raise SynestheteError(
+        return SynestheteError(
             f"no concept is shown in {AT_LEAST} modalities by two or more artists each "
             f"(concepts with both halves: {per_modality})",
             hint="concepts are chosen on one half of the artists and scored on the other",
@@ -140,6 +176,14 @@ def shuffled(design: Design, seed: int) -> Int64:
             generator = np.random.default_rng([seed, modality, int(scoring)])
             codes[rows] = design.concept[generator.permutation(rows)]
     return codes
+
+
+def _too_few(names: Sequence[str]) -> SynestheteError:
+    if any(names):
+        shown, hint = f"only {names[0]!r}", "selectivity compares at least two concepts"
+    else:
+        shown, hint = "no named concept", "name them: FOLDER/CONCEPT/IMAGE or a metadata.csv"
+    return SynestheteError(f"the probe images show {shown}", hint=hint)
 
 
 def _codes(labels: Sequence[str], names: tuple[str, ...]) -> Int64:

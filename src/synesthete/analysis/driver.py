@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from synesthete.analysis.answers import Answers, answer_units
 from synesthete.analysis.design import AT_LEAST, REQUIRED_MODALITY, Design, shuffled
-from synesthete.analysis.multimodality import LEVEL, THRESHOLD, Scores, score_units
+from synesthete.analysis.multimodality import LEVEL, THRESHOLD, Scores, is_constant, score_units
 from synesthete.analysis.sparseness import lifetime_sparseness
 from synesthete.analysis.tables import family_of_concepts, neurons_table, selectivity_table
 from synesthete.atlas import (
@@ -43,6 +43,10 @@ def analyze(
 ) -> None:
     """Find the multimodal neurons of a recorded atlas and write them into it.
 
+    Where the probe images do not allow to call any unit multimodal (no written words, too few modalities, artists or
+    concepts), units are described as far as the images go: concept and AUC in the modalities there are, or
+    statistics alone. The counts are null then, and `not_tested` in the notes says why and what to add.
+
     Writes `neurons.parquet` and `selectivity.parquet` of every layer and the section `analysis` of the
     manifest (docs/selectivity.md), replacing an earlier analysis. Same atlas, same arguments: same bytes.
 
@@ -60,8 +64,7 @@ def analyze(
     Raises
     ------
     SynestheteError
-        When `threshold` or `q` is no such number, the atlas lacks the dense matrix, or its probe images
-        do not allow to call any unit multimodal (the message says what is missing).
+        When `threshold` or `q` is no such number, or the atlas lacks the dense matrix.
     """
     if not 0.5 < threshold <= 1:
         raise SynestheteError(f"the AUC threshold must be above 0.5 and at most 1, not {threshold}")
@@ -70,9 +73,11 @@ def analyze(
     atlas = open_atlas(atlas_path)
     rows, probes = _labelled(atlas)
     names = {key: probes[key].to_pylist() for key in ("concept", "modality", "artist", "family")}
-    design = Design.of(names["concept"], names["modality"], names["artist"])
-    design.require_testable()
-    labelings = [design.concept, *(shuffled(design, seed * SHUFFLES + i) for i in range(SHUFFLES))]
+    design = Design.of(names["concept"], names["modality"], names["artist"], at_least=1)
+    problem = design.problem()
+    labelings = [design.concept]
+    if problem is None:
+        labelings += [shuffled(design, seed * SHUFFLES + i) for i in range(SHUFFLES)]
     families = family_of_concepts(names["concept"], names["family"])
     matrices = {layer: atlas.activations(layer) for layer in atlas.layers}
     clear_analysis(atlas_path)
@@ -84,9 +89,14 @@ def analyze(
         answers = answer_units(
             activations, design, labelings=labelings[:2], threshold=threshold, level=q
         )
-        sparseness = lifetime_sparseness(activations)
+        sparseness, dead = lifetime_sparseness(activations), is_constant(activations)
         done = _tell(progress, done, total)
-        twin = _twin(atlas, layer, rows, design, threshold, q)
+        counts[layer] = {"units": int(dead.size), "live_units": int((~dead).sum())}
+        if problem is None:
+            counts[layer] |= _counts(scores, answers, sparseness, design)
+            counts[layer] |= _twin(atlas, layer, rows, design, threshold, q)
+        else:
+            counts[layer] |= _no_counts(scores[0], answers[0], sparseness)
         done = _tell(progress, done, total)
         statistics = atlas.statistics(layer)
         columns: dict[str, npt.NDArray[np.floating]] = {
@@ -95,10 +105,9 @@ def analyze(
             "std": statistics.std,
             "maximum": statistics.maximum.astype(np.float64),
         }
-        neurons = neurons_table(scores[0], answers[0], design, families, columns)
+        neurons = neurons_table(scores[0], answers[0], design, families, columns, dead=dead)
         write_neurons(atlas_path, layer, neurons)
         write_selectivity(atlas_path, layer, selectivity_table(answers[0], design))
-        counts[layer] = _counts(scores, answers, sparseness, design) | twin
         done = _tell(progress, done, total)
     write_analysis(
         atlas_path,
@@ -108,15 +117,20 @@ def analyze(
             "seed": seed,
             "layers": counts,
             **_notes(design, int(atlas.manifest["probes"]["images"])),
+            **(
+                {"not_tested": {"reason": problem.message, "hint": problem.hint}} if problem else {}
+            ),
         },
     )
 
 
 def _labelled(atlas: Atlas) -> tuple[Int64, pa.Table]:
-    """Row numbers and rows of the readable images that have a concept and a modality."""
+    """Row numbers and rows of the readable images that have a concept and a modality; of all readable ones if none has."""
     table = atlas.probes
     columns = [table[key].to_pylist() for key in ("status", "concept", "modality")]
     fine = [s == "ok" and bool(c) and bool(m) for s, c, m in zip(*columns, strict=True)]
+    if not any(fine):
+        fine = [status == "ok" for status in columns[0]]
     rows = np.flatnonzero(np.array(fine, np.bool_))
     return rows, table.take(pa.array(rows))
 
@@ -151,8 +165,6 @@ def _counts(
     shuffles = [int(found.multimodal.sum()) for found in scores[1:]]
     true, control = answers
     return {
-        "units": int(scores[0].concept.size),
-        "live_units": int((scores[0].concept >= 0).sum()),
         "multimodal": int(scores[0].multimodal.sum()),
         "multimodal_shuffled": shuffles[0],
         "multimodal_shuffles": shuffles,
@@ -165,6 +177,21 @@ def _counts(
         "median_sparseness": _median(sparseness),
         "hypotheses": scores[0].hypotheses,
         "hypotheses_all_images": true.hypotheses,
+    }
+
+
+def _no_counts(
+    scores: Scores, answers: Answers, sparseness: npt.NDArray[np.float64]
+) -> dict[str, Any]:
+    """The same keys where nothing can be counted as multimodal: null, which is another thing than none."""
+    kinds = ("multimodal", "concepts", "answering", "polysemantic")
+    return {
+        **{f"{kind}{of}": None for kind in kinds for of in ("", "_shuffled", f"_{TWIN}")},
+        "multimodal_shuffles": None,
+        "median_sparseness": _median(sparseness),
+        f"median_sparseness_{TWIN}": None,
+        "hypotheses": scores.hypotheses,
+        "hypotheses_all_images": answers.hypotheses,
     }
 
 

@@ -33,7 +33,7 @@ class Scores:
     Attributes
     ----------
     concept
-        `[units]` code, -1 for a constant unit.
+        `[units]` code; -1 for a constant unit, and where no concept can be told from others.
     auc, p, q
         `[units, modalities]` on the scoring half; NaN where the concept is not testable. q is over all
         cells of the three arrays that are not NaN.
@@ -81,7 +81,8 @@ def score_units(
     activations
         `[images, units]`, the images in the order of `design`.
     design
-        Labels and halves; at least one concept is eligible.
+        Labels and halves. Where no concept is eligible, a unit is described by the concept that it tells best
+        in the modalities there are, and none is multimodal.
     labelings
         Concept codes `[images]`; the design's own when None. Several share the ranking.
     threshold, level
@@ -120,6 +121,9 @@ def _choose_and_score(
     selection = _tables(activations, design, labelings, scoring=False)
     scoring = _tables(activations, design, labelings, scoring=True)
     constant = is_constant(activations)
+    if not len(design.candidates):
+        nothing = np.full((n_units, n_modalities), np.nan)
+        return [(np.full(n_units, -1), nothing, nothing.copy()) for _ in labelings]
     found = []
     for chosen_on, scored_on in zip(selection, scoring, strict=True):
         concept = choose(chosen_on, design, merit)
@@ -152,7 +156,7 @@ def _tables(
 
 
 def choose(tables: Sequence[AucTable], design: Design, merit: Merit = stouffer) -> Int64:
-    """The eligible concept of most merit; ties: the larger mean AUC, then the first name.
+    """The candidate of most merit; ties: the larger mean AUC, then the first name.
 
     Parameters
     ----------
@@ -164,14 +168,14 @@ def choose(tables: Sequence[AucTable], design: Design, merit: Merit = stouffer) 
     array `[units]`
         Concept codes.
     """
-    eligible = np.flatnonzero(design.halves.eligible)
+    eligible = design.candidates
     testable = design.halves.testable[:, eligible]
     auc = np.stack([table.auc[:, eligible] for table in tables]).astype(np.float64)
     auc[np.broadcast_to(~testable[:, None, :], auc.shape)] = np.nan
     n_pos = np.where(testable, np.stack([table.n_pos[eligible] for table in tables]), 0)
     n_neg = np.where(testable, np.stack([table.n_neg[eligible] for table in tables]), 0)
-    assert design.required is not None
-    first = merit(auc, n_pos, n_neg, design.required)
+    # Without a word no unit can be multimodal; the merit then takes any modality for it.
+    first = merit(auc, n_pos, n_neg, design.required or 0)
     best = first >= first.max(axis=1, keepdims=True) - 1e-9
     with np.errstate(invalid="ignore"):
         mean = np.where(best, np.nanmean(auc, axis=0), -1.0)
@@ -182,9 +186,11 @@ def _call(
     concept: Int64, auc: Float64, p: Float64, design: Design, threshold: float, level: float
 ) -> Scores:
     """Apply the definition to the scoring half's AUC and p."""
+    q = benjamini_hochberg(p)
+    if design.problem() is not None:
+        return _describe(concept, auc, p, q)
     word = design.required
     assert word is not None
-    q = benjamini_hochberg(p)
     with np.errstate(invalid="ignore"):
         passes = np.asarray((auc >= threshold) & (q <= level))
     tested = np.asarray(~np.isnan(auc).all(axis=1))
@@ -198,6 +204,21 @@ def _call(
         multimodality=np.where(tested, np.nanmin(np.where(tested[:, None], auc, 0.5), axis=1), 0.5),
         unit_q=np.where(tested, needed, 1.0),
         multimodal=passes[:, word] & (passes.sum(axis=1) >= AT_LEAST),
+        hypotheses=int((~np.isnan(p)).sum()),
+    )
+
+
+def _describe(concept: Int64, auc: Float64, p: Float64, q: Float64) -> Scores:
+    """Scores where multimodality cannot be tested: the weakest of the modalities there are."""
+    tested = np.asarray(~np.isnan(auc).all(axis=1))
+    return Scores(
+        concept=concept,
+        auc=auc,
+        p=p,
+        q=q,
+        multimodality=np.where(tested, np.nanmin(np.where(tested[:, None], auc, 0.5), axis=1), 0.5),
+        unit_q=np.where(tested, np.nanmax(np.where(tested[:, None], q, 1.0), axis=1), 1.0),
+        multimodal=np.zeros(len(concept), np.bool_),
         hypotheses=int((~np.isnan(p)).sum()),
     )
 

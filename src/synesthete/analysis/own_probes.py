@@ -6,7 +6,7 @@ from pathlib import Path
 
 from synesthete.atlas import Atlas
 from synesthete.errors import SynestheteError
-from synesthete.probes import ProbeSet, load_probes
+from synesthete.probes import ProbeSet, load_probes, with_words
 
 
 def own_probes(atlas: Atlas, spec: str | Path | None = None) -> ProbeSet:
@@ -15,7 +15,8 @@ def own_probes(atlas: Atlas, spec: str | Path | None = None) -> ProbeSet:
     Parameters
     ----------
     spec
-        Where it is, as for `load_probes`; by default what the atlas calls it.
+        Where it is, as for `load_probes`; by default what the atlas calls it. If the atlas has more images, the
+        words are drawn that `record` adds.
 
     Raises
     ------
@@ -32,6 +33,8 @@ def own_probes(atlas: Atlas, spec: str | Path | None = None) -> ProbeSet:
             f"the probe set {described['name']!r} of {atlas.path} was not found",
             hint="say where it is: --probes FOLDER",
         ) from error
+    if len(probes) < described["images"]:
+        probes = with_words(probes)
     if probes.fingerprint != described["fingerprint"]:
         raise SynestheteError(
             f"{probes.name} has other images than {atlas.path} was recorded from",

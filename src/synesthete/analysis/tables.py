@@ -26,6 +26,8 @@ def neurons_table(
     design: Design,
     families: Mapping[str, str],
     unit_statistics: Mapping[str, npt.NDArray[np.floating]],
+    *,
+    dead: Bool,
 ) -> pa.Table:
     """A row per unit: its concept, scores on the scoring half, and how it answers in general.
 
@@ -35,20 +37,21 @@ def neurons_table(
         Concept to family.
     unit_statistics
         Further float columns, `[units]` each: sparseness, mean, std, maximum.
+    dead
+        `[units]`: constant over the images.
 
     Returns
     -------
     pyarrow.Table
         Columns of `synesthete.atlas.neurons.COLUMNS`, then `auc_`, `p_` and `q_` per modality, null where
-        the concept is not testable. A constant unit is `dead`: no concept, multimodality null.
+        the concept is not testable. A unit without a concept, as every dead one is, has multimodality null.
     """
-    dead = scores.concept < 0
     concepts = ["" if code < 0 else design.concepts[code] for code in scores.concept]
     columns: dict[str, pa.Array] = {
         "unit": pa.array(np.arange(dead.size), pa.int32()),
         "concept": pa.array(concepts, pa.string()),
         "family": pa.array([families.get(name, "") for name in concepts], pa.string()),
-        "multimodality": _numbers(np.where(dead, np.nan, scores.multimodality)),
+        "multimodality": _numbers(np.where(scores.concept < 0, np.nan, scores.multimodality)),
         "q": _numbers(scores.unit_q),
         "multimodal": pa.array(scores.multimodal),
         "n_concepts": pa.array(answers.n_concepts, pa.int32()),

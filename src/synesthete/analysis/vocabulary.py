@@ -48,7 +48,8 @@ def load_vocabulary(spec: str, concepts: Sequence[str] = ()) -> list[str]:
     if len(words) < 2:
         found = "is empty" if not words else f"has only {words[0]!r}"
         raise SynestheteError(
-            f"the vocabulary {spec} {found}", hint="naming chooses among two words or more"
+            f"the vocabulary {spec} {found}",
+            hint="two words or more are needed: --vocabulary english, wordnet-nouns or a file",
         )
     return words
 

@@ -4,7 +4,7 @@ from synesthete.atlas.exemplars import ExemplarList, Exemplars
 from synesthete.atlas.neurons import Neuron
 from synesthete.atlas.statistics import Statistics
 from synesthete.atlas.store import Atlas, open_atlas
-from synesthete.atlas.summary import multimodal_counts
+from synesthete.atlas.summary import multimodal_counts, not_tested
 from synesthete.atlas.thumbnails import ThumbnailPosition
 from synesthete.atlas.unit_tables import write_unit_tables
 from synesthete.atlas.visualizations import Visualization
@@ -26,6 +26,7 @@ __all__ = [
     "Visualization",
     "clear_analysis",
     "multimodal_counts",
+    "not_tested",
     "open_atlas",
     "write_analysis",
     "write_neurons",

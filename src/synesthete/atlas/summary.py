@@ -20,6 +20,7 @@ def summarise(atlas: Atlas) -> dict[str, Any]:
     of multimodal neurons, `threshold` and `q` are None before an analysis, and
     `multimodal_random_twin` also when the atlas was recorded without a twin. `multimodal_concepts` and its like
     are how many concepts those neurons have between them; None too for an atlas that was analysed before they were counted.
+    `not_tested` says why the images do not allow to count them, and what to add; None where they do, and before an analysis.
     """
     probes, analysis = atlas.manifest["probes"], atlas.manifest["analysis"]
     counts = list(analysis["layers"].values()) if analysis else []
@@ -38,10 +39,17 @@ def summarise(atlas: Atlas) -> dict[str, Any]:
             group["modality"]: group["images"] for group in probes["groups"] if group["modality"]
         },
         "analysed": atlas.analysed,
+        "not_tested": not_tested(analysis),
         "threshold": analysis["threshold"] if analysis else None,
         "q": analysis["q"] if analysis else None,
         "fingerprint": atlas.fingerprint,
     }
+
+
+def not_tested(analysis: Mapping[str, Any] | None) -> str | None:
+    """Why an analysis (of the manifest) counted no multimodal units, and what to add, in one line; None where it did."""
+    said = (analysis or {}).get("not_tested")
+    return f"{said['reason']} ({said['hint']})" if said else None
 
 
 def multimodal_counts(layers: Sequence[Mapping[str, Any]]) -> dict[str, int | None]:

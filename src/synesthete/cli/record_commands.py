@@ -132,6 +132,12 @@ def record(
         bool, typer.Option(help="Also record the randomly initialised twin, the control.")
     ] = True,
     seed: Seed = 0,
+    words: Annotated[
+        bool,
+        typer.Option(
+            help="Draw the names of the concepts and add them, unless the probe set has written words."
+        ),
+    ] = True,
     analyze: Annotated[
         bool, typer.Option(help="Analyse what was recorded, as `synesthete analyze` does.")
     ] = True,
@@ -153,6 +159,7 @@ def record(
         batch_size=batch_size,
         twin=twin,
         seed=seed,
+        words=words,
     )
     if analyze:
         _analyze(out_path, seed=seed)
@@ -190,13 +197,14 @@ def _record(
     batch_size: int = 128,
     twin: bool = True,
     seed: int = 0,
+    words: bool = True,
 ) -> None:
     from synesthete.models import load_model
     from synesthete.probes import load_probes
     from synesthete.recording import record as record_atlas
 
     loaded = load_model(model)
-    probe_set = load_probes(probes)
+    probe_set = load_probes(probes, words=words)
     with Reporter("recording") as reporter:
         record_atlas(
             loaded,

@@ -44,7 +44,10 @@ def print_counts(facts: Mapping[str, Any]) -> None:
     """Print the three counts that belong together: the model, its random twin, shuffled labels."""
     console = out()
     if facts.get("multimodal") is None:
-        console.print("not analysed yet: run `synesthete analyze` on it\n", soft_wrap=True)
+        if facts.get("not_tested"):
+            console.print(Text(f"{untested_line(facts)}\n"), soft_wrap=True)
+        else:
+            console.print("not analysed yet: run `synesthete analyze` on it\n", soft_wrap=True)
         return
     from synesthete.analysis import wilson_interval
 
@@ -65,6 +68,14 @@ def print_counts(facts: Mapping[str, Any]) -> None:
         )
     console.print(rows)
     console.print(Text(f"{rule(facts)}\n", style="dim"))
+
+
+def untested_line(facts: Mapping[str, Any]) -> str:
+    """Why nothing is counted as multimodal, and what the atlas shows all the same, in one line."""
+    shown = "which images excite a neuron"
+    if facts.get("concepts", 0) > 1:
+        shown += ", and how well it tells its concept from others in the modalities there are"
+    return f"no count of multimodal neurons: {facts['not_tested']}. The atlas shows {shown}"
 
 
 def rule(facts: Mapping[str, Any]) -> str:
@@ -101,6 +112,8 @@ def print_neurons(atlas: Atlas, found: Sequence[Neuron], limit: int) -> None:
     facts = atlas.summary()
     if facts.get("multimodal") is not None:
         console.print(f"● {controls_line(facts)}\n", style="dim", soft_wrap=True)
+    elif facts.get("not_tested"):
+        console.print(Text(f"{untested_line(facts)}\n", style="dim"), soft_wrap=True)
 
 
 def controls_line(facts: Mapping[str, Any]) -> str:

@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 
-def load_probes(spec: str | Path) -> ProbeSet:
+def load_probes(spec: str | Path, *, words: bool = False) -> ProbeSet:
     """Load a probe set: one that comes with the package, or the user's own.
 
     Parameters
@@ -38,6 +38,8 @@ def load_probes(spec: str | Path) -> ProbeSet:
         `"concepts"`, the built-in set; else the path of a folder (`concept/` or
         `concept/modality/`), a `.csv` or `.jsonl` of metadata, or a `.parquet`. A folder that bears
         the name of a built-in set is meant by a `Path` or by `./concepts`.
+    words
+        Draw the names of the concepts and add them, as `with_words` does, unless the set has words.
 
     Raises
     ------
@@ -62,4 +64,5 @@ def load_probes(spec: str | Path) -> ProbeSet:
     if not found:
         hint = near(str(spec)[:80], BUILTINS)
         raise SynestheteError(f"no such probe set, folder or file: '{str(spec)[:200]}'", hint=hint)
-    return read_path(path)
+    probes = read_path(path)
+    return with_words(probes) if words else probes

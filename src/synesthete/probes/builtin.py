@@ -83,6 +83,8 @@ def load_builtin(
 def with_words(probes: ProbeSet, *, fonts: Path = FONT_FOLDER) -> ProbeSet:
     """A probe set and, behind it, every concept's name as rendered words in the shipped fonts.
 
+    A set that has images of written words already, or names no concept, is returned as it is.
+
     Parameters
     ----------
     probes
@@ -93,8 +95,10 @@ def with_words(probes: ProbeSet, *, fonts: Path = FONT_FOLDER) -> ProbeSet:
     Raises
     ------
     SynestheteError
-        No font has the letters of any of the names.
+        The fonts cannot be read.
     """
+    if "word" in probes.modalities or not probes.concepts:
+        return probes
     rows = [int(row) for row in probes.rows]
     source = _Chosen(probes, rows)
     return _with_words(probes.name, probes.labels, source, load_fonts(fonts))

@@ -47,9 +47,15 @@ class LabelTable:
     take turns between the two in the order of their keys' hashes, so the split is balanced and the
     same wherever and whenever the set is read. It separates images, not people: with such a set,
     "held out" means held-out images.
+
+    Parameters
+    ----------
+    concepts
+        Whether the set names concepts; then an image without one cannot be used.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, concepts: bool = True) -> None:
+        self._named = concepts
         self.columns: dict[str, list[str]] = {name: [] for name in COLUMNS}
         self.problems: dict[int, str] = {}
         self._seen: dict[str, int] = {}
@@ -78,7 +84,7 @@ class LabelTable:
         self.columns["modality"][-1] = (
             modality_name(self.columns["modality"][-1]) or DEFAULT_MODALITY
         )
-        if not problem and not self.columns["concept"][-1]:
+        if not problem and self._named and not self.columns["concept"][-1]:
             problem = "no concept is given for it: name the concept or leave the image out"
         if problem:
             self.problems[len(self) - 1] = problem

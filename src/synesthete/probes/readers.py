@@ -59,7 +59,7 @@ def read_folder(path: Path) -> ProbeSet:
     A folder in a concept is a modality when it bears the name of one (`photo`, `drawing`, `symbol`,
     `word`, or their plurals), or, in a set that has such folders throughout, when every such name is
     shared by concepts and they are fewer than the concepts. When all the outermost folders bear names of modalities, the order is read
-    as `MODALITY/CONCEPT/IMAGE`. Hidden files are passed over. Every other file becomes a row of the
+    as `MODALITY/CONCEPT/IMAGE`. A folder that holds images and no folders is a set without concepts. Hidden files are passed over. Every other file becomes a row of the
     set; what cannot be used raises `UnreadableImage` with the reason when it is asked for.
 
     Raises
@@ -75,10 +75,12 @@ def read_folder(path: Path) -> ProbeSet:
     placed = [part for part in parts if len(part) > 1]
     swapped = all(len(p) == 3 and modality_name(p[0]) in MODALITIES for p in placed)
     own_modalities = _own_modalities(placed)
-    labels = LabelTable()
+    labels = LabelTable(concepts=bool(placed))
     for file, part in zip(files, parts, strict=True):
         key = "/".join(part)
-        concept, modality, problem = _place(part, swapped, own_modalities)
+        concept, modality, problem = (
+            _place(part, swapped, own_modalities) if placed else ("", "", "")
+        )
         if not problem and _leads_out(root, file):
             problem = OUTSIDE
         values = {"concept": concept.replace("_", " "), "modality": modality}

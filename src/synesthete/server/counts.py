@@ -68,18 +68,26 @@ LABELS = {
 
 
 def layer_counts(site: Site, layer: str) -> Counts | None:
-    """The counts of one layer; None before an analysis."""
+    """The counts of one layer; None before an analysis, and where the images did not allow to count."""
     analysis = site.atlas.manifest["analysis"]
     if analysis is None or layer not in analysis["layers"]:
         return None
     facts = analysis["layers"][layer]
+    if facts["multimodal"] is None:
+        return None
     return _counts(layer, site.links.layer(layer), {**facts, **multimodal_counts([facts])})
 
 
 def all_counts(site: Site) -> Counts | None:
-    """The counts of all layers together; None before an analysis."""
+    """The counts of all layers together; None as for one layer."""
     facts = site.atlas.summary()
     return None if facts["multimodal"] is None else _counts("", site.links.home(), facts)
+
+
+def why_not_counted(site: Site) -> str:
+    """Why there are no counts: the images do not allow it, or there is no analysis."""
+    reason = site.atlas.summary()["not_tested"]
+    return f"no count of multimodal neurons: {reason}" if reason else "not analysed yet"
 
 
 def rule(site: Site) -> Rule | None:

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from synesthete import __version__
 from synesthete.errors import SynestheteError
-from synesthete.server.counts import all_counts, counts_told, rule
+from synesthete.server.counts import all_counts, counts_told, rule, why_not_counted
 from synesthete.server.errors import Missing
 from synesthete.server.library import Library, Site
 from synesthete.server.links import Links
@@ -191,7 +191,7 @@ def _called(site: Site, address: str) -> str:
 
 def _control(site: Site) -> str:
     counts = all_counts(site)
-    return "not analysed yet" if counts is None else f"{counts_told(counts)}; of {counts.units}"
+    return why_not_counted(site) if counts is None else f"{counts_told(counts)}; of {counts.units}"
 
 
 def _row(one: NeuronRow) -> Told:

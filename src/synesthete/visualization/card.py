@@ -99,6 +99,11 @@ class Judged(Protocol):
         """One of which is this."""
         ...
 
+    @property
+    def tested(self) -> bool:
+        """Whether the images allowed to test for multimodality."""
+        ...
+
 
 def summary_sentence(facts: Judged) -> str:
     """What the measurements say of the neuron, in one sentence."""
@@ -108,6 +113,10 @@ def summary_sentence(facts: Judged) -> str:
     if not neuron.concept:
         return "No concept stands out."
     passing, reached = facts.passing, f"AUC for {neuron.concept} reaches {facts.threshold:g}"
+    if not facts.tested:
+        best = f"It tells {neuron.concept} from everything else as {_listed(passing)}"
+        told = best if passing else f"{neuron.concept} is only its best match"
+        return f"{told}; multimodality was not tested."
     if neuron.multimodal:
         return f"Multimodal: it tells {neuron.concept} from everything else as {_listed(passing)}."
     if len(passing) >= facts.at_least and facts.required in passing:

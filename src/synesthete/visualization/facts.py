@@ -120,6 +120,11 @@ class CardFacts:
         """The modalities whose AUC reaches the threshold."""
         return tuple(row.modality for row in self.rows if row.auc >= self.threshold)
 
+    @property
+    def tested(self) -> bool:
+        """Whether the probe images allowed to test for multimodality."""
+        return self.counts.get("multimodal") is not None
+
 
 def gather(atlas: Atlas, neuron: Neuron, *, per_row: int = PER_ROW) -> CardFacts:
     """Collect what the card of a neuron shows.

@@ -44,6 +44,8 @@ def atlas_html(atlas: Atlas) -> str:
     """What an atlas holds, and how many of its neurons are multimodal beside the controls."""
     facts = atlas.summary()
     head = f"{facts['model']}: {facts['units']:,} units, {facts['images']:,} images of {facts['concepts']:,} concepts"
+    if facts["not_tested"]:
+        return f"<p><strong>{escape(head)}</strong>; no count of multimodal neurons: {escape(facts['not_tested'])}</p>"
     if not atlas.analysed:
         return f"<p><strong>{escape(head)}</strong>, not analysed yet</p>"
     rows = []

@@ -65,6 +65,11 @@ def assign_families(
     """
     listed = paper_families() if families is None else load_families(families)
     atlas = open_atlas(atlas_path)
+    if not atlas.concepts:
+        raise SynestheteError(
+            f"the images of {atlas.path} name no concept, so its neurons can have no names and families",
+            hint="record a labelled probe set",
+        )
     if "names" not in atlas.manifest:
         raise SynestheteError(
             f"the neurons of {atlas.path} have no names yet",

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from synesthete.server.columns import Columns
-from synesthete.server.counts import Counts, Rule, all_counts, layer_counts, rule
+from synesthete.server.counts import Counts, Rule, all_counts, layer_counts, rule, why_not_counted
 from synesthete.server.library import Site
 from synesthete.server.page import Page
 from synesthete.server.ranking import Keys, Part, ranked
@@ -28,7 +28,7 @@ class Guises:
 
 @dataclass(frozen=True)
 class LayerFacts:
-    """A layer that was read; `counts` is null before an analysis."""
+    """A layer that was read; `counts` is null where nothing was counted."""
 
     name: str
     path: str
@@ -40,7 +40,7 @@ class LayerFacts:
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What the atlas is of, and what was found."""
+    """What the atlas is of, and what was found; `not_counted` says why `counts` is null."""
 
     atlas: str
     model: str
@@ -53,6 +53,7 @@ class ModelCard:
     probes: str
     reduction: str
     counts: Counts | None
+    not_counted: str | None
     rule: Rule | None
     layers: list[LayerFacts]
     best: list[Guises]
@@ -76,7 +77,8 @@ def model_card(site: Site) -> ModelCard:
         modalities=facts["modalities"],
         probes=str(manifest["probes"]["name"]),
         reduction=str(manifest["reduction"]),
-        counts=all_counts(site),
+        counts=(counts := all_counts(site)),
+        not_counted=why_not_counted(site) if counts is None else None,
         rule=rule(site),
         layers=[_layer(site, name) for name in site.atlas.layers],
         best=site.opened.computed(("best", site.links), lambda: _best(site)),

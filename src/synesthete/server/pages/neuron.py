@@ -156,6 +156,7 @@ class _Judged:
     threshold: float
     at_least: int
     required: str
+    tested: bool
 
 
 def neuron_page(site: Site, address: str) -> NeuronPage:
@@ -168,7 +169,7 @@ def neuron_page(site: Site, address: str) -> NeuronPage:
     counts = layer_counts(site, columns.layer)
     kept, entry = site.atlas.exemplars(columns.layer), site.atlas.layer(columns.layer)
     grid = (int(entry["grid"][0]), int(entry["grid"][1])) if entry.get("grid") else None
-    limits = (judged.threshold, judged.at_least, judged.required)
+    limits = (judged.threshold, judged.at_least, judged.required, counts is not None)
     state = site.opened.said().get(row.address)
     return NeuronPage(
         neuron=row,
