@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from synesthete._core.user_files import ANY_SIZE, FileInside, leads_out, open_file
 from synesthete.errors import SynestheteError
 
 _BLOCK = 1 << 20
@@ -41,7 +42,7 @@ def disk_errors(path: Path, *, hint: str = "") -> Iterator[None]:
         raise SynestheteError(f"cannot write {path}: {reason}", hint=hint) from error
 
 
-def inside(root: Path, relative: str) -> Path:
+def inside(root: Path, relative: str) -> FileInside:
     """Path of a file named by a manifest, which must lie under `root`.
 
     Raises
@@ -58,8 +59,8 @@ def inside(root: Path, relative: str) -> Path:
     pure = PurePosixPath(relative)
     clean = bool(relative) and "\\" not in relative and "\0" not in relative
     if clean and not pure.is_absolute() and ".." not in pure.parts and str(pure) == relative:
-        path = root.joinpath(*pure.parts)
-        if path.resolve().is_relative_to(root.resolve()):
+        path = FileInside.of(root, root.joinpath(*pure.parts))
+        if not leads_out(root, path):
             return path
     raise SynestheteError(f"the file name {relative!r} leads out of {root}")
 
@@ -122,7 +123,7 @@ def entry_of(data: bytes) -> FileEntry:
 def entry_of_file(path: Path) -> FileEntry:
     """The entry of a file on disk, read in blocks."""
     digest, size = hashlib.sha256(), 0
-    with path.open("rb") as file:
+    with open_file(path, max_bytes=ANY_SIZE) as file:
         while block := file.read(_BLOCK):
             digest.update(block)
             size += len(block)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from synesthete._core.text import storable
 from synesthete.atlas.files import disk_errors
 from synesthete.catalog.answers import Quarantined
 from synesthete.catalog.ledger_database import LedgerDatabase
@@ -272,7 +273,8 @@ class Ledger(LedgerDatabase):
 
 
 def _note(connection: sqlite3.Connection, quarantined: Iterable[Quarantined]) -> None:
-    rows = [(one.id, one.what, one.reason) for one in quarantined]
+    # Names of files and what libraries say of them may hold anything.
+    rows = [tuple(map(storable, (one.id, one.what, one.reason))) for one in quarantined]
     connection.executemany("INSERT OR REPLACE INTO quarantine VALUES (?, ?, ?)", rows)
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from synesthete._core.json_reader import read_json
 from synesthete.atlas.files import disk_errors, write_file
 from synesthete.atlas.manifest import MANIFEST, is_intact, recipe_differences, sealed
 from synesthete.atlas.store import open_atlas
@@ -80,9 +80,9 @@ def settle(out: Path, work: Path, recipe: dict[str, Any], shard_size: int) -> in
     """
     path = work / _SESSION
     try:
-        session = json.loads(path.read_bytes())
+        session = read_json(path, root=out)
         begun = is_intact(session) and isinstance(session["recipe"], dict)
-    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+    except (SynestheteError, KeyError, AttributeError, TypeError):
         begun = False
     if not begun:
         write_file(path, sealed({"recipe": recipe, "shard_size": shard_size}))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import binomtest
 
+from synesthete._core.json_reader import InvalidJson, read_json
 from synesthete.errors import SynestheteError
 
 TEMPLATES = ("{}", "a photo of a {}", "a drawing of a {}", "an icon of a {}", "the word {}")
@@ -134,11 +134,11 @@ def unseen_rows(spec: str, probes: Any) -> npt.NDArray[np.bool_]:
 
 def _held_out(file: Path) -> dict[str, dict[str, list[str]]]:
     try:
-        described = json.loads(file.read_text("utf-8"))
+        described = read_json(file)
         lists = [entries for part in described.values() for entries in part.values()]
         if all(isinstance(one, str) for entries in lists for one in entries):
             return described  # type: ignore[no-any-return]
-    except (ValueError, AttributeError, TypeError):
+    except (InvalidJson, AttributeError, TypeError):
         pass
     raise SynestheteError(
         f"{file} does not say what was held out",
