@@ -237,9 +237,8 @@ def decoded(data: bytes, path: Path) -> str:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UnusableFile(
-            f"{_shown(path.name)} is not UTF-8 (byte {error.start})", hint="save it as UTF-8"
-        ) from None
+        reason = f"not UTF-8 (byte {error.start})"
+        raise UnusableFile.of(path, reason, "save it as UTF-8") from None
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 

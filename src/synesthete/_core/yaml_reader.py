@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from synesthete._core.text import any_lone_surrogate
-from synesthete._core.user_files import decoded, read_named
+from synesthete._core.user_files import UnusableFile, decoded, read_named
 from synesthete.errors import SynestheteError
 
 MAX_BYTES = 4 * 1024 * 1024
@@ -77,7 +77,12 @@ def read_yaml(path: Path) -> Any:
     InvalidYaml
         As for `parse_yaml`.
     """
-    return parse_yaml(decoded(read_named(path, max_bytes=MAX_BYTES), path), str(path))
+    data = read_named(path, max_bytes=MAX_BYTES)
+    try:
+        text = decoded(data, path)
+    except UnusableFile as error:
+        raise InvalidYaml(f"{path} is no YAML: {error.reason}", hint=error.hint) from None
+    return parse_yaml(text, str(path))
 
 
 def _measure(text: str) -> None:
