@@ -165,6 +165,39 @@ def test_databases_of_a_catalogue_are_their_owners_alone(tmp_path: Path) -> None
         os.umask(before)
 
 
+def test_reviews_are_not_read_or_written_through_a_link(tmp_path: Path) -> None:
+    from synesthete.reviews import import_reviews
+    from synesthete.reviews.store import read
+
+    atlas, other = tmp_path / "some.atlas", tmp_path / "other.atlas"
+    atlas.mkdir()
+    other.mkdir()
+    (tmp_path / "in.jsonl").write_bytes(whole(DOORS["reviews import"]))
+    assert import_reviews(other, tmp_path / "in.jsonl").added == 4
+    (atlas / "reviews.sqlite").symlink_to(other / "reviews.sqlite")
+    for enter in (lambda: read(atlas), lambda: import_reviews(atlas, tmp_path / "in.jsonl")):
+        with pytest.raises(SynestheteError, match="leads out"):
+            enter()
+
+
+def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
+    from synesthete.atlas.files import write_file
+    from synesthete.atlas.visualizations import claim_visualizations
+    from synesthete.recording.session import claim
+
+    (tmp_path / "mine").write_text("mine")
+    atlas = tmp_path / "some.atlas"
+    for name in (".atlas.json.tmp", ".recording/lock", "visualizations/.lock"):
+        (atlas / name).parent.mkdir(parents=True, exist_ok=True)
+        (atlas / name).symlink_to(tmp_path / "mine")
+    with pytest.raises(SynestheteError, match="cannot write"):
+        write_file(atlas / "atlas.json", b"{}")
+    for hold in (claim, claim_visualizations):
+        with pytest.raises(SynestheteError, match="cannot write"), hold(atlas):
+            pass
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
 def test_links_in_a_folder_of_items_are_set_aside(tmp_path: Path) -> None:
     from synesthete.catalog import Item, Quarantined
     from synesthete.catalog.sources import pictures_under, read_items

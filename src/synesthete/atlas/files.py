@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 
 from synesthete._core.user_files import ANY_SIZE, FileInside, leads_out, open_file
 from synesthete.errors import SynestheteError
@@ -65,6 +65,12 @@ def inside(root: Path, relative: str) -> FileInside:
     raise SynestheteError(f"the file name {relative!r} leads out of {root}")
 
 
+def open_to_write(path: Path) -> BinaryIO:
+    """Open a file for writing, emptied; raises `OSError` where a link or a pipe lies in its place."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    return os.fdopen(os.open(path, flags, 0o666), "wb")
+
+
 def sync_folder(path: Path) -> None:
     """Make renames inside a folder survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
@@ -98,7 +104,7 @@ def write_file(path: Path, data: bytes | Iterable[bytes], *, sync: bool = True) 
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with temporary.open("wb") as file:
+            with open_to_write(temporary) as file:
                 for piece in pieces:
                     file.write(piece)
                     digest.update(piece)

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from synesthete._core.user_files import UnusableFile, read_file, read_inside
 from synesthete.atlas.arrays import parquet_bytes, read_parquet
-from synesthete.atlas.files import disk_errors, entry_of, inside, write_file
+from synesthete.atlas.files import disk_errors, entry_of, inside, open_to_write, write_file
 from synesthete.atlas.manifest import layer_folder
 from synesthete.errors import SynestheteError
 
@@ -208,7 +208,7 @@ def claim_visualizations(path: Path) -> Iterator[Path]:
     folder = path / FOLDER
     with disk_errors(folder):
         folder.mkdir(exist_ok=True)
-        lock = (folder / ".lock").open("wb")
+        lock = open_to_write(folder / ".lock")
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from synesthete._core.json_reader import read_json
-from synesthete.atlas.files import disk_errors, write_file
+from synesthete.atlas.files import disk_errors, open_to_write, write_file
 from synesthete.atlas.manifest import MANIFEST, is_intact, recipe_differences, sealed
 from synesthete.atlas.store import open_atlas
 from synesthete.errors import SynestheteError
@@ -61,7 +61,7 @@ def claim(out: Path) -> Iterator[Path]:
     work = out / WORK
     with disk_errors(work):
         work.mkdir(parents=True, exist_ok=True)
-        lock = (work / _LOCK).open("wb")
+        lock = open_to_write(work / _LOCK)
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
