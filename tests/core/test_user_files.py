@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+import pickle
 from pathlib import Path
 
 import pytest
 
 from synesthete._core.user_files import (
+    FileInside,
     UnusableFile,
+    decoded,
     open_inside,
+    read_file,
     read_inside,
     read_named,
+    relative_name,
     resolve_inside,
 )
 
@@ -79,3 +84,41 @@ def test_size_is_bounded(folder: Path) -> None:
 def test_a_named_link_may_lead_anywhere(folder: Path) -> None:
     (folder / "link").symlink_to("../secret")
     assert read_named(folder / "link") == b"secret"
+
+
+def test_a_path_keeps_the_folder_that_it_may_be_read_from(folder: Path) -> None:
+    path = FileInside.of(folder, folder / "a.txt")
+    assert (path, read_file(path)) == (folder / "a.txt", b"a")
+    sent = pickle.loads(pickle.dumps(path))
+    assert (sent, sent.folder) == (path, folder)
+    (folder / "a.txt").unlink()
+    (folder / "a.txt").symlink_to("../secret")
+    for one in (path, sent):
+        with pytest.raises(UnusableFile, match="leads out"):
+            read_file(one)
+    assert read_file(folder / "a.txt") == b"secret"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../a", "a/../../b", "/a", "C:\\a", "C:a", "\\\\server\\a", "", ".", "a\0", "http://x/a"],
+)
+def test_names_in_tables_that_lead_out(name: str) -> None:
+    with pytest.raises(UnusableFile) as caught:
+        relative_name(name)
+    assert str(caught.value).isprintable()
+
+
+def test_names_in_tables() -> None:
+    assert [relative_name(name) for name in ("a.png", "./a/b.png", "a\\b.png", "a//b")] == [
+        "a.png",
+        "a/b.png",
+        "a/b.png",
+        "a/b",
+    ]
+
+
+def test_text_is_utf_8_with_plain_line_ends(folder: Path) -> None:
+    assert decoded(b"\xef\xbb\xbfa\r\nb\rc", folder) == "a\nb\nc"
+    with pytest.raises(UnusableFile, match="not UTF-8"):
+        decoded(b"\xff", folder)

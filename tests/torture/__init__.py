@@ -1,1 +1,1 @@
-"""Attacks on every door, longer than those of the test suite."""
+"""Attacks on every door, too long for `make test`, which runs a short seeded version of each: `make torture`."""

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-from synesthete._core.text import has_lone_surrogate
+from synesthete._core.text import any_lone_surrogate, has_lone_surrogate
 from synesthete._core.user_files import read_inside, read_named
 from synesthete.errors import SynestheteError
 
@@ -20,12 +20,22 @@ _BRACKETS = re.compile(r"[\[\]{}]")
 
 
 class InvalidJson(SynestheteError):
-    """Text that is not JSON, or JSON beyond the limits of this module."""
+    """Text that is not JSON, or JSON beyond the limits of this module.
+
+    Attributes
+    ----------
+    reason
+        The message without the name of the document.
+    """
+
+    reason = ""
 
     @classmethod
     def of(cls, name: str, reason: str, hint: str = "") -> InvalidJson:
         """The error for the document `name`."""
-        return cls(f"{name}: not JSON ({reason})", hint=hint)
+        made = cls(f"{name}: not JSON ({reason})", hint=hint)
+        made.reason = reason
+        return made
 
 
 def parse_json(
@@ -81,7 +91,7 @@ def parse_json(
     except (ValueError, RecursionError) as error:
         raise InvalidJson.of(name, str(error) or type(error).__name__, hint) from None
     # An escape is the only way in that the decoding above leaves open; the walk is for these few.
-    if ("\\ud" in text or "\\uD" in text or has_lone_surrogate(text)) and _any_surrogate(found):
+    if ("\\ud" in text or "\\uD" in text or has_lone_surrogate(text)) and any_lone_surrogate(found):
         raise InvalidJson.of(name, "a string with a lone surrogate", hint)
     return found
 
@@ -110,10 +120,10 @@ def read_json(
     return parse_json(data, path.name, hint=hint, max_bytes=max_bytes, max_depth=max_depth)
 
 
-def json_objects(
-    lines: Iterable[str], name: str, *, hint: str = ""
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The objects of JSON lines with their line numbers from 1; empty lines are skipped.
+def json_lines(
+    lines: Iterable[str], name: str, *, hint: str = "", max_bytes: int = MAX_BYTES
+) -> Iterator[tuple[int, dict[str, Any] | InvalidJson]]:
+    """The objects of JSON lines with their line numbers from 1, or why a line is none; empty lines are skipped.
 
     Parameters
     ----------
@@ -121,24 +131,30 @@ def json_objects(
         Of the file, for messages.
     hint
         What a line should look like.
-
-    Raises
-    ------
-    InvalidJson
-        A line that is not a JSON object, or is beyond the limits of `parse_json`.
+    max_bytes
+        Length above which a line is refused.
 
     Examples
     --------
-    >>> list(json_objects(['{"a": 1}', "", '{"b": 2}'], "rows.jsonl"))
-    [(1, {'a': 1}), (3, {'b': 2})]
+    >>> list(json_lines(['{"a": 1}', "", "[]"], "rows.jsonl"))
+    [(1, {'a': 1}), (3, InvalidJson('rows.jsonl, line 3: not an object'))]
     """
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        row = parse_json(line, f"{name}, line {number}", hint=hint)
-        if not isinstance(row, dict):
-            raise InvalidJson(f"{name}, line {number}: not an object", hint=hint)
-        yield number, row
+        where = f"{name}, line {number}"
+        if has_lone_surrogate(line):  # of a file opened with `surrogateescape`
+            yield number, InvalidJson.of(where, "not UTF-8", hint or "save it as UTF-8")
+            continue
+        try:
+            row = parse_json(line, where, hint=hint, max_bytes=max_bytes)
+        except InvalidJson as error:
+            yield number, error
+            continue
+        yield (
+            number,
+            row if isinstance(row, dict) else InvalidJson(f"{where}: not an object", hint=hint),
+        )
 
 
 def _too_deep(text: str, limit: int) -> bool:
@@ -151,14 +167,6 @@ def _too_deep(text: str, limit: int) -> bool:
         if depth > limit:
             return True
     return False
-
-
-def _any_surrogate(value: Any) -> bool:
-    if isinstance(value, str):
-        return has_lone_surrogate(value)
-    if isinstance(value, dict):
-        return any(has_lone_surrogate(key) or _any_surrogate(one) for key, one in value.items())
-    return isinstance(value, list) and any(map(_any_surrogate, value))
 
 
 def _refuse(constant: str) -> NoReturn:

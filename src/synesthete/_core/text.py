@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from typing import Any
 
 from synesthete.errors import SynestheteError
 
@@ -19,7 +20,16 @@ def has_lone_surrogate(text: str) -> bool:
     >>> has_lone_surrogate("\ud83d"), has_lone_surrogate("😀")
     (True, False)
     """
-    return _LONE_SURROGATE.search(text) is not None
+    return not text.isascii() and _LONE_SURROGATE.search(text) is not None
+
+
+def any_lone_surrogate(value: Any) -> bool:
+    """Whether a string anywhere in lists and dictionaries has a lone surrogate in it."""
+    if isinstance(value, str):
+        return has_lone_surrogate(value)
+    if isinstance(value, dict):
+        return any(any_lone_surrogate(key) or any_lone_surrogate(one) for key, one in value.items())
+    return isinstance(value, list) and any(map(any_lone_surrogate, value))
 
 
 def check_name(name: object, what: str, *, max_length: int = MAX_NAME) -> str:
@@ -46,7 +56,7 @@ def check_name(name: object, what: str, *, max_length: int = MAX_NAME) -> str:
     >>> check_name("a\0b", "the concept")
     Traceback (most recent call last):
     ...
-    synesthete.errors.SynestheteError: the concept 'a\x00b' contains a control character
+    synesthete.errors.SynestheteError: the concept 'a\x00b' contains control characters
     """
     if not isinstance(name, str):
         raise SynestheteError(f"{what} must be a string, not {type(name).__name__}")
@@ -56,7 +66,7 @@ def check_name(name: object, what: str, *, max_length: int = MAX_NAME) -> str:
     if len(stripped) > max_length:
         raise SynestheteError(f"{what} has {len(stripped):,} characters; at most {max_length:,}")
     if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in stripped):
-        raise SynestheteError(f"{what} {stripped[:80]!a} contains a control character")
+        raise SynestheteError(f"{what} {stripped[:80]!a} contains control characters")
     return stripped
 
 

@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
+from synesthete._core.user_files import decoded, read_named
 from synesthete.errors import SynestheteError, near
 
 CONCEPTS, ENGLISH, NOUNS = "concepts", "english", "wordnet-nouns"
@@ -58,10 +59,7 @@ def _read(path: Path) -> list[str]:
     if not path.is_file():
         hint = near(str(path), BUILT_IN) or f"give a file, or one of {', '.join(BUILT_IN)}"
         raise SynestheteError(f"there is no vocabulary {path}", hint=hint)
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise SynestheteError(f"{path} is no UTF-8 text ({error.reason})") from error
+    lines = decoded(read_named(path), path).splitlines()
     words: dict[str, None] = {}
     for number, line in enumerate(lines, start=1):
         word = " ".join(unicodedata.normalize("NFC", line).split())

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import io
+import lzma
+import math
+import os
+import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,12 +20,19 @@ import pyarrow.parquet as pq
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from synesthete._core.user_files import ANY_SIZE, UnusableFile, open_file
 from synesthete.errors import SynestheteError
 
 Shape = tuple[int | None, ...]
 _ROW_GROUP = 65536
 # Raised by zipfile, zlib and numpy on damaged or hostile input.
-_DAMAGE = (ValueError, EOFError, KeyError, OSError, zipfile.BadZipFile, zlib.error, SyntaxError)
+_DAMAGE = (
+    ValueError, TypeError, LookupError, ArithmeticError, AttributeError, EOFError, OSError, SyntaxError, MemoryError,
+    RuntimeError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, tokenize.TokenError,
+)  # fmt: skip
+_MOST_BYTES = 1 << 31  # of one array that is read whole
+NUMBERS = "biuf"  # kinds of dtype, in place of a dtype that is expected
+STRINGS = "U"
 
 
 def npy_header(shape: tuple[int, ...], dtype: Any) -> bytes:
@@ -74,19 +86,23 @@ def _header(stream: Any, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
     shape, fortran, dtype = npy.read_array_header_1_0(stream)
     if fortran:
         raise ValueError(f"{name} is column-major instead of row-major")
+    if min(shape, default=0) < 0:
+        raise ValueError(f"{name} has the impossible shape {list(shape)}")
     return shape, dtype
 
 
 def _check(
     name: str, shape: tuple[int, ...], dtype: np.dtype[Any], expected: tuple[Any, Shape]
 ) -> None:
-    wanted_dtype, wanted_shape = np.dtype(expected[0]), expected[1]
+    wanted, wanted_shape = expected
     fits = len(shape) == len(wanted_shape) and all(
         want is None or have == want for have, want in zip(shape, wanted_shape, strict=True)
     )
-    if dtype != wanted_dtype or not fits:
+    kinds = wanted if wanted in (NUMBERS, STRINGS) else ""
+    right = dtype.kind in kinds if kinds else dtype == np.dtype(wanted)
+    if not right or not fits:
         raise ValueError(
-            f"{name} is {dtype} {list(shape)} instead of {wanted_dtype} "
+            f"{name} is {dtype} {list(shape)} instead of {kinds or np.dtype(wanted)} "
             f"{['any' if want is None else want for want in wanted_shape]}"
         )
 
@@ -101,7 +117,7 @@ def read_npz(
     data
         Content of a `.npz` file.
     expected
-        Name → (dtype, shape); None in a shape stands for any length.
+        Name → (dtype, shape); None in a shape stands for any length, `NUMBERS` or `STRINGS` for any dtype of these.
     source
         What to call the file in an error.
 
@@ -118,19 +134,64 @@ def read_npz(
                 with archive.open(f"{name}.npy") as member:
                     shape, dtype = _header(member, name)
                     _check(name, shape, dtype, want)
-                    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-                    content = member.read(size + 1)
-                if len(content) != size:
-                    raise ValueError(f"{name} does not hold the {size:,} bytes it announces")
-                # A copy, because an array over `bytes` cannot be written to.
-                arrays[name] = np.frombuffer(content, dtype=dtype).reshape(shape).copy()
+                    arrays[name] = _content(member, name, shape, dtype)
     except _DAMAGE as error:
-        raise SynestheteError(f"{source} cannot be read: {error}") from error
+        raise _unread(source, error) from error
     return arrays
+
+
+def npz_names(data: bytes, *, source: str) -> list[str]:
+    """Names of the arrays in a `.npz` file; raises `SynestheteError` when it is damaged."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            return [name.removesuffix(".npy") for name in archive.namelist()]
+    except _DAMAGE as error:
+        raise _unread(source, error) from error
+
+
+def read_npy(data: bytes, *, source: str) -> NDArray[Any]:
+    """The numbers in a `.npy` file of any shape.
+
+    Raises
+    ------
+    SynestheteError
+        When it is damaged, or holds anything but numbers.
+    """
+    stream = io.BytesIO(data)
+    try:
+        shape, dtype = _header(stream, "the array")
+        if dtype.kind not in NUMBERS:
+            raise ValueError(f"it holds {dtype}, not numbers")
+        return _content(stream, "the array", shape, dtype)
+    except _DAMAGE as error:
+        raise _unread(source, error) from error
+
+
+def _unread(source: str, error: BaseException) -> SynestheteError:
+    told = " ".join(str(error).split())[:300] or type(error).__name__
+    return SynestheteError(f"{source} cannot be read: {told}")
+
+
+def _content(stream: Any, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    size = math.prod(shape) * dtype.itemsize
+    if size > _MOST_BYTES:
+        raise ValueError(
+            f"{name} does not hold the {size:,} bytes it announces, or they are more than the {_MOST_BYTES:,} that are read"
+        )
+    content = stream.read(size + 1)
+    if len(content) != size:
+        raise ValueError(f"{name} does not hold the {size:,} bytes it announces")
+    # A copy, because an array over `bytes` cannot be written to.
+    return np.frombuffer(content, dtype=dtype).reshape(shape).copy()
 
 
 def map_npy(path: Path, dtype: Any, shape: Shape, *, source: str) -> np.memmap[Any, Any]:
     """Memory-map a `.npy` file read-only after checking its header (never unpickles).
+
+    Parameters
+    ----------
+    path
+        A file that is read from within its folder where it is a `FileInside`.
 
     Raises
     ------
@@ -138,16 +199,16 @@ def map_npy(path: Path, dtype: Any, shape: Shape, *, source: str) -> np.memmap[A
         When the file is damaged or of another type, order or shape.
     """
     try:
-        with path.open("rb") as file:
+        with open_file(path, max_bytes=ANY_SIZE) as file:
             found, found_dtype = _header(file, source)
             _check(source, found, found_dtype, (dtype, shape))
             offset = file.tell()
-            size = int(np.prod(found, dtype=np.int64)) * found_dtype.itemsize
-        if path.stat().st_size != offset + size:
-            raise ValueError(f"it has {path.stat().st_size:,} bytes instead of {offset + size:,}")
-        return np.memmap(path, dtype=found_dtype, mode="r", offset=offset, shape=found)
-    except _DAMAGE as error:
-        raise SynestheteError(f"{source} cannot be read: {error}") from error
+            size, actual = math.prod(found) * found_dtype.itemsize, os.fstat(file.fileno()).st_size
+            if actual != offset + size:
+                raise ValueError(f"it has {actual:,} bytes instead of {offset + size:,}")
+            return np.memmap(file, dtype=found_dtype, mode="r", offset=offset, shape=found)
+    except (UnusableFile, *_DAMAGE) as error:
+        raise _unread(source, error) from error
 
 
 def parquet_bytes(table: pa.Table) -> bytes:
@@ -169,5 +230,13 @@ def read_parquet(data: bytes, *, source: str) -> pa.Table:
     try:
         # Arrow's threads may outlive the interpreter, which then aborts a script that ends with a read. `read_table` always has some.
         return pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
-    except (pa.ArrowException, OSError) as error:
-        raise SynestheteError(f"{source} cannot be read: {error}") from error
+    # A metadata block can be wrong in any way: Arrow's bindings pass on what Python makes of it.
+    except (
+        pa.ArrowException,
+        OSError,
+        ValueError,
+        TypeError,
+        ArithmeticError,
+        MemoryError,
+    ) as error:
+        raise _unread(source, error) from error

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from synesthete._core.user_files import ANY_SIZE, UnusableFile, read_file
 from synesthete.atlas.arrays import Shape, map_npy, read_parquet
 from synesthete.atlas.files import entry_of, inside
 from synesthete.atlas.manifest import damaged, listed_files
@@ -43,9 +44,9 @@ class Contents:
         if name not in self._files:
             raise damaged(self._path, [f"atlas.json does not list {name}"])
         try:
-            data = inside(self._path, name).read_bytes()
-        except OSError as error:
-            raise damaged(self._path, [f"{name} is missing ({error.strerror})"]) from error
+            data = read_file(inside(self._path, name), max_bytes=ANY_SIZE)
+        except UnusableFile as error:
+            raise damaged(self._path, [f"{name} is missing ({error.reason})"]) from None
         if entry_of(data) != self._files[name]:
             told = f"{name} has other content than when it was written (SHA-256 differs)"
             raise damaged(self._path, [told])

@@ -9,8 +9,9 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 
+from synesthete._core.user_files import ANY_SIZE, FileInside, leads_out, open_file
 from synesthete.errors import SynestheteError
 
 _BLOCK = 1 << 20
@@ -41,7 +42,7 @@ def disk_errors(path: Path, *, hint: str = "") -> Iterator[None]:
         raise SynestheteError(f"cannot write {path}: {reason}", hint=hint) from error
 
 
-def inside(root: Path, relative: str) -> Path:
+def inside(root: Path, relative: str) -> FileInside:
     """Path of a file named by a manifest, which must lie under `root`.
 
     Raises
@@ -58,10 +59,16 @@ def inside(root: Path, relative: str) -> Path:
     pure = PurePosixPath(relative)
     clean = bool(relative) and "\\" not in relative and "\0" not in relative
     if clean and not pure.is_absolute() and ".." not in pure.parts and str(pure) == relative:
-        path = root.joinpath(*pure.parts)
-        if path.resolve().is_relative_to(root.resolve()):
+        path = FileInside.of(root, root.joinpath(*pure.parts))
+        if not leads_out(root, path):
             return path
     raise SynestheteError(f"the file name {relative!r} leads out of {root}")
+
+
+def open_to_write(path: Path) -> BinaryIO:
+    """Open a file for writing, emptied; raises `OSError` where a link or a pipe lies in its place."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    return os.fdopen(os.open(path, flags, 0o666), "wb")
 
 
 def sync_folder(path: Path) -> None:
@@ -97,7 +104,7 @@ def write_file(path: Path, data: bytes | Iterable[bytes], *, sync: bool = True) 
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with temporary.open("wb") as file:
+            with open_to_write(temporary) as file:
                 for piece in pieces:
                     file.write(piece)
                     digest.update(piece)
@@ -122,7 +129,7 @@ def entry_of(data: bytes) -> FileEntry:
 def entry_of_file(path: Path) -> FileEntry:
     """The entry of a file on disk, read in blocks."""
     digest, size = hashlib.sha256(), 0
-    with path.open("rb") as file:
+    with open_file(path, max_bytes=ANY_SIZE) as file:
         while block := file.read(_BLOCK):
             digest.update(block)
             size += len(block)

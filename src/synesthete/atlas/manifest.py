@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from synesthete._core.json_reader import InvalidJson, read_json
+from synesthete._core.user_files import UnusableFile
 from synesthete.atlas.files import FileEntry, difference, write_file
 from synesthete.errors import SynestheteError
 
@@ -35,6 +37,17 @@ _KEYS: dict[str, type | tuple[type, ...]] = {
     "files": dict,
     "checksum": str,
 }
+
+
+_PARTS: tuple[tuple[str, str, type], ...] = (
+    ("model", "name", str),
+    ("model", "weights_sha256", str),
+    ("model", "embedding_dim", int),
+    ("probes", "name", str),
+    ("probes", "fingerprint", str),
+    ("probes", "images", int),
+    ("probes", "groups", list),
+)
 
 
 def canonical(value: Any) -> bytes:
@@ -128,13 +141,13 @@ def read_manifest(path: Path) -> dict[str, Any]:
         When it is missing, foreign, of a newer version, or altered; the message says which.
     """
     try:
-        data = (path / MANIFEST).read_bytes()
-    except OSError:
+        manifest = read_json(path / MANIFEST, root=path)
+    except InvalidJson as error:
+        raise damaged(path, [f"{MANIFEST} is no valid JSON: {error.reason}"]) from None
+    except UnusableFile as error:
+        if (path / MANIFEST).exists():
+            raise SynestheteError(f"{path} is no atlas: {error}") from None
         raise _no_manifest(path) from None
-    try:
-        manifest = json.loads(data, parse_constant=_refuse)
-    except (ValueError, RecursionError) as error:
-        raise damaged(path, [f"{MANIFEST} is no valid JSON: {error}"]) from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise SynestheteError(f"{path} is no atlas: its {MANIFEST} does not say {FORMAT!r}")
     version = manifest.get("version")
@@ -145,10 +158,6 @@ def read_manifest(path: Path) -> dict[str, Any]:
         )
     _check_content(path, manifest)
     return manifest
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no JSON number")
 
 
 def _no_manifest(path: Path) -> SynestheteError:
@@ -168,7 +177,11 @@ def _check_content(path: Path, manifest: dict[str, Any]) -> None:
     problems = [
         f"{MANIFEST} lacks a valid {key!r}"
         for key, kind in _KEYS.items()
-        if not isinstance(manifest.get(key), kind)
+        if key not in manifest or not isinstance(manifest[key], kind)
+    ] + [
+        f"{MANIFEST} lacks a valid {part}.{key}"
+        for part, key, kind in _PARTS
+        if isinstance(manifest.get(part), dict) and not isinstance(manifest[part].get(key), kind)
     ]
     if problems:
         raise damaged(path, problems)

@@ -12,8 +12,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from synesthete._core.user_files import UnusableFile, read_file, read_inside
 from synesthete.atlas.arrays import parquet_bytes, read_parquet
-from synesthete.atlas.files import disk_errors, entry_of, inside, write_file
+from synesthete.atlas.files import disk_errors, entry_of, inside, open_to_write, write_file
 from synesthete.atlas.manifest import layer_folder
 from synesthete.errors import SynestheteError
 
@@ -137,17 +138,15 @@ def read_visualizations(path: Path, folder: str) -> list[Visualization]:
         When it is damaged.
     """
     file = path / folder / TABLE
-    try:
-        data = file.read_bytes()
-    except FileNotFoundError:
+    if not file.exists():
         return []
-    except OSError as error:
-        raise SynestheteError(f"cannot read {file}: {error.strerror}") from error
+    data = read_inside(path, file)
     hint = f"delete {file} and make its pictures again"
     try:
-        rows = read_parquet(data, source=f"{folder}/{TABLE}").to_pylist()
+        table = read_parquet(data, source=f"{folder}/{TABLE}").select(list(_COLUMNS))
+        rows = table.cast(pa.schema(list(_COLUMNS.items()))).to_pylist()
         return [Visualization(**row) for row in rows]
-    except (SynestheteError, TypeError) as error:
+    except (SynestheteError, pa.ArrowException, TypeError, ValueError, KeyError) as error:
         raise SynestheteError(f"{file} is damaged ({error})", hint=hint) from error
 
 
@@ -187,9 +186,11 @@ def visualization_bytes(path: Path, row: Visualization) -> bytes:
     """
     file = inside(path, row.file)
     try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise SynestheteError(f"the picture {file} is missing", hint="make it again") from error
+        data = read_file(file)
+    except UnusableFile as error:
+        raise SynestheteError(
+            f"the picture {file} is missing ({error.reason})", hint="make it again"
+        ) from None
     if entry_of(data).sha256 != row.sha256:
         raise SynestheteError(f"the picture {file} was altered", hint="delete it and make it again")
     return data
@@ -207,7 +208,7 @@ def claim_visualizations(path: Path) -> Iterator[Path]:
     folder = path / FOLDER
     with disk_errors(folder):
         folder.mkdir(exist_ok=True)
-        lock = (folder / ".lock").open("wb")
+        lock = open_to_write(folder / ".lock")
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

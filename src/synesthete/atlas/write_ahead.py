@@ -2,13 +2,69 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sqlite3
+import threading
 import time
 from pathlib import Path
 
+from synesthete._core.user_files import leads_out
 from synesthete.errors import SynestheteError
 
 PAUSE_SECONDS = 0.01
+_ENDINGS = ("", "-wal", "-shm", "-journal")
+_creating = threading.Lock()
+
+
+def connect(
+    path: Path, *, wait_seconds: float, private: bool = False, every_thread: bool = False
+) -> sqlite3.Connection:
+    """Open a database in a folder that may have come from somebody else; it is made where there is none.
+
+    Parameters
+    ----------
+    wait_seconds
+        How long to wait for other writers.
+    private
+        Only the owner may read and write the file and SQLite's own files beside it, whatever the umask. One that others
+        could read is taken from them, where it is this user's.
+    every_thread
+        Whether other threads may use the connection, too.
+
+    Raises
+    ------
+    SynestheteError
+        A link that leads out of the folder, or something that is not a regular file.
+    sqlite3.Error
+        It cannot be opened.
+    """
+    for ending in _ENDINGS:
+        file = Path(f"{path}{ending}")
+        if leads_out(path.parent, file) or (file.exists() and not file.is_file()):
+            raise SynestheteError(
+                f"{file} is a link that leads out of its folder, or not a regular file",
+                hint="delete it",
+            )
+    if private:
+        _make_private(path)
+    return sqlite3.connect(
+        path, timeout=wait_seconds, isolation_level=None, check_same_thread=not every_thread
+    )
+
+
+def _make_private(path: Path) -> None:
+    # Never opened where it is there already: closing any descriptor of a file gives up all locks that this process holds
+    # on it (https://sqlite.org/howtocorrupt.html). Hence nobody may open it while it is made, either.
+    # What cannot be made here, SQLite will say.
+    with _creating, contextlib.suppress(OSError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    for ending in _ENDINGS:
+        file = Path(f"{path}{ending}")
+        with contextlib.suppress(OSError):  # SQLite's own files come and go
+            status = file.stat()
+            if status.st_mode & 0o077 and status.st_uid == os.geteuid():
+                file.chmod(status.st_mode & 0o700)
 
 
 def write_ahead(connection: sqlite3.Connection) -> None:

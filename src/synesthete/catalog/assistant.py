@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import base64
 import binascii
+import io
 import json
 import sys
 from collections.abc import Callable, Mapping
 from typing import IO, Any
 
 from synesthete import __version__
+from synesthete._core.json_reader import InvalidJson, parse_json
 from synesthete.catalog.catalog import Catalog
 from synesthete.catalog.types import Signal
 from synesthete.errors import SynestheteError
@@ -93,6 +95,9 @@ def serve(catalog: Catalog, source: IO[str] | None = None, sink: IO[str] | None 
     source, sink
         Lines in and out; standard input and output without them.
     """
+    if source is None and isinstance(sys.stdin, io.TextIOWrapper):
+        # What is not UTF-8 is a message that is no JSON, and not the end of the conversation.
+        sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")
     lines, out = source or sys.stdin, sink or sys.stdout
     while line := lines.readline(LONGEST_LINE):
         if not line.strip():
@@ -106,8 +111,8 @@ def serve(catalog: Catalog, source: IO[str] | None = None, sink: IO[str] | None 
 def respond(catalog: Catalog, line: str) -> dict[str, Any] | None:
     """The answer to one message; None to a notification."""
     try:
-        message = json.loads(line)
-    except (ValueError, RecursionError):
+        message = parse_json(line, "a message", max_bytes=LONGEST_LINE)
+    except InvalidJson:
         return _error(None, PARSE, "not JSON")
     if not isinstance(message, dict) or not isinstance(message.get("method"), str):
         return _error(None, INVALID, "not a request")

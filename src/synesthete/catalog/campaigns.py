@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from synesthete.catalog.sources import PICTURES
+from synesthete._core.user_files import FileInside, read_inside
+from synesthete.catalog.sources import PICTURES, TEXT_BYTES
 from synesthete.catalog.table_files import read_rows
 from synesthete.catalog.tables import as_text, inside
 from synesthete.errors import SynestheteError
@@ -45,7 +46,7 @@ def read_campaign(folder: Path) -> Iterator[Part]:
 
 def _from_table(path: Path) -> list[Part]:
     copies: dict[Path, list[str]] = {}
-    for line, row in read_rows(path):
+    for line, row in read_rows(path, root=path.parent):
         missing = [key for key in ("picture", "copy") if not as_text(row.get(key)).strip()]
         if missing:
             raise SynestheteError(f"{path.name}, line {line}: no {missing[0]}")
@@ -60,7 +61,7 @@ def _from_table(path: Path) -> list[Part]:
 
 def _from_files(folder: Path) -> list[Part]:
     files = sorted(one for one in folder.iterdir() if one.is_file())
-    pictures = [one for one in files if one.suffix.lower() in PICTURES]
+    pictures = [FileInside.of(folder, one) for one in files if one.suffix.lower() in PICTURES]
     texts = sorted(
         (one for one in files if one.suffix.lower() == ".txt"), key=lambda f: -len(f.stem)
     )
@@ -69,7 +70,8 @@ def _from_files(folder: Path) -> list[Part]:
     for text in texts:
         own = [p for p in pictures if p not in taken and p.stem.startswith(text.stem)]
         taken.update(own)
-        lines = text.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+        data = read_inside(folder, text, max_bytes=TEXT_BYTES)
+        lines = data.decode("utf-8-sig", errors="replace").splitlines()
         variants = tuple(line.strip() for line in lines if line.strip())
         if own and variants:
             parts.append(Part(text.stem, variants, tuple(own)))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from synesthete._core.user_files import UnusableFile, read_inside
 from synesthete.atlas.files import write_file
 from synesthete.catalog import manifest as manifests
 from synesthete.catalog.answers import Quarantined, Written
@@ -182,7 +183,7 @@ class Catalog(Asked):
                     self._ledger,
                     self._reference,
                     layer,
-                    photos=read_photos(self.path),
+                    photos=read_photos(self.path, self.manifest["model"]["embedding_dim"]),
                     ivf_above=self._ivf_above,
                     before=self._snapshot,
                 )
@@ -279,11 +280,9 @@ class Catalog(Asked):
 
 def _read_reference(path: Path, manifest: Mapping[str, Any]) -> Reference:
     try:
-        data = (path / manifests.REFERENCE).read_bytes()
-    except OSError as error:
-        raise SynestheteError(
-            f"{path} is damaged: {manifests.REFERENCE}: {error.strerror}"
-        ) from None
+        data = read_inside(path, path / manifests.REFERENCE)
+    except UnusableFile as error:
+        raise SynestheteError(f"{path} is damaged: {error}") from None
     if hashlib.sha256(data).hexdigest() != manifest["reference"]["sha256"]:
         raise SynestheteError(
             f"{path} is damaged: {manifests.REFERENCE} has other content than when it was written",

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from synesthete._core.text import check_name, storable
+from synesthete._core.user_files import UnusableFile, read_file
 from synesthete.catalog.types import Item, Picture
 from synesthete.errors import SynestheteError
 from synesthete.probes.decoding import UnreadableImage
@@ -37,10 +39,7 @@ def cleaned(item: Item) -> Item:
     name = item.id
     if not isinstance(name, str) or not name.strip():
         raise SynestheteError("an item without an id", hint="give every item its own id")
-    if len(name) > ID_LENGTH:
-        raise SynestheteError(f"an id of {len(name)} characters; at most {ID_LENGTH} are kept")
-    if any(ord(letter) < 32 or 0xD800 <= ord(letter) < 0xE000 for letter in name):
-        raise SynestheteError(f"the id {name[:40]!r} has control characters in it")
+    name = check_name(name, "the id", max_length=ID_LENGTH)
     if item.price is not None and not math.isfinite(item.price):
         raise SynestheteError(f"the price {item.price} is no number")
     for what, count, most in (
@@ -58,7 +57,7 @@ def cleaned(item: Item) -> Item:
     }
     made = replace(
         item,
-        id=name.strip(),
+        id=name,
         title=_text(item.title),
         description=_text(item.description),
         category=_text(item.category),
@@ -77,25 +76,19 @@ def picture_bytes(picture: Picture) -> bytes:
     Raises
     ------
     UnreadableImage
-        No such file, not a regular one, too large.
+        No such file, one that leads out of its folder, not a regular one, too large.
     """
-    if isinstance(picture, str):  # a path, however it was typed
-        picture = Path(picture)
     if isinstance(picture, bytes):
         if len(picture) > PICTURE_BYTES:
-            raise _too_large(len(picture))
+            told = f"a file of {len(picture) >> 20:,} MiB, more than the limit of {PICTURE_BYTES >> 20}"
+            raise UnreadableImage(told, hint="make it smaller")
         return picture
     try:
-        if not picture.is_file():
-            hint = "correct its name or leave it out"
-            raise UnreadableImage("no such file", hint=hint)
-        size = picture.stat().st_size
-        if size > PICTURE_BYTES:
-            raise _too_large(size)
-        return picture.read_bytes()
-    except (OSError, ValueError) as error:
-        told = getattr(error, "strerror", None) or str(error)
-        raise UnreadableImage(f"cannot be read ({told})") from None
+        # A path, however it was typed.
+        path = Path(picture) if isinstance(picture, str) else picture
+        return read_file(path, max_bytes=PICTURE_BYTES)
+    except UnusableFile as error:
+        raise UnreadableImage(error.reason, hint=error.hint) from None
 
 
 def named(picture: Picture) -> str:
@@ -121,11 +114,4 @@ def _texts(item: Item) -> list[str]:
 
 
 def _text(text: str) -> str:
-    """Valid Unicode without zero bytes, stripped."""
-    plain = str(text).replace("\0", " ")
-    return plain.encode("utf-8", "replace").decode("utf-8").strip()
-
-
-def _too_large(size: int) -> UnreadableImage:
-    told = f"a file of {size >> 20:,} MiB, more than the limit of {PICTURE_BYTES >> 20}"
-    return UnreadableImage(told, hint="make it smaller")
+    return storable(str(text)).strip()

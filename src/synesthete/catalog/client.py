@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar
 import httpx
 from pydantic import TypeAdapter, ValidationError
 
+from synesthete._core.user_files import read_file
 from synesthete.catalog.answers import (
     Alignment,
     Hit,
@@ -267,7 +268,7 @@ def _read(response: httpx.Response, made: type[Made]) -> Made:
 def _base64(picture: Picture | None) -> str | None:
     if picture is None:
         return None
-    data = picture.read_bytes() if isinstance(picture, Path) else picture
+    data = read_file(picture) if isinstance(picture, Path) else picture
     return base64.b64encode(data).decode()
 
 

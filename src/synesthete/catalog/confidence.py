@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from synesthete._core.json_reader import read_json
 from synesthete.atlas.files import write_file
 from synesthete.errors import SynestheteError
 
@@ -139,18 +140,20 @@ def read_confidence(path: Path) -> Confidence | None:
     SynestheteError
         A damaged file.
     """
-    try:
-        found = json.loads((path / FILE).read_bytes())
-        bins = tuple(Bin(**one) for one in found.pop("bins"))
-        for name in ("strengths", "probabilities"):
-            found[name] = tuple(map(float, found[name]))
-        return Confidence(bins=bins, **found)
-    except FileNotFoundError:
+    from pydantic import TypeAdapter, ValidationError
+
+    if not (path / FILE).exists():
         return None
-    except (ValueError, TypeError, KeyError) as error:
+    try:
+        made = TypeAdapter(Confidence).validate_python(read_json(path / FILE, root=path))
+        if not len(made.strengths) == len(made.probabilities) > 0:
+            raise SynestheteError("as many probabilities as strengths are needed, and one at least")
+    except (SynestheteError, ValidationError) as error:
+        told = str(error).split("\n")[0]
         raise SynestheteError(
-            f"{path / FILE} is damaged: {error}", hint="run `synesthete catalog calibrate` again"
+            f"{path / FILE} is damaged: {told}", hint="run `synesthete catalog calibrate` again"
         ) from None
+    return made
 
 
 def _isotonic(strength: Float64, right: Bool) -> tuple[Float64, Float64]:

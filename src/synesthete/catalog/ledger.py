@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from synesthete.atlas.files import disk_errors
+from synesthete._core.text import storable
+from synesthete.atlas.files import disk_errors, open_to_write
 from synesthete.catalog.answers import Quarantined
 from synesthete.catalog.ledger_database import LedgerDatabase
 from synesthete.catalog.segments import Batch, Segment, merge_segments, write_segment
@@ -234,7 +235,7 @@ class Ledger(LedgerDatabase):
             # Made under the lock of all writers, so that a sweep never sees a draft without its own.
             with contextlib.nullcontext() if locked else self._locked():
                 folder.mkdir(parents=True)
-                alive = stack.enter_context((folder / LOCK).open("w"))
+                alive = stack.enter_context(open_to_write(folder / LOCK))
                 fcntl.flock(alive, fcntl.LOCK_EX)
             try:
                 fill(folder)
@@ -261,7 +262,7 @@ class Ledger(LedgerDatabase):
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        with disk_errors(self.path / LOCK), (self.path / LOCK).open("a") as file:
+        with disk_errors(self.path / LOCK), open_to_write(self.path / LOCK) as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
@@ -272,7 +273,8 @@ class Ledger(LedgerDatabase):
 
 
 def _note(connection: sqlite3.Connection, quarantined: Iterable[Quarantined]) -> None:
-    rows = [(one.id, one.what, one.reason) for one in quarantined]
+    # Names of files and what libraries say of them may hold anything.
+    rows = [tuple(map(storable, (one.id, one.what, one.reason))) for one in quarantined]
     connection.executemany("INSERT OR REPLACE INTO quarantine VALUES (?, ?, ?)", rows)
 
 

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from synesthete.atlas.write_ahead import format_of, write_ahead
+from synesthete.atlas.write_ahead import connect, format_of, write_ahead
 from synesthete.errors import SynestheteError
 
 FILE = "catalog.sqlite"
@@ -68,18 +68,15 @@ class LedgerDatabase:
     def _errors(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             raise SynestheteError(f"{self.path / FILE}: {error}") from error
 
     def _connection(self) -> sqlite3.Connection:
         found: sqlite3.Connection | None = getattr(self._thread, "connection", None)
         if found is None:
             # Threads have their own connection; only `close` touches another thread's.
-            found = sqlite3.connect(
-                self.path / FILE,
-                timeout=WAIT_SECONDS,
-                isolation_level=None,
-                check_same_thread=False,
+            found = connect(
+                self.path / FILE, wait_seconds=WAIT_SECONDS, private=True, every_thread=True
             )
             try:
                 self._prepare(found)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from synesthete._core.json_reader import parse_json, read_json
 from synesthete.atlas.files import write_file
 from synesthete.errors import SynestheteError
 
@@ -25,7 +26,8 @@ def describe(model: ImageTextModel, layer: str) -> dict[str, Any]:
         "weights_sha256": model.weights_sha256,
         "embedding_dim": model.embedding_dim,
         **{key: model.description[key] for key in wiring if key in model.description},
-        "preprocessing": json.loads(json.dumps(model.preprocessing.as_dict())),
+        # As JSON gives it back.
+        "preprocessing": parse_json(json.dumps(model.preprocessing.as_dict()), "the preprocessing"),
         "layer": layer,
         "units": model.layer(layer).units,
     }
@@ -67,20 +69,29 @@ def read_manifest(path: Path) -> dict[str, Any]:
     SynestheteError
         No catalogue there, one of a newer format, a damaged one.
     """
-    try:
-        found = json.loads((path / FILE).read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
+    if not (path / FILE).exists():
         hint = f"make one: synesthete catalog index ITEMS --out {path}"
-        raise SynestheteError(f"no catalogue at '{path}'", hint=hint) from None
-    except (OSError, ValueError) as error:
-        raise SynestheteError(f"{path / FILE} cannot be read: {error}") from error
+        raise SynestheteError(f"no catalogue at '{path}'", hint=hint)
+    try:
+        found = read_json(path / FILE, root=path)
+    except SynestheteError as error:
+        raise SynestheteError(f"{path / FILE} cannot be read: {error}") from None
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         raise SynestheteError(f"{path / FILE} is no manifest of a catalogue")
-    if found["version"] > VERSION:
+    version = found.get("version")
+    if isinstance(version, int) and version > VERSION:
         raise SynestheteError(
-            f"{path} is of format {found['version']}, newer than this program's {VERSION}",
+            f"{path} is of format {version}, newer than this program's {VERSION}",
             hint="update synesthete",
         )
+    for part, key, kind in (
+        ("", "version", int), ("model", "name", str), ("model", "weights_sha256", str), ("model", "layer", str),
+        ("model", "units", int), ("model", "embedding_dim", int), ("reference", "sha256", str),
+    ):  # fmt: skip
+        values = found.get(part) if part else found
+        if not isinstance(values, dict) or not isinstance(values.get(key), kind):
+            where = f"{part}.{key}".strip(".")
+            raise SynestheteError(f"{path / FILE} is damaged: it has no valid {where}")
     return found
 
 

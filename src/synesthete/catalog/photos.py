@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from synesthete._core.user_files import read_inside
+from synesthete.atlas.arrays import read_npz
 from synesthete.atlas.files import write_file
 from synesthete.catalog.checking import picture_bytes
 from synesthete.catalog.encoding import embed_picture
@@ -42,11 +44,10 @@ def write_photos(path: Path, model: ImageTextModel, pictures: Iterable[Picture])
     return count
 
 
-def read_photos(path: Path) -> tuple[npt.NDArray[np.float64], int] | None:
-    """Sum `[dim]` and number; None where nothing was learnt."""
-    try:
-        data = (path / FILE).read_bytes()
-    except FileNotFoundError:
+def read_photos(path: Path, dim: int) -> tuple[npt.NDArray[np.float64], int] | None:
+    """Sum `[dim]` and number; None where nothing was learnt; raises `SynestheteError` for a damaged file."""
+    if not (path / FILE).exists():
         return None
-    with np.load(io.BytesIO(data), allow_pickle=False) as found:
-        return np.asarray(found["total"], np.float64), int(found["count"])
+    expected = {"total": (np.float64, (dim,)), "count": (np.int64, ())}
+    found = read_npz(read_inside(path, path / FILE), expected, source=str(path / FILE))
+    return found["total"], int(found["count"])

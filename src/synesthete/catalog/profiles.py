@@ -32,13 +32,13 @@ def _signal(where: str, row: dict[str, Any], path: Path) -> Signal:
     if unknown:
         hint = f"there are {', '.join(sorted(KEYS))}"
         raise SynestheteError(f"{where}: no key {sorted(unknown)[0]!r}", hint=hint)
-    if given.get("side", "like") not in ("like", "dislike"):
+    if given.get("side", "like") not in ["like", "dislike"]:
         raise SynestheteError(
             f"{where}: the side is {given['side']!r}", hint="write like or dislike"
         )
     try:
         numbers = {key: float(given[key]) for key in ("weight", "age_days") if key in given}
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise SynestheteError(f"{where}: weight and age_days are numbers") from None
     picture = None
     if "picture" in given:

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from synesthete.atlas import Atlas
+from synesthete.atlas.arrays import NUMBERS, STRINGS, Shape, read_npz
 from synesthete.catalog.encoding import MICRO_BATCH
 from synesthete.errors import SynestheteError
 from synesthete.probes.decoding import UnreadableImage
@@ -34,6 +35,7 @@ COMMON, RARE = 800, 9000  # ranks of the English words that texts are made of
 WRITING_AUC, PICTURE_AUC = 0.9, 0.7
 SENSITIVE = frozenset({"person", "person trait", "religion", "region", "emotion"})
 RIDGE = 10.0
+_STRINGS = ("texts", "picture_labels", "concepts", "names")
 
 
 @dataclass(frozen=True)
@@ -82,10 +84,16 @@ class Reference:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Reference:
-        """Read what `to_bytes` wrote."""
-        with np.load(io.BytesIO(data), allow_pickle=False) as found:
-            values: dict[str, Any] = {name: found[name] for name in cls.__dataclass_fields__}
-        for name in ("texts", "picture_labels", "concepts", "names"):
+        """Read what `to_bytes` wrote; raises `SynestheteError` where it is damaged."""
+        flat, table = (None,), (None, None)
+        expected: dict[str, tuple[Any, Shape]] = dict.fromkeys(_STRINGS, (STRINGS, flat))
+        expected |= dict.fromkeys(("tested", "typographic", "sensitive"), (np.bool_, flat))
+        expected |= dict.fromkeys(("unit_mean", "unit_std"), (NUMBERS, flat))
+        expected |= dict.fromkeys(
+            ("text_vectors", "picture_vectors", "concept_vectors", "path"), (NUMBERS, table)
+        )
+        values: dict[str, Any] = dict(read_npz(data, expected, source="the catalogue's reference"))
+        for name in _STRINGS:
             values[name] = [str(one) for one in values[name]]
         return cls(**values)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,8 +15,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from synesthete._core.user_files import leads_out
 from synesthete.catalog.checking import named
 from synesthete.catalog.types import Item
+from synesthete.errors import SynestheteError
 
 Float16 = npt.NDArray[np.float16]
 
@@ -98,18 +102,27 @@ class _File:
     """A Parquet file, mapped; one thread reads at a time, because two at once end the process (pyarrow 26)."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._file = pq.ParquetFile(pa.memory_map(str(path)))
         self._guard = threading.Lock()
         self.rows = int(self._file.metadata.num_rows)
         self.groups = int(self._file.num_row_groups)
 
     def group(self, group: int) -> pa.Table:
-        with self._guard:
+        with self._guard, _damage(self._path):
             return self._file.read_row_group(group, use_threads=False)
 
     def columns(self, names: Sequence[str]) -> pa.Table:
-        with self._guard:
+        with self._guard, _damage(self._path):
             return self._file.read(columns=list(names), use_threads=False)
+
+
+@contextlib.contextmanager
+def _damage(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        raise SynestheteError(f"{path} is damaged: {error}") from None
 
 
 class Segment:
@@ -123,11 +136,14 @@ class Segment:
 
     def __init__(self, folder: Path) -> None:
         self.name = folder.name
-        self._items = _File(folder / ITEMS)
-        self._thumbnails = _File(folder / THUMBNAILS)
-        self._arrays: dict[str, Any] = {
-            name: _map(folder / f"{name}.npy", len(self)) for name in ARRAYS
-        }
+        try:
+            self._items = _File(_inside(folder, ITEMS))
+            self._thumbnails = _File(_inside(folder, THUMBNAILS))
+            self._arrays: dict[str, Any] = {
+                name: _map(_inside(folder, f"{name}.npy"), len(self)) for name in ARRAYS
+            }
+        except (pa.ArrowException, ValueError, ArithmeticError) as error:
+            raise SynestheteError(f"{folder} is damaged: {error}") from None
 
     def __len__(self) -> int:
         return self._items.rows
@@ -223,6 +239,14 @@ def _write(folder: Path, total: int, parts: Iterable[_Part]) -> list[str]:
     for values in arrays.values():
         values.flush()
     return ids
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """A file of a segment; raises `OSError` where a link leads out of the catalogue, or it is no regular file."""
+    path = folder / name
+    if path.exists() and (leads_out(folder.parent.parent, path) or not path.is_file()):
+        raise OSError(errno.EINVAL, "a link that leads out, or not a regular file", str(path))
+    return path
 
 
 def _map(path: Path, rows: int) -> Float16:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 
+from synesthete._core.json_reader import InvalidJson, parse_json
+from synesthete._core.user_files import (
+    FileInside,
+    UnusableFile,
+    decoded,
+    leads_out,
+    read_inside,
+)
 from synesthete.catalog.answers import Quarantined
 from synesthete.catalog.table_files import SUFFIXES
 from synesthete.catalog.tables import item_rows, price_of, split
@@ -55,7 +62,8 @@ def read_items(
     these every folder in it that has pictures and no further folders is one item with all its pictures, called by its
     name, in the category of the folder above; unless all pictures lie in the outermost folder, or their folder holds
     several items' texts: then every picture is an item of its own. `.txt` files are descriptions, in which lines such as
-    `Title: Blue mug` fill that part, or an attribute; a `.json` file has the parts by name.
+    `Title: Blue mug` fill that part, or an attribute; a `.json` file has the parts by name. A file that leads out of
+    the folder through a link is set aside.
 
     Parameters
     ----------
@@ -74,17 +82,17 @@ def read_items(
         return item_rows(path, columns=columns, pictures=pictures)
     for name in METADATA:
         if (path / name).is_file():
-            return item_rows(path / name, columns=columns, pictures=pictures or path)
+            return item_rows(path / name, columns=columns, pictures=pictures or path, root=path)
     tables = sorted(path.glob("**/*.parquet"))
     if tables:
         return chain.from_iterable(
-            item_rows(one, columns=columns, pictures=pictures) for one in tables
+            item_rows(one, columns=columns, pictures=pictures, root=path) for one in tables
         )
     return _folder(path)
 
 
 def pictures_under(path: Path) -> list[Path]:
-    """A picture file itself, or all pictures in a folder, sorted.
+    """A picture file itself, or all pictures in a folder, sorted; what leads out of the folder is passed over.
 
     Raises
     ------
@@ -93,9 +101,11 @@ def pictures_under(path: Path) -> list[Path]:
     """
     if path.is_file():
         return [path]
-    found = sorted(
-        one for one in path.rglob("*") if one.suffix.lower() in PICTURES and one.is_file()
-    )
+    found: list[Path] = [
+        FileInside.of(path, one)
+        for one in sorted(path.rglob("*"))
+        if one.suffix.lower() in PICTURES and one.is_file() and not leads_out(path, one)
+    ]
     if not found:
         raise SynestheteError(f"no pictures at '{path}'")
     return found
@@ -106,7 +116,7 @@ def _folder(root: Path) -> Iterator[Item | Quarantined]:
     for folder in sorted([root, *(one for one in root.rglob("*") if one.is_dir())]):
         if any(part.startswith(".") for part in folder.relative_to(root).parts):
             continue
-        if not folder.resolve().is_relative_to(root.resolve()):
+        if leads_out(root, folder):
             continue
         files = sorted(one for one in folder.iterdir() if one.is_file() and one.name[0] != ".")
         shots = [one for one in files if one.suffix.lower() in PICTURES]
@@ -142,23 +152,22 @@ def _item(
     attributes: dict[str, tuple[str, ...]] = {}
     reviews: list[str] = []
     loose = []
-    item_id = relative.as_posix()
+    # File names need not be valid Unicode; ids are.
+    item_id = relative.as_posix().encode("utf-8", "backslashreplace").decode()
     for file in texts:
         try:
-            if file.stat().st_size > TEXT_BYTES:
-                raise ValueError(f"a file of more than {TEXT_BYTES >> 20} MiB")
-            text = file.read_text(encoding="utf-8-sig")
-            if file.suffix.lower() == ".json":
-                given = json.loads(text)
-                if not isinstance(given, dict):
-                    raise ValueError("not an object")
-                reviews += split(given.pop("reviews", None))
-                for key, value in given.items():
-                    _put(parts, attributes, str(key), split(value))
-            else:
+            text = decoded(read_inside(root, file, max_bytes=TEXT_BYTES), file)
+            if file.suffix.lower() != ".json":
                 loose.append(_lines(text, parts, attributes))
-        except (OSError, ValueError) as error:
-            yield Quarantined(item_id, file.name, f"cannot be read ({error})")
+                continue
+            given = parse_json(text, file.name)
+            if not isinstance(given, dict):
+                raise InvalidJson(f"{file.name}: not an object")
+            reviews += split(given.pop("reviews", None))
+            for key, value in given.items():
+                _put(parts, attributes, str(key), split(value))
+        except (UnusableFile, InvalidJson) as error:
+            yield Quarantined(item_id, file.name, str(error))
     words = relative.name.replace("_", " ").replace("-", " ")
     description = parts.get("description", "")
     # A description that is in its own file and in a list of facts, too, is told once.
@@ -170,10 +179,10 @@ def _item(
         yield Quarantined(item_id, "price", str(error))
     pictures: list[Picture] = []
     for shot in shots:
-        if shot.resolve().is_relative_to(root.resolve()):
-            pictures.append(shot)
-        else:
+        if leads_out(root, shot):
             yield Quarantined(item_id, shot.name, "a link that leads out of the folder")
+        else:
+            pictures.append(FileInside.of(root, shot))
     yield Item(
         item_id,
         title=parts.get("title") or words,

@@ -10,10 +10,12 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from synesthete.atlas.arrays import Shape, read_npz
 from synesthete.catalog.segments import ARRAYS, Segment
 
 Float64 = npt.NDArray[np.float64]
@@ -45,15 +47,12 @@ class Sums:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Sums:
-        """Read what `to_bytes` wrote."""
-        with np.load(io.BytesIO(data), allow_pickle=False) as found:
-            counts = found["counts"].tolist()
-            return cls(
-                *(
-                    (np.asarray(found[n], np.float64), c)
-                    for n, c in zip(ARRAYS, counts, strict=True)
-                )
-            )
+        """Read what `to_bytes` wrote; raises `SynestheteError` where it is damaged."""
+        expected: dict[str, tuple[Any, Shape]] = dict.fromkeys(ARRAYS, (np.float64, (None,)))
+        expected["counts"] = (np.int64, (len(ARRAYS),))
+        found = read_npz(data, expected, source="the sums of the catalogue")
+        counts = found["counts"].tolist()
+        return cls(*((found[name], count) for name, count in zip(ARRAYS, counts, strict=True)))
 
 
 def sums_of(parts: Iterable[tuple[Segment, Int64]]) -> Sums | None:

@@ -8,11 +8,14 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
+from synesthete._core.json_reader import InvalidJson, parse_json
+from synesthete._core.row_reader import Row
+from synesthete._core.user_files import FileInside, UnusableFile, leads_out, relative_name
 from synesthete.catalog.answers import Quarantined
-from synesthete.catalog.table_files import Row, read_rows
+from synesthete.catalog.table_files import read_rows, rows_and_errors
 from synesthete.catalog.types import Item, Picture
 from synesthete.errors import SynestheteError, near
 
@@ -57,7 +60,11 @@ class QueryRow:
 
 
 def item_rows(
-    path: Path, *, columns: Mapping[str, str] | None = None, pictures: Path | None = None
+    path: Path,
+    *,
+    columns: Mapping[str, str] | None = None,
+    pictures: Path | None = None,
+    root: Path | None = None,
 ) -> Iterator[Item | Quarantined]:
     """Items of a table.
 
@@ -70,21 +77,26 @@ def item_rows(
     columns
         Part to column, where the table has other names: `{"id": "Artikelnummer"}`.
     pictures
-        The folder that pictures are named in; the table's own without it.
+        The folder that pictures are named in; the table's own without it. None may lie outside of it.
+    root
+        The folder that the table was found in, where the user named no file.
 
     Raises
     ------
     SynestheteError
-        A table that cannot be read, or without a column of ids.
+        A table that cannot be read, or without a column of ids; none of its rows can be read.
     """
-    root = (pictures or path.parent).resolve()
+    folder = (pictures or path.parent).resolve()
     chosen: Mapping[str, str] | None = None
     names: Sequence[str] = ()
-    for line, row in read_rows(path):
+    for line, row in rows_and_errors(path, root=root):
+        if isinstance(row, SynestheteError):
+            yield Quarantined(f"{path.name}, line {line}", "row", str(row))
+            continue
         if chosen is None or set(row) - set(names):
             names = list(dict.fromkeys([*names, *row]))
             chosen = _choose(path, names, columns or {}, ALIASES, "id")
-        yield from _item(f"{path.name}, line {line}", row, chosen, root)
+        yield from _item(f"{path.name}, line {line}", row, chosen, folder)
 
 
 def query_rows(
@@ -126,8 +138,8 @@ def split(cell: Any) -> list[str]:
     (['red', 'white'], ['a|b'], [], ['1', '2'])
     """
     if isinstance(cell, str) and cell.lstrip().startswith("["):
-        with contextlib.suppress(ValueError, RecursionError):
-            cell = json.loads(cell)
+        with contextlib.suppress(InvalidJson):
+            cell = parse_json(cell, "a cell")
     parts = cell if isinstance(cell, list | tuple) else as_text(cell).split("|")
     return [text for part in parts if (text := as_text(part).strip())]
 
@@ -138,7 +150,12 @@ def as_text(value: Any) -> str:
         return ""
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
         return str(int(value))
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    if isinstance(value, str):
+        return value
+    try:
+        return json.dumps(value, ensure_ascii=False, default=str)
+    except (TypeError, ValueError, RecursionError):  # Parquet's nested types
+        return str(value)
 
 
 def price_of(cell: Any) -> float | None:
@@ -154,8 +171,8 @@ def price_of(cell: Any) -> float | None:
     >>> price_of("€ 1.299,50"), price_of("1,299"), price_of("12.5 kr"), price_of("")
     (1299.5, 1299.0, 12.5, None)
     """
-    if isinstance(cell, int | float) and not isinstance(cell, bool):
-        return float(cell) if math.isfinite(cell) else None
+    if isinstance(cell, float) and not math.isfinite(cell):
+        return None
     text = as_text(cell).strip()
     if not text:
         return None
@@ -167,28 +184,23 @@ def price_of(cell: Any) -> float | None:
     decimals = len(number) - mark - 1
     both = "." in number and "," in number
     if mark >= 0 and not both and (decimals == 3 or number.count(number[mark]) > 1):
-        return float(re.sub(r"[.,]", "", number))
-    if mark < 0:
-        return float(number)
-    return float(re.sub(r"[.,]", "", number[:mark]) + "." + number[mark + 1 :])
+        number = re.sub(r"[.,]", "", number)
+    elif mark >= 0:
+        number = re.sub(r"[.,]", "", number[:mark]) + "." + number[mark + 1 :]
+    price = float(number)
+    if not math.isfinite(price):
+        raise SynestheteError(f"the price {text[:40]!r} is too large")
+    return price
 
 
 def inside(root: Path, name: str) -> Path | str:
     """The path of a picture named relative to a folder, or why it is not taken."""
-    if "\0" in name or "://" in name:
-        return f"'{name[:80]}' is no file name: pictures on the web are never fetched"
-    windows = PureWindowsPath(name)
-    parts = PurePosixPath(name.replace("\\", "/")).parts
-    if windows.drive or windows.root or PurePosixPath(name).is_absolute():
-        return f"'{name[:80]}' is an absolute path: give it relative to the folder of pictures"
-    if ".." in parts or not parts:
-        return f"'{name[:80]}' leads out of the folder of pictures"
-    path = root.joinpath(*parts)
     try:
-        if not path.resolve().is_relative_to(root):
-            return f"'{name[:80]}' is a link that leads out of the folder of pictures"
-    except (OSError, RuntimeError):
-        return f"'{name[:80]}' cannot be followed"
+        path = FileInside.of(root, root / relative_name(name))
+    except UnusableFile as error:
+        return str(error)
+    if leads_out(root, path):
+        return f"'{name[:80]}' is a link that leads out of the folder of pictures"
     return path
 
 
@@ -231,11 +243,11 @@ def _item(
 def _object(cell: Any) -> dict[str, tuple[str, ...]]:
     """Attributes in one cell: an object, or `colour=red; size=L`."""
     if isinstance(cell, str) and cell.lstrip().startswith("{"):
-        with contextlib.suppress(ValueError, RecursionError):
-            cell = json.loads(cell)
+        with contextlib.suppress(InvalidJson):
+            cell = parse_json(cell, "a cell")
     if isinstance(cell, list) and all(isinstance(one, tuple) and len(one) == 2 for one in cell):
-        cell = dict(cell)  # a map of Parquet
-    if isinstance(cell, dict):
+        pairs = [(as_text(key), values) for key, values in cell]  # a map of Parquet
+    elif isinstance(cell, dict):
         pairs = [(str(key), values) for key, values in cell.items()]
     else:
         parts = (part.partition("=") for part in as_text(cell).split(";"))

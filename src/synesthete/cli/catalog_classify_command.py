@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
+from synesthete._core.user_files import read_inside
 from synesthete.cli.catalog_options import need_folder
 from synesthete.cli.console import (
     JsonFlag,
@@ -86,7 +87,8 @@ def classify(
         if as_json:
             print_json({key: value for key, value in made.facts.items() if key != "vocabulary"})
             return
-        out().print(Text((classifier / "MODEL_CARD.md").read_text(encoding="utf-8")))
+        card = read_inside(classifier, classifier / "MODEL_CARD.md")
+        out().print(Text(card.decode("utf-8", "replace")))
         return
     opened = Classifier(classifier)
     found = read_records(records, template=opened.facts["template"])

@@ -47,15 +47,15 @@ def events(
     """Take what visitors did (impressions, clicks, adds, conversions, dismissals), and tell how much there is."""
     from synesthete.catalog import Catalog
     from synesthete.catalog.events import EventLog
-    from synesthete.catalog.pilot.rows import rows_of
+    from synesthete.catalog.table_files import rows_and_errors
 
     opened = Catalog.open(catalog)
     log = EventLog(catalog, known=opened.__contains__)
     taken = {"added": 0, "replayed": 0, "unknown": 0, "skewed": 0, "refused": 0}
     if take is not None:
-        waiting: list[dict[str, object]] = []
-        for row in rows_of(take):
-            waiting.append({name: value for name, value in row.items() if name is not None})
+        waiting: list[dict[str, object] | SynestheteError] = []
+        for _, row in rows_and_errors(take):
+            waiting.append(row)
             if len(waiting) == 5000:
                 _take(log, waiting, taken)
         _take(log, waiting, taken)
@@ -154,7 +154,9 @@ def metrics(
     _show(compared)
 
 
-def _take(log: EventLog, waiting: list[dict[str, object]], taken: dict[str, int]) -> None:
+def _take(
+    log: EventLog, waiting: list[dict[str, object] | SynestheteError], taken: dict[str, int]
+) -> None:
     done = log.take(waiting, history=True)
     for name in ("added", "replayed", "unknown", "skewed"):
         taken[name] += getattr(done, name)

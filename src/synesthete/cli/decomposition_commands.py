@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
+from synesthete._core.user_files import read_named
 from synesthete.cli.console import JsonFlag, out, print_json, say, share, table
 from synesthete.cli.naming_commands import PANEL, AtlasPath
-from synesthete.errors import SynestheteError
 
 if TYPE_CHECKING:
     from synesthete.analysis.decomposition import Term
@@ -95,10 +95,7 @@ def explain(
     from synesthete.atlas import open_atlas
     from synesthete.probes.decoding import decode
 
-    try:
-        data = image.read_bytes()
-    except OSError as error:
-        raise SynestheteError(f"{image} cannot be read: {error.strerror}") from error
+    data = read_named(image)
     found = ask(
         open_atlas(atlas), decode(data), labels=label, against=against, layer=layer, limit=limit
     )

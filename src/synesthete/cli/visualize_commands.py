@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
+from synesthete._core.user_files import read_named
 from synesthete.cli.console import JsonFlag, count, out, percent, print_json, say, table
 from synesthete.cli.naming_commands import PANEL, Address, AtlasPath
 from synesthete.cli.progress import Reporter
@@ -219,10 +220,7 @@ def attribute(
 
     pictures = None
     if image:
-        try:
-            pictures = [decode(one.read_bytes()) for one in image]
-        except OSError as error:
-            raise SynestheteError(f"{error.filename} cannot be read: {error.strerror}") from error
+        pictures = [decode(read_named(one)) for one in image]
     found = ask(
         open_atlas(atlas), address, pictures=pictures, limit=limit, method=method, probes=probes
     )

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from synesthete._core.json_reader import InvalidJson, read_json
+from synesthete._core.user_files import UnusableFile
 from synesthete.atlas.files import write_file
 from synesthete.errors import SynestheteError, near
 
@@ -221,15 +223,11 @@ def load_edits(path: str | Path) -> Edits:
     """
     path = Path(path)
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise SynestheteError(f"{path} cannot be read: {error.strerror or error}") from error
-    if len(data) > MOST_BYTES:
-        raise SynestheteError(f"{path} is too long to be a file of edits")
-    try:
-        found = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise SynestheteError(f"{path} is no JSON: {str(error)[:100]}") from None
+        found = read_json(path, max_bytes=MOST_BYTES)
+    except UnusableFile as error:
+        raise SynestheteError(f"{path} cannot be read: {error.reason}", hint=error.hint) from None
+    except InvalidJson as error:
+        raise SynestheteError(f"{path} is no JSON: {error.reason}") from None
     if not isinstance(found, Mapping) or found.get("format") != FORMAT:
         raise SynestheteError(f"{path} is no file of edits", hint=f'expected "format": "{FORMAT}"')
     if found.get("version") != VERSION:

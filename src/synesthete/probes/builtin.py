@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from PIL import Image
 
+from synesthete._core.user_files import UnusableFile, read_inside
 from synesthete.errors import SynestheteError, near
 from synesthete.probes.decoding import UnreadableImage, decode
 from synesthete.probes.probe_set import COLUMNS, ImageSource, ProbeSet
@@ -66,13 +67,13 @@ def load_builtin(
     folder = data / name
     try:
         # From bytes, and no `sort_by`: both else have threads of Arrow's (`atlas.arrays.read_parquet` says why not).
-        packed = pa.BufferReader((folder / "manifest.parquet").read_bytes())
+        packed = pa.BufferReader(read_inside(folder, folder / "manifest.parquet"))
         manifest = pq.ParquetFile(packed).read(use_threads=False)
         order = pc.sort_indices(manifest, [("sprite", "ascending"), ("tile", "ascending")])
         manifest = manifest.take(order)
         pictures = manifest.select(list(COLUMNS))
         sprites = SpriteSource(folder, manifest["sprite"].to_pylist(), manifest["tile"].to_pylist())
-    except (pa.ArrowException, OSError, KeyError) as error:
+    except (pa.ArrowException, OSError, SynestheteError, KeyError) as error:
         text = " ".join(str(error).split())[:160]
         raise SynestheteError(
             f"the built-in probe set '{name}' is damaged ({text})", hint=_REPAIR
@@ -168,9 +169,9 @@ class SpriteSource:
 
     def _mosaic(self, name: str) -> tuple[Image.Image, int]:
         try:
-            data = (self.folder / name).read_bytes()
-        except OSError as error:
-            raise UnreadableImage(f"no sprite '{name}' ({error.strerror})", hint=_REPAIR) from None
+            data = read_inside(self.folder, self.folder / name)
+        except UnusableFile as error:
+            raise UnreadableImage(f"no sprite '{name}' ({error.reason})", hint=_REPAIR) from None
         mosaic = decode(data)
         return mosaic, mosaic.width * mosaic.height * 3
 

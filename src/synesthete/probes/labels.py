@@ -109,7 +109,7 @@ class LabelTable:
 
 def _as_unicode(text: str) -> str:
     """Text that any table can hold: file names need not be valid Unicode."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return text.replace("\0", " ").encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _hash(text: str) -> str:

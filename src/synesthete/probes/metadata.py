@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import os
-from collections.abc import Iterator
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 
-from synesthete._core.json_reader import json_objects
+from synesthete._core.row_reader import Rows, csv_rows, jsonl_rows
+from synesthete._core.user_files import UnusableFile, leads_out, relative_name
 from synesthete.errors import SynestheteError
 from synesthete.probes.labels import ALIASES, LabelTable
 from synesthete.probes.probe_set import ProbeSet
@@ -17,9 +14,10 @@ from synesthete.probes.sources import MISSING, FileSource
 
 METADATA_FILES = ("metadata.csv", "metadata.jsonl")
 FILE_COLUMN = "file_name"
+FIELD_CHARACTERS = 131_072
 
 
-def read_metadata(path: Path) -> ProbeSet:
+def read_metadata(path: Path, *, root: Path | None = None) -> ProbeSet:
     """Read a table that names image files and says what they show.
 
     Parameters
@@ -29,6 +27,8 @@ def read_metadata(path: Path) -> ProbeSet:
         line) in UTF-8. Column `file_name`, relative to the table's folder; further `concept` or
         `label`, `modality`, `caption` or `text`, `artist`, `family`, `source`, `licence` or
         `license`, `author`; other columns are passed over.
+    root
+        The folder that the table was found in, where the user named no file: it must lie inside.
 
     Raises
     ------
@@ -41,13 +41,15 @@ def read_metadata(path: Path) -> ProbeSet:
     A file that does not exist, or a line without a concept, stays in the set as an unusable image
     with its reason.
     """
-    folder = path.resolve().parent
-    lines = _jsonl(path) if path.suffix.lower() == ".jsonl" else _csv(path)
+    folder = (path if root is None else root / path.name).parent.resolve()
     labels = LabelTable()
     files: list[str] = []
     columns: set[str] = set()
-    parents: dict[str, str] = {}
-    for line, values in lines:
+    parents: dict[str, bool] = {}
+    for line, row in _rows(path, root):
+        if isinstance(row, SynestheteError):
+            raise row
+        values = {name: _as_text(value) for name, value in row.items()}
         where = f"{path.name}, line {line}"
         columns.update(values)
         file = values.get(FILE_COLUMN, "").strip()
@@ -63,46 +65,43 @@ def read_metadata(path: Path) -> ProbeSet:
         hint = f"name one of its columns concept: {', '.join(sorted(columns))}"
         raise SynestheteError(f"'{path}' has no column concept or label", hint=hint)
     if len(labels.problems) == len(labels):
-        row, reason = next(iter(labels.problems.items()))
-        raise SynestheteError(f"no usable image in '{path}': '{files[row]}' has {reason}")
+        at, reason = next(iter(labels.problems.items()))
+        raise SynestheteError(f"no usable image in '{path}': '{files[at]}' has {reason}")
     return ProbeSet(
         folder.name, labels.table(), FileSource(folder, files), problems=labels.problems
     )
 
 
-def _inside(folder: Path, file: str, where: str, parents: dict[str, str]) -> str:
+def _rows(path: Path, root: Path | None) -> Rows:
+    if path.suffix.lower() == ".jsonl":
+        hint = f'write {{"{FILE_COLUMN}": "a.png", "concept": "apple"}}'
+        return jsonl_rows(path, root=root, hint=hint)
+    columns, rows = csv_rows(path, root=root, field_characters=FIELD_CHARACTERS)
+    if FILE_COLUMN not in columns:
+        hint = f"its columns are {', '.join(columns) or 'none'}"
+        raise SynestheteError(f"'{path}' has no column {FILE_COLUMN}", hint=hint)
+    return rows
+
+
+def _inside(folder: Path, file: str, where: str, parents: dict[str, bool]) -> str:
     """The path relative to the folder, or an error when it leads out of it.
 
-    `parents` remembers where folders really are: a table names few folders and many files.
+    `parents` remembers which folders lead out: a table names few folders and many files.
     """
-    if "\0" in file:
-        raise SynestheteError(f"{where}: {FILE_COLUMN} holds a zero byte")
-    if "://" in file:
-        raise SynestheteError(
-            f"{where}: '{file}' is an address on the web, which is never fetched",
-            hint="download the images and give their paths",
-        )
-    windows = PureWindowsPath(file)
-    if windows.drive or windows.root or PurePosixPath(file).is_absolute():
-        raise SynestheteError(
-            f"{where}: '{file}' is an absolute path", hint="give it relative to the table"
-        )
-    # Windows writes a\b.png; the file name a\b.png does not occur anywhere in practice.
-    parts = PurePosixPath(file.replace("\\", "/")).parts
-    if ".." in parts or not parts:
-        raise SynestheteError(f"{where}: '{file}' leads out of the table's folder")
-    relative = str(PurePosixPath(*parts))
-    path = folder / relative
     try:
-        parent = str(path.parent)
-        if parent not in parents:
-            parents[parent] = os.path.realpath(parent)
+        relative = relative_name(file)
+    except UnusableFile as error:
+        raise SynestheteError(f"{where}: {error.message}", hint=error.hint) from None
+    path = folder / relative
+    parent = str(path.parent)
+    if parent not in parents:
+        parents[parent] = leads_out(folder, path.parent)
+    try:
         link = path.is_symlink()
     except OSError:
         # A name longer than the file system allows: it leads nowhere, and is told as missing.
         return relative
-    real = os.path.realpath(path) if link else f"{parents[parent]}/{path.name}"
-    if not Path(real).is_relative_to(folder):
+    if parents[parent] or (link and leads_out(folder, path)):
         raise SynestheteError(f"{where}: '{file}' is a link that leads out of the table's folder")
     return relative
 
@@ -115,46 +114,7 @@ def _exists(path: Path) -> bool:
         return False
 
 
-def _csv(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    text = _read(path)
-    header = text.split("\n", 1)[0]
-    delimiter = max(",;\t", key=header.count)
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    try:
-        fields = [name.strip() for name in reader.fieldnames or []]
-        reader.fieldnames = fields
-        if FILE_COLUMN not in fields:
-            hint = f"its columns are {', '.join(fields) or 'none'}"
-            raise SynestheteError(f"'{path}' has no column {FILE_COLUMN}", hint=hint)
-        for row in reader:
-            if None in row:
-                raise SynestheteError(
-                    f"{path.name}, line {reader.line_num}: more fields than the {len(fields)} columns",
-                    hint='write a text with a delimiter in it as "a, b"',
-                )
-            yield reader.line_num, {name: value or "" for name, value in row.items()}
-    except csv.Error as error:
-        raise SynestheteError(f"{path.name}, after line {reader.line_num}: {error}") from None
-
-
-def _jsonl(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    hint = f'write {{"{FILE_COLUMN}": "a.png", "concept": "apple"}}'
-    for number, row in json_objects(_read(path).split("\n"), path.name, hint=hint):
-        yield number, {name: _as_text(value) for name, value in row.items()}
-
-
 def _as_text(value: object) -> str:
     if value is None:
         return ""
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise SynestheteError(
-            f"'{path}' is not UTF-8 (byte {error.start})", hint="save it as UTF-8"
-        ) from None
-    except OSError as error:
-        raise SynestheteError(f"cannot read '{path}' ({error.strerror})") from None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import json
 import threading
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -15,6 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from synesthete._core.json_reader import InvalidJson, parse_json
+from synesthete._core.user_files import ANY_SIZE, FileInside, open_file
 from synesthete.errors import SynestheteError
 from synesthete.probes.decoding import UnreadableImage, decode
 from synesthete.probes.labels import ALIASES, LabelTable
@@ -27,7 +29,7 @@ _BATCH = 16
 _READ_BUFFER = 1 << 20
 
 
-def read_parquet(*paths: Path, name: str = "") -> ProbeSet:
+def read_parquet(*paths: Path, name: str = "", root: Path | None = None) -> ProbeSet:
     """Read parquet files, Hugging Face's data sets among them, as one probe set.
 
     Parameters
@@ -39,6 +41,8 @@ def read_parquet(*paths: Path, name: str = "") -> ProbeSet:
         Face schema gives them.
     name
         Name of the set; the first file's by default.
+    root
+        The folder that the files were found in, where the user named none of them: they must lie inside.
 
     Raises
     ------
@@ -51,11 +55,12 @@ def read_parquet(*paths: Path, name: str = "") -> ProbeSet:
     groups in order from the group's start, so memory stays bounded whatever the file's size; in
     large groups reading in order is fast and reading at random is not.
     """
-    schema = _schema(paths[0])
-    column = _image_column(schema, paths[0])
+    files = [path if root is None else FileInside.of(root, path) for path in paths]
+    schema = _schema(files[0])
+    column = _image_column(schema, files[0])
     if not set(schema.names).intersection(ALIASES["concept"]):
         hint = f"name one of its columns concept: {', '.join(schema.names)}"
-        raise SynestheteError(f"'{paths[0]}' has no column concept or label", hint=hint)
+        raise SynestheteError(f"'{files[0]}' has no column concept or label", hint=hint)
     is_struct = pa.types.is_struct(schema.field(column).type)
     wanted = ["key", *(alias for aliases in ALIASES.values() for alias in aliases)]
     columns = [n for n in wanted if n in schema.names and n != column]
@@ -63,20 +68,24 @@ def read_parquet(*paths: Path, name: str = "") -> ProbeSet:
         columns.append(f"{column}.path")
     class_names = _class_names(schema)
     labels = LabelTable()
-    for path in paths:
-        if path is not paths[0] and not set(schema.names) <= set(_schema(path).names):
-            raise SynestheteError(f"'{path}' has other columns than '{paths[0].name}'")
+    for path in files:
+        if path is not files[0] and not set(schema.names) <= set(_schema(path).names):
+            raise SynestheteError(f"'{path}' has other columns than '{files[0].name}'")
         for row, record in enumerate(_records(path, columns)):
             inner = record.pop(column, None) or {}
             values = {n: _as_text(v, class_names.get(n, ())) for n, v in record.items()}
-            key = values.get("key", "").strip() or inner.get("path") or f"{path.stem}/{row:07d}"
+            key = (
+                values.get("key", "").strip()
+                or str(inner.get("path") or "")
+                or f"{path.stem}/{row:07d}"
+            )
             labels.add(key, values)
     if not len(labels):
-        raise SynestheteError(f"'{paths[0]}' has no rows")
+        raise SynestheteError(f"'{files[0]}' has no rows")
     if len(labels.problems) == len(labels):
-        raise SynestheteError(f"'{paths[0]}' has no concept in any row")
-    source = ParquetSource(paths, f"{column}.bytes" if is_struct else column)
-    return ProbeSet(name or paths[0].stem, labels.table(), source, problems=labels.problems)
+        raise SynestheteError(f"'{files[0]}' has no concept in any row")
+    source = ParquetSource(files, f"{column}.bytes" if is_struct else column)
+    return ProbeSet(name or files[0].stem, labels.table(), source, problems=labels.problems)
 
 
 class ParquetSource:
@@ -191,12 +200,16 @@ class _Stream:
         return self._batch[offset - self._start]
 
 
-def _open(path: Path) -> pq.ParquetFile:
-    try:
-        # A read buffer keeps pyarrow from loading a row group's whole column at once.
-        return pq.ParquetFile(path, buffer_size=_READ_BUFFER, pre_buffer=False)
-    except (pa.ArrowException, OSError) as error:
-        raise SynestheteError(_short(f"'{path}' is no readable parquet file", error)) from None
+@contextlib.contextmanager
+def _open(path: Path) -> Iterator[pq.ParquetFile]:
+    with open_file(path, max_bytes=ANY_SIZE) as raw:
+        try:
+            # A read buffer keeps pyarrow from loading a row group's whole column at once.
+            file = pq.ParquetFile(raw, buffer_size=_READ_BUFFER, pre_buffer=False)
+        except (pa.ArrowException, OSError, ValueError) as error:
+            message = _short(f"'{path}' is no readable parquet file", error)
+            raise SynestheteError(message) from None
+        yield file
 
 
 def _schema(path: Path) -> pa.Schema:
@@ -245,10 +258,10 @@ def _has_field(kind: pa.DataType, name: str) -> bool:
 def _class_names(schema: pa.Schema) -> dict[str, list[str]]:
     """Names of integer labels, from the note that Hugging Face's `datasets` leaves in a schema."""
     try:
-        note = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+        note = parse_json((schema.metadata or {}).get(b"huggingface", b"{}"), "the schema")
         features = note["info"]["features"]
         return {n: [str(x) for x in f["names"]] for n, f in features.items() if "names" in f}
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (InvalidJson, KeyError, TypeError, AttributeError):
         return {}
 
 
@@ -257,8 +270,16 @@ def _records(path: Path, columns: list[str]) -> Iterator[dict[str, Any]]:
         with _open(path) as file:
             for batch in file.iter_batches(4096, columns=columns, use_threads=False):
                 yield from batch.to_pylist()
-    except (pa.ArrowException, OSError) as error:
-        raise SynestheteError(_short(f"'{path}' is damaged", error)) from None
+    # Conversions raise what datetime, decimal and the codecs raise.
+    except (
+        pa.ArrowException,
+        OSError,
+        ArithmeticError,
+        ValueError,
+        TypeError,
+        ImportError,
+    ) as error:
+        raise SynestheteError(_short(f"'{path}' cannot be read", error)) from None
 
 
 def _as_text(value: object, names: Sequence[str]) -> str:

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
+from synesthete._core.user_files import leads_out
 from synesthete.errors import SynestheteError
 from synesthete.probes.labels import LabelTable, modality_name
 from synesthete.probes.metadata import METADATA_FILES, read_metadata
@@ -38,10 +39,10 @@ def read_path(path: Path) -> ProbeSet:
     if path.is_dir():
         for name in METADATA_FILES:
             if (path / name).is_file():
-                return read_metadata(path / name)
+                return read_metadata(path / name, root=path)
         visible = [p for p in sorted(path.iterdir()) if not _ignored(p.name)]
         if visible and all(p.suffix.lower() == ".parquet" for p in visible):
-            return read_parquet(*visible, name=path.resolve().name)
+            return read_parquet(*visible, name=path.resolve().name, root=path)
         return read_folder(path)
     suffix = path.suffix.lower()
     if suffix in (".csv", ".jsonl"):
@@ -81,7 +82,7 @@ def read_folder(path: Path) -> ProbeSet:
         concept, modality, problem = (
             _place(part, swapped, own_modalities) if placed else ("", "", "")
         )
-        if not problem and _leads_out(root, file):
+        if not problem and (root / file).is_symlink() and leads_out(root, root / file):
             problem = OUTSIDE
         values = {"concept": concept.replace("_", " "), "modality": modality}
         labels.add(key, values, problem)
@@ -148,11 +149,6 @@ def _walk(folder: Path, root: Path) -> Iterator[str]:
             )
         else:
             yield str(Path(entry.path).relative_to(root))
-
-
-def _leads_out(root: Path, file: str) -> bool:
-    path = root / file
-    return path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(root)
 
 
 def _ignored(name: str) -> bool:

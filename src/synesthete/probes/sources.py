@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 
 from PIL import Image
 
+from synesthete._core.user_files import ANY_SIZE, UnusableFile, open_inside, read_inside
 from synesthete.probes.decoding import UnreadableImage, decode
 from synesthete.probes.probe_set import ImageSource
 
@@ -40,41 +41,24 @@ class FileSource:
 
     def image(self, row: int) -> Image.Image:
         """The decoded image of a row; raises `UnreadableImage`."""
-        path = self._path(row)
+        # Looked at anew each time: files and links may have changed since the folder was listed.
         try:
-            size = path.stat().st_size
-            if size > MAX_FILE_BYTES:
-                raise UnreadableImage(
-                    f"a file of {size >> 20:,} MiB, more than the limit of {MAX_FILE_BYTES >> 20}",
-                    hint="make it smaller",
-                )
-            data = path.read_bytes()
-        except OSError as error:
-            raise UnreadableImage(_why(error), hint="check the file and its permissions") from None
+            data = read_inside(self.root, self._path(row), max_bytes=MAX_FILE_BYTES)
+        except UnusableFile as error:
+            hint = error.hint or "check the file and its permissions"
+            raise UnreadableImage(error.reason, hint=hint) from None
         return decode(data)
 
     def digest(self, row: int) -> str:
         """SHA-256 of the file's bytes, read in pieces; empty where it cannot be read."""
         try:
-            with self._path(row).open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
-        except (OSError, UnreadableImage):
+            with open_inside(self.root, self._path(row), max_bytes=ANY_SIZE) as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+        except (OSError, UnusableFile):
             return ""
 
     def _path(self, row: int) -> Path:
-        """Looked at anew each time: files and links may have changed since the folder was listed."""
-        path = self.root / self.files[row]
-        try:
-            resolved = path.resolve()
-        except (OSError, RuntimeError):
-            raise UnreadableImage("no usable path", hint="copy the file into the folder") from None
-        if not resolved.is_relative_to(self.root):
-            raise UnreadableImage(OUTSIDE)
-        if not resolved.exists():
-            raise UnreadableImage(MISSING)
-        if not resolved.is_file():
-            raise UnreadableImage("not a regular file", hint="leave it out")
-        return resolved
+        return self.root / self.files[row]
 
 
 class JoinedSource:
@@ -150,7 +134,3 @@ def pixel_digest(image: Image.Image) -> str:
     False
     """
     return hashlib.sha256(b"%d %d " % image.size + image.tobytes()).hexdigest()
-
-
-def _why(error: OSError) -> str:
-    return f"cannot be read ({error.strerror or error})"

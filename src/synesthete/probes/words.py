@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from synesthete._core.json_reader import read_json
 from synesthete.errors import SynestheteError, near
 
 CASES = ("lower", "title", "upper")
@@ -55,7 +55,7 @@ def load_fonts(folder: Path = FONT_FOLDER) -> list[Font]:
         The list or one of its fonts is missing or damaged.
     """
     try:
-        listed = json.loads((folder / "fonts.json").read_text(encoding="utf-8"))
+        listed = read_json(folder / "fonts.json", root=folder)
         fonts = [
             Font(
                 path=folder / str(entry["file"]),
@@ -68,7 +68,7 @@ def load_fonts(folder: Path = FONT_FOLDER) -> list[Font]:
             )
             for entry in listed
         ]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (SynestheteError, KeyError, TypeError, AttributeError) as error:
         raise SynestheteError(
             f"no usable list of fonts in '{folder}' ({error})", hint="install the package again"
         ) from None

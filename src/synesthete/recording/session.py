@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from synesthete.atlas.files import disk_errors, write_file
+from synesthete._core.json_reader import read_json
+from synesthete.atlas.files import disk_errors, open_to_write, write_file
 from synesthete.atlas.manifest import MANIFEST, is_intact, recipe_differences, sealed
 from synesthete.atlas.store import open_atlas
 from synesthete.errors import SynestheteError
@@ -61,7 +61,7 @@ def claim(out: Path) -> Iterator[Path]:
     work = out / WORK
     with disk_errors(work):
         work.mkdir(parents=True, exist_ok=True)
-        lock = (work / _LOCK).open("wb")
+        lock = open_to_write(work / _LOCK)
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -80,9 +80,9 @@ def settle(out: Path, work: Path, recipe: dict[str, Any], shard_size: int) -> in
     """
     path = work / _SESSION
     try:
-        session = json.loads(path.read_bytes())
+        session = read_json(path, root=out)
         begun = is_intact(session) and isinstance(session["recipe"], dict)
-    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+    except (SynestheteError, KeyError, AttributeError, TypeError):
         begun = False
     if not begun:
         write_file(path, sealed({"recipe": recipe, "shard_size": shard_size}))

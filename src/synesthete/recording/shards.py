@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from synesthete._core.json_reader import read_json
+from synesthete._core.user_files import ANY_SIZE, read_inside
 from synesthete.atlas.arrays import map_npy, npy_pieces, npz_bytes, read_npz
 from synesthete.atlas.exemplars import Exemplars, parse_exemplars
 from synesthete.atlas.files import FileEntry, difference, disk_errors, sync_folder, write_file
@@ -118,17 +119,19 @@ class StoredShard:
         """Statistics of the layer of this index in the plan."""
         path = self.folder / f"statistics-{index}.npz"
         shapes = UnitStatistics.shapes(self._plan.units[index])
-        return UnitStatistics(**read_npz(path.read_bytes(), shapes, source=str(path)))
+        return UnitStatistics(
+            **read_npz(read_inside(self.folder, path, max_bytes=ANY_SIZE), shapes, source=str(path))
+        )
 
     def exemplars(self, index: int) -> Exemplars:
         """Exemplars of the layer of this index in the plan."""
         path, plan = self.folder / f"exemplars-{index}.npz", self._plan
-        data, units = path.read_bytes(), plan.units[index]
+        data, units = read_inside(self.folder, path, max_bytes=ANY_SIZE), plan.units[index]
         return parse_exemplars(data, units, plan.groups, plan.exemplars, source=str(path))
 
     def sprite(self, number: int) -> bytes:
         """A sprite of the shard, WebP."""
-        return (self.folder / f"sprite-{number}.webp").read_bytes()
+        return read_inside(self.folder, self.folder / f"sprite-{number}.webp")
 
 
 def find_shard(
@@ -137,7 +140,7 @@ def find_shard(
     """A committed shard if it is there and every byte of it is as it was written, else None."""
     folder = shard_folder(work, number)
     try:
-        manifest = json.loads((folder / SHARD_MANIFEST).read_bytes())
+        manifest = read_json(folder / SHARD_MANIFEST, root=work)
         if not is_intact(manifest) or manifest["fingerprint"] != fingerprint:
             return None
         for name, entry in manifest["files"].items():

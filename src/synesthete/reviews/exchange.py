@@ -7,6 +7,9 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from synesthete._core.json_reader import InvalidJson
+from synesthete._core.row_reader import Row, jsonl_rows
+from synesthete._core.user_files import UnusableFile
 from synesthete.errors import SynestheteError
 from synesthete.reviews.acts import Act, check
 from synesthete.reviews.store import COLUMNS, append, read
@@ -69,35 +72,29 @@ def import_reviews(atlas_path: str | Path, path: str | Path) -> Imported:
     acts: list[Act] = []
     aside: dict[int, str] = {}
     try:
-        with path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, start=1):
-                if not line.strip():
-                    continue
-                try:
-                    acts.append(_parse(line))
-                except SynestheteError as error:
-                    if number == 1:
-                        raise SynestheteError(
-                            f"{path} holds no reviews: line 1: {error}",
-                            hint="export them with: synesthete reviews export",
-                        ) from error
-                    aside[number] = str(error)
-    except OSError as error:
-        raise SynestheteError(f"{path} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise SynestheteError(f"{path} is no UTF-8 text ({error.reason})") from error
+        rows = list(jsonl_rows(path, line_characters=LONGEST_LINE))
+    except UnusableFile as error:
+        raise SynestheteError(f"{path} cannot be read: {error.reason}", hint=error.hint) from None
+    for number, row in rows:
+        try:
+            acts.append(_act(row))
+        except SynestheteError as error:
+            if number == 1:
+                raise SynestheteError(
+                    f"{path} holds no reviews: line 1: {error}",
+                    hint="export them with: synesthete reviews export",
+                ) from error
+            aside[number] = str(error)
     added = append(atlas_path, acts)
     return Imported(added, len(acts) - added, aside)
 
 
-def _parse(line: str) -> Act:
-    if len(line) > LONGEST_LINE:
-        raise SynestheteError(f"a line of {len(line)} characters")
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise SynestheteError(f"no JSON ({error})") from error
-    if not isinstance(row, dict) or row.pop("schema", None) != SCHEMA:
+def _act(row: Row | SynestheteError) -> Act:
+    if isinstance(row, InvalidJson) and row.reason:
+        raise SynestheteError(f"not JSON ({row.reason})")
+    if isinstance(row, SynestheteError):
+        raise row
+    if row.pop("schema", None) != SCHEMA:
         raise SynestheteError(f"not of the schema {SCHEMA}")
     if set(row) != set(COLUMNS) or not all(isinstance(value, str) for value in row.values()):
         raise SynestheteError("its keys or types are not those of a review")

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 
-from synesthete.atlas.write_ahead import format_of, write_ahead
+from synesthete.atlas.write_ahead import connect, format_of, write_ahead
 from synesthete.errors import SynestheteError
 from synesthete.reviews.acts import Act, check
 
@@ -31,13 +31,13 @@ def _connection(atlas: Path, *, write: bool) -> Iterator[sqlite3.Connection]:
     path = atlas / FILE
     try:
         # Several people may write at once: writers wait for each other, readers for nobody (WAL).
-        connection = sqlite3.connect(path, timeout=WAIT_SECONDS, isolation_level=None)
+        connection = connect(path, wait_seconds=WAIT_SECONDS)
     except sqlite3.Error as error:
         raise SynestheteError(f"{path} cannot be opened: {error}") from error
     try:
         _prepare(connection, path, write=write)
         yield connection
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         raise SynestheteError(f"{path}: {error}") from error
     finally:
         connection.close()

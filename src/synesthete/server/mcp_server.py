@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 from pydantic import Field
 
 from synesthete import __version__
+from synesthete._core.user_files import UnusableFile, read_named
 from synesthete.errors import SynestheteError
 from synesthete.server.counts import all_counts, counts_told, rule, why_not_counted
 from synesthete.server.errors import Missing
@@ -175,13 +176,9 @@ def _picture(path: Path) -> Image.Image:
     from synesthete.probes.decoding import decode
 
     try:
-        if not path.is_file() or path.stat().st_size > UPLOAD_LIMIT:
-            raise SynestheteError(
-                f"no picture file of at most {UPLOAD_LIMIT // 2**20} MB: '{str(path)[:200]}'"
-            )
-        return decode(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise SynestheteError(f"'{str(path)[:200]}' cannot be read: {error}") from error
+        return decode(read_named(path, max_bytes=UPLOAD_LIMIT))
+    except UnusableFile as error:
+        raise SynestheteError(f"no picture file: {error.message}", hint=error.hint) from None
 
 
 def _called(site: Site, address: str) -> str:

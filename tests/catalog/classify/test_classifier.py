@@ -188,10 +188,10 @@ def test_errors_do_not_quote_a_record(tmp_path: Path, line: str) -> None:
     ("name", "content", "told"),
     [
         ("x.csv", b"name,diagnosis\na,b\n", "neither a column image nor a column text"),
-        ("x.csv", b"text,label\n\xff\xfe,b\n", "no UTF-8"),
+        ("x.csv", b"text,label\n\xff\xfe,b\n", "not UTF-8"),
         ("x.csv", b"text,label\n", "no record"),
-        ("x.parquet", b"PAR1 no", "no Parquet"),
-        ("x.xlsx", b"", "no .csv"),
+        ("x.parquet", b"PAR1 no", "cannot be read as Parquet"),
+        ("x.xlsx", b"", "is no table"),
         ("x.jsonl", b'{"text": "a", "label": "' + b"x" * 200 + b'"}', "at most 100"),
     ],
 )

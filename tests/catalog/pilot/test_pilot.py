@@ -162,7 +162,7 @@ def test_wrong_folders(tmp_path: Path, catalog: Catalog) -> None:
     (tmp_path / "empty" / "queries.csv").write_text("text,relevant\nmug,mug-red|gone\nmug,gone\n")
     with pytest.raises(SynestheteError, match="needs a catalogue"):
         run_pilot(tmp_path / "empty", A, B)
-    with pytest.raises(SynestheteError, match="row 2 has no right answer"):
+    with pytest.raises(SynestheteError, match="line 3 has no right answer"):
         run_pilot(tmp_path / "empty", A, Variant("b", "text"), catalog=catalog)
     write_events(tmp_path, 0.1, 0.1, 10)
     with pytest.raises(SynestheteError, match="no experiment 'spring'"):

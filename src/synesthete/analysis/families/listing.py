@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from synesthete._core.json_reader import InvalidJson, parse_json, read_json
+from synesthete._core.user_files import UnusableFile
 from synesthete.analysis.families.wordnet import wordnet
 from synesthete.errors import SynestheteError, near
 
@@ -113,11 +114,11 @@ def load_families(path: str | Path) -> Families:
     """
     path = Path(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SynestheteError(f"{path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise SynestheteError(f"{path} is no JSON: {error}") from error
+        content = read_json(path)
+    except UnusableFile as error:
+        raise SynestheteError(f"{path} cannot be read: {error.reason}", hint=error.hint) from None
+    except InvalidJson as error:
+        raise SynestheteError(f"{path} is no JSON: {error.reason}") from None
     return parse_families(content, source=str(path))
 
 
@@ -125,7 +126,7 @@ def load_families(path: str | Path) -> Families:
 def paper_families() -> Families:
     """Fifteen of the paper's sixteen families (Goh et al. 2021); the last, polysemantic, is of units with several."""
     file = resources.files("synesthete.analysis.families").joinpath("data", "families.json")
-    return parse_families(json.loads(file.read_text(encoding="utf-8")), source="families.json")
+    return parse_families(parse_json(file.read_bytes(), "families.json"), source="families.json")
 
 
 def parse_families(content: Any, *, source: str) -> Families:

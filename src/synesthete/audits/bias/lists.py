@@ -8,8 +8,8 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from synesthete._core.user_files import UnusableFile
+from synesthete._core.yaml_reader import read_yaml
 from synesthete.errors import SynestheteError, near
 
 DEFAULT = Path(__file__).parent / "default.yaml"
@@ -69,11 +69,9 @@ def load_lists(path: str | Path | None = None) -> Lists:
     """
     place = DEFAULT if path is None else Path(path)
     try:
-        told = yaml.safe_load(place.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SynestheteError(f"{place} cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SynestheteError(f"{place} is no YAML: {' '.join(str(error).split())}") from error
+        told = read_yaml(place)
+    except UnusableFile as error:
+        raise SynestheteError(f"{place} cannot be read: {error.reason}", hint=error.hint) from None
     return parse_lists(told, "built in" if path is None else str(path))
 
 

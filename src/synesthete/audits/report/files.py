@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from synesthete._core.json_reader import InvalidJson, read_json
+from synesthete._core.user_files import UnusableFile
 from synesthete.audits.report.measures import details
 from synesthete.errors import SynestheteError
 
@@ -75,14 +77,14 @@ def read_report(path: str | Path) -> dict[str, Any]:
     place = Path(path)
     place = place / JSON_NAME if place.is_dir() else place
     try:
-        told = json.loads(place.read_text(encoding="utf-8"))
-    except OSError as error:
+        told = read_json(place)
+    except UnusableFile as error:
         raise SynestheteError(
-            f"{place} cannot be read: {error.strerror}",
+            f"{place} cannot be read: {error.reason}",
             hint="synesthete audit all MODEL --out DIR writes DIR/report.json",
-        ) from error
-    except (UnicodeDecodeError, ValueError) as error:
-        raise SynestheteError(f"{place} is no JSON: {error}") from error
+        ) from None
+    except InvalidJson as error:
+        raise SynestheteError(f"{place} is no JSON: {error.reason}") from None
     if not isinstance(told, dict) or told.get("schema") != SCHEMA:
         raise SynestheteError(
             f"{place} is no audit report", hint=f'a report says "schema": "{SCHEMA}"'

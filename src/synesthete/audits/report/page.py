@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -59,20 +60,27 @@ def report_body(report: Mapping[str, Any]) -> Markup:
     SynestheteError
         A report that lacks what its kind has.
     """
-    made = environment().get_template("body.html")
-    try:
+    with _damage():
+        made = environment().get_template("body.html")
         return Markup(made.render(report=report, notes=notes(report)))
+
+
+def report_page(report: Mapping[str, Any]) -> str:
+    """The report as a page of its own; raises as `report_body`."""
+    with _damage():
+        return environment().get_template("report.html").render(
+            report=report, body=report_body(report), style=Markup(STYLE.read_text(encoding="utf-8"))
+        )  # fmt: skip
+
+
+@contextmanager
+def _damage() -> Iterator[None]:
+    try:
+        yield
     except (TemplateError, LookupError, TypeError, ValueError, AttributeError) as error:
         raise SynestheteError(
             f"this report is damaged: {error}", hint="run the audit again"
         ) from error
-
-
-def report_page(report: Mapping[str, Any]) -> str:
-    """The report as a page of its own."""
-    return environment().get_template("report.html").render(
-        report=report, body=report_body(report), style=Markup(STYLE.read_text(encoding="utf-8"))
-    )  # fmt: skip
 
 
 def comparison_page(found: Mapping[str, Any]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +10,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from synesthete._core.json_reader import read_json
+from synesthete._core.user_files import read_inside
 from synesthete.audits.pictures import FEWEST, Model, embed
 from synesthete.audits.rates import Rate
 from synesthete.audits.typographic.heads import ZeroShot
 from synesthete.errors import SynestheteError
-from synesthete.probes.decoding import UnreadableImage, decode
+from synesthete.probes.decoding import decode
 
 SHIPPED = Path(__file__).parent.parent / "data" / "labelled-photos"
 PUBLISHED = Path(__file__).parent.parent / "data" / "published.json"
@@ -58,8 +59,9 @@ def read_photos(
     kept, images, unreadable = [], [], {}
     for photo in photos:
         try:
-            images.append(model.geometry(decode(photo.path.read_bytes())))
-        except (OSError, UnreadableImage, SynestheteError) as error:
+            data = read_inside(photo.path.parent, photo.path)
+            images.append(model.geometry(decode(data)))
+        except SynestheteError as error:
             unreadable[photo.path.name] = str(error)
             continue
         kept.append(photo)
@@ -140,9 +142,7 @@ def _counted(photos: Sequence[Photo], said: Sequence[str]) -> dict[str, Any]:
 
 def published() -> dict[str, Any]:
     """What RN50x4 answered to these photos, of those published: by zero shot and by linear probe."""
-    told: Mapping[str, Mapping[str, Sequence[str]]] = json.loads(
-        PUBLISHED.read_text(encoding="utf-8")
-    )["photos"]
+    told: Mapping[str, Mapping[str, Sequence[str]]] = read_json(PUBLISHED)["photos"]
     out = {}
     for head in ("zero_shot", "linear_probe"):
         flips = [

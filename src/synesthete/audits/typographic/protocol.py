@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFilter
 
+from synesthete._core.json_reader import read_json
 from synesthete.audits.labels import BLACK, LETTER_PX, WHITE, find_font
 from synesthete.audits.pictures import embed
 from synesthete.audits.rates import Rate
@@ -51,7 +51,7 @@ class Published:
 @lru_cache(maxsize=1)
 def published_rows() -> tuple[Published, ...]:
     """The published table (Goh et al. 2021, CC-BY-4.0)."""
-    told = json.loads(DATA.read_text(encoding="utf-8"))["attacks"]
+    told = read_json(DATA)["attacks"]
     return tuple(Published(**row | {"names": tuple(row["names"])}) for row in told)
 
 

@@ -8,8 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from synesthete._core.yaml_reader import read_yaml
 from synesthete.audits.labels import BLACK, PLACES, WHITE, Style, contrast
 from synesthete.audits.typographic.attack import Labelled, Outcome, Subject
 from synesthete.errors import SynestheteError
@@ -146,10 +145,7 @@ def read_translations(path: Path) -> dict[str, dict[str, str]]:
     SynestheteError
         No such file, or another form.
     """
-    try:
-        table = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SynestheteError(f"{path} cannot be read: {error}") from error
+    table = read_yaml(path)
     if not isinstance(table, dict) or not all(isinstance(row, dict) for row in table.values()):
         raise SynestheteError(
             f"{path} is no table of translations", hint="write for example: apple: {de: Apfel}"

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
-import json
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from synesthete._core.json_reader import InvalidJson
+from synesthete._core.text import storable
 from synesthete.catalog.checking import picture_bytes
+from synesthete.catalog.table_files import rows_and_errors
+from synesthete.catalog.tables import inside
 from synesthete.errors import SynestheteError, near
 from synesthete.probes.decoding import UnreadableImage
 
@@ -89,7 +89,7 @@ def make_record(
     >>> make_record(None, "a mole, brown, 4 mm", row=7)
     <Record of row 7>
     """
-    plain = " ".join(text.replace("\0", " ").encode("utf-8", "replace").decode().split())
+    plain = " ".join(storable(text).split())
     digest = hashlib.sha256((image or b"") + b"\0" + plain.encode()).hexdigest()
     return Record(row, digest[:20], image, plain, " ".join(label.split()), group)
 
@@ -114,19 +114,32 @@ def read_records(path: str | Path, *, template: Template = "general") -> Records
             f"no such template: {template!r}",
             hint=near(template, TEMPLATES) or ", ".join(TEMPLATES),
         )
-    records, aside, ignored = [], {}, set()
+    records: list[Record] = []
+    aside: dict[int, str] = {}
+    ignored: set[str] = set()
     folder = path.parent.resolve()
-    for number, row in enumerate(_rows(path), start=1):
-        ignored |= {str(name) for name in row if name not in COLUMNS}
-        if number == 1 and not {"image", "text"} & set(row):
-            raise SynestheteError(
-                f"{path.name} has neither a column image nor a column text",
-                hint="name one of its columns so",
-            )
-        try:
-            records.append(_record(number, row, folder, template))
-        except SynestheteError as error:
-            aside[number] = error.message
+    if not path.is_file():
+        hint = "give a .csv, .jsonl or .parquet of records"
+        raise SynestheteError(f"{path} is no file", hint=hint)
+    try:
+        for number, (_, row) in enumerate(rows_and_errors(path), start=1):
+            if isinstance(row, SynestheteError):
+                aside[number] = _unread(row)
+                continue
+            ignored |= {str(name) for name in row if name not in COLUMNS}
+            if not records and not aside and not {"image", "text"} & set(row):
+                raise SynestheteError(
+                    f"{path.name} has neither a column image nor a column text",
+                    hint="name one of its columns so",
+                )
+            try:
+                records.append(_record(number, row, folder, template))
+            except SynestheteError as error:
+                aside[number] = error.message
+    except SynestheteError:
+        # That no row can be read is said below, without what it says of a person.
+        if not aside:
+            raise
     if not records:
         first = f": row {min(aside)}: {aside[min(aside)]}" if aside else ""
         raise SynestheteError(f"{path.name} has no record that can be used{first}")
@@ -154,9 +167,9 @@ def _record(number: int, row: dict[str, Any], folder: Path, template: Template) 
         raise SynestheteError(f"a label has at most {LONGEST_LABEL} printable characters")
     image = None
     if given["image"]:
-        place = (folder / given["image"]).resolve()
         # A table may come from elsewhere: it does not reach beyond its own folder.
-        if not place.is_relative_to(folder):
+        place = inside(folder, given["image"])
+        if isinstance(place, str):
             raise SynestheteError("the picture lies outside of the table's folder")
         try:
             image = picture_bytes(place)
@@ -170,6 +183,15 @@ def _record(number: int, row: dict[str, Any], folder: Path, template: Template) 
     return make_record(image, given["text"], row=number, label=given["label"], group=group)
 
 
+def _unread(error: SynestheteError) -> str:
+    """What is wrong with a row that cannot be read, without what it says of a person."""
+    if isinstance(error, InvalidJson):
+        return "the row is no JSON object"
+    return (
+        "the row cannot be read: it is not UTF-8, has more fields than columns, or a quote is wrong"
+    )
+
+
 def _plain(error: UnreadableImage) -> str:
     """What is wrong with a picture, without its name."""
     return "is missing" if "no such file" in error.message else "cannot be read"
@@ -179,49 +201,3 @@ def _text(value: object) -> str:
     if value is None or value != value:
         return ""
     return str(value)
-
-
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    if not path.is_file():
-        raise SynestheteError(
-            f"{path} is no file", hint="give a .csv, .jsonl or .parquet of records"
-        )
-    ending = path.suffix.lower()
-    try:
-        if ending == ".csv":
-            csv.field_size_limit(64 * 2**20)
-            yield from csv.DictReader(
-                io.StringIO(path.read_bytes().decode("utf-8-sig"), newline="")
-            )
-        elif ending in (".jsonl", ".ndjson"):
-            for number, line in enumerate(
-                path.read_bytes().decode("utf-8-sig").split("\n"), start=1
-            ):
-                if line.strip():
-                    yield _object(line, number)
-        elif ending == ".parquet":
-            import pyarrow as pa
-            import pyarrow.parquet as pq
-
-            try:
-                for batch in pq.ParquetFile(path).iter_batches(batch_size=1024, use_threads=False):
-                    yield from batch.to_pylist()
-            except pa.ArrowException:
-                raise SynestheteError(f"{path.name} is no Parquet file that can be read") from None
-        else:
-            raise SynestheteError(f"{path.name} is no .csv, .jsonl or .parquet")
-    except UnicodeDecodeError:
-        raise SynestheteError(f"{path.name} is no UTF-8 text", hint="save it as UTF-8") from None
-    except csv.Error:
-        raise SynestheteError(f"{path.name} is no CSV that can be read") from None
-
-
-def _object(line: str, number: int) -> dict[str, Any]:
-    try:
-        found = json.loads(line)
-    except (ValueError, RecursionError):
-        # Python's own message would quote the line, and with it what it says of a person.
-        raise SynestheteError(f"line {number} is no JSON") from None
-    if not isinstance(found, dict):
-        raise SynestheteError(f"line {number} is no JSON object")
-    return found

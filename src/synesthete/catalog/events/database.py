@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from synesthete.atlas.write_ahead import format_of, write_ahead
+from synesthete.atlas.write_ahead import connect, format_of, write_ahead
 from synesthete.errors import SynestheteError
 
 WAIT_SECONDS = 30.0
@@ -19,7 +19,7 @@ class Growing:
     Parameters
     ----------
     path
-        The file; made at the first writing, in a folder that exists.
+        The file; made at the first writing, in a folder that exists. Only its owner can read it.
     schema
         Statements that make its tables.
     kept
@@ -69,11 +69,9 @@ class Growing:
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
         try:
-            with closing(
-                sqlite3.connect(self.path, timeout=WAIT_SECONDS, isolation_level=None)
-            ) as connection:
+            with closing(connect(self.path, wait_seconds=WAIT_SECONDS, private=True)) as connection:
                 yield connection
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             raise SynestheteError(f"{self.path}: {error}") from error
 
 

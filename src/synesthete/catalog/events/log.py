@@ -125,13 +125,17 @@ class EventLog:
         self._known = known or (lambda item: True)
         self._now = now
 
-    def take(self, told: Iterable[Mapping[str, Any] | Event], *, history: bool = False) -> Taken:
+    def take(
+        self, told: Iterable[Mapping[str, Any] | Event | SynestheteError], *, history: bool = False
+    ) -> Taken:
         """Add events: those that are sound, all of them or after a kill none; the others are set aside.
 
         What was known before is not added again, so whoever is not sure whether events arrived sends them once more.
 
         Parameters
         ----------
+        told
+            An error stands for an event that could not be read, and is set aside with the others.
         history
             Whether old events are told on purpose, as when a log is imported; else thirty days ago is a wrong clock.
 
@@ -227,7 +231,7 @@ class EventLog:
 
 
 def _parsed(
-    rows: list[Mapping[str, Any] | Event],
+    rows: list[Mapping[str, Any] | Event | SynestheteError],
 ) -> tuple[list[tuple[int, Event]], list[Refusal]]:
     sound, refused = [], []
     for index, row in enumerate(rows):
@@ -237,6 +241,8 @@ def _parsed(
                 sound.append((index, row))
             elif isinstance(row, Mapping):
                 sound.append((index, event_of(row)))
+            elif isinstance(row, SynestheteError):
+                raise row
             else:
                 raise SynestheteError(f"an event is an object, not {type(row).__name__}")
         except SynestheteError as error:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from synesthete._core.json_reader import parse_json
 from synesthete.catalog.events.database import Growing
 from synesthete.errors import SynestheteError
 
@@ -117,7 +118,15 @@ class Trail:
                 "INSERT INTO acts (at, actor, did, ticket, body, chain) VALUES (?, ?, ?, ?, ?, ?)",
                 (at, actor, did, ticket, text, chain),
             )
-            return Act(int(cursor.lastrowid or 0), at, actor, did, ticket, json.loads(text), chain)
+            return Act(
+                int(cursor.lastrowid or 0),
+                at,
+                actor,
+                did,
+                ticket,
+                parse_json(text, "the case"),
+                chain,
+            )
 
     def read(self, ticket: str | None = None) -> list[Act]:
         """All acts, or those of one ticket, in order."""
@@ -153,6 +162,6 @@ def _acts(connection: sqlite3.Connection, ticket: str | None) -> list[Act]:
     where, given = ("", ()) if ticket is None else (" WHERE ticket = ?", (ticket,))
     query = f"SELECT place, at, actor, did, ticket, body, chain FROM acts{where} ORDER BY place"
     return [
-        Act(place, at, actor, did, of, json.loads(body), chain)
+        Act(place, at, actor, did, of, parse_json(body, f"act {place}"), chain)
         for place, at, actor, did, of, body, chain in connection.execute(query, given)
     ]

@@ -7,11 +7,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from synesthete._core.row_reader import Row
 from synesthete.catalog.events import EventLog
 from synesthete.catalog.metrics import Experiment, Metric, compare, lift, ndcg_at, recall_at
 from synesthete.catalog.pilot.deciding import cautions_of, decide, needs_of
-from synesthete.catalog.pilot.rows import rows_of
 from synesthete.catalog.pilot.types import Offline, Pilot, Variant
+from synesthete.catalog.table_files import read_rows, rows_and_errors
+from synesthete.catalog.tables import inside
 from synesthete.errors import SynestheteError, near
 
 if TYPE_CHECKING:
@@ -105,14 +107,17 @@ def _offline(
     ndcg: tuple[list[float], list[float]] = ([], [])
     recall: tuple[list[float], list[float]] = ([], [])
     skipped = 0
-    for number, row in enumerate(rows_of(queries), start=1):
+    for line, row in read_rows(queries, root=queries.parent):
         named = [one for one in str(row.get("relevant") or "").split("|") if one in catalog]
         right = named or by_category.get(str(row.get("category") or ""), [])
         if not right:
             raise SynestheteError(
-                f"{queries.name}, row {number} has no right answer in the catalogue"
+                f"{queries.name}, line {line} has no right answer in the catalogue"
             )
-        found = [_ranking(catalog, row, queries.parent, one, k) for one in (a, b)]
+        try:
+            found = [_ranking(catalog, row, queries.parent, one, k) for one in (a, b)]
+        except SynestheteError as error:
+            raise SynestheteError(f"{queries.name}, line {line}: {error}") from None
         if any(one is None for one in found):
             skipped += 1
             continue
@@ -136,9 +141,12 @@ def _ranking(
     name = str(row.get("picture") or "") if variant.uses in ("picture", "both") else ""
     if not (text or name) or (variant.uses == "both" and not (text and name)):
         return None
+    picture = inside(folder, name) if name else None
+    if isinstance(picture, str):
+        raise SynestheteError(picture)
     hits = catalog.search(
         text or None,
-        folder / name if name else None,
+        picture,
         where=variant.where,
         k=k,
         group=False,
@@ -155,9 +163,10 @@ def _live(
 
     with tempfile.TemporaryDirectory() as scratch:
         log = EventLog(scratch, known=None if catalog is None else catalog.__contains__)
-        refused, waiting = 0, []
-        for row in rows_of(events):
-            waiting.append({name: value for name, value in row.items() if name is not None})
+        refused = 0
+        waiting: list[Row | SynestheteError] = []
+        for _, row in rows_and_errors(events, root=events.parent):
+            waiting.append(row)
             if len(waiting) == 5000:
                 refused += len(log.take(waiting, history=True).refused)
                 waiting.clear()

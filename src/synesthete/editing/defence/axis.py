@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from synesthete._core.json_reader import InvalidJson, read_json
+from synesthete._core.user_files import UnusableFile
 from synesthete.editing.defence.attack import FEWEST
 from synesthete.editing.defence.objective import Association
 from synesthete.errors import SynestheteError
@@ -70,11 +71,11 @@ def load_axis(path: str | Path) -> Axis:
         No such file, no JSON, not two groups and two attributes, too few texts, the same one on both sides.
     """
     try:
-        found = json.loads(Path(path).read_bytes())
-    except OSError as error:
-        raise SynestheteError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
-        raise SynestheteError(f"{path} is no JSON: {str(error)[:100]}", hint=FORM) from None
+        found = read_json(Path(path))
+    except UnusableFile as error:
+        raise SynestheteError(f"{path} cannot be read: {error.reason}", hint=error.hint) from None
+    except InvalidJson as error:
+        raise SynestheteError(f"{path} is no JSON: {error.reason}", hint=FORM) from None
     parts = [found.get(k) if isinstance(found, Mapping) else None for k in ("groups", "attributes")]
     if not all(
         isinstance(part, Mapping) and all(_texts(v) for v in part.values()) for part in parts

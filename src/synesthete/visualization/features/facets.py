@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from synesthete._core.user_files import UnusableFile, read_inside
 from synesthete.analysis.own_probes import own_probes
 from synesthete.atlas import Atlas
 from synesthete.atlas.arrays import npz_bytes, read_npz
@@ -158,7 +159,7 @@ def load_natural(atlas: Atlas, side: int, probes: str | Path | None = None) -> N
     if file.exists():
         try:
             expected = {name: (np.float32, shape) for name, shape in shapes.items()}
-            return Natural(**read_npz(file.read_bytes(), expected, source=file.name))
+            return Natural(**read_npz(read_inside(atlas.path, file), expected, source=file.name))
         except SynestheteError:
             pass  # A damaged cache is made again.
     pictures = own_probes(atlas, probes)
@@ -175,9 +176,9 @@ def _examples(name: str, folder: Path) -> list[tuple[str, Image.Image]]:
     found: list[tuple[str, Image.Image]] = []
     for file in files[::step][:PER_FACET]:
         try:
-            data = file.read_bytes()
+            data = read_inside(folder, file)
             found.append((hashlib.sha256(data).hexdigest(), decode(data)))
-        except (OSError, UnreadableImage):
+        except (UnusableFile, UnreadableImage):
             continue
     if len(found) < LEAST:
         raise SynestheteError(
@@ -246,7 +247,7 @@ def _read(path: Path, fingerprint: str) -> dict[str, Probe] | None:
         return None
     try:
         found = read_npz(
-            file.read_bytes(),
+            read_inside(path, file),
             {"names": (np.uint8, (None,)), "weights": (np.float16, (None, None, None, None)),
              "numbers": (np.float64, (None, 5))}, source=file.name,
         )  # fmt: skip

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from synesthete._core.user_files import read_named
 from synesthete.analysis.own_model import own_model
 from synesthete.analysis.own_probes import own_probes
 from synesthete.atlas import Atlas
+from synesthete.atlas.arrays import read_npy
 from synesthete.errors import SynestheteError
 from synesthete.visualization.features.scores import Real, real_activations, real_values
 
@@ -132,10 +134,9 @@ def direction_target(
 def read_direction(path: Path) -> Float32:
     """A direction from a `.npy` file."""
     try:
-        found = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise SynestheteError(f"{path} cannot be read as .npy: {error}") from error
-    return np.asarray(found, np.float32)
+        return np.asarray(read_npy(read_named(path), source=str(path)), np.float32)
+    except SynestheteError as error:
+        raise SynestheteError(f"{path} cannot be read as .npy: {error}") from None
 
 
 def responses(
