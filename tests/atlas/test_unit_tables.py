@@ -109,3 +109,43 @@ def test_wrong_tables_are_refused(analysed: Path, table: str, rows: pa.Table, me
     with pytest.raises(SynestheteError, match="no layer"):
         write_unit_tables(analysed, "names", {"nowhere": names([0], [0], ["a"])}, {})
     assert tree(analysed) == before
+
+
+@pytest.mark.parametrize("changes", range(1, 5))
+def test_what_was_said_of_other_layers_outlives_a_kill(
+    analysed: Path, monkeypatch: pytest.MonkeyPatch, changes: int
+) -> None:
+    """Names of one layer, killed at any moment and repeated: the notes of the other layer are not lost."""
+
+    def write(layer: str, text: str) -> None:
+        earlier = open_atlas(analysed).manifest.get("names", {}).get("layers", {})
+        notes = {"layers": earlier | {layer: {"named": 1, "text": text}}}
+        write_unit_tables(analysed, "names", {layer: names([0], [0], [text])}, notes)
+
+    write(LAYERS[0], "a")
+    write(LAYERS[1], "b")
+    replace, seen = Path.replace, 0
+
+    def dying(self: Path, target: Path) -> Path:
+        nonlocal seen
+        seen += 1
+        if seen == changes:
+            raise KeyboardInterrupt
+        return replace(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", dying)
+        if changes < 4:
+            with pytest.raises(KeyboardInterrupt):
+                write(LAYERS[1], "c")
+        else:
+            write(LAYERS[1], "c")
+    atlas = open_atlas(analysed)
+    assert atlas.neuron(f"{LAYERS[0]}:0").name == "a"
+    # Of the layer itself there is the old name, the new one, or none: never a table without its notes.
+    told = atlas.manifest["names"]["layers"].get(LAYERS[1], {}).get("text")
+    assert atlas.neuron(f"{LAYERS[1]}:0").name == told
+    write(LAYERS[1], "c")
+    assert {name: one["text"] for name, one in open_atlas(analysed).manifest["names"]["layers"].items()} == {
+        LAYERS[0]: "a", LAYERS[1]: "c",
+    }  # fmt: skip

@@ -292,3 +292,25 @@ def test_quarantined_rows_of_readers_are_kept(empty: Catalog) -> None:
     written = empty.upsert([Quarantined("7", "price", "no number"), Item("7", title="mug")])
     assert written.added == 1
     assert empty.quarantine() == [Quarantined("7", "price", "no number")]
+
+
+def test_what_a_killed_writer_left_is_tidied_though_nothing_is_new(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed after its last batch, the same call finds every item unchanged."""
+
+    def die(self: Ledger) -> None:
+        raise KeyboardInterrupt
+
+    more = [Item("new", title="a new mug")]
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "tidy", die)
+        with pytest.raises(KeyboardInterrupt):
+            catalog.upsert(more)
+    left = catalog.path / "segments" / ".draft-0123456789abcdef"
+    left.mkdir()
+    assert catalog.upsert(more).unchanged == 1
+    assert not left.exists()
+    left.mkdir()
+    assert catalog.delete(["nothing of this name"]).deleted == 0
+    assert not left.exists()

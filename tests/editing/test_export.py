@@ -15,6 +15,7 @@ from synesthete.editing.fold import Unfoldable
 from synesthete.errors import SynestheteError
 from synesthete.models import load_model
 from tests.editing.conftest import Family, images, live_unit
+from tests.recording.trees import tree
 
 SITES = {
     "modified-resnet": ("visual.layer4.1", "visual.layer2.0.act2", "visual.layer1.0"),
@@ -110,3 +111,23 @@ def test_bad_places_and_empty_edits(family: Family, tmp_path: Path) -> None:
     ):
         with pytest.raises(SynestheteError, match=told):
             export_edits(model, made, place, images(shown))
+
+
+def test_the_same_export_again_finds_it_done_and_leaves_nothing(
+    family: Family, tmp_path: Path
+) -> None:
+    """Whoever is killed at any moment runs the same command again."""
+    model, shown = family("vit"), images(2)
+    edits = plan_edits(model, ablate=["visual.transformer.resblocks.2.mlp:7"])
+    left = tmp_path / ".mended.draft"
+    left.mkdir()
+    (left / "open_clip_model.safetensors").write_bytes(b"half of it")
+    first = export_edits(model, edits, tmp_path / "mended", shown)
+    before = tree(tmp_path)
+    assert export_edits(model, edits, tmp_path / "mended", shown) == first
+    assert tree(tmp_path) == before
+    assert {path.name for path in tmp_path.iterdir()} == {"mended"}
+    other = plan_edits(model, ablate=["visual.transformer.resblocks.2.mlp:8"])
+    with pytest.raises(SynestheteError, match="is there already"):
+        export_edits(model, other, tmp_path / "mended", shown)
+    assert tree(tmp_path) == before

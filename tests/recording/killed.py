@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import time
 from pathlib import Path
@@ -18,32 +17,15 @@ import torch
 
 from synesthete.recording import record
 from tests.recording.fakes import FakeModel, FakeProbes
+from tests.torture.killing import Counter
 
 IMAGES = 150
 BROKEN = {5: "truncated after 12 bytes", 130: "animated"}
-OPERATIONS = ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "open")
 
 
 def run(out: Path) -> None:
     layers = ["visual.layer4.1", "visual.layer4.1:pre"]
     record(FakeModel(), FakeProbes(IMAGES, broken=BROKEN), layers, out, shard_size=64, exemplars=4)
-
-
-def die_at(step: int, out: Path) -> None:
-    """Let the process be killed at its n-th change to the folder."""
-    seen = 0
-
-    def audit(event: str, arguments: tuple[Any, ...]) -> None:
-        nonlocal seen
-        if event not in OPERATIONS or not str(arguments[0]).startswith(str(out)):
-            return
-        if event == "open" and not arguments[2] & (os.O_WRONLY | os.O_RDWR):
-            return
-        seen += 1
-        if seen == step:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    sys.addaudithook(audit)
 
 
 def steps(out: Path) -> int:
@@ -54,7 +36,7 @@ def steps(out: Path) -> int:
     while True:
         child = os.fork()
         if child == 0:
-            die_at(step, out)
+            Counter(out, step)
             run(out)
             os._exit(0)
         _, status = os.waitpid(child, 0)

@@ -16,6 +16,7 @@ from synesthete.errors import SynestheteError
 from synesthete.server.export import broken_links, export_site, script
 from synesthete.server.links import Links
 from synesthete.server.site_files import Files
+from tests.recording.trees import tree
 from tests.small_atlas import CONCEPTS, LAYER
 
 
@@ -87,3 +88,46 @@ def test_every_path_gets_a_file_of_its_own(names: list[str]) -> None:
         re.fullmatch(r"[A-Za-z0-9._/-]+", one) and ".." not in one.split("/") for one in made
     )
     assert [files.file(Links().concept(name)) for name in names] == made
+
+
+class Killed(BaseException):
+    """In the middle of an export."""
+
+
+@pytest.mark.parametrize("moves", [0, 1, 40, "last"])
+def test_a_site_with_its_first_page_is_complete(
+    made: Path, site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moves: int | str
+) -> None:
+    wanted = tree(site)
+    own = Path(shutil.copytree(site, tmp_path / "own"))
+    (own / "CNAME").write_text("mine")
+    (own / "index.html").write_text("of another atlas")
+    replace, seen = Path.replace, 0
+
+    def dying(self: Path, target: Path) -> Path:
+        nonlocal seen
+        seen += 1
+        if self.name == "index.html" if moves == "last" else seen > int(moves):
+            raise Killed
+        return replace(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", dying)
+        # As after a kill, what was prepared stays.
+        patch.setattr("synesthete.atlas.files.shutil.rmtree", lambda *a, **b: None)
+        with pytest.raises(Killed):
+            export_site(made, own)
+    assert not (own / "index.html").exists()
+    export_site(made, own)
+    assert tree(own) == wanted | {"CNAME": tree(own)["CNAME"]}
+
+
+def test_an_export_that_fails_leaves_the_site_that_was_there(
+    made: Path, site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = Path(shutil.copytree(site, tmp_path / "own"))
+    before = tree(own)
+    monkeypatch.setattr("synesthete.server.export.broken_links", lambda folder: ["x: y"])
+    with pytest.raises(SynestheteError, match="lead nowhere"):
+        export_site(made, own)
+    assert tree(own) == before

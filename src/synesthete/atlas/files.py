@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
@@ -99,26 +101,96 @@ def write_file(path: Path, data: bytes | Iterable[bytes], *, sync: bool = True) 
         When the disk is full or the place cannot be written; nothing half-written stays.
     """
     pieces = [data] if isinstance(data, bytes) else data
-    temporary = path.with_name(f".{path.name}.tmp")
-    digest, size = hashlib.sha256(), 0
-    with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with open_to_write(temporary) as file:
-                for piece in pieces:
-                    file.write(piece)
-                    digest.update(piece)
-                    size += len(piece)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
-            raise
+    with disk_errors(path), _staged(path, pieces) as (temporary, entry):
+        temporary.replace(path)
         if sync:
             sync_folder(path.parent)
-    return FileEntry(size, digest.hexdigest())
+    return entry
+
+
+def write_together(folder: Path, contents: Mapping[str, bytes]) -> None:
+    """Write files that belong together: a reader who finds the last of them finds all, of one writing.
+
+    All are written aside; then the old last one is removed, the others take their places, and the new last one comes in. Killed
+    in between, there is no last one: run the same again.
+
+    Parameters
+    ----------
+    folder
+        Where they go; made when it does not exist.
+    contents
+        Name → content; the last is what readers look for.
+
+    Raises
+    ------
+    SynestheteError
+        When the disk is full or the place cannot be written; then the files are as they were.
+    """
+    *_, last = contents
+    with disk_errors(folder), contextlib.ExitStack() as stack:
+        staged = {
+            folder / name: stack.enter_context(_staged(folder / name, [data]))[0]
+            for name, data in contents.items()
+        }
+        (folder / last).unlink(missing_ok=True)
+        for path, temporary in staged.items():
+            if path.name == last:
+                sync_folder(folder)
+            temporary.replace(path)
+        sync_folder(folder)
+
+
+@contextlib.contextmanager
+def _staged(path: Path, pieces: Iterable[bytes]) -> Iterator[tuple[Path, FileEntry]]:
+    """A file written beside its place, on the disk; gone at the end unless it was moved."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    digest, size = hashlib.sha256(), 0
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with open_to_write(temporary) as file:
+            for piece in pieces:
+                file.write(piece)
+                digest.update(piece)
+                size += len(piece)
+            file.flush()
+            os.fsync(file.fileno())
+        yield temporary, FileEntry(size, digest.hexdigest())
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def claim_draft(draft: Path) -> Iterator[Path]:
+    """An empty folder to prepare something in, held by this process alone; gone at the end unless it was moved.
+
+    What a killed process left in it is removed.
+
+    Raises
+    ------
+    SynestheteError
+        When another process holds it, or it cannot be written.
+    """
+    with disk_errors(draft), contextlib.ExitStack() as stack:
+        draft.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(draft, os.O_RDONLY)
+        stack.callback(os.close, descriptor)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Whoever held it may have moved it away since.
+            alone = os.path.samestat(os.fstat(descriptor), draft.stat())
+        except OSError:
+            alone = False
+        if not alone:
+            raise SynestheteError(f"another process is writing {draft}", hint="wait until it ends")
+        stack.callback(shutil.rmtree, draft, ignore_errors=True)
+        for entry in draft.iterdir():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
+        yield draft
 
 
 def entry_of(data: bytes) -> FileEntry:

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from synesthete.atlas.arrays import parquet_bytes
-from synesthete.atlas.manifest import layer_folder, read_manifest, write_manifest
+from synesthete.atlas.manifest import layer_folder, read_manifest
 from synesthete.atlas.writing import add_files
 from synesthete.errors import SynestheteError, near
 
@@ -84,7 +84,8 @@ def write_unit_tables(
         exist, or (unit, rank) is not rising.
     """
     path = Path(path)
-    units = {entry["name"]: int(entry["units"]) for entry in read_manifest(path)["layers"]}
+    manifest = read_manifest(path)
+    units = {entry["name"]: int(entry["units"]) for entry in manifest["layers"]}
     contents = {}
     for layer, one in rows.items():
         if layer not in units:
@@ -92,11 +93,12 @@ def write_unit_tables(
             raise SynestheteError(message, hint=near(layer, units))
         file = unit_table_file(layer, table)
         contents[file] = parquet_bytes(_checked(one, table, layer, units[layer]))
-    gone = (table, *FOLLOWING.get(table, ()))
-    manifest = {key: value for key, value in read_manifest(path).items() if key not in gone}
-    write_manifest(path, manifest)
-    add_files(path, contents)
-    write_manifest(path, {**read_manifest(path), table: dict(notes)})
+    # A run that is killed and repeated still has to find what was said of the other layers.
+    earlier = manifest.get(table, {})
+    others = {name: one for name, one in earlier.get("layers", {}).items() if name not in rows}
+    meanwhile = {table: {**earlier, "layers": others} if others else None}
+    meanwhile |= dict.fromkeys(FOLLOWING.get(table, ()))
+    add_files(path, contents, meanwhile=meanwhile, notes={table: dict(notes)})
 
 
 def _checked(rows: pa.Table, table: str, layer: str, units: int) -> pa.Table:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from synesthete.atlas.arrays import npy_pieces, parquet_bytes
-from synesthete.atlas.manifest import layer_folder, read_manifest, write_manifest
+from synesthete.atlas.manifest import layer_folder, read_manifest
 from synesthete.atlas.writing import add_files
 from synesthete.errors import SynestheteError
 
@@ -63,9 +63,7 @@ def write_words(
         EMBEDDINGS: _npy(embeddings),
         **{activations_file(layer): _npy(values) for layer, values in activations.items()},
     }
-    write_manifest(path, {key: value for key, value in manifest.items() if key != "words"})
-    add_files(path, contents)
-    write_manifest(path, {**read_manifest(path), "words": dict(notes)})
+    add_files(path, contents, meanwhile={"words": None}, notes={"words": dict(notes)})
 
 
 def _npy(values: npt.NDArray[np.float16]) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
@@ -23,8 +24,14 @@ LAYER_COUNTS = (
 )
 
 
-def add_files(path: Path, contents: Mapping[str, bytes]) -> None:
-    """Write files into an atlas and list them in its manifest.
+def add_files(
+    path: Path,
+    contents: Mapping[str, bytes],
+    *,
+    meanwhile: Mapping[str, Any] = MappingProxyType({}),
+    notes: Mapping[str, Any] = MappingProxyType({}),
+) -> None:
+    """Write files into an atlas and list them in its manifest, with what is said of them there.
 
     The old entries leave the manifest first, then the files change, then the new entries come in:
     killed at any point, the manifest never lists a file that is not as it says.
@@ -35,14 +42,21 @@ def add_files(path: Path, contents: Mapping[str, bytes]) -> None:
         The atlas.
     contents
         Name inside the atlas → content.
+    meanwhile
+        Sections of the manifest as they are until every file is written; None for one that is not there.
+    notes
+        Sections as they are from then on.
     """
     manifest = read_manifest(path)
+    gone = {key for key, section in meanwhile.items() if section is None}
     files = {name: entry for name, entry in manifest["files"].items() if name not in contents}
-    if len(files) != len(manifest["files"]):
-        write_manifest(path, {**manifest, "files": files})
+    sections = {**manifest, **meanwhile, "files": dict(files)}
+    before = {key: section for key, section in sections.items() if key not in gone}
+    if before != manifest:
+        write_manifest(path, before)
     for name, content in contents.items():
         files[name] = write_file(inside(path, name), content).as_dict()
-    write_manifest(path, {**manifest, "files": files})
+    write_manifest(path, {**before, **notes, "files": files})
 
 
 def write_neurons(path: str | Path, layer: str, table: pa.Table) -> None:

@@ -210,8 +210,7 @@ class Catalog(Asked):
     def delete(self, ids: Iterable[str]) -> Written:
         """Take items out; ids that are not there are passed over."""
         gone = self._ledger.delete(list(dict.fromkeys(ids)))
-        if gone:
-            self._ledger.tidy()
+        self._ledger.tidy()
         return Written(deleted=gone)
 
     def items(self, ids: Sequence[str] | None = None) -> Iterator[Item]:

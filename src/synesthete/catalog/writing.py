@@ -47,8 +47,8 @@ def upsert(
         seen.add(hash(item.id))
         writer.take(load(item))
     writer.flush()
-    if writer.changed_anything:
-        ledger.tidy()
+    # Though nothing may be new: a writer that was killed after its last batch did not get here.
+    ledger.tidy()
     return writer.written()
 
 
@@ -72,10 +72,6 @@ class _Writer:
         self._shown: list[Quarantined] = []
         self._counts = {"added": 0, "changed": 0, "unchanged": 0}
         self._done = 0
-
-    @property
-    def changed_anything(self) -> bool:
-        return bool(self._counts["added"] or self._counts["changed"])
 
     def set_aside(self, one: Quarantined) -> None:
         self._aside.append(one)

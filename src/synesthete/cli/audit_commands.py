@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
+from synesthete.atlas.files import write_file
 from synesthete.cli.audit_options import (
     EXIT_FAILED,
     EpsilonOption,
@@ -163,7 +164,7 @@ def compare(
 
     found = compare_reports(read_report(before), read_report(after))
     if out_path is not None:
-        out_path.write_text(comparison_page(found), encoding="utf-8")
+        write_file(out_path, comparison_page(found).encode())
         say(f"written: {out_path}")
     if as_json:
         print_json(found)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from synesthete.catalog.events import EventLog
     from synesthete.catalog.metrics import Estimate, Experiment
 
+AT_ONCE = 5000  # events that are committed together
+
 Alpha = Annotated[
     float,
     typer.Option(min=0.0001, max=0.5, help="Chance of a false verdict, however often one looks."),
@@ -56,7 +58,7 @@ def events(
         waiting: list[dict[str, object] | SynestheteError] = []
         for _, row in rows_and_errors(take):
             waiting.append(row)
-            if len(waiting) == 5000:
+            if len(waiting) >= AT_ONCE:
                 _take(log, waiting, taken)
         _take(log, waiting, taken)
     counts, refused = log.counts(), log.aside() if aside else []

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from synesthete.atlas.files import write_file
+from synesthete.atlas.files import write_together
 from synesthete.cli.catalog_metric_commands import Alpha, Hours
 from synesthete.cli.catalog_options import CatalogPath, need_folder
 from synesthete.cli.console import (
@@ -191,9 +191,9 @@ def pilot(
         seed=seed,
     )  # fmt: skip
     where = to or folder
-    write_file(where / "decision.html", decision_page(found).encode())
     told = json.dumps(plain(found.as_dict()), indent=1, ensure_ascii=False, allow_nan=False)
-    write_file(where / "decision.json", told.encode())
+    page = decision_page(found).encode()
+    write_together(where, {"decision.json": told.encode(), "decision.html": page})
     if as_json:
         print_json(found.as_dict())
         return

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
+from synesthete.atlas.files import write_together
 from synesthete.cli.console import JsonFlag, out, percent, print_json, say, table
 from synesthete.cli.naming_commands import AtlasPath
 from synesthete.cli.progress import Reporter
@@ -112,7 +113,6 @@ def defend(
     Chosen on one split; reported on another with other pictures, other words and other fonts, beside random units. Loads
     the model.
     """
-    from synesthete.editing import save_edits
     from synesthete.editing.defence import defend as search
     from synesthete.editing.defence import load_axis
 
@@ -124,13 +124,15 @@ def defend(
             seed=seed, progress=reporter,
         )  # fmt: skip
     if out_dir is not None:
-        from synesthete.visualization.files import write_drawing
-
-        out_dir.mkdir(parents=True, exist_ok=True)
-        save_edits(found.edits, out_dir / "edits.json")
-        report = json.dumps(found.as_dict(), indent=2, allow_nan=False)
-        (out_dir / "report.json").write_text(report + "\n", encoding="utf-8")
-        write_drawing(_chart(model, found), out_dir / "pareto.svg")
+        report = json.dumps(found.as_dict(), indent=2, allow_nan=False) + "\n"
+        write_together(
+            out_dir,
+            {
+                "edits.json": found.edits.as_bytes(),
+                "pareto.svg": _chart(model, found).encode(),
+                "report.json": report.encode(),
+            },
+        )
         say(f"written: {out_dir}/edits.json, report.json, pareto.svg")
     if as_json:
         print_json(found.as_dict())

@@ -195,6 +195,10 @@ class Edits:
             "note": self.note, "edits": rows,
         }  # fmt: skip
 
+    def as_bytes(self) -> bytes:
+        """The file."""
+        return (json.dumps(self.as_dict(), indent=2, ensure_ascii=False) + "\n").encode()
+
 
 def save_edits(edits: Edits, path: str | Path) -> Path:
     """Write edits to a file, completely or not at all.
@@ -209,7 +213,7 @@ def save_edits(edits: Edits, path: str | Path) -> Path:
         raise SynestheteError(f"there is no folder {path.parent}")
     if path.is_dir():
         raise SynestheteError(f"{path} is a folder; edits are one file")
-    write_file(path, (json.dumps(edits.as_dict(), indent=2, ensure_ascii=False) + "\n").encode())
+    write_file(path, edits.as_bytes())
     return path
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import filecmp
 import json
-import shutil
-import tempfile
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from synesthete.atlas.files import disk_errors
+from synesthete.atlas.files import claim_draft, disk_errors, sync_folder
 from synesthete.editing.edits import Edits
 from synesthete.errors import SynestheteError
 
@@ -75,7 +75,7 @@ def export_edits(
     model
         The model that the edits are for.
     folder
-        Where to; it must not exist, or be empty.
+        Where to; it must not exist, be empty, or hold this very checkpoint.
     images
         Pictures to check on, as they are before preprocessing.
 
@@ -101,41 +101,59 @@ def export_edits(
     before = _embed(model, images)
     with model.edited(edits):
         live = _embed(model, images)
-    with disk_errors(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-        try:
-            _write(draft, model, folded)
-            plain = _plain_open_clip(draft, images, str(model.device))
-            difference = float(np.abs(plain - live).max())
-            # Written so that a NaN is refused as well.
-            if not difference <= TOLERANCE:
-                raise SynestheteError(
-                    f"the export is refused: on {len(images)} pictures the folded weights give other embeddings "
-                    f"than the edited model, by {difference:.2g} (at most {TOLERANCE:g} is allowed)",
-                    hint="very large or small factors lose precision; make the edit milder",
-                )
-            made = Exported(
-                str(folder), f"local-dir:{folder}", len(images), difference,
-                float(np.abs(live - before).max()), changed,
-            )  # fmt: skip
-            record = edits.as_dict() | {"export": made.as_dict() | {"path": "", "spec": ""}}
-            (draft / RECORD).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
-            draft.chmod(0o755)
-            if folder.is_dir():
-                folder.rmdir()
-            draft.replace(folder)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
+    place = folder.absolute()
+    with disk_errors(folder), claim_draft(place.with_name(f".{place.name}.draft")) as draft:
+        _write(draft, model, folded)
+        plain = _plain_open_clip(draft, images, str(model.device))
+        difference = float(np.abs(plain - live).max())
+        # Written so that a NaN is refused as well.
+        if not difference <= TOLERANCE:
+            raise SynestheteError(
+                f"the export is refused: on {len(images)} pictures the folded weights give other embeddings "
+                f"than the edited model, by {difference:.2g} (at most {TOLERANCE:g} is allowed)",
+                hint="very large or small factors lose precision; make the edit milder",
+            )
+        made = Exported(
+            str(folder), f"local-dir:{folder}", len(images), difference,
+            float(np.abs(live - before).max()), changed,
+        )  # fmt: skip
+        record = edits.as_dict() | {"export": made.as_dict() | {"path": "", "spec": ""}}
+        text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+        (draft / RECORD).write_text(text, encoding="utf-8")
+        _place(draft, place)
     return made
 
 
 def _check_place(folder: Path) -> None:
-    if folder.is_dir() and not any(folder.iterdir()):
+    """Before the work: what is no checkpoint is in the way."""
+    if folder.exists() and not (folder / RECORD).is_file() and not _is_empty(folder):
+        raise _in_the_way(folder)
+
+
+def _is_empty(folder: Path) -> bool:
+    return folder.is_dir() and not any(folder.iterdir())
+
+
+def _in_the_way(folder: Path) -> SynestheteError:
+    hint = "name a new folder, or remove that one"
+    return SynestheteError(f"{folder} is there already", hint=hint)
+
+
+def _place(draft: Path, folder: Path) -> None:
+    """Move a checkpoint to its place, unless it is there: whoever is killed after that runs the same command again."""
+    made = sorted(path.name for path in draft.iterdir())
+    if (folder / RECORD).is_file():
+        _, other, unread = filecmp.cmpfiles(draft, folder, made, shallow=False)
+        if other or unread or sorted(path.name for path in folder.iterdir()) != made:
+            raise _in_the_way(folder)
         return
-    if folder.exists():
-        hint = "name a new folder, or remove that one"
-        raise SynestheteError(f"{folder} is there already", hint=hint)
+    for name in made:
+        with (draft / name).open("rb") as file:
+            os.fsync(file.fileno())
+    if folder.is_dir():
+        folder.rmdir()
+    draft.replace(folder)
+    sync_folder(folder.parent)
 
 
 def _embed(model: ImageTextModel, images: Sequence[Image.Image]) -> npt.NDArray[np.float32]:

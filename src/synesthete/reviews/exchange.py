@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from synesthete._core.json_reader import InvalidJson
 from synesthete._core.row_reader import Row, jsonl_rows
 from synesthete._core.user_files import UnusableFile
+from synesthete.atlas.files import write_file
 from synesthete.errors import SynestheteError
 from synesthete.reviews.acts import Act, check
 from synesthete.reviews.store import COLUMNS, append, read
@@ -31,7 +33,7 @@ class Imported:
 def export_reviews(atlas_path: str | Path, path: str | Path) -> int:
     """Write all acts of an atlas to a `.jsonl` (for `import_reviews`) or `.csv` (for people); returns how many.
 
-    A text that a spreadsheet would take for a formula gets an apostrophe in front in CSV.
+    The file is there completely or not at all. A text that a spreadsheet would take for a formula gets an apostrophe in front in CSV.
 
     Raises
     ------
@@ -41,19 +43,17 @@ def export_reviews(atlas_path: str | Path, path: str | Path) -> int:
     acts, path = read(atlas_path), Path(path)
     if path.suffix not in (".jsonl", ".csv"):
         raise SynestheteError(f"{path} must end in .jsonl or .csv")
-    try:
-        with path.open("w", encoding="utf-8", newline="") as file:
-            if path.suffix == ".jsonl":
-                file.writelines(
-                    json.dumps({"schema": SCHEMA, **act.as_dict()}, ensure_ascii=False) + "\n"
-                    for act in acts
-                )
-            else:
-                writer = csv.writer(file)
-                writer.writerow(COLUMNS)
-                writer.writerows([_plain(getattr(act, key)) for key in COLUMNS] for act in acts)
-    except OSError as error:
-        raise SynestheteError(f"{path} cannot be written: {error.strerror}") from error
+    file = io.StringIO(newline="")
+    if path.suffix == ".jsonl":
+        file.writelines(
+            json.dumps({"schema": SCHEMA, **act.as_dict()}, ensure_ascii=False) + "\n"
+            for act in acts
+        )
+    else:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        writer.writerows([_plain(getattr(act, key)) for key in COLUMNS] for act in acts)
+    write_file(path, file.getvalue().encode())
     return len(acts)
 
 

@@ -11,8 +11,9 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import synesthete.visualization
+from synesthete.atlas.files import claim_draft, disk_errors
 from synesthete.errors import SynestheteError
-from synesthete.server.library import Library, Site
+from synesthete.server.library import Library, Opened, Site
 from synesthete.server.links import Links
 from synesthete.server.made import made_file
 from synesthete.server.page import Page
@@ -23,7 +24,7 @@ from synesthete.server.site_files import Files
 
 STATIC = Path(__file__).parent / "static"
 FONTS = Path(synesthete.visualization.__file__).parent / "fonts"
-MARK = ".synesthete-site"
+MARK, DRAFT, ENTRANCE = ".synesthete-site", ".draft", "index.html"
 Progress = Callable[[int, int], None]
 
 
@@ -34,6 +35,9 @@ def export_site(
 
     Every page that another leads to is written, from the model card on: grids, neurons, concepts, families, the map, the
     licences, and a search that runs in the browser. What needs a model or writes reviews is left out.
+
+    The site is prepared in `.draft` inside the folder, checked, and moved to its place with `index.html` last: a site that
+    is there with its first page is complete. Killed before, the same call does it anew.
 
     Parameters
     ----------
@@ -53,9 +57,20 @@ def export_site(
         A folder with something else in it, or a link that leads nowhere.
     """
     folder = Path(out)
-    _prepare(folder)
+    _check_place(folder)
     library = Library([atlas_path])
     opened = library.get(library.first)
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        # First of all, and there with one step: it says whose folder this is, whatever happens.
+        (folder / MARK).write_text("written by synesthete export\n", encoding="utf-8")
+        with claim_draft(folder / DRAFT) as draft:
+            counts = _write_site(opened, draft, progress)
+            _put_in_place(draft, folder)
+    return counts
+
+
+def _write_site(opened: Opened, folder: Path, progress: Progress | None) -> dict[str, int]:
     files, counts = Files(), {"pages": 0, "pictures": 0}
     for start in ("/", "/search"):
         files.file(start)
@@ -80,15 +95,24 @@ def export_site(
     return {"pages": counts["pages"], "pictures": counts["pictures"]}
 
 
-def _prepare(folder: Path) -> None:
+def _check_place(folder: Path) -> None:
     if folder.is_file():
         raise SynestheteError(f"{folder} is a file", hint="name a folder")
     if folder.exists() and any(folder.iterdir()) and not (folder / MARK).exists():
         raise SynestheteError(
             f"{folder} holds something that is no exported site", hint="name another folder"
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / MARK).write_text("written by synesthete export\n", encoding="utf-8")
+
+
+def _put_in_place(draft: Path, folder: Path) -> None:
+    """Every file by one rename; the entrance is shut meanwhile."""
+    (folder / ENTRANCE).unlink(missing_ok=True)
+    for path in sorted(one for one in draft.rglob("*") if one.is_file()):
+        name = path.relative_to(draft)
+        if name.as_posix() != ENTRANCE:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            path.replace(folder / name)
+    (draft / ENTRANCE).replace(folder / ENTRANCE)
 
 
 def _write(site: Site, path: str, target: Path, files: Files) -> str:

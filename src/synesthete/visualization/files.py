@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from synesthete.atlas.files import write_file, write_together
 from synesthete.errors import SynestheteError
 from synesthete.visualization.card import draw
 from synesthete.visualization.drawing import FONTS, font_bytes
@@ -46,20 +47,18 @@ def write_card(atlas: Atlas, neuron: Neuron, folder: str | Path) -> CardFiles:
         When the folder cannot be made or the atlas is damaged.
     """
     folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except FileExistsError:
-        raise SynestheteError(f"{folder} is a file; the card needs a folder") from None
+    if folder.exists() and not folder.is_dir():
+        raise SynestheteError(f"{folder} is a file; the card needs a folder")
     facts = gather(atlas, neuron)
     name = file_name(neuron.address)
     files = CardFiles(folder / f"{name}.html", folder / f"{name}.png")
-    files.html.write_text(card_page(facts), encoding="utf-8")
-    files.png.write_bytes(render(draw(facts)))
+    page = card_page(facts).encode()
+    write_together(folder, {files.png.name: render(draw(facts)), files.html.name: page})
     return files
 
 
 def write_drawing(svg: str, path: str | Path) -> Path:
-    """Write a drawing as `.svg`, or as a picture where the path ends in `.png`.
+    """Write a drawing, completely or not at all, as `.svg`, or as a picture where the path ends in `.png`.
 
     Raises
     ------
@@ -71,10 +70,7 @@ def write_drawing(svg: str, path: str | Path) -> Path:
         raise SynestheteError(f"{path} must end in .svg or .png")
     if not path.parent.is_dir():
         raise SynestheteError(f"there is no folder {path.parent}")
-    if path.suffix == ".png":
-        path.write_bytes(render(svg))
-    else:
-        path.write_text(svg, encoding="utf-8")
+    write_file(path, render(svg) if path.suffix == ".png" else svg.encode())
     return path
 
 

@@ -227,3 +227,12 @@ def test_reading_a_log_that_is_not_there(tmp_path: Path) -> None:
     assert log.experiments() == []
     with pytest.raises(SynestheteError, match=r"events\.sqlite"):
         EventLog(tmp_path / "nowhere").take([told("1")])
+
+
+def test_an_import_that_is_run_again_sets_nothing_aside_twice(log: EventLog) -> None:
+    rows = [told("1"), told("2", kind="clik"), told("3", kind="clik")]
+    assert len(log.take(rows, history=True).refused) == 2
+    assert len(log.take(rows, history=True).refused) == 2
+    assert log.counts()["aside"] == 2
+    log.take([told("2", kind="clikk")], history=True)
+    assert log.counts()["aside"] == 3

@@ -72,8 +72,10 @@ def test_pictures_are_written_scored_and_kept(own: Path) -> None:
     # A lost and an altered file are made again, to the same bytes.
     (own / found.pictures[0].file).unlink()
     (own / found.pictures[4].file).write_bytes(b"no picture")
+    assert found.pictures[4].facet == "symbol"
     mended = visualize(own, live(atlas)[:2], facets="word,symbol", settings=QUICK)
     assert mended.made == 2
+    assert mended.pictures == found.pictures
     other = visualize(own, live(atlas)[:1], facets="none", settings=Settings(steps=12))
     assert other.made == 1, "other settings make other pictures"
 

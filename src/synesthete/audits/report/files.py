@@ -10,6 +10,7 @@ from typing import Any
 
 from synesthete._core.json_reader import InvalidJson, read_json
 from synesthete._core.user_files import UnusableFile
+from synesthete.atlas.files import write_together
 from synesthete.audits.report.measures import details
 from synesthete.errors import SynestheteError
 
@@ -35,6 +36,8 @@ def plain(value: Any) -> Any:
 def write_report(report: Mapping[str, Any], folder: str | Path) -> dict[str, Path]:
     """`report.json`, `report.html` and `MODEL_CARD_SECTION.md` in a folder, which is made.
 
+    `report.json` comes last: where it is, the others are of the same report.
+
     Raises
     ------
     SynestheteError
@@ -46,19 +49,11 @@ def write_report(report: Mapping[str, Any], folder: str | Path) -> dict[str, Pat
     place = Path(folder)
     if place.exists() and not place.is_dir():
         raise SynestheteError(f"{place} is a file; the report needs a folder")
-    place.mkdir(parents=True, exist_ok=True)
     told = plain(report)
-    files = {
-        "json": (
-            place / JSON_NAME,
-            json.dumps(told, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
-        ),
-        "html": (place / HTML_NAME, report_page(told)),
-        "card": (place / CARD_NAME, card_section(told)),
-    }
-    for path, text in files.values():
-        path.write_text(text, encoding="utf-8")
-    return {name: path for name, (path, _) in files.items()}
+    text = json.dumps(told, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    files = {HTML_NAME: report_page(told), CARD_NAME: card_section(told), JSON_NAME: text}
+    write_together(place, {name: content.encode() for name, content in files.items()})
+    return {"json": place / JSON_NAME, "html": place / HTML_NAME, "card": place / CARD_NAME}
 
 
 def read_report(path: str | Path) -> dict[str, Any]:

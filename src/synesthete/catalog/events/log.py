@@ -137,7 +137,8 @@ class EventLog:
         told
             An error stands for an event that could not be read, and is set aside with the others.
         history
-            Whether old events are told on purpose, as when a log is imported; else thirty days ago is a wrong clock.
+            Whether old events are told on purpose, as when a log is imported; else thirty days ago is a wrong clock. What is
+            refused of a history is set aside once, however often it is told.
 
         Raises
         ------
@@ -169,7 +170,7 @@ class EventLog:
                     replayed += 1
                 else:
                     refused.append(Refusal(index, event.key, "the key is of another event"))
-            _put_aside(connection, rows, refused, received)
+            _put_aside(connection, rows, refused, received, history)
         refused.sort(key=lambda one: one.index)
         return Taken(
             len(added), replayed, sum(flag for flag, _ in added), sum(flag for _, flag in added), tuple(refused)
@@ -274,14 +275,24 @@ def _insert(
 
 
 def _put_aside(
-    connection: sqlite3.Connection, rows: list[Any], refused: list[Refusal], received: datetime
+    connection: sqlite3.Connection,
+    rows: list[Any],
+    refused: list[Refusal],
+    received: datetime,
+    history: bool,
 ) -> None:
+    if refused and history:
+        connection.execute("CREATE INDEX IF NOT EXISTS aside_by_told ON aside (told)")
     for one in refused:
         row = rows[one.index]
         told = asdict(row) if isinstance(row, Event) else row
         if isinstance(told, Mapping):
             told = {name: value for name, value in told.items() if name != "subject"}
         text = json.dumps(told, default=str, sort_keys=True)[:KEPT_ASIDE]
+        # An import that was killed is run again, from its first row.
+        known = "SELECT 1 FROM aside WHERE told = ? AND reason = ?"
+        if history and connection.execute(known, (text, one.reason)).fetchone():
+            continue
         connection.execute(
             "INSERT INTO aside (received, told, reason) VALUES (?, ?, ?)",
             (received.isoformat(timespec="microseconds"), text, one.reason),

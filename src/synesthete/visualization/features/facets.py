@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -142,7 +142,8 @@ def load_facets(
         for place, found in enumerate(own.values(), start=len(of)):
             member[place, at : at + len(found)] = True
             at += len(found)
-        kept = dict(zip([*members, *own], fit_probes(maps, member), strict=True))
+        fitted = [_as_stored(one) for one in fit_probes(maps, member)]
+        kept = dict(zip([*members, *own], fitted, strict=True))
         _write(atlas.path, fingerprint, kept)
     return Facets(layer, kept, left_out, fingerprint)
 
@@ -260,6 +261,11 @@ def _read(path: Path, fingerprint: str) -> dict[str, Probe] | None:
         }
     except (SynestheteError, ValueError):
         return None  # A damaged cache is made again.
+
+
+def _as_stored(probe: Probe) -> Probe:
+    """A probe in the precision of its file, so that this run and the next one make the same pictures."""
+    return replace(probe, weights=probe.weights.astype(np.float16).astype(np.float32))
 
 
 def _write(path: Path, fingerprint: str, probes: Mapping[str, Probe]) -> None:
