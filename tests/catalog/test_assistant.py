@@ -115,3 +115,15 @@ def test_notifications_are_not_answered(catalog: Catalog) -> None:
         "id": 5,
         "result": {},
     }
+
+
+def test_an_image_above_the_limit_is_told_with_the_limit(catalog: Catalog) -> None:
+    from PIL import Image
+
+    stream = io.BytesIO()
+    Image.new("1", (4001, 4000)).save(stream, "PNG")
+    bomb = base64.b64encode(stream.getvalue()).decode()
+    for tool, more in (("search", {}), ("suggest", {}), ("align", {"copies": ["a lamp"]})):
+        result = call(catalog, tool, picture=bomb, **more)
+        assert result["isError"]
+        assert "limit of 16,000,000" in result["content"][0]["text"]

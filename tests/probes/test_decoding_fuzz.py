@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from synesthete.probes.decoding import UnreadableImage, decode
 from tests.probes.pictures import corpus
+from tests.torture import images
 
 # pytest puts its own warning filters above those that decoding sets.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -68,3 +69,12 @@ def test_overwritten_headers(kind: str, start: int, patch: bytes) -> None:
     data = bytearray(CORPUS[kind])
     data[start : start + len(patch)] = patch
     survives(bytes(data))
+
+
+def test_mutants_of_every_kind_of_file() -> None:
+    found = images.run(1500, seed=1)
+    assert found["crashed"] == []
+    assert found["decoded"] + found["quarantined"] == 1500
+    assert (
+        min(found["decoded"], found["quarantined"]) > 300
+    )  # they are neither whole nor all broken

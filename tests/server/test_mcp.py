@@ -62,6 +62,10 @@ def test_what_the_tools_say(made: Path, tmp_path: Path) -> None:
     Image.new("RGB", (40, 40), "red").save(tmp_path / "red.png")
     failed, found = ask(server, "explain", picture=str(tmp_path / "red.png"))
     assert not failed, found
+    Image.new("1", (4001, 4000)).save(tmp_path / "bomb.png")
+    failed, bomb = ask(server, "explain", picture=str(tmp_path / "bomb.png"))
+    assert failed
+    assert "limit of 16,000,000" in bomb
     added = sum(term["weight"] for term in found["units"])
     assert isinstance(added, float)
     assert found["label"] != found["other"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,8 @@ from synesthete.errors import SynestheteError
 
 if TYPE_CHECKING:
     from synesthete.models.image_text_model import ImageTextModel
+
+_LOADING = threading.Lock()
 
 
 def own_model(atlas: Atlas) -> ImageTextModel:
@@ -21,7 +24,8 @@ def own_model(atlas: Atlas) -> ImageTextModel:
         When it cannot be loaded, or its weights are not those that the atlas was recorded with.
     """
     described = atlas.manifest["model"]
-    model = _loaded(described["name"])
+    with _LOADING:  # or everybody who asks at first would load one
+        model = _loaded(described["name"])
     if model.weights_sha256 != described["weights_sha256"]:
         raise SynestheteError(
             f"{described['name']} has other weights than when {atlas.path} was recorded",

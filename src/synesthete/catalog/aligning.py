@@ -21,7 +21,7 @@ from synesthete.catalog.reasons import shares_of, unit_reasons
 from synesthete.catalog.snapshot import Snapshot
 from synesthete.catalog.types import Picture
 from synesthete.errors import SynestheteError
-from synesthete.probes.decoding import decode
+from synesthete.probes.request_images import see
 
 if TYPE_CHECKING:
     from synesthete.models.image_text_model import ImageTextModel
@@ -128,7 +128,7 @@ def _text(asker: Asker, copy: str) -> Float32:
 
 
 def _see(snapshot: Snapshot, model: ImageTextModel, picture: Picture) -> _Seen:
-    pixels = model.preprocess(decode(picture_bytes(picture)))[None]
+    pixels = see(picture_bytes(picture), model.preprocess)[None]
     layer = snapshot.layer
     mean = model.read(pixels, [layer], "mean")
     peak = model.read(pixels, [layer], "max")

@@ -18,6 +18,7 @@ from synesthete._core.json_reader import InvalidJson, parse_json
 from synesthete.catalog.catalog import Catalog
 from synesthete.catalog.types import Signal
 from synesthete.errors import SynestheteError
+from synesthete.probes.request_images import request_limits
 
 PROTOCOLS = ("2025-06-18", "2025-03-26", "2024-11-05")
 LONGEST_LINE = 96 * 1024 * 1024
@@ -148,7 +149,8 @@ def _call(catalog: Catalog, number: Any, parameters: Mapping[str, Any]) -> dict[
         return _error(number, PARAMETERS, f"no tool {str(name)[:80]!r}")
     try:
         _check(tool["inputSchema"], given)
-        found = _TOOLS[tool["name"]](catalog, given)
+        with request_limits():
+            found = _TOOLS[tool["name"]](catalog, given)
     except SynestheteError as error:
         # An error of a tool is a result that the assistant reads, and may mend.
         content = [{"type": "text", "text": str(error)}]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +17,8 @@ from synesthete.catalog.checking import digest_of, named, picture_bytes
 from synesthete.catalog.segments import Batch
 from synesthete.catalog.texts import pieces_of
 from synesthete.catalog.types import Item, Picture
-from synesthete.probes.decoding import UnreadableImage, decode
+from synesthete.probes.decoding import UnreadableImage
+from synesthete.probes.request_images import see
 
 if TYPE_CHECKING:
     import torch
@@ -84,7 +86,7 @@ def encode(
 
 def embed_picture(model: ImageTextModel, data: bytes) -> Float32:
     """Unit-length embedding `[dim]` of an encoded picture; raises `UnreadableImage`."""
-    pixels = model.preprocess(decode(data))[None]
+    pixels = see(data, model.preprocess)[None]
     return np.asarray(model.encode_images(pixels)[0], np.float32)
 
 
@@ -127,12 +129,12 @@ def _see(
             if data is None:
                 continue
             try:
-                image = decode(data)
-                waiting.append((row, model.preprocess(image)))
+                pixels, small = see(data, partial(_look, model, thumbnails[row] is None))
             except UnreadableImage as error:
                 aside.append(Quarantined(one.item.id, named(picture), error.reason))
                 continue
-            thumbnails[row] = thumbnails[row] or _thumbnail(image)
+            waiting.append((row, pixels))
+            thumbnails[row] = thumbnails[row] or small
             kept[row] = (*kept[row], picture)
             if len(waiting) == MICRO_BATCH:
                 flush()
@@ -155,9 +157,15 @@ def _read(model: ImageTextModel, items: Sequence[Item]) -> Float32:
     return unit_length(found)
 
 
+def _look(
+    model: ImageTextModel, with_thumbnail: bool, image: Image.Image
+) -> tuple[torch.Tensor, bytes | None]:
+    return model.preprocess(image), _thumbnail(image) if with_thumbnail else None
+
+
 def _thumbnail(image: Image.Image) -> bytes:
-    small = image.copy()
-    small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+    """Shrinks the image itself: the last thing that is done with it."""
+    image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
     stream = io.BytesIO()
-    small.save(stream, "WEBP", quality=82, method=2)
+    image.save(stream, "WEBP", quality=82, method=2)
     return stream.getvalue()

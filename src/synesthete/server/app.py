@@ -22,8 +22,15 @@ from synesthete.server import (
     review_routes,
 )
 from synesthete.server.answers import refusal
-from synesthete.server.errors import ErrorFacts, Missing, Near, Refused
+from synesthete.server.errors import (
+    ErrorFacts,
+    Missing,
+    Near,
+    headers_of,
+    status_of,
+)
 from synesthete.server.guard import Guard
+from synesthete.server.image_limits import ImageLimits
 from synesthete.server.library import Library
 from synesthete.server.page import routes
 from synesthete.server.pages import PAGES
@@ -67,12 +74,13 @@ def create_app(atlases: Sequence[str | Path], gate: Gate | None = None) -> FastA
     app.mount("/static/fonts", StaticFiles(directory=FONTS), name="fonts")
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     _add_errors(app)
+    app.add_middleware(ImageLimits, refuse=_refused)
     app.add_middleware(Guard, gate=gate, refuse=_refused)
     return app
 
 
-def _refused(request: Request, error: Refused) -> Response:
-    return refusal(request, ErrorFacts(error.status, error.message, error.hint))
+def _refused(request: Request, error: SynestheteError) -> Response:
+    return refusal(request, ErrorFacts(status_of(error), error.message, error.hint))
 
 
 def _add_errors(app: FastAPI) -> None:
@@ -80,13 +88,11 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(SynestheteError)
     async def ours(request: Request, error: SynestheteError) -> Response:
-        status = 400
-        near: tuple[Near, ...] = ()
-        if isinstance(error, Missing):
-            status, near = 404, tuple(error.near)
-        elif isinstance(error, Refused):
-            status = error.status
-        return refusal(request, ErrorFacts(status, error.message, error.hint, near))
+        near: tuple[Near, ...] = tuple(error.near) if isinstance(error, Missing) else ()
+        facts = ErrorFacts(status_of(error), error.message, error.hint, near)
+        answer = refusal(request, facts)
+        answer.headers.update(headers_of(error))
+        return answer
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:

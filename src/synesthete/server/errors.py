@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from synesthete.errors import SynestheteError
+from synesthete.probes.decoding import TooLarge
+from synesthete.probes.request_images import Busy, RequestTooLarge
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,22 @@ class Refused(SynestheteError):
     def __init__(self, status: int, message: str, *, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.status = status
+
+
+def status_of(error: SynestheteError) -> int:
+    """The HTTP status that answers an error."""
+    if isinstance(error, Refused):
+        return error.status
+    if isinstance(error, Missing):
+        return 404
+    if isinstance(error, Busy):
+        return 503
+    return 413 if isinstance(error, TooLarge | RequestTooLarge) else 400
+
+
+def headers_of(error: SynestheteError) -> dict[str, str]:
+    """The headers that the answer to an error has."""
+    return {"Retry-After": str(error.retry_after)} if isinstance(error, Busy) else {}
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from mcp.server import MCPServer
     from PIL import Image
 
+    from synesthete.atlas import Atlas
+
 Given = ParamSpec("Given")
 Told = dict[str, Any]
 Text = Annotated[str, Field(max_length=200)]
@@ -74,10 +76,13 @@ def _plain(tool: Callable[Given, Made]) -> Callable[Given, Made]:
     """A tool whose mistakes are told in words."""
     from mcp.server.mcpserver.exceptions import ToolError
 
+    from synesthete.probes.request_images import request_limits
+
     @wraps(tool)
     def told(*args: Given.args, **given: Given.kwargs) -> Made:
         try:
-            return tool(*args, **given)
+            with request_limits():
+                return tool(*args, **given)
         except SynestheteError as error:
             near = error.near if isinstance(error, Missing) else []
             meant = f" There is: {', '.join(one.name for one in near[:8])}." if near else ""
@@ -154,7 +159,7 @@ def _tools(site: Callable[[], Site]) -> list[Callable[..., Told]]:
         from synesthete.analysis.decomposition import explain as ask
 
         here = site()
-        told = ask(here.atlas, _picture(Path(picture)), against=against or None)
+        told = ask(here.atlas, _picture(here.atlas, Path(picture)), against=against or None)
         terms = [asdict(term) | {"called": _called(here, term.address)} for term in told.units]
         return {**asdict(told), "cosines": list(told.cosines), "units": terms}
 
@@ -172,11 +177,13 @@ def _tools(site: Callable[[], Site]) -> list[Callable[..., Told]]:
     return [search, neuron, concept, explain, atlas]
 
 
-def _picture(path: Path) -> Image.Image:
-    from synesthete.probes.decoding import decode
+def _picture(atlas: Atlas, path: Path) -> Image.Image:
+    """A picture file as the model sees it."""
+    from synesthete.analysis.own_model import own_model
+    from synesthete.probes.request_images import see
 
     try:
-        return decode(read_named(path, max_bytes=UPLOAD_LIMIT))
+        return see(read_named(path, max_bytes=UPLOAD_LIMIT), own_model(atlas).geometry)
     except UnusableFile as error:
         raise SynestheteError(f"no picture file: {error.message}", hint=error.hint) from None
 

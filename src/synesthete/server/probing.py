@@ -192,7 +192,7 @@ def _keep(site: Site, image: Image.Image) -> str:
 
 
 def picture_of(site: Site, data: bytes | None, word: str, key: str) -> Image.Image:
-    """The picture that was sent, the word drawn, or the atlas's own image.
+    """The picture that was sent, as the model sees it; the word drawn; or the atlas's own image.
 
     Raises
     ------
@@ -201,7 +201,9 @@ def picture_of(site: Site, data: bytes | None, word: str, key: str) -> Image.Ima
     Missing
         No such image in the atlas.
     """
-    from synesthete.probes.decoding import UnreadableImage, decode
+    from synesthete.analysis.own_model import own_model
+    from synesthete.probes.decoding import TooLarge, UnreadableImage
+    from synesthete.probes.request_images import see
 
     word = " ".join(word.split())
     if bool(data) + bool(word) + bool(key) != 1:
@@ -214,7 +216,9 @@ def picture_of(site: Site, data: bytes | None, word: str, key: str) -> Image.Ima
         return own_image(site.atlas, number)
     if data:
         try:
-            return decode(data)
+            return see(data, own_model(site.atlas).geometry)
+        except TooLarge:
+            raise
         except UnreadableImage as error:
             raise Refused(415, f"that picture cannot be read: {error.reason}") from error
     return _drawn(word)

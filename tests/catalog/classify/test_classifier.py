@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import shutil
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from synesthete.analysis.decomposition.paths import contributions
 from synesthete.catalog.classify import Classifier, fit, make_record, read_records
@@ -223,3 +225,18 @@ def test_wrong_folders(
     (copy / "classifier.json").write_text(json.dumps(facts))
     with pytest.raises(SynestheteError, match="newer format"):
         Classifier(copy)
+
+
+def test_a_request_hears_of_an_image_above_its_limit(
+    classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Judged by the text alone without a word, it would be taken for an answer about the image."""
+    from synesthete.probes import request_images
+
+    monkeypatch.setattr(request_images, "MAX_PIXELS", 100)
+    stream = io.BytesIO()
+    Image.new("RGB", (64, 64), "white").save(stream, "PNG")
+    record = make_record(stream.getvalue(), "a round spot")
+    assert classifier.judge([record])[0].label
+    with request_images.request_limits(), pytest.raises(request_images.RequestImageTooLarge):
+        classifier.judge([record])

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from synesthete.catalog.classify.records import Record
-from synesthete.probes.decoding import UnreadableImage, decode
+from synesthete.probes.decoding import UnreadableImage
+from synesthete.probes.request_images import RequestImageTooLarge, see
 
 if TYPE_CHECKING:
     from synesthete.models.image_text_model import ImageTextModel
@@ -53,7 +54,9 @@ def embed(model: ImageTextModel, records: Sequence[Record]) -> Embedded:
     for place, record in enumerate(records):
         if record.image is not None:
             try:
-                waiting.append((place, model.preprocess(decode(record.image))))
+                waiting.append((place, see(record.image, model.preprocess)))
+            except RequestImageTooLarge:
+                raise  # who asks shall know, and not be judged by the text alone
             except UnreadableImage:
                 unreadable.append(place)
         if waiting and (len(waiting) == AT_ONCE or place == len(records) - 1):

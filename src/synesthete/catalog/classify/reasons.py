@@ -64,12 +64,13 @@ def unit_reasons(
         `[3 dim + 2]`: of the first label, less those of the second.
     """
     from synesthete.analysis.decomposition.paths import contributions, has_linear_path
-    from synesthete.probes.decoding import UnreadableImage, decode
+    from synesthete.probes.decoding import UnreadableImage
+    from synesthete.probes.request_images import see
 
     if record.image is None or not has_linear_path(model, layer):
         return ()
     try:
-        pixels = model.preprocess(decode(record.image))[None]
+        pixels = see(record.image, model.preprocess)[None]
     except UnreadableImage:
         return ()
     wanted = image_direction(weights.astype(np.float32), text)

@@ -16,8 +16,16 @@ import synesthete.visualization
 from synesthete.catalog.keys import Keys
 from synesthete.errors import SynestheteError
 from synesthete.server import entrance
-from synesthete.server.errors import ErrorBody, ErrorFacts, Missing, Near, Refused
+from synesthete.server.errors import (
+    ErrorBody,
+    ErrorFacts,
+    Missing,
+    Near,
+    headers_of,
+    status_of,
+)
 from synesthete.server.guard import Guard
+from synesthete.server.image_limits import ImageLimits
 from synesthete.server.security import Gate
 from synesthete.server.shop import api, pages, paper, people_api, people_pages
 from synesthete.server.shop.door import ShopGate
@@ -79,6 +87,7 @@ def create_shop(path: str | Path, gate: Gate | None = None) -> FastAPI:
     _add_errors(app)
     described = app.openapi
     app.openapi = lambda: with_nulls(described())  # type: ignore[method-assign]
+    app.add_middleware(ImageLimits, refuse=_refused)
     app.add_middleware(Guard, gate=door, refuse=_refused)
     return app
 
@@ -97,8 +106,8 @@ def with_nulls(schema: dict[str, Any]) -> dict[str, Any]:
     return schema
 
 
-def _refused(request: Request, error: Refused) -> Response:
-    return refusal(request, ErrorFacts(error.status, error.message, error.hint))
+def _refused(request: Request, error: SynestheteError) -> Response:
+    return refusal(request, ErrorFacts(status_of(error), error.message, error.hint))
 
 
 def refusal(request: Request, facts: ErrorFacts) -> Response:
@@ -125,11 +134,11 @@ def _rule(error: dict[str, Any]) -> str:
 def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(SynestheteError)
     async def ours(request: Request, error: SynestheteError) -> Response:
-        near: tuple[Near, ...] = ()
-        status = error.status if isinstance(error, Refused) else 400
-        if isinstance(error, Missing):
-            status, near = 404, tuple(error.near)
-        return refusal(request, ErrorFacts(status, error.message, error.hint, near))
+        near: tuple[Near, ...] = tuple(error.near) if isinstance(error, Missing) else ()
+        facts = ErrorFacts(status_of(error), error.message, error.hint, near)
+        answer = refusal(request, facts)
+        answer.headers.update(headers_of(error))
+        return answer
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:

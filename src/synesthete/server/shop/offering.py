@@ -19,7 +19,7 @@ STATUSES = {
     400: "Something in the request cannot be.", 401: "No key.", 403: "The key may not do this.",
     404: "There is no such thing.", 405: "Another method is used here.", 413: "Too much at once.",
     422: "The request has another form.", 429: "Too many requests; `Retry-After` says when.",
-    503: "The catalogue cannot be read now.",
+    503: "The catalogue cannot be read now, or too much is asked at once; then `Retry-After` says when.",
 }  # fmt: skip
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorBody, "description": told} for status, told in STATUSES.items()
