@@ -21,9 +21,8 @@ TOKEN = "secret-of-the-tests"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 
 
-@pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = record_small(tmp_path_factory.mktemp("served"))
+def make_atlas(folder: Path) -> Path:
+    path = record_small(folder)
     write_known_analysis(path)
     names = {
         "unit": [0, 0, 1], "rank": [0, 1, 0], "name": ["red apple", "fruit", "<i>cat</i>"],
@@ -36,6 +35,19 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lay_out(path)
     write_report(small_report(), path.parent / "made.audit")
     return path
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_atlas(tmp_path_factory.mktemp("served"))
+
+
+@pytest.fixture(scope="module")
+def atlas_copy(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy for the tests of one file."""
+    folder = tmp_path_factory.mktemp("copied")
+    shutil.copytree(made.parent / "made.audit", folder / "made.audit")
+    return Path(shutil.copytree(made, folder / "own.atlas"))
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ def test_a_report_is_shown_without_anything_that_the_policy_forbids(client: Test
 
 @pytest.mark.parametrize(
     ("text", "status"),
-    [("{", 400), ('{"schema": "synesthete.audit", "version": 2}', 400), (json.dumps(small_report() | {"adversarial": {}, "typographic": {"heads": 3}}), 400)],
+    [("{", 409), ('{"schema": "synesthete.audit", "version": 2}', 409), (json.dumps(small_report() | {"adversarial": {}, "typographic": {"heads": 3}}), 409)],
 )  # fmt: skip
 def test_a_damaged_report_is_told_and_the_list_goes_on(
     client: TestClient, atlas_path: Path, text: str, status: int

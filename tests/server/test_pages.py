@@ -277,7 +277,7 @@ def test_an_atlas_that_is_not_analysed_says_so(tmp_path: Path) -> None:
         assert client.get("/concept/apple.json").json()["neurons"] == []
         for path in ("/neurons", f"/neuron/{LAYER}:0", "/map", "/families"):
             answer = client.get(path, headers={"accept": "text/html"})
-            assert answer.status_code == 400
+            assert answer.status_code == 409
             assert "analyze" in answer.text
 
 
@@ -354,7 +354,7 @@ def test_an_image_has_a_page(shared: TestClient, made: Path) -> None:
     assert "<script>alert" not in html
     assert shared.get("/image/0123456789abcdef").status_code == 404
     sent = shared.post("/probe.json", data={"image": shown["id"]})
-    assert sent.status_code == 400
+    assert sent.status_code == 409
     assert "thumbnails" in sent.json()["error"]["message"]
 
 

@@ -71,10 +71,10 @@ def test_a_word_is_drawn(shared: TestClient) -> None:
 @pytest.mark.parametrize(
     ("files", "data", "status", "told"),
     [
-        (None, {}, 400, "either"), ({"picture": ("a.png", png())}, {"word": "a"}, 400, "either"),
-        ({"picture": ("a.png", b"no picture")}, {}, 415, "cannot be read"), ({"picture": ("a.png", b"")}, {}, 400, "either"),
-        ({"picture": ("a.png", png()[:60])}, {}, 415, "cannot be read"), (None, {"word": "x" * 61}, 400, "longer"),
-        (None, {"word": "\U0001f600"}, 400, "cannot be drawn"), ({"picture": ("a.svg", b"<svg/>")}, {}, 415, "cannot be read"),
+        (None, {}, 409, "either"), ({"picture": ("a.png", png())}, {"word": "a"}, 409, "either"),
+        ({"picture": ("a.png", b"no picture")}, {}, 409, "cannot be read"), ({"picture": ("a.png", b"")}, {}, 409, "either"),
+        ({"picture": ("a.png", png()[:60])}, {}, 409, "cannot be read"), (None, {"word": "x" * 61}, 422, "at most 60"),
+        (None, {"word": "\U0001f600"}, 409, "cannot be drawn"), ({"picture": ("a.svg", b"<svg/>")}, {}, 409, "cannot be read"),
     ],
 )  # fmt: skip
 def test_bad_pictures_and_words(
@@ -101,7 +101,7 @@ def test_a_refused_form_leads_back_to_it_and_nowhere_else(
     host = shared.base_url.netloc.decode()
     headers = {"accept": "text/html", "referer": referer.replace("HOST", host)}
     answer = shared.post("/probe", data={}, headers=headers)
-    assert answer.status_code == 400
+    assert answer.status_code == 409
     assert back in answer.text
     assert "evil.example" not in answer.text or 'href="/evil.example' in answer.text
 
@@ -127,4 +127,4 @@ def test_other_weights_are_refused(
 
     write_manifest(atlas_path, manifest)
     answer = client.post("/probe.json", data={"word": "boat"})
-    assert answer.status_code in (400, 503)
+    assert answer.status_code in (409, 503)

@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
-from starlette.exceptions import HTTPException
-from starlette.responses import Response
+from fastapi import FastAPI
 from starlette.staticfiles import StaticFiles
 
 import synesthete.visualization
-from synesthete.errors import SynestheteError
 from synesthete.server import (
     api_page,
     benching,
@@ -21,21 +17,14 @@ from synesthete.server import (
     probing,
     review_routes,
 )
-from synesthete.server.answers import refusal
-from synesthete.server.errors import (
-    ErrorFacts,
-    Missing,
-    Near,
-    headers_of,
-    status_of,
-)
+from synesthete.server.answers import add_errors, refused
 from synesthete.server.guard import Guard
 from synesthete.server.image_limits import ImageLimits
 from synesthete.server.library import Library
 from synesthete.server.page import routes
 from synesthete.server.pages import PAGES
-from synesthete.server.render import render
-from synesthete.server.security import Gate
+from synesthete.server.render import render, render_error
+from synesthete.server.security import Gate, credentials
 
 STATIC = Path(__file__).parent / "static"
 FONTS = Path(synesthete.visualization.__file__).parent / "fonts"
@@ -56,13 +45,14 @@ def create_app(atlases: Sequence[str | Path], gate: Gate | None = None) -> FastA
     SynestheteError
         No atlas, or one that cannot be opened.
     """
+    gate = gate or Gate()
     app = FastAPI(
         title="Synesthete",
         description="A microscope for the multimodal neurons of CLIP. Every page has a JSON twin.",
         docs_url=None,
         redoc_url=None,
+        dependencies=credentials(gate),
     )
-    gate = gate or Gate()
     app.state.library, app.state.gate = Library(atlases), gate
     app.include_router(entrance.router)
     app.include_router(api_page.router)
@@ -73,36 +63,7 @@ def create_app(atlases: Sequence[str | Path], gate: Gate | None = None) -> FastA
     app.include_router(routes(PAGES, render))
     app.mount("/static/fonts", StaticFiles(directory=FONTS), name="fonts")
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
-    _add_errors(app)
-    app.add_middleware(ImageLimits, refuse=_refused)
-    app.add_middleware(Guard, gate=gate, refuse=_refused)
+    add_errors(app, render_error)
+    app.add_middleware(ImageLimits, refuse=refused)
+    app.add_middleware(Guard, gate=gate, refuse=refused)
     return app
-
-
-def _refused(request: Request, error: SynestheteError) -> Response:
-    return refusal(request, ErrorFacts(status_of(error), error.message, error.hint))
-
-
-def _add_errors(app: FastAPI) -> None:
-    """One form for every error."""
-
-    @app.exception_handler(SynestheteError)
-    async def ours(request: Request, error: SynestheteError) -> Response:
-        near: tuple[Near, ...] = tuple(error.near) if isinstance(error, Missing) else ()
-        facts = ErrorFacts(status_of(error), error.message, error.hint, near)
-        answer = refusal(request, facts)
-        answer.headers.update(headers_of(error))
-        return answer
-
-    @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> Response:
-        told = "; ".join(
-            f"{'.'.join(str(part) for part in one['loc'][1:]) or 'request'}: {one['msg']}"
-            for one in error.errors()
-        )
-        return refusal(request, ErrorFacts(422, told))
-
-    @app.exception_handler(HTTPException)
-    async def http(request: Request, error: HTTPException) -> Response:
-        told = "there is no such page" if error.status_code == 404 else str(error.detail)
-        return refusal(request, ErrorFacts(error.status_code, told))

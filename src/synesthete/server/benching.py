@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, File, Form, Request, UploadFile
+from fastapi import APIRouter, Form, Request
 from pydantic import TypeAdapter
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
@@ -15,12 +15,12 @@ from starlette.responses import Response
 from synesthete.errors import SynestheteError
 from synesthete.server.answers import wants_json
 from synesthete.server.bounded import Bounded
-from synesthete.server.errors import Missing, Refused
+from synesthete.server.errors import ERRORS, Missing, Refused
 from synesthete.server.library import Site
-from synesthete.server.page import ERRORS, HTML, JSON, Here, answer
+from synesthete.server.page import HTML, JSON, PREFIXES, Here, answer, operation_id
 from synesthete.server.pages.bench import BENCH, MOST, Answer, Bench, Deed, Leaning, lay_out
 from synesthete.server.picture_routes import tile
-from synesthete.server.probing import WORD, _decision, _directions, _keep, picture_of
+from synesthete.server.probing import WORD, Sent, Word, _decision, _directions, _keep, picture_of
 from synesthete.server.render import render
 from synesthete.server.rows import NeuronRow, neuron_rows
 from synesthete.server.sending import check_form
@@ -146,18 +146,18 @@ def _labelled(image: Image.Image, word: str) -> Image.Image:
     styles = (Style(share=SHARE, font=font.family) for font in load_fonts())
     style = next((one for one in styles if can_write(word, one)), None)
     if style is None:
-        raise Refused(400, "that word cannot be written: no font here has all its letters")
+        raise Refused(409, "that word cannot be written: no font here has all its letters")
     try:
         return write_label(image, word, style, np.random.default_rng(0))
     except SynestheteError as error:
-        raise Refused(400, f"that word cannot be written: {error.message}") from error
+        raise Refused(409, f"that word cannot be written: {error.message}") from error
 
 
 async def send(
     request: Request,
     site: Here,
-    picture: Annotated[UploadFile | None, File(description="A picture file.")] = None,
-    word: Annotated[str, Form(description="A word to draw, instead of a picture.")] = "",
+    picture: Sent = None,  # type: ignore[assignment]
+    word: Word = "",
     image: Annotated[str, Form(max_length=64, description="Opaque id of an image of the atlas, instead.")] = "",
     held: Annotated[str, Form(max_length=64, description="Key of the picture that is on the bench.")] = "",
     label: Annotated[str, Form(max_length=WORD, description="A word to write on the picture.")] = "",
@@ -181,7 +181,7 @@ async def send(
             chosen = picture_of(site, data, word, "")
         elif not held:
             raise Refused(
-                400, "there is no picture on the bench", hint="choose one, or draw a word"
+                409, "there is no picture on the bench", hint="choose one, or draw a word"
             )
         return work_on(site, bench, chosen, held)
 
@@ -192,11 +192,10 @@ async def send(
     return answer(request, body.encode("utf-8", "replace"), HTML)
 
 
-REFUSALS = {400: ERRORS[422], 403: ERRORS[401], 413: ERRORS[422], 415: ERRORS[422], **ERRORS}
-for prefix in ("", "/a/{atlas}"):
+for prefix, dependencies in PREFIXES:
     router.add_api_route(
-        f"{prefix}/bench.json", send, methods=["POST"], include_in_schema=not prefix,
-        name="edit on the bench", operation_id=None if prefix else "edit_on_the_bench",
-        responses={200: {"model": Bench}, **REFUSALS},
+        f"{prefix}/bench.json", send, methods=["POST"], dependencies=dependencies,
+        name="edit on the bench", operation_id=operation_id("edit on the bench", prefix),
+        responses={200: {"model": Bench}, **ERRORS},
     )  # fmt: skip
     router.add_api_route(f"{prefix}/bench", send, methods=["POST"], include_in_schema=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from synesthete.errors import SynestheteError
 from synesthete.probes.decoding import TooLarge
@@ -55,7 +56,7 @@ def status_of(error: SynestheteError) -> int:
         return 404
     if isinstance(error, Busy):
         return 503
-    return 413 if isinstance(error, TooLarge | RequestTooLarge) else 400
+    return 413 if isinstance(error, TooLarge | RequestTooLarge) else 409
 
 
 def headers_of(error: SynestheteError) -> dict[str, str]:
@@ -78,3 +79,23 @@ class ErrorBody:
     """The one form of every error as JSON."""
 
     error: ErrorFacts
+
+
+def _error(told: str, header: str = "") -> dict[str, Any]:
+    headers = {"headers": {header: {"schema": {"type": "string"}}}} if header else {}
+    return {"model": ErrorBody, "description": told, **headers}
+
+
+# What any operation of both applications may answer instead of what was asked for, as OpenAPI describes it.
+ERRORS: dict[int | str, dict[str, Any]] = {
+    400: _error("The body cannot be parsed."),
+    401: _error("No valid token, key or cookie.", "WWW-Authenticate"),
+    403: _error("A foreign host or origin, or a key without the scope."),
+    404: _error("There is no such thing; `near` lists what there is."),
+    405: _error("The path has other methods; `Allow` lists them.", "Allow"),
+    409: _error("The request is well formed, but cannot be carried out; the message says why."),
+    413: _error("Too much at once: the body, or the pixels of an image."),
+    422: _error("The request differs from this description."),
+    429: _error("Too many requests; `Retry-After` says when to try again.", "Retry-After"),
+    503: _error("The server is busy, or its data cannot be read now.", "Retry-After"),
+}

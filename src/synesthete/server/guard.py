@@ -125,17 +125,18 @@ class Guard:
         if len(headers.getlist("host")) != 1 or not self.gate.allows_host(host):
             hint = "open it as http://127.0.0.1, or name the host with --allow-host"
             raise Refused(403, "this server does not answer to that host name", hint=hint)
-        if method not in METHODS:
-            raise Refused(405, f"the method {method[:20]} is not used here")
+        # Before anything else about the request: who has no token learns nothing but that.
         bearer = self._bearer(headers)
-        if method == "POST" and not bearer:
-            self._check_origin(headers, host)
         known = scope["state"]["authenticated"] = bearer or self._cookie(headers)
         if not (known or path.startswith(OPEN)):
             hint = (
                 "open the link that `synesthete serve` printed, or send Authorization: Bearer TOKEN"
             )
-            raise Refused(401, "the microscope is closed without its token", hint=hint)
+            raise Refused(401, "this server is closed without its token", hint=hint)
+        if method == "POST" and not bearer:
+            self._check_origin(headers, host)
+        if method not in METHODS:
+            raise Refused(405, f"the method {method[:20]!a} is not used here")
         length = headers.get("content-length", "0")
         limit = UPLOAD_LIMIT if known else FORM_LIMIT
         if not length.isdecimal() or int(length[:20]) > limit:

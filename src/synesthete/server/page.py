@@ -14,22 +14,11 @@ from pydantic import TypeAdapter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from synesthete.server.errors import ErrorBody
+from synesthete.server.errors import ERRORS
 from synesthete.server.library import Site
 from synesthete.server.links import Links
 
 HTML, JSON = "text/html; charset=utf-8", "application/json"
-ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorBody, "description": told}
-    for status, told in {
-        400: "What the atlas or the request cannot answer, with the reason.",
-        401: "No token.",
-        403: "A foreign host or origin.",
-        404: "There is no such thing; `near` lists what there is.",
-        422: "A parameter that cannot be.",
-        503: "The atlas is damaged or being replaced.",
-    }.items()
-}
 
 
 @dataclass(frozen=True)
@@ -108,6 +97,19 @@ def site_of(request: Request) -> Site:
 
 
 Here = Annotated[Site, Depends(site_of)]
+# Where every route is offered, and what it depends on there: of the first atlas, and of each by its name.
+PREFIXES: tuple[tuple[str, list[Any]], ...] = (("", []), ("/a/{atlas}", [Depends(named_site)]))
+
+
+def operation_id(name: str, prefix: str) -> str:
+    """What an operation is called in OpenAPI.
+
+    Examples
+    --------
+    >>> operation_id("model card", ""), operation_id("model card", "/a/{atlas}")
+    ('model_card', 'model_card_of_a_named_atlas')
+    """
+    return f"{name} of a named atlas".replace(" ", "_") if prefix else name.replace(" ", "_")
 
 
 def _site(request: Request, name: str, prefix: str) -> Site:
@@ -154,7 +156,7 @@ def _add(
         name=name,
         summary=name,
         description=inspect.getdoc(page.view),
-        operation_id=name.replace(" ", "_"),
+        operation_id=operation_id(page.name, prefix),
         responses={200: {"model": page.made}, **ERRORS},
     )
     router.add_api_route(base, html, methods=["GET"], include_in_schema=False)

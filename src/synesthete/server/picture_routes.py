@@ -7,10 +7,10 @@ import hashlib
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from synesthete.server.errors import Missing
+from synesthete.server.errors import ERRORS, Missing
 from synesthete.server.library import Site
 from synesthete.server.made import made_file
-from synesthete.server.page import ERRORS, Here
+from synesthete.server.page import PREFIXES, Here, operation_id
 from synesthete.server.pictures import Picture
 from synesthete.server.reports import example
 from synesthete.server.rows import strongest
@@ -68,14 +68,14 @@ def _answer(request: Request, picture: Picture) -> Response:
     return Response(picture.data, media_type="image/webp", headers=headers)
 
 
-for prefix in ("", "/a/{atlas}"):
-    for path, endpoint in (
-        ("/image/{key}.webp", image_of),
-        ("/neuron/{address:path}.webp", mosaic_of),
-        ("/visualization/{address:path}/{name}.webp", made_of),
-        ("/audits/{name}/{number}.webp", example_of),
+for prefix, dependencies in PREFIXES:
+    for path, endpoint, name in (
+        ("/image/{key}.webp", image_of, "thumbnail"),
+        ("/neuron/{address:path}.webp", mosaic_of, "mosaic"),
+        ("/visualization/{address:path}/{name}.webp", made_of, "made picture"),
+        ("/audits/{name}/{number}.webp", example_of, "audit example"),
     ):
         router.add_api_route(
-            f"{prefix}{path}", endpoint, response_class=Response, include_in_schema=not prefix,
-            responses={200: {"content": {"image/webp": {}}}, **ERRORS},
+            f"{prefix}{path}", endpoint, response_class=Response, dependencies=dependencies,
+            operation_id=operation_id(name, prefix), responses={200: {"content": {"image/webp": {}}}, **ERRORS},
         )  # fmt: skip

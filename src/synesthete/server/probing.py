@@ -16,10 +16,10 @@ from starlette.responses import Response
 from synesthete.errors import SynestheteError
 from synesthete.server.answers import wants_json
 from synesthete.server.bounded import Bounded
-from synesthete.server.errors import Missing, Refused
+from synesthete.server.errors import ERRORS, Missing, Refused
 from synesthete.server.library import Site
 from synesthete.server.own_images import own_image
-from synesthete.server.page import ERRORS, HTML, JSON, Here, Page, answer
+from synesthete.server.page import HTML, JSON, PREFIXES, Here, Page, answer, operation_id
 from synesthete.server.render import render
 from synesthete.server.rows import Box, NeuronRow, neuron_row
 from synesthete.server.sending import check_form
@@ -208,7 +208,7 @@ def picture_of(site: Site, data: bytes | None, word: str, key: str) -> Image.Ima
     word = " ".join(word.split())
     if bool(data) + bool(word) + bool(key) != 1:
         hint = "choose a file, or type a word"
-        raise Refused(400, "send either a picture or a word, or name an image", hint=hint)
+        raise Refused(409, "send either a picture or a word, or name an image", hint=hint)
     if key:
         number = site.opened.ids.number(key)
         if number is None:
@@ -220,32 +220,33 @@ def picture_of(site: Site, data: bytes | None, word: str, key: str) -> Image.Ima
         except TooLarge:
             raise
         except UnreadableImage as error:
-            raise Refused(415, f"that picture cannot be read: {error.reason}") from error
+            raise Refused(409, f"that picture cannot be read: {error.reason}") from error
     return _drawn(word)
 
 
 def _drawn(word: str) -> Image.Image:
     from synesthete.probes.words import has_letters, load_fonts, render_word
 
-    if len(word) > WORD:
-        raise Refused(400, f"that word is longer than {WORD} letters")
     font = next((one for one in load_fonts() if has_letters(word, one)), None)
     if font is None:
-        raise Refused(400, "that word cannot be drawn: no font here has all its letters")
+        raise Refused(409, "that word cannot be drawn: no font here has all its letters")
     try:
         return render_word(word, font, size_px=256)
     except SynestheteError as error:
-        raise Refused(400, f"that word cannot be drawn: {error.message}") from error
+        raise Refused(409, f"that word cannot be drawn: {error.message}") from error
 
 
+# Not `UploadFile | None`: a form has no null, so OpenAPI must not offer it.
+Sent = Annotated[UploadFile, File(description="An image file.")]
+Word = Annotated[str, Form(max_length=WORD, description="A word to draw, instead of an image.")]
 RESULT = Page("/probe", "probed.html", probe_image)
 
 
 async def send(
     request: Request,
     site: Here,
-    picture: Annotated[UploadFile | None, File(description="A picture file.")] = None,
-    word: Annotated[str, Form(description="A word to draw, instead of a picture.")] = "",
+    picture: Sent = None,  # type: ignore[assignment]
+    word: Word = "",
     image: Annotated[
         str, Form(max_length=64, description="Opaque id of an image of the atlas, instead of both.")
     ] = "",
@@ -274,12 +275,11 @@ def shown(site: Here, key: str) -> Response:
     return Response(KEPT.get(key, bytes), media_type="image/webp")
 
 
-REFUSALS = {413: ERRORS[422], 415: ERRORS[422], **ERRORS}
-for prefix in ("", "/a/{atlas}"):
+for prefix, dependencies in PREFIXES:
     router.add_api_route(
-        f"{prefix}/probe.json", send, methods=["POST"], include_in_schema=not prefix,
-        name="show the model", operation_id=None if prefix else "show_the_model",
-        responses={200: {"model": Probed}, **REFUSALS},
+        f"{prefix}/probe.json", send, methods=["POST"], dependencies=dependencies,
+        name="show the model", operation_id=operation_id("show the model", prefix),
+        responses={200: {"model": Probed}, **ERRORS},
     )  # fmt: skip
     router.add_api_route(f"{prefix}/probe", send, methods=["POST"], include_in_schema=False)
     router.add_api_route(f"{prefix}/shown/{{key}}.webp", shown, include_in_schema=False)

@@ -12,8 +12,8 @@ from starlette.responses import RedirectResponse, Response
 from synesthete.reviews import say
 from synesthete.reviews.acts import Act
 from synesthete.server.answers import wants_json
-from synesthete.server.errors import Missing
-from synesthete.server.page import ERRORS, Here
+from synesthete.server.errors import ERRORS, Missing
+from synesthete.server.page import PREFIXES, Here, operation_id
 from synesthete.server.sending import check_form
 from synesthete.server.units import find_unit
 
@@ -25,8 +25,8 @@ async def send(
     request: Request,
     site: Here,
     kind: Annotated[Kind, Form(description="What is said.")],
-    address: Annotated[str, Form(max_length=400, description="Of the neuron.")],
-    rater: Annotated[str, Form(max_length=100, description="Who says it.")],
+    address: Annotated[str, Form(min_length=1, max_length=400, description="Of the neuron.")],
+    rater: Annotated[str, Form(min_length=1, max_length=100, description="Who says it.")],
     value: Annotated[str, Form(max_length=2000, description="Name, reason, note or label.")] = "",
     image: Annotated[str, Form(max_length=64, description="Opaque id, for labels.")] = "",
     question: Annotated[str, Form(max_length=200, description="What was asked, for labels.")] = "",
@@ -54,9 +54,10 @@ async def send(
     return RedirectResponse(f"{site.links.neuron(columns.address(unit))}#review", 303)
 
 
-for prefix in ("", "/a/{atlas}"):
+for prefix, dependencies in PREFIXES:
     router.add_api_route(
-        f"{prefix}/reviews.json", send, methods=["POST"], include_in_schema=not prefix, status_code=201,
-        name="say", operation_id=None if prefix else "say", responses={201: {"model": Act}, **ERRORS},
+        f"{prefix}/reviews.json", send, methods=["POST"], status_code=201,
+        name="say", operation_id=operation_id("say", prefix), dependencies=dependencies,
+        responses={201: {"model": Act}, **ERRORS},
     )  # fmt: skip
     router.add_api_route(f"{prefix}/reviews", send, methods=["POST"], include_in_schema=False)

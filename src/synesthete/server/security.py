@@ -8,7 +8,11 @@ import ipaddress
 import secrets
 import threading
 from collections.abc import Iterable
+from typing import Any
 from urllib.parse import urlsplit
+
+from fastapi import Security
+from fastapi.security import APIKeyCookie, HTTPBearer
 
 from synesthete.errors import SynestheteError
 
@@ -129,6 +133,15 @@ class Gate:
 
     def _derived(self, what: str) -> str:
         return hmac.digest(self.token.encode(), f"synesthete {what}".encode(), hashlib.sha256).hex()
+
+
+def credentials(gate: Gate) -> list[Any]:
+    """What requests may prove themselves with, as OpenAPI describes it; the guard is what checks it."""
+    bearer = HTTPBearer(auto_error=False, description="The token of the start-up, or a key.")
+    cookie = APIKeyCookie(
+        name=gate.cookie, auto_error=False, description="What the link of the start-up sets."
+    )
+    return [Security(bearer), Security(cookie)]
 
 
 def host_name(header: str) -> str | None:

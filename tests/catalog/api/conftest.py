@@ -40,13 +40,18 @@ def items(n: int = 30) -> list[Item]:
     ]  # fmt: skip
 
 
-@pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory, model: ImageTextModel, empty_path: Path) -> Path:
-    path = Path(shutil.copytree(empty_path, tmp_path_factory.mktemp("served") / "shop.catalog"))
+def fill(path: Path, model: ImageTextModel) -> Path:
     catalog = Catalog.open(path, model=model)
     catalog.upsert(items())
     catalog.close()
     return path
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory, model: ImageTextModel, empty_path: Path) -> Path:
+    return fill(
+        Path(shutil.copytree(empty_path, tmp_path_factory.mktemp("served") / "shop.catalog")), model
+    )
 
 
 @pytest.fixture

@@ -154,7 +154,7 @@ def test_upserts_once(client: TestClient) -> None:
     assert again.json() == first.json()
     assert again.headers["idempotency-replayed"] == "true"
     other = client.post(f"{V1}/items", json={"items": [{"id": "x", "title": "y"}]}, headers=headers)
-    assert other.status_code == 422
+    assert other.status_code == 409
     assert client.get(f"{V1}/item", params={"id": "new/1 ü"}).json()["title"] == "a new mug"
     assert client.get(f"{V1}/quarantine").json()["quarantine"][0]["id"] == "empty"
     gone = client.post(f"{V1}/items/delete", json={"ids": ["new/1 ü", "never"]})
@@ -180,14 +180,14 @@ def test_finding(client: TestClient) -> None:
         f"{V1}/align", json={"copies": ["a red mug", "a boat"], "pictures": [b64("red")]}
     ).json()["pairs"]
     assert len(pairs) == 2
-    for wrong in (
-        {"text": "x", "where": ["nonsense=1"]},
-        {},
-        {"text": "x", "picture": "!!"},
-        {"text": "x", "picture": "YWJj"},
+    for wrong, status in (
+        ({"text": "x", "where": ["nonsense=1"]}, 409),
+        ({}, 409),
+        ({"text": "x", "picture": "!!"}, 422),
+        ({"text": "x", "picture": "YWJj"}, 409),
     ):
         answer = client.post(f"{V1}/search", json=wrong)
-        assert answer.status_code in (400, 422), wrong
+        assert answer.status_code == status, wrong
         assert answer.json()["error"]["message"]
 
 
@@ -211,7 +211,7 @@ def test_suggestions_abstain_into_the_queue(client: TestClient) -> None:
         == "override"
     )
     wrong = client.post(f"{V1}/queue/{made['ticket']}/decision", json={"verdict": "override"})
-    assert wrong.status_code == 400
+    assert wrong.status_code == 409
     assert client.get(f"{V1}/queue/nope").status_code == 404
 
 
@@ -244,7 +244,7 @@ def test_events_and_metrics(client: TestClient, path: Path) -> None:
     assert client.get(f"{V1}/experiment", params={"name": "autumn"}).status_code == 404
     assert (
         client.get(f"{V1}/experiment", params={"name": "spring", "metric": "value"}).status_code
-        == 400
+        == 409
     )
     assert EventLog(path).counts()["impression"] == 3
     assigned = client.get(

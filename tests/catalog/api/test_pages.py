@@ -78,7 +78,7 @@ def test_forms_find(browser: TestClient) -> None:
         in browser.post("/suggest", data={**form, "brief": "for tea"}, files=picture).text
     )
     nothing = browser.post("/search", data=form)
-    assert nothing.status_code == 400
+    assert nothing.status_code == 409
     assert "That did not work" in nothing.text
     assert "To the catalogue" in nothing.text
     form_page = {"Referer": f"{BASE}/search"}
@@ -144,7 +144,7 @@ def test_a_case_is_decided_by_hand(browser: TestClient, path: Path) -> None:
     assert "Settled" in browser.post(f"/queue/{ticket}", data=form).text
     assert queue.case(ticket).label() == "apple"
     assert browser.get("/queue/nope").status_code == 404
-    assert browser.post(f"/queue/{ticket}", data={**form, "actor": ""}).status_code == 400
+    assert browser.post(f"/queue/{ticket}", data={**form, "actor": ""}).status_code == 409
 
 
 def test_the_dashboard_shows_what_was_told(browser: TestClient, path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import numpy as np
 import numpy.typing as npt
 from fastapi import Query
-from pydantic import BeforeValidator
+from pydantic import Field
 
 from synesthete.server.columns import Columns
 from synesthete.server.counts import Counts, Rule, layer_counts, rule
@@ -24,11 +24,7 @@ Sort = Literal["multimodality", "confidence", "sparseness", "maximum", "name", "
 Pictures = Literal["images", "made"]
 Text = Annotated[str, Query(max_length=200)]
 # A form sends a field that was left empty as an empty text.
-Share = Annotated[
-    float,
-    BeforeValidator(lambda given: 0.0 if given == "" else given),
-    Query(ge=0, le=1, allow_inf_nan=False),
-]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | Literal[""]
 
 
 @dataclass(frozen=True)
@@ -96,7 +92,7 @@ def layer_page(
     joined by `+`; `confidence` is the least of the name. With `pictures=made`, neurons of which a picture was made show that.
     """
     columns = site.opened.columns(layer)
-    filters = Filters(family, profile, concept, confidence, multimodal, sort, pictures)
+    filters = Filters(family, profile, concept, confidence or 0.0, multimodal, sort, pictures)
     units = ordered(columns, _kept(site, columns, filters), sort)
     where = paging(page, len(units), SIZE)
     families, profiles = site.opened.computed(

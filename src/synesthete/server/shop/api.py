@@ -13,12 +13,12 @@ from synesthete.catalog.answers import Suggestion, Written
 from synesthete.catalog.classify import make_record
 from synesthete.catalog.people import policy_of
 from synesthete.errors import SynestheteError
-from synesthete.server.errors import Missing
+from synesthete.server.errors import ERRORS, Missing
 from synesthete.server.shop import answers, bodies
 from synesthete.server.shop.door import Caller, may
 from synesthete.server.shop.offering import (
-    ERRORS,
     PREFIX,
+    ApiRoute,
     IdempotencyKey,
     offers,
     once,
@@ -26,7 +26,7 @@ from synesthete.server.shop.offering import (
     told,
 )
 
-router = APIRouter(prefix=PREFIX)
+router = APIRouter(prefix=PREFIX, route_class=ApiRoute)
 offer = offers(router)
 
 

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from dataclasses import MISSING, fields
 from typing import Annotated, Any, Literal, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, create_model
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    create_model,
+)
 
 from synesthete.catalog.events import KINDS, Event
 from synesthete.catalog.metrics import METRICS
@@ -16,18 +23,43 @@ from synesthete.server.errors import Refused
 
 PICTURE_LIMIT = 8 * 2**20
 Text = Annotated[str, StringConstraints(max_length=20_000)]
+Value = Annotated[str, StringConstraints(max_length=2000)]
 Id = Annotated[str, StringConstraints(min_length=1, max_length=500)]
+
+
+def _checked(text: str) -> str:
+    try:
+        base64.b64decode(text, validate=True)
+    except ValueError:
+        raise ValueError("is not base64") from None
+    return text
+
+
 # Base64 takes four characters for three bytes.
 Base64 = Annotated[
     str,
-    StringConstraints(max_length=PICTURE_LIMIT * 4 // 3 + 8),
-    Field(description="An encoded picture (PNG, JPEG, WebP, …) in base64."),
+    StringConstraints(max_length=-(-PICTURE_LIMIT // 3) * 4),
+    AfterValidator(_checked),
+    Field(
+        description="An encoded picture (PNG, JPEG, WebP, …) in base64.",
+        json_schema_extra={"format": "byte"},
+    ),
 ]
 Where = Annotated[
     list[Annotated[str, StringConstraints(max_length=500)]],
     Field(max_length=50, description='Filters: `["colour=red", "price<5"]`.'),
 ]
-Many = Annotated[int, Field(ge=1, le=200, description="How many at most.")]
+
+
+def _whole(value: Any) -> Any:
+    """JSON has one kind of number: 3.0 is a whole one."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Many = Annotated[int, Field(ge=1, le=200, description="How many at most."), BeforeValidator(_whole)]
+Reasons = Annotated[int, Field(ge=0, le=20), BeforeValidator(_whole)]
+# Whole numbers of JSON are read up to 64 bits.
+Number = Annotated[float, Field(ge=-1e18, le=1e18, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 EventKind = Literal["impression", "click", "add", "conversion", "dismissal"]
 MetricName = Literal["click", "add", "conversion", "dismissal", "value"]
@@ -36,9 +68,9 @@ assert set(MetricName.__args__) == set(METRICS)  # type: ignore[attr-defined]
 
 
 class Body(BaseModel):
-    """A body; what it does not know it refuses."""
+    """A body; what it does not know it refuses, and a value of another type too."""
 
-    model_config = ConfigDict(extra="forbid", strict=False)
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 def picture_of(text: str | None) -> bytes | None:
@@ -47,14 +79,11 @@ def picture_of(text: str | None) -> bytes | None:
     Raises
     ------
     Refused
-        422 when it is no base64; 413 when it is too large.
+        413 when it is too large.
     """
     if not text:
         return None
-    try:
-        data = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        raise Refused(422, "the picture is no base64") from None
+    data = base64.b64decode(text, validate=True)
     if len(data) > PICTURE_LIMIT:
         raise Refused(413, f"a picture has at most {PICTURE_LIMIT // 2**20} MB")
     return data
@@ -68,8 +97,10 @@ class NewItem(Body):
     description: Text = ""
     category: Annotated[str, StringConstraints(max_length=500)] = ""
     reviews: Annotated[list[Text], Field(max_length=1000)] = []
-    price: Annotated[float, Field(allow_inf_nan=False)] | None = None
-    attributes: Annotated[dict[Id, list[Text]], Field(max_length=200)] = {}
+    price: Number | None = None
+    attributes: Annotated[
+        dict[Id, Annotated[list[Value], Field(max_length=100)]], Field(max_length=200)
+    ] = {}
     pictures: Annotated[list[Base64], Field(max_length=20)] = []
 
     def item(self) -> Item:
@@ -104,7 +135,7 @@ class Search(Body):
     cut: Share = 0.9
     only_relevant: bool = False
     group: bool = True
-    reasons: Annotated[int, Field(ge=0, le=20)] = 3
+    reasons: Reasons = 3
 
 
 class Taste(Body):
@@ -134,7 +165,7 @@ class Recommend(Body):
     diversity: Share = 0.3
     half_life_days: Annotated[float, Field(gt=0, le=100_000, allow_inf_nan=False)] = 30.0
     cut: Share = 0.9
-    reasons: Annotated[int, Field(ge=0, le=20)] = 3
+    reasons: Reasons = 3
 
 
 class Align(Body):
@@ -142,7 +173,7 @@ class Align(Body):
 
     copies: Annotated[list[Text], Field(min_length=1, max_length=20)]
     pictures: Annotated[list[Base64], Field(min_length=1, max_length=20)]
-    reasons: Annotated[int, Field(ge=0, le=20)] = 5
+    reasons: Reasons = 5
 
 
 class Suggest(Body):
@@ -168,6 +199,11 @@ class Classify(Body):
     reasons: bool = True
 
 
+_PARTS = {
+    str: str,
+    int: Annotated[int, Field(ge=-(2**53), le=2**53), BeforeValidator(_whole)],
+    float: Number,
+}
 # The fields are those of the log's own `Event`, so that what is sent and what is kept cannot part.
 NewEvent = create_model(
     "NewEvent",
@@ -175,7 +211,7 @@ NewEvent = create_model(
     __doc__="Something that a visitor did. See the documentation for what each part means.",
     **{  # type: ignore[call-overload]
         part.name: (
-            get_type_hints(Event)[part.name],
+            _PARTS[get_type_hints(Event)[part.name]],
             Field(
                 ... if part.default is MISSING else part.default,
                 description=", ".join(KINDS) if part.name == "kind" else None,

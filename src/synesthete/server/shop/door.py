@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import Depends, Request, Response
-from fastapi.security import HTTPBearer
+from fastapi import Depends, Request
 
 from synesthete.catalog.keys import SCOPES, Keys
 from synesthete.server.errors import Refused
@@ -16,10 +15,6 @@ from synesthete.server.shop.limits import Limiter
 
 OWNER = "owner"
 OWNER_PER_MINUTE = 6000
-scheme = HTTPBearer(
-    auto_error=False,
-    description="A key of `synesthete catalog keys`, or the token of the start-up.",
-)
 
 
 class ShopGate(Gate):
@@ -99,7 +94,7 @@ def may(scope: str) -> Any:
         403 without the scope; 429, with `Retry-After`, above the rate.
     """
 
-    def check(request: Request, response: Response, _: Annotated[Any, Depends(scheme)]) -> Caller:
+    def check(request: Request) -> Caller:
         caller = caller_of(request)
         limiter: Limiter = request.app.state.limiter
         allowance = limiter.ask(caller.id, caller.per_minute)

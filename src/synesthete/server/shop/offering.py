@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request
+from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from synesthete.server.errors import ErrorBody
+from synesthete._core.json_reader import InvalidJson, parse_json
+from synesthete.server.errors import ERRORS
 from synesthete.server.shop.door import Caller
 from synesthete.server.shop.shop import Shop
 
 PREFIX = "/api/v1"
-STATUSES = {
-    400: "Something in the request cannot be.", 401: "No key.", 403: "The key may not do this.",
-    404: "There is no such thing.", 405: "Another method is used here.", 413: "Too much at once.",
-    422: "The request has another form.", 429: "Too many requests; `Retry-After` says when.",
-    503: "The catalogue cannot be read now, or too much is asked at once; then `Retry-After` says when.",
-}  # fmt: skip
-ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorBody, "description": told} for status, told in STATUSES.items()
-}
 Work = Callable[[Callable[..., Any]], Callable[..., Any]]
 Offer = Callable[..., Work]
 IdempotencyKey = Annotated[
@@ -33,6 +27,29 @@ IdempotencyKey = Annotated[
         description="The same request with the same key is carried out once.",
     ),
 ]  # fmt: skip
+
+
+class _JsonRequest(Request):
+    """A request whose JSON is read within the limits of `parse_json`."""
+
+    async def json(self) -> Any:
+        try:
+            return parse_json(await self.body(), "the body")
+        except InvalidJson as error:
+            raise HTTPException(422, error.message) from None
+
+
+class ApiRoute(APIRoute):
+    """A route that reads JSON of unknown origin: of bounded depth, finite numbers, text that UTF-8 can hold."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The handler, given such a request."""
+        handler = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            return await handler(_JsonRequest(request.scope, request.receive))
+
+        return handle
 
 
 def offers(router: APIRouter) -> Offer:

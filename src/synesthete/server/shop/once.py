@@ -52,7 +52,7 @@ class Once:
         Raises
         ------
         Refused
-            422 when the key was used for another request.
+            409 when the key was used for another request.
         """
         if key is None:
             return (*work(), False)
@@ -72,7 +72,7 @@ class Once:
                 if found:
                     if found[0] != digest:
                         raise Refused(
-                            422,
+                            409,
                             "that idempotency key was used for another request",
                             hint="take a new one",
                         )

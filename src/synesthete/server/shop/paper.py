@@ -56,18 +56,17 @@ def page(request: Request, shop: Shop, template: str, **facts: Any) -> Response:
     return Response(made.encode("utf-8", "replace"), media_type="text/html; charset=utf-8")
 
 
-def error_page(request: Request, facts: ErrorFacts) -> bytes:
+def error_page(request: Request, facts: ErrorFacts) -> str:
     """What went wrong, and where to go from there."""
     return _error_page(facts, asked_from(request))
 
 
 @lru_cache(maxsize=32)
-def _error_page(facts: ErrorFacts, back: str) -> bytes:
-    made = _templates().get_template("shop/error.html").render(
+def _error_page(facts: ErrorFacts, back: str) -> str:
+    return _templates().get_template("shop/error.html").render(
         shop_name="", navigation=() if facts.status == 401 else NAVIGATION, here="", csrf="", facts=facts,
         back=back,
     )  # fmt: skip
-    return made.encode("utf-8", "replace")
 
 
 def sent(picture: UploadFile | None) -> bytes | None:

@@ -15,12 +15,20 @@ from synesthete.errors import SynestheteError
 from synesthete.server.errors import Missing
 from synesthete.server.shop import answers, bodies
 from synesthete.server.shop.door import Caller, may
-from synesthete.server.shop.offering import PREFIX, IdempotencyKey, offers, once, shop_of, told
+from synesthete.server.shop.offering import (
+    PREFIX,
+    ApiRoute,
+    IdempotencyKey,
+    offers,
+    once,
+    shop_of,
+    told,
+)
 
 Name = Annotated[str, Query(min_length=1, max_length=200)]
 Ticket = Annotated[str, Path(max_length=100, description="Of the case.")]
 After = Annotated[int, Query(ge=0, le=2**62, description="What `next` said.")]
-router = APIRouter(prefix=PREFIX)
+router = APIRouter(prefix=PREFIX, route_class=ApiRoute)
 offer = offers(router)
 KINDS = r"^(suggest|classify|align)$"
 
