@@ -11,14 +11,12 @@ import re
 import sys
 from pathlib import Path
 
-from synesthete.analysis import wilson_interval
 from synesthete.atlas import Atlas, Neuron, open_atlas
-from synesthete.cli.console import count, percent, share
-from synesthete.cli.views import COUNTED, in_order
-from synesthete.visualization.card import draw
-from synesthete.visualization.drawing import small
-from synesthete.visualization.facts import gather
-from synesthete.visualization.files import render
+from synesthete.cli.console import count, percent
+from synesthete.report.card import neuron_card
+from synesthete.report.columns import in_order
+from synesthete.report.counts import counts_of
+from synesthete.report.svg import auc, render, small
 
 ROOT = Path(__file__).parents[1]
 BEGIN = "<!-- numbers: begin, written by docs/update_readme.py -->"
@@ -34,12 +32,11 @@ def numbers(atlas: Atlas) -> str:
         "| multimodal neurons | count | share | 95 % interval | concepts |",
         "| --- | ---: | ---: | ---: | ---: |",
     ]
-    for label, key in COUNTED.items():
-        found = facts[f"multimodal{key}"]
-        low, high = wilson_interval(found, facts["units"])
+    counts = counts_of(facts)
+    for row in counts.rows if counts else ():
         lines.append(
-            f"| {label} | {count(found)} of {count(facts['units'])} | {percent(found / facts['units'])} "
-            f"| {percent(low)} to {percent(high)} | {count(facts[f'multimodal_concepts{key}'])} |"
+            f"| {row.name} | {count(row.count)} of {count(counts.units)} | {percent(row.share)} "
+            f"| {percent(row.low)} to {percent(row.high)} | {count(row.concepts)} |"
         )
     lines += [
         "",
@@ -53,15 +50,15 @@ def numbers(atlas: Atlas) -> str:
 
 def _best(atlas: Atlas) -> list[str]:
     found = atlas.neurons(multimodal=True, limit=BEST)
-    names = in_order({name for neuron in found for name in neuron.auc})
+    names = in_order(name for neuron in found for name in neuron.auc)
     lines = [
         f"| neuron | concept | multimodality | q | {' | '.join(names)} |",
         f"| --- | --- | ---: | ---: |{' ---: |' * len(names)}",
     ]
     for neuron in found:
-        values = " | ".join(share(neuron.auc.get(name, float("nan"))) for name in names)
+        values = " | ".join(auc(neuron.auc.get(name), 2) for name in names)
         lines.append(
-            f"| `{neuron.address}` | {neuron.concept} | {share(neuron.multimodality)} "
+            f"| `{neuron.address}` | {neuron.concept} | {auc(neuron.multimodality, 2)} "
             f"| {small(neuron.q)} | {values} |"
         )
     return lines
@@ -115,7 +112,7 @@ def main(arguments: list[str] | None = None) -> int:
     picture = options.readme.parent / "docs" / "images" / "neuron.png"
     picture.parent.mkdir(parents=True, exist_ok=True)
     neuron = shown(atlas, options.address)
-    picture.write_bytes(render(draw(gather(atlas, neuron))))
+    picture.write_bytes(render(neuron_card(atlas, neuron)))
     print(f"{options.readme} and {picture} show {atlas.path}, neuron {neuron.address}")
     return 0
 

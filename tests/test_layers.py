@@ -75,6 +75,7 @@ def test_no_import_hides_from_the_import_graph() -> None:
         "synesthete",
         "synesthete.atlas",
         "synesthete.audits",
+        "synesthete.report",
         "synesthete.visualization",
         "synesthete.cli",
         "synesthete.probes",

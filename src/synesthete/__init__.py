@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from synesthete.probes import load_probes as load_probes
     from synesthete.recording import record as record
     from synesthete.recording.zero_shot import evaluate as evaluate
-    from synesthete.visualization import neuron_card as neuron_card
+    from synesthete.report import neuron_card as neuron_card
     from synesthete.visualization.features import visualize as visualize
 
 __version__ = "0.1.0"
@@ -50,7 +50,7 @@ _HOME = {
     "analyze": "analysis",
     "name_neurons": "analysis.naming",
     "open_atlas": "atlas",
-    "neuron_card": "visualization",
+    "neuron_card": "report",
     "plan_edits": "editing",
     "load_edits": "editing",
     "save_edits": "editing",
@@ -70,13 +70,13 @@ def __getattr__(name: str) -> object:
 
 
 def _atlas_html(atlas: _Atlas) -> str:
-    from synesthete.visualization.notebook import atlas_html
+    from synesthete.report.notebook import atlas_html
 
     return atlas_html(atlas)
 
 
 def _neuron_html(neuron: _Neuron) -> str | None:
-    from synesthete.visualization.notebook import neuron_html
+    from synesthete.report.notebook import neuron_html
 
     return neuron_html(neuron)
 

@@ -13,8 +13,8 @@ from synesthete.analysis.conditional import conditional
 from synesthete.analysis.planted import Planted, plant
 from synesthete.atlas import Atlas, open_atlas
 from synesthete.errors import SynestheteError
-from synesthete.visualization.conditional_chart import conditional_chart
-from synesthete.visualization.files import write_drawing
+from synesthete.report.charts import conditional_chart
+from synesthete.report.svg import write_drawing
 from tests.analysis.planted_atlas import LAYER, record_planted, small_design
 
 

@@ -14,11 +14,11 @@ from synesthete.audits import compare_reports, read_report, report_page, verdict
 from synesthete.audits.rates import Rate
 from synesthete.audits.report import report_body
 from synesthete.audits.report.card import notes
-from synesthete.audits.report.charts import matrix
 from synesthete.audits.report.compare import change
 from synesthete.audits.report.measures import METRICS, Measure, details, headline
 from synesthete.audits.report.verdicts import failed, judge, parse_thresholds
 from synesthete.errors import SynestheteError
+from synesthete.report.charts import matrix
 from tests.audits.small_report import small_report
 
 VOID = ("meta", "link", "img", "br", "hr", "input")

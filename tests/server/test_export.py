@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synesthete.errors import SynestheteError
+from synesthete.report.links import Links
 from synesthete.server.export import broken_links, export_site, script
-from synesthete.server.links import Links
 from synesthete.server.site_files import Files
 from tests.recording.trees import tree
 from tests.small_atlas import CONCEPTS, LAYER

@@ -15,11 +15,9 @@ import pytest
 from starlette.testclient import TestClient
 
 from synesthete.atlas import open_atlas
-from synesthete.server.coded import Coded
-from synesthete.server.columns import Columns
+from synesthete.report.columns import Coded, Columns, Part, ranked
 from synesthete.server.pages import PAGES
 from synesthete.server.pages.model_card import _order
-from synesthete.server.ranking import Part, ranked
 from tests.server.conftest import BEARER, client_of
 from tests.small_atlas import CONCEPTS, LAYER, record_small
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from synesthete.server.neighbours import MOST, Compared, nearest
-from synesthete.server.ranking import Part, ranked
+from synesthete.report.columns import Part, ranked
+from synesthete.report.neuron import NEIGHBOURS, Compared, nearest
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -59,5 +59,5 @@ def test_the_nearest_are_the_highest_and_ties_go_to_the_first() -> None:
     found = nearest(r)
     assert found[:3] == [(17, 0.95), (4, 0.9), (30, 0.9)]
     assert [unit for unit, _ in found[3:]] == [0, 1, 2, 3, 5, 6, 7, 8, 9]
-    assert len(found) == MOST
+    assert len(found) == NEIGHBOURS
     assert nearest(np.array([-np.inf, 0.5, -np.inf])) == [(1, 0.5)]

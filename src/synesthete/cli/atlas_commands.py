@@ -93,16 +93,18 @@ def show(
     that excite it most and least with the region that it answers to, and the controls.
     """
     from synesthete.atlas import open_atlas
-    from synesthete.visualization import write_card
+    from synesthete.report import neuron_report, source_of
+    from synesthete.report.card import write_report
 
     opened = open_atlas(atlas)
     neuron = opened.neuron(address)
-    written = write_card(opened, neuron, out_folder)
+    report = neuron_report(source_of(opened), neuron.address)
+    written = write_report(report, opened.thumbnail, out_folder)
     if as_json:
         row = views.neuron_row(neuron, views.reviewed(opened))
         print_json({**row, "html": written.html, "png": written.png})
     else:
-        views.print_neuron(opened, neuron)
+        views.print_report(opened, report)
         out().print(f"  {written.html}\n  {written.png}", soft_wrap=True)
 
 

@@ -270,8 +270,8 @@ def texts(
 
 
 def _draw(title: str, subtitle: str, terms: Sequence[Term], path: Path) -> None:
-    from synesthete.visualization.files import write_drawing
-    from synesthete.visualization.sum_chart import sum_chart
+    from synesthete.report.charts import sum_chart
+    from synesthete.report.svg import write_drawing
 
     rows = [(term.address, term.name or term.concept, term.weight) for term in terms]
     say(f"drawn: {write_drawing(sum_chart(title, subtitle, rows), path)}")

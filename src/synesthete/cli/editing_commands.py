@@ -162,7 +162,7 @@ def _target(target: str, probes: str | None) -> tuple[ImageTextModel, ProbeSet]:
 
 
 def _chart(model: ImageTextModel, found: Defence) -> str:
-    from synesthete.visualization.pareto_chart import Line, pareto_chart
+    from synesthete.report.charts import Line, pareto_chart
 
     lines = [
         Line(one.name, [(p.units, p.kept.value, p.harm.value) for p in one.points])

@@ -222,8 +222,8 @@ def conditional(
     """
     from synesthete.analysis.conditional import conditional as measure
     from synesthete.atlas import open_atlas
-    from synesthete.visualization.conditional_chart import conditional_chart
-    from synesthete.visualization.files import write_drawing
+    from synesthete.report.charts import conditional_chart
+    from synesthete.report.svg import write_drawing
 
     found = measure(open_atlas(atlas), address, by=by, categories=category, bins=bins)
     if out_path is not None:

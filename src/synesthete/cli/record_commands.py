@@ -51,7 +51,7 @@ def demo(
     A second run finds the atlas complete and only shows it.
     """
     from synesthete.atlas import open_atlas
-    from synesthete.visualization import write_card
+    from synesthete.report import write_card
 
     started = time.monotonic()
     _record(MODEL, PROBES, [], out_path)

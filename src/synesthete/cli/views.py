@@ -13,10 +13,8 @@ from synesthete.cli.console import count, out, percent, say, share, table
 if TYPE_CHECKING:
     from synesthete.atlas import Atlas as Atlas
     from synesthete.atlas import Neuron
+    from synesthete.report.neuron import NeuronReport, NeuronRow
     from synesthete.reviews import State
-
-ORDER = ("photo", "drawing", "symbol", "word")
-COUNTED = {"the model": "", "its random twin": "_random_twin", "shuffled labels": "_shuffled"}
 
 
 def print_summary(atlas: Atlas) -> None:
@@ -37,37 +35,36 @@ def print_summary(atlas: Atlas) -> None:
     rows.add_row("units", f"{count(facts['units'])} ({count(facts['units'] - live)} dead)")
     console.print(rows)
     console.print()
-    print_counts(facts)
+    print_counts(atlas)
 
 
-def print_counts(facts: Mapping[str, Any]) -> None:
+def print_counts(atlas: Atlas) -> None:
     """Print the three counts that belong together: the model, its random twin, shuffled labels."""
-    console = out()
-    if facts.get("multimodal") is None:
+    from synesthete.report.counts import counts_of, rule_of
+
+    facts = atlas.summary()
+    console, counts, rule = out(), counts_of(facts), rule_of(atlas)
+    if counts is None or rule is None:
         if facts.get("not_tested"):
             console.print(Text(f"{untested_line(facts)}\n"), soft_wrap=True)
         else:
             console.print("not analysed yet: run `synesthete analyze` on it\n", soft_wrap=True)
         return
-    from synesthete.analysis import wilson_interval
-
     right = ("count", "share", "95 % interval", "concepts")
     rows = table("multimodal neurons", *right, right=right)
-    for label, key in COUNTED.items():
-        number, concepts = facts.get(f"multimodal{key}"), facts.get(f"multimodal_concepts{key}")
-        if number is None:
-            rows.add_row(label, "–", "", "not measured", "")
+    for row in counts.rows:
+        if row.count is None or row.share is None or row.low is None or row.high is None:
+            rows.add_row(row.name, "–", "", "not measured", "")
             continue
-        low, high = wilson_interval(number, facts["units"])
         rows.add_row(
-            label,
-            f"{count(number)} of {count(facts['units'])}",
-            percent(number / facts["units"]),
-            f"{percent(low)} to {percent(high)}",
-            "–" if concepts is None else count(concepts),
+            row.name,
+            f"{count(row.count)} of {count(counts.units)}",
+            percent(row.share),
+            f"{percent(row.low)} to {percent(row.high)}",
+            "–" if row.concepts is None else count(row.concepts),
         )
     console.print(rows)
-    console.print(Text(f"{rule(facts)}\n", style="dim"))
+    console.print(Text(f"{rule.sentence}\n", style="dim"))
 
 
 def untested_line(facts: Mapping[str, Any]) -> str:
@@ -76,15 +73,6 @@ def untested_line(facts: Mapping[str, Any]) -> str:
     if facts.get("concepts", 0) > 1:
         shown += ", and how well it tells its concept from others in the modalities there are"
     return f"no count of multimodal neurons: {facts['not_tested']}. The atlas shows {shown}"
-
-
-def rule(facts: Mapping[str, Any]) -> str:
-    """What "multimodal" means, with the thresholds that were used."""
-    return (
-        f"multimodal: AUC ≥ {facts.get('threshold', 0.9):g} with q ≤ {facts.get('q', 0.01):g} for one "
-        "concept in at least three modalities, the written word among them, on artists that had no part "
-        "in choosing the concept"
-    )
 
 
 def reviewed(atlas: Atlas) -> Mapping[str, State]:
@@ -124,14 +112,14 @@ def controls_line(facts: Mapping[str, Any]) -> str:
     >>> controls_line({"units": 1024, "multimodal": 147, "multimodal_random_twin": 0})
     'multimodal: 147 of 1,024 units | random twin: 0 | shuffled labels: –'
     """
+    from synesthete.report.counts import counts_of
 
-    def told(key: str) -> str:
-        return count(facts[key]) if facts.get(key) is not None else "–"
-
+    counts = counts_of(facts)
+    assert counts is not None  # of an analysed atlas
+    model, twin, shuffled = ("–" if row.count is None else count(row.count) for row in counts.rows)
     return (
-        f"multimodal: {told('multimodal')} of {count(facts['units'])} units"
-        f" | random twin: {told('multimodal_random_twin')}"
-        f" | shuffled labels: {told('multimodal_shuffled')}"
+        f"multimodal: {model} of {count(counts.units)} units"
+        f" | random twin: {twin} | shuffled labels: {shuffled}"
     )
 
 
@@ -194,8 +182,8 @@ def print_families(atlas: Atlas, notes: Mapping[str, Any]) -> None:
 
 def draw_families(notes: Mapping[str, Any], path: Path) -> None:
     """Draw how many neurons each family has, over all layers."""
-    from synesthete.visualization.files import write_drawing
-    from synesthete.visualization.sum_chart import sum_chart
+    from synesthete.report.charts import sum_chart
+    from synesthete.report.svg import write_drawing
 
     total: dict[str, int] = {}
     for counts in notes["layers"].values():
@@ -207,17 +195,20 @@ def draw_families(notes: Mapping[str, Any], path: Path) -> None:
         "Families of neurons",
         f"of {count(units)} neurons; by tested names, or by whole families of images",
         [("", name, float(number)) for name, number in ranked],
-        told=lambda number: count(int(number)),
+        written=lambda number: count(int(number)),
     )
     say(f"drawn: {write_drawing(drawn, path)}")
 
 
-def print_neuron(atlas: Atlas, neuron: Neuron) -> None:
-    """Print one neuron as a table of one row."""
-    print_neurons(atlas, [neuron], 1)
+def print_report(atlas: Atlas, report: NeuronReport) -> None:
+    """Print what is known of one neuron: its row, what the measurements come to, and the controls."""
+    console = out()
+    console.print(_neuron_table([report.neuron], reviewed(atlas)))
+    console.print(Text(report.sentence), soft_wrap=True)
+    console.print(f"● {controls_line(atlas.summary())}\n", style="dim", soft_wrap=True)
 
 
-def _called(neuron: Neuron, state: State | None) -> str:
+def _called(neuron: Neuron | NeuronRow, state: State | None) -> str:
     """The concept, a bullet before it where the neuron passes, and the name where that is another.
 
     A person's name stands above the machine's.
@@ -229,32 +220,22 @@ def _called(neuron: Neuron, state: State | None) -> str:
     return f"{told}: {neuron.name}" if other else told
 
 
-def _neuron_table(found: Sequence[Neuron], said: Mapping[str, State]) -> Any:
-    modalities = in_order({modality for neuron in found for modality in neuron.auc})
-    from synesthete.visualization.drawing import small
+def _neuron_table(found: Sequence[Neuron] | Sequence[NeuronRow], said: Mapping[str, State]) -> Any:
+    from synesthete.report.columns import in_order
+    from synesthete.report.svg import auc, small
 
+    modalities = in_order(modality for neuron in found for modality in neuron.auc)
     right = ("multi-\nmodality", "q", *modalities)
     made = table("address", "concept", *right, right=right)
     for neuron in found:
         made.add_row(
             Text(neuron.address),
             Text(_called(neuron, said.get(neuron.address))),
-            share(neuron.multimodality),
+            auc(neuron.multimodality, 2),
             small(neuron.q),
-            *(share(neuron.auc.get(modality, float("nan"))) for modality in modalities),
+            *(auc(neuron.auc.get(modality), 2) for modality in modalities),
         )
     return made
-
-
-def in_order(modalities: set[str]) -> list[str]:
-    """Modalities as they are always listed: the built-in ones first.
-
-    Examples
-    --------
-    >>> in_order({"word", "sketch", "photo"})
-    ['photo', 'word', 'sketch']
-    """
-    return [name for name in ORDER if name in modalities] + sorted(modalities - set(ORDER))
 
 
 def _modalities(modalities: Mapping[str, int] | Sequence[str]) -> str:

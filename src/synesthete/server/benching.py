@@ -12,9 +12,11 @@ from pydantic import TypeAdapter
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
+from synesthete._core.cache import Bounded
 from synesthete.errors import SynestheteError
+from synesthete.report.neuron import NeuronRow, neuron_rows
+from synesthete.report.source import find_unit
 from synesthete.server.answers import wants_json
-from synesthete.server.bounded import Bounded
 from synesthete.server.errors import ERRORS, Missing, Refused
 from synesthete.server.library import Site
 from synesthete.server.page import HTML, JSON, PREFIXES, Here, answer, operation_id
@@ -22,9 +24,7 @@ from synesthete.server.pages.bench import BENCH, MOST, Answer, Bench, Deed, Lean
 from synesthete.server.picture_routes import tile
 from synesthete.server.probing import WORD, Sent, Word, _decision, _directions, _keep, picture_of
 from synesthete.server.render import render
-from synesthete.server.rows import NeuronRow, neuron_rows
 from synesthete.server.sending import check_form
-from synesthete.server.units import find_unit
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -8,30 +8,8 @@ from typing import Any
 from synesthete.errors import SynestheteError
 from synesthete.probes.decoding import TooLarge
 from synesthete.probes.request_images import Busy, RequestTooLarge
-
-
-@dataclass(frozen=True)
-class Near:
-    """Something that exists and may have been meant: what it is called, and the page's path."""
-
-    name: str
-    path: str
-
-
-class Missing(SynestheteError):
-    """There is no such page; the answer is 404 with what was perhaps meant.
-
-    Parameters
-    ----------
-    message, hint
-        As of every error.
-    near
-        Pages that exist.
-    """
-
-    def __init__(self, message: str, *, hint: str = "", near: list[Near] | None = None) -> None:
-        super().__init__(message, hint=hint)
-        self.near = near or []
+from synesthete.report.source import Missing as Missing
+from synesthete.report.source import Near as Near
 
 
 class Refused(SynestheteError):

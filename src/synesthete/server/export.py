@@ -10,20 +10,20 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-import synesthete.visualization
+import synesthete.visualization.fonts
 from synesthete.atlas.files import claim_draft, disk_errors
 from synesthete.errors import SynestheteError
-from synesthete.server.library import Library, Opened, Site
-from synesthete.server.links import Links
-from synesthete.server.made import made_file
+from synesthete.report.links import Links
+from synesthete.report.source import Opened
+from synesthete.server.library import Library, Site
 from synesthete.server.page import Page
 from synesthete.server.pages import PAGES
-from synesthete.server.picture_routes import mosaic, tile
+from synesthete.server.picture_routes import made_file, mosaic, tile
 from synesthete.server.render import STATIC_NAVIGATION, render
 from synesthete.server.site_files import Files
 
 STATIC = Path(__file__).parent / "static"
-FONTS = Path(synesthete.visualization.__file__).parent / "fonts"
+FONTS = Path(synesthete.visualization.fonts.__file__).parent
 MARK, DRAFT, ENTRANCE = ".synesthete-site", ".draft", "index.html"
 Progress = Callable[[int, int], None]
 
@@ -79,12 +79,15 @@ def _write_site(opened: Opened, folder: Path, progress: Progress | None) -> dict
         for path in left:
             target = folder / files.wanted[path]
             target.parent.mkdir(parents=True, exist_ok=True)
-            kind = _write(Site(opened, Links(live=False), urlsplit(path).path), path, target, files)
+            kind = _write(
+                Site(opened, Links(live=False), path=urlsplit(path).path), path, target, files
+            )
             counts[kind] = counts.get(kind, 0) + 1
             done.add(path)
             if progress is not None:
                 progress(len(done), len(files.wanted))
-    shutil.copytree(FONTS, folder / "static" / "fonts", dirs_exist_ok=True)
+    ignored = shutil.ignore_patterns("*.py", "__pycache__")
+    shutil.copytree(FONTS, folder / "static" / "fonts", ignore=ignored, dirs_exist_ok=True)
     index = json.dumps(_index(Site(opened, Links(live=False)), files), ensure_ascii=False)
     (folder / "static" / "search-index.js").write_text(
         f"window.synestheteIndex = {index};\n", encoding="utf-8"
@@ -180,7 +183,7 @@ def script() -> str:
 
 def _index(site: Site, files: Files) -> list[dict[str, Any]]:
     """Neurons (the most multimodal first), concepts and families that have a page, for the search."""
-    from synesthete.server.pages.layer import ordered
+    from synesthete.report.columns import ordered
 
     rows: list[dict[str, Any]] = []
 

@@ -7,114 +7,24 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
 
+from synesthete._core.cache import file_stamp
 from synesthete.atlas import Atlas, open_atlas
 from synesthete.errors import SynestheteError, near
-from synesthete.server.bounded import Bounded
-from synesthete.server.columns import Columns, read_columns
-from synesthete.server.errors import Missing, Near, Refused
-from synesthete.server.links import Links
-from synesthete.server.opaque import OpaqueIds
-from synesthete.server.pictures import Pictures
-from synesthete.server.probe_columns import ProbeColumns, read_probe_columns
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
-
-    import pyarrow as pa
-
-    from synesthete.reviews import State
+from synesthete.report.links import Links
+from synesthete.report.source import Missing, Near, Opened, Source
+from synesthete.server.errors import Refused
 
 LOOK_EVERY = 0.5  # seconds between two looks at whether an atlas was replaced
-COMPUTED = 2_000
-MATRICES = 2  # layers whose activations are kept ready to be compared, 24 MB each
-Value = TypeVar("Value")
 
 
-class Opened:
-    """One atlas and what pages keep of it.
-
-    Parameters
-    ----------
-    name
-        What it is called in addresses.
-    atlas
-        The atlas.
-    """
-
-    def __init__(self, name: str, atlas: Atlas) -> None:
-        self.name = name
-        self.atlas = atlas
-        self.pictures = Pictures(atlas)
-        self.ids = OpaqueIds(atlas.fingerprint, int(atlas.manifest["probes"]["images"]))
-        self._columns: dict[str, Columns] = {}
-        self.matrices = Bounded[Any](MATRICES)
-        self._computed = Bounded[Any](COMPUTED)
-        self._said: tuple[object, dict[str, State]] = (None, {})
-        self._lock = threading.RLock()
-
-    @cached_property
-    def probes(self) -> ProbeColumns:
-        """The images as columns."""
-        return read_probe_columns(self.atlas)
-
-    def columns(self, layer: str) -> Columns:
-        """The units of a layer as columns.
-
-        Raises
-        ------
-        Missing
-            No such layer.
-        """
-        if layer not in self.atlas.layers:
-            found = self.atlas.layers
-            raise Missing(
-                f"there is no layer {layer!r} in {self.name}",
-                hint=near(layer, found),
-                near=[Near(name, Links().layer(name)) for name in found[:8]],
-            )
-        with self._lock:
-            if layer not in self._columns:
-                self._columns[layer] = read_columns(self.atlas, layer)
-            return self._columns[layer]
-
-    def selectivity(self, layer: str) -> pa.Table:
-        """The rows unit × concept that the analysis kept; read once."""
-        return self.computed(("selectivity", layer), lambda: self.atlas.selectivity(layer))
-
-    def unit_table(self, layer: str, kind: str) -> pa.Table | None:
-        """`Atlas.unit_table`; read once."""
-        return self.computed((kind, layer), lambda: self.atlas.unit_table(layer, kind))
-
-    def computed(self, key: Hashable, make: Callable[[], Value]) -> Value:
-        """What was computed for a page, kept within bounds."""
-        value: Value = self._computed.get(key, make)
-        return value
-
-    def said(self) -> dict[str, State]:
-        """What people say of units, by address; read again when somebody said something."""
-        from synesthete.reviews import current
-
-        stamp = tuple(_stamp(self.atlas.path / f"reviews.sqlite{end}") for end in ("", "-wal"))
-        with self._lock:
-            if self._said[0] != stamp:
-                self._said = (stamp, current(self.atlas) if any(stamp) else {})
-            return self._said[1]
-
-
-@dataclass(frozen=True)
-class Site:
-    """One atlas as a site: the atlas, how its pages link, and where in it a page lies.
+@dataclass(frozen=True, kw_only=True)
+class Site(Source):
+    """One atlas as a site: what reports are gathered from, and where in it a page lies.
 
     Attributes
     ----------
-    opened
-        The atlas.
-    links
-        Addresses of its pages.
     path, query
         The page that was asked for, without prefix.
     others
@@ -123,8 +33,6 @@ class Site:
         All atlases that are served; None outside of a server.
     """
 
-    opened: Opened
-    links: Links
     path: str = "/"
     query: str = ""
     others: tuple[tuple[str, str], ...] = ()
@@ -140,12 +48,7 @@ class Site:
         """
         if not name or name == self.opened.name or self.library is None:
             return self
-        return Site(self.library.get(name), Links(f"/a/{name}"), library=self.library)
-
-    @property
-    def atlas(self) -> Atlas:
-        """The atlas."""
-        return self.opened.atlas
+        return Site(opened=self.library.get(name), links=Links(f"/a/{name}"), library=self.library)
 
 
 class Library:
@@ -206,7 +109,7 @@ class Library:
             if known is not None and now - self._looked[name] < LOOK_EVERY:
                 return known[1]
             path = self._paths[name]
-            stamp = _stamp(path / "atlas.json")
+            stamp = file_stamp(path / "atlas.json")
             if known is None or stamp != known[0]:
                 known = (stamp, Opened(name, self._open(path, replaced=known is not None)))
                 self._opened[name] = known
@@ -224,14 +127,6 @@ class Library:
                 f"the atlas was changed while it was served, and cannot be opened now: {error}",
                 hint="when it is complete, load this page again",
             ) from error
-
-
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _name(path: Path) -> str:

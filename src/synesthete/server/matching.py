@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from synesthete.report.columns import Unit
+from synesthete.report.neuron import standardised
 from synesthete.server.library import Site
 
-Float32 = npt.NDArray[np.float32]
-Unit = tuple[str, int]
 IMAGES = 4_000  # of more shared images, so many at equal distances are looked at
 BLOCK = 4_096
 
@@ -98,13 +98,3 @@ def shared_rows(
     pairs = [(row, place[text]) for row, text in enumerate(first) if text in place]
     rows = np.array(pairs, np.int64).reshape(-1, 2)
     return rows[:, 0], rows[:, 1]
-
-
-def standardised(values: npt.NDArray[np.floating]) -> Float32:
-    """Columns of mean 0 and length 1, so that products are correlations; a constant column becomes 0."""
-    made = np.nan_to_num(values.astype(np.float32))
-    made -= made.mean(axis=0, keepdims=True, dtype=np.float64)
-    length = np.linalg.norm(made, axis=0, keepdims=True)
-    there: Float32 = np.zeros_like(made)
-    np.divide(made, length, out=there, where=length > 1e-6)
-    return there

@@ -12,14 +12,13 @@ from pydantic import Field
 from synesthete import __version__
 from synesthete._core.user_files import UnusableFile, read_named
 from synesthete.errors import SynestheteError
-from synesthete.server.counts import all_counts, counts_told, rule, why_not_counted
+from synesthete.report.concept import concept_report
+from synesthete.report.counts import all_counts, counts_in_words, rule_of, why_not_counted
+from synesthete.report.links import Links
+from synesthete.report.neuron import NeuronRow, neuron_report
 from synesthete.server.errors import Missing
 from synesthete.server.library import Library, Site
-from synesthete.server.links import Links
-from synesthete.server.pages.concept import concept_page
-from synesthete.server.pages.neuron import neuron_page
 from synesthete.server.pages.search import search_page
-from synesthete.server.rows import NeuronRow
 from synesthete.server.security import UPLOAD_LIMIT
 
 if TYPE_CHECKING:
@@ -106,7 +105,7 @@ def _tools(site: Callable[[], Site]) -> list[Callable[..., Told]]:
 
     def neuron(address: Text) -> Told:
         """What is known of one neuron (address layer:unit): name, AUC by modality, strongest images, words, the controls."""
-        found = neuron_page(site(), address)
+        found = neuron_report(site(), address)
         return _row(found.neuron) | {
             "summary": found.sentence,
             "confidence_interval": [found.low, found.high],
@@ -134,7 +133,7 @@ def _tools(site: Callable[[], Site]) -> list[Callable[..., Told]]:
 
     def concept(name: Text) -> Told:
         """One concept of the probe set: its images by modality, and the neurons that answer to it best."""
-        found = concept_page(site(), name)
+        found = concept_report(site(), name)
         return {
             "concept": found.concept,
             "family": found.family,
@@ -166,7 +165,7 @@ def _tools(site: Callable[[], Site]) -> list[Callable[..., Told]]:
     def atlas() -> Told:
         """What this atlas is of: model, images, layers, and how many neurons are multimodal, beside the controls."""
         here = site()
-        judged = rule(here)
+        judged = rule_of(here.atlas)
         return {
             **here.atlas.summary(),
             "layer_names": here.atlas.layers,
@@ -195,7 +194,9 @@ def _called(site: Site, address: str) -> str:
 
 def _control(site: Site) -> str:
     counts = all_counts(site)
-    return why_not_counted(site) if counts is None else f"{counts_told(counts)}; of {counts.units}"
+    return (
+        why_not_counted(site) if counts is None else f"{counts_in_words(counts)}; of {counts.units}"
+    )
 
 
 def _row(one: NeuronRow) -> Told:

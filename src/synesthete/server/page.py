@@ -14,9 +14,9 @@ from pydantic import TypeAdapter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from synesthete.report.links import Links
 from synesthete.server.errors import ERRORS
 from synesthete.server.library import Site
-from synesthete.server.links import Links
 
 HTML, JSON = "text/html; charset=utf-8", "application/json"
 
@@ -117,7 +117,9 @@ def _site(request: Request, name: str, prefix: str) -> Site:
     opened = library.get(name)
     path = request.url.path.removeprefix(prefix) or "/"
     others = tuple((one, f"/a/{one}/") for one in library.names if one != name)
-    return Site(opened, Links(prefix), path, request.url.query, others, library)
+    return Site(
+        opened, Links(prefix), path=path, query=request.url.query, others=others, library=library
+    )
 
 
 def routes(pages: Sequence[Page], render: Callable[..., str]) -> APIRouter:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import PurePosixPath
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from synesthete.errors import SynestheteError
+from synesthete.report.images import Picture, made_rows, strongest
+from synesthete.report.source import find_unit
 from synesthete.server.errors import ERRORS, Missing
 from synesthete.server.library import Site
-from synesthete.server.made import made_file
 from synesthete.server.page import PREFIXES, Here, operation_id
-from synesthete.server.pictures import Picture
 from synesthete.server.reports import example
-from synesthete.server.rows import strongest
-from synesthete.server.units import find_unit
 
 router = APIRouter()
 
@@ -38,6 +38,18 @@ def mosaic(site: Site, address: str) -> Picture:
             own = next((int(i) for i in kept.top(unit, name).ids.tolist()), None)
         chosen.append(own)
     return site.opened.pictures.mosaic(chosen)
+
+
+def made_file(site: Site, address: str, name: str) -> Picture:
+    """The file of an image that was made of a neuron, by its neuron and name."""
+    columns, unit = find_unit(site, address)
+    for row in made_rows(site, columns.layer).get(unit, []):
+        if PurePosixPath(row.file).stem == name:
+            try:
+                return Picture(site.atlas.visualization(row), f'"{row.sha256[:24]}"')
+            except SynestheteError as error:
+                raise Missing(str(error)) from error
+    raise Missing(f"no picture {name!r} was made of {address}")
 
 
 def image_of(request: Request, site: Here, key: str) -> Response:

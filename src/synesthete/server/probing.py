@@ -13,15 +13,16 @@ from pydantic import TypeAdapter
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
+from synesthete._core.cache import Bounded
 from synesthete.errors import SynestheteError
+from synesthete.report.images import Box
+from synesthete.report.neuron import NeuronRow, neuron_row
 from synesthete.server.answers import wants_json
-from synesthete.server.bounded import Bounded
 from synesthete.server.errors import ERRORS, Missing, Refused
 from synesthete.server.library import Site
 from synesthete.server.own_images import own_image
 from synesthete.server.page import HTML, JSON, PREFIXES, Here, Page, answer, operation_id
 from synesthete.server.render import render
-from synesthete.server.rows import Box, NeuronRow, neuron_row
 from synesthete.server.sending import check_form
 
 if TYPE_CHECKING:

@@ -10,12 +10,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from starlette.requests import Request
 
 from synesthete.audits.report import report_body
-from synesthete.server import charts
-from synesthete.server.counts import counts_told
+from synesthete.report import charts, svg
+from synesthete.report.counts import counts_in_words
+from synesthete.report.links import Links
 from synesthete.server.errors import ErrorFacts
 from synesthete.server.inline import json_data
 from synesthete.server.library import Site
-from synesthete.server.links import Links
 from synesthete.server.page import Page
 from synesthete.server.pages import PAGES
 from synesthete.server.sending import asked_from
@@ -38,11 +38,11 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.filters.update(
-        percent=percent,
-        number=number,
-        auc=auc,
+        percent=svg.percent,
+        number=svg.number,
+        auc=svg.auc,
         thousands=thousands,
-        activation=activation,
+        activation=svg.amount,
         percentile=percentile,
         sentence=sentence,
         tojson_points=json_data,
@@ -50,7 +50,7 @@ def environment() -> Environment:
     made.globals.update(
         audit_body=report_body,
         charts=charts,
-        counts_told=counts_told,
+        counts_in_words=counts_in_words,
         synesthete_version=version("synesthete"),
     )
     return made
@@ -60,20 +60,23 @@ def render(page: Page, site: Site, facts: Any, **more: Any) -> str:
     """A page as HTML."""
     twin = f"{site.path.rstrip('/') or '/index'}.json"
     twin = site.links.prefix + twin + (f"?{site.query}" if site.query else "")
-    told: dict[str, Any] = {
-        "facts": facts, "site": site, "links": site.links, "navigation": NAVIGATION, "here": site.path,
-        "twin": "" if page.name == "probed" else twin, "others": site.others, "static": False, "csrf": "",
-    }  # fmt: skip
-    return environment().get_template(page.template).render(told | more)
+    own = {"facts": facts, "twin": "" if page.name == "probed" else twin}
+    return render_template(page.template, site, **(own | more))
 
 
-def render_template(name: str, site: Site, **more: Any) -> str:
-    """A page that is no `Page`, of one atlas."""
-    told = {
-        "site": site, "links": site.links, "navigation": NAVIGATION, "here": site.path, "twin": "",
-        "others": site.others, "static": False, "csrf": "",
-    }  # fmt: skip
-    return environment().get_template(name).render(told | more)
+def render_template(name: str, site: Site | None, **more: Any) -> str:
+    """A page that is no `Page`, of one atlas or of none."""
+    common: dict[str, Any] = {
+        "site": site,
+        "links": site.links if site else Links(),
+        "navigation": NAVIGATION if site else (),
+        "here": site.path if site else "",
+        "twin": "",
+        "others": site.others if site else (),
+        "static": False,
+        "csrf": "",
+    }
+    return environment().get_template(name).render(common | more)
 
 
 def render_error(request: Request, facts: ErrorFacts) -> str:
@@ -81,22 +84,18 @@ def render_error(request: Request, facts: ErrorFacts) -> str:
     return _error_page(facts, asked_from(request))
 
 
-# Those who have no token get these two pages, as often as they ask: drawing one anew each time would take the
-# time of those who have it.
+# Who has no token gets these two pages, however often they are requested: they are cached, so that drawing them does not
+# take the time of those who have one.
 @lru_cache(maxsize=32)
 def _error_page(facts: ErrorFacts, back: str) -> str:
-    return environment().get_template("error.html").render(
-        facts=facts, links=Links(), navigation=() if facts.status == 401 else NAVIGATION, here="",
-        twin="", others=(), static=False, csrf="", site=None, back=back,
-    )  # fmt: skip
+    navigation = () if facts.status == 401 else NAVIGATION
+    return render_template("error.html", None, facts=facts, navigation=navigation, back=back)
 
 
 @lru_cache(maxsize=1)
 def render_entrance() -> str:
     """The form that asks for the token."""
-    return environment().get_template("enter.html").render(
-        links=Links(), navigation=(), here="", twin="", others=(), static=False, csrf="", site=None
-    )  # fmt: skip
+    return render_template("enter.html", None)
 
 
 def sentence(text: str) -> str:
@@ -108,33 +107,6 @@ def sentence(text: str) -> str:
     ('There is no such page.', "Did you mean 'a'?")
     """
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "?", "!")) else ".")
-
-
-def percent(share: float | None, digits: int = 1) -> str:
-    """A share in per cent.
-
-    Examples
-    --------
-    >>> percent(0.0654), percent(None)
-    ('6.5 %', '–')
-    """
-    return "–" if share is None else f"{share * 100:.{digits}f} %"
-
-
-def number(value: float | None, digits: int = 2) -> str:
-    """A number, or a dash for none."""
-    return "–" if value is None else f"{value:.{digits}f}"
-
-
-def auc(value: float | None) -> str:
-    """An AUC, rounded down so that 0.9 is never claimed too early.
-
-    Examples
-    --------
-    >>> auc(0.8999), auc(1.0), auc(None)
-    ('0.899', '1.000', '–')
-    """
-    return "–" if value is None else f"{int(value * 1000 + 1e-9) / 1000:.3f}"
 
 
 def percentile(value: float | None) -> str:
@@ -154,8 +126,3 @@ def percentile(value: float | None) -> str:
 def thousands(value: int | None) -> str:
     """A count with its thousands set apart."""
     return "–" if value is None else f"{value:,}"
-
-
-def activation(value: float | None) -> str:
-    """An activation, to three digits."""
-    return "–" if value is None else f"{value:.3g}"

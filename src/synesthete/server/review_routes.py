@@ -9,13 +9,13 @@ from pydantic import TypeAdapter
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
+from synesthete.report.source import find_unit
 from synesthete.reviews import say
 from synesthete.reviews.acts import Act
 from synesthete.server.answers import wants_json
 from synesthete.server.errors import ERRORS, Missing
 from synesthete.server.page import PREFIXES, Here, operation_id
 from synesthete.server.sending import check_form
-from synesthete.server.units import find_unit
 
 router = APIRouter()
 Kind = Literal["accept", "rename", "reject", "flag", "unflag", "note", "label"]

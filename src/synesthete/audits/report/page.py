@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -17,9 +17,10 @@ from jinja2 import (
 )
 from markupsafe import Markup
 
-from synesthete.audits.report import charts
 from synesthete.audits.report.card import cost, notes, span, value
 from synesthete.errors import SynestheteError
+from synesthete.report import charts, svg
+from synesthete.report.charts import Rate, Series
 
 STYLE = Path(__file__).parent / "templates" / "report.css"
 FACTORS = {
@@ -45,9 +46,18 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters.update(percent=charts.percent, number=charts.number)
+    made.filters.update(percent=svg.percent, number=svg.number)
     made.globals.update(
-        charts=charts, FACTORS=FACTORS, LANGUAGES=LANGUAGES, cost=cost, value=value, span=span
+        FACTORS=FACTORS,
+        LANGUAGES=LANGUAGES,
+        cost=cost,
+        value=value,
+        span=span,
+        rate_bars=rate_bars,
+        accuracy_curves=accuracy_curves,
+        units_off=units_off,
+        intervals=charts.intervals,
+        matrix=charts.matrix,
     )
     return made
 
@@ -85,6 +95,70 @@ def _damage() -> Iterator[None]:
 
 def comparison_page(found: Mapping[str, Any]) -> str:
     """A comparison of two reports as a page of its own."""
-    return environment().get_template("comparison.html").render(
-        found=found, style=Markup(STYLE.read_text(encoding="utf-8"))
-    )  # fmt: skip
+    return (
+        environment()
+        .get_template("comparison.html")
+        .render(
+            found=found,
+            style=_style(),
+        )
+    )
+
+
+def _style() -> Markup:
+    return Markup(svg.palette_css() + STYLE.read_text(encoding="utf-8"))
+
+
+def rate_bars(
+    rows: Sequence[tuple[str, Mapping[str, Any] | None, Mapping[str, Any] | None]], description: str
+) -> Markup:
+    """A bar for each rate of a report: label, rate, and the rate of the control (or None)."""
+    return charts.rate_bars([_rate(*row) for row in rows], description)
+
+
+def _rate(label: str, rate: Mapping[str, Any] | None, control: Mapping[str, Any] | None) -> Rate:
+    if rate is None or rate["rate"] is None:
+        return Rate(label=label, value=None, note="not measured")
+    low, high = rate["interval"]
+    return Rate(
+        label=label,
+        value=rate["rate"],
+        low=low,
+        high=high,
+        note=f"{svg.percent(rate['rate'])} of {rate['n']:,}",
+        control=None if control is None else control["rate"],
+    )
+
+
+def accuracy_curves(
+    sizes: Sequence[float], lines: Mapping[str, Sequence[Mapping[str, Any]]], description: str
+) -> Markup:
+    """Accuracy over the size of the change, with the interval of the `worst` line; `noise` is the control."""
+    looks: dict[str, dict[str, Any]] = {
+        "worst": {"colour": "accent", "stroke": 2.4},
+        "noise": {"colour": "where", "dashed": True},
+    }
+    series = [
+        Series(
+            name=name,
+            values=[row["rate"] for row in rows],
+            interval=[tuple(row["interval"]) for row in rows] if name == "worst" else (),
+            **looks.get(name, {}),
+        )
+        for name, rows in lines.items()
+    ]
+    return charts.line_chart([f"{size:g}/255" for size in sizes], series, description)
+
+
+def units_off(rows: Sequence[Mapping[str, Any]], description: str) -> Markup:
+    """Attack and clean accuracy while units are switched off, beside as many random units."""
+    series = []
+    for name, key, colour in (("attack", "to_word", "against"), ("clean", "clean", "accent")):
+        own = [row[key]["rate"] for row in rows]
+        random = [(row.get("random") or row)[key]["rate"] for row in rows]
+        series.append(Series(name=name, values=own, colour=colour, stroke=2.4))
+        series.append(
+            Series(name=f"{name}, random", values=random, colour=colour, stroke=1.6, dashed=True)
+        )
+    labels = [f"{row['units']} units off" if place else "all on" for place, row in enumerate(rows)]
+    return charts.line_chart(labels, series, description, base=186.0)

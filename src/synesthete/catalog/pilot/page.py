@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from synesthete.catalog.metrics import Estimate, Lift
-from synesthete.catalog.pilot.chart import lift_chart, rates_chart
 from synesthete.catalog.pilot.types import Pilot, summary_line
+from synesthete.report.charts import Rate, bounds_chart, rate_bars
+from synesthete.report.svg import palette_css
 
-STYLE = """
-:root { --ground: #fdfcfa; --raised: #fff; --ink: #1b1b1f; --soft: #55565e; --faint: #686973; --line: #e2e0db; --track: #efede8; --accent: #0b6e75; --other: #b9bac1; --against: #b5532f; color-scheme: light dark; }
-@media (prefers-color-scheme: dark) { :root { --ground: #141518; --raised: #1c1d21; --ink: #ececf0; --soft: #b0b1ba; --faint: #9b9ca6; --line: #33343b; --track: #26272c; --accent: #4fc3c7; --other: #5a5b65; --against: #e58a63; } }
+FIRST = 8  # pairs: bounds of fewer span everything
+STYLE = (
+    palette_css()
+    + """
 * { box-sizing: border-box; } body { margin: 0; background: var(--ground); color: var(--ink); font: 1rem/1.55 Inter, "Helvetica Neue", "Segoe UI", Roboto, "Liberation Sans", sans-serif; }
 main { max-width: 46rem; margin: 0 auto; padding: 2.5rem 1.25rem 4rem; } h1, h2 { font-family: "Iowan Old Style", Palatino, "URW Palladio L", Georgia, serif; line-height: 1.15; text-wrap: balance; } h1 { font-size: clamp(2rem, 6vw, 3rem); margin: .2em 0 .4em; } h2 { font-size: 1.4rem; margin: 2.5rem 0 .6rem; }
 .kicker { color: var(--faint); margin: 0; } .lead { font-size: 1.12rem; color: var(--soft); } .take-B { color: var(--accent); } .more-data, .no-data { color: var(--against); }
 .card { background: var(--raised); border: 1px solid var(--line); border-radius: 14px; padding: 1.2rem 1.4rem; margin: 1rem 0; } ul { padding-left: 1.2rem; } li { margin: .3rem 0; }
 table { border-collapse: collapse; width: 100%; font-size: .95rem; } th { text-align: left; color: var(--soft); font-size: .85rem; } th, td { padding: .4rem .8rem .4rem 0; border-bottom: 1px solid var(--line); } .n { text-align: right; font-variant-numeric: tabular-nums; }
-.chart { display: block; width: 100%; height: auto; font: 13px sans-serif; } .chart text { fill: var(--ink); } .chart .soft { fill: var(--soft); } .chart .faint { fill: var(--faint); font-size: 11.5px; } .chart .accent { fill: var(--accent); } .chart .other { fill: var(--other); } .chart .track { fill: var(--track); } .chart .axis { stroke: var(--faint); } .chart .whisker { stroke: var(--ink); stroke-opacity: .65; } .chart .curve { stroke: var(--accent); stroke-width: 2; }
+.chart { display: block; width: 100%; height: auto; font: 13px sans-serif; } .chart .faint { font-size: 11.5px; }
 footer { color: var(--faint); font-size: .85rem; border-top: 1px solid var(--line); margin-top: 3rem; padding-top: 1rem; }
 """
+)
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{{ line }}</title><style>{{ style }}</style></head><body><main>
@@ -83,12 +87,51 @@ def decision_page(pilot: Pilot) -> str:
 def _part(title: str, told: str, lift: Lift) -> dict[str, Any]:
     rows: list[tuple[str, Estimate]] = [("A", lift.a), ("B", lift.b)]
     return {
-        "title": title, "told": told, "rates": Markup(rates_chart(rows)), "lift": Markup(lift_chart(lift)),
+        "title": title,
+        "told": told,
+        "rates": rates_chart(rows),
+        "lift": lift_chart(lift),
         "certainty": f"{1 - lift.alpha:.0%} certain",
-        "difference": (_signed(lift.difference.value), _span(lift.difference.low, lift.difference.high)),
-        "relative": (_percent(lift.relative.value), _span(lift.relative.low, lift.relative.high, _percent)),
-        "p": f"{lift.p_value:.3g}", "e": f"{lift.e_value:.3g}",
-    }  # fmt: skip
+        "difference": (
+            _signed(lift.difference.value),
+            _span(lift.difference.low, lift.difference.high),
+        ),
+        "relative": (
+            _percent(lift.relative.value),
+            _span(lift.relative.low, lift.relative.high, _percent),
+        ),
+        "p": f"{lift.p_value:.3g}",
+        "e": f"{lift.e_value:.3g}",
+    }
+
+
+def rates_chart(rows: Sequence[tuple[str, Estimate]]) -> Markup:
+    """A bar with its interval for each variant, on one scale; a variant without a number says so."""
+    top = max([one.high for _, one in rows if one.n] + [0.01]) * 1.1
+    bars = [
+        Rate(
+            label=name,
+            value=one.value if one.n else None,
+            low=one.low,
+            high=one.high,
+            note=f"{100 * one.value:.3g} % · n = {one.n:,}" if one.n else "nothing yet",
+            colour="other" if name == "A" else "accent",
+        )
+        for name, one in rows
+    ]
+    return rate_bars(bars, "; ".join(f"{name} {one}" for name, one in rows), top=top)
+
+
+def lift_chart(lift: Lift) -> Markup:
+    """The bounds of B - A after so many pairs; the moment of the verdict is marked."""
+    looks = [(one.pairs, one.value, one.low, one.high) for one in lift.looks if one.pairs >= FIRST]
+    description = (
+        f"B - A is {lift.difference.value:+.3g}, between {lift.difference.low:+.3g} and {lift.difference.high:+.3g} "
+        f"after {lift.difference.pairs:,} pairs: {lift.verdict}"
+    )
+    return bounds_chart(
+        looks, description, unit="pairs of visitors", decided_after=lift.decided_after
+    )
 
 
 def _span(low: float, high: float, told: Any = None) -> str:

@@ -8,10 +8,10 @@ from typing import Annotated, Literal
 import numpy as np
 from fastapi import Query
 
+from synesthete.report.neuron import NeuronRow, neuron_rows
+from synesthete.report.source import find_unit
 from synesthete.server.library import Site
 from synesthete.server.page import Page
-from synesthete.server.rows import NeuronRow, neuron_rows
-from synesthete.server.units import find_unit
 
 MOST, BUILT_IN, SUGGESTED = 64, 12, 12
 Deed = Literal["ablate", "double", "steer"]

@@ -8,11 +8,11 @@ from typing import Annotated
 import numpy as np
 from fastapi import Query
 
-from synesthete.server.distribution import Distribution, column, distribution
+from synesthete.report.images import Shown, exemplars
+from synesthete.report.neuron import Distribution, NeuronRow, activations, distribution, neuron_row
+from synesthete.report.source import find_unit
 from synesthete.server.library import Site
 from synesthete.server.page import Page
-from synesthete.server.rows import NeuronRow, Shown, exemplars, neuron_row
-from synesthete.server.units import find_unit
 
 SHOWN = 12
 Other = Annotated[
@@ -30,7 +30,7 @@ class Side:
     distribution: Distribution
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ComparePage:
     """Two neurons.
 
@@ -58,31 +58,37 @@ def compare_page(site: Site, a: Address = "", b: Address = "", other: Other = ""
     a, b, second = a.strip(), b.strip(), site.of(other.strip())
     atlases = [name for name, _ in site.others]
     if not (a and b):
-        return ComparePage(a, b, other, atlases, [], None, None)
+        return ComparePage(
+            a=a, b=b, other=other, atlases=atlases, sides=[], correlation=None, shared=None
+        )
     sides, values = [], []
     for here, address in ((site, a), (second, b)):
-        side, activations = _side(here, address)
+        side, of_images = _side(here, address)
         sides.append(side)
-        values.append(activations)
+        values.append(of_images)
     same = (
         site.atlas.manifest["probes"]["fingerprint"]
         == second.atlas.manifest["probes"]["fingerprint"]
     )
-    if not same:
-        return ComparePage(a, b, other, atlases, sides, None, None)
     top = [_strongest(here, address) for here, address in ((site, a), (second, b))]
-    correlation = _correlation(site, values)
-    return ComparePage(a, b, other, atlases, sides, correlation, len(top[0] & top[1]))
+    return ComparePage(
+        a=a,
+        b=b,
+        other=other,
+        atlases=atlases,
+        sides=sides,
+        correlation=_correlation(site, values) if same else None,
+        shared=len(top[0] & top[1]) if same else None,
+    )
 
 
 def _side(site: Site, address: str) -> tuple[Side, np.ndarray | None]:
     columns, unit = find_unit(site, address)
-    row, neuron = neuron_row(site, columns, unit), columns.neuron(unit)
-    kept, entry = site.atlas.exemplars(columns.layer), site.atlas.layer(columns.layer)
-    grid = (int(entry["grid"][0]), int(entry["grid"][1])) if entry.get("grid") else None
-    activations = column(site, neuron)
-    shown = exemplars(site, kept.top(unit, None, limit=SHOWN), row.concept, grid)
-    return Side(row, shown, distribution(site, neuron, activations)), activations
+    row = neuron_row(site, columns, unit)
+    top = site.atlas.exemplars(columns.layer).top(unit, None, limit=SHOWN)
+    shown = exemplars(site, top, columns.layer, row.concept)
+    side = Side(row, shown, distribution(site, columns, unit))
+    return side, activations(site, columns, unit)
 
 
 def _strongest(site: Site, address: str) -> set[int]:

@@ -16,7 +16,7 @@ SIZE = 96
 Order = Literal["neurons", "name"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ConceptRow:
     """A concept: how many images show it, how many neurons answer to it best, how many of them are multimodal."""
 
@@ -28,7 +28,7 @@ class ConceptRow:
     multimodal: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ConceptsPage:
     """Concepts; `known` of them have a multimodal neuron."""
 
@@ -50,7 +50,13 @@ def concepts_page(
         rows.sort(key=lambda row: (-row.multimodal, -row.neurons, row.concept.casefold()))
     where = paging(page, len(rows), SIZE)
     shown = rows[max(where.first - 1, 0) : where.last]
-    return ConceptsPage(len(rows), sum(row.multimodal > 0 for row in rows), order, where, shown)
+    return ConceptsPage(
+        total=len(rows),
+        known=sum(row.multimodal > 0 for row in rows),
+        order=order,
+        paging=where,
+        concepts=shown,
+    )
 
 
 def _rows(site: Site) -> list[ConceptRow]:
@@ -69,10 +75,14 @@ def _rows(site: Site) -> list[ConceptRow]:
         key = site.opened.ids.key(int(_first_drawing(site, own))) if len(own) else None
         made.append(
             ConceptRow(
-                concept, site.links.concept(concept), site.links.image(key) if key else None,
-                images[concept], neurons.get(concept, 0), multimodal.get(concept, 0),
+                concept=concept,
+                path=site.links.concept(concept),
+                picture=site.links.image(key) if key else None,
+                images=images[concept],
+                neurons=neurons.get(concept, 0),
+                multimodal=multimodal.get(concept, 0),
             )
-        )  # fmt: skip
+        )
     return made
 
 

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from synesthete.report.columns import Part, by_multimodality, ranked
+from synesthete.report.neuron import NeuronRow, rows_of
 from synesthete.server.library import Site
 from synesthete.server.page import Page
-from synesthete.server.ranking import Part, by_multimodality, ranked, rows_of
-from synesthete.server.rows import NeuronRow
 
 FIRST = 6
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FamilyRow:
     """A family: how many neurons, how many of them multimodal, and its best."""
 
@@ -61,7 +61,15 @@ def _families(site: Site) -> FamiliesPage:
         counts.items(), key=lambda one: (-one[1][0], one[0])
     ):
         best = rows_of(site, ranked(units_of_family(site, family), 0, FIRST))
-        made.append(FamilyRow(family, site.links.family(family), neurons, multimodal, best))
+        made.append(
+            FamilyRow(
+                family=family,
+                path=site.links.family(family),
+                neurons=neurons,
+                multimodal=multimodal,
+                best=best,
+            )
+        )
     return FamiliesPage("families" in site.atlas.manifest, without, made)
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from synesthete.errors import near
+from synesthete.report.columns import ranked
+from synesthete.report.neuron import NeuronRow, rows_of
 from synesthete.server.errors import Missing, Near
 from synesthete.server.library import Site
 from synesthete.server.page import Page
 from synesthete.server.pages.families import units_of_family
 from synesthete.server.paging import PageNumber, Paging, paging
-from synesthete.server.ranking import ranked, rows_of
-from synesthete.server.rows import NeuronRow
 
 SIZE = 48
 

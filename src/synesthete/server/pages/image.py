@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from synesthete.report.images import Shown, images
+from synesthete.report.neuron import NeuronRow, neuron_row
 from synesthete.server.errors import Missing
 from synesthete.server.library import Site
 from synesthete.server.own_images import can_show
 from synesthete.server.page import Page
-from synesthete.server.rows import NeuronRow, Shown, images, neuron_row
 
 FIRED = 24
 
@@ -24,7 +25,7 @@ class Excited:
     z: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ImagePage:
     """An image.
 

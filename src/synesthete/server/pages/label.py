@@ -7,9 +7,9 @@ from typing import Annotated
 
 from fastapi import Query
 
+from synesthete.report.source import find_unit
 from synesthete.server.library import Site
 from synesthete.server.page import Page
-from synesthete.server.units import find_unit
 
 QUESTION = "what does this image show?"
 
@@ -22,7 +22,7 @@ class Blind:
     path: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LabelPage:
     """A session: the same seed gives the same images in the same order."""
 
@@ -46,7 +46,13 @@ def label_page(
     name = columns.address(unit)
     keys = [site.opened.ids.key(image) for image in session(site.atlas, name, seed=seed)]
     blind = [Blind(key, site.links.image(key)) for key in keys]
-    return LabelPage(name, site.links.neuron(name), question.strip() or QUESTION, seed, blind)
+    return LabelPage(
+        address=name,
+        neuron_path=site.links.neuron(name),
+        question=question.strip() or QUESTION,
+        seed=seed,
+        images=blind,
+    )
 
 
 LABEL = Page("/label/{address:path}", "label.html", label_page, exported=False)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from synesthete.report.images import Shown, images
 from synesthete.server.library import Site
 from synesthete.server.page import Page
 from synesthete.server.paging import PageNumber, Paging, paging
-from synesthete.server.rows import Shown, images
 
 SIZE = 120
 

@@ -10,13 +10,13 @@ import numpy as np
 from fastapi import Query
 from markupsafe import Markup
 
-from synesthete.server.coded import Coded
+from synesthete.report.columns import Coded
 from synesthete.server.inline import json_data
 from synesthete.server.library import Site
 from synesthete.server.page import Page
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Points:
     """The neurons on the map as columns, a place in each for every neuron: a layer may have 100,000.
 
@@ -71,19 +71,21 @@ def map_page(
 def _points(site: Site, layer: str) -> Points:
     table = site.atlas.unit_table(layer, "layout")
     if table is None:
-        return Points([], [], [], [], [], [], [], [""])
+        return Points(
+            unit=[], x=[], y=[], called=[], family=[], multimodal=[], texts=[], families=[""]
+        )
     columns, unit = site.opened.columns(layer), table["unit"].to_numpy()
     called, texts = _either(columns.name, columns.concept)
     x, y = (np.round(table[axis].to_numpy(), 2).tolist() for axis in ("x", "y"))
     return Points(
-        unit.tolist(),
-        x,
-        y,
-        called[unit].tolist(),
-        columns.family.codes[unit].tolist(),
-        np.flatnonzero(columns.multimodal[unit]).tolist(),
-        texts,
-        list(columns.family.texts),
+        unit=unit.tolist(),
+        x=x,
+        y=y,
+        called=called[unit].tolist(),
+        family=columns.family.codes[unit].tolist(),
+        multimodal=np.flatnonzero(columns.multimodal[unit]).tolist(),
+        texts=texts,
+        families=list(columns.family.texts),
     )
 
 

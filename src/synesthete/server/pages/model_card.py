@@ -8,12 +8,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from synesthete.server.columns import Columns
-from synesthete.server.counts import Counts, Rule, all_counts, layer_counts, rule, why_not_counted
+from synesthete.report.columns import Columns, Keys, Part, ranked
+from synesthete.report.counts import (
+    Counts,
+    Rule,
+    all_counts,
+    layer_counts,
+    rule_of,
+    why_not_counted,
+)
+from synesthete.report.images import Shown, exemplars, images, strongest
+from synesthete.report.neuron import NeuronRow, neuron_row
 from synesthete.server.library import Site
 from synesthete.server.page import Page
-from synesthete.server.ranking import Keys, Part, ranked
-from synesthete.server.rows import NeuronRow, Shown, exemplars, images, neuron_row, strongest
 
 SHOWN = 6
 
@@ -26,7 +33,7 @@ class Guises:
     images: dict[str, Shown]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LayerFacts:
     """A layer that was read; `counts` is null where nothing was counted."""
 
@@ -38,7 +45,7 @@ class LayerFacts:
     counts: Counts | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ModelCard:
     """What the atlas is of, and what was found; `not_counted` says why `counts` is null."""
 
@@ -79,7 +86,7 @@ def model_card(site: Site) -> ModelCard:
         reduction=str(manifest["reduction"]),
         counts=(counts := all_counts(site)),
         not_counted=why_not_counted(site) if counts is None else None,
-        rule=rule(site),
+        rule=rule_of(site.atlas),
         layers=[_layer(site, name) for name in site.atlas.layers],
         best=site.opened.computed(("best", site.links), lambda: _best(site)),
         fingerprint=site.atlas.fingerprint,
@@ -91,12 +98,12 @@ def model_card(site: Site) -> ModelCard:
 def _layer(site: Site, name: str) -> LayerFacts:
     entry = site.atlas.layer(name)
     return LayerFacts(
-        name,
-        site.links.layer(name),
-        int(entry["units"]),
-        str(entry.get("kind", "")),
-        entry.get("grid"),
-        layer_counts(site, name),
+        name=name,
+        path=site.links.layer(name),
+        units=int(entry["units"]),
+        kind=str(entry.get("kind", "")),
+        grid=entry.get("grid"),
+        counts=layer_counts(site, name),
     )
 
 
@@ -128,12 +135,10 @@ def _order(columns: Columns, units: npt.NDArray[np.int64]) -> Keys:
 
 def _guises(site: Site, layer: str, unit: int) -> Guises:
     columns, kept = site.opened.columns(layer), site.atlas.exemplars(layer)
-    entry = site.atlas.layer(layer)
-    grid = tuple(entry["grid"]) if entry.get("grid") else None
     shown = {}
     for name in columns.modalities:
         if name in kept.groups:
-            top = exemplars(site, kept.top(unit, name), columns.concept[unit], grid)
+            top = exemplars(site, kept.top(unit, name), layer, columns.concept[unit])
             own = [image for image in top if image.own]
             number = strongest(site, columns, unit, name)
             if own:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Query
 
-from synesthete.server.counts import Counts, all_counts
+from synesthete.report.counts import Counts, all_counts
+from synesthete.report.neuron import NeuronRow, neuron_row
 from synesthete.server.errors import Near
 from synesthete.server.library import Site
 from synesthete.server.matching import Match, matches
 from synesthete.server.page import Page
-from synesthete.server.rows import NeuronRow, neuron_row
 
 MATCHED = 24
 Other = Annotated[str, Query(max_length=200, description="Name of another atlas that is served.")]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ModelSide:
     """One of the two atlases; `counts` is null before an analysis."""
 
@@ -38,7 +38,7 @@ class Pair:
     correlation: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ModelsPage:
     """Two atlases.
 
@@ -58,13 +58,13 @@ class ModelsPage:
 
     other: str
     atlases: list[str]
-    sides: list[ModelSide]
-    both: list[Near]
-    only_first: list[Near]
-    only_second: list[Near]
-    shared: int | None
-    pairs: list[Pair]
-    median: float | None
+    sides: list[ModelSide] = field(default_factory=list)
+    both: list[Near] = field(default_factory=list)
+    only_first: list[Near] = field(default_factory=list)
+    only_second: list[Near] = field(default_factory=list)
+    shared: int | None = None
+    pairs: list[Pair] = field(default_factory=list)
+    median: float | None = None
 
 
 def models_page(site: Site, other: Other = "") -> ModelsPage:
@@ -72,25 +72,33 @@ def models_page(site: Site, other: Other = "") -> ModelsPage:
     atlases = [name for name, _ in site.others]
     name = other.strip()
     if not name:
-        return ModelsPage("", atlases, [], [], [], [], None, [], None)
+        return ModelsPage(other="", atlases=atlases)
     second = site.of(name)
     known = [_known(one) for one in (site, second)]
     both, first, other_only = known[0] & known[1], known[0] - known[1], known[1] - known[0]
     found = matches(site, second)
-    found_pairs = [_pair(site, second, one) for one in found.pairs[:MATCHED]]
     return ModelsPage(
-        name, atlases, [_side(site), _side(second)],
-        _near(site, both), _near(site, first), _near(second, other_only),
-        found.images, found_pairs, found.median,
-    )  # fmt: skip
+        other=name,
+        atlases=atlases,
+        sides=[_side(site), _side(second)],
+        both=_near(site, both),
+        only_first=_near(site, first),
+        only_second=_near(second, other_only),
+        shared=found.images,
+        pairs=[_pair(site, second, one) for one in found.pairs[:MATCHED]],
+        median=found.median,
+    )
 
 
 def _side(site: Site) -> ModelSide:
-    model, images = (
-        str(site.atlas.manifest["model"]["name"]),
-        int(site.atlas.manifest["probes"]["images"]),
+    manifest = site.atlas.manifest
+    return ModelSide(
+        atlas=site.opened.name,
+        model=str(manifest["model"]["name"]),
+        path=site.links.home(),
+        images=int(manifest["probes"]["images"]),
+        counts=all_counts(site),
     )
-    return ModelSide(site.opened.name, model, site.links.home(), images, all_counts(site))
 
 
 def _known(site: Site) -> set[str]:

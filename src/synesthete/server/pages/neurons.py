@@ -6,16 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from synesthete.server.counts import Counts, Rule, layer_counts, rule
+from synesthete.report.columns import ordered
+from synesthete.report.counts import Counts, Rule, layer_counts, rule_of
+from synesthete.report.neuron import NeuronRow, neuron_rows
 from synesthete.server.library import Site
 from synesthete.server.page import Page
-from synesthete.server.pages.layer import ordered
-from synesthete.server.rows import NeuronRow, neuron_rows
 
 FIRST = 12
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LayerPart:
     """A layer and its most multimodal neurons."""
 
@@ -42,9 +42,15 @@ def neurons_page(site: Site) -> NeuronsPage:
         units = ordered(columns, np.arange(columns.units), "multimodality")[:FIRST]
         rows = neuron_rows(site, columns, units)
         parts.append(
-            LayerPart(name, site.links.layer(name), columns.units, layer_counts(site, name), rows)
+            LayerPart(
+                layer=name,
+                path=site.links.layer(name),
+                units=columns.units,
+                counts=layer_counts(site, name),
+                neurons=rows,
+            )
         )
-    return NeuronsPage(rule(site), parts)
+    return NeuronsPage(rule_of(site.atlas), parts)
 
 
 NEURONS = Page("/neurons", "neurons.html", neurons_page, label="Neurons")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from synesthete.report.neuron import NeuronRow, neuron_row
+from synesthete.report.source import can_label, find_unit
 from synesthete.server.library import Site
 from synesthete.server.page import Page
-from synesthete.server.rows import NeuronRow, neuron_row
-from synesthete.server.units import can_label, find_unit
 
 WAITING = 48
 
@@ -50,7 +50,7 @@ def reviews_page(site: Site) -> ReviewsPage:
         row, labels = neuron_row(site, *found), can_label(site, *found)
         waiting.append(Waiting(row, item.score, labels, item.why))
     said = []
-    for address, state in sorted(site.opened.said().items()):
+    for address, state in sorted(site.opened.reviews().items()):
         row = _row(site, address)
         said.append(Said(row, state.as_dict(row.name)))
     return ReviewsPage(waiting, said, len(read(site.atlas.path)))

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 import numpy as np
 from fastapi import Query
 
+from synesthete.report.columns import Part, by_multimodality, ranked
+from synesthete.report.neuron import NeuronRow, neuron_rows, rows_of
+from synesthete.report.source import find_unit
 from synesthete.server.errors import Missing, Near
 from synesthete.server.library import Site
 from synesthete.server.page import Page
-from synesthete.server.ranking import Part, by_multimodality, ranked, rows_of
-from synesthete.server.rows import NeuronRow, neuron_rows
-from synesthete.server.units import find_unit
 
 NEURONS, OTHERS = 48, 24
 Query_ = Annotated[
@@ -21,29 +21,29 @@ Query_ = Annotated[
 ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SearchPage:
     """What was found; `near` is what there is when nothing was."""
 
     q: str
-    neurons: list[NeuronRow]
-    total: int
-    concepts: list[Near]
-    families: list[Near]
-    near: list[Near]
+    neurons: list[NeuronRow] = field(default_factory=list)
+    total: int = 0
+    concepts: list[Near] = field(default_factory=list)
+    families: list[Near] = field(default_factory=list)
+    near: list[Near] = field(default_factory=list)
 
 
 def search_page(site: Site, q: Query_ = "") -> SearchPage:
     """Neurons whose name, concept or family contains the text (whole matches first), or by their address."""
     text = " ".join(q.split())
     if not text:
-        return SearchPage("", [], 0, [], [], [])
+        return SearchPage(q="")
     if ":" in text:
         try:
             columns, unit = find_unit(site, text)
         except Missing as error:
-            return SearchPage(text, [], 0, [], [], error.near)
-        return SearchPage(text, neuron_rows(site, columns, [unit]), 1, [], [], [])
+            return SearchPage(q=text, near=error.near)
+        return SearchPage(q=text, neurons=neuron_rows(site, columns, [unit]), total=1)
     parts: list[Part] = []
     families: set[str] = set()
     for layer in site.atlas.layers if site.atlas.analysed else ():
@@ -62,12 +62,12 @@ def search_page(site: Site, q: Query_ = "") -> SearchPage:
     concepts = sorted((m, one) for one in known if (m := _match(text, one)) < 3)
     close = [] if total or concepts or families else _near(site, text, known)
     return SearchPage(
-        text,
-        rows_of(site, ranked(parts, 0, NEURONS)),
-        total,
-        [Near(one, site.links.concept(one)) for _, one in concepts[:OTHERS]],
-        [Near(one, site.links.family(one)) for one in sorted(families)[:OTHERS]],
-        close,
+        q=text,
+        neurons=rows_of(site, ranked(parts, 0, NEURONS)),
+        total=total,
+        concepts=[Near(one, site.links.concept(one)) for _, one in concepts[:OTHERS]],
+        families=[Near(one, site.links.family(one)) for one in sorted(families)[:OTHERS]],
+        near=close,
     )
 
 

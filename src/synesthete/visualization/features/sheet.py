@@ -181,6 +181,6 @@ def _percentile(value: float) -> str:
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    from synesthete.visualization.drawing import font_bytes
+    from synesthete.visualization.fonts import font_bytes
 
     return ImageFont.truetype(io.BytesIO(font_bytes("Inter-Regular")), size)

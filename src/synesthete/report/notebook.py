@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from html import escape
 from typing import TYPE_CHECKING
 
-from synesthete.analysis import wilson_interval
-from synesthete.visualization.card import draw, title
-from synesthete.visualization.facts import gather
+from synesthete.report.card import draw
+from synesthete.report.counts import Count, counts_of
+from synesthete.report.neuron import neuron_report
+from synesthete.report.source import source_of
+from synesthete.report.svg import escape, percent
 
 if TYPE_CHECKING:
     from synesthete.atlas import Atlas, Neuron
-
-CONTROLS = {
-    "multimodal": "the model",
-    "multimodal_random_twin": "its random twin",
-    "multimodal_shuffled": "shuffled labels",
-}
 
 
 def neuron_html(neuron: Neuron) -> str | None:
@@ -34,10 +29,11 @@ def neuron_html(neuron: Neuron) -> str | None:
         return None
     from synesthete.atlas import open_atlas
 
-    facts = gather(open_atlas(neuron.source), neuron)
-    data = b64encode(draw(facts).encode()).decode("ascii")
-    told = escape(title(facts), quote=True)
-    return f'<img src="data:image/svg+xml;base64,{data}" alt="{told}" style="max-width: 100%">'
+    atlas = open_atlas(neuron.source)
+    report = neuron_report(source_of(atlas), neuron.address)
+    data = b64encode(draw(report, atlas.thumbnail).encode()).decode("ascii")
+    alt = escape(report.title)
+    return f'<img src="data:image/svg+xml;base64,{data}" alt="{alt}" style="max-width: 100%">'
 
 
 def atlas_html(atlas: Atlas) -> str:
@@ -46,20 +42,17 @@ def atlas_html(atlas: Atlas) -> str:
     head = f"{facts['model']}: {facts['units']:,} units, {facts['images']:,} images of {facts['concepts']:,} concepts"
     if facts["not_tested"]:
         return f"<p><strong>{escape(head)}</strong>; no count of multimodal neurons: {escape(facts['not_tested'])}</p>"
-    if not atlas.analysed:
+    counts = counts_of(facts)
+    if counts is None:
         return f"<p><strong>{escape(head)}</strong>, not analysed yet</p>"
-    rows = []
-    for key, told in CONTROLS.items():
-        count = facts[key]
-        if count is None:
-            rows.append(f"<tr><td>{told}</td><td>not recorded</td><td></td><td></td></tr>")
-            continue
-        low, high = wilson_interval(count, facts["units"])
-        share = count / facts["units"]
-        rows.append(
-            f"<tr><td>{told}</td><td>{count:,}</td><td>{share:.1%}</td><td>{low:.1%} to {high:.1%}</td></tr>"
-        )
     return (
         f"<table><caption>{escape(head)}</caption><thead><tr><th>multimodal neurons</th><th>count</th>"
-        f"<th>share</th><th>95 % interval</th></tr></thead><tbody>{''.join(rows)}</tbody></table>"
+        f"<th>share</th><th>95 % interval</th></tr></thead><tbody>{''.join(map(_row, counts.rows))}</tbody></table>"
     )
+
+
+def _row(row: Count) -> str:
+    if row.count is None:
+        return f"<tr><td>{row.name}</td><td>not recorded</td><td></td><td></td></tr>"
+    interval = f"{percent(row.low)} to {percent(row.high)}"
+    return f"<tr><td>{row.name}</td><td>{row.count:,}</td><td>{percent(row.share)}</td><td>{interval}</td></tr>"

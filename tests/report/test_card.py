@@ -15,15 +15,23 @@ from PIL import Image
 
 from synesthete.atlas import Atlas, open_atlas
 from synesthete.errors import SynestheteError
-from synesthete.visualization import neuron_card, write_card
-from synesthete.visualization.card import draw, summary_sentence
-from synesthete.visualization.drawing import DARK, LIGHT, escape
-from synesthete.visualization.facts import gather
-from synesthete.visualization.files import render
-from synesthete.visualization.page import card_page
+from synesthete.report import NeuronReport, neuron_card, neuron_report, source_of, write_card
+from synesthete.report.card import card_page, draw
+from synesthete.report.images import Box
+from synesthete.report.neuron import summary_sentence
+from synesthete.report.svg import DARK, LIGHT, escape, render
 from tests.small_atlas import LAYER, NASTY, record_small, write_known_analysis
 
 SVG = "{http://www.w3.org/2000/svg}"
+
+
+def report_of(atlas: Atlas, unit: int) -> NeuronReport:
+    return neuron_report(source_of(atlas), f"{LAYER}:{unit}")
+
+
+def page_of(atlas: Atlas, unit: int) -> str:
+    report = report_of(atlas, unit)
+    return card_page(report, draw(report, atlas.thumbnail))
 
 
 def texts(svg: str) -> list[str]:
@@ -56,11 +64,11 @@ def test_no_count_without_its_controls(atlas: Atlas) -> None:
 
 
 def test_exemplars_are_the_strongest_images_of_each_modality(atlas: Atlas) -> None:
-    facts = gather(atlas, atlas.neuron(f"{LAYER}:0"))
+    facts = report_of(atlas, 0)
     activations = np.asarray(atlas.activations(LAYER)[:, 0], dtype=float)
     modality = np.array(atlas.probes["modality"].to_pylist())
     concept = atlas.probes["concept"].to_pylist()
-    for row in facts.rows:
+    for row in facts.modalities:
         ids = np.flatnonzero((modality == row.modality) & np.isfinite(activations))
         best = sorted(ids, key=lambda image: (-activations[image], image))[:8]
         assert [exemplar.image for exemplar in row.exemplars] == best
@@ -69,33 +77,32 @@ def test_exemplars_are_the_strongest_images_of_each_modality(atlas: Atlas) -> No
 
 
 def test_the_box_is_where_the_maximum_lies(atlas: Atlas) -> None:
-    neuron = atlas.neuron(f"{LAYER}:0")
-    facts = gather(atlas, neuron)
+    facts = report_of(atlas, 0)
     top = atlas.exemplars(LAYER).top(0, "word", limit=8)
-    word = next(row for row in facts.rows if row.modality == "word")
+    word = next(row for row in facts.modalities if row.modality == "word")
     for exemplar, position in zip(word.exemplars, top.positions.tolist(), strict=True):
         if exemplar.value == 0:
             assert exemplar.box is None
         else:
             row, column = divmod(position, 2)
-            assert exemplar.box == (column / 2, row / 2, 0.5, 0.5)
+            assert exemplar.box == Box(row, column, 2, 2)
 
 
 def test_wrong_exemplars_are_framed_otherwise_and_named(atlas: Atlas) -> None:
-    facts = gather(atlas, atlas.neuron(f"{LAYER}:0"))
-    exemplars = [exemplar for row in facts.rows for exemplar in row.exemplars]
-    root = ET.fromstring(draw(facts))
+    facts = report_of(atlas, 0)
+    exemplars = [exemplar for row in facts.modalities for exemplar in row.exemplars]
+    root = ET.fromstring(draw(facts, atlas.thumbnail))
     framed = [node for node in root.iter(f"{SVG}rect") if node.get("class") == "accent-line"]
     own = [node for node in framed if float(node.get("width", 0)) > 80]
     assert len(own) == sum(exemplar.own for exemplar in exemplars)
-    names = texts(draw(facts))
+    names = texts(draw(facts, atlas.thumbnail))
     for concept in ("boat", "drum"):
         wrong = sum(not exemplar.own and exemplar.concept == concept for exemplar in exemplars)
         assert names.count(concept) >= wrong
 
 
 def test_any_text_is_only_text(atlas: Atlas) -> None:
-    page = card_page(gather(atlas, atlas.neuron(f"{LAYER}:1")))
+    page = page_of(atlas, 1)
     svg = neuron_card(atlas, f"{LAYER}:1")
     assert "<b>&cat</b>" in texts(svg)
     assert "\u0007" not in svg
@@ -119,7 +126,7 @@ def test_escape_is_undone_by_a_parser() -> None:
 
 
 def test_the_page_stands_alone_in_both_themes(atlas: Atlas) -> None:
-    page = card_page(gather(atlas, atlas.neuron(f"{LAYER}:0")))
+    page = page_of(atlas, 0)
     assert "default-src 'none'" in page
     loaded = re.findall(r"(?:src|href)=\"([^\"]*)\"|url\(([^)]*)\)", page)
     assert loaded
@@ -177,30 +184,30 @@ def test_a_file_in_the_place_of_the_folder(atlas: Atlas, tmp_path: Path) -> None
     ],
 )
 def test_sentences(atlas: Atlas, unit: int, sentence: str) -> None:
-    assert summary_sentence(gather(atlas, atlas.neuron(f"{LAYER}:{unit}"))) == sentence
+    assert report_of(atlas, unit).sentence == sentence
 
 
 def test_a_high_auc_that_is_not_certain(atlas: Atlas) -> None:
-    facts = gather(atlas, atlas.neuron(f"{LAYER}:0"))
-    unsure = replace(facts, neuron=replace(facts.neuron, multimodal=False, q=0.12))
-    assert summary_sentence(unsure) == (
+    facts = report_of(atlas, 0)
+    unsure = replace(facts.neuron, multimodal=False, q=0.12)
+    assert summary_sentence(unsure, facts.rule) == (
         "Not multimodal: its AUC for apple reaches 0.9 as photo, drawing, symbol and word, but q is 0.12."
     )
 
 
 def test_inhibition_is_shown_where_there_is_some(atlas: Atlas) -> None:
-    facts = gather(atlas, atlas.neuron(f"{LAYER}:0"))
-    assert any("give the lowest value" in told for told in texts(draw(facts)))
+    facts = report_of(atlas, 0)
+    assert any("give the lowest value" in told for told in texts(draw(facts, atlas.thumbnail)))
     some = [replace(exemplar, value=-1.0 - place) for place, exemplar in enumerate(facts.least)]
-    shown = texts(draw(replace(facts, least=tuple(some))))
+    shown = texts(draw(replace(facts, least=some), atlas.thumbnail))
     assert "−8.00" in shown
     assert "most inhibited" in shown
 
 
 def test_letters_beyond_the_shipped_fonts(atlas: Atlas) -> None:
-    facts = gather(atlas, atlas.neuron(f"{LAYER}:0"))
-    named = replace(facts, neuron=replace(facts.neuron, concept="りんご " * 30))
-    assert render(draw(named), zoom=1).startswith(b"\x89PNG")
+    facts = report_of(atlas, 0)
+    named = replace(facts, neuron=replace(facts.neuron, called="りんご " * 30))
+    assert render(draw(named, atlas.thumbnail), zoom=1).startswith(b"\x89PNG")
 
 
 def test_a_card_without_the_dense_matrix(tmp_path: Path) -> None:
@@ -208,6 +215,6 @@ def test_a_card_without_the_dense_matrix(tmp_path: Path) -> None:
     write_known_analysis(path)
     atlas = open_atlas(path)
     assert not atlas.manifest["dense"]
-    facts = gather(atlas, atlas.neuron(f"{LAYER}:5"))
-    assert facts.distribution.counts.sum() == 64
-    assert "ticks" not in " ".join(texts(draw(facts)))
+    facts = report_of(atlas, 5)
+    assert sum(facts.distribution.counts) == 64
+    assert "ticks" not in " ".join(texts(draw(facts, atlas.thumbnail)))

@@ -6,8 +6,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from synesthete.visualization.files import render
-from synesthete.visualization.pareto_chart import Line, pareto_chart
+from synesthete.report.charts import Line, pareto_chart
+from synesthete.report.svg import render
 
 FALLING = [(0, 0.8, 0.6), (1, 0.79, 0.4), (2, 0.77, 0.1)]
 

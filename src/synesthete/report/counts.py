@@ -1,0 +1,167 @@
+"""How many neurons are multimodal, beside the two controls: the one place that puts the three rows together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from synesthete.analysis import wilson_interval
+from synesthete.atlas import multimodal_counts
+
+if TYPE_CHECKING:
+    from synesthete.atlas import Atlas
+    from synesthete.report.source import Source
+
+
+@dataclass(frozen=True, kw_only=True)
+class Count:
+    """So many of so many neurons, with the 95 % Wilson interval of the share; null where not measured.
+
+    Attributes
+    ----------
+    label
+        Where they were counted, as it stands in a sentence: `in the model`.
+    concepts
+        How many concepts they have between them.
+    """
+
+    label: str
+    count: int | None = None
+    share: float | None = None
+    low: float | None = None
+    high: float | None = None
+    concepts: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The label as it stands in a table: `the model`."""
+        return self.label.split(" ", 1)[1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """How many neurons are multimodal, and how many would be by chance.
+
+    Attributes
+    ----------
+    layer
+        Its name; empty for all layers together.
+    units, live_units
+        Neurons, and those that do not give the same value for every image.
+    model, random_twin, shuffled
+        The three counts that belong together.
+    """
+
+    layer: str
+    path: str
+    units: int
+    live_units: int
+    model: Count
+    random_twin: Count
+    shuffled: Count
+
+    @property
+    def rows(self) -> tuple[Count, Count, Count]:
+        """The three counts that belong together, in their order."""
+        return self.model, self.random_twin, self.shuffled
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """When a neuron counts as multimodal."""
+
+    threshold: float
+    q: float
+    at_least: int
+    required: str
+    sentence: str
+
+
+LABELS = {
+    "": "in the model",
+    "_random_twin": "in its random twin",
+    "_shuffled": "with shuffled labels",
+}
+
+
+def layer_counts(source: Source, layer: str) -> Counts | None:
+    """The counts of one layer; None before an analysis, and where the images did not allow to count."""
+    analysis = source.atlas.manifest["analysis"]
+    if analysis is None or layer not in analysis["layers"]:
+        return None
+    facts = analysis["layers"][layer]
+    if facts["multimodal"] is None:
+        return None
+    merged = {**facts, **multimodal_counts([facts])}
+    return counts_of(merged, layer=layer, path=source.links.layer(layer))
+
+
+def all_counts(source: Source) -> Counts | None:
+    """The counts of all layers together; None before an analysis."""
+    return counts_of(source.atlas.summary(), path=source.links.home())
+
+
+def why_not_counted(source: Source) -> str:
+    """Why there are no counts: the images do not allow it, or there is no analysis."""
+    reason = source.atlas.summary()["not_tested"]
+    return f"no count of multimodal neurons: {reason}" if reason else "not analysed yet"
+
+
+def counts_of(facts: Mapping[str, Any], *, layer: str = "", path: str = "") -> Counts | None:
+    """The counts in a summary of an atlas; None before an analysis."""
+    if facts.get("multimodal") is None:
+        return None
+    units = int(facts["units"])
+    model, twin, shuffled = (
+        _count(
+            label,
+            facts.get(f"multimodal{control}"),
+            units,
+            facts.get(f"multimodal_concepts{control}"),
+        )
+        for control, label in LABELS.items()
+    )
+    return Counts(
+        layer=layer,
+        path=path,
+        units=units,
+        live_units=int(facts.get("live_units", units)),
+        model=model,
+        random_twin=twin,
+        shuffled=shuffled,
+    )
+
+
+def _count(label: str, number: int | None, units: int, concepts: int | None) -> Count:
+    if number is None:
+        return Count(label=label)
+    low, high = wilson_interval(number, units)
+    share = number / units
+    return Count(label=label, count=number, share=share, low=low, high=high, concepts=concepts)
+
+
+def rule_of(atlas: Atlas) -> Rule | None:
+    """When a neuron counts as multimodal in an atlas; None before an analysis."""
+    analysis = atlas.manifest["analysis"]
+    if analysis is None:
+        return None
+    rule = analysis.get("rule", {})
+    at_least, required = int(rule.get("at_least", 3)), str(rule.get("required", "word"))
+    threshold, level = float(analysis["threshold"]), float(analysis["q"])
+    sentence = (
+        f"A neuron counts as multimodal when, for one concept, its AUC reaches {threshold:g} with a false "
+        f"discovery rate of at most {level:g} in at least {at_least} modalities, the written {required} among "
+        "them. The concept is chosen on one half of the artists and the AUC measured on the other half."
+    )
+    return Rule(
+        threshold=threshold, q=level, at_least=at_least, required=required, sentence=sentence
+    )
+
+
+def counts_in_words(counts: Counts) -> str:
+    """The three counts in one sentence."""
+    return "; ".join(
+        f"{'not measured' if row.count is None else f'{row.count} multimodal neurons'} {row.label}"
+        for row in counts.rows
+    )

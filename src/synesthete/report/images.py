@@ -1,0 +1,369 @@
+"""The images of an atlas as reports show them: opaque ids, thumbnails, where a maximum lies, and those made of a unit."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import io
+import math
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from synesthete._core.cache import Bounded, file_stamp
+from synesthete.atlas.visualizations import PLAIN, TABLE, folder_of
+from synesthete.errors import SynestheteError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from synesthete.atlas import Atlas, ExemplarList, Visualization
+    from synesthete.report.columns import Columns
+    from synesthete.report.source import Source
+
+DIGITS = 16
+SPRITES, TILES, MOSAICS = 24, 12_000, 4_000
+QUALITY = 84
+GROUND = (128, 128, 128, 0)
+
+
+class OpaqueIds:
+    """Image ids as people see them in addresses.
+
+    An id is the first 64 bits of HMAC-SHA256 of the image's number under the atlas's fingerprint: the same
+    in every run, so that addresses are permanent, and different in every atlas.
+
+    Parameters
+    ----------
+    fingerprint
+        Of the atlas.
+    images
+        How many it has.
+
+    Examples
+    --------
+    >>> ids = OpaqueIds("f00d", 3)
+    >>> ids.number(ids.key(2)), ids.number("0123456789abcdef"), ids.number("../etc/passwd")
+    (2, None, None)
+    """
+
+    def __init__(self, fingerprint: str, images: int) -> None:
+        self._secret = f"synesthete image {fingerprint}".encode()
+        self._images = images
+        self._sorted: tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]] | None = None
+
+    def key(self, image: int) -> str:
+        """The opaque id of an image."""
+        return self._digest(image).hex()
+
+    def number(self, key: str) -> int | None:
+        """The image of an opaque id; None where there is none."""
+        if len(key) != DIGITS or not set(key) <= set("0123456789abcdef"):
+            return None
+        keys, numbers = self._index()
+        wanted = np.uint64(int(key, 16))
+        place = int(np.searchsorted(keys, wanted))
+        if place == len(keys) or keys[place] != wanted:
+            return None
+        return int(numbers[place])
+
+    def _digest(self, image: int) -> bytes:
+        return hmac.digest(self._secret, str(image).encode(), "sha256")[: DIGITS // 2]
+
+    def _index(self) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
+        """All ids sorted, 16 bytes an image; made when first asked for."""
+        if self._sorted is None:
+            every = b"".join(self._digest(image) for image in range(self._images))
+            keys = np.frombuffer(every, ">u8").astype(np.uint64)
+            order = np.argsort(keys)
+            self._sorted = keys[order], order.astype(np.int64)
+        return self._sorted
+
+
+@dataclass(frozen=True)
+class Picture:
+    """WebP bytes, and what names their content."""
+
+    data: bytes
+    etag: str
+
+
+class Pictures:
+    """Pictures of one atlas; keeps those used last, within bounds.
+
+    Parameters
+    ----------
+    atlas
+        Where the sprites are.
+    """
+
+    def __init__(self, atlas: Atlas) -> None:
+        self._atlas = atlas
+        self._sprites = Bounded["Image.Image"](SPRITES)
+        self._tiles = Bounded[Picture](TILES)
+        self._mosaics = Bounded[Picture](MOSAICS)
+        # Decoding is what costs: one thread at a time, so that two never decode the same sprite.
+        self._decoding = threading.Lock()
+
+    def tile(self, image: int) -> Picture:
+        """The thumbnail of an image.
+
+        Raises
+        ------
+        SynestheteError
+            When it has none, or its sprite is damaged.
+        """
+        return self._tiles.get(image, lambda: _encoded(self._cut(image)))
+
+    def mosaic(self, images: Sequence[int | None]) -> Picture:
+        """Thumbnails in two columns, row by row; None leaves a place clear."""
+        return self._mosaics.get(tuple(images), lambda: self._composed(images))
+
+    def _composed(self, images: Sequence[int | None]) -> Picture:
+        from PIL import Image
+
+        from synesthete.atlas.thumbnails import THUMBNAIL_SIZE as SIDE
+
+        rows = max(1, -(-len(images) // 2))
+        sheet = Image.new("RGBA", (2 * SIDE, rows * SIDE), GROUND)
+        for place, image in enumerate(images):
+            if image is not None:
+                row, column = divmod(place, 2)
+                sheet.paste(self._cut(image), (column * SIDE, row * SIDE))
+        return _encoded(sheet)
+
+    def _cut(self, image: int) -> Image.Image:
+        from synesthete.atlas.thumbnails import whole
+
+        position = self._atlas.thumbnail_position(image)
+        with self._decoding:
+            sprite = self._sprites.get(
+                position.sprite,
+                lambda: whole(self._atlas.sprite(position.sprite), position.sprite),
+            )
+        left, top, size = position.left, position.top, position.size
+        return sprite.crop((left, top, left + size, top + size))
+
+
+def _encoded(image: Image.Image) -> Picture:
+    stream = io.BytesIO()
+    image.save(stream, "WEBP", quality=QUALITY, method=2)
+    data = stream.getvalue()
+    return Picture(data, f'"{hashlib.sha256(data).hexdigest()[:24]}"')
+
+
+@dataclass(frozen=True)
+class Box:
+    """The position of the layer's grid where a maximum lies: row and column of so many."""
+
+    row: int
+    column: int
+    rows: int
+    columns: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """An image as reports show it.
+
+    Attributes
+    ----------
+    id
+        Opaque and permanent.
+    image
+        Its number in the atlas; not in JSON.
+    path, page
+        Of the thumbnail, and of its page (empty where there is none).
+    alt
+        For those who do not see it.
+    value
+        The neuron's activation; null where the image stands for itself.
+    own
+        Whether it shows the neuron's concept.
+    box
+        Where the maximum lies; null where every position is the maximum or there is no grid.
+    """
+
+    id: str
+    image: Annotated[int, Field(exclude=True)]
+    path: str
+    page: str
+    alt: str
+    concept: str
+    modality: str
+    caption: str
+    artist: str
+    value: float | None = None
+    own: bool = False
+    box: Box | None = None
+
+
+def images(source: Source, numbers: Sequence[int]) -> list[Shown]:
+    """Images that stand for themselves."""
+    return [_shown(source, number, row) for number, row in _rows(source, numbers)]
+
+
+def exemplars(source: Source, found: ExemplarList, layer: str, concept: str) -> list[Shown]:
+    """Images with a neuron's activation, the concept's own marked, the strongest position boxed."""
+    grid = grid_of(source.atlas, layer)
+    shown = []
+    for (number, row), value, position in zip(
+        _rows(source, found.ids.tolist()),
+        found.values.tolist(),
+        found.positions.tolist(),
+        strict=True,
+    ):
+        # Where nothing is passed on by the ReLU, every position is the maximum: none is shown.
+        box = _box(int(position), grid) if value else None
+        own = bool(concept) and row["concept"] == concept
+        shown.append(_shown(source, number, row, value=float(value), own=own, box=box))
+    return shown
+
+
+def grid_of(atlas: Atlas, layer: str) -> tuple[int, int] | None:
+    """Rows and columns of the positions that a layer is read at; None where it has none."""
+    grid = atlas.layer(layer).get("grid")
+    return (int(grid[0]), int(grid[1])) if grid else None
+
+
+def strongest(source: Source, columns: Columns, unit: int, modality: str) -> int | None:
+    """The image of a neuron's own concept that excites it most in a modality; None where there is none.
+
+    Without the dense matrix only the exemplars that were kept are looked at.
+    """
+    concept, probes = columns.concept[unit], source.opened.probes
+    if not concept:
+        return None
+    if source.atlas.manifest["dense"]:
+        own = probes.of_concept(concept).get(modality, np.zeros(0, np.int64))
+        if not len(own):
+            return None
+        values = np.nan_to_num(np.asarray(source.atlas.activations(columns.layer)[own, unit]))
+        return int(own[int(np.argmax(values))])
+    kept = source.atlas.exemplars(columns.layer)
+    ids = kept.top(unit, modality).ids.tolist() if modality in kept.groups else []
+    return next((int(i) for i in ids if probes.concept[int(i)] == concept), None)
+
+
+def _rows(source: Source, numbers: Sequence[int]) -> list[tuple[int, dict[str, Any]]]:
+    wanted = [int(number) for number in numbers]
+    return list(zip(wanted, source.opened.probes.rows(wanted), strict=True))
+
+
+def _shown(
+    source: Source,
+    number: int,
+    row: dict[str, Any],
+    *,
+    value: float | None = None,
+    own: bool = False,
+    box: Box | None = None,
+) -> Shown:
+    key = source.opened.ids.key(number)
+    content = row["caption"] or row["concept"] or "image without a caption"
+    kind = f"{row['modality']}: " if row["modality"] else ""
+    by = f", by {row['artist']}" if row["artist"] else ""
+    return Shown(
+        id=key,
+        image=number,
+        path=source.links.image(key),
+        page=source.links.picture(key),
+        alt=f"{kind}{content}{by}",
+        concept=row["concept"] or "",
+        modality=row["modality"] or "",
+        caption=row["caption"] or "",
+        artist=row["artist"] or "",
+        value=value,
+        own=own,
+        box=box,
+    )
+
+
+def _box(position: int, grid: tuple[int, int] | None) -> Box | None:
+    if grid is None or position < 0 or grid == (1, 1):
+        return None
+    row, column = divmod(position, grid[1])
+    return Box(row, column, grid[0], grid[1])
+
+
+@dataclass(frozen=True, kw_only=True)
+class MadeImage:
+    """A picture made from the model alone.
+
+    Attributes
+    ----------
+    facet
+        `plain`, or what it was steered towards.
+    goal
+        `most` or `least`.
+    activation, percentile
+        What it reaches on the unmodified model, and the share of real images below that.
+    excites
+        Whether that surpasses all but one in a thousand real images.
+    strength
+        Of the facet.
+    """
+
+    path: str
+    facet: str
+    goal: str
+    activation: float | None
+    percentile: float | None
+    excites: bool
+    strength: float
+
+
+def made_images(source: Source, layer: str, unit: int) -> list[MadeImage]:
+    """All that were made of a unit, the plain one first; a damaged table counts as none."""
+    return [
+        MadeImage(
+            path=_path(source, row),
+            facet=row.facet,
+            goal=row.goal,
+            activation=_finite(row.activation),
+            percentile=_finite(row.percentile),
+            excites=row.excites,
+            strength=row.strength,
+        )
+        for row in made_rows(source, layer).get(unit, [])
+    ]
+
+
+def plain_images(source: Source, layer: str) -> dict[int, str]:
+    """Unit → path of its plain picture, of those that excite their unit."""
+    return {
+        unit: _path(source, rows[0])
+        for unit, rows in made_rows(source, layer).items()
+        if rows[0].facet == PLAIN and rows[0].goal == "most" and rows[0].excites
+    }
+
+
+def _path(source: Source, row: Visualization) -> str:
+    return source.links.made(row.target, PurePosixPath(row.file).stem)
+
+
+def made_rows(source: Source, layer: str) -> dict[int, list[Visualization]]:
+    """Unit → what was made of it; the table is read again when it was written anew."""
+    stamp = file_stamp(source.atlas.path / folder_of(layer, 0) / TABLE)
+
+    def read() -> dict[int, list[Visualization]]:
+        try:
+            rows = source.atlas.visualizations(layer)
+        except SynestheteError:
+            return {}
+        units: dict[int, list[Visualization]] = {}
+        for row in rows:
+            units.setdefault(row.unit, []).append(row)
+        return units
+
+    return {} if stamp is None else source.opened.computed(("made", layer, stamp), read)
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None

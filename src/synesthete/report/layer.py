@@ -1,0 +1,154 @@
+"""Everything known of a layer, gathered once: its counts with their controls, what to filter by, and its neurons in an order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from synesthete.report.columns import Columns, Sort, ordered
+from synesthete.report.counts import Counts, Rule, layer_counts, rule_of
+from synesthete.report.images import plain_images
+from synesthete.report.neuron import NeuronRow, neuron_rows
+from synesthete.report.source import Source
+
+NONE = "none"
+Pictures = Literal["images", "made"]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A value of a filter, and how many neurons it leaves."""
+
+    value: str
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filters:
+    """Which neurons, in which order; empty means all.
+
+    Attributes
+    ----------
+    family, concept
+        Names; `none` for neurons without.
+    profile
+        The modalities that pass, joined by `+`.
+    confidence
+        The least of the name.
+    pictures
+        With `made`, neurons of which an image was made show that.
+    """
+
+    family: str = ""
+    profile: str = ""
+    concept: str = ""
+    confidence: float = 0.0
+    multimodal: bool = False
+    sort: Sort = "multimodality"
+    pictures: Pictures = "images"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerReport:
+    """A layer.
+
+    Attributes
+    ----------
+    made
+        Of how many neurons there are images made from the model alone.
+    families, profiles
+        Values of the filters with their counts among all neurons of the layer; a profile is the modalities
+        that pass, joined by `+`.
+    """
+
+    layer: str
+    path: str
+    units: int
+    made: int
+    counts: Counts | None
+    rule: Rule | None
+    families: list[Choice]
+    profiles: list[Choice]
+    modalities: list[str]
+
+
+def layer_report(source: Source, layer: str) -> LayerReport:
+    """What is known of a layer as a whole.
+
+    Raises
+    ------
+    Missing
+        There is no such layer.
+    """
+    columns = source.opened.columns(layer)
+    families, profiles = source.opened.computed(
+        ("choices", layer), lambda: (_families(columns), _profiles(columns))
+    )
+    return LayerReport(
+        layer=layer,
+        path=source.links.layer(layer),
+        units=columns.units,
+        made=len(plain_images(source, layer)),
+        counts=layer_counts(source, layer),
+        rule=rule_of(source.atlas),
+        families=families,
+        profiles=profiles,
+        modalities=list(columns.modalities),
+    )
+
+
+def chosen(source: Source, layer: str, filters: Filters) -> npt.NDArray[np.int64]:
+    """The units of a layer that pass the filters, in their order."""
+    columns = source.opened.columns(layer)
+    return ordered(columns, _kept(columns, filters), filters.sort)
+
+
+def layer_neurons(
+    source: Source, layer: str, units: npt.NDArray[np.int64], pictures: Pictures = "images"
+) -> list[NeuronRow]:
+    """Some of its neurons as rows of a list."""
+    rows = neuron_rows(source, source.opened.columns(layer), units)
+    if pictures == "images":
+        return rows
+    made = plain_images(source, layer)
+    return [replace(row, picture=made.get(row.unit, row.picture)) for row in rows]
+
+
+def _kept(columns: Columns, filters: Filters) -> npt.NDArray[np.int64]:
+    kept = np.ones(columns.units, bool)
+    for wanted, column in ((filters.family, columns.family), (filters.concept, columns.concept)):
+        if wanted:
+            kept &= column.codes == 0 if wanted == NONE else column.rows(wanted)
+    if filters.profile:
+        names = set() if filters.profile == NONE else set(filters.profile.split("+"))
+        mask = np.array([[name in names] for name in columns.modalities])
+        known = names <= set(columns.modalities)
+        kept &= (columns.passes == mask).all(axis=0) if known else False
+    if filters.confidence:
+        kept &= np.nan_to_num(columns.confidence, nan=-1.0) >= filters.confidence
+    if filters.multimodal:
+        kept &= columns.multimodal
+    found: npt.NDArray[np.int64] = np.flatnonzero(kept)
+    return found
+
+
+def _families(columns: Columns) -> list[Choice]:
+    found = [Choice(name, count) for name, count in columns.family.counts().items()]
+    without = int((columns.family.codes == 0).sum())
+    return [*found, Choice(NONE, without)] if without else found
+
+
+def _profiles(columns: Columns) -> list[Choice]:
+    weights = 1 << np.arange(len(columns.modalities))
+    values, counts = np.unique(weights @ columns.passes, return_counts=True)
+    found = []
+    for value, count in sorted(
+        zip(values.tolist(), counts.tolist(), strict=True),
+        key=lambda one: (-one[0].bit_count(), one[0]),
+    ):
+        names = [name for i, name in enumerate(columns.modalities) if value >> i & 1]
+        found.append(Choice("+".join(names) or NONE, count))
+    return found

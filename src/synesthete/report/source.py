@@ -1,0 +1,198 @@
+"""Where reports read: an atlas with what is kept of it, the addresses of its pages, and the unit at an address."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from synesthete._core.cache import Bounded, file_stamp
+from synesthete.errors import SynestheteError, near
+from synesthete.report.columns import Columns, ProbeColumns, read_columns, read_probe_columns
+from synesthete.report.images import OpaqueIds, Pictures
+from synesthete.report.links import Links
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
+    import pyarrow as pa
+
+    from synesthete.atlas import Atlas
+    from synesthete.reviews import State
+
+COMPUTED = 2_000
+MATRICES = 2  # layers whose activations are kept ready to be compared, 24 MB each
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Near:
+    """Something that exists and may have been meant: what it is called, and the page's path."""
+
+    name: str
+    path: str
+
+
+class Missing(SynestheteError):
+    """There is no such neuron, layer or concept.
+
+    Parameters
+    ----------
+    message, hint
+        As of every error.
+    near
+        Pages of what exists and was perhaps meant.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", near: list[Near] | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.near = near or []
+
+
+class Opened:
+    """One atlas and what reports keep of it.
+
+    Parameters
+    ----------
+    name
+        What it is called in addresses.
+    atlas
+        The atlas.
+    """
+
+    def __init__(self, name: str, atlas: Atlas) -> None:
+        self.name = name
+        self.atlas = atlas
+        self.pictures = Pictures(atlas)
+        self.ids = OpaqueIds(atlas.fingerprint, int(atlas.manifest["probes"]["images"]))
+        self._columns: dict[str, Columns] = {}
+        self.matrices = Bounded[Any](MATRICES)
+        self._computed = Bounded[Any](COMPUTED)
+        self._reviews: tuple[object, dict[str, State]] = (None, {})
+        self._lock = threading.RLock()
+
+    @cached_property
+    def probes(self) -> ProbeColumns:
+        """The images as columns."""
+        return read_probe_columns(self.atlas)
+
+    def columns(self, layer: str) -> Columns:
+        """The units of a layer as columns.
+
+        Raises
+        ------
+        Missing
+            No such layer.
+        """
+        if layer not in self.atlas.layers:
+            found = self.atlas.layers
+            raise Missing(
+                f"there is no layer {layer!r} in {self.name}",
+                hint=near(layer, found),
+                near=[Near(name, Links().layer(name)) for name in found[:8]],
+            )
+        with self._lock:
+            if layer not in self._columns:
+                self._columns[layer] = read_columns(self.atlas, layer)
+            return self._columns[layer]
+
+    def selectivity(self, layer: str) -> pa.Table:
+        """The rows unit × concept that the analysis kept; read once."""
+        return self.computed(("selectivity", layer), lambda: self.atlas.selectivity(layer))
+
+    def unit_table(self, layer: str, kind: str) -> pa.Table | None:
+        """`Atlas.unit_table`; read once."""
+        return self.computed((kind, layer), lambda: self.atlas.unit_table(layer, kind))
+
+    def computed(self, key: Hashable, make: Callable[[], Value]) -> Value:
+        """What was computed for a report, kept within bounds."""
+        value: Value = self._computed.get(key, make)
+        return value
+
+    def reviews(self) -> dict[str, State]:
+        """What people say of units, by address; read again when somebody wrote a review."""
+        from synesthete.reviews import current
+
+        stamp = tuple(file_stamp(self.atlas.path / f"reviews.sqlite{end}") for end in ("", "-wal"))
+        with self._lock:
+            if self._reviews[0] != stamp:
+                self._reviews = (stamp, current(self.atlas) if any(stamp) else {})
+            return self._reviews[1]
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a report is gathered from.
+
+    Attributes
+    ----------
+    opened
+        The atlas, with what is kept of it.
+    links
+        Addresses of its pages, which a report gives with everything that has one.
+    """
+
+    opened: Opened
+    links: Links = field(default_factory=Links)
+
+    @property
+    def atlas(self) -> Atlas:
+        """The atlas."""
+        return self.opened.atlas
+
+
+def source_of(atlas: Atlas) -> Source:
+    """An atlas on its own, outside of a server."""
+    return Source(Opened(atlas.path.name, atlas))
+
+
+def find_unit(source: Source, address: str) -> tuple[Columns, int]:
+    """The columns of a layer, and the unit of them, at an address.
+
+    Raises
+    ------
+    Missing
+        When there is no such neuron.
+    """
+    layer, colon, text = address.rpartition(":")
+    if not colon or not (text.isascii() and text.isdigit()) or len(text) > 9:
+        example = f"{source.atlas.layers[0]}:0"
+        raise Missing(
+            f"{address[:200]!r} is no address of a neuron",
+            hint=f"write layer:unit, for example {example}",
+            near=_near(source, address),
+        )
+    if layer not in source.atlas.layers:
+        raise Missing(
+            f"there is no layer {layer[:200]!r}",
+            hint=near(layer[:200], source.atlas.layers),
+            near=_near(source, address),
+        )
+    columns, unit = source.opened.columns(layer), int(text)
+    if unit >= columns.units or text != str(unit):
+        raise Missing(
+            f"there is no unit {text} in {layer}: its units are 0 to {columns.units - 1}",
+            near=_near(source, address),
+        )
+    return columns, unit
+
+
+def can_label(source: Source, columns: Columns, unit: int) -> bool:
+    """Whether a unit's images can be labelled blind: its activations differ, and were kept."""
+    return bool(source.atlas.manifest["dense"] and columns.std[unit] > 0)
+
+
+def _near(source: Source, address: str) -> list[Near]:
+    """Neurons of the nearest layers: the same number where they have it, else the last."""
+    import difflib
+
+    layer, _, text = address[:200].rpartition(":")
+    layers = source.atlas.layers
+    close = difflib.get_close_matches(layer or address[:200], layers, n=3, cutoff=0.4) or layers[:1]
+    number = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+    found = []
+    for name in close:
+        unit = min(number, int(source.atlas.layer(name)["units"]) - 1)
+        found.append(Near(f"{name}:{unit}", source.links.neuron(f"{name}:{unit}")))
+    return found
