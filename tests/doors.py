@@ -256,9 +256,10 @@ def _direction(path: Path) -> bool:
 
 
 def _held_out(path: Path) -> bool:
-    from synesthete.recording.zero_shot import _held_out as read
+    from synesthete.models.sources import read_held_out
 
-    read(path)
+    path.rename(path.with_name("held_out.json"))
+    read_held_out(f"local-dir:{path.parent}")
     return False
 
 

@@ -35,7 +35,7 @@ READERS = {
 OWN_FILES = {
     "analysis/families/listing.py", "analysis/families/wordnet.py",  # data of the package
     "models/sources.py",
-    "audits/report/page.py", "server/export.py", "visualization/drawing.py",  # styles, scripts and fonts of the package
+    "audits/report/page.py", "server/export.py",  # styles and scripts of the package
 }  # fmt: skip
 
 
@@ -333,3 +333,14 @@ def test_every_part_of_the_sound_item_is_read() -> None:
         ("good", "fine"),
     )
     assert item.attributes == {"colour": ("blue",), "size": ("L",), "weight": ("2",)}
+
+
+def test_a_ledger_without_its_generation_is_damaged(tmp_path: Path) -> None:
+    from synesthete.catalog.ledger import Ledger
+
+    ledger = Ledger(tmp_path)
+    with ledger._transaction() as connection:
+        connection.execute("UPDATE state SET generation = NULL")
+    ledger.close()
+    with pytest.raises(SynestheteError, match="damaged"):
+        Ledger(tmp_path).generation()

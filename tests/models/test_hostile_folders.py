@@ -296,7 +296,7 @@ def test_json_beyond_the_limits(folder: Path) -> None:
     (folder / CONFIG).write_text('{"model_cfg":' * 50_000)
     assert "nested deeper than 64 levels" in message(folder)
     (folder / CONFIG).write_text('{"model_cfg": "' + "x" * 2_000_000 + '"}')
-    assert "larger than the limit of 1 MiB" in message(folder)
+    assert "more than the limit of 1 MiB" in message(folder)
 
 
 def test_a_network_that_its_weights_cannot_fill_is_not_begun(folder: Path) -> None:
@@ -324,10 +324,15 @@ def test_a_link_of_a_tokenizer_or_a_list(folder: Path, tmp_path: Path) -> None:
     outside = tmp_path / "secret"
     outside.write_text('{"pad_token": "secret"}')
     (folder / "special_tokens_map.json").symlink_to(outside)
-    with pytest.raises(SynestheteError, match=r"special_tokens_map\.json' leads out of the folder"):
+    with pytest.raises(
+        SynestheteError,
+        match=r"special_tokens_map\.json' cannot be read: it leads out of the folder",
+    ):
         tokenizer_files(resolve(f"local-dir:{folder}"))
     (folder / "held_out.json").symlink_to(outside)
-    with pytest.raises(SynestheteError, match=r"held_out\.json' leads out of the folder"):
+    with pytest.raises(
+        SynestheteError, match=r"held_out\.json' cannot be read: it leads out of the folder"
+    ):
         read_held_out(f"local-dir:{folder}")
 
 

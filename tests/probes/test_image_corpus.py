@@ -43,6 +43,17 @@ def test_nothing_that_is_read_today_gets_quarantined() -> None:
     assert found.count("right") >= 394, table()
 
 
+@pytest.mark.parametrize(
+    "name", ["tiff float 64 zero is black little", "avif", "png rgb 8", "jpeg"]
+)
+def test_a_file_of_a_known_format_is_called_so(name: str) -> None:
+    data = cases()[name].data
+    if "float" not in name:
+        data = data[:12] + b"\xee" * 80
+    with pytest.raises(UnreadableImage, match=f"{name.split()[0].upper()} file|corrupt"):
+        decode(data)
+
+
 SCRIPT = """
 import sys
 from synesthete.probes.decoding import UnreadableImage, decode

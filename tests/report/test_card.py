@@ -190,7 +190,7 @@ def test_sentences(atlas: Atlas, unit: int, sentence: str) -> None:
 def test_a_high_auc_that_is_not_certain(atlas: Atlas) -> None:
     facts = report_of(atlas, 0)
     unsure = replace(facts.neuron, multimodal=False, q=0.12)
-    assert summary_sentence(unsure, facts.rule) == (
+    assert summary_sentence(unsure, facts.rule, tested=True) == (
         "Not multimodal: its AUC for apple reaches 0.9 as photo, drawing, symbol and word, but q is 0.12."
     )
 

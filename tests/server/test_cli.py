@@ -149,7 +149,7 @@ def test_tokens_that_are_refused(
         assert "others may read or change" in refused("--token-file", file)
     file.chmod(0o600)
     assert "both given" in refused("--token-file", file, "--token", "secret")
-    for text, told in (("", "is empty"), (" \n", "is empty"), ("two words", "visible ASCII"), ("é", "visible ASCII"), ("x" * 5000, "larger than")):  # fmt: skip
+    for text, told in (("", "is empty"), (" \n", "is empty"), ("two words", "visible ASCII"), ("é", "visible ASCII"), ("x" * 5000, "more than the limit")):  # fmt: skip
         file.write_text(text)
         assert told in refused("--token-file", file), text
     assert "no such file" in refused("--token-file", tmp_path / "nothing")

@@ -1,7 +1,6 @@
 """`make torture`: every trial in a process of its own, and one table of what held.
 
-A trial is a module of this package with a function `run` that returns at least `tried`, `held` and `broken` as numbers, and
-`details` in a line.
+A trial is a module of this package with a function `run` that returns what it counted; `JUDGES` says what of that held.
 """
 
 from __future__ import annotations
@@ -29,6 +28,75 @@ module, arguments, out = sys.argv[1:]
 found = importlib.import_module(f"tests.torture.{module}").run(**json.loads(arguments))
 open(out, "w").write(json.dumps(found))
 """
+
+
+Found = dict[str, Any]
+MOST_MEMORY = 1.5  # peak of a server under bombs, over its idle memory
+
+
+def judged(found: Found) -> tuple[int, int, int, str]:
+    """Tried, held, broken and a line of details, of a trial that judges itself."""
+    return found["tried"], found["held"], found["broken"], str(found.get("details", ""))
+
+
+def judge_images(found: Found) -> tuple[int, int, int, str]:
+    """An image holds when it is decoded or quarantined with the reason."""
+    details = f"{found['decoded']:,} decoded, {found['quarantined']:,} quarantined, slowest {found['slowest']} s"
+    tried, broken = found["images"], found["crashes"]
+    return tried, tried - broken, broken, "; ".join([details, *found["crashed"][:1]])
+
+
+def judge_tables(found: Found) -> tuple[int, int, int, str]:
+    """A file holds when it is accepted, refused in one line, or its rows are quarantined."""
+    tried, broken = found["files"], found["tracebacks"]
+    kinds = ", ".join(f"{found[kind]:,} {kind}" for kind in ("accepted", "refused", "quarantined"))
+    details = f"{len(found['doors'])} doors: {kinds}"
+    return tried, tried - broken, broken, "; ".join([details, *found["first"][:1]])
+
+
+def judge_bombs(found: Found) -> tuple[int, int, int, str]:
+    """A request holds when it is answered; all of a server's are broken when its memory is, or it dies."""
+    tried = broken = 0
+    details = []
+    for kind, one in found.items():
+        count = sum(one["statuses"].values())
+        bad = sum(
+            n for status, n in one["statuses"].items() if int(status) not in (200, 409, 413, 503)
+        )
+        tried += count
+        broken += count if one["ratio"] > MOST_MEMORY or not one["alive"] else bad
+        answers = ", ".join(f"{n} × {status}" for status, n in one["statuses"].items())
+        details.append(
+            f"{kind}: {one['idle']:.0f} → {one['peak']:.0f} MB (× {one['ratio']:.2f}), {answers}"
+        )
+    return tried, tried - broken, broken, "; ".join(details)
+
+
+def judge_slow_clients(found: Found) -> tuple[int, int, int, str]:
+    """A request with the token holds when it is answered."""
+    held, broken = int(found["answered"]), int(found["failed"])
+    details = (
+        f"requests with the token beside {found['connections_held']:,} slow connections ({found['connections_opened']:,} opened); "
+        f"median {found['median_ms']:.0f} ms, longest {found['max_ms']:.0f} ms"
+    )
+    return held + broken, held, broken, details
+
+
+def judge_contracts(found: Found) -> tuple[int, int, int, str]:
+    """A generated case holds when its answer is as the API's description says."""
+    tried = sum(one["cases"] for one in found.values())
+    broken = sum(sum(one["failures"].values()) for one in found.values())
+    details = ", ".join(f"{name}: {one['operations']} operations" for name, one in found.items())
+    return tried, tried - broken, broken, details
+
+
+JUDGES = {
+    "images": judge_images,
+    "tables": judge_tables,
+    "bombs": judge_bombs,
+    "slow_clients": judge_slow_clients,
+    "contracts": judge_contracts,
+}
 
 
 @dataclass(frozen=True)
@@ -120,12 +188,13 @@ def run_trial(trial: Trial, seconds: float) -> Row:
 def row_of(trial: Trial, found: dict[str, Any]) -> Row:
     """A row out of what a trial returned; without its numbers it is broken."""
     try:
-        tried, held, broken = (int(found[name]) for name in ("tried", "held", "broken"))
-    except (KeyError, TypeError, ValueError) as error:
+        *counts, details = (judged if "tried" in found else JUDGES[trial.name])(found)
+        tried, held, broken = map(int, counts)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         return Row(trial, details=f"no numbers: {error!r}", found=found)
     if not tried:
         return Row(trial, details="nothing was tried", found=found)
-    return Row(trial, tried, held, broken, str(found.get("details", "")), found=found)
+    return Row(trial, tried, held, broken, str(details), found=found)
 
 
 def table(rows: list[Row]) -> str:

@@ -19,7 +19,7 @@ from typing import Any
 from tests.torture.killing import Counter, fork
 from tests.torture.stages import Bases, Digests, Stage, stages
 
-LIMIT_SECONDS = 120.0
+LIMIT_SECONDS = 300.0
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import os
@@ -28,9 +29,11 @@ from tests.torture.stages import ATLAS, CATALOG, Bases
 
 TOKEN = "of-the-soak"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
-PAGES = 400  # addresses of a server that are asked for, at most
+PAGES = 400
 WORKERS = 12
-GROWTH, DESCRIPTORS = 1.2, 20
+GROWTH = 1.2
+# Every thread that answers keeps a connection to the database, of three files.
+DESCRIPTORS = 3 * WORKERS + 4
 WRITES = 0.1  # share of requests that send something
 
 
@@ -59,8 +62,15 @@ class Usage:
         return cls(int(kib) / 1024, sum(1 for _ in Path(f"/proc/{process}/fd").iterdir()))
 
 
-def run(minutes: float = 10.0, rate: float = 100.0, seed: int = 0) -> dict[str, Any]:
+def run(
+    minutes: float = 10.0, rate: float = 100.0, seed: int = 0, pages: int = PAGES
+) -> dict[str, Any]:
     """Send `rate` requests a second to a microscope and a catalogue, over all their pages, their JSON and their API.
+
+    Parameters
+    ----------
+    pages
+        Addresses of a server that are asked for, at most.
 
     Returns
     -------
@@ -72,10 +82,10 @@ def run(minutes: float = 10.0, rate: float = 100.0, seed: int = 0) -> dict[str, 
         place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="soak-"))).resolve()
         folders = prepare(place)
         servers = {name: stack.enter_context(served(folder)) for name, folder in folders.items()}
-        mix = {name: addresses(name, base) for name, (base, _) in servers.items()}
+        mix = {name: addresses(name, base, pages) for name, (base, _) in servers.items()}
         sent = sender(servers, mix, seed)
         # Twice over everything first: caches are filled, the model is loaded.
-        warm = Traffic(servers, rate)
+        warm = Traffic(servers, 1000.0)
         for _ in range(2):
             warm.send([one for name in mix for one in (*mix[name], *writes(name))])
         before = {name: Usage.of(process) for name, (_, process) in servers.items()}
@@ -122,13 +132,13 @@ def served(folder: Path) -> Iterator[tuple[str, int]]:
         process.wait(30)
 
 
-def addresses(name: str, base: str) -> list[Request]:
+def addresses(name: str, base: str, pages: int) -> list[Request]:
     """Everything that links lead to from the first page, and all of the API that takes no parameter."""
-    with httpx.Client(base_url=base, headers=BEARER, timeout=60) as client:
+    with httpx.Client(base_url=base, headers=BEARER, timeout=120) as client:
         described = client.get("/openapi.json").json()["paths"]
         wanted = ["/", *(path for path, of in described.items() if "get" in of and "{" not in path)]
         found: dict[str, None] = {}
-        while wanted and len(found) < PAGES:
+        while wanted and len(found) < pages:
             path = wanted.pop(0)
             if path in found:
                 continue
@@ -154,21 +164,26 @@ def writes(name: str) -> list[Request]:
     Image.linear_gradient("L").convert("RGB").save(stream, "PNG")
     nobody = {"headers": {"Authorization": "Bearer nobody"}}
     if name == "microscope":
-        shown = {"files": {"image": ("x.png", stream.getvalue(), "image/png")}}
+        shown = {"files": {"picture": ("x.png", stream.getvalue(), "image/png")}}
         return [
-            Request(name, "POST", "/probe.json", shown), Request(name, "GET", "/search.json?q=apple"),
+            Request(name, "POST", "/probe.json", shown), Request(name, "POST", "/bench.json", shown),
+            Request(name, "GET", "/search.json?q=apple"),
             Request(name, "GET", "/nowhere"), Request(name, "GET", "/", nobody),
             Request(name, "GET", "/neuron/none:1.json"), Request(name, "HEAD", "/concepts"),
         ]  # fmt: skip
+    encoded = base64.b64encode(stream.getvalue()).decode()
     event = {"key": "k", "kind": "click", "item": "i1"}
     bodies: dict[str, Any] = {
         "search": {"text": "red mug"}, "recommend": {"signals": [{"item": "i1"}]},
         "items": {"items": [{"id": "new", "title": "a new mug"}]}, "events": {"events": [event, {**event, "kind": "?"}]},
-        "align": {}, "suggest": {"brief": "a mug"},
+        "align": {"copies": ["a red mug"], "pictures": [encoded]}, "suggest": {"brief": "a mug", "picture": encoded},
     }  # fmt: skip
     sent = [
         Request(name, "POST", f"/api/v1/{path}", {"json": body}) for path, body in bodies.items()
     ]
+    read = ("item?id=i1", "item/picture?id=i1", "item?id=nothing", "items?limit=5&after=i1")
+    sent += [Request(name, "GET", f"/api/v1/{path}") for path in read]
+    sent.append(Request(name, "POST", "/api/v1/search", {"json": {"picture": encoded}}))
     return [*sent, Request(name, "GET", "/api/v1/items", nobody), Request(name, "GET", "/nowhere")]
 
 
@@ -220,7 +235,7 @@ class Traffic:
     def _work(self, waiting: queue.Queue[Request | None]) -> None:
         with ExitStack() as stack:
             clients = {
-                name: stack.enter_context(httpx.Client(base_url=base, headers=BEARER, timeout=60))
+                name: stack.enter_context(httpx.Client(base_url=base, headers=BEARER, timeout=120))
                 for name, (base, _) in self._servers.items()
             }
             while (one := waiting.get()) is not None:

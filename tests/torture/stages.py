@@ -285,7 +285,8 @@ class Bases:
             return folder
         made = {
             "empty": ("", lambda: None), "recorded": ("", self._record), "analysed": ("recorded", self._analyse),
-            "named": ("analysed", self._name), "alone": ("", self._alone), "sited": ("alone", self._site), "reviewed": ("analysed", self._review),
+            "named": ("analysed", self._name), "alone": ("", self._alone), "sited": ("alone", self._site),
+            "reviewed": ("analysed", self._review),
             "reported": ("", self._report), "indexed": ("", self._index), "fitted": ("", self._fit),
             "carded": ("analysed", self._card),
         }  # fmt: skip
@@ -304,16 +305,7 @@ class Bases:
 
     def _alone(self) -> None:
         """One layer: a static site of few pages."""
-        cli(
-            "record",
-            self.model,
-            "--probes",
-            self.shared / "images/metadata.csv",
-            "--layer",
-            LAYER,
-            "--out",
-            ATLAS,
-        )
+        cli("record", self.model, "--probes", self.shared / "images/metadata.csv", "--layer", LAYER, "--out", ATLAS)  # fmt: skip
 
     def _analyse(self) -> None:
         cli("analyze", ATLAS)
@@ -393,19 +385,7 @@ def stages(bases: Bases) -> list[Stage]:
     shared, model = bases.shared, bases.model
     site = sealed("site", "index.html")
     probes = ("--probes", shared / "images/metadata.csv")
-    drawn = (
-        "--facets",
-        "word",
-        "--steps",
-        "3",
-        "--strengths",
-        "1",
-        "--sheet",
-        "sheet.png",
-        "--batch",
-        "2",
-        *probes,
-    )
+    drawn = ("--facets", "word", "--steps", "3", "--strengths", "1", "--sheet", "sheet.png", "--batch", "2", *probes)  # fmt: skip
     atlas: Mapping[str, Any] = {"result": tree, "presented": atlas_sections}
     catalog: Mapping[str, Any] = {
         "result": catalog_result,

@@ -23,6 +23,25 @@ def test_what_a_trial_returns_is_its_row() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "found", "expected"),
+    [
+        ("images", {"images": 9, "decoded": 5, "quarantined": 3, "slowest": 0.5, "crashes": 1, "crashed": ["why"]}, (9, 8, 1)),
+        ("tables", {"files": 9, "accepted": 2, "refused": 3, "quarantined": 2, "tracebacks": 2, "doors": {"a": {}}, "first": []}, (9, 7, 2)),
+        ("bombs", {"atlas": {"statuses": {"413": 3, "500": 1}, "ratio": 1.2, "alive": True, "idle": 1, "peak": 2}}, (4, 3, 1)),
+        ("bombs", {"atlas": {"statuses": {"413": 4}, "ratio": 1.6, "alive": True, "idle": 1, "peak": 2}}, (4, 0, 4)),
+        ("bombs", {"atlas": {"statuses": {"413": 4}, "ratio": 1.2, "alive": False, "idle": 1, "peak": 2}}, (4, 0, 4)),
+        ("slow_clients", {"answered": 7, "failed": 2, "connections_held": 1, "connections_opened": 2, "median_ms": 1, "max_ms": 2}, (9, 7, 2)),
+        ("contracts", {"a": {"cases": 9, "operations": 2, "failures": {"x": 1, "y": 1}}}, (9, 7, 2)),
+    ],
+)  # fmt: skip
+def test_what_counts_as_broken(
+    name: str, found: dict[str, Any], expected: tuple[int, int, int]
+) -> None:
+    row = row_of(Trial(name, ""), found)
+    assert (row.tried, row.held, row.broken) == expected
+
+
+@pytest.mark.parametrize(
     ("code", "told"),
     [
         ("raise SystemExit('gone')", "ended with 1: gone"), ("import os; os._exit(3)", "ended with 3"),

@@ -241,9 +241,9 @@ class CatalogClient:
                 raise SynestheteError(
                     f"{self._http.base_url} cannot be reached: {error}"
                 ) from error
-            busy = response.status_code == 503 and "retry-after" in response.headers
-            if (response.status_code == 429 or busy) and left:
-                time.sleep(min(float(response.headers.get("retry-after", "1")), LONGEST_WAIT))
+            wait = response.headers.get("retry-after", "1" if response.status_code == 429 else "")
+            if response.status_code in (429, 503) and wait and left:
+                time.sleep(min(float(wait), LONGEST_WAIT))
                 continue
             return _read(response, made)
         raise AssertionError("unreachable")

@@ -26,6 +26,10 @@ _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS sums (changes INTEGER NOT NULL, data BLOB)",
     "INSERT INTO sums SELECT 0, NULL WHERE NOT EXISTS (SELECT 1 FROM sums)",
 )
+_SOUND = (
+    "SELECT (SELECT COUNT(*) FROM state WHERE typeof(generation) = 'integer'),"
+    " (SELECT COUNT(*) FROM sums WHERE typeof(changes) = 'integer' AND typeof(data) IN ('null', 'blob'))"
+)
 
 
 class LedgerDatabase:
@@ -96,3 +100,8 @@ class LedgerDatabase:
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {VERSION}")
             connection.execute("COMMIT")
+        if connection.execute(_SOUND).fetchone() != (1, 1):
+            raise SynestheteError(
+                f"{self.path / FILE} is damaged: it does not say which generation it is of",
+                hint="index the items again into a new catalogue",
+            )

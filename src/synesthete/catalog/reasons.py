@@ -132,7 +132,9 @@ def _near_concepts(snapshot: Snapshot, query: Float32, items: Float32) -> list[l
     concepts = snapshot.computed(
         "concepts", lambda: snapshot.space.asked_texts(snapshot.reference.concept_vectors)
     )
-    asked, told = concepts @ query, items @ concepts.T
+    asked = concepts @ query
+    # One product per item: a product of all rounds differently by how many there are, and so would a hit's reasons.
+    told = np.stack([concepts @ item for item in items])
     wanted = (asked - asked.mean()) / max(float(asked.std()), 1e-9)
     spread = np.maximum(told.std(1, keepdims=True), 1e-9)
     both = np.minimum(wanted, (told - told.mean(1, keepdims=True)) / spread)

@@ -112,14 +112,14 @@ def controls_line(facts: Mapping[str, Any]) -> str:
     >>> controls_line({"units": 1024, "multimodal": 147, "multimodal_random_twin": 0})
     'multimodal: 147 of 1,024 units | random twin: 0 | shuffled labels: –'
     """
-    from synesthete.report.counts import counts_of
 
-    counts = counts_of(facts)
-    assert counts is not None  # of an analysed atlas
-    model, twin, shuffled = ("–" if row.count is None else count(row.count) for row in counts.rows)
+    def number(key: str) -> str:
+        return count(facts[key]) if facts.get(key) is not None else "–"
+
     return (
-        f"multimodal: {model} of {count(counts.units)} units"
-        f" | random twin: {twin} | shuffled labels: {shuffled}"
+        f"multimodal: {number('multimodal')} of {count(facts['units'])} units"
+        f" | random twin: {number('multimodal_random_twin')}"
+        f" | shuffled labels: {number('multimodal_shuffled')}"
     )
 
 

@@ -49,10 +49,11 @@ _STRANGERS = (
 )
 
 # Files of the formats above that Pillow does not take for one: their head is damaged, or they are of a rare kind.
-_SIGNATURES = {
-    b"\x89PNG\r\n\x1a\n": "PNG", b"\xff\xd8\xff": "JPEG", b"GIF8": "GIF", b"II*\x00": "TIFF", b"MM\x00*": "TIFF",
-    b"II+\x00": "TIFF", b"\xff\x4f\xff\x51": "JPEG 2000", b"\x00\x00\x00\x0cjP  ": "JPEG 2000",
-}  # fmt: skip
+_SIGNATURES = (
+    (0, b"\x89PNG\r\n\x1a\n", "PNG"), (0, b"\xff\xd8\xff", "JPEG"), (0, b"GIF8", "GIF"), (4, b"ftypavif", "AVIF"),
+    (0, b"II*\x00", "TIFF"), (0, b"MM\x00*", "TIFF"), (0, b"II+\x00", "TIFF"),
+    (0, b"\xff\x4f\xff\x51", "JPEG 2000"), (0, b"\x00\x00\x00\x0cjP  ", "JPEG 2000"),
+)  # fmt: skip
 
 # Pillow warns on standard error about files that this module already judges and reports.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -379,14 +380,14 @@ _silence_libtiff()
 
 def _stranger(data: bytes) -> UnreadableImage:
     """Say what the bytes are, when they are no picture of a format that is read here."""
-    for start, signature, what, hint in _STRANGERS:
-        if data[start : start + len(signature)] == signature:
-            return UnreadableImage(f"not a picture but {what}", hint=hint)
-    for signature, kind in _SIGNATURES.items():
-        if data.startswith(signature):
+    for place, signature, kind in _SIGNATURES:
+        if data.startswith(signature, place):
             return UnreadableImage(
                 f"a damaged {kind} file, or one of a rare kind", hint="save it as PNG"
             )
+    for start, signature, what, hint in _STRANGERS:
+        if data[start : start + len(signature)] == signature:
+            return UnreadableImage(f"not a picture but {what}", hint=hint)
     head = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if b"<svg" in head:
         return UnreadableImage("not a picture but an SVG drawing", hint="render it as PNG")

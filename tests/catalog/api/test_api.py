@@ -98,7 +98,7 @@ def test_a_key_revoked_on_the_way_is_not_the_owners(app: FastAPI, path: Path) ->
 def test_keys_are_kept_as_hashes(path: Path) -> None:
     secret = Keys(path).make("p", ["read"])[1]
     raw = b"".join(one.read_bytes() for one in path.glob("keys.sqlite*"))
-    assert secret.rpartition("_")[2].encode() not in raw
+    assert secret.split("_", 2)[2].encode() not in raw
     for name, scopes, rate in (
         ("", ["read"], 1),
         ("p", ["raed"], 1),

@@ -107,9 +107,9 @@ def test_lost_connections_and_full_buckets_are_waited_for(monkeypatch: pytest.Mo
         if len(seen) == 1:
             raise httpx.ReadError("lost")
         if len(seen) == 2:
-            return httpx.Response(429, headers={"Retry-After": "7"}, json={})
+            return httpx.Response(429, headers={"Retry-After": "5"}, json={})
         if len(seen) == 3:
-            return httpx.Response(503, headers={"Retry-After": "3"}, json={})
+            return httpx.Response(503, headers={"Retry-After": "7"}, json={})
         return httpx.Response(
             200, json={"added": 1, "changed": 0, "unchanged": 0, "deleted": 0, "quarantined": []}
         )
@@ -118,9 +118,10 @@ def test_lost_connections_and_full_buckets_are_waited_for(monkeypatch: pytest.Mo
     assert client.upsert([Item("1", title="x")]).added == 1
     assert len(seen) == 4
     assert len(set(seen)) == 1
-    assert slept[-2:] == [7.0, 3.0]
+    assert slept[-2:] == [5.0, 7.0]
     for reply, told in (
         (httpx.Response(500, text="oh"), "answered 500"),
+        (httpx.Response(503, text="oh"), "answered 503"),
         (httpx.Response(200, json=[]), "another form"),
     ):
         one = CatalogClient(

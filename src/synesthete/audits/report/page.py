@@ -79,7 +79,7 @@ def report_page(report: Mapping[str, Any]) -> str:
     """The report as a page of its own; raises as `report_body`."""
     with _damage():
         return environment().get_template("report.html").render(
-            report=report, body=report_body(report), style=Markup(STYLE.read_text(encoding="utf-8"))
+            report=report, body=report_body(report), style=_style()
         )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -89,6 +90,7 @@ class Classifier:
         self.probe = read_probe(self.path, self.facts)
         self._known = frozenset(self.facts["vocabulary"])
         self._model = model
+        self._loading = threading.Lock()
 
     @property
     def notice(self) -> str:
@@ -98,17 +100,18 @@ class Classifier:
     @property
     def model(self) -> ImageTextModel:
         """The model whose embeddings it judges; refused when its weights are others."""
-        if self._model is None:
-            from synesthete.models import load_model
+        with self._loading:  # or everybody who asks at first would load one
+            if self._model is None:
+                from synesthete.models import load_model
 
-            model = load_model(self.facts["model"]["name"])
-            if model.weights_sha256 != self.facts["model"]["weights_sha256"]:
-                raise SynestheteError(
-                    f"{self.facts['model']['name']} has other weights than when {self.path} was fitted",
-                    hint="fit it again",
-                )
-            self._model = model
-        return self._model
+                model = load_model(self.facts["model"]["name"])
+                if model.weights_sha256 != self.facts["model"]["weights_sha256"]:
+                    raise SynestheteError(
+                        f"{self.facts['model']['name']} has other weights than when {self.path} was fitted",
+                        hint="fit it again",
+                    )
+                self._model = model
+            return self._model
 
     def judge(
         self,
