@@ -35,7 +35,7 @@ READERS = {
 OWN_FILES = {
     "analysis/families/listing.py", "analysis/families/wordnet.py",  # data of the package
     "models/sources.py",
-    "audits/report/page.py", "server/export.py",  # styles and scripts of the package
+    "audits/report/page.py", "server/export.py", "visualization/fonts/__init__.py",  # styles, scripts and fonts of the package
 }  # fmt: skip
 
 
@@ -340,7 +340,7 @@ def test_a_ledger_without_its_generation_is_damaged(tmp_path: Path) -> None:
 
     ledger = Ledger(tmp_path)
     with ledger._transaction() as connection:
-        connection.execute("UPDATE state SET generation = NULL")
+        connection.execute("DELETE FROM state")
     ledger.close()
     with pytest.raises(SynestheteError, match="damaged"):
         Ledger(tmp_path).generation()
