@@ -335,6 +335,13 @@ def test_every_part_of_the_sound_item_is_read() -> None:
     assert item.attributes == {"colour": ("blue",), "size": ("L",), "weight": ("2",)}
 
 
+def test_tests_of_bias_that_are_no_list_are_refused() -> None:
+    from synesthete.audits.bias.lists import parse_lists
+
+    with pytest.raises(SynestheteError, match="tests must be a list"):
+        parse_lists({**DOORS["bias lists"].sound(), "tests": 1.5}, "x")
+
+
 def test_a_ledger_without_its_generation_is_damaged(tmp_path: Path) -> None:
     from synesthete.catalog.ledger import Ledger
 

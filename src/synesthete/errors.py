@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
 
 
 class SynestheteError(Exception):
     """A user's mistake or a damaged input, told in one line.
+
+    What a message quotes may hold anything: line ends become spaces, other control characters and lone surrogates a
+    replacement character, so that a terminal shows the message and does nothing else.
 
     Parameters
     ----------
@@ -23,12 +27,25 @@ class SynestheteError(Exception):
     """
 
     def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message = _one_line(message)
+        self.hint = _one_line(hint)
+        super().__init__(self.message)
 
     def __str__(self) -> str:
         return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+def _one_line(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(
+        one
+        if unicodedata.category(one) not in ("Cc", "Cs", "Zl", "Zp")
+        else " "
+        if one.isspace()
+        else "�"
+        for one in text
+    )
 
 
 def near(name: str, options: Iterable[str], *, limit: int = 3) -> str:

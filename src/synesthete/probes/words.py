@@ -12,6 +12,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from synesthete._core.json_reader import read_json
+from synesthete._core.user_files import UnusableFile, open_named
 from synesthete.errors import SynestheteError, near
 
 CASES = ("lower", "title", "upper")
@@ -73,8 +74,12 @@ def load_fonts(folder: Path = FONT_FOLDER) -> list[Font]:
             f"no usable list of fonts in '{folder}' ({error})", hint="install the package again"
         ) from None
     for font in fonts:
-        if not font.path.is_file():
-            raise SynestheteError(f"no such font: '{font.path}'", hint="install the package again")
+        try:
+            open_named(font.path).close()
+        except UnusableFile as error:
+            raise SynestheteError(
+                f"no such font: {error}", hint="install the package again"
+            ) from None
     return fonts
 
 

@@ -99,7 +99,10 @@ def parse_lists(told: Any, source: str) -> Lists:
         if len(members) < 2:
             raise SynestheteError(f"{source}: groups.{axis} has one group; a comparison needs two")
         _apart({name: group.words for name, group in members.items()}, source, f"groups.{axis}")
-    tests = tuple(_test(one, source, groups, attributes) for one in top.get("tests") or [])
+    told = top.get("tests") or []
+    if not isinstance(told, list):
+        raise SynestheteError(f"{source}: tests must be a list, not {told!r:.80}")
+    tests = tuple(_test(one, source, groups, attributes) for one in told)
     for test in tests:
         _apart({name: attributes[name] for name in test.attributes}, source, "attributes")
     harms = _mapping(top.get("harms") or {}, source, "harms")
