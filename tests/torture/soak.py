@@ -188,9 +188,10 @@ def writes(name: str) -> list[Request]:
 
 
 def sender(servers: dict[str, Any], mix: dict[str, list[Request]], seed: int) -> Iterator[Request]:
-    """Requests without end, as chance will have it."""
+    """Each of the writes once, then requests without end, drawn at random."""
     chance = random.Random(seed)
     sent = {name: writes(name) for name in servers}
+    yield from (request for each in sent.values() for request in each)
     while True:
         name = chance.choice(list(servers))
         yield chance.choice(sent[name] if chance.random() < WRITES else mix[name])
