@@ -242,6 +242,21 @@ def test_reading_while_writing(place: Path) -> None:
     assert not wrong, "a reader saw half of a commit"
 
 
+def test_connections_of_threads_that_ended_are_closed(place: Path) -> None:
+    opened = Ledger(place)
+    opened.snapshot()
+    held = []
+    for _ in range(20):
+        thread = threading.Thread(target=opened.snapshot)
+        thread.start()
+        thread.join()
+        held.append(
+            sum("catalog.sqlite" in str(one.resolve()) for one in Path("/proc/self/fd").iterdir())
+        )
+    assert held[-1] <= held[0] + 2, held
+    opened.close()
+
+
 def test_quarantine_goes_when_the_item_comes(place: Path) -> None:
     opened = Ledger(place)
     opened.note([Quarantined("a", "item", "no"), Quarantined("b", "x.png", "broken")])
