@@ -6,7 +6,6 @@ from synesthete.atlas.statistics import Statistics
 from synesthete.atlas.store import Atlas, open_atlas
 from synesthete.atlas.summary import multimodal_counts, not_tested
 from synesthete.atlas.thumbnails import ThumbnailPosition
-from synesthete.atlas.unit_tables import write_unit_tables
 from synesthete.atlas.visualizations import Visualization
 from synesthete.atlas.words import write_words
 from synesthete.atlas.writing import (
@@ -14,6 +13,7 @@ from synesthete.atlas.writing import (
     write_analysis,
     write_neurons,
     write_selectivity,
+    write_unit_tables,
 )
 
 __all__ = [
