@@ -1,6 +1,7 @@
 """The atlas: the store on disk of what was recorded and found; FORMAT.md is its specification."""
 
 from synesthete.atlas.exemplars import ExemplarList, Exemplars
+from synesthete.atlas.migration import migrate_atlas
 from synesthete.atlas.neurons import Neuron
 from synesthete.atlas.statistics import Statistics
 from synesthete.atlas.store import Atlas, open_atlas
@@ -25,6 +26,7 @@ __all__ = [
     "ThumbnailPosition",
     "Visualization",
     "clear_analysis",
+    "migrate_atlas",
     "multimodal_counts",
     "not_tested",
     "open_atlas",
