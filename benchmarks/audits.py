@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from synesthete.analysis.significance import paired_change
+from synesthete._core.intervals import paired_change
 from synesthete.audits import run_audit, write_report
 from synesthete.audits.adversarial.apgd import apgd
 from synesthete.audits.adversarial.classifier import PixelClassifier, to_pixels

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from synesthete.analysis.significance import paired_change
+from synesthete._core.intervals import paired_change
 from synesthete.editing import Edit, Edits
 from synesthete.editing.defence import Association, Typographic, defend, find_defence, load_axis
 from synesthete.editing.defence.against import objectives

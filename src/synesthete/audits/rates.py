@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from synesthete.analysis.significance import wilson_interval
+from synesthete._core.intervals import wilson_interval
 
 Bool = npt.NDArray[np.bool_]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from synesthete.analysis import wilson_interval
+from synesthete._core.intervals import wilson_interval
 from synesthete.editing.edits import Edits
 from synesthete.errors import SynestheteError
 

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from synesthete._core.intervals import bootstrap_interval
+
 Float = npt.NDArray[np.floating]
 Float64 = npt.NDArray[np.float64]
 SHARED = 5
@@ -71,12 +73,11 @@ def association_matrix(
     for group, mine in groups.items():
         row = []
         for attribute, theirs in attributes.items():
-            drawn = [association(_redrawn(mine, rng), _redrawn(theirs, rng)) for _ in range(DRAWS)]
-            low, high = np.quantile(drawn, [0.025, 0.975])
+            low, high = bootstrap_interval(association, mine, theirs, draws=DRAWS, seed=rng)
             row.append(
                 {
                     "value": round(association(mine, theirs), 4),
-                    "interval": [round(float(low), 4), round(float(high), 4)],
+                    "interval": [round(low, 4), round(high, 4)],
                 }
             )
             units += [
@@ -106,7 +107,3 @@ def shared_units(
     both = np.minimum(groups.mean(0), attributes.mean(0))
     order = np.argsort(-both, kind="stable")[:limit]
     return [(int(unit), round(float(both[unit]), 4)) for unit in order if both[unit] > 0]
-
-
-def _redrawn(rows: Float64, rng: np.random.Generator) -> Float64:
-    return rows[rng.integers(len(rows), size=len(rows))]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from synesthete._core.intervals import percentile_interval
 from synesthete.audits.pictures import Float32, Int64
 from synesthete.audits.rates import Rate
 
@@ -36,9 +37,9 @@ def gap_interval(harmed: Bool, codes: Int64, groups: int, *, seed: int = 0) -> t
     rng = np.random.default_rng(seed)
     counts = [(int(one.sum()), len(one)) for one in (harmed[codes == g] for g in range(groups))]
     rates = np.stack([rng.beta(yes + 0.5, n - yes + 0.5, DRAWS) for yes, n in counts])
-    low, high = np.quantile(rates.max(axis=0) - rates.min(axis=0), [0.025, 0.975])
+    low, high = percentile_interval(rates.max(axis=0) - rates.min(axis=0))
     found = gap(harmed, codes, groups)
-    return min(float(low), found), max(float(high), found)
+    return min(low, found), max(high, found)
 
 
 def harm_rates(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from synesthete._core.intervals import percentile_interval
 from synesthete.errors import SynestheteError
 
 Int64 = npt.NDArray[np.int64]
@@ -110,10 +111,10 @@ def skews_with_interval(
     dealt = [skews(rng.permutation(codes), groups, k) for _ in range(300)]
     out: dict[str, object] = {"k": k, "n": len(codes)}
     for name in ("max_skew", "min_skew", "ndkl"):
-        low, high = np.quantile([getattr(one, name) for one in drawn], [0.025, 0.975])
+        low, high = percentile_interval([getattr(one, name) for one in drawn])
         out[name] = {
             "value": round(getattr(found, name), 4),
-            "interval": [round(float(low), 4), round(float(high), 4)],
+            "interval": [round(low, 4), round(high, 4)],
             "shuffled": round(float(np.mean([getattr(one, name) for one in dealt])), 4),
         }
     return out

@@ -9,6 +9,7 @@ from math import comb
 import numpy as np
 import numpy.typing as npt
 
+from synesthete._core.intervals import bootstrap_interval
 from synesthete.errors import SynestheteError
 
 Float = npt.NDArray[np.floating]
@@ -76,15 +77,13 @@ def weat(x: Float, y: Float, a: Float, b: Float, *, seed: int = 0) -> Weat:
     size = len(x)
     effect = _effect(lean[:size], lean[size:])
     p, count, exact = _permuted(lean, size, seed)
-    rng = np.random.default_rng(seed)
-    drawn = _effects(
-        rng.choice(lean[:size], (DRAWS, size)), rng.choice(lean[size:], (DRAWS, len(lean) - size))
+    low, high = bootstrap_interval(
+        _effects, lean[:size], lean[size:], draws=DRAWS, seed=seed, vectorized=True
     )
-    low, high = np.quantile(drawn, [0.025, 0.975])
     return Weat(
         effect,
-        float(low),
-        float(high),
+        low,
+        high,
         p,
         count,
         exact,

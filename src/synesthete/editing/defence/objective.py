@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from synesthete.analysis import wilson_interval
-from synesthete.analysis.significance import paired_change
+from synesthete._core.intervals import bootstrap_interval, paired_change, wilson_interval
 
 if TYPE_CHECKING:
     import torch
@@ -182,19 +181,15 @@ class Association:
         """The effect with a bootstrap interval over pictures, the accuracy with Wilson's."""
         said = embeddings[: self.first + self.second] @ self.direction
         one, other = said[: self.first], said[self.first :]
-        rng = np.random.default_rng(0)
-        drawn = [
-            _effect(rng.choice(one, len(one)), rng.choice(other, len(other)))
-            for _ in range(RESAMPLES)
-        ]
-        low, high = np.quantile(np.abs(drawn), (0.025, 0.975))
-        effect = Measured(abs(_effect(one, other)), float(low), float(high), len(said))
+        low, high = bootstrap_interval(_effect, one, other, draws=RESAMPLES)
+        effect = Measured(_effect(one, other), low, high, len(said))
         found = (embeddings[len(said) :] @ self.classes.T).argmax(1)
         return Judged(effect, _rate(found == self.truth))
 
 
 def _effect(one: Float32, other: Float32) -> float:
-    return float((one.mean() - other.mean()) / max(np.concatenate([one, other]).std(ddof=1), 1e-9))
+    spread = max(np.concatenate([one, other]).std(ddof=1), 1e-9)
+    return abs(float((one.mean() - other.mean()) / spread))
 
 
 def _rate(outcomes: Bool) -> Measured:
