@@ -15,13 +15,11 @@ from typing import Any
 
 import torch
 
-from synesthete._core.intervals import paired_change
+from synesthete._core.intervals import Rate, paired_change
 from synesthete.audits import run_audit, write_report
-from synesthete.audits.adversarial.apgd import apgd
-from synesthete.audits.adversarial.classifier import PixelClassifier, to_pixels
-from synesthete.audits.adversarial.gradient import cross_entropy, dlr
-from synesthete.audits.pictures import load_pictures
-from synesthete.audits.rates import Rate
+from synesthete.audits.adversarial.attacks import apgd, cross_entropy, dlr
+from synesthete.audits.adversarial.audit import PixelClassifier, to_pixels
+from synesthete.audits.images import load_images
 from synesthete.models import load_model
 from synesthete.recording.zero_shot import class_embeddings
 
@@ -40,7 +38,7 @@ def against_torchattacks(model: Any, pictures: int, steps: int, seed: int) -> No
     """How many pictures survive ours and theirs, their difference on the same pictures, and how long each takes."""
     import torchattacks
 
-    chosen = load_pictures(model, model.name, limit=pictures, seed=seed, training=False)
+    chosen = load_images(model, model.name, limit=pictures, seed=seed, training=False)
     classifier = PixelClassifier.of(model, class_embeddings(model, chosen.classes))
     pixels, truth = to_pixels(chosen.images), torch.from_numpy(chosen.truth)
     with torch.no_grad():

@@ -9,10 +9,14 @@ import pytest
 import torch
 from torch import nn
 
-from synesthete.audits.adversarial.apgd import apgd, checkpoints
-from synesthete.audits.adversarial.classifier import PixelClassifier, to_pixels
-from synesthete.audits.adversarial.driver import attacks, audit_adversarial, robust
-from synesthete.audits.adversarial.gradient import cross_entropy, dlr, fgsm, pgd
+from synesthete.audits.adversarial.attacks import apgd, checkpoints, cross_entropy, dlr, fgsm, pgd
+from synesthete.audits.adversarial.audit import (
+    PixelClassifier,
+    attacks,
+    audit_adversarial,
+    robust,
+    to_pixels,
+)
 from synesthete.errors import SynestheteError
 from tests.audits.fakes import made_pictures
 

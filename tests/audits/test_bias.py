@@ -12,11 +12,22 @@ import pytest
 import yaml
 
 from synesthete.audits.bias import audit_bias, load_lists
-from synesthete.audits.bias.associations import association, association_matrix, profiles
-from synesthete.audits.bias.harms import gap, gap_interval, harm_rates
+from synesthete.audits.bias.associations import (
+    association,
+    association_matrix,
+    leans,
+    profiles,
+    weat,
+)
+from synesthete.audits.bias.disparities import (
+    gap,
+    gap_interval,
+    harm_rates,
+    ndkl,
+    skews,
+    skews_with_interval,
+)
 from synesthete.audits.bias.lists import DEFAULT, parse_lists
-from synesthete.audits.bias.ranking import ndkl, skews, skews_with_interval
-from synesthete.audits.bias.weat import leans, weat
 from synesthete.errors import SynestheteError
 
 if TYPE_CHECKING:
@@ -63,7 +74,7 @@ def test_sampled_permutations_agree_with_all(monkeypatch: pytest.MonkeyPatch) ->
     rng = np.random.default_rng(1)
     x, y, a, b = (rng.normal(size=(8, 7)) for _ in range(4))
     exact = weat(x, y, a, b)
-    monkeypatch.setattr("synesthete.audits.bias.weat.EXACT_UP_TO", 10)
+    monkeypatch.setattr("synesthete.audits.bias.associations.EXACT_UP_TO", 10)
     sampled = weat(x, y, a, b)
     assert exact.exact
     assert not sampled.exact

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from synesthete._core.intervals import Rate
 from synesthete.audits.labels import PLACES, Style, can_write, write_label
-from synesthete.audits.rates import Rate
 from synesthete.audits.typographic.protocol import eightfold, published_rows
 from synesthete.errors import SynestheteError
 from tests.audits.fakes import COLOURS, SIDE

@@ -11,13 +11,13 @@ import pytest
 from PIL import Image
 
 from synesthete.audits.typographic import stroop
-from synesthete.audits.typographic.photos import (
+from synesthete.audits.typographic.protocol import (
+    COLOURS,
     SHIPPED,
     audit_photos,
     labelled_photos,
     published,
 )
-from synesthete.audits.typographic.stroop import COLOURS
 from synesthete.errors import SynestheteError
 from tests.audits.fakes import COLOURS as SHADES
 from tests.audits.fakes import NAMES, SIDE, STYLE, Blind, Reader

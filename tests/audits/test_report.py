@@ -10,13 +10,12 @@ from typing import Any
 
 import pytest
 
+from synesthete._core.intervals import Rate
 from synesthete.audits import compare_reports, read_report, report_page, verdicts, write_report
-from synesthete.audits.rates import Rate
+from synesthete.audits.registry import METRICS, Measure, details, headline, notes
 from synesthete.audits.report import report_body
-from synesthete.audits.report.card import notes
 from synesthete.audits.report.compare import change
-from synesthete.audits.report.measures import METRICS, Measure, details, headline
-from synesthete.audits.report.verdicts import failed, judge, parse_thresholds
+from synesthete.audits.report.report import failed, judge, parse_thresholds
 from synesthete.errors import SynestheteError
 from synesthete.report.charts import matrix
 from tests.audits.small_report import small_report
