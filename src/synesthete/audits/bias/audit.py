@@ -204,35 +204,6 @@ def rankings(
     if offered_labels:
         embedded = class_embeddings(model, offered_labels, lists.templates)
         labels = dict(zip(offered_labels, embedded, strict=True))
-    for axis, (images, codes, names) in axes.items()
-            for code, name in enumerate(names)
-        }
-        images = [image for images in shown.values() for image in images]
-        others = other_images(model, probes, lists, seed) or images
-        base = read_units(model, layer, others)
-        seen = {
-            name: profiles(read_units(model, layer, images), base) for name, images in shown.items()
-        }
-        by_images: dict[str, Float64] = {}
-        for axis in axes:
-            mine = {name: rows for name, rows in seen.items() if name.startswith(f"{axis}: ")}
-            by_images |= centred(mine)
-        found["by_pictures"] = association_matrix(by_images, attributes, layer, seed=seed)
-    return found
-
-
-def rankings(
-    model: Model, lists: Lists, axes: dict[str, Axis], *, seed: int = 0
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Skew of every text's ranking, and harm rates of every set of labels, for each axis."""
-    retrieval: dict[str, Any] = {}
-    harms: dict[str, Any] = {}
-    texts = model.encode_texts(lists.retrieval) if lists.retrieval else None
-    offered = lists.harms
-    added_or_harmful = (*offered.categories.values(), *offered.variants.values())
-    offered_labels = [*offered.neutral, *chain.from_iterable(added_or_harmful)]
-    embedded = class_embeddings(model, offered_labels, lists.templates) if offered_labels else []
-    labels: dict[str, Float32] = dict(zip(offered_labels, embedded, strict=True))
     for axis, (images, codes, names) in axes.items():
         embeddings = embed(model, images)
         if texts is not None:
