@@ -175,7 +175,7 @@ def run_defence(args: Any) -> None:
 
 
 def _line(told: str, far: Typographic, before: Any, after: Any = None) -> None:
-    judged = far.judge(before if after is None else after)
+    judged = far.evaluate(before if after is None else after)
     moved = None if after is None else far.change(before, after)
     cells = []
     for rate, change in zip(

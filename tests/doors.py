@@ -213,7 +213,7 @@ def _edits(path: Path) -> bool:
 
 
 def _axis(path: Path) -> bool:
-    from synesthete.editing.defence.axis import load_axis
+    from synesthete.editing.defence.association import load_axis
 
     load_axis(path)
     return False

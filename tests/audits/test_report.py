@@ -166,9 +166,9 @@ def test_a_report_beside_itself_and_beside_a_mended_one(report: dict[str, Any]) 
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("", "is no JSON"),
-        ("[]", "is no audit report"),
-        ('{"schema": "another"}', "is no audit report"),
+        ("", "is not valid JSON"),
+        ("[]", "is not an audit report"),
+        ('{"schema": "another"}', "is not an audit report"),
         ('{"schema": "synesthete.audit", "version": 9}', "of version 9"),
         ('{"schema": "synesthete.audit", "version": 1}', "is damaged"),
     ],

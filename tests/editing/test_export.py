@@ -88,7 +88,7 @@ def test_other_embeddings_are_refused(
         "synesthete.editing.fold.fold",
         lambda model, edits: {n: w * 1.01 for n, w in model.network.state_dict().items()},
     )
-    with pytest.raises(SynestheteError, match="the export is refused: on 2 pictures"):
+    with pytest.raises(SynestheteError, match="the export is refused: on 2 images"):
         export_edits(model, edits, tmp_path / "x", images(2))
     assert not list(tmp_path.iterdir())
 

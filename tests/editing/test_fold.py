@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from synesthete.editing import Edit, Edits
+from synesthete.editing.edits import layer_totals
 from synesthete.editing.fold import Unfoldable, fold
-from synesthete.editing.means import layer_totals
 from synesthete.models import ImageTextModel, Layer
 from synesthete.models.heads import Heads
 from tests.editing.conftest import Family, pixels

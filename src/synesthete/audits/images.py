@@ -181,11 +181,11 @@ def load_images(
         chosen = _some_classes(concept[candidates & unseen], prefer, rng)
         candidates &= np.isin(concept, chosen)
     unreadable: dict[str, str] = {}
-    rows = _in_turns(np.flatnonzero(candidates & unseen), concept, rng)
+    rows = in_turns(rng.permutation(np.flatnonzero(candidates & unseen)), concept)
     images, kept = _seen(model, probes, rows, limit, unreadable)
     classes = sorted(set(concept[kept].tolist()))
     others = np.setdiff1d(np.flatnonzero(candidates & np.isin(concept, classes)), kept)
-    others = _in_turns(others, concept, rng)
+    others = in_turns(rng.permutation(others), concept)
     most = TRAINING_PER_CLASS * len(classes) if training else 0
     further, trained = _seen(model, probes, others, most, unreadable)
     number = {label: i for i, label in enumerate(classes)}
@@ -214,15 +214,21 @@ def _some_classes(
     return sorted(names[i] for i in ranked[:BUILT_IN_CLASSES])
 
 
-def _in_turns(rows: Int64, concept: npt.NDArray[np.str_], rng: np.random.Generator) -> Int64:
-    """The rows in turns: one of every class, then a second of every class, and so on; at random within a turn."""
-    mixed = rng.permutation(rows)
+def in_turns(rows: npt.ArrayLike, concept: Sequence[str] | npt.NDArray[np.str_]) -> Int64:
+    """Rows in turns: one of every class, then a second of every class, and so on; in the given order within a turn.
+
+    Examples
+    --------
+    >>> in_turns([3, 1, 0, 2], ["a", "a", "b", "a"]).tolist()
+    [3, 2, 1, 0]
+    """
+    given = np.asarray(rows, np.int64)
     taken: Counter[str] = Counter()
-    turn = np.empty(len(mixed), np.int64)
-    for place, row in enumerate(mixed.tolist()):
+    turn = np.empty(len(given), np.int64)
+    for place, row in enumerate(given.tolist()):
         turn[place] = taken[concept[row]]
         taken[concept[row]] += 1
-    return np.asarray(mixed[np.argsort(turn, kind="stable")], np.int64)
+    return given[np.argsort(turn, kind="stable")]
 
 
 def _seen(

@@ -208,9 +208,10 @@ def rankings(
         embeddings = embed(model, images)
         if texts is not None:
             scores = embeddings @ texts.T
-            k = min(SHOWN, len(images))
+            limit = min(SHOWN, len(images))
             retrieval[axis] = [
-                {"text": text} | skews_with_interval(scores[:, i], codes, len(names), k, seed=seed)
+                {"text": text}
+                | skews_with_interval(scores[:, i], codes, len(names), limit, seed=seed)
                 for i, text in enumerate(lists.retrieval)
             ]
         if offered.categories:

@@ -34,7 +34,7 @@ class Skew:
     ndkl: float
 
 
-def skews(ranked: npt.ArrayLike, groups: int, k: int) -> Skew:
+def skews(ranked: npt.ArrayLike, groups: int, limit: int) -> Skew:
     """MaxSkew@k, MinSkew@k and NDKL of a ranking (Geyik, Ambler & Kenthapadi 2019, arXiv 1905.01989).
 
     Parameters
@@ -43,13 +43,13 @@ def skews(ranked: npt.ArrayLike, groups: int, k: int) -> Skew:
         `[images]`, the group of each, first place first.
     groups
         How many there are; each occurs.
-    k
-        How many are shown.
+    limit
+        How many are shown: k of MaxSkew@k.
 
     Raises
     ------
     SynestheteError
-        A `k` that is not between 1 and the number of images, a group without an image.
+        A `limit` that is not between 1 and the number of images, a group without an image.
 
     Examples
     --------
@@ -58,13 +58,13 @@ def skews(ranked: npt.ArrayLike, groups: int, k: int) -> Skew:
     (0.0, 0.0)
     """
     codes = np.asarray(ranked, np.int64)
-    if not 1 <= k <= len(codes):
-        raise SynestheteError(f"cannot rank the first {k} of {len(codes)} images")
+    if not 1 <= limit <= len(codes):
+        raise SynestheteError(f"cannot rank the first {limit} of {len(codes)} images")
     desired = np.bincount(codes, minlength=groups) / len(codes)
     if (desired == 0).any():
         raise SynestheteError("a group has no image, and its share of none cannot be skewed")
-    top = np.bincount(codes[:k], minlength=groups)
-    ratios = np.log(np.where(top > 0, top, 0.5) / k / desired)
+    top = np.bincount(codes[:limit], minlength=groups)
+    ratios = np.log(np.where(top > 0, top, 0.5) / limit / desired)
     return Skew(float(ratios.max()), float(ratios.min()), ndkl(codes, desired))
 
 
@@ -80,7 +80,7 @@ def ndkl(codes: Int64, desired: Float64) -> float:
 
 
 def skews_with_interval(
-    scores: Floating, codes: Int64, groups: int, k: int, *, seed: int = 0
+    scores: Floating, codes: Int64, groups: int, limit: int, *, seed: int = 0
 ) -> dict[str, object]:
     """The skews of the order of some scores, 95 % bootstrap intervals over images within groups, and chance.
 
@@ -104,14 +104,16 @@ def skews_with_interval(
         return np.asarray(codes[mixed[np.argsort(-scores[mixed], kind="stable")]], np.int64)
 
     every = np.arange(len(codes))
-    found = skews(order(every), groups, k)
+    found = skews(order(every), groups, limit)
     members = [np.flatnonzero(codes == group) for group in range(groups)]
     drawn = [
-        skews(order(np.concatenate([rng.choice(rows, len(rows)) for rows in members])), groups, k)
+        skews(
+            order(np.concatenate([rng.choice(rows, len(rows)) for rows in members])), groups, limit
+        )
         for _ in range(300)
     ]
-    shuffled = [skews(rng.permutation(codes), groups, k) for _ in range(300)]
-    out: dict[str, object] = {"k": k, "n": len(codes)}
+    shuffled = [skews(rng.permutation(codes), groups, limit) for _ in range(300)]
+    out: dict[str, object] = {"k": limit, "n": len(codes)}
     for name in ("max_skew", "min_skew", "ndkl"):
         low, high = percentile_interval([getattr(one, name) for one in drawn])
         out[name] = {
