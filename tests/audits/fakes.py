@@ -1,4 +1,4 @@
-"""Models whose answers are known: one reads the word on a picture and nothing else, one sees the thing and no word."""
+"""Models whose answers are known: one reads the word on an image and nothing else, one sees the thing and no word."""
 
 from __future__ import annotations
 

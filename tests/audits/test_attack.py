@@ -33,9 +33,9 @@ def test_a_reader_is_always_fooled_and_only_by_the_word(pictures: ImageSet) -> N
     assert (found["success_rate"], found["n"]) == (1, 36)
     assert found["interval"][1] == 1
     for head in ("zero_shot", "linear_probe"):
-        told = found["heads"][head]
-        assert told["to_word"]["rate"] == told["lost"]["rate"] == 1, head
-        assert told["to_word_blank"]["rate"] == told["lost_to_blank"]["rate"] == 0, head
+        outcome = found["heads"][head]
+        assert outcome["to_word"]["rate"] == outcome["lost"]["rate"] == 1, head
+        assert outcome["to_word_blank"]["rate"] == outcome["lost_to_blank"]["rate"] == 0, head
     rate = {
         row["value"]: row["zero_shot"]["to_word"]["rate"]
         for rows in found["by"].values()
@@ -63,12 +63,12 @@ def test_a_blind_model_is_never_fooled(pictures: ImageSet) -> None:
                 assert row[head]["to_word"]["rate"] == row[head]["lost"]["rate"] == 0
 
 
-def test_pictures_named_wrong_do_not_count_and_are_counted(pictures: ImageSet) -> None:
+def test_images_named_wrong_do_not_count_and_are_counted(pictures: ImageSet) -> None:
     wrong = pictures.truth.copy()
     wrong[:6] = (wrong[:6] + 1) % 3
-    told = ImageSet(source="made", images=pictures.images, truth=wrong, classes=NAMES)
-    features = embed(Reader(), told.images)
-    subject = Subject(Reader(), told, {"zero_shot": ZeroShot.of(Reader(), NAMES)}, features)
+    relabelled = ImageSet(source="made", images=pictures.images, truth=wrong, classes=NAMES)
+    features = embed(Reader(), relabelled.images)
+    subject = Subject(Reader(), relabelled, {"zero_shot": ZeroShot.of(Reader(), NAMES)}, features)
     found = attack_images(subject, STYLE)
     assert found["excluded"]["zero_shot"] == 6
     assert found["n"] == 30
@@ -77,7 +77,7 @@ def test_pictures_named_wrong_do_not_count_and_are_counted(pictures: ImageSet) -
 
 def test_the_reader_of_the_papers_text_goes_to_the_target(pictures: ImageSet) -> None:
     class Seer(Blind):
-        """Says the last class of any picture with white letters."""
+        """Says the last class of any image with white letters."""
 
         def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
             known = super().encode_texts(texts)
@@ -108,7 +108,7 @@ def test_a_linear_probe_never_answers_what_it_was_trained_on() -> None:
     assert (LinearProbe(signal, truth, 4).answers(signal, np.arange(48)) == truth).mean() > 0.9
 
 
-def test_a_linear_probe_without_pictures_to_train_on_says_so() -> None:
+def test_a_linear_probe_without_images_to_train_on_says_so() -> None:
     one_each = ImageSet(
         source="made",
         images=made_pictures(30).images,
@@ -122,7 +122,7 @@ def test_a_linear_probe_without_pictures_to_train_on_says_so() -> None:
         LinearProbe(features[:2], np.zeros(2, np.int64), 2)
 
 
-def test_words_that_a_font_cannot_write_are_skipped_and_told(pictures: ImageSet) -> None:
+def test_words_that_a_font_cannot_write_are_skipped_and_reported(pictures: ImageSet) -> None:
     subject, _ = make_subject(Reader(), pictures)
     words = ["寿司" if row % 2 else "ox" for row in range(36)]
     shown = subject.labelled(Style(), words)
@@ -130,7 +130,7 @@ def test_words_that_a_font_cannot_write_are_skipped_and_told(pictures: ImageSet)
     assert (shown.rows % 2 == 0).all()
 
 
-def test_languages_are_written_on_the_pictures_that_have_a_translation(pictures: ImageSet) -> None:
+def test_languages_are_written_on_the_images_that_have_a_translation(pictures: ImageSet) -> None:
     subject, _ = make_subject(Reader(), pictures)
     table = {"ox": {"xx": "hippopotamus"}, "panda": {"xx": "ox"}}
     english, other = languages(subject, STYLE, table)
@@ -148,9 +148,9 @@ def test_every_factor_is_swept(pictures: ImageSet) -> None:
         for style in values.values():
             changed = [k for k, v in style.as_dict().items() if v != STYLE.as_dict()[k]]
             assert len(changed) <= (2 if factor == "colour" else 1)
-    told: list[str] = []
-    sweep(make_subject(Blind(), made_pictures(30))[0], STYLE, progress=told.append)
-    assert len(told) == sum(len(values) for values in styles(STYLE).values())
+    messages: list[str] = []
+    sweep(make_subject(Blind(), made_pictures(30))[0], STYLE, progress=messages.append)
+    assert len(messages) == sum(len(values) for values in styles(STYLE).values())
 
 
 def test_targets_are_other_classes_that_are_known() -> None:
@@ -160,7 +160,7 @@ def test_targets_are_other_classes_that_are_known() -> None:
     assert set(found.tolist()) == {0, 1, 4}
 
 
-def test_too_few_pictures_and_one_class() -> None:
+def test_too_few_images_and_one_class() -> None:
     few = made_pictures()
     with pytest.raises(
         SynestheteError, match="29 images can be used of made, and an audit needs 30"

@@ -1,4 +1,4 @@
-"""Which pictures an audit takes: in turns from all classes, held out where that is known, unreadable ones told."""
+"""Which images an audit takes: in turns from all classes, held out where that is known, unreadable ones reported."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from synesthete.errors import SynestheteError
 from tests.audits.fakes import SIDE, Blind, write_pictures
 
 
-def test_a_folder_in_turns_with_what_cannot_be_read_told(tmp_path: Path) -> None:
+def test_a_folder_in_turns_with_what_cannot_be_read_reported(tmp_path: Path) -> None:
     folder = write_pictures(tmp_path / "mine", each=16)
     (folder / "apple" / "empty.png").write_bytes(b"")
     (folder / "boat" / "text.png").write_text("no picture", encoding="utf-8")

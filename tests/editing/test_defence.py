@@ -155,7 +155,7 @@ def test_the_report_adds_up(family: Family) -> None:
 
 
 def test_rates_by_hand() -> None:
-    """Two classes, three plain pictures, three attacked; the second is not named right without a word."""
+    """Two classes, three plain images, three attacked; the second is not named right without a word."""
     texts = np.eye(2, dtype=np.float32)
     plain = [[1, 0], [1, 0], [0, 1]]
     marked = [[0, 1], [0, 1], [0, 1]]
@@ -195,7 +195,7 @@ def test_the_effect_of_an_axis_by_hand() -> None:
 
 @pytest.fixture(scope="module")
 def coloured(tmp_path_factory: pytest.TempPathFactory) -> ProbeSet:
-    """Six concepts, fourteen pictures each."""
+    """Six concepts, fourteen images each."""
     folder = tmp_path_factory.mktemp("coloured")
     rng = np.random.default_rng(0)
     for concept in ("apple", "boat", "cat", "drum", "egg", "fish"):
@@ -233,7 +233,7 @@ def test_from_a_folder_to_edits(family: Family, coloured: ProbeSet) -> None:
     assert len(found.edits) <= 3
 
 
-def test_mini_is_defended_on_somebodys_own_pictures(coloured: ProbeSet) -> None:
+def test_mini_is_defended_on_somebodys_own_images(coloured: ProbeSet) -> None:
     near, far = objectives(load_model("mini", device="cpu"), coloured, limit=30)
     for split in (near, far):
         assert isinstance(split, Typographic)
@@ -255,13 +255,13 @@ def test_an_axis_from_a_file(family: Family, coloured: ProbeSet, tmp_path: Path)
     )  # fmt: skip
     assert found.harm_name == "effect size"
     assert found.before.harm.n == 28
-    for change, told in (
+    for change, message in (
         ({"groups": {"a": ["x"]}}, "two groups, not 1"), ({"groups": {"a": ["x"], "b": ["x"]}}, "'x' is in both"),
         ({"attributes": {"a": ["x", "y"], "b": ["z"] * 4}}, "lists 2; at least 4"), ({"groups": []}, "is not an axis"),
         ({"attributes": {"a": list("wxyz"), "b": list("zabc")}}, "in both attributes"),
     ):  # fmt: skip
         path.write_text(json.dumps(axis | change))
-        with pytest.raises(SynestheteError, match=told):
+        with pytest.raises(SynestheteError, match=message):
             load_axis(path)
     path.write_text(json.dumps(axis | {"groups": {"a": ["yak"], "b": ["egg"]}}))
     with pytest.raises(SynestheteError, match="no images of 'yak'"):
@@ -290,7 +290,7 @@ def test_the_attack_writes_words_of_its_own_split(family: Family, coloured: Prob
     assert len(plain) == len(marked) == 36
     assert {names[target] for target in found.target} <= set(near.words)
     assert (found.target != found.truth[found.of]).all()
-    # A label covers its share of the picture, and leaves the rest as it was.
+    # A label covers its share of the image, and leaves the rest as it was.
     covered = (plain[found.of] != marked).any(1).float().mean((1, 2))
     assert float(covered.mean()) == pytest.approx(SHARE, rel=0.15)
     rng = np.random.default_rng(0)
@@ -300,7 +300,7 @@ def test_the_attack_writes_words_of_its_own_split(family: Family, coloured: Prob
 
 
 def test_changes_are_paired() -> None:
-    """Of three attacked pictures that count one is fooled no more and one is fooled now; nothing else changes."""
+    """Of three attacked images that count one is fooled no more and one is fooled now; nothing else changes."""
     texts = np.eye(2, dtype=np.float32)
     objective = Typographic(
         pixels=torch.zeros(6, 3, 1, 1),
