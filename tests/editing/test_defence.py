@@ -155,7 +155,7 @@ def test_the_report_adds_up(family: Family) -> None:
 
 
 def test_rates_by_hand() -> None:
-    """Two classes, three plain images, three attacked; the second is not named right without a word."""
+    """Two classes, three plain images, three attacked; the second is not classified correctly without a word."""
     texts = np.eye(2, dtype=np.float32)
     plain = [[1, 0], [1, 0], [0, 1]]
     marked = [[0, 1], [0, 1], [0, 1]]

@@ -32,7 +32,7 @@ class Effect:
     n, classes
         Images, and names to choose among.
     before, after
-        Share named right, with the 95 % Wilson intervals `before_interval` and `after_interval`.
+        Share classified correctly, with the 95 % Wilson intervals `before_interval` and `after_interval`.
     changed
         Share of images that get another name.
     control_after, control_changed

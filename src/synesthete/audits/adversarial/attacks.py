@@ -72,7 +72,7 @@ def pgd(
     Returns
     -------
     torch.Tensor
-        For each image the first point that was misnamed, or the last point.
+        For each image the first point that was misclassified, or the last point.
     """
     generator = torch.Generator().manual_seed(seed)
     noise = (2 * torch.rand(pixels.shape, generator=generator) - 1).to(pixels.device)
@@ -136,7 +136,7 @@ def apgd(
     Returns
     -------
     torch.Tensor
-        For each image a point that was misnamed where one was met, else that of the greatest loss.
+        For each image a point that was misclassified where one was met, else that of the greatest loss.
     """
     generator = torch.Generator().manual_seed(seed)
     noise = (2 * torch.rand(pixels.shape, generator=generator) - 1).to(pixels.device)

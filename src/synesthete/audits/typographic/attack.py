@@ -78,7 +78,7 @@ class Subject:
     Attributes
     ----------
     right
-        Classifier → `[images]`, whether the image is named right without a label. Only these are attacked.
+        Classifier → `[images]`, whether the image is classified correctly without a label. Only these are attacked.
     targets
         `[images]`, the class whose word is written: another one, of those that every classifier knows.
     """
@@ -107,7 +107,7 @@ class Subject:
 
     @property
     def rows(self) -> Int64:
-        """Images that some classifier names right."""
+        """Images that some classifier classifies correctly."""
         return np.flatnonzero(np.any(list(self.right.values()), axis=0)).astype(np.int64)
 
     def labelled(
@@ -142,7 +142,7 @@ class Subject:
         return write_label(self.image_set.images[row], word, style, rng, blank=blank)
 
     def outcome(self, shown: Labelled, name: str) -> Outcome:
-        """What the classifier of that name answered to labelled images, of those that it named right without."""
+        """What the classifier of that name answered to labelled images, of those that it classified correctly without."""
         mine = self.right[name][shown.rows]
         rows, truth = shown.rows[mine], self.image_set.truth[shown.rows[mine]]
         target = self.targets[rows]

@@ -161,7 +161,7 @@ def _pooled(rates: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _measured(subject: Subject, style: Style) -> dict[str, Any]:
-    """Success among the images that were named right before anything was switched off, and accuracy on all."""
+    """Success among the images that were classified correctly before anything was switched off, and accuracy on all."""
     classifier = subject.classifiers["zero_shot"]
     every = np.arange(len(subject.image_set.images))
     clean = classifier.answers(embed(subject.model, subject.image_set.images), every)

@@ -218,7 +218,7 @@ def read_photos(
 def audit_photos(model: Model, folder: Path | None = None) -> dict[str, Any]:
     """Zero-shot answers to labelled photos, among all things and labels of the folder.
 
-    An object counts where its photo with the empty label is named right; its other photos, labelled with another
+    An object counts where its photo with the empty label is classified correctly; its other photos, labelled with another
     word, are then fooled when the answer is the label. A photo labelled with its own name is a control that is reported
     but does not count.
 

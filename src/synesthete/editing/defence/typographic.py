@@ -36,7 +36,7 @@ class Typographic:
     """Images, and the same images with another class's word on them.
 
     Harm: how often the word is preferred to the truth, of the two, on images where the unedited model prefers the
-    truth without the word. Kept: how often the plain images are named right among all classes.
+    truth without the word. Kept: how often the plain images are classified correctly among all classes.
 
     Attributes
     ----------
@@ -83,7 +83,7 @@ class Typographic:
         return F.softplus(word - own).mean(), kept
 
     def outcomes(self, embeddings: Float32) -> tuple[Bool, Bool]:
-        """Which attacks on images that count succeed, and which plain images are named right."""
+        """Which attacks on images that count succeed, and which plain images are classified correctly."""
         plain = len(self.truth)
         scores = embeddings @ self.classes.T
         rows = np.arange(len(self.of)) + plain
@@ -210,7 +210,7 @@ def attacked(
     Raises
     ------
     SynestheteError
-        Fewer than 30 images can be read, or the model names none of them right.
+        Fewer than 30 images can be read, or the model classifies none of them correctly.
     """
     import torch
 
@@ -241,7 +241,7 @@ def attacked(
     right = scores[rows, own] > scores[rows, written]
     if not right.any():
         raise SynestheteError(
-            f"{model.name} names none of {len(own)} images right: there is nothing to attack"
+            f"{model.name} classifies none of {len(own)} images correctly: there is nothing to attack"
         )
     return Typographic(
         pixels=torch.cat([pixels, torch.stack(marked)]),
