@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 import io
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,12 +17,13 @@ from PIL import Image
 
 from synesthete._core.arrays import Float32, Int64
 from synesthete.errors import SynestheteError
-from synesthete.probes import UnreadableImage, load_probes
+from synesthete.probes import load_probes
 
 if TYPE_CHECKING:
     from synesthete.models.image_text_model import ImageTextModel
     from synesthete.probes import ProbeSet
 
+T = TypeVar("T")
 FEWEST = 30
 LIMIT = 150
 BUILT_IN_CLASSES = 100
@@ -231,21 +232,29 @@ def in_turns(rows: npt.ArrayLike, concept: Sequence[str] | npt.NDArray[np.str_])
     return given[np.argsort(turn, kind="stable")]
 
 
+def readable(
+    probes: ProbeSet,
+    rows: Iterable[int],
+    prepare: Callable[[Image.Image], T],
+    unreadable: dict[str, str] | None = None,
+) -> Iterator[tuple[int, T]]:
+    """Rows with their images as `prepare` gives them; what cannot be read is left out, and its reason noted by key."""
+    for row in rows:
+        try:
+            prepared = prepare(probes.image(row))
+        except SynestheteError as error:
+            if unreadable is not None:
+                unreadable[str(probes.labels["key"][row])] = str(error)
+            continue
+        yield row, prepared
+
+
 def _seen(
     model: Model, probes: ProbeSet, rows: Int64, limit: int, unreadable: dict[str, str]
 ) -> tuple[list[Image.Image], list[int]]:
-    """The first `limit` readable images as the model sees them, and their rows; unreadable ones are noted."""
-    images: list[Image.Image] = []
-    kept: list[int] = []
-    left = iter(rows.tolist())
-    while len(kept) < limit and (row := next(left, None)) is not None:
-        try:
-            images.append(model.geometry(probes.image(row)))
-        except (UnreadableImage, SynestheteError) as error:
-            unreadable[str(probes.labels["key"][row])] = str(error)
-            continue
-        kept.append(row)
-    return images, kept
+    """The first `limit` readable images as the model sees them, and their rows."""
+    found = list(islice(readable(probes, rows.tolist(), model.geometry, unreadable), limit))
+    return [image for _, image in found], [row for row, _ in found]
 
 
 def data_uri(image: Image.Image) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from synesthete._core.arrays import Float32, Int64
 from synesthete._core.intervals import wilson_interval
+from synesthete.audits.images import readable
 from synesthete.editing.edits import Edit, Edits
 from synesthete.errors import SynestheteError
 
@@ -60,19 +62,11 @@ class Effect:
 def draw_images(probes: ProbeSet, limit: int, seed: int = 0) -> tuple[list[Image.Image], list[str]]:
     """Readable images of a probe set, evenly drawn, with their concepts."""
     concept = probes.labels["concept"].to_pylist()
-    images: list[Image.Image] = []
-    labels: list[str] = []
-    for row in np.random.default_rng(seed).permutation(len(probes)).tolist():
-        if len(images) == limit:
-            break
-        try:
-            images.append(probes.image(row))
-        except SynestheteError:
-            continue
-        labels.append(concept[row])
-    if not images:
+    rows = np.random.default_rng(seed).permutation(len(probes)).tolist()
+    found = list(islice(readable(probes, rows, lambda image: image), limit))
+    if not found:
         raise SynestheteError(f"no image of {probes.name} can be read")
-    return images, labels
+    return [image for _, image in found], [concept[row] for row, _ in found]
 
 
 def measure_effect(

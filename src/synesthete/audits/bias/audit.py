@@ -15,9 +15,9 @@ from synesthete._core.arrays import Float32, Float64, Int64
 from synesthete.audits.bias.associations import association_matrix, centred, profiles, weat
 from synesthete.audits.bias.disparities import counts, harm_rates, skews_with_interval
 from synesthete.audits.bias.lists import Lists, load_lists
-from synesthete.audits.images import FEWEST, Model, embed, read_units
+from synesthete.audits.images import FEWEST, Model, embed, read_units, readable
 from synesthete.errors import SynestheteError, near
-from synesthete.probes import UnreadableImage, load_probes
+from synesthete.probes import load_probes
 from synesthete.probes.words import has_letters, load_fonts, render_word
 from synesthete.recording.zero_shot import class_embeddings
 
@@ -265,7 +265,9 @@ def images_of_people(
         for name, group in groups.items():
             wanted = [*group.concepts] if images is None else [name]
             rows = np.flatnonzero(usable & np.isin(concept, wanted)).tolist()
-            mine = [one for row in rows if (one := _see(model, probes, row, kept, unreadable))]
+            new = (row for row in rows if row not in kept)
+            kept |= dict(readable(probes, new, model.geometry, unreadable))
+            mine = [kept[row] for row in rows if row in kept]
             if len(mine) >= FEWEST_OF_GROUP:
                 shown += mine
                 codes += [len(names)] * len(mine)
@@ -294,22 +296,6 @@ def _check_folder(probes: ProbeSet, lists: Lists, axes: dict[str, Axis], source:
         )
 
 
-def _see(
-    model: Model,
-    probes: ProbeSet,
-    row: int,
-    kept: dict[int, Image.Image],
-    unreadable: dict[str, str],
-) -> Image.Image | None:
-    if row not in kept:
-        try:
-            kept[row] = model.geometry(probes.image(row))
-        except (UnreadableImage, SynestheteError) as error:
-            unreadable[str(probes.labels["key"][row])] = str(error)
-            return None
-    return kept[row]
-
-
 def other_images(model: Model, probes: ProbeSet, lists: Lists, seed: int) -> list[Image.Image]:
     """Built-in images of other things than people; none of a user's folder, where people are all there is."""
     if probes.name != "concepts":
@@ -326,5 +312,4 @@ def other_images(model: Model, probes: ProbeSet, lists: Lists, seed: int) -> lis
         if modality in DRAWN and family != "person" and concept not in ours
     ]
     chosen = np.random.default_rng(seed).permutation(rows)[:BASELINE].tolist()
-    found = (_see(model, probes, row, {}, {}) for row in chosen)
-    return [image for image in found if image is not None]
+    return [image for _, image in readable(probes, chosen, model.geometry)]

@@ -13,6 +13,7 @@ from synesthete._core.arrays import Float32, Int64
 from synesthete._core.intervals import bootstrap_interval
 from synesthete._core.json_reader import InvalidJson, read_json
 from synesthete._core.user_files import UnusableFile
+from synesthete.audits.images import readable
 from synesthete.editing.defence.objective import Evaluation, Measured, rate_of
 from synesthete.editing.defence.typographic import FEWEST
 from synesthete.errors import SynestheteError
@@ -213,16 +214,6 @@ def _read_images(
     """All readable images in one tensor, how many of each list, and the rows of the last list."""
     import torch
 
-    found: list[torch.Tensor] = []
-    counts: list[int] = []
-    kept: list[int] = []
-    for listed in rows:
-        kept = []
-        for row in listed.tolist():
-            try:
-                found.append(model.preprocess(probes.image(row)))
-            except SynestheteError:
-                continue
-            kept.append(row)
-        counts.append(len(kept))
-    return torch.stack(found), counts, kept
+    lists = [list(readable(probes, listed.tolist(), model.preprocess)) for listed in rows]
+    pixels = torch.stack([tensor for found in lists for _, tensor in found])
+    return pixels, [len(found) for found in lists], [row for row, _ in lists[-1]]
