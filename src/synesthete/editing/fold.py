@@ -22,6 +22,7 @@ from synesthete.models.towers import ACTIVATIONS, STAGES
 
 if TYPE_CHECKING:
     from synesthete.models import ImageTextModel
+
 _BLOCK = re.compile(r"(visual(?:\.trunk)?)\.(layer[1-4])\.(\d+)(?:\.(act[12]))?$")
 # Blocks that end in `x + mlp(norm(x))`, as far as evaluation goes.
 PLAIN_BLOCKS = ("ResidualAttentionBlock", "Block", "EvaBlock")
