@@ -93,7 +93,7 @@ def test_the_reader_of_the_papers_text_goes_to_the_target(pictures: ImageSet) ->
     assert [row["text"] for row in rows][:3] == ["trash", "iPod", "pizza"]
     assert [row["published"]["rate"] for row in rows] == [0.954, 0.947, 0.923, 0.91, 0.77, 0.759, 0.622, 0.465, 0.364]  # fmt: skip
     assert all(row["zero_shot"]["rate"] == 1 for row in rows)
-    assert all(row["linear_probe"] is None and "no picture of" in row["why"] for row in rows)
+    assert all(row["linear_probe"] is None and "no image of" in row["why"] for row in rows)
     blind = protocol(make_subject(Blind(), pictures)[0])
     assert all(row["zero_shot"]["rate"] == 0 for row in blind)
 
