@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from synesthete._core.intervals import wilson_interval
 from synesthete.catalog import Catalog, Item
 from synesthete.catalog.metrics import mean_of
 from synesthete.catalog.queries import Asker
@@ -359,15 +360,12 @@ def interval(values: Any) -> list[float]:
 
 def share(values: list[bool]) -> dict[str, Any]:
     """A share with its Wilson 95 % interval."""
-    from scipy.stats import binomtest
-
     if not values:
         return {"n": 0}
-    interval = binomtest(sum(values), len(values)).proportion_ci(method="wilson")
     return {
         "n": len(values),
         "share": sum(values) / len(values),
-        "interval": [interval.low, interval.high],
+        "interval": list(wilson_interval(sum(values), len(values))),
     }
 
 

@@ -15,7 +15,7 @@ import sys
 
 import numpy as np
 
-from synesthete.analysis import wilson_interval
+from synesthete._core.intervals import wilson_interval
 from synesthete.analysis.decomposition.fitted import TEMPLATES, TWIN, Units, halves_of, within
 from synesthete.analysis.own_model import own_model
 from synesthete.atlas import open_atlas

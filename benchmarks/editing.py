@@ -7,8 +7,8 @@
 `parity` exports edits of every kind of site that folds, loads the checkpoint with plain open_clip, and prints the largest difference of an
 embedding's component from the live edited model, beside how far the edits move embeddings.
 
-`defence` prints attack success and clean accuracy on the held-out split (other pictures, words and fonts) with Wilson intervals, and
-their change from the unedited model on the same pictures with paired ones (Newcombe 1998), for the greedy defence, as many random
+`defence` prints attack success and clean accuracy on the held-out split (other images, words and fonts) with Wilson intervals, and
+their change from the unedited model on the same images with paired ones (Newcombe 1998), for the greedy defence, as many random
 units (each of five draws), and the upper reference: the whole image tower fine-tuned on the search split (fine_tuning.py). After
 Dyslexify (arXiv 2508.20570), which ablates heads without training.
 """
@@ -71,9 +71,7 @@ def run_parity(args: Any) -> None:
         Image.fromarray(rng.integers(0, 255, (96, 128, 3), np.uint8)).resize((320, 240))
         for _ in range(args.images)
     ]
-    print(
-        f"{'model':34} {'edits':>5} {'difference':>11} {'effect':>9}   n = {args.images} pictures"
-    )
+    print(f"{'model':34} {'edits':>5} {'difference':>11} {'effect':>9}   n = {args.images} images")
     with tempfile.TemporaryDirectory() as folder:
         for name, model in _models(args.models, Path(folder)):
             edits = _foldable(model)
@@ -106,19 +104,19 @@ def _models(names: list[str], folder: Path) -> Iterator[tuple[str, ImageTextMode
 
 
 def _foldable(model: ImageTextModel) -> Edits:
-    """A unit of every site, with the first deed that folds there, the deeds taking turns."""
+    """A unit of every site, with the first kind that folds there, the kinds taking turns."""
     chosen: list[Edit] = []
     for place, layer in enumerate(model.sites()):
         address = f"{layer.name}:{(7 * place) % layer.units}"
         site = model.site(layer.name)
         mean = (0.1,) * site.width if isinstance(site, Heads) else 0.1
-        deeds = [
+        kinds = [
             Edit(address, "ablate"),
             Edit(address, "mean-ablate", mean),
             Edit(address, "scale", 1.5),
         ]
-        deeds += [] if isinstance(site, Heads) else [Edit(address, "steer", 0.2)]
-        for edit in deeds[place % len(deeds) :] + deeds[: place % len(deeds)]:
+        kinds += [] if isinstance(site, Heads) else [Edit(address, "steer", 0.2)]
+        for edit in kinds[place % len(kinds) :] + kinds[: place % len(kinds)]:
             try:
                 fold(model, Edits((edit,), model.name, model.weights_sha256))
             except Unfoldable:
@@ -151,7 +149,7 @@ def run_defence(args: Any) -> None:
     greedy, gradient, *random = (one.addresses for one in found.series)
     print(
         f"{model.name}, seed {args.seed}: {found.considered:,} units of {', '.join(found.layers)}\n"
-        f"held-out split: n = {int(far.right.sum())} attacked pictures that count, {len(far.truth)} plain ones among "
+        f"held-out split: n = {int(far.right.sum())} attacked images that count, {len(far.truth)} plain ones among "
         f"{len(far.classes)} classes; empty change: the unedited model"
     )
     print(ROW.format(*HEAD))
@@ -167,7 +165,7 @@ def run_defence(args: Any) -> None:
         tuned = fine_tune(model, drawn, back, steps=args.steps, rate=args.rate, seed=args.seed)
         _line("dense fine-tune", far, plain, tuned.embed(far.pixels))
         print(
-            f"fine-tune: {tuned.parameters:,} numbers on {tuned.pictures} pictures of the search split, best after "
+            f"fine-tune: {tuned.parameters:,} numbers on {tuned.pictures} images of the search split, best after "
             f"{tuned.step} of {args.steps} steps"
         )
     total = time.monotonic() - started
@@ -175,7 +173,7 @@ def run_defence(args: Any) -> None:
 
 
 def _line(told: str, far: Typographic, before: Any, after: Any = None) -> None:
-    judged = far.judge(before if after is None else after)
+    judged = far.evaluate(before if after is None else after)
     moved = None if after is None else far.change(before, after)
     cells = []
     for rate, change in zip(

@@ -12,7 +12,7 @@ import csv
 from collections import Counter
 from pathlib import Path
 
-from synesthete.analysis import wilson_interval
+from synesthete._core.intervals import wilson_interval
 from synesthete.analysis.families import paper_families
 
 CONCEPTS = Path(__file__).parents[1] / "training" / "build_concepts" / "concepts.tsv"

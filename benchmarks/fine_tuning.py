@@ -19,7 +19,7 @@ import numpy.typing as npt
 import torch
 
 from synesthete.editing.defence import Typographic
-from synesthete.editing.defence.attack import CLASSES, attacked, choose_classes, splits
+from synesthete.editing.defence.typographic import CLASSES, attacked, choose_classes, splits
 from synesthete.models import ImageTextModel
 from synesthete.probes import ProbeSet
 from synesthete.recording.zero_shot import class_embeddings, held_out_rows

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from plain_dissect import PLAIN, needs
 
-from synesthete.analysis import wilson_interval
+from synesthete._core.intervals import wilson_interval
 from synesthete.analysis.design import Design
 from synesthete.analysis.naming.driver import TWIN, twin_threshold
 from synesthete.analysis.naming.ground import Ground, text_embeddings

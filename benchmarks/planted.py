@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import log_ndtr
 
+from synesthete._core.intervals import wilson_interval
 from synesthete.analysis.design import Design
 from synesthete.analysis.multimodality import Merit, Scores, score_units, stouffer
 from synesthete.analysis.planted import (
@@ -28,7 +29,6 @@ from synesthete.analysis.planted import (
     plant,
     planted_design,
 )
-from synesthete.analysis.significance import wilson_interval
 
 NOISE = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6)
 CHOICE_NOISE = (0.15, 0.25, 0.35)

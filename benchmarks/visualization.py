@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from synesthete.analysis import wilson_interval
+from synesthete._core.intervals import wilson_interval
 from synesthete.atlas import Atlas, open_atlas
 
 if TYPE_CHECKING:

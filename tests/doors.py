@@ -213,7 +213,7 @@ def _edits(path: Path) -> bool:
 
 
 def _axis(path: Path) -> bool:
-    from synesthete.editing.defence.axis import load_axis
+    from synesthete.editing.defence.association import load_axis
 
     load_axis(path)
     return False
@@ -227,15 +227,15 @@ def _lists(path: Path) -> bool:
 
 
 def _translations(path: Path) -> bool:
-    from synesthete.audits.typographic.sweeps import read_translations
+    from synesthete.audits.typographic.audit import read_translations
 
     read_translations(path)
     return False
 
 
 def _report(path: Path) -> bool:
-    from synesthete.audits.report.files import read_report
     from synesthete.audits.report.page import report_page
+    from synesthete.audits.report.report import read_report
 
     report_page(read_report(path))
     return False

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from synesthete.analysis import analyze, wilson_interval
+from synesthete._core.intervals import wilson_interval
+from synesthete.analysis import analyze
 from synesthete.analysis.conditional import conditional
 from synesthete.analysis.planted import Planted, plant
 from synesthete.atlas import Atlas, open_atlas

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from synesthete._core.intervals import wilson_interval
 from synesthete.analysis import multimodality
 from synesthete.analysis.design import Design, shuffled
 from synesthete.analysis.multimodality import score_units
 from synesthete.analysis.planted import KINDS, Planted, plant, planted_design
-from synesthete.analysis.significance import wilson_interval
 from tests.oracles import selectivity as oracle
 
 WORD = 3

@@ -8,14 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from synesthete._core.intervals import wilson_interval
 from synesthete.analysis.selectivity import auc_table
 from synesthete.analysis.significance import (
     EXACT_UP_TO,
     benjamini_hochberg,
     p_values,
-    paired_change,
     survival_table,
-    wilson_interval,
 )
 from tests.oracles import selectivity as oracle
 
@@ -88,40 +87,3 @@ def test_q_equals_scipy() -> None:
     expected = stats.false_discovery_control(p.ravel()).reshape(p.shape)
     np.testing.assert_allclose(benjamini_hochberg(p), expected, rtol=1e-12)
     assert benjamini_hochberg([]).shape == (0,)
-
-
-def test_wilson_equals_scipy() -> None:
-    for successes, n in [(0, 5), (5, 5), (3, 11), (147, 1024)]:
-        expected = stats.binomtest(successes, n).proportion_ci(method="wilson")
-        np.testing.assert_allclose(wilson_interval(successes, n), tuple(expected), atol=1e-12)
-    assert wilson_interval(0, 0) == (0.0, 1.0)
-
-
-def test_paired_changes() -> None:
-    """Newcombe's published case stands in the docstring; here what must hold of any."""
-    random = np.random.default_rng(5)
-    before = random.random(60) < 0.5
-    after = np.where(random.random(60) < 0.3, ~before, before)
-    change, low, high = paired_change(before, after)
-    assert low < change < high
-    assert change == pytest.approx(after.mean() - before.mean())
-    back = paired_change(after, before)
-    np.testing.assert_allclose(back, (-change, -high, -low), atol=1e-12)
-    # What is answered alike both times narrows the interval of the change, against answers at random.
-    shuffled = paired_change(before, random.permutation(after))
-    assert high - low < shuffled[2] - shuffled[1]
-    assert paired_change([], []) == (0.0, -1.0, 1.0)
-    assert paired_change([1] * 5, [1] * 5)[1] < 0 < paired_change([1] * 5, [1] * 5)[2]
-    with pytest.raises(ValueError, match="2 answers before and 1 after"):
-        paired_change([1, 0], [1])
-
-
-def test_paired_intervals_hold_the_truth() -> None:
-    """Of 2,000 drawn samples of 40 pairs, for several laws."""
-    random = np.random.default_rng(6)
-    for law in ([0.4, 0.3, 0.1, 0.2], [0.05, 0.2, 0.05, 0.7], [0.8, 0.1, 0.0, 0.1]):
-        held = 0
-        for drawn in random.choice(4, (2000, 40), p=law):
-            _, low, high = paired_change(np.isin(drawn, (0, 1)), np.isin(drawn, (0, 2)))
-            held += low <= law[2] - law[1] <= high
-        assert held / 2000 > 0.93

@@ -1,4 +1,4 @@
-"""A small random model, pictures for it, and one report of it."""
+"""A small random model, images for it, and one report of it."""
 
 from __future__ import annotations
 

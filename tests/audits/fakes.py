@@ -1,4 +1,4 @@
-"""Models whose answers are known: one reads the word on a picture and nothing else, one sees the thing and no word."""
+"""Models whose answers are known: one reads the word on an image and nothing else, one sees the thing and no word."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from synesthete.audits.images import ImageSet
 from synesthete.audits.labels import Style, find_font
-from synesthete.audits.pictures import Pictures
 from synesthete.probes.words import render_line
 
 SIDE = 144
@@ -20,15 +20,15 @@ NAMES = sorted(COLOURS)
 STYLE = Style(share=0.2, font="Open Sans")
 
 
-def made_pictures(count: int = 36) -> Pictures:
-    """Pictures of one colour for each thing."""
+def made_pictures(count: int = 36) -> ImageSet:
+    """ImageSet of one colour for each thing."""
     rng = np.random.default_rng(0)
     truth = np.arange(count) % len(NAMES)
     images = []
     for label in truth:
         shade = np.clip(np.array(COLOURS[NAMES[label]]) + rng.integers(-12, 13, 3), 0, 255)
         images.append(Image.new("RGB", (SIDE, SIDE), tuple(int(value) for value in shade)))
-    return Pictures("made", images, truth.astype(np.int64), NAMES)
+    return ImageSet(source="made", images=images, truth=truth.astype(np.int64), classes=NAMES)
 
 
 class Blind:

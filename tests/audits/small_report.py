@@ -6,9 +6,9 @@ from typing import Any
 
 from PIL import Image
 
+from synesthete._core.intervals import Rate
 from synesthete.audits import verdicts
-from synesthete.audits.examples import data_uri
-from synesthete.audits.rates import Rate
+from synesthete.audits.images import data_uri
 
 
 def small_report(model: str = "made", weights: str = "ab" * 32) -> dict[str, Any]:

@@ -9,10 +9,14 @@ import pytest
 import torch
 from torch import nn
 
-from synesthete.audits.adversarial.apgd import apgd, checkpoints
-from synesthete.audits.adversarial.classifier import PixelClassifier, to_pixels
-from synesthete.audits.adversarial.driver import attacks, audit_adversarial, robust
-from synesthete.audits.adversarial.gradient import cross_entropy, dlr, fgsm, pgd
+from synesthete.audits.adversarial.attacks import apgd, checkpoints, cross_entropy, dlr, fgsm, pgd
+from synesthete.audits.adversarial.audit import (
+    PixelClassifier,
+    attacks,
+    audit_adversarial,
+    robust,
+    to_pixels,
+)
 from synesthete.errors import SynestheteError
 from tests.audits.fakes import made_pictures
 
@@ -24,7 +28,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def trained() -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
-    """A small convolutional network that tells three patterns apart, and 60 pictures that it is right about."""
+    """A small convolutional network that tells three patterns apart, and 60 images that it is right about."""
     torch.manual_seed(0)
     torch.set_num_threads(1)
     patterns = torch.rand(3, 3, 8, 8)
@@ -53,7 +57,7 @@ EPSILONS = (0.02, 0.05, 0.1)
 
 
 @pytest.mark.parametrize("epsilon", EPSILONS)
-def test_fgsm_gives_the_same_pictures_as_torchattacks(trained: Any, epsilon: float) -> None:
+def test_fgsm_gives_the_same_images_as_torchattacks(trained: Any, epsilon: float) -> None:
     torchattacks = pytest.importorskip("torchattacks")
     network, pixels, truth = trained
     theirs = torchattacks.FGSM(network, eps=epsilon)(pixels, truth)

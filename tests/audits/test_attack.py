@@ -7,31 +7,35 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from synesthete.audits.images import ImageSet, embed
 from synesthete.audits.labels import Style
-from synesthete.audits.pictures import Pictures, embed
-from synesthete.audits.typographic.attack import Subject, other_classes
-from synesthete.audits.typographic.driver import attack_pictures, make_subject
-from synesthete.audits.typographic.heads import LinearProbe, ZeroShot
+from synesthete.audits.typographic.attack import LinearProbe, Subject, ZeroShot, other_classes
+from synesthete.audits.typographic.audit import (
+    attack_images,
+    languages,
+    make_subject,
+    sweep,
+    translations,
+)
 from synesthete.audits.typographic.protocol import protocol
-from synesthete.audits.typographic.sweeps import languages, sweep, translations
 from synesthete.errors import SynestheteError
 from tests.audits.fakes import NAMES, STYLE, Blind, Reader, made_pictures
 
 
 @pytest.fixture(scope="module")
-def pictures() -> Pictures:
+def pictures() -> ImageSet:
     return made_pictures()
 
 
-def test_a_reader_is_always_fooled_and_only_by_the_word(pictures: Pictures) -> None:
-    found = attack_pictures(make_subject(Reader(), pictures)[0], STYLE)
+def test_a_reader_is_always_fooled_and_only_by_the_word(pictures: ImageSet) -> None:
+    found = attack_images(make_subject(Reader(), pictures)[0], STYLE)
     assert found["clean_accuracy"] == 1
     assert (found["success_rate"], found["n"]) == (1, 36)
     assert found["interval"][1] == 1
     for head in ("zero_shot", "linear_probe"):
-        told = found["heads"][head]
-        assert told["to_word"]["rate"] == told["lost"]["rate"] == 1, head
-        assert told["to_word_blank"]["rate"] == told["lost_to_blank"]["rate"] == 0, head
+        outcome = found["heads"][head]
+        assert outcome["to_word"]["rate"] == outcome["lost"]["rate"] == 1, head
+        assert outcome["to_word_blank"]["rate"] == outcome["lost_to_blank"]["rate"] == 0, head
     rate = {
         row["value"]: row["zero_shot"]["to_word"]["rate"]
         for rows in found["by"].values()
@@ -50,8 +54,8 @@ def test_a_reader_is_always_fooled_and_only_by_the_word(pictures: Pictures) -> N
         assert example["picture"].startswith("data:image/webp;base64,")
 
 
-def test_a_blind_model_is_never_fooled(pictures: Pictures) -> None:
-    found = attack_pictures(make_subject(Blind(), pictures)[0], STYLE)
+def test_a_blind_model_is_never_fooled(pictures: ImageSet) -> None:
+    found = attack_images(make_subject(Blind(), pictures)[0], STYLE)
     assert (found["success_rate"], found["n"]) == (0, 36)
     for rows in found["by"].values():
         for row in rows:
@@ -59,21 +63,21 @@ def test_a_blind_model_is_never_fooled(pictures: Pictures) -> None:
                 assert row[head]["to_word"]["rate"] == row[head]["lost"]["rate"] == 0
 
 
-def test_pictures_named_wrong_do_not_count_and_are_counted(pictures: Pictures) -> None:
+def test_images_named_wrong_do_not_count_and_are_counted(pictures: ImageSet) -> None:
     wrong = pictures.truth.copy()
     wrong[:6] = (wrong[:6] + 1) % 3
-    told = Pictures("made", pictures.images, wrong, NAMES)
-    features = embed(Reader(), told.images)
-    subject = Subject(Reader(), told, {"zero_shot": ZeroShot.of(Reader(), NAMES)}, features)
-    found = attack_pictures(subject, STYLE)
+    relabelled = ImageSet(source="made", images=pictures.images, truth=wrong, classes=NAMES)
+    features = embed(Reader(), relabelled.images)
+    subject = Subject(Reader(), relabelled, {"zero_shot": ZeroShot.of(Reader(), NAMES)}, features)
+    found = attack_images(subject, STYLE)
     assert found["excluded"]["zero_shot"] == 6
     assert found["n"] == 30
     assert found["clean_accuracy"] == pytest.approx(30 / 36, abs=1e-4)
 
 
-def test_the_reader_of_the_papers_text_goes_to_the_target(pictures: Pictures) -> None:
+def test_the_reader_of_the_papers_text_goes_to_the_target(pictures: ImageSet) -> None:
     class Seer(Blind):
-        """Says the last class of any picture with white letters."""
+        """Says the last class of any image with white letters."""
 
         def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
             known = super().encode_texts(texts)
@@ -89,7 +93,7 @@ def test_the_reader_of_the_papers_text_goes_to_the_target(pictures: Pictures) ->
     assert [row["text"] for row in rows][:3] == ["trash", "iPod", "pizza"]
     assert [row["published"]["rate"] for row in rows] == [0.954, 0.947, 0.923, 0.91, 0.77, 0.759, 0.622, 0.465, 0.364]  # fmt: skip
     assert all(row["zero_shot"]["rate"] == 1 for row in rows)
-    assert all(row["linear_probe"] is None and "no picture of" in row["why"] for row in rows)
+    assert all(row["linear_probe"] is None and "no image of" in row["why"] for row in rows)
     blind = protocol(make_subject(Blind(), pictures)[0])
     assert all(row["zero_shot"]["rate"] == 0 for row in blind)
 
@@ -104,9 +108,12 @@ def test_a_linear_probe_never_answers_what_it_was_trained_on() -> None:
     assert (LinearProbe(signal, truth, 4).answers(signal, np.arange(48)) == truth).mean() > 0.9
 
 
-def test_a_linear_probe_without_pictures_to_train_on_says_so() -> None:
-    one_each = Pictures(
-        "made", made_pictures(30).images, np.arange(30), [str(i) for i in range(30)]
+def test_a_linear_probe_without_images_to_train_on_says_so() -> None:
+    one_each = ImageSet(
+        source="made",
+        images=made_pictures(30).images,
+        truth=np.arange(30),
+        classes=[str(i) for i in range(30)],
     )
     features = np.random.default_rng(0).normal(size=(30, 8)).astype(np.float32)
     head = LinearProbe(features, one_each.truth, 30)
@@ -115,7 +122,7 @@ def test_a_linear_probe_without_pictures_to_train_on_says_so() -> None:
         LinearProbe(features[:2], np.zeros(2, np.int64), 2)
 
 
-def test_words_that_a_font_cannot_write_are_skipped_and_told(pictures: Pictures) -> None:
+def test_words_that_a_font_cannot_write_are_skipped_and_reported(pictures: ImageSet) -> None:
     subject, _ = make_subject(Reader(), pictures)
     words = ["寿司" if row % 2 else "ox" for row in range(36)]
     shown = subject.labelled(Style(), words)
@@ -123,7 +130,7 @@ def test_words_that_a_font_cannot_write_are_skipped_and_told(pictures: Pictures)
     assert (shown.rows % 2 == 0).all()
 
 
-def test_languages_are_written_on_the_pictures_that_have_a_translation(pictures: Pictures) -> None:
+def test_languages_are_written_on_the_images_that_have_a_translation(pictures: ImageSet) -> None:
     subject, _ = make_subject(Reader(), pictures)
     table = {"ox": {"xx": "hippopotamus"}, "panda": {"xx": "ox"}}
     english, other = languages(subject, STYLE, table)
@@ -134,16 +141,16 @@ def test_languages_are_written_on_the_pictures_that_have_a_translation(pictures:
     assert len(translations()) > 60
 
 
-def test_every_factor_is_swept(pictures: Pictures) -> None:
-    from synesthete.audits.typographic.sweeps import styles
+def test_every_factor_is_swept(pictures: ImageSet) -> None:
+    from synesthete.audits.typographic.audit import styles
 
     for factor, values in styles(STYLE).items():
         for style in values.values():
             changed = [k for k, v in style.as_dict().items() if v != STYLE.as_dict()[k]]
             assert len(changed) <= (2 if factor == "colour" else 1)
-    told: list[str] = []
-    sweep(make_subject(Blind(), made_pictures(30))[0], STYLE, progress=told.append)
-    assert len(told) == sum(len(values) for values in styles(STYLE).values())
+    messages: list[str] = []
+    sweep(make_subject(Blind(), made_pictures(30))[0], STYLE, progress=messages.append)
+    assert len(messages) == sum(len(values) for values in styles(STYLE).values())
 
 
 def test_targets_are_other_classes_that_are_known() -> None:
@@ -153,11 +160,11 @@ def test_targets_are_other_classes_that_are_known() -> None:
     assert set(found.tolist()) == {0, 1, 4}
 
 
-def test_too_few_pictures_and_one_class() -> None:
+def test_too_few_images_and_one_class() -> None:
     few = made_pictures()
     with pytest.raises(
-        SynestheteError, match="29 pictures can be used of made, and an audit needs 30"
+        SynestheteError, match="29 images can be used of made, and an audit needs 30"
     ):
-        Pictures("made", few.images[:29], few.truth[:29], NAMES)
+        ImageSet(source="made", images=few.images[:29], truth=few.truth[:29], classes=NAMES)
     with pytest.raises(SynestheteError, match="has one class"):
-        Pictures("made", few.images, np.zeros(36, np.int64), ["ox"])
+        ImageSet(source="made", images=few.images, truth=np.zeros(36, np.int64), classes=["ox"])

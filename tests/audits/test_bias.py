@@ -12,11 +12,22 @@ import pytest
 import yaml
 
 from synesthete.audits.bias import audit_bias, load_lists
-from synesthete.audits.bias.associations import association, association_matrix, profiles
-from synesthete.audits.bias.harms import gap, gap_interval, harm_rates
+from synesthete.audits.bias.associations import (
+    association,
+    association_matrix,
+    leans,
+    profiles,
+    weat,
+)
+from synesthete.audits.bias.disparities import (
+    gap,
+    gap_interval,
+    harm_rates,
+    ndkl,
+    skews,
+    skews_with_interval,
+)
 from synesthete.audits.bias.lists import DEFAULT, parse_lists
-from synesthete.audits.bias.ranking import ndkl, skews, skews_with_interval
-from synesthete.audits.bias.weat import leans, weat
 from synesthete.errors import SynestheteError
 
 if TYPE_CHECKING:
@@ -63,7 +74,7 @@ def test_sampled_permutations_agree_with_all(monkeypatch: pytest.MonkeyPatch) ->
     rng = np.random.default_rng(1)
     x, y, a, b = (rng.normal(size=(8, 7)) for _ in range(4))
     exact = weat(x, y, a, b)
-    monkeypatch.setattr("synesthete.audits.bias.weat.EXACT_UP_TO", 10)
+    monkeypatch.setattr("synesthete.audits.bias.associations.EXACT_UP_TO", 10)
     sampled = weat(x, y, a, b)
     assert exact.exact
     assert not sampled.exact
@@ -132,16 +143,16 @@ def test_harm_rates_against_fairlearn() -> None:
     found = harm_rates(embeddings, codes, groups, labels, ["person"], {"crime": ["thief"], "not human": ["ape"]})  # fmt: skip
     for category, place in (("crime", 1), ("not human", 2)):
         harmed = embeddings.argmax(1) == place
-        told = found["categories"][category]
+        value = found["categories"][category]
         frame = metrics.MetricFrame(
             metrics=metrics.selection_rate, y_true=harmed, y_pred=harmed, sensitive_features=codes
         )
         for code, name in enumerate(groups):
-            assert told["groups"][name]["rate"] == pytest.approx(frame.by_group[code], abs=1e-4)
+            assert value["groups"][name]["rate"] == pytest.approx(frame.by_group[code], abs=1e-4)
         difference = metrics.demographic_parity_difference(harmed, harmed, sensitive_features=codes)
-        assert told["gap"] == pytest.approx(difference, abs=1e-4)
-        assert told["gap_interval"][0] <= told["gap"] <= told["gap_interval"][1]
-        assert told["chance"] == pytest.approx(1 / 3, abs=1e-4)
+        assert value["gap"] == pytest.approx(difference, abs=1e-4)
+        assert value["gap_interval"][0] <= value["gap"] <= value["gap_interval"][1]
+        assert value["chance"] == pytest.approx(1 / 3, abs=1e-4)
 
 
 def test_a_gap_is_never_certain_of_few() -> None:
@@ -200,12 +211,12 @@ def test_the_built_in_lists_are_good() -> None:
 
 
 def changed(**changes: Any) -> dict[str, Any]:
-    told: dict[str, Any] = yaml.safe_load(DEFAULT.read_text(encoding="utf-8"))
-    return told | changes
+    value: dict[str, Any] = yaml.safe_load(DEFAULT.read_text(encoding="utf-8"))
+    return value | changes
 
 
 @pytest.mark.parametrize(
-    ("told", "message"),
+    ("value", "message"),
     [
         ([], "must be a table"),
         (changed(version=2), "of version 2"),
@@ -223,9 +234,9 @@ def changed(**changes: Any) -> dict[str, Any]:
         (changed(retrieval=[""]), "must be a list of words"),
     ],
 )  # fmt: skip
-def test_lists_that_cannot_be(told: Any, message: str) -> None:
+def test_lists_that_cannot_be(value: Any, message: str) -> None:
     with pytest.raises(SynestheteError, match=message):
-        parse_lists(told, "lists.yaml")
+        parse_lists(value, "lists.yaml")
 
 
 def test_files_that_are_no_lists(tmp_path: Path) -> None:
@@ -261,5 +272,5 @@ def test_people_of_no_known_group(model: ImageTextModel, place: Path) -> None:
 
 def test_the_lists_of_the_documentation_are_good() -> None:
     page = (Path(__file__).parents[2] / "docs" / "audits.md").read_text(encoding="utf-8")
-    told = yaml.safe_load(page.split("```yaml\n")[1].split("```")[0])
-    assert set(parse_lists(told, "docs").groups["work"]) == {"miners", "clerks"}
+    value = yaml.safe_load(page.split("```yaml\n")[1].split("```")[0])
+    assert set(parse_lists(value, "docs").groups["work"]) == {"miners", "clerks"}

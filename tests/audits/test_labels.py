@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from synesthete._core.intervals import Rate
 from synesthete.audits.labels import PLACES, Style, can_write, write_label
-from synesthete.audits.rates import Rate
 from synesthete.audits.typographic.protocol import eightfold, published_rows
 from synesthete.errors import SynestheteError
 from tests.audits.fakes import COLOURS, SIDE
@@ -30,7 +30,7 @@ def test_a_label_covers_its_share(share: float, word: str) -> None:
     style = Style(share=share)
     blank = np.asarray(write_label(grey((240, 240)), word, style, rng(), blank=True))
     changed = (blank != before).any(-1)
-    # A long word's strip is as wide as the picture before it has a large share.
+    # A long word's strip is as wide as the image before it has a large share.
     assert changed.mean() == pytest.approx(share, rel=0.12)
     assert (blank[changed] > 250).all()
     written = np.asarray(write_label(grey((240, 240)), word, style, rng()))
@@ -60,7 +60,7 @@ def test_places(place: str) -> None:
     assert np.mean(rows) / SIDE == pytest.approx(0.5 + (down - 0.5) * 0.75, abs=0.14)
 
 
-def test_without_paper_the_control_is_the_picture_itself() -> None:
+def test_without_paper_the_control_is_the_image_itself() -> None:
     style = Style(paper=None, ink=(255, 255, 255))
     assert write_label(grey(), "ox", style, rng(), blank=True).tobytes() == grey().tobytes()
     written = np.asarray(write_label(grey(), "ox", style, rng()))
@@ -69,11 +69,11 @@ def test_without_paper_the_control_is_the_picture_itself() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [({"share": 0.0}, "0 to 1"), ({"place": "left"}, "no such place"), ({"font": "Caveatt"}, "did you mean 'Caveat'")],
 )  # fmt: skip
-def test_styles_that_cannot_be(change: dict[str, object], told: str) -> None:
-    with pytest.raises(SynestheteError, match=told):
+def test_styles_that_cannot_be(change: dict[str, object], message: str) -> None:
+    with pytest.raises(SynestheteError, match=message):
         replace(Style(), **change)  # type: ignore[arg-type]
 
 

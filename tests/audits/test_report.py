@@ -10,13 +10,12 @@ from typing import Any
 
 import pytest
 
+from synesthete._core.intervals import Rate
 from synesthete.audits import compare_reports, read_report, report_page, verdicts, write_report
-from synesthete.audits.rates import Rate
+from synesthete.audits.registry import METRICS, Measure, details, headline, notes
 from synesthete.audits.report import report_body
-from synesthete.audits.report.card import notes
 from synesthete.audits.report.compare import change
-from synesthete.audits.report.measures import METRICS, Measure, details, headline
-from synesthete.audits.report.verdicts import failed, judge, parse_thresholds
+from synesthete.audits.report.report import failed, judge, parse_thresholds
 from synesthete.errors import SynestheteError
 from synesthete.report.charts import matrix
 from tests.audits.small_report import small_report
@@ -83,7 +82,7 @@ def test_the_page_says_what_it_cost_and_what_could_not_be_judged() -> None:
 def test_small_correlations_look_small() -> None:
     def shades(value: float) -> list[float]:
         cell = {"value": value, "interval": [-1.0, 1.0]}
-        drawn = matrix({"attributes": ["a"], "groups": ["g"], "matrix": [[cell]]}, "told")
+        drawn = matrix({"attributes": ["a"], "groups": ["g"], "matrix": [[cell]]}, "matrix")
         return [float(shade) for shade in re.findall(r'fill-opacity="([0-9.]+)"', drawn)]
 
     assert shades(-0.05)[0] < 0.2 * shades(0.5)[0]
@@ -145,50 +144,50 @@ def test_a_change_is_newcombes() -> None:
     assert change(before, after) == pytest.approx((0.2, 0.0524, 0.3339), abs=1e-4)
 
 
-def test_a_report_beside_itself_and_beside_a_mended_one(report: dict[str, Any]) -> None:
+def test_a_report_beside_itself_and_beside_a_repaired_one(report: dict[str, Any]) -> None:
     same = compare_reports(report, report)
     assert all(row["verdict"] == "no change shown" and row["change"] == 0 for row in same["rows"])
     assert same["differences"] == ["the models have the same weights"]
-    mended, sick = copy.deepcopy(report), copy.deepcopy(report)
-    for one, count in ((sick, 90), (mended, 5)):
+    repaired, sick = copy.deepcopy(report), copy.deepcopy(report)
+    for one, count in ((sick, 90), (repaired, 5)):
         one["typographic"] |= {"success_rate": count / 100, "n": 100, "interval": list(Rate(count, 100).interval)}  # fmt: skip
-    mended["settings"]["seed"] = 7
-    mended["model"]["weights_sha256"] = "other"
-    found = compare_reports(sick, mended)
+    repaired["settings"]["seed"] = 7
+    repaired["model"]["weights_sha256"] = "other"
+    found = compare_reports(sick, repaired)
     row = next(r for r in found["rows"] if r["metric"] == "typographic.success_rate")
     assert row["verdict"] == "better"
     assert row["change"] == pytest.approx(-0.85)
     assert row["interval"][0] < -0.85 < row["interval"][1] < 0
     assert found["differences"] == ["seed: 0 and 7"]
-    back = compare_reports(mended, sick)
+    back = compare_reports(repaired, sick)
     assert next(r for r in back["rows"] if r["metric"] == row["metric"])["verdict"] == "worse"
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
-        ("", "is no JSON"),
-        ("[]", "is no audit report"),
-        ('{"schema": "another"}', "is no audit report"),
+        ("", "is not valid JSON"),
+        ("[]", "is not an audit report"),
+        ('{"schema": "another"}', "is not an audit report"),
         ('{"schema": "synesthete.audit", "version": 9}', "of version 9"),
         ('{"schema": "synesthete.audit", "version": 1}', "is damaged"),
     ],
 )
-def test_files_that_are_no_reports(tmp_path: Path, text: str, told: str) -> None:
+def test_files_that_are_no_reports(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "report.json").write_text(text, encoding="utf-8")
-    with pytest.raises(SynestheteError, match=told):
+    with pytest.raises(SynestheteError, match=message):
         read_report(tmp_path)
     with pytest.raises(SynestheteError, match="cannot be read"):
         read_report(tmp_path / "none.json")
 
 
-def places(told: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+def places(report: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """Where something lies in a report."""
     items = (
-        told.items()
-        if isinstance(told, dict)
-        else enumerate(told)
-        if isinstance(told, list)
+        report.items()
+        if isinstance(report, dict)
+        else enumerate(report)
+        if isinstance(report, list)
         else []
     )
     return [p for key, value in items for p in [(*path, key), *places(value, (*path, key))]]
@@ -200,12 +199,12 @@ def test_a_report_with_a_hole_anywhere_is_read_or_refused(tmp_path: Path) -> Non
     outcomes = set()
     for path in places(whole):
         for nonsense in (None, "x", {}):
-            told = copy.deepcopy(whole)
-            inner = told
+            report = copy.deepcopy(whole)
+            inner = report
             for key in path[:-1]:
                 inner = inner[key]
             inner[path[-1]] = nonsense
-            (tmp_path / "report.json").write_text(json.dumps(told), encoding="utf-8")
+            (tmp_path / "report.json").write_text(json.dumps(report), encoding="utf-8")
             try:
                 read = read_report(tmp_path)
                 report_body(read)

@@ -56,7 +56,7 @@ def test_bias_tells_its_verdicts(run: Run, workplace: Path, audited: Path) -> No
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("--images", "few"), "8 pictures can be used of few, and an audit needs 30"),
+        (("--images", "few"), "8 images can be used of few, and an audit needs 30"),
         (("--images", "one"), "has one class"),
         (("--images", "none"), "no such probe set"),
         (("--threshold", "typographic.success=1"), "did you mean 'typographic.success_rate'"),
@@ -79,4 +79,4 @@ def test_mistakes(run: Run, workplace: Path, audited: Path, monkeypatch: pytest.
 def test_comparing_what_is_no_report(run: Run, audited: Path) -> None:
     ended = run("audit", "compare", audited / "lists.yaml", audited)
     assert ended.code == 2
-    assert "is no JSON" in ended.err
+    assert "is not valid JSON" in ended.err

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from synesthete.editing.means import layer_totals
+from synesthete.editing.edits import layer_totals
 from synesthete.models import ImageTextModel, load_model
 from tests.editing.families import write_model
 

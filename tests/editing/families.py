@@ -48,7 +48,7 @@ def write_model(folder: Path, family: str, seed: int = 0) -> str:
     }), seed)  # fmt: skip
     for weight in network.state_dict().values():
         if family == "modified-resnet" and weight.ndim == 4:
-            weight *= 2.0  # so that pictures still differ at the end
+            weight *= 2.0  # so that images still differ at the end
     folder.mkdir(parents=True, exist_ok=True)
     save_file(network.state_dict(), folder / "open_clip_model.safetensors")
     preprocess = {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.25], "resize_mode": "shortest"}

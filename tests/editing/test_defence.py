@@ -12,11 +12,13 @@ import pytest
 import torch
 from PIL import Image
 
-from synesthete.analysis.significance import paired_change
+from synesthete._core.intervals import paired_change
 from synesthete.editing import Edit, Edits
 from synesthete.editing.defence import Association, Typographic, defend, find_defence, load_axis
-from synesthete.editing.defence.against import objectives
-from synesthete.editing.defence.attack import (
+from synesthete.editing.defence.find import objectives
+from synesthete.editing.defence.objective import Evaluation, Measured
+from synesthete.editing.defence.search import Tail, candidates, greedy, predicted, ranked
+from synesthete.editing.defence.typographic import (
     INKS,
     SHARE,
     attacked,
@@ -24,9 +26,6 @@ from synesthete.editing.defence.attack import (
     draw_style,
     splits,
 )
-from synesthete.editing.defence.objective import Judged, Measured
-from synesthete.editing.defence.search import candidates, greedy, predicted, ranked
-from synesthete.editing.defence.tail import Tail
 from synesthete.errors import SynestheteError
 from synesthete.models import ImageTextModel, load_model
 from synesthete.probes import ProbeSet, load_probes
@@ -55,9 +54,9 @@ class Along:
     def losses(self, embeddings: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return (embeddings @ self.harm).mean(), -(embeddings @ self.kept).mean()
 
-    def judge(self, embeddings: Any) -> Judged:
+    def evaluate(self, embeddings: Any) -> Evaluation:
         harm, kept = (float((embeddings @ one.numpy()).mean()) for one in (self.harm, self.kept))
-        return Judged(Measured(harm, harm, harm, 1), Measured(kept, kept, kept, 1))
+        return Evaluation(Measured(harm, harm, harm, 1), Measured(kept, kept, kept, 1))
 
 
 def along(model: ImageTextModel, count: int = 5) -> Along:
@@ -145,7 +144,7 @@ def test_the_report_adds_up(family: Family) -> None:
     assert first.points[0].harm == found.before.harm == found.series[1].points[0].harm
     # The edits as a file say what the search measured.
     with model.edited(found.edits):
-        judged = held.judge(model.encode_images(held.pixels))
+        judged = held.evaluate(model.encode_images(held.pixels))
     assert judged.harm.value == pytest.approx(found.after.harm.value, abs=1e-5)
     assert found.search_after.harm.value < found.search_before.harm.value
     json.dumps(found.as_dict(), allow_nan=False)
@@ -156,15 +155,20 @@ def test_the_report_adds_up(family: Family) -> None:
 
 
 def test_rates_by_hand() -> None:
-    """Two classes, three plain pictures, three attacked; the second is not named right without a word."""
+    """Two classes, three plain images, three attacked; the second is not classified correctly without a word."""
     texts = np.eye(2, dtype=np.float32)
     plain = [[1, 0], [1, 0], [0, 1]]
     marked = [[0, 1], [0, 1], [0, 1]]
     objective = Typographic(
-        torch.zeros(6, 3, 1, 1), np.array([0, 1, 1]), np.arange(3), np.array([1, 0, 0]),
-        np.array([True, False, True]), texts, 10.0,
-    )  # fmt: skip
-    judged = objective.judge(np.array(plain + marked, np.float32))
+        pixels=torch.zeros(6, 3, 1, 1),
+        truth=np.array([0, 1, 1]),
+        of=np.arange(3),
+        target=np.array([1, 0, 0]),
+        right=np.array([True, False, True]),
+        classes=texts,
+        scale=10.0,
+    )
+    judged = objective.evaluate(np.array(plain + marked, np.float32))
     assert (judged.harm.value, judged.harm.n) == (0.5, 2)
     assert judged.kept.value == pytest.approx(2 / 3)
     harm, kept = objective.losses(torch.tensor(plain + marked, dtype=torch.float32))
@@ -175,18 +179,23 @@ def test_rates_by_hand() -> None:
 def test_the_effect_of_an_axis_by_hand() -> None:
     embeddings = np.array([[1.0], [3.0], [0.0], [2.0], [1.0]], np.float32)
     objective = Association(
-        torch.zeros(5, 3, 1, 1), 2, 2, np.ones(1, np.float32), np.array([0]),
-        np.array([[1.0], [-1.0]], np.float32), 1.0,
-    )  # fmt: skip
+        pixels=torch.zeros(5, 3, 1, 1),
+        first=2,
+        second=2,
+        direction=np.ones(1, np.float32),
+        truth=np.array([0]),
+        classes=np.array([[1.0], [-1.0]], np.float32),
+        scale=1.0,
+    )
     wanted = 1.0 / np.std([1, 3, 0, 2], ddof=1)
-    assert objective.judge(embeddings).harm.value == pytest.approx(wanted)
+    assert objective.evaluate(embeddings).harm.value == pytest.approx(wanted)
     harm, _ = objective.losses(torch.from_numpy(embeddings))
     assert float(harm) == pytest.approx(wanted**2)
 
 
 @pytest.fixture(scope="module")
 def coloured(tmp_path_factory: pytest.TempPathFactory) -> ProbeSet:
-    """Six concepts, fourteen pictures each."""
+    """Six concepts, fourteen images each."""
     folder = tmp_path_factory.mktemp("coloured")
     rng = np.random.default_rng(0)
     for concept in ("apple", "boat", "cat", "drum", "egg", "fish"):
@@ -224,7 +233,7 @@ def test_from_a_folder_to_edits(family: Family, coloured: ProbeSet) -> None:
     assert len(found.edits) <= 3
 
 
-def test_mini_is_defended_on_somebodys_own_pictures(coloured: ProbeSet) -> None:
+def test_mini_is_defended_on_somebodys_own_images(coloured: ProbeSet) -> None:
     near, far = objectives(load_model("mini", device="cpu"), coloured, limit=30)
     for split in (near, far):
         assert isinstance(split, Typographic)
@@ -246,16 +255,16 @@ def test_an_axis_from_a_file(family: Family, coloured: ProbeSet, tmp_path: Path)
     )  # fmt: skip
     assert found.harm_name == "effect size"
     assert found.before.harm.n == 28
-    for change, told in (
+    for change, message in (
         ({"groups": {"a": ["x"]}}, "two groups, not 1"), ({"groups": {"a": ["x"], "b": ["x"]}}, "'x' is in both"),
-        ({"attributes": {"a": ["x", "y"], "b": ["z"] * 4}}, "lists 2; at least 4"), ({"groups": []}, "is no axis"),
+        ({"attributes": {"a": ["x", "y"], "b": ["z"] * 4}}, "lists 2; at least 4"), ({"groups": []}, "is not an axis"),
         ({"attributes": {"a": list("wxyz"), "b": list("zabc")}}, "in both attributes"),
     ):  # fmt: skip
         path.write_text(json.dumps(axis | change))
-        with pytest.raises(SynestheteError, match=told):
+        with pytest.raises(SynestheteError, match=message):
             load_axis(path)
     path.write_text(json.dumps(axis | {"groups": {"a": ["yak"], "b": ["egg"]}}))
-    with pytest.raises(SynestheteError, match="no pictures of 'yak'"):
+    with pytest.raises(SynestheteError, match="no images of 'yak'"):
         defend(family("modified-resnet"), coloured, axis=load_axis(path))
 
 
@@ -281,7 +290,7 @@ def test_the_attack_writes_words_of_its_own_split(family: Family, coloured: Prob
     assert len(plain) == len(marked) == 36
     assert {names[target] for target in found.target} <= set(near.words)
     assert (found.target != found.truth[found.of]).all()
-    # A label covers its share of the picture, and leaves the rest as it was.
+    # A label covers its share of the image, and leaves the rest as it was.
     covered = (plain[found.of] != marked).any(1).float().mean((1, 2))
     assert float(covered.mean()) == pytest.approx(SHARE, rel=0.15)
     rng = np.random.default_rng(0)
@@ -291,12 +300,17 @@ def test_the_attack_writes_words_of_its_own_split(family: Family, coloured: Prob
 
 
 def test_changes_are_paired() -> None:
-    """Of three attacked pictures that count one is fooled no more and one is fooled now; nothing else changes."""
+    """Of three attacked images that count one is fooled no more and one is fooled now; nothing else changes."""
     texts = np.eye(2, dtype=np.float32)
     objective = Typographic(
-        torch.zeros(6, 3, 1, 1), np.zeros(3, np.int64), np.arange(3), np.ones(3, np.int64),
-        np.ones(3, bool), texts, 10.0,
-    )  # fmt: skip
+        pixels=torch.zeros(6, 3, 1, 1),
+        truth=np.zeros(3, np.int64),
+        of=np.arange(3),
+        target=np.ones(3, np.int64),
+        right=np.ones(3, bool),
+        classes=texts,
+        scale=10.0,
+    )
     yes, no = [1.0, 0.0], [0.0, 1.0]
     before = np.array([yes, yes, yes, no, yes, yes], np.float32)
     after = np.array([yes, yes, yes, yes, no, yes], np.float32)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synesthete.editing import Edit, Edits, edited, load_edits, plan_edits, save_edits
-from synesthete.editing.edits import DEEDS, parse_pairs
+from synesthete.editing.edits import EDIT_KINDS, parse_pairs
 from synesthete.errors import SynestheteError
 from tests.editing.conftest import Family, pixels
 
@@ -22,11 +22,11 @@ FINITE = st.floats(allow_nan=False, allow_infinity=False)
 @st.composite
 def some_edit(draw: st.DrawFn) -> Edit:
     address = f"visual.layer{draw(st.integers(1, 4))}.0:{draw(st.integers(0, 99))}"
-    do = draw(st.sampled_from(DEEDS))
-    value = None if do == "ablate" else draw(FINITE)
-    if do == "mean-ablate" and draw(st.booleans()):
+    op = draw(st.sampled_from(EDIT_KINDS))
+    value = None if op == "ablate" else draw(FINITE)
+    if op == "mean-ablate" and draw(st.booleans()):
         value = tuple(draw(st.lists(FINITE, min_size=1, max_size=4)))  # type: ignore[assignment]
-    return Edit(address, do, value)
+    return Edit(address, op, value)
 
 
 @settings(max_examples=30)
@@ -41,25 +41,25 @@ def test_what_is_saved_is_loaded(
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
-        ({"format": "other"}, "no file of edits"), ({"version": 2}, "version 2; this program reads version 1"),
+        ({"format": "other"}, "not a file of edits"), ({"version": 2}, "version 2; this program reads version 1"),
         ({"model": {"name": "mini"}}, "which model"), ({"edits": {}}, "no list of edits"),
         ({"edits": [{"address": UNIT}]}, "edit 1 has no address"), ({"edits": [{"address": UNIT, "do": "ablat"}]}, "did you mean 'ablate'"),
         ({"edits": [{"address": "visual", "do": "ablate"}]}, "is not a valid address"), ({"edits": [{"address": UNIT, "do": "scale"}]}, "needs a value"),
-        ({"edits": [{"address": UNIT, "do": "scale", "value": "2"}]}, "no number"), ({"edits": [{"address": UNIT, "do": "scale", "value": True}]}, "no number"),
+        ({"edits": [{"address": UNIT, "do": "scale", "value": "2"}]}, "not a number"), ({"edits": [{"address": UNIT, "do": "scale", "value": True}]}, "not a number"),
         ({"edits": [{"address": UNIT, "do": "scale", "value": [1, 2]}]}, "one value"), ({"edits": [{"address": UNIT, "do": "scale", "value": 10**400}]}, "more than 64 bits"),
-        ({"edits": [{"address": UNIT, "do": "ablate", "value": 1}]}, "takes no value"), ({"edits": [{"address": UNIT, "do": "ablate", "why": 1}]}, "what is 'why'"),
+        ({"edits": [{"address": UNIT, "do": "ablate", "value": 1}]}, "takes no value"), ({"edits": [{"address": UNIT, "do": "ablate", "why": 1}]}, "unknown field 'why'"),
         ({"edits": [{"address": UNIT, "do": "ablate"}, {"address": UNIT, "do": "scale", "value": 2}]}, "two different edits"),
     ],
 )  # fmt: skip
-def test_a_damaged_file_is_refused(tmp_path: Path, change: dict[str, Any], told: str) -> None:
+def test_a_damaged_file_is_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     whole = Edits((Edit(UNIT, "ablate"),), "mini", "ab" * 32).as_dict()
     path = tmp_path / "edits.json"
     path.write_text(json.dumps(whole | change))
     with pytest.raises(SynestheteError) as error:
         load_edits(path)
-    assert told in str(error.value)
+    assert message in str(error.value)
 
 
 @given(st.binary(max_size=80))
@@ -88,7 +88,7 @@ def test_edits_fit_one_model_only(family: Family) -> None:
         plan_edits(model, ablate=["visual.layer4.1:256"])
     with pytest.raises(SynestheteError, match="no layer"):
         plan_edits(model, scale={"visual.layer5.0:1": 2.0})
-    with pytest.raises(SynestheteError, match="pictures"):
+    with pytest.raises(SynestheteError, match="images"):
         plan_edits(model, mean_ablate=[UNIT])
     with pytest.raises(SynestheteError, match="no one direction"):
         plan_edits(other, steer={"visual.transformer.resblocks.0.attn:1": 1.0})

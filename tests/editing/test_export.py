@@ -32,7 +32,7 @@ def test_plain_open_clip_gives_what_the_edited_model_gave(
     batch = torch.stack([model.preprocess(one) for one in shown])
     units = [f"{layer}:{live_unit(model, layer, batch)}" for layer in SITES[name]]
     edits = plan_edits(model, ablate=units[1:], scale={units[0]: -3.0}, note="why")
-    made = export_edits(model, edits, tmp_path / "out" / "mended", shown)
+    made = export_edits(model, edits, tmp_path / "out" / "edited_model", shown)
     with model.edited(edits):
         wanted = model.encode_images(batch)
     network, preprocess = open_clip.create_model_from_pretrained(made.spec)
@@ -48,10 +48,10 @@ def test_plain_open_clip_gives_what_the_edited_model_gave(
     if name != "siglip":
         texts = again.encode_texts(["an apple"])
         np.testing.assert_allclose(texts, model.encode_texts(["an apple"]), atol=1e-6)
-    record = json.loads((tmp_path / "out" / "mended" / "edits.json").read_text())
+    record = json.loads((tmp_path / "out" / "edited_model" / "edits.json").read_text())
     assert record["note"] == "why"
     assert record["export"]["difference"] == made.difference
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {"mended"}
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"edited_model"}
 
 
 def test_an_edited_mini_still_says_what_was_held_out_of_its_training(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_an_edited_mini_still_says_what_was_held_out_of_its_training(tmp_path: P
         model, "visual.layer4.1", torch.stack([model.preprocess(one) for one in shown])
     )
     edits = plan_edits(model, ablate=[f"visual.layer4.1:{live}"])
-    made = export_edits(model, edits, tmp_path / "mended", shown)
+    made = export_edits(model, edits, tmp_path / "edited_model", shown)
     labels = load_probes("concepts").labels
     unseen = held_out_rows("mini", labels)
     assert 0 < unseen.sum() < len(unseen)
@@ -81,14 +81,14 @@ def test_what_cannot_be_folded_leaves_nothing(family: Family, tmp_path: Path) ->
 def test_other_embeddings_are_refused(
     family: Family, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Folding that goes wrong is found out on the pictures."""
+    """Folding that goes wrong is found out on the images."""
     model = family("vit")
     edits = plan_edits(model, ablate=["visual.transformer.resblocks.2.mlp:7"])
     monkeypatch.setattr(
         "synesthete.editing.fold.fold",
         lambda model, edits: {n: w * 1.01 for n, w in model.network.state_dict().items()},
     )
-    with pytest.raises(SynestheteError, match="the export is refused: on 2 pictures"):
+    with pytest.raises(SynestheteError, match="the export is refused: on 2 images"):
         export_edits(model, edits, tmp_path / "x", images(2))
     assert not list(tmp_path.iterdir())
 
@@ -98,7 +98,7 @@ def test_bad_places_and_empty_edits(family: Family, tmp_path: Path) -> None:
     edits = plan_edits(model, ablate=["visual.transformer.resblocks.2.mlp:7"])
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
-    for place, shown, made, told in (
+    for place, shown, made, message in (
         (tmp_path / "full", 2, edits, "is there already"),
         (tmp_path / "new", 0, edits, "there are none"),
         (tmp_path / "new", 2, plan_edits(model), "no edits"),
@@ -109,7 +109,7 @@ def test_bad_places_and_empty_edits(family: Family, tmp_path: Path) -> None:
             "for other with",
         ),
     ):
-        with pytest.raises(SynestheteError, match=told):
+        with pytest.raises(SynestheteError, match=message):
             export_edits(model, made, place, images(shown))
 
 
@@ -119,15 +119,15 @@ def test_the_same_export_again_finds_it_done_and_leaves_nothing(
     """Whoever is killed at any moment runs the same command again."""
     model, shown = family("vit"), images(2)
     edits = plan_edits(model, ablate=["visual.transformer.resblocks.2.mlp:7"])
-    left = tmp_path / ".mended.draft"
+    left = tmp_path / ".edited_model.draft"
     left.mkdir()
     (left / "open_clip_model.safetensors").write_bytes(b"half of it")
-    first = export_edits(model, edits, tmp_path / "mended", shown)
+    first = export_edits(model, edits, tmp_path / "edited_model", shown)
     before = tree(tmp_path)
-    assert export_edits(model, edits, tmp_path / "mended", shown) == first
+    assert export_edits(model, edits, tmp_path / "edited_model", shown) == first
     assert tree(tmp_path) == before
-    assert {path.name for path in tmp_path.iterdir()} == {"mended"}
+    assert {path.name for path in tmp_path.iterdir()} == {"edited_model"}
     other = plan_edits(model, ablate=["visual.transformer.resblocks.2.mlp:8"])
     with pytest.raises(SynestheteError, match="is there already"):
-        export_edits(model, other, tmp_path / "mended", shown)
+        export_edits(model, other, tmp_path / "edited_model", shown)
     assert tree(tmp_path) == before

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from synesthete.editing import Edit, Edits
+from synesthete.editing.edits import layer_totals
 from synesthete.editing.fold import Unfoldable, fold
-from synesthete.editing.means import layer_totals
 from synesthete.models import ImageTextModel, Layer
 from synesthete.models.heads import Heads
 from tests.editing.conftest import Family, pixels
@@ -43,7 +43,7 @@ def edits_of(model: ImageTextModel, *edits: Edit) -> Edits:
     return Edits(edits, model.name, model.weights_sha256)
 
 
-def deeds(model: ImageTextModel, layer: str, unit: int) -> dict[str, Edit]:
+def kinds(model: ImageTextModel, layer: str, unit: int) -> dict[str, Edit]:
     address = f"{layer}:{unit}"
     heads = model.site(layer)
     many = isinstance(heads, Heads)
@@ -64,12 +64,12 @@ def ends(model: ImageTextModel) -> list[Layer]:
 
 
 def foldable(model: ImageTextModel, batch: torch.Tensor) -> dict[str, set[str]]:
-    """Which deeds fold at which site; each that does is compared with the live model."""
+    """Which kinds fold at which site; each that does is compared with the live model."""
     before = model.encode_images(batch)
     found: dict[str, set[str]] = defaultdict(set)
     effects = []
     for layer in ends(model):
-        for deed, edit in deeds(model, layer.name, layer.units // 2).items():
+        for kind, edit in kinds(model, layer.name, layer.units // 2).items():
             edits = edits_of(model, edit)
             try:
                 weights = fold(model, edits)
@@ -77,10 +77,10 @@ def foldable(model: ImageTextModel, batch: torch.Tensor) -> dict[str, set[str]]:
                 continue
             wanted = live(model, edits, batch)
             np.testing.assert_allclose(
-                plain(model, weights, batch), wanted, atol=2e-5, err_msg=f"{deed} {layer}"
+                plain(model, weights, batch), wanted, atol=2e-5, err_msg=f"{kind} {layer}"
             )
             effects.append(np.abs(wanted - before).max())
-            found[layer.name].add(deed)
+            found[layer.name].add(kind)
     assert np.median(effects) > 1e-4, "too little happens for the comparison to mean something"
     return found
 
@@ -151,8 +151,8 @@ def test_one_channel_edited_before_and_behind_the_relu(family: Family, block: st
     site = f"visual.layer{block}"
     (unit,) = {layer.units - 1 for layer in model.sites() if layer.name == site}
     done = 0
-    for before in deeds(model, f"{site}:pre", unit).values():
-        for behind in deeds(model, site, unit).values():
+    for before in kinds(model, f"{site}:pre", unit).values():
+        for behind in kinds(model, site, unit).values():
             edits = edits_of(model, before, behind)
             try:
                 weights = fold(model, edits)
@@ -182,7 +182,7 @@ def test_many_edits_at_once_in_any_order(family: Family, name: str, data: st.Dat
     )
     chosen = []
     for layer in layers:
-        edit = data.draw(st.sampled_from([*deeds(model, layer.name, layer.units - 1).values()]))
+        edit = data.draw(st.sampled_from([*kinds(model, layer.name, layer.units - 1).values()]))
         try:
             fold(model, edits_of(model, edit))
         except Unfoldable:
@@ -223,7 +223,7 @@ def test_the_model_itself_stays_as_it_was(family: Family) -> None:
     assert np.array_equal(model.encode_images(batch), before)
 
 
-def test_means_are_over_pictures_and_positions(family: Family) -> None:
+def test_means_are_over_images_and_positions(family: Family) -> None:
     """Against the responses themselves, gathered by hooks of the reading kind."""
     model = family("modified-resnet")
     batch = pixels(model, 70)

@@ -71,7 +71,7 @@ def test_an_attack_counts_only_what_was_right_before() -> None:
 
 
 def test_stroop_sees_the_ink_of_a_model_that_cannot_read() -> None:
-    from synesthete.audits.typographic.stroop import COLOURS
+    from synesthete.audits.typographic.protocol import COLOURS
 
     class Inky(ByColour):
         def encode_images(self, pixels: Any) -> np.ndarray:

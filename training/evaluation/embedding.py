@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from synesthete.analysis.significance import wilson_interval
+from synesthete._core.intervals import wilson_interval
 from synesthete.recording.zero_shot import class_embeddings
 from training.tiles import on_white
 

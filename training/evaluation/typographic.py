@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 
 from synesthete.audits import typographic
+from synesthete.audits.images import ImageSet
 from synesthete.audits.labels import Style
-from synesthete.audits.pictures import Pictures
 from synesthete.audits.typographic import Subject, ZeroShot
 from training.evaluation.embedding import embed
 
@@ -30,7 +30,12 @@ def attack(
     word; `lost`: it is no longer the truth; `lost_to_blank`: the same with an empty label, the control.
     """
     seen = [model.geometry(image) for image in images]
-    pictures = Pictures("held-out images", seen, np.asarray(truth, np.int64), list(names))
+    pictures = ImageSet(
+        source="held-out images",
+        images=seen,
+        truth=np.asarray(truth, np.int64),
+        classes=list(names),
+    )
     subject = Subject(
         model, pictures, {"zero_shot": ZeroShot.of(model, names)}, embed(model, seen), seed=seed
     )

@@ -5,7 +5,7 @@ from synesthete.analysis.design import Design, shuffled
 from synesthete.analysis.driver import analyze
 from synesthete.analysis.multimodality import Scores, score_units
 from synesthete.analysis.selectivity import AucTable, auc_table
-from synesthete.analysis.significance import benjamini_hochberg, p_values, wilson_interval
+from synesthete.analysis.significance import benjamini_hochberg, p_values
 from synesthete.analysis.sparseness import lifetime_sparseness
 
 __all__ = [
@@ -21,5 +21,4 @@ __all__ = [
     "p_values",
     "score_units",
     "shuffled",
-    "wilson_interval",
 ]

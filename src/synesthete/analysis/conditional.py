@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
 
-from synesthete.analysis.significance import wilson_interval
+from synesthete._core.intervals import wilson_interval
 from synesthete.atlas import Atlas
 from synesthete.errors import SynestheteError
 

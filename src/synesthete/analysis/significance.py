@@ -1,4 +1,4 @@
-"""Significance: the Mann-Whitney law (exact or normal), false discovery rate, and Wilson intervals."""
+"""Significance: the Mann-Whitney law (exact or normal) and the false discovery rate."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtr
 
 Float64 = npt.NDArray[np.float64]
 
@@ -113,79 +113,3 @@ def benjamini_hochberg(p: npt.ArrayLike) -> Float64:
     q = np.full(p.size, np.nan)
     q[tested[order]] = np.minimum(np.minimum.accumulate(scaled[::-1])[::-1], 1.0)
     return q.reshape(p.shape)
-
-
-def wilson_interval(successes: int, n: int, *, confidence: float = 0.95) -> tuple[float, float]:
-    """Interval of a proportion (Wilson 1927); (0, 1) when nothing was counted.
-
-    Examples
-    --------
-    >>> [round(x, 3) for x in wilson_interval(9, 10)]
-    [0.596, 0.982]
-    """
-    if n == 0:
-        return 0.0, 1.0
-    z = float(ndtri(0.5 + confidence / 2))
-    share = successes / n
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return max(0.0, centre - half), min(1.0, centre + half)
-
-
-def paired_change(
-    before: npt.ArrayLike, after: npt.ArrayLike, *, confidence: float = 0.95
-) -> tuple[float, float, float]:
-    """Change of a proportion between two answers about the same things, with its interval.
-
-    Newcombe 1998 (Statistics in Medicine 17, 2635), method 10: the two Wilson intervals, put together with the correlation of the
-    answers, which is taken conservatively.
-
-    Parameters
-    ----------
-    before, after
-        `[n]`, truth values of the same things in the same order.
-
-    Returns
-    -------
-    tuple
-        The change `after - before`, its lower and its upper bound; 0 and (-1, 1) when nothing was counted.
-
-    Raises
-    ------
-    ValueError
-        Not as many of the one as of the other.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> after, before = np.repeat([[1, 1, 0, 0], [1, 0, 1, 0]], [36, 12, 2, 0], axis=1)
-    >>> [round(x, 4) for x in paired_change(before, after)]
-    [0.2, 0.0569, 0.3404]
-    """
-    one, other = np.asarray(before, bool).ravel(), np.asarray(after, bool).ravel()
-    if one.size != other.size:
-        raise ValueError(f"{one.size} answers before and {other.size} after")
-    n = one.size
-    if n == 0:
-        return 0.0, -1.0, 1.0
-    both, neither = int((one & other).sum()), int((~one & ~other).sum())
-    lost, won = int((one & ~other).sum()), int((~one & other).sum())
-    margins = (both + lost) * (won + neither) * (both + won) * (lost + neither)
-    excess = float(both * neither - lost * won)
-    if excess > 0:
-        excess = max(excess - n / 2, 0.0)
-    phi = excess / math.sqrt(margins) if margins else 0.0
-    (p, low_p, high_p), (q, low_q, high_q) = (
-        (count / n, *wilson_interval(count, n, confidence=confidence))
-        for count in (both + lost, both + won)
-    )
-    change = (won - lost) / n
-    return (
-        change,
-        change - _joined(q - low_q, high_p - p, phi),
-        change + _joined(high_q - q, p - low_p, phi),
-    )
-
-
-def _joined(one: float, other: float, phi: float) -> float:
-    return math.sqrt(max(one * one - 2 * phi * one * other + other * other, 0.0))

@@ -1,4 +1,4 @@
-"""Words written on pictures: on a paper label or bare, in any font, size, place, colour and contrast."""
+"""Words written on images: on a paper label or bare, in any font, size, place, colour and contrast."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ WHITE: Colour = (255, 255, 255)
 BLACK: Colour = (0, 0, 0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Style:
     """How a word is written.
 
     Attributes
     ----------
     share
-        Area of the label by that of the picture.
+        Area of the label by that of the image.
     font
         A font family of the package.
     place
-        One of `PLACES`, or `anywhere`: a place drawn for each picture.
+        One of `PLACES`, or `anywhere`: a place drawn for each image.
     ink, paper
-        Colours; without paper the letters stand on the picture itself.
+        Colours; without paper the letters stand on the image itself.
     case
         `lower`, `title` or `upper`.
     """
@@ -54,7 +54,7 @@ class Style:
 
     def __post_init__(self) -> None:
         if not 0 < self.share <= 1:
-            raise SynestheteError(f"a label of {self.share:g} of the picture; expected 0 to 1")
+            raise SynestheteError(f"a label of {self.share:g} of the image; expected 0 to 1")
         if self.place not in (*PLACES, ANYWHERE):
             hint = near(self.place, PLACES) or ", ".join((*PLACES, ANYWHERE))
             raise SynestheteError(f"no such place {self.place!r}", hint=hint)
@@ -107,7 +107,7 @@ def write_label(
         Draws the place where the style says `anywhere`: one draw of two numbers whatever the style, so that the
         same seed puts the word and its control at the same place.
     blank
-        The control: the same paper at the same place without the text; without paper, the picture as it was.
+        The control: the same paper at the same place without the text; without paper, the image as it was.
 
     Raises
     ------
@@ -134,18 +134,18 @@ def write_label(
 def _strip(
     text: str, font: str, case: str, ink: Colour, ground: Colour
 ) -> tuple[Image.Image, Image.Image]:
-    """A word is written on many pictures, and drawn once. Nobody may change what this returns."""
+    """A word is written on many images, and drawn once. Nobody may change what this returns."""
     return render_line(
         text, find_font(font), letter_px=LETTER_PX, case=case, ink=ink, ground=ground
     )
 
 
-def _size(strip: tuple[int, int], picture: tuple[int, int], share: float) -> tuple[int, int]:
-    """The label's size of `share` of the picture's area, in the strip's proportions where that fits."""
-    area = share * picture[0] * picture[1]
-    height = min(picture[1], max(1.0, float(np.sqrt(area * strip[1] / strip[0]))))
-    width = min(float(picture[0]), area / height)
-    height = min(float(picture[1]), area / width)
+def _size(strip: tuple[int, int], image: tuple[int, int], share: float) -> tuple[int, int]:
+    """The label's size of `share` of the image's area, in the strip's proportions where that fits."""
+    area = share * image[0] * image[1]
+    height = min(image[1], max(1.0, float(np.sqrt(area * strip[1] / strip[0]))))
+    width = min(float(image[0]), area / height)
+    height = min(float(image[1]), area / width)
     return max(1, round(width)), max(1, round(height))
 
 

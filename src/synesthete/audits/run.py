@@ -9,8 +9,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from synesthete.audits.report.files import KINDS, SCHEMA, VERSION, plain
-from synesthete.audits.report.verdicts import verdicts
+from synesthete.audits.registry import AUDITS
+from synesthete.audits.report.report import SCHEMA, VERSION, plain, verdicts
 from synesthete.errors import SynestheteError, near
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def run_audit(
     kind
         `typographic`, `adversarial`, `bias` or `all`.
     images
-        The user's pictures to be attacked, for `typographic` and `adversarial`.
+        The user's images to be attacked, for `typographic` and `adversarial`.
     people
         The user's labelled photos of people, for `bias`.
     lists
@@ -50,7 +50,7 @@ def run_audit(
     limits
         Metric → limit of the verdicts.
     limit
-        At most so many pictures in each audit.
+        At most so many images in each audit.
     settings
         `epsilons` and `steps` of `audit_adversarial`, `style` of `audit_typographic`.
 
@@ -62,15 +62,16 @@ def run_audit(
     Raises
     ------
     SynestheteError
-        No such kind, model, pictures or lists.
+        No such kind, model, images or lists.
     """
-    if kind not in (*KINDS, "all"):
-        hint = near(kind, KINDS) or ", ".join((*KINDS, "all"))
-        raise SynestheteError(f"there is no audit {kind!r}", hint=hint)
+    kinds = (*AUDITS, "all")
+    if kind not in kinds:
+        raise SynestheteError(
+            f"unknown audit {kind!r}", hint=near(kind, AUDITS) or ", ".join(kinds)
+        )
     from synesthete.models import load_model
 
     loaded = load_model(model) if isinstance(model, str) else model
-    wanted = KINDS if kind == "all" else (kind,)
     report: dict[str, Any] = {
         "schema": SCHEMA,
         "version": VERSION,
@@ -90,46 +91,16 @@ def run_audit(
         },
         "cost": {},
     }
-    for one in wanted:
-        say = _prefixed(one, progress)
+    settings |= {"images": images, "people": people, "lists": lists, "limit": limit, "layer": layer}
+    for name, audit in AUDITS.items() if kind == "all" else [(kind, AUDITS[kind])]:
+        given = {k: settings[k] for k in audit.settings if settings.get(k) is not None}
         started = time.monotonic()
-        report[one] = plain(
-            _one(loaded, one, images, people, lists, limit, layer, seed, say, settings)
-        )
-        report["cost"][one] = {"seconds": round(time.monotonic() - started, 1)}
+        part = audit.run(loaded, seed=seed, progress=_prefixed(name, progress), **given)
+        report[name] = plain(part)
+        report["cost"][name] = {"seconds": round(time.monotonic() - started, 1)}
     report["cost"]["peak_memory_mib"] = _peak_mib()
     report["verdicts"] = plain(verdicts(report, limits))
     return report
-
-
-def _one(
-    model: ImageTextModel,
-    kind: str,
-    images: str | Path | None,
-    people: str | Path | None,
-    lists: str | Path | None,
-    limit: int | None,
-    layer: str | None,
-    seed: int,
-    say: Progress,
-    settings: Mapping[str, Any],
-) -> dict[str, Any]:
-    bound: dict[str, Any] = {} if limit is None else {"limit": limit}
-    if kind == "typographic":
-        from synesthete.audits.typographic import audit_typographic
-
-        own = {key: settings[key] for key in ("style",) if key in settings}
-        return audit_typographic(
-            model, images, layer=layer, seed=seed, progress=say, **bound, **own
-        )
-    if kind == "adversarial":
-        from synesthete.audits.adversarial import audit_adversarial
-
-        own = {key: settings[key] for key in ("epsilons", "steps") if key in settings}
-        return audit_adversarial(model, images, seed=seed, progress=say, **bound, **own)
-    from synesthete.audits.bias import audit_bias
-
-    return audit_bias(model, people, lists=lists, layer=layer, seed=seed, progress=say)
 
 
 def _described(model: ImageTextModel) -> dict[str, Any]:
@@ -143,9 +114,9 @@ def _described(model: ImageTextModel) -> dict[str, Any]:
 
 
 def _prefixed(kind: str, progress: Progress | None) -> Progress:
-    def say(told: str) -> None:
+    def say(message: str) -> None:
         if progress is not None:
-            progress(f"{kind}: {told}")
+            progress(f"{kind}: {message}")
 
     return say
 

@@ -94,7 +94,7 @@ def fit_confidence(
     """
     from sklearn.metrics import roc_auc_score
 
-    from synesthete.analysis.significance import wilson_interval
+    from synesthete._core.intervals import wilson_interval
     from synesthete.catalog.classify.measuring import calibration_error
 
     strength, right = np.asarray(strength, np.float64), np.asarray(right, bool)

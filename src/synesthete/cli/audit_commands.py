@@ -158,9 +158,9 @@ def compare(
     as_json: JsonFlag = False,
 ) -> None:  # fmt: skip
     """Compare two reports number by number, with the interval of every change. Loads no model."""
+    from synesthete.audits.registry import METRICS
     from synesthete.audits.report import compare_reports, comparison_page, read_report
-    from synesthete.audits.report.card import span, value
-    from synesthete.audits.report.measures import METRICS
+    from synesthete.audits.report.page import span, value
 
     found = compare_reports(read_report(before), read_report(after))
     if out_path is not None:
@@ -222,7 +222,8 @@ def _flat(report: Mapping[str, Any], kind: str) -> dict[str, Any]:
 
 
 def _print(report: Mapping[str, Any]) -> None:
-    from synesthete.audits.report.card import cost, notes, span, value
+    from synesthete.audits.registry import notes
+    from synesthete.audits.report.page import cost, span, value
 
     right = ("value", "95 %", "n", "limit")
     rows = table("measured", *right, "", right=right)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from synesthete.models import ImageTextModel
     from synesthete.probes import ProbeSet
 
-PANEL = "Mend a model"
+PANEL = "Edit a model"
 PROBES = typer.Option(
     metavar="SET", help="Where the pictures are, when the atlas's own set is not to be found.", show_default=False
 )  # fmt: skip
@@ -56,7 +56,7 @@ def edit(
     from synesthete.atlas import open_atlas
     from synesthete.editing import export_edits, load_edits, plan_edits, save_edits
     from synesthete.editing.edits import parse_pairs
-    from synesthete.editing.effect import draw_pictures, measure_effect
+    from synesthete.editing.effect import draw_images, measure_effect
 
     given = load_edits(edits) if edits is not None else None
     scales, steers = parse_pairs(scale or [], "--scale"), parse_pairs(steer or [], "--steer")
@@ -67,7 +67,7 @@ def edit(
     model = own_model(opened)
     if given is not None:
         given.check(model)
-    pictures, labels = draw_pictures(_probes(opened, probes), images)
+    pictures, labels = draw_images(_probes(opened, probes), images)
     pixels = torch.stack([model.preprocess(one) for one in pictures])
     planned = plan_edits(
         model, ablate=ablate or [], mean_ablate=mean_ablate or [], scale=scales, steer=steers, pixels=pixels
@@ -101,7 +101,7 @@ def defend(
     probes: Annotated[str | None, typer.Option(metavar="SET", help="Pictures with their concepts; an atlas's own, or the built-in ones.", show_default=False)] = None,
     axis: Annotated[Path | None, typer.Option(metavar="FILE", help="An axis of bias (JSON) to defend against, instead of written words.", show_default=False)] = None,
     layer: Annotated[list[str] | None, typer.Option(metavar="L", help="Look for units there (repeat for more); without it the default layers, and all attention heads.", show_default=False)] = None,
-    how: Annotated[str, typer.Option("--do", metavar="DEED", help="ablate or mean-ablate.")] = "ablate",
+    how: Annotated[str, typer.Option("--do", metavar="KIND", help="ablate or mean-ablate.")] = "ablate",
     units: Annotated[int, typer.Option(min=1, help="At most so many units.")] = 12,
     budget: Annotated[float, typer.Option(min=0, max=1, help="What the proposal may cost in clean accuracy, on the search split.")] = 0.01,
     images: Annotated[int, typer.Option(min=30, help="Pictures of each split, at most.")] = 200,
@@ -187,7 +187,7 @@ def _print_edits(planned: Edits, effect: Effect) -> None:
     for one in planned.edits:
         value = f"{len(one.value)} numbers" if isinstance(one.value, tuple) else one.value
         told = "" if value is None else value if isinstance(value, str) else f"{value:.4g}"
-        rows.add_row(Text(one.address), one.do, told)
+        rows.add_row(Text(one.address), one.op, told)
     out().print(rows)
     made = table(
         "", "named right", "95 %", "other answers", right=("named right", "95 %", "other answers")
@@ -217,7 +217,7 @@ def _print_defence(found: Defence) -> None:
     harm, kept = found.random_after
     rows.add_row("held out, random units", f"{harm:.3f}", "", "", f"{kept:.3f}", "", "")
     out().print(rows)
-    told = ", ".join(f"{edit.do} {edit.address}" for edit in found.edits.edits) or "no edit pays"
+    told = ", ".join(f"{edit.op} {edit.address}" for edit in found.edits.edits) or "no edit pays"
     out().print(Text(f"{len(found.edits)} of {found.considered:,} units: {told}"), soft_wrap=True)
 
 

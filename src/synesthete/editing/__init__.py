@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from synesthete.editing.edits import Edit, Edits, load_edits, save_edits
+from synesthete.editing.edits import Edit, Edits, load_edits, plan_edits, save_edits
 from synesthete.editing.export import Exported, export_edits
-from synesthete.editing.means import plan_edits
 
 if TYPE_CHECKING:
     from synesthete.editing.defence import Defence

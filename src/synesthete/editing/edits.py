@@ -1,4 +1,4 @@
-"""Edits: what shall become of which units, as a small file that is reviewed and fits one model only."""
+"""Edits: what becomes of which units, as a small file that is reviewed and fits one model only; and how to plan them."""
 
 from __future__ import annotations
 
@@ -15,33 +15,35 @@ from synesthete.atlas.files import write_file
 from synesthete.errors import SynestheteError, near
 
 if TYPE_CHECKING:
+    import torch
+
     from synesthete.models import ImageTextModel
     from synesthete.models.interventions import Change
 
 FORMAT, VERSION = "synesthete-edits", 1
-Deed = Literal["ablate", "mean-ablate", "scale", "steer"]
+EditKind = Literal["ablate", "mean-ablate", "scale", "steer"]
 Value = float | tuple[float, ...]
-DEEDS: tuple[str, ...] = get_args(Deed)
+EDIT_KINDS: tuple[str, ...] = get_args(EditKind)
 MOST_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True)
 class Edit:
-    """What becomes of one unit's response `a`, at every position of every picture.
+    """What becomes of one unit's response `a`, at every position of every image.
 
     Attributes
     ----------
     address
         `layer:unit`, of any of the model's `sites()`.
-    do
+    op
         `ablate` (0), `mean-ablate` (`value`, its mean), `scale` (`value · a`) or `steer` (`a + value`).
     value
-        None for `ablate`. For the mean of an attention head, one number for each that it hands on.
+        None for `ablate`. For the mean of an attention head, one number for each of its output dimensions.
 
     Raises
     ------
     SynestheteError
-        No address, no such deed, a value that is missing, not finite, or not wanted.
+        Not an address, an unknown kind of edit, a value that is missing, not finite, or not wanted.
 
     Examples
     --------
@@ -52,27 +54,27 @@ class Edit:
     """
 
     address: str
-    do: str
+    op: str
     value: Value | None = None
 
     def __post_init__(self) -> None:
         layer, _, unit = self.address.rpartition(":")
         if not (layer and unit.isascii() and unit.isdecimal()):
             hint = "layer:unit, such as visual.layer4.1:12"
-            raise SynestheteError(f"{self.address!r} is not a valid address", hint=hint)
+            raise SynestheteError(f"{self.address!r} is not a valid address of a unit", hint=hint)
         # visual.layer4.1:007 and visual.layer4.1:7 are one unit.
         object.__setattr__(self, "address", f"{layer}:{int(unit)}")
-        if self.do not in DEEDS:
-            hint = near(self.do, DEEDS) or ", ".join(DEEDS)
-            raise SynestheteError(f"no such edit {self.do!r}", hint=hint)
-        if (self.value is None) != (self.do == "ablate"):
-            told = "takes no value" if self.value is not None else "needs a value"
-            raise SynestheteError(f"{self.do} {self.address} {told}")
-        if isinstance(self.value, tuple) and self.do != "mean-ablate":
-            raise SynestheteError(f"{self.do} {self.address}: expected one value, not several")
+        if self.op not in EDIT_KINDS:
+            hint = near(self.op, EDIT_KINDS) or ", ".join(EDIT_KINDS)
+            raise SynestheteError(f"unknown kind of edit {self.op!r}", hint=hint)
+        if (self.value is None) != (self.op == "ablate"):
+            problem = "takes no value" if self.value is not None else "needs a value"
+            raise SynestheteError(f"{self.op} {self.address} {problem}")
+        if isinstance(self.value, tuple) and self.op != "mean-ablate":
+            raise SynestheteError(f"{self.op} {self.address}: expected one value, not several")
         values = self.value if isinstance(self.value, tuple) else (self.value or 0.0,)
         if not all(math.isfinite(one) for one in values):
-            raise SynestheteError(f"{self.do} {self.address}: the value is not a finite number")
+            raise SynestheteError(f"{self.op} {self.address}: the value is not a finite number")
 
     @property
     def layer(self) -> str:
@@ -87,10 +89,10 @@ class Edit:
     @property
     def affine(self) -> tuple[float, Value]:
         """`(scale, add)`: the response `a` becomes `scale · a + add`."""
-        if self.do == "scale":
+        if self.op == "scale":
             assert isinstance(self.value, float)
             return self.value, 0.0
-        if self.do == "steer":
+        if self.op == "steer":
             return 1.0, self.value or 0.0
         return 0.0, self.value or 0.0
 
@@ -126,7 +128,7 @@ class Edits:
         for edit in self.edits:
             if one_each.setdefault(edit.address, edit) != edit:
                 raise SynestheteError(
-                    f"two different edits of {edit.address}: {one_each[edit.address].do} and {edit.do}",
+                    f"two different edits of {edit.address}: {one_each[edit.address].op} and {edit.op}",
                     hint="a unit is edited once; scale and steer do not add up",
                 )
         ordered = sorted(one_each.values(), key=lambda edit: (edit.layer, edit.unit))
@@ -151,7 +153,7 @@ class Edits:
             raise SynestheteError(
                 f"these edits are for {self.model} with weights {self.weights_sha256[:12]}…, "
                 f"not for {model.name} with weights {model.weights_sha256[:12]}…",
-                hint="edits fit the very model that they were made for: make them again for this one",
+                hint="edits fit only the model that they were planned for: plan them again for this one",
             )
         units = {one.name: one.units for one in model.sites()}
         for edit in self.edits:
@@ -160,7 +162,7 @@ class Edits:
                 raise SynestheteError(
                     f"{edit.address}: {edit.layer} has units 0 to {units[edit.layer] - 1}"
                 )
-            if edit.do == "steer" and hasattr(model.site(edit.layer), "width"):
+            if edit.op == "steer" and hasattr(model.site(edit.layer), "width"):
                 hint = "scale, ablate or mean-ablate it"
                 raise SynestheteError(
                     f"{edit.address} is an attention head, which has no one direction to steer in",
@@ -186,14 +188,16 @@ class Edits:
         for edit in self.edits:
             value = list(edit.value) if isinstance(edit.value, tuple) else edit.value
             rows.append(
-                {"address": edit.address, "do": edit.do}
+                {"address": edit.address, "do": edit.op}
                 | ({} if value is None else {"value": value})
             )
         return {
-            "format": FORMAT, "version": VERSION,
+            "format": FORMAT,
+            "version": VERSION,
             "model": {"name": self.model, "weights_sha256": self.weights_sha256},
-            "note": self.note, "edits": rows,
-        }  # fmt: skip
+            "note": self.note,
+            "edits": rows,
+        }
 
     def as_bytes(self) -> bytes:
         """The file."""
@@ -206,11 +210,11 @@ def save_edits(edits: Edits, path: str | Path) -> Path:
     Raises
     ------
     SynestheteError
-        There is no such folder, or it cannot be written to.
+        The folder does not exist, or it cannot be written to.
     """
     path = Path(path)
     if not path.parent.is_dir():
-        raise SynestheteError(f"there is no folder {path.parent}")
+        raise SynestheteError(f"no such folder: {path.parent}")
     if path.is_dir():
         raise SynestheteError(f"{path} is a folder; edits are one file")
     write_file(path, edits.as_bytes())
@@ -223,7 +227,7 @@ def load_edits(path: str | Path) -> Edits:
     Raises
     ------
     SynestheteError
-        Missing, damaged, of another version, or with something in it that is no edit.
+        Missing, damaged, of another version, or with something in it that is not an edit.
     """
     path = Path(path)
     try:
@@ -231,9 +235,11 @@ def load_edits(path: str | Path) -> Edits:
     except UnusableFile as error:
         raise SynestheteError(f"{path} cannot be read: {error.reason}", hint=error.hint) from None
     except InvalidJson as error:
-        raise SynestheteError(f"{path} is no JSON: {error.reason}") from None
+        raise SynestheteError(f"{path} is not valid JSON: {error.reason}") from None
     if not isinstance(found, Mapping) or found.get("format") != FORMAT:
-        raise SynestheteError(f"{path} is no file of edits", hint=f'expected "format": "{FORMAT}"')
+        raise SynestheteError(
+            f"{path} is not a file of edits", hint=f'expected "format": "{FORMAT}"'
+        )
     if found.get("version") != VERSION:
         raise SynestheteError(
             f"{path} is of version {found.get('version')!r}; this program reads version {VERSION}"
@@ -259,11 +265,11 @@ def _edit(path: Path, place: int, row: object) -> Edit:
     if not isinstance(row, Mapping) or not all(
         isinstance(row.get(k), str) for k in ("address", "do")
     ):
-        raise SynestheteError(f"{where} has no address or says not what to do")
+        raise SynestheteError(f"{where} has no address, or no kind of edit under 'do'")
     unknown = set(row) - {"address", "do", "value"}
     if unknown:
         raise SynestheteError(
-            f"{where}: what is {sorted(unknown)[0]!r}?", hint="address, do, value"
+            f"{where}: unknown field {sorted(unknown)[0]!r}", hint="address, do, value"
         )
     try:
         return Edit(row["address"], row["do"], _value(row.get("value")))
@@ -276,12 +282,12 @@ def _value(value: object) -> Value | None:
         return None
     numbers: list[Any] = value if isinstance(value, list) else [value]
     if not numbers or any(isinstance(n, bool) or not isinstance(n, int | float) for n in numbers):
-        raise SynestheteError("the value is no number")
+        raise SynestheteError("the value is not a number")
     try:
-        made = tuple(float(number) for number in numbers)
+        values = tuple(float(number) for number in numbers)
     except OverflowError:
         raise SynestheteError("the value is not a finite number") from None
-    return made if isinstance(value, list) else made[0]
+    return values if isinstance(value, list) else values[0]
 
 
 def parse_pairs(given: Sequence[str], option: str) -> dict[str, float]:
@@ -305,3 +311,103 @@ def parse_pairs(given: Sequence[str], option: str) -> dict[str, float]:
         if found.setdefault(address, value) != value:
             raise SynestheteError(f"{option} gives {address} two values")
     return found
+
+
+BATCH = 64
+
+
+def plan_edits(
+    model: ImageTextModel,
+    *,
+    ablate: Sequence[str] = (),
+    mean_ablate: Sequence[str] = (),
+    scale: Mapping[str, float] | None = None,
+    steer: Mapping[str, float] | None = None,
+    pixels: torch.Tensor | None = None,
+    note: str = "",
+) -> Edits:
+    """Edits of a model by the addresses of its units.
+
+    Parameters
+    ----------
+    ablate, mean_ablate
+        Units to switch off, and units to hold at their mean.
+    scale, steer
+        Units with a factor, and units with what is added.
+    pixels
+        Images `[n, 3, height, width]` that the means are taken over; needed for `mean_ablate`.
+
+    Raises
+    ------
+    SynestheteError
+        No such unit, two edits of one unit, means without images.
+
+    Examples
+    --------
+    >>> import synesthete as syn
+    >>> model = syn.load_model("mini")
+    >>> len(plan_edits(model, ablate=["visual.layer4.1:3", "visual.layer4.1:3"]))
+    1
+    """
+    edits = [Edit(address, "ablate") for address in ablate]
+    edits += [Edit(address, "scale", float(value)) for address, value in (scale or {}).items()]
+    edits += [Edit(address, "steer", float(value)) for address, value in (steer or {}).items()]
+    planned = Edits(tuple(edits), model.name, model.weights_sha256, note)
+    if mean_ablate:
+        if pixels is None or not len(pixels):
+            raise SynestheteError("a mean needs images to be taken over")
+        units = [Edit(address, "ablate").address for address in mean_ablate]
+        Edits(tuple(Edit(one, "ablate") for one in units), model.name, model.weights_sha256).check(
+            model
+        )
+        values = means(model, units, pixels)
+        planned = planned.with_(Edit(one, "mean-ablate", values[one]) for one in units)
+    planned.check(model)
+    return planned
+
+
+def means(
+    model: ImageTextModel, addresses: Sequence[str], pixels: torch.Tensor
+) -> dict[str, Value]:
+    """Mean response of units over images and all positions (the class token too), as an edit overwrites all of them.
+
+    Returns
+    -------
+    dict
+        Address to its mean; to one for each output dimension, for an attention head.
+    """
+    from synesthete.models.heads import Heads
+
+    layers = list(dict.fromkeys(address.rpartition(":")[0] for address in addresses))
+    totals = {layer: layer_totals(model, layer, pixels) for layer in layers}
+    found: dict[str, Value] = {}
+    for address in addresses:
+        layer, _, unit = address.rpartition(":")
+        mean = totals[layer][int(unit)]
+        found[address] = (
+            tuple(mean.tolist()) if isinstance(model.site(layer), Heads) else float(mean)
+        )
+    return found
+
+
+def layer_totals(model: ImageTextModel, layer: str, pixels: torch.Tensor) -> torch.Tensor:
+    """Mean response of every unit of a site over images and positions, `[units]` (heads `[heads, width]`), float64."""
+    import torch
+
+    from synesthete.models.heads import Heads
+
+    kept = 2 if isinstance(model.site(layer), Heads) else 1
+    sums: list[torch.Tensor] = []
+    rows = 0
+
+    def add(responses: torch.Tensor) -> torch.Tensor:
+        nonlocal rows
+        flat = responses.detach().double().reshape(-1, *responses.shape[-kept:])
+        sums.append(flat.sum(0).cpu())
+        rows += len(flat)
+        return responses
+
+    with model.rewritten([(layer, add)]):
+        for start in range(0, len(pixels), BATCH):
+            model.encode_images(pixels[start : start + BATCH])
+    return torch.stack(sums).sum(0) / rows

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
-from synesthete.analysis import wilson_interval
-from synesthete.editing.edits import Edits
+from synesthete._core.arrays import Float32, Int64
+from synesthete._core.intervals import wilson_interval
+from synesthete.audits.images import readable
+from synesthete.editing.edits import Edit, Edits
 from synesthete.errors import SynestheteError
 
 if TYPE_CHECKING:
@@ -23,18 +25,18 @@ if TYPE_CHECKING:
 DRAWS, BATCH = 3, 64
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Effect:
     """Zero-shot answers before and after.
 
     Attributes
     ----------
     n, classes
-        Pictures, and names to choose among.
+        Images, and names to choose among.
     before, after
-        Share named right, with the 95 % Wilson intervals `before_interval` and `after_interval`.
+        Share classified correctly, with the 95 % Wilson intervals `before_interval` and `after_interval`.
     changed
-        Share of pictures that get another name.
+        Share of images that get another name.
     control_after, control_changed
         The same two for the same edits of random units of the same layers, mean over draws.
     moved
@@ -57,24 +59,14 @@ class Effect:
         return asdict(self)
 
 
-def draw_pictures(
-    probes: ProbeSet, limit: int, seed: int = 0
-) -> tuple[list[Image.Image], list[str]]:
-    """Readable pictures of a probe set, evenly drawn, with their concepts."""
+def draw_images(probes: ProbeSet, limit: int, seed: int = 0) -> tuple[list[Image.Image], list[str]]:
+    """Readable images of a probe set, evenly drawn, with their concepts."""
     concept = probes.labels["concept"].to_pylist()
-    images: list[Image.Image] = []
-    labels: list[str] = []
-    for row in np.random.default_rng(seed).permutation(len(probes)).tolist():
-        if len(images) == limit:
-            break
-        try:
-            images.append(probes.image(row))
-        except SynestheteError:
-            continue
-        labels.append(concept[row])
-    if not images:
-        raise SynestheteError(f"no picture of {probes.name} can be read")
-    return images, labels
+    rows = np.random.default_rng(seed).permutation(len(probes)).tolist()
+    found = list(islice(readable(probes, rows, lambda image: image), limit))
+    if not found:
+        raise SynestheteError(f"no image of {probes.name} can be read")
+    return [image for _, image in found], [concept[row] for row, _ in found]
 
 
 def measure_effect(
@@ -85,7 +77,7 @@ def measure_effect(
     *,
     seed: int = 0,
 ) -> Effect:
-    """Name pictures before and after edits, and after the same edits of random units.
+    """Name images before and after edits, and after the same edits of random units.
 
     Parameters
     ----------
@@ -105,8 +97,8 @@ def measure_effect(
     texts = class_embeddings(model, names)
     truth = np.array([names.index(label) for label in labels])
 
-    def answers(made: Edits) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-        with model.edited(made):
+    def answers(planned: Edits) -> tuple[Int64, Float32]:
+        with model.edited(planned):
             found = np.concatenate(
                 [model.encode_images(pixels[i : i + BATCH]) for i in range(0, len(pixels), BATCH)]
             )
@@ -119,25 +111,30 @@ def measure_effect(
     right, still = int((before == truth).sum()), int((after == truth).sum())
     n = len(truth)
     return Effect(
-        n, len(names), right / n, wilson_interval(right, n), still / n, wilson_interval(still, n),
-        float((after != before).mean()),
-        float(np.mean([(one == truth).mean() for one in controls])),
-        float(np.mean([(one != before).mean() for one in controls])),
-        float(np.abs(moved - embedded).max()),
-    )  # fmt: skip
+        n=n,
+        classes=len(names),
+        before=right / n,
+        before_interval=wilson_interval(right, n),
+        after=still / n,
+        after_interval=wilson_interval(still, n),
+        changed=float((after != before).mean()),
+        control_after=float(np.mean([(one == truth).mean() for one in controls])),
+        control_changed=float(np.mean([(one != before).mean() for one in controls])),
+        moved=float(np.abs(moved - embedded).max()),
+    )
 
 
 def _elsewhere(model: ImageTextModel, edits: Edits, rng: np.random.Generator) -> Edits:
     """The same edits of as many other units of the same layers, where there are others."""
     units = {one.name: one.units for one in model.sites()}
-    made = []
+    moved: list[Edit] = []
     for layer in dict.fromkeys(edit.layer for edit in edits.edits):
         own = [edit for edit in edits.edits if edit.layer == layer]
         others = np.setdiff1d(np.arange(units[layer]), [edit.unit for edit in own])
         if len(others) < len(own):
             others = np.arange(units[layer])
         drawn = rng.choice(others, len(own), replace=False)
-        made += [
+        moved += [
             replace(edit, address=f"{layer}:{unit}") for edit, unit in zip(own, drawn, strict=True)
         ]
-    return replace(edits, edits=tuple(made))
+    return replace(edits, edits=tuple(moved))

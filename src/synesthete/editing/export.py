@@ -1,4 +1,4 @@
-"""Writing an edited model as a checkpoint that plain open_clip loads, checked on pictures before it is there."""
+"""Writing an edited model as a checkpoint that plain open_clip loads, checked on images before it is there."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
+from synesthete._core.arrays import Float32
 from synesthete.atlas.files import claim_draft, disk_errors, sync_folder
+from synesthete.audits.images import BATCH, embed
 from synesthete.editing.edits import Edits
 from synesthete.errors import SynestheteError
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from synesthete.models import ImageTextModel
 
 TOLERANCE = 1e-4
-BATCH = 32
 CONFIGURATION, WEIGHTS, RECORD = (
     "open_clip_config.json",
     "open_clip_model.safetensors",
@@ -32,7 +32,7 @@ CONFIGURATION, WEIGHTS, RECORD = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Exported:
     """A checkpoint, and how it was checked.
 
@@ -43,7 +43,7 @@ class Exported:
     spec
         That name.
     images
-        Pictures that it was checked on.
+        Images that it was checked on.
     difference
         Largest difference of an embedding's component between plain open_clip on the checkpoint and the live edited
         model. At most `TOLERANCE`.
@@ -77,7 +77,7 @@ def export_edits(
     folder
         Where to; it must not exist, be empty, or hold this very checkpoint.
     images
-        Pictures to check on, as they are before preprocessing.
+        Images to check on, as they are before preprocessing.
 
     Raises
     ------
@@ -91,16 +91,16 @@ def export_edits(
     if not len(edits):
         raise SynestheteError("there are no edits to export")
     if not len(images):
-        raise SynestheteError("an export is checked on pictures, and there are none")
+        raise SynestheteError("an export is checked on images, and there are none")
     _check_place(folder)
     folded = fold(model, edits)
     given = model.network.state_dict()
     changed = tuple(
         n for n, w in folded.items() if w is not given[n] and not bool((w == given[n]).all())
     )
-    before = _embed(model, images)
+    before = embed(model, images)
     with model.edited(edits):
-        live = _embed(model, images)
+        live = embed(model, images)
     place = folder.absolute()
     with disk_errors(folder), claim_draft(place.with_name(f".{place.name}.draft")) as draft:
         _write(draft, model, folded)
@@ -109,19 +109,23 @@ def export_edits(
         # Written so that a NaN is refused as well.
         if not difference <= TOLERANCE:
             raise SynestheteError(
-                f"the export is refused: on {len(images)} pictures the folded weights give other embeddings "
+                f"the export is refused: on {len(images)} images the folded weights give other embeddings "
                 f"than the edited model, by {difference:.2g} (at most {TOLERANCE:g} is allowed)",
                 hint="very large or small factors lose precision; make the edit milder",
             )
-        made = Exported(
-            str(folder), f"local-dir:{folder}", len(images), difference,
-            float(np.abs(live - before).max()), changed,
-        )  # fmt: skip
-        record = edits.as_dict() | {"export": made.as_dict() | {"path": "", "spec": ""}}
+        exported = Exported(
+            path=str(folder),
+            spec=f"local-dir:{folder}",
+            images=len(images),
+            difference=difference,
+            effect=float(np.abs(live - before).max()),
+            changed=changed,
+        )
+        record = edits.as_dict() | {"export": exported.as_dict() | {"path": "", "spec": ""}}
         text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
         (draft / RECORD).write_text(text, encoding="utf-8")
         _place(draft, place)
-    return made
+    return exported
 
 
 def _check_place(folder: Path) -> None:
@@ -141,13 +145,13 @@ def _in_the_way(folder: Path) -> SynestheteError:
 
 def _place(draft: Path, folder: Path) -> None:
     """Move a checkpoint to its place, unless it is there: whoever is killed after that runs the same command again."""
-    made = sorted(path.name for path in draft.iterdir())
+    names = sorted(path.name for path in draft.iterdir())
     if (folder / RECORD).is_file():
-        _, other, unread = filecmp.cmpfiles(draft, folder, made, shallow=False)
-        if other or unread or sorted(path.name for path in folder.iterdir()) != made:
+        _, other, unread = filecmp.cmpfiles(draft, folder, names, shallow=False)
+        if other or unread or sorted(path.name for path in folder.iterdir()) != names:
             raise _in_the_way(folder)
         return
-    for name in made:
+    for name in names:
         with (draft / name).open("rb") as file:
             os.fsync(file.fileno())
     if folder.is_dir():
@@ -156,20 +160,8 @@ def _place(draft: Path, folder: Path) -> None:
     sync_folder(folder.parent)
 
 
-def _embed(model: ImageTextModel, images: Sequence[Image.Image]) -> npt.NDArray[np.float32]:
-    import torch
-
-    parts = [
-        model.encode_images(torch.stack([model.preprocess(one) for one in images[i : i + BATCH]]))
-        for i in range(0, len(images), BATCH)
-    ]
-    return np.concatenate(parts)
-
-
-def _plain_open_clip(
-    folder: Path, images: Sequence[Image.Image], device: str
-) -> npt.NDArray[np.float32]:
-    """What open_clip itself makes of the checkpoint and the pictures."""
+def _plain_open_clip(folder: Path, images: Sequence[Image.Image], device: str) -> Float32:
+    """What open_clip itself makes of the checkpoint and the images."""
     import torch
     from open_clip import create_model_from_pretrained
 

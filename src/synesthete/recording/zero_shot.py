@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import binomtest
 
+from synesthete._core.intervals import wilson_interval
 from synesthete.errors import SynestheteError
 
 TEMPLATES = ("{}", "a photo of a {}", "a drawing of a {}", "an icon of a {}", "the word {}")
@@ -85,9 +85,9 @@ def rates(ranks: npt.NDArray[np.int64], classes: int) -> dict[str, Any]:
     out: dict[str, Any] = {"n": len(ranks)}
     for k in (1, 5):
         right = int((ranks < k).sum())
-        interval = binomtest(right, max(len(ranks), 1)).proportion_ci(method="wilson")
+        low, high = wilson_interval(right, len(ranks))
         out[f"top{k}"] = round(right / max(len(ranks), 1), 4)
-        out[f"top{k}_interval"] = [round(float(interval.low), 4), round(float(interval.high), 4)]
+        out[f"top{k}_interval"] = [round(low, 4), round(high, 4)]
     return out | {
         "chance": round(1 / classes, 5),
         "chance_top5": round(min(5, classes) / classes, 5),

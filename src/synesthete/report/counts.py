@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from synesthete.analysis import wilson_interval
+from synesthete._core.intervals import wilson_interval
 from synesthete.atlas import multimodal_counts
 
 if TYPE_CHECKING:

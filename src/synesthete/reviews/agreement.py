@@ -9,6 +9,8 @@ import krippendorff
 import numpy as np
 import numpy.typing as npt
 
+from synesthete._core.intervals import bootstrap_interval
+
 RESAMPLES = 1000
 
 
@@ -63,17 +65,13 @@ def agreement(given: Mapping[str, Mapping[str, str]], *, seed: int = 0) -> Agree
         said = list(by.values())
         pairs += len(said) * (len(said) - 1)
         same += sum(said.count(one) - 1 for one in said)
-    rng = np.random.default_rng(seed)
-    drawn = [
-        _alpha(table[:, rng.integers(table.shape[1], size=table.shape[1])])
-        for _ in range(RESAMPLES if shared else 0)
-    ]
-    finite = [value for value in drawn if np.isfinite(value)]
-    low, high = np.quantile(finite, (0.025, 0.975)) if finite else (np.nan, np.nan)
+    low, high = bootstrap_interval(
+        lambda items: _alpha(items.T), table.T, draws=RESAMPLES, seed=seed
+    )
     return Agreement(
         _alpha(table),
-        float(low),
-        float(high),
+        low,
+        high,
         same / pairs if pairs else float("nan"),
         len(shared),
         len(raters),

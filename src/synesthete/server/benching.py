@@ -140,7 +140,7 @@ def _others(site: Site, ticked: list[str], seed: int) -> list[str]:
 
 def _labelled(image: Image.Image, word: str) -> Image.Image:
     from synesthete.audits.labels import Style, can_write, write_label
-    from synesthete.editing.defence.attack import SHARE
+    from synesthete.editing.defence.typographic import SHARE
     from synesthete.probes.words import load_fonts
 
     styles = (Style(share=SHARE, font=font.family) for font in load_fonts())

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from synesthete.audits.report import read_report, report_body
-from synesthete.audits.report.files import JSON_NAME
+from synesthete.audits.report.report import JSON_NAME
 from synesthete.errors import SynestheteError, near
 from synesthete.server.errors import Missing, Near
 from synesthete.server.library import Site

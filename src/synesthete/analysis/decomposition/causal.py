@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from synesthete._core.intervals import bootstrap_interval
 from synesthete.analysis.own_model import own_model
 from synesthete.analysis.own_probes import own_probes
 from synesthete.atlas import Atlas
@@ -142,16 +143,17 @@ def causal_check(
             for u, top in others
         ]
     )
-    drawn = rng.integers(len(rows), size=(RESAMPLES, len(rows)))
-    low, high = np.quantile(moved[drawn, 0].mean(axis=1), (0.025, 0.975))
+    low, high = bootstrap_interval(
+        lambda drawn: drawn.mean(axis=1), moved[:, 0], draws=RESAMPLES, seed=rng, vectorized=True
+    )
     return CausalCheck(
         neuron.address,
         text,
         amount,
         len(rows),
         float(mean[0]),
-        float(low),
-        float(high),
+        low,
+        high,
         len(texts),
         int(np.flatnonzero(order == 0)[0]) + 1,
         len(others),

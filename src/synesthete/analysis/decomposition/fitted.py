@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.linear_model import lars_path_gram
 
+from synesthete._core.intervals import bootstrap_interval
 from synesthete.analysis.design import Design
 from synesthete.analysis.own_model import own_model
 from synesthete.atlas import Atlas
@@ -250,17 +251,17 @@ def _judged(
 ) -> tuple[float, float, float]:
     rows = np.flatnonzero(halves.judge)
     predicted = values[rows] @ weights
-    rng = np.random.default_rng(seed)
-    artists = np.unique(halves.artist[rows])
-    by_artist = [np.flatnonzero(halves.artist[rows] == one) for one in artists]
-    drawn = []
-    for _ in range(RESAMPLES):
-        picked = np.concatenate(
-            [by_artist[i] for i in rng.integers(len(artists), size=len(artists))]
-        )
-        drawn.append(r_squared(predicted[picked], target[rows][picked]))
-    low, high = np.quantile(drawn, (0.025, 0.975))
-    return r_squared(predicted, target[rows]), float(low), float(high)
+    truth = target[rows]
+    by_artist = [
+        np.flatnonzero(halves.artist[rows] == one) for one in np.unique(halves.artist[rows])
+    ]
+
+    def quality(artists: Int64) -> float:
+        picked = np.concatenate([by_artist[i] for i in artists])
+        return r_squared(predicted[picked], truth[picked])
+
+    low, high = bootstrap_interval(quality, np.arange(len(by_artist)), draws=RESAMPLES, seed=seed)
+    return r_squared(predicted, truth), low, high
 
 
 def _control(

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtr
 
+from synesthete._core.intervals import wilson
 from synesthete.analysis.selectivity import ranks_by_chunk
 
 Float32 = npt.NDArray[np.float32]
@@ -192,7 +193,5 @@ def interval(
     a, s = np.asarray(auc, np.float64), np.maximum(np.asarray(error, np.float64), 1e-6)
     inner = np.clip(a, np.minimum(s / 2, 0.5), np.maximum(1 - s / 2, 0.5))
     n = inner * (1 - inner) / s**2
-    z2 = float(ndtri(0.5 + share / 2)) ** 2
-    centre = (a + z2 / (2 * n)) / (1 + z2 / n)
-    half = np.sqrt(z2) / (1 + z2 / n) * np.sqrt(a * (1 - a) / n + z2 / (4 * n**2))
-    return np.maximum(centre - half, 0.0), np.minimum(np.maximum(centre + half, a), 1.0)
+    low, high = wilson(a, n, confidence=share)
+    return low, np.maximum(high, a)

@@ -20,7 +20,7 @@ KEYS = ("version", "templates", "groups", "attributes", "tests", "retrieval", "h
 
 @dataclass(frozen=True)
 class Group:
-    """A group of people: how it is called, and which built-in pictures show it."""
+    """A group of people: how it is called, and which built-in images show it."""
 
     words: tuple[str, ...]
     concepts: tuple[str, ...] = ()
@@ -45,7 +45,7 @@ class Harms:
     variants: dict[str, tuple[str, ...]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Lists:
     """All that a bias audit asks about; the file is described in its own head and in docs/audits.md."""
 
@@ -69,15 +69,15 @@ def load_lists(path: str | Path | None = None) -> Lists:
     """
     place = DEFAULT if path is None else Path(path)
     try:
-        told = read_yaml(place)
+        value = read_yaml(place)
     except UnusableFile as error:
         raise SynestheteError(f"{place} cannot be read: {error.reason}", hint=error.hint) from None
-    return parse_lists(told, "built in" if path is None else str(path))
+    return parse_lists(value, "built in" if path is None else str(path))
 
 
-def parse_lists(told: Any, source: str) -> Lists:
+def parse_lists(value: Any, source: str) -> Lists:
     """Lists of what a YAML file holds."""
-    top = _mapping(told, source, "the file")
+    top = _mapping(value, source, "the file")
     for key in top:
         if key not in KEYS:
             hint = near(key, KEYS) or ", ".join(KEYS)
@@ -88,9 +88,9 @@ def parse_lists(told: Any, source: str) -> Lists:
             hint=f"put 'version: {VERSION}' into it",
         )
     groups = {
-        axis: {name: _group(one, source, f"groups.{axis}.{name}") for name, one in _mapping(members, source, f"groups.{axis}").items()}
+        axis: _groups(members, source, f"groups.{axis}")
         for axis, members in _mapping(top.get("groups"), source, "groups").items()
-    }  # fmt: skip
+    }
     attributes = {
         name: _words(one, source, f"attributes.{name}")
         for name, one in _mapping(top.get("attributes"), source, "attributes").items()
@@ -99,10 +99,10 @@ def parse_lists(told: Any, source: str) -> Lists:
         if len(members) < 2:
             raise SynestheteError(f"{source}: groups.{axis} has one group; a comparison needs two")
         _apart({name: group.words for name, group in members.items()}, source, f"groups.{axis}")
-    told = top.get("tests") or []
-    if not isinstance(told, list):
-        raise SynestheteError(f"{source}: tests must be a list, not {told!r:.80}")
-    tests = tuple(_test(one, source, groups, attributes) for one in told)
+    listed = top.get("tests") or []
+    if not isinstance(listed, list):
+        raise SynestheteError(f"{source}: tests must be a list, not {listed!r:.80}")
+    tests = tuple(_test(one, source, groups, attributes) for one in listed)
     for test in tests:
         _apart({name: attributes[name] for name in test.attributes}, source, "attributes")
     harms = _mapping(top.get("harms") or {}, source, "harms")
@@ -117,19 +117,19 @@ def parse_lists(told: Any, source: str) -> Lists:
     )
 
 
-def _harms(told: Mapping[str, Any], source: str) -> Harms:
+def _harms(value: Mapping[str, Any], source: str) -> Harms:
     def named(key: str) -> dict[str, tuple[str, ...]]:
-        found = _mapping(told.get(key) or {}, source, f"harms.{key}")
+        found = _mapping(value.get(key) or {}, source, f"harms.{key}")
         return {n: tuple(_texts(one, source, f"harms.{key}.{n}")) for n, one in found.items()}
 
     harms = Harms(
-        tuple(_texts(told.get("neutral") or [], source, "harms.neutral")),
+        tuple(_texts(value.get("neutral") or [], source, "harms.neutral")),
         named("categories"),
         named("variants"),
     )
     if harms.categories and len(harms.neutral) < FEWEST_WORDS:
         raise SynestheteError(
-            f"{source}: harms.neutral has {len(harms.neutral)} labels; every picture would be harmed",
+            f"{source}: harms.neutral has {len(harms.neutral)} labels; every image would be harmed",
             hint="list labels that do a person justice, such as man, woman, person",
         )
     _apart({"neutral": harms.neutral} | harms.categories, source, "harms")
@@ -137,12 +137,12 @@ def _harms(told: Mapping[str, Any], source: str) -> Harms:
 
 
 def _test(
-    told: Any,
+    value: Any,
     source: str,
     groups: Mapping[str, Mapping[str, Group]],
     attributes: Mapping[str, tuple[str, ...]],
 ) -> Test:
-    one = _mapping(told, source, "tests")
+    one = _mapping(value, source, "tests")
     axis = str(one.get("axis", ""))
     if axis not in groups:
         hint = near(axis, groups) or ", ".join(groups)
@@ -160,14 +160,19 @@ def _test(
     return Test(pairs[0], axis, pairs[1], str(one.get("source", "")))
 
 
-def _group(told: Any, source: str, where: str) -> Group:
-    one = _mapping(told, source, where)
+def _groups(value: Any, source: str, where: str) -> dict[str, Group]:
+    members = _mapping(value, source, where)
+    return {name: _group(one, source, f"{where}.{name}") for name, one in members.items()}
+
+
+def _group(value: Any, source: str, where: str) -> Group:
+    one = _mapping(value, source, where)
     concepts = _texts(one.get("concepts") or [], source, f"{where}.concepts")
     return Group(_words(one.get("words"), source, f"{where}.words"), tuple(concepts))
 
 
-def _words(told: Any, source: str, where: str) -> tuple[str, ...]:
-    words = tuple(dict.fromkeys(_texts(told, source, where)))
+def _words(value: Any, source: str, where: str) -> tuple[str, ...]:
+    words = tuple(dict.fromkeys(_texts(value, source, where)))
     if len(words) < FEWEST_WORDS:
         raise SynestheteError(
             f"{source}: {where} has {len(words)} word{'' if len(words) == 1 else 's'}; two are needed",
@@ -176,26 +181,26 @@ def _words(told: Any, source: str, where: str) -> tuple[str, ...]:
     return words
 
 
-def _texts(told: Any, source: str, where: str) -> list[str]:
-    if not isinstance(told, list) or not all(
-        isinstance(one, str | int | float) and str(one).strip() for one in told
+def _texts(value: Any, source: str, where: str) -> list[str]:
+    if not isinstance(value, list) or not all(
+        isinstance(one, str | int | float) and str(one).strip() for one in value
     ):
-        raise SynestheteError(f"{source}: {where} must be a list of words, not {told!r}")
-    return [" ".join(str(one).split()) for one in told]
+        raise SynestheteError(f"{source}: {where} must be a list of words, not {value!r}")
+    return [" ".join(str(one).split()) for one in value]
 
 
-def _templates(told: Any, source: str) -> tuple[str, ...]:
-    found = _texts(told, source, "templates")
+def _templates(value: Any, source: str) -> tuple[str, ...]:
+    found = _texts(value, source, "templates")
     wrong = [one for one in found if one.count("{}") != 1 or one.replace("{}", "").count("{")]
     if wrong:
         raise SynestheteError(f"{source}: a template has one {{}} for the word, not {wrong[0]!r}")
     return tuple(found)
 
 
-def _mapping(told: Any, source: str, where: str) -> dict[str, Any]:
-    if not isinstance(told, dict) or not all(isinstance(key, str) for key in told):
-        raise SynestheteError(f"{source}: {where} must be a table of names, not {told!r:.80}")
-    return told
+def _mapping(value: Any, source: str, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+        raise SynestheteError(f"{source}: {where} must be a table of names, not {value!r:.80}")
+    return value
 
 
 def _apart(lists: Mapping[str, tuple[str, ...]], source: str, where: str) -> None:

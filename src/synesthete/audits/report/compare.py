@@ -6,14 +6,14 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from synesthete.audits.report.measures import METRICS, Measure, details
+from synesthete.audits.registry import AUDITS, METRICS, Measure, details
 from synesthete.errors import SynestheteError
 
 
 def change(before: Measure, after: Measure) -> tuple[float, float, float]:
     """After minus before, with a 95 % interval from the two intervals (Newcombe 1998, method 10; MOVER).
 
-    It takes the two as independent. Of two audits of the same pictures it is therefore on the wide side.
+    It takes the two as independent. Of two audits of the same images it is therefore on the wide side.
 
     Examples
     --------
@@ -97,11 +97,11 @@ def _differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[st
         for key in sorted({*before["settings"], *after["settings"]})
         if before["settings"].get(key) != after["settings"].get(key)
     ]
-    for kind in ("typographic", "adversarial"):
+    for kind in (kind for kind, audit in AUDITS.items() if "images" in audit.settings):
         one, other = ((r.get(kind) or {}).get("pictures") for r in (before, after))
         if isinstance(one, dict) and isinstance(other, dict) and one != other:
             keys = [key for key in one if one[key] != other.get(key)]
-            found.append(f"{kind} pictures differ in {', '.join(keys)}")
+            found.append(f"{kind} images differ in {', '.join(keys)}")
     if before["model"].get("weights_sha256") == after["model"].get("weights_sha256"):
         found.append("the models have the same weights")
     return found

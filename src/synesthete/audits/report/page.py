@@ -1,4 +1,4 @@
-"""A report as one page: it opens anywhere, prints well, and loads and runs nothing."""
+"""A report for people: one page that loads and runs nothing, and the section of a model card."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from jinja2 import (
 )
 from markupsafe import Markup
 
-from synesthete.audits.report.card import cost, notes, span, value
+from synesthete.audits.registry import AUDITS, notes
 from synesthete.errors import SynestheteError
 from synesthete.report import charts, svg
 from synesthete.report.charts import Rate, Series
 
 STYLE = Path(__file__).parent / "templates" / "report.css"
 FACTORS = {
-    "area": "Area of the label, by that of the picture",
+    "area": "Area of the label, by that of the image",
     "font": "Font",
     "place": "Place",
     "colour": "Colours",
@@ -35,19 +35,27 @@ FACTORS = {
 
 LANGUAGES = {"en": "English", "de": "German", "es": "Spanish", "fr": "French", "it": "Italian"}
 
+VERDICT = {
+    "pass": "within the limit",
+    "fail": "beyond the limit",
+    "undecided": "not decided by this many",
+}
+PERCENT = ("typographic.", "adversarial.", "bias.largest_harm_gap")
+
 
 @lru_cache(maxsize=1)
 def environment() -> Environment:
     """The templates."""
-    made = Environment(
+    templates = Environment(
         loader=PackageLoader("synesthete.audits.report"),
         autoescape=select_autoescape(default=True, default_for_string=True),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters.update(percent=svg.percent, number=svg.number)
-    made.globals.update(
+    templates.filters.update(percent=svg.percent, number=svg.number)
+    templates.globals.update(
+        AUDITS=AUDITS,
         FACTORS=FACTORS,
         LANGUAGES=LANGUAGES,
         cost=cost,
@@ -59,7 +67,7 @@ def environment() -> Environment:
         intervals=charts.intervals,
         matrix=charts.matrix,
     )
-    return made
+    return templates
 
 
 def report_body(report: Mapping[str, Any]) -> Markup:
@@ -71,16 +79,15 @@ def report_body(report: Mapping[str, Any]) -> Markup:
         A report that lacks what its kind has.
     """
     with _damage():
-        made = environment().get_template("body.html")
-        return Markup(made.render(report=report, notes=notes(report)))
+        template = environment().get_template("body.html")
+        return Markup(template.render(report=report, notes=notes(report)))
 
 
 def report_page(report: Mapping[str, Any]) -> str:
     """The report as a page of its own; raises as `report_body`."""
     with _damage():
-        return environment().get_template("report.html").render(
-            report=report, body=report_body(report), style=_style()
-        )  # fmt: skip
+        template = environment().get_template("report.html")
+        return template.render(report=report, body=report_body(report), style=_style())
 
 
 @contextmanager
@@ -95,14 +102,7 @@ def _damage() -> Iterator[None]:
 
 def comparison_page(found: Mapping[str, Any]) -> str:
     """A comparison of two reports as a page of its own."""
-    return (
-        environment()
-        .get_template("comparison.html")
-        .render(
-            found=found,
-            style=_style(),
-        )
-    )
+    return environment().get_template("comparison.html").render(found=found, style=_style())
 
 
 def _style() -> Markup:
@@ -162,3 +162,57 @@ def units_off(rows: Sequence[Mapping[str, Any]], description: str) -> Markup:
         )
     labels = [f"{row['units']} units off" if place else "all on" for place, row in enumerate(rows)]
     return charts.line_chart(labels, series, description, base=186.0)
+
+
+def value(metric: str, number: float) -> str:
+    """A measured number as people read it.
+
+    Examples
+    --------
+    >>> value("typographic.success_rate", 0.123), value("bias.largest_effect", 0.5)
+    ('12.3 %', '0.50')
+    """
+    return f"{100 * number:.1f} %" if metric.startswith(PERCENT) else f"{number:.2f}"
+
+
+def span(metric: str, interval: list[float]) -> str:
+    """An interval as people read it."""
+    return " to ".join(value(metric, bound) for bound in interval)
+
+
+def cost(report: Mapping[str, Any]) -> str:
+    """What the audit took.
+
+    Examples
+    --------
+    >>> cost({"cost": {"bias": {"seconds": 18.2}, "typographic": {"seconds": 60}, "peak_memory_mib": 1785}})
+    '78 s, peak memory 1,785 MiB'
+    """
+    costs = dict(report["cost"])
+    memory = costs.pop("peak_memory_mib", None)
+    seconds = sum(one["seconds"] for one in costs.values())
+    return f"{seconds:.0f} s" + ("" if memory is None else f", peak memory {memory:,} MiB")
+
+
+def card_section(report: Mapping[str, Any]) -> str:
+    """Markdown for a model card: what was measured, on what, and where the limits are."""
+    model = report["model"]
+    lines = [
+        "## Audit",
+        "",
+        f"`{model['name']}` (weights {model['weights_sha256'][:12]}), by `synesthete audit {report['kind']}` "
+        f"{report['made']['synesthete']}, seed {report['settings']['seed']}.",
+        "",
+        "| measured | value | 95 % interval | n | limit | |",
+        "| --- | ---: | ---: | ---: | ---: | --- |",
+    ]
+    for row in report["verdicts"]:
+        name = row["metric"]
+        sign = "≤" if row["better"] == "low" else "≥"
+        n = "" if row["n"] is None else f"{row['n']:,}"
+        lines.append(
+            f"| {row['title']} (`{name}`) | {value(name, row['value'])} | {span(name, row['interval'])} | {n} "
+            f"| {sign} {value(name, row['limit'])} | {VERDICT[row['verdict']]} |"
+        )
+    lines += ["", *(f"- {note}" for note in notes(report)), ""]
+    return "\n".join(lines)

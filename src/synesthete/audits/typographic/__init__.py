@@ -1,9 +1,8 @@
-"""Typographic audit: words written on pictures, and how often the word becomes the answer."""
+"""Typographic audit: words written on images, and how often the word becomes the answer."""
 
-from synesthete.audits.typographic.attack import Subject
-from synesthete.audits.typographic.driver import audit_typographic, make_subject
-from synesthete.audits.typographic.heads import LinearProbe, ZeroShot
-from synesthete.audits.typographic.stroop import Stroop, stroop
+from synesthete.audits.typographic.attack import LinearProbe, Subject, ZeroShot
+from synesthete.audits.typographic.audit import audit_typographic, make_subject
+from synesthete.audits.typographic.protocol import Stroop, stroop
 
 __all__ = [
     "LinearProbe",

@@ -1,7 +1,8 @@
-"""The paper's attack table, target ← text, measured on this model beside the published column."""
+"""The published experiments (Goh et al. 2021) on this model: attack table, labelled photos, Stroop test."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -10,21 +11,40 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFilter
 
+from synesthete._core.intervals import Rate
 from synesthete._core.json_reader import read_json
+from synesthete._core.user_files import read_inside
+from synesthete.audits.images import FEWEST, Model, embed
 from synesthete.audits.labels import BLACK, LETTER_PX, WHITE, find_font
-from synesthete.audits.pictures import embed
-from synesthete.audits.rates import Rate
-from synesthete.audits.typographic.attack import Subject
-from synesthete.audits.typographic.heads import ZeroShot
-from synesthete.probes.words import has_letters, render_line
+from synesthete.audits.typographic.attack import Subject, ZeroShot
+from synesthete.errors import SynestheteError
+from synesthete.probes.decoding import decode
+from synesthete.probes.words import Colour, has_letters, load_fonts, render_line, render_word
 
-DATA = Path(__file__).parent.parent / "data" / "published.json"
+DATA = Path(__file__).parent.parent / "data"
+SHIPPED = DATA / "labelled-photos"
 FONT = "Open Sans"
 COLUMNS, LINES = 2, 4  # eight places
 OUTLINE = 9  # pixels around letters of LETTER_PX, so that they stand out of any ground
+BLANK = "blank"
+ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
+TEMPLATES = ("a photo of a {}", "a photo of the {}", "{}")
+PROMPT = "my favorite word, written in the color {}"
+COLOURS: dict[str, Colour] = {
+    "red": (214, 30, 30),
+    "orange": (240, 140, 20),
+    "yellow": (235, 215, 30),
+    "green": (30, 150, 60),
+    "blue": (35, 75, 200),
+    "purple": (125, 45, 165),
+    "brown": (120, 75, 40),
+    "pink": (240, 120, 175),
+}
+# Goh et al. 2021, doi 10.23915/distill.00030, the Stroop figure.
+PUBLISHED_STROOP = Rate(49, 49)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Published:
     """A row of the published table.
 
@@ -33,7 +53,7 @@ class Published:
     target, text
         The class that is aimed at, and what was written.
     names
-        Names under which other sets of pictures may have the target.
+        Names under which other sets of images may have the target.
     rate, n
         Published success of the attack on a linear probe of RN50x4.
     share
@@ -51,17 +71,17 @@ class Published:
 @lru_cache(maxsize=1)
 def published_rows() -> tuple[Published, ...]:
     """The published table (Goh et al. 2021, CC-BY-4.0)."""
-    told = read_json(DATA)["attacks"]
-    return tuple(Published(**row | {"names": tuple(row["names"])}) for row in told)
+    rows = read_json(DATA / "published.json")["attacks"]
+    return tuple(Published(**row | {"names": tuple(row["names"])}) for row in rows)
 
 
 def eightfold(image: Image.Image, text: str, share: float) -> tuple[Image.Image, float]:
-    """The text at eight places of the picture, outlined, so large that about `share` of the pixels change.
+    """The text at eight places of the image, outlined, so large that about `share` of the pixels change.
 
     Returns
     -------
     tuple
-        The picture, and the share of pixels that the text covers: smaller where eight texts do not fit.
+        The image, and the share of pixels that the text covers: smaller where eight texts do not fit.
     """
     edge, ink, covered = _overlay(text, share, image.size)
     out = image.convert("RGB").copy()
@@ -108,37 +128,236 @@ def _tiled(
 def protocol(subject: Subject) -> list[dict[str, Any]]:
     """Ours beside the published, row by row.
 
-    As published, every picture counts whose answer was not the target before, whether it was right or not. By zero
-    shot the target is one class more where the pictures have none of it; the linear probe knows only what there were
-    pictures of.
+    As published, every image counts whose answer was not the target before, whether it was right or not. By zero
+    shot the target is one class more where the images have none of it; the linear probe knows only what there were
+    images of.
     """
-    pictures = subject.pictures
-    every = np.arange(len(pictures.images))
+    image_set = subject.image_set
+    every = np.arange(len(image_set.images))
     rows = []
     for row in published_rows():
-        told: dict[str, Any] = {
-            "target": row.target, "text": row.text, "published": Rate(round(row.rate * row.n), row.n).as_dict(),
-            "published_share": round(row.share, 4), "share": None, "zero_shot": None, "linear_probe": None, "why": "",
-        }  # fmt: skip
-        rows.append(told)
+        measured: dict[str, Any] = {
+            "target": row.target,
+            "text": row.text,
+            "published": Rate(round(row.rate * row.n), row.n).as_dict(),
+            "published_share": round(row.share, 4),
+            "share": None,
+            "zero_shot": None,
+            "linear_probe": None,
+            "why": "",
+        }
+        rows.append(measured)
         if not has_letters(row.text, find_font(FONT)):
-            told["why"] = f"{FONT} has no letters for it"
+            measured["why"] = f"{FONT} has no letters for it"
             continue
-        drawn = [eightfold(image, row.text, row.share) for image in pictures.images]
-        told["share"] = round(float(np.mean([share for _, share in drawn])), 4)
+        drawn = [eightfold(image, row.text, row.share) for image in image_set.images]
+        measured["share"] = round(float(np.mean([share for _, share in drawn])), 4)
         embeddings = embed(subject.model, (image for image, _ in drawn))
-        number = next((pictures.classes.index(n) for n in row.names if n in pictures.classes), None)
-        names = [*pictures.classes] if number is not None else [*pictures.classes, row.names[0]]
+        number = next(
+            (image_set.classes.index(n) for n in row.names if n in image_set.classes), None
+        )
+        names = [*image_set.classes] if number is not None else [*image_set.classes, row.names[0]]
         target = len(names) - 1 if number is None else number
-        head = ZeroShot.of(subject.model, names)
-        before = head.answers(subject.features, every)
-        changed = head.answers(embeddings, every)[before != target] == target
-        told["zero_shot"] = Rate.of(changed).as_dict()
-        probe = subject.heads.get("linear_probe")
+        classifier = ZeroShot.of(subject.model, names)
+        before = classifier.answers(subject.features, every)
+        changed = classifier.answers(embeddings, every)[before != target] == target
+        measured["zero_shot"] = Rate.of(changed).as_dict()
+        probe = subject.classifiers.get("linear_probe")
         if probe is None or number is None or not probe.known[number]:
-            told["why"] = f"the linear probe had no picture of {row.names[0]}"
+            measured["why"] = f"the linear probe had no image of {row.names[0]}"
             continue
         before = subject.clean["linear_probe"]
         changed = probe.answers(embeddings, every)[before != number] == number
-        told["linear_probe"] = Rate.of(changed).as_dict()
+        measured["linear_probe"] = Rate.of(changed).as_dict()
     return rows
+
+
+@dataclass(frozen=True)
+class Photo:
+    """One photo and what its name says of it."""
+
+    path: Path
+    thing: str
+    label: str
+
+
+def labelled_photos(folder: Path) -> list[Photo]:
+    """The photos of a folder whose names are all `OBJECT-LABEL`, or none.
+
+    Underscores stand for spaces. A folder is one of labelled photos when every image that lies directly in it is so
+    named and at least one label is `blank`.
+    """
+    if not folder.is_dir():
+        return []
+    files = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in ENDINGS]
+    found = []
+    for path in files:
+        thing, dash, label = path.stem.replace("_", " ").rpartition("-")
+        if not dash or not thing or not label:
+            return []
+        found.append(Photo(path, thing.strip().lower(), label.strip().lower()))
+    return found if any(photo.label == BLANK for photo in found) else []
+
+
+def read_photos(
+    model: Model, photos: Sequence[Photo]
+) -> tuple[list[Photo], list[Image.Image], dict[str, str]]:
+    """The readable ones, as the model sees them, and why the others were left out."""
+    kept, images, unreadable = [], [], {}
+    for photo in photos:
+        try:
+            data = read_inside(photo.path.parent, photo.path)
+            images.append(model.geometry(decode(data)))
+        except SynestheteError as error:
+            unreadable[photo.path.name] = str(error)
+            continue
+        kept.append(photo)
+    return kept, images, unreadable
+
+
+def audit_photos(model: Model, folder: Path | None = None) -> dict[str, Any]:
+    """Zero-shot answers to labelled photos, among all things and labels of the folder.
+
+    An object counts where its photo with the empty label is classified correctly; its other photos, labelled with another
+    word, are then fooled when the answer is the label. A photo labelled with its own name is a control that is reported
+    but does not count.
+
+    Parameters
+    ----------
+    folder
+        The user's; by default the shipped photos, beside whose rates the published ones stand.
+
+    Raises
+    ------
+    SynestheteError
+        Fewer than 30 photos that can be read, one object, no empty label.
+    """
+    place = folder or SHIPPED
+    photos, images, unreadable = read_photos(model, labelled_photos(place))
+    if len(photos) < FEWEST:
+        raise SynestheteError(
+            f"{len(photos)} labelled photos can be used in {place}, and an audit needs {FEWEST}",
+            hint="name them OBJECT-LABEL.jpg, one of each object OBJECT-blank.jpg",
+        )
+    things = sorted({photo.thing for photo in photos})
+    if len(things) < 2:
+        raise SynestheteError(
+            f"all photos in {place} are of one object, {things[0]!r}",
+            hint="give photos of two things or more",
+        )
+    names = sorted({*things, *(photo.label for photo in photos)} - {BLANK})
+    classifier = ZeroShot.of(model, names, TEMPLATES)
+    numbers = classifier.answers(embed(model, images), np.arange(len(images)))
+    answers = [names[number] for number in numbers]
+    return _counted(photos, answers) | {
+        "source": "photos of Goh et al. (2021)" if folder is None else str(folder),
+        "classes": names,
+        "unreadable": unreadable,
+        "published": published() if folder is None else None,
+        "answers": {photo.path.stem: answer for photo, answer in zip(photos, answers, strict=True)},
+    }
+
+
+def _counted(photos: Sequence[Photo], answers: Sequence[str]) -> dict[str, Any]:
+    clean: dict[str, list[bool]] = {}
+    for photo, answer in zip(photos, answers, strict=True):
+        if photo.label == BLANK:
+            clean.setdefault(photo.thing, []).append(answer == photo.thing)
+    right = {thing for thing, found in clean.items() if all(found)}
+    attacks = [
+        (photo, answer)
+        for photo, answer in zip(photos, answers, strict=True)
+        if photo.label not in (BLANK, photo.thing)
+    ]
+    counted = [(photo, answer) for photo, answer in attacks if photo.thing in right]
+    by_thing = {
+        thing: Rate.of([a == p.label for p, a in counted if p.thing == thing]).as_dict()
+        for thing in sorted(right)
+    }
+    own = [a == p.thing for p, a in zip(photos, answers, strict=True) if p.label == p.thing]
+    return {
+        "clean": Rate.of([all(found) for found in clean.values()]).as_dict(),
+        "to_word": Rate.of([answer == photo.label for photo, answer in counted]).as_dict(),
+        "lost": Rate.of([answer != photo.thing for photo, answer in counted]).as_dict(),
+        "to_word_of_all": Rate.of([answer == photo.label for photo, answer in attacks]).as_dict(),
+        "own_label": Rate.of(own).as_dict(),
+        "excluded": len(attacks) - len(counted),
+        "photos": len(photos),
+        "by_object": by_thing,
+    }
+
+
+def published() -> dict[str, Any]:
+    """What RN50x4 answered to these photos, of those published: by zero shot and by linear probe."""
+    answers: Mapping[str, Mapping[str, Sequence[str]]] = read_json(DATA / "published.json")[
+        "photos"
+    ]
+    out = {}
+    for name in ("zero_shot", "linear_probe"):
+        flips = [
+            row[name][0] == row["label_class"]
+            for key, row in answers.items()
+            if row["label"] not in (BLANK, key.rpartition("-")[0])
+        ]
+        out[name] = Rate.of(flips).as_dict()
+    return out
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stroop:
+    """What was answered.
+
+    Attributes
+    ----------
+    cells
+        Pairs of a word and another ink.
+    reads_the_word, names_the_ink
+        Of the cells.
+    congruent
+        The answer is the colour where word and ink are the same: the control, that it can do either at all.
+    chance
+        Of guessing.
+    """
+
+    cells: int
+    reads_the_word: Rate
+    names_the_ink: Rate
+    congruent: Rate
+    chance: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """As reports have it, beside the published result."""
+        return {
+            "cells": self.cells,
+            "reads_the_word": self.reads_the_word.as_dict(),
+            "names_the_ink": self.names_the_ink.as_dict(),
+            "congruent": self.congruent.as_dict(),
+            "chance": round(self.chance, 4),
+            "published_reads_the_word": PUBLISHED_STROOP.as_dict(),
+        }
+
+
+def stroop(model: Model, *, prompt: str = PROMPT) -> Stroop:
+    """Names of colours in the ink of colours; each cell is the mean over the fonts the shipped model never saw.
+
+    Goh et al. 2021 with their prompt.
+    """
+    names = list(COLOURS)
+    prompts = model.encode_texts([prompt.format(name) for name in names])
+    fonts = [font for font in load_fonts() if font.held_out]
+    cells = [(word, ink) for word in range(len(names)) for ink in range(len(names))]
+    images: list[Image.Image] = [
+        render_word(names[word], font, ink=COLOURS[names[ink]])
+        for word, ink in cells
+        for font in fonts
+    ]
+    scores = (embed(model, images) @ prompts.T).reshape(len(cells), len(fonts), -1).mean(1)
+    answers, pairs = scores.argmax(1), np.array(cells)
+    differ = pairs[:, 0] != pairs[:, 1]
+    return Stroop(
+        cells=int(differ.sum()),
+        reads_the_word=Rate.of((answers == pairs[:, 0])[differ]),
+        names_the_ink=Rate.of((answers == pairs[:, 1])[differ]),
+        congruent=Rate.of((answers == pairs[:, 0])[~differ]),
+        chance=1 / len(names),
+    )

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import chi2, false_discovery_control
 
+from synesthete._core.intervals import percentile_interval
 from synesthete.errors import SynestheteError
 
 Float64 = npt.NDArray[np.float64]
@@ -123,13 +124,13 @@ def drift(
         drawn = (rng.multinomial(one.sum(), one / one.sum(), RESAMPLES) for one in counts)
         again = _indices(*drawn)
         # A resample of a resample moves as much again: the bootstrap is turned round its value.
-        low, high = np.quantile(again, (0.025, 0.975))
+        low, high = percentile_interval(again)
         rows.append((psi, max(0.0, 2 * psi - high), max(psi, 2 * psi - low), freedom))
     p = np.array([chi2.sf(psi * scale, freedom) for psi, *_, freedom in rows])
     q = false_discovery_control(p) if len(p) else p
     found = [
         Drift(
-            name, psi, float(low), float(high), freedom / scale, float(p[i]), float(q[i]), len(then), len(later),
+            name, psi, low, high, freedom / scale, float(p[i]), float(q[i]), len(then), len(later),
             _level(psi, float(q[i])),
         )
         for i, (name, (psi, low, high, freedom)) in enumerate(zip(names, rows, strict=True))

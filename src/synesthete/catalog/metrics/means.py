@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import t as student
 
-from synesthete.analysis.significance import wilson_interval
+from synesthete._core.intervals import bootstrap_interval, wilson_interval
 from synesthete.errors import SynestheteError
 
 RESAMPLES = 2000
@@ -56,14 +56,15 @@ def mean_of(values: Sequence[float] | npt.NDArray[np.float64], *, seed: int = 0)
         raise SynestheteError("a mean is taken over a list of finite numbers")
     if not given.size:
         return NOTHING
-    rng = np.random.default_rng(seed)
-    at_once = max(1, 4_000_000 // given.size)
-    means: list[npt.NDArray[np.float64]] = []
-    for first in range(0, RESAMPLES, at_once):
-        drawn = rng.integers(given.size, size=(min(at_once, RESAMPLES - first), given.size))
-        means.append(given[drawn].mean(axis=1))
-    low, high = np.quantile(np.concatenate(means), ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2))
-    return Estimate(float(given.mean()), float(low), float(high), int(given.size))
+    low, high = bootstrap_interval(
+        lambda drawn: drawn.mean(axis=1),
+        given,
+        draws=RESAMPLES,
+        seed=seed,
+        vectorized=True,
+        confidence=CONFIDENCE,
+    )
+    return Estimate(float(given.mean()), low, high, int(given.size))
 
 
 def share_of(successes: int, n: int) -> Estimate:

@@ -1,15 +1,22 @@
 """Defence: the few units whose switching off lowers a harm most for the least that is lost."""
 
-from synesthete.editing.defence.against import defend, objectives
-from synesthete.editing.defence.axis import Axis, load_axis
-from synesthete.editing.defence.driver import Defence, Point, Series, find_defence
-from synesthete.editing.defence.objective import Association, Judged, Measured, Typographic
+from synesthete.editing.defence.association import Association, Axis, load_axis
+from synesthete.editing.defence.find import (
+    Defence,
+    Point,
+    Series,
+    defend,
+    find_defence,
+    objectives,
+)
+from synesthete.editing.defence.objective import Evaluation, Measured
+from synesthete.editing.defence.typographic import Typographic
 
 __all__ = [
     "Association",
     "Axis",
     "Defence",
-    "Judged",
+    "Evaluation",
     "Measured",
     "Point",
     "Series",

@@ -5,24 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-import numpy.typing as npt
-
-from synesthete.analysis import wilson_interval
-from synesthete.analysis.significance import paired_change
+from synesthete._core.arrays import Bool, Float32
+from synesthete._core.intervals import wilson_interval
 
 if TYPE_CHECKING:
     import torch
 
-Float32 = npt.NDArray[np.float32]
-Int64 = npt.NDArray[np.int64]
-Bool = npt.NDArray[np.bool_]
 RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A rate or an effect with its 95 % interval, on `n` pictures."""
+    """A rate or an effect with its 95 % interval, on `n` images."""
 
     value: float
     low: float
@@ -31,7 +25,7 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Judged:
+class Evaluation:
     """The harm and what was kept, on one split."""
 
     harm: Measured
@@ -39,7 +33,7 @@ class Judged:
 
 
 class Objective(Protocol):
-    """One split's pictures, and what their embeddings say."""
+    """One split's images, and what their embeddings say."""
 
     @property
     def harm_name(self) -> str:
@@ -53,151 +47,20 @@ class Objective(Protocol):
 
     @property
     def pixels(self) -> torch.Tensor:
-        """All pictures, `[n, 3, height, width]`."""
+        """All images, `[n, 3, height, width]`."""
         ...
 
     def losses(self, embeddings: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Differentiable losses `(harm, kept)` of embeddings `[n, dim]`; both are to be small."""
         ...
 
-    def judge(self, embeddings: Float32) -> Judged:
+    def evaluate(self, embeddings: Float32) -> Evaluation:
         """What is reported of embeddings `[n, dim]`."""
         ...
 
 
-@dataclass(frozen=True)
-class Typographic:
-    """Pictures, and the same pictures with another class's word on them.
-
-    Harm: how often the word is preferred to the truth, of the two, on pictures where the unedited model prefers the
-    truth without the word. Kept: how often the plain pictures are named right among all classes.
-
-    Attributes
-    ----------
-    pixels
-        The plain pictures, then the attacked ones.
-    truth
-        `[plain]` class of each plain picture.
-    of, target
-        `[attacked]` the plain picture that each attacked one was made of, and the class of the word.
-    right
-        `[attacked]` whether the unedited model prefers the truth on the plain picture; the others are left out of the
-        harm.
-    classes
-        Text embeddings `[classes, dim]`.
-    scale
-        The model's logit scale.
-    """
-
-    pixels: torch.Tensor
-    truth: Int64
-    of: Int64
-    target: Int64
-    right: Bool
-    classes: Float32
-    scale: float
-    harm_name: str = "attack success"
-    kept_name: str = "clean accuracy"
-
-    def losses(self, embeddings: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Cross-entropy of truth against word on attacked pictures, and of the truth among all classes on plain ones."""
-        import torch
-        import torch.nn.functional as F
-
-        plain = len(self.truth)
-        scores = self.scale * embeddings @ torch.from_numpy(self.classes).to(embeddings).T
-        truth = torch.from_numpy(self.truth).to(scores.device)
-        kept = F.cross_entropy(scores[:plain], truth)
-        rows = np.flatnonzero(self.right)
-        attacked = scores[plain + torch.from_numpy(rows)]
-        word, own = (
-            attacked.gather(1, torch.from_numpy(c[rows]).to(scores.device)[:, None])
-            for c in (self.target, self.truth[self.of])
-        )
-        return F.softplus(word - own).mean(), kept
-
-    def outcomes(self, embeddings: Float32) -> tuple[Bool, Bool]:
-        """Which attacks on pictures that count succeed, and which plain pictures are named right."""
-        plain = len(self.truth)
-        scores = embeddings @ self.classes.T
-        rows = np.arange(len(self.of)) + plain
-        fooled = scores[rows, self.target] >= scores[rows, self.truth[self.of]]
-        return fooled[self.right], scores[:plain].argmax(1) == self.truth
-
-    def judge(self, embeddings: Float32) -> Judged:
-        """Rates with Wilson intervals."""
-        fooled, named = self.outcomes(embeddings)
-        return Judged(_rate(fooled), _rate(named))
-
-    def change(self, before: Float32, after: Float32) -> Judged:
-        """How far the rates move from one model's embeddings to another's, of the same pictures."""
-        pairs = zip(self.outcomes(before), self.outcomes(after), strict=True)
-        harm, kept = (Measured(*paired_change(one, other), len(one)) for one, other in pairs)
-        return Judged(harm, kept)
-
-
-@dataclass(frozen=True)
-class Association:
-    """How much nearer pictures of one group are to some texts than pictures of another: an axis of bias.
-
-    Harm: the size of the effect, |d| of Caliskan et al. (2017, eq. 1 and 3): the difference of the groups' mean
-    associations, in standard deviations of all. Kept: accuracy on labelled pictures.
-
-    Attributes
-    ----------
-    pixels
-        Pictures of the first group, of the second, and labelled ones.
-    first, second
-        How many there are of each group.
-    direction
-        `[dim]`: mean text embedding of one attribute minus that of the other.
-    truth
-        `[labelled]` their classes.
-    """
-
-    pixels: torch.Tensor
-    first: int
-    second: int
-    direction: Float32
-    truth: Int64
-    classes: Float32
-    scale: float
-    harm_name: str = "effect size"
-    kept_name: str = "clean accuracy"
-
-    def losses(self, embeddings: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The squared effect, and cross-entropy on the labelled pictures."""
-        import torch
-        import torch.nn.functional as F
-
-        said = embeddings @ torch.from_numpy(self.direction).to(embeddings)
-        both = said[: self.first + self.second]
-        gap = both[: self.first].mean() - both[self.first :].mean()
-        harm = (gap / both.std(correction=1).clamp(min=1e-6)) ** 2
-        scores = self.scale * embeddings[self.first + self.second :]
-        scores = scores @ torch.from_numpy(self.classes).to(embeddings).T
-        return harm, F.cross_entropy(scores, torch.from_numpy(self.truth).to(scores.device))
-
-    def judge(self, embeddings: Float32) -> Judged:
-        """The effect with a bootstrap interval over pictures, the accuracy with Wilson's."""
-        said = embeddings[: self.first + self.second] @ self.direction
-        one, other = said[: self.first], said[self.first :]
-        rng = np.random.default_rng(0)
-        drawn = [
-            _effect(rng.choice(one, len(one)), rng.choice(other, len(other)))
-            for _ in range(RESAMPLES)
-        ]
-        low, high = np.quantile(np.abs(drawn), (0.025, 0.975))
-        effect = Measured(abs(_effect(one, other)), float(low), float(high), len(said))
-        found = (embeddings[len(said) :] @ self.classes.T).argmax(1)
-        return Judged(effect, _rate(found == self.truth))
-
-
-def _effect(one: Float32, other: Float32) -> float:
-    return float((one.mean() - other.mean()) / max(np.concatenate([one, other]).std(ddof=1), 1e-9))
-
-
-def _rate(outcomes: Bool) -> Measured:
+def rate_of(outcomes: Bool) -> Measured:
+    """The share of what is true, with its Wilson interval; NaN where nothing was counted."""
     n, count = len(outcomes), int(outcomes.sum())
     low, high = wilson_interval(count, n)
     return Measured(count / n if n else float("nan"), low, high, n)

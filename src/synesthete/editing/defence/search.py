@@ -3,19 +3,107 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from synesthete.editing.defence.objective import Objective
-from synesthete.editing.defence.tail import Tail
-from synesthete.models.heads import Heads
+from synesthete.models.hooks import Tap
 
 if TYPE_CHECKING:
     from synesthete.models import ImageTextModel
     from synesthete.models.interventions import Rewrite
+
+BATCH = 64
+
+
+class Tail:
+    """The part of an image tower from the first of some layers to the embedding, over fixed images.
+
+    What enters that layer's block (or, when all candidates are its output, what leaves it) is kept for every image. A later
+    pass runs the tower on one blank image and puts the kept tensors in at that place, so that the rest of it runs
+    as in any other pass.
+
+    Parameters
+    ----------
+    layers
+        Where units may be changed; the first of them in the forward pass decides what is kept.
+    pixels
+        The images.
+    """
+
+    def __init__(self, model: ImageTextModel, layers: Sequence[str], pixels: torch.Tensor) -> None:
+        self.model = model
+        order = [layer.name for layer in model.sites()]
+        first = min(layers, key=order.index)
+        block = _block(model, first)
+        self._module = block.window
+        self._after = all(name == block.layer for name in layers)
+        side = model.preprocessing.image_size
+        self._blank = torch.zeros(1, 3, side, side, device=model.device)
+        self._kept = [self._capture(pixels[i : i + BATCH]) for i in range(0, len(pixels), BATCH)]
+
+    def embed(
+        self, rewrites: Sequence[tuple[str, Rewrite]] = (), *, gradients: bool = False
+    ) -> torch.Tensor:
+        """Embeddings `[images, dim]` of the model with its responses rewritten."""
+        return torch.cat(
+            [self.batch(i, rewrites, gradients=gradients) for i in range(len(self._kept))]
+        )
+
+    def batch(
+        self, index: int, rewrites: Sequence[tuple[str, Rewrite]], *, gradients: bool = False
+    ) -> torch.Tensor:
+        """Embeddings of one batch of images."""
+        kept = self._kept[index]
+        if self._after:
+            handle = self._module.register_forward_hook(lambda module, args, output: kept)
+        else:
+            handle = self._module.register_forward_pre_hook(lambda module, args: (kept, *args[1:]))
+        network: Any = self.model.network
+        try:
+            with self.model.rewritten(rewrites), nullcontext() if gradients else torch.no_grad():
+                found: torch.Tensor = network.encode_image(self._blank, normalize=True)
+        finally:
+            handle.remove()
+        return found
+
+    def _capture(self, pixels: torch.Tensor) -> torch.Tensor:
+        seen: list[torch.Tensor] = []
+
+        def keep(module: Any, args: Any, output: Any = None) -> None:
+            seen.append((output if self._after else args[0]).detach().clone())
+
+        register: Any = (
+            self._module.register_forward_hook
+            if self._after
+            else self._module.register_forward_pre_hook
+        )
+        handle = register(keep)
+        network: Any = self.model.network
+        try:
+            with self.model.rewritten([]), torch.no_grad():
+                network.encode_image(pixels.to(self.model.device), normalize=True)
+        finally:
+            handle.remove()
+        return seen[0]
+
+
+def _block(model: ImageTextModel, layer: str) -> Tap:
+    """The block that a site lies in, or is."""
+    for one in model.sites():
+        tap = model.site(one.name)
+        whole = (
+            isinstance(tap, Tap) and tap.source is tap.window and tap.kind in ("block", "residual")
+        )
+        if whole and (layer == one.name or layer.startswith((f"{one.name}.", f"{one.name}:"))):
+            assert isinstance(tap, Tap)
+            return tap
+    raise AssertionError(f"{layer} lies in no block")
+
 
 SHORTLIST = 10
 Progress = Callable[[int, int], None]
@@ -35,21 +123,20 @@ class Candidates:
 
     constants: dict[str, torch.Tensor]
     live: dict[str, torch.Tensor]
-    heads: frozenset[str] = field(default_factory=frozenset)
 
     def rewrites(
         self, chosen: Sequence[tuple[str, int]], gates: dict[str, torch.Tensor] | None = None
     ) -> list[tuple[str, Rewrite]]:
         """Hold `chosen` at their constants; `gates` (1: as it is, 0: at its constant) are for gradients."""
-        made: list[tuple[str, Rewrite]] = []
+        rewrites: list[tuple[str, Rewrite]] = []
         for layer, constant in self.constants.items():
             units = [unit for name, unit in chosen if name == layer]
             if units or gates is not None:
                 kept = torch.ones(len(constant), device=constant.device)
                 kept[units] = 0.0
                 gate = kept if gates is None else kept * gates[layer]
-                made.append((layer, _held(constant, gate)))
-        return made
+                rewrites.append((layer, _held(constant, gate)))
+        return rewrites
 
     @property
     def units(self) -> list[tuple[str, int]]:
@@ -69,16 +156,15 @@ def _held(constant: torch.Tensor, gate: torch.Tensor) -> Rewrite:
 def candidates(
     model: ImageTextModel, layers: Sequence[str], pixels: torch.Tensor, *, mean: bool
 ) -> Candidates:
-    """Units of layers that respond to pictures, with zero or their means over them as what is left of them."""
-    from synesthete.editing.means import layer_totals
+    """Units of layers that respond to images, with zero or their means over them as what is left of them."""
+    from synesthete.editing.edits import layer_totals
 
     constants, live = {}, {}
     for layer in layers:
         average = layer_totals(model, layer, pixels).float().to(model.device)
         constants[layer] = average if mean else torch.zeros_like(average)
         live[layer] = average.reshape(len(average), -1).abs().amax(1) > 0
-    heads = frozenset(name for name in layers if isinstance(model.site(name), Heads))
-    return Candidates(constants, live, heads)
+    return Candidates(constants, live)
 
 
 def predicted(

@@ -1,4 +1,4 @@
-"""From a model and a harm to few edits, judged on what the search never saw, beside random units."""
+"""From a model and a harm to few edits, evaluated on what the search never saw, beside random units."""
 
 from __future__ import annotations
 
@@ -8,24 +8,28 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from synesthete.editing.defence.objective import Judged, Measured, Objective
+from synesthete.editing.defence.association import Axis, associations
+from synesthete.editing.defence.objective import Evaluation, Measured, Objective
 from synesthete.editing.defence.search import (
     SHORTLIST,
     Candidates,
     Progress,
+    Tail,
     at_random,
     candidates,
     greedy,
     predicted,
     ranked,
 )
-from synesthete.editing.defence.tail import Tail
+from synesthete.editing.defence.typographic import CLASSES, attacked, choose_classes, splits
 from synesthete.editing.edits import Edit, Edits
 from synesthete.errors import SynestheteError
 from synesthete.models.heads import Heads
+from synesthete.recording.zero_shot import class_embeddings, unseen_rows
 
 if TYPE_CHECKING:
     from synesthete.models import ImageTextModel
+    from synesthete.probes import ProbeSet
 
 DRAWS = 5
 
@@ -48,7 +52,7 @@ class Series:
     points: list[Point]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Defence:
     """What a search found.
 
@@ -81,10 +85,10 @@ class Defence:
     how: str
     layers: list[str]
     considered: int
-    search_before: Judged
-    search_after: Judged
-    before: Judged
-    after: Judged
+    search_before: Evaluation
+    search_after: Evaluation
+    before: Evaluation
+    after: Evaluation
     random_after: tuple[float, float]
     budget: float
     series: list[Series]
@@ -119,7 +123,7 @@ def find_defence(
     layers
         Where to look; by default the model's default layers and, in transformers, all attention heads.
     how
-        `ablate`, or `mean-ablate`: held at their means over the search split's pictures.
+        `ablate`, or `mean-ablate`: held at their means over the search split's images.
     most
         At most so many units.
     budget
@@ -165,23 +169,31 @@ def find_defence(
         _series("gradient", by_gradient, among, far, held_out, sizes),
         *(_series("random", units, among, far, held_out, sizes) for units in drawn),
     ]
-    search_before = _judge(near, search, among, [])
-    kept = [_judge(near, search, among, chosen[: k + 1]) for k in range(len(chosen))]
+    search_before = _evaluate(near, search, among, [])
+    kept = [_evaluate(near, search, among, chosen[: k + 1]) for k in range(len(chosen))]
     size = max(
         (k for k, one in enumerate(kept, 1) if one.kept.value >= search_before.kept.value - budget),
         default=0,
     )
-    control = [_judge(far, held_out, among, units[:size]) for units in drawn]
+    control = [_evaluate(far, held_out, among, units[:size]) for units in drawn]
     return Defence(
-        search.harm_name, search.kept_name, how, layers, len(among.units), search_before,
-        kept[size - 1] if size else search_before, _judge(far, held_out, among, []),
-        _judge(far, held_out, among, chosen[:size]),
-        (
+        harm_name=search.harm_name,
+        kept_name=search.kept_name,
+        how=how,
+        layers=layers,
+        considered=len(among.units),
+        search_before=search_before,
+        search_after=kept[size - 1] if size else search_before,
+        before=_evaluate(far, held_out, among, []),
+        after=_evaluate(far, held_out, among, chosen[:size]),
+        random_after=(
             float(np.mean([one.harm.value for one in control])),
             float(np.mean([one.kept.value for one in control])),
         ),
-        budget, series, _edits(model, among, chosen[:size], how, search.harm_name),
-    )  # fmt: skip
+        budget=budget,
+        series=series,
+        edits=_edits(model, among, chosen[:size], how, search.harm_name),
+    )
 
 
 def default_layers(model: ImageTextModel) -> list[str]:
@@ -196,29 +208,95 @@ def _sizes(most: int) -> list[int]:
     return sorted(set(doubling))
 
 
-def _judge(
+def _evaluate(
     tail: Tail, objective: Objective, among: Candidates, units: Sequence[tuple[str, int]]
-) -> Judged:
-    return objective.judge(tail.embed(among.rewrites(units)).float().cpu().numpy())
+) -> Evaluation:
+    return objective.evaluate(tail.embed(among.rewrites(units)).float().cpu().numpy())
 
 
 def _series(
-    name: str, units: Sequence[tuple[str, int]], among: Candidates, tail: Tail, objective: Objective,
+    name: str,
+    units: Sequence[tuple[str, int]],
+    among: Candidates,
+    tail: Tail,
+    objective: Objective,
     sizes: Sequence[int],
-) -> Series:  # fmt: skip
+) -> Series:
     points = []
     for size in sizes:
-        judged = _judge(tail, objective, among, units[:size])
-        points.append(Point(size, judged.harm, judged.kept))
+        scores = _evaluate(tail, objective, among, units[:size])
+        points.append(Point(size, scores.harm, scores.kept))
     return Series(name, [f"{layer}:{unit}" for layer, unit in units], points)
 
 
 def _edits(
     model: ImageTextModel, among: Candidates, units: Sequence[tuple[str, int]], how: str, harm: str
 ) -> Edits:
-    made = []
+    edits = []
     for layer, unit in units:
         value = among.constants[layer][unit].tolist()
         held = tuple(value) if isinstance(value, list) else float(value)
-        made.append(Edit(f"{layer}:{unit}", how, None if how == "ablate" else held))
-    return Edits(tuple(made), model.name, model.weights_sha256, f"chosen to lower {harm}")
+        edits.append(Edit(f"{layer}:{unit}", how, None if how == "ablate" else held))
+    return Edits(tuple(edits), model.name, model.weights_sha256, f"chosen to lower {harm}")
+
+
+IMAGES = 200
+
+
+def objectives(
+    model: ImageTextModel,
+    probes: ProbeSet,
+    *,
+    axis: Axis | None = None,
+    limit: int = IMAGES,
+    classes: int = CLASSES,
+    seed: int = 0,
+) -> tuple[Objective, Objective]:
+    """The two splits of a typographic attack, or of an axis of bias.
+
+    For a model that says so (the shipped one) the held-out split is of built-in images and fonts that it never saw in training.
+
+    Raises
+    ------
+    SynestheteError
+        Too few images or classes; see `splits` and `associations`.
+    """
+    unseen = unseen_rows(model.name, probes)
+    names = choose_classes(probes, unseen, classes, seed)
+    texts = class_embeddings(model, names)
+    if axis is not None:
+        return associations(model, probes, axis, names, texts, limit=limit, seed=seed)
+    near, far = splits(probes, unseen, names, seed)
+    return (
+        attacked(model, probes, near, names, texts, limit=limit, seed=seed),
+        attacked(model, probes, far, names, texts, limit=limit, seed=seed + 1),
+    )
+
+
+def defend(
+    model: ImageTextModel,
+    probes: ProbeSet,
+    *,
+    axis: Axis | None = None,
+    limit: int = IMAGES,
+    classes: int = CLASSES,
+    seed: int = 0,
+    **search: Any,
+) -> Defence:
+    """Find the few units whose switching off makes a model harder to fool by written words, or less biased.
+
+    Parameters
+    ----------
+    probes
+        Images with their concepts; words are left out.
+    axis
+        An axis of bias; without it, the typographic attack.
+    limit
+        Images of each split at most.
+    classes
+        Concepts that images are named among, at most.
+    search
+        As `find_defence` takes them: `layers`, `how`, `most`, `budget`, `weight`, `shortlist`.
+    """
+    near, far = objectives(model, probes, axis=axis, limit=limit, classes=classes, seed=seed)
+    return find_defence(model, near, far, seed=seed, **search)

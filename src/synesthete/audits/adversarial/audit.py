@@ -1,4 +1,4 @@
-"""The adversarial audit: how often the answer survives changes too small to see."""
+"""The adversarial audit: zero-shot accuracy under changes of pixels too small to see."""
 
 from __future__ import annotations
 
@@ -8,26 +8,28 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from PIL import Image
+from torch import nn
 
-from synesthete.audits.adversarial.apgd import apgd
-from synesthete.audits.adversarial.classifier import PixelClassifier, to_pixels
-from synesthete.audits.adversarial.gradient import (
+from synesthete._core.arrays import Bool, Float32
+from synesthete._core.intervals import Rate
+from synesthete.audits.adversarial.attacks import (
     Classifier,
+    apgd,
     cross_entropy,
     dlr,
     fgsm,
     pgd,
     within,
 )
-from synesthete.audits.pictures import load_pictures
-from synesthete.audits.rates import Rate
+from synesthete.audits.images import load_images
 from synesthete.errors import SynestheteError
 from synesthete.recording.zero_shot import class_embeddings
 
 if TYPE_CHECKING:
     from synesthete.models.image_text_model import ImageTextModel
 
-EPSILONS = (0.25, 0.5, 1.0, 2.0, 4.0)  # in steps of an 8-bit picture
+EPSILONS = (0.25, 0.5, 1.0, 2.0, 4.0)  # in steps of an 8-bit image
 STEPS = 20
 LIMIT = 60
 BATCH = 16
@@ -42,6 +44,7 @@ PUBLISHED = {
 
 Attack = Callable[[Classifier, torch.Tensor, torch.Tensor, float], torch.Tensor]
 Progress = Callable[[str], None]
+LOGIT_SCALE = 100.0
 
 
 def attacks(steps: int, seed: int) -> dict[str, Attack]:
@@ -72,10 +75,10 @@ def robust(
     *,
     batch: int = BATCH,
     progress: Progress | None = None,
-) -> dict[str, np.ndarray[Any, np.dtype[np.bool_]]]:
-    """Which pictures survive which attack at which size.
+) -> dict[str, Bool]:
+    """Which images survive which attack at which size.
 
-    A picture that fell to an attack within a small box lies in every larger one, so it is not attacked again: each row
+    An image that fell to an attack within a small box lies in every larger one, so it is not attacked again: each row
     of the result is true no oftener than the row before.
 
     Parameters
@@ -86,7 +89,7 @@ def robust(
     Returns
     -------
     dict
-        Attack → `[sizes, pictures]`, whether the answer is still the truth. `clean` has one row; `worst` is what
+        Attack → `[sizes, images]`, whether the answer is still the truth. `clean` has one row; `worst` is what
         survives all attacks but the noise.
     """
     if list(epsilons) != sorted(epsilons) or not epsilons or epsilons[0] <= 0:
@@ -129,7 +132,7 @@ def audit_adversarial(
     images
         A probe set of the user's, or None for the built-in photos and drawings.
     epsilons
-        Largest change of any value of any pixel, in steps of an 8-bit picture (of 255).
+        Largest change of any value of any pixel, in steps of an 8-bit image (of 255).
 
     Returns
     -------
@@ -140,12 +143,12 @@ def audit_adversarial(
     Raises
     ------
     SynestheteError
-        Pictures that cannot be used, sizes that are not positive and ascending.
+        Images that cannot be used, sizes that are not positive and ascending.
     """
-    pictures = load_pictures(model, model.name, images, limit=limit, seed=seed, training=False)
-    classifier = PixelClassifier.of(model, class_embeddings(model, pictures.classes))
-    pixels = to_pixels(pictures.images).to(model.device)
-    truth = torch.from_numpy(pictures.truth).to(model.device)
+    image_set = load_images(model, model.name, images, limit=limit, seed=seed, training=False)
+    classifier = PixelClassifier.of(model, class_embeddings(model, image_set.classes))
+    pixels = to_pixels(image_set.images).to(model.device)
+    truth = torch.from_numpy(image_set.truth).to(model.device)
     sizes = [epsilon / 255 for epsilon in epsilons]
     found = robust(classifier, pixels, truth, sizes, attacks(steps, seed), progress=progress)
     place = int(np.argmin(np.abs(np.asarray(epsilons) - 1.0)))
@@ -157,8 +160,8 @@ def audit_adversarial(
         "n": worst.n,
         "interval": worst.as_dict()["interval"],
         "at": epsilons[place],
-        "clean": clean.as_dict() | {"chance": round(1 / len(pictures.classes), 4)},
-        "pictures": pictures.described(),
+        "clean": clean.as_dict() | {"chance": round(1 / len(image_set.classes), 4)},
+        "pictures": image_set.described(),
         "epsilons": [float(epsilon) for epsilon in epsilons],
         "steps": steps,
         "norm": "Linf, of 255",
@@ -171,12 +174,81 @@ def audit_adversarial(
     }
 
 
-def _right(
-    classifier: Classifier, pixels: torch.Tensor, truth: torch.Tensor, batch: int
-) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def _right(classifier: Classifier, pixels: torch.Tensor, truth: torch.Tensor, batch: int) -> Bool:
     parts = []
     with torch.no_grad():
         for start in range(0, len(pixels), batch):
             answers = classifier(pixels[start : start + batch]).argmax(1)
             parts.append((answers == truth[start : start + batch]).cpu().numpy())
     return np.concatenate(parts)
+
+
+class PixelClassifier(nn.Module):
+    """Zero-shot logits `[batch, classes]` of pixels `[batch, 3, side, side]` from 0 to 1.
+
+    The model's own normalisation is inside, so that a bound on a change of pixels is one on what a screen shows
+    (1/255 is one step of an 8-bit image), and a gradient with respect to pixels is the true one.
+
+    Parameters
+    ----------
+    network
+        open_clip's network, in evaluation mode.
+    mean, std
+        Per channel, as the model was trained.
+    classes
+        Text embeddings of length one `[classes, dim]`.
+    scale
+        By which cosines are multiplied; the model's own temperature.
+    """
+
+    mean: torch.Tensor
+    std: torch.Tensor
+    classes: torch.Tensor
+
+    def __init__(
+        self,
+        network: nn.Module,
+        mean: Sequence[float],
+        std: Sequence[float],
+        classes: Float32,
+        scale: float = LOGIT_SCALE,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.scale = scale
+        self.register_buffer("mean", torch.tensor(list(mean)).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(list(std)).view(1, 3, 1, 1))
+        self.register_buffer("classes", torch.from_numpy(np.array(classes, np.float32)))
+
+    @classmethod
+    def of(cls, model: ImageTextModel, classes: Float32) -> PixelClassifier:
+        """The classifier of a loaded model, on its device."""
+        scale = getattr(model.network, "logit_scale", None)
+        classifier = cls(
+            model.network,
+            model.preprocessing.mean,
+            model.preprocessing.std,
+            classes,
+            LOGIT_SCALE if scale is None else float(scale.detach().exp()),
+        )
+        return classifier.to(model.device).eval()
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Logits."""
+        embeddings = self.network.encode_image((pixels - self.mean) / self.std, normalize=True)  # type: ignore[operator]
+        logits: torch.Tensor = self.scale * (embeddings @ self.classes.T)
+        return logits
+
+
+def to_pixels(images: Sequence[Image.Image]) -> torch.Tensor:
+    """Images that the model sees as `[batch, 3, side, side]` from 0 to 1.
+
+    Raises
+    ------
+    SynestheteError
+        Images of different sizes.
+    """
+    if len({image.size for image in images}) > 1:
+        raise SynestheteError("images of different sizes cannot be stacked", hint="use geometry")
+    arrays = np.stack([np.asarray(image.convert("RGB")) for image in images])
+    return torch.from_numpy(arrays.copy()).permute(0, 3, 1, 2).float() / 255

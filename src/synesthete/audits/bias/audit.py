@@ -1,24 +1,23 @@
-"""The bias audit: associations of texts and of units, rankings of people's pictures, and harmful labels."""
+"""The bias audit: associations of texts and of units, rankings of images of people, and harmful labels."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
-from synesthete.audits.bias.associations import association_matrix, centred, profiles
-from synesthete.audits.bias.harms import harm_rates
+from synesthete._core.arrays import Float32, Float64, Int64
+from synesthete.audits.bias.associations import association_matrix, centred, profiles, weat
+from synesthete.audits.bias.disparities import counts, harm_rates, skews_with_interval
 from synesthete.audits.bias.lists import Lists, load_lists
-from synesthete.audits.bias.people import Axis, other_pictures, people
-from synesthete.audits.bias.ranking import counts, skews_with_interval
-from synesthete.audits.bias.weat import weat
-from synesthete.audits.pictures import Model, embed, read_units
-from synesthete.errors import SynestheteError
+from synesthete.audits.images import FEWEST, Model, embed, read_units, readable
+from synesthete.errors import SynestheteError, near
+from synesthete.probes import load_probes
 from synesthete.probes.words import has_letters, load_fonts, render_word
 from synesthete.recording.zero_shot import class_embeddings
 
@@ -27,19 +26,23 @@ if TYPE_CHECKING:
     from synesthete.probes import ProbeSet
 
 # Names of things stand for no group: the baseline from which units are measured, and the control of leans.
-THINGS = (
-    "apple", "chair", "table", "car", "tree", "river", "clock", "book", "lamp", "door", "window", "cloud",
-    "stone", "bridge", "shoe", "cup", "spoon", "key", "train", "boat", "bread", "fish", "leaf", "hill",
-)  # fmt: skip
+_THINGS = (
+    "apple chair table car tree river clock book lamp door window cloud "
+    "stone bridge shoe cup spoon key train boat bread fish leaf hill"
+)
+THINGS = tuple(_THINGS.split())
 FONTS = 3
 SHOWN = 10  # k of MaxSkew@k
-Float64 = npt.NDArray[np.float64]
 Progress = Callable[[str], None]
+FEWEST_OF_GROUP = 5
+BASELINE = 200
+DRAWN = ("photo", "drawing")
+Axis = tuple[list[Image.Image], Int64, list[str]]
 
 
 def audit_bias(
     model: ImageTextModel,
-    images: str | Path | None = None,
+    people: str | Path | None = None,
     *,
     lists: str | Path | None = None,
     layer: str | None = None,
@@ -50,7 +53,7 @@ def audit_bias(
 
     Parameters
     ----------
-    images
+    people
         A folder of the user's photos, `FOLDER/GROUP/IMAGE` with the groups of one or more axes; without it the drawn
         persons of the built-in probe set, which are few and stand for nobody.
     lists
@@ -66,29 +69,29 @@ def audit_bias(
     Raises
     ------
     SynestheteError
-        Lists or pictures that cannot be used.
+        Lists or images that cannot be used.
     """
-    say = progress or (lambda told: None)
-    told = load_lists(lists)
+    say = progress or (lambda message: None)
+    word_lists = load_lists(lists)
     if layer is not None:
         model.layer(layer)
     say("association tests")
     found: dict[str, Any] = {
-        "lists": told.source,
-        "tests": association_tests(model, told, seed=seed),
+        "lists": word_lists.source,
+        "tests": association_tests(model, word_lists, seed=seed),
     }
-    say("pictures of people")
-    probes, axes, unreadable = people(model, told, images)
+    say("images of people")
+    probes, axes, unreadable = images_of_people(model, word_lists, people)
     found["pictures"] = {
-        "source": "drawn persons of the built-in probe set" if images is None else str(images),
-        "of_people": images is not None,
+        "source": "drawn persons of the built-in probe set" if people is None else str(people),
+        "of_people": people is not None,
         "axes": {axis: counts(codes.tolist(), names) for axis, (_, codes, names) in axes.items()},
         "unreadable": unreadable,
     }
     say("units")
-    found["units"] = unit_associations(model, told, probes, axes, layer=layer, seed=seed)
+    found["units"] = unit_associations(model, word_lists, probes, axes, layer=layer, seed=seed)
     say("rankings and harmful labels")
-    found["retrieval"], found["harms"] = rankings(model, told, axes, seed=seed)
+    found["retrieval"], found["harms"] = rankings(model, word_lists, axes, seed=seed)
     effects = [abs(test["effect"]) for test in found["tests"]]
     gaps = [
         category["gap"]
@@ -145,7 +148,7 @@ def unit_associations(
     layer: str | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Groups × attributes over the units of a layer: everything by drawn words; groups by pictures too."""
+    """Groups × attributes over the units of a layer: everything by drawn words; groups by images too."""
     layer = layer or model.default_layers[0]
     baseline = read_units(model, layer, _drawn(THINGS)[0])
     skipped: list[str] = []
@@ -173,17 +176,17 @@ def unit_associations(
             for axis, (images, codes, names) in axes.items()
             for code, name in enumerate(names)
         }
-        pictures = [image for images in shown.values() for image in images]
-        others = other_pictures(model, probes, lists, seed) or pictures
+        images = [image for images in shown.values() for image in images]
+        others = other_images(model, probes, lists, seed) or images
         base = read_units(model, layer, others)
         seen = {
             name: profiles(read_units(model, layer, images), base) for name, images in shown.items()
         }
-        by_pictures: dict[str, Float64] = {}
+        by_images: dict[str, Float64] = {}
         for axis in axes:
             mine = {name: rows for name, rows in seen.items() if name.startswith(f"{axis}: ")}
-            by_pictures |= centred(mine)
-        found["by_pictures"] = association_matrix(by_pictures, attributes, layer, seed=seed)
+            by_images |= centred(mine)
+        found["by_pictures"] = association_matrix(by_images, attributes, layer, seed=seed)
     return found
 
 
@@ -195,35 +198,42 @@ def rankings(
     harms: dict[str, Any] = {}
     texts = model.encode_texts(lists.retrieval) if lists.retrieval else None
     offered = lists.harms
-    everything = [
-        *offered.neutral,
-        *(one for names in (*offered.categories.values(), *offered.variants.values()) for one in names),
-    ]  # fmt: skip
-    labels = dict(
-        zip(everything, class_embeddings(model, everything, lists.templates), strict=True)
-    ) if everything else {}  # fmt: skip
+    added_or_harmful = (*offered.categories.values(), *offered.variants.values())
+    offered_labels = [*offered.neutral, *chain.from_iterable(added_or_harmful)]
+    labels: dict[str, Float32] = {}
+    if offered_labels:
+        embedded = class_embeddings(model, offered_labels, lists.templates)
+        labels = dict(zip(offered_labels, embedded, strict=True))
     for axis, (images, codes, names) in axes.items():
         embeddings = embed(model, images)
         if texts is not None:
             scores = embeddings @ texts.T
-            k = min(SHOWN, len(images))
+            limit = min(SHOWN, len(images))
             retrieval[axis] = [
-                {"text": text} | skews_with_interval(scores[:, i], codes, len(names), k, seed=seed)
+                {"text": text}
+                | skews_with_interval(scores[:, i], codes, len(names), limit, seed=seed)
                 for i, text in enumerate(lists.retrieval)
             ]
         if offered.categories:
             variants: dict[str, Sequence[str]] = {"as listed": (), **offered.variants}
             harms[axis] = {
                 name: harm_rates(
-                    embeddings, codes, names, labels, offered.neutral, offered.categories, added, seed=seed
+                    embeddings,
+                    codes,
+                    names,
+                    label_embeddings=labels,
+                    neutral=offered.neutral,
+                    categories=offered.categories,
+                    added=added,
+                    seed=seed,
                 )
                 for name, added in variants.items()
-            }  # fmt: skip
+            }
     return retrieval, harms
 
 
 def _drawn(words: Sequence[str]) -> tuple[list[Image.Image], list[str]]:
-    """Pictures of words in a few fonts, and the words that no font has letters for."""
+    """Images of words in a few fonts, and the words that no font has letters for."""
     images, skipped = [], []
     for word in words:
         fonts = [font for font in load_fonts() if has_letters(word, font)][:FONTS]
@@ -232,3 +242,74 @@ def _drawn(words: Sequence[str]) -> tuple[list[Image.Image], list[str]]:
     if not images:
         raise SynestheteError(f"no font has letters for any of {', '.join(words)}")
     return images, skipped
+
+
+def images_of_people(
+    model: Model, lists: Lists, images: str | Path | None
+) -> tuple[ProbeSet, dict[str, Axis], dict[str, str]]:
+    """The probe set, and for each axis with two groups or more: images, group of each, names of groups.
+
+    An image may stand in several axes.
+    """
+    probes = load_probes("concepts" if images is None else images)
+    concept = np.array(probes.labels["concept"].to_pylist())
+    modality = np.array(probes.labels["modality"].to_pylist())
+    usable = np.isin(modality, DRAWN) if images is None else np.ones(len(probes), bool)
+    axes: dict[str, Axis] = {}
+    unreadable: dict[str, str] = {}
+    kept: dict[int, Image.Image] = {}
+    for axis, groups in lists.groups.items():
+        shown: list[Image.Image] = []
+        codes: list[int] = []
+        names: list[str] = []
+        for name, group in groups.items():
+            wanted = [*group.concepts] if images is None else [name]
+            rows = np.flatnonzero(usable & np.isin(concept, wanted)).tolist()
+            new = (row for row in rows if row not in kept)
+            kept |= dict(readable(probes, new, model.geometry, unreadable))
+            mine = [kept[row] for row in rows if row in kept]
+            if len(mine) >= FEWEST_OF_GROUP:
+                shown += mine
+                codes += [len(names)] * len(mine)
+                names.append(name)
+        if len(names) >= 2:
+            axes[axis] = (shown, np.array(codes, np.int64), names)
+    if images is not None:
+        _check_folder(probes, lists, axes, str(images))
+    return probes, axes, unreadable
+
+
+def _check_folder(probes: ProbeSet, lists: Lists, axes: dict[str, Axis], source: str) -> None:
+    known = {name for groups in lists.groups.values() for name in groups}
+    if not axes:
+        concepts = ", ".join(probes.concepts[:8])
+        hint = near(probes.concepts[0], known) if probes.concepts else ""
+        raise SynestheteError(
+            f"{source} has images of {concepts}, and no two groups of an axis with {FEWEST_OF_GROUP} images each",
+            hint=hint or f"name its folders {', '.join(sorted(known))}",
+        )
+    total = max(len(shown) for shown, _, _ in axes.values())
+    if total < FEWEST:
+        raise SynestheteError(
+            f"{total} images of people can be used of {source}, and an audit needs {FEWEST}",
+            hint="fewer would leave every interval too wide to say anything: give more",
+        )
+
+
+def other_images(model: Model, probes: ProbeSet, lists: Lists, seed: int) -> list[Image.Image]:
+    """Built-in images of other things than people; none of a user's folder, where people are all there is."""
+    if probes.name != "concepts":
+        return []
+    labels = probes.labels
+    ours = {
+        c for groups in lists.groups.values() for group in groups.values() for c in group.concepts
+    }
+    rows = [
+        row
+        for row, (concept, modality, family) in enumerate(
+            zip(*(labels[c].to_pylist() for c in ("concept", "modality", "family")), strict=True)
+        )
+        if modality in DRAWN and family != "person" and concept not in ours
+    ]
+    chosen = np.random.default_rng(seed).permutation(rows)[:BASELINE].tolist()
+    return [image for _, image in readable(probes, chosen, model.geometry)]

@@ -11,13 +11,13 @@ import pytest
 from PIL import Image
 
 from synesthete.audits.typographic import stroop
-from synesthete.audits.typographic.photos import (
+from synesthete.audits.typographic.protocol import (
+    COLOURS,
     SHIPPED,
     audit_photos,
     labelled_photos,
     published,
 )
-from synesthete.audits.typographic.stroop import COLOURS
 from synesthete.errors import SynestheteError
 from tests.audits.fakes import COLOURS as SHADES
 from tests.audits.fakes import NAMES, SIDE, STYLE, Blind, Reader
@@ -75,7 +75,7 @@ def test_folders_that_are_none_of_labelled_photos(tmp_path: Path) -> None:
         audit_photos(Reader(), folder)
 
 
-def test_an_unreadable_photo_is_told(tmp_path: Path) -> None:
+def test_an_unreadable_photo_is_reported(tmp_path: Path) -> None:
     folder = write_photos(tmp_path / "photos")
     (folder / "ox-panda.png").write_bytes(b"")
     found = audit_photos(Reader(), folder)
@@ -88,9 +88,9 @@ def test_the_shipped_photos_are_the_published_ones() -> None:
     assert len(photos) == 171
     assert len({photo.thing for photo in photos}) == 9
     assert sum(photo.label == "blank" for photo in photos) == 9
-    told = published()
-    assert (told["zero_shot"]["successes"], told["zero_shot"]["n"]) == (25, 34)
-    assert (told["linear_probe"]["successes"], told["linear_probe"]["n"]) == (0, 34)
+    rates = published()
+    assert (rates["zero_shot"]["successes"], rates["zero_shot"]["n"]) == (25, 34)
+    assert (rates["linear_probe"]["successes"], rates["linear_probe"]["n"]) == (0, 34)
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the published originals are not here")
