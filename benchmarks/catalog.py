@@ -25,9 +25,8 @@ import torch
 
 from synesthete.catalog import Catalog, Item
 from synesthete.catalog.metrics import mean_of
-from synesthete.catalog.queries import Asker
-from synesthete.catalog.reasons import unit_shares
-from synesthete.catalog.searching import best
+from synesthete.catalog.query_encoder import Asker
+from synesthete.catalog.search import best, unit_shares
 from synesthete.catalog.sources import read_items
 from synesthete.models.interventions import Change
 from synesthete.probes.decoding import decode
@@ -245,9 +244,8 @@ def coverage(options: argparse.Namespace) -> dict[str, Any]:
     The records are the photos alone, and the photos with the product's title; half fit, a quarter calibrates, a quarter
     measures. Control: the most frequent section, and the same probe with shuffled labels.
     """
-    from synesthete.catalog.classify.features import embed, fuse
-    from synesthete.catalog.classify.fitting import fit_probe
-    from synesthete.catalog.classify.records import make_record
+    from synesthete.catalog.classify.records import embed, fuse, make_record
+    from synesthete.catalog.classify.train import fit_probe
     from synesthete.models import load_model
 
     model = load_model(options.model)
@@ -297,7 +295,7 @@ def confidence(options: argparse.Namespace) -> dict[str, Any]:
 
     Control: the bare strength, and the share of right answers told for every photo alike.
     """
-    from synesthete.catalog.classify.measuring import calibration_error
+    from synesthete.catalog.classify.evaluate import calibration_error
 
     with tempfile.TemporaryDirectory() as folder:
         made = shop(options, folder)

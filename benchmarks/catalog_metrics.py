@@ -14,7 +14,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from synesthete.catalog.classify.fitting import fit_probe
+from synesthete.catalog.classify.train import fit_probe
 from synesthete.catalog.metrics import evidence, mean_of, share_of
 from synesthete.catalog.metrics.sequences import Outcomes
 

@@ -27,12 +27,12 @@ import torch
 from PIL import Image
 
 from synesthete.catalog import Catalog, Item
-from synesthete.catalog.ledger import Ledger
+from synesthete.catalog.encode import Batch
 from synesthete.catalog.metrics import mean_of
-from synesthete.catalog.nearest import Nearest
-from synesthete.catalog.queries import Asker
-from synesthete.catalog.searching import search
-from synesthete.catalog.segments import Batch
+from synesthete.catalog.query_encoder import Asker
+from synesthete.catalog.search import search
+from synesthete.catalog.store.ledger import Ledger
+from synesthete.catalog.store.nearest import Nearest
 from synesthete.probes.decoding import decode
 
 CHUNK = 65536

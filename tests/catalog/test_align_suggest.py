@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 
 from synesthete.catalog import Catalog, Item
-from synesthete.catalog.aligning import own_pairs, verdict_of
-from synesthete.catalog.campaigns import read_campaign
-from synesthete.catalog.suggesting import entropy, weights
+from synesthete.catalog.align import own_pairs, read_campaign, verdict_of
+from synesthete.catalog.suggest import entropy, weights
 from synesthete.errors import SynestheteError
 from tests.catalog.conftest import picture, shop
 

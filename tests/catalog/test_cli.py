@@ -217,7 +217,7 @@ def test_mistakes_end_in_one_line(run: Run, arguments: list[str], told: str) -> 
 def test_demo_items() -> None:
     from itertools import islice
 
-    from synesthete.catalog.demo import demo_items
+    from synesthete.catalog.sources import demo_items
 
     first = list(islice(demo_items(), 6))
     assert len({item.id for item in first}) == 6

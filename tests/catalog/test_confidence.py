@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from synesthete.catalog import Catalog
-from synesthete.catalog.confidence import FILE, fit_confidence, read_confidence, write_confidence
+from synesthete.catalog.suggest import FILE, fit_confidence, read_confidence, write_confidence
 from synesthete.errors import SynestheteError
 from tests.catalog.conftest import picture, shop
 

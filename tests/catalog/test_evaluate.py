@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from synesthete.catalog import Catalog
-from synesthete.catalog.evaluating import summarised
+from synesthete.catalog.evaluate import summarised
 from synesthete.errors import SynestheteError
 from tests.catalog.conftest import picture
 

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synesthete.catalog import Catalog, Signal
-from synesthete.catalog.profiles import read_signals
-from synesthete.catalog.queries import Asker
-from synesthete.catalog.reasons import reasons_for, unit_centre, unit_reasons, unit_shares
-from synesthete.catalog.recommending import diversified, profile_of
+from synesthete.catalog.query_encoder import Asker
+from synesthete.catalog.recommend import diversified, profile_of
+from synesthete.catalog.search import reasons_for, unit_centre, unit_reasons, unit_shares
+from synesthete.catalog.tables import read_signals
 from synesthete.errors import SynestheteError
 from tests.catalog.conftest import picture
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from synesthete.catalog import Catalog, Item
-from synesthete.catalog.calibration import kind_of, null, relevance
-from synesthete.catalog.nearest import Nearest
-from synesthete.catalog.space import make_query
+from synesthete.catalog.encode import make_query
+from synesthete.catalog.relevance import kind_of, null, relevance
+from synesthete.catalog.store.nearest import Nearest
 from synesthete.errors import SynestheteError
 from tests.catalog.conftest import picture
 
@@ -107,7 +107,7 @@ def test_without_moves_away(catalog: Catalog) -> None:
     away = {
         hit.id: hit.score for hit in catalog.search("mug", without=["red lamp"], k=24, group=False)
     }
-    from synesthete.catalog.queries import Asker
+    from synesthete.catalog.query_encoder import Asker
 
     snapshot = catalog.snapshot()
     asker = Asker(snapshot, lambda: catalog.model)

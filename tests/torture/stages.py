@@ -355,9 +355,9 @@ class Bases:
 
 def index(items: Path, model: str, *more: str) -> None:
     """Index a table in batches of eight, which are merged; without that a small catalogue is one segment."""
-    from synesthete.catalog import ledger, writing
+    from synesthete.catalog.store import ingest, ledger
 
-    writing.BATCH, ledger.MERGE_AT = 8, 2
+    ingest.BATCH, ledger.MERGE_AT = 8, 2
     cli("catalog", "index", items, "--out", CATALOG, "--model", model, *more)
 
 
@@ -442,7 +442,7 @@ def reviews_file() -> None:
 
 def classifier_presented(folder: Path) -> Digests:
     """A classifier, where it opens: its facts with its weights."""
-    from synesthete.catalog.classify.files import read_facts, read_probe
+    from synesthete.catalog.classify.linear_probe import read_facts, read_probe
 
     path = folder / "x.classifier"
     try:

@@ -16,7 +16,7 @@ from typing import IO, Any
 from synesthete import __version__
 from synesthete._core.json_reader import InvalidJson, parse_json
 from synesthete.catalog.catalog import Catalog
-from synesthete.catalog.types import Signal
+from synesthete.catalog.schema import Signal
 from synesthete.errors import SynestheteError
 from synesthete.probes.request_images import request_limits
 

@@ -14,15 +14,9 @@ import httpx
 from pydantic import TypeAdapter, ValidationError
 
 from synesthete._core.user_files import read_file
-from synesthete.catalog.answers import (
-    Alignment,
-    Hit,
-    Suggestion,
-    Written,
-)
 from synesthete.catalog.classify.classifier import Judged
 from synesthete.catalog.events import Event, Taken
-from synesthete.catalog.types import Item, Picture, Signal
+from synesthete.catalog.schema import Alignment, Hit, Item, Picture, Signal, Suggestion, Written
 from synesthete.errors import SynestheteError
 
 Made = TypeVar("Made")

@@ -1,28 +1,22 @@
-"""Items out of whatever a shop has: a table, a folder with one, or a folder of pictures and texts."""
+"""Items out of whatever there is: a table, a folder with one, a folder of images and texts, or the built-in probe set."""
 
 from __future__ import annotations
 
+import io
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 
 from synesthete._core.json_reader import InvalidJson, parse_json
-from synesthete._core.user_files import (
-    FileInside,
-    UnusableFile,
-    decoded,
-    leads_out,
-    read_inside,
-)
-from synesthete.catalog.answers import Quarantined
-from synesthete.catalog.table_files import SUFFIXES
-from synesthete.catalog.tables import item_rows, price_of, split
-from synesthete.catalog.types import Item, Picture
+from synesthete._core.user_files import FileInside, UnusableFile, decoded, leads_out, read_inside
+from synesthete.catalog.schema import Item, Picture, Quarantined
+from synesthete.catalog.tables import SUFFIXES, item_rows, price_of, split
 from synesthete.errors import SynestheteError
 
 METADATA = tuple(f"{stem}{suffix}" for stem in ("metadata", "items") for suffix in SUFFIXES)
-PICTURES = frozenset(
+IMAGE_SUFFIXES = frozenset(
     [
         ".png",
         ".jpg",
@@ -104,7 +98,7 @@ def pictures_under(path: Path) -> list[Path]:
     found: list[Path] = [
         FileInside.of(path, one)
         for one in sorted(path.rglob("*"))
-        if one.suffix.lower() in PICTURES and one.is_file() and not leads_out(path, one)
+        if one.suffix.lower() in IMAGE_SUFFIXES and one.is_file() and not leads_out(path, one)
     ]
     if not found:
         raise SynestheteError(f"no pictures at '{path}'")
@@ -119,7 +113,7 @@ def _folder(root: Path) -> Iterator[Item | Quarantined]:
         if leads_out(root, folder):
             continue
         files = sorted(one for one in folder.iterdir() if one.is_file() and one.name[0] != ".")
-        shots = [one for one in files if one.suffix.lower() in PICTURES]
+        shots = [one for one in files if one.suffix.lower() in IMAGE_SUFFIXES]
         texts = [one for one in files if one.suffix.lower() in (".txt", ".json")]
         if not shots and not (texts and folder != root):
             continue
@@ -222,3 +216,52 @@ def _put(
         parts.setdefault(own, values[0])
     else:
         attributes[key.casefold()] = tuple(values)
+
+
+DEMO_IMAGES = 3  # of an item, at most: a photo before drawings, and those before symbols
+_DEMO_MODALITIES = ("photo", "drawing", "symbol")
+
+
+def demo_items() -> Iterator[Item]:
+    """Every second concept of the probe set `concepts`, with up to three pictures by different artists.
+
+    The family is the category; ways of showing and artists are attributes. Words are left out: a shop has few
+    pictures of its products' names.
+    """
+    from synesthete.probes import load_probes
+    from synesthete.probes.decoding import UnreadableImage
+
+    probes = load_probes("concepts")
+    rows: dict[str, list[int]] = defaultdict(list)
+    labels = probes.labels.select(["concept", "modality", "artist", "family"]).to_pylist()
+    for row, label in enumerate(labels):
+        if label["modality"] in _DEMO_MODALITIES:
+            rows[label["concept"]].append(row)
+    for concept in sorted(rows)[::2]:
+        chosen: list[int] = []
+        for row in sorted(
+            rows[concept], key=lambda r: (_DEMO_MODALITIES.index(labels[r]["modality"]), r)
+        ):
+            if len(chosen) < DEMO_IMAGES and labels[row]["artist"] not in {
+                labels[r]["artist"] for r in chosen
+            }:
+                chosen.append(row)
+        pictures: list[Picture] = []
+        for row in chosen:
+            try:
+                stream = io.BytesIO()
+                probes.image(row).save(stream, "PNG")
+            except UnreadableImage:
+                continue
+            pictures.append(stream.getvalue())
+        first = labels[chosen[0]]
+        yield Item(
+            concept.replace(" ", "-"),
+            title=concept,
+            category=first["family"],
+            attributes={
+                "shown as": tuple(dict.fromkeys(labels[row]["modality"] for row in chosen)),
+                "artist": tuple(dict.fromkeys(labels[row]["artist"] for row in chosen)),
+            },
+            pictures=tuple(pictures),
+        )

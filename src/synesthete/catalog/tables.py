@@ -1,4 +1,4 @@
-"""Tables of items and of queries, row by row, with columns under their usual names."""
+"""Tables of items, queries and signals: CSV, JSON lines and Parquet, row by row, with columns under their usual names."""
 
 from __future__ import annotations
 
@@ -11,13 +11,130 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from synesthete._core.json_reader import InvalidJson, parse_json
-from synesthete._core.row_reader import Row
-from synesthete._core.user_files import FileInside, UnusableFile, leads_out, relative_name
-from synesthete.catalog.answers import Quarantined
-from synesthete.catalog.table_files import read_rows, rows_and_errors
-from synesthete.catalog.types import Item, Picture
+from synesthete._core.row_reader import Row, Rows, csv_rows, jsonl_rows
+from synesthete._core.user_files import (
+    ANY_SIZE,
+    FileInside,
+    UnusableFile,
+    leads_out,
+    open_inside,
+    open_named,
+    relative_name,
+)
+from synesthete.catalog.schema import Item, Picture, Quarantined, Signal
 from synesthete.errors import SynestheteError, near
+
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
+_BATCH = 64
+
+
+def read_rows(path: Path, *, root: Path | None = None) -> Iterator[tuple[int, Row]]:
+    """Rows of a table with their line numbers (from 1; a CSV's first line is its header).
+
+    Parameters
+    ----------
+    path, root
+        As for `rows_and_errors`.
+
+    Raises
+    ------
+    SynestheteError
+        What `rows_and_errors` raises, and the first row that cannot be read.
+    """
+    for line, row in rows_and_errors(path, root=root):
+        if isinstance(row, SynestheteError):
+            raise row
+        yield line, row
+
+
+def rows_and_errors(path: Path, *, root: Path | None = None) -> Rows:
+    """As `read_rows`; in place of a row that cannot be read, why not.
+
+    Parameters
+    ----------
+    path
+        A file that the user named or, with `root`, one of the user's folder `root`.
+
+    Raises
+    ------
+    SynestheteError
+        No such file, another kind of file, one that leads out of `root`; none of its rows can be read.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in (*SUFFIXES, ".ndjson"):
+        raise SynestheteError(f"'{path}' is no table", hint=f"give one of {', '.join(SUFFIXES)}")
+    if suffix == ".parquet":
+        found = _parquet_rows(path, root)
+    elif suffix in (".jsonl", ".ndjson"):
+        found = jsonl_rows(path, root=root)
+    else:
+        _, found = csv_rows(path, root=root)
+    first: SynestheteError | None = None
+    some = False
+    try:
+        for line, row in found:
+            if isinstance(row, SynestheteError):
+                first = first or row
+            else:
+                some = True
+            yield line, row
+    except OSError as error:
+        raise SynestheteError(f"cannot read '{path}': {error.strerror or error}") from None
+    if first is not None and not some:
+        raise first
+
+
+def _parquet_rows(path: Path, root: Path | None) -> Rows:
+    number = 0
+    raw = (
+        open_named(path, max_bytes=ANY_SIZE)
+        if root is None
+        else open_inside(root, path, max_bytes=ANY_SIZE)
+    )
+    with raw:
+        try:
+            file = pq.ParquetFile(raw, pre_buffer=False)
+            counts = [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)]
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise _damaged(path, error) from None
+        for group, rows in enumerate(counts):
+            start = number
+            try:
+                for batch in file.iter_batches(_BATCH, row_groups=[group], use_threads=False):
+                    for row in _batch_rows(path.name, batch, number):
+                        number += 1
+                        yield number, row
+            except (pa.ArrowException, OSError) as error:
+                yield number + 1, _damaged(path, error, f", rows {number + 1} to {start + rows}")
+                number = start + rows
+
+
+def _batch_rows(name: str, batch: pa.RecordBatch, before: int) -> Iterator[Row | SynestheteError]:
+    """Rows of a batch one by one: a value that Python cannot hold spoils its own row."""
+    columns = list(zip(batch.schema.names, batch.columns, strict=True))
+    for place in range(batch.num_rows):
+        row: Row = {}
+        for column, values in columns:
+            try:
+                row[column] = values[place].as_py()
+            # Arrow's conversions raise what datetime, decimal and the codecs raise.
+            except Exception as error:  # noqa: BLE001
+                told = (str(error).splitlines() or [type(error).__name__])[0][:120]
+                where = f"{name}, line {before + place + 1}"
+                yield SynestheteError(f"{where}: the column {column!r} cannot be read: {told}")
+                break
+        else:
+            yield row
+
+
+def _damaged(path: Path, error: Exception, where: str = "") -> SynestheteError:
+    told = (str(error).splitlines() or [type(error).__name__])[0]
+    return SynestheteError(f"'{path}'{where} cannot be read as Parquet: {told}")
+
 
 # Names under which shops have these columns; the first that holds something counts.
 ALIASES: Mapping[str, tuple[str, ...]] = {
@@ -298,3 +415,49 @@ def _choose(
         hint = f"its columns are {', '.join(map(str, names))[:300]}; name one of them {needed}"
         raise SynestheteError(f"'{path.name}' has no column {needed}", hint=hint)
     return chosen
+
+
+SIGNAL_KEYS = frozenset({"side", "item", "text", "picture", "weight", "age_days"})
+
+
+def read_signals(path: Path) -> list[Signal]:
+    """Signals of a file, an object a line: `{"side": "like", "item": "42", "age_days": 3}`.
+
+    Pictures are named relative to the file's folder.
+
+    Raises
+    ------
+    SynestheteError
+        A file that cannot be read, an unknown key, a value of the wrong kind.
+    """
+    return [_signal(f"{path.name}, line {line}", row, path) for line, row in read_rows(path)]
+
+
+def _signal(where: str, row: dict[str, Any], path: Path) -> Signal:
+    given = {key: value for key, value in row.items() if value not in (None, "")}
+    unknown = set(given) - SIGNAL_KEYS
+    if unknown:
+        hint = f"there are {', '.join(sorted(SIGNAL_KEYS))}"
+        raise SynestheteError(f"{where}: no key {sorted(unknown)[0]!r}", hint=hint)
+    if given.get("side", "like") not in ["like", "dislike"]:
+        raise SynestheteError(
+            f"{where}: the side is {given['side']!r}", hint="write like or dislike"
+        )
+    try:
+        numbers = {key: float(given[key]) for key in ("weight", "age_days") if key in given}
+    except (TypeError, ValueError, OverflowError):
+        raise SynestheteError(f"{where}: weight and age_days are numbers") from None
+    picture = None
+    if "picture" in given:
+        found = inside(path.parent.resolve(), str(given["picture"]))
+        if isinstance(found, str):
+            raise SynestheteError(f"{where}: {found}")
+        picture = found
+    return Signal(
+        given.get("side", "like"),
+        item=str(given["item"]) if "item" in given else None,
+        text=str(given["text"]) if "text" in given else None,
+        picture=picture,
+        weight=numbers.get("weight", 1.0),
+        age_days=numbers.get("age_days", 0.0),
+    )

@@ -128,7 +128,7 @@ def recommend(
     One phrase is enough to begin with. Loads the model only for phrases and pictures that are new to it.
     """
     from synesthete.catalog import Signal
-    from synesthete.catalog.profiles import read_signals
+    from synesthete.catalog.tables import read_signals
 
     signals = [
         *(Signal("like", item=one) for one in like or []),
@@ -176,7 +176,7 @@ def align(
     A match that hangs on writing in the picture, or on units that answer to people, is flagged and left to a
     person. Loads the model.
     """
-    from synesthete.catalog.campaigns import read_campaign
+    from synesthete.catalog.align import read_campaign
 
     opened = open_catalog(catalog)
     if campaign is not None:

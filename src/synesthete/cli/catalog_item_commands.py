@@ -115,7 +115,7 @@ def demo(
     The other concepts stay outside, so that a search for one of them shows what "not here" looks like.
     """
     from synesthete.catalog import Catalog
-    from synesthete.catalog.demo import demo_items
+    from synesthete.catalog.sources import demo_items
 
     opened = _open_or_create(Catalog, out_path, model, None)
     with Reporter("indexing", "items") as reporter:
@@ -208,7 +208,7 @@ def quarantine(catalog: CatalogPath, as_json: JsonFlag = False) -> None:
 def _open_or_create(
     kind: type[Catalog], path: Path, model: str | None, atlas: Path | None
 ) -> Catalog:
-    from synesthete.catalog.manifest import FILE
+    from synesthete.catalog.store.manifest import FILE
 
     if not (path / FILE).exists():
         return kind.create(path, model or "mini", atlas=atlas)

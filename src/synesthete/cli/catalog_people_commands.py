@@ -182,7 +182,7 @@ def pilot(
     Queries with known answers are asked of both variants; events of an experiment say what visitors did.
     """
     from synesthete.catalog import Catalog
-    from synesthete.catalog.pilot import decision_page, run_pilot, summary_line, variant_of
+    from synesthete.catalog.experiments import decision_page, run_pilot, summary_line, variant_of
 
     opened = Catalog.open(catalog) if catalog is not None else None
     found = run_pilot(

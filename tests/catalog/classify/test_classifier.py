@@ -16,8 +16,8 @@ from PIL import Image
 
 from synesthete.analysis.decomposition.paths import contributions
 from synesthete.catalog.classify import Classifier, fit, make_record, read_records
-from synesthete.catalog.classify.features import embed, fuse, image_direction
-from synesthete.catalog.classify.reasons import vocabulary, words_of
+from synesthete.catalog.classify.classifier import vocabulary, words_of
+from synesthete.catalog.classify.records import embed, fuse, image_direction
 from synesthete.catalog.people import Policy, Queue
 from synesthete.errors import SynestheteError
 from synesthete.models.image_text_model import ImageTextModel

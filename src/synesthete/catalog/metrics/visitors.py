@@ -11,9 +11,8 @@ from typing import Any, Literal
 import numpy as np
 
 from synesthete.catalog.events import Logged
-from synesthete.catalog.metrics.experiment import Lift, lift, split_evidence
-from synesthete.catalog.metrics.interleaving import Interleaved, credit
-from synesthete.catalog.metrics.means import NOTHING, Estimate, mean_of, ratio_of, share_of
+from synesthete.catalog.metrics.estimates import NOTHING, Estimate, mean_of, ratio_of, share_of
+from synesthete.catalog.metrics.experiment import Interleaved, Lift, credit, lift, split_evidence
 from synesthete.errors import SynestheteError, near
 
 Metric = Literal["click", "add", "conversion", "dismissal", "value"]

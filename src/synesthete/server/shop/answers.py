@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from synesthete.catalog.answers import Alignment, Hit
 from synesthete.catalog.classify import Judged
+from synesthete.catalog.schema import Alignment, Hit
 
 
 @dataclass(frozen=True)

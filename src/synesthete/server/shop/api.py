@@ -9,9 +9,9 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from synesthete import __version__
-from synesthete.catalog.answers import Suggestion, Written
 from synesthete.catalog.classify import make_record
 from synesthete.catalog.people import policy_of
+from synesthete.catalog.schema import Suggestion, Written
 from synesthete.errors import SynestheteError
 from synesthete.server.errors import ERRORS, Missing
 from synesthete.server.shop import answers, bodies

@@ -18,7 +18,7 @@ from pydantic import (
 
 from synesthete.catalog.events import KINDS, Event
 from synesthete.catalog.metrics import METRICS
-from synesthete.catalog.types import Item, Signal
+from synesthete.catalog.schema import Item, Signal
 from synesthete.server.errors import Refused
 
 PICTURE_LIMIT = 8 * 2**20

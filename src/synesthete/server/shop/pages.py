@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from synesthete.catalog.classify import make_record
 from synesthete.catalog.people import policy_of
-from synesthete.catalog.types import Side, Signal
+from synesthete.catalog.schema import Side, Signal
 from synesthete.errors import SynestheteError
 from synesthete.server.errors import Missing
 from synesthete.server.sending import check_form
