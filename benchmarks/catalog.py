@@ -1,13 +1,13 @@
 """How well the catalogue finds, and whether its reasons are true (how fast it is: `catalog_speed.py`).
 
-    python benchmarks/catalog.py --part quality        recall and NDCG on a real shop, beside texts, pictures, chance
+    python benchmarks/catalog.py --part quality        recall and NDCG on a real shop, beside texts, images, chance
     python benchmarks/catalog.py --part faithfulness   named units taken away, beside random ones
     python benchmarks/catalog.py --part coverage       conformal sets over 100 splits of real records
     python benchmarks/catalog.py --part confidence     suggestions made a probability on half of the photos, told and kept on the rest
 
 The shop is GroceryStoreDataset (Klasson, Zhang, Kjellström, WACV 2019): 81 products as the catalogue, 296 phone photos of its
 validation split as queries. The shipped model was trained on photos of its training split (by coarse class: same shops, same
-cameras), but on none of these photos, and on none of the studio pictures and descriptions.
+cameras), but on none of these photos, and on none of the studio images and descriptions.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import torch
 
 from synesthete.catalog import Catalog, Item
 from synesthete.catalog.metrics import mean_of
-from synesthete.catalog.query_encoder import Asker
+from synesthete.catalog.query_encoder import QueryEncoder
 from synesthete.catalog.search import best, unit_shares
 from synesthete.catalog.sources import read_items
 from synesthete.models.interventions import Change
@@ -91,7 +91,7 @@ def quality(options: argparse.Namespace) -> dict[str, Any]:
                 (Path(folder) / f"{place}.webp").write_bytes(path.read_bytes())
                 lines.append((f"{place}.webp", item))
             with table.open("w", newline="", encoding="utf-8") as file:
-                csv.writer(file).writerows([("picture", "relevant"), *lines])
+                csv.writer(file).writerows([("image", "relevant"), *lines])
             return made.evaluate(table)
 
         plain = evaluate(asked)
@@ -133,11 +133,11 @@ def quality(options: argparse.Namespace) -> dict[str, Any]:
 def category_recall(made: Catalog, asked: list[tuple[Path, str, str]]) -> list[bool]:
     """Whether the first item is of the photo's own kind."""
     snapshot = made.snapshot()
-    asker = Asker(snapshot, lambda: made.model)
+    encoder = QueryEncoder(snapshot, lambda: made.model)
     kinds = snapshot.column("category").to_pylist()
     right = []
     for path, item, _ in asked:
-        rows, _ = best(snapshot, asker.query(None, path).vector, 1)
+        rows, _ = best(snapshot, encoder.query(None, path).vector, 1)
         right.append(kinds[int(rows[0])] == kinds[snapshot.row(item)])
     return right
 
@@ -167,24 +167,24 @@ def faithfulness(options: argparse.Namespace) -> dict[str, Any]:
     """Switch the named units off in the model, and look at the item's score and rank; the same with random units.
 
     Queries: the names of the coarse classes; items: the first three of each. Random units are drawn among all, and
-    among those that answer to the picture above their mean (a harder control).
+    among those that answer to the image above their mean (a harder control).
     """
     from scipy.stats import spearmanr
 
     with tempfile.TemporaryDirectory() as folder:
         made = shop(options, folder)
         snapshot, model = made.snapshot(), made.model
-        asker = Asker(snapshot, lambda: model)
+        encoder = QueryEncoder(snapshot, lambda: model)
         vectors, layer = made.vectors(), snapshot.layer
         rng = np.random.default_rng(0)
         drops: dict[str, list[float]] = {"named": [], "random": [], "random active": []}
         ranks: dict[str, list[float]] = {"named": [], "random": [], "random active": []}
         told, real = [], []
         for name in sorted({kind for _, _, kind in photos(options)}):
-            query = asker.text(name.replace("-", " ").lower())
+            query = encoder.text(name.replace("-", " ").lower())
             for row in best(snapshot, query, TOP)[0].tolist():
                 (item,) = snapshot.items([row])
-                pixels = model.preprocess(decode(Path(item.pictures[0]).read_bytes()))[None]
+                pixels = model.preprocess(decode(Path(item.images[0]).read_bytes()))[None]
                 text = snapshot.gather("texts", np.array([row]))
                 shares = unit_shares(snapshot, query, [row])[0]
                 answers = (
@@ -245,7 +245,7 @@ def coverage(options: argparse.Namespace) -> dict[str, Any]:
     measures. Control: the most frequent section, and the same probe with shuffled labels.
     """
     from synesthete.catalog.classify.records import embed, fuse, make_record
-    from synesthete.catalog.classify.train import fit_probe
+    from synesthete.catalog.classify.train import fit_linear_probe
     from synesthete.models import load_model
 
     model = load_model(options.model)
@@ -269,7 +269,7 @@ def coverage(options: argparse.Namespace) -> dict[str, Any]:
     for name, texts in (("photo", np.zeros_like(seen.texts)), ("photo and title", seen.texts)):
         x = fuse(seen.images, texts)
         runs = [
-            fit_probe(x, labels, coverage=0.9, risk=0.1, seed=seed)
+            fit_linear_probe(x, labels, coverage=0.9, risk=0.1, seed=seed)
             for seed in range(options.splits)
         ]
         measured = [one.measured for one in runs]
@@ -312,7 +312,7 @@ def confidence(options: argparse.Namespace) -> dict[str, Any]:
                     (Path(folder) / f"{one}-{place}.webp").write_bytes(path.read_bytes())
                 csv.writer(file).writerows(
                     [
-                        ("picture", "relevant"),
+                        ("image", "relevant"),
                         *((f"{one}-{at}.webp", item) for at, (_, item, _) in enumerate(rows)),
                     ]
                 )

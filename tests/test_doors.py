@@ -200,7 +200,7 @@ def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
 
 def test_links_in_a_folder_of_items_are_set_aside(tmp_path: Path) -> None:
     from synesthete.catalog import Item, Quarantined
-    from synesthete.catalog.sources import pictures_under, read_items
+    from synesthete.catalog.sources import images_under, read_items
 
     secret = tmp_path / "secret"
     secret.write_bytes(b'{"title": "secret"}')
@@ -215,11 +215,11 @@ def test_links_in_a_folder_of_items_are_set_aside(tmp_path: Path) -> None:
     (tmp_path / "shop" / "out").symlink_to(tmp_path)
     found = list(read_items(tmp_path / "shop"))
     (item,) = [one for one in found if isinstance(one, Item)]
-    assert item == Item("mugs/blue", title="blue", category="mugs", pictures=(mug / "a.png",))
+    assert item == Item("mugs/blue", title="blue", category="mugs", images=(mug / "a.png",))
     aside = {one.what: one.reason for one in found if isinstance(one, Quarantined)}
     assert set(aside) == {"desc.txt", "more.json", "b.png"}
     assert all("leads out" in reason for reason in aside.values())
-    assert pictures_under(tmp_path / "shop") == [mug / "a.png"]
+    assert images_under(tmp_path / "shop") == [mug / "a.png"]
 
 
 def test_a_picture_exchanged_for_a_link_after_it_was_listed_is_set_aside(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ COLOURS = {"red": "#c22", "blue": "#22c", "green": "#2a2", "white": "#eee"}
 KINDS = ("mug", "plate", "lamp", "chair", "bowl", "spoon")
 
 
-def picture(colour: str, place: int, *, side: int = 64) -> bytes:
+def image(colour: str, place: int, *, side: int = 64) -> bytes:
     """A PNG of a coloured bar on a ground of seeded noise."""
     noise = np.random.default_rng(place).integers(120, 200, (side, side, 3), np.uint8)
     image = Image.fromarray(noise)
@@ -30,7 +30,7 @@ def picture(colour: str, place: int, *, side: int = 64) -> bytes:
 
 
 def shop() -> list[Item]:
-    """24 items of six kinds in four colours; one without a picture, one without words."""
+    """24 items of six kinds in four colours; one without an image, one without words."""
     items = [
         Item(
             f"{kind}-{colour}",
@@ -40,12 +40,12 @@ def shop() -> list[Item]:
             reviews=(f"I like this {kind}.",) if place % 2 else (),
             price=float(place),
             attributes={"colour": (colour,), "rooms": ("kitchen", "garden")[: 1 + place % 2]},
-            pictures=(picture(colour, place),),
+            images=(image(colour, place),),
         )
         for place, (kind, colour) in enumerate((k, c) for k in KINDS for c in COLOURS)
     ]
     items[3] = Item("mug-white", title="white mug", category="mug", price=3.0)
-    items[7] = Item("plate-white", pictures=(picture("white", 7),))
+    items[7] = Item("plate-white", images=(image("white", 7),))
     return items
 
 

@@ -25,18 +25,19 @@ from synesthete.catalog.experiments import (
 )
 from synesthete.catalog.metrics import lift
 from synesthete.errors import SynestheteError
+from tests.catalog.conftest import image
 
-A, B = Variant("words <only>", "text"), Variant("words & pictures", "both")
+A, B = Variant("words <only>", "text"), Variant("words & images", "both")
 
 
 def write_events(
-    folder: Path, rate_a: float, rate_b: float, visitors: int = 500, *, crooked: bool = False
+    folder: Path, rate_a: float, rate_b: float, visitors: int = 500, *, mismatched: bool = False
 ) -> None:
     rng = np.random.default_rng(0)
     start = datetime(2026, 1, 1, tzinfo=UTC)
     rows: list[dict[str, Any]] = []
     for i in range(visitors):
-        variant = "AB"[i % 2] if not crooked else "AB"[int(rng.random() < 0.8)]
+        variant = "AB"[i % 2] if not mismatched else "AB"[int(rng.random() < 0.8)]
         at = start + timedelta(minutes=i)
         told = {
             "item": "mug",
@@ -88,8 +89,8 @@ def test_where_nothing_is_decided_it_says_what_would(tmp_path: Path) -> None:
     assert "More data is needed" in page or "more data is needed" in page
 
 
-def test_a_crooked_split_decides_nothing(tmp_path: Path) -> None:
-    write_events(tmp_path, 0.1, 0.5, crooked=True)
+def test_a_mismatched_split_decides_nothing(tmp_path: Path) -> None:
+    write_events(tmp_path, 0.1, 0.5, mismatched=True)
     found = run_pilot(tmp_path, A, B)
     assert found.decision == "more data"
     assert any("split" in one for one in found.cautions)
@@ -153,8 +154,33 @@ def test_queries_are_asked_of_both(catalog: Catalog, tmp_path: Path) -> None:
         run_pilot(folder, A, B, catalog=catalog)
 
 
+def test_queries_are_read_as_evaluate_reads_them(catalog: Catalog, tmp_path: Path) -> None:
+    """Columns by their other names, ids as JSON, categories in any case, images in the folder."""
+    (tmp_path / "lamp.png").write_bytes(image("red", 8))
+    (tmp_path / "queries.csv").write_text(
+        'query,photo,item_id,category\nred mug,,"[""mug-red"", ""gone""]",\nchair,,,CHAIR\n,lamp.png,lamp-red,\n'
+    )
+    fused = catalog.evaluate(tmp_path / "queries.csv", k=5)[0]
+    words, images = Variant("words", "text"), Variant("images", "image")
+    found = run_pilot(tmp_path, words, words, catalog=catalog, k=5).offline
+    assert found is not None
+    assert (found.queries, found.skipped) == (2, 1)
+    other = run_pilot(tmp_path, images, images, catalog=catalog, k=5).offline
+    assert other is not None
+    assert (other.queries, other.skipped) == (1, 2)
+    together = (2 * found.ndcg.a.value + other.ndcg.a.value) / 3
+    assert together == pytest.approx(fused.ndcg)
+    (tmp_path / "lamp.png").write_bytes(b"broken")
+    for ask in (
+        catalog.evaluate,
+        lambda one: run_pilot(one.parent, images, images, catalog=catalog),
+    ):
+        with pytest.raises(SynestheteError, match=r"queries\.csv, line 4: "):
+            ask(tmp_path / "queries.csv")
+
+
 def test_wrong_folders(tmp_path: Path, catalog: Catalog) -> None:
-    with pytest.raises(SynestheteError, match="no folder"):
+    with pytest.raises(SynestheteError, match="not a folder"):
         run_pilot(tmp_path / "nowhere", A, B)
     (tmp_path / "empty").mkdir()
     with pytest.raises(SynestheteError, match="neither queries nor events"):
@@ -162,7 +188,7 @@ def test_wrong_folders(tmp_path: Path, catalog: Catalog) -> None:
     (tmp_path / "empty" / "queries.csv").write_text("text,relevant\nmug,mug-red|gone\nmug,gone\n")
     with pytest.raises(SynestheteError, match="needs a catalogue"):
         run_pilot(tmp_path / "empty", A, B)
-    with pytest.raises(SynestheteError, match="line 3 has no right answer"):
+    with pytest.raises(SynestheteError, match="line 3: none of the right answers"):
         run_pilot(tmp_path / "empty", A, Variant("b", "text"), catalog=catalog)
     write_events(tmp_path, 0.1, 0.1, 10)
     with pytest.raises(SynestheteError, match="no experiment 'spring'"):

@@ -1,4 +1,4 @@
-"""The catalogue: a shop's items searched, recommended, aligned and suggested, with reasons neuron by neuron."""
+"""The catalogue: items searched, recommended, aligned and suggested, with reasons neuron by neuron."""
 
 from synesthete.catalog.catalog import Catalog
 from synesthete.catalog.schema import (
@@ -7,8 +7,8 @@ from synesthete.catalog.schema import (
     Evaluation,
     Flag,
     Hit,
+    ImageSource,
     Item,
-    Picture,
     Quarantined,
     Question,
     Reason,
@@ -27,8 +27,8 @@ __all__ = [
     "Evaluation",
     "Flag",
     "Hit",
+    "ImageSource",
     "Item",
-    "Picture",
     "Quarantined",
     "Question",
     "Reason",

@@ -12,13 +12,13 @@ import numpy.typing as npt
 
 from synesthete._core.arrays import Float32
 from synesthete._core.user_files import FileInside, read_inside
-from synesthete.catalog.encode import picture_bytes
-from synesthete.catalog.query_encoder import Asker
-from synesthete.catalog.schema import Alignment, Flag, Picture, Region, Word, named
+from synesthete.catalog.encode import image_bytes
+from synesthete.catalog.query_encoder import QueryEncoder
+from synesthete.catalog.schema import Alignment, Flag, ImageSource, Region, Word, image_name
 from synesthete.catalog.search import shares_of, unit_reasons
 from synesthete.catalog.sources import IMAGE_SUFFIXES, TEXT_BYTES
 from synesthete.catalog.store.snapshot import Snapshot
-from synesthete.catalog.tables import as_text, inside, read_rows
+from synesthete.catalog.tables import as_text, image_at, read_rows
 from synesthete.errors import SynestheteError
 from synesthete.probes.request_images import see
 
@@ -32,12 +32,12 @@ LEAST_PAIRS = 20
 SHIFTS = 5
 MATCH, MISMATCH = 0.95, 0.80  # of mismatched pairs score lower
 LONGEST_COPY = 60  # words that are left out one by one
-NOTICED = 0.05  # of all that speaks for a match: from this share on a flagged unit is told
+NOTICED = 0.05  # of all that speaks for a match: from this share on a flagged unit is reported
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Scores of the catalogue's items' pictures with their own texts, and with others', ascending."""
+    """Scores of the catalogue's items' images with their own texts, and with others', ascending."""
 
     own: Float32
     others: Float32
@@ -51,7 +51,7 @@ class Pairs:
         return _below(self.others, score)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Seen:
     name: str
     vector: Float32  # centred, unit length
@@ -62,22 +62,22 @@ class _Seen:
 
 
 def align(
-    asker: Asker,
+    encoder: QueryEncoder,
     model: ImageTextModel,
     copies: Sequence[str],
-    pictures: Sequence[Picture],
+    images: Sequence[ImageSource],
     limit: int = 5,
 ) -> list[Alignment]:
-    """Every copy against every picture, best first; see `Catalog.align`."""
-    if not copies or not pictures:
-        raise SynestheteError("nothing to align", hint="give a copy and a picture at least")
-    snapshot = asker.snapshot
+    """Every copy against every image, best first; see `Catalog.align`."""
+    if not copies or not images:
+        raise SynestheteError("nothing to align", hint="give a copy and an image at least")
+    snapshot = encoder.snapshot
     pairs = own_pairs(snapshot)
-    texts = [(copy, _text(asker, copy)) for copy in copies]
+    texts = [(copy, _text(encoder, copy)) for copy in copies]
     found = []
-    for picture in pictures:
-        seen = _see(snapshot, model, picture)
-        found += [_one(asker, pairs, copy, vector, seen, limit) for copy, vector in texts]
+    for image in images:
+        seen = _see(snapshot, model, image)
+        found += [_one(encoder, pairs, copy, vector, seen, limit) for copy, vector in texts]
     order = sorted(range(len(found)), key=lambda i: (-found[i].score, i))
     return [found[i] for i in order]
 
@@ -97,9 +97,9 @@ def verdict_of(among_others: float | None) -> Verdict:
 
 
 def _one(
-    asker: Asker, pairs: Pairs, copy: str, text: Float32, seen: _Seen, limit: int
+    encoder: QueryEncoder, pairs: Pairs, copy: str, text: Float32, seen: _Seen, limit: int
 ) -> Alignment:
-    snapshot = asker.snapshot
+    snapshot = encoder.snapshot
     score = float(text @ seen.vector)
     among = pairs.among_others(score)
     verdict = verdict_of(among)
@@ -107,42 +107,49 @@ def _one(
     agreeing = unit_reasons(snapshot, shares, limit)
     flags = _flags(snapshot, pairs, shares, score, verdict, limit)
     if verdict == "match" and any(flag.decides for flag in flags):
-        # A match that hangs on writing in the picture, or on who is in it, is for a person to settle.
+        # A match that hangs on writing in the image, or on who is in it, is for a person to settle.
         verdict = "unsure"
     return Alignment(
-        copy, seen.name, score, pairs.among_own(score), among, verdict,
-        tuple(agreeing),
-        tuple(unit_reasons(snapshot, shares, limit, sign=-1)),
-        _words(asker, copy, score, seen.vector, limit),
-        tuple(_region(one.address, seen) for one in agreeing),
-        flags,
-    )  # fmt: skip
+        copy=copy,
+        image=seen.name,
+        score=score,
+        among_pairs=pairs.among_own(score),
+        among_others=among,
+        verdict=verdict,
+        agreeing=tuple(agreeing),
+        disagreeing=tuple(unit_reasons(snapshot, shares, limit, sign=-1)),
+        words=_words(encoder, copy, score, seen.vector, limit),
+        regions=tuple(_region(one.address, seen) for one in agreeing),
+        flags=flags,
+    )
 
 
-def _text(asker: Asker, copy: str) -> Float32:
+def _text(encoder: QueryEncoder, copy: str) -> Float32:
     """A copy stands where an item's own text stands, about the centre of those."""
-    found: Float32 = asker.snapshot.space.texts(asker.raw_text(copy)[None])[0]
+    found: Float32 = encoder.snapshot.space.texts(encoder.raw_text(copy)[None])[0]
     return found
 
 
-def _see(snapshot: Snapshot, model: ImageTextModel, picture: Picture) -> _Seen:
-    pixels = see(picture_bytes(picture), model.preprocess)[None]
+def _see(snapshot: Snapshot, model: ImageTextModel, image: ImageSource) -> _Seen:
+    pixels = see(image_bytes(image), model.preprocess)[None]
     layer = snapshot.layer
     mean = model.read(pixels, [layer], "mean")
     peak = model.read(pixels, [layer], "max")
     raw = mean.embeddings
-    length = float(np.linalg.norm(raw[0] - snapshot.space.picture_centre))
+    length = float(np.linalg.norm(raw[0] - snapshot.space.image_centre))
     return _Seen(
-        named(picture),
-        snapshot.space.pictures(raw)[0],
-        1 / max(length, 1e-9),
-        mean.activations[layer][0],
-        peak.positions[layer][0],
-        peak.grids[layer],
+        name=image_name(image),
+        vector=snapshot.space.images(raw)[0],
+        scale=1 / max(length, 1e-9),
+        units=mean.activations[layer][0],
+        places=peak.positions[layer][0],
+        grid=peak.grids[layer],
     )
 
 
-def _words(asker: Asker, copy: str, score: float, picture: Float32, limit: int) -> tuple[Word, ...]:
+def _words(
+    encoder: QueryEncoder, copy: str, score: float, image: Float32, limit: int
+) -> tuple[Word, ...]:
     """What the match loses without each word; the strongest on both sides."""
     words = copy.split()
     if not 2 <= len(words) <= LONGEST_COPY:
@@ -150,7 +157,7 @@ def _words(asker: Asker, copy: str, score: float, picture: Float32, limit: int) 
     found = []
     for place, word in enumerate(words):
         rest = " ".join(words[:place] + words[place + 1 :])
-        found.append(Word(word, score - float(_text(asker, rest) @ picture)))
+        found.append(Word(word, score - float(_text(encoder, rest) @ image)))
     found.sort(key=lambda one: -one.weight)
     best = [one for one in found[:limit] if one.weight > 0]
     worst = [one for one in found[::-1][:limit] if one.weight < 0]
@@ -161,9 +168,11 @@ def _region(address: str, seen: _Seen) -> Region:
     rows, columns = seen.grid
     place = int(seen.places[int(address.rpartition(":")[2])])
     if place < 0:
-        return Region(address, 0.0, 0.0, 1.0, 1.0)
+        return Region(address=address, left=0.0, top=0.0, width=1.0, height=1.0)
     row, column = divmod(place, columns)
-    return Region(address, column / columns, row / rows, 1 / columns, 1 / rows)
+    return Region(
+        address=address, left=column / columns, top=row / rows, width=1 / columns, height=1 / rows
+    )
 
 
 def _flags(
@@ -183,11 +192,11 @@ def _flags(
         decides = without != verdict
         found += [
             Flag(
-                "typographic" if kind == "typographic" else "sensitive",
-                one.address,
-                one.text,
-                one.weight,
-                decides,
+                kind="typographic" if kind == "typographic" else "sensitive",
+                address=one.address,
+                text=one.text,
+                weight=one.weight,
+                decides=decides,
             )
             for one in unit_reasons(snapshot, np.asarray(theirs, np.float32), limit)
         ]
@@ -198,14 +207,14 @@ def _own_pairs(snapshot: Snapshot) -> Pairs:
     rows = np.arange(len(snapshot))
     if len(rows) > PAIRS:
         rows = np.unique(np.linspace(0, len(rows) - 1, PAIRS).round().astype(np.int64))
-    pictures, texts = snapshot.gather("pictures", rows), snapshot.gather("texts", rows)
-    both = pictures.any(axis=1) & texts.any(axis=1)
-    pictures = snapshot.space.pictures(pictures[both])
+    images, texts = snapshot.gather("images", rows), snapshot.gather("texts", rows)
+    both = images.any(axis=1) & texts.any(axis=1)
+    images = snapshot.space.images(images[both])
     texts = snapshot.space.texts(texts[both])
-    own = np.sort((pictures * texts).sum(1))
-    count = len(pictures)
+    own = np.sort((images * texts).sum(1))
+    count = len(images)
     steps = sorted({round(i * count / (SHIFTS + 1)) for i in range(1, SHIFTS + 1)} - {0, count})
-    others = [(pictures * np.roll(texts, step, axis=0)).sum(1) for step in steps]
+    others = [(images * np.roll(texts, step, axis=0)).sum(1) for step in steps]
     empty = np.zeros(0, np.float32)
     return Pairs(own, np.sort(np.concatenate(others)) if others else empty)
 
@@ -221,24 +230,24 @@ TABLES = ("campaign.csv", "campaign.jsonl", "campaign.parquet")
 
 @dataclass(frozen=True)
 class Part:
-    """Copies that are variants of one another, for pictures that are, too."""
+    """Copies that are variants of one another, for images that are, too."""
 
     name: str
     copies: tuple[str, ...]
-    pictures: tuple[Path, ...]
+    images: tuple[Path, ...]
 
 
 def read_campaign(folder: Path) -> Iterator[Part]:
     """Parts of a campaign.
 
-    With a `campaign.csv` (or `.jsonl`, `.parquet`; columns `picture` and `copy`), every row is a part, and rows of one
-    picture are variants of its copy. Otherwise a text file goes with the pictures whose name begins with its own:
+    With a `campaign.csv` (or `.jsonl`, `.parquet`; columns `image` and `copy`), every row is a part, and rows of one
+    image are variants of its copy. Otherwise a text file goes with the images whose name begins with its own:
     `summer.txt` with `summer.jpg` and `summer-2.jpg`; every non-empty line of it is a variant.
 
     Raises
     ------
     SynestheteError
-        No such folder, nothing in it that belongs together, a picture outside it.
+        No such folder, nothing in it that belongs together, an image outside it.
     """
     if not folder.is_dir():
         raise SynestheteError(f"no such folder: '{folder}'")
@@ -251,13 +260,15 @@ def read_campaign(folder: Path) -> Iterator[Part]:
 def _from_table(path: Path) -> list[Part]:
     copies: dict[Path, list[str]] = {}
     for line, row in read_rows(path, root=path.parent):
-        missing = [key for key in ("picture", "copy") if not as_text(row.get(key)).strip()]
-        if missing:
-            raise SynestheteError(f"{path.name}, line {line}: no {missing[0]}")
-        found = inside(path.parent.resolve(), as_text(row["picture"]).strip())
-        if isinstance(found, str):
-            raise SynestheteError(f"{path.name}, line {line}: {found}")
-        copies.setdefault(found, []).append(as_text(row["copy"]).strip())
+        where = f"{path.name}, line {line}"
+        given = {
+            "image": as_text(row.get("image") or row.get("picture")).strip(),
+            "copy": as_text(row.get("copy")).strip(),
+        }
+        for key, value in given.items():
+            if not value:
+                raise SynestheteError(f"{where}: no {key}")
+        copies.setdefault(image_at(path.parent, given["image"], where), []).append(given["copy"])
     if not copies:
         raise SynestheteError(f"'{path}' has no rows")
     return [Part(one.name, tuple(texts), (one,)) for one, texts in copies.items()]
@@ -265,14 +276,14 @@ def _from_table(path: Path) -> list[Part]:
 
 def _from_files(folder: Path) -> list[Part]:
     files = sorted(one for one in folder.iterdir() if one.is_file())
-    pictures = [FileInside.of(folder, one) for one in files if one.suffix.lower() in IMAGE_SUFFIXES]
+    images = [FileInside.of(folder, one) for one in files if one.suffix.lower() in IMAGE_SUFFIXES]
     texts = sorted(
         (one for one in files if one.suffix.lower() == ".txt"), key=lambda f: -len(f.stem)
     )
     taken: set[Path] = set()
     parts = []
     for text in texts:
-        own = [p for p in pictures if p not in taken and p.stem.startswith(text.stem)]
+        own = [p for p in images if p not in taken and p.stem.startswith(text.stem)]
         taken.update(own)
         data = read_inside(folder, text, max_bytes=TEXT_BYTES)
         lines = data.decode("utf-8-sig", errors="replace").splitlines()
@@ -281,7 +292,7 @@ def _from_files(folder: Path) -> list[Part]:
             parts.append(Part(text.stem, variants, tuple(own)))
     if not parts:
         raise SynestheteError(
-            f"'{folder}' has no text with a picture of its name",
-            hint="put summer.txt beside summer.jpg, or a campaign.csv with picture and copy",
+            f"'{folder}' has no text with an image of its name",
+            hint="put summer.txt beside summer.jpg, or a campaign.csv with image and copy",
         )
     return sorted(parts, key=lambda part: part.name)

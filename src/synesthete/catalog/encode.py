@@ -1,4 +1,10 @@
-"""Items to vectors: their images and texts embedded by the model, centred and fused in one space."""
+"""Items to vectors: their images and texts embedded by the model, centred and fused in one space.
+
+An image and a text of one thing do not lie together in a CLIP's space: all images share a direction, and all texts
+another (the modality gap). Taking the mean of its kind off every vector removes what it has in common with everything
+(Goh et al. 2021 subtract the mean over 10,000 words for the same reason). The means are those of the catalogue's own
+items, with the reference counted in, so that a catalogue of three items has a sensible centre, too.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +19,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from synesthete._core.arrays import Float16, Float32, Float64
 from synesthete._core.user_files import UnusableFile, read_file, read_inside
 from synesthete.atlas.arrays import read_npz
 from synesthete.atlas.files import write_file
-from synesthete.catalog.schema import Item, Picture, Quarantined, named
+from synesthete.catalog.schema import ImageSource, Item, Quarantined, image_name
 from synesthete.errors import SynestheteError
 from synesthete.probes.decoding import UnreadableImage
 from synesthete.probes.request_images import see
@@ -145,7 +150,7 @@ def words_of(text: str) -> list[str]:
     ['blue', 'mug', 'saucer']
     """
     words = (word.casefold() for word in _WORD.findall(text[:500_000]))
-    return list(dict.fromkeys(word for word in words if word not in _COMMON))
+    return list(dict.fromkeys(term for term in words if term not in _COMMON))
 
 
 def text_of(item: Item) -> str:
@@ -155,9 +160,11 @@ def text_of(item: Item) -> str:
     return "\n".join(part for part in parts if part)
 
 
-PICTURE_WEIGHT, TEXT_WEIGHT = 0.5, 0.5
+IMAGE_WEIGHT, TEXT_WEIGHT = 0.5, 0.5
 PRIOR = 64  # items that the reference counts as
-PHOTO_PRIOR = 8  # customers' photos that it counts as: theirs is another kind of picture, and few tell its mean
+PHOTO_PRIOR = (
+    8  # customers' photos that it counts as: theirs is another kind of image, and few tell its mean
+)
 WITHOUT = 0.7  # how strongly what is not wanted counts
 # Two directions that differ by less differ by rounding.
 SAME = 1e-5
@@ -165,52 +172,52 @@ SAME = 1e-5
 
 @dataclass(frozen=True)
 class Space:
-    """Centres, `[dim]` each: of the items' pictures and texts, and of the pictures and texts that are asked with.
+    """Centres, `[dim]` each: of the items' images and texts, and of the images and texts of queries.
 
-    Customers' photos are not studio pictures, so what is asked with has centres of its own: those of the reference, or
+    Customers' photos are not studio images, so queries have centres of their own: those of the reference, or
     of photos that customers really sent (`Catalog.adapt`).
     """
 
-    picture_centre: Float32
+    image_centre: Float32
     text_centre: Float32
-    asked_picture_centre: Float32
-    asked_text_centre: Float32
+    query_image_centre: Float32
+    query_text_centre: Float32
 
-    def pictures(self, vectors: Float32) -> Float32:
-        """Centred picture vectors at unit length; zeros (no picture) stay zeros."""
-        return _centred(vectors, self.picture_centre)
+    def images(self, vectors: Float32) -> Float32:
+        """Centred image vectors at unit length; zeros (no image) stay zeros."""
+        return _centred(vectors, self.image_centre)
 
     def texts(self, vectors: Float32) -> Float32:
         """Centred text vectors at unit length; zeros (no text) stay zeros."""
         return _centred(vectors, self.text_centre)
 
-    def asked_pictures(self, vectors: Float32) -> Float32:
-        """As `pictures`, of pictures that are asked with."""
-        return _centred(vectors, self.asked_picture_centre)
+    def query_images(self, vectors: Float32) -> Float32:
+        """As `images`, of images in queries."""
+        return _centred(vectors, self.query_image_centre)
 
-    def asked_texts(self, vectors: Float32) -> Float32:
-        """As `texts`, of texts that are asked with."""
-        return _centred(vectors, self.asked_text_centre)
+    def query_texts(self, vectors: Float32) -> Float32:
+        """As `texts`, of texts in queries."""
+        return _centred(vectors, self.query_text_centre)
 
-    def fuse(self, pictures: Float32, texts: Float32) -> Float32:
-        """Items' unit vectors `[items, dim]` of their picture and text vectors (zeros where there is none)."""
-        both = PICTURE_WEIGHT * self.pictures(pictures) + TEXT_WEIGHT * self.texts(texts)
+    def fuse(self, images: Float32, texts: Float32) -> Float32:
+        """Items' unit vectors `[items, dim]` of their image and text vectors (zeros where there is none)."""
+        both = IMAGE_WEIGHT * self.images(images) + TEXT_WEIGHT * self.texts(texts)
         return unit_length(np.asarray(both, np.float32))
 
 
 def make_space(
-    pictures: tuple[Float64, int],
+    images: tuple[Float64, int],
     texts: tuple[Float64, int],
-    reference_pictures: Float32,
+    reference_images: Float32,
     reference_texts: Float32,
-    asked_pictures: tuple[Float64, int] | None = None,
+    query_images: tuple[Float64, int] | None = None,
 ) -> Space:
-    """The space of items, given sum `[dim]` and number of their picture vectors, of their text vectors, and of customers' photos."""
-    nothing = (np.zeros(reference_pictures.shape[1], np.float64), 0)
+    """The space of items, given sum `[dim]` and number of their image vectors, of their text vectors, and of customers' photos."""
+    nothing = (np.zeros(reference_images.shape[1], np.float64), 0)
     return Space(
-        _centre(*pictures, reference_pictures),
+        _centre(*images, reference_images),
         _centre(*texts, reference_texts),
-        _centre(*(asked_pictures or nothing), reference_pictures, PHOTO_PRIOR),
+        _centre(*(query_images or nothing), reference_images, PHOTO_PRIOR),
         _centre(*nothing, reference_texts),
     )
 
@@ -236,8 +243,8 @@ def make_query(
         across = one - (one @ total) * total
         if np.linalg.norm(across) > SAME:
             total = total - np.float32(strength) * unit_length(across[None])[0]
-    made: Float32 = unit_length(total[None])[0]
-    return made
+    query: Float32 = unit_length(total[None])[0]
+    return query
 
 
 def _centre(total: Float64, count: int, reference: Float32, prior: int = PRIOR) -> Float32:
@@ -250,38 +257,40 @@ def _centred(vectors: Float32, centre: Float32) -> Float32:
     return unit_length(np.where(there, vectors - centre, 0).astype(np.float32))
 
 
-PICTURE_BYTES = 64 * 1024 * 1024
+IMAGE_BYTES = 64 * 1024 * 1024
 
 
-def picture_bytes(picture: Picture) -> bytes:
-    """The encoded bytes of a picture.
+def image_bytes(image: ImageSource) -> bytes:
+    """The encoded bytes of an image.
 
     Raises
     ------
     UnreadableImage
         No such file, one that leads out of its folder, not a regular one, too large.
     """
-    if isinstance(picture, bytes):
-        if len(picture) > PICTURE_BYTES:
-            told = f"a file of {len(picture) >> 20:,} MiB, more than the limit of {PICTURE_BYTES >> 20}"
-            raise UnreadableImage(told, hint="make it smaller")
-        return picture
+    if isinstance(image, bytes):
+        if len(image) > IMAGE_BYTES:
+            message = (
+                f"a file of {len(image) >> 20:,} MiB, more than the limit of {IMAGE_BYTES >> 20}"
+            )
+            raise UnreadableImage(message, hint="make it smaller")
+        return image
     try:
         # A path, however it was typed.
-        path = Path(picture) if isinstance(picture, str) else picture
-        return read_file(path, max_bytes=PICTURE_BYTES)
+        path = Path(image) if isinstance(image, str) else image
+        return read_file(path, max_bytes=IMAGE_BYTES)
     except UnusableFile as error:
         raise UnreadableImage(error.reason, hint=error.hint) from None
 
 
-def digest_of(item: Item, pictures: Sequence[bytes | None]) -> str:
-    """SHA-256 over an item's texts and the bytes of its pictures (None for an unreadable one)."""
-    texts = item.as_dict()
-    texts["pictures"] = [
-        None if data is None else hashlib.sha256(data).hexdigest() for data in pictures
-    ]
-    told = json.dumps(texts, sort_keys=True, ensure_ascii=True)
-    return hashlib.sha256(told.encode()).hexdigest()
+def digest_of(item: Item, images: Sequence[bytes | None]) -> str:
+    """SHA-256 over an item's texts and the bytes of its images (None for an unreadable one)."""
+    facts = item.as_dict()
+    del facts["images"]
+    # Under the key of the first catalogues: another one would make every indexed item look changed.
+    facts["pictures"] = [data and hashlib.sha256(data).hexdigest() for data in images]
+    text = json.dumps(facts, sort_keys=True, ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 MICRO_BATCH = 32
@@ -289,7 +298,7 @@ THUMBNAIL_SIDE = 192
 LARGEST_HALF = float(np.finfo(np.float16).max)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Batch:
     """Items with what the model made of them.
 
@@ -299,17 +308,17 @@ class Batch:
         As they are kept.
     digests
         By which unchanged items are known again.
-    pictures, texts
-        `[items, dim]`, of unit length; zeros where an item has no picture, or no text.
+    images, texts
+        `[items, dim]`, of unit length; zeros where an item has no image, or no text.
     units
-        Mean activations `[items, units]`; NaN where an item has no picture.
+        Mean activations `[items, units]`; NaN where an item has no image.
     thumbnails
         WebP, or None.
     """
 
     items: list[Item]
     digests: list[str]
-    pictures: Float16
+    images: Float16
     texts: Float16
     units: Float16
     thumbnails: list[bytes | None]
@@ -317,7 +326,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Loaded:
-    """An item with the bytes of its pictures (None where one cannot be read) and its digest."""
+    """An item with the bytes of its images (None where one cannot be read) and its digest."""
 
     item: Item
     data: tuple[bytes | None, ...]
@@ -326,15 +335,15 @@ class Loaded:
 
 
 def load(item: Item) -> Loaded:
-    """Read an item's pictures as bytes; what cannot be read is set aside with the reason."""
+    """Read an item's images as bytes; what cannot be read is set aside with the reason."""
     data: list[bytes | None] = []
     aside = []
-    for picture in item.pictures:
+    for image in item.images:
         try:
-            data.append(picture_bytes(picture))
+            data.append(image_bytes(image))
         except UnreadableImage as error:
             data.append(None)
-            aside.append(Quarantined(item.id, named(picture), error.reason))
+            aside.append(Quarantined(item.id, image_name(image), error.reason))
     return Loaded(item, tuple(data), digest_of(item, data), tuple(aside))
 
 
@@ -343,32 +352,32 @@ def encode(
 ) -> tuple[Batch, list[Quarantined]]:
     """Vectors, unit activations and thumbnails of items.
 
-    Several pictures of an item are averaged, embeddings at unit length first. Returns the batch of those items of which
+    Several images of an item are averaged, embeddings at unit length first. Returns the batch of those items of which
     something could be used, and what could not.
     """
-    pictures, activations, thumbnails, aside, kept_names = _see(model, layer, units, loaded)
+    images, activations, thumbnails, aside, kept_names = _see(model, layer, units, loaded)
     texts = _read(model, [one.item for one in loaded])
     usable = []
     for row, one in enumerate(loaded):
         if np.isnan(activations[row, 0]) and not texts[row].any():
-            told = "no picture that can be read and no text: give it one of them"
-            aside.append(Quarantined(one.item.id, "item", told))
+            reason = "no image that can be read and no text: give it one of them"
+            aside.append(Quarantined(one.item.id, "item", reason))
         else:
             usable.append(row)
     chosen = np.array(usable, np.int64)
     batch = Batch(
-        [replace(loaded[row].item, pictures=kept_names[row]) for row in usable],
-        [loaded[row].digest for row in usable],
-        pictures[chosen].astype(np.float16),
-        texts[chosen].astype(np.float16),
-        np.clip(activations[chosen], -LARGEST_HALF, LARGEST_HALF).astype(np.float16),
-        [thumbnails[row] for row in usable],
+        items=[replace(loaded[row].item, images=kept_names[row]) for row in usable],
+        digests=[loaded[row].digest for row in usable],
+        images=images[chosen].astype(np.float16),
+        texts=texts[chosen].astype(np.float16),
+        units=np.clip(activations[chosen], -LARGEST_HALF, LARGEST_HALF).astype(np.float16),
+        thumbnails=[thumbnails[row] for row in usable],
     )
     return batch, aside
 
 
-def embed_picture(model: ImageTextModel, data: bytes) -> Float32:
-    """Unit-length embedding `[dim]` of an encoded picture; raises `UnreadableImage`."""
+def embed_image(model: ImageTextModel, data: bytes) -> Float32:
+    """Unit-length embedding `[dim]` of an encoded image; raises `UnreadableImage`."""
     pixels = see(data, model.preprocess)[None]
     return np.asarray(model.encode_images(pixels)[0], np.float32)
 
@@ -387,14 +396,14 @@ def unit_length(values: Float32) -> Float32:
 
 def _see(
     model: ImageTextModel, layer: str, units: int, loaded: Sequence[Loaded]
-) -> tuple[Float32, Float32, list[bytes | None], list[Quarantined], list[tuple[Picture, ...]]]:
+) -> tuple[Float32, Float32, list[bytes | None], list[Quarantined], list[tuple[ImageSource, ...]]]:
     import torch
 
     seen = np.zeros((len(loaded), model.embedding_dim), np.float32)
     total = np.zeros((len(loaded), units), np.float32)
     count = np.zeros(len(loaded), np.int64)
     thumbnails: list[bytes | None] = [None] * len(loaded)
-    kept: list[tuple[Picture, ...]] = [() for _ in loaded]
+    kept: list[tuple[ImageSource, ...]] = [() for _ in loaded]
     aside = [one for item in loaded for one in item.quarantined]
     waiting: list[tuple[int, torch.Tensor]] = []
 
@@ -408,17 +417,17 @@ def _see(
             waiting.clear()
 
     for row, one in enumerate(loaded):
-        for picture, data in zip(one.item.pictures, one.data, strict=True):
+        for image, data in zip(one.item.images, one.data, strict=True):
             if data is None:
                 continue
             try:
                 pixels, small = see(data, partial(_look, model, thumbnails[row] is None))
             except UnreadableImage as error:
-                aside.append(Quarantined(one.item.id, named(picture), error.reason))
+                aside.append(Quarantined(one.item.id, image_name(image), error.reason))
                 continue
             waiting.append((row, pixels))
             thumbnails[row] = thumbnails[row] or small
-            kept[row] = (*kept[row], picture)
+            kept[row] = (*kept[row], image)
             if len(waiting) == MICRO_BATCH:
                 flush()
     flush()
@@ -429,7 +438,7 @@ def _see(
 
 def _read(model: ImageTextModel, items: Sequence[Item]) -> Float32:
     pieces = [pieces_of(item) for item in items]
-    # Shops repeat themselves: a category or a colour is read once per batch.
+    # Items repeat themselves: a category or a colour is read once per batch.
     distinct = list(dict.fromkeys(text for some in pieces for text, _ in some))
     vectors = model.encode_texts(distinct)
     place = {text: row for row, text in enumerate(distinct)}
@@ -457,18 +466,18 @@ def _thumbnail(image: Image.Image) -> bytes:
 PHOTOS = "photos.npz"
 
 
-def write_photos(path: Path, model: ImageTextModel, pictures: Iterable[Picture]) -> int:
+def write_photos(path: Path, model: ImageTextModel, images: Iterable[ImageSource]) -> int:
     """Embed photos one by one and keep their sum; returns how many could be read."""
     total, count = np.zeros(model.embedding_dim, np.float64), 0
-    for picture in pictures:
+    for image in images:
         try:
-            total += embed_picture(model, picture_bytes(picture))
+            total += embed_image(model, image_bytes(image))
         except UnreadableImage:
             continue
         count += 1
     if not count:
         raise SynestheteError(
-            "none of the photos can be read", hint="give pictures that customers sent"
+            "none of the photos can be read", hint="give images that customers sent"
         )
     stream = io.BytesIO()
     np.savez(stream, total=total, count=np.int64(count))
@@ -476,7 +485,7 @@ def write_photos(path: Path, model: ImageTextModel, pictures: Iterable[Picture])
     return count
 
 
-def read_photos(path: Path, dim: int) -> tuple[npt.NDArray[np.float64], int] | None:
+def read_photos(path: Path, dim: int) -> tuple[Float64, int] | None:
     """Sum `[dim]` and number; None where nothing was learnt; raises `SynestheteError` for a damaged file."""
     if not (path / PHOTOS).exists():
         return None

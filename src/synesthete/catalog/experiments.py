@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -13,6 +13,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from synesthete._core.row_reader import Row
+from synesthete.catalog.evaluate import LabelledQuery, labelled_queries, naming
 from synesthete.catalog.events import EventLog
 from synesthete.catalog.metrics import (
     Estimate,
@@ -26,7 +27,7 @@ from synesthete.catalog.metrics import (
     pairs_needed,
     recall_at,
 )
-from synesthete.catalog.tables import inside, read_rows, rows_and_errors
+from synesthete.catalog.tables import rows_and_errors
 from synesthete.errors import SynestheteError, near
 from synesthete.report.charts import Rate, bounds_chart, rate_bars
 from synesthete.report.svg import palette_css
@@ -46,17 +47,17 @@ class Variant:
     name
         What people call it.
     uses
-        What a search uses of a query: `text`, `picture` or `both`.
+        What a search uses of a query: `text`, `image` or `both`.
     where
         Filters of the search.
     """
 
     name: str
-    uses: Literal["text", "picture", "both"] = "both"
+    uses: Literal["text", "image", "both"] = "both"
     where: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Offline:
     """Both variants on the same queries with known answers.
 
@@ -77,7 +78,7 @@ class Offline:
     skipped: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Pilot:
     """A pilot and what is to be done.
 
@@ -118,7 +119,7 @@ class Pilot:
 
 
 def variant_of(text: str) -> Variant:
-    """A variant as the command line takes it: `NAME=text|picture|both`, and filters after commas.
+    """A variant as the command line takes it: `NAME=text|image|both`, and filters after commas.
 
     Examples
     --------
@@ -129,71 +130,63 @@ def variant_of(text: str) -> Variant:
     """
     name, equals, rest = text.partition("=")
     uses, *where = rest.split(",") if equals else ["both"]
-    if uses not in ("text", "picture", "both") or not name.strip():
+    if uses not in ("text", "image", "both") or not name.strip():
         raise SynestheteError(
-            f"{text!r} is no variant",
-            hint="write NAME=text, NAME=picture or NAME=both, then filters: NAME=both,price<5",
+            f"{text!r} is not a valid variant",
+            hint="write NAME=text, NAME=image or NAME=both, then filters: NAME=both,price<5",
         )
     return Variant(name.strip(), uses, tuple(one for one in where if one))  # type: ignore[arg-type]
 
 
 def summary_line(pilot: Pilot) -> str:
     """The decision in one line."""
-    told = {
+    return {
         "take B": f"Take {pilot.b.name}.",
         "keep A": f"Keep {pilot.a.name}.",
         "more data": "It is not decided: more data is needed.",
         "no data": "There is nothing to decide on yet.",
-    }
-    return told[pilot.decision]
+    }[pilot.decision]
 
 
 MOST_PAIRS = 1_000_000
 
 
 def decide(offline: Offline | None, live: Experiment | None) -> tuple[Decision, tuple[str, ...]]:
-    """Visitors decide before queries do; a trial with a crooked split decides nothing."""
-    because = []
-    decision: Decision = "no data"
-    for what, found in (
-        ("Live", live.lift if live else None),
-        ("Offline", offline.ndcg if offline else None),
-    ):
-        if found is None:
-            continue
-        crooked = what == "Live" and live is not None and live.split_is_off
-        told: Decision = {"B is better": "take B", "A is better": "keep A"}.get(
-            found.verdict, "more data"
-        )  # type: ignore[assignment]
-        if found.difference.pairs == 0:
-            told = "no data"
-        because.append(_sentence(what, found))
-        if crooked:
-            told = "more data"
-            because.append("The live trial does not count: visitors were not split as meant.")
-        if decision in ("no data", "more data") and not (
-            decision == "more data" and what == "Offline"
-        ):
-            decision = told
+    """Visitors decide before queries do; a sample ratio mismatch (SRM) invalidates the live trial."""
+    because: list[str] = []
+    decisions: list[Decision] = []
+    if live is not None:
+        because.append(_sentence("Live", live.lift))
+        decisions.append(_decision(live.lift))
+        if live.split_is_off:
+            because.append("The live trial does not count: sample ratio mismatch (SRM).")
+            decisions[0] = "more data"
+    if offline is not None:
+        because.append(_sentence("Offline", offline.ndcg))
+        decisions.append(_decision(offline.ndcg))
+    # Queries decide only where there is no visitor at all.
+    decision = next((one for one in decisions if one != "no data"), "no data")
     return decision, tuple(because)
+
+
+def _decision(found: Lift) -> Decision:
+    if found.difference.pairs == 0:
+        return "no data"
+    if found.verdict == "undecided":
+        return "more data"
+    return "take B" if found.verdict == "B is better" else "keep A"
 
 
 def _sentence(what: str, found: Lift) -> str:
     if found.difference.pairs == 0:
         return f"{what}: nothing to compare yet."
-    bounds = f"{found.difference.low:+.3f} and {found.difference.high:+.3f}"
-    told = {
-        "B is better": f"B is better, since {found.decided_after:,} pairs"
-        if found.decided_after
-        else "",
-        "A is better": f"A is better, since {found.decided_after:,} pairs"
-        if found.decided_after
-        else "",
-        "undecided": "the two cannot be told apart yet",
-    }[found.verdict]
+    verdict = "the two cannot be distinguished yet"
+    if found.verdict != "undecided":
+        verdict = f"{found.verdict}, since {found.decided_after:,} pairs"
     return (
         f"{what}: A {found.a.value:.3f} (n = {found.a.n:,}), B {found.b.value:.3f} (n = {found.b.n:,}); B - A is "
-        f"{found.difference.value:+.3f}, between {bounds} with {1 - found.alpha:.0%} certainty at every look: {told}."
+        f"{found.difference.value:+.3f}, between {found.difference.low:+.3f} and {found.difference.high:+.3f} with "
+        f"{1 - found.alpha:.0%} certainty at every look: {verdict}."
     )
 
 
@@ -208,112 +201,69 @@ def needs_of(
     effects = {least_worth * base, 2 * least_worth * base}
     if abs(found.difference.value) > 1e-9:
         effects.add(found.difference.value)
-    made = []
-    for effect in sorted(effects):
-        rate = min(max(base + effect, 0.0), 1.0)
-        if not math.isclose(rate, base):
-            made.append(
-                pairs_needed(base, rate, alpha=alpha, most=MOST_PAIRS, trials=200, seed=seed)
-            )
-    return tuple(made)
+    rates = [min(max(base + effect, 0.0), 1.0) for effect in sorted(effects)]
+    return tuple(
+        pairs_needed(base, rate, alpha=alpha, most=MOST_PAIRS, trials=200, seed=seed)
+        for rate in rates
+        if not math.isclose(rate, base)
+    )
 
 
 def cautions_of(offline: Offline | None, live: Experiment | None, refused: int) -> tuple[str, ...]:
     """What should make one doubt, sentence by sentence."""
-    told = []
+    cautions = []
     if live is not None and live.split_is_off:
-        told.append(
-            f"The split is not what was meant (evidence {live.split:,.0f} to 1): something decides who is counted."
+        cautions.append(
+            f"Sample ratio mismatch (SRM): the split is not the configured one (evidence {live.split:,.0f} to 1)."
         )
     if live is not None:
-        told += [f"{count:,} {what} do not count." for what, count in live.left_out.items()]
+        cautions += [f"{count:,} {what} do not count." for what, count in live.left_out.items()]
     if refused:
-        told.append(f"{refused:,} events could not be read and do not count.")
+        cautions.append(f"{refused:,} events could not be read and do not count.")
     if offline is not None and offline.skipped:
-        told.append(f"{offline.skipped:,} queries lack what one of the variants needs.")
+        cautions.append(f"{offline.skipped:,} queries lack what one of the variants needs.")
     if offline is not None and live is None:
-        told.append(
+        cautions.append(
             "Offline, a variant is judged by answers known beforehand: it says what is found, not what sells."
         )
-    return tuple(told)
+    return tuple(cautions)
 
 
+TEMPLATE = Path(__file__).with_name("decision_page.html")
 FIRST = 8  # pairs: bounds of fewer span everything
-STYLE = (
-    palette_css()
-    + """
-* { box-sizing: border-box; } body { margin: 0; background: var(--ground); color: var(--ink); font: 1rem/1.55 Inter, "Helvetica Neue", "Segoe UI", Roboto, "Liberation Sans", sans-serif; }
-main { max-width: 46rem; margin: 0 auto; padding: 2.5rem 1.25rem 4rem; } h1, h2 { font-family: "Iowan Old Style", Palatino, "URW Palladio L", Georgia, serif; line-height: 1.15; text-wrap: balance; } h1 { font-size: clamp(2rem, 6vw, 3rem); margin: .2em 0 .4em; } h2 { font-size: 1.4rem; margin: 2.5rem 0 .6rem; }
-.kicker { color: var(--faint); margin: 0; } .lead { font-size: 1.12rem; color: var(--soft); } .take-B { color: var(--accent); } .more-data, .no-data { color: var(--against); }
-.card { background: var(--raised); border: 1px solid var(--line); border-radius: 14px; padding: 1.2rem 1.4rem; margin: 1rem 0; } ul { padding-left: 1.2rem; } li { margin: .3rem 0; }
-table { border-collapse: collapse; width: 100%; font-size: .95rem; } th { text-align: left; color: var(--soft); font-size: .85rem; } th, td { padding: .4rem .8rem .4rem 0; border-bottom: 1px solid var(--line); } .n { text-align: right; font-variant-numeric: tabular-nums; }
-.chart { display: block; width: 100%; height: auto; font: 13px sans-serif; } .chart .faint { font-size: 11.5px; }
-footer { color: var(--faint); font-size: .85rem; border-top: 1px solid var(--line); margin-top: 3rem; padding-top: 1rem; }
-"""
-)
-PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{ line }}</title><style>{{ style }}</style></head><body><main>
-<p class="kicker">Pilot · {{ p.a.name }} (A) against {{ p.b.name }} (B)</p>
-<h1 class="{{ p.decision|replace(' ', '-') }}">{{ line }}</h1>
-<p class="lead">{{ p.question }}</p>
-<ul>{% for one in p.because %}<li>{{ one }}</li>{% endfor %}</ul>
-{% for part in parts %}
-<h2>{{ part.title }}</h2>
-<p>{{ part.told }}</p>
-<div class="card">{{ part.rates }}</div>
-<div class="card">{{ part.lift }}<p class="kicker">B − A, with bounds that hold at every look, {{ part.certainty }}. The bounds may be looked at after every visitor; a decision is never taken too early by looking often.</p></div>
-<table><thead><tr><th>variant</th><th class="n">value</th><th>bounds</th></tr></thead><tbody>
-<tr><td>B − A</td><td class="n">{{ part.difference[0] }}</td><td>{{ part.difference[1] }}</td></tr>
-<tr><td>B / A − 1</td><td class="n">{{ part.relative[0] }}</td><td>{{ part.relative[1] }}</td></tr>
-<tr><td>p, valid at any time</td><td class="n">{{ part.p }}</td><td>evidence {{ part.e }} to 1</td></tr>
-</tbody></table>
-{% endfor %}
-{% if p.needs %}
-<h2>What more data would settle</h2>
-<p>So many pairs of visitors (one of A, one of B) find a true difference of this size four times of five, by simulation of this very test:</p>
-<table><thead><tr><th>if B − A is truly</th><th class="n">pairs needed</th></tr></thead><tbody>
-{% for one in p.needs %}<tr><td>{{ '%+.4f'|format(one.effect) }}</td><td class="n">{% if one.pairs is none %}more than {{ '{:,}'.format(one.most) }}{% else %}{{ '{:,}'.format(one.pairs) }}{% endif %}</td></tr>{% endfor %}
-</tbody></table>
-<p class="kicker">The smallest change said to matter: {{ '%.0f'|format(100 * p.least_worth) }} % of A.</p>
-{% endif %}
-{% if p.cautions %}<h2>What should make you doubt</h2><ul>{% for one in p.cautions %}<li>{{ one }}</li>{% endfor %}</ul>{% endif %}
-<h2>The variants</h2>
-<table><thead><tr><th>variant</th><th>name</th><th>searches with</th><th>filters</th></tr></thead><tbody>
-{% for letter, one in [('A', p.a), ('B', p.b)] %}<tr><td>{{ letter }}</td><td>{{ one.name }}</td><td>{{ one.uses }}</td><td>{{ one.where|join(', ') or '–' }}</td></tr>{% endfor %}
-</tbody></table>
-<footer>Made by synesthete {{ version }}. The machine says what was measured; people decide.</footer>
-</main></body></html>
-"""
 
 
 def decision_page(pilot: Pilot) -> str:
-    """The page, as HTML without anything outside of it."""
+    """The page as HTML that loads nothing: one file that opens anywhere."""
     from synesthete import __version__
 
     parts = []
     if pilot.live is not None:
-        told = (
+        text = (
             f"Visitors of the experiment “{pilot.live.name}”; what counts is: {pilot.live.metric}."
         )
-        parts.append(_part("What visitors did", told, pilot.live.lift))
+        parts.append(_part("What visitors did", text, pilot.live.lift))
     if pilot.offline is not None:
-        told = (
-            f"{pilot.offline.queries:,} queries with known answers, asked of both; what counts is NDCG at "
+        text = (
+            f"{pilot.offline.queries:,} queries with known answers, searched by both; what counts is NDCG at "
             f"{pilot.offline.k} (1 where the right ones come first)."
         )
-        parts.append(_part("What was found", told, pilot.offline.ndcg))
+        parts.append(_part("What was found", text, pilot.offline.ndcg))
     environment = Environment(autoescape=True, undefined=StrictUndefined)
-    return environment.from_string(PAGE).render(
-        p=pilot, parts=parts, style=Markup(STYLE), line=summary_line(pilot), version=__version__
+    return environment.from_string(TEMPLATE.read_text(encoding="utf8")).render(
+        p=pilot,
+        parts=parts,
+        palette=Markup(palette_css()),
+        line=summary_line(pilot),
+        version=__version__,
     )
 
 
-def _part(title: str, told: str, lift: Lift) -> dict[str, Any]:
+def _part(title: str, text: str, lift: Lift) -> dict[str, Any]:
     rows: list[tuple[str, Estimate]] = [("A", lift.a), ("B", lift.b)]
     return {
         "title": title,
-        "told": told,
+        "text": text,
         "rates": rates_chart(rows),
         "lift": lift_chart(lift),
         "certainty": f"{1 - lift.alpha:.0%} certain",
@@ -359,9 +309,8 @@ def lift_chart(lift: Lift) -> Markup:
     )
 
 
-def _span(low: float, high: float, told: Any = None) -> str:
-    made = told or _signed
-    return f"{made(low)} to {made(high)}"
+def _span(low: float, high: float, shown: Callable[[float], str] = lambda one: _signed(one)) -> str:
+    return f"{shown(low)} to {shown(high)}"
 
 
 def _signed(value: float) -> str:
@@ -400,7 +349,7 @@ def run_pilot(
     Parameters
     ----------
     folder
-        With `queries.csv` (or `.jsonl`: columns `text` or `picture`, and `relevant`, ids apart by `|`, or `category`) for the
+        With `queries.csv` (or `.jsonl`, as for `Catalog.evaluate`) for the
         trial offline, which needs a catalogue; and with `events.csv` (or `.jsonl`) for the trial live.
     catalog
         What is searched.
@@ -419,7 +368,7 @@ def run_pilot(
     folder = Path(folder)
     if not folder.is_dir():
         raise SynestheteError(
-            f"{folder} is no folder", hint="with queries.csv, events.csv, or both"
+            f"{folder} is not a folder", hint="with queries.csv, events.csv, or both"
         )
     if not 0 < least_worth < 100:
         raise SynestheteError(f"the least change worth having is {least_worth}; it lies above 0")
@@ -442,78 +391,72 @@ def run_pilot(
             events, catalog, experiment, metric, alpha=alpha, window=window, cap=cap
         )
     decision, because = decide(offline, live)
-    cautions = cautions_of(offline, live, refused)
-    needs = (
-        needs_of(offline, live, least_worth, alpha, seed)
-        if decision in ("more data", "no data")
-        else ()
+    undecided = decision in ("more data", "no data")
+    return Pilot(
+        a=a,
+        b=b,
+        question=question or f"Is “{b.name}” better than “{a.name}”?",
+        least_worth=least_worth,
+        offline=offline,
+        live=live,
+        decision=decision,
+        because=because,
+        needs=needs_of(offline, live, least_worth, alpha, seed) if undecided else (),
+        cautions=cautions_of(offline, live, refused),
     )
-    asked = question or f"Is “{b.name}” better than “{a.name}”?"
-    return Pilot(a, b, asked, least_worth, offline, live, decision, because, needs, cautions)
 
 
 def _offline(
     catalog: Catalog, queries: Path, a: Variant, b: Variant, *, k: int, alpha: float
 ) -> Offline:
-    by_category: dict[str, list[str]] = {}
-    for item in catalog.items():
-        if item.category:
-            by_category.setdefault(item.category, []).append(item.id)
     ndcg: tuple[list[float], list[float]] = ([], [])
     recall: tuple[list[float], list[float]] = ([], [])
     skipped = 0
-    for line, row in read_rows(queries, root=queries.parent):
-        named = [one for one in str(row.get("relevant") or "").split("|") if one in catalog]
-        right = named or by_category.get(str(row.get("category") or ""), [])
-        if not right:
-            raise SynestheteError(
-                f"{queries.name}, line {line} has no right answer in the catalogue"
-            )
-        try:
-            found = [_ranking(catalog, row, queries.parent, one, k) for one in (a, b)]
-        except SynestheteError as error:
-            raise SynestheteError(f"{queries.name}, line {line}: {error}") from None
-        if any(one is None for one in found):
+    for query in labelled_queries(catalog.snapshot(), queries, root=queries.parent):
+        with naming(query.row):
+            rankings = [_ranking(catalog, query, variant, k) for variant in (a, b)]
+        if any(ranked is None for ranked in rankings):
             skipped += 1
             continue
-        gains = dict.fromkeys(right, 1.0)
-        for place, ranked in enumerate(found):
+        gains = dict.fromkeys(query.relevant, 1.0)
+        for place, ranked in enumerate(rankings):
             assert ranked is not None
             ndcg[place].append(ndcg_at(ranked, gains, k))
             recall[place].append(recall_at(ranked, gains, k))
     if not ndcg[0]:
         raise SynestheteError(
             f"{queries.name} has no query that both variants can answer",
-            hint="queries with text and picture",
+            hint="queries with text and image",
         )
-    return Offline(k, lift(*ndcg, alpha=alpha), lift(*recall, alpha=alpha), len(ndcg[0]), skipped)
-
-
-def _ranking(
-    catalog: Catalog, row: Mapping[str, Any], folder: Path, variant: Variant, k: int
-) -> list[str] | None:
-    text = str(row.get("text") or "") if variant.uses in ("text", "both") else ""
-    name = str(row.get("picture") or "") if variant.uses in ("picture", "both") else ""
-    if not (text or name) or (variant.uses == "both" and not (text and name)):
-        return None
-    picture = inside(folder, name) if name else None
-    if isinstance(picture, str):
-        raise SynestheteError(picture)
-    hits = catalog.search(
-        text or None,
-        picture,
-        where=variant.where,
+    return Offline(
         k=k,
-        group=False,
-        reasons=0,
+        ndcg=lift(*ndcg, alpha=alpha),
+        recall=lift(*recall, alpha=alpha),
+        queries=len(ndcg[0]),
+        skipped=skipped,
     )
+
+
+def _ranking(catalog: Catalog, query: LabelledQuery, variant: Variant, k: int) -> list[str] | None:
+    """Ids, best first; None where the query lacks what the variant searches with."""
+    text = query.text if variant.uses in ("text", "both") else None
+    image = query.image if variant.uses in ("image", "both") else None
+    if (text is None and image is None) or (variant.uses == "both" and None in (text, image)):
+        return None
+    hits = catalog.search(text, image, where=variant.where, limit=k, group=False, reasons=0)
     return [hit.id for hit in hits]
 
 
 def _live(
-    events: Path, catalog: Catalog | None, experiment: str, metric: Metric, *, alpha: float,
-    window: timedelta, cap: float | None,
-) -> tuple[Experiment, int]:  # fmt: skip
+    events: Path,
+    catalog: Catalog | None,
+    experiment: str,
+    metric: Metric,
+    *,
+    alpha: float,
+    window: timedelta,
+    cap: float | None,
+) -> tuple[Experiment, int]:
     import tempfile
 
     with tempfile.TemporaryDirectory() as scratch:
@@ -532,7 +475,7 @@ def _live(
                 f"{events.name} has no experiment {experiment!r}",
                 hint=near(experiment, names) or f"it has {', '.join(names) or 'none'}",
             )
-        # A file is of the past: the moment of looking is its last event, by the clock of its teller.
+        # A file is of the past: the moment of looking is its last event, by the clock of its sender.
         kept = list(log.read(experiment=experiment))
         last = max(one.time for one in kept)
         found = compare(kept, experiment, metric, alpha=alpha, window=window, now=last, cap=cap)

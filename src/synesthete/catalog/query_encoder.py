@@ -11,14 +11,14 @@ import numpy as np
 from synesthete._core.arrays import Float32
 from synesthete.catalog.encode import (
     cut,
-    embed_picture,
+    embed_image,
+    image_bytes,
     make_query,
-    picture_bytes,
     spread,
     unit_length,
 )
 from synesthete.catalog.relevance import Kind, kind_of
-from synesthete.catalog.schema import Picture
+from synesthete.catalog.schema import ImageSource
 from synesthete.catalog.store.snapshot import Snapshot
 from synesthete.errors import SynestheteError
 
@@ -47,8 +47,8 @@ class Query:
     texts: tuple[str, ...] = ()
 
 
-class Asker:
-    """Turns texts and pictures into vectors of a snapshot's space; a text of the reference needs no model.
+class QueryEncoder:
+    """Turns texts and images into vectors of a snapshot's space; a text of the reference needs no model.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ class Asker:
         SynestheteError
             No letter in it.
         """
-        found: Float32 = self.snapshot.space.asked_texts(self.raw_text(text)[None])[0]
+        found: Float32 = self.snapshot.space.query_texts(self.raw_text(text)[None])[0]
         return found
 
     def raw_text(self, text: str) -> Float32:
@@ -92,46 +92,46 @@ class Asker:
         found: Float32 = unit_length(raw.mean(0, keepdims=True))[0]
         return found
 
-    def picture(self, picture: Picture) -> Float32:
-        """The centred vector of a picture, `[dim]`; raises `UnreadableImage`."""
-        raw = embed_picture(self._model(), picture_bytes(picture))
-        found: Float32 = self.snapshot.space.asked_pictures(raw[None])[0]
+    def image(self, image: ImageSource) -> Float32:
+        """The centred vector of an image, `[dim]`; raises `UnreadableImage`."""
+        raw = embed_image(self._model(), image_bytes(image))
+        found: Float32 = self.snapshot.space.query_images(raw[None])[0]
         return found
 
-    def either(self, one: str | Picture) -> Float32:
-        """The centred vector of a text (a `str`) or a picture (a path or bytes)."""
-        return self.text(one) if isinstance(one, str) else self.picture(one)
+    def either(self, one: str | ImageSource) -> Float32:
+        """The centred vector of a text (a `str`) or an image (a path or bytes)."""
+        return self.text(one) if isinstance(one, str) else self.image(one)
 
     def query(
         self,
         text: str | None,
-        picture: Picture | None,
-        without: Sequence[str | Picture] = (),
+        image: ImageSource | None,
+        without: Sequence[str | ImageSource] = (),
         *,
         text_weight: float = 0.5,
     ) -> Query:
-        """The query of a text, a picture or both, away from `without`.
+        """The query of a text, an image or both, away from `without`.
 
         Raises
         ------
         SynestheteError
-            Neither a text nor a picture; a picture that cannot be read.
+            Neither a text nor an image; an image that cannot be read.
         """
         parts, weights, texts = [], [], []
         if text is not None and text.strip():
             parts.append(self.text(text))
-            weights.append(text_weight if picture is not None else 1.0)
+            weights.append(text_weight if image is not None else 1.0)
             texts.append(text)
-        if picture is not None:
-            parts.append(self.picture(picture))
+        if image is not None:
+            parts.append(self.image(image))
             weights.append(1 - text_weight if texts else 1.0)
         if not parts:
-            raise SynestheteError("nothing to search for", hint="give a text, a picture, or both")
+            raise SynestheteError("nothing to search for", hint="give a text, an image, or both")
         unwanted = [self.either(one) for one in without]
         vector = make_query(
             np.stack(parts),
             np.array(weights, np.float32),
             np.stack(unwanted) if unwanted else None,
         )
-        kind = kind_of(texts, picture is not None, text_weight)
+        kind = kind_of(texts, image is not None, text_weight)
         return Query(vector, kind, tuple(texts))

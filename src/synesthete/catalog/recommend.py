@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from synesthete._core.arrays import Float32, Int64
+from synesthete._core.arrays import Bool, Float32, Int64
 from synesthete.catalog.encode import make_query, words_of
-from synesthete.catalog.query_encoder import Asker, Query
+from synesthete.catalog.query_encoder import Query, QueryEncoder
 from synesthete.catalog.relevance import Kind, kind_of, relevance
 from synesthete.catalog.schema import Hit, Reason, Signal
 from synesthete.catalog.search import (
@@ -49,12 +49,12 @@ class Profile:
 
 
 def recommend(
-    asker: Asker,
+    encoder: QueryEncoder,
     signals: Sequence[Signal],
     *,
     mute: Sequence[str],
     where: Where,
-    k: int,
+    limit: int,
     diversity: float,
     half_life_days: float,
     cut: float,
@@ -67,35 +67,39 @@ def recommend(
     SynestheteError
         No like at all, an unknown item, a number out of range.
     """
-    check_limit(k, cut)
+    check_limit(limit, cut)
     if not 0 <= diversity <= 1:
         raise SynestheteError(f"the diversity is {diversity}, expected 0 to 1")
-    snapshot = asker.snapshot
-    muted = [asker.text(text) for text in mute]
-    profile = profile_of(asker, signals, half_life_days=half_life_days, muted=muted)
+    snapshot = encoder.snapshot
+    muted = [encoder.text(text) for text in mute]
+    profile = profile_of(encoder, signals, half_life_days=half_life_days, muted=muted)
     among = rows_passing(snapshot, where)
     among = without_rows(len(snapshot), profile.known, among)
-    wanted = max(CANDIDATES, 10 * k)
+    wanted = max(CANDIDATES, 10 * limit)
     rows, scores = best(snapshot, profile.query.vector, wanted, among=among)
     keep = ~_is_muted(snapshot, rows, mute, muted)
     rows, scores = rows[keep], scores[keep]
-    order = diversified(scores, snapshot.fused(rows), k, diversity)
+    order = diversified(scores, snapshot.fused(rows), limit, diversity)
     rows, scores = rows[order], scores[order]
-    told = reasons_for(
-        snapshot, profile.query.vector, rows.tolist(),
-        texts=profile.query.texts, limit=reasons, muted=mute,
-    )  # fmt: skip
-    told = [
+    found = reasons_for(
+        snapshot,
+        profile.query.vector,
+        rows.tolist(),
+        texts=profile.query.texts,
+        limit=reasons,
+        muted=mute,
+    )
+    found = [
         (*_liked(profile, vector), *some)[:reasons]
-        for vector, some in zip(snapshot.fused(rows), told, strict=True)
+        for vector, some in zip(snapshot.fused(rows), found, strict=True)
     ]
     return hits(
-        snapshot, rows, scores, relevance(snapshot, profile.query.kind, scores), told, cut=cut
+        snapshot, rows, scores, relevance(snapshot, profile.query.kind, scores), found, cut=cut
     )
 
 
 def profile_of(
-    asker: Asker,
+    encoder: QueryEncoder,
     signals: Sequence[Signal],
     *,
     half_life_days: float = 30.0,
@@ -104,12 +108,12 @@ def profile_of(
     """The taste that signals tell: likes weighted and aged, away from dislikes, at right angles to what is muted."""
     if not half_life_days > 0:
         raise SynestheteError(f"the half-life is {half_life_days} days, expected more than 0")
-    snapshot = asker.snapshot
+    snapshot = encoder.snapshot
     wanted, weights, unwanted, likes, texts = [], [], [], [], []
     known: set[int] = set()
-    pictures = items = 0
+    images = items = 0
     for signal in signals:
-        name, vector = _vector(asker, signal)
+        name, vector = _vector(encoder, signal)
         weight = signal.weight * 0.5 ** (signal.age_days / half_life_days)
         if signal.item is not None:
             known.add(snapshot.row(signal.item))
@@ -120,12 +124,12 @@ def profile_of(
         weights.append(weight)
         likes.append((name, vector))
         texts += [signal.text] if signal.text else []
-        pictures += signal.picture is not None
+        images += signal.image is not None
         items += signal.item is not None
     if not wanted:
         raise SynestheteError(
             "a profile needs at least one like",
-            hint="give an item, a picture or a phrase that is liked",
+            hint="give an item, an image or a phrase that is liked",
         )
     total = make_query(np.stack(wanted), np.array(weights, np.float32))
     for weight, vector in unwanted:
@@ -137,13 +141,13 @@ def profile_of(
     length = float(np.linalg.norm(total))
     if length < 1e-6:
         raise SynestheteError("the profile is empty without what is muted", hint="mute less")
-    kind = Kind(8, True) if items else kind_of(texts, pictures)
+    kind = Kind(8, True) if items else kind_of(texts, images)
     vector = np.asarray(total / length, np.float32)
     return Profile(Query(vector, kind, tuple(texts)), likes, frozenset(known))
 
 
-def diversified(scores: Float32, vectors: Float32, k: int, diversity: float) -> Int64:
-    """Places of the `k` candidates chosen by maximal marginal relevance (Carbonell & Goldstein 1998).
+def diversified(scores: Float32, vectors: Float32, limit: int, diversity: float) -> Int64:
+    """Places of the `limit` candidates chosen by maximal marginal relevance (Carbonell & Goldstein 1998).
 
     Each next one has the highest (1 - diversity) × score - diversity × cosine to the nearest one already chosen.
 
@@ -163,7 +167,7 @@ def diversified(scores: Float32, vectors: Float32, k: int, diversity: float) -> 
     left = np.ones(len(scores), bool)
     nearest = np.full(len(scores), -np.inf, np.float32)
     chosen: list[int] = []
-    while len(chosen) < min(k, len(scores)):
+    while len(chosen) < min(limit, len(scores)):
         penalty = np.where(np.isfinite(nearest), nearest, 0)
         value = np.where(left, (1 - diversity) * scores - diversity * penalty, -np.inf)
         one = int(value.argmax())
@@ -173,12 +177,12 @@ def diversified(scores: Float32, vectors: Float32, k: int, diversity: float) -> 
     return np.array(chosen, np.int64)
 
 
-def _vector(asker: Asker, signal: Signal) -> tuple[str, Float32]:
+def _vector(encoder: QueryEncoder, signal: Signal) -> tuple[str, Float32]:
     """What a signal is called, and its vector in the space."""
-    given = [one for one in (signal.item, signal.text, signal.picture) if one is not None]
+    given = [one for one in (signal.item, signal.text, signal.image) if one is not None]
     if len(given) != 1 or signal.side not in ("like", "dislike"):
         raise SynestheteError(
-            "a signal is a like or a dislike of one item, text or picture", hint="give exactly one"
+            "a signal is a like or a dislike of one item, text or image", hint="give exactly one"
         )
     if not (signal.weight > 0 and signal.age_days >= 0 and np.isfinite(signal.weight)):
         raise SynestheteError(
@@ -186,17 +190,17 @@ def _vector(asker: Asker, signal: Signal) -> tuple[str, Float32]:
             "expected a weight above 0 and days of 0 or more"
         )
     if signal.text is not None:
-        return f"“{signal.text}”", asker.text(signal.text)
-    if signal.picture is not None:
-        return "the picture", asker.picture(signal.picture)
-    row = asker.snapshot.row(str(signal.item))
-    title = asker.snapshot.column("title")[row].as_py() or signal.item
-    return str(title), asker.snapshot.fused(np.array([row]))[0]
+        return f"“{signal.text}”", encoder.text(signal.text)
+    if signal.image is not None:
+        return "the image", encoder.image(signal.image)
+    row = encoder.snapshot.row(str(signal.item))
+    title = encoder.snapshot.column("title")[row].as_py() or signal.item
+    return str(title), encoder.snapshot.fused(np.array([row]))[0]
 
 
 def _is_muted(
     snapshot: Snapshot, rows: Int64, names: Sequence[str], vectors: Sequence[Float32]
-) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+) -> Bool:
     """Items that are about a muted concept, by the model or by their own title and category."""
     found = np.zeros(len(rows), bool)
     for name, vector in zip(names, vectors, strict=True):
@@ -213,4 +217,4 @@ def _liked(profile: Profile, vector: Float32) -> tuple[Reason, ...]:
     """The like that an item is nearest to."""
     near = [(float(vector @ like), name) for name, like in profile.likes]
     cosine, name = max(near)
-    return (Reason("profile", f"like {name}", cosine),) if cosine >= ALIKE else ()
+    return (Reason(kind="profile", text=f"like {name}", weight=cosine),) if cosine >= ALIKE else ()

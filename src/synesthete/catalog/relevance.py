@@ -2,7 +2,7 @@
 
 A cosine means another thing for every query, catalogue and model, so no flat cut-off works. The null is made of
 queries that have nothing to do with the catalogue: texts of common English words that occur in none of its texts, and
-pictures of the built-in probe set whose concept occurs in none of them. Each is asked of the whole catalogue, and its
+images of the built-in probe set whose concept occurs in none of them. Each is asked of the whole catalogue, and its
 best score is kept. The relevance of a score is the share of those best scores that are lower. For an unrelated query
 the relevance of the first result is therefore uniform between 0 and 1: with a cut at 0.9, one unrelated query in ten
 finds anything, whatever the number of items.
@@ -32,19 +32,19 @@ class Kind:
     ----------
     words
         1, 2, 4 or 8: the length of its texts, rounded down; 0 without a text.
-    picture
-        Whether it has a picture.
+    image
+        Whether it has an image.
     text_weight
-        What its texts count beside its pictures.
+        What its texts count beside its images.
     """
 
     words: int
-    picture: bool
+    image: bool
     text_weight: float = 0.5
 
 
-def kind_of(texts: list[str], pictures: int, text_weight: float = 0.5) -> Kind:
-    """The kind of a query of some texts and pictures.
+def kind_of(texts: list[str], images: int, text_weight: float = 0.5) -> Kind:
+    """The kind of a query of some texts and images.
 
     Examples
     --------
@@ -52,10 +52,10 @@ def kind_of(texts: list[str], pictures: int, text_weight: float = 0.5) -> Kind:
     4
     """
     if not texts:
-        return Kind(0, pictures > 0)
+        return Kind(0, images > 0)
     mean = sum(len(text.split()) for text in texts) / len(texts)
     words = max((length for length in LENGTHS if length <= mean), default=LENGTHS[0])
-    return Kind(words, pictures > 0, text_weight if pictures else 1.0)
+    return Kind(words, images > 0, text_weight if images else 1.0)
 
 
 def relevance(snapshot: Snapshot, kind: Kind, scores: Float32) -> Float32:
@@ -70,13 +70,13 @@ def null(snapshot: Snapshot, kind: Kind) -> Float32:
     return snapshot.computed(("null", kind), lambda: _null(snapshot, kind))
 
 
-@dataclass(frozen=True)
-class _Asked:
+@dataclass(frozen=True, kw_only=True)
+class _UnrelatedQueries:
     """Queries of the reference, and for each the best item and its score."""
 
     kind: Kind
     texts: Int64
-    pictures: Int64
+    images: Int64
     queries: Float32
     scores: Float32
     rows: Int64
@@ -86,66 +86,69 @@ def _null(snapshot: Snapshot, kind: Kind) -> Float32:
     if not len(snapshot):
         return np.zeros(0, np.float32)
     texts = _texts(snapshot, kind.words) if kind.words else np.zeros(0, np.int64)
-    pictures = _pictures(snapshot) if kind.picture else np.zeros(0, np.int64)
-    if kind.words and kind.picture:
-        # Every text with some picture: neither list is repeated in step with the other.
-        pictures = pictures[np.random.default_rng(0).integers(0, len(pictures), len(texts))]
-        asked = snapshot.computed(
-            ("asked", kind, texts.tobytes(), pictures.tobytes()),
-            lambda: _ask(snapshot, kind, texts, pictures),
-            _asked_again,
+    images = _images(snapshot) if kind.image else np.zeros(0, np.int64)
+    if kind.words and kind.image:
+        # Every text with some image: neither list is repeated in step with the other.
+        images = images[np.random.default_rng(0).integers(0, len(images), len(texts))]
+        unrelated = snapshot.computed(
+            ("asked", kind, texts.tobytes(), images.tobytes()),
+            lambda: _ask(snapshot, kind, texts, images),
+            _updated,
         )
-        return np.sort(asked.scores)
-    # All are asked and kept, so that another word in the catalogue asks none of them anew.
-    every = _all_texts(kind.words) if kind.words else _all_pictures(snapshot)
+        return np.sort(unrelated.scores)
+    # All are asked and kept, so that another word in the catalogue asks none of them again.
+    every = _all_texts(kind.words) if kind.words else _all_images(snapshot)
     nothing = np.zeros(0, np.int64)
-    asked = snapshot.computed(
+    unrelated = snapshot.computed(
         ("asked", kind),
         lambda: _ask(snapshot, kind, *((every, nothing) if kind.words else (nothing, every))),
-        _asked_again,
+        _updated,
     )
-    return np.sort(asked.scores[np.isin(every, texts if kind.words else pictures)])
+    return np.sort(unrelated.scores[np.isin(every, texts if kind.words else images)])
 
 
-def _ask(snapshot: Snapshot, kind: Kind, texts: Int64, pictures: Int64) -> _Asked:
+def _ask(snapshot: Snapshot, kind: Kind, texts: Int64, images: Int64) -> _UnrelatedQueries:
     space, reference = snapshot.space, snapshot.reference
     parts = []
     if kind.words:
-        parts.append(space.asked_texts(reference.text_vectors[texts]))
-    if kind.picture:
+        parts.append(space.query_texts(reference.text_vectors[texts]))
+    if kind.image:
         # Each kind of photo about its own centre: these are not customers' photos.
         vectors = reference.picture_vectors - reference.picture_vectors.mean(0)
-        parts.append(unit_length(vectors[pictures]))
+        parts.append(unit_length(vectors[images]))
     queries = parts[0]
     if len(parts) == 2:
         weights = np.array([kind.text_weight, 1 - kind.text_weight], np.float32)
         pairs = zip(*parts, strict=True)
         queries = np.stack([make_query(np.stack(pair), weights) for pair in pairs])
     queries = np.asarray(queries, np.float32)
-    return _Asked(kind, texts, pictures, queries, *snapshot.nearest.best(queries))
+    scores, rows = snapshot.nearest.best(queries)
+    return _UnrelatedQueries(
+        kind=kind, texts=texts, images=images, queries=queries, scores=scores, rows=rows
+    )
 
 
-def _asked_again(
-    asked: _Asked, _before: Snapshot, snapshot: Snapshot, change: Change
-) -> _Asked | None:
+def _updated(
+    unrelated: _UnrelatedQueries, _before: Snapshot, snapshot: Snapshot, change: Change
+) -> _UnrelatedQueries | None:
     """The same queries in the next snapshot: against what is new, and against all where the best item is gone."""
     if not change.ground or not len(snapshot):
         return None
     place = np.full(change.rows_before, -1, np.int64)
     there = np.flatnonzero(change.source >= 0)
     place[change.source[there]] = there
-    rows = place[asked.rows]
-    scores = np.where(rows >= 0, asked.scores, -np.inf).astype(np.float32)
+    rows = place[unrelated.rows]
+    scores = np.where(rows >= 0, unrelated.scores, -np.inf).astype(np.float32)
     lost = np.flatnonzero(rows < 0)
     if len(lost):
-        scores[lost], rows[lost] = snapshot.nearest.best(asked.queries[lost])
+        scores[lost], rows[lost] = snapshot.nearest.best(unrelated.queries[lost])
     if len(change.fresh):
-        found = asked.queries @ snapshot.fused(change.fresh).T
+        found = unrelated.queries @ snapshot.fused(change.fresh).T
         at = found.argmax(axis=1)
         top = found[np.arange(len(at)), at]
         better = top > scores
         scores[better], rows[better] = top[better], change.fresh[at[better]]
-    return replace(asked, scores=scores, rows=rows)
+    return replace(unrelated, scores=scores, rows=rows)
 
 
 def _all_texts(words: int) -> Int64:
@@ -153,7 +156,7 @@ def _all_texts(words: int) -> Int64:
     return np.arange(start, start + TEXTS_PER_LENGTH)
 
 
-def _all_pictures(snapshot: Snapshot) -> Int64:
+def _all_images(snapshot: Snapshot) -> Int64:
     return np.arange(len(snapshot.reference.picture_labels))
 
 
@@ -164,11 +167,11 @@ def _texts(snapshot: Snapshot, words: int) -> Int64:
     return rows[free] if free.sum() >= LEAST else rows
 
 
-def _pictures(snapshot: Snapshot) -> Int64:
+def _images(snapshot: Snapshot) -> Int64:
     known = _vocabulary(snapshot)
     labels = snapshot.reference.picture_labels
     free = np.array([known.isdisjoint(_forms(label)) for label in labels])
-    rows = _all_pictures(snapshot)
+    rows = _all_images(snapshot)
     return rows[free] if free.sum() >= LEAST else rows
 
 
@@ -181,7 +184,7 @@ def _forms(label: str) -> set[str]:
 def _vocabulary(snapshot: Snapshot) -> set[str]:
     """Words of the reference that are in the catalogue's titles, categories, descriptions or ids."""
     counts = snapshot.computed("vocabulary", lambda: _words(snapshot), _words_again)
-    return {word for word, count in counts.items() if count > 0}
+    return {term for term, count in counts.items() if count > 0}
 
 
 def _words(snapshot: Snapshot) -> dict[str, int]:

@@ -8,27 +8,27 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-Picture = Path | bytes
+ImageSource = Path | bytes
 Side = Literal["like", "dislike"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Item:
     """One thing on offer. Every part but the id may be missing, but not all of them.
 
     Attributes
     ----------
     id
-        What the shop calls it; unique in a catalogue.
+        Unique in a catalogue.
     title, description, category
         Texts; the category is one short name.
     reviews
         What customers wrote, one text each.
     price
-        In the shop's own currency; None where there is none.
+        In the catalogue's own currency; None where there is none.
     attributes
         Name to one or more values, as text: `{"colour": ("red", "white")}`.
-    pictures
+    images
         Files or encoded bytes when an item is given; where they came from when it is read back.
 
     Examples
@@ -37,17 +37,17 @@ class Item:
     'Blue mug'
     """
 
-    id: str
+    id: str = field(kw_only=False)
     title: str = ""
     description: str = ""
     category: str = ""
     reviews: tuple[str, ...] = ()
     price: float | None = None
     attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    pictures: tuple[Picture, ...] = ()
+    images: tuple[ImageSource, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """The item as JSON can write it; pictures by where they came from."""
+        """The item as JSON can write it; images by where they came from."""
         return {
             "id": self.id,
             "title": self.title,
@@ -56,13 +56,13 @@ class Item:
             "reviews": list(self.reviews),
             "price": self.price,
             "attributes": {name: list(values) for name, values in self.attributes.items()},
-            "pictures": [str(p) if isinstance(p, Path) else "bytes" for p in self.pictures],
+            "images": [str(p) if isinstance(p, Path) else "bytes" for p in self.images],
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Signal:
-    """One thing that a customer likes or dislikes; exactly one of item, text and picture is given.
+    """One thing that a customer likes or dislikes; exactly one of item, text and image is given.
 
     Attributes
     ----------
@@ -72,7 +72,7 @@ class Signal:
         Id of an item in the catalogue.
     text
         A phrase.
-    picture
+    image
         A file or encoded bytes.
     weight
         How much it counts, above 0.
@@ -80,10 +80,10 @@ class Signal:
         How long ago; old signals count less, by the half-life that `recommend` is given.
     """
 
-    side: Side = "like"
+    side: Side = field(default="like", kw_only=False)
     item: str | None = None
     text: str | None = None
-    picture: Picture | None = None
+    image: ImageSource | None = None
     weight: float = 1.0
     age_days: float = 0.0
 
@@ -96,14 +96,14 @@ class ReviewQueue(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Reason:
     """One thing that speaks for a result, or against it.
 
     Attributes
     ----------
     kind
-        `unit` (a neuron that answers to the picture), `concept` (a known concept that both sides are near),
+        `unit` (a neuron that answers to the image), `concept` (a known concept that both sides are near),
         `words` (words that both texts share) or `profile` (a like or dislike of the profile).
     text
         What people read: "plum", "shares the words blue, mug"; for a unit without a tested name, "drives towards
@@ -123,7 +123,7 @@ class Reason:
     tested: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Hit:
     """One result of a search or a recommendation.
 
@@ -168,9 +168,9 @@ class Word:
     weight: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Region:
-    """A unit's strongest place in a picture, as shares of what the model sees of it (a centred square)."""
+    """A unit's strongest place in an image, as shares of what the model sees of it (a centred square)."""
 
     address: str
     left: float
@@ -179,7 +179,7 @@ class Region:
     height: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Flag:
     """A unit that should not decide a match, or seems to.
 
@@ -202,25 +202,25 @@ class Flag:
     decides: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Alignment:
-    """How well one copy matches one picture.
+    """How well one copy matches one image.
 
     Attributes
     ----------
-    copy, picture
-        What was compared: the text, and the picture's name.
+    copy, image
+        What was compared: the text, and the image's name.
     score
         Cosine, centred.
     among_pairs
-        Share of the catalogue's own pairs (an item's picture with its own text) that score lower; None
+        Share of the catalogue's own pairs (an item's image with its own text) that score lower; None
         with fewer than 20 pairs.
     among_others
         Share of the catalogue's mismatched pairs that score lower; None with fewer than 20 items.
     verdict
         `match`, `mismatch`, or `unsure`, which a person should settle.
     agreeing, disagreeing
-        Units of the picture that speak for the copy and against it.
+        Units of the image that speak for the copy and against it.
     words
         Of the copy, by what each does for the match.
     regions
@@ -230,7 +230,7 @@ class Alignment:
     """
 
     copy: str
-    picture: str
+    image: str
     score: float
     among_pairs: float | None
     among_others: float | None
@@ -265,9 +265,9 @@ class Question:
     bits: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Suggestion:
-    """An answer to a picture with a brief description.
+    """An answer to an image with a brief description.
 
     Attributes
     ----------
@@ -307,14 +307,14 @@ class Suggestion:
 
 @dataclass(frozen=True)
 class Quarantined:
-    """An item, or a picture of one, that could not be used, and why."""
+    """An item, or an image of one, that could not be used, and why."""
 
     id: str
     what: str
     reason: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Written:
     """What an upsert or a deletion did.
 
@@ -323,7 +323,7 @@ class Written:
     added, changed, unchanged, deleted
         How many items.
     quarantined
-        What could not be used. An item with one broken picture of several is indexed without that picture.
+        What could not be used. An item with one broken image of several is indexed without that image.
     """
 
     added: int = 0
@@ -337,14 +337,14 @@ class Written:
         return _plain(self)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """How well a catalogue answers queries whose right answers are known.
 
     Attributes
     ----------
     method
-        `fused`, `text-only` (item texts alone), `picture-only` (item pictures alone) or `random`.
+        `fused`, `text-only` (item texts alone), `image-only` (item images alone) or `random`.
     recall, ndcg
         At `k`, mean over queries.
     recall_interval, ndcg_interval
@@ -370,8 +370,8 @@ def _plain(value: Any) -> dict[str, Any]:
     return plain
 
 
-def named(picture: Picture) -> str:
-    """What a picture is called in tables and messages: its path, or `sent:` and the start of its hash."""
-    if isinstance(picture, bytes):
-        return "sent:" + hashlib.sha256(picture).hexdigest()[:16]
-    return str(picture).encode("utf-8", "backslashreplace").decode()
+def image_name(image: ImageSource) -> str:
+    """What an image is called in tables and messages: its path, or `sent:` and the start of its hash."""
+    if isinstance(image, bytes):
+        return "sent:" + hashlib.sha256(image).hexdigest()[:16]
+    return str(image).encode("utf-8", "backslashreplace").decode()

@@ -1,4 +1,11 @@
-"""Search: the nearest items that pass the filters, how relevant each is, near-duplicates together, and the reasons."""
+"""Search: the nearest items that pass the filters, how relevant each is, near-duplicates together, and the reasons.
+
+Reasons are units of an item's image, concepts that query and item are near, and words that both have. The embedding of
+an image is, but for a rest, a weighted sum of the activations of the units of the last block (`Reference.path`; for a
+ModifiedResNet its weights are those of the model's own value path, otherwise they are fitted). So the cosine of a query
+and an item's image is a sum over units, too: what each adds is the weight that the query gives to it times how far its
+activation lies from its mean over the catalogue.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +16,11 @@ from dataclasses import dataclass
 from itertools import zip_longest
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from synesthete._core.arrays import Float32, Int64
-from synesthete.catalog.encode import PICTURE_WEIGHT, PRIOR, TEXT_WEIGHT, text_of, words_of
+from synesthete._core.arrays import Bool, Float32, Int64
+from synesthete.catalog.encode import IMAGE_WEIGHT, PRIOR, TEXT_WEIGHT, text_of, words_of
 from synesthete.catalog.query_encoder import Query
 from synesthete.catalog.relevance import relevance
 from synesthete.catalog.schema import Hit, Reason
@@ -42,7 +48,7 @@ def parse(where: Where) -> list[Filter]:
     Raises
     ------
     SynestheteError
-        A filter that is none, or compares with what is no number.
+        A filter that is none, or compares with what is not a valid number.
 
     Examples
     --------
@@ -70,7 +76,7 @@ def parse(where: Where) -> list[Filter]:
     return found
 
 
-def rows_passing(snapshot: Snapshot, where: Where) -> npt.NDArray[np.int64] | None:
+def rows_passing(snapshot: Snapshot, where: Where) -> Int64 | None:
     """Rows that pass every filter, ascending; None when there is no filter.
 
     Raises
@@ -95,12 +101,12 @@ def attribute_names(snapshot: Snapshot) -> list[str]:
     return sorted(snapshot.computed("attribute names", lambda: pc.unique(keys).to_pylist()))
 
 
-def values_of(snapshot: Snapshot, name: str) -> tuple[npt.NDArray[np.int64], list[str]]:
+def values_of(snapshot: Snapshot, name: str) -> tuple[Int64, list[str]]:
     """Row and value of every value that items have under a name."""
     return snapshot.computed(("values", name), lambda: _values(snapshot, name))
 
 
-def _passing(snapshot: Snapshot, one: Filter) -> npt.NDArray[np.bool_]:
+def _passing(snapshot: Snapshot, one: Filter) -> Bool:
     if len(snapshot) and one.name not in OWN and one.name not in attribute_names(snapshot):
         names = [*OWN, *attribute_names(snapshot)]
         hint = near(one.name, names) or f"it has {', '.join(names[:20])}"
@@ -124,7 +130,7 @@ def _passing(snapshot: Snapshot, one: Filter) -> npt.NDArray[np.bool_]:
     return ~keep if one.comparison == "!=" else keep
 
 
-def _values(snapshot: Snapshot, name: str) -> tuple[npt.NDArray[np.int64], list[str]]:
+def _values(snapshot: Snapshot, name: str) -> tuple[Int64, list[str]]:
     if not len(snapshot):
         return np.zeros(0, np.int64), []
     if name in OWN:
@@ -159,7 +165,7 @@ def _as_number(text: str) -> float:
 def _number(text: str, where: str) -> float:
     number = _as_number(text)
     if math.isnan(number):
-        raise SynestheteError(f"{text!r} in the filter {where!r} is no number")
+        raise SynestheteError(f"{text!r} in the filter {where!r} is not a valid number")
     return number
 
 
@@ -168,7 +174,7 @@ SHOWN_WORDS = 5
 
 
 def unit_shares(snapshot: Snapshot, query: Float32, rows: Sequence[int]) -> Float32:
-    """What each unit of an item's picture adds to its score, `[rows, units]`; zeros without a picture.
+    """What each unit of an item's image adds to its score, `[rows, units]`; zeros without an image.
 
     Parameters
     ----------
@@ -176,17 +182,17 @@ def unit_shares(snapshot: Snapshot, query: Float32, rows: Sequence[int]) -> Floa
         Centred, of unit length, `[dim]`.
     """
     chosen = np.asarray(rows, np.int64)
-    pictures, texts = snapshot.gather("pictures", chosen), snapshot.gather("texts", chosen)
+    images, texts = snapshot.gather("images", chosen), snapshot.gather("texts", chosen)
     space = snapshot.space
-    both = PICTURE_WEIGHT * space.pictures(pictures) + TEXT_WEIGHT * space.texts(texts)
-    length = np.linalg.norm(both, axis=1) * np.linalg.norm(pictures - space.picture_centre, axis=1)
-    scale = PICTURE_WEIGHT / np.where(length > 0, length, np.inf)
+    both = IMAGE_WEIGHT * space.images(images) + TEXT_WEIGHT * space.texts(texts)
+    length = np.linalg.norm(both, axis=1) * np.linalg.norm(images - space.image_centre, axis=1)
+    scale = IMAGE_WEIGHT / np.where(length > 0, length, np.inf)
     shares = shares_of(snapshot, query, snapshot.gather("units", chosen))
     return np.asarray(shares * scale[:, None], np.float32)
 
 
 def shares_of(snapshot: Snapshot, query: Float32, units: Float32) -> Float32:
-    """What each unit adds to the product of a query and an embedding that is not scaled, `[pictures, units]`."""
+    """What each unit adds to the product of a query and an embedding that is not scaled, `[images, units]`."""
     return np.asarray(
         np.nan_to_num(units - unit_centre(snapshot)) * (query @ snapshot.reference.path), np.float32
     )
@@ -224,9 +230,9 @@ def reasons_for(
     )
     shares = np.where(answers > 0, shares, 0)
     near = _near_concepts(snapshot, query, snapshot.fused(np.asarray(rows)))
-    asked = words_of(" ".join(texts))
-    items = snapshot.items(list(rows)) if asked else ()
-    shared = [_shared(asked, text_of(item)) for item in items] or [() for _ in rows]
+    query_words = words_of(" ".join(texts))
+    items = snapshot.items(list(rows)) if query_words else ()
+    shared = [_shared(query_words, text_of(item)) for item in items] or [() for _ in rows]
     found = []
     for place in range(len(rows)):
         kinds = (
@@ -264,36 +270,59 @@ def unit_reasons(
         name, tested = reference.names[unit], bool(reference.tested[unit])
         if name.casefold() in quiet:
             continue
-        # An untested name is no more than where the unit's weights point, and is told as that.
+        # An untested name is no more than where the unit's weights point, and is shown as that.
         text = name if tested else f"drives towards {name}" if name else "of no known name"
-        found.append(Reason("unit", text, float(shares[unit]), f"{snapshot.layer}:{unit}", tested))
+        found.append(
+            Reason(
+                kind="unit",
+                text=text,
+                weight=float(shares[unit]),
+                address=f"{snapshot.layer}:{unit}",
+                tested=tested,
+            )
+        )
     return found
 
 
 def _near_concepts(snapshot: Snapshot, query: Float32, items: Float32) -> list[list[Reason]]:
     concepts = snapshot.computed(
-        "concepts", lambda: snapshot.space.asked_texts(snapshot.reference.concept_vectors)
+        "concepts", lambda: snapshot.space.query_texts(snapshot.reference.concept_vectors)
     )
-    asked = concepts @ query
+    query_scores = concepts @ query
     # One product per item: a product of all rounds differently by how many there are, and so would a hit's reasons.
-    told = np.stack([concepts @ item for item in items])
-    wanted = (asked - asked.mean()) / max(float(asked.std()), 1e-9)
-    spread = np.maximum(told.std(1, keepdims=True), 1e-9)
-    both = np.minimum(wanted, (told - told.mean(1, keepdims=True)) / spread)
+    item_scores = np.stack([concepts @ item for item in items])
+    wanted = (query_scores - query_scores.mean()) / max(float(query_scores.std()), 1e-9)
+    spread = np.maximum(item_scores.std(1, keepdims=True), 1e-9)
+    both = np.minimum(wanted, (item_scores - item_scores.mean(1, keepdims=True)) / spread)
     found = []
     for row, strength in enumerate(both):
         best = [int(c) for c in np.argsort(-strength, kind="stable")[:5] if strength[c] >= NEAR]
         names = snapshot.reference.concepts
-        found.append([Reason("concept", names[c], float(asked[c] * told[row, c])) for c in best])
+        found.append(
+            [
+                Reason(
+                    kind="concept",
+                    text=names[c],
+                    weight=float(query_scores[c] * item_scores[row, c]),
+                )
+                for c in best
+            ]
+        )
     return found
 
 
-def _shared(asked: Sequence[str], text: str) -> tuple[Reason, ...]:
-    both = [word for word in asked if word in set(words_of(text))]
+def _shared(query_words: Sequence[str], text: str) -> tuple[Reason, ...]:
+    both = [term for term in query_words if term in set(words_of(text))]
     if not both:
         return ()
-    told = ", ".join(both[:SHOWN_WORDS])
-    return (Reason("words", f"shares the word{'s' * (len(both) > 1)} {told}", float(len(both))),)
+    shown = ", ".join(both[:SHOWN_WORDS])
+    return (
+        Reason(
+            kind="words",
+            text=f"shares the word{'s' * (len(both) > 1)} {shown}",
+            weight=float(len(both)),
+        ),
+    )
 
 
 def _unit_centre(snapshot: Snapshot) -> Float32:
@@ -313,39 +342,39 @@ def search(
     query: Query,
     *,
     where: Where = (),
-    k: int = 10,
+    limit: int = 10,
     cut: float = 0.9,
     only_relevant: bool = False,
     group: bool = True,
     reasons: int = 3,
 ) -> list[Hit]:
-    """The `k` best items, best first; fewer when there are fewer.
+    """The `limit` best items, best first; fewer when there are fewer.
 
     Raises
     ------
     SynestheteError
-        `k` below 1, a cut outside 0 to 1, an unknown filter.
+        `limit` below 1, a cut outside 0 to 1, an unknown filter.
     """
-    check_limit(k, cut)
+    check_limit(limit, cut)
     among = rows_passing(snapshot, where)
-    rows, scores = best(snapshot, query.vector, k + SPARE, among=among)
+    rows, scores = best(snapshot, query.vector, limit + SPARE, among=among)
     doubles: dict[int, list[int]] = {}
     if group:
-        rows, scores, doubles = grouped(snapshot, rows, scores, k)
-    rows, scores = rows[:k], scores[:k]
+        rows, scores, doubles = grouped(snapshot, rows, scores, limit)
+    rows, scores = rows[:limit], scores[:limit]
     relevances = relevance(snapshot, query.kind, scores)
     if only_relevant:
         keep = relevances >= cut
         rows, scores, relevances = rows[keep], scores[keep], relevances[keep]
-    told = reasons_for(snapshot, query.vector, rows.tolist(), texts=query.texts, limit=reasons)
-    return hits(snapshot, rows, scores, relevances, told, cut=cut, doubles=doubles)
+    found = reasons_for(snapshot, query.vector, rows.tolist(), texts=query.texts, limit=reasons)
+    return hits(snapshot, rows, scores, relevances, found, cut=cut, doubles=doubles)
 
 
 def best(
-    snapshot: Snapshot, vector: Float32, k: int, *, among: Int64 | None = None
+    snapshot: Snapshot, vector: Float32, limit: int, *, among: Int64 | None = None
 ) -> tuple[Int64, Float32]:
     """Rows and scores of the nearest items, best first, ties by id."""
-    scores, rows = snapshot.nearest.search(vector[None], k, among=among)
+    scores, rows = snapshot.nearest.search(vector[None], limit, among=among)
     found = rows[0] >= 0
     rows_found, scores_found = rows[0][found], scores[0][found]
     order = np.lexsort((rows_found, -scores_found))
@@ -353,7 +382,7 @@ def best(
 
 
 def grouped(
-    snapshot: Snapshot, rows: Int64, scores: Float32, k: int
+    snapshot: Snapshot, rows: Int64, scores: Float32, limit: int
 ) -> tuple[Int64, Float32, dict[int, list[int]]]:
     """Leave out what is nearly the same as something before it; says what was left out for whom."""
     vectors = snapshot.fused(rows)
@@ -363,7 +392,7 @@ def grouped(
         near = vectors[kept] @ vectors[place] if kept else np.zeros(0)
         if len(near) and near.max() >= DUPLICATE:
             doubles.setdefault(int(rows[kept[int(near.argmax())]]), []).append(int(rows[place]))
-        elif len(kept) < k:
+        elif len(kept) < limit:
             kept.append(place)
     return rows[kept], scores[kept], doubles
 
@@ -382,24 +411,24 @@ def hits(
     titles, categories, prices = (snapshot.column(name) for name in ("title", "category", "price"))
     return [
         Hit(
-            snapshot.ids[row],
-            float(scores[place]),
-            float(relevances[place]),
-            bool(relevances[place] >= cut),
-            titles[row].as_py(),
-            categories[row].as_py(),
-            prices[row].as_py(),
-            reasons[place],
-            tuple(snapshot.ids[other] for other in (doubles or {}).get(row, ())),
+            id=snapshot.ids[row],
+            score=float(scores[place]),
+            relevance=float(relevances[place]),
+            relevant=bool(relevances[place] >= cut),
+            title=titles[row].as_py(),
+            category=categories[row].as_py(),
+            price=prices[row].as_py(),
+            reasons=reasons[place],
+            duplicates=tuple(snapshot.ids[other] for other in (doubles or {}).get(row, ())),
         )
         for place, row in enumerate(rows.tolist())
     ]
 
 
-def check_limit(k: int, cut: float) -> None:
-    """Refuse a `k` or a cut that makes no sense."""
-    if k < 1:
-        raise SynestheteError(f"k is {k}, expected at least 1")
+def check_limit(limit: int, cut: float) -> None:
+    """Refuse a `limit` or a cut that makes no sense."""
+    if limit < 1:
+        raise SynestheteError(f"the limit is {limit}, expected at least 1")
     if not 0 <= cut <= 1:
         raise SynestheteError(f"the cut is {cut}, expected 0 to 1")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from synesthete._core.json_reader import InvalidJson, parse_json
 from synesthete._core.user_files import FileInside, UnusableFile, decoded, leads_out, read_inside
-from synesthete.catalog.schema import Item, Picture, Quarantined
+from synesthete.catalog.schema import ImageSource, Item, Quarantined
 from synesthete.catalog.tables import SUFFIXES, item_rows, price_of, split
 from synesthete.errors import SynestheteError
 
@@ -48,20 +48,20 @@ def read_items(
     source: str | Path,
     *,
     columns: Mapping[str, str] | None = None,
-    pictures: Path | None = None,
+    images: Path | None = None,
 ) -> Iterator[Item | Quarantined]:
     """Items of a table or a folder, one by one, and what could not be read.
 
     A folder is read as its `metadata` or `items` table (`.csv`, `.jsonl`, `.parquet`), or as its Parquet files. Without
-    these every folder in it that has pictures and no further folders is one item with all its pictures, called by its
-    name, in the category of the folder above; unless all pictures lie in the outermost folder, or their folder holds
-    several items' texts: then every picture is an item of its own. `.txt` files are descriptions, in which lines such as
+    these every folder in it that has images and no further folders is one item with all its images, called by its
+    name, in the category of the folder above; unless all images lie in the outermost folder, or their folder holds
+    several items' texts: then every image is an item of its own. `.txt` files are descriptions, in which lines such as
     `Title: Blue mug` fill that part, or an attribute; a `.json` file has the parts by name. A file that leads out of
     the folder through a link is set aside.
 
     Parameters
     ----------
-    columns, pictures
+    columns, images
         As for `item_rows`.
 
     Raises
@@ -73,20 +73,20 @@ def read_items(
     if not path.exists():
         raise SynestheteError(f"no such folder or table: '{source}'")
     if path.is_file():
-        return item_rows(path, columns=columns, pictures=pictures)
+        return item_rows(path, columns=columns, images=images)
     for name in METADATA:
         if (path / name).is_file():
-            return item_rows(path / name, columns=columns, pictures=pictures or path, root=path)
+            return item_rows(path / name, columns=columns, images=images or path, root=path)
     tables = sorted(path.glob("**/*.parquet"))
     if tables:
         return chain.from_iterable(
-            item_rows(one, columns=columns, pictures=pictures, root=path) for one in tables
+            item_rows(one, columns=columns, images=images, root=path) for one in tables
         )
     return _folder(path)
 
 
-def pictures_under(path: Path) -> list[Path]:
-    """A picture file itself, or all pictures in a folder, sorted; what leads out of the folder is passed over.
+def images_under(path: Path) -> list[Path]:
+    """An image file itself, or all images in a folder, sorted; what leads out of the folder is passed over.
 
     Raises
     ------
@@ -101,7 +101,7 @@ def pictures_under(path: Path) -> list[Path]:
         if one.suffix.lower() in IMAGE_SUFFIXES and one.is_file() and not leads_out(path, one)
     ]
     if not found:
-        raise SynestheteError(f"no pictures at '{path}'")
+        raise SynestheteError(f"no images at '{path}'")
     return found
 
 
@@ -134,7 +134,7 @@ def _folder(root: Path) -> Iterator[Item | Quarantined]:
     if not found:
         raise SynestheteError(
             f"no items in the folder '{root}'",
-            hint="put a metadata.csv, pictures, or a folder per item into it",
+            hint="put a metadata.csv, images, or a folder per item into it",
         )
 
 
@@ -164,19 +164,19 @@ def _item(
             yield Quarantined(item_id, file.name, str(error))
     words = relative.name.replace("_", " ").replace("-", " ")
     description = parts.get("description", "")
-    # A description that is in its own file and in a list of facts, too, is told once.
+    # A description that is in its own file and in a list of facts, too, is kept once.
     rest = "\n".join(text for text in loose if text and text not in description)
     price = None
     try:
         price = price_of(parts.get("price"))
     except SynestheteError as error:
         yield Quarantined(item_id, "price", str(error))
-    pictures: list[Picture] = []
+    images: list[ImageSource] = []
     for shot in shots:
         if leads_out(root, shot):
             yield Quarantined(item_id, shot.name, "a link that leads out of the folder")
         else:
-            pictures.append(FileInside.of(root, shot))
+            images.append(FileInside.of(root, shot))
     yield Item(
         item_id,
         title=parts.get("title") or words,
@@ -185,7 +185,7 @@ def _item(
         reviews=tuple(reviews),
         price=price,
         attributes=attributes,
-        pictures=tuple(pictures),
+        images=tuple(images),
     )
 
 
@@ -223,10 +223,10 @@ _DEMO_MODALITIES = ("photo", "drawing", "symbol")
 
 
 def demo_items() -> Iterator[Item]:
-    """Every second concept of the probe set `concepts`, with up to three pictures by different artists.
+    """Every second concept of the probe set `concepts`, with up to three images by different artists.
 
-    The family is the category; ways of showing and artists are attributes. Words are left out: a shop has few
-    pictures of its products' names.
+    The family is the category; ways of showing and artists are attributes. Words are left out: a catalogue has few
+    images of its products' names.
     """
     from synesthete.probes import load_probes
     from synesthete.probes.decoding import UnreadableImage
@@ -246,14 +246,14 @@ def demo_items() -> Iterator[Item]:
                 labels[r]["artist"] for r in chosen
             }:
                 chosen.append(row)
-        pictures: list[Picture] = []
+        images: list[ImageSource] = []
         for row in chosen:
             try:
                 stream = io.BytesIO()
                 probes.image(row).save(stream, "PNG")
             except UnreadableImage:
                 continue
-            pictures.append(stream.getvalue())
+            images.append(stream.getvalue())
         first = labels[chosen[0]]
         yield Item(
             concept.replace(" ", "-"),
@@ -263,5 +263,5 @@ def demo_items() -> Iterator[Item]:
                 "shown as": tuple(dict.fromkeys(labels[row]["modality"] for row in chosen)),
                 "artist": tuple(dict.fromkeys(labels[row]["artist"] for row in chosen)),
             },
-            pictures=tuple(pictures),
+            images=tuple(images),
         )

@@ -1,4 +1,10 @@
-"""Suggest: an image with a brief description answered by items, categories, attributes and the next question."""
+"""Suggest: an image with a brief description answered by items, categories, attributes and the next question.
+
+The strength of a suggestion (relevance times agreement) orders suggestions; it is no probability, since what it is worth
+depends on the model, the items and the photos. Isotonic regression (Zadrozny & Elkan 2002) over cases with known answers
+says how often a suggestion of that strength was right. Cases are a table of queries, or the catalogue's own items, each
+searched with itself left out: those are studio images, not what customers photograph.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +21,10 @@ import numpy as np
 from synesthete._core.arrays import Bool, Float32, Float64, Int64
 from synesthete._core.json_reader import read_json
 from synesthete.atlas.files import write_file
-from synesthete.catalog.evaluate import asked_of
-from synesthete.catalog.query_encoder import Asker, Query
+from synesthete.catalog.evaluate import labelled_queries
+from synesthete.catalog.query_encoder import Query, QueryEncoder
 from synesthete.catalog.relevance import kind_of, null, relevance
-from synesthete.catalog.schema import Choice, Picture, Question, ReviewQueue, Suggestion
+from synesthete.catalog.schema import Choice, ImageSource, Question, ReviewQueue, Suggestion
 from synesthete.catalog.search import attribute_names, best, check_limit, search, values_of
 from synesthete.catalog.store.snapshot import Snapshot
 from synesthete.errors import SynestheteError
@@ -29,9 +35,9 @@ FOLDS, BINS = 5, 5
 PRIOR = 5.0  # cases
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Bin:
-    """Cases of similar confidence: how many, what was told of them, and how often they were right (95 %, Wilson)."""
+    """Cases of similar confidence: how many, their mean confidence, and how often they were right (95 %, Wilson)."""
 
     n: int
     told: float
@@ -40,7 +46,7 @@ class Bin:
     high: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Confidence:
     """From strength to probability, and how well it held on cases that it was not made of.
 
@@ -51,13 +57,13 @@ class Confidence:
     source
         Where the cases came from.
     n, right
-        How many cases, and the share of them that was right: the probability to tell without looking.
+        How many cases, and the share of them that was right: the base rate.
     error, raw_error
         Expected calibration error in bins of equal counts, of probabilities from the other folds and of the bare strength.
     order
-        Probability that a right case is stronger than a wrong one; a half tells nothing.
+        Probability that a right case is stronger than a wrong one; one half is chance.
     bins
-        Told and kept, over probabilities from the other folds.
+        Stated and observed, over probabilities from the other folds.
     generation
         Of the catalogue that it was measured on.
     """
@@ -100,13 +106,13 @@ def fit_confidence(
     strength, right = np.asarray(strength, np.float64), np.asarray(right, bool)
     if len(strength) < LEAST:
         raise SynestheteError(
-            f"{len(strength)} cases tell too little; {LEAST} or more are needed",
+            f"{len(strength)} cases are too few; {LEAST} or more are needed",
             hint="give a table of queries with their answers (--queries)",
         )
     if right.all() or not right.any():
-        told = "right" if right.all() else "wrong"
+        which = "right" if right.all() else "wrong"
         raise SynestheteError(
-            f"all {len(right)} cases are {told}, so nothing can be told apart",
+            f"all {len(right)} cases are {which}, so nothing can be learnt from them",
             hint="give other cases (--queries)",
         )
     fold = np.random.default_rng(seed).permutation(len(strength)) % FOLDS
@@ -118,13 +124,20 @@ def fit_confidence(
     for part in np.array_split(np.argsort(held, kind="stable"), BINS):
         low, high = wilson_interval(int(right[part].sum()), len(part))
         mean, kept = float(held[part].mean()), float(right[part].mean())
-        bins.append(Bin(len(part), mean, kept, float(low), float(high)))
+        bins.append(Bin(n=len(part), told=mean, right=kept, low=float(low), high=float(high)))
     at, probabilities = _isotonic(strength, right)
     return Confidence(
-        tuple(at.tolist()), tuple(probabilities.tolist()), source, len(right), float(right.mean()),
-        calibration_error(held, right, BINS), calibration_error(strength, right, BINS),
-        float(roc_auc_score(right, strength)), tuple(bins), generation,
-    )  # fmt: skip
+        strengths=tuple(at.tolist()),
+        probabilities=tuple(probabilities.tolist()),
+        source=source,
+        n=len(right),
+        right=float(right.mean()),
+        error=calibration_error(held, right, BINS),
+        raw_error=calibration_error(strength, right, BINS),
+        order=float(roc_auc_score(right, strength)),
+        bins=tuple(bins),
+        generation=generation,
+    )
 
 
 def write_confidence(path: Path, one: Confidence) -> None:
@@ -145,22 +158,24 @@ def read_confidence(path: Path) -> Confidence | None:
     if not (path / CONFIDENCE).exists():
         return None
     try:
-        made = TypeAdapter(Confidence).validate_python(read_json(path / CONFIDENCE, root=path))
-        if not len(made.strengths) == len(made.probabilities) > 0:
+        confidence = TypeAdapter(Confidence).validate_python(
+            read_json(path / CONFIDENCE, root=path)
+        )
+        if not len(confidence.strengths) == len(confidence.probabilities) > 0:
             raise SynestheteError("as many probabilities as strengths are needed, and one at least")
     except (SynestheteError, ValidationError) as error:
-        told = str(error).split("\n")[0]
+        reason = str(error).split("\n")[0]
         raise SynestheteError(
-            f"{path / CONFIDENCE} is damaged: {told}",
+            f"{path / CONFIDENCE} is damaged: {reason}",
             hint="run `synesthete catalog calibrate` again",
         ) from None
-    return made
+    return confidence
 
 
 def _isotonic(strength: Float64, right: Bool) -> tuple[Float64, Float64]:
     """Knots of the isotonic fit, each level drawn towards the share of all as by `PRIOR` more cases.
 
-    The ends of an isotonic fit are a handful of cases that happen to agree; without this they would be told as certain.
+    The ends of an isotonic fit are a handful of cases that happen to agree; without this they would be stated as certain.
     """
     from sklearn.isotonic import IsotonicRegression
 
@@ -173,29 +188,29 @@ def _isotonic(strength: Float64, right: Bool) -> tuple[Float64, Float64]:
     return np.asarray(at, np.float64), np.asarray(drawn[of.reshape(-1)[order][first]], np.float64)
 
 
-LOOKED_AT = 20  # items that categories, attributes and questions are told from
+LOOKED_AT = 20  # items that categories, attributes and questions are taken from
 SHOWN, QUESTIONS, OPTIONS = 3, 3, 4
 OWN_CASES = 400
 COVERED = 0.5  # of the evidence that must have an attribute for a question about it
 
 
 def suggest(
-    asker: Asker,
-    picture: Picture | None,
+    encoder: QueryEncoder,
+    image: ImageSource | None,
     brief: str | None,
     *,
-    k: int = 5,
+    limit: int = 5,
     threshold: float = 0.6,
     queue: ReviewQueue | None = None,
     calibrated: Confidence | None = None,
 ) -> Suggestion:
-    """Suggestions for a picture with a brief description; see `Catalog.suggest`."""
-    check_limit(k, 0.0)
+    """Suggestions for an image with a brief description; see `Catalog.suggest`."""
+    check_limit(limit, 0.0)
     if not 0 <= threshold <= 1:
         raise SynestheteError(f"the threshold is {threshold}, expected 0 to 1")
-    snapshot = asker.snapshot
-    query = asker.query(brief, picture)
-    items = search(snapshot, query, k=k)
+    snapshot = encoder.snapshot
+    query = encoder.query(brief, image)
+    items = search(snapshot, query, limit=limit)
     rows, scores = best(snapshot, query.vector, LOOKED_AT)
     evidence = weights(scores, null(snapshot, query.kind))
     categories = _choices(snapshot, "category", rows, evidence)
@@ -216,7 +231,7 @@ def suggest(
             "suggest",
             {
                 "brief": brief or "",
-                "picture": picture is not None,
+                "picture": image is not None,
                 "items": [
                     {"id": one.id, "score": one.score, "relevance": one.relevance} for one in items
                 ],
@@ -228,14 +243,21 @@ def suggest(
             confidence=confidence,
         )
     return Suggestion(
-        tuple(items), tuple(categories[:SHOWN]), tuple(attributes[:SHOWN]), tuple(questions),
-        confidence, abstained, ticket, strength, calibrated is not None,
-    )  # fmt: skip
+        items=tuple(items),
+        categories=tuple(categories[:SHOWN]),
+        attributes=tuple(attributes[:SHOWN]),
+        questions=tuple(questions),
+        confidence=confidence,
+        abstained=abstained,
+        ticket=ticket,
+        strength=strength,
+        calibrated=calibrated is not None,
+    )
 
 
-def calibrate(asker: Asker, queries: Path | None, *, seed: int = 0) -> Confidence:
+def calibrate(encoder: QueryEncoder, queries: Path | None, *, seed: int = 0) -> Confidence:
     """How often suggestions of each strength are right; see `Catalog.calibrate`."""
-    snapshot = asker.snapshot
+    snapshot = encoder.snapshot
     cases: list[tuple[Query, frozenset[str], int | None]]
     if queries is None:
         source = "the catalogue's own items, each left out"
@@ -243,8 +265,8 @@ def calibrate(asker: Asker, queries: Path | None, *, seed: int = 0) -> Confidenc
     else:
         source = queries.name
         cases = [
-            (asker.query(one.text, one.picture), one.relevant, None)
-            for one in asked_of(snapshot, queries)
+            (one.encoded(encoder), one.relevant, None)
+            for one in labelled_queries(snapshot, queries)
         ]
     kinds = snapshot.column("category").to_pylist()
     strength, right = [], []
@@ -269,17 +291,17 @@ def calibrate(asker: Asker, queries: Path | None, *, seed: int = 0) -> Confidenc
 
 
 def _own_cases(snapshot: Snapshot, seed: int) -> list[tuple[Query, frozenset[str], int | None]]:
-    """Items that are not the only one of their category, asked for by their picture, or their words without one."""
+    """Items that are not the only one of their category, asked for by their image, or their words without one."""
     kinds = snapshot.column("category").to_pylist()
     several = {kind for kind, count in Counter(kinds).items() if kind and count > 1}
     rows = np.array([row for row, kind in enumerate(kinds) if kind in several], np.int64)
     rows = np.sort(np.random.default_rng(seed).permutation(rows)[:OWN_CASES])
-    pictures, texts = snapshot.gather("pictures", rows), snapshot.gather("texts", rows)
+    images, texts = snapshot.gather("images", rows), snapshot.gather("texts", rows)
     space = snapshot.space
     found: list[tuple[Query, frozenset[str], int | None]] = []
-    for row, picture, text in zip(rows.tolist(), pictures, texts, strict=True):
-        seen = bool(picture.any())
-        vector = space.asked_pictures(picture[None]) if seen else space.asked_texts(text[None])
+    for row, image, text in zip(rows.tolist(), images, texts, strict=True):
+        seen = bool(image.any())
+        vector = space.query_images(image[None]) if seen else space.query_texts(text[None])
         kind = (
             kind_of([], 1) if seen else kind_of([snapshot.column("title")[row].as_py() or "x"], 0)
         )
@@ -366,8 +388,8 @@ def _why(
     agreement: float,
     calibrated: Confidence | None,
 ) -> str:
-    told = f", measured on {calibrated.n} cases," if calibrated else ""
+    basis = f", measured on {calibrated.n} cases," if calibrated else ""
     return (
-        f"confidence {confidence:.2f}{told} is below {threshold:.2f}: "
+        f"confidence {confidence:.2f}{basis} is below {threshold:.2f}: "
         f"the best item has a relevance of {relevance:.2f}, and {agreement:.2f} of the evidence agrees on a category"
     )

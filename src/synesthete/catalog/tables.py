@@ -25,7 +25,7 @@ from synesthete._core.user_files import (
     open_named,
     relative_name,
 )
-from synesthete.catalog.schema import Item, Picture, Quarantined, Signal
+from synesthete.catalog.schema import ImageSource, Item, Quarantined, Signal
 from synesthete.errors import SynestheteError, near
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
@@ -66,7 +66,7 @@ def rows_and_errors(path: Path, *, root: Path | None = None) -> Rows:
     """
     suffix = path.suffix.lower()
     if suffix not in (*SUFFIXES, ".ndjson"):
-        raise SynestheteError(f"'{path}' is no table", hint=f"give one of {', '.join(SUFFIXES)}")
+        raise SynestheteError(f"'{path}' is not a table", hint=f"give one of {', '.join(SUFFIXES)}")
     if suffix == ".parquet":
         found = _parquet_rows(path, root)
     elif suffix in (".jsonl", ".ndjson"):
@@ -123,20 +123,20 @@ def _batch_rows(name: str, batch: pa.RecordBatch, before: int) -> Iterator[Row |
                 row[column] = values[place].as_py()
             # Arrow's conversions raise what datetime, decimal and the codecs raise.
             except Exception as error:  # noqa: BLE001
-                told = (str(error).splitlines() or [type(error).__name__])[0][:120]
+                message = (str(error).splitlines() or [type(error).__name__])[0][:120]
                 where = f"{name}, line {before + place + 1}"
-                yield SynestheteError(f"{where}: the column {column!r} cannot be read: {told}")
+                yield SynestheteError(f"{where}: the column {column!r} cannot be read: {message}")
                 break
         else:
             yield row
 
 
 def _damaged(path: Path, error: Exception, where: str = "") -> SynestheteError:
-    told = (str(error).splitlines() or [type(error).__name__])[0]
-    return SynestheteError(f"'{path}'{where} cannot be read as Parquet: {told}")
+    message = (str(error).splitlines() or [type(error).__name__])[0]
+    return SynestheteError(f"'{path}'{where} cannot be read as Parquet: {message}")
 
 
-# Names under which shops have these columns; the first that holds something counts.
+# Names under which tables have these columns; the first that holds something counts.
 ALIASES: Mapping[str, tuple[str, ...]] = {
     "id": ("id", "item_id", "sku", "product_id", "article", "asin", "key"),
     "title": ("title", "name", "product_name", "item_name"),
@@ -145,7 +145,7 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "reviews": ("reviews", "review"),
     "price": ("price",),
     "attributes": ("attributes",),
-    "pictures": (
+    "images": (
         "pictures",
         "picture",
         "images",
@@ -158,7 +158,7 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
 }
 QUERY_ALIASES: Mapping[str, tuple[str, ...]] = {
     "text": ("text", "query", "q"),
-    "picture": ("picture", "image", "file_name", "image_path", "photo", "path"),
+    "image": ("picture", "image", "file_name", "image_path", "photo", "path"),
     "relevant": ("relevant", "relevant_ids", "item_id", "item", "id", "target", "label"),
     "category": ("category",),
 }
@@ -171,7 +171,7 @@ class QueryRow:
     """A row of a table of queries."""
 
     text: str
-    picture: Picture | None
+    image: ImageSource | None
     relevant: tuple[str, ...]
     categories: tuple[str, ...]
 
@@ -180,21 +180,21 @@ def item_rows(
     path: Path,
     *,
     columns: Mapping[str, str] | None = None,
-    pictures: Path | None = None,
+    images: Path | None = None,
     root: Path | None = None,
 ) -> Iterator[Item | Quarantined]:
     """Items of a table.
 
     Columns are known by their usual names: `id` (or `sku`, ...), `title`, `description`, `category`, `reviews`, `price`,
-    `pictures`, `attributes` (a JSON object); every other column is an attribute. Several pictures, reviews or values of an
+    `images`, `attributes` (a JSON object); every other column is an attribute. Several images, reviews or values of an
     attribute are a JSON list, or stand with `|` between them.
 
     Parameters
     ----------
     columns
         Part to column, where the table has other names: `{"id": "Artikelnummer"}`.
-    pictures
-        The folder that pictures are named in; the table's own without it. None may lie outside of it.
+    images
+        The folder that images are named in; the table's own without it. None may lie outside of it.
     root
         The folder that the table was found in, where the user named no file.
 
@@ -203,7 +203,7 @@ def item_rows(
     SynestheteError
         A table that cannot be read, or without a column of ids; none of its rows can be read.
     """
-    folder = (pictures or path.parent).resolve()
+    folder = (images or path.parent).resolve()
     chosen: Mapping[str, str] | None = None
     names: Sequence[str] = ()
     for line, row in rows_and_errors(path, root=root):
@@ -217,29 +217,29 @@ def item_rows(
 
 
 def query_rows(
-    path: Path, *, columns: Mapping[str, str] | None = None
+    path: Path, *, columns: Mapping[str, str] | None = None, root: Path | None = None
 ) -> Iterator[tuple[int, QueryRow]]:
-    """Queries of a table, with their line numbers; `columns` as for `item_rows`.
+    """Queries of a table, with their line numbers; `columns`, `root` as for `item_rows`.
 
     Raises
     ------
     SynestheteError
         A table that cannot be read, or without a column of right answers.
     """
-    root = path.parent.resolve()
-    for line, row in read_rows(path):
+    folder = path.parent.resolve()
+    for line, row in read_rows(path, root=root):
         chosen = _choose(
             path, list(row), columns or {}, QUERY_ALIASES, "relevant", or_else="category"
         )
-        cell = row.get(chosen.get("picture", ""))
-        pictures = list(_pictures(cell, root)) if cell not in (None, "") else []
-        if pictures and isinstance(pictures[0], str):
-            raise SynestheteError(f"{path.name}, line {line}: {pictures[0]}")
+        cell = row.get(chosen.get("image", ""))
+        images = list(_images(cell, folder)) if cell not in (None, "") else []
+        if images and isinstance(images[0], str):
+            raise SynestheteError(f"{path.name}, line {line}: {images[0]}")
         yield (
             line,
             QueryRow(
                 as_text(row.get(chosen.get("text", ""))).strip(),
-                pictures[0] if pictures and not isinstance(pictures[0], str) else None,
+                images[0] if images and not isinstance(images[0], str) else None,
                 tuple(split(row.get(chosen.get("relevant", "")))),
                 tuple(split(row.get(chosen.get("category", "")))),
             ),
@@ -295,7 +295,7 @@ def price_of(cell: Any) -> float | None:
         return None
     found = [one.strip(" .,'\u00a0") for one in _PRICE.findall(text)]
     if len(found) != 1:
-        raise SynestheteError(f"the price {text[:40]!r} is no number")
+        raise SynestheteError(f"the price {text[:40]!r} is not a valid number")
     number = re.sub(r"[' \u00a0]", "", found[0])
     mark = max(number.rfind("."), number.rfind(","))
     decimals = len(number) - mark - 1
@@ -311,14 +311,22 @@ def price_of(cell: Any) -> float | None:
 
 
 def inside(root: Path, name: str) -> Path | str:
-    """The path of a picture named relative to a folder, or why it is not taken."""
+    """The path of an image named relative to a folder, or why it is not taken."""
     try:
         path = FileInside.of(root, root / relative_name(name))
     except UnusableFile as error:
         return str(error)
     if leads_out(root, path):
-        return f"'{name[:80]}' is a link that leads out of the folder of pictures"
+        return f"'{name[:80]}' is a link that leads out of the folder of images"
     return path
+
+
+def image_at(root: Path, name: str, where: str) -> Path:
+    """As `inside`; raises `SynestheteError` where it is not taken."""
+    found = inside(root.resolve(), name)
+    if isinstance(found, str):
+        raise SynestheteError(f"{where}: {found}")
+    return found
 
 
 def _item(
@@ -327,14 +335,14 @@ def _item(
     taken = set(chosen.values())
     item_id = as_text(row.get(chosen["id"])).strip()
     shown = item_id[:80] or where
-    pictures: list[Picture] = []
+    images: list[ImageSource] = []
     numbered = [name for name in row if _NUMBERED.fullmatch(name.casefold()) and name not in taken]
-    for name in [chosen.get("pictures", ""), *numbered]:
-        for one in _pictures(row.get(name), root):
+    for name in [chosen.get("images", ""), *numbered]:
+        for one in _images(row.get(name), root):
             if isinstance(one, str):
-                yield Quarantined(shown, "picture", one)
+                yield Quarantined(shown, "image", one)
             else:
-                pictures.append(one)
+                images.append(one)
     attributes = {}
     for name, cell in row.items():
         if name not in taken and name not in numbered and (values := split(cell)):
@@ -353,7 +361,7 @@ def _item(
         reviews=tuple(split(row.get(chosen.get("reviews", "")))),
         price=price,
         attributes=attributes,
-        pictures=tuple(pictures),
+        images=tuple(images),
     )
 
 
@@ -372,8 +380,8 @@ def _object(cell: Any) -> dict[str, tuple[str, ...]]:
     return {key.strip(): tuple(split(values)) for key, values in pairs if split(values)}
 
 
-def _pictures(cell: Any, root: Path) -> Iterator[Picture | str]:
-    """Pictures of a cell; a text says why one is not taken."""
+def _images(cell: Any, root: Path) -> Iterator[ImageSource | str]:
+    """Images of a cell; a text says why one is not taken."""
     if isinstance(cell, dict):
         # An image of Hugging Face's datasets: its bytes, or where they are.
         cell = cell.get("bytes") or cell.get("path")
@@ -381,7 +389,7 @@ def _pictures(cell: Any, root: Path) -> Iterator[Picture | str]:
         yield cell
     elif isinstance(cell, list | tuple) and any(isinstance(one, dict | bytes) for one in cell):
         for one in cell:
-            yield from _pictures(one, root)
+            yield from _images(one, root)
     elif cell is not None:
         yield from (inside(root, name) for name in split(cell))
 
@@ -417,13 +425,13 @@ def _choose(
     return chosen
 
 
-SIGNAL_KEYS = frozenset({"side", "item", "text", "picture", "weight", "age_days"})
+SIGNAL_KEYS = frozenset({"side", "item", "text", "image", "weight", "age_days"})
 
 
 def read_signals(path: Path) -> list[Signal]:
     """Signals of a file, an object a line: `{"side": "like", "item": "42", "age_days": 3}`.
 
-    Pictures are named relative to the file's folder.
+    Images are named relative to the file's folder.
 
     Raises
     ------
@@ -435,7 +443,7 @@ def read_signals(path: Path) -> list[Signal]:
 
 def _signal(where: str, row: dict[str, Any], path: Path) -> Signal:
     given = {key: value for key, value in row.items() if value not in (None, "")}
-    unknown = set(given) - SIGNAL_KEYS
+    unknown = set(given) - SIGNAL_KEYS - {"picture"}  # what image was called at first
     if unknown:
         hint = f"there are {', '.join(sorted(SIGNAL_KEYS))}"
         raise SynestheteError(f"{where}: no key {sorted(unknown)[0]!r}", hint=hint)
@@ -447,17 +455,12 @@ def _signal(where: str, row: dict[str, Any], path: Path) -> Signal:
         numbers = {key: float(given[key]) for key in ("weight", "age_days") if key in given}
     except (TypeError, ValueError, OverflowError):
         raise SynestheteError(f"{where}: weight and age_days are numbers") from None
-    picture = None
-    if "picture" in given:
-        found = inside(path.parent.resolve(), str(given["picture"]))
-        if isinstance(found, str):
-            raise SynestheteError(f"{where}: {found}")
-        picture = found
+    image = given.get("image", given.get("picture"))
     return Signal(
         given.get("side", "like"),
         item=str(given["item"]) if "item" in given else None,
         text=str(given["text"]) if "text" in given else None,
-        picture=picture,
+        image=None if image is None else image_at(path.parent, str(image), where),
         weight=numbers.get("weight", 1.0),
         age_days=numbers.get("age_days", 0.0),
     )

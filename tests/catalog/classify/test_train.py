@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -11,12 +12,12 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 
 from synesthete.catalog.classify.evaluate import calibration_error, candidates_for, threshold_for
-from synesthete.catalog.classify.linear_probe import Probe, calibrated
+from synesthete.catalog.classify.linear_probe import LinearProbe, calibrated
 from synesthete.catalog.classify.train import (
     Fitted,
-    _conformal,
+    conformal_quantile,
     curves,
-    fit_probe,
+    fit_linear_probe,
     sharpness,
     split_records,
 )
@@ -36,7 +37,7 @@ def clouds(n: int, seed: int = 0, noise: float = 1.3) -> tuple[np.ndarray, np.nd
 @pytest.fixture(scope="module")
 def fitted() -> Fitted:
     x, labels, _ = clouds(1000, noise=1.0)
-    return fit_probe(x, labels, parts={"first half": slice(0, 6)}, risk=0.1)
+    return fit_linear_probe(x, labels, parts={"first half": slice(0, 6)}, risk=0.1)
 
 
 def test_what_is_promised_is_measured(fitted: Fitted) -> None:
@@ -61,15 +62,40 @@ def test_parts_do_not_overlap_and_groups_stay_together() -> None:
         split_records(rng.integers(3, size=400), np.array(["a", "b"] * 200))
 
 
-def test_sets_are_the_librarys() -> None:
-    """Ours, from the quantile that is kept, and MAPIE's own on other records."""
-    x, _, codes = clouds(600, noise=2)
-    probe = Probe(tuple(NAMES), np.eye(3, 12), np.zeros(3))
-    for coverage in (0.5, 0.9, 0.99):
-        quantile, library = _conformal(probe, x[:200], codes[:200], coverage)
-        ours = Probe(probe.labels, probe.weights, probe.intercept, quantile=quantile)
-        sets = ours.sets(ours.probabilities(x[200:]))
-        assert (sets == library.predict_set(x[200:])[1][:, :, 0]).all()
+def test_the_conformal_quantile_by_its_definition() -> None:
+    """The smallest score that enough of the scores, and of one more, are at most; everything where there is none."""
+    rng = np.random.default_rng(0)
+    for n in (1, 5, 19, 20, 100):
+        scores = rng.random(n).round(2)  # with ties
+        for coverage in (0.5, 0.9, 0.95, 0.99):
+            enough = [q for q in scores if (scores <= q).sum() >= coverage * (n + 1) - 1e-9]
+            assert conformal_quantile(scores, coverage) == min(enough, default=1.0)
+    assert conformal_quantile(np.arange(1, 20) / 20, 0.95) == 0.95, "19 scores just allow for 95 %"
+    assert conformal_quantile(np.arange(1, 19) / 20, 0.95) == 1.0, "18 do not: every label"
+
+
+def test_sets_cover_as_promised() -> None:
+    """On average over draws, sets hold the right label for `coverage` of new records, and no more than 1 / (n + 1) above."""
+    n, draws = 99, 300
+    for coverage in (0.5, 0.9):
+        kept = []
+        for seed in range(draws):
+            x, _, codes = clouds(n + 300, seed=seed, noise=2)
+            probe = LinearProbe(labels=tuple(NAMES), weights=np.eye(3, 12), intercept=np.zeros(3))
+            chances = probe.probabilities(x)
+            scores = 1 - chances[np.arange(n), codes[:n]]
+            probe = dataclasses.replace(probe, quantile=conformal_quantile(scores, coverage))
+            kept.append(probe.sets(chances[n:])[np.arange(300), codes[n:]].mean())
+        error = 4 * np.std(kept) / math.sqrt(draws)
+        assert coverage - error <= np.mean(kept) <= coverage + 1 / (n + 1) + error
+
+
+def test_what_is_measured_are_the_sets_that_are_kept(fitted: Fitted) -> None:
+    x, labels, _ = clouds(1000, noise=1.0)
+    chances = fitted.probe.probabilities(x[fitted.split.test])
+    right = np.searchsorted(np.array(fitted.probe.labels), labels[fitted.split.test])
+    inside = fitted.probe.sets(chances)[np.arange(len(right)), right]
+    assert fitted.measured.coverage.value == pytest.approx(inside.mean())
 
 
 def test_temperature_is_scikit_learns() -> None:
@@ -96,7 +122,7 @@ def test_isotonic_is_scikit_learns() -> None:
 def test_two_labels(calibration: str) -> None:
     x, labels, _ = clouds(900, seed=1)
     two = labels != "drum"
-    made = fit_probe(x[two], labels[two], calibration=calibration)  # type: ignore[arg-type]
+    made = fit_linear_probe(x[two], labels[two], calibration=calibration)  # type: ignore[arg-type]
     chances = made.probe.probabilities(x[two])
     assert chances.shape[1] == 2
     assert np.allclose(chances.sum(axis=1), 1)
@@ -165,6 +191,6 @@ def test_calibration_error_by_hand() -> None:
 def test_too_little_is_refused(n: int, labels: int, told: str) -> None:
     names = np.array([f"label {i % labels}" for i in range(n)])
     with pytest.raises(SynestheteError, match=told):
-        fit_probe(np.zeros((n, 3)), names)
+        fit_linear_probe(np.zeros((n, 3)), names)
     with pytest.raises(SynestheteError, match="risk is 0"):
-        fit_probe(np.zeros((n, 3)), names, risk=0)
+        fit_linear_probe(np.zeros((n, 3)), names, risk=0)

@@ -24,16 +24,16 @@ from synesthete.catalog.store.ledger import Ledger
 from synesthete.errors import SynestheteError
 from synesthete.models.image_text_model import ImageTextModel
 from synesthete.probes.decoding import decode
-from tests.catalog.conftest import picture, shop
+from tests.catalog.conftest import image, shop
 from tests.small_atlas import write_model
 
 
 def test_items_come_back_as_they_were_given(catalog: Catalog) -> None:
     given = {item.id: item for item in shop()}
     for item in catalog.items():
-        told = dataclasses.replace(item, pictures=())
-        assert told == dataclasses.replace(given[item.id], pictures=())
-        assert len(item.pictures) == len(given[item.id].pictures)
+        told = dataclasses.replace(item, images=())
+        assert told == dataclasses.replace(given[item.id], images=())
+        assert len(item.images) == len(given[item.id].images)
     assert [item.id for item in catalog.items(["lamp-red", "bowl-blue"])] == [
         "lamp-red",
         "bowl-blue",
@@ -48,29 +48,29 @@ def test_vectors_are_the_models(catalog: Catalog, model: ImageTextModel) -> None
     snapshot = catalog.snapshot()
     row = snapshot.row("lamp-red")
     (item,) = [one for one in shop() if one.id == "lamp-red"]
-    pixels = torch.stack([model.preprocess(decode(item.pictures[0]))])  # type: ignore[arg-type]
+    pixels = torch.stack([model.preprocess(decode(item.images[0]))])  # type: ignore[arg-type]
     reading = model.read(pixels, [snapshot.layer], "mean")
     rows = np.array([row])
-    assert np.allclose(snapshot.gather("pictures", rows), reading.embeddings, atol=1e-3)
+    assert np.allclose(snapshot.gather("images", rows), reading.embeddings, atol=1e-3)
     assert np.allclose(catalog.units(["lamp-red"]), reading.activations[snapshot.layer], atol=2e-3)
     total = np.zeros(model.embedding_dim)
     for text, weight in pieces_of(item):
         total = total + weight * model.encode_texts([text])[0]
     assert np.allclose(snapshot.gather("texts", rows)[0], total / np.linalg.norm(total), atol=1e-3)
     assert np.isnan(catalog.units(["mug-white"])).all()
-    assert not snapshot.gather("pictures", np.array([snapshot.row("mug-white")])).any()
+    assert not snapshot.gather("images", np.array([snapshot.row("mug-white")])).any()
 
 
-def test_several_pictures_are_averaged(empty: Catalog, model: ImageTextModel) -> None:
+def test_several_images_are_averaged(empty: Catalog, model: ImageTextModel) -> None:
     import torch
 
-    shots = [picture("red", 1), picture("blue", 9), b"no picture"]
-    written = empty.upsert([Item("a", pictures=tuple(shots))])
+    shots = [image("red", 1), image("blue", 9), b"no image"]
+    written = empty.upsert([Item("a", images=tuple(shots))])
     assert [(one.id, one.what[:5]) for one in written.quarantined] == [("a", "sent:")]
     pixels = torch.stack([model.preprocess(decode(shot)) for shot in shots[:2]])
     mean = unit_length(model.encode_images(pixels).mean(0, keepdims=True))
-    assert np.allclose(empty.snapshot().gather("pictures"), mean, atol=1e-3)
-    assert len(next(empty.items()).pictures) == 2
+    assert np.allclose(empty.snapshot().gather("images"), mean, atol=1e-3)
+    assert len(next(empty.items()).images) == 2
 
 
 def test_thumbnails(catalog: Catalog) -> None:
@@ -85,7 +85,7 @@ def test_again_changes_nothing_and_changes_are_seen(catalog: Catalog) -> None:
     assert catalog.snapshot().generation == generation
     items = shop()
     items[0] = dataclasses.replace(items[0], price=99.0)
-    items[1] = dataclasses.replace(items[1], pictures=(picture("green", 99),))
+    items[1] = dataclasses.replace(items[1], images=(image("green", 99),))
     written = catalog.upsert(items)
     assert (written.added, written.changed, written.unchanged) == (0, 2, 22)
     assert next(catalog.items([items[0].id])).price == 99.0
@@ -99,17 +99,17 @@ BAD = {
     "blank id": (Item("  "), "without an id"),
     "control characters": (Item("a\nb", title="x"), "control characters"),
     "a long id": (Item("x" * 600, title="x"), "at most 512"),
-    "nothing": (Item("x"), "neither a picture nor a text"),
-    "blank texts": (Item("x", title=" \0 "), "neither a picture nor a text"),
+    "nothing": (Item("x"), "neither an image nor a text"),
+    "blank texts": (Item("x", title=" \0 "), "neither an image nor a text"),
     "a price": (Item("x", title="x", price=float("nan")), "no number"),
     "huge text": (Item("x", description="x" * (17 << 20)), "at most 16,777,216"),
-    "only a broken picture": (
-        Item("x", pictures=(b"broken",)),
-        "no picture that can be read and no text",
+    "only a broken image": (
+        Item("x", images=(b"broken",)),
+        "no image that can be read and no text",
     ),
     "a missing file": (
-        Item("x", pictures=(Path("/none/such.png"),)),
-        "no picture that can be read",
+        Item("x", images=(Path("/none/such.png"),)),
+        "no image that can be read",
     ),
 }
 
@@ -125,7 +125,7 @@ def test_bad_items_are_set_aside(empty: Catalog, case: str) -> None:
 
 def test_a_broken_update_leaves_the_item_as_it_was(catalog: Catalog) -> None:
     before = next(catalog.items(["lamp-red"]))
-    written = catalog.upsert([Item("lamp-red", pictures=(b"broken",))])
+    written = catalog.upsert([Item("lamp-red", images=(b"broken",))])
     assert (written.changed, len(written.quarantined)) == (0, 2)
     assert next(catalog.items(["lamp-red"])) == before
 
@@ -148,7 +148,7 @@ def test_ten_megabytes_emoji_and_right_to_left(empty: Catalog) -> None:
     assert empty.upsert(items).added == 4
     assert next(empty.items(["long"])).description == long.strip()
     assert next(empty.items(["lone"])).attributes == {"k": ("v",)}
-    assert empty.search("تفاحة", k=1)[0].reasons is not None
+    assert empty.search("تفاحة", limit=1)[0].reasons is not None
     assert len(pieces_of(items[0])) == 24
     assert max(map(len, cut("x" * 5000))) <= 300
 
@@ -218,7 +218,7 @@ def test_searching_while_writing(catalog: Catalog) -> None:
     def look() -> None:
         while not done.is_set():
             try:
-                hits = catalog.search("mug", k=5, reasons=1)
+                hits = catalog.search("mug", limit=5, reasons=1)
                 if len(hits) != 5:
                     wrong.append(f"{len(hits)} hits")
             except Exception as error:  # noqa: BLE001

@@ -26,12 +26,12 @@ def batch(items: dict[str, str]) -> Batch:
     """Items with their title as the value; vectors tell the title's length."""
     count = len(items)
     return Batch(
-        [Item(key, title=value) for key, value in items.items()],
-        [f"digest {value}" for value in items.values()],
-        np.zeros((count, DIM), np.float16),
-        np.array([[len(value)] * DIM for value in items.values()], np.float16),
-        np.full((count, UNITS), np.nan, np.float16),
-        [value.encode() for value in items.values()],
+        items=[Item(key, title=value) for key, value in items.items()],
+        digests=[f"digest {value}" for value in items.values()],
+        images=np.zeros((count, DIM), np.float16),
+        texts=np.array([[len(value)] * DIM for value in items.values()], np.float16),
+        units=np.full((count, UNITS), np.nan, np.float16),
+        thumbnails=[value.encode() for value in items.values()],
     )
 
 

@@ -19,7 +19,7 @@ from synesthete.catalog.store.nearest import Nearest
 from synesthete.catalog.store.segments import ARRAYS
 from synesthete.catalog.store.snapshot import Snapshot
 from synesthete.models.image_text_model import ImageTextModel
-from tests.catalog.conftest import picture, shop
+from tests.catalog.conftest import image, shop
 
 KINDS = (kind_of(["mug"], 0), kind_of([], 1), kind_of(["a red mug for tea"], 1))
 
@@ -101,7 +101,7 @@ def test_one_more_item_computes_nothing_anew(
     before = made(catalog.snapshot())
     monkeypatch.setattr(Nearest, "best", lambda *a: pytest.fail("all items were compared again"))
     monkeypatch.setattr(Nearest, "__init__", lambda *a, **k: pytest.fail("an index made anew"))
-    catalog.upsert([Item("zebra", pictures=(picture("red", 40),))])
+    catalog.upsert([Item("zebra", images=(image("red", 40),))])
     after = made(catalog.snapshot())
     assert np.array_equal(after["vectors"][:-1], before["vectors"])  # type: ignore[index]
     assert np.array_equal(after["unit centre"], before["unit centre"])  # type: ignore[arg-type]
@@ -109,9 +109,9 @@ def test_one_more_item_computes_nothing_anew(
 
 def test_in_a_small_catalogue_every_change_moves_the_centres(catalog: Catalog) -> None:
     before = catalog.snapshot().space
-    catalog.upsert([Item("zebra", pictures=(picture("red", 40),))])
+    catalog.upsert([Item("zebra", images=(image("red", 40),))])
     after = catalog.snapshot().space
-    assert not np.array_equal(before.picture_centre, after.picture_centre)
+    assert not np.array_equal(before.image_centre, after.image_centre)
     assert np.array_equal(before.text_centre, after.text_centre)
 
 

@@ -12,10 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
-from synesthete._core.arrays import Float32
-from synesthete.catalog.classify.linear_probe import NOT_A_DEVICE, Probe, read_facts, read_probe
+from synesthete._core.arrays import Float32, Float64
+from synesthete.catalog.classify.linear_probe import (
+    NOT_A_DEVICE,
+    LinearProbe,
+    read_facts,
+    read_linear_probe,
+)
 from synesthete.catalog.classify.records import Record, embed, fuse, image_direction
 from synesthete.catalog.people import Policy, Queue
 from synesthete.catalog.schema import Reason
@@ -51,20 +55,25 @@ def vocabulary(records: Sequence[Record], least: int = LEAST_RECORDS) -> list[st
     for record in records:
         for word in set(words_of(record.text)):
             holders[word].add(record.group or record.reference)
-    return sorted(word for word, by in holders.items() if len(by) >= least)
+    return sorted(term for term, by in holders.items() if len(by) >= least)
 
 
 def unit_reasons(
-    model: ImageTextModel, layer: str, record: Record, text: Float32, weights: npt.NDArray[np.float64],
-    atlas: Atlas | None, limit: int = UNITS,
-) -> tuple[Reason, ...]:  # fmt: skip
-    """What each unit adds to the difference of two labels' logits, the most telling first; none without a picture or
+    model: ImageTextModel,
+    layer: str,
+    record: Record,
+    text: Float32,
+    weights: Float64,
+    atlas: Atlas | None,
+    limit: int = UNITS,
+) -> tuple[Reason, ...]:
+    """What each unit adds to the difference of two labels' logits, the most telling first; none without an image or
     where the way from the layer to the embedding is not linear.
 
     Parameters
     ----------
     text
-        `[dim]`: the text's embedding, beside which the picture is judged.
+        `[dim]`: the text's embedding, beside which the image is judged.
     weights
         `[3 dim + 2]`: of the first label, less those of the second.
     """
@@ -85,11 +94,17 @@ def unit_reasons(
 
 
 def word_reasons(
-    model: ImageTextModel, record: Record, image: Float32, probe: Probe, first: int, second: int,
-    known: Collection[str], limit: int = WORDS,
-) -> tuple[Reason, ...]:  # fmt: skip
+    model: ImageTextModel,
+    record: Record,
+    image: Float32,
+    probe: LinearProbe,
+    first: int,
+    second: int,
+    known: Collection[str],
+    limit: int = WORDS,
+) -> tuple[Reason, ...]:
     """What each word adds to the difference of two labels' logits: how far it falls when the word is left out."""
-    found = [word for word in dict.fromkeys(words_of(record.text)) if word in known][:MOST_WORDS]
+    found = [term for term in dict.fromkeys(words_of(record.text)) if term in known][:MOST_WORDS]
     if not found:
         return ()
     without = [_without(record.text, word) for word in found]
@@ -99,7 +114,9 @@ def word_reasons(
     apart = (logits[:, first] - logits[:, second]) * probe.sharpness
     weights = apart[0] - apart[1:]
     order = np.argsort(-np.abs(weights), kind="stable")[:limit]
-    return tuple(Reason("words", found[place], float(weights[place])) for place in order)
+    return tuple(
+        Reason(kind="words", text=found[place], weight=float(weights[place])) for place in order
+    )
 
 
 def _without(text: str, word: str) -> str:
@@ -112,11 +129,17 @@ def _unit(atlas: Atlas | None, layer: str, unit: int, weight: float) -> Reason:
     address = f"{layer}:{unit}"
     neuron = atlas.neuron(address) if atlas is not None and atlas.analysed else None
     called = (neuron.name or neuron.concept) if neuron else ""
-    return Reason("unit", called or address, weight, address, bool(neuron and neuron.name))
+    return Reason(
+        kind="unit",
+        text=called or address,
+        weight=weight,
+        address=address,
+        tested=bool(neuron and neuron.name),
+    )
 
 
-@dataclass(frozen=True)
-class Judged:
+@dataclass(frozen=True, kw_only=True)
+class Classification:
     """What a classifier makes of one record.
 
     Attributes
@@ -177,7 +200,7 @@ class Classifier:
     def __init__(self, path: str | Path, model: ImageTextModel | None = None) -> None:
         self.path = Path(path)
         self.facts: dict[str, Any] = read_facts(self.path)
-        self.probe = read_probe(self.path, self.facts)
+        self.linear_probe = read_linear_probe(self.path, self.facts)
         self._known = frozenset(self.facts["vocabulary"])
         self._model = model
         self._loading = threading.Lock()
@@ -211,8 +234,8 @@ class Classifier:
         policy: Policy | None = None,
         reasons: bool = True,
         atlas: Atlas | None = None,
-    ) -> list[Judged]:
-        """Judge records; those whose picture cannot be decoded and that have no text are not decided.
+    ) -> list[Classification]:
+        """Judge records; those whose image cannot be decoded and that have no text are not decided.
 
         Parameters
         ----------
@@ -226,10 +249,10 @@ class Classifier:
             Of the same model: its names of units are used in the reasons.
         """
         embedded = embed(self.model, records)
-        chances = self.probe.probabilities(fuse(embedded.images, embedded.texts))
-        sets = self.probe.sets(chances)
+        chances = self.linear_probe.probabilities(fuse(embedded.images, embedded.texts))
+        sets = self.linear_probe.sets(chances)
         usable = embedded.usable
-        made = []
+        results = []
         for place, record in enumerate(records):
             row = chances[place]
             first, second = (int(i) for i in np.argsort(-row, kind="stable")[:2])
@@ -241,51 +264,71 @@ class Classifier:
             what = (policy or Policy(0.0)).what(float(row[first]), record.reference)
             if not why and what == "ask":
                 why = "below the threshold that people set"
-            told: tuple[Reason, ...] = ()
+            explanation: tuple[Reason, ...] = ()
             if reasons and usable[place]:
-                told = (
+                explanation = (
                     *unit_reasons(
-                        self.model, self.facts["model"]["layer"], record, embedded.texts[place],
-                        (self.probe.weights[first] - self.probe.weights[second]) * self.probe.sharpness, atlas,
+                        self.model,
+                        self.facts["model"]["layer"],
+                        record,
+                        embedded.texts[place],
+                        (self.linear_probe.weights[first] - self.linear_probe.weights[second])
+                        * self.linear_probe.sharpness,
+                        atlas,
                     ),
                     *word_reasons(
-                        self.model, record, embedded.images[place], self.probe, first, second, self._known
+                        self.model,
+                        record,
+                        embedded.images[place],
+                        self.linear_probe,
+                        first,
+                        second,
+                        self._known,
                     ),
-                )  # fmt: skip
+                )
             inside = {
-                self.probe.labels[i]: float(row[i])
+                self.linear_probe.labels[i]: float(row[i])
                 for i in np.argsort(-row, kind="stable")
                 if sets[place, i]
             }
-            judged = Judged(
-                record.row, record.reference, self.probe.labels[first], float(row[first]),
-                inside if usable[place] else {}, not why, why, told, None, self.notice,
-            )  # fmt: skip
+            judged = Classification(
+                row=record.row,
+                reference=record.reference,
+                label=self.linear_probe.labels[first],
+                confidence=float(row[first]),
+                labels=inside if usable[place] else {},
+                decided=not why,
+                why=why,
+                reasons=explanation,
+                ticket=None,
+                notice=self.notice,
+            )
             if queue is not None and (why or what == "audit"):
                 judged = replace(
                     judged, ticket=self._ask(queue, judged, why or "audit of an answer")
                 )
-            made.append(judged)
-        return made
+            results.append(judged)
+        return results
 
     def _why_not(self, confidence: float, inside: np.ndarray[Any, Any]) -> str:
         if not inside.any():
             return "unlike any record that it knows"
-        if confidence >= self.probe.threshold:
+        if confidence >= self.linear_probe.threshold:
             return ""
-        if math.isinf(self.probe.threshold):
+        if math.isinf(self.linear_probe.threshold):
             return "no confidence is high enough to keep the promised risk"
-        return f"confidence below {self.probe.threshold:.3f}"
+        return f"confidence below {self.linear_probe.threshold:.3f}"
 
-    def _ask(self, queue: Queue, judged: Judged, why: str) -> str:
+    def _ask(self, queue: Queue, judged: Classification, why: str) -> str:
         payload = {
             "reference": judged.reference,
             "proposal": judged.label,
             "choices": {label: round(chance, 6) for label, chance in judged.labels.items()},
             "reasons": [
-                {"kind": one.kind, "text": one.text, "weight": round(one.weight, 6)} for one in judged.reasons
+                {"kind": one.kind, "text": one.text, "weight": round(one.weight, 6)}
+                for one in judged.reasons
             ],
             "classifier": self.path.name,
             "notice": self.notice,
-        }  # fmt: skip
+        }
         return queue.add("classify", payload, reason=why, confidence=judged.confidence)

@@ -15,7 +15,7 @@ BINS = 10
 CERTAINTY = 0.95
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Measured:
     """What was measured on records that took no part in fitting.
 

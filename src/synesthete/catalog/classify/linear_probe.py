@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 from scipy.special import softmax
 
-from synesthete._core.arrays import Float64
+from synesthete._core.arrays import Bool, Float64, Floating
 from synesthete._core.json_reader import read_json
 from synesthete._core.user_files import read_inside
 from synesthete.atlas.arrays import NUMBERS, Shape, npz_names, read_npz
@@ -33,8 +32,8 @@ class Knots:
     shares: Float64
 
 
-@dataclass(frozen=True)
-class Probe:
+@dataclass(frozen=True, kw_only=True)
+class LinearProbe:
     """Everything that it takes to judge a record's features.
 
     Attributes
@@ -61,15 +60,15 @@ class Probe:
     quantile: float = 1.0
     threshold: float = float("inf")
 
-    def logits(self, features: npt.NDArray[np.floating]) -> Float64:
+    def logits(self, features: Floating) -> Float64:
         """`[records, labels]`, before calibration."""
         return np.asarray(features @ self.weights.T + self.intercept, np.float64)
 
-    def probabilities(self, features: npt.NDArray[np.floating]) -> Float64:
+    def probabilities(self, features: Floating) -> Float64:
         """`[records, labels]`, calibrated; each row sums up to one."""
         return calibrated(self.logits(features), self.sharpness, self.knots)
 
-    def sets(self, probabilities: Float64) -> npt.NDArray[np.bool_]:
+    def sets(self, probabilities: Float64) -> Bool:
         """`[records, labels]`: the conformal sets; an empty one is of a record like none before."""
         return np.asarray(1 - probabilities <= self.quantile + 1e-12)
 
@@ -106,7 +105,7 @@ def card(facts: Mapping[str, Any]) -> str:
             "",
         ]
     lines += [
-        f"A linear probe on picture and text as `{facts['model']['name']}` embeds them, calibrated by "
+        f"A linear probe on image and text as `{facts['model']['name']}` embeds them, calibrated by "
         f"{facts['calibration']}. It tells {len(facts['labels'])} labels apart and abstains where it is not sure enough; what "
         "it abstains from goes to people.",
         "",
@@ -123,7 +122,7 @@ def card(facts: Mapping[str, Any]) -> str:
         *[f"| {_cell(label)} | {count:,} |" for label, count in facts["records"]["labels"].items()],
         "",
         "Columns not read: " + (", ".join(map(_cell, facts["records"]["ignored"])) or "none") + ". "
-        "Texts, pictures and ids of records are not in this folder.",
+        "Texts, images and ids of records are not in this folder.",
         "",
         "## Numbers",
         "",
@@ -169,8 +168,8 @@ def card(facts: Mapping[str, Any]) -> str:
 
 
 def _line(name: str, one: Mapping[str, Any], *, share: bool = True) -> str:
-    told = _percent if share else _number
-    return f"| {name} | {told(one['value'])} | {told(one['low'])} to {told(one['high'])} | {one['n']:,} |"
+    shown = _percent if share else _number
+    return f"| {name} | {shown(one['value'])} | {shown(one['low'])} to {shown(one['high'])} | {one['n']:,} |"
 
 
 def _percent(value: float | None) -> str:
@@ -214,20 +213,22 @@ class _Facts:
     promises: _Promises
 
 
-def write_classifier(out: Path, facts: Mapping[str, Any], probe: Probe) -> None:
+def write_classifier(out: Path, facts: Mapping[str, Any], probe: LinearProbe) -> None:
     """Put a classifier into its folder: weights, model card, and last the facts."""
     arrays = {
-        "weights": probe.weights, "intercept": probe.intercept, "sharpness": np.array(probe.sharpness)
-    }  # fmt: skip
+        "weights": probe.weights,
+        "intercept": probe.intercept,
+        "sharpness": np.array(probe.sharpness),
+    }
     for place, one in enumerate(probe.knots):
         arrays |= {f"logits_{place}": one.logits, f"shares_{place}": one.shares}
     stream = io.BytesIO()
     np.savez(stream, **arrays)  # type: ignore[arg-type]
     name = f"{WEIGHTS}{hashlib.sha256(stream.getvalue()).hexdigest()[:16]}.npz"
-    told = {**_finite(facts), "weights": name}
+    content = {**_finite(facts), "weights": name}
     write_file(out / name, stream.getvalue())
-    write_file(out / CARD, card(told).encode())
-    text = json.dumps(told, indent=1, ensure_ascii=False, allow_nan=False)
+    write_file(out / CARD, card(content).encode())
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
     # The facts last: they name the weights that are theirs, so a kill in between leaves what was there before.
     write_file(out / FACTS, text.encode())
     for old in out.glob(f"{WEIGHTS}*.npz"):
@@ -271,7 +272,7 @@ def read_facts(path: Path) -> dict[str, Any]:
     return facts
 
 
-def read_probe(path: Path, facts: Mapping[str, Any]) -> Probe:
+def read_linear_probe(path: Path, facts: Mapping[str, Any]) -> LinearProbe:
     """The weights that the facts name; raises `SynestheteError` for damaged ones."""
     try:
         labels, promises, name = (
@@ -283,17 +284,24 @@ def read_probe(path: Path, facts: Mapping[str, Any]) -> Probe:
         names = npz_names(data, source=name)
         curves = [i for i in range(len(labels)) if f"logits_{i}" in names]
         expected: dict[str, tuple[Any, Shape]] = {
-            "weights": (NUMBERS, (len(labels), None)), "intercept": (NUMBERS, (len(labels),)), "sharpness": (NUMBERS, ()),
+            "weights": (NUMBERS, (len(labels), None)),
+            "intercept": (NUMBERS, (len(labels),)),
+            "sharpness": (NUMBERS, ()),
             **{f"{part}_{i}": (NUMBERS, (None,)) for i in curves for part in ("logits", "shares")},
-        }  # fmt: skip
+        }
         arrays = read_npz(data, expected, source=name)
         knots = tuple(Knots(arrays[f"logits_{i}"], arrays[f"shares_{i}"]) for i in curves)
         if any(len(one.logits) != len(one.shares) or not len(one.logits) for one in knots):
             raise ValueError("a curve has other corners in logits than in shares")
-        probe = Probe(
-            labels, arrays["weights"], arrays["intercept"], float(arrays["sharpness"]), knots,
-            float(promises["quantile"]), math.inf if promises["threshold"] is None else float(promises["threshold"]),
-        )  # fmt: skip
+        probe = LinearProbe(
+            labels=labels,
+            weights=arrays["weights"],
+            intercept=arrays["intercept"],
+            sharpness=float(arrays["sharpness"]),
+            knots=knots,
+            quantile=float(promises["quantile"]),
+            threshold=math.inf if promises["threshold"] is None else float(promises["threshold"]),
+        )
     except (SynestheteError, ValueError, KeyError, TypeError) as error:
         raise SynestheteError(f"{path} is damaged: {type(error).__name__}: {error}") from None
     return probe

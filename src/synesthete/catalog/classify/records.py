@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
-from synesthete._core.arrays import Float32
+from synesthete._core.arrays import Bool, Float32
 from synesthete._core.json_reader import InvalidJson
 from synesthete._core.text import storable
-from synesthete.catalog.encode import picture_bytes
+from synesthete.catalog.encode import image_bytes
 from synesthete.catalog.tables import inside, rows_and_errors
 from synesthete.errors import SynestheteError, near
 from synesthete.probes.decoding import UnreadableImage
@@ -35,10 +34,10 @@ PERSONAL = re.compile(
     r"(?:^|_)(?:patient|name|surname|forename|birth|birthdate|dob|born|mrn|ssn|nhs|insurance|address|street|city"
     r"|zip|postcode|phone|mobile|fax|email|mail|contact|record|id|identifier|account|ip|admission|discharge|physician"
     r"|doctor|nurse|relative)(?:$|_)"
-)  # fmt: skip
+)
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Record:
     """One record. It has no printed form, so that it cannot end up in a log by mistake.
 
@@ -47,9 +46,9 @@ class Record:
     row
         Its line in the table, from 1.
     reference
-        What it is known by everywhere else: the start of the SHA-256 of its picture and its text.
+        What it is known by everywhere else: the start of the SHA-256 of its image and its text.
     image
-        The encoded picture, or None.
+        The encoded image, or None.
     text
         Its text, empty where there is none.
     label
@@ -100,7 +99,14 @@ def make_record(
     """
     plain = " ".join(storable(text).split())
     digest = hashlib.sha256((image or b"") + b"\0" + plain.encode()).hexdigest()
-    return Record(row, digest[:20], image, plain, " ".join(label.split()), group)
+    return Record(
+        row=row,
+        reference=digest[:20],
+        image=image,
+        text=plain,
+        label=" ".join(label.split()),
+        group=group,
+    )
 
 
 def read_records(path: str | Path, *, template: Template = "general") -> Records:
@@ -115,7 +121,7 @@ def read_records(path: str | Path, *, template: Template = "general") -> Records
     Raises
     ------
     SynestheteError
-        No such file, another format, no column of a picture or a text, or not one row that can be used.
+        No such file, another format, no column of an image or a text, or not one row that can be used.
     """
     path = Path(path)
     if template not in TEMPLATES:
@@ -126,14 +132,16 @@ def read_records(path: str | Path, *, template: Template = "general") -> Records
     records: list[Record] = []
     aside: dict[int, str] = {}
     ignored: set[str] = set()
+    unread: list[SynestheteError] = []
     folder = path.parent.resolve()
     if not path.is_file():
         hint = "give a .csv, .jsonl or .parquet of records"
-        raise SynestheteError(f"{path} is no file", hint=hint)
+        raise SynestheteError(f"{path} is not a file", hint=hint)
     try:
         for number, (_, row) in enumerate(rows_and_errors(path), start=1):
             if isinstance(row, SynestheteError):
                 aside[number] = _unread(row)
+                unread.append(row)
                 continue
             ignored |= {str(name) for name in row if name not in COLUMNS}
             if not records and not aside and not {"image", "text"} & set(row):
@@ -145,9 +153,9 @@ def read_records(path: str | Path, *, template: Template = "general") -> Records
                 records.append(_record(number, row, folder, template))
             except SynestheteError as error:
                 aside[number] = error.message
-    except SynestheteError:
-        # That no row can be read is said below, without what it says of a person.
-        if not aside:
+    except SynestheteError as error:
+        # The reader ends so where no row can be read: reported below, without what the row says of a person.
+        if error not in unread:
             raise
     if not records:
         first = f": row {min(aside)}: {aside[min(aside)]}" if aside else ""
@@ -179,13 +187,13 @@ def _record(number: int, row: dict[str, Any], folder: Path, template: Template) 
         # A table may come from elsewhere: it does not reach beyond its own folder.
         place = inside(folder, given["image"])
         if isinstance(place, str):
-            raise SynestheteError("the picture lies outside of the table's folder")
+            raise SynestheteError("the image lies outside of the table's folder")
         try:
-            image = picture_bytes(place)
+            image = image_bytes(place)
         except UnreadableImage as error:
-            raise SynestheteError(f"the picture {_plain(error)}") from None
+            raise SynestheteError(f"the image {_plain(error)}") from None
     if image is None and not given["text"].strip():
-        raise SynestheteError("neither a picture nor a text")
+        raise SynestheteError("neither an image nor a text")
     group = given["group"]
     if group and template == "health":
         group = hashlib.sha256(f"{folder} {group}".encode("utf-8", "replace")).hexdigest()
@@ -202,7 +210,7 @@ def _unread(error: SynestheteError) -> str:
 
 
 def _plain(error: UnreadableImage) -> str:
-    """What is wrong with a picture, without its name."""
+    """What is wrong with an image, without its name."""
     return "is missing" if "no such file" in error.message else "cannot be read"
 
 
@@ -224,7 +232,7 @@ class Embedded:
     images, texts
         `[records, dim]`, at unit length; a row of zeros where there is none.
     unreadable
-        Places of records whose picture could not be decoded.
+        Places of records whose image could not be decoded.
     """
 
     images: Float32
@@ -232,13 +240,13 @@ class Embedded:
     unreadable: tuple[int, ...] = ()
 
     @property
-    def usable(self) -> npt.NDArray[np.bool_]:
-        """`[records]`: which have a picture or a text."""
+    def usable(self) -> Bool:
+        """`[records]`: which have an image or a text."""
         return np.asarray(self.images.any(axis=1) | self.texts.any(axis=1))
 
 
 def embed(model: ImageTextModel, records: Sequence[Record]) -> Embedded:
-    """Embed records, a batch of pictures at a time; a picture that cannot be decoded is left out."""
+    """Embed records, a batch of images at a time; an image that cannot be decoded is left out."""
     import torch
 
     images = np.zeros((len(records), model.embedding_dim), np.float32)
@@ -257,16 +265,16 @@ def embed(model: ImageTextModel, records: Sequence[Record]) -> Embedded:
             seen = model.encode_images(torch.stack([pixels for _, pixels in waiting]))
             images[[one for one, _ in waiting]] = seen
             waiting.clear()
-    told = [place for place, record in enumerate(records) if record.text]
-    if told:
-        texts[told] = model.encode_texts([records[place].text for place in told])
+    with_text = [place for place, record in enumerate(records) if record.text]
+    if with_text:
+        texts[with_text] = model.encode_texts([records[place].text for place in with_text])
     return Embedded(images, texts, tuple(unreadable))
 
 
 def fuse(images: Float32, texts: Float32) -> Float32:
-    """Features `[records, 3 dim + 2]`: picture, text, their product coordinate by coordinate, and which are missing.
+    """Features `[records, 3 dim + 2]`: image, text, their product coordinate by coordinate, and which are missing.
 
-    Linear in the picture for a given text, so that what a probe says can be traced to units of the image tower.
+    Linear in the image for a given text, so that what a probe says can be traced to units of the image tower.
 
     Examples
     --------
@@ -281,7 +289,7 @@ def fuse(images: Float32, texts: Float32) -> Float32:
 
 
 def image_direction(weights: Float32, text: Float32) -> Float32:
-    """Of a probe's weights `[3 dim + 2]`, what they ask of the picture `[dim]` beside this text `[dim]`."""
+    """Of a probe's weights `[3 dim + 2]`, what they ask of the image `[dim]` beside this text `[dim]`."""
     dim = len(text)
     scale = np.float32(math.sqrt(dim))
     return np.asarray(weights[:dim] + scale * weights[2 * dim : 3 * dim] * text, np.float32)

@@ -7,14 +7,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
-from synesthete._core.arrays import Float64, Int64
+from synesthete._core.arrays import Float64, Floating, Int64
 from synesthete.catalog.classify.classifier import Classifier, vocabulary
 from synesthete.catalog.classify.evaluate import Measured, candidates_for, measure, threshold_for
 from synesthete.catalog.classify.linear_probe import (
@@ -23,7 +23,7 @@ from synesthete.catalog.classify.linear_probe import (
     VERSION,
     Calibration,
     Knots,
-    Probe,
+    LinearProbe,
     calibrated,
     write_classifier,
 )
@@ -56,7 +56,7 @@ class Split:
     test: Int64
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Fitted:
     """A probe and how well it does.
 
@@ -69,18 +69,18 @@ class Fitted:
     measured
         On the test part.
     controls
-        Accuracy, on the test part, of the same probe on the picture alone, on the text alone, and with shuffled labels.
+        Accuracy, on the test part, of the same probe on the image alone, on the text alone, and with shuffled labels.
     """
 
-    probe: Probe
+    probe: LinearProbe
     split: Split
     penalty: float
     measured: Measured
     controls: dict[str, Estimate]
 
 
-def fit_probe(
-    features: npt.NDArray[np.floating],
+def fit_linear_probe(
+    features: Floating,
     labels: npt.NDArray[np.str_],
     groups: npt.NDArray[np.str_] | None = None,
     *,
@@ -93,7 +93,7 @@ def fit_probe(
     """Fit a linear probe, calibrate it, and measure what it promises.
 
     Half of the records fit weights and calibration (the latter on cross-validated logits), a quarter gives the
-    conformal quantile (by MAPIE: split conformal prediction, Sadinle et al. 2019) and the threshold of triage, a quarter
+    conformal quantile (split conformal prediction, Sadinle et al. 2019) and the threshold of triage, a quarter
     measures.
 
     Parameters
@@ -125,41 +125,61 @@ def fit_probe(
             hint=f"at least {LEAST_RECORDS} records, two labels, each {LEAST_OF_LABEL} times",
         )
     split = split_records(codes, groups, seed=seed)
-    made = _weights(features, codes, groups, split.fit, names, seed)
-    logits = made.out_of_fold
+    weighed = _weights(features, codes, groups, split.fit, names, seed)
+    logits = weighed.out_of_fold
     truth = codes[split.fit]
     probe = replace(
-        made.probe,
+        weighed.probe,
         sharpness=sharpness(logits, truth) if calibration == "temperature" else 1.0,
         knots=curves(logits, truth) if calibration == "isotonic" else (),
     )
     held = probe.probabilities(features[split.hold])
-    quantile, conformal = _conformal(probe, features[split.hold], codes[split.hold], coverage)
+    right = held[np.arange(len(split.hold)), codes[split.hold]]
+    quantile = conformal_quantile(1 - right, coverage)
     confidence = calibrated(logits, probe.sharpness, probe.knots).max(axis=1)
     threshold = threshold_for(
-        held.max(axis=1), held.argmax(axis=1) == codes[split.hold],
-        candidates_for(confidence, len(split.hold), risk), risk,
-    )  # fmt: skip
+        held.max(axis=1),
+        held.argmax(axis=1) == codes[split.hold],
+        candidates_for(confidence, len(split.hold), risk),
+        risk,
+    )
     probe = replace(probe, quantile=quantile, threshold=threshold)
     tested = features[split.test]
     seen = probe.probabilities(tested)
-    sets = conformal.predict_set(tested)[1][:, :, 0]
     measured = measure(
         seen,
         calibrated(probe.logits(tested), 1.0),
-        sets,
+        probe.sets(seen),
         threshold,
         codes[split.test],
         probe.labels,
     )
     controls = {
-        name: _accuracy(features[:, part], codes, split, made.penalty)
+        name: _accuracy(features[:, part], codes, split, weighed.penalty)
         for name, part in (parts or {}).items()
     }
     shuffled = codes.copy()
     shuffled[split.fit] = np.random.default_rng(seed).permutation(codes[split.fit])
-    controls["shuffled labels"] = _accuracy(features, shuffled, split, made.penalty)
-    return Fitted(probe, split, made.penalty, measured, controls)
+    controls["shuffled labels"] = _accuracy(features, shuffled, split, weighed.penalty)
+    return Fitted(
+        probe=probe, split=split, penalty=weighed.penalty, measured=measured, controls=controls
+    )
+
+
+def conformal_quantile(scores: Float64, coverage: float) -> float:
+    """Score up to which a label is in the set: the ceil((n + 1) coverage)-th smallest of `scores` `[records]`.
+
+    Split conformal prediction (Vovk et al. 2005) with the score 1 - P(right label) (Sadinle et al. 2019). For a new
+    record from where these came from, its set holds the right label with a probability of at least `coverage`. With too
+    few records to promise that the quantile is 1: every label is in the set.
+
+    Examples
+    --------
+    >>> conformal_quantile(np.array([0.4, 0.1, 0.3, 0.2]), 0.6), conformal_quantile(np.zeros(4), 0.9)
+    (0.3, 1.0)
+    """
+    rank = math.ceil((len(scores) + 1) * coverage - 1e-9)
+    return float(np.sort(scores)[rank - 1]) if rank <= len(scores) else 1.0
 
 
 def split_records(codes: Int64, groups: npt.NDArray[np.str_] | None, *, seed: int = 0) -> Split:
@@ -200,25 +220,29 @@ def curves(logits: Float64, truth: Int64) -> tuple[Knots, ...]:
     """Isotonic regression of each label on its logit."""
     from sklearn.isotonic import IsotonicRegression
 
-    made = []
+    knots = []
     for label in range(logits.shape[1]):
         curve = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip")
         curve.fit(logits[:, label], truth == label)
-        made.append(Knots(curve.X_thresholds_, curve.y_thresholds_))
-    return tuple(made)
+        knots.append(Knots(curve.X_thresholds_, curve.y_thresholds_))
+    return tuple(knots)
 
 
 @dataclass(frozen=True)
 class _Weighed:
-    probe: Probe
+    probe: LinearProbe
     out_of_fold: Float64
     penalty: float
 
 
 def _weights(
-    features: npt.NDArray[np.floating], codes: Int64, groups: npt.NDArray[np.str_] | None, fit: Int64,
-    names: npt.NDArray[np.str_], seed: int,
-) -> _Weighed:  # fmt: skip
+    features: Floating,
+    codes: Int64,
+    groups: npt.NDArray[np.str_] | None,
+    fit: Int64,
+    names: npt.NDArray[np.str_],
+    seed: int,
+) -> _Weighed:
     """The probe of the penalty with the least cross-validated log loss, and its cross-validated logits."""
     x, y = features[fit].astype(np.float64), codes[fit]
     folds = list(_folds(y, None if groups is None else groups[fit], seed))
@@ -233,7 +257,9 @@ def _weights(
             best = (loss, penalty, logits)
     assert best is not None
     weights, intercept = _regress(x, y, len(names), best[1])
-    probe = Probe(tuple(str(name) for name in names), weights, intercept)
+    probe = LinearProbe(
+        labels=tuple(str(name) for name in names), weights=weights, intercept=intercept
+    )
     return _Weighed(probe, best[2], best[1])
 
 
@@ -245,8 +271,8 @@ def _folds(
     if groups is None:
         yield from StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(codes, codes)
     else:
-        made = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
-        yield from made.split(codes, codes, groups)
+        splitter = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
+        yield from splitter.split(codes, codes, groups)
 
 
 def _regress(x: Float64, y: Int64, labels: int, penalty: float) -> tuple[Float64, Float64]:
@@ -266,41 +292,7 @@ def _regress(x: Float64, y: Int64, labels: int, penalty: float) -> tuple[Float64
     return weights, intercept
 
 
-def _conformal(
-    probe: Probe, features: npt.NDArray[np.floating], codes: Int64, coverage: float
-) -> tuple[float, Any]:
-    """The quantile of 1 - P(right label), and the library's own predictor of sets."""
-    from mapie.classification import SplitConformalClassifier
-    from sklearn.base import BaseEstimator, ClassifierMixin
-
-    class Ready(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-        """The probe as scikit-learn knows classifiers."""
-
-        def __init__(self) -> None:
-            self.classes_ = np.arange(len(probe.labels))
-
-        def fit(self, features: Any, labels: Any) -> Any:
-            return self
-
-        def predict_proba(self, features: Any) -> Float64:
-            return probe.probabilities(features)
-
-        def predict(self, features: Any) -> Int64:
-            return np.asarray(self.predict_proba(features).argmax(axis=1))
-
-    made = SplitConformalClassifier(
-        Ready(), confidence_level=coverage, conformity_score="lac", prefit=True
-    )
-    made.conformalize(features, codes)
-    # A label is taken in when 1 - P is at most this: the ceil((n + 1) coverage)-th smallest of the scores.
-    scores = np.sort(1 - probe.probabilities(features)[np.arange(len(codes)), codes])
-    rank = int(np.ceil((len(codes) + 1) * coverage - 1e-9))
-    return float(scores[rank - 1]) if rank <= len(codes) else 1.0, made
-
-
-def _accuracy(
-    features: npt.NDArray[np.floating], codes: Int64, split: Split, penalty: float
-) -> Estimate:
+def _accuracy(features: Floating, codes: Int64, split: Split, penalty: float) -> Estimate:
     x = features.astype(np.float64)
     weights, intercept = _regress(x[split.fit], codes[split.fit], int(codes.max()) + 1, penalty)
     guess = (x[split.test] @ weights.T + intercept).argmax(axis=1)
@@ -332,7 +324,7 @@ def fit(
     template
         `health` says on everything that it is no medical device.
     calibration, coverage, risk, seed
-        As of `fit_probe`.
+        As of `fit_linear_probe`.
     corrections
         What people made of cases: their label stands for the record's own.
 
@@ -364,12 +356,16 @@ def fit(
     features, dim = fuse(images, texts), loaded.embedding_dim
     groups = [one.group or one.reference for one in labelled]
     grouped = any(one.group for one in labelled)
-    fitted = fit_probe(
-        features, np.array([one.label for one in labelled], dtype=np.str_),
+    fitted = fit_linear_probe(
+        features,
+        np.array([one.label for one in labelled], dtype=np.str_),
         np.array(groups, dtype=np.str_) if grouped else None,
-        calibration=calibration, coverage=coverage, risk=risk,
-        parts={"picture alone": slice(0, dim), "text alone": slice(dim, 2 * dim)}, seed=seed,
-    )  # fmt: skip
+        calibration=calibration,
+        coverage=coverage,
+        risk=risk,
+        parts={"image alone": slice(0, dim), "text alone": slice(dim, 2 * dim)},
+        seed=seed,
+    )
     split = fitted.split
     facts = {
         "format": FORMAT,

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import t as student
 
+from synesthete._core.arrays import Float64
 from synesthete.analysis.significance import wilson_interval
 from synesthete.errors import SynestheteError
 
@@ -43,7 +44,7 @@ class Estimate:
 NOTHING = Estimate(math.nan, math.nan, math.nan, 0)
 
 
-def mean_of(values: Sequence[float] | npt.NDArray[np.float64], *, seed: int = 0) -> Estimate:
+def mean_of(values: Sequence[float] | Float64, *, seed: int = 0) -> Estimate:
     """Mean with a percentile-bootstrap interval (Efron 1979) over its values, which must be independent.
 
     Examples
@@ -58,7 +59,7 @@ def mean_of(values: Sequence[float] | npt.NDArray[np.float64], *, seed: int = 0)
         return NOTHING
     rng = np.random.default_rng(seed)
     at_once = max(1, 4_000_000 // given.size)
-    means: list[npt.NDArray[np.float64]] = []
+    means: list[Float64] = []
     for first in range(0, RESAMPLES, at_once):
         drawn = rng.integers(given.size, size=(min(at_once, RESAMPLES - first), given.size))
         means.append(given[drawn].mean(axis=1))

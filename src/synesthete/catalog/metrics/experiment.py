@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import betaln
 
+from synesthete._core.arrays import Float64, Int64
 from synesthete.catalog.metrics.estimates import Estimate, mean_of, share_of
 from synesthete.catalog.metrics.sequences import Bounds, Outcomes, bounds, evidence, pair
 from synesthete.errors import SynestheteError
@@ -50,8 +51,8 @@ def team_draft(a: Sequence[str], b: Sequence[str], k: int, *, seed: int) -> Inte
 
     Examples
     --------
-    >>> made = team_draft(["x", "y"], ["x", "z"], 3, seed=0)
-    >>> sorted(made.items), len(made.teams)
+    >>> mixed = team_draft(["x", "y"], ["x", "z"], 3, seed=0)
+    >>> sorted(mixed.items), len(mixed.teams)
     (['x', 'y', 'z'], 3)
     """
     rng = np.random.default_rng(seed)
@@ -102,7 +103,7 @@ class Look:
     high: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Lift:
     """How B does against A.
 
@@ -162,34 +163,41 @@ def lift(a: npt.ArrayLike, b: npt.ArrayLike, *, alpha: float = 0.05, looks: int 
     'B is better'
     """
     of_a, of_b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    made = pair(of_a, of_b)
-    n = int(made.counts.sum())
+    pairs = pair(of_a, of_b)
+    n = int(pairs.counts.sum())
     moments = np.unique(np.geomspace(1, n, looks).astype(np.int64)) if n else np.array([], np.int64)
-    running = running_counts(of_a[:n], of_b[:n], made, moments)
+    running = running_counts(of_a[:n], of_b[:n], pairs, moments)
     highest = float(np.max(evidence(running), initial=0.0))
     path = []
     decided: int | None = None
     verdict: Verdict = "undecided"
     for moment, counts in zip(moments, running.counts, strict=True):
-        now = bounds(Outcomes(made.a, made.b, counts), "difference", alpha)
+        now = bounds(Outcomes(pairs.a, pairs.b, counts), "difference", alpha)
         path.append(Look(int(moment), now.value, now.low, now.high))
         if decided is None and (now.low > 0 or now.high < 0):
             decided = int(moment)
             verdict = "B is better" if now.low > 0 else "A is better"
-    ratio = bounds(made, "ratio", alpha)
+    ratio = bounds(pairs, "ratio", alpha)
     return Lift(
-        _rate(of_a), _rate(of_b), bounds(made, "difference", alpha),
-        Bounds(ratio.value - 1, ratio.low - 1, ratio.high - 1, ratio.pairs),
-        float(evidence(made)) if n else 1.0, min(1.0, 1 / highest) if highest else 1.0, verdict, decided, alpha,
-        len(of_a) + len(of_b) - 2 * n, path,
-    )  # fmt: skip
+        a=_rate(of_a),
+        b=_rate(of_b),
+        difference=bounds(pairs, "difference", alpha),
+        relative=Bounds(ratio.value - 1, ratio.low - 1, ratio.high - 1, ratio.pairs),
+        e_value=float(evidence(pairs)) if n else 1.0,
+        p_value=min(1.0, 1 / highest) if highest else 1.0,
+        verdict=verdict,
+        decided_after=decided,
+        alpha=alpha,
+        unpaired=len(of_a) + len(of_b) - 2 * n,
+        looks=path,
+    )
 
 
 def running_counts(
-    a: npt.NDArray[np.float64],
-    b: npt.NDArray[np.float64],
+    a: Float64,
+    b: Float64,
     kinds: Outcomes,
-    moments: npt.NDArray[np.int64],
+    moments: Int64,
 ) -> Outcomes:
     """Counts of the kinds of pairs after the first m pairs, for each moment m: counts `[moments, kinds]`."""
     if not len(moments):
@@ -219,8 +227,9 @@ def split_evidence(a: int, b: int, share_of_b: float = 0.5) -> float:
     prior_b, prior_a = 100 * share_of_b, 100 * (1 - share_of_b)
     log_e = (
         float(betaln(prior_b + b, prior_a + a) - betaln(prior_b, prior_a))
-        - b * math.log(share_of_b) - a * math.log(1 - share_of_b)
-    )  # fmt: skip
+        - b * math.log(share_of_b)
+        - a * math.log(1 - share_of_b)
+    )
     return math.exp(min(log_e, 700.0))
 
 
@@ -303,7 +312,7 @@ def pairs_needed(
     return Need(None, rate_b - rate_a, share_of(int(found.sum()), trials), most)
 
 
-def _rate(results: npt.NDArray[np.float64]) -> Estimate:
+def _rate(results: Float64) -> Estimate:
     if np.isin(results, (0.0, 1.0)).all():
         return share_of(int(results.sum()), len(results))
     return mean_of(results)

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from synesthete._core.arrays import Floating
 from synesthete.catalog.metrics.estimates import NOTHING, Estimate, mean_of, share_of
 from synesthete.errors import SynestheteError
 
@@ -73,7 +73,7 @@ def reciprocal_rank(ranked: Sequence[str], gains: Gains) -> float:
     return 1 / next(places, math.inf)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Ranked:
     """How good rankings are, over queries.
 
@@ -95,9 +95,9 @@ class Ranked:
 
     def as_dict(self) -> dict[str, object]:
         """As JSON writes it: `ndcg@10`, `recall@10`, `mrr`, each with its interval and n."""
-        told = {f"ndcg@{self.k}": self.ndcg, f"recall@{self.k}": self.recall, "mrr": self.mrr}
-        plain: dict[str, object] = {name: one.value for name, one in told.items()}
-        plain["intervals"] = {name: [one.low, one.high] for name, one in told.items()}
+        named = {f"ndcg@{self.k}": self.ndcg, f"recall@{self.k}": self.recall, "mrr": self.mrr}
+        plain: dict[str, object] = {name: one.value for name, one in named.items()}
+        plain["intervals"] = {name: [one.low, one.high] for name, one in named.items()}
         return {**plain, "queries": self.ndcg.n, "skipped": self.skipped}
 
 
@@ -115,17 +115,17 @@ def rankings_quality(
     """
     if len(rankings) != len(gains):
         raise SynestheteError(f"{len(rankings)} rankings and the answers to {len(gains)} queries")
-    asked = [
+    answerable = [
         (ranked, right)
         for ranked, right in zip(rankings, gains, strict=True)
         if any(gain > 0 for gain in right.values())
     ]
     return Ranked(
-        k,
-        mean_of([ndcg_at(ranked, right, k) for ranked, right in asked], seed=seed),
-        mean_of([recall_at(ranked, right, k) for ranked, right in asked], seed=seed),
-        mean_of([reciprocal_rank(ranked, right) for ranked, right in asked], seed=seed),
-        len(gains) - len(asked),
+        k=k,
+        ndcg=mean_of([ndcg_at(ranked, right, k) for ranked, right in answerable], seed=seed),
+        recall=mean_of([recall_at(ranked, right, k) for ranked, right in answerable], seed=seed),
+        mrr=mean_of([reciprocal_rank(ranked, right) for ranked, right in answerable], seed=seed),
+        skipped=len(gains) - len(answerable),
     )
 
 
@@ -160,9 +160,6 @@ def _check(ranked: Sequence[str], gains: Gains, k: int) -> None:
         raise SynestheteError("gains are finite numbers, 0 or more")
 
 
-Vectors = npt.NDArray[np.floating]
-
-
 def coverage(rankings: Sequence[Sequence[str]], items: int, k: int) -> Estimate:
     """Share of the catalogue's items that some list shows among its first k (catalogue coverage).
 
@@ -182,7 +179,7 @@ def coverage(rankings: Sequence[Sequence[str]], items: int, k: int) -> Estimate:
     return share_of(len(shown), items)
 
 
-def diversity(lists: Sequence[Vectors], *, seed: int = 0) -> Estimate:
+def diversity(lists: Sequence[Floating], *, seed: int = 0) -> Estimate:
     """Mean over lists of how different the items of one list are: 1 - cosine, over its pairs (Ziegler et al. 2005).
 
     Parameters
@@ -198,14 +195,14 @@ def diversity(lists: Sequence[Vectors], *, seed: int = 0) -> Estimate:
     return mean_of([_spread(vectors) for vectors in lists if len(vectors) > 1], seed=seed)
 
 
-def _spread(vectors: Vectors) -> float:
-    made = np.asarray(vectors, np.float64)
-    length = np.linalg.norm(made, axis=1, keepdims=True)
+def _spread(vectors: Floating) -> float:
+    directions = np.asarray(vectors, np.float64)
+    length = np.linalg.norm(directions, axis=1, keepdims=True)
     if not np.isfinite(length).all() or (length == 0).any():
         raise SynestheteError("an embedding is zero or not finite")
-    n = len(made)
+    n = len(directions)
     # The sum over ordered pairs of cosines is |sum of directions|² - n, without the [n, n] matrix.
-    total = float(np.square((made / length).sum(axis=0)).sum()) - n
+    total = float(np.square((directions / length).sum(axis=0)).sum()) - n
     return 1 - total / (n * (n - 1))
 
 

@@ -24,20 +24,20 @@ CHUNK = 8192
 
 @dataclass(frozen=True)
 class Sums:
-    """Sum `[dim]` or `[units]` and number of what is there: items' picture vectors, text vectors, unit activations.
+    """Sum `[dim]` or `[units]` and number of what is there: items' image vectors, text vectors, unit activations.
 
     Half-precision numbers add up without rounding in doubles (up to 2²⁹ in all), so the order plays no part.
     """
 
-    pictures: tuple[Float64, int]
+    images: tuple[Float64, int]
     texts: tuple[Float64, int]
     units: tuple[Float64, int]
 
     def to_bytes(self) -> bytes:
         """As an `.npz` without pickles."""
         stream = io.BytesIO()
-        values = {name: getattr(self, name) for name in ARRAYS}
-        arrays = {name: total for name, (total, _) in values.items()}
+        values = {file: getattr(self, name) for name, file in ARRAYS.items()}
+        arrays = {file: total for file, (total, _) in values.items()}
         counts = np.array([count for _, count in values.values()], np.int64)
         np.savez(stream, counts=counts, **arrays)
         return stream.getvalue()
@@ -45,11 +45,14 @@ class Sums:
     @classmethod
     def from_bytes(cls, data: bytes) -> Sums:
         """Read what `to_bytes` wrote; raises `SynestheteError` where it is damaged."""
-        expected: dict[str, tuple[Any, Shape]] = dict.fromkeys(ARRAYS, (np.float64, (None,)))
+        expected: dict[str, tuple[Any, Shape]] = dict.fromkeys(
+            ARRAYS.values(), (np.float64, (None,))
+        )
         expected["counts"] = (np.int64, (len(ARRAYS),))
         found = read_npz(data, expected, source="the sums of the catalogue")
         counts = found["counts"].tolist()
-        return cls(*((found[name], count) for name, count in zip(ARRAYS, counts, strict=True)))
+        totals = (found[file] for file in ARRAYS.values())
+        return cls(*zip(totals, counts, strict=True))
 
 
 def sums_of(parts: Iterable[tuple[Segment, Int64]]) -> Sums | None:
@@ -61,7 +64,7 @@ def sums_of(parts: Iterable[tuple[Segment, Int64]]) -> Sums | None:
             total, count = found.get(name, (np.zeros(values.shape[1]), 0))
             for start in range(0, len(rows), CHUNK):
                 part = values[rows[start : start + CHUNK]]
-                # No picture: zeros for its vector, NaN for its units.
+                # No image: zeros for its vector, NaN for its units.
                 there = part[:, 0] == part[:, 0] if name == "units" else part.any(axis=1)
                 total = total + part[there].sum(axis=0, dtype=np.float64)
                 count += int(there.sum())

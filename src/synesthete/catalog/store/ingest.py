@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from synesthete.models.image_text_model import ImageTextModel
 
 BATCH = 256
-BATCH_BYTES = 64 * 1024 * 1024  # of texts and encoded pictures held at once
+BATCH_BYTES = 64 * 1024 * 1024  # of texts and encoded images held at once
 ID_LENGTH = 512
 TEXT_LENGTH = 16 * 1024 * 1024  # characters of one text
-REVIEWS, ATTRIBUTES, PICTURES = 10_000, 500, 100  # of one item, at most
+REVIEWS, ATTRIBUTES, IMAGES = 10_000, 500, 100  # of one item, at most
 SHOWN = 1000  # quarantined things that are handed back; the ledger keeps all
 
 
@@ -45,8 +45,8 @@ def upsert(
             continue
         # Eight bytes each, so that a million ids fit; two ids share one with a chance of 3 in 100 million.
         if hash(item.id) in seen:
-            told = "this id was given before: the first item with it counts; give every item its own id"
-            writer.set_aside(Quarantined(item.id, f"item {place + 1}", told))
+            reason = "this id was given before: the first item with it counts; give every item its own id"
+            writer.set_aside(Quarantined(item.id, f"item {place + 1}", reason))
             continue
         seen.add(hash(item.id))
         writer.take(load(item))
@@ -124,7 +124,7 @@ def cleaned(item: Item) -> Item:
     Raises
     ------
     SynestheteError
-        An id that is empty, too long or has control characters in it; a price that is no number; too much of something; nothing to index.
+        An id that is empty, too long or has control characters in it; a price that is not a valid number; too much of something; nothing to index.
 
     Examples
     --------
@@ -136,11 +136,11 @@ def cleaned(item: Item) -> Item:
         raise SynestheteError("an item without an id", hint="give every item its own id")
     name = check_name(name, "the id", max_length=ID_LENGTH)
     if item.price is not None and not math.isfinite(item.price):
-        raise SynestheteError(f"the price {item.price} is no number")
+        raise SynestheteError(f"the price {item.price} is not a valid number")
     for what, count, most in (
         ("reviews", len(item.reviews), REVIEWS),
         ("attributes", len(item.attributes), ATTRIBUTES),
-        ("pictures", len(item.pictures), PICTURES),
+        ("images", len(item.images), IMAGES),
         ("characters in a text", max(map(len, _texts(item)), default=0), TEXT_LENGTH),
     ):
         if count > most:
@@ -150,7 +150,7 @@ def cleaned(item: Item) -> Item:
         for key, values in sorted(item.attributes.items())
         if _text(key)
     }
-    made = replace(
+    result = replace(
         item,
         id=name,
         title=_text(item.title),
@@ -160,9 +160,9 @@ def cleaned(item: Item) -> Item:
         attributes={key: values for key, values in attributes.items() if values},
         price=None if item.price is None else float(item.price),
     )
-    if not made.pictures and not any(_texts(made)):
-        raise SynestheteError("neither a picture nor a text", hint="give it one of them")
-    return made
+    if not result.images and not any(_texts(result)):
+        raise SynestheteError("neither an image nor a text", hint="give it one of them")
+    return result
 
 
 def _texts(item: Item) -> list[str]:

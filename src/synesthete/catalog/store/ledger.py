@@ -171,7 +171,7 @@ class Ledger:
             _note(connection, quarantined)
 
     def touch(self) -> None:
-        """Let every reader look anew, when something beside the items has changed."""
+        """Let every reader look again, when something beside the items has changed."""
         with self._writing() as connection:
             connection.execute("UPDATE state SET generation = generation + 1")
 
@@ -230,17 +230,17 @@ class Ledger:
             if rows[name]
         ]
         digests = [digest for name in names for _, digest in rows[name]]
-        made: list[str] = []
+        ids: list[str] = []
 
         def fill(folder: Path) -> None:
-            made.extend(merge_segments(folder, parts))
+            ids.extend(merge_segments(folder, parts))
 
         with contextlib.ExitStack() as stack:
             name = stack.enter_context(self._draft(fill, locked=True)) if parts else ""
             connection = stack.enter_context(self._transaction())
             if parts:
                 self._place(name)
-                _list(connection, name, made, digests, changed=0)
+                _list(connection, name, ids, digests, changed=0)
             connection.executemany("DELETE FROM segments WHERE name = ?", [(n,) for n in names])
             connection.execute("UPDATE state SET generation = generation + 1")
         for old in names:

@@ -1,4 +1,4 @@
-"""`catalog.json`: which model made a catalogue, and what differs when another one would read it."""
+"""`catalog.json`: which model built a catalogue, and what differs when another one would read it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def describe(model: ImageTextModel, layer: str) -> dict[str, Any]:
     }
 
 
-def differences(made_with: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
+def differences(built_with: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
     """One line for each thing that differs between two models; names of models do not count.
 
     Examples
@@ -42,8 +42,8 @@ def differences(made_with: Mapping[str, Any], given: Mapping[str, Any]) -> list[
     ['units: 4 in the catalogue, 8 here']
     """
     lines = []
-    for key in sorted({*made_with, *given} - {"name"}):
-        old, new = made_with.get(key), given.get(key)
+    for key in sorted({*built_with, *given} - {"name"}):
+        old, new = built_with.get(key), given.get(key)
         if old == new:
             continue
         if key == "weights_sha256":
@@ -52,11 +52,11 @@ def differences(made_with: Mapping[str, Any], given: Mapping[str, Any]) -> list[
     return lines
 
 
-def refuse_other(path: Path, made_with: Mapping[str, Any], given: Mapping[str, Any]) -> None:
-    """Raise when a catalogue was made by another model than the one given, saying what differs."""
-    if lines := differences(made_with, given):
+def refuse_other(path: Path, built_with: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Raise when a catalogue was built by another model than the one given, saying what differs."""
+    if lines := differences(built_with, given):
         raise SynestheteError(
-            f"{path} was built with {made_with['name']}, and {given['name']} differs: {'; '.join(lines)}",
+            f"{path} was built with {built_with['name']}, and {given['name']} differs: {'; '.join(lines)}",
             hint="index the items into a new catalogue, or load the model it was built with",
         )
 
@@ -77,7 +77,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     except SynestheteError as error:
         raise SynestheteError(f"{path / FILE} cannot be read: {error}") from None
     if not isinstance(found, dict) or found.get("format") != FORMAT:
-        raise SynestheteError(f"{path / FILE} is no manifest of a catalogue")
+        raise SynestheteError(f"{path / FILE} is not the manifest of a catalogue")
     version = found.get("version")
     if isinstance(version, int) and version > VERSION:
         raise SynestheteError(
@@ -85,9 +85,14 @@ def read_manifest(path: Path) -> dict[str, Any]:
             hint="update synesthete",
         )
     for part, key, kind in (
-        ("", "version", int), ("model", "name", str), ("model", "weights_sha256", str), ("model", "layer", str),
-        ("model", "units", int), ("model", "embedding_dim", int), ("reference", "sha256", str),
-    ):  # fmt: skip
+        ("", "version", int),
+        ("model", "name", str),
+        ("model", "weights_sha256", str),
+        ("model", "layer", str),
+        ("model", "units", int),
+        ("model", "embedding_dim", int),
+        ("reference", "sha256", str),
+    ):
         values = found.get(part) if part else found
         if not isinstance(values, dict) or not isinstance(values.get(key), kind):
             where = f"{part}.{key}".strip(".")

@@ -63,7 +63,7 @@ class Nearest:
     def changed(self, source: Int64, fresh: Float32) -> Nearest:
         """Another index, of which most vectors are in this one; nothing but the fresh ones is computed.
 
-        Its vectors are those that an index made anew would hold, byte by byte. An inverted file keeps its lists' centres,
+        Its vectors are those that an index built from scratch would hold, byte by byte. An inverted file keeps its lists' centres,
         and its recall is not measured again.
 
         Parameters
@@ -74,32 +74,32 @@ class Nearest:
             Vectors that are not here, in the order of the rows `[fresh, dim]`.
         """
         faiss = _faiss()
-        made = object.__new__(Nearest)
-        made.total, made.kind, made.recall = len(source), self.kind, self.recall
-        made._flat = faiss.IndexScalarQuantizer(
+        updated = object.__new__(Nearest)
+        updated.total, updated.kind, updated.recall = len(source), self.kind, self.recall
+        updated._flat = faiss.IndexScalarQuantizer(
             self._flat.d, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
         )
         new = np.flatnonzero(source < 0)
         codes = _codes(self._flat)
         added = np.zeros((0, self._flat.code_size), np.uint8)
         if len(new):
-            added = made._flat.sa_encode(np.ascontiguousarray(fresh, np.float32))
+            added = updated._flat.sa_encode(np.ascontiguousarray(fresh, np.float32))
         for start in range(0, len(source), CHUNK):
             rows = source[start : start + CHUNK]
             part = np.zeros((len(rows), codes.shape[1]), np.uint8)
             part[rows >= 0] = codes[rows[rows >= 0]]
             part[rows < 0] = added[(new >= start) & (new < start + CHUNK)]
-            made._flat.add_sa_codes(part)
-        made._index, made._lists = made._flat, self._lists
+            updated._flat.add_sa_codes(part)
+        updated._index, updated._lists = updated._flat, self._lists
         # Held in Python: an index frees no quantizer that others share, and none may outlive it.
-        made._quantizer = quantizer = self._quantizer
+        updated._quantizer = quantizer = self._quantizer
         if self.kind == "ivf":
-            made._lists = np.where(source < 0, 0, self._lists[np.maximum(source, 0)])
+            updated._lists = np.where(source < 0, 0, self._lists[np.maximum(source, 0)])
             if len(new):
                 near = quantizer.search(np.ascontiguousarray(fresh, np.float32), 1)[1]
-                made._lists[new] = near[:, 0]
-            made._index = _filled(made._flat, quantizer, made._lists)
-        return made
+                updated._lists[new] = near[:, 0]
+            updated._index = _filled(updated._flat, quantizer, updated._lists)
+        return updated
 
     def best(self, queries: Float32) -> tuple[Float32, Int64]:
         """Score and row of every query's nearest vector `[queries]`, whatever the kind of index: all are compared.

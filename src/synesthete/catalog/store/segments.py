@@ -11,18 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from synesthete._core.arrays import Float16
+from synesthete._core.arrays import Float16, Int64
 from synesthete._core.user_files import leads_out
 from synesthete.catalog.encode import Batch
-from synesthete.catalog.schema import Item, named
+from synesthete.catalog.schema import Item, image_name
 from synesthete.errors import SynestheteError
 
 ITEMS, THUMBNAILS = "items.parquet", "thumbnails.parquet"
-ARRAYS = ("pictures", "texts", "units")
+ARRAYS = {"images": "pictures", "texts": "texts", "units": "units"}  # and their names on disk
 ROW_GROUP = 256
 SCHEMA = pa.schema(
     [
@@ -50,7 +49,7 @@ def table_of(items: Sequence[Item]) -> pa.Table:
         {
             **item.as_dict(),
             "attributes": [(key, list(values)) for key, values in item.attributes.items()],
-            "pictures": [named(picture) for picture in item.pictures],
+            "pictures": [image_name(image) for image in item.images],
         }
         for item in items
     ]
@@ -67,7 +66,7 @@ def item_of(row: dict[str, Any]) -> Item:
         reviews=tuple(row["reviews"]),
         price=row["price"],
         attributes={key: tuple(values) for key, values in row["attributes"]},
-        pictures=tuple(Path(name) for name in row["pictures"]),
+        images=tuple(Path(name) for name in row["pictures"]),
     )
 
 
@@ -113,7 +112,8 @@ class Segment:
             self._items = _File(_inside(folder, ITEMS))
             self._thumbnails = _File(_inside(folder, THUMBNAILS))
             self._arrays: dict[str, Any] = {
-                name: _map(_inside(folder, f"{name}.npy"), len(self)) for name in ARRAYS
+                name: _map(_inside(folder, f"{file}.npy"), len(self))
+                for name, file in ARRAYS.items()
             }
         except (pa.ArrowException, ValueError, ArithmeticError) as error:
             raise SynestheteError(f"{folder} is damaged: {error}") from None
@@ -122,7 +122,7 @@ class Segment:
         return self._items.rows
 
     def array(self, name: str) -> Float16:
-        """`pictures`, `texts` or `units`, memory-mapped."""
+        """`images`, `texts` or `units`, memory-mapped."""
         found: Float16 = self._arrays[name]
         return found
 
@@ -140,7 +140,7 @@ class Segment:
         found: bytes | None = _take(self._thumbnails, [row])[row]["thumbnail"]
         return found
 
-    def parts(self, keep: npt.NDArray[np.int64]) -> Iterator[_Part]:
+    def parts(self, keep: Int64) -> Iterator[_Part]:
         """What is kept of it, row group by row group, for merging; `keep` is ascending."""
         for group in range(self._items.groups):
             start = group * ROW_GROUP
@@ -158,7 +158,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class _Arrays:
-    pictures: Float16
+    images: Float16
     texts: Float16
     units: Float16
 
@@ -170,9 +170,7 @@ class _Part:
     arrays: Batch | _Arrays
 
 
-def merge_segments(
-    folder: Path, parts: Sequence[tuple[Segment, npt.NDArray[np.int64]]]
-) -> list[str]:
+def merge_segments(folder: Path, parts: Sequence[tuple[Segment, Int64]]) -> list[str]:
     """Write what is kept of several segments as one; returns the ids in order. Memory stays at a row group."""
     total = sum(len(keep) for _, keep in parts)
     return _write(folder, total, (part for one, keep in parts for part in one.parts(keep)))
@@ -198,11 +196,11 @@ def _write(folder: Path, total: int, parts: Iterable[_Part]) -> list[str]:
                 waiting[:] = [rest] if len(rest.items) else []
 
         for part in parts:
-            for name in ARRAYS:
+            for name, file in ARRAYS.items():
                 values = getattr(part.arrays, name)
                 if name not in arrays:
                     arrays[name] = np.lib.format.open_memmap(
-                        folder / f"{name}.npy", "w+", np.float16, (total, values.shape[1])
+                        folder / f"{file}.npy", "w+", np.float16, (total, values.shape[1])
                     )
                 arrays[name][len(ids) : len(ids) + len(values)] = values
             ids += part.items["id"].to_pylist()

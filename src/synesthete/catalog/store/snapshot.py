@@ -9,10 +9,9 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from synesthete._core.arrays import Float32, Int64
+from synesthete._core.arrays import Float32, Float64, Int64
 from synesthete.catalog.encode import Space, make_space
 from synesthete.catalog.reference import Reference
 from synesthete.catalog.schema import Item
@@ -27,7 +26,7 @@ T = TypeVar("T")
 CHUNK = 16384
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Change:
     """From one snapshot to the next.
 
@@ -56,7 +55,7 @@ class Snapshot:
     """Taken when it is made; it never changes.
 
     What takes long (the index, what unrelated queries score) is taken over from the snapshot before, but for the
-    items that changed, and equals what would be made anew.
+    items that changed, and equals what would be computed from scratch.
 
     Parameters
     ----------
@@ -85,7 +84,7 @@ class Snapshot:
         reference: Reference,
         layer: str,
         *,
-        photos: tuple[npt.NDArray[np.float64], int] | None = None,
+        photos: tuple[Float64, int] | None = None,
         ivf_above: int = IVF_ABOVE,
         before: Snapshot | None = None,
     ) -> None:
@@ -129,7 +128,7 @@ class Snapshot:
         return self._row_of[item_id]
 
     def gather(self, name: str, rows: Int64 | None = None) -> Float32:
-        """`pictures`, `texts` or `units` of some rows, or of all."""
+        """`images`, `texts` or `units` of some rows, or of all."""
         chosen = np.arange(len(self.ids)) if rows is None else np.asarray(rows, np.int64)
         width = self._segments[0].array(name).shape[1] if self._segments else 0
         found = np.zeros((len(chosen), width), np.float32)
@@ -171,7 +170,7 @@ class Snapshot:
         Parameters
         ----------
         update
-            Makes of it what the next snapshot has under this key, given both snapshots and what changed; None: make it anew.
+            Makes of it what the next snapshot has under this key, given both snapshots and what changed; None: computed again.
         """
         with self._lock:
             if key not in self._kept:
@@ -196,7 +195,7 @@ class Snapshot:
     def space(self) -> Space:
         """Centres of this catalogue."""
         return make_space(
-            self.sums.pictures,
+            self.sums.images,
             self.sums.texts,
             self.reference.picture_vectors,
             self.reference.text_vectors,
@@ -214,7 +213,7 @@ class Snapshot:
 
     def fuse(self, rows: Int64) -> Float32:
         """Fused vectors of some rows, computed."""
-        return self.space.fuse(self.gather("pictures", rows), self.gather("texts", rows))
+        return self.space.fuse(self.gather("images", rows), self.gather("texts", rows))
 
     def _take_over(self, before: Snapshot) -> None:
         """Whatever the snapshot before has made and can be brought up to date."""
@@ -224,9 +223,9 @@ class Snapshot:
             return
         change = self._change(before)
         for key, (value, update) in kept.items():
-            made = update(value, before, self, change)
-            if made is not None:
-                self._kept[key], self._updates[key] = made, update
+            updated = update(value, before, self, change)
+            if updated is not None:
+                self._kept[key], self._updates[key] = updated, update
 
     def _change(self, before: Snapshot) -> Change:
         source = np.array([before._row_of.get(one, -1) for one in self.ids], np.int64)
@@ -238,11 +237,15 @@ class Snapshot:
         kept = np.zeros(len(before), bool)
         kept[source[source >= 0]] = True
         mine, theirs = self.space, before.space
-        ground = np.array_equal(mine.picture_centre, theirs.picture_centre) and np.array_equal(
+        ground = np.array_equal(mine.image_centre, theirs.image_centre) and np.array_equal(
             mine.text_centre, theirs.text_centre
         )
         return Change(
-            source, np.flatnonzero(source < 0), np.flatnonzero(~kept), len(before), ground
+            source=source,
+            fresh=np.flatnonzero(source < 0),
+            gone=np.flatnonzero(~kept),
+            rows_before=len(before),
+            ground=ground,
         )
 
     def _index(self) -> Nearest:
