@@ -172,7 +172,7 @@ def _classifier(path: Path) -> bool:
     else:
         (path.parent / "classifier.json").write_text(json.dumps(_facts()))
     found = Classifier(path.parent)
-    found.probe.probabilities(np.zeros((1, found.probe.weights.shape[1])))
+    found.linear_probe.probabilities(np.zeros((1, found.linear_probe.weights.shape[1])))
     assert found.notice is not None
     return False
 

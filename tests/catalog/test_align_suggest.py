@@ -104,7 +104,7 @@ def test_wrong_alignments(catalog: Catalog) -> None:
         (["x"], [b"x"], "."),
         (["x"], [Path("/none.png")], "no such file"),
     ):
-        with pytest.raises(SynestheteError, match=told):
+        with pytest.raises(SynestheteError, match=message):
             catalog.align(copies, images)
 
 
@@ -127,7 +127,7 @@ def test_campaign_folders(tmp_path: Path) -> None:
         ("image,copy\n", "no rows"),
     ):
         (tmp_path / "campaign.csv").write_text(content)
-        with pytest.raises(SynestheteError, match=told):
+        with pytest.raises(SynestheteError, match=message):
             read_campaign(tmp_path)
     with pytest.raises(SynestheteError, match="no such folder"):
         read_campaign(tmp_path / "none")

@@ -66,7 +66,7 @@ def test_every_tool(catalog: Catalog) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tool", "arguments", "told"),
+    ("tool", "arguments", "message"),
     [
         ("search", {}, "nothing to search for"),
         ("search", {"text": "x", "where": ["nothing=1"]}, "no item has"),
@@ -82,7 +82,7 @@ def test_every_tool(catalog: Catalog) -> None:
     ],
 )
 def test_wrong_arguments_are_told_to_the_assistant(
-    catalog: Catalog, tool: str, arguments: dict[str, Any], told: str
+    catalog: Catalog, tool: str, arguments: dict[str, Any], message: str
 ) -> None:
     result = call(catalog, tool, **arguments)
     assert result["isError"]

@@ -184,7 +184,7 @@ def test_items_delete_adapt_quarantine(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["search", "none.catalog", "--text", "x"], "no catalogue at 'none.catalog'"),
         (["search", "shop.catalog"], "nothing to search for"),
@@ -206,7 +206,7 @@ def test_items_delete_adapt_quarantine(run: Run) -> None:
         (["adapt", "shop.catalog", "none"], "no images"),
     ],
 )
-def test_mistakes_end_in_one_line(run: Run, arguments: list[str], told: str) -> None:
+def test_mistakes_end_in_one_line(run: Run, arguments: list[str], message: str) -> None:
     code, out, err = run(*arguments)
     assert (code, out) == (2, "")
     assert told in err

@@ -61,11 +61,11 @@ def test_kept_in_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "right", "told"),
+    ("count", "right", "message"),
     [(10, [True, False] * 5, "tell too little"), (60, [True] * 60, "all 60 cases are right")],
 )
-def test_cases_that_tell_nothing_are_refused(count: int, right: list[bool], told: str) -> None:
-    with pytest.raises(SynestheteError, match=told):
+def test_cases_that_tell_nothing_are_refused(count: int, right: list[bool], message: str) -> None:
+    with pytest.raises(SynestheteError, match=message):
         fit_confidence(np.linspace(0, 1, count), np.array(right), "x")
 
 

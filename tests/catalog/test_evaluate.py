@@ -57,7 +57,7 @@ def test_the_evaluation_is_search_and_its_controls(catalog: Catalog, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         ("text,relevant\nx,none\n", "none of the right answers"),
         ("text,relevant\nx,\n", "none of the right answers"),
@@ -67,7 +67,7 @@ def test_the_evaluation_is_search_and_its_controls(catalog: Catalog, tmp_path: P
         ("text,path,relevant\n,x.png,mug-red\n", "no such file"),
     ],
 )
-def test_wrong_queries(catalog: Catalog, tmp_path: Path, content: str, told: str) -> None:
+def test_wrong_queries(catalog: Catalog, tmp_path: Path, content: str, message: str) -> None:
     (tmp_path / "q.csv").write_text(content)
-    with pytest.raises(SynestheteError, match=told):
+    with pytest.raises(SynestheteError, match=message):
         catalog.evaluate(tmp_path / "q.csv")

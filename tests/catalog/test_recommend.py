@@ -114,7 +114,7 @@ def test_cold_start(catalog: Catalog) -> None:
 
 
 @pytest.mark.parametrize(
-    ("signals", "told"),
+    ("signals", "message"),
     [
         ([], "at least one like"),
         ([Signal("dislike", item="lamp-red")], "at least one like"),
@@ -126,8 +126,8 @@ def test_cold_start(catalog: Catalog) -> None:
         ([Signal("love", item="lamp-red")], "a like or a dislike"),  # type: ignore[arg-type]
     ],
 )
-def test_wrong_signals(catalog: Catalog, signals: list[Signal], told: str) -> None:
-    with pytest.raises(SynestheteError, match=told):
+def test_wrong_signals(catalog: Catalog, signals: list[Signal], message: str) -> None:
+    with pytest.raises(SynestheteError, match=message):
         catalog.recommend(signals)
 
 
@@ -156,7 +156,7 @@ def test_signals_of_a_file(tmp_path: Path) -> None:
         ("[1]", "not an object"),
     ):
         file.write_text(line)
-        with pytest.raises(SynestheteError, match=told):
+        with pytest.raises(SynestheteError, match=message):
             read_signals(file)
 
 

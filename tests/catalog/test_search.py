@@ -81,11 +81,11 @@ def test_filters_equal_a_loop(catalog: Catalog) -> None:
 
 
 @pytest.mark.parametrize(
-    ("where", "told"),
+    ("where", "message"),
     [("color=red", "did you mean 'colour'"), ("red", "no filter"), ("price<cheap", "no number")],
 )
-def test_wrong_filters(catalog: Catalog, where: str, told: str) -> None:
-    with pytest.raises(SynestheteError, match=told):
+def test_wrong_filters(catalog: Catalog, where: str, message: str) -> None:
+    with pytest.raises(SynestheteError, match=message):
         catalog.search("mug", where=[where])
 
 

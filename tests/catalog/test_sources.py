@@ -99,7 +99,7 @@ def test_columns_by_other_names(tmp_path: Path) -> None:
         ({"id": "nr"}, "did you mean 'Nr'"),
         ({"sku": "Nr"}, "no part 'sku'"),
     ):
-        with pytest.raises(SynestheteError, match=told):
+        with pytest.raises(SynestheteError, match=message):
             read(tmp_path / "t.csv", columns=columns)
 
 
@@ -174,7 +174,7 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "more.csv").write_text("id,title\n1,a,b\n")
     (tmp_path / "quote.csv").write_text('id,title\n1,"a"b\n')
     for name, told in cases.items():
-        with pytest.raises(SynestheteError, match=told):
+        with pytest.raises(SynestheteError, match=message):
             read(tmp_path / name)
 
 

@@ -442,12 +442,12 @@ def reviews_file() -> None:
 
 def classifier_presented(folder: Path) -> Digests:
     """A classifier, where it opens: its facts with its weights."""
-    from synesthete.catalog.classify.linear_probe import read_facts, read_probe
+    from synesthete.catalog.classify.linear_probe import read_facts, read_linear_probe
 
     path = folder / "x.classifier"
     try:
         facts = read_facts(path)
     except SynestheteError:
         return {}
-    probe = read_probe(path, facts)
+    probe = read_linear_probe(path, facts)
     return {"classifier": digest([facts, probe.weights.tobytes(), probe.intercept.tobytes()])}

@@ -203,7 +203,7 @@ def test_errors_do_not_quote_a_record(tmp_path: Path, line: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "told"),
+    ("name", "content", "message"),
     [
         ("x.csv", b"name,diagnosis\na,b\n", "neither a column image nor a column text"),
         ("x.csv", b"text,label\n\xff\xfe,b\n", "not UTF-8"),
@@ -213,9 +213,9 @@ def test_errors_do_not_quote_a_record(tmp_path: Path, line: str) -> None:
         ("x.jsonl", b'{"text": "a", "label": "' + b"x" * 200 + b'"}', "at most 100"),
     ],
 )
-def test_wrong_tables(tmp_path: Path, name: str, content: bytes, told: str) -> None:
+def test_wrong_tables(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(SynestheteError, match=told):
+    with pytest.raises(SynestheteError, match=message):
         read_records(tmp_path / name)
 
 

@@ -185,12 +185,12 @@ def test_calibration_error_by_hand() -> None:
 
 
 @pytest.mark.parametrize(
-    ("n", "labels", "told"),
+    ("n", "labels", "message"),
     [(20, 3, "20 records"), (100, 1, "1 labels"), (100, 100, "the rarest")],
 )
-def test_too_little_is_refused(n: int, labels: int, told: str) -> None:
+def test_too_little_is_refused(n: int, labels: int, message: str) -> None:
     names = np.array([f"label {i % labels}" for i in range(n)])
-    with pytest.raises(SynestheteError, match=told):
+    with pytest.raises(SynestheteError, match=message):
         fit_linear_probe(np.zeros((n, 3)), names)
     with pytest.raises(SynestheteError, match="risk is 0"):
         fit_linear_probe(np.zeros((n, 3)), names, risk=0)
