@@ -97,7 +97,7 @@ def test_too_few_pairs_to_judge_by(empty: Catalog) -> None:
 
 
 def test_wrong_alignments(catalog: Catalog) -> None:
-    for copies, images, told in (
+    for copies, images, message in (
         ([], [image("red", 1)], "nothing to align"),
         (["x"], [], "nothing to align"),
         ([" "], [image("red", 1)], "empty text"),
@@ -121,7 +121,7 @@ def test_campaign_folders(tmp_path: Path) -> None:
     (tmp_path / "campaign.csv").write_text("image,copy\nsummer.png,A\nsummer.png,B\n")
     (part,) = read_campaign(tmp_path)
     assert part.copies == ("A", "B")
-    for content, told in (
+    for content, message in (
         ("image,copy\n../x.png,A\n", "leads out"),
         ("image,copy\nsummer.png,\n", "no copy"),
         ("image,copy\n", "no rows"),

@@ -11,9 +11,9 @@ import pytest
 
 from synesthete.catalog import Catalog
 from synesthete.catalog.assistant import TOOLS, respond, serve
-from tests.catalog.conftest import picture
+from tests.catalog.conftest import image
 
-PHOTO = base64.b64encode(picture("red", 8)).decode()
+PHOTO = base64.b64encode(image("red", 8)).decode()
 
 
 def call(catalog: Catalog, tool: str, **arguments: Any) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def test_every_tool(catalog: Catalog) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tool", "arguments", "message"),
+    ("tool", "arguments", "told"),
     [
         ("search", {}, "nothing to search for"),
         ("search", {"text": "x", "where": ["nothing=1"]}, "no item has"),
@@ -82,7 +82,7 @@ def test_every_tool(catalog: Catalog) -> None:
     ],
 )
 def test_wrong_arguments_are_told_to_the_assistant(
-    catalog: Catalog, tool: str, arguments: dict[str, Any], message: str
+    catalog: Catalog, tool: str, arguments: dict[str, Any], told: str
 ) -> None:
     result = call(catalog, tool, **arguments)
     assert result["isError"]

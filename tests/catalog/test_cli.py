@@ -209,7 +209,7 @@ def test_items_delete_adapt_quarantine(run: Run) -> None:
 def test_mistakes_end_in_one_line(run: Run, arguments: list[str], message: str) -> None:
     code, out, err = run(*arguments)
     assert (code, out) == (2, "")
-    assert told in err
+    assert message in err
     assert err.count("\n") == 1
     assert "Traceback" not in err
 

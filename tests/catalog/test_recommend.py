@@ -101,8 +101,8 @@ def test_muting_leaves_out_and_turns_away(catalog: Catalog) -> None:
     muted = encoder.text("lamp")
     profile = profile_of(encoder, [Signal(item="lamp-red")], muted=[muted])
     assert abs(float(profile.query.vector @ muted)) < 1e-5
-    told = reasons_for(catalog.snapshot(), encoder.text("lamp"), [0], limit=9, muted=["lamp"])[0]
-    assert not any("lamp" in one.text for one in told)
+    message = reasons_for(catalog.snapshot(), encoder.text("lamp"), [0], limit=9, muted=["lamp"])[0]
+    assert not any("lamp" in one.text for one in message)
 
 
 def test_cold_start(catalog: Catalog) -> None:
@@ -148,7 +148,7 @@ def test_signals_of_a_file(tmp_path: Path) -> None:
         Signal("dislike", text="x"),
         Signal(image=(tmp_path / "a.png").resolve()),
     ]
-    for line, told in (
+    for line, message in (
         ('{"thing": 1}', "no key 'thing'"),
         ('{"side": "hate", "item": "a"}', "write like or dislike"),
         ('{"item": "a", "weight": "much"}', "are numbers"),
@@ -191,12 +191,12 @@ def test_what_units_add_follows_the_cosine(catalog: Catalog) -> None:
     scale = np.linalg.norm(
         snapshot.gather("images", np.array(rows)) - snapshot.space.image_centre, axis=1
     )
-    told = (
+    message = (
         (snapshot.gather("units", np.array(rows)) - unit_centre(snapshot))
         @ (query @ snapshot.reference.path)
         / scale
     )
-    assert np.corrcoef(told, images @ query)[0, 1] > np.sqrt(max(explained, 0)) - 0.4
+    assert np.corrcoef(message, images @ query)[0, 1] > np.sqrt(max(explained, 0)) - 0.4
 
 
 def test_untested_names_are_told_as_what_they_are(catalog: Catalog) -> None:

@@ -1,4 +1,4 @@
-"""Tables and folders of items: what is read, under which names, and what is told of the rest."""
+"""Tables and folders of items: what is read, under which names, and what is message of the rest."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_columns_by_other_names(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("Nr,Bild,Wort\n5,a.png,rot\n")
     ((item,), _) = read(tmp_path / "t.csv", columns={"id": "Nr", "images": "Bild"}, images=tmp_path)
     assert (item.id, item.attributes) == ("5", {"Wort": ("rot",)})
-    for columns, told in (
+    for columns, message in (
         ({}, "no column id"),
         ({"id": "nr"}, "did you mean 'Nr'"),
         ({"sku": "Nr"}, "no part 'sku'"),
@@ -173,7 +173,7 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "bad.parquet").write_bytes(b"PAR1")
     (tmp_path / "more.csv").write_text("id,title\n1,a,b\n")
     (tmp_path / "quote.csv").write_text('id,title\n1,"a"b\n')
-    for name, told in cases.items():
+    for name, message in cases.items():
         with pytest.raises(SynestheteError, match=message):
             read(tmp_path / name)
 

@@ -34,6 +34,8 @@ MATCH, MISMATCH = 0.95, 0.80  # of mismatched pairs score lower
 LONGEST_COPY = 60  # words that are left out one by one
 NOTICED = 0.05  # of all that speaks for a match: from this share on a flagged unit is reported
 
+TABLES = ("campaign.csv", "campaign.jsonl", "campaign.parquet")
+
 
 @dataclass(frozen=True)
 class Pairs:
@@ -223,9 +225,6 @@ def _below(values: Float32, score: float) -> float | None:
     if len(values) < LEAST_PAIRS:
         return None
     return float(np.searchsorted(values, score, side="left") / len(values))
-
-
-TABLES = ("campaign.csv", "campaign.jsonl", "campaign.parquet")
 
 
 @dataclass(frozen=True)

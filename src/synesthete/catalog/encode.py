@@ -44,48 +44,23 @@ _SENTENCE = re.compile(r"(?<=[.!?;。！？؟])\s+|\n+")
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 # Articles, prepositions and the like say nothing of what two texts share.
 _COMMON = frozenset(
-    [
-        "a",
-        "an",
-        "and",
-        "are",
-        "as",
-        "at",
-        "be",
-        "but",
-        "by",
-        "for",
-        "from",
-        "has",
-        "have",
-        "in",
-        "into",
-        "is",
-        "it",
-        "its",
-        "not",
-        "of",
-        "on",
-        "or",
-        "that",
-        "the",
-        "their",
-        "this",
-        "to",
-        "was",
-        "were",
-        "which",
-        "while",
-        "will",
-        "with",
-        "without",
-        "you",
-        "your",
-        "our",
-        "we",
-        "they",
-    ]
+    _WORD.findall(
+        "a an and are as at be but by for from has have in into is it its not of on or our that the "
+        "their they this to was we were which while will with without you your"
+    )
 )
+
+IMAGE_WEIGHT, TEXT_WEIGHT = 0.5, 0.5
+PRIOR = 64  # items that the reference counts as
+PHOTO_PRIOR = 8  # customers' photos that it counts as: a few are enough for their mean
+WITHOUT = 0.7  # how strongly what is not wanted counts
+# Two directions that differ by less differ by rounding.
+SAME = 1e-5
+IMAGE_BYTES = 64 * 1024 * 1024
+MICRO_BATCH = 32
+THUMBNAIL_SIDE = 192
+LARGEST_HALF = float(np.finfo(np.float16).max)
+PHOTOS = "photos.npz"
 
 
 def pieces_of(item: Item) -> list[tuple[str, float]]:
@@ -158,16 +133,6 @@ def text_of(item: Item) -> str:
     values = [f"{key} {', '.join(v)}" for key, v in item.attributes.items()]
     parts = [item.title, item.category, item.description, *values, *item.reviews]
     return "\n".join(part for part in parts if part)
-
-
-IMAGE_WEIGHT, TEXT_WEIGHT = 0.5, 0.5
-PRIOR = 64  # items that the reference counts as
-PHOTO_PRIOR = (
-    8  # customers' photos that it counts as: theirs is another kind of image, and few tell its mean
-)
-WITHOUT = 0.7  # how strongly what is not wanted counts
-# Two directions that differ by less differ by rounding.
-SAME = 1e-5
 
 
 @dataclass(frozen=True)
@@ -257,9 +222,6 @@ def _centred(vectors: Float32, centre: Float32) -> Float32:
     return unit_length(np.where(there, vectors - centre, 0).astype(np.float32))
 
 
-IMAGE_BYTES = 64 * 1024 * 1024
-
-
 def image_bytes(image: ImageSource) -> bytes:
     """The encoded bytes of an image.
 
@@ -291,11 +253,6 @@ def digest_of(item: Item, images: Sequence[bytes | None]) -> str:
     facts["pictures"] = [data and hashlib.sha256(data).hexdigest() for data in images]
     text = json.dumps(facts, sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-MICRO_BATCH = 32
-THUMBNAIL_SIDE = 192
-LARGEST_HALF = float(np.finfo(np.float16).max)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -461,9 +418,6 @@ def _thumbnail(image: Image.Image) -> bytes:
     stream = io.BytesIO()
     image.save(stream, "WEBP", quality=82, method=2)
     return stream.getvalue()
-
-
-PHOTOS = "photos.npz"
 
 
 def write_photos(path: Path, model: ImageTextModel, images: Iterable[ImageSource]) -> int:

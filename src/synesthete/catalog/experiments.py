@@ -37,6 +37,13 @@ if TYPE_CHECKING:
 
 Decision = Literal["take B", "keep A", "more data", "no data"]
 
+MOST_PAIRS = 1_000_000
+TEMPLATE = Path(__file__).with_name("decision_page.html")
+FIRST = 8  # pairs: bounds of fewer span everything
+QUERIES = ("queries.csv", "queries.jsonl")
+EVENTS = ("events.csv", "events.jsonl")
+LEAST_WORTH = 0.1
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -148,9 +155,6 @@ def summary_line(pilot: Pilot) -> str:
     }[pilot.decision]
 
 
-MOST_PAIRS = 1_000_000
-
-
 def decide(offline: Offline | None, live: Experiment | None) -> tuple[Decision, tuple[str, ...]]:
     """Visitors decide before queries do; a sample ratio mismatch (SRM) invalidates the live trial."""
     because: list[str] = []
@@ -227,10 +231,6 @@ def cautions_of(offline: Offline | None, live: Experiment | None, refused: int) 
             "Offline, a variant is judged by answers known beforehand: it says what is found, not what sells."
         )
     return tuple(cautions)
-
-
-TEMPLATE = Path(__file__).with_name("decision_page.html")
-FIRST = 8  # pairs: bounds of fewer span everything
 
 
 def decision_page(pilot: Pilot) -> str:
@@ -321,11 +321,6 @@ def _percent(value: float) -> str:
     if value != value:
         return "–"
     return "∞" if value == float("inf") else f"{100 * value:+.1f} %"
-
-
-QUERIES = ("queries.csv", "queries.jsonl")
-EVENTS = ("events.csv", "events.jsonl")
-LEAST_WORTH = 0.1
 
 
 def run_pilot(

@@ -32,6 +32,11 @@ Where = Mapping[str, Sequence[str]] | Sequence[str]
 _FORM = re.compile(r"\s*([^=<>!]+?)\s*(!=|<=|>=|=|<|>)\s*(.*?)\s*", re.DOTALL)
 OWN = ("id", "title", "category", "price")
 
+NEAR = 2.0  # standard deviations over the concepts, on both sides
+SHOWN_WORDS = 5
+DUPLICATE = 0.97  # cosine of fused vectors
+SPARE = 64  # fetched beyond the limit: ties at the end are settled by id, duplicates fall out
+
 
 @dataclass(frozen=True)
 class Filter:
@@ -167,10 +172,6 @@ def _number(text: str, where: str) -> float:
     if math.isnan(number):
         raise SynestheteError(f"{text!r} in the filter {where!r} is not a valid number")
     return number
-
-
-NEAR = 2.0  # standard deviations over the concepts, on both sides
-SHOWN_WORDS = 5
 
 
 def unit_shares(snapshot: Snapshot, query: Float32, rows: Sequence[int]) -> Float32:
@@ -312,7 +313,8 @@ def _near_concepts(snapshot: Snapshot, query: Float32, items: Float32) -> list[l
 
 
 def _shared(query_words: Sequence[str], text: str) -> tuple[Reason, ...]:
-    both = [term for term in query_words if term in set(words_of(text))]
+    item_words = set(words_of(text))
+    both = [term for term in query_words if term in item_words]
     if not both:
         return ()
     shown = ", ".join(both[:SHOWN_WORDS])
@@ -329,12 +331,6 @@ def _unit_centre(snapshot: Snapshot) -> Float32:
     total, count = snapshot.sums.units
     prior = PRIOR * snapshot.reference.unit_mean.astype(np.float64)
     return np.asarray((total + prior) / (count + PRIOR), np.float32)
-
-
-DUPLICATE = 0.97  # cosine of fused vectors
-SPARE = (
-    64  # fetched beyond what is asked for: ties at the end are settled by id, duplicates fall out
-)
 
 
 def search(

@@ -17,21 +17,7 @@ from synesthete.errors import SynestheteError
 
 METADATA = tuple(f"{stem}{suffix}" for stem in ("metadata", "items") for suffix in SUFFIXES)
 IMAGE_SUFFIXES = frozenset(
-    [
-        ".png",
-        ".jpg",
-        ".jpeg",
-        ".jfif",
-        ".webp",
-        ".gif",
-        ".bmp",
-        ".tif",
-        ".tiff",
-        ".ppm",
-        ".avif",
-        ".jp2",
-        ".heic",
-    ]
+    re.findall(r"\.\w+", ".png .jpg .jpeg .jfif .webp .gif .bmp .tif .tiff .ppm .avif .jp2 .heic")
 )
 TEXT_BYTES = 64 * 1024 * 1024
 _LINE = re.compile(r"([A-Z][\w /&-]{0,40}):[ \t]*(.*)")
@@ -42,6 +28,9 @@ _OWN = {
     "category": "category",
     "price": "price",
 }
+
+DEMO_IMAGES = 3  # of an item, at most: a photo before drawings, and those before symbols
+_DEMO_MODALITIES = ("photo", "drawing", "symbol")
 
 
 def read_items(
@@ -216,10 +205,6 @@ def _put(
         parts.setdefault(own, values[0])
     else:
         attributes[key.casefold()] = tuple(values)
-
-
-DEMO_IMAGES = 3  # of an item, at most: a photo before drawings, and those before symbols
-_DEMO_MODALITIES = ("photo", "drawing", "symbol")
 
 
 def demo_items() -> Iterator[Item]:

@@ -34,6 +34,11 @@ LEAST = 50  # cases; fewer tell too little
 FOLDS, BINS = 5, 5
 PRIOR = 5.0  # cases
 
+LOOKED_AT = 20  # items that categories, attributes and questions are taken from
+SHOWN, QUESTIONS, OPTIONS = 3, 3, 4
+OWN_CASES = 400
+COVERED = 0.5  # of the evidence that must have an attribute for a question about it
+
 
 @dataclass(frozen=True, kw_only=True)
 class Bin:
@@ -186,12 +191,6 @@ def _isotonic(strength: Float64, right: Bool) -> tuple[Float64, Float64]:
     order = np.argsort(strength, kind="stable")
     at, first = np.unique(strength[order], return_index=True)
     return np.asarray(at, np.float64), np.asarray(drawn[of.reshape(-1)[order][first]], np.float64)
-
-
-LOOKED_AT = 20  # items that categories, attributes and questions are taken from
-SHOWN, QUESTIONS, OPTIONS = 3, 3, 4
-OWN_CASES = 400
-COVERED = 0.5  # of the evidence that must have an attribute for a question about it
 
 
 def suggest(

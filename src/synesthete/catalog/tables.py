@@ -32,6 +32,37 @@ SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 _BATCH = 64
 
 
+# Names under which tables have these columns; the first that holds something counts.
+ALIASES: Mapping[str, tuple[str, ...]] = {
+    "id": ("id", "item_id", "sku", "product_id", "article", "asin", "key"),
+    "title": ("title", "name", "product_name", "item_name"),
+    "description": ("description", "text", "caption", "body"),
+    "category": ("category", "type", "class", "label", "concept", "department"),
+    "reviews": ("reviews", "review"),
+    "price": ("price",),
+    "attributes": ("attributes",),
+    "images": (
+        "pictures",
+        "picture",
+        "images",
+        "image",
+        "file_name",
+        "image_path",
+        "photo",
+        "path",
+    ),
+}
+QUERY_ALIASES: Mapping[str, tuple[str, ...]] = {
+    "text": ("text", "query", "q"),
+    "image": ("picture", "image", "file_name", "image_path", "photo", "path"),
+    "relevant": ("relevant", "relevant_ids", "item_id", "item", "id", "target", "label"),
+    "category": ("category",),
+}
+_NUMBERED = re.compile(r"(?:pictures?|images?|photos?)[ _-]?\d+")
+_PRICE = re.compile(r"[-+]?\d[\d.,' \u00a0]*")
+SIGNAL_KEYS = frozenset({"side", "item", "text", "image", "weight", "age_days"})
+
+
 def read_rows(path: Path, *, root: Path | None = None) -> Iterator[tuple[int, Row]]:
     """Rows of a table with their line numbers (from 1; a CSV's first line is its header).
 
@@ -134,36 +165,6 @@ def _batch_rows(name: str, batch: pa.RecordBatch, before: int) -> Iterator[Row |
 def _damaged(path: Path, error: Exception, where: str = "") -> SynestheteError:
     message = (str(error).splitlines() or [type(error).__name__])[0]
     return SynestheteError(f"'{path}'{where} cannot be read as Parquet: {message}")
-
-
-# Names under which tables have these columns; the first that holds something counts.
-ALIASES: Mapping[str, tuple[str, ...]] = {
-    "id": ("id", "item_id", "sku", "product_id", "article", "asin", "key"),
-    "title": ("title", "name", "product_name", "item_name"),
-    "description": ("description", "text", "caption", "body"),
-    "category": ("category", "type", "class", "label", "concept", "department"),
-    "reviews": ("reviews", "review"),
-    "price": ("price",),
-    "attributes": ("attributes",),
-    "images": (
-        "pictures",
-        "picture",
-        "images",
-        "image",
-        "file_name",
-        "image_path",
-        "photo",
-        "path",
-    ),
-}
-QUERY_ALIASES: Mapping[str, tuple[str, ...]] = {
-    "text": ("text", "query", "q"),
-    "image": ("picture", "image", "file_name", "image_path", "photo", "path"),
-    "relevant": ("relevant", "relevant_ids", "item_id", "item", "id", "target", "label"),
-    "category": ("category",),
-}
-_NUMBERED = re.compile(r"(?:pictures?|images?|photos?)[ _-]?\d+")
-_PRICE = re.compile(r"[-+]?\d[\d.,' \u00a0]*")
 
 
 @dataclass(frozen=True)
@@ -423,9 +424,6 @@ def _choose(
         hint = f"its columns are {', '.join(map(str, names))[:300]}; name one of them {needed}"
         raise SynestheteError(f"'{path.name}' has no column {needed}", hint=hint)
     return chosen
-
-
-SIGNAL_KEYS = frozenset({"side", "item", "text", "image", "weight", "age_days"})
 
 
 def read_signals(path: Path) -> list[Signal]:

@@ -1,4 +1,4 @@
-"""Does a classifier keep its promises? Calibration error, coverage and risk, on records that it has not seen."""
+"""Calibration, conformal coverage and selective risk of a classifier, on a test split."""
 
 from __future__ import annotations
 

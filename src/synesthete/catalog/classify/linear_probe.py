@@ -23,6 +23,11 @@ from synesthete.errors import SynestheteError
 
 Calibration = Literal["temperature", "isotonic"]
 
+CARD = "MODEL_CARD.md"
+NOT_A_DEVICE = "Research use, not a medical device."
+FORMAT, VERSION = "synesthete-classifier", 1
+FACTS, WEIGHTS = "classifier.json", "weights-"
+
 
 @dataclass(frozen=True)
 class Knots:
@@ -88,10 +93,6 @@ def calibrated(logits: Float64, sharpness: float, knots: tuple[Knots, ...] = ())
     )
     total = raw.sum(axis=1, keepdims=True)
     return np.asarray(np.where(total > 0, raw / np.where(total > 0, total, 1), 1 / raw.shape[1]))
-
-
-CARD = "MODEL_CARD.md"
-NOT_A_DEVICE = "Research use, not a medical device."
 
 
 def card(facts: Mapping[str, Any]) -> str:
@@ -182,10 +183,6 @@ def _number(value: float | None) -> str:
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("<", "&lt;")
-
-
-FORMAT, VERSION = "synesthete-classifier", 1
-FACTS, WEIGHTS = "classifier.json", "weights-"
 
 
 @dataclass(frozen=True)

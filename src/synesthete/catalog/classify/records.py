@@ -36,6 +36,8 @@ PERSONAL = re.compile(
     r"|doctor|nurse|relative)(?:$|_)"
 )
 
+AT_ONCE = 32
+
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Record:
@@ -218,9 +220,6 @@ def _text(value: object) -> str:
     if value is None or value != value:
         return ""
     return str(value)
-
-
-AT_ONCE = 32
 
 
 @dataclass(frozen=True)

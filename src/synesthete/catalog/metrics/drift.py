@@ -1,4 +1,4 @@
-"""Do neurons see the world they saw before? Population stability of their activations, with alerts."""
+"""Activation drift: population stability index of units between two times, with alerts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""B against A: lift with an interval that survives peeking, whether the split is what was meant, and how many more it takes."""
+"""A/B tests: lift with an anytime-valid confidence sequence, sample ratio mismatch, power, and interleaved lists."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ from synesthete._core.arrays import Float64, Int64
 from synesthete.catalog.metrics.estimates import Estimate, mean_of, share_of
 from synesthete.catalog.metrics.sequences import Bounds, Outcomes, bounds, evidence, pair
 from synesthete.errors import SynestheteError
+
+Verdict = Literal["B is better", "A is better", "undecided"]
+LOOKS = 60
 
 
 @dataclass(frozen=True)
@@ -87,10 +90,6 @@ def credit(shown: Interleaved, clicked: Collection[str]) -> int:
         if item in clicked
     )
     return int(np.sign(of_b))
-
-
-Verdict = Literal["B is better", "A is better", "undecided"]
-LOOKS = 60
 
 
 @dataclass(frozen=True)
@@ -213,8 +212,8 @@ def running_counts(
 
 
 def split_evidence(a: int, b: int, share_of_b: float = 0.5) -> float:
-    """E-value against "visitors were split as meant" (Lindon & Malek 2022, *Anytime-valid inference for multinomial
-    count data*): 1,000 or more, at any time, says that something decides who is counted.
+    """E-value for a sample ratio mismatch (SRM: visitors were not split as configured; Lindon & Malek 2022, *Anytime-valid inference for multinomial
+    count data*). From 1,000 on, at any time, the experiment is invalid.
 
     Examples
     --------

@@ -44,7 +44,6 @@ _SOUND = (
     " (SELECT COUNT(*) FROM sums WHERE typeof(changes) = 'integer' AND typeof(data) IN ('null', 'blob'))"
 )
 
-
 LOCK, FOLDER, DRAFT = "write.lock", "segments", ".draft-"
 TIER, MERGE_AT = 64, 8  # segments of one size class are merged when there are so many
 
