@@ -154,7 +154,7 @@ def test_suggestions_abstain_into_the_queue(catalog: Catalog) -> None:
     assert unsure.abstained
     assert unsure.ticket == "case 1"
     ((kind, payload, reason, confidence),) = queue.cases
-    assert (kind, payload["brief"], payload["image"]) == ("suggest", "red lamp", True)
+    assert (kind, payload["brief"], payload["picture"]) == ("suggest", "red lamp", True)
     assert confidence == unsure.confidence
     assert "is below 1.00" in reason
     assert catalog.suggest(None, "red lamp", threshold=1.0).ticket is None

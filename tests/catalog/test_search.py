@@ -49,7 +49,7 @@ def test_search_equals_comparing_with_everything(catalog: Catalog) -> None:
 
 def test_more_than_there_are(catalog: Catalog) -> None:
     assert len(catalog.search("mug", limit=1000, group=False)) == 24
-    with pytest.raises(SynestheteError, match="k is 0"):
+    with pytest.raises(SynestheteError, match="limit is 0"):
         catalog.search("mug", limit=0)
 
 
@@ -82,7 +82,7 @@ def test_filters_equal_a_loop(catalog: Catalog) -> None:
 
 @pytest.mark.parametrize(
     ("where", "message"),
-    [("color=red", "did you mean 'colour'"), ("red", "no filter"), ("price<cheap", "no number")],
+    [("color=red", "did you mean 'colour'"), ("red", "no filter"), ("price<cheap", "not a valid number")],
 )
 def test_wrong_filters(catalog: Catalog, where: str, message: str) -> None:
     with pytest.raises(SynestheteError, match=message):

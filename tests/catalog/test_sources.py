@@ -158,7 +158,7 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
     cases = {
         "none.csv": "no such folder or table",
         "empty": "no items in the folder",
-        "a.xlsx": "is no table",
+        "a.xlsx": "is not a table",
         "latin.csv": "is not UTF-8",
         "bad.jsonl": "line 1: not JSON",
         "list.jsonl": "not an object",

@@ -209,7 +209,7 @@ def test_errors_do_not_quote_a_record(tmp_path: Path, line: str) -> None:
         ("x.csv", b"text,label\n\xff\xfe,b\n", "not UTF-8"),
         ("x.csv", b"text,label\n", "no record"),
         ("x.parquet", b"PAR1 no", "cannot be read as Parquet"),
-        ("x.xlsx", b"", "is no table"),
+        ("x.xlsx", b"", "is not a table"),
         ("x.jsonl", b'{"text": "a", "label": "' + b"x" * 200 + b'"}', "at most 100"),
     ],
 )

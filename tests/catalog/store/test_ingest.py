@@ -101,7 +101,7 @@ BAD = {
     "a long id": (Item("x" * 600, title="x"), "at most 512"),
     "nothing": (Item("x"), "neither an image nor a text"),
     "blank texts": (Item("x", title=" \0 "), "neither an image nor a text"),
-    "a price": (Item("x", title="x", price=float("nan")), "no number"),
+    "a price": (Item("x", title="x", price=float("nan")), "not a valid number"),
     "huge text": (Item("x", description="x" * (17 << 20)), "at most 16,777,216"),
     "only a broken image": (
         Item("x", images=(b"broken",)),
