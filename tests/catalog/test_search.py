@@ -7,7 +7,7 @@ import pytest
 
 from synesthete.catalog import Catalog, Item
 from synesthete.catalog.encode import make_query
-from synesthete.catalog.relevance import kind_of, null, relevance
+from synesthete.catalog.relevance import kind_of, null_distribution, relevance
 from synesthete.catalog.store.nearest import Nearest
 from synesthete.errors import SynestheteError
 from tests.catalog.conftest import image
@@ -82,7 +82,11 @@ def test_filters_equal_a_loop(catalog: Catalog) -> None:
 
 @pytest.mark.parametrize(
     ("where", "message"),
-    [("color=red", "did you mean 'colour'"), ("red", "no filter"), ("price<cheap", "not a valid number")],
+    [
+        ("color=red", "did you mean 'colour'"),
+        ("red", "no filter"),
+        ("price<cheap", "not a valid number"),
+    ],
 )
 def test_wrong_filters(catalog: Catalog, where: str, message: str) -> None:
     with pytest.raises(SynestheteError, match=message):
@@ -167,7 +171,7 @@ def test_relevance_is_the_share_of_unrelated_queries(catalog: Catalog) -> None:
             query = raw - reference.text_vectors.mean(0)
             best.append((vectors @ (query / np.linalg.norm(query))).max())
     kind = kind_of(["mug"], 0)
-    assert np.allclose(null(snapshot, kind), np.sort(best), atol=2e-3)
+    assert np.allclose(null_distribution(snapshot, kind), np.sort(best), atol=2e-3)
     for score in (-1.0, 0.2, 0.4, 0.6, 1.0):
         told = relevance(snapshot, kind, np.array([score], np.float32))[0]
         assert told == pytest.approx(np.mean(np.array(best) < score), abs=0.02)
@@ -181,7 +185,7 @@ def test_kinds_of_queries_have_their_own_null(catalog: Catalog) -> None:
         kind_of([], 1),
         kind_of(["mug"], 1),
     ]
-    nulls = [null(snapshot, kind) for kind in kinds]
+    nulls = [null_distribution(snapshot, kind) for kind in kinds]
     assert all(len(one) >= 40 and (np.diff(one) >= 0).all() for one in nulls)
     assert len({one.mean() for one in nulls}) == 4
 

@@ -169,8 +169,8 @@ def decide(offline: Offline | None, live: Experiment | None) -> tuple[Decision, 
         because.append(_sentence("Offline", offline.ndcg))
         decisions.append(_decision(offline.ndcg))
     # Queries decide only where there is no visitor at all.
-    decision = next((one for one in decisions if one != "no data"), "no data")
-    return decision, tuple(because)
+    decided = [one for one in decisions if one != "no data"]
+    return decided[0] if decided else "no data", tuple(because)
 
 
 def _decision(found: Lift) -> Decision:

@@ -60,12 +60,12 @@ def kind_of(texts: list[str], images: int, text_weight: float = 0.5) -> Kind:
 
 def relevance(snapshot: Snapshot, kind: Kind, scores: Float32) -> Float32:
     """Share of unrelated queries of this kind whose best item scores lower, for each score."""
-    best = null(snapshot, kind)
+    best = null_distribution(snapshot, kind)
     below = np.searchsorted(best, np.asarray(scores, np.float32), side="left")
     return np.asarray(below / max(len(best), 1), np.float32)
 
 
-def null(snapshot: Snapshot, kind: Kind) -> Float32:
+def null_distribution(snapshot: Snapshot, kind: Kind) -> Float32:
     """Best scores of unrelated queries of a kind, ascending; kept with the snapshot."""
     return snapshot.computed(("null", kind), lambda: _null(snapshot, kind))
 

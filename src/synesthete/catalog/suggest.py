@@ -23,7 +23,7 @@ from synesthete._core.json_reader import read_json
 from synesthete.atlas.files import write_file
 from synesthete.catalog.evaluate import labelled_queries
 from synesthete.catalog.query_encoder import Query, QueryEncoder
-from synesthete.catalog.relevance import kind_of, null, relevance
+from synesthete.catalog.relevance import kind_of, null_distribution, relevance
 from synesthete.catalog.schema import Choice, ImageSource, Question, ReviewQueue, Suggestion
 from synesthete.catalog.search import attribute_names, best, check_limit, search, values_of
 from synesthete.catalog.store.snapshot import Snapshot
@@ -211,7 +211,7 @@ def suggest(
     query = encoder.query(brief, image)
     items = search(snapshot, query, limit=limit)
     rows, scores = best(snapshot, query.vector, LOOKED_AT)
-    evidence = weights(scores, null(snapshot, query.kind))
+    evidence = weights(scores, null_distribution(snapshot, query.kind))
     categories = _choices(snapshot, "category", rows, evidence)
     attributes = [
         choice
@@ -275,7 +275,7 @@ def calibrate(encoder: QueryEncoder, queries: Path | None, *, seed: int = 0) -> 
         rows, scores = rows[keep][:LOOKED_AT], scores[keep][:LOOKED_AT]
         if not len(rows):
             continue
-        evidence = weights(scores, null(snapshot, query.kind))
+        evidence = weights(scores, null_distribution(snapshot, query.kind))
         categories = _choices(snapshot, "category", rows, evidence)
         top = float(relevance(snapshot, query.kind, scores[:1])[0])
         strength.append(top * _agreement(categories, evidence))

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from synesthete.catalog import Catalog, Item, relevance
-from synesthete.catalog.relevance import kind_of, null
+from synesthete.catalog.relevance import kind_of, null_distribution
 from synesthete.catalog.search import unit_centre
 from synesthete.catalog.store import centroids, ledger
 from synesthete.catalog.store.ledger import FILE
@@ -31,7 +31,7 @@ def made(snapshot: Snapshot) -> dict[str, object]:
         "vectors": snapshot.fused(rows),
         "unit centre": unit_centre(snapshot),
         "words": sorted(relevance._vocabulary(snapshot)),
-        **{str(kind): null(snapshot, kind) for kind in KINDS},
+        **{str(kind): null_distribution(snapshot, kind) for kind in KINDS},
     }
 
 

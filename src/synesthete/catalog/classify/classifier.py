@@ -6,17 +6,16 @@ import math
 import re
 import threading
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from synesthete._core.arrays import Float32, Float64
+from synesthete._core.arrays import Float32
 from synesthete.catalog.classify.linear_probe import (
     NOT_A_DEVICE,
-    LinearProbe,
     read_facts,
     read_linear_probe,
 )
@@ -24,6 +23,8 @@ from synesthete.catalog.classify.records import Record, embed, fuse, image_direc
 from synesthete.catalog.people import Policy, Queue
 from synesthete.catalog.schema import Reason
 from synesthete.errors import SynestheteError
+from synesthete.probes.decoding import UnreadableImage
+from synesthete.probes.request_images import see
 
 if TYPE_CHECKING:
     from synesthete.atlas import Atlas
@@ -58,83 +59,9 @@ def vocabulary(records: Sequence[Record], least: int = LEAST_RECORDS) -> list[st
     return sorted(term for term, by in holders.items() if len(by) >= least)
 
 
-def unit_reasons(
-    model: ImageTextModel,
-    layer: str,
-    record: Record,
-    text: Float32,
-    weights: Float64,
-    atlas: Atlas | None,
-    limit: int = UNITS,
-) -> tuple[Reason, ...]:
-    """What each unit adds to the difference of two labels' logits, the most telling first; none without an image or
-    where the way from the layer to the embedding is not linear.
-
-    Parameters
-    ----------
-    text
-        `[dim]`: the text's embedding, beside which the image is judged.
-    weights
-        `[3 dim + 2]`: of the first label, less those of the second.
-    """
-    from synesthete.analysis.decomposition.paths import contributions, has_linear_path
-    from synesthete.probes.decoding import UnreadableImage
-    from synesthete.probes.request_images import see
-
-    if record.image is None or not has_linear_path(model, layer):
-        return ()
-    try:
-        pixels = see(record.image, model.preprocess)[None]
-    except UnreadableImage:
-        return ()
-    wanted = image_direction(weights.astype(np.float32), text)
-    units = contributions(model, layer, pixels, wanted).units[0]
-    order = np.argsort(-np.abs(units), kind="stable")[:limit]
-    return tuple(_unit(atlas, layer, int(unit), float(units[unit])) for unit in order)
-
-
-def word_reasons(
-    model: ImageTextModel,
-    record: Record,
-    image: Float32,
-    probe: LinearProbe,
-    first: int,
-    second: int,
-    known: Collection[str],
-    limit: int = WORDS,
-) -> tuple[Reason, ...]:
-    """What each word adds to the difference of two labels' logits: how far it falls when the word is left out."""
-    found = [term for term in dict.fromkeys(words_of(record.text)) if term in known][:MOST_WORDS]
-    if not found:
-        return ()
-    without = [_without(record.text, word) for word in found]
-    vectors = model.encode_texts([record.text, *without])
-    vectors[[place for place, text in enumerate([record.text, *without]) if not text]] = 0
-    logits = probe.logits(fuse(np.repeat(image[None], len(vectors), axis=0), vectors))
-    apart = (logits[:, first] - logits[:, second]) * probe.sharpness
-    weights = apart[0] - apart[1:]
-    order = np.argsort(-np.abs(weights), kind="stable")[:limit]
-    return tuple(
-        Reason(kind="words", text=found[place], weight=float(weights[place])) for place in order
-    )
-
-
 def _without(text: str, word: str) -> str:
     return " ".join(
         _WORD.sub(lambda one: "" if one[0].casefold() == word else one[0], text).split()
-    )
-
-
-def _unit(atlas: Atlas | None, layer: str, unit: int, weight: float) -> Reason:
-    address = f"{layer}:{unit}"
-    neuron = atlas.neuron(address) if atlas is not None and atlas.analysed else None
-    called = (neuron.name or neuron.concept) if neuron else ""
-    return Reason(
-        kind="unit",
-        text=called or address,
-        weight=weight,
-        address=address,
-        tested=bool(neuron and neuron.name),
     )
 
 
@@ -267,24 +194,8 @@ class Classifier:
             explanation: tuple[Reason, ...] = ()
             if reasons and usable[place]:
                 explanation = (
-                    *unit_reasons(
-                        self.model,
-                        self.facts["model"]["layer"],
-                        record,
-                        embedded.texts[place],
-                        (self.linear_probe.weights[first] - self.linear_probe.weights[second])
-                        * self.linear_probe.sharpness,
-                        atlas,
-                    ),
-                    *word_reasons(
-                        self.model,
-                        record,
-                        embedded.images[place],
-                        self.linear_probe,
-                        first,
-                        second,
-                        self._known,
-                    ),
+                    *self._unit_reasons(record, embedded.texts[place], first, second, atlas),
+                    *self._word_reasons(record, embedded.images[place], first, second),
                 )
             inside = {
                 self.linear_probe.labels[i]: float(row[i])
@@ -309,6 +220,60 @@ class Classifier:
                 )
             results.append(judged)
         return results
+
+    def _unit_reasons(
+        self, record: Record, text: Float32, first: int, second: int, atlas: Atlas | None
+    ) -> tuple[Reason, ...]:
+        """What each unit adds to the difference of two labels' logits, beside this text `[dim]`: the most telling first.
+
+        None without an image, or where the way from the layer to the embedding is not linear.
+        """
+        from synesthete.analysis.decomposition.paths import contributions, has_linear_path
+
+        probe, layer = self.linear_probe, self.facts["model"]["layer"]
+        if record.image is None or not has_linear_path(self.model, layer):
+            return ()
+        try:
+            pixels = see(record.image, self.model.preprocess)[None]
+        except UnreadableImage:
+            return ()
+        weights = (probe.weights[first] - probe.weights[second]) * probe.sharpness
+        wanted = image_direction(weights.astype(np.float32), text)
+        units = contributions(self.model, layer, pixels, wanted).units[0]
+        found = []
+        for unit in np.argsort(-np.abs(units), kind="stable")[:UNITS]:
+            address = f"{layer}:{unit}"
+            neuron = atlas.neuron(address) if atlas is not None and atlas.analysed else None
+            found.append(
+                Reason(
+                    kind="unit",
+                    text=(neuron and (neuron.name or neuron.concept)) or address,
+                    weight=float(units[unit]),
+                    address=address,
+                    tested=bool(neuron and neuron.name),
+                )
+            )
+        return tuple(found)
+
+    def _word_reasons(
+        self, record: Record, image: Float32, first: int, second: int
+    ) -> tuple[Reason, ...]:
+        """What each word adds to the difference of two labels' logits: how far it falls when the word is left out."""
+        words = [term for term in dict.fromkeys(words_of(record.text)) if term in self._known]
+        words = words[:MOST_WORDS]
+        if not words:
+            return ()
+        texts = [record.text, *(_without(record.text, word) for word in words)]
+        vectors = self.model.encode_texts(texts)
+        vectors[[place for place, text in enumerate(texts) if not text]] = 0
+        features = fuse(np.repeat(image[None], len(vectors), axis=0), vectors)
+        logits = self.linear_probe.logits(features)
+        apart = (logits[:, first] - logits[:, second]) * self.linear_probe.sharpness
+        weights = apart[0] - apart[1:]
+        order = np.argsort(-np.abs(weights), kind="stable")[:WORDS]
+        return tuple(
+            Reason(kind="words", text=words[place], weight=float(weights[place])) for place in order
+        )
 
     def _why_not(self, confidence: float, inside: np.ndarray[Any, Any]) -> str:
         if not inside.any():

@@ -52,6 +52,7 @@ class Measured:
 
 
 def measure(
+    *,
     probabilities: Float64,
     raw: Float64,
     sets: Bool,

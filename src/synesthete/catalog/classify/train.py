@@ -125,7 +125,13 @@ def fit_linear_probe(
             hint=f"at least {LEAST_RECORDS} records, two labels, each {LEAST_OF_LABEL} times",
         )
     split = split_records(codes, groups, seed=seed)
-    weighed = _weights(features, codes, groups, split.fit, names, seed)
+    weighed = _weights(
+        features[split.fit].astype(np.float64),
+        codes[split.fit],
+        None if groups is None else groups[split.fit],
+        tuple(map(str, names)),
+        seed=seed,
+    )
     logits = weighed.out_of_fold
     truth = codes[split.fit]
     probe = replace(
@@ -147,12 +153,12 @@ def fit_linear_probe(
     tested = features[split.test]
     seen = probe.probabilities(tested)
     measured = measure(
-        seen,
-        calibrated(probe.logits(tested), 1.0),
-        probe.sets(seen),
-        threshold,
-        codes[split.test],
-        probe.labels,
+        probabilities=seen,
+        raw=calibrated(probe.logits(tested), 1.0),
+        sets=probe.sets(seen),
+        threshold=threshold,
+        truth=codes[split.test],
+        labels=probe.labels,
     )
     controls = {
         name: _accuracy(features[:, part], codes, split, weighed.penalty)
@@ -236,16 +242,10 @@ class _Weighed:
 
 
 def _weights(
-    features: Floating,
-    codes: Int64,
-    groups: npt.NDArray[np.str_] | None,
-    fit: Int64,
-    names: npt.NDArray[np.str_],
-    seed: int,
+    x: Float64, y: Int64, groups: npt.NDArray[np.str_] | None, names: tuple[str, ...], *, seed: int
 ) -> _Weighed:
     """The probe of the penalty with the least cross-validated log loss, and its cross-validated logits."""
-    x, y = features[fit].astype(np.float64), codes[fit]
-    folds = list(_folds(y, None if groups is None else groups[fit], seed))
+    folds = list(_folds(y, groups, seed))
     best: tuple[float, float, Float64] | None = None
     for penalty in PENALTIES:
         logits = np.zeros((len(y), len(names)))
@@ -256,11 +256,11 @@ def _weights(
         if best is None or loss < best[0]:
             best = (loss, penalty, logits)
     assert best is not None
-    weights, intercept = _regress(x, y, len(names), best[1])
-    probe = LinearProbe(
-        labels=tuple(str(name) for name in names), weights=weights, intercept=intercept
+    _, penalty, logits = best
+    weights, intercept = _regress(x, y, len(names), penalty)
+    return _Weighed(
+        LinearProbe(labels=names, weights=weights, intercept=intercept), logits, penalty
     )
-    return _Weighed(probe, best[2], best[1])
 
 
 def _folds(
