@@ -1,4 +1,4 @@
-"""A small shop, indexed by a small random model; every test gets its own copy."""
+"""A small catalogue, indexed by a small random model; every test gets its own copy."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def image(colour: str, place: int, *, side: int = 64) -> bytes:
     return stream.getvalue()
 
 
-def shop() -> list[Item]:
+def sample_items() -> list[Item]:
     """24 items of six kinds in four colours; one without an image, one without words."""
     items = [
         Item(
@@ -65,10 +65,10 @@ def empty_path(tmp_path_factory: pytest.TempPathFactory, model: ImageTextModel) 
 def shop_path(
     tmp_path_factory: pytest.TempPathFactory, model: ImageTextModel, empty_path: Path
 ) -> Path:
-    path = tmp_path_factory.mktemp("shop") / "shop.catalog"
+    path = tmp_path_factory.mktemp("sample") / "my.catalog"
     shutil.copytree(empty_path, path)
     opened = Catalog.open(path, model=model)
-    written = opened.upsert(shop())
+    written = opened.upsert(sample_items())
     assert (written.added, written.quarantined) == (24, ())
     opened.close()
     return path
@@ -82,5 +82,5 @@ def empty(tmp_path: Path, model: ImageTextModel, empty_path: Path) -> Catalog:
 
 @pytest.fixture
 def catalog(tmp_path: Path, model: ImageTextModel, shop_path: Path) -> Catalog:
-    shutil.copytree(shop_path, tmp_path / "shop.catalog")
-    return Catalog.open(tmp_path / "shop.catalog", model=model)
+    shutil.copytree(shop_path, tmp_path / "my.catalog")
+    return Catalog.open(tmp_path / "my.catalog", model=model)

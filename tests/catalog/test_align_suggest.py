@@ -14,7 +14,7 @@ from synesthete.catalog import Catalog, Item
 from synesthete.catalog.align import own_pairs, read_campaign, verdict_of
 from synesthete.catalog.suggest import entropy, weights
 from synesthete.errors import SynestheteError
-from tests.catalog.conftest import image, shop
+from tests.catalog.conftest import image, sample_items
 
 
 def test_own_pairs_by_hand(catalog: Catalog) -> None:
@@ -91,7 +91,7 @@ def test_units_that_answer_to_writing_are_flagged_and_hold_a_match_back(catalog:
 
 
 def test_too_few_pairs_to_judge_by(empty: Catalog) -> None:
-    empty.upsert(shop()[:5])
+    empty.upsert(sample_items()[:5])
     (found,) = empty.align(["a mug"], [image("red", 1)])
     assert (found.among_pairs, found.among_others, found.verdict) == (None, None, "unsure")
 

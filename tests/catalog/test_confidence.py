@@ -11,7 +11,7 @@ import pytest
 from synesthete.catalog import Catalog
 from synesthete.catalog.suggest import CONFIDENCE, fit_confidence, read_confidence, write_confidence
 from synesthete.errors import SynestheteError
-from tests.catalog.conftest import image, shop
+from tests.catalog.conftest import image, sample_items
 
 
 def planted(count: int, power: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -75,7 +75,7 @@ def test_suggestions_of_a_calibrated_catalogue(catalog: Catalog, tmp_path: Path)
     with pytest.raises(SynestheteError, match="too few"):
         catalog.calibrate()  # 24 items are too few cases
     rows = [["image", "text", "relevant"]]
-    for place, item in enumerate(item for item in shop() if item.category):
+    for place, item in enumerate(item for item in sample_items() if item.category):
         for turn in range(3):
             name = f"{place}-{turn}.png"
             (tmp_path / name).write_bytes(image(item.id.split("-")[1], place + 20 * turn))

@@ -24,12 +24,12 @@ from synesthete.catalog.store.ledger import Ledger
 from synesthete.errors import SynestheteError
 from synesthete.models.image_text_model import ImageTextModel
 from synesthete.probes.decoding import decode
-from tests.catalog.conftest import image, shop
+from tests.catalog.conftest import image, sample_items
 from tests.small_atlas import write_model
 
 
 def test_items_come_back_as_they_were_given(catalog: Catalog) -> None:
-    given = {item.id: item for item in shop()}
+    given = {item.id: item for item in sample_items()}
     for item in catalog.items():
         told = dataclasses.replace(item, images=())
         assert told == dataclasses.replace(given[item.id], images=())
@@ -47,7 +47,7 @@ def test_vectors_are_the_models(catalog: Catalog, model: ImageTextModel) -> None
 
     snapshot = catalog.snapshot()
     row = snapshot.row("lamp-red")
-    (item,) = [one for one in shop() if one.id == "lamp-red"]
+    (item,) = [one for one in sample_items() if one.id == "lamp-red"]
     pixels = torch.stack([model.preprocess(decode(item.images[0]))])  # type: ignore[arg-type]
     reading = model.read(pixels, [snapshot.layer], "mean")
     rows = np.array([row])
@@ -80,10 +80,10 @@ def test_thumbnails(catalog: Catalog) -> None:
 
 def test_again_changes_nothing_and_changes_are_seen(catalog: Catalog) -> None:
     generation = catalog.snapshot().generation
-    again = catalog.upsert(shop())
+    again = catalog.upsert(sample_items())
     assert (again.added, again.changed, again.unchanged) == (0, 0, 24)
     assert catalog.snapshot().generation == generation
-    items = shop()
+    items = sample_items()
     items[0] = dataclasses.replace(items[0], price=99.0)
     items[1] = dataclasses.replace(items[1], images=(image("green", 99),))
     written = catalog.upsert(items)
@@ -172,13 +172,13 @@ def test_an_interrupted_upsert_keeps_what_was_committed(
     monkeypatch.setattr(ingest, "BATCH", 4)
 
     def breaking() -> Iterator[Item]:
-        yield from shop()[:10]
+        yield from sample_items()[:10]
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         empty.upsert(breaking())
     assert len(empty) == 8
-    written = empty.upsert(shop())
+    written = empty.upsert(sample_items())
     assert (written.added, written.unchanged) == (16, 8)
 
 

@@ -1,4 +1,4 @@
-"""A snapshot brought up to date equals one made anew: index, null, vocabulary, centres, whatever was changed."""
+"""A snapshot brought up to date equals one computed from scratch: index, null, vocabulary, centres, whatever was changed."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from synesthete.catalog.store.nearest import Nearest
 from synesthete.catalog.store.segments import ARRAYS
 from synesthete.catalog.store.snapshot import Snapshot
 from synesthete.models.image_text_model import ImageTextModel
-from tests.catalog.conftest import image, shop
+from tests.catalog.conftest import image, sample_items
 
 KINDS = (kind_of(["mug"], 0), kind_of([], 1), kind_of(["a red mug for tea"], 1))
 
 
-def made(snapshot: Snapshot) -> dict[str, object]:
+def computed(snapshot: Snapshot) -> dict[str, object]:
     """Everything that is taken over from snapshot to snapshot."""
     rows = np.arange(len(snapshot))
     return {
@@ -75,22 +75,22 @@ def test_taken_over_equals_made_anew(
     model: ImageTextModel,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    path = tmp_path_factory.mktemp("refresh") / "shop.catalog"
+    path = tmp_path_factory.mktemp("refresh") / "my.catalog"
     shutil.copytree(shop_path, path)
     catalog = Catalog(path, ivf_above=ivf_above)
     catalog._take(model)
-    made(catalog.snapshot())
-    ids = [item.id for item in shop()]
+    computed(catalog.snapshot())
+    ids = [item.id for item in sample_items()]
     for what, number, word in changes:
         name = ids[number] if number < len(ids) else f"new-{number}"
         if what == "upsert":
             catalog.upsert([Item(name, title=word, description=f"{word} {number}")])
         else:
             catalog.delete([name])
-        taken = made(catalog.snapshot())
-        anew = Catalog(path, ivf_above=ivf_above)
-        equal(taken, made(anew.snapshot()))
-        anew.close()
+        taken = computed(catalog.snapshot())
+        fresh = Catalog(path, ivf_above=ivf_above)
+        equal(taken, computed(fresh.snapshot()))
+        fresh.close()
     catalog.close()
 
 
@@ -98,11 +98,13 @@ def test_taken_over_equals_made_anew(
 def test_one_more_item_computes_nothing_anew(
     catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = made(catalog.snapshot())
+    before = computed(catalog.snapshot())
     monkeypatch.setattr(Nearest, "best", lambda *a: pytest.fail("all items were compared again"))
-    monkeypatch.setattr(Nearest, "__init__", lambda *a, **k: pytest.fail("an index made anew"))
+    monkeypatch.setattr(
+        Nearest, "__init__", lambda *a, **k: pytest.fail("an index built from scratch")
+    )
     catalog.upsert([Item("zebra", images=(image("red", 40),))])
-    after = made(catalog.snapshot())
+    after = computed(catalog.snapshot())
     assert np.array_equal(after["vectors"][:-1], before["vectors"])  # type: ignore[index]
     assert np.array_equal(after["unit centre"], before["unit centre"])  # type: ignore[arg-type]
 
@@ -132,7 +134,7 @@ def test_sums_are_those_of_the_items(catalog: Catalog) -> None:
 def test_a_catalogue_of_the_format_before_is_opened(catalog: Catalog) -> None:
     import sqlite3
 
-    expected = made(catalog.snapshot())
+    expected = computed(catalog.snapshot())
     catalog.close()
     with sqlite3.connect(catalog.path / FILE) as connection:
         connection.execute("DROP TABLE sums")
@@ -140,5 +142,5 @@ def test_a_catalogue_of_the_format_before_is_opened(catalog: Catalog) -> None:
     connection.close()
     old = Catalog(catalog.path)
     assert old.snapshot()._sums is None
-    equal(made(old.snapshot()), expected)
+    equal(computed(old.snapshot()), expected)
     old.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from synesthete._core.text import check_name, storable
@@ -56,20 +56,14 @@ def upsert(
     return writer.written()
 
 
+@dataclass
 class _Writer:
-    def __init__(
-        self,
-        ledger: Ledger,
-        model: Callable[[], ImageTextModel],
-        described: Mapping[str, Any],
-        progress: Callable[[int, int], None] | None,
-    ) -> None:
-        self._ledger, self._model, self._described, self._progress = (
-            ledger,
-            model,
-            described,
-            progress,
-        )
+    ledger: Ledger
+    model: Callable[[], ImageTextModel]
+    described: Mapping[str, Any]
+    progress: Callable[[int, int], None] | None
+
+    def __post_init__(self) -> None:
         self._waiting: list[Loaded] = []
         self._bytes = 0
         self._aside: list[Quarantined] = []
@@ -90,23 +84,23 @@ class _Writer:
             self.flush()
 
     def flush(self) -> None:
-        known = self._ledger.digests([one.item.id for one in self._waiting])
+        known = self.ledger.digests([one.item.id for one in self._waiting])
         fresh = [one for one in self._waiting if known.get(one.item.id) != one.digest]
         self._counts["unchanged"] += len(self._waiting) - len(fresh)
         if fresh:
-            layer, units = str(self._described["layer"]), int(self._described["units"])
-            batch, aside = encode(self._model(), layer, units, fresh)
+            layer, units = str(self.described["layer"]), int(self.described["units"])
+            batch, aside = encode(self.model(), layer, units, fresh)
             for one in aside:
                 self.set_aside(one)
-            self._ledger.commit(batch, self._aside)
+            self.ledger.commit(batch, self._aside)
             for item in batch.items:
                 self._counts["changed" if item.id in known else "added"] += 1
         else:
-            self._ledger.note(self._aside)
+            self.ledger.note(self._aside)
         self._done += len(self._waiting)
         self._waiting, self._bytes, self._aside = [], 0, []
-        if self._progress is not None and self._done:
-            self._progress(self._done, self._done)
+        if self.progress is not None and self._done:
+            self.progress(self._done, self._done)
 
     def written(self) -> Written:
         return Written(**self._counts, quarantined=tuple(self._shown))
