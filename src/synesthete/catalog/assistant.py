@@ -16,7 +16,7 @@ from typing import IO, Any
 from synesthete import __version__
 from synesthete._core.json_reader import InvalidJson, parse_json
 from synesthete.catalog.catalog import Catalog
-from synesthete.catalog.types import Signal
+from synesthete.catalog.schema import Signal
 from synesthete.errors import SynestheteError
 from synesthete.probes.request_images import request_limits
 
@@ -193,14 +193,14 @@ def _picture(given: Mapping[str, Any]) -> bytes | None:
 
 
 def _suggest(catalog: Catalog, given: Mapping[str, Any]) -> dict[str, Any]:
-    found = catalog.suggest(_picture(given), given.get("brief"), k=given.get("k", 5))
+    found = catalog.suggest(_picture(given), given.get("brief"), limit=given.get("k", 5))
     return found.as_dict()
 
 
 def _search(catalog: Catalog, given: Mapping[str, Any]) -> dict[str, Any]:
     found = catalog.search(
         given.get("text"), _picture(given), without=given.get("without", []),
-        where=given.get("where", []), k=given.get("k", 10),
+        where=given.get("where", []), limit=given.get("k", 10),
     )  # fmt: skip
     return {"items": [one.as_dict() for one in found]}
 
@@ -212,7 +212,7 @@ def _recommend(catalog: Catalog, given: Mapping[str, Any]) -> dict[str, Any]:
         *(Signal("like", text=one) for one in given.get("phrases", [])),
     ]
     found = catalog.recommend(
-        signals, mute=given.get("mute", []), where=given.get("where", []), k=given.get("k", 10)
+        signals, mute=given.get("mute", []), where=given.get("where", []), limit=given.get("k", 10)
     )
     return {"items": [one.as_dict() for one in found]}
 

@@ -14,15 +14,9 @@ import httpx
 from pydantic import TypeAdapter, ValidationError
 
 from synesthete._core.user_files import read_file
-from synesthete.catalog.answers import (
-    Alignment,
-    Hit,
-    Suggestion,
-    Written,
-)
-from synesthete.catalog.classify.classifier import Judged
+from synesthete.catalog.classify.classifier import Classification
 from synesthete.catalog.events import Event, Taken
-from synesthete.catalog.types import Item, Picture, Signal
+from synesthete.catalog.schema import Alignment, Hit, ImageSource, Item, Signal, Suggestion, Written
 from synesthete.errors import SynestheteError
 
 Made = TypeVar("Made")
@@ -114,7 +108,7 @@ class CatalogClient:
         return total
 
     def search(
-        self, text: str | None = None, picture: Picture | None = None, *, without: Sequence[str] = (),
+        self, text: str | None = None, picture: ImageSource | None = None, *, without: Sequence[str] = (),
         where: Sequence[str] = (), k: int = 10, cut: float = 0.9, only_relevant: bool = False, reasons: int = 3,
     ) -> list[Hit]:  # fmt: skip
         """Items nearest to a text, a picture or both; as `Catalog.search`."""
@@ -131,7 +125,7 @@ class CatalogClient:
         """Items for a taste; as `Catalog.recommend`."""
         tastes = [
             {
-                "side": one.side, "item": one.item, "text": one.text, "picture": _base64(one.picture),
+                "side": one.side, "item": one.item, "text": one.text, "picture": _base64(one.image),
                 "weight": one.weight, "age_days": one.age_days,
             }
             for one in signals
@@ -143,7 +137,7 @@ class CatalogClient:
         return self._call("POST", "/recommend", dict[str, list[Hit]], json=body)["hits"]
 
     def align(
-        self, copies: Sequence[str], pictures: Sequence[Picture], *, reasons: int = 5
+        self, copies: Sequence[str], pictures: Sequence[ImageSource], *, reasons: int = 5
     ) -> list[Alignment]:
         """Every copy against every picture; as `Catalog.align`."""
         body = {
@@ -154,7 +148,7 @@ class CatalogClient:
         return self._call("POST", "/align", dict[str, list[Alignment]], json=body)["pairs"]
 
     def suggest(
-        self, picture: Picture | None = None, brief: str | None = None, *, k: int = 5
+        self, picture: ImageSource | None = None, brief: str | None = None, *, k: int = 5
     ) -> Suggestion:
         """Suggestions for a picture with a brief description; as `Catalog.suggest`."""
         body = {"picture": _base64(picture), "brief": brief, "limit": k}
@@ -163,14 +157,16 @@ class CatalogClient:
     def classify(
         self,
         classifier: str,
-        records: Sequence[tuple[Picture | None, str]],
+        records: Sequence[tuple[ImageSource | None, str]],
         *,
         reasons: bool = True,
-    ) -> list[Judged]:
+    ) -> list[Classification]:
         """Records (picture, text) judged by a classifier of the catalogue."""
         rows = [{"picture": _base64(picture), "text": text} for picture, text in records]
         body = {"classifier": classifier, "records": rows, "reasons": reasons}
-        return self._call("POST", "/classify", dict[str, list[Judged]], json=body)["records"]
+        return self._call("POST", "/classify", dict[str, list[Classification]], json=body)[
+            "records"
+        ]
 
     def send(self, events: Iterable[Event]) -> Taken:
         """Tell what visitors did (1,000 at a time); an event sent twice counts once, by its key."""
@@ -265,7 +261,7 @@ def _read(response: httpx.Response, made: type[Made]) -> Made:
         ) from error
 
 
-def _base64(picture: Picture | None) -> str | None:
+def _base64(picture: ImageSource | None) -> str | None:
     if picture is None:
         return None
     data = read_file(picture) if isinstance(picture, Path) else picture
@@ -274,21 +270,21 @@ def _base64(picture: Picture | None) -> str | None:
 
 def _as_item(item: Item) -> dict[str, Any]:
     told = item.as_dict()
-    return {**told, "pictures": [_base64(one) for one in item.pictures]}
+    return {**told, "images": [_base64(one) for one in item.images]}
 
 
 def _item(row: Mapping[str, Any]) -> Item:
     return Item(
-        row["id"], row["title"], row["description"], row["category"], tuple(row["reviews"]), row["price"],
-        {name: tuple(values) for name, values in row["attributes"].items()},
-        tuple(Path(one) for one in row["pictures"]),
+        row["id"], title=row["title"], description=row["description"], category=row["category"], reviews=tuple(row["reviews"]), price=row["price"],
+        attributes={name: tuple(values) for name, values in row["attributes"].items()},
+        images=tuple(Path(one) for one in row["images"]),
     )  # fmt: skip
 
 
 def _sum(one: Written, other: Written) -> Written:
     return Written(
-        one.added + other.added, one.changed + other.changed, one.unchanged + other.unchanged,
-        one.deleted + other.deleted, one.quarantined + other.quarantined,
+        added=one.added + other.added, changed=one.changed + other.changed, unchanged=one.unchanged + other.unchanged,
+        deleted=one.deleted + other.deleted, quarantined=one.quarantined + other.quarantined,
     )  # fmt: skip
 
 

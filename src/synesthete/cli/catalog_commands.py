@@ -64,7 +64,7 @@ def search(
         image,
         without=[*(without or []), *(without_image or [])],
         where=where or [],
-        k=limit,
+        limit=limit,
         cut=min_relevance,
         only_relevant=min_relevance > 0,
         group=group,
@@ -107,7 +107,7 @@ def recommend(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Signals as JSON lines: side, one of item, text and picture, weight, age_days.",
+            help="Signals as JSON lines: side, one of item, text and image, weight, age_days.",
             show_default=False,
         ),
     ] = None,
@@ -128,13 +128,13 @@ def recommend(
     One phrase is enough to begin with. Loads the model only for phrases and pictures that are new to it.
     """
     from synesthete.catalog import Signal
-    from synesthete.catalog.profiles import read_signals
+    from synesthete.catalog.tables import read_signals
 
     signals = [
         *(Signal("like", item=one) for one in like or []),
         *(Signal("dislike", item=one) for one in dislike or []),
         *(Signal("like", text=one) for one in text or []),
-        *(Signal("like", picture=one) for one in image or []),
+        *(Signal("like", image=one) for one in image or []),
         *(Signal("dislike", text=one) for one in without or []),
         *(read_signals(profile) if profile else []),
     ]
@@ -142,7 +142,7 @@ def recommend(
         signals,
         mute=mute or [],
         where=where or [],
-        k=limit,
+        limit=limit,
         diversity=diversity,
         half_life_days=half_life,
         reasons=reasons,
@@ -164,7 +164,7 @@ def align(
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="A folder of pictures and texts of the same name, or with a campaign.csv (picture, copy).",
+            help="A folder of pictures and texts of the same name, or with a campaign.csv (image, copy).",
             show_default=False,
         ),
     ] = None,
@@ -176,7 +176,7 @@ def align(
     A match that hangs on writing in the picture, or on units that answer to people, is flagged and left to a
     person. Loads the model.
     """
-    from synesthete.catalog.campaigns import read_campaign
+    from synesthete.catalog.align import read_campaign
 
     opened = open_catalog(catalog)
     if campaign is not None:
@@ -187,7 +187,7 @@ def align(
         found = [
             one
             for pair in read_campaign(campaign)
-            for one in opened.align(pair.copies, pair.pictures, reasons=reasons)
+            for one in opened.align(pair.copies, pair.images, reasons=reasons)
         ]
     else:
         found = opened.align(copy or [], image or [], reasons=reasons)
@@ -199,7 +199,7 @@ def align(
         "score",
         "own pairs",
         "others",
-        "picture",
+        "image",
         "copy",
         "because",
         right=("score", "own pairs", "others"),
@@ -207,11 +207,11 @@ def align(
     for one in found:
         shown.add_row(
             one.verdict, f"{one.score:+.3f}", _part(one.among_pairs), _part(one.among_others),
-            Path(one.picture).name, one.copy[:60], _because(one.agreeing[:3]),
+            Path(one.image).name, one.copy[:60], _because(one.agreeing[:3]),
         )  # fmt: skip
         for flag in one.flags:
             say(
-                f"{Path(one.picture).name}: {flag.kind} unit {flag.address} ({flag.text}) adds {flag.weight:+.3f}"
+                f"{Path(one.image).name}: {flag.kind} unit {flag.address} ({flag.text}) adds {flag.weight:+.3f}"
                 + (" and decides the match" if flag.decides else "")
             )
     out().print(shown)
@@ -235,7 +235,7 @@ def suggest(
 
     Loads the model.
     """
-    found = open_catalog(catalog).suggest(image, brief, k=limit, threshold=threshold)
+    found = open_catalog(catalog).suggest(image, brief, limit=limit, threshold=threshold)
     if as_json:
         print_json(found.as_dict())
         return

@@ -57,7 +57,7 @@ def evaluate(
         Path,
         typer.Option(
             metavar="TABLE",
-            help="A .csv, .jsonl or .parquet: text or picture, and relevant (ids) or category.",
+            help="A .csv, .jsonl or .parquet: text or image, and relevant (ids) or category.",
             show_default=False,
         ),
     ],

@@ -71,7 +71,7 @@ def index(
     from synesthete.catalog import Catalog
     from synesthete.catalog.sources import read_items
 
-    source = read_items(items, columns=pairs_of(column), pictures=pictures)
+    source = read_items(items, columns=pairs_of(column), images=pictures)
     opened = _open_or_create(Catalog, out_path, model, atlas)
     given: set[str] = set()
     with Reporter("indexing", "items") as reporter:
@@ -115,7 +115,7 @@ def demo(
     The other concepts stay outside, so that a search for one of them shows what "not here" looks like.
     """
     from synesthete.catalog import Catalog
-    from synesthete.catalog.demo import demo_items
+    from synesthete.catalog.sources import demo_items
 
     opened = _open_or_create(Catalog, out_path, model, None)
     with Reporter("indexing", "items") as reporter:
@@ -151,7 +151,7 @@ def items(
         told = "; ".join(f"{key} {', '.join(values)}" for key, values in one.attributes.items())
         shown.add_row(
             *(Text(part) for part in (one.id, one.title[:60], one.category)),
-            "" if one.price is None else f"{one.price:g}", Text(told[:60]), str(len(one.pictures)),
+            "" if one.price is None else f"{one.price:g}", Text(told[:60]), str(len(one.images)),
         )  # fmt: skip
     out().print(shown)
     out().print(f"{count(len(found))} of {count(len(opened))} items", style="dim")
@@ -184,9 +184,9 @@ def adapt(
 
     A few dozen will do; photos given before are forgotten. Loads the model.
     """
-    from synesthete.catalog.sources import pictures_under
+    from synesthete.catalog.sources import images_under
 
-    count_read = open_catalog(catalog).adapt(one for path in photos for one in pictures_under(path))
+    count_read = open_catalog(catalog).adapt(one for path in photos for one in images_under(path))
     if as_json:
         print_json({"photos": count_read})
         return
@@ -208,7 +208,7 @@ def quarantine(catalog: CatalogPath, as_json: JsonFlag = False) -> None:
 def _open_or_create(
     kind: type[Catalog], path: Path, model: str | None, atlas: Path | None
 ) -> Catalog:
-    from synesthete.catalog.manifest import FILE
+    from synesthete.catalog.store.manifest import FILE
 
     if not (path / FILE).exists():
         return kind.create(path, model or "mini", atlas=atlas)

@@ -49,7 +49,7 @@ def events(
     """Take what visitors did (impressions, clicks, adds, conversions, dismissals), and tell how much there is."""
     from synesthete.catalog import Catalog
     from synesthete.catalog.events import EventLog
-    from synesthete.catalog.table_files import rows_and_errors
+    from synesthete.catalog.tables import rows_and_errors
 
     opened = Catalog.open(catalog)
     log = EventLog(catalog, known=opened.__contains__)

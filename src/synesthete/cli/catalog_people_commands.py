@@ -158,7 +158,7 @@ def pilot(
     folder: Annotated[
         Path, typer.Argument(metavar="FOLDER", help="With queries.csv, events.csv, or both.", show_default=False)
     ],
-    a: Annotated[str, typer.Option("--a", metavar="NAME=USES", help="How it is: NAME=text, picture or both.")] = "text=text",
+    a: Annotated[str, typer.Option("--a", metavar="NAME=USES", help="How it is: NAME=text, image or both.")] = "text=text",
     b: Annotated[str, typer.Option("--b", metavar="NAME=USES", help="What is tried.")] = "both=both",
     catalog: Annotated[
         Path | None, typer.Option(metavar="X.catalog", help="Which queries search.", show_default=False)
@@ -182,7 +182,7 @@ def pilot(
     Queries with known answers are asked of both variants; events of an experiment say what visitors did.
     """
     from synesthete.catalog import Catalog
-    from synesthete.catalog.pilot import decision_page, run_pilot, summary_line, variant_of
+    from synesthete.catalog.experiments import decision_page, run_pilot, summary_line, variant_of
 
     opened = Catalog.open(catalog) if catalog is not None else None
     found = run_pilot(

@@ -17,8 +17,8 @@ from torch import nn
 
 from synesthete.editing.edits import Edit, Edits
 from synesthete.errors import SynestheteError
-from synesthete.models.heads import Heads
 from synesthete.models.architectures import ACTIVATIONS, STAGES
+from synesthete.models.heads import Heads
 
 if TYPE_CHECKING:
     from synesthete.models import ImageTextModel

@@ -143,7 +143,7 @@ def test_pages_of_items_have_each_once(client: TestClient) -> None:
 def test_upserts_once(client: TestClient) -> None:
     body = {
         "items": [
-            {"id": "new/1 ü", "title": "a new mug", "pictures": [b64("red")]},
+            {"id": "new/1 ü", "title": "a new mug", "images": [b64("red")]},
             {"id": "empty"},
         ]
     }

@@ -62,8 +62,8 @@ def test_when_all_places_are_taken_it_is_503_with_retry_after(
 
 def test_an_item_with_a_bomb_is_set_aside_and_the_others_are_taken(client: TestClient) -> None:
     items = [
-        {"id": "bomb", "pictures": [text(of_size(4001, 4000))]},
-        {"id": "fine", "pictures": [text(png("red"))]},
+        {"id": "bomb", "images": [text(of_size(4001, 4000))]},
+        {"id": "fine", "images": [text(png("red"))]},
     ]
     answer = client.post("/api/v1/items", json={"items": items})
     assert answer.status_code == 200

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from synesthete.catalog.answers import Alignment, Hit
-from synesthete.catalog.classify import Judged
+from synesthete.catalog.classify import Classification
+from synesthete.catalog.schema import Alignment, Hit
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Health:
 
 @dataclass(frozen=True)
 class ItemFacts:
-    """An item as it was given; `pictures` says where they came from."""
+    """An item as it was given; `images` says where they came from."""
 
     id: str
     title: str
@@ -31,7 +31,7 @@ class ItemFacts:
     reviews: list[str]
     price: float | None
     attributes: dict[str, list[str]]
-    pictures: list[str]
+    images: list[str]
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Alignments:
 class Judgements:
     """Records judged, in the order in which they came."""
 
-    records: list[Judged]
+    records: list[Classification]
 
 
 @dataclass(frozen=True)

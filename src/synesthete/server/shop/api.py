@@ -9,9 +9,9 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from synesthete import __version__
-from synesthete.catalog.answers import Suggestion, Written
 from synesthete.catalog.classify import make_record
 from synesthete.catalog.people import policy_of
+from synesthete.catalog.schema import Suggestion, Written
 from synesthete.errors import SynestheteError
 from synesthete.server.errors import ERRORS, Missing
 from synesthete.server.shop import answers, bodies
@@ -127,7 +127,7 @@ def search(
 ) -> Response:
     """Find items for a text, a picture or both, away from what is not wanted."""
     found = shop_of(request).catalog.search(
-        body.text, bodies.picture_of(body.picture), without=body.without, where=body.where, k=body.limit,
+        body.text, bodies.picture_of(body.picture), without=body.without, where=body.where, limit=body.limit,
         cut=body.cut, only_relevant=body.only_relevant, group=body.group, reasons=body.reasons,
     )  # fmt: skip
     return told(request, answers.Hits(list(found)))
@@ -139,7 +139,7 @@ def recommend(
 ) -> Response:
     """Recommend items for a taste."""
     found = shop_of(request).catalog.recommend(
-        [one.signal() for one in body.signals], mute=body.mute, where=body.where, k=body.limit,
+        [one.signal() for one in body.signals], mute=body.mute, where=body.where, limit=body.limit,
         diversity=body.diversity, half_life_days=body.half_life_days, cut=body.cut, reasons=body.reasons,
     )  # fmt: skip
     return told(request, answers.Hits(list(found)))
@@ -168,7 +168,7 @@ def suggest(
     found = shop.catalog.suggest(
         bodies.picture_of(body.picture),
         body.brief,
-        k=body.limit,
+        limit=body.limit,
         threshold=threshold,
         queue=shop.queue,
     )

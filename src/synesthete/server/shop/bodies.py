@@ -18,7 +18,7 @@ from pydantic import (
 
 from synesthete.catalog.events import KINDS, Event
 from synesthete.catalog.metrics import METRICS
-from synesthete.catalog.types import Item, Signal
+from synesthete.catalog.schema import Item, Signal
 from synesthete.server.errors import Refused
 
 PICTURE_LIMIT = 8 * 2**20
@@ -101,14 +101,14 @@ class NewItem(Body):
     attributes: Annotated[
         dict[Id, Annotated[list[Value], Field(max_length=100)]], Field(max_length=200)
     ] = {}
-    pictures: Annotated[list[Base64], Field(max_length=20)] = []
+    images: Annotated[list[Base64], Field(max_length=20)] = []
 
     def item(self) -> Item:
         """As the catalogue takes it."""
         return Item(
-            self.id, self.title, self.description, self.category, tuple(self.reviews), self.price,
-            {name: tuple(values) for name, values in self.attributes.items()},
-            tuple(data for data in map(picture_of, self.pictures) if data),
+            self.id, title=self.title, description=self.description, category=self.category, reviews=tuple(self.reviews), price=self.price,
+            attributes={name: tuple(values) for name, values in self.attributes.items()},
+            images=tuple(data for data in map(picture_of, self.images) if data),
         )  # fmt: skip
 
 
@@ -151,7 +151,12 @@ class Taste(Body):
     def signal(self) -> Signal:
         """As the catalogue takes it."""
         return Signal(
-            self.side, self.item, self.text, picture_of(self.picture), self.weight, self.age_days
+            self.side,
+            item=self.item,
+            text=self.text,
+            image=picture_of(self.picture),
+            weight=self.weight,
+            age_days=self.age_days,
         )
 
 

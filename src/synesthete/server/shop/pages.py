@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from synesthete.catalog.classify import make_record
 from synesthete.catalog.people import policy_of
-from synesthete.catalog.types import Side, Signal
+from synesthete.catalog.schema import Side, Signal
 from synesthete.errors import SynestheteError
 from synesthete.server.errors import Missing
 from synesthete.server.sending import check_form
@@ -60,7 +60,7 @@ def item_page(
     if item not in shop.catalog:
         raise Missing(f"there is no item {item[:80]!r}")
     found = next(iter(shop.catalog.items([item])))
-    like = shop.catalog.recommend([Signal(item=item)], k=6, diversity=0.0)
+    like = shop.catalog.recommend([Signal(item=item)], limit=6, diversity=0.0)
     return page(request, shop, "item", item=found, like=like)
 
 
@@ -80,7 +80,7 @@ def search(
     check_form(request, csrf)
     given = {"text": text, "without": without, "where": where}
     found = shop.catalog.search(
-        text.strip() or None, sent(picture), without=_parts(without), where=_parts(where), k=24
+        text.strip() or None, sent(picture), without=_parts(without), where=_parts(where), limit=24
     )
     return page(request, shop, "search", found=found, given=given)
 
@@ -107,9 +107,9 @@ def recommend(
     ]
     data = sent(picture)
     if data:
-        signals.append(Signal(picture=data))
+        signals.append(Signal(image=data))
     given = {"likes": likes, "dislikes": dislikes, "mute": mute}
-    found = shop.catalog.recommend(signals, mute=_parts(mute), k=24)
+    found = shop.catalog.recommend(signals, mute=_parts(mute), limit=24)
     return page(request, shop, "recommend", found=found, given=given)
 
 

@@ -9,8 +9,8 @@ from fastapi import APIRouter, Form, Query, Request
 from markupsafe import Markup
 from starlette.responses import RedirectResponse, Response
 
+from synesthete.catalog.experiments import lift_chart, rates_chart
 from synesthete.catalog.metrics import METRICS, compare, summarize
-from synesthete.catalog.pilot import lift_chart, rates_chart
 from synesthete.errors import SynestheteError
 from synesthete.server.errors import Missing
 from synesthete.server.sending import check_form
