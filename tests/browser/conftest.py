@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from synesthete.server import Gate, create_app
-from synesthete.server.running import LimitedServer
+from synesthete.server.connections import LimitedServer
 from tests.browser import chromium
 from tests.server.conftest import TOKEN, made
 

@@ -22,7 +22,7 @@ MORE = (
 
 
 # Pages that between them have every kind of element.
-DARK = ("/", f"/layer/{LAYER}", f"/neuron/{LAYER}:0", "/map", "/reviews", "/probe", "/nothing")
+DARK = ("/", f"/layer/{LAYER}", f"/neuron/{LAYER}:0", "/map", "/reviews", "/try-image", "/nothing")
 
 
 def violations(page: Page, options: dict[str, object]) -> list[str]:

@@ -20,10 +20,9 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from synesthete.server import Gate
-from synesthete.server.connections import ConnectionLimits
+from synesthete.server.connections import ConnectionLimits, LimitedServer
 from synesthete.server.errors import Refused
-from synesthete.server.guard import Guard
-from synesthete.server.running import LimitedServer
+from synesthete.server.middleware import Guard
 
 TOKEN = "secret-of-the-tests"
 BIG = 24 * 2**20

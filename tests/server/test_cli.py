@@ -19,8 +19,7 @@ import pytest
 from synesthete.atlas import open_atlas
 from synesthete.cli import main
 from synesthete.cli.server_commands import TOKEN_VARIABLE, chosen_token
-from synesthete.server.connections import ConnectionLimits
-from synesthete.server.running import LimitedServer
+from synesthete.server.connections import ConnectionLimits, LimitedServer
 from tests.small_atlas import LAYER
 
 

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from synesthete.server.connections import ConnectionLimits
-from synesthete.server.running import LimitedServer, fit_open_files
+from synesthete.server.connections import ConnectionLimits, LimitedServer, fit_open_files
 from tests.server.limited import (
     BIG,
     HELD,

@@ -13,9 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synesthete.errors import SynestheteError
-from synesthete.report.links import Links
-from synesthete.server.export import broken_links, export_site, script
-from synesthete.server.site_files import Files
+from synesthete.report.source import Links
+from synesthete.server.export import SiteFiles, broken_links, export_site, script
 from tests.recording.trees import tree
 from tests.small_atlas import CONCEPTS, LAYER
 
@@ -64,7 +63,7 @@ def test_a_second_export_replaces_and_other_folders_are_left_alone(
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "thesis.tex").write_text("x")
-    with pytest.raises(SynestheteError, match="no exported site"):
+    with pytest.raises(SynestheteError, match="other than an exported site"):
         export_site(made, mine)
     with pytest.raises(SynestheteError, match="is a file"):
         export_site(made, mine / "thesis.tex")
@@ -81,7 +80,7 @@ def test_the_script_is_one_plain_script() -> None:
 
 @given(st.lists(st.text(min_size=1, max_size=12), min_size=1, max_size=20, unique=True))
 def test_every_path_gets_a_file_of_its_own(names: list[str]) -> None:
-    files = Files()
+    files = SiteFiles()
     made = [files.file(Links().concept(name)) for name in names]
     assert len({one.casefold() for one in made}) == len(names)
     assert all(
@@ -97,7 +96,7 @@ class Killed(BaseException):
 def written(site: Path, folder: Path) -> dict[str, int]:
     """In place of an export's long part, its result."""
     shutil.copytree(site, folder, dirs_exist_ok=True)
-    return {"pages": 1, "pictures": 1}
+    return {"pages": 1, "images": 1}
 
 
 @pytest.mark.parametrize("moves", [0, 1, 40, "last"])

@@ -60,10 +60,10 @@ def test_what_the_tools_say(made: Path, tmp_path: Path) -> None:
     failed, found = ask(server, "atlas")
     assert found["multimodal"] == 2
     Image.new("RGB", (40, 40), "red").save(tmp_path / "red.png")
-    failed, found = ask(server, "explain", picture=str(tmp_path / "red.png"))
+    failed, found = ask(server, "explain", image=str(tmp_path / "red.png"))
     assert not failed, found
     Image.new("1", (4001, 4000)).save(tmp_path / "bomb.png")
-    failed, bomb = ask(server, "explain", picture=str(tmp_path / "bomb.png"))
+    failed, bomb = ask(server, "explain", image=str(tmp_path / "bomb.png"))
     assert failed
     assert "limit of 16,000,000" in bomb
     added = sum(term["weight"] for term in found["units"])
@@ -75,7 +75,7 @@ def test_what_the_tools_say(made: Path, tmp_path: Path) -> None:
     ("tool", "given", "told"),
     [
         ("neuron", {"address": f"{LAYER}:99999"}, LAYER), ("concept", {"name": "appel"}, "apple"), ("neuron", {"address": "x" * 300}, "200"),
-        ("explain", {"picture": "/no/such.png"}, "no picture"), ("explain", {"picture": "/etc/passwd"}, "not a picture"), ("search", {"query": "a", "limit": 0}, "limit"),
+        ("explain", {"image": "/no/such.png"}, "cannot read the image"), ("explain", {"image": "/etc/passwd"}, "not a picture"), ("search", {"query": "a", "limit": 0}, "limit"),
     ],
 )  # fmt: skip
 def test_mistakes_are_told(made: Path, tool: str, given: dict[str, Any], told: str) -> None:

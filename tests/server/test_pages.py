@@ -24,8 +24,8 @@ from tests.small_atlas import CONCEPTS, LAYER, record_small
 PATHS = (
     "/", "/neurons", f"/layer/{LAYER}", f"/neuron/{LAYER}:0", f"/neuron/{LAYER}:2", "/concepts", "/concept/apple",
     "/families", "/family/food", "/map", "/compare", f"/compare?a={LAYER}:0&b={LAYER}:1", "/search",
-    "/search?q=apple", "/probe", "/reviews", f"/label/{LAYER}:0", "/audits",
-    "/audits/made", "/bench", "/models", "/licences",
+    "/search?q=apple", "/try-image", "/reviews", f"/label/{LAYER}:0", "/audits",
+    "/audits/made", "/edit", "/models", "/licences",
 )  # fmt: skip
 
 
@@ -351,7 +351,7 @@ def test_an_image_has_a_page(shared: TestClient, made: Path) -> None:
     html = shared.get(shown["page"], headers={"accept": "text/html"}).text
     assert "<script>alert" not in html
     assert shared.get("/image/0123456789abcdef").status_code == 404
-    sent = shared.post("/probe.json", data={"image": shown["id"]})
+    sent = shared.post("/try-image.json", data={"image": shown["id"]})
     assert sent.status_code == 409
     assert "thumbnails" in sent.json()["error"]["message"]
 

@@ -11,8 +11,9 @@ from starlette.testclient import TestClient
 import synesthete.server
 from synesthete.errors import SynestheteError
 from synesthete.server import Gate, create_app
-from synesthete.server.render import _error_page, render_entrance
-from synesthete.server.security import UPLOAD_LIMIT, gate_for, is_loopback
+from synesthete.server.auth import gate_for, is_loopback
+from synesthete.server.middleware import UPLOAD_LIMIT
+from synesthete.server.render import _error_page, render_sign_in
 from tests.server.conftest import BEARER, TOKEN, client_of
 from tests.small_atlas import LAYER
 
@@ -28,7 +29,7 @@ def test_without_the_token_everything_is_closed(made: Path) -> None:
             f"/neuron/{LAYER}:0",
             "/openapi.json",
             "/docs",
-            "/probe",
+            "/try-image",
             "/image/0.webp",
             "/nothing",
         ]
@@ -139,14 +140,16 @@ def test_every_answer_has_the_headers(shared: TestClient) -> None:
 
 def test_too_much_is_refused_whatever_the_length_header_says(shared: TestClient) -> None:
     big = b"x" * (UPLOAD_LIMIT + 1)
-    assert shared.post("/probe.json", files={"picture": ("a.png", big)}).status_code == 413
+    assert shared.post("/try-image.json", files={"file": ("a.png", big)}).status_code == 413
 
     def stream():  # type: ignore[no-untyped-def]
         for _ in range(UPLOAD_LIMIT // 2**20 + 2):
             yield b"x" * 2**20
 
     answer = shared.post(
-        "/probe.json", content=stream(), headers={"content-type": "multipart/form-data; boundary=x"}
+        "/try-image.json",
+        content=stream(),
+        headers={"content-type": "multipart/form-data; boundary=x"},
     )
     assert answer.status_code == 413
 
@@ -252,9 +255,9 @@ def test_pages_for_those_without_a_token_are_drawn_once(made: Path) -> None:
     with client_of(made) as client:
         for path in ("/", "/enter"):
             assert client.get(path).text == client.get(path).text
-    before = _error_page.cache_info().misses, render_entrance.cache_info().misses
+    before = _error_page.cache_info().misses, render_sign_in.cache_info().misses
     with client_of(made) as client:
         for _ in range(5):
-            assert client.get("/probe").status_code == 401
+            assert client.get("/try-image").status_code == 401
             assert client.get("/enter").status_code == 200
-    assert (_error_page.cache_info().misses, render_entrance.cache_info().misses) == before
+    assert (_error_page.cache_info().misses, render_sign_in.cache_info().misses) == before

@@ -1,4 +1,4 @@
-"""The edit bench: its answers are the edited model's, its door is guarded, and a picture is sent once."""
+"""The edit page: its answers are the edited model's, it needs the token, and an image is sent once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from synesthete.editing import plan_edits
 from synesthete.models import load_model
 from synesthete.recording.zero_shot import class_embeddings
 from synesthete.server import Gate, create_app
-from tests.server.test_probing import png
+from tests.server.test_try_image import png
 from tests.small_atlas import LAYER
 
 UNITS = [f"{LAYER}:0", f"{LAYER}:1"]
@@ -24,8 +24,8 @@ UNITS = [f"{LAYER}:0", f"{LAYER}:1"]
 
 def test_the_answers_are_those_of_the_edited_model(shared: TestClient, made: Path) -> None:
     found = shared.post(
-        "/bench.json",
-        files={"picture": ("a.png", png())},
+        "/edit.json",
+        files={"file": ("a.png", png())},
         data={"unit": UNITS, "listed": [f"{LAYER}:7"]},
     ).json()
     atlas = open_atlas(made)
@@ -49,11 +49,11 @@ def test_the_answers_are_those_of_the_edited_model(shared: TestClient, made: Pat
     assert 0 <= found["control"] <= 1
 
 
-def test_the_picture_stays_on_the_bench(shared: TestClient) -> None:
-    first = shared.post("/bench.json", files={"picture": ("a.png", png())}).json()
+def test_the_image_is_kept(shared: TestClient) -> None:
+    first = shared.post("/edit.json", files={"file": ("a.png", png())}).json()
     assert first["control"] is None
     again = shared.post(
-        "/bench.json", data={"held": first["held"], "unit": UNITS, "do": "steer"}
+        "/edit.json", data={"held": first["held"], "unit": UNITS, "op": "steer"}
     ).json()
     assert again["held"] == first["held"]
     assert [a["before"] for a in again["answers"]] == pytest.approx(
@@ -62,36 +62,36 @@ def test_the_picture_stays_on_the_bench(shared: TestClient) -> None:
             for a in again["answers"]
         ]
     )
-    labelled = shared.post("/bench.json", data={"held": first["held"], "label": "boat"}).json()
-    assert labelled["picture"] != first["picture"]
-    shown = Image.open(io.BytesIO(shared.get(labelled["picture"]).content)).convert("RGB")
-    plain = Image.open(io.BytesIO(shared.get(first["picture"]).content)).convert("RGB")
+    labelled = shared.post("/edit.json", data={"held": first["held"], "label": "boat"}).json()
+    assert labelled["image"] != first["image"]
+    shown = Image.open(io.BytesIO(shared.get(labelled["image"]).content)).convert("RGB")
+    plain = Image.open(io.BytesIO(shared.get(first["image"]).content)).convert("RGB")
     assert (np.abs(np.asarray(shown, int) - np.asarray(plain, int)).max(-1) > 60).mean() > 0.01
 
 
 def test_an_image_of_the_atlas(shared: TestClient) -> None:
-    page = shared.get("/bench.json").json()
+    page = shared.get("/edit.json").json()
     assert page["answers"] == []
     assert page["units"]
     assert len({one["concept"] for one in page["built_in"]}) == len(page["built_in"]) > 0
-    found = shared.post("/bench.json", data={"image": page["built_in"][0]["key"]}).json()
+    found = shared.post("/edit.json", data={"image": page["built_in"][0]["key"]}).json()
     assert found["answers"]
     html = shared.post(
-        "/bench", data={"held": found["held"], "unit": UNITS[0], "more": UNITS[1]}, headers={"accept": "text/html"}
+        "/edit", data={"held": found["held"], "unit": UNITS[0], "more": UNITS[1]}, headers={"accept": "text/html"}
     )  # fmt: skip
     assert html.status_code == 200
     assert html.text.count("checked") == 1
     assert "Control: with as many random neurons" in html.text
-    named = shared.get("/bench", params={"unit": UNITS[1]}, headers={"accept": "text/html"})
+    named = shared.get("/edit", params={"unit": UNITS[1]}, headers={"accept": "text/html"})
     assert UNITS[1] in named.text
 
 
-def test_what_an_answer_leans_on(shared: TestClient, made: Path) -> None:
-    """Neurons that speak for the first answer, with what is left of it when each alone is off; none twice."""
+def test_what_supports_an_answer(shared: TestClient, made: Path) -> None:
+    """Neurons that support the first answer, with what is left of it when each alone is off; none twice."""
     found = shared.post(
-        "/bench.json", files={"picture": ("a.png", png())}, data={"listed": UNITS}
+        "/edit.json", files={"file": ("a.png", png())}, data={"listed": UNITS}
     ).json()
-    addresses = [one["neuron"]["address"] for one in found["leaning"]]
+    addresses = [one["neuron"]["address"] for one in found["support"]]
     assert addresses
     assert not set(addresses) & set(UNITS)
     model = load_model(open_atlas(made).manifest["model"]["name"])
@@ -99,37 +99,39 @@ def test_what_an_answer_leans_on(shared: TestClient, made: Path) -> None:
     texts, scale = class_embeddings(model, concepts), float(model.network.logit_scale.exp())
     pixels = model.preprocess(Image.open(io.BytesIO(png())))[None]
     first = max(found["answers"], key=lambda one: one["before"])
-    for one in found["leaning"]:
+    for one in found["support"]:
         with model.edited(plan_edits(model, ablate=[one["neuron"]["address"]])):
             scores = torch.from_numpy(scale * texts @ model.encode_images(pixels)[0])
         left = float(torch.softmax(scores, 0)[concepts.index(first["concept"])])
         assert one["without"] == pytest.approx(left, abs=1e-4)
-    assert min(one["without"] for one in found["leaning"]) < first["before"]
-    # Once ticked, a neuron lies on the bench.
-    again = shared.post("/bench.json", data={"held": found["held"], "unit": addresses[0]}).json()
+    assert min(one["without"] for one in found["support"]) < first["before"]
+    # Once ticked, a neuron is in the list.
+    again = shared.post("/edit.json", data={"held": found["held"], "unit": addresses[0]}).json()
     assert addresses[0] in [one["neuron"]["address"] for one in again["units"]]
-    assert addresses[0] not in [one["neuron"]["address"] for one in again["leaning"]]
-    html = shared.post("/bench", data={"held": found["held"]}, headers={"accept": "text/html"}).text
-    assert "What this answer leans on" in html
+    assert addresses[0] not in [one["neuron"]["address"] for one in again["support"]]
+    html = shared.post("/edit", data={"held": found["held"]}, headers={"accept": "text/html"}).text
+    assert "Neurons that support this answer" in html
     assert "alone off:" in html
 
 
 @pytest.mark.parametrize(
-    ("data", "status", "told"),
+    ("data", "status", "message"),
     [
-        ({}, 409, "no picture on the bench"), ({"held": "nothing"}, 404, "not kept"), ({"image": "xyz"}, 404, "no such image"),
-        ({"word": "boat", "unit": f"{LAYER}:99999"}, 404, "no unit"), ({"word": "boat", "unit": "x"}, 404, "no address"),
-        ({"word": "boat", "do": "explode"}, 422, "do"), ({"word": "boat", "label": "\U0001f600"}, 409, "cannot be written"),
+        ({}, 409, "no image to classify"), ({"held": "nothing"}, 404, "not kept"), ({"image": "xyz"}, 404, "no such image"),
+        ({"word": "boat", "unit": f"{LAYER}:99999"}, 404, "no unit"), ({"word": "boat", "unit": "x"}, 404, "not a valid address"),
+        ({"word": "boat", "op": "explode"}, 422, "op"), ({"word": "boat", "label": "\U0001f600"}, 409, "cannot be written"),
         ({"word": "boat", "label": "x" * 61}, 422, "label"), ({"word": "boat", "unit": [UNITS[0]] * 65}, 422, "unit"),
     ],
 )  # fmt: skip
-def test_bad_requests(shared: TestClient, data: dict[str, object], status: int, told: str) -> None:
-    answer = shared.post("/bench.json", data=data)  # type: ignore[arg-type]
+def test_bad_requests(
+    shared: TestClient, data: dict[str, object], status: int, message: str
+) -> None:
+    answer = shared.post("/edit.json", data=data)  # type: ignore[arg-type]
     assert answer.status_code == status, answer.text
-    assert told in answer.json()["error"]["message"]
+    assert message in answer.json()["error"]["message"]
 
 
-def test_the_door(made: Path) -> None:
+def test_it_needs_the_token(made: Path) -> None:
     with TestClient(create_app([made], Gate("t")), base_url="http://127.0.0.1:8000") as stranger:
-        assert stranger.get("/bench").status_code == 401
-        assert stranger.post("/bench.json", data={"word": "boat"}).status_code in (401, 403)
+        assert stranger.get("/edit").status_code == 401
+        assert stranger.post("/edit.json", data={"word": "boat"}).status_code in (401, 403)
