@@ -213,11 +213,11 @@ def test_the_map_answers_as_soon_as_it_says_so(
 
 
 def test_a_static_site_opens_from_a_disk(
-    made: Path, tmp_path: Path, open_page: Opener, seen: Seen
+    original: Path, tmp_path: Path, open_page: Opener, seen: Seen
 ) -> None:
     from synesthete.server.export import export_site
 
-    export_site(made, tmp_path / "site")
+    export_site(original, tmp_path / "site")
     page = open_page((tmp_path / "site" / "index.html").as_uri(), inside=False)
     page.get_by_role("link", name="Neurons", exact=True).click()
     page.locator(".tile").first.click()

@@ -47,9 +47,12 @@ def just_below(report: NeuronReport) -> NeuronReport:
     """The same neuron with an AUC that only rounding lifts to the threshold."""
     first, *rest = report.modalities
     row = replace(
-        report.neuron, auc=report.neuron.auc | {first.modality: 0.8999}, multimodality=0.8999,
-        passes=[part.modality for part in rest], multimodal=False,
-    )  # fmt: skip
+        report.neuron,
+        auc=report.neuron.auc | {first.modality: 0.8999},
+        multimodality=0.8999,
+        passes=[part.modality for part in rest],
+        multimodal=False,
+    )
     return replace(report, neuron=row, modalities=[replace(first, auc=0.8999, passes=False), *rest])
 
 
@@ -102,9 +105,15 @@ def test_the_counts_stand_in_one_order_everywhere(atlas: Atlas) -> None:
 def test_the_card_bears_the_tested_name(atlas_path: Path, tmp_path: Path) -> None:
     path = Path(shutil.copytree(atlas_path, tmp_path / "named.atlas"))
     names = {
-        "unit": [0], "rank": [0], "name": ["red apple"], "method": ["ours"], "score": [0.9],
-        "confidence": [0.97], "confidence_low": [0.9], "confidence_high": [1.0],
-    }  # fmt: skip
+        "unit": [0],
+        "rank": [0],
+        "name": ["red apple"],
+        "method": ["ours"],
+        "score": [0.9],
+        "confidence": [0.97],
+        "confidence_low": [0.9],
+        "confidence_high": [1.0],
+    }
     write_unit_tables(
         path, "names", {LAYER: pa.table(names)}, {"layers": {LAYER: {"threshold": 0.9}}}
     )

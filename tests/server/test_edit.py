@@ -22,13 +22,13 @@ from tests.small_atlas import LAYER
 UNITS = [f"{LAYER}:0", f"{LAYER}:1"]
 
 
-def test_the_answers_are_those_of_the_edited_model(shared: TestClient, made: Path) -> None:
+def test_the_answers_are_those_of_the_edited_model(shared: TestClient, original: Path) -> None:
     found = shared.post(
         "/edit.json",
         files={"file": ("a.png", png())},
         data={"unit": UNITS, "listed": [f"{LAYER}:7"]},
     ).json()
-    atlas = open_atlas(made)
+    atlas = open_atlas(original)
     model = load_model(atlas.manifest["model"]["name"])
     pixels = model.preprocess(Image.open(io.BytesIO(png())))[None]
     texts = torch.from_numpy(class_embeddings(model, atlas.concepts))
@@ -44,8 +44,9 @@ def test_the_answers_are_those_of_the_edited_model(shared: TestClient, made: Pat
         (one["after"] for one in found["answers"]), reverse=True
     )
     assert {one["neuron"]["address"]: one["edited"] for one in found["units"]} == {
-        **dict.fromkeys(UNITS, True), f"{LAYER}:7": False
-    }  # fmt: skip
+        **dict.fromkeys(UNITS, True),
+        f"{LAYER}:7": False,
+    }
     assert 0 <= found["control"] <= 1
 
 
@@ -77,8 +78,10 @@ def test_an_image_of_the_atlas(shared: TestClient) -> None:
     found = shared.post("/edit.json", data={"image": page["built_in"][0]["key"]}).json()
     assert found["answers"]
     html = shared.post(
-        "/edit", data={"held": found["held"], "unit": UNITS[0], "more": UNITS[1]}, headers={"accept": "text/html"}
-    )  # fmt: skip
+        "/edit",
+        data={"held": found["held"], "unit": UNITS[0], "more": UNITS[1]},
+        headers={"accept": "text/html"},
+    )
     assert html.status_code == 200
     assert html.text.count("checked") == 1
     assert "Control: with as many random neurons" in html.text
@@ -86,7 +89,7 @@ def test_an_image_of_the_atlas(shared: TestClient) -> None:
     assert UNITS[1] in named.text
 
 
-def test_what_supports_an_answer(shared: TestClient, made: Path) -> None:
+def test_what_supports_an_answer(shared: TestClient, original: Path) -> None:
     """Neurons that support the first answer, with what is left of it when each alone is off; none twice."""
     found = shared.post(
         "/edit.json", files={"file": ("a.png", png())}, data={"listed": UNITS}
@@ -94,8 +97,8 @@ def test_what_supports_an_answer(shared: TestClient, made: Path) -> None:
     addresses = [one["neuron"]["address"] for one in found["support"]]
     assert addresses
     assert not set(addresses) & set(UNITS)
-    model = load_model(open_atlas(made).manifest["model"]["name"])
-    concepts = open_atlas(made).concepts
+    model = load_model(open_atlas(original).manifest["model"]["name"])
+    concepts = open_atlas(original).concepts
     texts, scale = class_embeddings(model, concepts), float(model.network.logit_scale.exp())
     pixels = model.preprocess(Image.open(io.BytesIO(png())))[None]
     first = max(found["answers"], key=lambda one: one["before"])
@@ -117,12 +120,17 @@ def test_what_supports_an_answer(shared: TestClient, made: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "status", "message"),
     [
-        ({}, 409, "no image to classify"), ({"held": "nothing"}, 404, "not kept"), ({"image": "xyz"}, 404, "no such image"),
-        ({"word": "boat", "unit": f"{LAYER}:99999"}, 404, "no unit"), ({"word": "boat", "unit": "x"}, 404, "not a valid address"),
-        ({"word": "boat", "op": "explode"}, 422, "op"), ({"word": "boat", "label": "\U0001f600"}, 409, "cannot be written"),
-        ({"word": "boat", "label": "x" * 61}, 422, "label"), ({"word": "boat", "unit": [UNITS[0]] * 65}, 422, "unit"),
+        ({}, 409, "no image to classify"),
+        ({"held": "nothing"}, 404, "not kept"),
+        ({"image": "xyz"}, 404, "no such image"),
+        ({"word": "boat", "unit": f"{LAYER}:99999"}, 404, "no unit"),
+        ({"word": "boat", "unit": "x"}, 404, "not a valid address"),
+        ({"word": "boat", "op": "explode"}, 422, "op"),
+        ({"word": "boat", "label": "\U0001f600"}, 409, "cannot be written"),
+        ({"word": "boat", "label": "x" * 61}, 422, "label"),
+        ({"word": "boat", "unit": [UNITS[0]] * 65}, 422, "unit"),
     ],
-)  # fmt: skip
+)
 def test_bad_requests(
     shared: TestClient, data: dict[str, object], status: int, message: str
 ) -> None:
@@ -131,7 +139,9 @@ def test_bad_requests(
     assert message in answer.json()["error"]["message"]
 
 
-def test_it_needs_the_token(made: Path) -> None:
-    with TestClient(create_app([made], Gate("t")), base_url="http://127.0.0.1:8000") as stranger:
+def test_it_needs_the_token(original: Path) -> None:
+    with TestClient(
+        create_app([original], Gate("t")), base_url="http://127.0.0.1:8000"
+    ) as stranger:
         assert stranger.get("/edit").status_code == 401
         assert stranger.post("/edit.json", data={"word": "boat"}).status_code in (401, 403)

@@ -24,9 +24,9 @@ def png(size: tuple[int, int] = (50, 40), seed: int = 0, kind: str = "PNG") -> b
     return stream.getvalue()
 
 
-def test_an_image_is_read_as_the_library_reads_it(shared: TestClient, made: Path) -> None:
+def test_an_image_is_read_as_the_library_reads_it(shared: TestClient, original: Path) -> None:
     found = shared.post("/try-image.json", files={"file": ("my cat.png", png())}).json()
-    atlas = open_atlas(made)
+    atlas = open_atlas(original)
     model = load_model(atlas.manifest["model"]["name"])
     reading = model.read(model.preprocess(Image.open(io.BytesIO(png())))[None], [LAYER])
     values = reading.activations[LAYER][0]
@@ -73,12 +73,16 @@ def test_a_word_is_drawn(shared: TestClient) -> None:
 @pytest.mark.parametrize(
     ("files", "data", "status", "message"),
     [
-        (None, {}, 409, "either"), ({"file": ("a.png", png())}, {"word": "a"}, 409, "either"),
-        ({"file": ("a.png", b"no image")}, {}, 409, "cannot be read"), ({"file": ("a.png", b"")}, {}, 409, "either"),
-        ({"file": ("a.png", png()[:60])}, {}, 409, "cannot be read"), (None, {"word": "x" * 61}, 422, "at most 60"),
-        (None, {"word": "\U0001f600"}, 409, "cannot be drawn"), ({"file": ("a.svg", b"<svg/>")}, {}, 409, "cannot be read"),
+        (None, {}, 409, "either"),
+        ({"file": ("a.png", png())}, {"word": "a"}, 409, "either"),
+        ({"file": ("a.png", b"no image")}, {}, 409, "cannot be read"),
+        ({"file": ("a.png", b"")}, {}, 409, "either"),
+        ({"file": ("a.png", png()[:60])}, {}, 409, "cannot be read"),
+        (None, {"word": "x" * 61}, 422, "at most 60"),
+        (None, {"word": "\U0001f600"}, 409, "cannot be drawn"),
+        ({"file": ("a.svg", b"<svg/>")}, {}, 409, "cannot be read"),
     ],
-)  # fmt: skip
+)
 def test_bad_images_and_words(
     shared: TestClient, files: object, data: dict[str, str], status: int, message: str
 ) -> None:
@@ -93,10 +97,12 @@ def test_bad_images_and_words(
         ("http://HOST/try-image?atlas=a", 'href="/try-image?atlas=a">Back to the form'),
         ("http://HOST//evil.example/a", 'href="/evil.example/a">Back to the form'),
         ("http://HOST/\\evil.example", 'href="/evil.example">Back to the form'),
-        ("http://evil.example/try-image", ">To the model card"), ("javascript:alert(1)", ">To the model card"),
-        ("", ">To the model card"), ("http://[bad", ">To the model card"),
+        ("http://evil.example/try-image", ">To the model card"),
+        ("javascript:alert(1)", ">To the model card"),
+        ("", ">To the model card"),
+        ("http://[bad", ">To the model card"),
     ],
-)  # fmt: skip
+)
 def test_a_refused_form_leads_back_to_it_and_nowhere_else(
     shared: TestClient, referer: str, back: str
 ) -> None:

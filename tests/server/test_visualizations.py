@@ -26,11 +26,22 @@ def visualization(
     Image.new("RGB", (64, 64), (unit, 9, len(facet))).save(stream, "WEBP")
     data, address = stream.getvalue(), f"{LAYER}:{unit}"
     return Visualization(
-        target=address, layer=LAYER, unit=unit, facet=facet, goal=goal, copy=0,
-        file=file_of(LAYER, unit, address, facet, goal, 0), sha256=hashlib.sha256(data).hexdigest(),
-        activation=1.5, percentile=99.97 if excites else 43.21, excites=excites, strength=float(facet != "plain"),
-        fidelity=None, steps=9, settings="0" * 16,
-    ), data  # fmt: skip
+        target=address,
+        layer=LAYER,
+        unit=unit,
+        facet=facet,
+        goal=goal,
+        copy=0,
+        file=file_of(LAYER, unit, address, facet, goal, 0),
+        sha256=hashlib.sha256(data).hexdigest(),
+        activation=1.5,
+        percentile=99.97 if excites else 43.21,
+        excites=excites,
+        strength=float(facet != "plain"),
+        fidelity=None,
+        steps=9,
+        settings="0" * 16,
+    ), data
 
 
 @pytest.fixture

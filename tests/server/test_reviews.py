@@ -56,12 +56,18 @@ def test_labels_are_blind_and_kept(client: TestClient, atlas_path: Path) -> None
 @pytest.mark.parametrize(
     ("more", "status"),
     [
-        ({"kind": "rename"}, 409), ({"kind": "label", "value": "x"}, 409), ({"kind": "sing"}, 422), ({"kind": "note", "value": "x" * 2001}, 422),
-        ({"kind": "accept", "rater": " "}, 409), ({"kind": "accept", "rater": "machine"}, 409), ({"kind": "accept", "address": "x:1"}, 404),
-        ({"kind": "label", "value": "x", "image": "f" * 16, "question": "q"}, 404), ({"kind": "request", "value": "x"}, 422),
+        ({"kind": "rename"}, 409),
+        ({"kind": "label", "value": "x"}, 409),
+        ({"kind": "sing"}, 422),
+        ({"kind": "note", "value": "x" * 2001}, 422),
+        ({"kind": "accept", "rater": " "}, 409),
+        ({"kind": "accept", "rater": "machine"}, 409),
+        ({"kind": "accept", "address": "x:1"}, 404),
+        ({"kind": "label", "value": "x", "image": "f" * 16, "question": "q"}, 404),
+        ({"kind": "request", "value": "x"}, 422),
         ({"kind": "note", "value": "a\x00b"}, 409),
     ],
-)  # fmt: skip
+)
 def test_invalid_reviews_are_refused(
     client: TestClient, atlas_path: Path, more: dict[str, str], status: int
 ) -> None:

@@ -36,8 +36,12 @@ def test_a_report_is_shown_without_anything_that_the_policy_forbids(client: Test
 
 @pytest.mark.parametrize(
     ("text", "status"),
-    [("{", 409), ('{"schema": "synesthete.audit", "version": 2}', 409), (json.dumps(small_report() | {"adversarial": {}, "typographic": {"heads": 3}}), 409)],
-)  # fmt: skip
+    [
+        ("{", 409),
+        ('{"schema": "synesthete.audit", "version": 2}', 409),
+        (json.dumps(small_report() | {"adversarial": {}, "typographic": {"heads": 3}}), 409),
+    ],
+)
 def test_a_damaged_report_is_an_error_and_the_list_goes_on(
     client: TestClient, atlas_path: Path, text: str, status: int
 ) -> None:
