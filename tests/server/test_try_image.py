@@ -11,6 +11,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from synesthete.atlas import open_atlas
+from synesthete.atlas.unit_tables import unit_table_file
 from synesthete.models import load_model
 from synesthete.recording.zero_shot import class_embeddings
 from tests.small_atlas import LAYER
@@ -121,6 +122,17 @@ def test_a_decompression_bomb_is_refused(shared: TestClient) -> None:
     answer = shared.post("/try-image.json", files={"file": ("bomb.png", stream.getvalue())})
     assert answer.status_code == 413
     assert "limit of 16,000,000" in answer.json()["error"]["message"]
+
+
+def test_a_damaged_table_is_an_error_and_not_a_missing_explanation(
+    client: TestClient, atlas_path: Path
+) -> None:
+    assert client.get("/neurons.json").status_code == 200  # read while it was sound
+    table = atlas_path / unit_table_file(LAYER, "names")
+    table.write_bytes(b"PAR1 no table")
+    answer = client.post("/try-image.json", data={"word": "boat"})
+    assert answer.status_code == 409, answer.text
+    assert "names.parquet" in answer.json()["error"]["message"]
 
 
 def test_other_weights_are_refused(

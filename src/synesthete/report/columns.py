@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from synesthete._core.arrays import Bool, Float64, Int64
+from synesthete._core.arrays import Bool, Float64, Floating, Int64
 
 if TYPE_CHECKING:
     from synesthete.atlas import Atlas
@@ -160,6 +160,13 @@ class Columns:
     def called(self, unit: int) -> str:
         """Its tested name, else the concept that it answers to best; "" for none."""
         return self.name[unit] or self.concept[unit]
+
+    def z_scores(self, values: Floating) -> Float64:
+        """`[units]`: activations in standard deviations from the mean; -inf for units that do not vary."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            z: Float64 = (values - self.mean) / self.std
+        z[~np.isfinite(z) | self.dead] = -np.inf
+        return z
 
     def profile(self, unit: int) -> tuple[str, ...]:
         """The modalities in which it passes."""

@@ -31,7 +31,7 @@ class Refused(SynestheteError):
     Parameters
     ----------
     status
-        HTTP status of the answer.
+        HTTP status of the response.
     """
 
     def __init__(self, status: int, message: str, *, hint: str = "") -> None:
@@ -40,7 +40,7 @@ class Refused(SynestheteError):
 
 
 def status_of(error: SynestheteError) -> int:
-    """The HTTP status that answers an error."""
+    """The HTTP status of an error."""
     if isinstance(error, Refused):
         return error.status
     if isinstance(error, Missing):
@@ -48,11 +48,6 @@ def status_of(error: SynestheteError) -> int:
     if isinstance(error, Busy):
         return 503
     return 413 if isinstance(error, TooLarge | RequestTooLarge) else 409
-
-
-def headers_of(error: SynestheteError) -> dict[str, str]:
-    """The headers that the answer to an error has."""
-    return {"Retry-After": str(error.retry_after)} if isinstance(error, Busy) else {}
 
 
 @dataclass(frozen=True)
@@ -117,11 +112,12 @@ def refusal(request: Request, facts: ErrorFacts) -> Response:
 
 
 def refused(request: Request, error: SynestheteError) -> Response:
-    """The answer to a request that could not be carried out, or that middleware refuses."""
+    """The response to a request that could not be carried out, or that middleware refuses."""
     near: tuple[Near, ...] = tuple(error.near) if isinstance(error, Missing) else ()
-    answer = refusal(request, ErrorFacts(status_of(error), error.message, error.hint, near))
-    answer.headers.update(headers_of(error))
-    return answer
+    response = refusal(request, ErrorFacts(status_of(error), error.message, error.hint, near))
+    if isinstance(error, Busy):
+        response.headers["Retry-After"] = str(error.retry_after)
+    return response
 
 
 def allowed_methods(scope: Scope) -> list[str]:

@@ -21,7 +21,7 @@ from synesthete.errors import SynestheteError
 from synesthete.probes.request_images import Busy, request_limits
 from synesthete.server.auth import Gate
 from synesthete.server.connections import ConnectionLimits
-from synesthete.server.errors import METHODS, Refused, headers_of
+from synesthete.server.errors import METHODS, Refused
 
 UPLOAD_LIMIT = 16 * 2**20
 OPEN = ("/static/", "/enter")
@@ -271,7 +271,6 @@ class ImageLimits:
             with anyio.move_on_after(LONGEST_WAIT):
                 await _drain(receive, UPLOAD_LIMIT)
             response = self.refuse(Request(scope), error)
-            response.headers.update(headers_of(error))
             await response(scope, receive, send)
 
     @asynccontextmanager

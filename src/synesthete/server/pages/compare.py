@@ -71,16 +71,12 @@ def compare_page(site: Site, a: Address = "", b: Address = "", other: Other = ""
         return ComparePage(
             a=a, b=b, other=other, atlases=atlases, sides=[], correlation=None, shared=None
         )
-    sides, values = [], []
-    for here, address in ((site, a), (second, b)):
-        side, of_images = _side(here, address)
-        sides.append(side)
-        values.append(of_images)
-    same = (
-        site.atlas.manifest["probes"]["fingerprint"]
-        == second.atlas.manifest["probes"]["fingerprint"]
-    )
-    top = [_strongest(here, address) for here, address in ((site, a), (second, b))]
+    pair = ((site, a), (second, b))
+    sides = [_side(here, address) for here, address in pair]
+    probes = [here.atlas.manifest["probes"]["fingerprint"] for here, _ in pair]
+    same = probes[0] == probes[1]
+    values = [activations(here, *find_unit(here, address)) for here, address in pair]
+    top = [{image.image for image in side.exemplars} for side in sides]
     return ComparePage(
         a=a,
         b=b,
@@ -92,18 +88,12 @@ def compare_page(site: Site, a: Address = "", b: Address = "", other: Other = ""
     )
 
 
-def _side(site: Site, address: str) -> tuple[Side, np.ndarray | None]:
+def _side(site: Site, address: str) -> Side:
     columns, unit = find_unit(site, address)
     row = neuron_row(site, columns, unit)
     top = site.atlas.exemplars(columns.layer).top(unit, None, limit=SHOWN)
     shown = exemplars(site, top, columns.layer, row.concept)
-    side = Side(row, shown, distribution(site, columns, unit))
-    return side, activations(site, columns, unit)
-
-
-def _strongest(site: Site, address: str) -> set[int]:
-    columns, unit = find_unit(site, address)
-    return set(site.atlas.exemplars(columns.layer).top(unit, None, limit=SHOWN).ids.tolist())
+    return Side(row, shown, distribution(site, columns, unit))
 
 
 def _correlation(site: Site, values: list[np.ndarray | None]) -> float | None:

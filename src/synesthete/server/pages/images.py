@@ -85,9 +85,7 @@ def _excited(site: Site, number: int) -> list[Excited] | None:
     for layer in site.atlas.layers:
         columns = site.opened.columns(layer)
         values = np.asarray(site.atlas.activations(layer)[number], np.float64)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            z = (values - columns.mean) / columns.std
-        z[~np.isfinite(z) | columns.dead] = -np.inf
+        z = columns.z_scores(values)
         for unit in np.argsort(-z, kind="stable")[:EXCITED]:
             if z[unit] > 0:
                 found.append((-float(z[unit]), layer, int(unit), float(values[unit])))

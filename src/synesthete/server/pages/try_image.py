@@ -164,14 +164,12 @@ def _fired(
     site: Site, layer: str, values: Any, positions: Any, grid: tuple[int, int]
 ) -> list[Fired]:
     columns = site.opened.columns(layer)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        z = (values - columns.mean) / columns.std
-    z[~np.isfinite(z) | columns.dead] = -np.inf
+    z = columns.z_scores(values)
     dense = site.atlas.activations(layer) if site.atlas.manifest["dense"] else None
     readable = site.opened.probes.readable
     found = []
     for unit in np.argsort(-z, kind="stable")[:FIRED]:
-        if not np.isfinite(z[unit]) or z[unit] <= 0:
+        if z[unit] <= 0:
             break
         share = None
         if dense is not None:
