@@ -173,7 +173,7 @@ def models_page(site: Site, other: Other = "") -> ModelsPage:
     return ModelsPage(
         other=name,
         atlases=atlases,
-        sides=[_side(site), _side(second)],
+        sides=[_model_side(site), _model_side(second)],
         both=_near(site, both),
         only_first=_near(site, first),
         only_second=_near(second, other_only),
@@ -183,7 +183,7 @@ def models_page(site: Site, other: Other = "") -> ModelsPage:
     )
 
 
-def _side(site: Site) -> ModelSide:
+def _model_side(site: Site) -> ModelSide:
     manifest = site.atlas.manifest
     return ModelSide(
         atlas=site.opened.name,
