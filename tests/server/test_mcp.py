@@ -78,7 +78,7 @@ def test_what_the_tools_say(original: Path, tmp_path: Path) -> None:
         ("concept", {"name": "appel"}, "apple"),
         ("neuron", {"address": "x" * 300}, "200"),
         ("explain", {"image": "/no/such.png"}, "cannot read the image"),
-        ("explain", {"image": "/etc/passwd"}, "not a picture"),
+        ("explain", {"image": "/etc/passwd"}, "not an image"),
         ("search", {"query": "a", "limit": 0}, "limit"),
     ],
 )
