@@ -11,7 +11,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from synesthete.atlas import open_atlas
-from synesthete.atlas.unit_tables import unit_table_file
+from synesthete.atlas.writing import unit_table_file
 from synesthete.models import load_model
 from synesthete.recording.zero_shot import class_embeddings
 from tests.small_atlas import LAYER

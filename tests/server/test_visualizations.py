@@ -118,12 +118,12 @@ def test_a_missing_visualization_is_missing_and_an_altered_one_an_error(
 def test_a_missing_table_is_no_visualizations_and_a_damaged_one_an_error(
     visualized: Path, client: TestClient
 ) -> None:
-    table = visualized / folder_of(LAYER, 0) / "pictures.parquet"
+    table = visualized / folder_of(LAYER, 0) / "images.parquet"
     table.write_bytes(b"PAR1 no table")
     for path in (f"/neuron/{LAYER}:0", f"/layer/{LAYER}"):
         answer = client.get(f"{path}.json")
         assert answer.status_code == 409, path
-        assert "pictures.parquet is damaged" in answer.json()["error"]["message"]
+        assert "images.parquet is damaged" in answer.json()["error"]["message"]
         assert client.get(path, headers=HTML).status_code == 409
     table.unlink()
     assert client.get(f"/neuron/{LAYER}:0.json").json()["visualizations"] == []
