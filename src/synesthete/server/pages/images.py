@@ -144,7 +144,13 @@ def _sources(site: Site, rows: list[int]) -> list[Credits]:
     keys = ["licence", "modality", "artist"]
     grouped = table.group_by(keys).aggregate([([], "count_all")]).to_pylist()
     sources = [
-        Credits(*(row[key] or "" for key in keys), images=int(row["count_all"])) for row in grouped
+        Credits(
+            licence=row["licence"] or "",
+            modality=row["modality"] or "",
+            artist=row["artist"] or "",
+            images=int(row["count_all"]),
+        )
+        for row in grouped
     ]
     return sorted(sources, key=lambda one: (one.modality, -one.images, one.artist, one.licence))
 
