@@ -16,7 +16,7 @@ from schemathesis.core.failures import Failure
 from schemathesis.engine import Status, events, from_schema
 
 from synesthete.server import Gate, create_app
-from synesthete.server.security import LOOPBACK
+from synesthete.server.auth import LOOPBACK
 from synesthete.server.shop import create_shop
 from synesthete.server.shop.limits import Limiter
 from tests.small_atlas import LAYER

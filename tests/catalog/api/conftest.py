@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 from synesthete.catalog import Catalog, Item
 from synesthete.catalog.keys import Keys
 from synesthete.models.image_text_model import ImageTextModel
-from synesthete.server.security import LOOPBACK, Gate
+from synesthete.server.auth import LOOPBACK, Gate
 from synesthete.server.shop import create_shop
 
 TOKEN = "owner-of-the-tests"

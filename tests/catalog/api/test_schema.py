@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from schemathesis.checks import CHECKS
 from starlette.testclient import TestClient
 
-from synesthete.server.security import LOOPBACK, Gate
+from synesthete.server.auth import LOOPBACK, Gate
 from synesthete.server.shop import create_shop
 from tests.torture.contracts import TOKEN, Patient, catalogue, explore
 

@@ -6,22 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
-from starlette.staticfiles import StaticFiles
 
-import synesthete.visualization
 from synesthete.catalog.keys import Keys
-from synesthete.server import entrance
-from synesthete.server.answers import add_errors, refused
-from synesthete.server.guard import Guard
-from synesthete.server.image_limits import ImageLimits
-from synesthete.server.security import Gate, credentials
+from synesthete.server.app import build_app
+from synesthete.server.auth import Gate
 from synesthete.server.shop import api, pages, paper, people_api, people_pages
 from synesthete.server.shop.door import ShopGate
 from synesthete.server.shop.limits import Limiter
 from synesthete.server.shop.shop import Shop
 
-STATIC = Path(__file__).parents[1] / "static"
-FONTS = Path(synesthete.visualization.__file__).parent / "fonts"
 MEASURED = ("Estimate", "Bounds", "Look")
 TAGS = [
     {"name": "items", "description": "What is on offer."},
@@ -55,29 +48,19 @@ def create_shop(path: str | Path, gate: Gate | None = None) -> FastAPI:
     """
     shop = Shop(path)
     door = ShopGate(Keys(shop.path), gate)
-    app = FastAPI(
+    app = build_app(
+        gate=door,
+        routers=[api.router, people_api.router, pages.router, people_pages.router],
+        error_page=paper.error_page,
         title="Synesthete catalogue",
         description="A catalogue that is searched, recommended from and compared, with reasons. "
         "Every request needs `Authorization: Bearer KEY`; `synesthete catalog keys` makes keys.",
         version="1",
-        docs_url=None,
-        redoc_url=None,
         openapi_tags=TAGS,
-        dependencies=credentials(door),
     )
-    app.state.shop, app.state.gate, app.state.limiter = shop, door, Limiter()
-    app.include_router(entrance.router)
-    app.include_router(api.router)
-    app.include_router(people_api.router)
-    app.include_router(pages.router)
-    app.include_router(people_pages.router)
-    app.mount("/static/fonts", StaticFiles(directory=FONTS), name="fonts")
-    app.mount("/static", StaticFiles(directory=STATIC), name="static")
-    add_errors(app, paper.error_page)
+    app.state.shop, app.state.limiter = shop, Limiter()
     described = app.openapi
     app.openapi = lambda: with_nulls(described())  # type: ignore[method-assign]
-    app.add_middleware(ImageLimits, refuse=refused)
-    app.add_middleware(Guard, gate=door, refuse=refused)
     return app
 
 

@@ -9,8 +9,8 @@ from typing import Any
 from fastapi import Depends, Request
 
 from synesthete.catalog.keys import SCOPES, Keys
+from synesthete.server.auth import LOOPBACK, Gate
 from synesthete.server.errors import Refused
-from synesthete.server.security import LOOPBACK, Gate
 from synesthete.server.shop.limits import Limiter
 
 OWNER = "owner"

@@ -12,8 +12,8 @@ from synesthete.catalog.classify import make_record
 from synesthete.catalog.people import policy_of
 from synesthete.catalog.schema import Side, Signal
 from synesthete.errors import SynestheteError
+from synesthete.server.auth import check_form
 from synesthete.server.errors import Missing
-from synesthete.server.sending import check_form
 from synesthete.server.shop.paper import Owned, Picture, Short, Text, page, sent
 from synesthete.server.shop.shop import CLASSIFIERS, Shop
 

@@ -9,9 +9,8 @@ from fastapi import Depends, File, Form, Request, UploadFile
 from jinja2 import Environment
 from starlette.responses import Response
 
-from synesthete.server.errors import ErrorFacts, Refused
+from synesthete.server.errors import ErrorFacts, Refused, form_page
 from synesthete.server.render import environment
-from synesthete.server.sending import asked_from
 from synesthete.server.shop.bodies import PICTURE_LIMIT
 from synesthete.server.shop.door import OWNER, caller_of
 from synesthete.server.shop.shop import Shop
@@ -58,7 +57,7 @@ def page(request: Request, shop: Shop, template: str, **facts: Any) -> Response:
 
 def error_page(request: Request, facts: ErrorFacts) -> str:
     """What went wrong, and where to go from there."""
-    return _error_page(facts, asked_from(request))
+    return _error_page(facts, form_page(request))
 
 
 @lru_cache(maxsize=32)

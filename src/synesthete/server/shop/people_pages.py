@@ -12,8 +12,8 @@ from starlette.responses import RedirectResponse, Response
 from synesthete.catalog.experiments import lift_chart, rates_chart
 from synesthete.catalog.metrics import METRICS, compare, summarize
 from synesthete.errors import SynestheteError
+from synesthete.server.auth import check_form
 from synesthete.server.errors import Missing
-from synesthete.server.sending import check_form
 from synesthete.server.shop.paper import Owned, Short, page
 
 router = APIRouter(include_in_schema=False)
