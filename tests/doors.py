@@ -426,7 +426,7 @@ def _atlas_facts() -> dict[str, Any]:
 
     recipe = {"model": "mini", "reduction": "max"}
     facts = {
-        "format": "synesthete-atlas", "version": 1, "fingerprint": fingerprint_of(recipe), "recipe": recipe,
+        "format": "synesthete-atlas", "version": 2, "fingerprint": fingerprint_of(recipe), "recipe": recipe,
         "model": {"name": "mini", "weights_sha256": HASH, "embedding_dim": 4}, "probes": {"name": "concepts", "fingerprint": HASH, "images": 4, "groups": [{"modality": "photo"}]},
         "layers": [{"name": LAYER, "folder": LAYER, "units": 3, "kind": "block", "grid": [2, 2]}], "reduction": "max",
         "dense": False, "thumbnails": {}, "versions": {}, "controls": {}, "analysis": None, "files": {},
@@ -527,7 +527,7 @@ DOORS: dict[str, Door] = {
     "catalogue keys": Door("keys.sqlite", _keys_file, _keys),
     "atlas.json": Door("atlas.json", _atlas_facts, _atlas),
     "atlas.json, sealed again": Door("atlas.json", _atlas_facts, _sealed_atlas),
-    "atlas pictures": Door("pictures.parquet", _columns(_visual_row()), _visualizations),
+    "atlas images": Door("images.parquet", _columns(_visual_row()), _visualizations),
     "edits": Door("edits.json", _edit_facts, _edits),
     "axis of bias": Door("axis.json", _axis_facts, _axis),
     "bias lists": Door("lists.yaml", _list_facts, _lists),
