@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from synesthete.analysis.significance import paired_change
+from synesthete.analysis.zero_shot import class_embeddings
 from synesthete.audits import run_audit, write_report
 from synesthete.audits.adversarial.apgd import apgd
 from synesthete.audits.adversarial.classifier import PixelClassifier, to_pixels
@@ -23,7 +24,6 @@ from synesthete.audits.adversarial.gradient import cross_entropy, dlr
 from synesthete.audits.pictures import load_pictures
 from synesthete.audits.rates import Rate
 from synesthete.models import load_model
-from synesthete.recording.zero_shot import class_embeddings
 
 EPSILONS = (0.25, 0.5)
 

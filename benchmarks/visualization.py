@@ -129,7 +129,7 @@ def work(given: argparse.Namespace) -> dict[str, Any]:
     import torch
     from PIL import Image
 
-    from synesthete.analysis.own_model import own_model
+    from synesthete.analysis.provenance import own_model
     from synesthete.visualization.features.making import unpacked, webp
     from synesthete.visualization.features.targets import unit_target
 
@@ -247,7 +247,7 @@ def facets(given: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
     """How many pictures are taken for their facet, by the probes that steered them and by judges that did not."""
     import torch
 
-    from synesthete.analysis.own_model import own_model
+    from synesthete.analysis.provenance import own_model
     from synesthete.visualization.features.facet_rules import RULES
     from synesthete.visualization.features.facets import pooled
     from synesthete.visualization.features.making import unpacked

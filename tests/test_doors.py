@@ -33,7 +33,7 @@ READERS = {
 }  # fmt: skip
 # Files that are read without `_core.user_files`, all of them the package's own.
 OWN_FILES = {
-    "analysis/families/listing.py", "analysis/families/wordnet.py",  # data of the package
+    "analysis/families/definitions.py",  # data of the package
     "models/sources.py",
     "audits/report/page.py", "server/export.py", "visualization/fonts/__init__.py",  # styles, scripts and fonts of the package
 }  # fmt: skip

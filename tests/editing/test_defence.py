@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from synesthete.analysis.significance import paired_change
+from synesthete.analysis.zero_shot import class_embeddings
 from synesthete.editing import Edit, Edits
 from synesthete.editing.defence import Association, Typographic, defend, find_defence, load_axis
 from synesthete.editing.defence.against import objectives
@@ -30,7 +31,6 @@ from synesthete.editing.defence.tail import Tail
 from synesthete.errors import SynestheteError
 from synesthete.models import ImageTextModel, load_model
 from synesthete.probes import ProbeSet, load_probes
-from synesthete.recording.zero_shot import class_embeddings
 from tests.editing.conftest import Family, live_unit, pixels
 
 SITES = {

@@ -24,14 +24,14 @@ def load_vocabulary(spec: str, concepts: Sequence[str] = ()) -> list[str]:
     spec
         `concepts`, those of the atlas; `english`, the 20,000 commonest English words (the package
         wordfreq, Speer 2022); `wordnet-nouns`, the 20,000 commonest nouns of WordNet; or a text file in
-        UTF-8, a word or phrase a line, `#` for comments.
+        UTF-8, one word or phrase per line, `#` for comments.
     concepts
         The atlas's own.
 
     Raises
     ------
     SynestheteError
-        No such vocabulary or file, no word in it, a line that is no text, or too long.
+        No such vocabulary or file, fewer than two words, a line that is not text or too long.
     """
     if spec == CONCEPTS:
         words = list(concepts)
@@ -41,7 +41,7 @@ def load_vocabulary(spec: str, concepts: Sequence[str] = ()) -> list[str]:
         words = [word for word in top_n_list("en", ENGLISH_WORDS + 2000) if word.isalpha()]
         words = words[:ENGLISH_WORDS]
     elif spec == NOUNS:
-        from synesthete.analysis.families.wordnet import nouns
+        from synesthete.analysis.families.definitions import nouns
 
         words = nouns()
     else:

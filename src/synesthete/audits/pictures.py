@@ -160,7 +160,7 @@ def load_pictures(
     SynestheteError
         Nothing there, too few pictures, one class.
     """
-    from synesthete.recording.zero_shot import held_out_rows
+    from synesthete.analysis.zero_shot import held_out_rows
 
     probes = load_probes("concepts" if folder is None else folder)
     concept, modality = (np.array(probes.labels[c].to_pylist()) for c in ("concept", "modality"))

@@ -51,7 +51,7 @@ def work_on(site: Site, bench: Bench, image: Image.Image | None, held: str) -> B
     Missing
         The picture is not kept any more.
     """
-    from synesthete.analysis.own_model import own_model
+    from synesthete.analysis.provenance import own_model
 
     if image is None:
         image = HELD.get(held, _gone)

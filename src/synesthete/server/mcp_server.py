@@ -178,7 +178,7 @@ def _tools(site: Callable[[], Site]) -> list[Callable[..., Told]]:
 
 def _picture(atlas: Atlas, path: Path) -> Image.Image:
     """A picture file as the model sees it."""
-    from synesthete.analysis.own_model import own_model
+    from synesthete.analysis.provenance import own_model
     from synesthete.probes.request_images import see
 
     try:

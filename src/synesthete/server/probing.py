@@ -110,7 +110,7 @@ class Probed:
 
 def probe_image(site: Site, image: Image.Image, shown: str) -> Probed:
     """Show the model a picture (RGB). Loads the model on first use."""
-    from synesthete.analysis.own_model import own_model
+    from synesthete.analysis.provenance import own_model
 
     model, layer = own_model(site.atlas), site.atlas.layers[0]
     names = site.atlas.concepts
@@ -133,8 +133,8 @@ def probe_image(site: Site, image: Image.Image, shown: str) -> Probed:
 
 
 def _directions(site: Site) -> Any:
-    from synesthete.analysis.own_model import own_model
-    from synesthete.recording.zero_shot import class_embeddings
+    from synesthete.analysis.provenance import own_model
+    from synesthete.analysis.zero_shot import class_embeddings
 
     return class_embeddings(own_model(site.atlas), site.atlas.concepts)
 
@@ -165,7 +165,7 @@ def _fired(
 
 def _decision(site: Site, layer: str, pixels: Any) -> Decision | None:
     from synesthete.analysis.decomposition.explain import explain_pixels
-    from synesthete.analysis.own_model import own_model
+    from synesthete.analysis.provenance import own_model
 
     directions = site.opened.computed("directions", lambda: _directions(site))
     try:
@@ -202,7 +202,7 @@ def picture_of(site: Site, data: bytes | None, word: str, key: str) -> Image.Ima
     Missing
         No such image in the atlas.
     """
-    from synesthete.analysis.own_model import own_model
+    from synesthete.analysis.provenance import own_model
     from synesthete.probes.decoding import TooLarge, UnreadableImage
     from synesthete.probes.request_images import see
 

@@ -12,8 +12,14 @@ from scipy import sparse
 from sklearn.metrics import roc_auc_score
 
 from synesthete.analysis.naming import SCORERS, choice, load_vocabulary, name_neurons
-from synesthete.analysis.naming.choice import contrast, propose
-from synesthete.analysis.naming.sets import Images, alike, balanced_auc, interval
+from synesthete.analysis.naming.candidates import (
+    Images,
+    alike,
+    balanced_auc,
+    contrast,
+    interval,
+    propose,
+)
 from synesthete.analysis.planted import Planted, plant
 from synesthete.atlas import open_atlas
 from synesthete.atlas.manifest import read_manifest, write_manifest
@@ -62,7 +68,7 @@ def test_units_are_called_by_what_was_planted(named: tuple[Path, dict], planted:
     found = np.array([bool(some) for some in names])
     assert found[everywhere].mean() >= 0.95
     # Seven test images a concept are few for a unit that is silent in one of four modalities.
-    assert found[np.isin(planted.kind, ("three ways", "pictures"))].mean() >= 0.4
+    assert found[np.isin(planted.kind, ("three ways", "images"))].mean() >= 0.4
     assert np.mean([names[u][0] in truth[u] for u in np.flatnonzero(found)]) >= 0.95
     both = np.flatnonzero(planted.kind == "two concepts")
     assert np.mean([set(names[u][:2]) == truth[u] for u in both]) >= 0.8

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from synesthete.analysis.decomposition.paths import contributions
+from synesthete.analysis.decomposition.explain import contributions
 from synesthete.catalog.classify import Classifier, fit, make_record, read_records
 from synesthete.catalog.classify.features import embed, fuse, image_direction
 from synesthete.catalog.classify.reasons import vocabulary, words_of

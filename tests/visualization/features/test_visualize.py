@@ -80,7 +80,7 @@ def test_pictures_are_written_scored_and_kept(own: Path) -> None:
 
 
 def facets_module_model(atlas: Atlas):  # type: ignore[no-untyped-def]
-    from synesthete.analysis.own_model import own_model
+    from synesthete.analysis.provenance import own_model
 
     return own_model(atlas)
 

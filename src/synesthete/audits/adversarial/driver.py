@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from synesthete.analysis.zero_shot import class_embeddings
 from synesthete.audits.adversarial.apgd import apgd
 from synesthete.audits.adversarial.classifier import PixelClassifier, to_pixels
 from synesthete.audits.adversarial.gradient import (
@@ -22,7 +23,6 @@ from synesthete.audits.adversarial.gradient import (
 from synesthete.audits.pictures import load_pictures
 from synesthete.audits.rates import Rate
 from synesthete.errors import SynestheteError
-from synesthete.recording.zero_shot import class_embeddings
 
 if TYPE_CHECKING:
     from synesthete.models.image_text_model import ImageTextModel

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from synesthete.analysis.zero_shot import class_embeddings
 from synesthete.audits.bias.associations import association_matrix, centred, profiles
 from synesthete.audits.bias.harms import harm_rates
 from synesthete.audits.bias.lists import Lists, load_lists
@@ -20,7 +21,6 @@ from synesthete.audits.bias.weat import weat
 from synesthete.audits.pictures import Model, embed, read_units
 from synesthete.errors import SynestheteError
 from synesthete.probes.words import has_letters, load_fonts, render_word
-from synesthete.recording.zero_shot import class_embeddings
 
 if TYPE_CHECKING:
     from synesthete.models.image_text_model import ImageTextModel

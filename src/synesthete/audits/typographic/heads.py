@@ -9,9 +9,9 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from synesthete.analysis.zero_shot import TEMPLATES, class_embeddings
 from synesthete.audits.pictures import Float32, Int64, Model, Pictures, embed
 from synesthete.errors import SynestheteError
-from synesthete.recording.zero_shot import TEMPLATES, class_embeddings
 
 FOLDS = 2
 STRENGTH = 1.0

@@ -63,7 +63,7 @@ def unit_reasons(
     weights
         `[3 dim + 2]`: of the first label, less those of the second.
     """
-    from synesthete.analysis.decomposition.paths import contributions, has_linear_path
+    from synesthete.analysis.decomposition.explain import contributions, has_linear_path
     from synesthete.probes.decoding import UnreadableImage
     from synesthete.probes.request_images import see
 

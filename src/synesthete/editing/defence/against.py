@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from synesthete.analysis.zero_shot import class_embeddings, unseen_rows
 from synesthete.editing.defence.attack import CLASSES, attacked, choose_classes, splits
 from synesthete.editing.defence.axis import Axis, associations
 from synesthete.editing.defence.driver import Defence, find_defence
 from synesthete.editing.defence.objective import Objective
-from synesthete.recording.zero_shot import class_embeddings, unseen_rows
 
 if TYPE_CHECKING:
     from synesthete.models import ImageTextModel

@@ -11,8 +11,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image, ImageDraw
 
-from synesthete.analysis.own_model import own_model
-from synesthete.analysis.own_probes import own_probes
+from synesthete.analysis.provenance import own_model, own_probes
 from synesthete.atlas import Atlas
 from synesthete.errors import SynestheteError
 from synesthete.models.gradients import GradientTower

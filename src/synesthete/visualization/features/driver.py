@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from synesthete.analysis.own_model import own_model
+from synesthete.analysis.provenance import own_model
 from synesthete.atlas import Atlas, Visualization, open_atlas
 from synesthete.atlas.visualizations import (
     PLAIN,

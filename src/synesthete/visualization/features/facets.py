@@ -14,7 +14,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from synesthete._core.user_files import UnusableFile, read_inside
-from synesthete.analysis.own_probes import own_probes
+from synesthete.analysis.provenance import own_probes
 from synesthete.atlas import Atlas
 from synesthete.atlas.arrays import npz_bytes, read_npz
 from synesthete.atlas.files import write_file

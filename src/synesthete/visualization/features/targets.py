@@ -11,8 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from synesthete._core.user_files import read_named
-from synesthete.analysis.own_model import own_model
-from synesthete.analysis.own_probes import own_probes
+from synesthete.analysis.provenance import own_model, own_probes
 from synesthete.atlas import Atlas
 from synesthete.atlas.arrays import read_npy
 from synesthete.errors import SynestheteError
@@ -187,7 +186,7 @@ def sample_rows(atlas: Atlas, count: int, *, seed: int = 0) -> npt.NDArray[np.in
 
 
 def _embedded(atlas: Atlas, texts: Sequence[str]) -> Float32:
-    from synesthete.recording.zero_shot import class_embeddings
+    from synesthete.analysis.zero_shot import class_embeddings
 
     if not all(text.strip() for text in texts):
         raise SynestheteError("an empty text has no direction")

@@ -1,8 +1,8 @@
-"""Which images a word is about, and how well units tell them from the others: balanced AUC, interval, p."""
+"""Candidate names: proposed on the images of one half of the artists, tested on the other by balanced AUC."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,12 +10,153 @@ import numpy.typing as npt
 from scipy import sparse
 from scipy.special import ndtr, ndtri
 
+from synesthete._core.arrays import Bool, Float32, Float64, Floating, Int64
+from synesthete.analysis.multimodality import LEVEL
 from synesthete.analysis.selectivity import ranks_by_chunk
+from synesthete.analysis.significance import benjamini_hochberg
 
-Float32 = npt.NDArray[np.float32]
-Float64 = npt.NDArray[np.float64]
-Int64 = npt.NDArray[np.int64]
-Bool = npt.NDArray[np.bool_]
+PROPOSALS = 5  # words that each scorer proposes for a unit
+KEPT = 3  # names that are tested per unit
+AT_ONCE = 4_000_000  # scores ranked at once, which bounds the memory of ranking them
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Each unit's candidate names, best first, `[units, KEPT]`.
+
+    Attributes
+    ----------
+    word
+        Number in the vocabulary, -1 for none.
+    method
+        Which scorer ranked it highest (an index of `methods`), -1 for none.
+    score
+        Mean over the scorers of its standard score among all words of the unit.
+    methods
+        Names of the scorers.
+    """
+
+    word: Int64
+    method: Int64
+    score: Float64
+    methods: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Tested:
+    """Candidates on the images they were not chosen on, `[units, KEPT]`; NaN where there is none."""
+
+    auc: Float64
+    low: Float64
+    high: Float64
+    q: Float64
+
+    def held(self, threshold: float, level: float = LEVEL) -> Bool:
+        """Which names hold: the AUC reaches the threshold, at a false discovery rate of `level`."""
+        with np.errstate(invalid="ignore"):
+            return np.asarray((self.auc >= threshold) & (self.q <= level))
+
+
+def propose(scores: Mapping[str, Float32]) -> Candidates:
+    """Candidates from several scorers: the words that any of them ranks high, ranked by the mean over all.
+
+    Parameters
+    ----------
+    scores
+        Scorer → `[units, words]`, higher is better; NaN and -inf where a word cannot be scored.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> found = propose({"a": np.array([[0.0, 2.0, 1.0]], np.float32)})
+    >>> found.word.tolist(), found.methods[found.method[0, 0]]
+    ([[1, 2, 0]], 'a')
+    """
+    units, words = next(iter(scores.values())).shape
+    step = max(1, AT_ONCE // words)
+    parts = [
+        _propose({name: values[start : start + step] for name, values in scores.items()})
+        for start in range(0, units, step)
+    ]
+    word, method, score = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return Candidates(word, method, score, tuple(scores))
+
+
+def _propose(scores: Mapping[str, Float32]) -> tuple[Int64, Int64, Float64]:
+    units, words = next(iter(scores.values())).shape
+    total = np.zeros((units, words), np.float32)
+    proposed = np.zeros((units, words), np.bool_)
+    places = []
+    for values in scores.values():
+        finite = np.isfinite(values)
+        known = np.where(finite, values, np.nan)
+        standard = np.where(finite, _standard(known), -10.0)
+        total += standard
+        order = np.argsort(-standard, axis=1, kind="stable")[:, :PROPOSALS]
+        good = np.take_along_axis(finite, order, axis=1)
+        rows, columns = np.nonzero(good)
+        proposed[rows, order[rows, columns]] = True
+        place = np.full((units, words), PROPOSALS, np.int8)
+        np.put_along_axis(place, order, np.arange(order.shape[1], dtype=np.int8)[None], axis=1)
+        places.append(place)
+    total = np.where(proposed, total / len(scores), -np.inf)
+    kept = np.argsort(-total, axis=1, kind="stable")[:, :KEPT]
+    score = np.take_along_axis(total, kept, axis=1).astype(np.float64)
+    none = ~np.isfinite(score)
+    method = np.stack([np.take_along_axis(p, kept, axis=1) for p in places]).argmin(axis=0)
+    pad = ((0, 0), (0, KEPT - kept.shape[1]))
+    return (
+        np.pad(np.where(none, -1, kept), pad, constant_values=-1),
+        np.pad(np.where(none, -1, method), pad, constant_values=-1),
+        np.pad(np.where(none, np.nan, score), pad, constant_values=np.nan),
+    )
+
+
+def _standard(values: Float32) -> Float32:
+    """Standard scores along rows that may have gaps; 0 where a row says nothing."""
+    known = np.isfinite(values)
+    count = np.maximum(known.sum(axis=1, keepdims=True), 1)
+    centred = np.where(known, values, 0.0)
+    centred = np.where(known, centred - centred.sum(axis=1, keepdims=True) / count, 0.0)
+    spread = np.sqrt((centred**2).sum(axis=1, keepdims=True) / count)
+    return np.asarray(centred / np.where(spread > 0, spread, 1.0), np.float32)
+
+
+def contrast(activations: Floating, images: Images) -> Float32:
+    """Mean activation for a word's images above the others', in standard deviations, `[units, words]`.
+
+    The mean over modalities, as for the AUC; NaN where a modality has nothing to compare.
+    """
+    words, units = images.sets.shape[0], activations.shape[1]
+    total, modalities = np.zeros((words, units)), np.zeros((words, 1))
+    for here, sets in images.by_modality():
+        values = np.nan_to_num(np.asarray(activations[here], np.float32))
+        n_pos = np.asarray(sets.sum(axis=1)).reshape(-1, 1)
+        counts = (n_pos > 0) & (n_pos < len(here))
+        sums = sets @ values
+        with np.errstate(invalid="ignore", divide="ignore"):
+            rest = (values.sum(0) - sums) / (len(here) - n_pos)
+            apart = (sums / n_pos - rest) / values.std(0)
+        total += np.where(counts, np.nan_to_num(apart), 0.0)
+        modalities += counts
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray((total / modalities).T, np.float32)
+
+
+def test(activations: Floating, images: Images, candidates: Candidates) -> Tested:
+    """Measure candidates on the other half: balanced AUC over the whole range, with its interval."""
+    used, place = np.unique(candidates.word, return_inverse=True)
+    place = place.reshape(candidates.word.shape)
+    some = Images(images.rows, images.modality, images.sets[np.maximum(used, 0)])
+    result = balanced_auc(activations, some)
+
+    def mine(values: Float32) -> Float64:
+        picked = np.take_along_axis(values, place, axis=1).astype(np.float64)
+        return np.where(candidates.word < 0, np.nan, picked)
+
+    low, high = interval(mine(result.auc), mine(result.error))
+    return Tested(mine(result.auc), low, high, benjamini_hochberg(mine(result.p)))
+
 
 LIKE_SHARE, LIKE_LEAST = 0.005, 10  # of a half's images are about a word, at least so many
 LIKENESS_BYTES = 100_000_000
@@ -101,7 +242,7 @@ class Balanced:
     p: Float32
 
 
-def balanced_auc(activations: npt.NDArray[np.floating], images: Images) -> Balanced:
+def balanced_auc(activations: Floating, images: Images) -> Balanced:
     """AUC of every unit for every word's images, balanced over modalities.
 
     Parameters
@@ -128,7 +269,7 @@ def balanced_auc(activations: npt.NDArray[np.floating], images: Images) -> Balan
     )
 
 
-def mean_auc(activations: npt.NDArray[np.floating], images: Images) -> Float32:
+def mean_auc(activations: Floating, images: Images) -> Float32:
     """The AUC of `balanced_auc` alone, `[units, words]`."""
     total = np.zeros((activations.shape[1], images.sets.shape[0]), np.float32)
     modalities = np.zeros(images.sets.shape[0], np.float32)
@@ -139,7 +280,7 @@ def mean_auc(activations: npt.NDArray[np.floating], images: Images) -> Float32:
         return np.asarray(total / modalities)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Compared:
     """Some units within one modality.
 
@@ -155,7 +296,7 @@ class _Compared:
     wins: Float64
 
 
-def _compared(activations: npt.NDArray[np.floating], images: Images) -> Iterator[_Compared]:
+def _compared(activations: Floating, images: Images) -> Iterator[_Compared]:
     for here, sets in images.by_modality():
         positives = np.asarray(sets.sum(axis=1), np.float64).ravel()
         pairs = positives * (len(here) - positives)
@@ -165,7 +306,14 @@ def _compared(activations: npt.NDArray[np.floating], images: Images) -> Iterator
         for units, low, high in ranks_by_chunk(activations[here]):
             lowest = (some @ low).T
             auc = ((lowest + (some @ high).T) / 2 - least) / n_pairs
-            yield _Compared(units, counts, n_pos, len(here), auc, (lowest - least) / n_pairs)
+            yield _Compared(
+                units=units,
+                counts=counts,
+                positives=n_pos,
+                images=len(here),
+                auc=auc,
+                wins=(lowest - least) / n_pairs,
+            )
 
 
 def _variance(auc: Float64, n_pos: Float64, n_images: int) -> Float64:
