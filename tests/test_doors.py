@@ -35,7 +35,7 @@ READERS = {
 OWN_FILES = {
     "analysis/families/definitions.py",  # data of the package
     "models/sources.py",
-    "audits/report/page.py", "server/export.py", "visualization/fonts/__init__.py",  # styles, scripts and fonts of the package
+    "audits/report/page.py", "server/export.py", "visualization/__init__.py",  # styles, scripts and fonts of the package
 }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-import synesthete.visualization.fonts
+import synesthete.visualization
 from synesthete.atlas.files import claim_draft, disk_errors
 from synesthete.errors import SynestheteError
 from synesthete.report.links import Links
@@ -23,7 +23,7 @@ from synesthete.server.render import STATIC_NAVIGATION, render
 from synesthete.server.site_files import Files
 
 STATIC = Path(__file__).parent / "static"
-FONTS = Path(synesthete.visualization.fonts.__file__).parent
+FONTS = synesthete.visualization.FONT_FOLDER
 MARK, DRAFT, ENTRANCE = ".synesthete-site", ".draft", "index.html"
 Progress = Callable[[int, int], None]
 
