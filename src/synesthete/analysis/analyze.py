@@ -35,6 +35,8 @@ from synesthete.errors import SynestheteError
 
 SHUFFLES = 10
 STEPS = 3  # of progress, per layer: the model, its control, tables written
+KEPT_AUC = 0.8  # a row of selectivity.parquet has at least this AUC in two modalities ...
+KEPT_BEST = 5  # ... or is one of the unit's best concepts
 
 
 def analyze(
@@ -49,7 +51,7 @@ def analyze(
 
     Where the probe images do not allow to call any unit multimodal (no written words, too few modalities, artists or
     concepts), units are described as far as the images go: concept and AUC in the modalities there are, or
-    statistics alone. The counts are null then, and `not_tested` in the notes says why and what to add.
+    statistics alone. The counts are null then, and `not_tested` in the notes gives the reason and what to add.
 
     Writes `neurons.parquet` and `selectivity.parquet` of every layer and the section `analysis` of the
     manifest (docs/selectivity.md), replacing an earlier analysis. Same atlas, same arguments: same bytes.
@@ -68,7 +70,7 @@ def analyze(
     Raises
     ------
     SynestheteError
-        When `threshold` or `q` is no such number, or the atlas lacks the dense matrix.
+        When `threshold` or `q` is out of range, or the atlas lacks the dense matrix.
     """
     if not 0.5 < threshold <= 1:
         raise SynestheteError(f"the AUC threshold must be above 0.5 and at most 1, not {threshold}")
@@ -197,7 +199,7 @@ def _concepts(scores: Scores, design: Design) -> dict[str, int]:
 
 
 def _notes(design: Design, images: int) -> Mapping[str, Any]:
-    """How the images were divided: what a reader needs to judge or repeat the analysis."""
+    """How the images were divided: what a reader needs to assess or repeat the analysis."""
     split = design.split
     per_modality = {}
     for m, name in enumerate(design.modalities):
@@ -225,10 +227,6 @@ def _notes(design: Design, images: int) -> Mapping[str, Any]:
 def _median(values: Float64) -> float | None:
     finite = values[np.isfinite(values)]
     return float(np.median(finite)) if finite.size else None
-
-
-KEPT_AUC = 0.8  # a row of selectivity.parquet has at least this AUC in two modalities ...
-KEPT_BEST = 5  # ... or is one of the unit's best concepts
 
 
 def neurons_table(

@@ -45,7 +45,7 @@ class Curve:
 
 @dataclass(frozen=True, kw_only=True)
 class Conditional:
-    """What a unit's activation says about categories.
+    """P(category | activation) of a unit, for several categories.
 
     Attributes
     ----------
@@ -107,7 +107,7 @@ def conditional(
     categories
         Which ones; by default the five commonest among the images of the highest bins.
     labels
-        Image id → what a person said that it shows, instead of the probe labels; images without a label do
+        Image id → what a person labelled it with, instead of the probe labels; images without a label do
         not count.
     bins
         How many.

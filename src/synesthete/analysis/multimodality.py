@@ -76,7 +76,7 @@ def score_units(
     activations
         `[images, units]`, the images in the order of `design`.
     design
-        Labels and halves. Where no concept is eligible, a unit is described by the concept that it tells best
+        Labels and halves. Where no concept is eligible, a unit is described by the concept that it separates best
         in the modalities there are, and none is multimodal.
     labelings
         Concept codes `[images]`; the design's own when None. Several share the ranking.

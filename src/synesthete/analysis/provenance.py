@@ -68,7 +68,7 @@ def own_probes(atlas: Atlas, spec: str | Path | None = None) -> ProbeSet:
             raise
         raise SynestheteError(
             f"the probe set {described['name']!r} of {atlas.path} was not found",
-            hint="say where it is: --probes FOLDER",
+            hint="give its place: --probes FOLDER",
         ) from error
     if len(probes) < described["images"]:
         probes = with_words(probes)

@@ -42,7 +42,7 @@ def draw_words(
     font: str | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Show the atlas's model a vocabulary of drawn words, and write what it says into the atlas.
+    """Show the model of an atlas a vocabulary of rendered words, and write activations and embeddings into the atlas.
 
     Each word is drawn in black on white at two sizes, the smaller one at five places. A unit's answer is its
     greatest activation over places, averaged over sizes, so that neither place nor size decides (Goh et al.
@@ -60,7 +60,7 @@ def draw_words(
     Returns
     -------
     dict
-        The notes that the manifest keeps; `skipped` tells which words the font has no letters for.
+        The notes that the manifest keeps; `skipped` lists which words the font has no letters for.
 
     Raises
     ------
@@ -71,7 +71,7 @@ def draw_words(
     chosen = _font(font)
     listed = load_vocabulary(vocabulary, atlas.concepts)
     skipped = {item: why for item in listed if (why := _why_not(item, chosen))}
-    words = [word for word in listed if word not in skipped]
+    words = [item for item in listed if item not in skipped]
     if not words:
         reason = next(iter(skipped.values()))
         raise SynestheteError(f"none of the {len(listed)} words can be drawn: {reason}")
@@ -146,7 +146,7 @@ def _terms(expression: str) -> list[tuple[int, str]]:
     parts = re.split(r"\s+([+-])\s+", " ".join(expression.split()))
     if not all(parts):
         raise SynestheteError(
-            f"{expression!r} is no sum of words", hint="write for example: king - man + woman"
+            f"{expression!r} is not a sum of words", hint="write for example: king - man + woman"
         )
     signs = [1, *(1 if mark == "+" else -1 for mark in parts[1::2])]
     return list(zip(signs, parts[0::2], strict=True))

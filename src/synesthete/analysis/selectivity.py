@@ -1,4 +1,4 @@
-"""Selectivity: how well each unit tells each concept from the rest, within one modality, as an AUC."""
+"""Selectivity: how well each unit separates each concept from the rest, within one modality, as an AUC."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class AucTable:
         P(equal). NaN where the concept has no image here, or nothing but images of it.
     wins
         `[units, concepts]`: a lower bound on the number of (positive, negative) pairs that the positive
-        wins strictly: every tie, between positives too, is held against the concept. An integer.
+        wins strictly: every tie, between positives too, counts against the concept. An integer.
     n_pos, n_neg
         `[concepts]`: images of the concept, and of the others.
     """

@@ -12,7 +12,7 @@ from synesthete.errors import SynestheteError, near
 CONCEPTS, ENGLISH, NOUNS = "concepts", "english", "wordnet-nouns"
 BUILT_IN = (CONCEPTS, ENGLISH, NOUNS)
 ENGLISH_WORDS = 20_000
-LONGEST = 200  # characters; a longer line is no word
+LONGEST = 200  # characters; a longer line is not a word
 CONTROLS = ("Cc", "Co", "Cs")
 
 
@@ -38,7 +38,7 @@ def load_vocabulary(spec: str, concepts: Sequence[str] = ()) -> list[str]:
     elif spec == ENGLISH:
         from wordfreq import top_n_list
 
-        words = [word for word in top_n_list("en", ENGLISH_WORDS + 2000) if word.isalpha()]
+        words = [item for item in top_n_list("en", ENGLISH_WORDS + 2000) if item.isalpha()]
         words = words[:ENGLISH_WORDS]
     elif spec == NOUNS:
         from synesthete.analysis.families.definitions import nouns
@@ -65,8 +65,8 @@ def _read(path: Path) -> list[str]:
         word = " ".join(unicodedata.normalize("NFC", line).split())
         if not word or word.startswith("#"):
             continue
-        # Joiners that scripts and emoji need are no controls, whatever str.isprintable says.
+        # Joiners that scripts and emoji need are not controls, whatever str.isprintable says.
         if len(word) > LONGEST or any(unicodedata.category(c) in CONTROLS for c in word):
-            raise SynestheteError(f"line {number} of {path} is no word: {word[:40]!r}")
+            raise SynestheteError(f"line {number} of {path} is not a word: {word[:40]!r}")
         words.setdefault(word)
     return list(words)

@@ -41,7 +41,7 @@ class CausalCheck:
     Attributes
     ----------
     address, text
-        Which unit, and the text that it is said to stand for.
+        Which unit, and the text that it may stand for.
     raised_by
         What was added to its response at every position: `strength` times its largest activation.
     images
@@ -95,7 +95,7 @@ def causal_check(
     Parameters
     ----------
     text
-        What the unit is said to stand for; by default its name, or else its concept.
+        What the unit may stand for; by default its name, or else its concept.
     strength
         How far to raise it, in multiples of the largest activation it had on the atlas's images.
     images, controls
@@ -117,7 +117,7 @@ def causal_check(
     text = text or neuron.name or neuron.concept
     if not text.strip():
         raise SynestheteError(
-            f"{neuron.address} has neither name nor concept", hint="say which text to test"
+            f"{neuron.address} has neither name nor concept", hint="give a text to test"
         )
     if not neuron.maximum > 0:
         raise SynestheteError(f"{neuron.address} answered to none of the images")
@@ -202,7 +202,7 @@ def _raised(
 
 @dataclass(frozen=True)
 class Wanted:
-    """A text and how much a unit wants it, in standard deviations over the vocabulary."""
+    """A text and how strongly a unit drives towards it, in standard deviations over the vocabulary."""
 
     text: str
     score: float

@@ -36,7 +36,7 @@ class Explanation:
     cosines
         Of the image to both.
     units
-        The units that speak most for the label against the other, and then most against it: `weight` is
+        The units with the largest positive contribution to the label against the other, then the largest negative: `weight` is
         what each adds to the difference of the cosines.
     rest
         What positions and biases add to it. All units and the rest sum up to the difference.

@@ -39,7 +39,7 @@ def assign_families(
 
     By **name**: the families of the unit's tested names; names of different families make a unit
     *polysemantic* first of all. By **images**, for units without a name: a family whose images, of all its
-    concepts together, the unit tells from others, chosen on one half of the artists and tested on the other
+    concepts together, the unit separates from others, chosen on one half of the artists and tested on the other
     as names are.
 
     Parameters

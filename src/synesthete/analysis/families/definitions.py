@@ -32,7 +32,7 @@ class Family:
         WordNet synsets that its words are kinds of, such as `feeling.n.01`; with `/instance` only their
         instances (`person.n.01/instance`: Elvis Presley, not a doctor).
     words
-        Words that belong to it, whatever WordNet says.
+        Words that belong to it, whatever WordNet has.
     probe_families
         Families of the probe set's concepts that belong to it.
     """
@@ -122,7 +122,7 @@ def load_families(path: str | Path) -> Families:
     except UnusableFile as error:
         raise SynestheteError(f"{path} cannot be read: {error.reason}", hint=error.hint) from None
     except InvalidJson as error:
-        raise SynestheteError(f"{path} is no JSON: {error.reason}") from None
+        raise SynestheteError(f"{path} is not valid JSON: {error.reason}") from None
     return parse_families(content, source=str(path))
 
 
@@ -162,7 +162,7 @@ def _family(entry: Any, source: str) -> Family:
     for key in lists:
         values = entry.get(key, [])
         if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-            raise SynestheteError(f"{source}: {key} of {entry['name']} is no list of texts")
+            raise SynestheteError(f"{source}: {key} of {entry['name']} is not a list of texts")
     return Family(
         name=entry["name"],
         description=str(entry.get("description", "")),

@@ -18,6 +18,192 @@ from synesthete.analysis.significance import benjamini_hochberg
 PROPOSALS = 5  # words that each scorer proposes for a unit
 KEPT = 3  # names that are tested per unit
 AT_ONCE = 4_000_000  # scores ranked at once, which bounds the memory of ranking them
+LIKE_SHARE, LIKE_LEAST = 0.005, 10  # of a half's images are about a word, at least so many
+LIKENESS_BYTES = 100_000_000
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images of one half that names are chosen or tested on.
+
+    Attributes
+    ----------
+    rows
+        Image numbers.
+    modality
+        `[images]` codes.
+    sets
+        Sparse `[words, images]`, 1 where the image is about the word.
+    """
+
+    rows: Int64
+    modality: Int64
+    sets: sparse.csr_array
+
+    def by_modality(self) -> Iterator[tuple[Int64, sparse.csr_array]]:
+        """Yield (positions within this half, sets over them) of each modality."""
+        for code in np.unique(self.modality):
+            here = np.flatnonzero(self.modality == code)
+            yield here, self.sets[:, here]
+
+
+def labelled(rows: Int64, concept: Int64, modality: Int64, words: int) -> Images:
+    """Images that are about a word because they are labelled so."""
+    ones = np.ones(len(rows))
+    sets = sparse.csr_array((ones, (concept, np.arange(len(rows)))), shape=(words, len(rows)))
+    return Images(rows, modality, sets)
+
+
+def alike(rows: Int64, modality: Int64, images: Float32, words: Float32) -> Images:
+    """Images that are about a word because they are the 0.5 % most like it, for their modality.
+
+    Likenesses are compared in standard deviations from the mean of the modality, so that a modality which
+    does not show the thing has none of its images among them.
+
+    Parameters
+    ----------
+    images, words
+        Embeddings of length one, `[len(rows), dim]` and `[words, dim]`.
+    """
+    count = min(len(rows), max(LIKE_LEAST, round(LIKE_SHARE * len(rows))))
+    groups = [np.flatnonzero(modality == code) for code in np.unique(modality)]
+    step = max(1, LIKENESS_BYTES // (4 * len(rows)))
+    columns: list[Int64] = []
+    for start in range(0, len(words), step):
+        likeness = words[start : start + step] @ images.T
+        for here in groups:
+            some = likeness[:, here]
+            some -= some.mean(axis=1, keepdims=True)
+            spread = some.std(axis=1, keepdims=True)
+            likeness[:, here] = some / np.where(spread > 0, spread, 1.0)
+        columns.append(np.argpartition(-likeness, count - 1, axis=1)[:, :count].ravel())
+    column, owner = np.concatenate(columns), np.repeat(np.arange(len(words)), count)
+    sets = sparse.csr_array((np.ones(len(column)), (owner, column)), shape=(len(words), len(rows)))
+    return Images(rows, modality, sets)
+
+
+@dataclass(frozen=True)
+class Balanced:
+    """How well units separate images of words from the others: `[units, words]` each.
+
+    Attributes
+    ----------
+    auc
+        Mean over modalities; NaN where no modality has both images of the word and others.
+    error
+        Its standard error: Hanley and McNeil's (1982) for each modality, of an AUC with half a pair taken
+        from the winning side.
+    p
+        Of an AUC this large by chance: Mann-Whitney z summed over modalities (Stouffer), 1 where untested.
+    """
+
+    auc: Float32
+    error: Float32
+    p: Float32
+
+
+def balanced_auc(activations: Floating, images: Images) -> Balanced:
+    """AUC of every unit for every word's images, balanced over modalities.
+
+    Parameters
+    ----------
+    activations
+        `[len(images.rows), units]`.
+    """
+    shape = activations.shape[1], images.sets.shape[0]
+    total, variance, z = (np.zeros(shape, np.float32) for _ in range(3))
+    modalities = np.zeros(shape[1])
+    for one in _compared(activations, images):
+        modalities += one.counts if one.units.start == 0 else 0
+        total[one.units, one.counts] += one.auc
+        # Ties count against the word, as everywhere here.
+        null = np.sqrt((one.images + 1) / (12 * one.positives * (one.images - one.positives)))
+        z[one.units, one.counts] += (one.wins - 0.5) / null
+        shrunk = np.abs(one.auc - 0.5 / (one.positives * (one.images - one.positives) + 1))
+        variance[one.units, one.counts] += _variance(shrunk, one.positives, one.images)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean, error = total / modalities, np.sqrt(variance) / modalities
+        p = np.nan_to_num(ndtr(-z / np.sqrt(modalities)), nan=1.0)
+    return Balanced(
+        np.asarray(mean, np.float32), np.asarray(error, np.float32), np.asarray(p, np.float32)
+    )
+
+
+def mean_auc(activations: Floating, images: Images) -> Float32:
+    """The AUC of `balanced_auc` alone, `[units, words]`."""
+    total = np.zeros((activations.shape[1], images.sets.shape[0]), np.float32)
+    modalities = np.zeros(images.sets.shape[0], np.float32)
+    for one in _compared(activations, images):
+        modalities += one.counts if one.units.start == 0 else 0
+        total[one.units, one.counts] += one.auc
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(total / modalities)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Compared:
+    """Some units within one modality.
+
+    `counts` `[words]`: which words have both images and others there; `positives` are the images of
+    those; `auc` and `wins` (strictly, as a share) are `[units, counted words]`.
+    """
+
+    units: slice
+    counts: Bool
+    positives: Float64
+    images: int
+    auc: Float64
+    wins: Float64
+
+
+def _compared(activations: Floating, images: Images) -> Iterator[_Compared]:
+    for here, sets in images.by_modality():
+        positives = np.asarray(sets.sum(axis=1), np.float64).ravel()
+        pairs = positives * (len(here) - positives)
+        counts = pairs > 0
+        some, n_pos, n_pairs = sets[np.flatnonzero(counts)], positives[counts], pairs[counts]
+        least = n_pos * (n_pos + 1) / 2
+        for units, low, high in ranks_by_chunk(activations[here]):
+            lowest = (some @ low).T
+            auc = ((lowest + (some @ high).T) / 2 - least) / n_pairs
+            yield _Compared(
+                units=units,
+                counts=counts,
+                positives=n_pos,
+                images=len(here),
+                auc=auc,
+                wins=(lowest - least) / n_pairs,
+            )
+
+
+def _variance(auc: Float64, n_pos: Float64, n_images: int) -> Float64:
+    n_neg = n_images - n_pos
+    both_pos, both_neg = auc / (2 - auc), 2 * auc**2 / (1 + auc)
+    spread = (n_pos - 1) * (both_pos - auc**2) + (n_neg - 1) * (both_neg - auc**2)
+    return np.asarray((auc * (1 - auc) + spread) / (n_pos * n_neg), np.float64)
+
+
+def interval(
+    auc: npt.ArrayLike, error: npt.ArrayLike, *, share: float = 0.95
+) -> tuple[Float64, Float64]:
+    """Wilson interval of an AUC whose standard error says how many images it is worth.
+
+    A proportion of n trials has the variance a (1 - a) / n; solved for n, with a no nearer to the ends than
+    the error allows (the idea of Kottas, Kuss and Zapf 2014, doi 10.1186/1471-2288-14-26).
+
+    Examples
+    --------
+    >>> low, high = interval(0.9, 0.05)
+    >>> round(float(low), 3), round(float(high), 3)
+    (0.761, 0.962)
+    """
+    a, s = np.asarray(auc, np.float64), np.maximum(np.asarray(error, np.float64), 1e-6)
+    inner = np.clip(a, np.minimum(s / 2, 0.5), np.maximum(1 - s / 2, 0.5))
+    n = inner * (1 - inner) / s**2
+    z2 = float(ndtri(0.5 + share / 2)) ** 2
+    centre = (a + z2 / (2 * n)) / (1 + z2 / n)
+    half = np.sqrt(z2) / (1 + z2 / n) * np.sqrt(a * (1 - a) / n + z2 / (4 * n**2))
+    return np.maximum(centre - half, 0.0), np.minimum(np.maximum(centre + half, a), 1.0)
 
 
 @dataclass(frozen=True)
@@ -113,7 +299,7 @@ def _propose(scores: Mapping[str, Float32]) -> tuple[Int64, Int64, Float64]:
 
 
 def _standard(values: Float32) -> Float32:
-    """Standard scores along rows that may have gaps; 0 where a row says nothing."""
+    """Standard scores along rows that may have gaps; 0 where a row is constant."""
     known = np.isfinite(values)
     count = np.maximum(known.sum(axis=1, keepdims=True), 1)
     centred = np.where(known, values, 0.0)
@@ -150,197 +336,9 @@ def test(activations: Floating, images: Images, candidates: Candidates) -> Teste
     some = Images(images.rows, images.modality, images.sets[np.maximum(used, 0)])
     result = balanced_auc(activations, some)
 
-    def mine(values: Float32) -> Float64:
+    def of_candidates(values: Float32) -> Float64:
         picked = np.take_along_axis(values, place, axis=1).astype(np.float64)
         return np.where(candidates.word < 0, np.nan, picked)
 
-    low, high = interval(mine(result.auc), mine(result.error))
-    return Tested(mine(result.auc), low, high, benjamini_hochberg(mine(result.p)))
-
-
-LIKE_SHARE, LIKE_LEAST = 0.005, 10  # of a half's images are about a word, at least so many
-LIKENESS_BYTES = 100_000_000
-
-
-@dataclass(frozen=True)
-class Images:
-    """The images of one half that names are chosen or tested on.
-
-    Attributes
-    ----------
-    rows
-        Image numbers.
-    modality
-        `[images]` codes.
-    sets
-        Sparse `[words, images]`, 1 where the image is about the word.
-    """
-
-    rows: Int64
-    modality: Int64
-    sets: sparse.csr_array
-
-    def by_modality(self) -> Iterator[tuple[Int64, sparse.csr_array]]:
-        """Yield (positions within this half, sets over them) of each modality."""
-        for code in np.unique(self.modality):
-            here = np.flatnonzero(self.modality == code)
-            yield here, self.sets[:, here]
-
-
-def labelled(rows: Int64, concept: Int64, modality: Int64, words: int) -> Images:
-    """Images that are about a word because they are labelled so."""
-    ones = np.ones(len(rows))
-    sets = sparse.csr_array((ones, (concept, np.arange(len(rows)))), shape=(words, len(rows)))
-    return Images(rows, modality, sets)
-
-
-def alike(rows: Int64, modality: Int64, images: Float32, words: Float32) -> Images:
-    """Images that are about a word because they are the 0.5 % most like it, for their modality.
-
-    Likenesses are compared in standard deviations from the mean of the modality, so that a modality which
-    does not show the thing has none of its images among them.
-
-    Parameters
-    ----------
-    images, words
-        Embeddings of length one, `[len(rows), dim]` and `[words, dim]`.
-    """
-    count = min(len(rows), max(LIKE_LEAST, round(LIKE_SHARE * len(rows))))
-    groups = [np.flatnonzero(modality == code) for code in np.unique(modality)]
-    step = max(1, LIKENESS_BYTES // (4 * len(rows)))
-    columns: list[Int64] = []
-    for start in range(0, len(words), step):
-        likeness = words[start : start + step] @ images.T
-        for here in groups:
-            some = likeness[:, here]
-            some -= some.mean(axis=1, keepdims=True)
-            spread = some.std(axis=1, keepdims=True)
-            likeness[:, here] = some / np.where(spread > 0, spread, 1.0)
-        columns.append(np.argpartition(-likeness, count - 1, axis=1)[:, :count].ravel())
-    column, owner = np.concatenate(columns), np.repeat(np.arange(len(words)), count)
-    sets = sparse.csr_array((np.ones(len(column)), (owner, column)), shape=(len(words), len(rows)))
-    return Images(rows, modality, sets)
-
-
-@dataclass(frozen=True)
-class Balanced:
-    """How well units tell images of words from the others: `[units, words]` each.
-
-    Attributes
-    ----------
-    auc
-        Mean over modalities; NaN where no modality has both images of the word and others.
-    error
-        Its standard error: Hanley and McNeil's (1982) for each modality, of an AUC with half a pair taken
-        from the winning side.
-    p
-        Of an AUC this large by chance: Mann-Whitney z summed over modalities (Stouffer), 1 where untested.
-    """
-
-    auc: Float32
-    error: Float32
-    p: Float32
-
-
-def balanced_auc(activations: Floating, images: Images) -> Balanced:
-    """AUC of every unit for every word's images, balanced over modalities.
-
-    Parameters
-    ----------
-    activations
-        `[len(images.rows), units]`.
-    """
-    shape = activations.shape[1], images.sets.shape[0]
-    total, variance, z = (np.zeros(shape, np.float32) for _ in range(3))
-    modalities = np.zeros(shape[1])
-    for one in _compared(activations, images):
-        modalities += one.counts if one.units.start == 0 else 0
-        total[one.units, one.counts] += one.auc
-        # Ties are held against the word, as everywhere here.
-        null = np.sqrt((one.images + 1) / (12 * one.positives * (one.images - one.positives)))
-        z[one.units, one.counts] += (one.wins - 0.5) / null
-        shrunk = np.abs(one.auc - 0.5 / (one.positives * (one.images - one.positives) + 1))
-        variance[one.units, one.counts] += _variance(shrunk, one.positives, one.images)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean, error = total / modalities, np.sqrt(variance) / modalities
-        p = np.nan_to_num(ndtr(-z / np.sqrt(modalities)), nan=1.0)
-    return Balanced(
-        np.asarray(mean, np.float32), np.asarray(error, np.float32), np.asarray(p, np.float32)
-    )
-
-
-def mean_auc(activations: Floating, images: Images) -> Float32:
-    """The AUC of `balanced_auc` alone, `[units, words]`."""
-    total = np.zeros((activations.shape[1], images.sets.shape[0]), np.float32)
-    modalities = np.zeros(images.sets.shape[0], np.float32)
-    for one in _compared(activations, images):
-        modalities += one.counts if one.units.start == 0 else 0
-        total[one.units, one.counts] += one.auc
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(total / modalities)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Compared:
-    """Some units within one modality.
-
-    `counts` `[words]` says which words have both images and others there; `positives` are the images of
-    those; `auc` and `wins` (strictly, as a share) are `[units, counted words]`.
-    """
-
-    units: slice
-    counts: Bool
-    positives: Float64
-    images: int
-    auc: Float64
-    wins: Float64
-
-
-def _compared(activations: Floating, images: Images) -> Iterator[_Compared]:
-    for here, sets in images.by_modality():
-        positives = np.asarray(sets.sum(axis=1), np.float64).ravel()
-        pairs = positives * (len(here) - positives)
-        counts = pairs > 0
-        some, n_pos, n_pairs = sets[np.flatnonzero(counts)], positives[counts], pairs[counts]
-        least = n_pos * (n_pos + 1) / 2
-        for units, low, high in ranks_by_chunk(activations[here]):
-            lowest = (some @ low).T
-            auc = ((lowest + (some @ high).T) / 2 - least) / n_pairs
-            yield _Compared(
-                units=units,
-                counts=counts,
-                positives=n_pos,
-                images=len(here),
-                auc=auc,
-                wins=(lowest - least) / n_pairs,
-            )
-
-
-def _variance(auc: Float64, n_pos: Float64, n_images: int) -> Float64:
-    n_neg = n_images - n_pos
-    both_pos, both_neg = auc / (2 - auc), 2 * auc**2 / (1 + auc)
-    spread = (n_pos - 1) * (both_pos - auc**2) + (n_neg - 1) * (both_neg - auc**2)
-    return np.asarray((auc * (1 - auc) + spread) / (n_pos * n_neg), np.float64)
-
-
-def interval(
-    auc: npt.ArrayLike, error: npt.ArrayLike, *, share: float = 0.95
-) -> tuple[Float64, Float64]:
-    """Wilson interval of an AUC whose standard error says how many images it is worth.
-
-    A proportion of n trials has the variance a (1 - a) / n; solved for n, with a no nearer to the ends than
-    the error allows (the idea of Kottas, Kuss and Zapf 2014, doi 10.1186/1471-2288-14-26).
-
-    Examples
-    --------
-    >>> low, high = interval(0.9, 0.05)
-    >>> round(float(low), 3), round(float(high), 3)
-    (0.761, 0.962)
-    """
-    a, s = np.asarray(auc, np.float64), np.maximum(np.asarray(error, np.float64), 1e-6)
-    inner = np.clip(a, np.minimum(s / 2, 0.5), np.maximum(1 - s / 2, 0.5))
-    n = inner * (1 - inner) / s**2
-    z2 = float(ndtri(0.5 + share / 2)) ** 2
-    centre = (a + z2 / (2 * n)) / (1 + z2 / n)
-    half = np.sqrt(z2) / (1 + z2 / n) * np.sqrt(a * (1 - a) / n + z2 / (4 * n**2))
-    return np.maximum(centre - half, 0.0), np.minimum(np.maximum(centre + half, a), 1.0)
+    low, high = interval(of_candidates(result.auc), of_candidates(result.error))
+    return Tested(of_candidates(result.auc), low, high, benjamini_hochberg(of_candidates(result.p)))

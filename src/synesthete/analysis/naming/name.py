@@ -35,9 +35,7 @@ from synesthete.errors import SynestheteError, near
 
 OURS = "ours"
 METHODS = (OURS, *SCORERS)  # who may propose names
-SAME_DECIMALS = (
-    5  # embeddings equal to so many decimals are of words that the model cannot tell apart
-)
+SAME_DECIMALS = 5  # texts whose embeddings are equal to so many decimals count as one
 CONTROL_SHARE = 0.05  # of the control's units may get a name
 LEAST_THRESHOLD = 0.75
 WITHOUT_CONTROL = 0.9
@@ -70,7 +68,7 @@ def name_neurons(
         Who proposes: `ours`, several scorers; or one of CLIP-Dissect's, `softwpmi`, `wpmi`, `rank-reorder`,
         `cos-cubed`, which load the model. The test is the same.
     layers
-        These only, the names of the others stay; None for all.
+        Only these; the names of the others are kept. None for all.
     threshold
         Instead of the one that the control gives (0.9 for an atlas without one).
     seed

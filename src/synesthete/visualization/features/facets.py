@@ -33,6 +33,177 @@ PER_FACET, GENERIC, LEAST = 96, 256, 16
 COLOURS, GRID, CHUNK = 192, 8, 32
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 RECIPE = 1
+PENALTY = 0.3
+HELD_OUT = 3  # every third image is held out to measure accuracy
+DEPICTIONS = ("photo", "drawing")
+FACES = (
+    "alien, angel, angry, baby, blowing a kiss, clown, cowboy, crying, devil, embarrassed, eye roll, face mask, grin, "
+    "in love, man, mind blown, nerd, neutral, old man, old woman, party, sad, santa claus, scream, smile, sobbing, "
+    "tears of joy, thinking, tongue out, wink, woman, zipped mouth"
+)
+POSES = (
+    "badminton, basketball, cycling, dancer, golf, juggling, rock climbing, running, skier, snowboarding, surfing, "
+    "swimming, walking, weightlifting, yoga"
+)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Images of any of these families or concepts, and of any of these modalities; empty means all."""
+
+    families: tuple[str, ...] = ()
+    concepts: tuple[str, ...] = ()
+    modalities: tuple[str, ...] = ()
+
+    def rows(self, labels: pa.Table) -> Bool:
+        """Which rows of a probe set's labels match."""
+        kept = np.ones(labels.num_rows, bool)
+        if self.families or self.concepts:
+            kept = _among(labels["family"], self.families) | _among(
+                labels["concept"], self.concepts
+            )
+        if self.modalities:
+            kept &= _among(labels["modality"], self.modalities)
+        return kept
+
+
+# The facets of Goh et al. (2021) and of the modalities. The built-in probe set has neither flags, brands nor rooms:
+# `flag` and `indoor` wait for probe sets with such families, and `logo` is learned from emblems and signs.
+RULES: dict[str, Rule] = {
+    "photo": Rule(modalities=("photo",)),
+    "face": Rule(families=("face",), concepts=tuple(FACES.split(", ")), modalities=DEPICTIONS),
+    "word": Rule(modalities=("word",)),
+    "symbol": Rule(modalities=("symbol",)),
+    "logo": Rule(
+        families=("logo", "brand", "sign", "religion", "zodiac", "symbol"),
+        modalities=("drawing",),
+    ),
+    "nature": Rule(families=("nature", "animal", "plant", "weather"), modalities=DEPICTIONS),
+    "food": Rule(families=("food", "drink"), modalities=DEPICTIONS),
+    "object": Rule(
+        families=("household", "tool", "office", "technology", "music", "clothing"),
+        modalities=DEPICTIONS,
+    ),
+    "place": Rule(families=("place", "architecture"), modalities=DEPICTIONS),
+    "flag": Rule(families=("flag",)),
+    "indoor": Rule(families=("indoor",), modalities=DEPICTIONS),
+    "pose": Rule(families=("pose",), concepts=tuple(POSES.split(", ")), modalities=DEPICTIONS),
+}
+
+
+def _among(column: pa.ChunkedArray, wanted: Iterable[str]) -> Bool:
+    return np.isin(column.to_numpy().astype(str), np.array([*wanted], dtype=str))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinearProbe:
+    """A linear probe on a layer's maps.
+
+    Attributes
+    ----------
+    weights
+        `[units, rows, columns]`, root mean square 1.
+    threshold, spread
+        An image is classified as of the facet when the product of weights and map exceeds the threshold; the spread is
+        the standard deviation of that product over all images.
+    accuracy
+        Balanced accuracy on images it was not fitted on (0.5 is chance).
+    images, others
+        How many of the facet, and how many not, in all.
+    """
+
+    weights: Float32
+    threshold: float
+    spread: float
+    accuracy: float
+    images: int
+    others: int
+
+    def margins(self, maps: Float32) -> Float64:
+        """How far maps `[batch, units, rows, columns]` lie beyond the threshold, in standard deviations."""
+        product = maps.reshape(len(maps), -1) @ self.weights.reshape(-1)
+        return (product.astype(np.float64) - self.threshold) / self.spread
+
+
+def fit_probes(maps: Float32, member: Bool) -> list[LinearProbe]:
+    """Fit a probe per facet: ridge regression on membership, both classes weighing the same.
+
+    Solved in the space of images, since these are fewer than weights: w = Xᵀ (K + λ S⁻¹)⁻¹ y. The accuracy is of
+    probes fitted without every third image; the weights returned are of all.
+
+    Parameters
+    ----------
+    maps
+        `[images, units, rows, columns]`.
+    member
+        `[facets, images]`: which are of a facet.
+
+    Raises
+    ------
+    SynestheteError
+        When a facet has fewer than six images, or all are of it.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> member = np.arange(60)[None] % 2 == 0
+    >>> maps = rng.normal(size=(60, 3, 2, 2)).astype(np.float32)
+    >>> maps[member[0], 1] += 2
+    >>> (probe,) = fit_probes(maps, member)
+    >>> probe.accuracy > 0.9, int(np.abs(probe.weights).sum((1, 2)).argmax())
+    (True, 1)
+    """
+    if (member.sum(axis=1) < 6).any() or (~member).sum(axis=1).min() < 6:
+        raise SynestheteError("a probe needs six images of its facet and six others")
+    flat = maps.reshape(len(maps), -1).astype(np.float32)
+    centre = flat.mean(axis=0)
+    flat = flat - centre
+    gram = flat @ flat.T
+    found = []
+    for mine in member:
+        # Every third of each class, so that small facets are tested too.
+        order = np.empty(len(mine), np.int64)
+        order[mine], order[~mine] = np.arange(mine.sum()), np.arange((~mine).sum())
+        held = order % HELD_OUT == 0
+        some = _dual(gram, mine, ~held)
+        product = gram @ some
+        cut = _threshold(product[~held], mine[~held])
+        right = (product[held] > cut) == mine[held]
+        accuracy = 0.5 * (right[mine[held]].mean() + right[~mine[held]].mean())
+        every = _dual(gram, mine, np.ones(len(mine), bool))
+        weights = every @ flat
+        scale = float(np.sqrt((weights**2).mean())) or 1.0
+        product = gram @ every / scale
+        cut = _threshold(product, mine) + float(centre @ weights) / scale
+        found.append(
+            LinearProbe(
+                weights=(weights / scale).reshape(maps.shape[1:]).astype(np.float32),
+                threshold=cut,
+                spread=float(product.std()) or 1.0,
+                accuracy=float(accuracy),
+                images=int(mine.sum()),
+                others=int((~mine).sum()),
+            )
+        )
+    return found
+
+
+def _dual(gram: Float32, mine: Bool, used: Bool) -> Float32:
+    """Coefficients of the images, zero for those not used."""
+    rows = np.flatnonzero(used)
+    label = mine[rows]
+    weight = np.where(label, 0.5 / label.sum(), 0.5 / (~label).sum()) * len(rows)
+    inner = gram[np.ix_(rows, rows)].astype(np.float64)
+    ridge = PENALTY * np.trace(inner) / len(rows)
+    target = np.where(label, 1.0, -1.0)
+    found = np.zeros(len(mine), np.float32)
+    found[rows] = np.linalg.solve(inner + np.diag(ridge / weight), target)
+    return found
+
+
+def _threshold(product: Floating, mine: Bool) -> float:
+    """Half-way between the means of the two classes."""
+    return float((product[mine].mean() + product[~mine].mean()) / 2)
 
 
 @dataclass(frozen=True)
@@ -287,178 +458,3 @@ def _write(path: Path, fingerprint: str, probes: Mapping[str, LinearProbe]) -> N
         "numbers": np.array(numbers, np.float64),
     }
     write_file(_file(path, fingerprint), npz_bytes(arrays))
-
-
-DEPICTIONS = ("photo", "drawing")
-FACES = (
-    "alien, angel, angry, baby, blowing a kiss, clown, cowboy, crying, devil, embarrassed, eye roll, face mask, grin, "
-    "in love, man, mind blown, nerd, neutral, old man, old woman, party, sad, santa claus, scream, smile, sobbing, "
-    "tears of joy, thinking, tongue out, wink, woman, zipped mouth"
-)
-POSES = (
-    "badminton, basketball, cycling, dancer, golf, juggling, rock climbing, running, skier, snowboarding, surfing, "
-    "swimming, walking, weightlifting, yoga"
-)
-
-
-@dataclass(frozen=True)
-class Rule:
-    """Images of any of these families or concepts, and of any of these modalities; empty means all."""
-
-    families: tuple[str, ...] = ()
-    concepts: tuple[str, ...] = ()
-    modalities: tuple[str, ...] = ()
-
-    def rows(self, labels: pa.Table) -> Bool:
-        """Which rows of a probe set's labels match."""
-        kept = np.ones(labels.num_rows, bool)
-        if self.families or self.concepts:
-            kept = _among(labels["family"], self.families) | _among(
-                labels["concept"], self.concepts
-            )
-        if self.modalities:
-            kept &= _among(labels["modality"], self.modalities)
-        return kept
-
-
-# The facets of Goh et al. (2021) and of the modalities. The built-in probe set has neither flags, brands nor rooms:
-# `flag` and `indoor` wait for probe sets with such families, and `logo` is learned from emblems and signs.
-RULES: dict[str, Rule] = {
-    "photo": Rule(modalities=("photo",)),
-    "face": Rule(families=("face",), concepts=tuple(FACES.split(", ")), modalities=DEPICTIONS),
-    "word": Rule(modalities=("word",)),
-    "symbol": Rule(modalities=("symbol",)),
-    "logo": Rule(
-        families=("logo", "brand", "sign", "religion", "zodiac", "symbol"),
-        modalities=("drawing",),
-    ),
-    "nature": Rule(families=("nature", "animal", "plant", "weather"), modalities=DEPICTIONS),
-    "food": Rule(families=("food", "drink"), modalities=DEPICTIONS),
-    "object": Rule(
-        families=("household", "tool", "office", "technology", "music", "clothing"),
-        modalities=DEPICTIONS,
-    ),
-    "place": Rule(families=("place", "architecture"), modalities=DEPICTIONS),
-    "flag": Rule(families=("flag",)),
-    "indoor": Rule(families=("indoor",), modalities=DEPICTIONS),
-    "pose": Rule(families=("pose",), concepts=tuple(POSES.split(", ")), modalities=DEPICTIONS),
-}
-
-
-def _among(column: pa.ChunkedArray, wanted: Iterable[str]) -> Bool:
-    return np.isin(column.to_numpy().astype(str), np.array([*wanted], dtype=str))
-
-
-PENALTY = 0.3
-HELD_OUT = 3  # every third image is held out to measure accuracy
-
-
-@dataclass(frozen=True, kw_only=True)
-class LinearProbe:
-    """A linear probe on a layer's maps.
-
-    Attributes
-    ----------
-    weights
-        `[units, rows, columns]`, root mean square 1.
-    threshold, spread
-        An image is classified as of the facet when the product of weights and map exceeds the threshold; the spread is
-        the standard deviation of that product over all images.
-    accuracy
-        Balanced accuracy on images it was not fitted on (0.5 is chance).
-    images, others
-        How many of the facet, and how many not, in all.
-    """
-
-    weights: Float32
-    threshold: float
-    spread: float
-    accuracy: float
-    images: int
-    others: int
-
-    def margins(self, maps: Float32) -> Float64:
-        """How far maps `[batch, units, rows, columns]` lie beyond the threshold, in standard deviations."""
-        product = maps.reshape(len(maps), -1) @ self.weights.reshape(-1)
-        return (product.astype(np.float64) - self.threshold) / self.spread
-
-
-def fit_probes(maps: Float32, member: Bool) -> list[LinearProbe]:
-    """Fit a probe per facet: ridge regression on membership, both classes weighing the same.
-
-    Solved in the space of images, since these are fewer than weights: w = Xᵀ (K + λ S⁻¹)⁻¹ y. The accuracy is of
-    probes fitted without every third image; the weights returned are of all.
-
-    Parameters
-    ----------
-    maps
-        `[images, units, rows, columns]`.
-    member
-        `[facets, images]`: which are of a facet.
-
-    Raises
-    ------
-    SynestheteError
-        When a facet has fewer than six images, or all are of it.
-
-    Examples
-    --------
-    >>> rng = np.random.default_rng(0)
-    >>> member = np.arange(60)[None] % 2 == 0
-    >>> maps = rng.normal(size=(60, 3, 2, 2)).astype(np.float32)
-    >>> maps[member[0], 1] += 2
-    >>> (probe,) = fit_probes(maps, member)
-    >>> probe.accuracy > 0.9, int(np.abs(probe.weights).sum((1, 2)).argmax())
-    (True, 1)
-    """
-    if (member.sum(axis=1) < 6).any() or (~member).sum(axis=1).min() < 6:
-        raise SynestheteError("a probe needs six images of its facet and six others")
-    flat = maps.reshape(len(maps), -1).astype(np.float32)
-    centre = flat.mean(axis=0)
-    flat = flat - centre
-    gram = flat @ flat.T
-    found = []
-    for mine in member:
-        # Every third of each class, so that small facets are tested too.
-        order = np.empty(len(mine), np.int64)
-        order[mine], order[~mine] = np.arange(mine.sum()), np.arange((~mine).sum())
-        held = order % HELD_OUT == 0
-        some = _dual(gram, mine, ~held)
-        product = gram @ some
-        cut = _threshold(product[~held], mine[~held])
-        right = (product[held] > cut) == mine[held]
-        accuracy = 0.5 * (right[mine[held]].mean() + right[~mine[held]].mean())
-        every = _dual(gram, mine, np.ones(len(mine), bool))
-        weights = every @ flat
-        scale = float(np.sqrt((weights**2).mean())) or 1.0
-        product = gram @ every / scale
-        cut = _threshold(product, mine) + float(centre @ weights) / scale
-        found.append(
-            LinearProbe(
-                weights=(weights / scale).reshape(maps.shape[1:]).astype(np.float32),
-                threshold=cut,
-                spread=float(product.std()) or 1.0,
-                accuracy=float(accuracy),
-                images=int(mine.sum()),
-                others=int((~mine).sum()),
-            )
-        )
-    return found
-
-
-def _dual(gram: Float32, mine: Bool, used: Bool) -> Float32:
-    """Coefficients of the images, zero for those not used."""
-    rows = np.flatnonzero(used)
-    label = mine[rows]
-    weight = np.where(label, 0.5 / label.sum(), 0.5 / (~label).sum()) * len(rows)
-    inner = gram[np.ix_(rows, rows)].astype(np.float64)
-    ridge = PENALTY * np.trace(inner) / len(rows)
-    target = np.where(label, 1.0, -1.0)
-    found = np.zeros(len(mine), np.float32)
-    found[rows] = np.linalg.solve(inner + np.diag(ridge / weight), target)
-    return found
-
-
-def _threshold(product: Floating, mine: Bool) -> float:
-    """Half-way between the means of the two classes."""
-    return float((product[mine].mean() + product[~mine].mean()) / 2)
