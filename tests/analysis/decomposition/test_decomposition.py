@@ -122,6 +122,8 @@ def test_words_share_factors(atlas: Atlas) -> None:
     rebuilt = found.loadings @ found.parts
     share = 1 - ((found.weights - rebuilt) ** 2).sum() / (found.weights**2).sum()
     assert found.explained == pytest.approx(share)
+    again = word_factors(atlas, ["apple", "cat", "car", "house"], factors=2, terms=5)
+    assert again.loadings.tobytes() == found.loadings.tobytes(), "the same words, other factors"
     for words, options, message in (
         (["apple"], {}, "two words"),
         (["apple", "apple"], {}, "twice"),

@@ -186,7 +186,7 @@ def test_geographic_units_are_those_of_geographic_words(atlas_path: Path, tmp_pa
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "no JSON"),
+        ("{", "not valid JSON"),
         ("[]", "needs"),
         ('{"families": [{"name": "a"}]}', "two families"),
         ('{"families": [{"name": "a"}, {"name": "a"}]}', "each name once"),

@@ -11,7 +11,7 @@ import pytest
 from scipy import sparse
 from sklearn.metrics import roc_auc_score
 
-from synesthete.analysis.naming import SCORERS, choice, load_vocabulary, name_neurons
+from synesthete.analysis.naming import SCORERS, candidates, load_vocabulary, name_neurons
 from synesthete.analysis.naming.candidates import (
     Images,
     alike,
@@ -189,7 +189,7 @@ def test_candidates_do_not_depend_on_how_many_units_are_ranked_at_once(
     rng = np.random.default_rng(6)
     scores = {name: rng.normal(size=(7, 9)).astype(np.float32) for name in "ab"}
     whole = propose(scores)
-    monkeypatch.setattr(choice, "AT_ONCE", 1)
+    monkeypatch.setattr(candidates, "AT_ONCE", 1)
     single = propose(scores)
     np.testing.assert_array_equal(single.word, whole.word)
     np.testing.assert_array_equal(single.score, whole.score)
@@ -209,7 +209,7 @@ def test_vocabularies_and_their_errors(tmp_path: Path) -> None:
         ("", "empty"),
         ("a\n", "only 'a'"),
         ("a\nb\x07c\n", "line 2"),
-        ("x" * 300, "no word"),
+        ("x" * 300, "not a word"),
     ):
         file.write_text(text, encoding="utf-8")
         with pytest.raises(SynestheteError, match=message):

@@ -331,7 +331,7 @@ def test_a_sheet(own: Path, tmp_path: Path) -> None:
     assert (tmp_path / "small.webp").stat().st_size < (tmp_path / "sheet.webp").stat().st_size
     with pytest.raises(SynestheteError, match="must end in"):
         write_sheet(sheet, tmp_path / "sheet.pdf")
-    with pytest.raises(SynestheteError, match="no images"):
+    with pytest.raises(SynestheteError, match="no visualizations"):
         contact_sheet(atlas, [])
 
 

@@ -343,7 +343,7 @@ def word_factors(
     kept = weights[:, used]
     if not used.size:
         raise SynestheteError(f"no unit of {layer} rises with any of these words")
-    model = NMF(factors, init="nndsvd", max_iter=2000, tol=1e-6)
+    model = NMF(factors, init="nndsvd", max_iter=2000, tol=1e-6, random_state=0)
     loadings = model.fit_transform(kept)
     left = ((kept - loadings @ model.components_) ** 2).sum()
     share = float(1 - left / (kept**2).sum())
