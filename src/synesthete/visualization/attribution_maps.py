@@ -12,8 +12,8 @@ from torch.nn import functional
 
 from synesthete._core.arrays import Float32
 from synesthete.errors import SynestheteError
+from synesthete.models.activations import Responses, check_reduction, reduce
 from synesthete.models.gradients import GradientTower
-from synesthete.models.reading import Responses, check_reduction, reduce
 
 METHODS = ("gradient-activation", "integrated-gradients", "response", "rollout")
 POINTS, AT_ONCE = 32, 16
