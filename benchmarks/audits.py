@@ -16,12 +16,12 @@ from typing import Any
 import torch
 
 from synesthete._core.intervals import Rate, paired_change
+from synesthete.analysis.zero_shot import class_embeddings
 from synesthete.audits import run_audit, write_report
 from synesthete.audits.adversarial.attacks import apgd, cross_entropy, dlr
 from synesthete.audits.adversarial.audit import PixelClassifier, to_pixels
 from synesthete.audits.images import load_images
 from synesthete.models import load_model
-from synesthete.recording.zero_shot import class_embeddings
 
 EPSILONS = (0.25, 0.5)
 

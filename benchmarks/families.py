@@ -13,14 +13,14 @@ from collections import Counter
 from pathlib import Path
 
 from synesthete._core.intervals import wilson_interval
-from synesthete.analysis.families import paper_families
+from synesthete.analysis.families import published_families
 
 CONCEPTS = Path(__file__).parents[1] / "training" / "build_concepts" / "concepts.tsv"
 
 
 def main() -> None:
     """Print agreement and the commonest confusions."""
-    families = paper_families()
+    families = published_families()
     listed = set().union(*(family.words for family in families.families))
     with CONCEPTS.open(newline="") as file:
         rows = [row for row in csv.DictReader(file, delimiter="\t") if row["concept"] not in listed]

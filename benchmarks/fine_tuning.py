@@ -18,11 +18,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from synesthete.analysis.zero_shot import class_embeddings, held_out_rows
 from synesthete.editing.defence import Typographic
 from synesthete.editing.defence.typographic import CLASSES, attacked, choose_classes, splits
 from synesthete.models import ImageTextModel
 from synesthete.probes import ProbeSet
-from synesthete.recording.zero_shot import class_embeddings, held_out_rows
 
 BATCH, DRAWS, LOOKS = 48, 3, 8
 Float32 = npt.NDArray[np.float32]

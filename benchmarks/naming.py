@@ -17,17 +17,18 @@ import tracemalloc
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from plain_dissect import PLAIN, needs
 
 from synesthete._core.intervals import wilson_interval
 from synesthete.analysis.design import Design
-from synesthete.analysis.naming.driver import TWIN, twin_threshold
-from synesthete.analysis.naming.ground import Ground, text_embeddings
+from synesthete.analysis.naming.candidates import Images, alike, labelled
+from synesthete.analysis.naming.name import NamingTask, control_threshold, text_embeddings
 from synesthete.analysis.naming.scorers import SCORERS
-from synesthete.analysis.naming.sets import alike, labelled
 from synesthete.analysis.planted import plant, planted_design
+from synesthete.analysis.provenance import control_activations
 from synesthete.atlas import Atlas, open_atlas
 
 SIZES = {False: (200, 2_000, 10_000), True: (1_000, 20_000, 50_000)}
@@ -35,13 +36,13 @@ NAMEABLE = (
     "concept",
     "three ways",
     "two concepts",
-    "pictures",
+    "images",
     "drawings and words",
     "symbols and words",
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Truth:
     """Units, and the set of right words of each; empty: no word is right."""
 
@@ -60,21 +61,25 @@ class Known:
     images: np.ndarray
     words: np.ndarray
 
-    def grounds(self) -> dict[str, tuple[Ground, np.ndarray, np.ndarray]]:
+    def tasks(self) -> dict[str, tuple[NamingTask, np.ndarray, np.ndarray]]:
         """What is known → ours, and the embeddings that the scorers are given."""
         design, names = self.design, list(self.design.concepts)
-        halves = [np.flatnonzero(design.halves.scoring == half) for half in (False, True)]
-        told = [labelled(h, design.concept[h], design.modality[h], len(names)) for h in halves]
+        halves = [np.flatnonzero(design.split.scoring == half) for half in (False, True)]
+        shown = [labelled(h, design.concept[h], design.modality[h], len(names)) for h in halves]
         seen = [alike(h, design.modality[h], self.images[h], self.words) for h in halves]
         same = np.eye(len(names), dtype=np.float32)
         pair = (self.images[halves[0]], self.words)
         return {
-            "labels": (Ground(names, *told, None), same[design.concept], same),
-            "likeness": (Ground(names, *seen, pair), self.images, self.words),
+            "labels": (_task(names, shown, None), same[design.concept], same),
+            "likeness": (_task(names, seen, pair), self.images, self.words),
         }
 
 
-def told(right: int, n: int) -> str:
+def _task(words: list[str], halves: list[Images], embeddings: Any) -> NamingTask:
+    return NamingTask(words=words, chosen_on=halves[0], tested_on=halves[1], embeddings=embeddings)
+
+
+def rate(right: int, n: int) -> str:
     """A rate with its Wilson interval."""
     low, high = wilson_interval(right, n)
     return f"{right / n:6.1%} ({low:.1%}-{high:.1%})" if n else "–"
@@ -87,31 +92,31 @@ def judge(truth: Truth, known: Known) -> None:
     print(
         f"\n{truth.title}: {n} units with a true name, {int((~has).sum())} without; {words} words"
     )
-    for source, (ground, images, texts) in known.grounds().items():
+    for source, (task, images, texts) in known.tasks().items():
         print(f"  {'by ' + source:<14} {'right of all':<24} {'right of named':<24} named of all")
-        ours(truth, ground, has)
+        ours(truth, task, has)
         values = np.nan_to_num(truth.activations.astype(np.float32))
         for name, scorer in SCORERS.items():
             best = scorer(values, images, texts).argmax(axis=1)
             good = sum(int(b) in some for b, some in zip(best, truth.right, strict=True))
-            print(f"  {name:<14} {told(good, n):<24} {told(good, n):<24} {n} of {n}")
+            print(f"  {name:<14} {rate(good, n):<24} {rate(good, n):<24} {n} of {n}")
     print(f"  {'random':<14} {1 / words:6.2%} expected")
 
 
-def ours(truth: Truth, ground: Ground, has: np.ndarray) -> None:
+def ours(truth: Truth, task: NamingTask, has: np.ndarray) -> None:
     """Print our row, what became of units without a true name, and AUC of named and unknown units."""
-    found, tested = ground.named(truth.activations)
-    control = ground.shuffled(truth.activations, 0) if truth.twin is None else truth.twin
-    at, _ = twin_threshold(None, ground.named(control)[1])
+    found, tested = task.named(truth.activations)
+    control = task.shuffled(truth.activations, 0) if truth.twin is None else truth.twin
+    at, _ = control_threshold(None, task.named(control)[1])
     held = tested.held(at)
     first, named = held.argmax(axis=1)[:, None], held.any(axis=1)
     chosen = np.take_along_axis(found.word, first, axis=1)[:, 0]
     right = np.array([n and w in s for n, w, s in zip(named, chosen, truth.right, strict=True)])
     n, kept = int(has.sum()), int((named & has).sum())
     good = int(right.sum())
-    print(f"  {'ours':<14} {told(good, n):<24} {told(good, kept):<24} {kept} of {n}")
+    print(f"  {'ours':<14} {rate(good, n):<24} {rate(good, kept):<24} {kept} of {n}")
     good = sum(int(w) in some for w, some in zip(found.word[:, 0], truth.right, strict=True))
-    print(f"  {'  untested':<14} {told(good, n):<24} {told(good, n):<24} {n} of {n}")
+    print(f"  {'  untested':<14} {rate(good, n):<24} {rate(good, n):<24} {n} of {n}")
     auc = np.take_along_axis(tested.auc, first, axis=1)[:, 0]
     medians = [
         f"{np.nanmedian(auc[mask]):.3f}" if np.isfinite(auc[mask]).any() else "–"
@@ -122,12 +127,12 @@ def ours(truth: Truth, ground: Ground, has: np.ndarray) -> None:
     )
     if (~has).any():
         wrong = int((named & ~has).sum())
-        print(f"  {'':<14} of units without a true name got one: {told(wrong, int((~has).sum()))}")
+        print(f"  {'':<14} of units without a true name got one: {rate(wrong, int((~has).sum()))}")
     for kind in dict.fromkeys(truth.kinds or []):
         mine = np.array([k == kind for k in truth.kinds or []])
         rates = [(mine & part).sum() / mine.sum() for part in (right, named & ~right, ~named)]
         print(f"  {'':<14} {kind:<20} n {mine.sum():<4} right, wrong, unknown: ", end="")
-        print(*(f"{rate:6.1%}" for rate in rates))
+        print(*(f"{share:6.1%}" for share in rates))
 
 
 def embeddings(design: Design, dim: int = 192, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -153,7 +158,9 @@ def on_planted(units: int) -> None:
         ]
         kinds = [str(planted.kind[u]) for u in kept]
         title = f"planted, d' {1 / noise:.1f}"
-        truth = Truth(title, planted.activations[:, kept], right, kinds)
+        truth = Truth(
+            title=title, activations=planted.activations[:, kept], right=right, kinds=kinds
+        )
         judge(truth, Known(design, *embeddings(design)))
 
 
@@ -179,7 +186,11 @@ def on_atlas(atlas: Atlas) -> None:
     right = [{code[classes[i]]} for i in shown]
     words = known.words[[design.concepts.index(name) for name in others.concepts]]
     judge(
-        Truth("classifier units", outputs[:, shown].astype(np.float32), right),
+        Truth(
+            title="classifier units",
+            activations=outputs[:, shown].astype(np.float32),
+            right=right,
+        ),
         Known(others, images[~learnt], words),
     )
     number = {name: i for i, name in enumerate(design.concepts)}
@@ -187,10 +198,12 @@ def on_atlas(atlas: Atlas) -> None:
         neurons = atlas.neurons(layer, multimodal=True)
         if neurons:
             matrix = np.asarray(atlas.activations(layer)[rows][:, [n.unit for n in neurons]])
-            twin = TWIN in atlas.manifest["controls"]
-            control = np.asarray(atlas.control_activations(TWIN, layer)[rows]) if twin else None
+            control = control_activations(atlas, layer)
+            control = None if control is None else np.asarray(control[rows])
             right = [{number[n.concept]} for n in neurons]
-            judge(Truth(f"multimodal units of {layer}", matrix, right, twin=control), known)
+            title = f"multimodal units of {layer}"
+            truth = Truth(title=title, activations=matrix, right=right, twin=control)
+            judge(truth, known)
 
 
 def measured(call: Callable[[], np.ndarray]) -> tuple[np.ndarray | None, str]:
@@ -231,7 +244,7 @@ def cost(scorers: list[str], *, full: bool) -> None:
         rows = [np.flatnonzero(half == side) for side in (False, True)]
         sets = [alike(r, modality[r], shown[r], texts) for r in rows]
         pair = (shown[rows[0]], texts)
-        return Ground([str(i) for i in range(words)], *sets, pair).named(activations)[0].word
+        return _task([str(i) for i in range(words)], sets, pair).named(activations)[0].word
 
     print(f"  {'ours, tested':<14} {measured(named)[1]}")
 

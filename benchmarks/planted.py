@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 from scipy.special import log_ndtr
 
+from synesthete._core.arrays import Bool, Float64, Int64
 from synesthete._core.intervals import wilson_interval
 from synesthete.analysis.design import Design
 from synesthete.analysis.multimodality import Merit, Scores, score_units, stouffer
@@ -32,9 +32,6 @@ from synesthete.analysis.planted import (
 
 NOISE = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6)
 CHOICE_NOISE = (0.15, 0.25, 0.35)
-Bool = npt.NDArray[np.bool_]
-Float64 = npt.NDArray[np.float64]
-Int64 = npt.NDArray[np.int64]
 
 
 def weakest(auc: Float64, n_pos: Int64, n_neg: Int64, word: int) -> Float64:
@@ -80,12 +77,12 @@ def row(*cells: object) -> None:
     print("| " + " | ".join(map(str, cells)) + " |", flush=True)
 
 
-def found(made: Sequence[Planted], design: Design, merit: Merit = stouffer) -> tuple[Bool, Bool]:
+def found(runs: Sequence[Planted], design: Design, merit: Merit = stouffer) -> tuple[Bool, Bool]:
     """Units called, and units whose concept is one of those planted; over all repeats."""
-    scores: list[Scores] = [score_units(p.activations, design, merit=merit)[0] for p in made]
+    scores: list[Scores] = [score_units(p.activations, design, merit=merit)[0] for p in runs]
     right = [
         (s.concept == p.concept) | (s.concept == p.second)
-        for s, p in zip(scores, made, strict=True)
+        for s, p in zip(scores, runs, strict=True)
     ]
     return np.concatenate([s.multimodal for s in scores]), np.concatenate(right)
 
@@ -98,10 +95,10 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     design = planted_design(options.concepts)
-    exchanged = replace(design, halves=replace(design.halves, scoring=~design.halves.scoring))
+    exchanged = replace(design, split=replace(design.split, scoring=~design.split.scoring))
     print(
         f"{design.concept.size:,} images, {options.concepts} concepts "
-        f"({int(design.halves.eligible.sum())} eligible), {options.repeats} × {options.units} units, "
+        f"({int(design.split.eligible.sum())} eligible), {options.repeats} × {options.units} units, "
         "AUC >= 0.9, q <= 0.01\n"
     )
     row("noise", "d'", "n", "precision", "recall", "concept right", "both ways: precision, recall",
@@ -109,13 +106,13 @@ def main() -> None:
     row(*["---"] * 9)
     choices = []
     for noise in NOISE:
-        made = [plant(design, options.units, noise=noise, seed=s) for s in range(options.repeats)]
-        truth = np.concatenate([planted.multimodal for planted in made])
+        runs = [plant(design, options.units, noise=noise, seed=s) for s in range(options.repeats)]
+        truth = np.concatenate([planted.multimodal for planted in runs])
         n = int(truth.sum())
-        called, right = found(made, design)
-        either = called | found(made, exchanged)[0]
-        rule = np.concatenate([optimum_by_rule(planted, design) for planted in made])
-        best = best_cut(np.concatenate([optimum(planted, design) for planted in made]), truth)
+        called, right = found(runs, design)
+        either = called | found(runs, exchanged)[0]
+        rule = np.concatenate([optimum_by_rule(planted, design) for planted in runs])
+        best = best_cut(np.concatenate([optimum(planted, design) for planted in runs]), truth)
         hits = int((called & truth & right).sum())
         both = int((either & truth).sum())
         row(f"{noise:.2f}", f"{1 / noise:.1f}", n, share(hits, int(called.sum())), share(hits, n),
@@ -124,7 +121,7 @@ def main() -> None:
         if noise in CHOICE_NOISE:
             cells = []
             for merit in MERITS.values():
-                called, right = found(made, design, merit)
+                called, right = found(runs, design, merit)
                 hits = int((called & truth & right).sum())
                 cells.append(f"{hits / n:.3f} ({hits / max(called.sum(), 1):.3f})")
             choices.append((f"{noise:.2f}", *cells))

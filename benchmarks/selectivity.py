@@ -13,12 +13,12 @@ import time
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from synesthete.analysis.answers import answer_units
+from synesthete.analysis.analyze import selectivity_table
+from synesthete.analysis.concept_tests import run_concept_tests
 from synesthete.analysis.design import shuffled
 from synesthete.analysis.multimodality import score_units
 from synesthete.analysis.planted import plant, planted_design
 from synesthete.analysis.selectivity import auc_table
-from synesthete.analysis.tables import selectivity_table
 
 WORD = 3
 
@@ -59,11 +59,11 @@ def main() -> None:
     labelings = [design.concept, *(shuffled(design, seed) for seed in range(10))]
     score_units(activations, design, labelings=labelings)
     scored = time.perf_counter()
-    answers = answer_units(activations, design, labelings=labelings[:2])
+    answers = run_concept_tests(activations, design, labelings=labelings[:2])
     answered = time.perf_counter()
     twin = np.random.default_rng(0).normal(size=activations.shape).astype(np.float16)
     score_units(twin, design)
-    answer_units(twin, design)
+    run_concept_tests(twin, design)
     controlled = time.perf_counter()
     selectivity_table(answers[0], design)
     end = time.perf_counter()

@@ -141,7 +141,7 @@ def _probes(path: Path) -> bool:
 
 
 def _families(path: Path) -> bool:
-    from synesthete.analysis.families.listing import load_families
+    from synesthete.analysis.families.definitions import load_families
 
     load_families(path)
     return False

@@ -33,9 +33,9 @@ READERS = {
 }  # fmt: skip
 # Files that are read without `_core.user_files`, all of them the package's own.
 OWN_FILES = {
-    "analysis/families/listing.py", "analysis/families/wordnet.py",  # data of the package
+    "analysis/families/definitions.py",  # data of the package
     "models/sources.py", "catalog/experiments.py",  # the shipped model, a page of the package
-    "audits/report/page.py", "server/export.py", "visualization/fonts/__init__.py",  # styles, scripts and fonts of the package
+    "audits/report/page.py", "server/export.py", "visualization/__init__.py",  # styles, scripts and fonts of the package
 }  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from synesthete._core.notebook import HTML as _HTML
 if TYPE_CHECKING:
     from synesthete.analysis import analyze as analyze
     from synesthete.analysis.naming import name_neurons as name_neurons
+    from synesthete.analysis.zero_shot import evaluate as evaluate
     from synesthete.atlas import Atlas as _Atlas
     from synesthete.atlas import Neuron as _Neuron
     from synesthete.atlas import open_atlas as open_atlas
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from synesthete.probes import list_probes as list_probes
     from synesthete.probes import load_probes as load_probes
     from synesthete.recording import record as record
-    from synesthete.recording.zero_shot import evaluate as evaluate
     from synesthete.report import neuron_card as neuron_card
     from synesthete.visualization.features import visualize as visualize
 
@@ -46,7 +46,7 @@ _HOME = {
     "load_probes": "probes",
     "list_probes": "probes",
     "record": "recording",
-    "evaluate": "recording.zero_shot",
+    "evaluate": "analysis.zero_shot",
     "analyze": "analysis",
     "name_neurons": "analysis.naming",
     "open_atlas": "atlas",

@@ -33,7 +33,7 @@ def small_design(n_concepts: int = 24) -> tuple[Design, list[str]]:
 
 
 class PlantedProbes(FakeProbes):
-    """Pictures that carry their number in the colour of their pixels, labelled as a design says."""
+    """Images that carry their number in the colour of their pixels, labelled as a design says."""
 
     def __init__(self, design: Design, artists: list[str], broken: dict[int, str] | None = None):
         self.design, self.artists = design, artists
@@ -54,7 +54,7 @@ class PlantedProbes(FakeProbes):
 
 
 class PlantedModel(FakeModel):
-    """Answers to picture i with row i of the planted activations; its twin with noise."""
+    """Responds to image i with row i of the planted activations; its random twin with noise."""
 
     def __init__(self, planted: Planted, *, seed: int = 1) -> None:
         super().__init__(seed=seed, units=2)

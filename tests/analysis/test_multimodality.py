@@ -27,7 +27,7 @@ def test_equals_loops() -> None:
     planted = plant(design, units, noise=0.4, seed=1)
     values = planted.activations.astype(np.float64)
     scores = score_units(planted.activations, design)[0]
-    halves = design.halves
+    split = design.split
     assert 0 < (scores.concept == -1).sum() < units
     equal = 0
     for unit in range(units):
@@ -36,12 +36,12 @@ def test_equals_loops() -> None:
             assert np.isnan(scores.p[unit]).all()
             continue
         column = values[:, unit]
-        chosen = oracle.chosen_concept(column, design.concept, design.modality, halves.scoring)
+        chosen = oracle.chosen_concept(column, design.concept, design.modality, split.scoring)
         assert scores.concept[unit] == chosen
         for m in range(4):
-            rows = (design.modality == m) & halves.scoring
+            rows = (design.modality == m) & split.scoring
             positive = design.concept[rows] == chosen
-            if not halves.testable[m, chosen]:
+            if not split.testable[m, chosen]:
                 assert np.isnan(scores.auc[unit, m])
                 continue
             expected = oracle.auc(column[rows], positive)

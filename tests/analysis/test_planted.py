@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from synesthete.analysis.answers import answer_units
+from synesthete.analysis.concept_tests import run_concept_tests
 from synesthete.analysis.design import Design
 from synesthete.analysis.multimodality import score_units
 from synesthete.analysis.planted import (
@@ -57,7 +57,7 @@ def test_no_other_kind_is_called(design: Design, kind: str) -> None:
 
 def test_two_concepts_are_counted(design: Design) -> None:
     planted = plant(design, 600, noise=0.1, seed=6)
-    n_concepts = answer_units(planted.activations, design)[0].n_concepts
+    n_concepts = run_concept_tests(planted.activations, design)[0].n_concepts
     assert np.median(n_concepts[planted.kind == "two concepts"]) == 2
     assert np.median(n_concepts[planted.kind == "concept"]) == 1
     assert (n_concepts[~planted.multimodal] == 0).mean() >= 0.98

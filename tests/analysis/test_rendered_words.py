@@ -1,4 +1,4 @@
-"""Drawn words: what units say of them, by a slow walk over the pictures; sums of words; every refusal."""
+"""Drawn words: what units say of them, by a slow walk over the images; sums of words; every refusal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from synesthete.analysis import rendered_words
-from synesthete.analysis.rendered_words import draw_words, nearest_words, pictures, top_words
+from synesthete.analysis.rendered_words import draw_words, nearest_words, renderings, top_words
 from synesthete.atlas import open_atlas
 from synesthete.errors import SynestheteError
 from synesthete.models import load_model
@@ -40,7 +40,7 @@ def test_answers_are_the_greatest_over_places_and_the_mean_over_sizes(drawn: Pat
     model = load_model(atlas.manifest["model"]["name"])
     font = load_fonts()[0]
     for number, word in enumerate(WORDS):
-        shown = [model.preprocess(picture) for picture in pictures(word, font)]
+        shown = [model.preprocess(image) for image in renderings(word, font)]
         one_by_one = [model.read(torch.stack([x]), [layer], "max") for x in shown]
         values = np.stack([reading.activations[layer][0] for reading in one_by_one])
         wanted = (values[0] + values[1:].max(axis=0)) / 2
@@ -84,8 +84,8 @@ def test_a_sum_of_words_is_nearest_to_what_it_means(
     assert {row["word"] for row in nearest_words(atlas, "apple")} == set(WORDS) - {"apple"}
     for wrong, message in (
         ("aple", "not among the drawn words.*apple"),
-        ("apple -", "not among|no sum"),
-        ("", "no sum"),
+        ("apple -", "not among|not a sum"),
+        ("", "not a sum"),
         ("cat - cat", "comes to nothing"),
     ):
         with pytest.raises(SynestheteError, match=message):

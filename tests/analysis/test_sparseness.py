@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from synesthete.analysis.sparseness import lifetime_sparseness
+from synesthete.analysis.analyze import lifetime_sparseness
 
 
 def test_worked_by_hand() -> None:

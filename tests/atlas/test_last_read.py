@@ -56,7 +56,7 @@ def test_a_script_that_ends_with_a_read_ends_well(tmp_path: Path) -> None:
     ("imports", "read", "told"),
     [
         ("from synesthete.probes.builtin import load_builtin", "len(load_builtin('concepts').table)", "15383"),
-        ("from synesthete.analysis.families.wordnet import nouns", "len(nouns(5))", "5"),
+        ("from synesthete.analysis.families.definitions import nouns", "len(nouns(5))", "5"),
     ],
 )  # fmt: skip
 def test_a_script_that_ends_with_what_is_shipped_ends_well(

@@ -41,8 +41,8 @@ def test_the_same_seed_takes_the_same(tmp_path: Path, limit: int) -> None:
 
 
 def test_the_shipped_model_is_audited_on_what_it_never_saw(monkeypatch: pytest.MonkeyPatch) -> None:
+    from synesthete.analysis.zero_shot import held_out_rows
     from synesthete.probes import load_probes
-    from synesthete.recording.zero_shot import held_out_rows
 
     shown: list[np.ndarray] = []
     original = room._seen

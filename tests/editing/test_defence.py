@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from synesthete._core.intervals import paired_change
+from synesthete.analysis.zero_shot import class_embeddings
 from synesthete.editing import Edit, Edits
 from synesthete.editing.defence import Association, Typographic, defend, find_defence, load_axis
 from synesthete.editing.defence.find import objectives
@@ -29,7 +30,6 @@ from synesthete.editing.defence.typographic import (
 from synesthete.errors import SynestheteError
 from synesthete.models import ImageTextModel, load_model
 from synesthete.probes import ProbeSet, load_probes
-from synesthete.recording.zero_shot import class_embeddings
 from tests.editing.conftest import Family, live_unit, pixels
 
 SITES = {

@@ -56,7 +56,7 @@ def test_plain_open_clip_gives_what_the_edited_model_gave(
 
 def test_an_edited_mini_still_says_what_was_held_out_of_its_training(tmp_path: Path) -> None:
     from synesthete import load_probes
-    from synesthete.recording.zero_shot import held_out_rows
+    from synesthete.analysis.zero_shot import held_out_rows
 
     model, shown = load_model("mini", device="cpu"), images(2)
     live = live_unit(

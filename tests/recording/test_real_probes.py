@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from synesthete.analysis.own_probes import own_probes
+from synesthete.analysis.provenance import own_probes
 from synesthete.atlas import open_atlas
 from synesthete.errors import SynestheteError
 from synesthete.probes import load_probes

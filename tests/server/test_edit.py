@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 from starlette.testclient import TestClient
 
+from synesthete.analysis.zero_shot import class_embeddings
 from synesthete.atlas import open_atlas
 from synesthete.editing import plan_edits
 from synesthete.models import load_model
-from synesthete.recording.zero_shot import class_embeddings
 from synesthete.server import Gate, create_app
 from tests.server.test_try_image import png
 from tests.small_atlas import LAYER

@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
+from synesthete.analysis.zero_shot import class_embeddings
 from synesthete.atlas import open_atlas
 from synesthete.atlas.writing import unit_table_file
 from synesthete.models import load_model
-from synesthete.recording.zero_shot import class_embeddings
 from tests.small_atlas import LAYER
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from synesthete._core.intervals import wilson_interval
-from synesthete.recording.zero_shot import class_embeddings
+from synesthete.analysis.zero_shot import class_embeddings
 from training.tiles import on_white
 
 __all__ = ["class_embeddings", "embed", "rate", "tile_image"]

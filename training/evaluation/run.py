@@ -89,7 +89,7 @@ def training_facts(data: Path, photos: Path, fonts: int) -> dict[str, Any]:
 def _held_out_images(model_name: str, modality: str) -> tuple[list[Any], list[int], list[str]]:
     """Held-out images of the built-in probe set, the number of each one's concept, all names."""
     from synesthete import load_probes
-    from synesthete.recording.zero_shot import held_out_rows
+    from synesthete.analysis.zero_shot import held_out_rows
 
     probes = load_probes("concepts")
     names = list(probes.concepts)

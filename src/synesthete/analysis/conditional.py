@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow.compute as pc
 
+from synesthete._core.arrays import Int64
 from synesthete._core.intervals import wilson_interval
 from synesthete.atlas import Atlas
 from synesthete.errors import SynestheteError
@@ -19,7 +19,7 @@ BINS, SHOWN = 12, 5
 FIELDS = ("concept", "family", "modality")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Curve:
     """P(category | activation) over the bins.
 
@@ -43,9 +43,9 @@ class Curve:
     high: list[float]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Conditional:
-    """What a unit's activation says about categories.
+    """P(category | activation) of a unit, for several categories.
 
     Attributes
     ----------
@@ -107,7 +107,7 @@ def conditional(
     categories
         Which ones; by default the five commonest among the images of the highest bins.
     labels
-        Image id → what a person said that it shows, instead of the probe labels; images without a label do
+        Image id → what a person labelled it with, instead of the probe labels; images without a label do
         not count.
     bins
         How many.
@@ -140,13 +140,16 @@ def conditional(
     total = counts.sum(axis=0)
     chosen = _chosen(names, counts, categories)
     curves = [_curve(names[i], counts[i], total) for i in chosen]
-    said = "label" if labels is not None else by
-    return Conditional(address, said, edges.tolist(), total.tolist(), curves)
+    return Conditional(
+        address=address,
+        by="label" if labels is not None else by,
+        edges=edges.tolist(),
+        images=total.tolist(),
+        curves=curves,
+    )
 
 
-def _coded(
-    atlas: Atlas, by: str, labels: Mapping[int, str] | None
-) -> tuple[list[str], npt.NDArray[np.int64]]:
+def _coded(atlas: Atlas, by: str, labels: Mapping[int, str] | None) -> tuple[list[str], Int64]:
     """All categories, sorted, and which of them each image shows; -1 for none."""
     images = atlas.probes.num_rows
     if labels is None:
@@ -164,9 +167,7 @@ def _coded(
     return names, np.array([place.get(text, -1) for text in given], np.int64)[codes]
 
 
-def _chosen(
-    names: list[str], counts: npt.NDArray[np.int64], categories: Sequence[str] | None
-) -> list[int]:
+def _chosen(names: list[str], counts: Int64, categories: Sequence[str] | None) -> list[int]:
     if categories is not None:
         number = {name.casefold(): i for i, name in enumerate(names)}
         missing = [name for name in categories if name.casefold() not in number]
@@ -183,14 +184,14 @@ def _chosen(
     return [int(i) for i in order if strong[i] > 0]
 
 
-def _curve(name: str, count: npt.NDArray[np.int64], total: npt.NDArray[np.int64]) -> Curve:
+def _curve(name: str, count: Int64, total: Int64) -> Curve:
     pairs = list(zip(count.tolist(), total.tolist(), strict=True))
     intervals = [wilson_interval(some, n) for some, n in pairs]
     return Curve(
-        name,
-        float(count.sum() / total.sum()),
-        count.tolist(),
-        [some / n if n else math.nan for some, n in pairs],
-        [low for low, _ in intervals],
-        [high for _, high in intervals],
+        category=name,
+        base=float(count.sum() / total.sum()),
+        count=count.tolist(),
+        share=[some / n if n else math.nan for some, n in pairs],
+        low=[low for low, _ in intervals],
+        high=[high for _, high in intervals],
     )

@@ -1,4 +1,4 @@
-"""Design: who shows what, how, and by whose hand, as arrays that the analysis works on."""
+"""Design: concept, modality and artist of the probe images, coded as arrays, and their split by artist."""
 
 from __future__ import annotations
 
@@ -6,20 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
+import pyarrow as pa
 
-from synesthete.analysis.halves import Halves, split_artists
+from synesthete._core.arrays import Bool, Int64
+from synesthete.analysis.splits import ArtistSplit, split_artists
+from synesthete.atlas import Atlas
 from synesthete.errors import SynestheteError
-
-Int64 = npt.NDArray[np.int64]
-Bool = npt.NDArray[np.bool_]
 
 REQUIRED_MODALITY = "word"
 AT_LEAST = 3  # modalities that must pass, the required one among them
 MODALITY_ORDER = ("photo", "drawing", "symbol", "word")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Design:
     """The labels of the probe images, coded, and their two halves.
 
@@ -31,15 +30,15 @@ class Design:
         Names: photo, drawing, symbol, word first, then others sorted.
     concept, modality
         `[images]` codes.
-    halves
-        The split of artists.
+    split
+        The two halves of the artists.
     """
 
     concepts: tuple[str, ...]
     modalities: tuple[str, ...]
     concept: Int64
     modality: Int64
-    halves: Halves
+    split: ArtistSplit
 
     @property
     def required(self) -> int | None:
@@ -82,7 +81,7 @@ class Design:
         kinds += tuple(sorted(present - set(MODALITY_ORDER)))
         concept = _codes(concepts, names)
         modality = _codes(modalities, kinds)
-        halves = split_artists(
+        split = split_artists(
             concept,
             modality,
             artists,
@@ -90,19 +89,21 @@ class Design:
             required=kinds.index(REQUIRED_MODALITY) if REQUIRED_MODALITY in kinds else None,
             at_least=AT_LEAST,
         )
-        return cls(names, kinds, concept, modality, halves)
+        return cls(
+            concepts=names, modalities=kinds, concept=concept, modality=modality, split=split
+        )
 
     def images(self, modality: int, *, scoring: bool | None = None) -> Int64:
         """Image numbers of one modality, of one half or (None) of both."""
         chosen = self.modality == modality
         if scoring is not None:
-            chosen &= self.halves.scoring == scoring
+            chosen &= self.split.scoring == scoring
         return np.flatnonzero(chosen)
 
     @property
     def comparable(self) -> Bool:
         """`[modalities, concepts]`: testable, and in both halves there are images of other concepts."""
-        fine = self.halves.testable.copy()
+        fine = self.split.testable.copy()
         for m in range(len(self.modalities)):
             for scoring in (False, True):
                 codes = self.concept[self.images(m, scoring=scoring)]
@@ -116,7 +117,7 @@ class Design:
         The eligible ones; where none is eligible, all that are comparable in some modality.
         """
         if self.problem() is None:
-            return np.flatnonzero(self.halves.eligible)
+            return np.flatnonzero(self.split.eligible)
         return np.flatnonzero(self.comparable.any(axis=0))
 
     def require_testable(self) -> None:
@@ -135,7 +136,7 @@ class Design:
         """Why no unit can be called multimodal on these images, and what to add; None when that can be tested."""
         if len(self.concepts) < 2:
             return _too_few(self.concepts)
-        if self.halves.eligible.any():
+        if self.split.eligible.any():
             return None
         found = ", ".join(self.modalities)
         if self.required is None:
@@ -150,7 +151,7 @@ class Design:
             )
         per_modality = ", ".join(
             f"{name} {int(count)}"
-            for name, count in zip(self.modalities, self.halves.testable.sum(axis=1), strict=True)
+            for name, count in zip(self.modalities, self.split.testable.sum(axis=1), strict=True)
         )
         return SynestheteError(
             f"no concept is shown in {AT_LEAST} modalities by two or more artists each "
@@ -159,8 +160,49 @@ class Design:
         )
 
 
+def readable_rows(atlas: Atlas) -> Int64:
+    """Numbers of the images that could be read."""
+    return np.flatnonzero(np.array(atlas.probes["status"].to_pylist()) == "ok")
+
+
+def labelled_rows(atlas: Atlas) -> Int64:
+    """Numbers of the readable images that have a concept and a modality."""
+    columns = [atlas.probes[key].to_pylist() for key in ("status", "concept", "modality")]
+    labelled = [s == "ok" and bool(c) and bool(m) for s, c, m in zip(*columns, strict=True)]
+    return np.flatnonzero(np.array(labelled, np.bool_))
+
+
+def labelled_design(atlas: Atlas, *, purpose: str) -> tuple[Int64, Design]:
+    """Numbers of the labelled images of an atlas, and their design.
+
+    Parameters
+    ----------
+    purpose
+        For messages: what is chosen or fitted on some artists and tested on others.
+
+    Raises
+    ------
+    SynestheteError
+        No labelled images, a single concept, or a single artist.
+    """
+    rows = labelled_rows(atlas)
+    if not rows.size:
+        raise SynestheteError(
+            f"the images of {atlas.path} have no concept and modality",
+            hint=f"{purpose} are tested on held-out artists; record a labelled probe set",
+        )
+    labels = atlas.probes.take(pa.array(rows))
+    design = Design.of(*(labels[key].to_pylist() for key in ("concept", "modality", "artist")))
+    if design.split.scoring.all() or not design.split.scoring.any():
+        raise SynestheteError(
+            "all probe images are by one artist",
+            hint=f"{purpose} are tested on held-out artists: two or more are needed",
+        )
+    return rows, design
+
+
 def shuffled(design: Design, seed: int) -> Int64:
-    """Concept codes permuted among the images of each modality and half: the label-free control.
+    """Concept codes permuted within each modality and half: the shuffled-labels control.
 
     Every concept keeps its number of images in every modality and half, so the same concepts are eligible
     and the same laws apply.

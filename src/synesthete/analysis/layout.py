@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from synesthete._core.arrays import Float32, Float64, Int64
+from synesthete.analysis.design import readable_rows
 from synesthete.atlas import open_atlas, write_unit_tables
 from synesthete.errors import SynestheteError
 
-Float32 = npt.NDArray[np.float32]
 COMPONENTS, PERPLEXITY = 50, 30.0
 IMAGES = 20_000  # of more images, so many at equal distances are taken
 
@@ -43,11 +44,10 @@ def lay_out(atlas_path: str | Path, *, layer: str | None = None, seed: int = 0) 
     """
     atlas = open_atlas(atlas_path)
     layers = atlas.layers if layer is None else [str(atlas.layer(layer)["name"])]
-    modality = np.array([str(one) for one in atlas.probes["modality"].to_pylist()])
-    readable = np.array([one == "ok" for one in atlas.probes["status"].to_pylist()])
-    tables, notes = {}, {}
+    modality = np.array([str(name) for name in atlas.probes["modality"].to_pylist()])
+    tables, per_layer = {}, {}
     for name in layers:
-        rows = np.flatnonzero(readable)
+        rows = readable_rows(atlas)
         rows = rows[:: max(1, -(-len(rows) // IMAGES))]
         values = np.nan_to_num(np.asarray(atlas.activations(name)[rows], np.float32))
         profiles, live = _profiles(values, modality[rows])
@@ -58,25 +58,23 @@ def lay_out(atlas_path: str | Path, *, layer: str | None = None, seed: int = 0) 
         tables[name] = pa.table(
             {"unit": pa.array(live.astype(np.int32)), "rank": rank, "x": x, "y": y}
         )
-        notes[name] = {"units": len(live), "images": len(rows)}
-    told = {"method": "t-SNE", "perplexity": PERPLEXITY, "seed": seed, "layers": notes}
-    write_unit_tables(atlas_path, "layout", tables, told)
-    return told
+        per_layer[name] = {"units": len(live), "images": len(rows)}
+    notes = {"method": "t-SNE", "perplexity": PERPLEXITY, "seed": seed, "layers": per_layer}
+    write_unit_tables(atlas_path, "layout", tables, notes)
+    return notes
 
 
-def _profiles(
-    values: Float32, modality: npt.NDArray[np.str_]
-) -> tuple[Float32, npt.NDArray[np.int64]]:
+def _profiles(values: Float32, modality: npt.NDArray[np.str_]) -> tuple[Float32, Int64]:
     """Live units' standardised activations `[units, images]`, and which units those are."""
-    for one in np.unique(modality):
-        here = modality == one
+    for name in np.unique(modality):
+        here = modality == name
         values[here] -= values[here].mean(axis=0)
     spread = values.std(axis=0)
     live = np.flatnonzero(spread > 1e-6)
     return np.ascontiguousarray((values[:, live] / spread[live]).T), live
 
 
-def _plane(profiles: Float32, seed: int) -> npt.NDArray[np.float64]:
+def _plane(profiles: Float32, seed: int) -> Float64:
     """`[units, 2]`."""
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE

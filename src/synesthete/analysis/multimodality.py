@@ -1,4 +1,4 @@
-"""Multimodality: does a unit answer to one concept in every modality, on images by hands it was not chosen on?"""
+"""Multimodality: does a unit respond to one concept in every modality, on held-out artists?"""
 
 from __future__ import annotations
 
@@ -6,16 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from synesthete._core.arrays import Bool, Float64, Floating, Int64
 from synesthete.analysis.design import AT_LEAST, Design
 from synesthete.analysis.selectivity import AucTable, auc_tables
 from synesthete.analysis.significance import benjamini_hochberg, p_values
-
-Float32 = npt.NDArray[np.float32]
-Float64 = npt.NDArray[np.float64]
-Int64 = npt.NDArray[np.int64]
-Bool = npt.NDArray[np.bool_]
 
 # Merit of every concept for every unit: (auc [modalities, units, concepts], n_pos, n_neg [modalities,
 # concepts]; NaN and 0 where not testable; code of `word`) -> [units, concepts].
@@ -26,14 +21,14 @@ LEVEL = 0.01
 TABLE_BYTES = 150_000_000  # tables of a chunk of units held at once
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Scores:
     """Each unit's concept, chosen on the selection half, measured on the scoring half.
 
     Attributes
     ----------
     concept
-        `[units]` code; -1 for a constant unit, and where no concept can be told from others.
+        `[units]` code; -1 for a constant unit, and where no concept can be compared with others.
     auc, p, q
         `[units, modalities]` on the scoring half; NaN where the concept is not testable. q is over all
         cells of the three arrays that are not NaN.
@@ -66,7 +61,7 @@ def stouffer(auc: Float64, n_pos: Int64, n_neg: Int64, word: int) -> Float64:
 
 
 def score_units(
-    activations: npt.NDArray[np.floating],
+    activations: Floating,
     design: Design,
     *,
     labelings: Sequence[Int64] | None = None,
@@ -81,7 +76,7 @@ def score_units(
     activations
         `[images, units]`, the images in the order of `design`.
     design
-        Labels and halves. Where no concept is eligible, a unit is described by the concept that it tells best
+        Labels and halves. Where no concept is eligible, a unit is described by the concept that it separates best
         in the modalities there are, and none is multimodal.
     labelings
         Concept codes `[images]`; the design's own when None. Several share the ranking.
@@ -111,7 +106,7 @@ def score_units(
 
 
 def _choose_and_score(
-    activations: npt.NDArray[np.floating],
+    activations: Floating,
     design: Design,
     labelings: Sequence[Int64],
     merit: Merit,
@@ -132,7 +127,7 @@ def _choose_and_score(
         units = np.arange(n_units)
         for m, table in enumerate(scored_on):
             counts = table.n_pos[concept], table.n_neg[concept]
-            tested = design.halves.testable[m, concept] & ~constant & (counts[1] > 0)
+            tested = design.split.testable[m, concept] & ~constant & (counts[1] > 0)
             auc[tested, m] = table.auc[units, concept][tested]
             p[tested, m] = p_values(table.wins[units, concept], *counts)[tested]
         found.append((np.where(constant, -1, concept), auc, p))
@@ -140,7 +135,7 @@ def _choose_and_score(
 
 
 def _tables(
-    activations: npt.NDArray[np.floating],
+    activations: Floating,
     design: Design,
     labelings: Sequence[Int64],
     *,
@@ -169,7 +164,7 @@ def choose(tables: Sequence[AucTable], design: Design, merit: Merit = stouffer) 
         Concept codes.
     """
     eligible = design.candidates
-    testable = design.halves.testable[:, eligible]
+    testable = design.split.testable[:, eligible]
     auc = np.stack([table.auc[:, eligible] for table in tables]).astype(np.float64)
     auc[np.broadcast_to(~testable[:, None, :], auc.shape)] = np.nan
     n_pos = np.where(testable, np.stack([table.n_pos[eligible] for table in tables]), 0)
@@ -223,7 +218,7 @@ def _describe(concept: Int64, auc: Float64, p: Float64, q: Float64) -> Scores:
     )
 
 
-def is_constant(activations: npt.NDArray[np.floating]) -> Bool:
+def is_constant(activations: Floating) -> Bool:
     """`[units]`: the same finite value for every image, or none at all; nothing to test."""
     with np.errstate(invalid="ignore"):
         low = np.fmin.reduce(activations, axis=0)

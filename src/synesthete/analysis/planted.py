@@ -8,13 +8,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr
 
+from synesthete._core.arrays import Bool, Float16, Float64, Int64
 from synesthete.analysis.design import AT_LEAST, Design
 from synesthete.analysis.multimodality import LEVEL
 from synesthete.analysis.significance import benjamini_hochberg
-
-Float64 = npt.NDArray[np.float64]
-Int64 = npt.NDArray[np.int64]
-Bool = npt.NDArray[np.bool_]
 
 # Artists per modality and the share of all concepts that each shows: the shape of the built-in probe set.
 COVERAGE = {"photo": (6, 0.12), "drawing": (8, 0.8), "symbol": (8, 0.5), "word": (10, 1.0)}
@@ -25,7 +22,7 @@ KINDS: dict[str, tuple[float, tuple[str, ...]]] = {
     "concept": (0.15, ("photo", "drawing", "symbol", "word")),
     "three ways": (0.10, ("drawing", "symbol", "word")),
     "two concepts": (0.05, ("photo", "drawing", "symbol", "word")),
-    "pictures": (0.10, ("photo", "drawing", "symbol")),
+    "images": (0.10, ("photo", "drawing", "symbol")),
     "drawings and words": (0.10, ("drawing", "word")),
     "symbols and words": (0.10, ("symbol", "word")),
     "word reader": (0.10, ("word",)),
@@ -38,7 +35,7 @@ MULTIMODAL_KINDS = ("concept", "three ways", "two concepts")
 SILENT_KINDS = ("constant", "dead")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Planted:
     """Units of known answer.
 
@@ -49,15 +46,15 @@ class Planted:
     kind
         `[units]` keys of `KINDS`.
     concept, second
-        `[units]` codes of the concept answered to (for units that answer to none: a concept that the
-        optimum is asked about), and of the other one, or -1.
+        `[units]` codes of the concept answered to (for units that answer to none: the concept that
+        the optimum is computed for), and of the other one, or -1.
     latent
         `[images, units]`: response before style and rectification; only the optimum sees it.
     noise
         Standard deviation of the noise; the response to the concept is 1.
     """
 
-    activations: npt.NDArray[np.float16]
+    activations: Float16
     kind: npt.NDArray[np.str_]
     concept: Int64
     second: Int64
@@ -99,8 +96,8 @@ def plant(
 ) -> Planted:
     """Make units that answer with 1 to their concept in the modalities of their kind, plus noise.
 
-    Every unit has a liking for modalities (sd 1), which selectivity must not mistake for a concept, and
-    for the hands of each half (sd 0.3 of the noise); half of the units are rectified, so that most of
+    Every unit prefers some modalities (sd 1), which selectivity must not mistake for a concept, and the artists of
+    one half (sd 0.3 of the noise); half of the units are rectified, so that most of
     their images in most modalities tie at zero.
 
     Parameters
@@ -115,7 +112,7 @@ def plant(
     shares = np.array([KINDS[name][0] for name in names])
     kind = np.repeat(names, np.round(shares / shares.sum() * n_units).astype(int) + 1)
     kind = generator.permutation(kind)[:n_units]
-    eligible = np.flatnonzero(design.halves.eligible)
+    eligible = np.flatnonzero(design.split.eligible)
     pairs = np.stack([generator.choice(eligible, 2, replace=False) for _ in range(n_units)])
     concept = pairs[:, 0]
     second = np.where(kind == "two concepts", pairs[:, 1], -1)
@@ -125,24 +122,30 @@ def plant(
     latent = (shown & where[:, design.modality].T) + generator.normal(
         0.0, noise, (design.concept.size, n_units)
     )
-    liking = generator.normal(0.0, 1.0, (len(design.modalities), n_units))
+    preference = generator.normal(0.0, 1.0, (len(design.modalities), n_units))
     rectified = np.arange(n_units) % 2 == (0 if rectify else 2)
-    liking[:, rectified] = np.maximum(
-        liking[:, rectified], 0.0
-    )  # a ReLU must not close on a modality
-    hands = design.modality * 2 + design.halves.scoring
-    hand = generator.normal(0.0, 0.3 * noise, (2 * len(design.modalities), n_units))
-    activations = latent + liking[design.modality] + hand[hands]
+    # A ReLU must not close on a modality.
+    preference[:, rectified] = np.maximum(preference[:, rectified], 0.0)
+    group = design.modality * 2 + design.split.scoring
+    style = generator.normal(0.0, 0.3 * noise, (2 * len(design.modalities), n_units))
+    activations = latent + preference[design.modality] + style[group]
     activations[:, rectified] = np.maximum(activations[:, rectified] - noise, 0.0)
     activations[:, kind == "constant"] = 0.7
     activations[:, kind == "dead"] = 0.0
-    return Planted(activations.astype(np.float16), kind, concept, second, latent, noise)
+    return Planted(
+        activations=activations.astype(np.float16),
+        kind=kind,
+        concept=concept,
+        second=second,
+        latent=latent,
+        noise=noise,
+    )
 
 
 def optimum(planted: Planted, design: Design) -> Float64:
     """Posterior probability that each unit is multimodal, for one who knows everything but the kind.
 
-    The reader is told each unit's concept, the size of the response, the noise, and the shares of all
+    The reader knows each unit's concept, the size of the response, the noise, and the shares of all
     kinds; sees every image, both halves, before style and rectification; and computes the likelihood
     ratio. By the Neyman-Pearson lemma no test of the recorded activations has more recall at the same
     precision than a cut on this number.
@@ -170,7 +173,7 @@ def optimum(planted: Planted, design: Design) -> Float64:
 def optimum_by_rule(planted: Planted, design: Design, *, level: float = LEVEL) -> Bool:
     """Units that the best test of each modality would call, held to the rule of `score_units`.
 
-    The reader is told everything but the kind, as in `optimum`, but must show each modality on its own at
+    The reader knows everything but the kind, as in `optimum`, but must show each modality on its own at
     a false discovery rate of `level`, from the images of the scoring half. Each test is the likelihood
     ratio of response 1 against 0 (Neyman-Pearson), which needs no threshold on AUC.
 
@@ -181,13 +184,13 @@ def optimum_by_rule(planted: Planted, design: Design, *, level: float = LEVEL) -
     shown = (design.concept[:, None] == planted.concept) | (
         design.concept[:, None] == planted.second
     )
-    shown &= design.halves.scoring[:, None]
+    shown &= design.split.scoring[:, None]
     p = np.full((planted.concept.size, len(design.modalities)), np.nan)
     for m in range(len(design.modalities)):
         images = design.modality == m
         n = shown[images].sum(axis=0)
         total = np.where(shown[images], planted.latent[images], 0.0).sum(axis=0)
-        tested = design.halves.testable[m, planted.concept] & ~np.isin(planted.kind, SILENT_KINDS)
+        tested = design.split.testable[m, planted.concept] & ~np.isin(planted.kind, SILENT_KINDS)
         p[tested, m] = ndtr(-total[tested] / (planted.noise * np.sqrt(n[tested])))
     with np.errstate(invalid="ignore"):
         passes = benjamini_hochberg(p) <= level

@@ -1,19 +1,20 @@
-"""Drawn words: which of them a unit answers to, and what their pictures mean to the model."""
+"""Rendered words: which of them excite a unit, and what their images mean to the model."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
-from synesthete.analysis.own_model import own_model
+from synesthete._core.arrays import Float16, Float32
+from synesthete._core.progress import Progress
+from synesthete.analysis.provenance import own_model
 from synesthete.analysis.vocabulary import BUILT_IN, CONCEPTS, load_vocabulary
 from synesthete.atlas import Atlas, open_atlas, write_words
 from synesthete.errors import SynestheteError, near
@@ -22,16 +23,14 @@ from synesthete.probes.words import Font, has_letters, load_fonts, render_word
 if TYPE_CHECKING:
     from synesthete.models.image_text_model import ImageTextModel
 
-Float32 = npt.NDArray[np.float32]
-Progress = Callable[[int, int], None]
 
-SIDE = 192  # pixels of a drawn picture, before the model's own preprocessing
-# Side of the word's square by the picture's -> corners it is put at, as shares of the free room.
+SIDE = 192  # pixels of a rendering, before the model's own preprocessing
+# Side of the word's square relative to the image's -> corners it is put at, as shares of the free room.
 PLACES: dict[float, tuple[tuple[float, float], ...]] = {
     1.0: ((0.5, 0.5),),
     0.6: ((0.5, 0.5), (0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0)),
 }
-PICTURES = sum(len(places) for places in PLACES.values())
+RENDERINGS = sum(len(places) for places in PLACES.values())
 BATCH = 32  # words per pass
 LIMIT = 20
 
@@ -43,7 +42,7 @@ def draw_words(
     font: str | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Show the atlas's model a vocabulary of drawn words, and write what it says into the atlas.
+    """Show the model of an atlas a vocabulary of rendered words, and write activations and embeddings into the atlas.
 
     Each word is drawn in black on white at two sizes, the smaller one at five places. A unit's answer is its
     greatest activation over places, averaged over sizes, so that neither place nor size decides (Goh et al.
@@ -61,7 +60,7 @@ def draw_words(
     Returns
     -------
     dict
-        The notes that the manifest keeps; `skipped` tells which words the font has no letters for.
+        The notes that the manifest keeps; `skipped` lists which words the font has no letters for.
 
     Raises
     ------
@@ -70,17 +69,17 @@ def draw_words(
     """
     atlas = open_atlas(atlas_path)
     chosen = _font(font)
-    asked = load_vocabulary(vocabulary, atlas.concepts)
-    skipped = {word: why for word in asked if (why := _why_not(word, chosen))}
-    words = [word for word in asked if word not in skipped]
+    listed = load_vocabulary(vocabulary, atlas.concepts)
+    skipped = {item: why for item in listed if (why := _why_not(item, chosen))}
+    words = [item for item in listed if item not in skipped]
     if not words:
         reason = next(iter(skipped.values()))
-        raise SynestheteError(f"none of the {len(asked)} words can be drawn: {reason}")
+        raise SynestheteError(f"none of the {len(listed)} words can be drawn: {reason}")
     model = own_model(atlas)
     activations, embeddings = _read(model, atlas, words, chosen, progress)
     notes = {
         "vocabulary": vocabulary if vocabulary in BUILT_IN else Path(vocabulary).name,
-        "vocabulary_sha256": hashlib.sha256("\n".join(asked).encode()).hexdigest(),
+        "vocabulary_sha256": hashlib.sha256("\n".join(listed).encode()).hexdigest(),
         "words": len(words),
         "skipped": skipped,
         "font": chosen.family,
@@ -104,9 +103,9 @@ def top_words(atlas: Atlas, address: str, *, limit: int = LIMIT) -> list[dict[st
 
 
 def nearest_words(atlas: Atlas, expression: str, *, limit: int = LIMIT) -> list[dict[str, Any]]:
-    """Words whose pictures mean what a sum of words means: `word` and `cosine`, nearest first.
+    """Words whose images mean what a sum of words means: `word` and `cosine`, nearest first.
 
-    The mean over the vocabulary is taken off first (Goh et al. 2021), since all pictures of words share much.
+    The mean over the vocabulary is taken off first (Goh et al. 2021), since all images of words have much in common.
 
     Parameters
     ----------
@@ -117,7 +116,7 @@ def nearest_words(atlas: Atlas, expression: str, *, limit: int = LIMIT) -> list[
     Raises
     ------
     SynestheteError
-        When a word was not drawn; near ones are told.
+        When a word was not drawn; similar ones are suggested.
     """
     rows = word_vectors(atlas)
     number = {word: i for i, word in enumerate(atlas.words)}
@@ -147,7 +146,7 @@ def _terms(expression: str) -> list[tuple[int, str]]:
     parts = re.split(r"\s+([+-])\s+", " ".join(expression.split()))
     if not all(parts):
         raise SynestheteError(
-            f"{expression!r} is no sum of words", hint="write for example: king - man + woman"
+            f"{expression!r} is not a sum of words", hint="write for example: king - man + woman"
         )
     signs = [1, *(1 if mark == "+" else -1 for mark in parts[1::2])]
     return list(zip(signs, parts[0::2], strict=True))
@@ -171,15 +170,15 @@ def _why_not(word: str, font: Font) -> str:
     return "" if len(word) <= 60 else "it is longer than 60 letters"
 
 
-def pictures(word: str, font: Font) -> Iterator[Image.Image]:
-    """The pictures of one word: each size at each of its places, RGB, `SIDE` pixels square."""
+def renderings(word: str, font: Font) -> Iterator[Image.Image]:
+    """The images of one word: each size at each of its places, RGB, `SIDE` pixels square."""
     for share, places in PLACES.items():
         drawn = render_word(word, font, size_px=round(share * SIDE))
         room = SIDE - drawn.width
         for across, down in places:
-            picture = Image.new("RGB", (SIDE, SIDE), "white")
-            picture.paste(drawn, (round(across * room), round(down * room)))
-            yield picture
+            image = Image.new("RGB", (SIDE, SIDE), "white")
+            image.paste(drawn, (round(across * room), round(down * room)))
+            yield image
 
 
 def _read(
@@ -188,8 +187,8 @@ def _read(
     words: Sequence[str],
     font: Font,
     progress: Progress | None,
-) -> tuple[dict[str, npt.NDArray[np.float16]], npt.NDArray[np.float16]]:
-    """Answers `[words, units]` of every layer and embeddings `[words, dim]`, a batch of words at a time."""
+) -> tuple[dict[str, Float16], Float16]:
+    """ConceptTests `[words, units]` of every layer and embeddings `[words, dim]`, a batch of words at a time."""
     import torch
 
     reduction = str(atlas.manifest["reduction"])
@@ -202,14 +201,14 @@ def _read(
     for start in range(0, len(words), BATCH):
         some = words[start : start + BATCH]
         part = slice(start, start + len(some))
-        shown = [model.preprocess(picture) for word in some for picture in pictures(word, font)]
+        shown = [model.preprocess(image) for word in some for image in renderings(word, font)]
         reading = model.read(torch.stack(shown), atlas.layers, reduction)
         for layer, values in reading.activations.items():
-            by_word = values.reshape(len(some), PICTURES, -1)
+            by_word = values.reshape(len(some), RENDERINGS, -1)
             sizes = [by_word[:, a:b].max(axis=1) for a, b in pairwise(bounds)]
             mean = np.mean(sizes, axis=0)
             answers[layer][part] = np.clip(mean, -65504, 65504)
-        total = reading.embeddings.reshape(len(some), PICTURES, -1).sum(axis=1)
+        total = reading.embeddings.reshape(len(some), RENDERINGS, -1).sum(axis=1)
         embeddings[part] = total / np.linalg.norm(total, axis=1, keepdims=True)
         if progress is not None:
             progress(min(start + BATCH, len(words)), len(words))

@@ -1,4 +1,4 @@
-"""Selectivity: how well each unit tells each concept from the rest, within one modality, as an AUC."""
+"""Selectivity: how well each unit separates each concept from the rest, within one modality, as an AUC."""
 
 from __future__ import annotations
 
@@ -9,11 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from synesthete._core.arrays import Float32, Float64, Floating, Int64
 from synesthete.errors import SynestheteError
-
-Float32 = npt.NDArray[np.float32]
-Float64 = npt.NDArray[np.float64]
-Int64 = npt.NDArray[np.int64]
 
 # Values ranked at a time: bounds the temporary arrays (about 60 bytes a value) whatever the layer's width.
 RANKED_AT_ONCE = 2_000_000
@@ -30,7 +27,7 @@ class AucTable:
         P(equal). NaN where the concept has no image here, or nothing but images of it.
     wins
         `[units, concepts]`: a lower bound on the number of (positive, negative) pairs that the positive
-        wins strictly: every tie, between positives too, is held against the concept. An integer.
+        wins strictly: every tie, between positives too, counts against the concept. An integer.
     n_pos, n_neg
         `[concepts]`: images of the concept, and of the others.
     """
@@ -41,9 +38,7 @@ class AucTable:
     n_neg: Int64
 
 
-def auc_table(
-    activations: npt.NDArray[np.floating], concept_codes: npt.ArrayLike, n_concepts: int
-) -> AucTable:
+def auc_table(activations: Floating, concept_codes: npt.ArrayLike, n_concepts: int) -> AucTable:
     """AUC of every unit for every concept, among images of one modality.
 
     Ranks are taken once per unit; the rank sums of all concepts are then one product with the (sparse)
@@ -76,7 +71,7 @@ def auc_table(
 
 
 def auc_tables(
-    activations: npt.NDArray[np.floating],
+    activations: Floating,
     labelings: Sequence[npt.ArrayLike],
     n_concepts: int,
 ) -> list[AucTable]:
@@ -135,7 +130,7 @@ def _indicator(codes: Sequence[Int64], n_images: int, n_concepts: int) -> sparse
 
 
 def ranks_by_chunk(
-    activations: npt.NDArray[np.floating],
+    activations: Floating,
 ) -> Iterator[tuple[slice, Float64, Float64]]:
     """Yield (units, lowest rank, highest rank), ranks `[images, units]` from 1, equal values sharing both."""
     n_images, n_units = activations.shape
@@ -147,7 +142,7 @@ def ranks_by_chunk(
         yield units, low, high
 
 
-def _sortable(values: npt.NDArray[np.floating]) -> npt.NDArray[np.generic]:
+def _sortable(values: Floating) -> npt.NDArray[np.generic]:
     """Keys in the order of the values: float16 becomes int16, which numpy radix-sorts, 15 times faster."""
     values = np.where(np.isnan(values), -np.inf, values) + values.dtype.type(0)  # -0 becomes +0
     if values.dtype != np.float16:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr
 
-Float64 = npt.NDArray[np.float64]
+from synesthete._core.arrays import Float64
 
 # Up to this many images on the smaller side the law is counted exactly. Above, the normal law is used: at most
 # 1.5 % too small around p = 0.1 and too large below p = 0.02, the law being bounded, its tails lighter.

@@ -12,7 +12,7 @@ from synesthete.errors import SynestheteError, near
 CONCEPTS, ENGLISH, NOUNS = "concepts", "english", "wordnet-nouns"
 BUILT_IN = (CONCEPTS, ENGLISH, NOUNS)
 ENGLISH_WORDS = 20_000
-LONGEST = 200  # characters; a longer line is no word
+LONGEST = 200  # characters; a longer line is not a word
 CONTROLS = ("Cc", "Co", "Cs")
 
 
@@ -24,24 +24,24 @@ def load_vocabulary(spec: str, concepts: Sequence[str] = ()) -> list[str]:
     spec
         `concepts`, those of the atlas; `english`, the 20,000 commonest English words (the package
         wordfreq, Speer 2022); `wordnet-nouns`, the 20,000 commonest nouns of WordNet; or a text file in
-        UTF-8, a word or phrase a line, `#` for comments.
+        UTF-8, one word or phrase per line, `#` for comments.
     concepts
         The atlas's own.
 
     Raises
     ------
     SynestheteError
-        No such vocabulary or file, no word in it, a line that is no text, or too long.
+        No such vocabulary or file, fewer than two words, a line that is not text or too long.
     """
     if spec == CONCEPTS:
         words = list(concepts)
     elif spec == ENGLISH:
         from wordfreq import top_n_list
 
-        words = [word for word in top_n_list("en", ENGLISH_WORDS + 2000) if word.isalpha()]
+        words = [item for item in top_n_list("en", ENGLISH_WORDS + 2000) if item.isalpha()]
         words = words[:ENGLISH_WORDS]
     elif spec == NOUNS:
-        from synesthete.analysis.families.wordnet import nouns
+        from synesthete.analysis.families.definitions import nouns
 
         words = nouns()
     else:
@@ -65,8 +65,8 @@ def _read(path: Path) -> list[str]:
         word = " ".join(unicodedata.normalize("NFC", line).split())
         if not word or word.startswith("#"):
             continue
-        # Joiners that scripts and emoji need are no controls, whatever str.isprintable says.
+        # Joiners that scripts and emoji need are not controls, whatever str.isprintable says.
         if len(word) > LONGEST or any(unicodedata.category(c) in CONTROLS for c in word):
-            raise SynestheteError(f"line {number} of {path} is no word: {word[:40]!r}")
+            raise SynestheteError(f"line {number} of {path} is not a word: {word[:40]!r}")
         words.setdefault(word)
     return list(words)

@@ -163,7 +163,7 @@ def load_images(
     SynestheteError
         Nothing there, too few images, one class.
     """
-    from synesthete.recording.zero_shot import held_out_rows
+    from synesthete.analysis.zero_shot import held_out_rows
 
     probes = load_probes("concepts" if folder is None else folder)
     concept, modality = (np.array(probes.labels[c].to_pylist()) for c in ("concept", "modality"))

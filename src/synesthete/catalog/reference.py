@@ -208,7 +208,7 @@ def _path(
     model: ImageTextModel, layer: str, vectors: Float32, units: Float32
 ) -> tuple[Float32, str, float]:
     """`[dim, units]`, how it was found, and the share of the embeddings' variance that it explains."""
-    from synesthete.analysis.decomposition.paths import has_linear_path, unit_weights
+    from synesthete.analysis.decomposition.explain import has_linear_path, unit_weights
 
     target = vectors - vectors.mean(0)
     source = units - units.mean(0)

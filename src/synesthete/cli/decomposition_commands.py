@@ -140,7 +140,7 @@ def emotions(
     the words share. Loads the model.
     """
     from synesthete.analysis.decomposition import word_factors
-    from synesthete.analysis.decomposition.factors import EMOTIONS
+    from synesthete.analysis.decomposition.fit import EMOTIONS
     from synesthete.analysis.vocabulary import load_vocabulary
     from synesthete.atlas import open_atlas
 

@@ -52,7 +52,7 @@ def edit(
     """
     import torch
 
-    from synesthete.analysis.own_model import own_model
+    from synesthete.analysis.provenance import own_model
     from synesthete.atlas import open_atlas
     from synesthete.editing import export_edits, load_edits, plan_edits, save_edits
     from synesthete.editing.edits import parse_pairs
@@ -141,7 +141,7 @@ def defend(
 
 
 def _probes(opened: Any, spec: str | None) -> ProbeSet:
-    from synesthete.analysis.own_probes import own_probes
+    from synesthete.analysis.provenance import own_probes
     from synesthete.probes import load_probes
 
     return own_probes(opened) if spec is None else load_probes(spec)
@@ -153,7 +153,7 @@ def _target(target: str, probes: str | None) -> tuple[ImageTextModel, ProbeSet]:
     from synesthete.probes import load_probes
 
     if (Path(target) / "atlas.json").is_file():
-        from synesthete.analysis.own_model import own_model
+        from synesthete.analysis.provenance import own_model
         from synesthete.atlas import open_atlas
 
         opened = open_atlas(Path(target))

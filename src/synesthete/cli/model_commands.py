@@ -90,7 +90,7 @@ def evaluate(
     For the shipped model, on the artists, fonts and photos that were held out of its training. Every
     rate stands with its 95 % Wilson interval and with the rate of guessing.
     """
-    from synesthete.recording.zero_shot import evaluate as measure
+    from synesthete.analysis.zero_shot import evaluate as measure
 
     with Reporter("evaluating") as reporter:
         result = measure(model, probes, progress=reporter)

@@ -163,15 +163,15 @@ def visualize(
     if sheet is not None:
         from synesthete.visualization.features.sheet import contact_sheet, write_sheet
 
-        write_sheet(contact_sheet(opened, found.pictures), sheet)
+        write_sheet(contact_sheet(opened, found.visualizations), sheet)
     if as_json:
         print_json(
-            [one.as_dict() | {"path": str(opened.path / one.file)} for one in found.pictures]
+            [one.as_dict() | {"path": str(opened.path / one.file)} for one in found.visualizations]
         )
     else:
         _tell(opened, found)
-    for told, why in found.failed.items():
-        say(f"no picture of {told}: {why}")
+    for label, why in found.failed.items():
+        say(f"no image of {label}: {why}")
 
 
 def attribute(
@@ -215,24 +215,24 @@ def attribute(
     from synesthete.atlas import open_atlas
     from synesthete.probes.decoding import decode
     from synesthete.visualization.attribution import attribute as ask
-    from synesthete.visualization.attribution.driver import drawn
+    from synesthete.visualization.attribution import drawn
     from synesthete.visualization.features.sheet import write_sheet
 
-    pictures = None
+    images = None
     if image:
-        pictures = [decode(read_named(one)) for one in image]
+        images = [decode(read_named(one)) for one in image]
     found = ask(
-        open_atlas(atlas), address, pictures=pictures, limit=limit, method=method, probes=probes
+        open_atlas(atlas), address, images=images, limit=limit, method=method, probes=probes
     )
     if out_path is not None:
         write_sheet(drawn(found), out_path)
-    names = [str(one) for one in image] if image else [f"image {one.image}" for one in found]
+    names = [str(one) for one in image] if image else [f"image {one.number}" for one in found]
     if as_json:
         print_json(
             [
                 {
                     "image": name,
-                    "id": one.image,
+                    "id": one.number,
                     "activation": one.activation,
                     "box": one.box and asdict(one.box),
                 }
@@ -304,20 +304,20 @@ def _numbers(text: str) -> tuple[float, ...]:
 
 def _tell(atlas: Atlas, found: Visualized) -> None:
     shown = table("target", "facet", "activation", "percentile", "strength", right=("activation", "percentile", "strength"))  # fmt: skip
-    for one in found.pictures[:40]:
+    for one in found.visualizations[:40]:
         mark = Text(f"{one.percentile:.2f}", style="" if one.excites else "red")
         strength = f"{one.strength:g}" if one.strength else ""
         shown.add_row(one.target, one.facet, f"{one.activation:.3g}", mark, strength)
     out().print(shown)
-    if len(found.pictures) > 40:
-        say(f"and {count(len(found.pictures) - 40)} more; --json has all")
-    good = sum(one.excites for one in found.pictures)
+    if len(found.visualizations) > 40:
+        say(f"and {count(len(found.visualizations) - 40)} more; --json has all")
+    good = sum(one.excites for one in found.visualizations)
     say(
-        f"{count(good)} of {count(len(found.pictures))} pictures surpass all but one in a thousand real images; "
-        f"{count(found.made)} were made now"
+        f"{count(good)} of {count(len(found.visualizations))} pictures surpass all but one in a thousand real images; "
+        f"{count(found.created)} were made now"
     )
-    if found.pictures:
-        say(f"they are in {(atlas.path / found.pictures[0].file).parent.parent}")
+    if found.visualizations:
+        say(f"they are in {(atlas.path / found.visualizations[0].file).parent.parent}")
     left_out = {k: v for one in found.facets.values() for k, v in one.left_out.items()}
     for name, why in left_out.items():
         say(f"no facet {name}: {why}")

@@ -91,7 +91,7 @@ def measure_effect(
     SynestheteError
         Edits of another model.
     """
-    from synesthete.recording.zero_shot import class_embeddings
+    from synesthete.analysis.zero_shot import class_embeddings
 
     names = sorted(set(labels))
     texts = class_embeddings(model, names)

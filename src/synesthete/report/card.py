@@ -38,7 +38,7 @@ from synesthete.report.svg import (
     text,
     text_width,
 )
-from synesthete.visualization.fonts import FONTS, font_bytes
+from synesthete.visualization import FONTS, font_bytes
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -20,7 +20,7 @@ from PIL import Image, ImageFont
 
 from synesthete.atlas.files import write_file
 from synesthete.errors import SynestheteError
-from synesthete.visualization.fonts import FONTS, font_bytes
+from synesthete.visualization import FONTS, font_bytes
 
 STACK = "Inter, 'Helvetica Neue', 'Segoe UI', Roboto, Arial, sans-serif"
 DISPLAY = "'Inter Display', Inter, 'Helvetica Neue', 'Segoe UI', Roboto, Arial, sans-serif"

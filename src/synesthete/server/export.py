@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import numpy as np
 
-import synesthete.visualization.fonts
+import synesthete.visualization
 from synesthete.atlas.files import claim_draft, disk_errors
 from synesthete.errors import SynestheteError
 from synesthete.report.columns import ordered
@@ -25,7 +25,7 @@ from synesthete.server.pages.images import mosaic, tile, visualization
 from synesthete.server.render import render
 
 STATIC = Path(__file__).parent / "static"
-FONTS = Path(synesthete.visualization.fonts.__file__).parent
+FONTS = synesthete.visualization.FONT_FOLDER
 MARK, DRAFT, FIRST = ".synesthete-site", ".draft", "index.html"
 EXPORTED = tuple(page for page in PAGES if page.exported)
 NAVIGATION = (*navigation(EXPORTED), ("Search", "/search"))

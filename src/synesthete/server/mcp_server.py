@@ -177,7 +177,7 @@ def _tools(site: Callable[[], Site]) -> list[Callable[..., Facts]]:
 
 def _read_image(atlas: Atlas, path: Path) -> Image.Image:
     """An image file as the model sees it."""
-    from synesthete.analysis.own_model import own_model
+    from synesthete.analysis.provenance import own_model
     from synesthete.probes.request_images import see
 
     try:

@@ -10,12 +10,12 @@ import torch
 from PIL import Image
 
 from synesthete.analysis.decomposition import causal_check, wanted_texts
-from synesthete.analysis.decomposition.paths import unit_weights
+from synesthete.analysis.decomposition.explain import unit_weights
+from synesthete.analysis.zero_shot import class_embeddings
 from synesthete.atlas import Atlas, open_atlas
 from synesthete.errors import SynestheteError
 from synesthete.models import load_model
 from synesthete.probes import load_probes
-from synesthete.recording.zero_shot import class_embeddings
 from tests.small_atlas import CONCEPTS, record_small, write_known_analysis
 
 
@@ -39,7 +39,7 @@ def _images(folder: Path) -> str:
     return str(next(folder.parent.rglob("metadata.csv")).parent)
 
 
-def test_the_change_is_what_a_hand_made_pass_gives(atlas: Atlas, folder: Path) -> None:
+def test_the_change_is_what_a_manual_pass_gives(atlas: Atlas, folder: Path) -> None:
     address = _live(atlas)
     found = causal_check(
         atlas, address, text="apple", images=1000, controls=3, probes=_images(folder)
@@ -97,13 +97,13 @@ def test_other_layers_take_the_fitted_route(tmp_path: Path) -> None:
     assert found.route == "fitted"
     assert len(found.most) == len(CONCEPTS)
     # An oracle, image by image: the direction in which embeddings move with the unit, within modalities and halves.
-    from synesthete.analysis.decomposition.fitted import halves_of
+    from synesthete.analysis.decomposition.fit import sample_of
 
-    halves = halves_of(atlas)
+    sample = sample_of(atlas)
     direction = np.zeros(embeddings.shape[1])
-    groups = {(m, j) for m, j in zip(halves.modality, halves.judge, strict=True)}
-    for modality, judge in groups:
-        rows = halves.rows[(halves.modality == modality) & (halves.judge == judge)]
+    groups = {(m, t) for m, t in zip(sample.modality, sample.test, strict=True)}
+    for modality, test in groups:
+        rows = sample.rows[(sample.modality == modality) & (sample.test == test)]
         mine = np.asarray(values[rows, 1], float)
         for row, value in zip(rows, mine, strict=True):
             direction += (value - mine.mean()) * np.asarray(embeddings[row], float)

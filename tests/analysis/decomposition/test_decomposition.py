@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from synesthete.analysis.decomposition import decompose, explain, word_factors
-from synesthete.analysis.decomposition.fitted import r_squared, sparse_fit
-from synesthete.analysis.decomposition.paths import contributions, unit_weights
+from synesthete.analysis.decomposition.explain import contributions, unit_weights
+from synesthete.analysis.decomposition.fit import Units, r_squared
 from synesthete.atlas import Atlas, open_atlas
 from synesthete.errors import SynestheteError
 from synesthete.models import load_model
@@ -32,7 +32,7 @@ def test_a_planted_sum_is_found_again(positive: bool) -> None:
     truth = {4: 0.5, 17: 0.2, 30: 0.9} if positive else {4: 0.5, 17: -0.2, 30: 0.9}
     target = sum(weight * values[:, unit] for unit, weight in truth.items())
     target = np.asarray(target + 0.05 * rng.normal(size=800), np.float64)
-    weights, picked = sparse_fit(values.astype(np.float32), target, 3, positive=positive)
+    weights, picked = Units(values.astype(np.float32)).fit(target, 3, positive=positive)
     assert set(picked.tolist()) == set(truth)
     for unit, weight in zip(picked.tolist(), weights, strict=True):
         assert weight == pytest.approx(truth[unit], abs=0.03)
@@ -43,18 +43,14 @@ def test_positive_sums_have_no_negative_weight() -> None:
     rng = np.random.default_rng(1)
     values = rng.normal(size=(300, 20)).astype(np.float32)
     target = -values[:, 3].astype(float) + 0.3 * values[:, 7]
-    weights, picked = sparse_fit(values, target, 5, positive=True)
+    weights, picked = Units(values).fit(target, 5, positive=True)
     assert (weights >= 0).all()
     assert 3 not in picked
 
 
 def test_a_constant_target_takes_no_unit() -> None:
-    weights, _ = sparse_fit(
-        np.random.default_rng(2).normal(size=(50, 4)).astype(np.float32),
-        np.ones(50),
-        3,
-        positive=False,
-    )
+    values = np.random.default_rng(2).normal(size=(50, 4)).astype(np.float32)
+    weights, _ = Units(values).fit(np.ones(50), 3)
     assert np.allclose(weights, 0)
 
 
@@ -67,9 +63,9 @@ def test_units_and_rest_sum_up_to_the_cosine(atlas: Atlas) -> None:
     images = [Image.fromarray(rng.integers(0, 255, (40, 50, 3), np.uint8)) for _ in range(5)]
     pixels = torch.stack([model.preprocess(image) for image in images])
     direction = rng.normal(size=model.embedding_dim).astype(np.float32)
-    told = contributions(model, layer, pixels, direction)
+    split = contributions(model, layer, pixels, direction)
     wanted = model.encode_images(pixels) @ direction
-    np.testing.assert_allclose(told.units.sum(1) + told.rest, wanted, atol=1e-4)
+    np.testing.assert_allclose(split.units.sum(1) + split.rest, wanted, atol=1e-4)
 
 
 def test_unit_weights_are_what_raising_a_unit_everywhere_adds(atlas: Atlas) -> None:
@@ -126,6 +122,8 @@ def test_words_share_factors(atlas: Atlas) -> None:
     rebuilt = found.loadings @ found.parts
     share = 1 - ((found.weights - rebuilt) ** 2).sum() / (found.weights**2).sum()
     assert found.explained == pytest.approx(share)
+    again = word_factors(atlas, ["apple", "cat", "car", "house"], factors=2, terms=5)
+    assert again.loadings.tobytes() == found.loadings.tobytes(), "the same words, other factors"
     for words, options, message in (
         (["apple"], {}, "two words"),
         (["apple", "apple"], {}, "twice"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from synesthete.analysis.families import (
     geographic_share,
     load_families,
     nouns,
-    paper_families,
+    published_families,
     wordnet,
 )
 from synesthete.analysis.naming import name_neurons
@@ -61,22 +62,22 @@ TWO = {
     ],
 )
 def test_words_belong_where_people_would_put_them(word: str, family: str) -> None:
-    found = paper_families().of_word(word)
+    found = published_families().of_word(word)
     assert next(iter(found)) == family, found
     assert sum(found.values()) == pytest.approx(1)
 
 
 def test_an_ambiguous_word_keeps_its_other_meanings() -> None:
-    turkey = paper_families().of_word("turkey")
+    turkey = published_families().of_word("turkey")
     assert turkey["region"] > 0.1
     assert turkey["image feature"] > turkey["region"]
-    assert paper_families().of_word("xyzzy") == {}
+    assert published_families().of_word("xyzzy") == {}
 
 
 def test_wordnet_alone_mostly_agrees_with_the_curated_concepts() -> None:
     with CONCEPTS.open(newline="") as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
-    families = paper_families()
+    families = published_families()
     judged = [
         (next(iter(families.of_word(row["concept"]))), next(iter(curated)))
         for row in rows
@@ -102,13 +103,13 @@ def test_hypernyms_are_walked_to_the_top() -> None:
 def planted() -> Planted:
     """The last units answer to all concepts of `family 0` (concepts 0, 3, 6, ...), in every modality."""
     design = small_design()[0]
-    made = plant(design, UNITS, noise=0.15, seed=5)
+    units = plant(design, UNITS, noise=0.15, seed=5)
     rng = np.random.default_rng(0)
-    activations = np.array(made.activations)
+    activations = np.array(units.activations)
     member = design.concept % 3 == 0
     noise = 0.3 * rng.normal(size=(len(member), OWN))
     activations[:, -OWN:] = (member[:, None] + noise).astype(np.float16)
-    return Planted(activations, made.kind, made.concept, made.second, made.latent, made.noise)
+    return replace(units, activations=activations)
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +186,7 @@ def test_geographic_units_are_those_of_geographic_words(atlas_path: Path, tmp_pa
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "no JSON"),
+        ("{", "not valid JSON"),
         ("[]", "needs"),
         ('{"families": [{"name": "a"}]}', "two families"),
         ('{"families": [{"name": "a"}, {"name": "a"}]}', "each name once"),

@@ -11,9 +11,15 @@ import pytest
 from scipy import sparse
 from sklearn.metrics import roc_auc_score
 
-from synesthete.analysis.naming import SCORERS, choice, load_vocabulary, name_neurons
-from synesthete.analysis.naming.choice import contrast, propose
-from synesthete.analysis.naming.sets import Images, alike, balanced_auc, interval
+from synesthete.analysis.naming import SCORERS, candidates, load_vocabulary, name_neurons
+from synesthete.analysis.naming.candidates import (
+    Images,
+    alike,
+    balanced_auc,
+    contrast,
+    interval,
+    propose,
+)
 from synesthete.analysis.planted import Planted, plant
 from synesthete.atlas import open_atlas
 from synesthete.atlas.manifest import read_manifest, write_manifest
@@ -62,7 +68,7 @@ def test_units_are_called_by_what_was_planted(named: tuple[Path, dict], planted:
     found = np.array([bool(some) for some in names])
     assert found[everywhere].mean() >= 0.95
     # Seven test images a concept are few for a unit that is silent in one of four modalities.
-    assert found[np.isin(planted.kind, ("three ways", "pictures"))].mean() >= 0.4
+    assert found[np.isin(planted.kind, ("three ways", "images"))].mean() >= 0.4
     assert np.mean([names[u][0] in truth[u] for u in np.flatnonzero(found)]) >= 0.95
     both = np.flatnonzero(planted.kind == "two concepts")
     assert np.mean([set(names[u][:2]) == truth[u] for u in both]) >= 0.8
@@ -183,7 +189,7 @@ def test_candidates_do_not_depend_on_how_many_units_are_ranked_at_once(
     rng = np.random.default_rng(6)
     scores = {name: rng.normal(size=(7, 9)).astype(np.float32) for name in "ab"}
     whole = propose(scores)
-    monkeypatch.setattr(choice, "AT_ONCE", 1)
+    monkeypatch.setattr(candidates, "AT_ONCE", 1)
     single = propose(scores)
     np.testing.assert_array_equal(single.word, whole.word)
     np.testing.assert_array_equal(single.score, whole.score)
@@ -203,7 +209,7 @@ def test_vocabularies_and_their_errors(tmp_path: Path) -> None:
         ("", "empty"),
         ("a\n", "only 'a'"),
         ("a\nb\x07c\n", "line 2"),
-        ("x" * 300, "no word"),
+        ("x" * 300, "not a word"),
     ):
         file.write_text(text, encoding="utf-8")
         with pytest.raises(SynestheteError, match=message):

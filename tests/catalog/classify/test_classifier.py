@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from synesthete._core.row_reader import Rows
-from synesthete.analysis.decomposition.paths import contributions
+from synesthete.analysis.decomposition.explain import contributions
 from synesthete.catalog.classify import Classifier, fit, make_record, read_records, records
 from synesthete.catalog.classify.classifier import vocabulary, words_of
 from synesthete.catalog.classify.records import embed, fuse, image_direction

@@ -23,10 +23,9 @@ from synesthete.visualization.features import (
     visualize,
 )
 from synesthete.visualization.features import facets as facets_module
-from synesthete.visualization.features.facets import load_facets
-from synesthete.visualization.features.probing import fit_probes
-from synesthete.visualization.features.scores import Real, real_activations, real_values
+from synesthete.visualization.features.facets import fit_probes, load_facets
 from synesthete.visualization.features.sheet import contact_sheet, write_sheet
+from synesthete.visualization.features.targets import Real, real_activations, real_values
 from tests.small_atlas import LAYER
 
 QUICK = Settings(steps=6, least_steps=6, strengths=(1.0,), batch=8)
@@ -43,17 +42,17 @@ def live(atlas: Atlas) -> list[str]:
     return [f"{LAYER}:{unit}" for unit in np.flatnonzero(std > 0)[:3]]
 
 
-def test_pictures_are_written_scored_and_kept(own: Path) -> None:
+def test_images_are_written_scored_and_kept(own: Path) -> None:
     atlas = open_atlas(own)
     found = visualize(atlas, live(atlas)[:2], facets="word,symbol", settings=QUICK)
-    assert found.made == 6
+    assert found.created == 6
     assert not found.failed
-    assert [one.facet for one in found.pictures] == ["plain", "symbol", "word"] * 2
+    assert [one.facet for one in found.visualizations] == ["plain", "symbol", "word"] * 2
     model = facets_module_model(atlas)
-    for one in found.pictures:
-        picture = Image.open(own / one.file)
-        assert picture.size == (64, 64)
-        reached = model.read(model.preprocess(picture.convert("RGB"))[None], [LAYER]).activations
+    for one in found.visualizations:
+        image = Image.open(own / one.file)
+        assert image.size == (64, 64)
+        reached = model.read(model.preprocess(image.convert("RGB"))[None], [LAYER]).activations
         assert float(reached[LAYER][0, one.unit]) == pytest.approx(
             one.activation, rel=1e-4, abs=1e-5
         )
@@ -63,24 +62,24 @@ def test_pictures_are_written_scored_and_kept(own: Path) -> None:
         assert one.excites == (one.percentile >= 99.9)
         assert (one.fidelity is None) == (one.facet == "plain")
     assert atlas.visualizations(LAYER) == sorted(
-        found.pictures, key=lambda p: (p.unit, p.facet != "plain", p.facet)
+        found.visualizations, key=lambda p: (p.unit, p.facet != "plain", p.facet)
     )
     assert atlas.verify() == []
-    before = {one.file: (own / one.file).stat().st_mtime_ns for one in found.pictures}
+    before = {one.file: (own / one.file).stat().st_mtime_ns for one in found.visualizations}
     again = visualize(own, live(atlas)[:2], facets="word,symbol", settings=QUICK)
-    assert (again.made, again.pictures) == (0, found.pictures)
-    assert before == {one.file: (own / one.file).stat().st_mtime_ns for one in again.pictures}
-    # A lost and an altered file are made again, to the same bytes.
-    (own / found.pictures[0].file).unlink()
-    (own / found.pictures[4].file).write_bytes(b"no picture")
-    mended = visualize(own, live(atlas)[:2], facets="word,symbol", settings=QUICK)
-    assert mended.made == 2
+    assert (again.created, again.visualizations) == (0, found.visualizations)
+    assert before == {one.file: (own / one.file).stat().st_mtime_ns for one in again.visualizations}
+    # A lost and an altered file are created again, to the same bytes.
+    (own / found.visualizations[0].file).unlink()
+    (own / found.visualizations[4].file).write_bytes(b"no image")
+    repaired = visualize(own, live(atlas)[:2], facets="word,symbol", settings=QUICK)
+    assert repaired.created == 2
     other = visualize(own, live(atlas)[:1], facets="none", settings=Settings(steps=12))
-    assert other.made == 1, "other settings make other pictures"
+    assert other.created == 1, "other settings make other images"
 
 
 def facets_module_model(atlas: Atlas):  # type: ignore[no-untyped-def]
-    from synesthete.analysis.own_model import own_model
+    from synesthete.analysis.provenance import own_model
 
     return own_model(atlas)
 
@@ -97,11 +96,13 @@ def test_interrupted_work_is_taken_up(own: Path) -> None:
         visualize(own, live(atlas), facets="none", settings=few, progress=interrupt)
     assert 1 <= len(atlas.visualizations(LAYER)) < 3
     found = visualize(own, live(atlas), facets="none", settings=few)
-    assert found.made < 3
-    assert len(found.pictures) == 3
+    assert found.created < 3
+    assert len(found.visualizations) == 3
 
 
-def test_a_full_disk_is_told_and_costs_nothing(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported_and_costs_nothing(
+    own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     atlas = open_atlas(own)
     visualize(own, live(atlas)[:1], facets="none", settings=QUICK)
     before = atlas.visualizations(LAYER)
@@ -140,9 +141,9 @@ def test_least_copies_and_own_facets(own: Path, tmp_path: Path) -> None:
     found = visualize(
         own, live(atlas)[:1], facets="none", folders={"stripes": folder}, goal="least", settings=two
     )
-    told = [(one.facet, one.copy, one.goal) for one in found.pictures]
-    assert sorted(told) == [(f, c, "least") for f in ("plain", "stripes") for c in (0, 1)]
-    assert len({one.sha256 for one in found.pictures}) == 4
+    listed = [(one.facet, one.copy, one.goal) for one in found.visualizations]
+    assert sorted(listed) == [(f, c, "least") for f in ("plain", "stripes") for c in (0, 1)]
+    assert len({one.sha256 for one in found.visualizations}) == 4
     probe = next(iter(found.facets.values())).probes["stripes"]
     assert probe.accuracy > 0.9
 
@@ -166,19 +167,19 @@ def test_directions(own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     ]
     found = visualize(own, targets, facets="word", settings=QUICK)
     names = ["text:apple", "class:boat", "direction:mine"]
-    assert [one.target for one in found.pictures[::2]] == names
-    assert {one.unit for one in found.pictures} == {-1}
+    assert [one.target for one in found.visualizations[::2]] == names
+    assert {one.unit for one in found.visualizations} == {-1}
     assert {one.target for one in atlas.visualizations()} == set(names)
-    # The score of a text is its cosine with the stored picture.
+    # The score of a text is its cosine with the stored image.
     model = facets_module_model(atlas)
-    text = found.pictures[0]
-    picture = model.preprocess(Image.open(own / text.file).convert("RGB"))[None]
-    cosine = float(model.encode_images(picture)[0] @ embedding / np.linalg.norm(embedding))
+    text = found.visualizations[0]
+    image = model.preprocess(Image.open(own / text.file).convert("RGB"))[None]
+    cosine = float(model.encode_images(image)[0] @ embedding / np.linalg.norm(embedding))
     assert text.activation == pytest.approx(cosine, abs=1e-4)
     # A direction in a layer is reduced after the sum, which the reduced activations do not tell.
-    mine = next(one for one in found.pictures if one.target == "direction:mine")
-    picture = model.preprocess(Image.open(own / mine.file).convert("RGB"))[None]
-    maps = model.maps(picture, LAYER)[0].flatten(1).numpy()
+    mine = next(one for one in found.visualizations if one.target == "direction:mine")
+    image = model.preprocess(Image.open(own / mine.file).convert("RGB"))[None]
+    maps = model.maps(image, LAYER)[0].flatten(1).numpy()
     assert mine.activation == pytest.approx(float((units @ maps).max()), rel=1e-3)
 
 
@@ -210,7 +211,7 @@ def test_wrong_requests_are_refused(own: Path, tmp_path: Path) -> None:
         visualize(own, [f"{LAYER}:9999"], settings=QUICK)
     with pytest.raises(SynestheteError, match=r"no facet 'wrod'.*'word'"):
         visualize(own, live(atlas)[:1], facets="wrod", settings=QUICK)
-    with pytest.raises(SynestheteError, match="nothing was named"):
+    with pytest.raises(SynestheteError, match="no target to visualize"):
         visualize(own, [], settings=QUICK)
     with pytest.raises(SynestheteError, match="no such goal"):
         visualize(own, live(atlas)[:1], goal="more", settings=QUICK)
@@ -218,9 +219,9 @@ def test_wrong_requests_are_refused(own: Path, tmp_path: Path) -> None:
     three.mkdir()
     for i in range(3):
         Image.new("RGB", (32, 32), (i, i, i)).save(three / f"{i}.png")
-    with pytest.raises(SynestheteError, match="'three' has 3 readable pictures"):
+    with pytest.raises(SynestheteError, match="'three' has 3 readable images"):
         visualize(own, live(atlas)[:1], folders={"three": three}, settings=QUICK)
-    with pytest.raises(SynestheteError, match="needs a folder of pictures"):
+    with pytest.raises(SynestheteError, match="needs a folder of images"):
         visualize(own, live(atlas)[:1], folders={"gone": tmp_path / "gone"}, settings=QUICK)
     with pytest.raises(SynestheteError, match="has the shape"):
         direction_target(atlas, [1.0, 2.0], LAYER, name="short")
@@ -239,7 +240,7 @@ def test_a_unit_that_is_constant_is_refused(own: Path, monkeypatch: pytest.Monke
         unit_target(open_atlas(own), f"{LAYER}:0")
 
 
-def test_a_damaged_table_is_told(own: Path) -> None:
+def test_a_damaged_table_is_reported(own: Path) -> None:
     atlas = open_atlas(own)
     visualize(own, live(atlas)[:1], facets="none", settings=QUICK)
     table = own / store.folder_of(LAYER, 0) / store.TABLE
@@ -257,7 +258,7 @@ def test_facets_that_the_images_do_not_have_are_left_out_with_the_reason(own: Pa
     assert "has 0 images of it" in found.left_out["flag"]
 
 
-def test_probes_are_kept_and_a_damaged_one_is_made_again(
+def test_probes_are_kept_and_a_damaged_one_is_fitted_again(
     own: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     atlas = open_atlas(own)
@@ -292,10 +293,10 @@ def test_a_probe_against_scikit_learn() -> None:
     )
     expected = oracle.coef_ / np.sqrt((oracle.coef_**2).mean())
     np.testing.assert_allclose(probe.weights.reshape(-1), expected, rtol=1e-3, atol=1e-3)
-    said = probe.says(maps)
-    middle = (said[mine].mean() + said[~mine].mean()) / 2
+    margins = probe.margins(maps)
+    middle = (margins[mine].mean() + margins[~mine].mean()) / 2
     assert middle == pytest.approx(0, abs=1e-3)
-    with pytest.raises(SynestheteError, match="six pictures"):
+    with pytest.raises(SynestheteError, match="six images"):
         fit_probes(maps, np.arange(40)[None] < 3)
 
 
@@ -322,7 +323,7 @@ def test_at_the_floor_of_a_relu_nothing_is_inhibited() -> None:
 def test_a_sheet(own: Path, tmp_path: Path) -> None:
     atlas = open_atlas(own)
     found = visualize(own, live(atlas)[:2], facets="word", settings=QUICK)
-    sheet = contact_sheet(atlas, found.pictures, tile=32)
+    sheet = contact_sheet(atlas, found.visualizations, tile=32)
     assert sheet.height > 2 * 32
     write_sheet(sheet, tmp_path / "sheet.webp")
     assert Image.open(tmp_path / "sheet.webp").size == sheet.size
@@ -330,12 +331,12 @@ def test_a_sheet(own: Path, tmp_path: Path) -> None:
     assert (tmp_path / "small.webp").stat().st_size < (tmp_path / "sheet.webp").stat().st_size
     with pytest.raises(SynestheteError, match="must end in"):
         write_sheet(sheet, tmp_path / "sheet.pdf")
-    with pytest.raises(SynestheteError, match="no pictures"):
+    with pytest.raises(SynestheteError, match="no visualizations"):
         contact_sheet(atlas, [])
 
 
 def test_probes_are_the_same_when_they_are_fitted_and_when_they_are_read(own: Path) -> None:
-    """Killed between the two, a run makes the pictures that it would have made."""
+    """Killed between the two, a run makes the images that it would have made."""
     atlas = open_atlas(own)
     fitted, kept = (
         load_facets(atlas, facets_module_model(atlas), LAYER, ["word"]).probes["word"] for _ in "ab"

@@ -1,10 +1,19 @@
 """How concepts are made of units: sparse sums, the exact path to the embedding, why an image got its label."""
 
-from synesthete.analysis.decomposition.causal import CausalCheck, causal_check
+from synesthete.analysis.decomposition.causal import (
+    CausalCheck,
+    WantedTexts,
+    causal_check,
+    wanted_texts,
+)
 from synesthete.analysis.decomposition.explain import Explanation, explain
-from synesthete.analysis.decomposition.factors import WordFactors, word_factors
-from synesthete.analysis.decomposition.fitted import Decomposition, Term, decompose
-from synesthete.analysis.decomposition.wanted import WantedTexts, wanted_texts
+from synesthete.analysis.decomposition.fit import (
+    Decomposition,
+    Term,
+    WordFactors,
+    decompose,
+    word_factors,
+)
 
 __all__ = [
     "CausalCheck",

@@ -1,18 +1,21 @@
-"""Does a unit do what its name says? Raise it, and read which texts the images come nearer to."""
+"""What a unit does downstream: which texts it drives the embedding towards, and what raising it changes (an intervention)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from synesthete._core.arrays import Float32, Int64
 from synesthete._core.intervals import bootstrap_interval
-from synesthete.analysis.own_model import own_model
-from synesthete.analysis.own_probes import own_probes
+from synesthete.analysis.decomposition.explain import has_linear_path, unit_weights
+from synesthete.analysis.decomposition.fit import sample_of
+from synesthete.analysis.design import readable_rows
+from synesthete.analysis.provenance import own_model, own_probes
+from synesthete.analysis.zero_shot import class_embeddings
 from synesthete.atlas import Atlas
 from synesthete.errors import SynestheteError
 
@@ -21,7 +24,6 @@ if TYPE_CHECKING:
 
     from synesthete.models.image_text_model import ImageTextModel
 
-Float32 = npt.NDArray[np.float32]
 IMAGES, CONTROLS, SHOWN, RESAMPLES = 64, 20, 10, 1000
 
 
@@ -33,14 +35,14 @@ class Effect:
     change: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CausalCheck:
     """What raising a unit does.
 
     Attributes
     ----------
     address, text
-        Which unit, and the text that it is said to stand for.
+        Which unit, and the text that it may stand for.
     raised_by
         What was added to its response at every position: `strength` times its largest activation.
     images
@@ -94,13 +96,13 @@ def causal_check(
     Parameters
     ----------
     text
-        What the unit is said to stand for; by default its name, or else its concept.
+        What the unit may stand for; by default its name, or else its concept.
     strength
         How far to raise it, in multiples of the largest activation it had on the atlas's images.
     images, controls
         How many images, and how many random units to compare with.
     probes
-        Where the atlas's probe set is, when its name does not say it.
+        Where the atlas's probe set is, when its name is not enough.
     seed
         Of the images and units drawn, and of the bootstrap.
 
@@ -116,7 +118,7 @@ def causal_check(
     text = text or neuron.name or neuron.concept
     if not text.strip():
         raise SynestheteError(
-            f"{neuron.address} has neither name nor concept", hint="say which text to test"
+            f"{neuron.address} has neither name nor concept", hint="give a text to test"
         )
     if not neuron.maximum > 0:
         raise SynestheteError(f"{neuron.address} answered to none of the images")
@@ -124,8 +126,6 @@ def causal_check(
     rng = np.random.default_rng(seed)
     rows = _rows(atlas, text, images, rng)
     model = own_model(atlas)
-    from synesthete.recording.zero_shot import class_embeddings
-
     texts = list(dict.fromkeys([text, *atlas.concepts]))
     directions = class_embeddings(model, texts)
     pixels = _pixels(model, atlas, rows, probes)
@@ -135,46 +135,39 @@ def causal_check(
     mean = moved.mean(axis=0)
     order = np.argsort(-mean, kind="stable")
     others = _other_units(atlas, layer, unit, controls, rng)
-    by_control = np.array(
-        [
-            float(
-                ((_raised(model, pixels, layer, u, strength * top) - before) @ directions[0]).mean()
-            )
-            for u, top in others
-        ]
-    )
+    by_control = np.zeros(len(others))
+    for place, (other, highest) in enumerate(others):
+        raised = _raised(model, pixels, layer, other, strength * highest)
+        by_control[place] = float(((raised - before) @ directions[0]).mean())
     low, high = bootstrap_interval(
         lambda drawn: drawn.mean(axis=1), moved[:, 0], draws=RESAMPLES, seed=rng, vectorized=True
     )
     return CausalCheck(
-        neuron.address,
-        text,
-        amount,
-        len(rows),
-        float(mean[0]),
-        low,
-        high,
-        len(texts),
-        int(np.flatnonzero(order == 0)[0]) + 1,
-        len(others),
-        float((1 + (by_control >= mean[0]).sum()) / (1 + len(others))),
-        float(by_control.mean()),
-        _effects(texts, mean, order[:SHOWN]),
-        _effects(texts, mean, order[::-1][:SHOWN]),
+        address=neuron.address,
+        text=text,
+        raised_by=amount,
+        images=len(rows),
+        change=float(mean[0]),
+        low=low,
+        high=high,
+        texts=len(texts),
+        rank=int(np.flatnonzero(order == 0)[0]) + 1,
+        controls=len(others),
+        p=float((1 + (by_control >= mean[0]).sum()) / (1 + len(others))),
+        control_change=float(by_control.mean()),
+        most=_effects(texts, mean, order[:SHOWN]),
+        least=_effects(texts, mean, order[::-1][:SHOWN]),
     )
 
 
-def _effects(texts: Sequence[str], mean: Float32, rows: npt.NDArray[np.int64]) -> list[Effect]:
+def _effects(texts: Sequence[str], mean: Float32, rows: Int64) -> list[Effect]:
     return [Effect(texts[i], float(mean[i])) for i in rows]
 
 
-def _rows(atlas: Atlas, text: str, count: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+def _rows(atlas: Atlas, text: str, count: int, rng: np.random.Generator) -> Int64:
     """Readable images of other concepts, drawn evenly."""
-    columns = (atlas.probes[key].to_pylist() for key in ("status", "concept"))
-    free = [
-        i for i, (status, concept) in enumerate(zip(*columns, strict=True))
-        if status == "ok" and concept != text
-    ]  # fmt: skip
+    concepts = atlas.probes["concept"].to_pylist()
+    free = [row for row in readable_rows(atlas).tolist() if concepts[row] != text]
     if len(free) < 2:
         raise SynestheteError(f"{atlas.path} has no images of other concepts than {text!r}")
     return np.sort(rng.choice(np.array(free), min(count, len(free)), replace=False))
@@ -192,7 +185,7 @@ def _other_units(
 
 
 def _pixels(
-    model: ImageTextModel, atlas: Atlas, rows: npt.NDArray[np.int64], spec: str | Path | None
+    model: ImageTextModel, atlas: Atlas, rows: Int64, spec: str | Path | None
 ) -> torch.Tensor:
     import torch
 
@@ -207,3 +200,74 @@ def _raised(
 
     with model.changed([Change(layer, (unit,), add=amount)]):
         return model.encode_images(pixels)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A text and how strongly a unit drives towards it, in standard deviations over the vocabulary."""
+
+    text: str
+    score: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class WantedTexts:
+    """What a unit drives towards, and away from.
+
+    Attributes
+    ----------
+    route
+        `exact`: along the value path to the embedding. `fitted`: by the covariance of the unit's activation and
+        the embeddings of the atlas's images, within modalities.
+    most, least
+        Texts, the strongest first.
+    """
+
+    address: str
+    route: Literal["exact", "fitted"]
+    vocabulary: int
+    most: list[Wanted]
+    least: list[Wanted]
+
+
+def wanted_texts(
+    atlas: Atlas, address: str, vocabulary: Sequence[str], *, limit: int = 20
+) -> WantedTexts:
+    """Rank a vocabulary by what one more of a unit adds to each text's cosine.
+
+    The mean over the vocabulary is taken off the texts' embeddings first: what all texts have in common says nothing of one.
+
+    Raises
+    ------
+    SynestheteError
+        No such unit, fewer than two texts, another model than the atlas's; on the fitted route, no dense matrix.
+    """
+    words = list(dict.fromkeys(vocabulary))
+    if len(words) < 2 or limit < 1:
+        raise SynestheteError("two texts or more are needed, and a limit of one or more")
+    layer, unit = atlas.locate(address)
+    model = own_model(atlas)
+    directions = model.encode_texts(words)
+    directions = directions - directions.mean(axis=0)
+    route: Literal["exact", "fitted"] = "fitted"
+    if has_linear_path(model, layer):
+        route, scores = "exact", unit_weights(model, layer, directions)[:, unit]
+    else:
+        scores = directions @ _direction(atlas, layer, unit)
+    spread = float(scores.std())
+    scaled = scores / spread if spread > 0 else scores
+    order = np.argsort(-scaled, kind="stable")
+    most = [Wanted(words[i], float(scaled[i])) for i in order[:limit]]
+    least = [Wanted(words[i], float(scaled[i])) for i in order[::-1][:limit]]
+    return WantedTexts(
+        address=f"{layer}:{unit}", route=route, vocabulary=len(words), most=most, least=least
+    )
+
+
+def _direction(atlas: Atlas, layer: str, unit: int) -> Float32:
+    """Covariance of a unit's activation and the image embeddings, `[dim]`."""
+    sample = sample_of(atlas)
+    values = np.nan_to_num(np.asarray(atlas.activations(layer)[sample.rows, unit], np.float64))
+    embeddings = np.asarray(atlas.embeddings()[sample.rows], np.float64)
+    values, embeddings = sample.centred(values), sample.centred(embeddings)
+    return np.asarray(values @ embeddings / len(values), np.float32)

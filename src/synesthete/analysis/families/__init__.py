@@ -1,8 +1,14 @@
 """Families of neurons: regions, people, emotions and the others of the paper, or a user's own."""
 
-from synesthete.analysis.families.driver import assign_families, geographic_share
-from synesthete.analysis.families.listing import Families, Family, load_families, paper_families
-from synesthete.analysis.families.wordnet import nouns, wordnet
+from synesthete.analysis.families.assign import assign_families, geographic_share
+from synesthete.analysis.families.definitions import (
+    Families,
+    Family,
+    load_families,
+    nouns,
+    published_families,
+    wordnet,
+)
 
 __all__ = [
     "Families",
@@ -11,6 +17,6 @@ __all__ = [
     "geographic_share",
     "load_families",
     "nouns",
-    "paper_families",
+    "published_families",
     "wordnet",
 ]

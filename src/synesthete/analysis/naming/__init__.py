@@ -1,6 +1,6 @@
 """What a unit is called: names proposed by several scorers on one half of the images, tested on the other."""
 
-from synesthete.analysis.naming.driver import name_neurons
+from synesthete.analysis.naming.name import name_neurons
 from synesthete.analysis.naming.scorers import SCORERS, cos_cubed, rank_reorder, soft_wpmi, wpmi
 from synesthete.analysis.vocabulary import load_vocabulary
 

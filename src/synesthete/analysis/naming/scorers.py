@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import numpy.typing as npt
 
-Float32 = npt.NDArray[np.float32]
-Int64 = npt.NDArray[np.int64]
-Scorer = Callable[[npt.NDArray[np.floating], Float32, Float32], Float32]
+from synesthete._core.arrays import Float32, Floating, Int64
+
+Scorer = Callable[[Floating, Float32, Float32], Float32]
 
 CHUNK_BYTES = 64_000_000  # of likenesses, or of activations, held at once
 MIN_PROBABILITY = 1e-7
@@ -28,7 +28,7 @@ CUBED_MIN_NORM = 1e-3
 
 
 def soft_wpmi(
-    activations: npt.NDArray[np.floating], images: Float32, words: Float32, *, top: int = SOFT_TOP
+    activations: Floating, images: Float32, words: Float32, *, top: int = SOFT_TOP
 ) -> Float32:
     """Soft weighted pointwise mutual information over the `top` images, the best counting most."""
     top = min(top, len(activations))
@@ -43,9 +43,7 @@ def soft_wpmi(
     return _mutual_information(activations, images, words, top, SOFT_SHARPNESS, SOFT_WEIGHT, of)
 
 
-def wpmi(
-    activations: npt.NDArray[np.floating], images: Float32, words: Float32, *, top: int = HARD_TOP
-) -> Float32:
+def wpmi(activations: Floating, images: Float32, words: Float32, *, top: int = HARD_TOP) -> Float32:
     """Weighted pointwise mutual information (Oikarinen and Weng's form of MILAN's), `top` images alike."""
 
     def of(likely: Float32) -> Float32:
@@ -55,7 +53,7 @@ def wpmi(
     return _mutual_information(activations, images, words, top, HARD_SHARPNESS, HARD_WEIGHT, of)
 
 
-def rank_reorder(activations: npt.NDArray[np.floating], images: Float32, words: Float32) -> Float32:
+def rank_reorder(activations: Floating, images: Float32, words: Float32) -> Float32:
     """Minus the error of a unit's top 5 % activations when they are reordered by likeness to the word.
 
     The authors divide by the error of five random orders; here by its expectation over all orders, which is
@@ -82,7 +80,7 @@ def rank_reorder(activations: npt.NDArray[np.floating], images: Float32, words: 
     return out
 
 
-def cos_cubed(activations: npt.NDArray[np.floating], images: Float32, words: Float32) -> Float32:
+def cos_cubed(activations: Floating, images: Float32, words: Float32) -> Float32:
     """Cosine of the cubes of centred activations and centred likenesses, over all images."""
     out = np.empty((activations.shape[1], len(words)), np.float32)
     for part, likeness in _likenesses(images, words):
@@ -101,7 +99,7 @@ SCORERS: dict[str, Scorer] = {
 }
 
 
-def top_images(activations: npt.NDArray[np.floating], count: int) -> Int64:
+def top_images(activations: Floating, count: int) -> Int64:
     """The `count` images that excite each unit most, `[units, count]`, best first, ties by smaller number."""
     out = np.empty((activations.shape[1], count), np.int64)
     for units in _chunks(activations.shape[1], len(activations)):
@@ -115,7 +113,7 @@ def top_images(activations: npt.NDArray[np.floating], count: int) -> Int64:
 
 
 def _mutual_information(
-    activations: npt.NDArray[np.floating],
+    activations: Floating,
     images: Float32,
     words: Float32,
     top: int,

@@ -13,6 +13,7 @@ from torch import nn
 
 from synesthete._core.arrays import Bool, Float32
 from synesthete._core.intervals import Rate
+from synesthete.analysis.zero_shot import class_embeddings
 from synesthete.audits.adversarial.attacks import (
     Classifier,
     apgd,
@@ -24,7 +25,6 @@ from synesthete.audits.adversarial.attacks import (
 )
 from synesthete.audits.images import load_images
 from synesthete.errors import SynestheteError
-from synesthete.recording.zero_shot import class_embeddings
 
 if TYPE_CHECKING:
     from synesthete.models.image_text_model import ImageTextModel

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from synesthete._core.arrays import Float32, Float64, Int64
+from synesthete.analysis.zero_shot import class_embeddings
 from synesthete.audits.bias.associations import association_matrix, centred, profiles, weat
 from synesthete.audits.bias.disparities import counts, harm_rates, skews_with_interval
 from synesthete.audits.bias.lists import Lists, load_lists
@@ -19,7 +20,6 @@ from synesthete.audits.images import FEWEST, Model, embed, read_units, readable
 from synesthete.errors import SynestheteError, near
 from synesthete.probes import load_probes
 from synesthete.probes.words import has_letters, load_fonts, render_word
-from synesthete.recording.zero_shot import class_embeddings
 
 if TYPE_CHECKING:
     from synesthete.models.image_text_model import ImageTextModel

@@ -12,10 +12,10 @@ from PIL import Image
 
 from synesthete._core.arrays import Bool, Float32, Int64
 from synesthete._core.intervals import Rate
+from synesthete.analysis.zero_shot import TEMPLATES, class_embeddings
 from synesthete.audits.images import ImageSet, Model, embed
 from synesthete.audits.labels import Style, can_write, write_label
 from synesthete.errors import SynestheteError
-from synesthete.recording.zero_shot import TEMPLATES, class_embeddings
 
 FOLDS = 2
 STRENGTH = 1.0

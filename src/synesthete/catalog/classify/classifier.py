@@ -228,7 +228,7 @@ class Classifier:
 
         None without an image, or where the way from the layer to the embedding is not linear.
         """
-        from synesthete.analysis.decomposition.paths import contributions, has_linear_path
+        from synesthete.analysis.decomposition.explain import contributions, has_linear_path
 
         probe, layer = self.linear_probe, self.facts["model"]["layer"]
         if record.image is None or not has_linear_path(self.model, layer):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from synesthete.analysis.zero_shot import class_embeddings, unseen_rows
 from synesthete.editing.defence.association import Axis, associations
 from synesthete.editing.defence.objective import Evaluation, Measured, Objective
 from synesthete.editing.defence.search import (
@@ -25,7 +26,6 @@ from synesthete.editing.defence.typographic import CLASSES, attacked, choose_cla
 from synesthete.editing.edits import Edit, Edits
 from synesthete.errors import SynestheteError
 from synesthete.models.heads import Heads
-from synesthete.recording.zero_shot import class_embeddings, unseen_rows
 
 if TYPE_CHECKING:
     from synesthete.models import ImageTextModel

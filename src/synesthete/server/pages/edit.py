@@ -192,7 +192,7 @@ def answer_edited(site: Site, edited: Edited, image: Image.Image | None, held: s
     Missing
         The image is not kept any more.
     """
-    from synesthete.analysis.own_model import own_model
+    from synesthete.analysis.provenance import own_model
 
     if image is None:
         image = HELD.get(held, _gone)

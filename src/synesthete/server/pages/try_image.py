@@ -123,7 +123,7 @@ class TryImageResult:
 
 def show_model(site: Site, image: Image.Image, shown: str) -> TryImageResult:
     """Show the model an image (RGB). Loads the model on first use."""
-    from synesthete.analysis.own_model import own_model
+    from synesthete.analysis.provenance import own_model
 
     model, layer = own_model(site.atlas), site.atlas.layers[0]
     names = site.atlas.concepts
@@ -151,8 +151,8 @@ def show_model(site: Site, image: Image.Image, shown: str) -> TryImageResult:
 
 def text_directions(site: Site) -> Float32:
     """`[concepts, dimensions]`: text embeddings of the atlas's concepts, computed once."""
-    from synesthete.analysis.own_model import own_model
-    from synesthete.recording.zero_shot import class_embeddings
+    from synesthete.analysis.provenance import own_model
+    from synesthete.analysis.zero_shot import class_embeddings
 
     def embed() -> Float32:
         return class_embeddings(own_model(site.atlas), site.atlas.concepts)
@@ -191,9 +191,8 @@ def _fired(
 
 def decision(site: Site, layer: str, pixels: Any) -> Decision | None:
     """What decided between the first concept and the second; None with fewer, or where the path is not linear."""
-    from synesthete.analysis.decomposition.explain import explain_pixels
-    from synesthete.analysis.decomposition.paths import has_linear_path
-    from synesthete.analysis.own_model import own_model
+    from synesthete.analysis.decomposition.explain import explain_pixels, has_linear_path
+    from synesthete.analysis.provenance import own_model
 
     model, names = own_model(site.atlas), site.atlas.concepts
     if len(names) < 2 or not has_linear_path(model, layer):
@@ -235,7 +234,7 @@ def image_of(site: Site, data: bytes, word: str, key: str) -> Image.Image:
     Missing
         No such image in the atlas.
     """
-    from synesthete.analysis.own_model import own_model
+    from synesthete.analysis.provenance import own_model
     from synesthete.probes.decoding import TooLarge, UnreadableImage
     from synesthete.probes.request_images import see
 

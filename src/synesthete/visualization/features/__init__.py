@@ -1,6 +1,6 @@
-"""Feature visualization: pictures that a unit, a layer's direction or a text answers to, plainly and by facets."""
+"""Feature visualization: images optimised to excite a unit, a layer's direction or a text, plainly and by facets."""
 
-from synesthete.visualization.features.driver import Visualized, visualize
+from synesthete.visualization.features.run import Visualized, visualize
 from synesthete.visualization.features.settings import Settings
 from synesthete.visualization.features.targets import (
     Target,

@@ -1,44 +1,35 @@
-"""Pictures as Fourier spectra in decorrelated colours: whole spectra, or phases alone."""
+"""Parameterisation: images as Fourier spectra (whole, or phases alone) in decorrelated colours, after statistics of natural images."""
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
+from PIL import Image
 
+from synesthete._core.arrays import Float32, Float64
 from synesthete.errors import SynestheteError
-from synesthete.visualization.features.natural import Natural
 
-Kind = Literal["spectrum", "phase"]
 START = 0.01
-# How far one unit of the numbers moves a picture.
-REACH = 0.25
-
-
-def check_kind(kind: str) -> Kind:
-    """Return `kind`, or say which ones there are."""
-    for known in get_args(Kind):
-        if kind == known:
-            return known  # type: ignore[no-any-return]
-    raise SynestheteError(f"no such parameterisation {kind!r}", hint="expected spectrum or phase")
+REACH = 0.25  # how far one unit of a parameter moves an image
 
 
 class Spectra:
-    """Some pictures as numbers that an optimiser moves.
+    """A batch of images as parameters of an optimiser.
 
-    With `spectrum`, a picture is the inverse Fourier transform of free coefficients, scaled by 1/f so that a step moves
+    With `spectrum`, an image is the inverse Fourier transform of free coefficients, scaled by 1/f so that a step moves
     all wavelengths alike (Olah et al. 2017, "preconditioning"); with `phase`, the magnitudes are those of natural
-    pictures and only the phases are free (Fel et al. 2023, MACO, arXiv 2306.06805). Either way the
+    images and only the phases are free (Fel et al. 2023, MACO, arXiv 2306.06805). Either way the
     channels are decorrelated colours.
 
     Parameters
     ----------
     side
-        Of the square pictures, in pixels.
+        Of the square images, in pixels.
     natural
-        Colours and magnitudes of natural pictures.
+        Colours and magnitudes of natural images.
     kind
         `spectrum` or `phase`.
     decay
@@ -46,15 +37,15 @@ class Spectra:
     device
         Where.
     contrast
-        How far each channel of a `spectrum` may differ from the mean colour: this times as far as natural pictures do. Without a
-        bound an optimiser makes everything black or white, since nothing else holds it back; 0 is without.
+        How far each channel of a `spectrum` may differ from the mean colour: this times as far as natural images do. Without a
+        bound (0) an optimiser makes everything black or white.
     """
 
     def __init__(
         self,
         side: int,
         natural: Natural,
-        kind: Kind,
+        kind: str,
         decay: float,
         device: torch.device,
         contrast: float = 0.0,
@@ -72,22 +63,22 @@ class Spectra:
         self.shape = (3, side, side // 2 + 1) + ((2,) if kind == "spectrum" else ())
 
     def start(self, generator: torch.Generator) -> torch.Tensor:
-        """The numbers of one new picture: faint noise, or random phases."""
+        """Initial parameters of one image: faint noise, or random phases."""
         if self.kind == "phase":
             return torch.rand(self.shape, generator=generator) * (2 * torch.pi)
         return torch.randn(self.shape, generator=generator) * START
 
-    def pictures(self, numbers: torch.Tensor) -> torch.Tensor:
+    def images(self, parameters: torch.Tensor) -> torch.Tensor:
         """`[slots, 3, side, side]`, values 0 to 1."""
-        channels = self.channels(numbers)
+        channels = self.channels(parameters)
         return self.coloured(channels, self.share(channels))
 
-    def channels(self, numbers: torch.Tensor) -> torch.Tensor:
-        """Independent channels `[slots, 3, side, side]`, before they are held within their contrast and become colours."""
+    def channels(self, parameters: torch.Tensor) -> torch.Tensor:
+        """Independent channels `[slots, 3, side, side]`, before their contrast is bounded and they become colours."""
         if self.kind == "phase":
-            spectrum = torch.polar(self._magnitude.expand_as(numbers), numbers)
+            spectrum = torch.polar(self._magnitude.expand_as(parameters), parameters)
         else:
-            spectrum = torch.view_as_complex(numbers * self._scale)
+            spectrum = torch.view_as_complex(parameters * self._scale)
         found: torch.Tensor = torch.fft.irfft2(spectrum, s=(self.side, self.side))
         return found
 
@@ -100,16 +91,80 @@ class Spectra:
         return found
 
     def coloured(self, channels: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
-        """Colours, 0 to 1, of channels `[slots, 3, height, width]`, of whole pictures or of views of them."""
+        """Colours, 0 to 1, of channels `[slots, 3, height, width]`, of whole images or of views of them."""
         mixed = share[..., None] * self._colour
         by_place = channels.flatten(2).transpose(1, 2) @ mixed + self._centre
         # Colours lie beside each other in memory, as convolutions like them.
         return torch.sigmoid(by_place).transpose(1, 2).reshape(channels.shape)
 
 
-def _size(magnitude: npt.NDArray[np.float32], side: int) -> float:
-    """Root mean square of natural pictures' independent channels, from the magnitudes of their half spectra."""
+def _size(magnitude: Float32, side: int) -> float:
+    """Root mean square of natural images' independent channels, from the magnitudes of their half spectra."""
     power = magnitude.astype(np.float64) ** 2
     once = power[..., 0].sum() + (power[..., -1].sum() if side % 2 == 0 else 0.0)
     # All other coefficients stand for their mirror images too (Parseval).
     return float(np.sqrt((2 * power.sum() - once) / len(magnitude))) / side**2
+
+
+EDGE = 0.02
+
+
+@dataclass(frozen=True)
+class Natural:
+    """Statistics of images, on the scale before the sigmoid.
+
+    Attributes
+    ----------
+    colour
+        `[3, 3]`: from independent channels to red, green and blue; the largest column has length 1.
+    centre
+        `[3]`: the mean image's colour.
+    magnitude
+        `[3, side, side / 2 + 1]`: mean magnitudes of the Fourier coefficients of the independent channels.
+    """
+
+    colour: Float32
+    centre: Float32
+    magnitude: Float32
+
+
+def natural_statistics(images: Sequence[Image.Image], side: int) -> Natural:
+    """Measure images, all scaled to `side` pixels square.
+
+    The colour matrix is the root of the covariance of the colours (Olah et al. 2017, "colour decorrelation").
+
+    Raises
+    ------
+    SynestheteError
+        No image at all.
+
+    Examples
+    --------
+    >>> grey = [Image.new("RGB", (8, 8), (v, v, v)) for v in (60, 120, 200)]
+    >>> natural_statistics(grey, 8).magnitude.shape
+    (3, 8, 5)
+    """
+    if not images:
+        raise SynestheteError("no images to estimate colours from")
+    values = np.stack([_logits(image, side) for image in images])
+    centre = values.mean(axis=(0, 2, 3))
+    moved = values - centre[:, None, None]
+    flat = moved.transpose(1, 0, 2, 3).reshape(3, -1)
+    left, size, _ = np.linalg.svd(flat @ flat.T / flat.shape[1] + 1e-6 * np.eye(3))
+    # Signs of singular vectors are arbitrary: fixed, so that the same images give the same numbers.
+    left = left * np.where(left.sum(axis=0) < 0, -1.0, 1.0)
+    colour = left * np.sqrt(size)
+    colour = colour / np.linalg.norm(colour, axis=0).max()
+    channels = np.einsum("dc,ndhw->nchw", np.linalg.inv(colour).T, moved)
+    # The window keeps the image's edges from becoming a bright cross in its spectrum.
+    window = np.hanning(side + 2)[1:-1]
+    spectrum = np.fft.rfft2(channels * window[:, None] * window[None] * np.sqrt(64 / 9))
+    magnitude = np.abs(spectrum).mean(axis=0)
+    return Natural(*(part.astype(np.float32) for part in (colour, centre, magnitude)))
+
+
+def _logits(image: Image.Image, side: int) -> Float64:
+    small = image.convert("RGB").resize((side, side), Image.Resampling.BILINEAR)
+    values = np.asarray(small, np.float64).transpose(2, 0, 1) / 255
+    values = np.clip(values, EDGE, 1 - EDGE)
+    return np.asarray(np.log(values / (1 - values)))

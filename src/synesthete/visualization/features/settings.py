@@ -1,4 +1,4 @@
-"""How pictures are made: every number that shapes one, and the fingerprint that says which were used."""
+"""Settings of feature visualization, and their fingerprint."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from synesthete.errors import SynestheteError
 
 Variant = Literal["released", "published"]
 Precision = Literal["fp32", "bf16"]
+Kind = Literal["spectrum", "phase"]
 RECIPE = 3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Settings of a run; kept with every picture as their fingerprint.
+    """Settings of a run; every image is stored with their fingerprint.
 
     Attributes
     ----------
     steps
-        At most so many steps for a picture.
+        At most so many steps for an image.
     least_steps
-        At least so many, before it may be found settled.
+        At least so many before early stopping.
     settled
-        A picture is settled when its mean score over twelve whole views rose by less than this share; 0 to make all steps.
+        Early stopping: an image ends when its mean score over twelve whole views rose by less than this share; 0 to make all steps.
     rate
         Step size of Adam.
     kind
@@ -34,32 +35,32 @@ class Settings:
     decay
         Exponent of the fall of a spectrum with frequency: higher is smoother.
     contrast
-        Contrast of a spectrum's picture is at most this times that of natural pictures; 0 for no bound.
+        Contrast of a spectrum's image is at most this times that of natural images; 0 for no bound.
     focus
-        How much more the strongest positions count: their weights are a softmax of this times the response in standard
-        deviations. 0 is the mean of all.
+        Sharpness of the softmax over positions, whose logits are this times the response in standard deviations. 0 is the mean
+        of all positions.
     total_variation, grey
         Weights of the regularisers: differences of neighbouring pixels, and distance from mid-grey.
     diversity
-        Weight of the likeness of the pictures of one unit among each other (`copies` above 1).
+        Weight of the similarity among the images of one unit (`copies` above 1).
     copies
-        How many different pictures of each facet.
+        How many different images of each facet.
     degrees, scale, shift
-        How far views turn, change size and move.
+        Largest rotation, relative change of size and shift of a view.
     parts
-        Share of the steps, the first ones, in which a convolutional tower looks at quarters of the picture; at most 80.
+        Share of the steps, the first ones, in which a convolutional tower looks at quarters of the image; at most 80.
     variant
-        Of the facet objective: `released` (gradients cut off below zero and held) or `published` (as in the paper, differentiated).
+        Of the facet objective: `released` (gradients clamped at zero and detached) or `published` (as in the paper, differentiated).
     strengths
-        Of facets; all are tried, the best is kept.
+        Strengths of the facet term; all are tried, the best is kept.
     precision
         `fp32` or `bf16`.
     batch
-        How many pictures are made at once.
+        How many images are optimised at once.
     quality
-        Of the WebP file.
+        Quality of the WebP file.
     seed
-        Of everything drawn.
+        Seed of everything drawn.
     """
 
     steps: int = 96
@@ -86,8 +87,9 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, known in (("variant", get_args(Variant)), ("precision", get_args(Precision)),
-                            ("kind", ("spectrum", "phase"))):  # fmt: skip
+        choices = {"variant": Variant, "precision": Precision, "kind": Kind}
+        for name, literal in choices.items():
+            known = get_args(literal)
             if getattr(self, name) not in known:
                 raise SynestheteError(
                     f"no such {name} {getattr(self, name)!r}", hint=f"expected {' or '.join(known)}"
@@ -109,18 +111,18 @@ class Settings:
 
     @property
     def regularised(self) -> bool:
-        """Whether pictures themselves, not only what the model makes of them, count."""
+        """Whether images themselves, not only what the model makes of them, count."""
         return bool(self.total_variation or self.grey or self.diversity)
 
     def fingerprint(self, **more: object) -> str:
-        """SHA-256 of the settings and of whatever else shaped a picture (16 digits).
-
-        Speed settings are not in it.
+        """SHA-256 of the settings and of whatever else shaped an image (16 digits); speed settings are left out.
 
         Examples
         --------
         >>> Settings().fingerprint() == Settings(batch=2).fingerprint() != Settings(steps=9).fingerprint()
         True
         """
-        told = {k: v for k, v in asdict(self).items() if k != "batch"} | more | {"recipe": RECIPE}
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+        shaping = (
+            {k: v for k, v in asdict(self).items() if k != "batch"} | more | {"recipe": RECIPE}
+        )
+        return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()[:16]

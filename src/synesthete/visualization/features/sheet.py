@@ -1,4 +1,4 @@
-"""A contact sheet: neurons down, real images and facets across, each picture with what it reaches."""
+"""A contact sheet: neurons down, real images and facets across, each visualization with its percentile."""
 
 from __future__ import annotations
 
@@ -12,43 +12,44 @@ from synesthete.atlas import Atlas, Visualization
 from synesthete.atlas.files import write_file
 from synesthete.atlas.visualizations import PLAIN
 from synesthete.errors import SynestheteError
+from synesthete.visualization import font_bytes
 
-PAPER, INK, FAINT, ACCENT = (255, 255, 255), (28, 28, 30), (120, 120, 126), (178, 60, 30)
+WHITE, INK, FAINT, ACCENT = (255, 255, 255), (28, 28, 30), (120, 120, 126), (178, 60, 30)
 LABEL, GAP, CAPTION, HEAD, MARGIN, FOOT = 176, 6, 15, 34, 18, 26
 BAND = 10  # rows between headings
 REAL = 3
 LEGEND = (
-    "Below each picture: the share of real images that it surpasses, in per cent. Framed, with a cross: "
+    "Below each visualization: the share of real images that it surpasses, in per cent. Framed, with a cross: "
     "not beyond all but one in a thousand, so it does not excite its neuron."
 )
 FORMATS = {".webp": "WEBP", ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 
 
 def contact_sheet(
-    atlas: Atlas, pictures: Sequence[Visualization], *, tile: int = 84
+    atlas: Atlas, visualizations: Sequence[Visualization], *, tile: int = 84
 ) -> Image.Image:
-    """Pictures of units as one image: a row per unit, its strongest real images, and a column per facet.
+    """Visualizations of units as one image: a row per unit, its strongest real images, and a column per facet.
 
     Headings are repeated every ten rows.
 
     Parameters
     ----------
-    pictures
-        As `visualize` gives them; units in the order of their rows.
+    visualizations
+        As `visualize` returns them; units in the order of their rows.
     tile
-        Side of a picture, in pixels.
+        Side of an image, in pixels.
 
     Raises
     ------
     SynestheteError
-        No pictures, or one whose file is damaged.
+        No visualizations, or one whose file is damaged.
     """
-    targets = list(dict.fromkeys(one.target for one in pictures))
-    facets = list(dict.fromkeys(one.facet for one in pictures))
+    targets = list(dict.fromkeys(item.target for item in visualizations))
+    facets = list(dict.fromkeys(item.facet for item in visualizations))
     facets.sort(key=lambda name: name != PLAIN)
-    if not pictures:
-        raise SynestheteError("there are no pictures for a sheet")
-    by_place = {(one.target, one.facet): one for one in reversed(pictures)}
+    if not visualizations:
+        raise SynestheteError("there are no visualizations for a sheet")
+    by_place = {(item.target, item.facet): item for item in reversed(visualizations)}
     row_px, column_px = tile + CAPTION + GAP, tile + GAP
     left = MARGIN + LABEL
     start = left + REAL * column_px + 2 * GAP
@@ -57,28 +58,28 @@ def contact_sheet(
         start + len(facets) * column_px + MARGIN,
         bands * HEAD + len(targets) * row_px + FOOT + MARGIN,
     )
-    sheet = Image.new("RGB", size, PAPER)
+    sheet = Image.new("RGB", size, WHITE)
     pen = ImageDraw.Draw(sheet)
     for row, name in enumerate(targets):
         top = (row // BAND + 1) * HEAD + row * row_px
-        mine = next(one for one in pictures if one.target == name)
+        mine = next(item for item in visualizations if item.target == name)
         real = _strongest(atlas, mine)
         if row % BAND == 0:
             of = [f"real {modality}" for _, modality in real]
-            _headings(pen, (of, FAINT), (left, top - 6), column_px, tile)
-            _headings(pen, (facets, INK), (start, top - 6), column_px, tile)
+            _headings(pen, of, FAINT, (left, top - 6), tile)
+            _headings(pen, facets, INK, (start, top - 6), tile)
         _label(pen, atlas, mine, top)
-        for place, (image, _) in enumerate(real):
+        for place, (thumbnail, _) in enumerate(real):
             sheet.paste(
-                image.resize((tile, tile), Image.Resampling.LANCZOS),
+                thumbnail.resize((tile, tile), Image.Resampling.LANCZOS),
                 (left + place * column_px, top),
             )
         for place, facet in enumerate(facets):
             found = by_place.get((name, facet))
             if found is not None:
-                picture = Image.open(io.BytesIO(atlas.visualization(found))).convert("RGB")
+                image = Image.open(io.BytesIO(atlas.visualization(found))).convert("RGB")
                 corner = (start + place * column_px, top)
-                sheet.paste(picture.resize((tile, tile), Image.Resampling.LANCZOS), corner)
+                sheet.paste(image.resize((tile, tile), Image.Resampling.LANCZOS), corner)
                 _reached(pen, found, corner, tile)
     pen.text((MARGIN, size[1] - MARGIN - FOOT + 10), LEGEND, fill=FAINT, font=_font(11))
     return sheet
@@ -116,52 +117,51 @@ def write_sheet(
 
 def _headings(
     pen: ImageDraw.ImageDraw,
-    said: tuple[Sequence[str], tuple[int, int, int]],
+    names: Sequence[str],
+    ink: tuple[int, int, int],
     corner: tuple[int, int],
-    step: int,
     tile: int,
 ) -> None:
-    """What stands in each column, centred above a band of rows."""
-    names, ink = said
+    """Names of the columns, centred above a band of rows."""
     x, y = corner
     for place, name in enumerate(names):
-        middle = x + place * step + tile // 2
+        middle = x + place * (tile + GAP) + tile // 2
         pen.text((middle, y), name, fill=ink, font=_font(12), anchor="ms")
 
 
 def _reached(
-    pen: ImageDraw.ImageDraw, one: Visualization, corner: tuple[int, int], tile: int
+    pen: ImageDraw.ImageDraw, item: Visualization, corner: tuple[int, int], tile: int
 ) -> None:
-    """What a picture reaches, below it; one that does not excite is marked."""
+    """The percentile below a visualization; one that does not excite is marked."""
     x, y = corner
-    told = _percentile(one.percentile)
-    if not one.excites:
-        told = f"× {told}"
+    label = _percentile(item.percentile)
+    if not item.excites:
+        label = f"× {label}"
         pen.rectangle((x - 1, y - 1, x + tile, y + tile), outline=ACCENT, width=2)
-    ink = FAINT if one.excites else ACCENT
-    pen.text((x + tile // 2, y + tile + 12), told, fill=ink, font=_font(10), anchor="ms")
+    ink = FAINT if item.excites else ACCENT
+    pen.text((x + tile // 2, y + tile + 12), label, fill=ink, font=_font(10), anchor="ms")
 
 
-def _label(pen: ImageDraw.ImageDraw, atlas: Atlas, one: Visualization, top: int) -> None:
-    called, told = one.target, one.target
-    if one.unit >= 0 and atlas.analysed:
-        neuron = atlas.neuron(one.target)
-        called = neuron.name or (f"{neuron.concept}?" if neuron.concept else "unknown")
-    for line, (text, size, colour) in enumerate(((called, 14, INK), (told, 10, FAINT))):
+def _label(pen: ImageDraw.ImageDraw, atlas: Atlas, item: Visualization, top: int) -> None:
+    title = item.target
+    if item.unit >= 0 and atlas.analysed:
+        neuron = atlas.neuron(item.target)
+        title = neuron.name or (f"{neuron.concept}?" if neuron.concept else "unknown")
+    for line, (text, size, colour) in enumerate(((title, 14, INK), (item.target, 10, FAINT))):
         while text and pen.textlength(text, font=_font(size)) > LABEL - 10:
             text = text[:-2] + "…"
         pen.text((MARGIN, top + 22 + 20 * line), text, fill=colour, font=_font(size))
 
 
-def _strongest(atlas: Atlas, one: Visualization) -> list[tuple[Image.Image, str]]:
+def _strongest(atlas: Atlas, item: Visualization) -> list[tuple[Image.Image, str]]:
     """Real images that excite a unit most, and of which modality each is."""
-    if one.unit < 0:
+    if item.unit < 0:
         return []
-    kept = atlas.exemplars(one.layer)
+    kept = atlas.exemplars(item.layer)
     shown: list[tuple[int, str]] = []
     for modality in list(kept.groups)[-REAL:]:
         limit = REAL if len(kept.groups) < REAL else 1
-        ids = kept.top(one.unit, modality, limit=limit).ids.tolist()
+        ids = kept.top(item.unit, modality, limit=limit).ids.tolist()
         shown += [(int(image), modality) for image in ids]
     return [(atlas.thumbnail(image), modality) for image, modality in shown[:REAL]]
 
@@ -181,6 +181,4 @@ def _percentile(value: float) -> str:
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    from synesthete.visualization.fonts import font_bytes
-
     return ImageFont.truetype(io.BytesIO(font_bytes("Inter-Regular")), size)

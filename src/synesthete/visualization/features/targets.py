@@ -1,4 +1,4 @@
-"""What pictures are made of: units, directions among a layer's units, texts, classes, sums of units."""
+"""Targets of visualization: units, directions among a layer's units, texts, classes, sums of units; and their activations on real images."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from synesthete._core.arrays import Float32, Float64, Floating, Int64
 from synesthete._core.user_files import read_named
-from synesthete.analysis.own_model import own_model
-from synesthete.analysis.own_probes import own_probes
+from synesthete.analysis.design import readable_rows
+from synesthete.analysis.provenance import own_model, own_probes
+from synesthete.analysis.zero_shot import class_embeddings
 from synesthete.atlas import Atlas
 from synesthete.atlas.arrays import read_npy
 from synesthete.errors import SynestheteError
-from synesthete.visualization.features.scores import Real, real_activations, real_values
 
 if TYPE_CHECKING:
     import torch
 
     from synesthete.models.image_text_model import ImageTextModel
 
-Float32 = npt.NDArray[np.float32]
 SAMPLE, CHUNK = 512, 32
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Target:
-    """One thing that pictures are made of.
+    """One thing to visualize.
 
     Attributes
     ----------
     name
-        An address, or what kind of direction: `text:apple`.
+        An address, or a direction by its kind: `text:apple`.
     layer
         Where; empty for the embedding.
     unit
@@ -42,7 +42,7 @@ class Target:
     direction
         `[units]` of the layer, or `[dim]` of the embedding.
     real
-        What real images give.
+        Activations on real images.
     """
 
     name: str
@@ -70,16 +70,16 @@ def unit_target(atlas: Atlas, address: str) -> Target:
         )
     direction = np.zeros(int(atlas.layer(layer)["units"]), np.float32)
     direction[unit] = 1.0
-    return Target(address, layer, unit, direction, real)
+    return Target(name=address, layer=layer, unit=unit, direction=direction, real=real)
 
 
 def text_target(atlas: Atlas, text: str) -> Target:
-    """A concept as the model means it: the direction of a text among embeddings.
+    """A concept: the direction of a text among embeddings.
 
     Raises
     ------
     SynestheteError
-        An empty text, or the atlas's model is not here.
+        An empty text, or the atlas's model cannot be loaded.
     """
     (direction,) = _embedded(atlas, [text])
     return _embedding_target(atlas, f"text:{text}", direction)
@@ -128,7 +128,7 @@ def direction_target(
     real = real_values(_along(atlas, layer, values))
     if not real.std > 0:
         raise SynestheteError(f"{name} gives the same value for every image")
-    return Target(name, layer, -1, values, real)
+    return Target(name=name, layer=layer, unit=-1, direction=values, real=real)
 
 
 def read_direction(path: Path) -> Float32:
@@ -142,7 +142,7 @@ def read_direction(path: Path) -> Float32:
 def responses(
     model: ImageTextModel, pixels: torch.Tensor, layer: str, directions: Float32, reduction: str
 ) -> Float32:
-    """What directions give for pictures on the unmodified model, `[batch, directions]`.
+    """Activations of directions for images on the unmodified model, `[batch, directions]`.
 
     Parameters
     ----------
@@ -155,14 +155,14 @@ def responses(
     """
     if not layer:
         return np.asarray(model.encode_images(pixels) @ directions.T, np.float32)
-    one = (directions != 0).sum(axis=1) == 1
-    if reduction != "max" or one.all():
+    single = (directions != 0).sum(axis=1) == 1
+    if reduction != "max" or single.all():
         return np.asarray(model.read(pixels, [layer], reduction).activations[layer] @ directions.T)
     maps = model.maps(pixels, layer).flatten(2).numpy()
     return np.asarray(np.einsum("bup,du->bdp", maps, directions).max(axis=2), np.float32)
 
 
-def _along(atlas: Atlas, layer: str, direction: Float32) -> npt.NDArray[np.floating]:
+def _along(atlas: Atlas, layer: str, direction: Float32) -> Floating:
     """A direction's values on real images: of all where that is exact, else of a sample shown to the model again."""
     reduction = str(atlas.manifest["reduction"])
     if atlas.manifest["dense"] and reduction != "max":
@@ -179,16 +179,14 @@ def _along(atlas: Atlas, layer: str, direction: Float32) -> npt.NDArray[np.float
     return np.concatenate(found)
 
 
-def sample_rows(atlas: Atlas, count: int, *, seed: int = 0) -> npt.NDArray[np.int64]:
+def sample_rows(atlas: Atlas, count: int, *, seed: int = 0) -> Int64:
     """Readable images drawn evenly, in order."""
-    fine = np.flatnonzero(np.array(atlas.probes["status"].to_pylist()) == "ok")
+    fine = readable_rows(atlas)
     drawn = np.random.default_rng(seed).choice(fine, min(count, len(fine)), replace=False)
     return np.sort(drawn)
 
 
 def _embedded(atlas: Atlas, texts: Sequence[str]) -> Float32:
-    from synesthete.recording.zero_shot import class_embeddings
-
     if not all(text.strip() for text in texts):
         raise SynestheteError("an empty text has no direction")
     return class_embeddings(own_model(atlas), list(texts))
@@ -196,4 +194,69 @@ def _embedded(atlas: Atlas, texts: Sequence[str]) -> Float32:
 
 def _embedding_target(atlas: Atlas, name: str, direction: Float32) -> Target:
     real = real_values(np.asarray(atlas.embeddings(), np.float32) @ direction)
-    return Target(name, "", -1, np.asarray(direction, np.float32), real)
+    return Target(
+        name=name, layer="", unit=-1, direction=np.asarray(direction, np.float32), real=real
+    )
+
+
+BEYOND = 99.9
+
+
+@dataclass(frozen=True)
+class Real:
+    """A target's activations on real images, as lowest and highest possible value of each with its count.
+
+    Attributes
+    ----------
+    low, high
+        Of each value or bin; equal where values are known one by one. Rising.
+    count
+        Images of it.
+    std
+        Standard deviation.
+    """
+
+    low: Float64
+    high: Float64
+    count: Float64
+    std: float
+
+    def percentile(self, activation: float, goal: str) -> float:
+        """The share of real images below an activation, or for the goal `least` at it or below, 0 to 100.
+
+        Where only bins are known, an image gets no benefit of the doubt.
+
+        Examples
+        --------
+        >>> real = real_values(np.array([0.0, 0.0, 1.0, 4.0]))
+        >>> real.percentile(2.0, "most"), real.percentile(1.0, "most"), real.percentile(0.0, "least")
+        (75.0, 50.0, 50.0)
+        """
+        total = float(self.count.sum())
+        if not total:
+            return float("nan")
+        under = self.high < activation if goal == "most" else self.low <= activation
+        return float(100 * self.count[under].sum() / total)
+
+    def excites(self, activation: float, goal: str) -> bool:
+        """Whether an activation lies beyond all but one in a thousand real images."""
+        where = self.percentile(activation, goal)
+        return where >= BEYOND if goal == "most" else where <= 100 - BEYOND
+
+
+def real_values(values: Floating) -> Real:
+    """From values one by one; those that are not finite are left out."""
+    known, count = np.unique(values[np.isfinite(values)].astype(np.float64), return_counts=True)
+    every = np.repeat(known, count)
+    return Real(known, known, count.astype(np.float64), float(every.std()) if len(every) else 0.0)
+
+
+def real_activations(atlas: Atlas, layer: str, unit: int) -> Real:
+    """A unit's activations in an atlas: all of them, or the histogram where the matrix was not kept."""
+    if atlas.manifest["dense"]:
+        return real_values(np.asarray(atlas.activations(layer)[:, unit]))
+    statistics = atlas.statistics(layer)
+    used = np.flatnonzero(statistics.histogram[unit])
+    bounds = statistics.bounds[used]
+    count = statistics.histogram[unit, used].astype(np.float64)
+    return Real(bounds[:, 0], bounds[:, 1], count, float(statistics.std[unit]))

@@ -15,10 +15,13 @@ from synesthete.atlas import open_atlas
 from synesthete.errors import SynestheteError
 from synesthete.models import load_model
 from synesthete.models.gradients import GradientTower
-from synesthete.visualization.attribution import METHODS, attribute, attribution_maps, box_of
-from synesthete.visualization.attribution.driver import drawn
-from synesthete.visualization.attribution.maps import enlarged
-from synesthete.visualization.attribution.rollout import attention_weights
+from synesthete.visualization.attribution import attribute, box_of, drawn
+from synesthete.visualization.attribution_maps import (
+    METHODS,
+    attention_weights,
+    attribution_maps,
+    enlarged,
+)
 from tests.small_atlas import LAYER
 
 LOCAL = ("gradient-activation", "integrated-gradients", "response")
@@ -36,24 +39,24 @@ def transformer() -> GradientTower:
 
 
 def _spots(side: int) -> tuple[torch.Tensor, list[tuple[float, float]]]:
-    """Grey pictures with one bright, textured square each, and where its middle lies."""
-    pictures, middles = torch.full((3, 3, side, side), 0.45), []
+    """Grey images with one bright, textured square each, and where its middle lies."""
+    images, middles = torch.full((3, 3, side, side), 0.45), []
     generator = torch.Generator().manual_seed(0)
     for i, (x, y) in enumerate([(0.1, 0.1), (0.6, 0.15), (0.55, 0.6)]):
         left, top, size = int(x * side), int(y * side), int(0.3 * side)
         noise = torch.rand(3, size, size, generator=generator)
-        pictures[i, :, top : top + size, left : left + size] = noise
+        images[i, :, top : top + size, left : left + size] = noise
         middles.append((x + 0.15, y + 0.15))
-    return pictures, middles
+    return images, middles
 
 
 @pytest.mark.parametrize("method", ["gradient-activation", "integrated-gradients"])
 def test_what_is_found_is_where_it_is(mini: GradientTower, method: str) -> None:
     """Nothing but the square differs from the ground, so what excites a unit more there lies there."""
-    pictures, middles = _spots(mini.side)
+    images, middles = _spots(mini.side)
     layer = "visual.layer2.1"
     ground = mini.normalised(torch.full((1, 3, mini.side, mini.side), 0.45))
-    pixels = mini.normalised(pictures)
+    pixels = mini.normalised(images)
     with torch.no_grad():
         rise = mini.run(pixels, [layer]).responses[layer].patches.amax(1)
         rise = rise - mini.run(ground, [layer]).responses[layer].patches.amax(1)
@@ -102,20 +105,21 @@ def test_gradient_times_activation_adds_up_without_biases(tower: GradientTower) 
 
 
 @pytest.mark.parametrize("method", LOCAL)
-def test_attributions_are_of_the_model_and_not_of_the_picture(
+def test_attributions_are_of_the_model_and_not_of_the_image(
     mini: GradientTower, method: str
 ) -> None:
     """Model randomisation (Adebayo et al. 2018, arXiv 1810.03292): with random weights the maps are others."""
     random = GradientTower(load_model("mini").random_twin(0))
     rng = torch.Generator().manual_seed(1)
     coarse = torch.rand(3, 3, 8, 8, generator=rng)
-    pictures = torch.nn.functional.interpolate(coarse, (mini.side, mini.side), mode="bilinear")
+    images = torch.nn.functional.interpolate(coarse, (mini.side, mini.side), mode="bilinear")
     alike, itself = [], []
     for unit in (0, 3):
-        maps = [
-            enlarged(attribution_maps(one, one.normalised(pictures), "visual.layer3.1", unit, method=method, points=4), 32)
-            for one in (mini, random, mini)
-        ]  # fmt: skip
+        maps = []
+        for tower in (mini, random, mini):
+            pixels, layer = tower.normalised(images), "visual.layer3.1"
+            values = attribution_maps(tower, pixels, layer, unit, method=method, points=4)
+            maps.append(enlarged(values, 32))
         for a, b, c in zip(*maps, strict=True):
             if np.ptp(a) and np.ptp(b):
                 alike.append(abs(spearmanr(a.ravel(), b.ravel()).statistic))
@@ -159,12 +163,12 @@ def test_of_an_atlas(atlas_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     atlas = open_atlas(atlas_path)
     unit = int(atlas.statistics(LAYER).std.argmax())
     found = attribute(atlas, f"{LAYER}:{unit}", limit=3)
-    assert [one.image for one in found] == atlas.exemplars(LAYER).top(unit, limit=3).ids.tolist()
-    expected = np.asarray(atlas.activations(LAYER)[[one.image for one in found], unit], np.float32)
+    assert [one.number for one in found] == atlas.exemplars(LAYER).top(unit, limit=3).ids.tolist()
+    expected = np.asarray(atlas.activations(LAYER)[[one.number for one in found], unit], np.float32)
     np.testing.assert_allclose([one.activation for one in found], expected, rtol=2e-3)
     assert drawn(found).size == (3 * 64 + 8, 64)
-    mine = attribute(atlas, f"{LAYER}:{unit}", pictures=[Image.new("RGB", (80, 64), "red")])
-    assert mine[0].image == -1
+    mine = attribute(atlas, f"{LAYER}:{unit}", images=[Image.new("RGB", (80, 64), "red")])
+    assert mine[0].number == -1
 
 
 def test_wrong_requests_are_refused(tower: GradientTower, atlas_path: Path) -> None:
@@ -175,6 +179,6 @@ def test_wrong_requests_are_refused(tower: GradientTower, atlas_path: Path) -> N
         attribution_maps(tower, pixels, LAYER, 256)
     with pytest.raises(SynestheteError, match="no attention"):
         attribution_maps(tower, pixels, LAYER, 0, method="rollout")
-    with pytest.raises(SynestheteError, match="no pictures"):
-        attribute(open_atlas(atlas_path), f"{LAYER}:0", pictures=[])
+    with pytest.raises(SynestheteError, match="no images"):
+        attribute(open_atlas(atlas_path), f"{LAYER}:0", images=[])
     assert set(LOCAL) < set(METHODS)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from synesthete.analysis.design import Design, shuffled
-from synesthete.analysis.halves import split_artists
+from synesthete.analysis.splits import split_artists
 from synesthete.errors import SynestheteError
 
 Rows = list[tuple[str, str, str]]
@@ -48,25 +48,25 @@ def test_as_many_eligible_concepts_as_the_best_split(seed: int) -> None:
         for k in range(1, len(names))
         for scoring in itertools.combinations(names, k)
     )
-    ours = set(design.halves.scoring_artists)
-    assert design.halves.eligible.sum() == eligible(rows, ours)
+    ours = set(design.split.scoring_artists)
+    assert design.split.eligible.sum() == eligible(rows, ours)
     assert eligible(rows, ours) >= 0.9 * best
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_an_artist_is_in_one_half_in_every_modality(seed: int) -> None:
     rows = small_world(seed)
-    halves = Design.of(*zip(*rows, strict=True)).halves
-    for (_, _, artist), scoring in zip(rows, halves.scoring, strict=True):
-        assert artist in (halves.scoring_artists if scoring else halves.selection_artists)
-    assert not set(halves.scoring_artists) & set(halves.selection_artists)
-    assert 0.3 < halves.scoring.mean() < 0.7
+    split = Design.of(*zip(*rows, strict=True)).split
+    for (_, _, artist), scoring in zip(rows, split.scoring, strict=True):
+        assert artist in (split.scoring_artists if scoring else split.selection_artists)
+    assert not set(split.scoring_artists) & set(split.selection_artists)
+    assert 0.3 < split.scoring.mean() < 0.7
 
 
 def test_order_of_images_does_not_matter() -> None:
     rows = small_world(1)
     mixed = [rows[i] for i in np.random.default_rng(0).permutation(len(rows))]
-    one, other = (Design.of(*zip(*r, strict=True)).halves for r in (rows, mixed))
+    one, other = (Design.of(*zip(*r, strict=True)).split for r in (rows, mixed))
     assert one.scoring_artists == other.scoring_artists
     np.testing.assert_array_equal(one.testable, other.testable)
 
@@ -74,27 +74,27 @@ def test_order_of_images_does_not_matter() -> None:
 def test_one_artist_only_is_not_testable() -> None:
     concepts = np.zeros(5, np.int64)
     modalities = np.array([0, 0, 0, 1, 1])
-    halves = split_artists(concepts, modalities, [*"aaabc"], (2, 1), required=1, at_least=1)
-    assert halves.testable.tolist() == [[False], [True]]
+    split = split_artists(concepts, modalities, [*"aaabc"], (2, 1), required=1, at_least=1)
+    assert split.testable.tolist() == [[False], [True]]
 
 
 def test_images_without_an_artist_are_split_one_by_one() -> None:
     rows = [(f"c{i % 4}", m, "") for m in ("photo", "drawing", "word") for i in range(24)]
-    halves = Design.of(*zip(*rows, strict=True)).halves
-    assert halves.unknown_artist == 72
-    assert halves.selection_artists == halves.scoring_artists == ()
-    assert halves.eligible.all()
-    assert abs(halves.scoring.sum() - 36) <= 4
+    split = Design.of(*zip(*rows, strict=True)).split
+    assert split.unknown_artist == 72
+    assert split.selection_artists == split.scoring_artists == ()
+    assert split.eligible.all()
+    assert abs(split.scoring.sum() - 36) <= 4
 
 
 def test_many_artists_are_split_in_reasonable_time() -> None:
     random = np.random.default_rng(0)
     kinds = ("photo", "drawing", "symbol", "word")
     rows = [(f"c{random.integers(50)}", kinds[i % 4], f"a{i % 1500}") for i in range(6000)]
-    assert Design.of(*zip(*rows, strict=True)).halves.eligible.all()
+    assert Design.of(*zip(*rows, strict=True)).split.eligible.all()
 
 
-def test_what_is_missing_is_said() -> None:
+def test_what_is_missing_is_reported() -> None:
     with pytest.raises(SynestheteError, match="only 'dog'"):
         Design.of(["dog", "dog"], ["photo", "word"], ["a", "b"])
     cases = {

@@ -1,23 +1,23 @@
-"""How often a model names an image right without training: zero-shot classification over a probe set's concepts."""
+"""Zero-shot classification: class embeddings, and how often a model is right among a probe set's concepts."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
+from synesthete._core.arrays import Bool, Float32, Int64
 from synesthete._core.intervals import wilson_interval
+from synesthete._core.progress import Progress
 from synesthete.errors import SynestheteError
 
 TEMPLATES = ("{}", "a photo of a {}", "a drawing of a {}", "an icon of a {}", "the word {}")
 
-KEPT = 16  # sets of names whose embeddings are kept in memory; those of 689 names take 1.4 MB
+KEPT = 16  # sets of names whose embeddings are cached; those of 689 names take 1.4 MB
 
-Progress = Callable[[int, int], None]
-_KEPT: dict[tuple[str | None, tuple[str, ...], tuple[str, ...]], npt.NDArray[np.float32]] = {}
+_KEPT: dict[tuple[str | None, tuple[str, ...], tuple[str, ...]], Float32] = {}
 _LOCK = threading.Lock()
 
 
@@ -25,17 +25,17 @@ class _Model(Protocol):
     """What evaluation needs of a model."""
 
     def preprocess(self, image: Any) -> Any: ...
-    def encode_images(self, pixels: Any) -> npt.NDArray[np.float32]: ...
-    def encode_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]: ...
+    def encode_images(self, pixels: Any) -> Float32: ...
+    def encode_texts(self, texts: Sequence[str]) -> Float32: ...
 
 
 def class_embeddings(
     model: _Model, names: Sequence[str], templates: Sequence[str] = TEMPLATES
-) -> npt.NDArray[np.float32]:
+) -> Float32:
     """Unit text embeddings of `names`, the mean over `templates`, fp32 `[names, dim]`.
 
-    Those asked for last are kept by the model's weights, since hundreds of names take seconds and a server is
-    asked about the same ones again and again. The array is the caller's own.
+    An LRU cache by the model's weights: hundreds of names take seconds, and a server needs the same ones for every
+    request. The array returned is a copy.
     """
     weights = getattr(model, "weights_sha256", None)
     key = (weights, tuple(names), tuple(templates))
@@ -53,12 +53,10 @@ def class_embeddings(
     return rows.copy()
 
 
-def ranks_of_truth(
-    images: npt.NDArray[np.float32], classes: npt.NDArray[np.float32], truth: npt.NDArray[np.int64]
-) -> npt.NDArray[np.int64]:
+def ranks_of_truth(images: Float32, classes: Float32, truth: Int64) -> Int64:
     """How many classes an image is nearer to than, or as near as, to its own; `[images]`, 0 is right.
 
-    Ties count against the model, so that one which says the same of everything is never right.
+    Ties count against the model, so that one which gives the same scores to all is never right.
 
     Examples
     --------
@@ -69,11 +67,11 @@ def ranks_of_truth(
     """
     scores = images @ classes.T
     own = scores[np.arange(len(truth)), truth]
-    better: npt.NDArray[np.int64] = (scores >= own[:, None]).sum(1) - 1
+    better: Int64 = (scores >= own[:, None]).sum(1) - 1
     return better
 
 
-def rates(ranks: npt.NDArray[np.int64], classes: int) -> dict[str, Any]:
+def rates(ranks: Int64, classes: int) -> dict[str, Any]:
     """Top-1 and top-5 rates with 95 % Wilson intervals, beside guessing.
 
     Examples
@@ -94,10 +92,10 @@ def rates(ranks: npt.NDArray[np.int64], classes: int) -> dict[str, Any]:
     }
 
 
-def held_out_rows(spec: str, table: Any) -> npt.NDArray[np.bool_]:
-    """Which rows of a probe table `spec` never saw in training; all of them for a model of others.
+def held_out_rows(spec: str, table: Any) -> Bool:
+    """Which rows of a probe table were held out of the training of `spec`; all of them without `held_out.json`.
 
-    A model's folder, the shipped one's or one of `local-dir:`, says so in `held_out.json`: whole artists, or single images by key, per
+    A model's folder, the shipped one's or one of `local-dir:`, lists in `held_out.json` whole artists, or single images by key, per
     modality (`{"drawing": {"artists": ["emojione"]}, "photo": {"keys": [...]}}`).
 
     Raises
@@ -118,10 +116,10 @@ def held_out_rows(spec: str, table: Any) -> npt.NDArray[np.bool_]:
     return mask
 
 
-def unseen_rows(spec: str, probes: Any) -> npt.NDArray[np.bool_]:
-    """Which images of a probe set `spec` never saw in training: all of them where they are somebody's own.
+def unseen_rows(spec: str, probes: Any) -> Bool:
+    """Which images of a probe set were held out of the training of `spec`; all of them for other than built-in sets.
 
-    What a model says was held out (`held_out_rows`) is of the built-in set.
+    `held_out.json` (`held_out_rows`) is about the built-in sets.
     """
     from synesthete.probes.builtin import BUILTINS
 
@@ -138,7 +136,7 @@ def _embed(
     progress: Progress | None,
     start: int,
     total: int,
-) -> tuple[npt.NDArray[np.float32], list[int]]:
+) -> tuple[Float32, list[int]]:
     """Embeddings of readable images among `rows`, and their indices."""
     import torch
 
@@ -179,7 +177,7 @@ def evaluate(
     -------
     dict
         `model`, `probes`, `classes`, `templates`, and under `modalities`, for each: `n`, `top1`, `top5`,
-        their 95 % Wilson intervals, `chance`, and `random_twin` (the same of the untrained model).
+        their 95 % Wilson intervals, `chance`, and `random_twin` (the same of the randomly initialised control).
     """
     from synesthete.models import load_model
     from synesthete.probes import load_probes
@@ -188,25 +186,23 @@ def evaluate(
     names = list(probes.concepts)
     if len(names) < 2:
         raise SynestheteError(
-            f"{probes_spec} has {len(names)} concept, and naming needs a choice",
+            f"{probes_spec} has {len(names)} concept; classification needs two or more",
             hint="give a probe set of two concepts or more",
         )
     number = {name: i for i, name in enumerate(names)}
     unseen = unseen_rows(spec, probes)
-    concept, modality = (
-        probes.labels["concept"].to_pylist(),
-        np.array(probes.labels["modality"].to_pylist()),
-    )
+    concept = probes.labels["concept"].to_pylist()
+    modality = np.array(probes.labels["modality"].to_pylist())
     candidates = [("trained", model), ("random_twin", model.random_twin(twin_seed))]
     total, done = int(unseen.sum()) * len(candidates), 0
     found: dict[str, dict[str, Any]] = {}
-    for label, one in candidates:
-        classes = class_embeddings(one, names)
+    for label, candidate in candidates:
+        classes = class_embeddings(candidate, names)
         for name in probes.modalities:
             rows = np.flatnonzero(unseen & (modality == name)).tolist()
             if not rows:
                 continue
-            images, kept = _embed(one, probes, rows, batch, progress, done, total)
+            images, kept = _embed(candidate, probes, rows, batch, progress, done, total)
             done += len(rows)
             if not kept:
                 continue

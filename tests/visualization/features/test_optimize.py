@@ -1,4 +1,4 @@
-"""Pictures from numbers, views of pictures, the objective, and the run of many at once."""
+"""Images from numbers, views of images, the objective, and the run of many at once."""
 
 from __future__ import annotations
 
@@ -8,13 +8,19 @@ import torch
 
 from synesthete.errors import SynestheteError
 from synesthete.models.gradients import GradientTower
-from synesthete.visualization.features import optimise
-from synesthete.visualization.features.natural import Natural
-from synesthete.visualization.features.objective import Aim, Scores, penalty, score
-from synesthete.visualization.features.optimise import Order, Where, make_pictures
-from synesthete.visualization.features.parameterization import Spectra
+from synesthete.visualization.features import optimize
+from synesthete.visualization.features.objective import (
+    Objective,
+    Robustness,
+    Scores,
+    look,
+    penalty,
+    score,
+    transforms,
+)
+from synesthete.visualization.features.optimize import Job, Setup, optimize_images
+from synesthete.visualization.features.parameterization import Natural, Spectra
 from synesthete.visualization.features.settings import Settings
-from synesthete.visualization.features.views import Robustness, look, transforms
 
 LAYER, SIDE = "visual.layer4.0", 64
 QUICK = Settings(steps=18, least_steps=6, batch=4)
@@ -22,23 +28,23 @@ CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize("kind", ["spectrum", "phase"])
-def test_numbers_become_pictures(kind: str, natural: Natural) -> None:
+def test_numbers_become_images(kind: str, natural: Natural) -> None:
     spectra = Spectra(SIDE, natural, kind, 1.0, CPU)  # type: ignore[arg-type]
     numbers = torch.stack([spectra.start(torch.Generator().manual_seed(i)) for i in range(2)])
     numbers.requires_grad_()
-    pictures = spectra.pictures(numbers)
-    assert pictures.shape == (2, 3, SIDE, SIDE)
-    assert pictures.min() >= 0
-    assert pictures.max() <= 1
-    (slope,) = torch.autograd.grad(pictures[0].var(), numbers)
+    images = spectra.images(numbers)
+    assert images.shape == (2, 3, SIDE, SIDE)
+    assert images.min() >= 0
+    assert images.max() <= 1
+    (slope,) = torch.autograd.grad(images[0].var(), numbers)
     assert slope[0].abs().sum() > 0
-    assert slope[1].abs().sum() == 0, "a picture depends on another's numbers"
+    assert slope[1].abs().sum() == 0, "an image depends on another's numbers"
 
 
-def test_phases_keep_the_magnitudes_of_natural_pictures(natural: Natural) -> None:
+def test_phases_keep_the_magnitudes_of_natural_images(natural: Natural) -> None:
     spectra = Spectra(SIDE, natural, "phase", 1.0, CPU)
-    picture = spectra.pictures(spectra.start(torch.Generator().manual_seed(3))[None])[0]
-    plain = torch.logit(picture.double()) - torch.as_tensor(natural.centre)[:, None, None]
+    image = spectra.images(spectra.start(torch.Generator().manual_seed(3))[None])[0]
+    plain = torch.logit(image.double()) - torch.as_tensor(natural.centre)[:, None, None]
     back = torch.einsum(
         "cd,dhw->chw", torch.linalg.inv(torch.as_tensor(natural.colour).double()), plain
     )
@@ -47,7 +53,7 @@ def test_phases_keep_the_magnitudes_of_natural_pictures(natural: Natural) -> Non
     torch.testing.assert_close(found, expected, rtol=2e-3, atol=1e-2)
 
 
-def test_no_channel_differs_more_than_natural_pictures_do(natural: Natural) -> None:
+def test_no_channel_differs_more_than_natural_images_do(natural: Natural) -> None:
     generator = torch.Generator().manual_seed(0)
     held = Spectra(SIDE, natural, "spectrum", 1.0, CPU, 0.5)
     free = Spectra(SIDE, natural, "spectrum", 1.0, CPU)
@@ -60,79 +66,79 @@ def test_no_channel_differs_more_than_natural_pictures_do(natural: Natural) -> N
     size = (channels * held.share(channels)[..., None, None]).square().mean((2, 3)).sqrt()
     assert (size < most).all()
     assert (size > 0.9 * most).all()
-    torch.testing.assert_close(held.pictures(faint[None]), free.pictures(faint[None]))
+    torch.testing.assert_close(held.images(faint[None]), free.images(faint[None]))
     clipped = [
         ((p < 0.05) | (p > 0.95)).float().mean()
-        for p in (held.pictures(strong[None]), free.pictures(strong[None]))
+        for p in (held.images(strong[None]), free.images(strong[None]))
     ]
     assert clipped[0] < clipped[1]
 
 
-def test_a_view_gets_the_colours_of_its_picture(natural: Natural) -> None:
+def test_a_view_gets_the_colours_of_its_image(natural: Natural) -> None:
     spectra = Spectra(SIDE, natural, "spectrum", 1.0, CPU, 1.0)
     numbers = spectra.start(torch.Generator().manual_seed(1))[None] * 100
     channels = spectra.channels(numbers)
     part = spectra.coloured(channels[..., 8:24, 16:32], spectra.share(channels))
-    torch.testing.assert_close(part, spectra.pictures(numbers)[..., 8:24, 16:32])
+    torch.testing.assert_close(part, spectra.images(numbers)[..., 8:24, 16:32])
 
 
-def test_colours_are_those_of_the_pictures(natural: Natural) -> None:
+def test_colours_are_those_of_the_images(natural: Natural) -> None:
     """Independent channels through the matrix have the covariance of the colours, up to one factor."""
     assert np.linalg.norm(natural.colour, axis=0).max() == pytest.approx(1.0)
     assert np.linalg.matrix_rank(natural.colour) == 3
 
 
 def test_a_view_of_a_part_is_that_part() -> None:
-    picture = torch.rand(1, 1, 8, 8)
+    image = torch.rand(1, 1, 8, 8)
     # Half a side, moved to the upper left corner: room is 1 - 1/2.
     maps = transforms(torch.tensor([[0.0, 0.0, -1.0, -1.0]]), 0.5, Robustness(0, 0, 0))
-    torch.testing.assert_close(look(picture, maps, (4, 4)), picture[..., :4, :4])
+    torch.testing.assert_close(look(image, maps, (4, 4)), image[..., :4, :4])
 
 
-def test_views_never_leave_a_picture_further_than_they_may() -> None:
-    chance = torch.rand(500, 4) * 2 - 1
-    maps = transforms(chance, 0.5, Robustness(0, 0, 0))
+def test_views_never_leave_an_image_further_than_they_may() -> None:
+    draws = torch.rand(500, 4) * 2 - 1
+    maps = transforms(draws, 0.5, Robustness(0, 0, 0))
     corners = torch.tensor([[-1.0, -1, 1], [1, 1, 1]]).T
     seen = maps @ corners
     assert seen.abs().max() <= 1 + 1e-6
 
 
 def test_the_objective_is_the_published_one(tower: GradientTower, pixels: torch.Tensor) -> None:
-    """Against the formula written out, one picture at a time."""
-    aim = _aim(tower, facet=[0, 1, -1], strength=[0.5, 2.0, 0.0])
+    """Against the formula written out, one image at a time."""
+    objective = _objective(tower, facet=[0, 1, -1], strength=[0.5, 2.0, 0.0])
     still = transforms(torch.zeros(3, 4), 1.0, Robustness())
     for variant in ("published", "released"):
-        found = score(tower, pixels.requires_grad_(), still, aim, Settings(variant=variant))
+        found = score(tower, pixels.requires_grad_(), still, objective, Settings(variant=variant))
         for i in range(3):
-            target, facet = _by_hand(tower, pixels[i : i + 1].detach(), aim, i, variant)
+            target, facet = _manually(tower, pixels[i : i + 1].detach(), objective, i, variant)
             assert float(found.target[i]) == pytest.approx(target, rel=1e-4, abs=1e-5)
             assert float(found.facet[i]) == pytest.approx(facet, rel=1e-3, abs=1e-5)
-            total = target + float(aim.strength[i]) * facet
+            total = target + float(objective.strength[i]) * facet
             assert float(found.total[i]) == pytest.approx(total, rel=1e-3, abs=1e-5)
 
 
 def test_the_slope_is_that_of_the_whole_way(tower: GradientTower, pixels: torch.Tensor) -> None:
     """The released objective goes back from the target once; here it goes back through everything."""
-    aim = _aim(tower, facet=[0, 1, -1], strength=[50.0, 20.0, 0.0])
+    objective = _objective(tower, facet=[0, 1, -1], strength=[50.0, 20.0, 0.0])
     still = transforms(torch.zeros(3, 4), 1.0, Robustness())
     given = pixels.clone().requires_grad_()
-    total = score(tower, given, still, aim, Settings()).total.sum()
+    total = score(tower, given, still, objective, Settings()).total.sum()
     (found,) = torch.autograd.grad(total, given)
     for i in range(3):
         one = pixels[i : i + 1].clone().requires_grad_()
-        seen = tower.run(tower.normalised(one), [LAYER], at=[aim.probe_layer])
-        values = (seen.responses[LAYER].patches[0] * aim.directions[i]).sum(1)
+        seen = tower.run(tower.normalised(one), [LAYER], at=[objective.probe_layer])
+        values = (seen.responses[LAYER].patches[0] * objective.directions[i]).sum(1)
         target = (torch.softmax(values.detach(), 0) * values).sum()
-        g = seen.raw[aim.probe_layer]
+        g = seen.raw[objective.probe_layer]
         (slope,) = torch.autograd.grad(target, g, retain_graph=True)
-        which = int(aim.facet[i])
-        facet = (aim.probes[which] * (g * slope.detach().clamp(min=0))[0]).sum()
-        by_hand = target + (float(aim.strength[i]) * facet if which >= 0 else 0.0)
-        (expected,) = torch.autograd.grad(by_hand, one)
+        which = int(objective.facet[i])
+        facet = (objective.probes[which] * (g * slope.detach().clamp(min=0))[0]).sum()
+        manual = target + (float(objective.strength[i]) * facet if which >= 0 else 0.0)
+        (expected,) = torch.autograd.grad(manual, one)
         torch.testing.assert_close(found[i : i + 1], expected, rtol=1e-3, atol=1e-7)
 
 
-def _aim(tower: GradientTower, facet: list[int], strength: list[float]) -> Aim:
+def _objective(tower: GradientTower, facet: list[int], strength: list[float]) -> Objective:
     before = tower.before(LAYER)
     found = tower.run(tower.normalised(torch.rand(1, 3, SIDE, SIDE)), [LAYER, before])
     units, grid = found.responses[before].patches.shape[2], found.responses[before].grid
@@ -140,30 +146,38 @@ def _aim(tower: GradientTower, facet: list[int], strength: list[float]) -> Aim:
     width = found.responses[LAYER].patches.shape[2]
     directions = torch.eye(width)[[3, 7, 9]] * torch.tensor([[1.0], [2.0], [-1.0]])
     probes = torch.randn(2, units, *grid, generator=generator)
-    return Aim(
-        LAYER, "max", directions, before, probes, torch.tensor(facet), torch.tensor(strength)
+    return Objective(
+        layer=LAYER,
+        reduction="max",
+        directions=directions,
+        probe_layer=before,
+        probes=probes,
+        facet=torch.tensor(facet),
+        strength=torch.tensor(strength),
     )
 
 
-def _by_hand(
-    tower: GradientTower, picture: torch.Tensor, aim: Aim, i: int, variant: str
+def _manually(
+    tower: GradientTower, image: torch.Tensor, objective: Objective, i: int, variant: str
 ) -> tuple[float, float]:
-    found = tower.run(tower.normalised(picture.requires_grad_()), [LAYER], at=[aim.probe_layer])
-    values = (found.responses[LAYER].patches[0] * aim.directions[i]).sum(1)
+    found = tower.run(tower.normalised(image.requires_grad_()), [LAYER], at=[objective.probe_layer])
+    values = (found.responses[LAYER].patches[0] * objective.directions[i]).sum(1)
     target = (torch.softmax(values.detach(), 0) * values).sum()
-    g = found.raw[aim.probe_layer]
+    g = found.raw[objective.probe_layer]
     slope = torch.autograd.grad(target, g)[0]
     if variant == "released":
         slope = slope.clamp(min=0)
-    which = int(aim.facet[i])
-    return float(target), float((aim.probes[which] * (g * slope)[0]).sum()) if which >= 0 else 0.0
+    which = int(objective.facet[i])
+    return float(target), float(
+        (objective.probes[which] * (g * slope)[0]).sum()
+    ) if which >= 0 else 0.0
 
 
-def test_regularisers_by_hand() -> None:
+def test_regularisers_manually() -> None:
     flat = torch.full((1, 3, 8, 8), 0.5)
     assert float(penalty(flat, ["a"], Settings(total_variation=2.0, grey=3.0))) == 0
     flat[:, :, :, 4:] = 1.0
-    # One column of seven differences is 0.5; half of the picture is 0.5 from grey.
+    # One column of seven differences is 0.5; half of the image is 0.5 from grey.
     found = penalty(flat, ["a"], Settings(total_variation=2.0, grey=3.0))
     assert float(found) == pytest.approx(2 * 0.5 / 7 + 3 * 0.125)
     two = torch.rand(1, 3, 8, 8).repeat(2, 1, 1, 1)
@@ -173,73 +187,83 @@ def test_regularisers_by_hand() -> None:
     assert apart.tolist() == [0.0, 0.0]
 
 
-def _orders(units: list[int], sign: float = 1.0) -> list[Order]:
+def _jobs(units: list[int], sign: float = 1.0) -> list[Job]:
     # Responses of this small network are of the order of a thousandth.
     eye = np.eye(256, dtype=np.float32) * 1000 * sign
-    return [Order(f"{unit}", eye[unit]) for unit in units]
+    return [Job(key=f"{unit}", direction=eye[unit]) for unit in units]
 
 
-def _reached(tower: GradientTower, made: list[optimise.Made], units: list[int]) -> list[float]:
-    pictures = np.stack([one.picture for one in sorted(made, key=lambda one: one.order)])
-    given = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
+def _reached(
+    tower: GradientTower, results: list[optimize.Optimized], units: list[int]
+) -> list[float]:
+    images = np.stack([one.image for one in sorted(results, key=lambda one: one.job)])
+    given = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
     with torch.no_grad():
         found = tower.run(tower.normalised(given), [f"{LAYER}:pre"]).responses[f"{LAYER}:pre"]
     values = found.patches.amax(1)
     return [float(values[i, unit]) for i, unit in enumerate(units)]
 
 
-def test_pictures_excite_and_inhibit(tower: GradientTower, natural: Natural) -> None:
+def test_images_excite_and_inhibit(tower: GradientTower, natural: Natural) -> None:
     units, longer = [0, 5, 11], Settings(steps=36, batch=4)
-    up, down = Where(f"{LAYER}:pre", "max"), Where(f"{LAYER}:pre", "max", least=True)
+    up, down = (
+        Setup(layer=f"{LAYER}:pre", reduction="max"),
+        Setup(layer=f"{LAYER}:pre", reduction="max", least=True),
+    )
     grey = np.full((SIDE, SIDE, 3), 128, np.uint8)
-    between = _reached(tower, [optimise.Made(i, grey, 0, 0) for i in range(3)], units)
-    most = _reached(tower, [*make_pictures(tower, natural, up, _orders(units), longer)], units)
+    between = _reached(tower, [optimize.Optimized(i, grey, 0, 0) for i in range(3)], units)
+    most = _reached(tower, [*optimize_images(tower, natural, up, _jobs(units), longer)], units)
     least = _reached(
-        tower, [*make_pictures(tower, natural, down, _orders(units, -1), longer)], units
+        tower, [*optimize_images(tower, natural, down, _jobs(units, -1), longer)], units
     )
     assert all(a > c for a, c in zip(most, least, strict=True))
     assert sum(most) > sum(between) > sum(least)
 
 
-def test_the_same_seed_gives_the_same_pictures(tower: GradientTower, natural: Natural) -> None:
-    where = Where(f"{LAYER}:pre", "max")
-    runs = [[*make_pictures(tower, natural, where, _orders([4, 8]), QUICK)] for _ in range(2)]
-    assert all(np.array_equal(a.picture, b.picture) for a, b in zip(*runs, strict=True))
-    other = [*make_pictures(tower, natural, where, _orders([4]), Settings(steps=18, seed=1))]
-    assert not np.array_equal(other[0].picture, runs[0][0].picture)
+def test_the_same_seed_gives_the_same_images(tower: GradientTower, natural: Natural) -> None:
+    setup = Setup(layer=f"{LAYER}:pre", reduction="max")
+    runs = [[*optimize_images(tower, natural, setup, _jobs([4, 8]), QUICK)] for _ in range(2)]
+    assert all(np.array_equal(a.image, b.image) for a, b in zip(*runs, strict=True))
+    other = [*optimize_images(tower, natural, setup, _jobs([4]), Settings(steps=18, seed=1))]
+    assert not np.array_equal(other[0].image, runs[0][0].image)
 
 
-def test_a_picture_does_not_depend_on_its_company(tower: GradientTower, natural: Natural) -> None:
-    where = Where(f"{LAYER}:pre", "max")
+def test_an_image_does_not_depend_on_its_batch(tower: GradientTower, natural: Natural) -> None:
+    setup = Setup(layer=f"{LAYER}:pre", reduction="max")
     steps = Settings(steps=6, batch=3, settled=0.0)
-    alone = [*make_pictures(tower, natural, where, _orders([8]), steps)]
-    beside = [*make_pictures(tower, natural, where, _orders([4, 8, 9, 10]), steps)]
-    mine = next(one for one in beside if one.order == 1)
-    difference = np.abs(mine.picture.astype(int) - alone[0].picture.astype(int))
+    alone = [*optimize_images(tower, natural, setup, _jobs([8]), steps)]
+    beside = [*optimize_images(tower, natural, setup, _jobs([4, 8, 9, 10]), steps)]
+    mine = next(one for one in beside if one.job == 1)
+    difference = np.abs(mine.image.astype(int) - alone[0].image.astype(int))
     assert difference.mean() < 1.0
 
 
 def test_steps_are_those_of_adam(tower: GradientTower, natural: Natural) -> None:
     settings = Settings(steps=5, rate=0.1)
-    run = optimise._Run(tower, natural, Where(LAYER, "max"), _orders([1, 2]), settings)
-    run._begin([(0, 0), (1, 0)])
-    numbers = run.numbers.clone().requires_grad_()
-    adam = torch.optim.Adam([numbers], betas=optimise.BETAS, eps=optimise.EPSILON)
+    run = optimize._Optimizer(
+        tower, natural, Setup(layer=LAYER, reduction="max"), _jobs([1, 2]), settings
+    )
+    run._start([(0, 0), (1, 0)])
+    numbers = run.parameters.clone().requires_grad_()
+    adam = torch.optim.Adam([numbers], betas=optimize.BETAS, eps=optimize.EPSILON)
     for count in range(1, 6):
         gradient = torch.randn(numbers.shape, generator=torch.Generator().manual_seed(count)) * 1e-6
-        adam.param_groups[0]["lr"] = 0.1 * (count / optimise.WARMUP) * (1 - 0.8 * count / 5)
+        adam.param_groups[0]["lr"] = 0.1 * (count / optimize.WARMUP) * (1 - 0.8 * count / 5)
         numbers.grad = gradient
         adam.step()
         run._move(gradient, count)
-    torch.testing.assert_close(run.numbers, numbers.detach())
+    torch.testing.assert_close(run.parameters, numbers.detach())
 
 
-def test_one_that_becomes_not_a_number_is_begun_anew_alone(
+def test_one_that_diverges_restarts_alone(
     tower: GradientTower, natural: Natural, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    where, steps = Where(f"{LAYER}:pre", "max"), Settings(steps=12, batch=3, settled=0.0)
-    clean = {m.order: m for m in make_pictures(tower, natural, where, _orders([1, 2, 3]), steps)}
-    calls, real = [], optimise.score
+    setup, steps = (
+        Setup(layer=f"{LAYER}:pre", reduction="max"),
+        Settings(steps=12, batch=3, settled=0.0),
+    )
+    clean = {m.job: m for m in optimize_images(tower, natural, setup, _jobs([1, 2, 3]), steps)}
+    calls, real = [], optimize.score
 
     def failing(*args: object) -> Scores:
         found = real(*args)  # type: ignore[arg-type]
@@ -249,31 +273,33 @@ def test_one_that_becomes_not_a_number_is_begun_anew_alone(
             return Scores(found.total + poison, found.target, found.facet)
         return found
 
-    monkeypatch.setattr(optimise, "score", failing)
-    made = {m.order: m for m in make_pictures(tower, natural, where, _orders([1, 2, 3]), steps)}
-    assert [made[i].restarts for i in range(3)] == [0, 1, 0]
+    monkeypatch.setattr(optimize, "score", failing)
+    results = {m.job: m for m in optimize_images(tower, natural, setup, _jobs([1, 2, 3]), steps)}
+    assert [results[i].restarts for i in range(3)] == [0, 1, 0]
     for other in (0, 2):
-        difference = np.abs(made[other].picture.astype(int) - clean[other].picture.astype(int))
+        difference = np.abs(results[other].image.astype(int) - clean[other].image.astype(int))
         assert difference.mean() < 1.0
-    assert calls[3:5] == [3, 2], "the failed one left its wave at once"
+    assert calls[3:5] == [3, 2], "the failed one left its batch at once"
 
 
 def test_one_that_always_fails_is_given_up(
     tower: GradientTower, natural: Natural, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = optimise.score
+    real = optimize.score
 
     def failing(*args: object) -> Scores:
         found = real(*args)  # type: ignore[arg-type]
         return Scores(found.total * float("nan"), found.target, found.facet)
 
-    monkeypatch.setattr(optimise, "score", failing)
-    made = [*make_pictures(tower, natural, Where(LAYER, "max"), _orders([1]), QUICK)]
-    assert [(one.picture, one.restarts) for one in made] == [(None, optimise.RESTARTS)]
+    monkeypatch.setattr(optimize, "score", failing)
+    results = [
+        *optimize_images(tower, natural, Setup(layer=LAYER, reduction="max"), _jobs([1]), QUICK)
+    ]
+    assert [(one.image, one.restarts) for one in results] == [(None, optimize.RESTARTS)]
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [
         ({"variant": "other"}, "no such variant 'other'"),
         ({"kind": "pixels"}, "no such kind"),
@@ -285,12 +311,14 @@ def test_one_that_always_fails_is_given_up(
         ({"parts": 1.5}, "parts is a share"),
     ],
 )
-def test_settings_that_cannot_be_are_refused(wrong: dict[str, object], told: str) -> None:
-    with pytest.raises(SynestheteError, match=told):
+def test_settings_that_cannot_be_are_refused(wrong: dict[str, object], message: str) -> None:
+    with pytest.raises(SynestheteError, match=message):
         Settings(**wrong)  # type: ignore[arg-type]
 
 
 def test_half_precision_runs(tower: GradientTower, natural: Natural) -> None:
     half = Settings(steps=6, precision="bf16")
-    made = [*make_pictures(tower, natural, Where(LAYER, "max"), _orders([1]), half)]
-    assert made[0].picture is not None
+    results = [
+        *optimize_images(tower, natural, Setup(layer=LAYER, reduction="max"), _jobs([1]), half)
+    ]
+    assert results[0].image is not None

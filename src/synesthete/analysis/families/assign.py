@@ -1,26 +1,25 @@
-"""The driver: give the units of an atlas families, from their names and from whole families of images."""
+"""Assign families to the units of an atlas, by their names and by whole families of images."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 from scipy import sparse
 
-from synesthete.analysis.families.listing import Families, load_families, paper_families
-from synesthete.analysis.naming.driver import TWIN, twin_threshold
-from synesthete.analysis.naming.ground import Ground, ground_of
-from synesthete.analysis.naming.sets import Images
+from synesthete._core.arrays import Bool
+from synesthete._core.progress import Progress, Steps
+from synesthete.analysis.families.definitions import Families, load_families, published_families
+from synesthete.analysis.naming.candidates import Images
+from synesthete.analysis.naming.name import NamingTask, control_threshold, naming_task
+from synesthete.analysis.provenance import RANDOM_TWIN, control_activations
 from synesthete.atlas import Atlas, open_atlas, write_unit_tables
 from synesthete.errors import SynestheteError
 
-Progress = Callable[[int, int], None]
 Row = tuple[str, float, str]  # family, confidence, evidence
 
 POLYSEMANTIC = "polysemantic"
@@ -40,7 +39,7 @@ def assign_families(
 
     By **name**: the families of the unit's tested names; names of different families make a unit
     *polysemantic* first of all. By **images**, for units without a name: a family whose images, of all its
-    concepts together, the unit tells from others, chosen on one half of the artists and tested on the other
+    concepts together, the unit separates from others, chosen on one half of the artists and tested on the other
     as names are.
 
     Parameters
@@ -48,7 +47,7 @@ def assign_families(
     families
         A JSON file instead of the paper's families.
     threshold
-        AUC that a family of images needs; by default what at most 5 % of the random twin's units reach.
+        AUC that a family of images needs; by default what at most 5 % of the units of the randomly initialised control reach.
     seed
         Of the shuffled control.
 
@@ -63,7 +62,7 @@ def assign_families(
     SynestheteError
         A bad file of families; no names yet; all of `name_neurons`.
     """
-    listed = paper_families() if families is None else load_families(families)
+    listed = published_families() if families is None else load_families(families)
     atlas = open_atlas(atlas_path)
     if not atlas.concepts:
         raise SynestheteError(
@@ -75,26 +74,25 @@ def assign_families(
             f"the neurons of {atlas.path} have no names yet",
             hint=f"run: synesthete name {atlas.path}",
         )
-    ground = _ground(atlas, listed)
+    task = _task(atlas, listed)
     tables, layers = {}, {}
-    steps, done = 3 * len(atlas.layers), 0
+    steps = Steps(progress, 3 * len(atlas.layers))
     for layer in atlas.layers:
         matrix = atlas.activations(layer)
-        found, tested = ground.named(matrix)
-        done = _tell(progress, done, steps)
-        twin = None
-        if TWIN in atlas.manifest["controls"]:
-            twin = ground.named(atlas.control_activations(TWIN, layer))
-        done = _tell(progress, done, steps)
-        control = ground.named(ground.shuffled(matrix, seed))
-        done = _tell(progress, done, steps)
-        at, source = twin_threshold(threshold, None if twin is None else twin[1])
+        found, tested = task.named(matrix)
+        steps.advance()
+        activations = control_activations(atlas, layer)
+        twin = None if activations is None else task.named(activations)
+        steps.advance()
+        shuffled = task.named(task.shuffled(matrix, seed))
+        steps.advance()
+        at, source = control_threshold(threshold, None if twin is None else twin[1])
         rows = _by_name(atlas, layer, listed)
         held = tested.held(at)
         for unit in np.flatnonzero(held[:, 0]).tolist():
             if unit not in rows:
                 rows[unit] = [
-                    (ground.words[word], float(auc), f"images: AUC {auc:.2f}")
+                    (task.words[word], float(auc), f"images: AUC {auc:.2f}")
                     for word, auc, good in zip(
                         found.word[unit], tested.auc[unit], held[unit], strict=True
                     )
@@ -110,12 +108,12 @@ def assign_families(
         }
         for unit, some in rows.items():
             counts[some[0][0]][ways[unit]] += 1
-        for key, pair in (("random_twin", twin), ("shuffled", control)):
+        for key, pair in ((RANDOM_TWIN, twin), ("shuffled", shuffled)):
             if pair is not None:
                 good = pair[1].held(at)[:, 0]
                 for word in pair[0].word[good, 0]:
-                    counts[ground.words[word]][key] += 1
-        keys = ("by_name", "by_images", "random_twin", "shuffled")
+                    counts[task.words[word]][key] += 1
+        keys = ("by_name", "by_images", RANDOM_TWIN, "shuffled")
         layers[layer] = {
             "threshold": at,
             "threshold_from": source,
@@ -123,8 +121,7 @@ def assign_families(
             "with_family": len(rows),
             "families": {
                 name: {
-                    key: None if key == "random_twin" and twin is None else some[key]
-                    for key in keys
+                    key: None if key == RANDOM_TWIN and twin is None else some[key] for key in keys
                 }
                 for name, some in counts.items()
             },
@@ -142,16 +139,13 @@ def assign_families(
     return notes
 
 
-def _ground(atlas: Atlas, listed: Families) -> Ground:
+def _task(atlas: Atlas, listed: Families) -> NamingTask:
     """The halves of the labelled images, with the images of each family as the sets."""
-    by_concept = ground_of(atlas, "concepts")
-    pairs = zip(
-        atlas.probes["concept"].to_pylist(), atlas.probes["family"].to_pylist(), strict=True
-    )
-    family_of = dict(pairs)
+    by_concept = naming_task(atlas, "concepts")
+    probe_family = _probe_families(atlas)
     member = np.zeros((len(listed.names), len(by_concept.words)))
     for i, concept in enumerate(by_concept.words):
-        for name, share in listed.of_concept(concept, family_of.get(concept) or "").items():
+        for name, share in listed.of_concept(concept, probe_family.get(concept, "")).items():
             if share >= LEAST_SHARE:
                 member[listed.names.index(name), i] = 1.0
     member[member.sum(axis=1) < LEAST_CONCEPTS] = 0.0
@@ -160,7 +154,18 @@ def _ground(atlas: Atlas, listed: Families) -> Ground:
     def sets(half: Images) -> Images:
         return Images(half.rows, half.modality, sparse.csr_array(above @ half.sets))
 
-    return Ground(listed.names, sets(by_concept.chosen_on), sets(by_concept.tested_on), None)
+    return NamingTask(
+        words=listed.names,
+        chosen_on=sets(by_concept.chosen_on),
+        tested_on=sets(by_concept.tested_on),
+        embeddings=None,
+    )
+
+
+def _probe_families(atlas: Atlas) -> dict[str, str]:
+    """Concept → its family in the probe set, "" for none."""
+    columns = (atlas.probes[key].to_pylist() for key in ("concept", "family"))
+    return {concept: family or "" for concept, family in zip(*columns, strict=True)}
 
 
 def _by_name(atlas: Atlas, layer: str, listed: Families) -> dict[int, list[Row]]:
@@ -168,28 +173,25 @@ def _by_name(atlas: Atlas, layer: str, listed: Families) -> dict[int, list[Row]]
     names = atlas.unit_table(layer, "names")
     if names is None:
         return {}
-    pairs = zip(
-        atlas.probes["concept"].to_pylist(), atlas.probes["family"].to_pylist(), strict=True
-    )
-    probe_family = {concept: family or "" for concept, family in pairs}
+    probe_family = _probe_families(atlas)
     found: dict[int, list[Row]] = {}
     for row in names.to_pylist():
         name = row["name"]
-        told = (
-            listed.of_concept(name, probe_family[name])
-            if name in probe_family
-            else listed.of_word(name)
-        )
-        for family, share in told.items():
+        if name in probe_family:
+            shares = listed.of_concept(name, probe_family[name])
+        else:
+            shares = listed.of_word(name)
+        for family, share in shares.items():
             if share >= LEAST_SHARE:
                 rows = found.setdefault(int(row["unit"]), [])
-                if family not in {one for one, *_ in rows}:
+                if family not in {other for other, *_ in rows}:
                     rows.append((family, float(row["confidence"]), f"name: {name}"))
                 break
     for rows in found.values():
         if len(rows) > 1:
-            said = "; ".join(evidence for *_, evidence in rows)
-            rows.insert(0, (POLYSEMANTIC, min(confidence for _, confidence, _ in rows), said))
+            confidence = min(confidence for _, confidence, _ in rows)
+            evidence = "; ".join(evidence for *_, evidence in rows)
+            rows.insert(0, (POLYSEMANTIC, confidence, evidence))
     return found
 
 
@@ -201,7 +203,7 @@ def _table(rows: dict[int, list[Row]]) -> pa.Table:
     return pa.table({n: pa.array(c, t) for n, c, t in zip(names, columns, types, strict=True)})
 
 
-def geographic_share(atlas: Atlas, layer: str, *, top: int = 5) -> dict[str, npt.NDArray[np.bool_]]:
+def geographic_share(atlas: Atlas, layer: str, *, top: int = 5) -> dict[str, Bool]:
     """Which units' five top drawn words are all, and mostly, of the family region.
 
     Published for the 2,560 units of RN50x4: 2.5 % of units have all five top words geographic, about 4 % are
@@ -213,15 +215,9 @@ def geographic_share(atlas: Atlas, layer: str, *, top: int = 5) -> dict[str, npt
     dict
         `all` and `most`, each `[units]`.
     """
-    families = paper_families()
+    families = published_families()
     regional = np.array([next(iter(families.of_word(w)), "") == "region" for w in atlas.words])
     values = np.asarray(atlas.word_activations(layer), np.float32)
     best = np.argsort(-values, axis=0, kind="stable")[:top]
     hits = regional[best].sum(axis=0)
     return {"all": hits == len(best), "most": hits * 2 > len(best)}
-
-
-def _tell(progress: Progress | None, done: int, steps: int) -> int:
-    if progress is not None:
-        progress(done + 1, steps)
-    return done + 1

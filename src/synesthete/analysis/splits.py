@@ -1,4 +1,4 @@
-"""Halves: artists split in two, so that a concept is chosen on some hands and scored on others."""
+"""Splits by artist: a concept is chosen on the images of some artists and scored on those of held-out artists."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-Int64 = npt.NDArray[np.int64]
-Bool = npt.NDArray[np.bool_]
+from synesthete._core.arrays import Bool, Int64
 
 # One eligible concept outweighs a perfect balance of its images in every modality.
 ELIGIBLE_WEIGHT = 4.0
@@ -18,8 +16,8 @@ SWAPS_UP_TO = 64  # with more artists there are moves enough, and pairs too many
 SWEEPS = 12
 
 
-@dataclass(frozen=True)
-class Halves:
+@dataclass(frozen=True, kw_only=True)
+class ArtistSplit:
     """Which images choose a unit's concept and which score it.
 
     Attributes
@@ -52,7 +50,7 @@ def split_artists(
     *,
     required: int | None,
     at_least: int = 3,
-) -> Halves:
+) -> ArtistSplit:
     """Split artists in two halves; an artist is in the same half in every modality.
 
     Greedy by size, then moved and exchanged one by one while that makes more concepts eligible or halves
@@ -76,10 +74,10 @@ def split_artists(
     Examples
     --------
     >>> import numpy as np
-    >>> halves = split_artists(
+    >>> split = split_artists(
     ...     np.array([0, 0, 0, 0]), np.array([0, 0, 1, 1]), ["a", "b", "c", "a"], (2, 1), required=0, at_least=2
     ... )
-    >>> halves.eligible.tolist(), halves.testable.tolist()
+    >>> split.eligible.tolist(), split.testable.tolist()
     ([True], [[True], [True]])
     """
     names = [artist or f"\0image {i}" for i, artist in enumerate(artists)]
@@ -88,7 +86,7 @@ def split_artists(
     side = goal.greedy()
     goal.climb(side)
     known = [(name, bool(s)) for name, s in zip(labels, side, strict=True) if name[0] != "\0"]
-    return Halves(
+    return ArtistSplit(
         scoring=side[owner],
         selection_artists=tuple(str(name) for name, s in known if not s),
         scoring_artists=tuple(str(name) for name, s in known if s),
@@ -126,7 +124,7 @@ class _Goal:
         self.counts = np.zeros((2, self.n_concepts * self.n_modalities), np.int64)
 
     def greedy(self) -> Bool:
-        """Largest artist first, to the half that has the smaller share of the modalities he works in."""
+        """Largest artist first, to the half that has the smaller share of the artist's modalities."""
         side = np.zeros(self.n_artists, np.bool_)
         share = np.zeros((2, self.n_modalities))
         for artist in np.argsort(-self.size, kind="stable"):

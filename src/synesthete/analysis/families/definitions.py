@@ -1,22 +1,26 @@
-"""Families as data: which there are, and which a word belongs to."""
+"""Families as data: which there are, and by WordNet 3.0 (Princeton University) which a word belongs to."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from synesthete._core.json_reader import InvalidJson, parse_json, read_json
 from synesthete._core.user_files import UnusableFile
-from synesthete.analysis.families.wordnet import wordnet
+from synesthete.atlas.arrays import read_parquet
 from synesthete.errors import SynestheteError, near
 
 INSTANCE = "/instance"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Family:
     """One family.
 
@@ -28,7 +32,7 @@ class Family:
         WordNet synsets that its words are kinds of, such as `feeling.n.01`; with `/instance` only their
         instances (`person.n.01/instance`: Elvis Presley, not a doctor).
     words
-        Words that belong to it, whatever WordNet says.
+        Words that belong to it, whatever WordNet has.
     probe_families
         Families of the probe set's concepts that belong to it.
     """
@@ -60,9 +64,9 @@ class Families:
 
         Examples
         --------
-        >>> next(iter(paper_families().of_word("sadness")))
+        >>> next(iter(published_families().of_word("sadness")))
         'emotion'
-        >>> next(iter(paper_families().of_word("violin")))
+        >>> next(iter(published_families().of_word("violin")))
         'image feature'
         """
         plain = " ".join(word.lower().split())
@@ -118,12 +122,12 @@ def load_families(path: str | Path) -> Families:
     except UnusableFile as error:
         raise SynestheteError(f"{path} cannot be read: {error.reason}", hint=error.hint) from None
     except InvalidJson as error:
-        raise SynestheteError(f"{path} is no JSON: {error.reason}") from None
+        raise SynestheteError(f"{path} is not valid JSON: {error.reason}") from None
     return parse_families(content, source=str(path))
 
 
 @cache
-def paper_families() -> Families:
+def published_families() -> Families:
     """Fifteen of the paper's sixteen families (Goh et al. 2021); the last, polysemantic, is of units with several."""
     file = resources.files("synesthete.analysis.families").joinpath("data", "families.json")
     return parse_families(parse_json(file.read_bytes(), "families.json"), source="families.json")
@@ -158,11 +162,83 @@ def _family(entry: Any, source: str) -> Family:
     for key in lists:
         values = entry.get(key, [])
         if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-            raise SynestheteError(f"{source}: {key} of {entry['name']} is no list of texts")
+            raise SynestheteError(f"{source}: {key} of {entry['name']} is not a list of texts")
     return Family(
-        entry["name"],
-        str(entry.get("description", "")),
-        tuple(entry.get("roots", [])),
-        frozenset(" ".join(word.lower().split()) for word in entry.get("words", [])),
-        frozenset(entry.get("probe_families", [])),
+        name=entry["name"],
+        description=str(entry.get("description", "")),
+        roots=tuple(entry.get("roots", [])),
+        words=frozenset(" ".join(word.lower().split()) for word in entry.get("words", [])),
+        probe_families=frozenset(entry.get("probe_families", [])),
     )
+
+
+_NOT_LETTERS = re.compile(r"[^a-z' -]")
+
+
+class WordNet:
+    """The two shipped tables; made once, by `wordnet()`."""
+
+    def __init__(self, nouns: pa.Table, synsets: pa.Table) -> None:
+        self.parents: list[list[int]] = synsets["parents"].to_pylist()
+        self.instance: list[bool] = synsets["instance"].to_pylist()
+        self.number = {name: i for i, name in enumerate(synsets["name"].to_pylist()) if name}
+        columns = (nouns[key].to_pylist() for key in ("word", "synset", "count"))
+        self.senses: dict[str, list[tuple[int, int]]] = {}
+        for word, synset, count in zip(*columns, strict=True):
+            self.senses.setdefault(word, []).append((synset, count))
+
+    def of(self, word: str) -> list[tuple[int, int]]:
+        """Synsets of a noun with their counts in tagged texts, commonest first; plurals are tried too.
+
+        Examples
+        --------
+        >>> net = wordnet()
+        >>> net.of("cats") == net.of("cat"), net.of("xyzzy")
+        (True, [])
+        """
+        word = " ".join(word.lower().replace("_", " ").split())
+        tries = [word, word.removesuffix("s"), word.removesuffix("es")]
+        if word.endswith("ies"):
+            tries.append(word[:-3] + "y")
+        last = word.rsplit(" ", 1)[-1]
+        for one in (*tries, last) if last != word else tries:
+            if one in self.senses:
+                return self.senses[one]
+        return []
+
+    def above(self, synset: int) -> Iterator[tuple[int, int]]:
+        """Every synset that one is a kind of, itself first, with the distance; nearest first."""
+        seen, level, distance = {synset}, [synset], 0
+        while level:
+            for one in level:
+                yield one, distance
+            level = [p for one in level for p in self.parents[one] if p not in seen]
+            level = list(dict.fromkeys(level))
+            seen.update(level)
+            distance += 1
+
+
+@cache
+def wordnet() -> WordNet:
+    """The shipped nouns; read on first use."""
+    folder = resources.files("synesthete.analysis.families").joinpath("data")
+    files = [folder.joinpath(f"{name}.parquet") for name in ("nouns", "synsets")]
+    return WordNet(*(read_parquet(file.read_bytes(), source=file.name) for file in files))
+
+
+def nouns(limit: int = 20_000) -> list[str]:
+    """The commonest nouns, by how often WordNet's tagged texts have them, then by the alphabet.
+
+    Examples
+    --------
+    >>> found = nouns(1000)
+    >>> len(found), "dog" in found
+    (1000, True)
+    """
+    net = wordnet()
+    counted = {
+        word: sum(count for _, count in senses)
+        for word, senses in net.senses.items()
+        if not _NOT_LETTERS.search(word) and len(word) > 2 and len(word.split()) <= 3
+    }
+    return sorted(counted, key=lambda word: (-counted[word], word))[:limit]

@@ -174,7 +174,14 @@ def record_noise(folder: Path, design: Design, artists: list[str]) -> Path:
     values[:, 0] += 9 * (design.concept == 0)
     values[:, 3] = 1
     kind, code = np.array(["noise"] * 4), np.zeros(4, np.int64)
-    units = Planted(values.astype(np.float16), kind, code, code - 1, values, 0.1)
+    units = Planted(
+        activations=values.astype(np.float16),
+        kind=kind,
+        concept=code,
+        second=code - 1,
+        latent=values,
+        noise=0.1,
+    )
     return record_planted(folder, design, artists, units)
 
 

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 from sklearn.metrics import top_k_accuracy_score
 
+from synesthete.analysis import zero_shot
 from synesthete.errors import SynestheteError
 from synesthete.probes import load_probes
-from synesthete.recording import zero_shot
 
 
 def test_ranks_agree_with_scikit_learn() -> None:

@@ -1,4 +1,4 @@
-"""Answers: all concepts that a unit answers to, on all images, with false discoveries controlled over all of them."""
+"""Tests of every unit for every concept, on all images, with the false discovery rate controlled over all of them."""
 
 from __future__ import annotations
 
@@ -6,21 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from synesthete._core.arrays import Bool, Float32, Float64, Floating, Int64
 from synesthete.analysis.design import AT_LEAST, Design
 from synesthete.analysis.multimodality import LEVEL, THRESHOLD, is_constant
 from synesthete.analysis.selectivity import auc_tables
 from synesthete.analysis.significance import benjamini_hochberg, p_values
 
-Float32 = npt.NDArray[np.float32]
-Float64 = npt.NDArray[np.float64]
-Int64 = npt.NDArray[np.int64]
-Bool = npt.NDArray[np.bool_]
 
-
-@dataclass(frozen=True)
-class Answers:
+@dataclass(frozen=True, kw_only=True)
+class ConceptTests:
     """Selectivity of every unit for every concept in every modality, on all images.
 
     Attributes
@@ -49,14 +44,14 @@ class Answers:
         return np.asarray(self.passes.sum(axis=1), np.int64)
 
 
-def answer_units(
-    activations: npt.NDArray[np.floating],
+def run_concept_tests(
+    activations: Floating,
     design: Design,
     *,
     labelings: Sequence[Int64] | None = None,
     threshold: float = THRESHOLD,
     level: float = LEVEL,
-) -> list[Answers]:
+) -> list[ConceptTests]:
     """Test every unit for every concept in every modality.
 
     No concept is chosen here, so no images need be held back: the false discovery rate is controlled over
@@ -75,7 +70,7 @@ def answer_units(
 
     Returns
     -------
-    list of Answers
+    list of ConceptTests
         One per labeling.
     """
     labelings = [design.concept] if labelings is None else labelings
@@ -85,7 +80,7 @@ def answer_units(
         rows = design.images(modality)
         codes = [labels[rows] for labels in labelings]
         by_modality.append(auc_tables(activations[rows], codes, len(design.concepts)))
-    answers = []
+    results = []
     for tables in zip(*by_modality, strict=True):
         auc = np.stack([table.auc for table in tables])
         p = np.stack([p_values(table.wins, table.n_pos, table.n_neg) for table in tables])
@@ -95,8 +90,8 @@ def answer_units(
             passes = np.asarray((auc >= threshold) & (q <= level))
         enough = passes.sum(axis=0) >= AT_LEAST
         word = design.required
-        answers.append(
-            Answers(
+        results.append(
+            ConceptTests(
                 auc=auc,
                 p=p,
                 q=q,
@@ -105,4 +100,4 @@ def answer_units(
                 hypotheses=int((~np.isnan(p)).sum()),
             )
         )
-    return answers
+    return results

@@ -1,0 +1,87 @@
+"""Provenance: the model and the probe set that an atlas was recorded from, checked to be the same."""
+
+from __future__ import annotations
+
+import threading
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from synesthete._core.arrays import Floating
+from synesthete.atlas import Atlas
+from synesthete.errors import SynestheteError
+from synesthete.probes import ProbeSet, load_probes, with_words
+
+if TYPE_CHECKING:
+    from synesthete.models.image_text_model import ImageTextModel
+
+RANDOM_TWIN = "random_twin"  # the randomly initialised control, as manifests call it
+_LOADING = threading.Lock()
+
+
+def own_model(atlas: Atlas) -> ImageTextModel:
+    """Load the model of an atlas by the name in its manifest.
+
+    Raises
+    ------
+    SynestheteError
+        When it cannot be loaded, or its weights are not those that the atlas was recorded with.
+    """
+    described = atlas.manifest["model"]
+    with _LOADING:  # or every first request of a server would load its own
+        model = _loaded(described["name"])
+    if model.weights_sha256 != described["weights_sha256"]:
+        raise SynestheteError(
+            f"{described['name']} has other weights than when {atlas.path} was recorded",
+            hint="record the atlas again, or load the model it was made with",
+        )
+    return model
+
+
+@lru_cache(maxsize=1)
+def _loaded(name: str) -> ImageTextModel:
+    """The last model is kept: a server, or a loop over neurons, loads the same one again and again."""
+    from synesthete.models import load_model
+
+    return load_model(name)
+
+
+def own_probes(atlas: Atlas, spec: str | Path | None = None) -> ProbeSet:
+    """Open the probe set of an atlas.
+
+    Parameters
+    ----------
+    spec
+        Where it is, as for `load_probes`; by default what the atlas calls it. If the atlas has more images, the
+        words are drawn that `record` adds.
+
+    Raises
+    ------
+    SynestheteError
+        When it cannot be opened, or has other images than those that were recorded.
+    """
+    described = atlas.manifest["probes"]
+    try:
+        probes = load_probes(described["name"] if spec is None else spec)
+    except SynestheteError as error:
+        if spec is not None:
+            raise
+        raise SynestheteError(
+            f"the probe set {described['name']!r} of {atlas.path} was not found",
+            hint="give its place: --probes FOLDER",
+        ) from error
+    if len(probes) < described["images"]:
+        probes = with_words(probes)
+    if probes.fingerprint != described["fingerprint"]:
+        raise SynestheteError(
+            f"{probes.name} has other images than {atlas.path} was recorded from",
+            hint="give the very set that was recorded",
+        )
+    return probes
+
+
+def control_activations(atlas: Atlas, layer: str) -> Floating | None:
+    """Activations `[images, units]` of the randomly initialised control; None for an atlas without one."""
+    if RANDOM_TWIN not in atlas.manifest["controls"]:
+        return None
+    return atlas.control_activations(RANDOM_TWIN, layer)
