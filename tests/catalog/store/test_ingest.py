@@ -278,7 +278,7 @@ def test_reading_needs_no_model(catalog: Catalog) -> None:
         catalog = Catalog.open({str(catalog.path)!r})
         assert len(list(catalog.items())) == 24 and catalog.quarantine() == []
         assert catalog.recommend([Signal(item="lamp-red")], mute=["apple"], where=["price<20"])
-        assert catalog.search("apple", k=3)
+        assert catalog.search("apple", limit=3)
         catalog.delete(["lamp-red"])
         assert not {{'torch', 'open_clip', 'transformers', 'sklearn'}} & set(sys.modules)
     """
