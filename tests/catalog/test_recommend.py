@@ -132,7 +132,7 @@ def test_wrong_signals(catalog: Catalog, signals: list[Signal], message: str) ->
 
 
 def test_wrong_numbers(catalog: Catalog) -> None:
-    for wrong in ({"diversity": 2.0}, {"half_life_days": 0.0}, {"k": 0}):
+    for wrong in ({"diversity": 2.0}, {"half_life_days": 0.0}, {"limit": 0}):
         with pytest.raises(SynestheteError, match="expected"):
             catalog.recommend([Signal(item="lamp-red")], **wrong)  # type: ignore[arg-type]
 

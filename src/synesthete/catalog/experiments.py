@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from synesthete._core.row_reader import Row
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 Decision = Literal["take B", "keep A", "more data", "no data"]
 
 MOST_PAIRS = 1_000_000
-TEMPLATE = Path(__file__).with_name("decision_page.html")
 FIRST = 8  # pairs: bounds of fewer span everything
 QUERIES = ("queries.csv", "queries.jsonl")
 EVENTS = ("events.csv", "events.jsonl")
@@ -249,8 +248,9 @@ def decision_page(pilot: Pilot) -> str:
             f"{pilot.offline.k} (1 where the right ones come first)."
         )
         parts.append(_part("What was found", text, pilot.offline.ndcg))
-    environment = Environment(autoescape=True, undefined=StrictUndefined)
-    return environment.from_string(TEMPLATE.read_text(encoding="utf8")).render(
+    loader = PackageLoader("synesthete.catalog")
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
+    return environment.get_template("decision.html").render(
         p=pilot,
         parts=parts,
         palette=Markup(palette_css()),

@@ -79,22 +79,22 @@ def test_wealth_is_a_fair_game() -> None:
 
 def test_wealth_by_hand() -> None:
     # Two pairs that B won and one that A won, against "no difference": mean over stakes of (1+s)²(1-s).
-    made = pair([0, 0, 1], [1, 1, 0])
+    pairs = pair([0, 0, 1], [1, 1, 0])
     by_hand = np.mean((1 + STAKES) ** 2 * (1 - STAKES))
-    assert math.exp(log_wealth(made, 0.0, "difference", 1)) == pytest.approx(by_hand)
+    assert math.exp(log_wealth(pairs, 0.0, "difference", 1)) == pytest.approx(by_hand)
 
 
 def test_bounds_are_where_the_test_turns() -> None:
-    made = pair([0] * 70 + [1] * 30, [1] * 40 + [0] * 60)
+    pairs = pair([0] * 70 + [1] * 30, [1] * 40 + [0] * 60)
     for contrast in ("difference", "ratio"):
-        found = bounds(made, contrast)  # type: ignore[arg-type]
+        found = bounds(pairs, contrast)  # type: ignore[arg-type]
         wall = math.log(40)
         for edge, side in ((found.low, 1), (found.high, -1)):
-            at = [log_wealth(made, edge + step * side, contrast, side) for step in (-1e-6, 1e-6)]  # type: ignore[arg-type]
+            at = [log_wealth(pairs, edge + step * side, contrast, side) for step in (-1e-6, 1e-6)]  # type: ignore[arg-type]
             assert at[0] >= wall - 1e-3
             assert at[1] <= wall + 1e-3
-    assert bounds(made).value == pytest.approx(0.1)
-    assert bounds(made, "ratio").value == pytest.approx(4 / 3)
+    assert bounds(pairs).value == pytest.approx(0.1)
+    assert bounds(pairs, "ratio").value == pytest.approx(4 / 3)
 
 
 def test_bounds_at_the_ends() -> None:

@@ -79,9 +79,9 @@ def test_quality_over_queries() -> None:
     found = rankings_quality([["a", "b"], ["b", "a"], ["a"]], [{"a": 1}, {"a": 1}, {}], k=1)
     assert (found.recall.value, found.recall.n, found.skipped) == (0.5, 2, 1)
     assert found.mrr.value == pytest.approx(0.75)
-    told = found.as_dict()
-    assert told["recall@1"] == 0.5
-    assert told["queries"] == 2
+    content = found.as_dict()
+    assert content["recall@1"] == 0.5
+    assert content["queries"] == 2
     with pytest.raises(SynestheteError, match="2 queries"):
         rankings_quality([["a"]], [{}, {}])
 
@@ -95,9 +95,9 @@ def test_bad_rankings_are_refused(ranked: list[str], gains: dict[str, float], k:
 
 
 def test_leave_one_out_never_leaks() -> None:
-    made = leave_one_out({"p": ["a", "b", "b"], "q": ["a", "a"], "r": []})
-    assert made == {"p": (["a"], "b")}
-    assert all(hidden not in known for known, hidden in made.values())
+    mixed = leave_one_out({"p": ["a", "b", "b"], "q": ["a", "a"], "r": []})
+    assert mixed == {"p": (["a"], "b")}
+    assert all(hidden not in known for known, hidden in mixed.values())
 
 
 def test_coverage_by_hand() -> None:
@@ -162,11 +162,11 @@ def test_interval_of_a_ratio_covers() -> None:
 
 def test_team_draft_keeps_the_rules() -> None:
     for seed in range(200):
-        made = team_draft(["a", "b", "c", "d"], ["c", "a", "e", "f"], 5, seed=seed)
-        assert len(made.items) == len(set(made.items)) == 5
-        assert made.items[0] == ("a" if made.teams[0] == "A" else "c")
+        mixed = team_draft(["a", "b", "c", "d"], ["c", "a", "e", "f"], 5, seed=seed)
+        assert len(mixed.items) == len(set(mixed.items)) == 5
+        assert mixed.items[0] == ("a" if mixed.teams[0] == "A" else "c")
         for n in range(2, 6, 2):
-            assert made.teams[:n].count("A") == n // 2, "teams grow together"
+            assert mixed.teams[:n].count("A") == n // 2, "teams grow together"
     assert team_draft(["a"], ["a"], 3, seed=0).items == ["a"]
     assert team_draft([], ["a", "b", "a"], 5, seed=0).items == ["a", "b"]
 
@@ -176,8 +176,8 @@ def test_team_draft_is_fair() -> None:
     rng = np.random.default_rng(0)
     credits = []
     for seed in range(2000):
-        made = team_draft(list("abcd"), list("dcba"), 4, seed=seed)
-        credits.append(credit(made, {str(rng.choice(list("abcd")))}))
+        mixed = team_draft(list("abcd"), list("dcba"), 4, seed=seed)
+        credits.append(credit(mixed, {str(rng.choice(list("abcd")))}))
     assert abs(np.mean(credits)) < 3.3 / math.sqrt(2000)
 
 

@@ -24,7 +24,7 @@ from synesthete.errors import SynestheteError
 NOW = datetime(2026, 5, 3, 12, tzinfo=UTC)
 
 
-class Told:
+class Recorder:
     """Events written shortly: kind, item, visitor, list, and hours before now."""
 
     def __init__(self, folder: Path) -> None:
@@ -61,22 +61,22 @@ class Told:
 
 
 @pytest.fixture
-def told(tmp_path: Path) -> Told:
-    return Told(tmp_path)
+def record(tmp_path: Path) -> Recorder:
+    return Recorder(tmp_path)
 
 
-def test_rates_by_hand(told: Told) -> None:
+def test_rates_by_hand(record: Recorder) -> None:
     for item in "abcd":
-        told("impression", item, "ann", "l1")
-    told("impression", "a", "ann", "l1")  # shown once more in the same list
-    told("click", "a", "ann", "l1")
-    told("click", "a", "ann", "l1")  # a second click on the same impression
-    told("conversion", "a", "ann", "l1", value=10.0)
-    told("impression", "a", "ben", "l2", ago=2)
-    told("dismissal", "a", "ben", "l2", ago=1)
-    told("click", "b", "ben", "l2")  # never shown to ben
-    told("click", "gone", "ben", "l2")
-    found = summarize(told.events())
+        record("impression", item, "ann", "l1")
+    record("impression", "a", "ann", "l1")  # shown once more in the same list
+    record("click", "a", "ann", "l1")
+    record("click", "a", "ann", "l1")  # a second click on the same impression
+    record("conversion", "a", "ann", "l1", value=10.0)
+    record("impression", "a", "ben", "l2", ago=2)
+    record("dismissal", "a", "ben", "l2", ago=1)
+    record("click", "b", "ben", "l2")  # never shown to ben
+    record("click", "gone", "ben", "l2")
+    found = summarize(record.events())
     total = found.total
     assert (total.visitors, total.impressions) == (2, 5)
     assert total.click.value == pytest.approx(1 / 5)
@@ -90,47 +90,47 @@ def test_rates_by_hand(told: Told) -> None:
     assert found.days["2026-05-03"].click.value == 0.0
 
 
-def test_visitors_without_names(told: Told) -> None:
-    told("impression", "a", shown="l1")
-    told("click", "a", shown="l1")
-    told("impression", "a", shown="l2")
-    told("impression", "a")
-    told("click", "a")  # joins nothing
-    found = summarize(told.events())
+def test_visitors_without_names(record: Recorder) -> None:
+    record("impression", "a", shown="l1")
+    record("click", "a", shown="l1")
+    record("impression", "a", shown="l2")
+    record("impression", "a")
+    record("click", "a")  # joins nothing
+    found = summarize(record.events())
     assert (found.total.visitors, found.total.impressions) == (3, 3)
     assert found.total.click.value == pytest.approx(1 / 3)
     assert sum(found.left_out.values()) == 1
 
 
-def test_an_empty_log(told: Told) -> None:
-    found = summarize(told.events())
+def test_an_empty_log(record: Recorder) -> None:
+    found = summarize(record.events())
     assert found.total.impressions == 0
     assert found.total.click.n == 0
     assert compare([], "x").lift.verdict == "undecided"
 
 
 def visit(
-    told: Told, who: str, variant: str, ago: float = 30.0, *, bought: float | None = None
+    record: Recorder, who: str, variant: str, ago: float = 30.0, *, bought: float | None = None
 ) -> None:
-    told("impression", "a", who, f"l-{who}", ago, experiment="x", variant=variant)
+    record("impression", "a", who, f"l-{who}", ago, experiment="x", variant=variant)
     if bought is not None:
-        told(
+        record(
             "conversion", "a", who, f"l-{who}", bought, experiment="x", variant=variant, value=40.0
         )
 
 
-def test_experiment_by_hand(told: Told) -> None:
-    visit(told, "a1", "A")
-    visit(told, "a2", "A", bought=29)
-    visit(told, "b1", "B", bought=29)
-    visit(told, "b2", "B", bought=28)
-    visit(told, "late", "B", bought=5)  # 25 hours after the impression
-    visit(told, "young", "A", ago=3, bought=2)
-    visit(told, "both", "A")
-    visit(told, "both", "B")
-    told("impression", "a", experiment="x", variant="A")
-    told("impression", "a", "other", experiment="y", variant="A")
-    found = compare(told.events(), "x", now=NOW)
+def test_experiment_by_hand(record: Recorder) -> None:
+    visit(record, "a1", "A")
+    visit(record, "a2", "A", bought=29)
+    visit(record, "b1", "B", bought=29)
+    visit(record, "b2", "B", bought=28)
+    visit(record, "late", "B", bought=5)  # 25 hours after the impression
+    visit(record, "young", "A", ago=3, bought=2)
+    visit(record, "both", "A")
+    visit(record, "both", "B")
+    record("impression", "a", experiment="x", variant="A")
+    record("impression", "a", "other", experiment="y", variant="A")
+    found = compare(record.events(), "x", now=NOW)
     assert (found.lift.a.value, found.lift.a.n) == (0.5, 2)
     assert (found.lift.b.value, found.lift.b.n) == (pytest.approx(2 / 3), 3)
     assert found.left_out == {
@@ -139,47 +139,47 @@ def test_experiment_by_hand(told: Told) -> None:
         "events without a visitor's name": 1,
     }
     assert found.lift.verdict == "undecided"
-    value = compare(told.events(), "x", "value", now=NOW, cap=80.0)
+    value = compare(record.events(), "x", "value", now=NOW, cap=80.0)
     assert value.lift.a.value == pytest.approx(0.25)
     assert value.cap == 80.0
 
 
-def test_what_came_before_the_impression_does_not_count(told: Told) -> None:
-    told("conversion", "a", "ann", "l", 31, experiment="x", variant="A")
-    visit(told, "ann", "A", ago=30)
-    assert compare(told.events(), "x", now=NOW).lift.a.value == 0.0
+def test_what_came_before_the_impression_does_not_count(record: Recorder) -> None:
+    record("conversion", "a", "ann", "l", 31, experiment="x", variant="A")
+    visit(record, "ann", "A", ago=30)
+    assert compare(record.events(), "x", now=NOW).lift.a.value == 0.0
 
 
-def test_wrong_questions(told: Told) -> None:
+def test_wrong_questions(record: Recorder) -> None:
     with pytest.raises(SynestheteError, match="did you mean 'conversion'"):
         compare([], "x", "conversions")  # type: ignore[arg-type]
     with pytest.raises(SynestheteError, match="cap"):
         compare([], "x", "value")
 
 
-def test_a_real_difference_is_found_and_a_crooked_split_noticed(told: Told) -> None:
+def test_a_real_difference_is_found_and_a_mismatched_split_noticed(record: Recorder) -> None:
     rng = np.random.default_rng(0)
     for i in range(900):
         variant = assign(f"v{i}", "x")
         bought = rng.random() < (0.15 if variant == "A" else 0.4)
-        visit(told, f"v{i}", variant, ago=29 + rng.random(), bought=28.9 if bought else None)
-    events = told.events()
+        visit(record, f"v{i}", variant, ago=29 + rng.random(), bought=28.9 if bought else None)
+    events = record.events()
     found = compare(events, "x", now=NOW)
     assert found.lift.verdict == "B is better"
     assert found.lift.difference.low < 0.25 < found.lift.difference.high
     assert not found.split_is_off
     # Someone forgets to log those of A who do not buy.
     buyers = {one.event.subject for one in events if one.event.kind == "conversion"}
-    crooked = [one for one in events if one.event.variant == "B" or one.event.subject in buyers]
-    assert compare(crooked, "x", now=NOW).split_is_off
+    mismatched = [one for one in events if one.event.variant == "B" or one.event.subject in buyers]
+    assert compare(mismatched, "x", now=NOW).split_is_off
 
 
-def test_duel_by_hand_and_by_clicks(told: Told) -> None:
+def test_duel_by_hand_and_by_clicks(record: Recorder) -> None:
     rng = np.random.default_rng(0)
     for seed in range(120):
         made = team_draft(["bad", "worse"], ["good", "fine"], 4, seed=seed)
         for place, (item, team) in enumerate(zip(made.items, made.teams, strict=True), start=1):
-            told(
+            record(
                 "impression",
                 item,
                 f"v{seed}",
@@ -189,25 +189,25 @@ def test_duel_by_hand_and_by_clicks(told: Told) -> None:
                 team=team,
             )
         if seed % 4:
-            told(
+            record(
                 "click",
                 str(rng.choice(["good"] * 4 + ["bad"])),
                 f"v{seed}",
                 f"l{seed}",
                 experiment="d",
             )
-    found = duel(told.events(), "d")
+    found = duel(record.events(), "d")
     assert (found.lists, found.ties) == (90, 30)
     assert found.lift.verdict == "B is better"
     assert found.lift.difference.value == pytest.approx(0.6, abs=0.15)
 
 
-def test_histories_and_popularity(told: Told) -> None:
-    told("impression", "a", "ann", ago=9)
-    told("impression", "a", "ben", ago=8)
-    told("impression", "b", "ben", ago=8)
-    told("click", "b", "ben", ago=7)
-    told("click", "a", "ben", ago=8)
-    events = told.events()
+def test_histories_and_popularity(record: Recorder) -> None:
+    record("impression", "a", "ann", ago=9)
+    record("impression", "a", "ben", ago=8)
+    record("impression", "b", "ben", ago=8)
+    record("click", "b", "ben", ago=7)
+    record("click", "a", "ben", ago=8)
+    events = record.events()
     assert list(histories(events).values()) == [["a", "b"]]
     assert known_by(events) == ({"a": 2, "b": 1}, 2)

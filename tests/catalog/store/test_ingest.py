@@ -31,8 +31,8 @@ from tests.small_atlas import write_model
 def test_items_come_back_as_they_were_given(catalog: Catalog) -> None:
     given = {item.id: item for item in sample_items()}
     for item in catalog.items():
-        told = dataclasses.replace(item, images=())
-        assert told == dataclasses.replace(given[item.id], images=())
+        expected = dataclasses.replace(item, images=())
+        assert expected == dataclasses.replace(given[item.id], images=())
         assert len(item.images) == len(given[item.id].images)
     assert [item.id for item in catalog.items(["lamp-red", "bowl-blue"])] == [
         "lamp-red",
@@ -116,10 +116,10 @@ BAD = {
 
 @pytest.mark.parametrize("case", BAD)
 def test_bad_items_are_set_aside(empty: Catalog, case: str) -> None:
-    item, told = BAD[case]
+    item, expected = BAD[case]
     written = empty.upsert([Item("good", title="mug"), item, Item("fine", title="bowl")])
     assert written.added == 2
-    assert any(told in one.reason for one in written.quarantined)
+    assert any(expected in one.reason for one in written.quarantined)
     assert {one.reason for one in empty.quarantine()} == {one.reason for one in written.quarantined}
 
 
@@ -278,7 +278,7 @@ def test_reading_needs_no_model(catalog: Catalog) -> None:
         catalog = Catalog.open({str(catalog.path)!r})
         assert len(list(catalog.items())) == 24 and catalog.quarantine() == []
         assert catalog.recommend([Signal(item="lamp-red")], mute=["apple"], where=["price<20"])
-        assert catalog.search("apple", k=3)
+        assert catalog.search("apple", limit=3)
         catalog.delete(["lamp-red"])
         assert not {{'torch', 'open_clip', 'transformers', 'sklearn'}} & set(sys.modules)
     """

@@ -115,7 +115,7 @@ class Classifier:
     ----------
     facts
         What `classifier.json` says.
-    probe
+    linear_probe
         The linear layer and its promises.
 
     Raises
