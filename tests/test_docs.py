@@ -80,7 +80,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder as the documentation assumes it: `demo.atlas`, `my-images`, `picture.png`, `my-words.txt`; fewer concepts than shipped."""
+    """A folder as the documentation assumes it: `demo.atlas`, `my-images`, `image.png`, `my-words.txt`; fewer concepts than shipped."""
     import torch
 
     import synesthete as syn
@@ -102,7 +102,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             (folder / "my-images" / where).mkdir(parents=True, exist_ok=True)
             few.image(index).save(folder / "my-images" / where / f"{index}.png")
     (folder / "my-photos").symlink_to(folder / "my-images")
-    few.image(0).save(folder / "picture.png")
+    few.image(0).save(folder / "image.png")
     (folder / "my-words.txt").write_text("\n".join(few.concepts[:8]), encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("synesthete.probes.load_builtin", lambda name: few)
