@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, Any
 
-import fastapi
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import APIRouter, Depends, Form, Path, Query, Request
 from pydantic import TypeAdapter
 from starlette.responses import RedirectResponse, Response
 
@@ -22,11 +21,11 @@ from synesthete.server.library import Site
 from synesthete.server.render import Navigation, render
 
 HTML, JSON = "text/html; charset=utf-8", "application/json"
-Csrf = Annotated[str, fastapi.Form(max_length=200)]
+Csrf = Annotated[str, Form(max_length=200)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Form:
+class Post:
     """What a page takes by POST, from its form or, at its path with `.json`, from a program.
 
     Attributes
@@ -65,7 +64,7 @@ class Page:
         writes anything.
     label
         In the navigation; empty for pages that are not in it.
-    form
+    post
         What it takes by POST.
     exported
         Whether a static site has it. Pages that need a model or take reviews are not in one.
@@ -75,7 +74,7 @@ class Page:
     template: str
     view: Callable[..., Any]
     label: str = ""
-    form: Form | None = None
+    post: Post | None = None
     exported: bool = True
 
     @property
@@ -148,8 +147,8 @@ def routes(pages: Sequence[Page]) -> APIRouter:
     for prefix, site in SITES:
         for page in pages:
             _add_page(router, page, prefix, site)
-            if page.form is not None:
-                _add_form(router, page, page.form, prefix, site)
+            if page.post is not None:
+                _add_post(router, page, page.post, prefix, site)
     return router
 
 
@@ -179,26 +178,26 @@ def _add_page(router: APIRouter, page: Page, prefix: str, site: SiteOf) -> None:
     router.add_api_route(base, as_html, methods=["GET"], include_in_schema=False)
 
 
-def _add_form(router: APIRouter, page: Page, form: Form, prefix: str, site: SiteOf) -> None:
-    def post(request: Request, site: Site, csrf: str, **given: Any) -> Response:
+def _add_post(router: APIRouter, page: Page, post: Post, prefix: str, site: SiteOf) -> None:
+    def submit(request: Request, site: Site, csrf: str, **given: Any) -> Response:
         check_form(request, csrf)
-        facts = form.submit(site, **given)
+        facts = post.submit(site, **given)
         if wants_json(request):
-            return Response(to_json(form.submit, facts), form.status, media_type=JSON)
-        if form.redirect is not None:
-            return RedirectResponse(form.redirect(site, facts), 303)
-        return Response(_html(request, form.template, site, facts), media_type=HTML)
+            return Response(to_json(post.submit, facts), post.status, media_type=JSON)
+        if post.redirect is not None:
+            return RedirectResponse(post.redirect(site, facts), 303)
+        return Response(_html(request, post.template, site, facts), media_type=HTML)
 
-    post.__signature__ = _signature(form.submit, site, csrf=True)  # type: ignore[attr-defined]
+    submit.__signature__ = _signature(post.submit, site, csrf=True)  # type: ignore[attr-defined]
     router.add_api_route(
         f"{prefix}{page.path}.json",
-        post,
+        submit,
         methods=["POST"],
-        status_code=form.status,
-        **_description(form.submit, form.name, prefix),
-        responses={form.status: {"model": result_type(form.submit)}, **ERRORS},
+        status_code=post.status,
+        **_description(post.submit, post.name, prefix),
+        responses={post.status: {"model": result_type(post.submit)}, **ERRORS},
     )
-    router.add_api_route(f"{prefix}{page.path}", post, methods=["POST"], include_in_schema=False)
+    router.add_api_route(f"{prefix}{page.path}", submit, methods=["POST"], include_in_schema=False)
 
 
 def image_routes(*images: tuple[str, Callable[..., WebP], str]) -> APIRouter:

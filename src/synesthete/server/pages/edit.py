@@ -6,9 +6,8 @@ import secrets
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import fastapi
 import numpy as np
-from fastapi import Query
+from fastapi import Form, Query
 
 from synesthete._core.cache import Bounded
 from synesthete.errors import SynestheteError
@@ -16,7 +15,7 @@ from synesthete.report.neuron import NeuronRow, neuron_row, neuron_rows
 from synesthete.report.source import Missing, find_unit
 from synesthete.server.errors import Refused
 from synesthete.server.library import Site
-from synesthete.server.page import Form, Page
+from synesthete.server.page import Page, Post
 from synesthete.server.pages.images import tile
 from synesthete.server.pages.try_image import (
     WORD_LENGTH,
@@ -303,23 +302,19 @@ def edit_image(
     file: Upload = None,  # type: ignore[assignment]
     word: Word = "",
     image: Annotated[
-        str,
-        fastapi.Form(max_length=64, description="Opaque id of an image of the atlas, instead."),
+        str, Form(max_length=64, description="Opaque id of an image of the atlas, instead.")
     ] = "",
     held: Annotated[
-        str, fastapi.Form(max_length=64, description="Key of an image that was sent before.")
+        str, Form(max_length=64, description="Key of an image that was sent before.")
     ] = "",
     label: Annotated[
-        str, fastapi.Form(max_length=WORD_LENGTH, description="A word to write on the image.")
+        str, Form(max_length=WORD_LENGTH, description="A word to write on the image.")
     ] = "",
-    unit: Annotated[Addresses, fastapi.Form(max_length=MOST, description="Ticked neurons.")] = None,
-    listed: Annotated[
-        Addresses, fastapi.Form(max_length=MOST, description="Neurons of the list.")
-    ] = None,
-    more: Annotated[str, fastapi.Form(max_length=400, description="The address of one more.")] = "",
+    unit: Annotated[Addresses, Form(max_length=MOST, description="Ticked neurons.")] = None,
+    listed: Annotated[Addresses, Form(max_length=MOST, description="Neurons of the list.")] = None,
+    more: Annotated[str, Form(max_length=400, description="The address of one more.")] = "",
     op: Annotated[
-        EditKind,
-        fastapi.Form(description="Switch off, double, or raise by the largest activation."),
+        EditKind, Form(description="Switch off, double, or raise by the largest activation.")
     ] = "ablate",
 ) -> Edited:
     """Classify an image before and after neurons are switched off, doubled or raised."""
@@ -341,6 +336,6 @@ EDIT = Page(
     template="edit.html",
     view=edit_page,
     label="Edit",
-    form=Form(submit=edit_image, name="edit image", template="edit.html"),
+    post=Post(submit=edit_image, name="edit image", template="edit.html"),
     exported=False,
 )

@@ -5,15 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-import fastapi
-from fastapi import Query
+from fastapi import Form, Query
 
 from synesthete.report.neuron import NeuronRow, neuron_row
 from synesthete.report.source import Missing, can_label, find_unit
 from synesthete.reviews import queue, read, say, session
 from synesthete.reviews.acts import Act
 from synesthete.server.library import Site
-from synesthete.server.page import Form, Page
+from synesthete.server.page import Page, Post
 
 WAITING = 48
 QUESTION = "what does this image show?"
@@ -63,18 +62,12 @@ def reviews_page(site: Site) -> ReviewsPage:
 
 def add_review(
     site: Site,
-    kind: Annotated[Kind, fastapi.Form(description="What is said.")],
-    address: Annotated[
-        str, fastapi.Form(min_length=1, max_length=400, description="Of the neuron.")
-    ],
-    rater: Annotated[str, fastapi.Form(min_length=1, max_length=100, description="Who says it.")],
-    value: Annotated[
-        str, fastapi.Form(max_length=2000, description="Name, reason, note or label.")
-    ] = "",
-    image: Annotated[str, fastapi.Form(max_length=64, description="Opaque id, for labels.")] = "",
-    question: Annotated[
-        str, fastapi.Form(max_length=200, description="The question, for labels.")
-    ] = "",
+    kind: Annotated[Kind, Form(description="What is said.")],
+    address: Annotated[str, Form(min_length=1, max_length=400, description="Of the neuron.")],
+    rater: Annotated[str, Form(min_length=1, max_length=100, description="Who says it.")],
+    value: Annotated[str, Form(max_length=2000, description="Name, reason, note or label.")] = "",
+    image: Annotated[str, Form(max_length=64, description="Opaque id, for labels.")] = "",
+    question: Annotated[str, Form(max_length=200, description="The question, for labels.")] = "",
 ) -> Act:
     """Review a neuron or, with a label, an image of it. Reviews are added and never overwritten."""
     columns, unit = find_unit(site, address)
@@ -138,7 +131,7 @@ REVIEWS = Page(
     template="reviews.html",
     view=reviews_page,
     label="Reviews",
-    form=Form(
+    post=Post(
         submit=add_review,
         name="review",
         status=201,

@@ -7,9 +7,8 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
-import fastapi
 import numpy as np
-from fastapi import APIRouter, File, UploadFile
+from fastapi import APIRouter, File, Form, UploadFile
 from starlette.responses import Response
 
 from synesthete._core.arrays import Float32
@@ -20,7 +19,7 @@ from synesthete.report.neuron import NeuronRow, neuron_row
 from synesthete.report.source import Missing
 from synesthete.server.errors import Refused
 from synesthete.server.library import Site
-from synesthete.server.page import Form, Page
+from synesthete.server.page import Page, Post
 from synesthete.server.pages.images import own_image
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ KEPT = Bounded[bytes](32)  # images that were shown last, in memory only
 # Not `UploadFile | None`: a form has no null, so OpenAPI must not offer it.
 Upload = Annotated[UploadFile, File(description="An image file.")]
 Word = Annotated[
-    str, fastapi.Form(max_length=WORD_LENGTH, description="A word to draw, instead of a file.")
+    str, Form(max_length=WORD_LENGTH, description="A word to draw, instead of a file.")
 ]
 router = APIRouter(include_in_schema=False)
 
@@ -280,10 +279,7 @@ def try_image(
     file: Upload = None,  # type: ignore[assignment]
     word: Word = "",
     image: Annotated[
-        str,
-        fastapi.Form(
-            max_length=64, description="Opaque id of an image of the atlas, instead of both."
-        ),
+        str, Form(max_length=64, description="Opaque id of an image of the atlas, instead of both.")
     ] = "",
 ) -> TryImageResult:
     """Show the model an image or a drawn word: labels, neurons that fire and where, neurons that decided."""
@@ -312,6 +308,6 @@ TRY_IMAGE = Page(
     template="try_image.html",
     view=try_image_page,
     label="Try an image",
-    form=Form(submit=try_image, name="classify image", template="try_image_result.html"),
+    post=Post(submit=try_image, name="classify image", template="try_image_result.html"),
     exported=False,
 )
