@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from synesthete.atlas.write_ahead import connect, format_of, write_ahead
+from synesthete._core.sqlite import connect, format_of, write_ahead
 from synesthete.errors import SynestheteError
 
 FILE = "catalog.sqlite"

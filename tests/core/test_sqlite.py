@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from synesthete.atlas.write_ahead import write_ahead
+from synesthete._core.sqlite import write_ahead
 
 PEOPLE, ROUNDS = 6, 40
 

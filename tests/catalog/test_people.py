@@ -24,11 +24,11 @@ def ask(queue: Queue, reference: str = "r1", confidence: float = 0.4) -> str:
     )
 
 
-def test_the_same_case_is_asked_once(queue: Queue) -> None:
+def test_the_same_case_has_one_ticket(queue: Queue) -> None:
     first, again = ask(queue), ask(queue)
     assert first == again
     (case,) = queue.cases()
-    assert (case.asked, case.open, case.proposal) == (2, True, "pear")
+    assert (case.count, case.open, case.proposal) == (2, True, "pear")
     assert ask(queue, "r2") != first
 
 
@@ -90,7 +90,7 @@ def test_unknown_tickets_and_cases_without_json(queue: Queue) -> None:
     with pytest.raises(SynestheteError, match="no case"):
         queue.decide("nope", "accept", actor="ann")
     with pytest.raises(SynestheteError, match="JSON"):
-        queue.add("suggest", {"picture": b"x"}, reason="", confidence=0)
+        queue.add("suggest", {"image": b"x"}, reason="", confidence=0)
     with pytest.raises(SynestheteError, match="at most 100,000"):
         queue.add("suggest", {"text": "x" * 200_000}, reason="", confidence=0)
     bare = queue.add("align", {}, reason="unsure", confidence=0.5)

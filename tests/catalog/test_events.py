@@ -46,7 +46,7 @@ def test_a_key_of_another_event_is_set_aside(log: EventLog) -> None:
     assert taken.added == 0
     assert taken.refused[0].reason == "the key is of another event"
     assert next(log.read()).event.item == "a"
-    assert json.loads(log.aside()[0]["told"])["item"] == "b"
+    assert json.loads(log.aside()[0]["event"])["item"] == "b"
 
 
 def test_bad_events_are_set_aside_and_the_good_ones_taken(log: EventLog) -> None:
@@ -110,14 +110,14 @@ def test_subjects_are_not_kept_in_clear(log: EventLog, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        ({"key": "1", "kind": "click", "item": "a", "colour": "red"}, "no 'colour'"),
+        ({"key": "1", "kind": "click", "item": "a", "colour": "red"}, "unknown field 'colour'"),
         ({"key": "1", "kind": "click", "item": "a", "positon": 1}, "did you mean 'position'"),
         (told("1", at="2026-01-01T00:00:00"), "with a zone"),
         (told("1", at="yesterday"), "with a zone"),
         (told("1", position=-1), "counts from 1"),
-        (told("1", position=1.5), "no whole number"),
-        (told("1", position=True), "no number"),
-        (told("1", value="dear"), "no number"),
+        (told("1", position=1.5), "not an integer"),
+        (told("1", position=True), "not a valid number"),
+        (told("1", value="dear"), "not a valid number"),
         (told("1", value=float("inf")), "finite"),
         (told("1", variant="B"), "name of its experiment"),
         (told("1", experiment="x", variant="C"), "A or B"),

@@ -1,4 +1,4 @@
-"""SQLite files that several processes write: writers wait for each other, readers for nobody."""
+"""SQLite files that several processes write: writers wait for each other, readers for nobody; and append-only logs in them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import os
 import sqlite3
 import threading
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from synesthete._core.user_files import leads_out
 from synesthete.errors import SynestheteError
 
 PAUSE_SECONDS = 0.01
+WAIT_SECONDS = 30.0
 _ENDINGS = ("", "-wal", "-shm", "-journal")
 _creating = threading.Lock()
 
@@ -71,7 +73,7 @@ def write_ahead(connection: sqlite3.Connection) -> None:
     """Give a connection a write-ahead log, and have it reach the disk at every commit.
 
     A connection's own timeout does not hold while the journal of a new file is changed: of two that do so at once one is
-    told at once that the file is busy (https://sqlite.org/rescode.html#busy). Here it asks again for as long as that timeout.
+    refused at once as busy (https://sqlite.org/rescode.html#busy). Here it asks again for as long as that timeout.
 
     Raises
     ------
@@ -107,3 +109,87 @@ def format_of(connection: sqlite3.Connection, path: Path, *, newest: int) -> int
             hint="update synesthete",
         )
     return int(version)
+
+
+class AppendOnly:
+    """One file with tables that rows are only added to.
+
+    Each transaction has a connection of its own: a server has many threads, few of which need a file at the same time.
+
+    Parameters
+    ----------
+    path
+        The file; made at the first writing, in a folder that exists.
+    schema
+        Statements that make its tables.
+    tables
+        Those that refuse UPDATE and DELETE.
+    private
+        Whether only the owner may read and write the file.
+    version
+        Of the schema; a file of a newer one is refused.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        schema: Sequence[str],
+        *,
+        tables: Sequence[str],
+        private: bool = True,
+        version: int = 1,
+    ) -> None:
+        self.path = path
+        self._schema = [*schema, *(trigger for name in tables for trigger in _refuse(name))]
+        self._private = private
+        self._version = version
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection | None]:
+        """A connection that sees one moment of the file, or None while nothing was written yet."""
+        if not self.path.exists():
+            yield None
+            return
+        with self._open() as connection:
+            if format_of(connection, self.path, newest=self._version) == 0:
+                yield None
+                return
+            connection.execute("BEGIN")
+            yield connection
+            connection.execute("COMMIT")
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """A connection within a transaction: all that is done in the block, or after an error or a kill nothing."""
+        with self._open() as connection:
+            write_ahead(connection)
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                if format_of(connection, self.path, newest=self._version) == 0:
+                    for statement in self._schema:
+                        connection.execute(statement)
+                    connection.execute(f"PRAGMA user_version = {self._version}")
+                yield connection
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        try:
+            opened = connect(self.path, wait_seconds=WAIT_SECONDS, private=self._private)
+            with contextlib.closing(opened) as connection:
+                yield connection
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            raise SynestheteError(f"{self.path}: {error}") from error
+
+
+def _refuse(table: str) -> tuple[str, str]:
+    """Triggers by which a table refuses to change or forget."""
+    message = f"{table} are never changed"
+    raised = f"BEGIN SELECT RAISE(ABORT, '{message}'); END"
+    return (
+        f"CREATE TRIGGER {table}_stay BEFORE UPDATE ON {table} {raised}",
+        f"CREATE TRIGGER {table}_remain BEFORE DELETE ON {table} {raised}",
+    )
