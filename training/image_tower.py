@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from synesthete.models.texts import encode_text
+from synesthete.models.text import encode_text
 from training import teacher
 from training.architecture import create
 from training.corpus import Corpus

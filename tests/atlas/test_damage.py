@@ -94,7 +94,8 @@ def with_manifest(path: Path, **changes: Any) -> Path:
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"version": 2}, "format 2, newer than the 1 .*update synesthete"),
+        ({"version": 3}, "format 3, newer than the 2 .*update synesthete"),
+        ({"version": 1}, "format 1, older than the 2 .*run: synesthete migrate"),
         ({"version": 0}, "impossible version 0"),
         ({"format": "other"}, "is no atlas"),
         ({"files": []}, "lacks a valid 'files'"),

@@ -53,11 +53,11 @@ def test_one_neuron(analysed_once: Path) -> None:
     [
         ("visual.layer4.1:7", "its units are 0 to 4"),
         ("visual.layer4.2:1", "no layer 'visual.layer4.2'.*did you mean 'visual.layer4.1'"),
-        ("visual.layer4.1", "is no address|no layer"),
-        ("visual.layer4.1:pre", "is no address.*visual.layer4.1:0"),
-        ("apple", "is no address"),
-        ("visual.layer4.1:-1", "is no address"),
-        ("visual.layer4.1:²", "is no address"),
+        ("visual.layer4.1", "is not a valid address|no layer"),
+        ("visual.layer4.1:pre", "is not a valid address.*visual.layer4.1:0"),
+        ("apple", "is not a valid address"),
+        ("visual.layer4.1:-1", "is not a valid address"),
+        ("visual.layer4.1:²", "is not a valid address"),
     ],
 )
 def test_no_such_address(analysed_once: Path, address: str, told: str) -> None:

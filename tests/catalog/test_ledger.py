@@ -223,7 +223,11 @@ def test_reading_while_writing(place: Path) -> None:
 
     def read() -> None:
         while not done.is_set():
-            moment = opened.snapshot()
+            try:
+                moment = opened.snapshot()
+            except SynestheteError as error:
+                wrong.append(str(error))
+                continue
             parts, live = moment.segments, moment.live
             by_name = {part.name: part for part in parts}
             titles = {by_name[name].rows([row])[0].title for _, name, row in live}
@@ -240,6 +244,21 @@ def test_reading_while_writing(place: Path) -> None:
     for reader in readers:
         reader.join()
     assert not wrong, "a reader saw half of a commit"
+
+
+def test_connections_of_threads_that_ended_are_closed(place: Path) -> None:
+    opened = Ledger(place)
+    opened.snapshot()
+    held = []
+    for _ in range(20):
+        thread = threading.Thread(target=opened.snapshot)
+        thread.start()
+        thread.join()
+        held.append(
+            sum("catalog.sqlite" in str(one.resolve()) for one in Path("/proc/self/fd").iterdir())
+        )
+    assert held[-1] <= held[0] + 2, held
+    opened.close()
 
 
 def test_quarantine_goes_when_the_item_comes(place: Path) -> None:

@@ -33,7 +33,7 @@ def assert_one_line(ended: Ended, *parts: str) -> None:
     [
         (["summary", "smal.atlas"], ["there is no atlas at smal.atlas", "'small.atlas'"]),
         (["summary", "images"], ["is no atlas"]),
-        (["show", "small.atlas", "nonsense"], ["'nonsense' is no address", f"{LAYER}:0"]),
+        (["show", "small.atlas", "nonsense"], ["'nonsense' is not a valid address", f"{LAYER}:0"]),
         (["show", "small.atlas", f"{LAYER}:256"], ["no unit 256", "0 to 255"]),
         (["show", "small.atlas", "visual.layer4.1:0"], ["no layer 'visual.layer4.1'", LAYER]),
         (["neurons", "small.atlas", "--concept", "aple"], ["no concept 'aple'", "'apple'"]),

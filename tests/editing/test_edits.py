@@ -46,7 +46,7 @@ def test_what_is_saved_is_loaded(
         ({"format": "other"}, "no file of edits"), ({"version": 2}, "version 2; this program reads version 1"),
         ({"model": {"name": "mini"}}, "which model"), ({"edits": {}}, "no list of edits"),
         ({"edits": [{"address": UNIT}]}, "edit 1 has no address"), ({"edits": [{"address": UNIT, "do": "ablat"}]}, "did you mean 'ablate'"),
-        ({"edits": [{"address": "visual", "do": "ablate"}]}, "is no address"), ({"edits": [{"address": UNIT, "do": "scale"}]}, "needs a value"),
+        ({"edits": [{"address": "visual", "do": "ablate"}]}, "is not a valid address"), ({"edits": [{"address": UNIT, "do": "scale"}]}, "needs a value"),
         ({"edits": [{"address": UNIT, "do": "scale", "value": "2"}]}, "no number"), ({"edits": [{"address": UNIT, "do": "scale", "value": True}]}, "no number"),
         ({"edits": [{"address": UNIT, "do": "scale", "value": [1, 2]}]}, "one value"), ({"edits": [{"address": UNIT, "do": "scale", "value": 10**400}]}, "more than 64 bits"),
         ({"edits": [{"address": UNIT, "do": "ablate", "value": 1}]}, "takes no value"), ({"edits": [{"address": UNIT, "do": "ablate", "why": 1}]}, "what is 'why'"),

@@ -34,7 +34,7 @@ def message(spec: str | Path, **options: bool) -> str:
         ("RN50x4/openia", "did you mean 'openai'?"),
         ("rn50/openai", "did you mean 'RN50/openai'"),
         ("RN50", "expected RN50/openai, RN50/yfcc15m, RN50/cc12m, RN50/random"),
-        ("RN50/random:x", "the seed 'x' is no number"),
+        ("RN50/random:x", "the seed 'x' is not a number"),
         ("", "expected mini, ARCHITECTURE/TAG"),
         ("RN50/", "has no weights '' for RN50"),
         ("hf-hub:", "expected hf-hub:ORG/NAME"),

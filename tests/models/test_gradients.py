@@ -108,7 +108,7 @@ def test_only_convolutions_take_any_size(tower: GradientTower) -> None:
 
 def test_wrong_layers_are_refused(tower: GradientTower) -> None:
     pixels = tower.normalised(torch.rand(1, 3, tower.side, tower.side))
-    with pytest.raises(SynestheteError, match=r"there is no layer 'visual\.nothing'"):
+    with pytest.raises(SynestheteError, match=r"no layer 'visual\.nothing'"):
         tower.run(pixels, ["visual.nothing"])
     first = next(iter(tower.taps))
     with pytest.raises(SynestheteError, match="nothing lies before"):

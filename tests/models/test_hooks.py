@@ -11,8 +11,8 @@ from torch import nn
 
 from synesthete.errors import SynestheteError
 from synesthete.models import ImageTextModel, load_model
-from synesthete.models.reading import Arranged, Responses
-from synesthete.models.taps import Tap, capture
+from synesthete.models.activations import Arranged, Responses
+from synesthete.models.hooks import Tap, capture
 from tests.models.conftest import Writer, pictures
 
 MAPS = Arranged("NCHW")
@@ -45,8 +45,10 @@ def test_no_hooks_after_an_exception(vit: ImageTextModel) -> None:
 
 def test_no_hooks_when_one_cannot_be_installed() -> None:
     module = nn.Linear(2, 2)
-    good = Tap("good", "block", module, module, "output", MAPS)
-    bad = Tap("bad", "block", None, None, "output", MAPS)  # type: ignore[arg-type]
+    good = Tap(
+        layer="good", kind="block", window=module, source=module, side="output", arranged=MAPS
+    )
+    bad = Tap(layer="bad", kind="block", window=None, source=None, side="output", arranged=MAPS)  # type: ignore[arg-type]
     with pytest.raises(AttributeError), capture([good, bad], lambda tap, found: 0):
         pass
     assert not module._forward_hooks
@@ -55,7 +57,7 @@ def test_no_hooks_when_one_cannot_be_installed() -> None:
 
 def test_a_layer_that_is_never_reached() -> None:
     idle = nn.Identity()
-    tap = Tap("idle", "block", idle, idle, "output", MAPS)
+    tap = Tap(layer="idle", kind="block", window=idle, source=idle, side="output", arranged=MAPS)
     with pytest.raises(SynestheteError, match="never reached idle"), capture([tap], _shape):
         pass
 
@@ -73,14 +75,24 @@ class EndsInASum(nn.Module):
 
 def test_a_block_that_does_not_end_in_its_activation_is_refused() -> None:
     block = EndsInASum()
-    tap = Tap("block:pre", "block", block, block.act, "input", MAPS, closing=True)
+    tap = Tap(
+        layer="block:pre",
+        kind="block",
+        window=block,
+        source=block.act,
+        side="input",
+        arranged=MAPS,
+        closing=True,
+    )
     with pytest.raises(SynestheteError, match="ends in no activation"), capture([tap], _shape):
         block(torch.randn(1, 2, 3, 3))
 
 
 def test_calls_outside_the_block_do_not_count() -> None:
     block = EndsInASum()
-    tap = Tap("inner", "block", block, block.act, "input", MAPS)
+    tap = Tap(
+        layer="inner", kind="block", window=block, source=block.act, side="input", arranged=MAPS
+    )
     inside, outside = torch.full((1, 1, 1, 1), 2.0), torch.full((1, 1, 1, 1), 7.0)
     with capture([tap], lambda tap, found: float(found.patches)) as taken:
         block.act(outside)

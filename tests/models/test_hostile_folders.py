@@ -23,7 +23,7 @@ from open_clip.transform import PreprocessCfg
 from synesthete.errors import SynestheteError
 from synesthete.models import configuration, hub, load_model
 from synesthete.models.sources import read_held_out, resolve
-from synesthete.models.tokenizing import tokenizer_files
+from synesthete.models.text import tokenizer_files
 from tests.models.conftest import TEXT, Writer
 
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"

@@ -8,9 +8,9 @@ import torch
 
 from synesthete.errors import SynestheteError
 from synesthete.models import ImageTextModel
+from synesthete.models.activations import Arranged
+from synesthete.models.hooks import Tap
 from synesthete.models.interventions import Change, rewriting
-from synesthete.models.reading import Arranged
-from synesthete.models.taps import Tap
 from tests.models.conftest import pictures
 
 LAYERS = {"resnet": "visual.layer3.1", "vit": "visual.transformer.resblocks.1.mlp"}
@@ -131,7 +131,14 @@ def test_an_activation_called_twice_in_its_block_is_refused() -> None:
             return self.act(self.act(x) + 1)  # type: ignore[no-any-return]
 
     block = Twice()
-    tap = Tap("block:pre", "block", block, block.act, "input", Arranged("NCHW"))
+    tap = Tap(
+        layer="block:pre",
+        kind="block",
+        window=block,
+        source=block.act,
+        side="input",
+        arranged=Arranged("NCHW"),
+    )
     block.act(torch.zeros(1, 1, 1, 1))  # outside of the block: nothing is counted
     with (
         pytest.raises(SynestheteError, match="several times"),
@@ -143,7 +150,14 @@ def test_an_activation_called_twice_in_its_block_is_refused() -> None:
 def test_other_blocks_that_share_an_activation_stay_as_they_were() -> None:
     act, block = torch.nn.ReLU(), torch.nn.Sequential()
     block.append(act)
-    tap = Tap("block", "block", block, act, "output", Arranged("NCHW"))
+    tap = Tap(
+        layer="block",
+        kind="block",
+        window=block,
+        source=act,
+        side="output",
+        arranged=Arranged("NCHW"),
+    )
     one = torch.ones(1, 1, 1, 1)
     with rewriting([(tap, lambda responses: responses * 3)]):
         assert float(block(one)) == 3

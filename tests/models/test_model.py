@@ -164,7 +164,7 @@ def test_the_list_agrees_with_a_loaded_model() -> None:
     listed = {m["architecture"]: m["default_layers"] for m in list_models()}
     from open_clip.model import CLIPVisionCfg, _build_vision_tower
 
-    from synesthete.models.towers import default_layer, find_taps
+    from synesthete.models.architectures import default_layer, find_taps
 
     for architecture in ("RN101", "ViT-B-16"):
         config = open_clip.get_model_config(architecture)["vision_cfg"]

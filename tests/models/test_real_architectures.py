@@ -14,9 +14,9 @@ from timm.models.vitamin import GeGluMlp
 from torch import nn
 
 from synesthete.models import load_model
-from synesthete.models.reading import Arranged, Responses, reduce
-from synesthete.models.taps import Tap, capture
-from synesthete.models.towers import _timm_mlp, find_taps
+from synesthete.models.activations import Arranged, Responses, reduce
+from synesthete.models.architectures import _timm_mlp, find_taps
+from synesthete.models.hooks import Tap, capture
 from tests.models.conftest import pictures, scramble
 from tests.models.test_exact_reading import assert_same
 from tests.oracles.towers import residual_network, vision_transformer

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from synesthete.models.texts import encode_text, used_length
+from synesthete.models.text import encode_text, used_length
 
 TEXTS = ["a", "an old clock on the wall", "fire engine", "word " * 200, ""]
 

@@ -54,7 +54,7 @@ def test_binary_images(tmp_path: Path, kind: pa.DataType) -> None:
     assert probes.image(0)
     with pytest.raises(UnreadableImage, match="no image bytes"):
         probes.image(1)
-    with pytest.raises(UnreadableImage, match="not a picture"):
+    with pytest.raises(UnreadableImage, match="not an image"):
         probes.image(2)
     assert probes.table["sha256"].to_pylist()[1] == ""
 

@@ -12,12 +12,12 @@ from PIL import Image
 
 from synesthete.probes import request_images
 from synesthete.probes.decoding import UnreadableImage, decode
-from synesthete.probes.decoding_cost import check_cost
 from synesthete.probes.request_images import (
     Busy,
     Gate,
     RequestImageTooLarge,
     RequestTooLarge,
+    check_cost,
     request_limits,
     see,
 )

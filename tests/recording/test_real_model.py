@@ -28,7 +28,16 @@ HALF = (0.5, 0.5, 0.5)
 @pytest.mark.parametrize("mode", ["shortest", "longest", "squash"])
 @pytest.mark.parametrize("size", [(300, 200), (40, 90), (64, 64), (65, 64)])
 def test_what_the_model_sees_is_not_scaled_twice(mode: str, size: tuple[int, int]) -> None:
-    preprocessor = Preprocessor(Preprocessing(64, HALF, HALF, "bicubic", mode, 0))
+    preprocessor = Preprocessor(
+        Preprocessing(
+            image_size=64,
+            mean=HALF,
+            std=HALF,
+            interpolation="bicubic",
+            resize_mode=mode,
+            fill_color=0,
+        )
+    )
     noise = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     picture = Image.fromarray(noise)
     once = preprocessor.tensor(picture)

@@ -75,7 +75,7 @@ def test_what_the_tools_say(made: Path, tmp_path: Path) -> None:
     ("tool", "given", "told"),
     [
         ("neuron", {"address": f"{LAYER}:99999"}, LAYER), ("concept", {"name": "appel"}, "apple"), ("neuron", {"address": "x" * 300}, "200"),
-        ("explain", {"picture": "/no/such.png"}, "no picture"), ("explain", {"picture": "/etc/passwd"}, "not a picture"), ("search", {"query": "a", "limit": 0}, "limit"),
+        ("explain", {"picture": "/no/such.png"}, "no picture"), ("explain", {"picture": "/etc/passwd"}, "not an image"), ("search", {"query": "a", "limit": 0}, "limit"),
     ],
 )  # fmt: skip
 def test_mistakes_are_told(made: Path, tool: str, given: dict[str, Any], told: str) -> None:

@@ -1,4 +1,4 @@
-"""A cache of bounded size that several threads may use, and what tells that a file was written anew."""
+"""A cache of bounded size that several threads may use, and what tells that a file was rewritten."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Bounded(Generic[Value]):
 
 
 def file_stamp(path: Path) -> tuple[int, int, int] | None:
-    """What changes when a file is written anew; None where there is none."""
+    """What changes when a file is rewritten; None where there is none."""
     try:
         found = path.stat()
     except OSError:

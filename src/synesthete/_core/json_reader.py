@@ -33,9 +33,9 @@ class InvalidJson(SynestheteError):
     @classmethod
     def of(cls, name: str, reason: str, hint: str = "") -> InvalidJson:
         """The error for the document `name`."""
-        made = cls(f"{name}: not JSON ({reason})", hint=hint)
-        made.reason = reason
-        return made
+        created = cls(f"{name}: not JSON ({reason})", hint=hint)
+        created.reason = reason
+        return created
 
 
 def parse_json(

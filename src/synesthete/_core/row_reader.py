@@ -65,7 +65,7 @@ def csv_rows(
                 except StopIteration:
                     return
                 except csv.Error as error:
-                    # The reader begins anew at the next line.
+                    # The reader begins again at the next line.
                     where = f"{path.name}, after line {before}"
                     yield before + 1, SynestheteError(f"{where}: {error}")
                     continue

@@ -29,10 +29,10 @@ class UnusableFile(SynestheteError):
     @classmethod
     def of(cls, path: Path, reason: str, hint: str = "") -> UnusableFile:
         """The error for a file."""
-        told = reason if reason.startswith("cannot") else f"cannot be read: {reason}"
-        made = cls(f"{_shown(path.name or str(path))} {told}", hint=hint)
-        made.reason = reason
-        return made
+        message = reason if reason.startswith("cannot") else f"cannot be read: {reason}"
+        created = cls(f"{_shown(path.name or str(path))} {message}", hint=hint)
+        created.reason = reason
+        return created
 
 
 class FileInside(type(Path())):  # type: ignore[misc]
@@ -55,9 +55,9 @@ class FileInside(type(Path())):  # type: ignore[misc]
     @classmethod
     def of(cls, folder: Path, path: Path) -> FileInside:
         """A path under `folder`."""
-        made = cls(path)
-        made.folder = folder
-        return made
+        created = cls(path)
+        created.folder = folder
+        return created
 
     def __reduce__(self) -> tuple[Any, ...]:
         return FileInside.of, (self.folder, Path(self))
@@ -252,10 +252,10 @@ def _unusable(path: Path, error: Exception) -> UnusableFile:
 
 
 def _too_large(path: Path, size: int, limit: int) -> UnusableFile:
-    def told(count: int) -> str:
+    def message(count: int) -> str:
         return f"{count >> 20:,} MiB" if limit >= 1 << 20 else f"{count:,} bytes"
 
-    reason = f"a file of {told(size)}, more than the limit of {told(limit)}"
+    reason = f"a file of {message(size)}, more than the limit of {message(limit)}"
     return UnusableFile.of(path, reason, "make it smaller")
 
 

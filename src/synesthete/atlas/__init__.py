@@ -1,12 +1,12 @@
 """The atlas: the store on disk of what was recorded and found; FORMAT.md is its specification."""
 
 from synesthete.atlas.exemplars import ExemplarList, Exemplars
+from synesthete.atlas.migration import migrate_atlas
 from synesthete.atlas.neurons import Neuron
 from synesthete.atlas.statistics import Statistics
 from synesthete.atlas.store import Atlas, open_atlas
 from synesthete.atlas.summary import multimodal_counts, not_tested
 from synesthete.atlas.thumbnails import ThumbnailPosition
-from synesthete.atlas.unit_tables import write_unit_tables
 from synesthete.atlas.visualizations import Visualization
 from synesthete.atlas.words import write_words
 from synesthete.atlas.writing import (
@@ -14,6 +14,7 @@ from synesthete.atlas.writing import (
     write_analysis,
     write_neurons,
     write_selectivity,
+    write_unit_tables,
 )
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "ThumbnailPosition",
     "Visualization",
     "clear_analysis",
+    "migrate_atlas",
     "multimodal_counts",
     "not_tested",
     "open_atlas",

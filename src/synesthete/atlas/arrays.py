@@ -168,8 +168,8 @@ def read_npy(data: bytes, *, source: str) -> NDArray[Any]:
 
 
 def _unread(source: str, error: BaseException) -> SynestheteError:
-    told = " ".join(str(error).split())[:300] or type(error).__name__
-    return SynestheteError(f"{source} cannot be read: {told}")
+    message = " ".join(str(error).split())[:300] or type(error).__name__
+    return SynestheteError(f"{source} cannot be read: {message}")
 
 
 def _content(stream: Any, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:

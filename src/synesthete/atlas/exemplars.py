@@ -38,7 +38,7 @@ class ExemplarList:
         return len(self.ids)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Exemplars:
     """Exemplars of every unit of a layer, kept apart for each modality.
 

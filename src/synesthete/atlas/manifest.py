@@ -15,7 +15,9 @@ from synesthete.atlas.files import FileEntry, difference, write_file
 from synesthete.errors import SynestheteError
 
 FORMAT = "synesthete-atlas"
-VERSION = 1
+VERSION = 2
+# Of what a recording holds: part of the fingerprint, and raised only when the recorded bytes themselves change.
+RECORDING_VERSION = 1
 MANIFEST = "atlas.json"
 # What people and later steps may add at any time; not part of the hashed content.
 UNLISTED = ("reviews.sqlite", "reviews.sqlite-wal", "reviews.sqlite-shm")
@@ -132,14 +134,44 @@ def is_intact(content: Mapping[str, Any]) -> bool:
     return hashlib.sha256(canonical(plain)).hexdigest() == content.get("checksum")
 
 
-def read_manifest(path: Path) -> dict[str, Any]:
+def read_manifest(path: Path, *, version: int = VERSION) -> dict[str, Any]:
     """Read and check `atlas.json`, not the other files.
+
+    Parameters
+    ----------
+    path
+        The atlas.
+    version
+        The format that it must have; another one than this program's is read only to migrate it.
 
     Raises
     ------
     SynestheteError
-        When it is missing, foreign, of a newer version, or altered; the message says which.
+        When it is missing, foreign, of another version, or altered; the message says which.
     """
+    manifest = _parse(path)
+    found = manifest.get("version")
+    if isinstance(found, int) and found > version:
+        raise SynestheteError(
+            f"{path} has atlas format {found}, newer than the {version} that this program reads",
+            hint="update synesthete",
+        )
+    if isinstance(found, int) and 0 < found < version:
+        raise SynestheteError(
+            f"{path} has atlas format {found}, older than the {version} that this program reads",
+            hint=f"run: synesthete migrate {path}",
+        )
+    _check_content(path, manifest, version)
+    return manifest
+
+
+def version_of(path: Path) -> int:
+    """The format's version that an atlas says it has, unchecked otherwise; 0 where it says none."""
+    found = _parse(path).get("version")
+    return found if isinstance(found, int) else 0
+
+
+def _parse(path: Path) -> dict[str, Any]:
     try:
         manifest = read_json(path / MANIFEST, root=path)
     except InvalidJson as error:
@@ -150,13 +182,6 @@ def read_manifest(path: Path) -> dict[str, Any]:
         raise _no_manifest(path) from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise SynestheteError(f"{path} is no atlas: its {MANIFEST} does not say {FORMAT!r}")
-    version = manifest.get("version")
-    if isinstance(version, int) and version > VERSION:
-        raise SynestheteError(
-            f"{path} has atlas format {version}, newer than the {VERSION} that this program reads",
-            hint="update synesthete",
-        )
-    _check_content(path, manifest)
     return manifest
 
 
@@ -173,7 +198,7 @@ def _no_manifest(path: Path) -> SynestheteError:
     return SynestheteError(f"{path} is no atlas: it holds no {MANIFEST}")
 
 
-def _check_content(path: Path, manifest: dict[str, Any]) -> None:
+def _check_content(path: Path, manifest: dict[str, Any], version: int) -> None:
     problems = [
         f"{MANIFEST} lacks a valid {key!r}"
         for key, kind in _KEYS.items()
@@ -189,7 +214,7 @@ def _check_content(path: Path, manifest: dict[str, Any]) -> None:
         raise damaged(path, [f"{MANIFEST} lists a file without its bytes and sha256"])
     if not manifest["layers"] or any(not _is_layer(layer) for layer in manifest["layers"]):
         raise damaged(path, [f"{MANIFEST} describes its layers wrongly"])
-    if manifest["version"] != VERSION:
+    if manifest["version"] != version:
         raise damaged(path, [f"{MANIFEST} has the impossible version {manifest['version']}"])
     if fingerprint_of(manifest["recipe"]) != manifest["fingerprint"]:
         raise damaged(path, [f"the recipe in {MANIFEST} does not give its fingerprint"])
@@ -217,11 +242,11 @@ def _is_layer(layer: Any) -> bool:
 
 def damaged(path: Path, differences: list[str]) -> SynestheteError:
     """The error for an atlas that is not as it was written."""
-    told = "; ".join(differences[:3])
+    message = "; ".join(differences[:3])
     more = len(differences) - 3
     if more > 0:
-        told += f"; and {more} more"
-    return SynestheteError(f"damaged atlas {path}: {told}", hint="delete it and record it again")
+        message += f"; and {more} more"
+    return SynestheteError(f"damaged atlas {path}: {message}", hint="delete it and record it again")
 
 
 def listed_files(manifest: Mapping[str, Any]) -> dict[str, FileEntry]:

@@ -30,7 +30,7 @@ COLUMNS: dict[str, pa.DataType] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Neuron:
     """One unit and what is known of it.
 
@@ -85,7 +85,7 @@ class Neuron:
     source: Path | None = field(default=None, repr=False, compare=False)
 
     def as_dict(self) -> dict[str, Any]:
-        """The neuron as JSON can write it: not-a-number becomes None."""
+        """The neuron as JSON can write it: NaN becomes None."""
         return {
             key: None if isinstance(value, float) and not math.isfinite(value) else value
             for key, value in asdict(self).items()
@@ -148,7 +148,7 @@ def _number(value: float | None) -> float:
 
 
 def ranked(neurons: Iterable[Neuron]) -> list[Neuron]:
-    """Sorted by multimodality, highest first, not-a-number last; then by layer and unit."""
+    """Sorted by multimodality, highest first, NaN last; then by layer and unit."""
 
     def key(neuron: Neuron) -> tuple[float, str, int]:
         score = neuron.multimodality

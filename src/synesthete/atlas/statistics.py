@@ -16,7 +16,7 @@ SUM_LIMBS = 3
 SQUARE_LIMBS = 4
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Statistics:
     """Statistics of every unit of a layer.
 

@@ -12,19 +12,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from synesthete._core.notebook import html_of
-from synesthete.atlas.contents import Contents
+from synesthete._core.user_files import ANY_SIZE, UnusableFile, read_file
+from synesthete.atlas.arrays import Shape, map_npy, read_parquet
 from synesthete.atlas.exemplars import Exemplars, parse_exemplars
+from synesthete.atlas.files import entry_of, inside
 from synesthete.atlas.manifest import (
     damaged,
     file_differences,
     layer_folder,
+    listed_files,
     read_manifest,
 )
 from synesthete.atlas.neurons import Neuron, matching, neurons_of, ranked
 from synesthete.atlas.statistics import Statistics, parse_statistics
 from synesthete.atlas.summary import summarise
 from synesthete.atlas.thumbnails import INDEX, ThumbnailIndex, ThumbnailPosition, cut
-from synesthete.atlas.unit_tables import unit_table_file
 from synesthete.atlas.visualizations import (
     Visualization,
     folder_of,
@@ -32,6 +34,7 @@ from synesthete.atlas.visualizations import (
     visualization_bytes,
 )
 from synesthete.atlas.words import EMBEDDINGS, TABLE, activations_file, need_words
+from synesthete.atlas.writing import unit_table_file
 from synesthete.errors import SynestheteError, near
 
 if TYPE_CHECKING:
@@ -196,7 +199,7 @@ class Atlas:
         return self._matrix(name, self.layer(layer)["units"], rows=len(self.words))
 
     def word_embeddings(self) -> np.memmap[Any, Any]:
-        """Embeddings of the drawn words, the mean over their pictures, [words, dim] float16."""
+        """Embeddings of the drawn words, the mean over their images, [words, dim] float16."""
         need_words(self)
         return self._matrix(
             EMBEDDINGS, self.manifest["model"]["embedding_dim"], rows=len(self.words)
@@ -261,7 +264,7 @@ class Atlas:
         layer, colon, text = address.rpartition(":")
         if not colon or not (text.isascii() and text.isdigit()):
             example = f"{self.layers[0]}:0"
-            message = f"{address!r} is no address"
+            message = f"{address!r} is not a valid address"
             raise SynestheteError(message, hint=f"write layer:unit, for example {example}")
         units, unit = int(self.layer(layer)["units"]), int(text)
         if unit >= units:
@@ -283,18 +286,18 @@ class Atlas:
         return self._contents.read(name)
 
     def thumbnail(self, image: int) -> Image.Image:
-        """The picture that the model saw of an image, RGB, 96 × 96 pixels."""
+        """What the model saw of an image, RGB, 96 × 96 pixels."""
         position = self.thumbnail_position(image)
         return cut(self.sprite(position.sprite), position)
 
     def visualizations(self, layer: str | None = None) -> list[Visualization]:
-        """Pictures made of a layer's units, or (without one) of directions; empty when none were made."""
+        """Images made of a layer's units, or (without one) of directions; empty when none were made."""
         named = layer if layer is None else str(self.layer(layer)["name"])
         return read_visualizations(self.path, folder_of(named or "", -1 if named is None else 0))
 
-    def visualization(self, picture: Visualization) -> bytes:
-        """The file of a picture (WebP)."""
-        return visualization_bytes(self.path, picture)
+    def visualization(self, image: Visualization) -> bytes:
+        """The file of an image (WebP)."""
+        return visualization_bytes(self.path, image)
 
     def summary(self) -> dict[str, Any]:
         """What the atlas holds, as JSON can write it; counts are None before an analysis."""
@@ -345,3 +348,58 @@ class Atlas:
     def _matrix(self, name: str, columns: int, *, rows: int | None = None) -> np.memmap[Any, Any]:
         images = int(self.manifest["probes"]["images"])
         return self._contents.matrix(name, (images if rows is None else rows, columns))
+
+
+class Contents:
+    """The files that an atlas's manifest lists.
+
+    Parameters
+    ----------
+    path
+        Folder of the atlas.
+    manifest
+        The content of `atlas.json`.
+    """
+
+    def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
+        self._path = path
+        self._files = listed_files(manifest)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._files
+
+    def read(self, name: str) -> bytes:
+        """A whole file, checked against the manifest.
+
+        Raises
+        ------
+        SynestheteError
+            When the manifest does not list it, or it is missing or altered.
+        """
+        if name not in self._files:
+            raise damaged(self._path, [f"atlas.json does not list {name}"])
+        try:
+            data = read_file(inside(self._path, name), max_bytes=ANY_SIZE)
+        except UnusableFile as error:
+            raise damaged(self._path, [f"{name} is missing ({error.reason})"]) from None
+        if entry_of(data) != self._files[name]:
+            message = f"{name} has other content than when it was written (SHA-256 differs)"
+            raise damaged(self._path, [message])
+        return data
+
+    def table(self, name: str) -> pa.Table:
+        """A Parquet file, checked as `read` does."""
+        return read_parquet(self.read(name), source=name)
+
+    def matrix(self, name: str, shape: Shape) -> np.memmap[Any, Any]:
+        """A float16 matrix, memory-mapped; its content is checked by `Atlas.verify` only.
+
+        Raises
+        ------
+        SynestheteError
+            When the atlas was recorded without it, or it has another shape.
+        """
+        if name not in self._files:
+            message = f"{self._path} was recorded without {name}"
+            raise SynestheteError(message, hint="record with the dense matrix (dense=True)")
+        return map_npy(inside(self._path, name), np.float16, shape, source=name)

@@ -48,8 +48,8 @@ def summarise(atlas: Atlas) -> dict[str, Any]:
 
 def not_tested(analysis: Mapping[str, Any] | None) -> str | None:
     """Why an analysis (of the manifest) counted no multimodal units, and what to add, in one line; None where it did."""
-    said = (analysis or {}).get("not_tested")
-    return f"{said['reason']} ({said['hint']})" if said else None
+    note = (analysis or {}).get("not_tested")
+    return f"{note['reason']} ({note['hint']})" if note else None
 
 
 def multimodal_counts(layers: Sequence[Mapping[str, Any]]) -> dict[str, int | None]:

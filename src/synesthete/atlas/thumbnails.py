@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -94,8 +95,8 @@ def cut(sprite: bytes, position: ThumbnailPosition) -> Image.Image:
     image = whole(sprite, position.sprite)
     right, bottom = position.left + position.size, position.top + position.size
     if image.width < right or image.height < bottom:
-        told = "it is smaller than the tile asked for"
-        raise SynestheteError(f"{position.sprite} cannot be read: {told}")
+        message = "it is smaller than the tile asked for"
+        raise SynestheteError(f"{position.sprite} cannot be read: {message}")
     return image.crop((position.left, position.top, right, bottom))
 
 
@@ -117,3 +118,41 @@ def whole(sprite: bytes, name: str) -> Image.Image:
             return image.convert("RGB")
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         raise SynestheteError(f"{name} cannot be read: {error}") from error
+
+
+_QUALITY = 82
+# Half the time of the usual 4 for 2 % more bytes.
+_METHOD = 2
+
+
+def thumbnail_of(image: Image.Image) -> Image.Image:
+    """What the model sees of an image, RGB, 96 × 96 pixels."""
+    from PIL import Image
+
+    side = (THUMBNAIL_SIZE, THUMBNAIL_SIZE)
+    return image.convert("RGB").resize(side, Image.Resampling.LANCZOS)
+
+
+def sprite_of(tiles: Mapping[int, Image.Image]) -> bytes:
+    """A sheet of thumbnails.
+
+    Parameters
+    ----------
+    tiles
+        Place on the sheet (0 to 63, row by row) → thumbnail; places left out stay white.
+
+    Returns
+    -------
+    WebP, 8 thumbnails wide, as many rows as needed.
+    """
+    from PIL import Image
+
+    rows = max(tiles) // SPRITE_COLUMNS + 1
+    size = (SPRITE_COLUMNS * THUMBNAIL_SIZE, rows * THUMBNAIL_SIZE)
+    sheet = Image.new("RGB", size, "white")
+    for tile, image in tiles.items():
+        position = tile_position("", tile)
+        sheet.paste(image, (position.left, position.top))
+    stream = io.BytesIO()
+    sheet.save(stream, "WEBP", quality=_QUALITY, method=_METHOD)
+    return stream.getvalue()

@@ -1,4 +1,4 @@
-"""Pictures that were made of units and directions: files beside the atlas's own, and a table that says what they reach."""
+"""Images that were made of units and directions: files beside the atlas's own, and a table that says what they reach."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from synesthete.atlas.manifest import layer_folder
 from synesthete.errors import SynestheteError
 
 FOLDER = "visualizations"
-TABLE = "pictures.parquet"
+TABLE = "images.parquet"
 DIRECTIONS = "directions"
 PLAIN = "plain"
 
@@ -42,9 +42,9 @@ _COLUMNS: dict[str, pa.DataType] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Visualization:
-    """A picture made from the model alone.
+    """An image made from the model alone.
 
     Attributes
     ----------
@@ -69,7 +69,7 @@ class Visualization:
     strength
         Of the facet; 0 for `plain`.
     fidelity
-        How far the facet's probe takes the picture for one of the facet's, in standard deviations from its threshold; null
+        How far the facet's probe takes the image for one of the facet's, in standard deviations from its threshold; null
         without a facet.
     steps
         How many were made.
@@ -95,7 +95,7 @@ class Visualization:
 
     @property
     def key(self) -> tuple[str, str, str, int]:
-        """What no other picture of the atlas has."""
+        """What no other image of the atlas has."""
         return (self.target, self.facet, self.goal, self.copy)
 
     def as_dict(self) -> dict[str, Any]:
@@ -104,7 +104,7 @@ class Visualization:
 
 
 def folder_of(layer: str, unit: int) -> str:
-    """Where the pictures of a layer's units lie inside the atlas; those of directions lie together.
+    """Where the images of a layer's units lie inside the atlas; those of directions lie together.
 
     Examples
     --------
@@ -115,7 +115,7 @@ def folder_of(layer: str, unit: int) -> str:
 
 
 def file_of(layer: str, unit: int, target: str, facet: str, goal: str, copy: int) -> str:
-    """Name of a picture's file inside the atlas.
+    """Name of an image's file inside the atlas.
 
     Examples
     --------
@@ -141,7 +141,7 @@ def read_visualizations(path: Path, folder: str) -> list[Visualization]:
     if not file.exists():
         return []
     data = read_inside(path, file)
-    hint = f"delete {file} and make its pictures again"
+    hint = f"delete {file} and make its images again"
     try:
         table = read_parquet(data, source=f"{folder}/{TABLE}").select(list(_COLUMNS))
         rows = table.cast(pa.schema(list(_COLUMNS.items()))).to_pylist()
@@ -151,21 +151,21 @@ def read_visualizations(path: Path, folder: str) -> list[Visualization]:
 
 
 def add_visualizations(
-    path: Path, folder: str, made: Sequence[tuple[Visualization, bytes]]
+    path: Path, folder: str, images: Sequence[tuple[Visualization, bytes]]
 ) -> None:
-    """Write pictures, and then the table with them; those of the same key are replaced.
+    """Write images, and then the table with them; those of the same key are replaced.
 
-    Killed in between, a picture without a row counts for nothing and is made again.
+    Killed in between, an image without a row counts for nothing and is made again.
 
     Raises
     ------
     SynestheteError
         When the disk is full or cannot be written.
     """
-    for row, content in made:
+    for row, content in images:
         write_file(inside(path, row.file), content, sync=False)
     rows = {row.key: row for row in read_visualizations(path, folder)}
-    rows |= {row.key: row for row, _ in made}
+    rows |= {row.key: row for row, _ in images}
     ordered = sorted(
         rows.values(), key=lambda r: (r.unit, r.target, r.facet != PLAIN, r.facet, r.goal, r.copy)
     )
@@ -177,7 +177,7 @@ def add_visualizations(
 
 
 def visualization_bytes(path: Path, row: Visualization) -> bytes:
-    """The WebP file of a picture.
+    """The WebP file of an image.
 
     Raises
     ------
@@ -189,21 +189,21 @@ def visualization_bytes(path: Path, row: Visualization) -> bytes:
         data = read_file(file)
     except UnusableFile as error:
         raise SynestheteError(
-            f"the picture {file} is missing ({error.reason})", hint="make it again"
+            f"the image {file} is missing ({error.reason})", hint="make it again"
         ) from None
     if entry_of(data).sha256 != row.sha256:
-        raise SynestheteError(f"the picture {file} was altered", hint="delete it and make it again")
+        raise SynestheteError(f"the image {file} was altered", hint="delete it and make it again")
     return data
 
 
 @contextmanager
 def claim_visualizations(path: Path) -> Iterator[Path]:
-    """The folder of pictures, held by this process alone.
+    """The folder of images, held by this process alone.
 
     Raises
     ------
     SynestheteError
-        When another process is making pictures there, or it cannot be written.
+        When another process is making images there, or it cannot be written.
     """
     folder = path / FOLDER
     with disk_errors(folder):
@@ -213,5 +213,5 @@ def claim_visualizations(path: Path) -> Iterator[Path]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise SynestheteError(f"another process is making pictures in {path}") from error
+            raise SynestheteError(f"another process is making images in {path}") from error
         yield folder

@@ -44,13 +44,13 @@ class LedgerDatabase:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._thread = threading.local()
-        self._open: list[sqlite3.Connection] = []
+        self._open: dict[threading.Thread, sqlite3.Connection] = {}
         self._guard = threading.Lock()
 
     def close(self) -> None:
         """Close the connections of every thread."""
         with self._guard:
-            for connection in self._open:
+            for connection in self._open.values():
                 with contextlib.suppress(sqlite3.Error):
                     connection.close()
             self._open.clear()
@@ -88,7 +88,10 @@ class LedgerDatabase:
                 found.close()  # kept, it would pass for prepared the next time
                 raise
             with self._guard:
-                self._open.append(found)
+                # A server's workers come and go; what those that ended have left open is closed here.
+                for thread in [thread for thread in self._open if not thread.is_alive()]:
+                    self._open.pop(thread).close()
+                self._open[threading.current_thread()] = found
             self._thread.connection = found
         return found
 

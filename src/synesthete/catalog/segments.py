@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import stat
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -244,7 +245,9 @@ def _write(folder: Path, total: int, parts: Iterable[_Part]) -> list[str]:
 def _inside(folder: Path, name: str) -> Path:
     """A file of a segment; raises `OSError` where a link leads out of the catalogue, or it is no regular file."""
     path = folder / name
-    if path.exists() and (leads_out(folder.parent.parent, path) or not path.is_file()):
+    # One look, which says so with `FileNotFoundError` where it is merged away meanwhile.
+    regular = stat.S_ISREG(path.stat().st_mode)
+    if not regular or leads_out(folder.parent.parent, path):
         raise OSError(errno.EINVAL, "a link that leads out, or not a regular file", str(path))
     return path
 

@@ -59,7 +59,7 @@ class Edit:
         layer, _, unit = self.address.rpartition(":")
         if not (layer and unit.isascii() and unit.isdecimal()):
             hint = "layer:unit, such as visual.layer4.1:12"
-            raise SynestheteError(f"{self.address!r} is no address of a unit", hint=hint)
+            raise SynestheteError(f"{self.address!r} is not a valid address", hint=hint)
         # visual.layer4.1:007 and visual.layer4.1:7 are one unit.
         object.__setattr__(self, "address", f"{layer}:{int(unit)}")
         if self.do not in DEEDS:

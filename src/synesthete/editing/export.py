@@ -173,7 +173,7 @@ def _plain_open_clip(
     import torch
     from open_clip import create_model_from_pretrained
 
-    from synesthete.models.quiet import quiet
+    from synesthete.models.building import quiet
 
     with quiet():
         network, preprocess = create_model_from_pretrained(f"local-dir:{folder}", device=device)
@@ -192,7 +192,7 @@ def _write(folder: Path, model: ImageTextModel, weights: Mapping[str, torch.Tens
     from safetensors.torch import save_file
 
     from synesthete.models.sources import HELD_OUT, read_held_out, resolve
-    from synesthete.models.tokenizing import tokenizer_files
+    from synesthete.models.text import tokenizer_files
 
     source = resolve(model.name)
     config = dict(source.config) | ({"quick_gelu": True} if source.quick_gelu else {})

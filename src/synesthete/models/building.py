@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -30,7 +31,6 @@ from synesthete.models.configuration import (
     number,
 )
 from synesthete.models.hub import fetch, in_cache, one_line, root_of
-from synesthete.models.quiet import quiet
 from synesthete.models.sources import Source
 
 # Beside the weights: tables that are computed, and initial values that are drawn on the way.
@@ -165,3 +165,18 @@ def _at_most(elements: int) -> Iterator[None]:
     """Let torch allocate that many elements and no more."""
     with _Counted(elements):
         yield
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep open_clip's log lines from the user's terminal; errors are reported in our own words."""
+    root = logging.getLogger()
+    level, handler = root.level, logging.NullHandler()
+    # Without any handler, logging would install one for the whole process on the first line.
+    root.addHandler(handler)
+    root.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+        root.removeHandler(handler)

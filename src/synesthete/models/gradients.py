@@ -14,10 +14,10 @@ from torch import nn
 from torch.nn.utils import fuse_conv_bn_eval
 
 from synesthete.errors import SynestheteError
+from synesthete.models.activations import Responses
+from synesthete.models.architectures import find_taps
+from synesthete.models.hooks import Tap, capture
 from synesthete.models.image_text_model import ImageTextModel
-from synesthete.models.reading import Responses
-from synesthete.models.taps import Tap, capture
-from synesthete.models.towers import find_taps
 
 
 @dataclass(frozen=True)
@@ -69,14 +69,14 @@ class GradientTower:
         self._mean = torch.tensor(chosen.mean, device=self.device)[:, None, None]
         self._std = torch.tensor(chosen.std, device=self.device)[:, None, None]
 
-    def normalised(self, pictures: torch.Tensor) -> torch.Tensor:
-        """Pictures `[batch, 3, height, width]` of values 0 to 1 as the tower wants them."""
-        found = torch.addcmul(-self._mean / self._std, pictures, 1 / self._std)
+    def normalised(self, images: torch.Tensor) -> torch.Tensor:
+        """Images `[batch, 3, height, width]` of values 0 to 1 as the tower wants them."""
+        found = torch.addcmul(-self._mean / self._std, images, 1 / self._std)
         return found.contiguous(memory_format=self.memory_format)
 
     @cached_property
     def any_size(self) -> bool:
-        """Whether it answers to pictures of another size than the model's, as convolutions do (tried once)."""
+        """Whether it answers to images of another size than the model's, as convolutions do (tried once)."""
         half = torch.full((1, 3, self.side // 2, self.side // 2), 0.5, device=self.device)
         try:
             with torch.no_grad():
@@ -163,9 +163,7 @@ class GradientTower:
 
     def _tap(self, name: str) -> Tap:
         if name not in self.taps:
-            raise SynestheteError(
-                f"there is no layer {name!r}", hint=f"it has {', '.join(self.taps)}"
-            )
+            raise SynestheteError(f"no layer {name!r}", hint=f"it has {', '.join(self.taps)}")
         return self.taps[name]
 
     def _deepest(self, names: Sequence[str]) -> Tap:

@@ -39,7 +39,7 @@ class Heads:
         """Give the output projection `rewrite(z)` for `z`, `[..., heads, width]`."""
         attention: Any = self.attention
         if isinstance(attention, nn.MultiheadAttention):
-            # Torch's module never calls its projection, so its answer is computed anew.
+            # Torch's module never calls its projection, so its answer is computed again.
             handles.append(
                 attention.register_forward_hook(
                     lambda module, args, kwargs, output: (

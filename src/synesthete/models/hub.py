@@ -135,7 +135,7 @@ def _hub_errors(spec: str, repository: str, filename: str) -> Iterator[None]:
     except RemoteEntryNotFoundError as error:
         raise SynestheteError(
             f"{spec}: the hub's {repository} has no file {filename}",
-            hint="it is no model that open_clip can load",
+            hint="open_clip cannot load it",
         ) from error
     except GatedRepoError as error:
         raise SynestheteError(

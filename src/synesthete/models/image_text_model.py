@@ -1,4 +1,4 @@
-"""A model that sees pictures and reads texts, and whose image tower can be read unit by unit."""
+"""A model that sees images and reads texts, and whose image tower can be read unit by unit."""
 
 from __future__ import annotations
 
@@ -16,15 +16,14 @@ from PIL import Image
 from torch import nn
 
 from synesthete.errors import SynestheteError, near
-from synesthete.models.fresh import fresh_network
+from synesthete.models.activations import Layer, Reading, Responses, check_reduction, reduce
+from synesthete.models.architectures import Site, default_layer, find_sites, find_taps
+from synesthete.models.hooks import Tap, capture
 from synesthete.models.hub import one_line
 from synesthete.models.interventions import Change, Rewrite, intervene, rewriting
 from synesthete.models.preprocessing import Preprocessing, Preprocessor
-from synesthete.models.reading import Layer, Reading, Responses, check_reduction, reduce
-from synesthete.models.sites import Site, find_sites
-from synesthete.models.taps import Tap, capture
-from synesthete.models.texts import encode_text
-from synesthete.models.towers import default_layer, find_taps
+from synesthete.models.random_init import fresh_network
+from synesthete.models.text import encode_text
 
 TEXTS_PER_PASS = 256
 
@@ -45,7 +44,7 @@ class ImageTextModel:
     network
         open_clip's CLIP, CustomTextCLIP or CoCa.
     preprocessing
-        How pictures are made into tensors.
+        How images are made into tensors.
     embedding_dim
         Length of an embedding.
     tokenize
@@ -101,11 +100,11 @@ class ImageTextModel:
         return f"<ImageTextModel {self.name}: {self.description.get('architecture', '')}>"
 
     def geometry(self, image: Image.Image) -> Image.Image:
-        """The scaled and cropped RGB picture that the model sees, `image_size` pixels square."""
+        """The scaled and cropped RGB image that the model sees, `image_size` pixels square."""
         return self._preprocessor.geometry(image)
 
     def preprocess(self, image: Image.Image) -> torch.Tensor:
-        """The picture as a normalised tensor `[3, height, width]`, equal to open_clip's own."""
+        """The image as a normalised tensor `[3, height, width]`, equal to open_clip's own."""
         return self._preprocessor.tensor(image)
 
     @cached_property
@@ -292,7 +291,7 @@ class ImageTextModel:
     def random_twin(self, seed: int = 0) -> ImageTextModel:
         """The same architecture with random weights: the control for everything that is counted.
 
-        The caller's random numbers stay as they were. See `synesthete.models.fresh` for the weights.
+        The caller's random numbers stay as they were. See `synesthete.models.random_init` for the weights.
         """
         return ImageTextModel(
             f"{self.name} (random twin {seed})",
@@ -349,7 +348,7 @@ class ImageTextModel:
 
     @cached_property
     def _layers(self) -> dict[str, Layer]:
-        # One blank picture tells units and grids of every architecture, and that every tap is reached.
+        # One blank image tells units and grids of every architecture, and that every tap is reached.
         return self._measured(list(self._taps.values()))
 
     @cached_property

@@ -12,9 +12,9 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from synesthete.errors import SynestheteError
+from synesthete.models.architectures import Site
 from synesthete.models.heads import Heads
-from synesthete.models.sites import Site
-from synesthete.models.taps import Tap
+from synesthete.models.hooks import Tap
 
 # Takes the responses `[..., units]` (heads: `[..., heads, width]`) and gives those that go on, as a new tensor.
 Rewrite: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
@@ -32,7 +32,7 @@ class Change:
         Which units; of an attention layer, which heads.
     scale, add
         A response `a` becomes `scale * a + add`: `scale=0` switches a unit off, `add=2.0` raises it. For a head
-        `add` is a value for each of the numbers that it hands on.
+        `add` is one value per output dimension.
     """
 
     layer: str

@@ -6,14 +6,13 @@ import torch
 from torch import nn
 
 from synesthete.errors import SynestheteError
-from synesthete.models.building import builder_of
-from synesthete.models.fresh import fresh_network
+from synesthete.models.building import builder_of, quiet
 from synesthete.models.hub import one_line
 from synesthete.models.image_text_model import ImageTextModel
 from synesthete.models.preprocessing import from_open_clip
-from synesthete.models.quiet import quiet
+from synesthete.models.random_init import fresh_network
 from synesthete.models.sources import Source, resolve
-from synesthete.models.tokenizing import tokenizer_of
+from synesthete.models.text import tokenizer_of
 
 
 def load_model(

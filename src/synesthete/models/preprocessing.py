@@ -1,4 +1,4 @@
-"""From a picture to a tensor, exactly as open_clip does it at evaluation."""
+"""From an image to a tensor, exactly as open_clip does it at evaluation."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from PIL import Image
 
 from synesthete.errors import SynestheteError
 
-# open_clip scales the whole picture before it crops; a sliver scaled so would fill the memory.
+# open_clip scales the whole image before it crops; a sliver scaled so would fill the memory.
 MAX_SCALED_PIXELS = 64_000_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Preprocessing:
-    """How a picture is made into what the model sees.
+    """How an image is made into what the model sees.
 
     Attributes
     ----------
     image_size
-        Side of the square picture, in pixels.
+        Side of the square image, in pixels.
     mean, std
         Per channel, on the scale 0 to 1.
     interpolation
@@ -59,12 +59,12 @@ def from_open_clip(settings: dict[str, Any], spec: str) -> Preprocessing:
     Raises
     ------
     SynestheteError
-        If the model wants pictures that are not square.
+        If the model wants images that are not square.
     """
     size = settings["size"]
     height, width = (size, size) if isinstance(size, int) else tuple(size)
     if height != width:
-        raise SynestheteError(f"{spec} wants pictures of {width} × {height}, not square ones")
+        raise SynestheteError(f"{spec} wants images of {width} × {height}, not square ones")
     return Preprocessing(
         image_size=int(height),
         mean=_three(settings["mean"]),
@@ -81,7 +81,7 @@ def _three(value: Any) -> tuple[float, float, float]:
 
 
 class Preprocessor:
-    """open_clip's own evaluation transform, whole or up to the picture.
+    """open_clip's own evaluation transform, whole or up to the image.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ class Preprocessor:
         self._on_pictures: list[Callable[[Image.Image], Image.Image]] = steps[:first_tensor]
 
     def geometry(self, image: Image.Image) -> Image.Image:
-        """The scaled and cropped RGB picture, `image_size` pixels square."""
+        """The scaled and cropped RGB image, `image_size` pixels square."""
         self._check(image)
         for step in self._on_pictures:
             image = step(image)
@@ -121,11 +121,11 @@ class Preprocessor:
     def _check(self, image: Image.Image) -> None:
         short, long = sorted(image.size)
         if short == 0:
-            raise SynestheteError("a picture without pixels cannot be read")
+            raise SynestheteError("an image without pixels cannot be read")
         side, mode = self.settings.image_size, self.settings.resize_mode
         too_large = mode == "shortest" and side * side * long / short > MAX_SCALED_PIXELS
         if too_large or (mode == "longest" and round(side * short / long) == 0):
             raise SynestheteError(
-                f"a picture of {image.width} × {image.height} is too narrow for a {side}-pixel model",
+                f"an image of {image.width} × {image.height} is too narrow for a {side}-pixel model",
                 hint="crop it first",
             )

@@ -1,4 +1,4 @@
-"""The probe sets that come with the package: pictures in sprites, words drawn on demand."""
+"""The probe sets that come with the package: images in sprites, words drawn on demand."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def load_builtin(
     Returns
     -------
     ProbeSet
-        The pictures in the order of sprite and tile, so that each mosaic is decoded once, and then
+        The images in the order of sprite and tile, so that each mosaic is decoded once, and then
         the words: for every concept its name in every font.
 
     Raises
@@ -71,14 +71,14 @@ def load_builtin(
         manifest = pq.ParquetFile(packed).read(use_threads=False)
         order = pc.sort_indices(manifest, [("sprite", "ascending"), ("tile", "ascending")])
         manifest = manifest.take(order)
-        pictures = manifest.select(list(COLUMNS))
+        images = manifest.select(list(COLUMNS))
         sprites = SpriteSource(folder, manifest["sprite"].to_pylist(), manifest["tile"].to_pylist())
     except (pa.ArrowException, OSError, SynestheteError, KeyError) as error:
         text = " ".join(str(error).split())[:160]
         raise SynestheteError(
             f"the built-in probe set '{name}' is damaged ({text})", hint=_REPAIR
         ) from None
-    return _with_words(name, pictures, sprites, load_fonts(fonts))
+    return _with_words(name, images, sprites, load_fonts(fonts))
 
 
 def with_words(probes: ProbeSet, *, fonts: Path = FONT_FOLDER) -> ProbeSet:
@@ -202,16 +202,16 @@ class WordSource:
 
 
 def _with_words(
-    name: str, pictures: pa.Table, source: ImageSource, fonts: Sequence[Font]
+    name: str, images: pa.Table, source: ImageSource, fonts: Sequence[Font]
 ) -> ProbeSet:
-    """The pictures, and behind them each concept's word in each font.
+    """The images, and behind them each concept's word in each font.
 
     The case goes round with font and concept, so that among any three fonts in a row a concept is
     met in all three cases, and in any one font a third of the concepts in each case.
     """
     families: dict[str, str] = {}
     for concept, family in zip(
-        pictures["concept"].to_pylist(), pictures["family"].to_pylist(), strict=True
+        images["concept"].to_pylist(), images["family"].to_pylist(), strict=True
     ):
         if concept:
             families[concept] = families.get(concept) or family
@@ -229,7 +229,7 @@ def _with_words(
                 unwritten.pop(concept, None)
     problems = {}
     for concept in unwritten if fonts else ():
-        problems[len(pictures) + len(words)] = (
+        problems[len(images) + len(words)] = (
             f"no shipped font can write '{concept}': give images of the word"
         )
         words.append((concept, fonts[0], "lower"))
@@ -237,8 +237,8 @@ def _with_words(
     if not words:
         raise SynestheteError(f"no words can be drawn for '{name}'", hint="no fonts or no concepts")
     schema = pa.schema([(column, pa.string()) for column in COLUMNS])
-    labels = pa.concat_tables([pictures.cast(schema), pa.Table.from_pylist(rows, schema=schema)])
-    joined = JoinedSource([(source, len(pictures)), (WordSource(words), len(words))])
+    labels = pa.concat_tables([images.cast(schema), pa.Table.from_pylist(rows, schema=schema)])
+    joined = JoinedSource([(source, len(images)), (WordSource(words), len(words))])
     return ProbeSet(name, labels, joined, problems=problems)
 
 

@@ -1,4 +1,4 @@
-"""Bytes of any picture file to an upright RGB image, or the reason why not."""
+"""Bytes of any image file to an upright RGB image, or the reason why not."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ BAND_ROWS = (
 # have no signature, so that any bytes may pass for them (TGA), or hold vector drawings (WMF).
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
 
-# What people put into picture folders by mistake: (where, bytes, what it is, what to do).
+# What people put into image folders by mistake: (where, bytes, what it is, what to do).
 _STRANGERS = (
     (
         0,
         b"version https://git-lfs",
-        "a Git LFS pointer, not the picture itself",
+        "a Git LFS pointer, not the image itself",
         "run git lfs pull",
     ),
     (0, b"%PDF", "a PDF document", "export its pages as PNG"),
@@ -87,7 +87,7 @@ class TooLarge(UnreadableImage):
 
 
 def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, reduced: bool = False) -> Image.Image:
-    """Decode an encoded picture, judged by its content and never by its file name.
+    """Decode an encoded image, judged by its content and never by its file name.
 
     The result is turned as its EXIF orientation says; transparency is laid on white; 16-bit grey is
     scaled to 8 bits, CMYK is converted through its embedded colour profile where it has one. Other
@@ -98,7 +98,7 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, reduced: bool = False) 
     data
         The bytes of the file.
     max_pixels
-        Width × height above which the picture is refused before any pixel is decoded.
+        Width × height above which the image is refused before any pixel is decoded.
     reduced
         Decode JPEG above the limit, and JPEG 2000 above half of it, at a half, a quarter or an eighth of their
         side instead.
@@ -111,7 +111,7 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, reduced: bool = False) 
     Raises
     ------
     UnreadableImage
-        Empty, truncated, corrupt, animated, too large, too narrow or no picture at all.
+        Empty, truncated, corrupt, animated, too large, too narrow or no image at all.
 
     Examples
     --------
@@ -127,7 +127,7 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, reduced: bool = False) 
     except UnidentifiedImageError:
         raise _stranger(data) from None
     except Image.DecompressionBombError:
-        raise _too_large("a picture with far too many pixels", max_pixels) from None
+        raise _too_large("an image with far too many pixels", max_pixels) from None
     # Pillow's parsers raise anything on hostile bytes: struct.error, KeyError, SyntaxError, ...
     except Exception as error:  # noqa: BLE001
         raise _corrupt(error) from None
@@ -136,12 +136,12 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, reduced: bool = False) 
             if reduced:
                 max_pixels = _reduce(image, max_pixels)
             _check(image, max_pixels)
-            _mend(image)
+            _repair(image)
             image.load()
             turn = _turn(image)
-            made = _to_rgb(image)
+            rgb = _to_rgb(image)
             image.close()  # its pixels are let go of before the turned ones need as much memory
-            return made if turn is None else made.transpose(turn)
+            return rgb if turn is None else rgb.transpose(turn)
         except UnreadableImage:
             raise
         except MemoryError:
@@ -161,7 +161,7 @@ def _check(image: Image.Image, max_pixels: int) -> None:
     """Refuse by header alone: what would be huge, moves, or has no usable shape."""
     width, height = image.size
     if width < 1 or height < 1:
-        raise UnreadableImage("a picture without pixels", hint="copy it again from its source")
+        raise UnreadableImage("an image without pixels", hint="copy it again from its source")
     if width * height > max_pixels:
         raise _too_large(f"{width} × {height} pixels", max_pixels)
     tags = getattr(image, "tag_v2", {})
@@ -174,7 +174,7 @@ def _check(image: Image.Image, max_pixels: int) -> None:
             f"{width} × {height} pixels, more than {MAX_ASPECT} times as long as wide",
             hint="crop it",
         )
-    # A phone's MPO holds the same moment several times; its first picture is the photo.
+    # A phone's MPO holds the same moment several times; its first image is the photo.
     if image.format != "MPO" and getattr(image, "is_animated", False):
         kind = "several pages" if image.format == "TIFF" else "animated"
         raise UnreadableImage(
@@ -219,8 +219,8 @@ def _resolutions(image: ImageFile.ImageFile) -> int:
     return head[at + 9] if 0 <= at < len(head) - 9 else 0
 
 
-def _mend(image: ImageFile.ImageFile) -> None:
-    """Mend what Pillow would read wrongly, or refuse it; before the pixels are decoded."""
+def _repair(image: ImageFile.ImageFile) -> None:
+    """Repair what Pillow would read wrongly, or refuse it; before the pixels are decoded."""
     clear = image.info.get("transparency")
     if image.format == "PNG" and clear is not None:
         depth = _png_depth(image)
@@ -262,7 +262,7 @@ def _png_depth(image: ImageFile.ImageFile) -> int:
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
-    """How to turn the picture as its EXIF orientation says; corrupt EXIF counts as none."""
+    """How to turn the image as its EXIF orientation says; corrupt EXIF counts as none."""
     try:
         orientation = image.getexif().get(0x0112, 1)
     # The pixels are whole, and a camera's damaged notes are no reason to lose them.
@@ -293,7 +293,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _bands(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
-    """The picture a few rows at a time, with where they begin."""
+    """The image a few rows at a time, with where they begin."""
     for top in range(0, image.height, BAND_ROWS):
         yield top, image.crop((0, top, image.width, min(top + BAND_ROWS, image.height)))
 
@@ -308,7 +308,7 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 def _deep_grey(image: Image.Image) -> Image.Image:
     """Grey of more than 8 bits to 8 bits by its white point; `convert` would clip it to white."""
-    made = Image.new("RGB", image.size)
+    rgb = Image.new("RGB", image.size)
     tags = getattr(image, "tag_v2", {})
     clear = image.info.get("transparency")
     for top, band in _bands(image):
@@ -318,8 +318,8 @@ def _deep_grey(image: Image.Image) -> Image.Image:
             grey = 255 - grey
         if isinstance(clear, int):
             grey = np.where(values == clear, np.uint8(255), grey)
-        made.paste(Image.fromarray(grey).convert("RGB"), (0, top))
-    return made
+        rgb.paste(Image.fromarray(grey).convert("RGB"), (0, top))
+    return rgb
 
 
 def _grey_8(values: npt.NDArray[Any], tags: Any) -> npt.NDArray[np.uint8]:
@@ -379,7 +379,7 @@ _silence_libtiff()
 
 
 def _stranger(data: bytes) -> UnreadableImage:
-    """Say what the bytes are, when they are no picture of a format that is read here."""
+    """Say what the bytes are, when they are no image of a format that is read here."""
     for place, signature, kind in _SIGNATURES:
         if data.startswith(signature, place):
             return UnreadableImage(
@@ -387,17 +387,17 @@ def _stranger(data: bytes) -> UnreadableImage:
             )
     for start, signature, what, hint in _STRANGERS:
         if data[start : start + len(signature)] == signature:
-            return UnreadableImage(f"not a picture but {what}", hint=hint)
+            return UnreadableImage(f"not an image but {what}", hint=hint)
     head = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if b"<svg" in head:
-        return UnreadableImage("not a picture but an SVG drawing", hint="render it as PNG")
+        return UnreadableImage("not an image but an SVG drawing", hint="render it as PNG")
     if head.startswith((b"<!doctype html", b"<html")):
-        hint = "the download failed; fetch the picture itself"
-        return UnreadableImage("not a picture but a web page", hint=hint)
+        hint = "the download failed; fetch the image itself"
+        return UnreadableImage("not an image but a web page", hint=hint)
     if _is_text(data[:1024]):
-        return UnreadableImage("not a picture but text", hint="remove it from the probe set")
+        return UnreadableImage("not an image but text", hint="remove it from the probe set")
     return UnreadableImage(
-        "not a picture of a known format", hint=f"save it as one of {', '.join(FORMATS)}"
+        "not an image of a known format", hint=f"save it as one of {', '.join(FORMATS)}"
     )
 
 

@@ -96,7 +96,7 @@ class ProbeSet:
         )
 
     def image(self, index: int) -> Image.Image:
-        """The picture of one image id.
+        """The image of an image id.
 
         Parameters
         ----------
@@ -158,7 +158,7 @@ class ProbeSet:
         modalities: Iterable[str] | None = None,
         indices: Iterable[int] | None = None,
     ) -> ProbeSet:
-        """A probe set of some of the images; image ids are counted anew.
+        """A probe set of some of the images; image ids are renumbered.
 
         Parameters
         ----------

@@ -41,7 +41,7 @@ class FileSource:
 
     def image(self, row: int) -> Image.Image:
         """The decoded image of a row; raises `UnreadableImage`."""
-        # Looked at anew each time: files and links may have changed since the folder was listed.
+        # Looked at again each time: files and links may have changed since the folder was listed.
         try:
             data = read_inside(self.root, self._path(row), max_bytes=MAX_FILE_BYTES)
         except UnusableFile as error:
@@ -126,7 +126,7 @@ class RecentlyUsed(Generic[V]):
 
 
 def pixel_digest(image: Image.Image) -> str:
-    """SHA-256 of decoded RGB pixels and their shape: what a picture is when no file holds it alone.
+    """SHA-256 of decoded RGB pixels and their shape: what an image is when no file holds it alone.
 
     Examples
     --------

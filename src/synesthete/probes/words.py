@@ -1,4 +1,4 @@
-"""Written words as pictures: a name set in a font, as large as it fits, over as many lines as help."""
+"""Written words as images: a name set in a font, as large as it fits, over as many lines as help."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SMALLEST = 0.09
 Colour = tuple[int, int, int]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Font:
     """A font file with its origin.
 

@@ -60,7 +60,7 @@ def record(
         Images decoded ahead of the model, at most; it bounds the memory and changes no result.
     shard_size
         Images per committed shard, rounded up to a multiple of 64; it changes no result. A resumed
-        recording keeps the size it was begun with.
+        recording keeps the size it was started with.
     dense
         Whether to keep every activation, [images, units] float16; None for: up to 4 GB of them.
     exemplars

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from synesthete.atlas.thumbnails import thumbnail_of
 from synesthete.recording.plan import MICRO_BATCH
-from synesthete.recording.sprites import thumbnail_of
 
 if TYPE_CHECKING:
     import torch
@@ -35,7 +35,7 @@ class MicroBatch:
     unreadable
         Image id → reason.
     thumbnails
-        Image id → small picture of what the model sees; empty when none are wanted.
+        Image id → small image of what the model sees; empty when none are wanted.
     """
 
     ids: range
@@ -102,20 +102,20 @@ def decode(model: ImageTextModel, probes: ProbeSet, ids: range, thumbnails: bool
     for slot, image_id in enumerate(ids):
         try:
             # What the model sees, scaled once: scaling it again for `preprocess` changes nothing.
-            picture = model.geometry(probes.image(image_id))
-            batch.pixels[slot] = model.preprocess(picture)
+            image = model.geometry(probes.image(image_id))
+            batch.pixels[slot] = model.preprocess(image)
         except MemoryError:
             raise
-        # A picture may break its decoder in any way; one bad file must not end a long run.
+        # An image may break its decoder in any way; one bad file must not end a long run.
         except Exception as error:  # noqa: BLE001
             batch.pixels[slot] = 0
             batch.unreadable[image_id] = _reason(error)
             continue
         if thumbnails:
-            batch.thumbnails[image_id] = thumbnail_of(picture)
+            batch.thumbnails[image_id] = thumbnail_of(image)
     return batch
 
 
 def _reason(error: Exception) -> str:
-    told = getattr(error, "reason", None) or str(error) or type(error).__name__
-    return " ".join(str(told).split())[:_LONGEST_REASON]
+    message = getattr(error, "reason", None) or str(error) or type(error).__name__
+    return " ".join(str(message).split())[:_LONGEST_REASON]

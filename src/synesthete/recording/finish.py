@@ -20,11 +20,10 @@ from synesthete.atlas.manifest import (
     layer_folder,
     write_manifest,
 )
-from synesthete.atlas.thumbnails import INDEX, SPRITE_TILES, sprite_path
+from synesthete.atlas.thumbnails import INDEX, SPRITE_TILES, sprite_of, sprite_path, thumbnail_of
 from synesthete.recording.exemplars import merge_exemplars
 from synesthete.recording.plan import Plan, group_codes
 from synesthete.recording.shards import StoredShard
-from synesthete.recording.sprites import sprite_of, thumbnail_of
 from synesthete.recording.statistics import UnitStatistics
 
 if TYPE_CHECKING:
@@ -126,11 +125,11 @@ class Finisher:
 
     def _thumbnails(self, exemplar_ids: list[int]) -> None:
         late = self.plan.thumbnails == "exemplars"
-        made = self._late_sprites(exemplar_ids) if late else self._recorded_sprites()
+        sheets = self._late_sprites(exemplar_ids) if late else self._recorded_sprites()
         ids: list[int] = []
         sprites: list[str] = []
         tiles: list[int] = []
-        for sheet, places in made:
+        for sheet, places in sheets:
             name = sprite_path(entry_of(sheet).sha256)
             self._add(name, sheet)
             ids += places.values()
@@ -156,11 +155,11 @@ class Finisher:
         """Sprites of exemplars only, decoded again: which they are is known only now."""
         for start in range(0, len(ids), SPRITE_TILES):
             places = dict(enumerate(ids[start : start + SPRITE_TILES]))
-            pictures = {
+            images = {
                 tile: thumbnail_of(self.model.geometry(self.probes.image(image_id)))
                 for tile, image_id in places.items()
             }
-            yield sprite_of(pictures), places
+            yield sprite_of(images), places
 
     def _manifest(self) -> dict[str, Any]:
         model, plan = self.model, self.plan

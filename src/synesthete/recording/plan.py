@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from synesthete.atlas.exemplars import PER_BIN
 from synesthete.atlas.half import COARSE_BINS, HISTOGRAM_BINS
-from synesthete.atlas.manifest import VERSION
+from synesthete.atlas.manifest import RECORDING_VERSION
 from synesthete.atlas.thumbnails import THUMBNAIL_SIZE
 from synesthete.errors import SynestheteError, near
 
@@ -29,7 +29,7 @@ DENSE_LIMIT_BYTES = 4_000_000_000
 THUMBNAIL_LIMIT = 50_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """What is read of every image and what is kept of it.
 
@@ -126,7 +126,7 @@ def recipe_of(plan: Plan, model: ImageTextModel, probes: ProbeSet) -> dict[str, 
     # Weights alone do not tell a network: RN50 and RN50-quickgelu share them.
     wiring = ("architecture", "image_tower", "quick_gelu")
     return {
-        "format": VERSION,
+        "format": RECORDING_VERSION,
         "model": {
             "weights_sha256": model.weights_sha256,
             "embedding_dim": model.embedding_dim,

@@ -1,4 +1,4 @@
-"""One recording into one folder: who may write, what was begun, what is complete already."""
+"""One recording into one folder: who may write, what was started, what is complete already."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def is_complete(out: Path, recipe: dict[str, Any]) -> bool:
 
 
 def _differs(what: str, differences: list[str]) -> SynestheteError:
-    told = "; ".join(differences[:4]) + ("; …" if len(differences) > 4 else "")
-    return SynestheteError(f"{what}: {told}", hint="name another --out, or delete the folder")
+    message = "; ".join(differences[:4]) + ("; …" if len(differences) > 4 else "")
+    return SynestheteError(f"{what}: {message}", hint="name another --out, or delete the folder")
 
 
 @contextlib.contextmanager
@@ -71,20 +71,20 @@ def claim(out: Path) -> Iterator[Path]:
 
 
 def settle(out: Path, work: Path, recipe: dict[str, Any], shard_size: int) -> int:
-    """Begin a recording or take up the one that was begun; returns the shard size that holds.
+    """Begin a recording or take up the one that was started; returns the shard size that holds.
 
     Raises
     ------
     SynestheteError
-        When the one that was begun has another recipe.
+        When the one that was started has another recipe.
     """
     path = work / _SESSION
     try:
         session = read_json(path, root=out)
-        begun = is_intact(session) and isinstance(session["recipe"], dict)
+        started = is_intact(session) and isinstance(session["recipe"], dict)
     except (SynestheteError, KeyError, AttributeError, TypeError):
-        begun = False
-    if not begun:
+        started = False
+    if not started:
         write_file(path, sealed({"recipe": recipe, "shard_size": shard_size}))
         return shard_size
     differences = recipe_differences(recipe, session["recipe"])

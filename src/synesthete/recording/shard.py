@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 
 from synesthete.atlas.exemplars import Exemplars
 from synesthete.atlas.half import to_half
-from synesthete.atlas.thumbnails import SPRITE_TILES
+from synesthete.atlas.thumbnails import SPRITE_TILES, sprite_of
 from synesthete.errors import SynestheteError
 from synesthete.recording.exemplars import exemplars_of
 from synesthete.recording.feed import MicroBatch, feed, micro_batches
 from synesthete.recording.plan import Plan, group_codes
-from synesthete.recording.sprites import sprite_of
 from synesthete.recording.statistics import UnitStatistics
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 Halves = NDArray[np.float16]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LayerResult:
     """What a shard knows of one layer.
 
@@ -50,7 +49,7 @@ class LayerResult:
     grid: tuple[int, int] | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ShardResult:
     """What a shard found.
 
@@ -194,9 +193,9 @@ class _SpriteMaker:
 
     def add(self, thumbnails: dict[int, Image.Image], *, last: bool) -> None:
         """Take the thumbnails of a micro-batch; the ids come in rising order."""
-        for image_id, picture in thumbnails.items():
+        for image_id, image in thumbnails.items():
             number, tile = divmod(image_id, SPRITE_TILES)
-            self._tiles.setdefault(number, {})[tile] = picture
+            self._tiles.setdefault(number, {})[tile] = image
         newest = max(self._tiles, default=0)
         for number in [number for number in self._tiles if last or number < newest]:
             self._sheets[number] = self._pool.submit(sprite_of, self._tiles.pop(number))

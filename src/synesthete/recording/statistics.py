@@ -26,7 +26,7 @@ _EMPTY_MIN = 0xFFFF
 _EMPTY_MAX = 0x0000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class UnitStatistics:
     """Accumulated statistics of the units of a layer; `merge` is associative and commutative.
 

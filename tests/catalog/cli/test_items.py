@@ -189,7 +189,7 @@ def test_items_delete_adapt_quarantine(run: Run) -> None:
         (["search", "none.catalog", "--text", "x"], "no catalogue at 'none.catalog'"),
         (["search", "shop.catalog"], "nothing to search for"),
         (["search", "shop.catalog", "--image", "none.png"], "no such file"),
-        (["search", "shop.catalog", "--image", "items.csv"], "not a picture but text"),
+        (["search", "shop.catalog", "--image", "items.csv"], "not an image but text"),
         (
             ["search", "shop.catalog", "--text", "x", "--where", "color=red"],
             "did you mean 'colour'",

@@ -90,7 +90,7 @@ def test_gradient_times_activation_adds_up_without_biases(tower: GradientTower) 
     for module in plain.visual.modules():
         if isinstance(module, nn.Conv2d) and module.bias is not None:
             module.bias.data.zero_()
-    from synesthete.models.towers import find_taps
+    from synesthete.models.architectures import find_taps
 
     plain.taps = find_taps(plain.visual)
     pixels = plain.normalised(torch.rand(2, 3, 64, 64))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from synesthete.models.taps import Tap
+from synesthete.models.hooks import Tap
 
 if TYPE_CHECKING:
     from synesthete.models import ImageTextModel

@@ -13,7 +13,7 @@ from typing import Any
 from torch import nn
 
 from synesthete.editing.fold.weights import Affine, Weights, read_by_linear
-from synesthete.models.towers import ACTIVATIONS, STAGES
+from synesthete.models.architectures import ACTIVATIONS, STAGES
 
 # A batch norm that gives this, and nothing else, keeps the sum with any shortcut below zero. Half precision can hold it.
 BELOW = -32768.0

@@ -10,8 +10,8 @@ import torch
 from torch.nn import functional
 
 from synesthete.errors import SynestheteError
+from synesthete.models.activations import Responses, check_reduction, reduce
 from synesthete.models.gradients import GradientTower
-from synesthete.models.reading import Responses, check_reduction, reduce
 from synesthete.visualization.attribution.rollout import rollout
 
 Float32 = npt.NDArray[np.float32]

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
+from synesthete.models.activations import Responses
 from synesthete.models.gradients import GradientTower
-from synesthete.models.reading import Responses
 from synesthete.visualization.features.settings import Settings
 from synesthete.visualization.features.views import look
 

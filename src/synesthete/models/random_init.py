@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from synesthete.models.towers import STAGES
+from synesthete.models.architectures import STAGES
 
 
 @contextmanager

@@ -18,12 +18,12 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from synesthete.errors import SynestheteError
-from synesthete.models.reading import Arranged, Responses
+from synesthete.models.activations import Arranged, Responses
 
 Kept = TypeVar("Kept")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Tap:
     """Where and how one layer is read.
 

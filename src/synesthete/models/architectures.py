@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeAlias
 
 from torch import nn
 
 from synesthete.errors import SynestheteError
-from synesthete.models.reading import Arranged, Arrangement
-from synesthete.models.taps import Tap
+from synesthete.models.activations import Arranged, Arrangement
+from synesthete.models.heads import Heads, heads_of
+from synesthete.models.hooks import Tap
 
 ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.GELU, nn.SiLU, nn.Hardswish, nn.LeakyReLU, nn.ELU, nn.Mish)
 MAPS = Arranged("NCHW")
@@ -58,8 +59,18 @@ def _residual_network(visual: Any, path: str = "visual") -> Iterator[Tap]:
             if activations:
                 # The last one defined is the last one called in every block known; `closing` proves it.
                 last = activations[-1]
-                yield Tap(f"{name}:pre", "block", block, last, "input", MAPS, closing=True)
-            yield Tap(name, "block", block, block, "output", MAPS)
+                yield Tap(
+                    layer=f"{name}:pre",
+                    kind="block",
+                    window=block,
+                    source=last,
+                    side="input",
+                    arranged=MAPS,
+                    closing=True,
+                )
+            yield Tap(
+                layer=name, kind="block", window=block, source=block, side="output", arranged=MAPS
+            )
 
 
 def _vision_transformer(visual: Any) -> Iterator[Tap]:
@@ -71,7 +82,14 @@ def _vision_transformer(visual: Any) -> Iterator[Tap]:
     for index, block in enumerate(transformer.resblocks):
         name = f"visual.transformer.resblocks.{index}"
         yield from _mlp(block.mlp, f"{name}.mlp", arranged, nonlinearity=block.mlp.gelu)
-        yield Tap(name, "residual", block, block, "output", arranged)
+        yield Tap(
+            layer=name,
+            kind="residual",
+            window=block,
+            source=block,
+            side="output",
+            arranged=arranged,
+        )
 
 
 def _timm_transformer(visual: Any) -> Iterator[Tap]:
@@ -82,7 +100,14 @@ def _timm_transformer(visual: Any) -> Iterator[Tap]:
     for index, block in enumerate(trunk.blocks):
         name = f"visual.trunk.blocks.{index}"
         yield from _timm_mlp(block, name, arranged)
-        yield Tap(name, "residual", block, block, "output", arranged)
+        yield Tap(
+            layer=name,
+            kind="residual",
+            window=block,
+            source=block,
+            side="output",
+            arranged=arranged,
+        )
 
 
 def _timm_stages(visual: Any) -> Iterator[Tap]:
@@ -93,7 +118,14 @@ def _timm_stages(visual: Any) -> Iterator[Tap]:
     for stage_index, stage in enumerate(getattr(trunk, key)):
         for index, block in enumerate(stage.blocks):
             name = f"visual.trunk.{key}.{stage_index}.blocks.{index}"
-            yield Tap(name, "block", block, block, "output", Arranged(arrangement))
+            yield Tap(
+                layer=name,
+                kind="block",
+                window=block,
+                source=block,
+                side="output",
+                arranged=Arranged(arrangement),
+            )
 
 
 def _timm_mlp(block: Any, name: str, arranged: Arranged) -> Iterator[Tap]:
@@ -106,14 +138,30 @@ def _timm_mlp(block: Any, name: str, arranged: Arranged) -> Iterator[Tap]:
     linear = [child for child in mlp.children() if isinstance(child, nn.Linear)]
     if linear:
         # In a gated MLP (SwiGLU, GeGLU) a neuron is what the output projection reads.
-        yield Tap(f"{name}.mlp", "mlp", mlp, linear[-1], "input", arranged)
+        yield Tap(
+            layer=f"{name}.mlp",
+            kind="mlp",
+            window=mlp,
+            source=linear[-1],
+            side="input",
+            arranged=arranged,
+        )
 
 
 def _mlp(
     mlp: nn.Module, name: str, arranged: Arranged, *, nonlinearity: nn.Module
 ) -> Iterator[Tap]:
-    yield Tap(f"{name}:pre", "mlp", mlp, nonlinearity, "input", arranged)
-    yield Tap(name, "mlp", mlp, nonlinearity, "output", arranged)
+    yield Tap(
+        layer=f"{name}:pre",
+        kind="mlp",
+        window=mlp,
+        source=nonlinearity,
+        side="input",
+        arranged=arranged,
+    )
+    yield Tap(
+        layer=name, kind="mlp", window=mlp, source=nonlinearity, side="output", arranged=arranged
+    )
 
 
 def _pair(grid: Any) -> tuple[int, int]:
@@ -153,3 +201,60 @@ _FAMILIES: tuple[tuple[Callable[[Any], bool], Callable[[Any], Iterator[Tap]]], .
     (_is_timm_transformer, _timm_transformer),
     (_is_timm_stages, _timm_stages),
 )
+
+
+Site: TypeAlias = Tap | Heads
+
+
+def find_sites(visual: nn.Module, taps: Mapping[str, Tap]) -> dict[str, Site]:
+    """Every place of an image tower where units can be changed, in the order of the forward pass.
+
+    Parameters
+    ----------
+    visual
+        The image tower.
+    taps
+        Its layers, from `find_taps`. Added to them: the channels inside the blocks of a ModifiedResNet
+        (`visual.layerK.J.act1`, `act2`, and `:pre`), and the attention heads of transformer blocks
+        (`….resblocks.K.attn`, `….blocks.K.attn`, a head being a unit).
+    """
+    sites: dict[str, Site] = {}
+    for name, tap in taps.items():
+        if tap.kind in ("block", "residual") and not name.endswith(":pre"):
+            before = (
+                _heads(name, tap.window) if tap.kind == "residual" else _inner(name, tap.window)
+            )
+            sites |= {site.layer: site for site in before}
+        sites[name] = tap
+    if not hasattr(visual, "attnpool"):
+        return {name: site for name, site in sites.items() if getattr(site, "kind", "") != "inner"}
+    return sites
+
+
+def _inner(name: str, block: Any) -> Iterator[Tap]:
+    """The two non-linearities within a bottleneck."""
+    for inner in ("act1", "act2"):
+        act = getattr(block, inner, None)
+        if isinstance(act, nn.ReLU) and hasattr(block, "conv3"):
+            yield Tap(
+                layer=f"{name}.{inner}:pre",
+                kind="inner",
+                window=block,
+                source=act,
+                side="input",
+                arranged=MAPS,
+            )
+            yield Tap(
+                layer=f"{name}.{inner}",
+                kind="inner",
+                window=block,
+                source=act,
+                side="output",
+                arranged=MAPS,
+            )
+
+
+def _heads(name: str, block: Any) -> Iterator[Heads]:
+    found = heads_of(f"{name}.attn", getattr(block, "attn", None))
+    if found is not None:
+        yield found

@@ -42,12 +42,12 @@ class Layer:
 
 @dataclass
 class Reading:
-    """What one batch of pictures excites.
+    """What one batch of images excites.
 
     Attributes
     ----------
     embeddings
-        L2-normalised picture embeddings `[batch, dimension]`, float32.
+        L2-normalised image embeddings `[batch, dimension]`, float32.
     activations
         Layer name to `[batch, units]`, float32.
     positions
@@ -129,7 +129,7 @@ def check_reduction(reduction: str) -> Reduction:
 def reduce(
     responses: Responses, reduction: Reduction, layer: str
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """One activation per picture and unit, and where it lies.
+    """One activation per image and unit, and where it lies.
 
     Parameters
     ----------
