@@ -1,13 +1,13 @@
 """How well the catalogue finds, and whether its reasons are true (how fast it is: `catalog_speed.py`).
 
-    python benchmarks/catalog.py --part quality        recall and NDCG on a real shop, beside texts, pictures, chance
+    python benchmarks/catalog.py --part quality        recall and NDCG on real groceries, beside texts, images, chance
     python benchmarks/catalog.py --part faithfulness   named units taken away, beside random ones
     python benchmarks/catalog.py --part coverage       conformal sets over 100 splits of real records
-    python benchmarks/catalog.py --part confidence     suggestions made a probability on half of the photos, told and kept on the rest
+    python benchmarks/catalog.py --part confidence     suggestions calibrated on half of the photos, stated and observed on the rest
 
-The shop is GroceryStoreDataset (Klasson, Zhang, Kjellström, WACV 2019): 81 products as the catalogue, 296 phone photos of its
+The catalogue is GroceryStoreDataset (Klasson, Zhang, Kjellström, WACV 2019): 81 products as the catalogue, 296 phone photos of its
 validation split as queries. The shipped model was trained on photos of its training split (by coarse class: same shops, same
-cameras), but on none of these photos, and on none of the studio pictures and descriptions.
+cameras), but on none of these photos, and on none of the studio images and descriptions.
 """
 
 from __future__ import annotations
@@ -25,9 +25,8 @@ import torch
 
 from synesthete.catalog import Catalog, Item
 from synesthete.catalog.metrics import mean_of
-from synesthete.catalog.queries import Asker
-from synesthete.catalog.reasons import unit_shares
-from synesthete.catalog.searching import best
+from synesthete.catalog.query_encoder import QueryEncoder
+from synesthete.catalog.search import best, unit_shares
 from synesthete.catalog.sources import read_items
 from synesthete.models.interventions import Change
 from synesthete.probes.decoding import decode
@@ -57,11 +56,11 @@ def main() -> None:
     print(json.dumps({"part": options.part, **parts[options.part](options)}, indent=1))
 
 
-def shop(options: argparse.Namespace, folder: str) -> Catalog:
+def groceries(options: argparse.Namespace, folder: str) -> Catalog:
     """The grocery products, indexed."""
-    made = Catalog.create(Path(folder) / "shop.catalog", options.model)
-    made.upsert(read_items(options.grocery / "products"))
-    return made
+    catalog = Catalog.create(Path(folder) / "groceries.catalog", options.model)
+    catalog.upsert(read_items(options.grocery / "products"))
+    return catalog
 
 
 def photos(options: argparse.Namespace) -> list[tuple[Path, str, str]]:
@@ -82,8 +81,8 @@ def photos(options: argparse.Namespace) -> list[tuple[Path, str, str]]:
 def quality(options: argparse.Namespace) -> dict[str, Any]:
     """Photos as queries, plain and with the centre of other customers' photos; suggestions and their abstention."""
     with tempfile.TemporaryDirectory() as folder:
-        made = shop(options, folder)
-        asked = photos(options)
+        catalog = groceries(options, folder)
+        queries = photos(options)
         table = Path(folder) / "queries.csv"
 
         def evaluate(rows: list[tuple[Path, str, str]]) -> list[Any]:
@@ -92,25 +91,25 @@ def quality(options: argparse.Namespace) -> dict[str, Any]:
                 (Path(folder) / f"{place}.webp").write_bytes(path.read_bytes())
                 lines.append((f"{place}.webp", item))
             with table.open("w", newline="", encoding="utf-8") as file:
-                csv.writer(file).writerows([("picture", "relevant"), *lines])
-            return made.evaluate(table)
+                csv.writer(file).writerows([("image", "relevant"), *lines])
+            return catalog.evaluate(table)
 
-        plain = evaluate(asked)
-        coarse = category_recall(made, asked)
+        plain = evaluate(queries)
+        coarse = category_recall(catalog, queries)
         # Each half is answered with the centre learnt from the other; which photo is in which half is drawn.
-        half = np.random.default_rng(0).permutation(len(asked)) % 2
+        half = np.random.default_rng(0).permutation(len(queries)) % 2
         adapted, adapted_coarse = [], []
         for one in (0, 1):
-            made.adapt(asked[i][0] for i in np.flatnonzero(half != one))
-            mine = [asked[i] for i in np.flatnonzero(half == one)]
+            catalog.adapt(queries[i][0] for i in np.flatnonzero(half != one))
+            mine = [queries[i] for i in np.flatnonzero(half == one)]
             adapted.append(evaluate(mine))
-            adapted_coarse += category_recall(made, mine)
-        suggested = suggestions(made, [asked[i] for i in np.flatnonzero(half == 1)])
+            adapted_coarse += category_recall(catalog, mine)
+        suggested = suggestions(catalog, [queries[i] for i in np.flatnonzero(half == 1)])
         count = [len(np.flatnonzero(half == one)) for one in (0, 1)]
         return {
             "model": options.model,
-            "products": len(made),
-            "photos": len(asked),
+            "products": len(catalog),
+            "photos": len(queries),
             "plain": [vars(one) for one in plain],
             "plain category@1": share(coarse),
             "with the centre of other photos, by half": [
@@ -131,31 +130,31 @@ def quality(options: argparse.Namespace) -> dict[str, Any]:
         }
 
 
-def category_recall(made: Catalog, asked: list[tuple[Path, str, str]]) -> list[bool]:
+def category_recall(catalog: Catalog, queries: list[tuple[Path, str, str]]) -> list[bool]:
     """Whether the first item is of the photo's own kind."""
-    snapshot = made.snapshot()
-    asker = Asker(snapshot, lambda: made.model)
+    snapshot = catalog.snapshot()
+    encoder = QueryEncoder(snapshot, lambda: catalog.model)
     kinds = snapshot.column("category").to_pylist()
     right = []
-    for path, item, _ in asked:
-        rows, _ = best(snapshot, asker.query(None, path).vector, 1)
+    for path, item, _ in queries:
+        rows, _ = best(snapshot, encoder.query(None, path).vector, 1)
         right.append(kinds[int(rows[0])] == kinds[snapshot.row(item)])
     return right
 
 
-def suggestions(made: Catalog, asked: list[tuple[Path, str, str]]) -> dict[str, Any]:
+def suggestions(catalog: Catalog, queries: list[tuple[Path, str, str]]) -> dict[str, Any]:
     """How often the first category is right, by how confident the answer was."""
-    kinds = {item.id: item.category for item in made.items()}
+    kinds = {item.id: item.category for item in catalog.items()}
     confidence, right = [], []
-    for path, item, _ in asked:
-        found = made.suggest(path, threshold=0.0)
+    for path, item, _ in queries:
+        found = catalog.suggest(path, threshold=0.0)
         confidence.append(found.confidence)
         right.append(bool(found.categories) and found.categories[0].value == kinds[item])
     values, hits = np.array(confidence), np.array(right)
     thirds = np.quantile(values, [1 / 3, 2 / 3])
     group = np.searchsorted(thirds, values)
     return {
-        "n": len(asked),
+        "n": len(queries),
         "all": share(hits.tolist()),
         "least confident third": share(hits[group == 0].tolist()),
         "most confident third": share(hits[group == 2].tolist()),
@@ -168,24 +167,24 @@ def faithfulness(options: argparse.Namespace) -> dict[str, Any]:
     """Switch the named units off in the model, and look at the item's score and rank; the same with random units.
 
     Queries: the names of the coarse classes; items: the first three of each. Random units are drawn among all, and
-    among those that answer to the picture above their mean (a harder control).
+    among those that answer to the image above their mean (a harder control).
     """
     from scipy.stats import spearmanr
 
     with tempfile.TemporaryDirectory() as folder:
-        made = shop(options, folder)
-        snapshot, model = made.snapshot(), made.model
-        asker = Asker(snapshot, lambda: model)
-        vectors, layer = made.vectors(), snapshot.layer
+        catalog = groceries(options, folder)
+        snapshot, model = catalog.snapshot(), catalog.model
+        encoder = QueryEncoder(snapshot, lambda: model)
+        vectors, layer = catalog.vectors(), snapshot.layer
         rng = np.random.default_rng(0)
         drops: dict[str, list[float]] = {"named": [], "random": [], "random active": []}
         ranks: dict[str, list[float]] = {"named": [], "random": [], "random active": []}
-        told, real = [], []
+        stated, real = [], []
         for name in sorted({kind for _, _, kind in photos(options)}):
-            query = asker.text(name.replace("-", " ").lower())
+            query = encoder.text(name.replace("-", " ").lower())
             for row in best(snapshot, query, TOP)[0].tolist():
                 (item,) = snapshot.items([row])
-                pixels = model.preprocess(decode(Path(item.pictures[0]).read_bytes()))[None]
+                pixels = model.preprocess(decode(Path(item.images[0]).read_bytes()))[None]
                 text = snapshot.gather("texts", np.array([row]))
                 shares = unit_shares(snapshot, query, [row])[0]
                 answers = (
@@ -216,7 +215,7 @@ def faithfulness(options: argparse.Namespace) -> dict[str, Any]:
                 for label, units in sets:
                     score, place = without(units)
                     lost.setdefault(label, []).append((whole - score, place - rank))
-                    told.append(float(shares[units].sum()))
+                    stated.append(float(shares[units].sum()))
                     real.append(whole - score)
                 for label, pairs in lost.items():
                     drops[label].append(float(np.mean([drop for drop, _ in pairs])))
@@ -235,34 +234,33 @@ def faithfulness(options: argparse.Namespace) -> dict[str, Any]:
             "named loses more than random active": share(
                 (arrays["named"] > arrays["random active"]).tolist()
             ),
-            "rank correlation of what was told and what was lost": float(spearmanr(told, real)[0]),
+            "rank correlation of attributed and lost score": float(spearmanr(stated, real)[0]),
         }
 
 
 def coverage(options: argparse.Namespace) -> dict[str, Any]:
-    """Records of the shop told apart by section (fruit, vegetables, packages): 100 random splits, sets at 90 %.
+    """Groceries classified by section (fruit, vegetables, packages): 100 random splits, sets at 90 %.
 
     The records are the photos alone, and the photos with the product's title; half fit, a quarter calibrates, a quarter
     measures. Control: the most frequent section, and the same probe with shuffled labels.
     """
-    from synesthete.catalog.classify.features import embed, fuse
-    from synesthete.catalog.classify.fitting import fit_probe
-    from synesthete.catalog.classify.records import make_record
+    from synesthete.catalog.classify.records import embed, fuse, make_record
+    from synesthete.catalog.classify.train import fit_linear_probe
     from synesthete.models import load_model
 
     model = load_model(options.model)
-    asked = photos(options)
+    queries = photos(options)
     titles = {
         item.id: item.title
         for item in read_items(options.grocery / "products")
         if isinstance(item, Item)
     }
-    labels = np.array([item.split("/")[0] for _, item, _ in asked])
-    records = [make_record(path.read_bytes(), titles[item]) for path, item, _ in asked]
+    labels = np.array([item.split("/")[0] for _, item, _ in queries])
+    records = [make_record(path.read_bytes(), titles[item]) for path, item, _ in queries]
     seen = embed(model, records)
     found: dict[str, Any] = {
         "model": options.model,
-        "records": len(asked),
+        "records": len(queries),
         "splits": options.splits,
     }
     found["sections"] = dict(
@@ -271,7 +269,7 @@ def coverage(options: argparse.Namespace) -> dict[str, Any]:
     for name, texts in (("photo", np.zeros_like(seen.texts)), ("photo and title", seen.texts)):
         x = fuse(seen.images, texts)
         runs = [
-            fit_probe(x, labels, coverage=0.9, risk=0.1, seed=seed)
+            fit_linear_probe(x, labels, coverage=0.9, risk=0.1, seed=seed)
             for seed in range(options.splits)
         ]
         measured = [one.measured for one in runs]
@@ -295,51 +293,51 @@ def coverage(options: argparse.Namespace) -> dict[str, Any]:
 def confidence(options: argparse.Namespace) -> dict[str, Any]:
     """Calibrate suggestions on one half of the photos, and ask with the other half; and the other way round.
 
-    Control: the bare strength, and the share of right answers told for every photo alike.
+    Control: the bare strength, and the share of right answers stated for every photo alike.
     """
-    from synesthete.catalog.classify.measuring import calibration_error
+    from synesthete.catalog.classify.evaluate import calibration_error
 
     with tempfile.TemporaryDirectory() as folder:
-        made = shop(options, folder)
-        asked = photos(options)
-        kinds = {item.id: item.category for item in made.items()}
-        half = np.random.default_rng(0).permutation(len(asked)) % 2
-        told, strength, right, flat = [], [], [], []
+        catalog = groceries(options, folder)
+        queries = photos(options)
+        kinds = {item.id: item.category for item in catalog.items()}
+        half = np.random.default_rng(0).permutation(len(queries)) % 2
+        stated, strength, right, flat = [], [], [], []
         for one in (0, 1):
-            made.adapt(asked[i][0] for i in np.flatnonzero(half != one))
+            catalog.adapt(queries[i][0] for i in np.flatnonzero(half != one))
             table = Path(folder) / f"{one}.csv"
             with table.open("w", newline="", encoding="utf-8") as file:
-                rows = [asked[i] for i in np.flatnonzero(half != one)]
+                rows = [queries[i] for i in np.flatnonzero(half != one)]
                 for place, (path, _, _) in enumerate(rows):
                     (Path(folder) / f"{one}-{place}.webp").write_bytes(path.read_bytes())
                 csv.writer(file).writerows(
                     [
-                        ("picture", "relevant"),
+                        ("image", "relevant"),
                         *((f"{one}-{at}.webp", item) for at, (_, item, _) in enumerate(rows)),
                     ]
                 )
-            base = made.calibrate(table).right
+            base = catalog.calibrate(table).right
             for i in np.flatnonzero(half == one):
-                path, item, _ = asked[i]
-                found = made.suggest(path, threshold=0.0)
-                told.append(found.confidence)
+                path, item, _ = queries[i]
+                found = catalog.suggest(path, threshold=0.0)
+                stated.append(found.confidence)
                 strength.append(found.strength)
                 right.append(bool(found.categories) and found.categories[0].value == kinds[item])
                 flat.append(base)
-        own = made.calibrate()
+        own = catalog.calibrate()
         hits = np.array(right)
-        thirds = np.array_split(np.argsort(told, kind="stable"), 3)
+        thirds = np.array_split(np.argsort(stated, kind="stable"), 3)
         return {
             "model": options.model,
             "n": len(hits),
             "right": share(right),
-            "calibration error": calibration_error(np.array(told), hits, 5),
+            "calibration error": calibration_error(np.array(stated), hits, 5),
             "of the bare strength": calibration_error(np.array(strength), hits, 5),
-            "squared error": interval((np.array(told) - hits) ** 2),
+            "squared error": interval((np.array(stated) - hits) ** 2),
             "of the share of right answers for all": interval((np.array(flat) - hits) ** 2),
             "of the strength": interval((np.array(strength) - hits) ** 2),
-            "told and kept, by thirds": [
-                {"told": float(np.array(told)[part].mean()), **share(hits[part].tolist())}
+            "stated and observed, by thirds": [
+                {"stated": float(np.array(stated)[part].mean()), **share(hits[part].tolist())}
                 for part in thirds
             ],
             "by the catalogue's own items": {

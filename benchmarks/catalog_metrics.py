@@ -14,7 +14,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from synesthete.catalog.classify.fitting import fit_probe
+from synesthete.catalog.classify.train import fit_linear_probe
 from synesthete.catalog.metrics import evidence, mean_of, share_of
 from synesthete.catalog.metrics.sequences import Outcomes
 
@@ -116,7 +116,7 @@ def conformal(splits: int, records: int) -> None:
     for seed in range(splits):
         codes = rng.integers(3, size=records)
         x = np.eye(3, 12)[codes] * 2 + 1.2 * rng.normal(size=(records, 12))
-        seen = fit_probe(
+        seen = fit_linear_probe(
             x, np.array(["a", "b", "c"])[codes], coverage=0.9, risk=0.1, seed=seed
         ).measured
         covered.append(seen.coverage.value)

@@ -27,12 +27,12 @@ import torch
 from PIL import Image
 
 from synesthete.catalog import Catalog, Item
-from synesthete.catalog.ledger import Ledger
+from synesthete.catalog.encode import Batch
 from synesthete.catalog.metrics import mean_of
-from synesthete.catalog.nearest import Nearest
-from synesthete.catalog.queries import Asker
-from synesthete.catalog.searching import search
-from synesthete.catalog.segments import Batch
+from synesthete.catalog.query_encoder import QueryEncoder
+from synesthete.catalog.search import search
+from synesthete.catalog.store.ledger import Ledger
+from synesthete.catalog.store.nearest import Nearest
 from synesthete.probes.decoding import decode
 
 CHUNK = 65536
@@ -148,8 +148,8 @@ def store(options: argparse.Namespace) -> dict[str, Any]:
             return value
 
         timed("written in s, vectors given", lambda: fill(made, count, 4096))
-        asker = Asker(made.snapshot(), lambda: made.model)
-        query = asker.query("apple", None)
+        encoder = QueryEncoder(made.snapshot(), lambda: made.model)
+        query = encoder.query("apple", None)
         timed("first search, s", lambda: search(made.snapshot(), query))
         names = made.reference.concepts[:100]
         for label, settings in (
@@ -159,7 +159,7 @@ def store(options: argparse.Namespace) -> dict[str, Any]:
         ):
             times = []
             for name in names:
-                one = asker.query(name, None)
+                one = encoder.query(name, None)
                 started = time.perf_counter()
                 search(made.snapshot(), one, **settings)
                 times.append(time.perf_counter() - started)
@@ -225,7 +225,14 @@ def fill(made: Catalog, count: int, size: int, seed: int = 0) -> None:
         answers = rng.random((some, units), np.float32).astype(np.float16)
         nothing: list[bytes | None] = [None] * some
         ledger.commit(
-            Batch(items, [f"{seed}"] * some, vectors[:some], vectors[some:], answers, nothing)
+            Batch(
+                items=items,
+                digests=[f"{seed}"] * some,
+                images=vectors[:some],
+                texts=vectors[some:],
+                units=answers,
+                thumbnails=nothing,
+            )
         )
     ledger.tidy()
     ledger.close()
@@ -237,7 +244,7 @@ def on_disk(path: Path) -> int:
 
 
 def indexing(options: argparse.Namespace) -> dict[str, Any]:
-    """Items a second beside a bare loop over the same pictures, and peak memory in fresh processes."""
+    """Items a second beside a bare loop over the same images, and peak memory in fresh processes."""
     found: dict[str, Any] = {"threads": options.threads}
     for count in options.items:
         command = [sys.executable, __file__, "--part", "indexing", "--peak-of", str(count)]
@@ -248,7 +255,7 @@ def indexing(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def peak_here(options: argparse.Namespace) -> dict[str, Any]:
-    """Index so many items with a picture, a title and a description each."""
+    """Index so many items with an image, a title and a description each."""
     with tempfile.TemporaryDirectory() as folder:
         made = Catalog.create(Path(folder) / "new.catalog", options.model)
         base = peak()
@@ -256,7 +263,7 @@ def peak_here(options: argparse.Namespace) -> dict[str, Any]:
         made.upsert(drawn(options.peak_of))
         took = time.perf_counter() - started
         top = peak()
-        some = [decode(bytes(item.pictures[0])) for item in drawn(256)]  # type: ignore[arg-type]
+        some = [decode(bytes(item.images[0])) for item in drawn(256)]  # type: ignore[arg-type]
         started = time.perf_counter()
         for start in range(0, 256, 32):
             made.model.encode_images(
@@ -265,14 +272,14 @@ def peak_here(options: argparse.Namespace) -> dict[str, Any]:
         bare = 256 / (time.perf_counter() - started)
         return {
             "items per second": options.peak_of / took,
-            "bare encode_images, pictures per second": bare,
+            "bare encode_images, images per second": bare,
             "peak memory MB": top,
             "of that before indexing": base,
         }
 
 
 def drawn(count: int) -> Any:
-    """Items with pictures of seeded noise, 256 pixels square."""
+    """Items with images of seeded noise, 256 pixels square."""
     for number in range(count):
         noise = np.random.default_rng(number).integers(0, 255, (16, 16, 3), np.uint8)
         stream = io.BytesIO()
@@ -281,7 +288,7 @@ def drawn(count: int) -> Any:
             f"{number:07d}",
             title=f"thing {number}",
             description=f"A thing with the number {number}. It is made of noise.",
-            pictures=(stream.getvalue(),),
+            images=(stream.getvalue(),),
         )
 
 

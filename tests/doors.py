@@ -75,9 +75,9 @@ def png() -> bytes:
 
 
 def _index(path: Path) -> bool:
-    from synesthete.catalog.ledger import Ledger
     from synesthete.catalog.sources import read_items
-    from synesthete.catalog.writing import upsert
+    from synesthete.catalog.store.ingest import upsert
+    from synesthete.catalog.store.ledger import Ledger
 
     with tempfile.TemporaryDirectory() as scratch:
         (Path(scratch) / "segments").mkdir()
@@ -98,21 +98,21 @@ def _queries(path: Path) -> bool:
 
 
 def _signals(path: Path) -> bool:
-    from synesthete.catalog.profiles import read_signals
+    from synesthete.catalog.tables import read_signals
 
     read_signals(path)
     return False
 
 
 def _campaign(path: Path) -> bool:
-    from synesthete.catalog.campaigns import read_campaign
+    from synesthete.catalog.align import read_campaign
 
     list(read_campaign(path.parent))
     return False
 
 
 def _pilot(path: Path) -> bool:
-    from synesthete.catalog.pilot import Variant, run_pilot
+    from synesthete.catalog.experiments import Variant, run_pilot
 
     found = run_pilot(path.parent, Variant("a"), Variant("b"))
     return bool(found.cautions)
@@ -148,7 +148,7 @@ def _families(path: Path) -> bool:
 
 
 def _catalog_manifest(path: Path) -> bool:
-    from synesthete.catalog.manifest import read_manifest, refuse_other
+    from synesthete.catalog.store.manifest import read_manifest, refuse_other
 
     found = read_manifest(path.parent)
     refuse_other(path.parent, found["model"], found["model"])
@@ -156,7 +156,7 @@ def _catalog_manifest(path: Path) -> bool:
 
 
 def _confidence(path: Path) -> bool:
-    from synesthete.catalog.confidence import read_confidence
+    from synesthete.catalog.suggest import read_confidence
 
     found = read_confidence(path.parent)
     assert found is not None
@@ -172,7 +172,7 @@ def _classifier(path: Path) -> bool:
     else:
         (path.parent / "classifier.json").write_text(json.dumps(_facts()))
     found = Classifier(path.parent)
-    found.probe.probabilities(np.zeros((1, found.probe.weights.shape[1])))
+    found.linear_probe.probabilities(np.zeros((1, found.linear_probe.weights.shape[1])))
     assert found.notice is not None
     return False
 
@@ -285,7 +285,7 @@ def _assistant(path: Path) -> bool:
 
 
 def _sums(path: Path) -> bool:
-    from synesthete.catalog.sums import Sums
+    from synesthete.catalog.store.centroids import Sums
 
     Sums.from_bytes(path.read_bytes())
     return False
@@ -307,7 +307,7 @@ def _keys(path: Path) -> bool:
 
 
 def _ledger(path: Path) -> bool:
-    from synesthete.catalog.ledger import Ledger
+    from synesthete.catalog.store.ledger import Ledger
 
     ledger = Ledger(path.parent)
     try:
@@ -336,7 +336,7 @@ def _keys_file() -> bytes:
 
 
 def _ledger_file() -> bytes:
-    from synesthete.catalog.ledger_database import _SCHEMA, VERSION
+    from synesthete.catalog.store.ledger import _SCHEMA, VERSION
 
     return _database((*_SCHEMA, "INSERT INTO quarantine VALUES ('a', 'item', 'why')"), VERSION)
 

@@ -136,10 +136,10 @@ def _modes(folder: Path) -> dict[str, int]:
 
 
 def test_databases_of_a_catalogue_are_their_owners_alone(tmp_path: Path) -> None:
-    from synesthete.catalog.answers import Quarantined
     from synesthete.catalog.events import EventLog
     from synesthete.catalog.keys import Keys
-    from synesthete.catalog.ledger import Ledger
+    from synesthete.catalog.schema import Quarantined
+    from synesthete.catalog.store.ledger import Ledger
 
     before = os.umask(0o022)
     try:
@@ -200,7 +200,7 @@ def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
 
 def test_links_in_a_folder_of_items_are_set_aside(tmp_path: Path) -> None:
     from synesthete.catalog import Item, Quarantined
-    from synesthete.catalog.sources import pictures_under, read_items
+    from synesthete.catalog.sources import images_under, read_items
 
     secret = tmp_path / "secret"
     secret.write_bytes(b'{"title": "secret"}')
@@ -215,16 +215,16 @@ def test_links_in_a_folder_of_items_are_set_aside(tmp_path: Path) -> None:
     (tmp_path / "shop" / "out").symlink_to(tmp_path)
     found = list(read_items(tmp_path / "shop"))
     (item,) = [one for one in found if isinstance(one, Item)]
-    assert item == Item("mugs/blue", title="blue", category="mugs", pictures=(mug / "a.png",))
+    assert item == Item("mugs/blue", title="blue", category="mugs", images=(mug / "a.png",))
     aside = {one.what: one.reason for one in found if isinstance(one, Quarantined)}
     assert set(aside) == {"desc.txt", "more.json", "b.png"}
     assert all("leads out" in reason for reason in aside.values())
-    assert pictures_under(tmp_path / "shop") == [mug / "a.png"]
+    assert images_under(tmp_path / "shop") == [mug / "a.png"]
 
 
 def test_a_picture_exchanged_for_a_link_after_it_was_listed_is_set_aside(tmp_path: Path) -> None:
     from synesthete.catalog import Item
-    from synesthete.catalog.encoding import load
+    from synesthete.catalog.encode import load
     from synesthete.catalog.sources import read_items
 
     (tmp_path / "secret.png").write_bytes(png())
@@ -319,7 +319,7 @@ def test_a_price_beyond_all_numbers_costs_the_price_alone(tmp_path: Path) -> Non
 
 
 def test_every_part_of_the_sound_item_is_read() -> None:
-    from synesthete.catalog.checking import cleaned
+    from synesthete.catalog.store.ingest import cleaned
     from synesthete.catalog.tables import item_rows
 
     with tempfile.TemporaryDirectory() as folder:
@@ -343,7 +343,7 @@ def test_tests_of_bias_that_are_no_list_are_refused() -> None:
 
 
 def test_a_ledger_without_its_generation_is_damaged(tmp_path: Path) -> None:
-    from synesthete.catalog.ledger import Ledger
+    from synesthete.catalog.store.ledger import Ledger
 
     ledger = Ledger(tmp_path)
     with ledger._transaction() as connection:

@@ -1,4 +1,4 @@
-"""A small shop, indexed by a small random model; every test gets its own copy."""
+"""A small catalogue, indexed by a small random model; every test gets its own copy."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COLOURS = {"red": "#c22", "blue": "#22c", "green": "#2a2", "white": "#eee"}
 KINDS = ("mug", "plate", "lamp", "chair", "bowl", "spoon")
 
 
-def picture(colour: str, place: int, *, side: int = 64) -> bytes:
+def image(colour: str, place: int, *, side: int = 64) -> bytes:
     """A PNG of a coloured bar on a ground of seeded noise."""
     noise = np.random.default_rng(place).integers(120, 200, (side, side, 3), np.uint8)
     image = Image.fromarray(noise)
@@ -29,8 +29,8 @@ def picture(colour: str, place: int, *, side: int = 64) -> bytes:
     return stream.getvalue()
 
 
-def shop() -> list[Item]:
-    """24 items of six kinds in four colours; one without a picture, one without words."""
+def sample_items() -> list[Item]:
+    """24 items of six kinds in four colours; one without an image, one without words."""
     items = [
         Item(
             f"{kind}-{colour}",
@@ -40,12 +40,12 @@ def shop() -> list[Item]:
             reviews=(f"I like this {kind}.",) if place % 2 else (),
             price=float(place),
             attributes={"colour": (colour,), "rooms": ("kitchen", "garden")[: 1 + place % 2]},
-            pictures=(picture(colour, place),),
+            images=(image(colour, place),),
         )
         for place, (kind, colour) in enumerate((k, c) for k in KINDS for c in COLOURS)
     ]
     items[3] = Item("mug-white", title="white mug", category="mug", price=3.0)
-    items[7] = Item("plate-white", pictures=(picture("white", 7),))
+    items[7] = Item("plate-white", images=(image("white", 7),))
     return items
 
 
@@ -65,10 +65,10 @@ def empty_path(tmp_path_factory: pytest.TempPathFactory, model: ImageTextModel) 
 def shop_path(
     tmp_path_factory: pytest.TempPathFactory, model: ImageTextModel, empty_path: Path
 ) -> Path:
-    path = tmp_path_factory.mktemp("shop") / "shop.catalog"
+    path = tmp_path_factory.mktemp("sample") / "my.catalog"
     shutil.copytree(empty_path, path)
     opened = Catalog.open(path, model=model)
-    written = opened.upsert(shop())
+    written = opened.upsert(sample_items())
     assert (written.added, written.quarantined) == (24, ())
     opened.close()
     return path
@@ -82,5 +82,5 @@ def empty(tmp_path: Path, model: ImageTextModel, empty_path: Path) -> Catalog:
 
 @pytest.fixture
 def catalog(tmp_path: Path, model: ImageTextModel, shop_path: Path) -> Catalog:
-    shutil.copytree(shop_path, tmp_path / "shop.catalog")
-    return Catalog.open(tmp_path / "shop.catalog", model=model)
+    shutil.copytree(shop_path, tmp_path / "my.catalog")
+    return Catalog.open(tmp_path / "my.catalog", model=model)

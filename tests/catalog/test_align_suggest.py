@@ -11,19 +11,18 @@ import numpy as np
 import pytest
 
 from synesthete.catalog import Catalog, Item
-from synesthete.catalog.aligning import own_pairs, verdict_of
-from synesthete.catalog.campaigns import read_campaign
-from synesthete.catalog.suggesting import entropy, weights
+from synesthete.catalog.align import own_pairs, read_campaign, verdict_of
+from synesthete.catalog.suggest import entropy, weights
 from synesthete.errors import SynestheteError
-from tests.catalog.conftest import picture, shop
+from tests.catalog.conftest import image, sample_items
 
 
 def test_own_pairs_by_hand(catalog: Catalog) -> None:
     snapshot = catalog.snapshot()
     both = [row for row, key in enumerate(snapshot.ids) if key not in ("mug-white", "plate-white")]
-    pictures = snapshot.space.pictures(snapshot.gather("pictures", np.array(both)))
+    images = snapshot.space.images(snapshot.gather("images", np.array(both)))
     texts = snapshot.space.texts(snapshot.gather("texts", np.array(both)))
-    cosines = pictures @ texts.T
+    cosines = images @ texts.T
     pairs = own_pairs(snapshot)
     assert np.allclose(pairs.own, np.sort(np.diag(cosines)), atol=1e-5)
     steps = [round(i * 22 / 6) for i in range(1, 6)]
@@ -35,12 +34,17 @@ def test_own_pairs_by_hand(catalog: Catalog) -> None:
 
 def test_verdicts() -> None:
     assert [verdict_of(x) for x in (None, 0.96, 0.95, 0.9, 0.8, 0.79)] == [
-        "unsure", "match", "match", "unsure", "unsure", "mismatch",
-    ]  # fmt: skip
+        "unsure",
+        "match",
+        "match",
+        "unsure",
+        "unsure",
+        "mismatch",
+    ]
 
 
-def test_every_copy_against_every_picture(catalog: Catalog) -> None:
-    shots = [picture("red", 8), picture("blue", 9)]
+def test_every_copy_against_every_image(catalog: Catalog) -> None:
+    shots = [image("red", 8), image("blue", 9)]
     found = catalog.align(["a red lamp", "a blue lamp"], shots, reasons=4)
     assert len(found) == 4
     assert [one.score for one in found] == sorted((one.score for one in found), reverse=True)
@@ -57,7 +61,7 @@ def test_every_copy_against_every_picture(catalog: Catalog) -> None:
 
 
 def test_words_are_what_their_absence_takes(catalog: Catalog) -> None:
-    shot = picture("red", 8)
+    shot = image("red", 8)
     whole = catalog.align(["red shiny lamp"], [shot])[0]
     for word in whole.words:
         rest = " ".join(w for w in ["red", "shiny", "lamp"] if w != word.text)
@@ -66,7 +70,7 @@ def test_words_are_what_their_absence_takes(catalog: Catalog) -> None:
 
 
 def test_units_that_answer_to_writing_are_flagged_and_hold_a_match_back(catalog: Catalog) -> None:
-    shot = picture("red", 8)
+    shot = image("red", 8)
     copies = [f"a {colour} {kind}" for colour in ("red", "blue") for kind in ("lamp", "mug", "sky")]
     free = catalog.align(copies, [shot], reasons=3)[0]
     reference = catalog.reference
@@ -87,21 +91,21 @@ def test_units_that_answer_to_writing_are_flagged_and_hold_a_match_back(catalog:
 
 
 def test_too_few_pairs_to_judge_by(empty: Catalog) -> None:
-    empty.upsert(shop()[:5])
-    (found,) = empty.align(["a mug"], [picture("red", 1)])
+    empty.upsert(sample_items()[:5])
+    (found,) = empty.align(["a mug"], [image("red", 1)])
     assert (found.among_pairs, found.among_others, found.verdict) == (None, None, "unsure")
 
 
 def test_wrong_alignments(catalog: Catalog) -> None:
-    for copies, pictures, told in (
-        ([], [picture("red", 1)], "nothing to align"),
+    for copies, images, message in (
+        ([], [image("red", 1)], "nothing to align"),
         (["x"], [], "nothing to align"),
-        ([" "], [picture("red", 1)], "empty text"),
+        ([" "], [image("red", 1)], "empty text"),
         (["x"], [b"x"], "."),
         (["x"], [Path("/none.png")], "no such file"),
     ):
-        with pytest.raises(SynestheteError, match=told):
-            catalog.align(copies, pictures)
+        with pytest.raises(SynestheteError, match=message):
+            catalog.align(copies, images)
 
 
 def test_campaign_folders(tmp_path: Path) -> None:
@@ -110,25 +114,25 @@ def test_campaign_folders(tmp_path: Path) -> None:
     (tmp_path / "summer.txt").write_text("Sun!\n\nMore sun!\n", encoding="utf-8")
     (tmp_path / "winter.txt").write_text("\ufeffSnow", encoding="utf-8")
     parts = list(read_campaign(tmp_path))
-    assert [(p.name, p.copies, [f.name for f in p.pictures]) for p in parts] == [
+    assert [(p.name, p.copies, [f.name for f in p.images]) for p in parts] == [
         ("summer", ("Sun!", "More sun!"), ["summer-2.png", "summer.png"]),
         ("winter", ("Snow",), ["winter.png"]),
     ]
-    (tmp_path / "campaign.csv").write_text("picture,copy\nsummer.png,A\nsummer.png,B\n")
+    (tmp_path / "campaign.csv").write_text("image,copy\nsummer.png,A\nsummer.png,B\n")
     (part,) = read_campaign(tmp_path)
     assert part.copies == ("A", "B")
-    for content, told in (
-        ("picture,copy\n../x.png,A\n", "leads out"),
-        ("picture,copy\nsummer.png,\n", "no copy"),
-        ("picture,copy\n", "no rows"),
+    for content, message in (
+        ("image,copy\n../x.png,A\n", "leads out"),
+        ("image,copy\nsummer.png,\n", "no copy"),
+        ("image,copy\n", "no rows"),
     ):
         (tmp_path / "campaign.csv").write_text(content)
-        with pytest.raises(SynestheteError, match=told):
+        with pytest.raises(SynestheteError, match=message):
             read_campaign(tmp_path)
     with pytest.raises(SynestheteError, match="no such folder"):
         read_campaign(tmp_path / "none")
     (tmp_path / "bare").mkdir()
-    with pytest.raises(SynestheteError, match="no text with a picture"):
+    with pytest.raises(SynestheteError, match="no text with an image"):
         read_campaign(tmp_path / "bare")
 
 
@@ -146,7 +150,7 @@ def test_suggestions_abstain_into_the_queue(catalog: Catalog) -> None:
     sure = catalog.suggest(None, "red lamp", threshold=0.0, queue=queue)
     assert not sure.abstained
     assert not queue.cases
-    unsure = catalog.suggest(picture("red", 8), "red lamp", threshold=1.0, queue=queue)
+    unsure = catalog.suggest(image("red", 8), "red lamp", threshold=1.0, queue=queue)
     assert unsure.abstained
     assert unsure.ticket == "case 1"
     ((kind, payload, reason, confidence),) = queue.cases
@@ -157,7 +161,7 @@ def test_suggestions_abstain_into_the_queue(catalog: Catalog) -> None:
 
 
 def test_suggestions_add_up(catalog: Catalog) -> None:
-    found = catalog.suggest(picture("red", 8), "a lamp", k=4, threshold=0.0)
+    found = catalog.suggest(image("red", 8), "a lamp", limit=4, threshold=0.0)
     assert len(found.items) == 4
     assert found.as_dict()["items"][0]["id"] == found.items[0].id
     assert all(0 <= one.confidence <= 1.0001 for one in (*found.categories, *found.attributes))

@@ -47,14 +47,14 @@ def test_it_gives_what_a_catalogue_gives(
     own = Catalog.open(path, model=model)
     found, expected = (
         shop.search("red mug", png("red"), limit=5),
-        own.search("red mug", png("red"), k=5),
+        own.search("red mug", png("red"), limit=5),
     )
     assert [one.id for one in found] == [one.id for one in expected]
     assert found[0].reasons == expected[0].reasons
     assert [one.id for one in shop.items(at_once=7)] == [one.id for one in own.items()]
     liked = [Signal(item="item-01"), Signal("dislike", text="cup")]
     assert [one.id for one in shop.recommend(liked, limit=4)] == [
-        one.id for one in own.recommend(liked, k=4)
+        one.id for one in own.recommend(liked, limit=4)
     ]
     assert shop.align(["a red mug"], [png("red")])[0].verdict in ("match", "mismatch", "unsure")
     made = shop.suggest(png("blue"), "for tea")

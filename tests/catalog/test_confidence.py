@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from synesthete.catalog import Catalog
-from synesthete.catalog.confidence import FILE, fit_confidence, read_confidence, write_confidence
+from synesthete.catalog.suggest import CONFIDENCE, fit_confidence, read_confidence, write_confidence
 from synesthete.errors import SynestheteError
-from tests.catalog.conftest import picture, shop
+from tests.catalog.conftest import image, sample_items
 
 
 def planted(count: int, power: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -55,36 +55,36 @@ def test_kept_in_a_file(tmp_path: Path) -> None:
     found = fit_confidence(*planted(200, 2.0), "planted", generation=7)
     write_confidence(tmp_path, found)
     assert read_confidence(tmp_path) == found
-    (tmp_path / FILE).write_text("{")
+    (tmp_path / CONFIDENCE).write_text("{")
     with pytest.raises(SynestheteError, match="damaged"):
         read_confidence(tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("count", "right", "told"),
-    [(10, [True, False] * 5, "tell too little"), (60, [True] * 60, "all 60 cases are right")],
+    ("count", "right", "message"),
+    [(10, [True, False] * 5, "too few"), (60, [True] * 60, "all 60 cases are right")],
 )
-def test_cases_that_tell_nothing_are_refused(count: int, right: list[bool], told: str) -> None:
-    with pytest.raises(SynestheteError, match=told):
+def test_cases_that_tell_nothing_are_refused(count: int, right: list[bool], message: str) -> None:
+    with pytest.raises(SynestheteError, match=message):
         fit_confidence(np.linspace(0, 1, count), np.array(right), "x")
 
 
 def test_suggestions_of_a_calibrated_catalogue(catalog: Catalog, tmp_path: Path) -> None:
-    before = catalog.suggest(picture("red", 8), "a lamp", threshold=0.0)
+    before = catalog.suggest(image("red", 8), "a lamp", threshold=0.0)
     assert (before.calibrated, before.confidence) == (False, before.strength)
-    with pytest.raises(SynestheteError, match="tell too little"):
+    with pytest.raises(SynestheteError, match="too few"):
         catalog.calibrate()  # 24 items are too few cases
-    rows = [["picture", "text", "relevant"]]
-    for place, item in enumerate(item for item in shop() if item.category):
+    rows = [["image", "text", "relevant"]]
+    for place, item in enumerate(item for item in sample_items() if item.category):
         for turn in range(3):
             name = f"{place}-{turn}.png"
-            (tmp_path / name).write_bytes(picture(item.id.split("-")[1], place + 20 * turn))
+            (tmp_path / name).write_bytes(image(item.id.split("-")[1], place + 20 * turn))
             rows.append([name, item.category if turn else "", item.id])
     with (tmp_path / "asked.csv").open("w", newline="") as file:
         csv.writer(file).writerows(rows)
     found = catalog.calibrate(tmp_path / "asked.csv")
     assert (found.n, found.source) == (len(rows) - 1, "asked.csv")
-    after = catalog.suggest(picture("red", 8), "a lamp", threshold=0.0)
+    after = catalog.suggest(image("red", 8), "a lamp", threshold=0.0)
     assert after.calibrated
     assert after.strength == before.strength
     assert after.confidence == pytest.approx(found.probability(before.strength))

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from synesthete.catalog import Catalog
-from synesthete.catalog.evaluating import summarised
+from synesthete.catalog.evaluate import summarised
 from synesthete.errors import SynestheteError
-from tests.catalog.conftest import picture
+from tests.catalog.conftest import image
 
 
 def test_means_over_queries() -> None:
@@ -26,9 +26,9 @@ def test_means_over_queries() -> None:
 
 def queries(path: Path) -> Path:
     (path / "shots").mkdir()
-    rows = [["text", "picture", "relevant", "category"]]
+    rows = [["text", "image", "relevant", "category"]]
     for place, kind in enumerate(("mug", "lamp", "bowl")):
-        (path / "shots" / f"{kind}.png").write_bytes(picture("red", place))
+        (path / "shots" / f"{kind}.png").write_bytes(image("red", place))
         rows += [[f"a red {kind}", "", f"{kind}-red", ""], ["", f"shots/{kind}.png", "", kind]]
     with (path / "q.csv").open("w", newline="") as file:
         csv.writer(file).writerows(rows)
@@ -38,14 +38,16 @@ def queries(path: Path) -> Path:
 def test_the_evaluation_is_search_and_its_controls(catalog: Catalog, tmp_path: Path) -> None:
     table = queries(tmp_path)
     found = {one.method: one for one in catalog.evaluate(table, k=5)}
-    assert list(found) == ["fused", "text-only", "picture-only", "random"]
+    assert list(found) == ["fused", "text-only", "image-only", "random"]
     recalls = []
     for kind in ("mug", "lamp", "bowl"):
-        ids = [hit.id for hit in catalog.search(f"a red {kind}", k=5, group=False)]
+        ids = [hit.id for hit in catalog.search(f"a red {kind}", limit=5, group=False)]
         recalls.append(float(f"{kind}-red" in ids))
         ids = [
             hit.id
-            for hit in catalog.search(picture=tmp_path / "shots" / f"{kind}.png", k=5, group=False)
+            for hit in catalog.search(
+                image=tmp_path / "shots" / f"{kind}.png", limit=5, group=False
+            )
         ]
         recalls.append(sum(one.startswith(kind) for one in ids) / 4)
     assert found["fused"].recall == pytest.approx(np.mean(recalls))
@@ -55,17 +57,17 @@ def test_the_evaluation_is_search_and_its_controls(catalog: Catalog, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         ("text,relevant\nx,none\n", "none of the right answers"),
         ("text,relevant\nx,\n", "none of the right answers"),
-        ("text,relevant\n,mug-red\n", "neither a text nor a picture"),
+        ("text,relevant\n,mug-red\n", "neither a text nor an image"),
         ("text,relevant\n", "no queries"),
         ("text,path,relevant\n,../x.png,mug-red\n", "leads out"),
         ("text,path,relevant\n,x.png,mug-red\n", "no such file"),
     ],
 )
-def test_wrong_queries(catalog: Catalog, tmp_path: Path, content: str, told: str) -> None:
+def test_wrong_queries(catalog: Catalog, tmp_path: Path, content: str, message: str) -> None:
     (tmp_path / "q.csv").write_text(content)
-    with pytest.raises(SynestheteError, match=told):
+    with pytest.raises(SynestheteError, match=message):
         catalog.evaluate(tmp_path / "q.csv")

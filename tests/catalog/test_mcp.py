@@ -11,9 +11,9 @@ import pytest
 
 from synesthete.catalog import Catalog
 from synesthete.catalog.mcp import TOOLS, respond, serve
-from tests.catalog.conftest import picture
+from tests.catalog.conftest import image
 
-PHOTO = base64.b64encode(picture("red", 8)).decode()
+PHOTO = base64.b64encode(image("red", 8)).decode()
 
 
 def call(catalog: Catalog, tool: str, **arguments: Any) -> dict[str, Any]:
@@ -51,7 +51,9 @@ def test_a_conversation(catalog: Catalog) -> None:
     assert tools["id"] == "a"
     content = found["result"]["structuredContent"]
     assert json.loads(found["result"]["content"][0]["text"]) == content
-    assert [one["id"] for one in content["items"]] == [h.id for h in catalog.search("lamp", k=2)]
+    assert [one["id"] for one in content["items"]] == [
+        h.id for h in catalog.search("lamp", limit=2)
+    ]
 
 
 def test_every_tool(catalog: Catalog) -> None:

@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synesthete.catalog import Catalog, Signal
-from synesthete.catalog.profiles import read_signals
-from synesthete.catalog.queries import Asker
-from synesthete.catalog.reasons import reasons_for, unit_centre, unit_reasons, unit_shares
-from synesthete.catalog.recommending import diversified, profile_of
+from synesthete.catalog.query_encoder import QueryEncoder
+from synesthete.catalog.recommend import diversified, profile_of
+from synesthete.catalog.search import reasons_for, unit_centre, unit_reasons, unit_shares
+from synesthete.catalog.tables import read_signals
 from synesthete.errors import SynestheteError
-from tests.catalog.conftest import picture
+from tests.catalog.conftest import image
 
 
 def slow_mmr(scores: np.ndarray, vectors: np.ndarray, k: int, diversity: float) -> list[int]:
@@ -35,9 +35,11 @@ def slow_mmr(scores: np.ndarray, vectors: np.ndarray, k: int, diversity: float) 
 
 @settings(max_examples=50, deadline=None)
 @given(
-    seed=st.integers(0, 1000), count=st.integers(0, 12), k=st.integers(1, 8),
+    seed=st.integers(0, 1000),
+    count=st.integers(0, 12),
+    k=st.integers(1, 8),
     diversity=st.sampled_from([0.0, 0.25, 0.5, 1.0]),
-)  # fmt: skip
+)
 def test_mmr_is_its_formula(seed: int, count: int, k: int, diversity: float) -> None:
     rng = np.random.default_rng(seed)
     # Dyadic numbers, so that both ways of summing give the same and ties are ties.
@@ -49,22 +51,22 @@ def test_mmr_is_its_formula(seed: int, count: int, k: int, diversity: float) -> 
 
 
 def test_the_profile_by_hand(catalog: Catalog) -> None:
-    asker = Asker(catalog.snapshot(), lambda: catalog.model)
+    encoder = QueryEncoder(catalog.snapshot(), lambda: catalog.model)
     signals = [
         Signal("like", item="lamp-red", weight=2.0),
         Signal("like", text="a garden", age_days=30.0),
         Signal("dislike", item="chair-blue"),
     ]
     lamp, chair = catalog.vectors(["lamp-red", "chair-blue"])
-    likes = 2.0 * lamp + 0.5 * asker.text("a garden")
+    likes = 2.0 * lamp + 0.5 * encoder.text("a garden")
     likes /= np.linalg.norm(likes)
     across = chair - (chair @ likes) * likes
     across /= np.linalg.norm(across)
     share = min(1.0, 1.0 / 1.25)  # beside the mean weight of the likes
     expected = likes - 0.7 * share * across
-    profile = profile_of(asker, signals, half_life_days=30.0)
+    profile = profile_of(encoder, signals, half_life_days=30.0)
     assert np.allclose(profile.query.vector, expected / np.linalg.norm(expected), atol=1e-5)
-    hits = catalog.recommend(signals, k=24, diversity=0.0)
+    hits = catalog.recommend(signals, limit=24, diversity=0.0)
     assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
     ids = {hit.id for hit in hits}
     assert len(ids) == 22
@@ -74,8 +76,8 @@ def test_the_profile_by_hand(catalog: Catalog) -> None:
 def test_old_likes_count_less(catalog: Catalog) -> None:
     def nearest(age: float) -> np.ndarray:
         signals = [Signal(item="lamp-red", age_days=age), Signal(item="bowl-blue")]
-        asker = Asker(catalog.snapshot(), lambda: catalog.model)
-        return profile_of(asker, signals, half_life_days=10).query.vector
+        encoder = QueryEncoder(catalog.snapshot(), lambda: catalog.model)
+        return profile_of(encoder, signals, half_life_days=10).query.vector
 
     lamp = catalog.vectors(["lamp-red"])[0]
     cosines = [float(nearest(age) @ lamp) for age in (0, 10, 100)]
@@ -84,7 +86,7 @@ def test_old_likes_count_less(catalog: Catalog) -> None:
 
 def test_diversity_spreads(catalog: Catalog) -> None:
     def spread(diversity: float) -> float:
-        hits = catalog.recommend([Signal(item="lamp-red")], k=6, diversity=diversity)
+        hits = catalog.recommend([Signal(item="lamp-red")], limit=6, diversity=diversity)
         vectors = catalog.vectors([hit.id for hit in hits])
         return float((vectors @ vectors.T).mean())
 
@@ -92,27 +94,27 @@ def test_diversity_spreads(catalog: Catalog) -> None:
 
 
 def test_muting_leaves_out_and_turns_away(catalog: Catalog) -> None:
-    hits = catalog.recommend([Signal(item="lamp-red")], mute=["lamp"], k=24, reasons=5)
+    hits = catalog.recommend([Signal(item="lamp-red")], mute=["lamp"], limit=24, reasons=5)
     assert hits
     assert not any("lamp" in hit.id for hit in hits)
-    asker = Asker(catalog.snapshot(), lambda: catalog.model)
-    muted = asker.text("lamp")
-    profile = profile_of(asker, [Signal(item="lamp-red")], muted=[muted])
+    encoder = QueryEncoder(catalog.snapshot(), lambda: catalog.model)
+    muted = encoder.text("lamp")
+    profile = profile_of(encoder, [Signal(item="lamp-red")], muted=[muted])
     assert abs(float(profile.query.vector @ muted)) < 1e-5
-    told = reasons_for(catalog.snapshot(), asker.text("lamp"), [0], limit=9, muted=["lamp"])[0]
-    assert not any("lamp" in one.text for one in told)
+    message = reasons_for(catalog.snapshot(), encoder.text("lamp"), [0], limit=9, muted=["lamp"])[0]
+    assert not any("lamp" in one.text for one in message)
 
 
 def test_cold_start(catalog: Catalog) -> None:
-    assert len(catalog.recommend([Signal(text="a red lamp")], k=5)) == 5
-    assert len(catalog.recommend([Signal(picture=picture("red", 8))], k=5)) == 5
-    nearest = catalog.recommend([Signal(item="lamp-red")], k=1, diversity=0.0)[0]
+    assert len(catalog.recommend([Signal(text="a red lamp")], limit=5)) == 5
+    assert len(catalog.recommend([Signal(image=image("red", 8))], limit=5)) == 5
+    nearest = catalog.recommend([Signal(item="lamp-red")], limit=1, diversity=0.0)[0]
     assert nearest.reasons[0].kind == "profile"
     assert nearest.reasons[0].text == "like red lamp"
 
 
 @pytest.mark.parametrize(
-    ("signals", "told"),
+    ("signals", "message"),
     [
         ([], "at least one like"),
         ([Signal("dislike", item="lamp-red")], "at least one like"),
@@ -124,8 +126,8 @@ def test_cold_start(catalog: Catalog) -> None:
         ([Signal("love", item="lamp-red")], "a like or a dislike"),  # type: ignore[arg-type]
     ],
 )
-def test_wrong_signals(catalog: Catalog, signals: list[Signal], told: str) -> None:
-    with pytest.raises(SynestheteError, match=told):
+def test_wrong_signals(catalog: Catalog, signals: list[Signal], message: str) -> None:
+    with pytest.raises(SynestheteError, match=message):
         catalog.recommend(signals)
 
 
@@ -137,39 +139,39 @@ def test_wrong_numbers(catalog: Catalog) -> None:
 
 def test_signals_of_a_file(tmp_path: Path) -> None:
     file = tmp_path / "me.jsonl"
-    (tmp_path / "a.png").write_bytes(picture("red", 1))
+    (tmp_path / "a.png").write_bytes(image("red", 1))
     file.write_text(
-        '{"item": "a", "age_days": 3}\n{"side": "dislike", "text": "x"}\n{"picture": "a.png"}\n'
+        '{"item": "a", "age_days": 3}\n{"side": "dislike", "text": "x"}\n{"image": "a.png"}\n'
     )
     assert read_signals(file) == [
         Signal(item="a", age_days=3.0),
         Signal("dislike", text="x"),
-        Signal(picture=(tmp_path / "a.png").resolve()),
+        Signal(image=(tmp_path / "a.png").resolve()),
     ]
-    for line, told in (
+    for line, message in (
         ('{"thing": 1}', "no key 'thing'"),
         ('{"side": "hate", "item": "a"}', "write like or dislike"),
         ('{"item": "a", "weight": "much"}', "are numbers"),
-        ('{"picture": "../../etc/passwd"}', "leads out"),
+        ('{"image": "../../etc/passwd"}', "leads out"),
         ("[1]", "not an object"),
     ):
         file.write_text(line)
-        with pytest.raises(SynestheteError, match=told):
+        with pytest.raises(SynestheteError, match=message):
             read_signals(file)
 
 
 def test_shares_of_units_one_by_one(catalog: Catalog) -> None:
     snapshot = catalog.snapshot()
-    query = Asker(snapshot, lambda: catalog.model).text("a red thing")
+    query = QueryEncoder(snapshot, lambda: catalog.model).text("a red thing")
     row = snapshot.row("lamp-red")
     rows = np.array([row])
     shares = unit_shares(snapshot, query, [row])[0]
-    picture_vector, text_vector = (
-        snapshot.gather("pictures", rows)[0],
+    image_vector, text_vector = (
+        snapshot.gather("images", rows)[0],
         snapshot.gather("texts", rows)[0],
     )
     space = snapshot.space
-    p, t = picture_vector - space.picture_centre, text_vector - space.text_centre
+    p, t = image_vector - space.image_centre, text_vector - space.text_centre
     both = 0.5 * p / np.linalg.norm(p) + 0.5 * t / np.linalg.norm(t)
     answers = snapshot.gather("units", rows)[0] - unit_centre(snapshot)
     for unit in (0, 7, 100):
@@ -180,21 +182,21 @@ def test_shares_of_units_one_by_one(catalog: Catalog) -> None:
 
 
 def test_what_units_add_follows_the_cosine(catalog: Catalog) -> None:
-    """The sum over units explains most of how the pictures' cosines differ between items."""
+    """The sum over units explains most of how the images' cosines differ between items."""
     snapshot = catalog.snapshot()
     explained = catalog.manifest["reference"]["explained"]
-    query = Asker(snapshot, lambda: catalog.model).text("a red thing")
-    rows = [row for row in range(24) if snapshot.gather("pictures", np.array([row])).any()]
-    pictures = snapshot.space.pictures(snapshot.gather("pictures", np.array(rows)))
+    query = QueryEncoder(snapshot, lambda: catalog.model).text("a red thing")
+    rows = [row for row in range(24) if snapshot.gather("images", np.array([row])).any()]
+    images = snapshot.space.images(snapshot.gather("images", np.array(rows)))
     scale = np.linalg.norm(
-        snapshot.gather("pictures", np.array(rows)) - snapshot.space.picture_centre, axis=1
+        snapshot.gather("images", np.array(rows)) - snapshot.space.image_centre, axis=1
     )
-    told = (
+    message = (
         (snapshot.gather("units", np.array(rows)) - unit_centre(snapshot))
         @ (query @ snapshot.reference.path)
         / scale
     )
-    assert np.corrcoef(told, pictures @ query)[0, 1] > np.sqrt(max(explained, 0)) - 0.4
+    assert np.corrcoef(message, images @ query)[0, 1] > np.sqrt(max(explained, 0)) - 0.4
 
 
 def test_untested_names_are_told_as_what_they_are(catalog: Catalog) -> None:
@@ -217,8 +219,8 @@ def test_untested_names_are_told_as_what_they_are(catalog: Catalog) -> None:
 
 
 def test_reasons_in_words(catalog: Catalog) -> None:
-    hits = catalog.search("red lamp", k=3, reasons=4)
-    by_id = {hit.id: hit for hit in catalog.search("red lamp", k=24, group=False, reasons=4)}
+    hits = catalog.search("red lamp", limit=3, reasons=4)
+    by_id = {hit.id: hit for hit in catalog.search("red lamp", limit=24, group=False, reasons=4)}
     words = [one.text for one in by_id["lamp-red"].reasons if one.kind == "words"]
     assert words == ["shares the words red, lamp"]
     for hit in hits:
@@ -226,4 +228,4 @@ def test_reasons_in_words(catalog: Catalog) -> None:
         for one in hit.reasons:
             assert one.text
             assert (one.kind == "unit") == bool(one.address)
-    assert catalog.search("red lamp", k=1, reasons=0)[0].reasons == ()
+    assert catalog.search("red lamp", limit=1, reasons=0)[0].reasons == ()

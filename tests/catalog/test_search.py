@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 
 from synesthete.catalog import Catalog, Item
-from synesthete.catalog.calibration import kind_of, null, relevance
-from synesthete.catalog.nearest import Nearest
-from synesthete.catalog.space import make_query
+from synesthete.catalog.encode import make_query
+from synesthete.catalog.relevance import kind_of, null_distribution, relevance
+from synesthete.catalog.store.nearest import Nearest
 from synesthete.errors import SynestheteError
-from tests.catalog.conftest import picture
+from tests.catalog.conftest import image
 
 
 def slow_fused(catalog: Catalog) -> tuple[list[str], np.ndarray]:
     """Item by item, in double precision, rounded to half at the end."""
     snapshot, reference = catalog.snapshot(), catalog.reference
-    pictures, texts = snapshot.gather("pictures"), snapshot.gather("texts")
+    images, texts = snapshot.gather("images"), snapshot.gather("texts")
 
     def centre(rows: np.ndarray, ground: np.ndarray) -> np.ndarray:
         there = [row.astype(float) for row in rows if np.abs(row).sum() > 0]
@@ -27,11 +27,11 @@ def slow_fused(catalog: Catalog) -> tuple[list[str], np.ndarray]:
             return np.zeros(len(row))
         return (row - middle) / np.linalg.norm(row - middle)
 
-    picture_centre = centre(pictures, reference.picture_vectors)
+    image_centre = centre(images, reference.picture_vectors)
     text_centre = centre(texts, reference.text_vectors)
     found = []
-    for p, t in zip(pictures, texts, strict=True):
-        both = 0.5 * unit(p, picture_centre) + 0.5 * unit(t, text_centre)
+    for p, t in zip(images, texts, strict=True):
+        both = 0.5 * unit(p, image_centre) + 0.5 * unit(t, text_centre)
         found.append(both / np.linalg.norm(both))
     return snapshot.ids, np.array(found).astype(np.float16).astype(np.float64)
 
@@ -42,15 +42,15 @@ def test_search_equals_comparing_with_everything(catalog: Catalog) -> None:
     query = raw - catalog.reference.text_vectors.mean(0)
     scores = vectors @ (query / np.linalg.norm(query))
     order = sorted(range(len(ids)), key=lambda i: (-scores[i], ids[i]))
-    hits = catalog.search("a small thing", k=24, group=False)
+    hits = catalog.search("a small thing", limit=24, group=False)
     assert [hit.id for hit in hits] == [ids[i] for i in order]
     assert np.allclose([hit.score for hit in hits], scores[order], atol=2e-3)
 
 
 def test_more_than_there_are(catalog: Catalog) -> None:
-    assert len(catalog.search("mug", k=1000, group=False)) == 24
-    with pytest.raises(SynestheteError, match="k is 0"):
-        catalog.search("mug", k=0)
+    assert len(catalog.search("mug", limit=1000, group=False)) == 24
+    with pytest.raises(SynestheteError, match="limit is 0"):
+        catalog.search("mug", limit=0)
 
 
 def test_an_empty_catalogue_finds_nothing(empty: Catalog) -> None:
@@ -72,20 +72,24 @@ def test_filters_equal_a_loop(catalog: Catalog) -> None:
         ("colour=none such",): lambda i: False,
     }
     for where, passes in cases.items():
-        hits = catalog.search("thing", where=list(where), k=50, group=False)
+        hits = catalog.search("thing", where=list(where), limit=50, group=False)
         assert {hit.id for hit in hits} == {i.id for i in items if passes(i)}, where
-    mapped = catalog.search("thing", where={"colour": ["red"]}, k=50, group=False)
+    mapped = catalog.search("thing", where={"colour": ["red"]}, limit=50, group=False)
     assert {hit.id for hit in mapped} == {
         f"{kind}-red" for kind in ("mug", "plate", "lamp", "chair", "bowl", "spoon")
     }
 
 
 @pytest.mark.parametrize(
-    ("where", "told"),
-    [("color=red", "did you mean 'colour'"), ("red", "no filter"), ("price<cheap", "no number")],
+    ("where", "message"),
+    [
+        ("color=red", "did you mean 'colour'"),
+        ("red", "no filter"),
+        ("price<cheap", "not a valid number"),
+    ],
 )
-def test_wrong_filters(catalog: Catalog, where: str, told: str) -> None:
-    with pytest.raises(SynestheteError, match=told):
+def test_wrong_filters(catalog: Catalog, where: str, message: str) -> None:
+    with pytest.raises(SynestheteError, match=message):
         catalog.search("mug", where=[where])
 
 
@@ -94,24 +98,25 @@ def test_nothing_to_search_for(catalog: Catalog) -> None:
         with pytest.raises(SynestheteError, match="nothing to search for"):
             catalog.search(text)
     with pytest.raises(SynestheteError, match="empty file"):
-        catalog.search(picture=b"")
+        catalog.search(image=b"")
 
 
 def test_strange_texts(catalog: Catalog) -> None:
     for text in ("🙂🍎", "תפוח אדום", "a" * 100_000, "x. " * 10_000, "\u202etxet", "\x00"):
-        assert len(catalog.search(text, k=3)) == 3
+        assert len(catalog.search(text, limit=3)) == 3
 
 
 def test_without_moves_away(catalog: Catalog) -> None:
-    plain = {hit.id: hit.score for hit in catalog.search("mug", k=24, group=False)}
+    plain = {hit.id: hit.score for hit in catalog.search("mug", limit=24, group=False)}
     away = {
-        hit.id: hit.score for hit in catalog.search("mug", without=["red lamp"], k=24, group=False)
+        hit.id: hit.score
+        for hit in catalog.search("mug", without=["red lamp"], limit=24, group=False)
     }
-    from synesthete.catalog.queries import Asker
+    from synesthete.catalog.query_encoder import QueryEncoder
 
     snapshot = catalog.snapshot()
-    asker = Asker(snapshot, lambda: catalog.model)
-    wanted, unwanted = asker.text("mug"), asker.text("red lamp")
+    encoder = QueryEncoder(snapshot, lambda: catalog.model)
+    wanted, unwanted = encoder.text("mug"), encoder.text("red lamp")
     across = unwanted - (unwanted @ wanted) * wanted
     across /= np.linalg.norm(across)
     expected = wanted - 0.7 * across
@@ -130,20 +135,20 @@ def test_near_duplicates_stand_together(catalog: Catalog) -> None:
         [
             Item(
                 "lamp-red-2",
-                first.title,
-                first.description,
-                first.category,
-                first.reviews,
-                9.0,
-                first.attributes,
-                (picture("red", 8),),
+                title=first.title,
+                description=first.description,
+                category=first.category,
+                reviews=first.reviews,
+                price=9.0,
+                attributes=first.attributes,
+                images=(image("red", 8),),
             )
         ]
     )
-    hits = catalog.search("red lamp", k=24)
+    hits = catalog.search("red lamp", limit=24)
     (kept,) = [hit for hit in hits if hit.id in ("lamp-red", "lamp-red-2")]
     assert kept.duplicates == (({"lamp-red", "lamp-red-2"} - {kept.id}).pop(),)
-    loose = catalog.search("red lamp", k=25, group=False)
+    loose = catalog.search("red lamp", limit=25, group=False)
     assert len(loose) == 25
     assert all(not hit.duplicates for hit in loose)
 
@@ -166,7 +171,7 @@ def test_relevance_is_the_share_of_unrelated_queries(catalog: Catalog) -> None:
             query = raw - reference.text_vectors.mean(0)
             best.append((vectors @ (query / np.linalg.norm(query))).max())
     kind = kind_of(["mug"], 0)
-    assert np.allclose(null(snapshot, kind), np.sort(best), atol=2e-3)
+    assert np.allclose(null_distribution(snapshot, kind), np.sort(best), atol=2e-3)
     for score in (-1.0, 0.2, 0.4, 0.6, 1.0):
         told = relevance(snapshot, kind, np.array([score], np.float32))[0]
         assert told == pytest.approx(np.mean(np.array(best) < score), abs=0.02)
@@ -180,28 +185,28 @@ def test_kinds_of_queries_have_their_own_null(catalog: Catalog) -> None:
         kind_of([], 1),
         kind_of(["mug"], 1),
     ]
-    nulls = [null(snapshot, kind) for kind in kinds]
+    nulls = [null_distribution(snapshot, kind) for kind in kinds]
     assert all(len(one) >= 40 and (np.diff(one) >= 0).all() for one in nulls)
     assert len({one.mean() for one in nulls}) == 4
 
 
 def test_the_cut(catalog: Catalog) -> None:
-    every = catalog.search("mug", k=24, cut=0.5, group=False)
+    every = catalog.search("mug", limit=24, cut=0.5, group=False)
     assert [hit.relevant for hit in every] == [hit.relevance >= 0.5 for hit in every]
-    kept = catalog.search("mug", k=24, cut=0.5, only_relevant=True, group=False)
+    kept = catalog.search("mug", limit=24, cut=0.5, only_relevant=True, group=False)
     assert kept == [hit for hit in every if hit.relevant]
     with pytest.raises(SynestheteError, match="the cut"):
         catalog.search("mug", cut=1.5)
 
 
-def test_photos_move_the_centre_of_pictures_asked_with(catalog: Catalog) -> None:
-    shot = picture("red", 50)
-    before = catalog.search(picture=shot, k=24, group=False)
-    words = catalog.search("mug", k=24, group=False)
-    assert catalog.adapt([picture("red", n) for n in range(60, 70)] + [b"broken"]) == 10
-    after = catalog.search(picture=shot, k=24, group=False)
+def test_photos_move_the_centre_of_images_asked_with(catalog: Catalog) -> None:
+    shot = image("red", 50)
+    before = catalog.search(image=shot, limit=24, group=False)
+    words = catalog.search("mug", limit=24, group=False)
+    assert catalog.adapt([image("red", n) for n in range(60, 70)] + [b"broken"]) == 10
+    after = catalog.search(image=shot, limit=24, group=False)
     assert [hit.score for hit in before] != [hit.score for hit in after]
-    assert catalog.search("mug", k=24, group=False) == words
+    assert catalog.search("mug", limit=24, group=False) == words
     with pytest.raises(SynestheteError, match="none of the photos"):
         catalog.adapt([b"broken"])
 

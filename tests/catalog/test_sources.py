@@ -1,4 +1,4 @@
-"""Tables and folders of items: what is read, under which names, and what is told of the rest."""
+"""Tables and folders of items: what is read, under which names, and what is message of the rest."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synesthete.catalog import Item, Quarantined
-from synesthete.catalog.sources import pictures_under, read_items
+from synesthete.catalog.sources import images_under, read_items
 from synesthete.catalog.tables import inside, price_of, query_rows, split
 from synesthete.errors import SynestheteError
-from tests.catalog.conftest import picture
+from tests.catalog.conftest import image
 
 # Beside the repository where it was downloaded; it does not come with it.
 GROCERY = Path(__file__).parents[3] / "shared" / "data" / "grocery-products"
@@ -31,7 +31,7 @@ def read(path: Path, **options: object) -> tuple[list[Item], list[Quarantined]]:
 
 
 def test_csv_with_everything(tmp_path: Path) -> None:
-    (tmp_path / "a.png").write_bytes(picture("red", 1))
+    (tmp_path / "a.png").write_bytes(image("red", 1))
     (tmp_path / "items.csv").write_text(
         "SKU;Product Name;description;type;price;image;image_2;reviews;colour;attributes\n"
         '7;Blue mug;"Holds; tea";mug;€ 12,50;a.png;b.png;good|fine;blue|navy;"{""size"": [""L"", ""XL""]}"\n'
@@ -44,10 +44,16 @@ def test_csv_with_everything(tmp_path: Path) -> None:
     assert quarantined == []
     root = tmp_path.resolve()
     assert mug == Item(
-        "7", "Blue mug", "Holds; tea", "mug", ("good", "fine"), 12.5,
-        {"colour": ("blue", "navy"), "size": ("L", "XL")}, (root / "a.png", root / "b.png"),
-    )  # fmt: skip
-    assert plate == Item("8", "Plate", attributes={"material": ("clay",), "weight": ("2",)})
+        "7",
+        title="Blue mug",
+        description="Holds; tea",
+        category="mug",
+        reviews=("good", "fine"),
+        price=12.5,
+        attributes={"colour": ("blue", "navy"), "size": ("L", "XL")},
+        images=(root / "a.png", root / "b.png"),
+    )
+    assert plate == Item("8", title="Plate", attributes={"material": ("clay",), "weight": ("2",)})
 
 
 def test_jsonl_and_parquet_say_the_same(tmp_path: Path) -> None:
@@ -67,40 +73,42 @@ def test_jsonl_and_parquet_say_the_same(tmp_path: Path) -> None:
     a, b = read(tmp_path / "items.jsonl"), read(tmp_path / "items.parquet")
     assert a == b
     assert a[0][0] == Item(
-        "1", "mug", reviews=("a|b", "c"), price=2.5, attributes={"tags": ("x", "y")},
-        pictures=((tmp_path / "a.png").resolve(),),
-    )  # fmt: skip
+        "1",
+        title="mug",
+        reviews=("a|b", "c"),
+        price=2.5,
+        attributes={"tags": ("x", "y")},
+        images=((tmp_path / "a.png").resolve(),),
+    )
 
 
-def test_parquet_with_pictures_inside(tmp_path: Path) -> None:
-    shot = picture("red", 1)
+def test_parquet_with_images_inside(tmp_path: Path) -> None:
+    shot = image("red", 1)
     rows = [{"id": "a", "image": {"bytes": shot, "path": "x.png"}, "label": "mug"}]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "part-0.parquet")
     ((item,), _) = read(tmp_path)
-    assert (item.pictures, item.category) == ((shot,), "mug")
+    assert (item.images, item.category) == ((shot,), "mug")
 
 
 def test_columns_by_other_names(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("Nr,Bild,Wort\n5,a.png,rot\n")
-    ((item,), _) = read(
-        tmp_path / "t.csv", columns={"id": "Nr", "pictures": "Bild"}, pictures=tmp_path
-    )
+    ((item,), _) = read(tmp_path / "t.csv", columns={"id": "Nr", "images": "Bild"}, images=tmp_path)
     assert (item.id, item.attributes) == ("5", {"Wort": ("rot",)})
-    for columns, told in (
+    for columns, message in (
         ({}, "no column id"),
         ({"id": "nr"}, "did you mean 'Nr'"),
         ({"sku": "Nr"}, "no part 'sku'"),
     ):
-        with pytest.raises(SynestheteError, match=told):
+        with pytest.raises(SynestheteError, match=message):
             read(tmp_path / "t.csv", columns=columns)
 
 
-def test_pictures_that_lead_elsewhere_are_set_aside(tmp_path: Path) -> None:
+def test_images_that_lead_elsewhere_are_set_aside(tmp_path: Path) -> None:
     names = ["../x.png", "/etc/passwd", "C:\\x.png", "https://shop.example/x.png", "ok.png"]
     (tmp_path / "items.csv").write_text('id,title,images\n1,mug,"' + "|".join(names) + '"\n')
     (item,), quarantined = read(tmp_path)
-    assert [p.name for p in item.pictures if isinstance(p, Path)] == ["ok.png"]
-    assert [(q.id, q.what) for q in quarantined] == [("1", "picture")] * 4
+    assert [p.name for p in item.images if isinstance(p, Path)] == ["ok.png"]
+    assert [(q.id, q.what) for q in quarantined] == [("1", "image")] * 4
     (tmp_path / "link.png").symlink_to("/etc/hostname")
     assert "leads out" in str(inside(tmp_path.resolve(), "link.png"))
     assert "never fetched" in str(inside(tmp_path, "a\0b"))
@@ -110,7 +118,7 @@ def test_folders_of_items(tmp_path: Path) -> None:
     one = tmp_path / "Fruit" / "Red-Apple"
     one.mkdir(parents=True)
     for name in ("b.png", "a.png"):
-        (one / name).write_bytes(picture("red", 1))
+        (one / name).write_bytes(image("red", 1))
     (one / "text.txt").write_text("It is round.\nCountry: Italy\nURL: https://shop.example\n")
     (one / "more.txt").write_text("Title: Red apple, class 1\nPrice: 2,50 kr\nIt is round.")
     (one / "more.json").write_text('{"colour": ["red", "green"], "reviews": ["Crisp!"]}')
@@ -122,21 +130,27 @@ def test_folders_of_items(tmp_path: Path) -> None:
     (tmp_path / ".hidden" / "x.png").write_bytes(b"x")
     (pear, apple), quarantined = read(tmp_path)
     assert apple == Item(
-        "Fruit/Red-Apple", "Red apple, class 1", "It is round.\nIt is round.", "Fruit", ("Crisp!",), 2.5,
-        {"colour": ("red", "green"), "country": ("Italy",)}, (one / "a.png", one / "b.png"),
-    )  # fmt: skip
+        "Fruit/Red-Apple",
+        title="Red apple, class 1",
+        description="It is round.\nIt is round.",
+        category="Fruit",
+        reviews=("Crisp!",),
+        price=2.5,
+        attributes={"colour": ("red", "green"), "country": ("Italy",)},
+        images=(one / "a.png", one / "b.png"),
+    )
     assert (pear.id, pear.title) == ("Fruit/Pear", "Pear")
     assert [(q.id, q.what) for q in quarantined] == [("Fruit/Pear", "broken.json")]
 
 
-def test_flat_folders_of_pictures(tmp_path: Path) -> None:
+def test_flat_folders_of_images(tmp_path: Path) -> None:
     for name in ("mug.png", "plate_big.jpg"):
         (tmp_path / name).write_bytes(b"x")
     (tmp_path / "mug.txt").write_text("Holds tea.")
     (mug, plate), _ = read(tmp_path)
     assert (mug.id, mug.description, plate.title) == ("mug", "Holds tea.", "plate big")
-    assert pictures_under(tmp_path) == [tmp_path / "mug.png", tmp_path / "plate_big.jpg"]
-    assert pictures_under(tmp_path / "mug.png") == [tmp_path / "mug.png"]
+    assert images_under(tmp_path) == [tmp_path / "mug.png", tmp_path / "plate_big.jpg"]
+    assert images_under(tmp_path / "mug.png") == [tmp_path / "mug.png"]
 
 
 def test_what_cannot_be_read(tmp_path: Path) -> None:
@@ -144,7 +158,7 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
     cases = {
         "none.csv": "no such folder or table",
         "empty": "no items in the folder",
-        "a.xlsx": "is no table",
+        "a.xlsx": "is not a table",
         "latin.csv": "is not UTF-8",
         "bad.jsonl": "line 1: not JSON",
         "list.jsonl": "not an object",
@@ -159,8 +173,8 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "bad.parquet").write_bytes(b"PAR1")
     (tmp_path / "more.csv").write_text("id,title\n1,a,b\n")
     (tmp_path / "quote.csv").write_text('id,title\n1,"a"b\n')
-    for name, told in cases.items():
-        with pytest.raises(SynestheteError, match=told):
+    for name, message in cases.items():
+        with pytest.raises(SynestheteError, match=message):
             read(tmp_path / name)
 
 
@@ -181,11 +195,21 @@ def test_a_wrong_price_is_told_and_the_item_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "number"),
     [
-        ("1.234,50 €", 1234.5), ("1,234.50", 1234.5), ("1'234.50", 1234.5), ("1 234,5", 1234.5),
-        ("12", 12.0), ("12.", 12.0), ("-3,5", -3.5), ("1.234.567", 1234567.0), ("$.99", 99.0), (7, 7.0),
-        (True, None), ("0.5", 0.5), ("1,5", 1.5),
+        ("1.234,50 €", 1234.5),
+        ("1,234.50", 1234.5),
+        ("1'234.50", 1234.5),
+        ("1 234,5", 1234.5),
+        ("12", 12.0),
+        ("12.", 12.0),
+        ("-3,5", -3.5),
+        ("1.234.567", 1234567.0),
+        ("$.99", 99.0),
+        (7, 7.0),
+        (True, None),
+        ("0.5", 0.5),
+        ("1,5", 1.5),
     ],
-)  # fmt: skip
+)
 def test_prices(text: object, number: float | None) -> None:
     if number is None:
         with pytest.raises(SynestheteError):
@@ -214,8 +238,8 @@ def test_queries(tmp_path: Path) -> None:
     (tmp_path / "q.png").write_bytes(b"x")
     (tmp_path / "q.csv").write_text("text,path,relevant,category\nred mug,,a|b,\n,q.png,,mug\n")
     rows = [row for _, row in query_rows(tmp_path / "q.csv")]
-    assert (rows[0].text, rows[0].picture, rows[0].relevant) == ("red mug", None, ("a", "b"))
-    assert (rows[1].picture, rows[1].categories) == ((tmp_path / "q.png").resolve(), ("mug",))
+    assert (rows[0].text, rows[0].image, rows[0].relevant) == ("red mug", None, ("a", "b"))
+    assert (rows[1].image, rows[1].categories) == ((tmp_path / "q.png").resolve(), ("mug",))
     (tmp_path / "r.csv").write_text("text,answer\nx,a\n")
     with pytest.raises(SynestheteError, match="no column relevant"):
         list(query_rows(tmp_path / "r.csv"))
@@ -228,9 +252,7 @@ def test_queries(tmp_path: Path) -> None:
 def test_the_grocery_products() -> None:
     items, quarantined = read(GROCERY / "products")
     assert (len(items), quarantined) == (81, [])
-    assert all(
-        item.title and item.description and item.pictures and item.category for item in items
-    )
+    assert all(item.title and item.description and item.images and item.category for item in items)
     # Each tells where it comes from or how much it is, under a name that differs from shelf to shelf.
     assert all(
         any("country" in name or "volume" in name for name in item.attributes) for item in items

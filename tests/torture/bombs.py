@@ -204,7 +204,7 @@ def _make(kind: str, folder: Path) -> None:
 
         catalog = Catalog.create(folder / "made", "mini")
         files = sorted((folder / "images").glob("*.png"))[:12]
-        catalog.upsert(Item(one.stem, title=one.stem, pictures=(one,)) for one in files)
+        catalog.upsert(Item(one.stem, title=one.stem, images=(one,)) for one in files)
         catalog.close()
         return
     from synesthete.analysis import analyze

@@ -171,7 +171,7 @@ def catalog_items(folder: Path) -> Digests:
         return {}
     with closing(Catalog.open(folder / CATALOG)) as opened:
         snapshot = opened.snapshot()
-        rows = [snapshot.gather(name) for name in ("pictures", "texts", "units")]
+        rows = [snapshot.gather(name) for name in ("images", "texts", "units")]
         return {
             f"item {item.id}": digest([item, *(one[row].tobytes() for one in rows), snapshot.thumbnail(row)])
             for row, item in enumerate(opened.items())
@@ -265,7 +265,7 @@ class Bases:
         (self.shared / "events.jsonl").write_text(told, encoding="utf-8")
 
     def _write_items(self) -> None:
-        from tests.catalog.conftest import picture
+        from tests.catalog.conftest import image
 
         for number, name in enumerate(("items", "changed")):
             folder = self.shared / name
@@ -274,7 +274,7 @@ class Bases:
                 writer = csv.writer(file)
                 writer.writerow(("id", "title", "category", "image"))
                 for n in range(20 + 4 * number):
-                    (folder / f"{n}.png").write_bytes(picture("red", n + number * (n % 3)))
+                    (folder / f"{n}.png").write_bytes(image("red", n + number * (n % 3)))
                     writer.writerow((f"i{n}", f"mug {n} {number * (n % 4)}", "mug", f"{n}.png"))
                 writer.writerow(("i99", "", "", "nowhere.png"))
 
@@ -362,9 +362,9 @@ class Bases:
 
 def index(items: Path, model: str, *more: str) -> None:
     """Index a table in batches of eight, which are merged; without that a small catalogue is one segment."""
-    from synesthete.catalog import ledger, writing
+    from synesthete.catalog.store import ingest, ledger
 
-    writing.BATCH, ledger.MERGE_AT = 8, 2
+    ingest.BATCH, ledger.MERGE_AT = 8, 2
     cli("catalog", "index", items, "--out", CATALOG, "--model", model, *more)
 
 
@@ -449,12 +449,12 @@ def reviews_file() -> None:
 
 def classifier_presented(folder: Path) -> Digests:
     """A classifier, where it opens: its facts with its weights."""
-    from synesthete.catalog.classify.files import read_facts, read_probe
+    from synesthete.catalog.classify.linear_probe import read_facts, read_linear_probe
 
     path = folder / "x.classifier"
     try:
         facts = read_facts(path)
     except SynestheteError:
         return {}
-    probe = read_probe(path, facts)
+    probe = read_linear_probe(path, facts)
     return {"classifier": digest([facts, probe.weights.tobytes(), probe.intercept.tobytes()])}

@@ -1,21 +1,24 @@
-"""The catalogue: a shop's items searched, recommended, aligned and suggested, with reasons neuron by neuron."""
+"""The catalogue: items searched, recommended, aligned and suggested, with reasons neuron by neuron."""
 
-from synesthete.catalog.answers import (
+from synesthete.catalog.catalog import Catalog
+from synesthete.catalog.schema import (
     Alignment,
     Choice,
     Evaluation,
     Flag,
     Hit,
+    ImageSource,
+    Item,
     Quarantined,
     Question,
     Reason,
     Region,
+    ReviewQueue,
+    Signal,
     Suggestion,
     Word,
     Written,
 )
-from synesthete.catalog.catalog import Catalog
-from synesthete.catalog.types import Item, Picture, ReviewQueue, Signal
 
 __all__ = [
     "Alignment",
@@ -24,8 +27,8 @@ __all__ = [
     "Evaluation",
     "Flag",
     "Hit",
+    "ImageSource",
     "Item",
-    "Picture",
     "Quarantined",
     "Question",
     "Reason",

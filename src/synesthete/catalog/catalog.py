@@ -1,4 +1,4 @@
-"""A catalogue: items with pictures and words, to be searched, recommended from and compared, with reasons."""
+"""A catalogue: items with images and words, to be searched, recommended from and compared, with reasons."""
 
 from __future__ import annotations
 
@@ -9,20 +9,41 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
+from synesthete._core.arrays import Float32
 from synesthete._core.user_files import UnusableFile, read_inside
 from synesthete.atlas.files import write_file
-from synesthete.catalog import manifest as manifests
-from synesthete.catalog.answers import Quarantined, Written
-from synesthete.catalog.asked import Asked
-from synesthete.catalog.ledger import FOLDER, Ledger
-from synesthete.catalog.nearest import IVF_ABOVE
-from synesthete.catalog.photos import read_photos, write_photos
+from synesthete.catalog.align import align
+from synesthete.catalog.encode import read_photos, write_photos
+from synesthete.catalog.evaluate import evaluate
+from synesthete.catalog.query_encoder import QueryEncoder
+from synesthete.catalog.recommend import recommend
 from synesthete.catalog.reference import Reference, make_reference
-from synesthete.catalog.snapshot import Snapshot
-from synesthete.catalog.types import Item, Picture
-from synesthete.catalog.writing import upsert
+from synesthete.catalog.schema import (
+    Alignment,
+    Evaluation,
+    Hit,
+    ImageSource,
+    Item,
+    Quarantined,
+    ReviewQueue,
+    Signal,
+    Suggestion,
+    Written,
+)
+from synesthete.catalog.search import Where, search
+from synesthete.catalog.store import manifest as manifests
+from synesthete.catalog.store.ingest import upsert
+from synesthete.catalog.store.ledger import FOLDER, Ledger
+from synesthete.catalog.store.nearest import IVF_ABOVE
+from synesthete.catalog.store.snapshot import Snapshot
+from synesthete.catalog.suggest import (
+    Confidence,
+    calibrate,
+    read_confidence,
+    suggest,
+    write_confidence,
+)
 from synesthete.errors import SynestheteError
 
 if TYPE_CHECKING:
@@ -31,8 +52,8 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]
 
 
-class Catalog(Asked):
-    """Opened with `Catalog.open`, made with `Catalog.create`. Safe for threads; several processes may write.
+class Catalog:
+    """Opened with `Catalog.open`, created with `Catalog.create`. Safe for threads; several processes may write.
 
     Parameters
     ----------
@@ -104,7 +125,7 @@ class Catalog(Asked):
         loaded = load_model(model) if isinstance(model, str) else model
         chosen = loaded.layer(layer or loaded.default_layers[0]).name
         opened = None if atlas is None else open_atlas(atlas)
-        reference, told = make_reference(loaded, chosen, atlas=opened, seed=seed)
+        reference, facts = make_reference(loaded, chosen, atlas=opened, seed=seed)
         data = reference.to_bytes()
         write_file(place / manifests.REFERENCE, data)
         (place / FOLDER).mkdir(exist_ok=True)
@@ -114,13 +135,13 @@ class Catalog(Asked):
                 "format": manifests.FORMAT,
                 "version": manifests.VERSION,
                 "model": manifests.describe(loaded, chosen),
-                "reference": {**told, "sha256": hashlib.sha256(data).hexdigest()},
+                "reference": {**facts, "sha256": hashlib.sha256(data).hexdigest()},
                 "atlas": None if opened is None else opened.manifest["fingerprint"],
             },
         )
-        made = cls(place)
-        made._model = loaded
-        return made
+        created = cls(place)
+        created._model = loaded
+        return created
 
     @classmethod
     def open(cls, path: str | Path, *, model: ImageTextModel | None = None) -> Catalog:
@@ -225,17 +246,17 @@ class Catalog(Asked):
         return snapshot.items(self._rows(snapshot, ids))
 
     def thumbnail(self, item_id: str) -> bytes | None:
-        """WebP of an item's first picture; None where it has none. Raises `SynestheteError` for an unknown id."""
+        """WebP of an item's first image; None where it has none. Raises `SynestheteError` for an unknown id."""
         snapshot = self.snapshot()
         return snapshot.thumbnail(snapshot.row(item_id))
 
-    def vectors(self, ids: Sequence[str] | None = None) -> npt.NDArray[np.float32]:
+    def vectors(self, ids: Sequence[str] | None = None) -> Float32:
         """The items' fused unit vectors `[items, dim]`, in the order of `items`."""
         snapshot = self.snapshot()
         return snapshot.fused(np.array(self._rows(snapshot, ids), np.int64))
 
-    def units(self, ids: Sequence[str] | None = None) -> npt.NDArray[np.float32]:
-        """Mean activation of every unit for the items' pictures, `[items, units]`; NaN without a picture."""
+    def units(self, ids: Sequence[str] | None = None) -> Float32:
+        """Mean activation of every unit for the items' images, `[items, units]`; NaN without an image."""
         snapshot = self.snapshot()
         return snapshot.gather("units", np.array(self._rows(snapshot, ids), np.int64))
 
@@ -243,10 +264,10 @@ class Catalog(Asked):
         """What could not be used so far, with the reasons; an entry goes when its item is indexed or deleted."""
         return self._ledger.quarantine()
 
-    def adapt(self, pictures: Iterable[Picture]) -> int:
+    def adapt(self, images: Iterable[ImageSource]) -> int:
         """Learn what customers' photos have in common, without labels, so that searches look past it.
 
-        Their mean replaces that of the reference photos in queries with a picture; photos given before are forgotten.
+        Their mean replaces that of the reference photos in queries with an image; photos given before are forgotten.
         Returns how many could be read.
 
         Raises
@@ -254,15 +275,233 @@ class Catalog(Asked):
         SynestheteError
             None of them can be read.
         """
-        count = write_photos(self.path, self.model, pictures)
+        count = write_photos(self.path, self.model, images)
         self._ledger.touch()
         return count
+
+    def search(
+        self,
+        text: str | None = None,
+        image: ImageSource | None = None,
+        *,
+        without: Sequence[str | ImageSource] = (),
+        where: Where = (),
+        limit: int = 10,
+        cut: float = 0.9,
+        only_relevant: bool = False,
+        group: bool = True,
+        reasons: int = 3,
+    ) -> list[Hit]:
+        """Items nearest to a text, an image or both.
+
+        Parameters
+        ----------
+        text, image
+            What is wanted; an image as a `Path` or as encoded bytes.
+        without
+            What is not wanted: a `str` is a text, a `Path` or bytes an image.
+        where
+            Filters, `["colour=red|white", "price<5"]`, or a mapping of names to allowed values.
+        limit
+            How many at most.
+        cut
+            The relevance from which a hit counts as relevant: one unrelated query in ten reaches 0.9.
+        only_relevant
+            Leave out what does not reach the cut.
+        group
+            Put near-duplicates under the first of them.
+        reasons
+            How many at most for each.
+
+        Raises
+        ------
+        SynestheteError
+            Nothing to search for, an image that cannot be read, an unknown filter, `limit` below 1.
+        """
+        encoder = self._encoder()
+        query = encoder.query(text, image, without)
+        return search(
+            encoder.snapshot,
+            query,
+            where=where,
+            limit=limit,
+            cut=cut,
+            only_relevant=only_relevant,
+            group=group,
+            reasons=reasons,
+        )
+
+    def recommend(
+        self,
+        signals: Sequence[Signal],
+        *,
+        mute: Sequence[str] = (),
+        where: Where = (),
+        limit: int = 10,
+        diversity: float = 0.3,
+        half_life_days: float = 30.0,
+        cut: float = 0.9,
+        reasons: int = 3,
+    ) -> list[Hit]:
+        """Items for a taste; those that it was derived from are left out.
+
+        Parameters
+        ----------
+        signals
+            Likes and dislikes: items, texts, images; one phrase is enough to begin with.
+        mute
+            Concepts that shall play no part: items about them are left out.
+        where, limit, cut, reasons
+            As for `search`.
+        diversity
+            0: by score alone; 1: as different from one another as possible.
+        half_life_days
+            After so many days a signal counts half.
+
+        Raises
+        ------
+        SynestheteError
+            No like, an unknown item, a number out of range.
+        """
+        return recommend(
+            self._encoder(),
+            signals,
+            mute=mute,
+            where=where,
+            limit=limit,
+            diversity=diversity,
+            half_life_days=half_life_days,
+            cut=cut,
+            reasons=reasons,
+        )
+
+    def align(
+        self,
+        copies: Sequence[str],
+        images: Sequence[ImageSource],
+        *,
+        reasons: int = 5,
+    ) -> list[Alignment]:
+        """Every copy against every image, the best match first.
+
+        Parameters
+        ----------
+        copies
+            Texts.
+        images
+            Files or encoded bytes.
+        reasons
+            How many units and words on each side.
+
+        Raises
+        ------
+        SynestheteError
+            No copy or no image, an empty copy, an image that cannot be read.
+        """
+        return align(self._encoder(), self.model, copies, images, reasons)
+
+    def suggest(
+        self,
+        image: ImageSource | None = None,
+        brief: str | None = None,
+        *,
+        limit: int = 5,
+        threshold: float = 0.6,
+        queue: ReviewQueue | None = None,
+    ) -> Suggestion:
+        """Items, categories, attributes and next questions for an image with a brief description.
+
+        Parameters
+        ----------
+        image, brief
+            One of them may be missing.
+        threshold
+            Of confidence: below it the machine abstains.
+        queue
+            Where a case goes when it does.
+
+        Raises
+        ------
+        SynestheteError
+            Neither an image nor a brief, an image that cannot be read, a number out of range.
+        """
+        return suggest(
+            self._encoder(),
+            image,
+            brief,
+            limit=limit,
+            threshold=threshold,
+            queue=queue,
+            calibrated=self.confidence,
+        )
+
+    @property
+    def confidence(self) -> Confidence | None:
+        """How often suggestions of each strength are right, where that was measured (`calibrate`)."""
+        return read_confidence(self.path)
+
+    def calibrate(self, queries: str | Path | None = None, *, seed: int = 0) -> Confidence:
+        """Measure how often suggestions are right by their strength; from then on `suggest` gives a probability.
+
+        Parameters
+        ----------
+        queries
+            A table as for `evaluate`, of what customers ask, with the answers. Without it the catalogue's own items
+            are asked for with themselves left out, which measures images like the catalogue's.
+        seed
+            Of the folds by which it is measured, and of the items where there are many.
+
+        Raises
+        ------
+        SynestheteError
+            Fewer than 50 cases, or all right, or all wrong; what `evaluate` raises.
+        """
+        encoder = self._encoder()
+        found = calibrate(encoder, None if queries is None else Path(queries), seed=seed)
+        write_confidence(self.path, found)
+        return found
+
+    def evaluate(
+        self,
+        queries: str | Path,
+        *,
+        k: int = 10,
+        seed: int = 0,
+        columns: Mapping[str, str] | None = None,
+    ) -> list[Evaluation]:
+        """Recall, NDCG and MRR at `k` on a table of queries with known answers: fused, and by each control.
+
+        Parameters
+        ----------
+        queries
+            A `.csv`, `.jsonl` or `.parquet` with columns `text` or `image` (or both) and `relevant`: ids of items,
+            or `category`: then every item of that category is right.
+        seed
+            Of the random control and the bootstrap.
+        columns
+            Part to column, where the table has other names: `{"relevant": "class_id"}`.
+
+        Raises
+        ------
+        SynestheteError
+            A table that cannot be read, a query without a right answer in the catalogue.
+        """
+        return evaluate(
+            self._encoder(),
+            Path(queries),
+            k=k,
+            seed=seed,
+            columns=columns,
+        )
 
     def close(self) -> None:
         """Let go of files and connections."""
         with self._lock:
             self._snapshot = None
             self._ledger.close()
+
+    def _encoder(self) -> QueryEncoder:
+        return QueryEncoder(self.snapshot(), lambda: self.model)
 
     def _take(self, model: ImageTextModel) -> None:
         layer = self.manifest["model"]["layer"]

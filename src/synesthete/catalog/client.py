@@ -14,15 +14,17 @@ import httpx
 from pydantic import TypeAdapter, ValidationError
 
 from synesthete._core.user_files import read_file
-from synesthete.catalog.answers import (
+from synesthete.catalog.classify import Classification
+from synesthete.catalog.events import Event, Refusal, Taken
+from synesthete.catalog.schema import (
     Alignment,
     Hit,
+    ImageSource,
+    Item,
+    Signal,
     Suggestion,
     Written,
 )
-from synesthete.catalog.classify import Judged
-from synesthete.catalog.events import Event, Refusal, Taken
-from synesthete.catalog.types import Item, Picture, Signal
 from synesthete.errors import SynestheteError
 
 T = TypeVar("T")
@@ -117,7 +119,7 @@ class CatalogClient:
     def search(
         self,
         text: str | None = None,
-        image: Picture | None = None,
+        image: ImageSource | None = None,
         *,
         without: Sequence[str] = (),
         where: Sequence[str] = (),
@@ -163,7 +165,7 @@ class CatalogClient:
         return self._call("POST", "/recommend", dict[str, list[Hit]], json=body)["hits"]
 
     def align(
-        self, copies: Sequence[str], images: Sequence[Picture], *, reasons: int = 5
+        self, copies: Sequence[str], images: Sequence[ImageSource], *, reasons: int = 5
     ) -> list[Alignment]:
         """Every copy with every image; as `Catalog.align`."""
         encoded = [_base64(image) for image in images]
@@ -171,7 +173,7 @@ class CatalogClient:
         return self._call("POST", "/align", dict[str, list[Alignment]], json=body)["pairs"]
 
     def suggest(
-        self, image: Picture | None = None, brief: str | None = None, *, limit: int = 5
+        self, image: ImageSource | None = None, brief: str | None = None, *, limit: int = 5
     ) -> Suggestion:
         """Suggestions for an image with a brief description; as `Catalog.suggest`."""
         body = {"image": _base64(image), "brief": brief, "limit": limit}
@@ -180,14 +182,16 @@ class CatalogClient:
     def classify(
         self,
         classifier: str,
-        records: Sequence[tuple[Picture | None, str]],
+        records: Sequence[tuple[ImageSource | None, str]],
         *,
         reasons: bool = True,
-    ) -> list[Judged]:
+    ) -> list[Classification]:
         """Labels of records (image, text) by a classifier of the catalogue."""
         rows = [{"image": _base64(image), "text": text} for image, text in records]
         body = {"classifier": classifier, "records": rows, "reasons": reasons}
-        return self._call("POST", "/classify", dict[str, list[Judged]], json=body)["records"]
+        return self._call("POST", "/classify", dict[str, list[Classification]], json=body)[
+            "records"
+        ]
 
     def send(self, events: Iterable[Event]) -> Taken:
         """Send events (1,000 at a time); an event sent twice counts once, by its key."""
@@ -286,7 +290,7 @@ def _read(response: httpx.Response, kind: type[T]) -> T:
         ) from invalid
 
 
-def _base64(image: Picture | None) -> str | None:
+def _base64(image: ImageSource | None) -> str | None:
     if image is None:
         return None
     data = read_file(image) if isinstance(image, Path) else image
@@ -294,14 +298,11 @@ def _base64(image: Picture | None) -> str | None:
 
 
 def _item_body(item: Item) -> dict[str, Any]:
-    body = item.as_dict()
-    del body["pictures"]
-    return {**body, "images": [_base64(image) for image in item.pictures]}
+    return {**item.as_dict(), "images": [_base64(image) for image in item.images]}
 
 
 def _signal_body(signal: Signal) -> dict[str, Any]:
-    body = dict(vars(signal))
-    return {"image": _base64(body.pop("picture")), **body}
+    return {**vars(signal), "image": _base64(signal.image)}
 
 
 def _item(row: Mapping[str, Any]) -> Item:
@@ -313,7 +314,7 @@ def _item(row: Mapping[str, Any]) -> Item:
         reviews=tuple(row["reviews"]),
         price=row["price"],
         attributes={name: tuple(values) for name, values in row["attributes"].items()},
-        pictures=tuple(map(Path, row["images"])),
+        images=tuple(map(Path, row["images"])),
     )
 
 

@@ -16,7 +16,7 @@ from typing import IO, Any
 from synesthete import __version__
 from synesthete._core.json_reader import InvalidJson, parse_json
 from synesthete.catalog.catalog import Catalog
-from synesthete.catalog.types import Signal
+from synesthete.catalog.schema import Signal
 from synesthete.errors import SynestheteError
 from synesthete.probes.request_images import request_limits
 
@@ -64,7 +64,7 @@ def suggest(catalog: Catalog, given: Arguments) -> dict[str, Any]:
 
     When abstained is true, do not decide: ask the question, or hand over to a person.
     """
-    suggestion = catalog.suggest(_image(given), given.get("brief"), k=given.get("limit", 5))
+    suggestion = catalog.suggest(_image(given), given.get("brief"), limit=given.get("limit", 5))
     return suggestion.as_dict()
 
 
@@ -80,7 +80,7 @@ def search(catalog: Catalog, given: Arguments) -> dict[str, Any]:
         _image(given),
         without=given.get("without", []),
         where=given.get("where", []),
-        k=given.get("limit", 10),
+        limit=given.get("limit", 10),
     )
     return {"items": [hit.as_dict() for hit in hits]}
 
@@ -94,7 +94,7 @@ def recommend(catalog: Catalog, given: Arguments) -> dict[str, Any]:
         *(Signal("like", text=text) for text in given.get("phrases", [])),
     ]
     mute, where = given.get("mute", []), given.get("where", [])
-    hits = catalog.recommend(signals, mute=mute, where=where, k=given.get("limit", 10))
+    hits = catalog.recommend(signals, mute=mute, where=where, limit=given.get("limit", 10))
     return {"items": [hit.as_dict() for hit in hits]}
 
 

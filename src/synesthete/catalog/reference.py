@@ -17,7 +17,7 @@ import numpy as np
 from synesthete._core.arrays import Bool, Float32
 from synesthete.atlas import Atlas
 from synesthete.atlas.arrays import NUMBERS, STRINGS, Shape, read_npz
-from synesthete.catalog.encoding import MICRO_BATCH
+from synesthete.catalog.encode import MICRO_BATCH
 from synesthete.errors import SynestheteError
 from synesthete.probes.decoding import UnreadableImage
 

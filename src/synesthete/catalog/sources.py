@@ -1,43 +1,23 @@
-"""Items out of whatever a shop has: a table, a folder with one, or a folder of pictures and texts."""
+"""Items out of whatever there is: a table, a folder with one, a folder of images and texts, or the built-in probe set."""
 
 from __future__ import annotations
 
+import io
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 
 from synesthete._core.json_reader import InvalidJson, parse_json
-from synesthete._core.user_files import (
-    FileInside,
-    UnusableFile,
-    decoded,
-    leads_out,
-    read_inside,
-)
-from synesthete.catalog.answers import Quarantined
-from synesthete.catalog.table_files import SUFFIXES
-from synesthete.catalog.tables import item_rows, price_of, split
-from synesthete.catalog.types import Item, Picture
+from synesthete._core.user_files import FileInside, UnusableFile, decoded, leads_out, read_inside
+from synesthete.catalog.schema import ImageSource, Item, Quarantined
+from synesthete.catalog.tables import SUFFIXES, item_rows, price_of, split
 from synesthete.errors import SynestheteError
 
 METADATA = tuple(f"{stem}{suffix}" for stem in ("metadata", "items") for suffix in SUFFIXES)
-PICTURES = frozenset(
-    [
-        ".png",
-        ".jpg",
-        ".jpeg",
-        ".jfif",
-        ".webp",
-        ".gif",
-        ".bmp",
-        ".tif",
-        ".tiff",
-        ".ppm",
-        ".avif",
-        ".jp2",
-        ".heic",
-    ]
+IMAGE_SUFFIXES = frozenset(
+    re.findall(r"\.\w+", ".png .jpg .jpeg .jfif .webp .gif .bmp .tif .tiff .ppm .avif .jp2 .heic")
 )
 TEXT_BYTES = 64 * 1024 * 1024
 _LINE = re.compile(r"([A-Z][\w /&-]{0,40}):[ \t]*(.*)")
@@ -49,25 +29,28 @@ _OWN = {
     "price": "price",
 }
 
+DEMO_IMAGES = 3  # of an item, at most: a photo before drawings, and those before symbols
+_DEMO_MODALITIES = ("photo", "drawing", "symbol")
+
 
 def read_items(
     source: str | Path,
     *,
     columns: Mapping[str, str] | None = None,
-    pictures: Path | None = None,
+    images: Path | None = None,
 ) -> Iterator[Item | Quarantined]:
     """Items of a table or a folder, one by one, and what could not be read.
 
     A folder is read as its `metadata` or `items` table (`.csv`, `.jsonl`, `.parquet`), or as its Parquet files. Without
-    these every folder in it that has pictures and no further folders is one item with all its pictures, called by its
-    name, in the category of the folder above; unless all pictures lie in the outermost folder, or their folder holds
-    several items' texts: then every picture is an item of its own. `.txt` files are descriptions, in which lines such as
+    these every folder in it that has images and no further folders is one item with all its images, called by its
+    name, in the category of the folder above; unless all images lie in the outermost folder, or their folder holds
+    several items' texts: then every image is an item of its own. `.txt` files are descriptions, in which lines such as
     `Title: Blue mug` fill that part, or an attribute; a `.json` file has the parts by name. A file that leads out of
     the folder through a link is set aside.
 
     Parameters
     ----------
-    columns, pictures
+    columns, images
         As for `item_rows`.
 
     Raises
@@ -79,20 +62,20 @@ def read_items(
     if not path.exists():
         raise SynestheteError(f"no such folder or table: '{source}'")
     if path.is_file():
-        return item_rows(path, columns=columns, pictures=pictures)
+        return item_rows(path, columns=columns, images=images)
     for name in METADATA:
         if (path / name).is_file():
-            return item_rows(path / name, columns=columns, pictures=pictures or path, root=path)
+            return item_rows(path / name, columns=columns, images=images or path, root=path)
     tables = sorted(path.glob("**/*.parquet"))
     if tables:
         return chain.from_iterable(
-            item_rows(one, columns=columns, pictures=pictures, root=path) for one in tables
+            item_rows(one, columns=columns, images=images, root=path) for one in tables
         )
     return _folder(path)
 
 
-def pictures_under(path: Path) -> list[Path]:
-    """A picture file itself, or all pictures in a folder, sorted; what leads out of the folder is passed over.
+def images_under(path: Path) -> list[Path]:
+    """An image file itself, or all images in a folder, sorted; what leads out of the folder is passed over.
 
     Raises
     ------
@@ -104,10 +87,10 @@ def pictures_under(path: Path) -> list[Path]:
     found: list[Path] = [
         FileInside.of(path, one)
         for one in sorted(path.rglob("*"))
-        if one.suffix.lower() in PICTURES and one.is_file() and not leads_out(path, one)
+        if one.suffix.lower() in IMAGE_SUFFIXES and one.is_file() and not leads_out(path, one)
     ]
     if not found:
-        raise SynestheteError(f"no pictures at '{path}'")
+        raise SynestheteError(f"no images at '{path}'")
     return found
 
 
@@ -119,7 +102,7 @@ def _folder(root: Path) -> Iterator[Item | Quarantined]:
         if leads_out(root, folder):
             continue
         files = sorted(one for one in folder.iterdir() if one.is_file() and one.name[0] != ".")
-        shots = [one for one in files if one.suffix.lower() in PICTURES]
+        shots = [one for one in files if one.suffix.lower() in IMAGE_SUFFIXES]
         texts = [one for one in files if one.suffix.lower() in (".txt", ".json")]
         if not shots and not (texts and folder != root):
             continue
@@ -140,7 +123,7 @@ def _folder(root: Path) -> Iterator[Item | Quarantined]:
     if not found:
         raise SynestheteError(
             f"no items in the folder '{root}'",
-            hint="put a metadata.csv, pictures, or a folder per item into it",
+            hint="put a metadata.csv, images, or a folder per item into it",
         )
 
 
@@ -170,19 +153,19 @@ def _item(
             yield Quarantined(item_id, file.name, str(error))
     words = relative.name.replace("_", " ").replace("-", " ")
     description = parts.get("description", "")
-    # A description that is in its own file and in a list of facts, too, is told once.
+    # A description that is in its own file and in a list of facts, too, is kept once.
     rest = "\n".join(text for text in loose if text and text not in description)
     price = None
     try:
         price = price_of(parts.get("price"))
     except SynestheteError as error:
         yield Quarantined(item_id, "price", str(error))
-    pictures: list[Picture] = []
+    images: list[ImageSource] = []
     for shot in shots:
         if leads_out(root, shot):
             yield Quarantined(item_id, shot.name, "a link that leads out of the folder")
         else:
-            pictures.append(FileInside.of(root, shot))
+            images.append(FileInside.of(root, shot))
     yield Item(
         item_id,
         title=parts.get("title") or words,
@@ -191,7 +174,7 @@ def _item(
         reviews=tuple(reviews),
         price=price,
         attributes=attributes,
-        pictures=tuple(pictures),
+        images=tuple(images),
     )
 
 
@@ -222,3 +205,48 @@ def _put(
         parts.setdefault(own, values[0])
     else:
         attributes[key.casefold()] = tuple(values)
+
+
+def demo_items() -> Iterator[Item]:
+    """Every second concept of the probe set `concepts`, with up to three images by different artists.
+
+    The family is the category; ways of showing and artists are attributes. Words are left out: a catalogue has few
+    images of its products' names.
+    """
+    from synesthete.probes import load_probes
+    from synesthete.probes.decoding import UnreadableImage
+
+    probes = load_probes("concepts")
+    rows: dict[str, list[int]] = defaultdict(list)
+    labels = probes.labels.select(["concept", "modality", "artist", "family"]).to_pylist()
+    for row, label in enumerate(labels):
+        if label["modality"] in _DEMO_MODALITIES:
+            rows[label["concept"]].append(row)
+    for concept in sorted(rows)[::2]:
+        chosen: list[int] = []
+        for row in sorted(
+            rows[concept], key=lambda r: (_DEMO_MODALITIES.index(labels[r]["modality"]), r)
+        ):
+            if len(chosen) < DEMO_IMAGES and labels[row]["artist"] not in {
+                labels[r]["artist"] for r in chosen
+            }:
+                chosen.append(row)
+        images: list[ImageSource] = []
+        for row in chosen:
+            try:
+                stream = io.BytesIO()
+                probes.image(row).save(stream, "PNG")
+            except UnreadableImage:
+                continue
+            images.append(stream.getvalue())
+        first = labels[chosen[0]]
+        yield Item(
+            concept.replace(" ", "-"),
+            title=concept,
+            category=first["family"],
+            attributes={
+                "shown as": tuple(dict.fromkeys(labels[row]["modality"] for row in chosen)),
+                "artist": tuple(dict.fromkeys(labels[row]["artist"] for row in chosen)),
+            },
+            images=tuple(images),
+        )

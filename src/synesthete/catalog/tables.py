@@ -1,4 +1,4 @@
-"""Tables of items and of queries, row by row, with columns under their usual names."""
+"""Tables of items, queries and signals: CSV, JSON lines and Parquet, row by row, with columns under their usual names."""
 
 from __future__ import annotations
 
@@ -11,15 +11,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from synesthete._core.json_reader import InvalidJson, parse_json
-from synesthete._core.row_reader import Row
-from synesthete._core.user_files import FileInside, UnusableFile, leads_out, relative_name
-from synesthete.catalog.answers import Quarantined
-from synesthete.catalog.table_files import read_rows, rows_and_errors
-from synesthete.catalog.types import Item, Picture
+from synesthete._core.row_reader import Row, Rows, csv_rows, jsonl_rows
+from synesthete._core.user_files import (
+    ANY_SIZE,
+    FileInside,
+    UnusableFile,
+    leads_out,
+    open_inside,
+    open_named,
+    relative_name,
+)
+from synesthete.catalog.schema import ImageSource, Item, Quarantined, Signal
 from synesthete.errors import SynestheteError, near
 
-# Names under which shops have these columns; the first that holds something counts.
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
+_BATCH = 64
+
+
+# Names under which tables have these columns; the first that holds something counts.
 ALIASES: Mapping[str, tuple[str, ...]] = {
     "id": ("id", "item_id", "sku", "product_id", "article", "asin", "key"),
     "title": ("title", "name", "product_name", "item_name"),
@@ -28,7 +41,7 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "reviews": ("reviews", "review"),
     "price": ("price",),
     "attributes": ("attributes",),
-    "pictures": (
+    "images": (
         "pictures",
         "picture",
         "images",
@@ -41,12 +54,117 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
 }
 QUERY_ALIASES: Mapping[str, tuple[str, ...]] = {
     "text": ("text", "query", "q"),
-    "picture": ("picture", "image", "file_name", "image_path", "photo", "path"),
+    "image": ("picture", "image", "file_name", "image_path", "photo", "path"),
     "relevant": ("relevant", "relevant_ids", "item_id", "item", "id", "target", "label"),
     "category": ("category",),
 }
 _NUMBERED = re.compile(r"(?:pictures?|images?|photos?)[ _-]?\d+")
 _PRICE = re.compile(r"[-+]?\d[\d.,' \u00a0]*")
+SIGNAL_KEYS = frozenset({"side", "item", "text", "image", "weight", "age_days"})
+
+
+def read_rows(path: Path, *, root: Path | None = None) -> Iterator[tuple[int, Row]]:
+    """Rows of a table with their line numbers (from 1; a CSV's first line is its header).
+
+    Parameters
+    ----------
+    path, root
+        As for `rows_and_errors`.
+
+    Raises
+    ------
+    SynestheteError
+        What `rows_and_errors` raises, and the first row that cannot be read.
+    """
+    for line, row in rows_and_errors(path, root=root):
+        if isinstance(row, SynestheteError):
+            raise row
+        yield line, row
+
+
+def rows_and_errors(path: Path, *, root: Path | None = None) -> Rows:
+    """As `read_rows`; in place of a row that cannot be read, why not.
+
+    Parameters
+    ----------
+    path
+        A file that the user named or, with `root`, one of the user's folder `root`.
+
+    Raises
+    ------
+    SynestheteError
+        No such file, another kind of file, one that leads out of `root`; none of its rows can be read.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in (*SUFFIXES, ".ndjson"):
+        raise SynestheteError(f"'{path}' is not a table", hint=f"give one of {', '.join(SUFFIXES)}")
+    if suffix == ".parquet":
+        found = _parquet_rows(path, root)
+    elif suffix in (".jsonl", ".ndjson"):
+        found = jsonl_rows(path, root=root)
+    else:
+        _, found = csv_rows(path, root=root)
+    first: SynestheteError | None = None
+    some = False
+    try:
+        for line, row in found:
+            if isinstance(row, SynestheteError):
+                first = first or row
+            else:
+                some = True
+            yield line, row
+    except OSError as error:
+        raise SynestheteError(f"cannot read '{path}': {error.strerror or error}") from None
+    if first is not None and not some:
+        raise first
+
+
+def _parquet_rows(path: Path, root: Path | None) -> Rows:
+    number = 0
+    raw = (
+        open_named(path, max_bytes=ANY_SIZE)
+        if root is None
+        else open_inside(root, path, max_bytes=ANY_SIZE)
+    )
+    with raw:
+        try:
+            file = pq.ParquetFile(raw, pre_buffer=False)
+            counts = [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)]
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise _damaged(path, error) from None
+        for group, rows in enumerate(counts):
+            start = number
+            try:
+                for batch in file.iter_batches(_BATCH, row_groups=[group], use_threads=False):
+                    for row in _batch_rows(path.name, batch, number):
+                        number += 1
+                        yield number, row
+            except (pa.ArrowException, OSError) as error:
+                yield number + 1, _damaged(path, error, f", rows {number + 1} to {start + rows}")
+                number = start + rows
+
+
+def _batch_rows(name: str, batch: pa.RecordBatch, before: int) -> Iterator[Row | SynestheteError]:
+    """Rows of a batch one by one: a value that Python cannot hold spoils its own row."""
+    columns = list(zip(batch.schema.names, batch.columns, strict=True))
+    for place in range(batch.num_rows):
+        row: Row = {}
+        for column, values in columns:
+            try:
+                row[column] = values[place].as_py()
+            # Arrow's conversions raise what datetime, decimal and the codecs raise.
+            except Exception as error:  # noqa: BLE001
+                message = (str(error).splitlines() or [type(error).__name__])[0][:120]
+                where = f"{name}, line {before + place + 1}"
+                yield SynestheteError(f"{where}: the column {column!r} cannot be read: {message}")
+                break
+        else:
+            yield row
+
+
+def _damaged(path: Path, error: Exception, where: str = "") -> SynestheteError:
+    message = (str(error).splitlines() or [type(error).__name__])[0]
+    return SynestheteError(f"'{path}'{where} cannot be read as Parquet: {message}")
 
 
 @dataclass(frozen=True)
@@ -54,7 +172,7 @@ class QueryRow:
     """A row of a table of queries."""
 
     text: str
-    picture: Picture | None
+    image: ImageSource | None
     relevant: tuple[str, ...]
     categories: tuple[str, ...]
 
@@ -63,21 +181,21 @@ def item_rows(
     path: Path,
     *,
     columns: Mapping[str, str] | None = None,
-    pictures: Path | None = None,
+    images: Path | None = None,
     root: Path | None = None,
 ) -> Iterator[Item | Quarantined]:
     """Items of a table.
 
     Columns are known by their usual names: `id` (or `sku`, ...), `title`, `description`, `category`, `reviews`, `price`,
-    `pictures`, `attributes` (a JSON object); every other column is an attribute. Several pictures, reviews or values of an
+    `images`, `attributes` (a JSON object); every other column is an attribute. Several images, reviews or values of an
     attribute are a JSON list, or stand with `|` between them.
 
     Parameters
     ----------
     columns
         Part to column, where the table has other names: `{"id": "Artikelnummer"}`.
-    pictures
-        The folder that pictures are named in; the table's own without it. None may lie outside of it.
+    images
+        The folder that images are named in; the table's own without it. None may lie outside of it.
     root
         The folder that the table was found in, where the user named no file.
 
@@ -86,7 +204,7 @@ def item_rows(
     SynestheteError
         A table that cannot be read, or without a column of ids; none of its rows can be read.
     """
-    folder = (pictures or path.parent).resolve()
+    folder = (images or path.parent).resolve()
     chosen: Mapping[str, str] | None = None
     names: Sequence[str] = ()
     for line, row in rows_and_errors(path, root=root):
@@ -100,29 +218,29 @@ def item_rows(
 
 
 def query_rows(
-    path: Path, *, columns: Mapping[str, str] | None = None
+    path: Path, *, columns: Mapping[str, str] | None = None, root: Path | None = None
 ) -> Iterator[tuple[int, QueryRow]]:
-    """Queries of a table, with their line numbers; `columns` as for `item_rows`.
+    """Queries of a table, with their line numbers; `columns`, `root` as for `item_rows`.
 
     Raises
     ------
     SynestheteError
         A table that cannot be read, or without a column of right answers.
     """
-    root = path.parent.resolve()
-    for line, row in read_rows(path):
+    folder = path.parent.resolve()
+    for line, row in read_rows(path, root=root):
         chosen = _choose(
             path, list(row), columns or {}, QUERY_ALIASES, "relevant", or_else="category"
         )
-        cell = row.get(chosen.get("picture", ""))
-        pictures = list(_pictures(cell, root)) if cell not in (None, "") else []
-        if pictures and isinstance(pictures[0], str):
-            raise SynestheteError(f"{path.name}, line {line}: {pictures[0]}")
+        cell = row.get(chosen.get("image", ""))
+        images = list(_images(cell, folder)) if cell not in (None, "") else []
+        if images and isinstance(images[0], str):
+            raise SynestheteError(f"{path.name}, line {line}: {images[0]}")
         yield (
             line,
             QueryRow(
                 as_text(row.get(chosen.get("text", ""))).strip(),
-                pictures[0] if pictures and not isinstance(pictures[0], str) else None,
+                images[0] if images and not isinstance(images[0], str) else None,
                 tuple(split(row.get(chosen.get("relevant", "")))),
                 tuple(split(row.get(chosen.get("category", "")))),
             ),
@@ -178,7 +296,7 @@ def price_of(cell: Any) -> float | None:
         return None
     found = [one.strip(" .,'\u00a0") for one in _PRICE.findall(text)]
     if len(found) != 1:
-        raise SynestheteError(f"the price {text[:40]!r} is no number")
+        raise SynestheteError(f"the price {text[:40]!r} is not a valid number")
     number = re.sub(r"[' \u00a0]", "", found[0])
     mark = max(number.rfind("."), number.rfind(","))
     decimals = len(number) - mark - 1
@@ -194,14 +312,22 @@ def price_of(cell: Any) -> float | None:
 
 
 def inside(root: Path, name: str) -> Path | str:
-    """The path of a picture named relative to a folder, or why it is not taken."""
+    """The path of an image named relative to a folder, or why it is not taken."""
     try:
         path = FileInside.of(root, root / relative_name(name))
     except UnusableFile as error:
         return str(error)
     if leads_out(root, path):
-        return f"'{name[:80]}' is a link that leads out of the folder of pictures"
+        return f"'{name[:80]}' is a link that leads out of the folder of images"
     return path
+
+
+def image_at(root: Path, name: str, where: str) -> Path:
+    """As `inside`; raises `SynestheteError` where it is not taken."""
+    found = inside(root.resolve(), name)
+    if isinstance(found, str):
+        raise SynestheteError(f"{where}: {found}")
+    return found
 
 
 def _item(
@@ -210,14 +336,14 @@ def _item(
     taken = set(chosen.values())
     item_id = as_text(row.get(chosen["id"])).strip()
     shown = item_id[:80] or where
-    pictures: list[Picture] = []
+    images: list[ImageSource] = []
     numbered = [name for name in row if _NUMBERED.fullmatch(name.casefold()) and name not in taken]
-    for name in [chosen.get("pictures", ""), *numbered]:
-        for one in _pictures(row.get(name), root):
+    for name in [chosen.get("images", ""), *numbered]:
+        for one in _images(row.get(name), root):
             if isinstance(one, str):
-                yield Quarantined(shown, "picture", one)
+                yield Quarantined(shown, "image", one)
             else:
-                pictures.append(one)
+                images.append(one)
     attributes = {}
     for name, cell in row.items():
         if name not in taken and name not in numbered and (values := split(cell)):
@@ -236,7 +362,7 @@ def _item(
         reviews=tuple(split(row.get(chosen.get("reviews", "")))),
         price=price,
         attributes=attributes,
-        pictures=tuple(pictures),
+        images=tuple(images),
     )
 
 
@@ -255,8 +381,8 @@ def _object(cell: Any) -> dict[str, tuple[str, ...]]:
     return {key.strip(): tuple(split(values)) for key, values in pairs if split(values)}
 
 
-def _pictures(cell: Any, root: Path) -> Iterator[Picture | str]:
-    """Pictures of a cell; a text says why one is not taken."""
+def _images(cell: Any, root: Path) -> Iterator[ImageSource | str]:
+    """Images of a cell; a text says why one is not taken."""
     if isinstance(cell, dict):
         # An image of Hugging Face's datasets: its bytes, or where they are.
         cell = cell.get("bytes") or cell.get("path")
@@ -264,7 +390,7 @@ def _pictures(cell: Any, root: Path) -> Iterator[Picture | str]:
         yield cell
     elif isinstance(cell, list | tuple) and any(isinstance(one, dict | bytes) for one in cell):
         for one in cell:
-            yield from _pictures(one, root)
+            yield from _images(one, root)
     elif cell is not None:
         yield from (inside(root, name) for name in split(cell))
 
@@ -298,3 +424,41 @@ def _choose(
         hint = f"its columns are {', '.join(map(str, names))[:300]}; name one of them {needed}"
         raise SynestheteError(f"'{path.name}' has no column {needed}", hint=hint)
     return chosen
+
+
+def read_signals(path: Path) -> list[Signal]:
+    """Signals of a file, an object a line: `{"side": "like", "item": "42", "age_days": 3}`.
+
+    Images are named relative to the file's folder.
+
+    Raises
+    ------
+    SynestheteError
+        A file that cannot be read, an unknown key, a value of the wrong kind.
+    """
+    return [_signal(f"{path.name}, line {line}", row, path) for line, row in read_rows(path)]
+
+
+def _signal(where: str, row: dict[str, Any], path: Path) -> Signal:
+    given = {key: value for key, value in row.items() if value not in (None, "")}
+    unknown = set(given) - SIGNAL_KEYS - {"picture"}  # what image was called at first
+    if unknown:
+        hint = f"there are {', '.join(sorted(SIGNAL_KEYS))}"
+        raise SynestheteError(f"{where}: no key {sorted(unknown)[0]!r}", hint=hint)
+    if given.get("side", "like") not in ["like", "dislike"]:
+        raise SynestheteError(
+            f"{where}: the side is {given['side']!r}", hint="write like or dislike"
+        )
+    try:
+        numbers = {key: float(given[key]) for key in ("weight", "age_days") if key in given}
+    except (TypeError, ValueError, OverflowError):
+        raise SynestheteError(f"{where}: weight and age_days are numbers") from None
+    image = given.get("image", given.get("picture"))
+    return Signal(
+        given.get("side", "like"),
+        item=str(given["item"]) if "item" in given else None,
+        text=str(given["text"]) if "text" in given else None,
+        image=None if image is None else image_at(path.parent, str(image), where),
+        weight=numbers.get("weight", 1.0),
+        age_days=numbers.get("age_days", 0.0),
+    )

@@ -1,4 +1,4 @@
-"""A table of records as a clinic might send one: pictures, texts, labels, and columns that name people."""
+"""A table of records as a clinic might send one: images, texts, labels, and columns that name people."""
 
 from __future__ import annotations
 

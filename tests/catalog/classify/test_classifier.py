@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from synesthete._core.row_reader import Rows
 from synesthete.analysis.decomposition.paths import contributions
-from synesthete.catalog.classify import Classifier, fit, make_record, read_records
-from synesthete.catalog.classify.features import embed, fuse, image_direction
-from synesthete.catalog.classify.reasons import vocabulary, words_of
+from synesthete.catalog.classify import Classifier, fit, make_record, read_records, records
+from synesthete.catalog.classify.classifier import vocabulary, words_of
+from synesthete.catalog.classify.records import embed, fuse, image_direction
 from synesthete.catalog.people import Policy, Queue
 from synesthete.errors import SynestheteError
 from synesthete.models.image_text_model import ImageTextModel
@@ -31,14 +32,27 @@ def test_reading_sets_bad_rows_aside_without_quoting_them(table: Path) -> None:
     found = read_records(table, template="health")
     assert len(found.records) == RECORDS
     assert found.aside == {
-        RECORDS + 1: "the picture is missing",
-        RECORDS + 2: "neither a picture nor a text",
-        RECORDS + 3: "the picture lies outside of the table's folder",
+        RECORDS + 1: "the image is missing",
+        RECORDS + 2: "neither an image nor a text",
+        RECORDS + 3: "the image lies outside of the table's folder",
     }
     assert found.ignored == ("birth_date", "email", "mrn", "patient_name")
     assert found.records[0].group not in ("", "p0"), "groups are hashed"
     assert found.records[0].group == found.records[1].group
     assert repr(found.records[0]) == "<Record of row 1>"
+
+
+def test_damage_behind_a_bad_row_is_not_hidden(
+    table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged(path: Path) -> Rows:
+        yield 2, SynestheteError("a quote is wrong")
+        yield 3, {"text": "a brown mole", "label": "round"}
+        raise SynestheteError(f"cannot read '{path.name}': Input/output error")
+
+    monkeypatch.setattr(records, "rows_and_errors", damaged)
+    with pytest.raises(SynestheteError, match="Input/output error"):
+        read_records(table)
 
 
 def test_it_learns_and_says_how_well(classifier: Classifier) -> None:
@@ -64,7 +78,7 @@ def test_reasons_of_units_add_up_to_the_logits(
     """All units, positions and biases, with the text and the intercept, are the difference of the logits."""
     record = read_records(table, template="health").records[3]
     embedded = embed(model, [record])
-    probe = classifier.probe
+    probe = classifier.linear_probe
     weights = (probe.weights[0] - probe.weights[1]).astype(np.float32)
     logits = probe.logits(fuse(embedded.images, embedded.texts))[0]
     assert record.image is not None
@@ -129,23 +143,25 @@ def test_what_it_is_not_sure_of_goes_to_people_and_comes_back(
 
 def test_audits_are_decided_and_seen(classifier: Classifier, table: Path, tmp_path: Path) -> None:
     sure = Classifier(classifier.path)
-    sure.probe = replace(sure.probe, threshold=0.0, quantile=1.0)
+    sure.linear_probe = replace(sure.probe, threshold=0.0, quantile=1.0)
     judged = sure.judge(
-        read_records(table, template="health").records[:20], queue=Queue(tmp_path), policy=Policy(0.0, audit=1.0),
+        read_records(table, template="health").records[:20],
+        queue=Queue(tmp_path),
+        policy=Policy(0.0, audit=1.0),
         reasons=False,
-    )  # fmt: skip
+    )
     assert all(one.decided and one.ticket for one in judged)
     assert {case.reason for case in Queue(tmp_path).cases()} == {"audit of an answer"}
 
 
 def test_strange_records_are_not_decided(classifier: Classifier) -> None:
-    (broken,) = classifier.judge([make_record(b"no picture", "")])
+    (broken,) = classifier.judge([make_record(b"no image", "")])
     assert (broken.decided, broken.labels, broken.why) == (False, {}, "nothing could be read")
     (text,) = classifier.judge([make_record(None, "a round spot, smooth")])
     assert text.reasons
     assert all(one.kind == "words" for one in text.reasons)
     odd = Classifier(classifier.path)
-    odd.probe = replace(odd.probe, quantile=-1.0)
+    odd.linear_probe = replace(odd.probe, quantile=-1.0)
     (unlike,) = odd.judge([make_record(None, "a round spot")], reasons=False)
     assert unlike.why == "unlike any record that it knows"
 
@@ -187,19 +203,19 @@ def test_errors_do_not_quote_a_record(tmp_path: Path, line: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "told"),
+    ("name", "content", "message"),
     [
         ("x.csv", b"name,diagnosis\na,b\n", "neither a column image nor a column text"),
         ("x.csv", b"text,label\n\xff\xfe,b\n", "not UTF-8"),
         ("x.csv", b"text,label\n", "no record"),
         ("x.parquet", b"PAR1 no", "cannot be read as Parquet"),
-        ("x.xlsx", b"", "is no table"),
+        ("x.xlsx", b"", "is not a table"),
         ("x.jsonl", b'{"text": "a", "label": "' + b"x" * 200 + b'"}', "at most 100"),
     ],
 )
-def test_wrong_tables(tmp_path: Path, name: str, content: bytes, told: str) -> None:
+def test_wrong_tables(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(SynestheteError, match=told):
+    with pytest.raises(SynestheteError, match=message):
         read_records(tmp_path / name)
 
 

@@ -13,7 +13,7 @@ import pytest
 from synesthete.catalog import Catalog
 from synesthete.cli import main
 from synesthete.models.image_text_model import ImageTextModel
-from tests.catalog.conftest import picture
+from tests.catalog.conftest import image
 
 Ended = tuple[int, str, str]
 Run = Callable[..., Ended]
@@ -31,7 +31,7 @@ def run(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
     shutil.copytree(shop_path, "shop.catalog")
-    Path("shot.png").write_bytes(picture("red", 8))
+    Path("shot.png").write_bytes(image("red", 8))
     Path("items.csv").write_text("id,title,colour,image\n1,red mug,red,shot.png\n2,,,\n1,again,,\n")
     monkeypatch.setattr("synesthete.models.load_model", lambda spec: model)
 
@@ -64,7 +64,7 @@ def test_index_again_and_prune(run: Run, empty_path: Path) -> None:
     code, out, err = run("index", "items.csv", "--out", "new.catalog")
     assert code == 0
     assert "1 items in new.catalog: 0 added, 0 changed, 1 unchanged" in out
-    assert "set aside: 2, item: neither a picture nor a text" in err
+    assert "set aside: 2, item: neither an image nor a text" in err
     Path("fewer.csv").write_text("id,title\n9,cup\n")
     pruned = data(run("index", "fewer.csv", "--out", "new.catalog", "--prune", "--json"))
     assert isinstance(pruned, dict)
@@ -165,10 +165,10 @@ def test_evaluate(run: Run) -> None:
     found = data(run("evaluate", "shop.catalog", *options, "--json"))
     assert isinstance(found, dict)
     assert {"recall@10", "ndcg@10", "n"} <= set(found)
-    assert set(found["methods"]) == {"fused", "text-only", "picture-only", "random"}
+    assert set(found["methods"]) == {"fused", "text-only", "image-only", "random"}
     code, out, _ = run("evaluate", "shop.catalog", *options)
     assert code == 0
-    assert "picture-only" in out
+    assert "image-only" in out
 
 
 def test_items_delete_adapt_quarantine(run: Run) -> None:
@@ -184,7 +184,7 @@ def test_items_delete_adapt_quarantine(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["search", "none.catalog", "--text", "x"], "no catalogue at 'none.catalog'"),
         (["search", "shop.catalog"], "nothing to search for"),
@@ -203,13 +203,13 @@ def test_items_delete_adapt_quarantine(run: Run) -> None:
         (["index", "items.csv", "--out", "shop.catalog", "--atlas", "x.atlas"], "there already"),
         (["index", "items.csv", "--out", "shop.catalog", "--column", "id"], "no PART=NAME"),
         (["items", "shop.catalog", "none"], "no item 'none'"),
-        (["adapt", "shop.catalog", "none"], "no pictures"),
+        (["adapt", "shop.catalog", "none"], "no images"),
     ],
 )
-def test_mistakes_end_in_one_line(run: Run, arguments: list[str], told: str) -> None:
+def test_mistakes_end_in_one_line(run: Run, arguments: list[str], message: str) -> None:
     code, out, err = run(*arguments)
     assert (code, out) == (2, "")
-    assert told in err
+    assert message in err
     assert err.count("\n") == 1
     assert "Traceback" not in err
 
@@ -217,11 +217,11 @@ def test_mistakes_end_in_one_line(run: Run, arguments: list[str], told: str) -> 
 def test_demo_items() -> None:
     from itertools import islice
 
-    from synesthete.catalog.demo import demo_items
+    from synesthete.catalog.sources import demo_items
 
     first = list(islice(demo_items(), 6))
     assert len({item.id for item in first}) == 6
     for item in first:
         assert item.title
-        assert 1 <= len(item.pictures) <= 3
+        assert 1 <= len(item.images) <= 3
         assert "word" not in item.attributes["shown as"]

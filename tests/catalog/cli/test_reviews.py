@@ -109,12 +109,12 @@ def test_events_and_metrics(catalog: Catalog, tmp_path: Path, run: Run) -> None:
 
 
 def test_drift(catalog: Catalog, tmp_path: Path, run: Run) -> None:
-    with_pictures = [item.id for item in catalog.items() if item.pictures]
+    with_images = [item.id for item in catalog.items() if item.images]
     run(
         "events",
         catalog.path,
         "--import",
-        write_events(tmp_path / "e.jsonl", with_pictures[0], with_pictures[5]),
+        write_events(tmp_path / "e.jsonl", with_images[0], with_images[5]),
     )
     found = told(run("metrics", catalog.path, "--drift", "2026-01-06", "--json"))
     assert found["most"][0]["n_before"] == found["most"][0]["n_now"] == 30

@@ -135,7 +135,7 @@ def test_experiment_by_hand(told: Told) -> None:
     assert (found.lift.b.value, found.lift.b.n) == (pytest.approx(2 / 3), 3)
     assert found.left_out == {
         "visitors seen in both variants": 1,
-        "visitors whose time is not over": 1,
+        "visitors still inside the attribution window": 1,
         "events without a visitor's name": 1,
     }
     assert found.lift.verdict == "undecided"

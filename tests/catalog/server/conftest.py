@@ -33,11 +33,17 @@ def png(colour: str) -> bytes:
 def items(n: int = 30) -> list[Item]:
     return [
         Item(
-            f"item-{i:02d}", f"{COLOURS[i % 5]} mug {i}", "a mug to drink from", ("mug", "cup")[i % 2], ("nice",),
-            float(i), {"colour": (COLOURS[i % 5],)}, (png(COLOURS[i % 5]),) if i % 3 else (),
+            f"item-{i:02d}",
+            title=f"{COLOURS[i % 5]} mug {i}",
+            description="a mug to drink from",
+            category=("mug", "cup")[i % 2],
+            reviews=("nice",),
+            price=float(i),
+            attributes={"colour": (COLOURS[i % 5],)},
+            images=(png(COLOURS[i % 5]),) if i % 3 else (),
         )
         for i in range(n)
-    ]  # fmt: skip
+    ]
 
 
 def fill(path: Path, model: ImageTextModel) -> Path:

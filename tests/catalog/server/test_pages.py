@@ -107,13 +107,27 @@ def test_nothing_that_was_given_runs(
     browser: TestClient, path: Path, model: ImageTextModel
 ) -> None:
     own = Catalog.open(path, model=model)
-    own.upsert([Item(f'"><{NASTY}', NASTY, NASTY, NASTY, (NASTY,), 1.0, {NASTY: (NASTY,)})])
+    own.upsert(
+        [
+            Item(
+                f'"><{NASTY}',
+                title=NASTY,
+                description=NASTY,
+                category=NASTY,
+                reviews=(NASTY,),
+                price=1.0,
+                attributes={NASTY: (NASTY,)},
+            )
+        ]
+    )
     own.close()
     queue = Queue(path)
     ticket = queue.add(
-        "suggest", {"reference": NASTY, "proposal": NASTY, "choices": [NASTY], "more": {NASTY: NASTY}}, reason=NASTY,
+        "suggest",
+        {"reference": NASTY, "proposal": NASTY, "choices": [NASTY], "more": {NASTY: NASTY}},
+        reason=NASTY,
         confidence=0.1,
-    )  # fmt: skip
+    )
     EventLog(path).take(
         [{"key": "1", "kind": "impression", "item": "item-01", "experiment": NASTY, "variant": "A"}]
     )
@@ -149,10 +163,19 @@ def test_a_case_is_decided_by_hand(browser: TestClient, path: Path) -> None:
 
 def test_the_dashboard_shows_what_was_told(browser: TestClient, path: Path) -> None:
     rows = [
-        {"key": f"{kind}{i}", "kind": kind, "item": "item-01", "subject": f"v{i}", "list": "l", "experiment": "spring",
-         "variant": "AB"[i % 2], "at": "2026-01-01T00:00:00Z"}
-        for i in range(40) for kind in (("impression", "click") if i % 4 == 0 else ("impression",))
-    ]  # fmt: skip
+        {
+            "key": f"{kind}{i}",
+            "kind": kind,
+            "item": "item-01",
+            "subject": f"v{i}",
+            "list": "l",
+            "experiment": "spring",
+            "variant": "AB"[i % 2],
+            "at": "2026-01-01T00:00:00Z",
+        }
+        for i in range(40)
+        for kind in (("impression", "click") if i % 4 == 0 else ("impression",))
+    ]
     EventLog(path).take(rows)
     page = browser.get("/metrics").text
     assert "25 %" in page

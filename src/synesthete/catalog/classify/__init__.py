@@ -1,7 +1,6 @@
-"""Records of picture and text, told apart by a calibrated probe that knows when to ask a person."""
+"""Records of image and text, classified by a calibrated linear probe that abstains where it is not sure."""
 
-from synesthete.catalog.classify.classifier import Classifier, Judged
-from synesthete.catalog.classify.making import fit
+from synesthete.catalog.classify.classifier import Classification, Classifier
 from synesthete.catalog.classify.records import (
     TEMPLATES,
     Record,
@@ -10,11 +9,12 @@ from synesthete.catalog.classify.records import (
     make_record,
     read_records,
 )
+from synesthete.catalog.classify.train import fit
 
 __all__ = [
     "TEMPLATES",
+    "Classification",
     "Classifier",
-    "Judged",
     "Record",
     "Records",
     "Template",

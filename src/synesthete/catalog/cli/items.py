@@ -57,7 +57,7 @@ def index(
     """
     from synesthete.catalog.sources import read_items
 
-    source = read_items(items, columns=columns_of(column), pictures=images)
+    source = read_items(items, columns=columns_of(column), images=images)
     catalog = _open_or_create(out, model, atlas)
     given: set[str] = set()
     with Reporter("indexing", "items") as reporter:
@@ -97,7 +97,7 @@ def demo(*, out: Path = Path("demo.catalog"), model: str = "mini") -> Output:
     model : M
         As for `synesthete record`.
     """
-    from synesthete.catalog.demo import demo_items
+    from synesthete.catalog.sources import demo_items
 
     catalog = _open_or_create(out, model, None)
     with Reporter("indexing", "items") as reporter:
@@ -129,7 +129,7 @@ def items(
             item.category,
             "" if item.price is None else f"{item.price:g}",
             "; ".join(f"{key} {', '.join(values)}" for key, values in item.attributes.items())[:60],
-            len(item.pictures),
+            len(item.images),
         )
         for item in found
     )
@@ -137,7 +137,7 @@ def items(
         table(*columns, right=("price", "images"), rows=rows),
         dim(f"{count(len(found))} of {count(len(catalog))} items"),
     )
-    return Output([item_json(item) for item in found], view)
+    return Output([item.as_dict() for item in found], view)
 
 
 @command(app, see=SEE, json="How many there were.")
@@ -161,9 +161,9 @@ def adapt(
 
     A few dozen will do; photos given before are forgotten. Loads the model.
     """
-    from synesthete.catalog.sources import pictures_under
+    from synesthete.catalog.sources import images_under
 
-    read = catalog.adapt(image for path in photos for image in pictures_under(path))
+    read = catalog.adapt(image for path in photos for image in images_under(path))
     return Output({"photos": read}, [f"learnt from {count(read)} photos"])
 
 
@@ -174,14 +174,8 @@ def quarantine(catalog: CatalogArgument) -> Output:
     return Output(rows, [table("id", "what", "reason", rows=(row.values() for row in rows))])
 
 
-def item_json(item: Item) -> dict[str, object]:
-    """An item as JSON; images by where they came from."""
-    row = item.as_dict()
-    return {"images" if key == "pictures" else key: value for key, value in row.items()}
-
-
 def _open_or_create(path: Path, model: str | None, atlas: Path | None) -> Catalog:
-    from synesthete.catalog.manifest import FILE
+    from synesthete.catalog.store.manifest import FILE
 
     if not (path / FILE).exists():
         return Catalog.create(path, model or "mini", atlas=atlas)

@@ -147,7 +147,7 @@ def pilot(
     folder : FOLDER
         With queries.csv, events.csv, or both.
     a : NAME=USES
-        The present variant: NAME=text, NAME=picture or NAME=both, then filters: NAME=both,price<5.
+        The present variant: NAME=text, NAME=image or NAME=both, then filters: NAME=both,price<5.
     b : NAME=USES
         The new variant.
     catalog : X.catalog
@@ -165,7 +165,7 @@ def pilot(
     seed
         Of the simulation of how much more data is needed.
     """
-    from synesthete.catalog.pilot import decision_page, run_pilot, summary_line, variant_of
+    from synesthete.catalog.experiments import decision_page, run_pilot, summary_line, variant_of
 
     found = run_pilot(
         folder,
@@ -176,7 +176,7 @@ def pilot(
         metric=metric,  # type: ignore[arg-type]
         least_worth=least_worth,
         alpha=alpha,
-        k=limit,
+        limit=limit,
         window=timedelta(hours=window),
         cap=cap,
         question=question,
@@ -201,7 +201,7 @@ def pilot(
 def _import(log: EventLog, file: Path) -> Iterator[Taken]:
     from itertools import islice
 
-    from synesthete.catalog.table_files import rows_and_errors
+    from synesthete.catalog.tables import rows_and_errors
 
     every = (row for _, row in rows_and_errors(file))
     while rows := list(islice(every, AT_ONCE)):

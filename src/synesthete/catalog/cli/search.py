@@ -71,7 +71,7 @@ def search(
         image,
         without=[*(without or []), *(without_image or [])],
         where=where or [],
-        k=limit,
+        limit=limit,
         cut=min_relevance,
         only_relevant=min_relevance > 0,
         group=group,
@@ -114,7 +114,7 @@ def recommend(
     mute : CONCEPT
         A concept to disregard: items about it are left out (repeat for more).
     profile : FILE
-        Signals as JSON lines: side, one of item, text and picture, weight, age_days.
+        Signals as JSON lines: side, one of item, text and image, weight, age_days.
     diversity
         0: by score alone; 1: as different as possible.
     half_life
@@ -122,13 +122,13 @@ def recommend(
     reasons
         Reasons for each item, at most.
     """
-    from synesthete.catalog.profiles import read_signals
+    from synesthete.catalog.tables import read_signals
 
     signals = [
         *(Signal("like", item=item) for item in like or []),
         *(Signal("dislike", item=item) for item in dislike or []),
         *(Signal("like", text=phrase) for phrase in text or []),
-        *(Signal("like", picture=path) for path in image or []),
+        *(Signal("like", image=path) for path in image or []),
         *(Signal("dislike", text=phrase) for phrase in without or []),
         *(read_signals(profile) if profile else []),
     ]
@@ -136,7 +136,7 @@ def recommend(
         signals,
         mute=mute or [],
         where=where or [],
-        k=limit,
+        limit=limit,
         diversity=diversity,
         half_life_days=half_life,
         reasons=reasons,
@@ -165,11 +165,11 @@ def align(
     image : F
         An image (repeat for more).
     campaign : FOLDER
-        A folder of images and texts of the same name, or with a campaign.csv (picture, copy).
+        A folder of images and texts of the same name, or with a campaign.csv (image, copy).
     reasons
         Units and words on each side.
     """
-    from synesthete.catalog.campaigns import read_campaign
+    from synesthete.catalog.align import read_campaign
 
     if campaign is not None and (copy or image):
         hint = "leave out --copy and --image"
@@ -178,7 +178,7 @@ def align(
         pairs = [
             pair
             for part in read_campaign(campaign)
-            for pair in catalog.align(part.copies, part.pictures, reasons=reasons)
+            for pair in catalog.align(part.copies, part.images, reasons=reasons)
         ]
     else:
         pairs = catalog.align(copy or [], image or [], reasons=reasons)
@@ -207,7 +207,7 @@ def suggest(
     threshold
         Confidence below which the machine abstains.
     """
-    suggestion = catalog.suggest(image, brief, k=limit, threshold=threshold)
+    suggestion = catalog.suggest(image, brief, limit=limit, threshold=threshold)
     return Output(suggestion.as_dict(), lambda: _suggestion_view(suggestion))
 
 
@@ -264,11 +264,11 @@ def evaluate(
     Parameters
     ----------
     queries : TABLE
-        A .csv, .jsonl or .parquet: text or picture, and relevant (ids) or category.
+        A .csv, .jsonl or .parquet: text or image, and relevant (ids) or category.
     seed
         Of the random control and the intervals.
     """
-    found = catalog.evaluate(queries, k=limit, seed=seed, columns=columns_of(column))
+    found = catalog.evaluate(queries, limit=limit, seed=seed, columns=columns_of(column))
     methods = {
         one.method: {
             f"recall@{limit}": one.recall,
@@ -333,7 +333,7 @@ def _pairs_view(pairs: Sequence[Alignment]) -> Iterator[RenderableType]:
         for flag in pair.flags:
             decides = " and decides the match" if flag.decides else ""
             yield Note(
-                f"{Path(pair.picture).name}: {flag.kind} unit {flag.address} ({flag.text}) adds {flag.weight:+.3f}{decides}"
+                f"{Path(pair.image).name}: {flag.kind} unit {flag.address} ({flag.text}) adds {flag.weight:+.3f}{decides}"
             )
     right = ("score", "own pairs", "others")
     rows = (
@@ -342,7 +342,7 @@ def _pairs_view(pairs: Sequence[Alignment]) -> Iterator[RenderableType]:
             f"{pair.score:+.3f}",
             None if pair.among_pairs is None else share(pair.among_pairs),
             None if pair.among_others is None else share(pair.among_others),
-            Path(pair.picture).name,
+            Path(pair.image).name,
             pair.copy[:60],
             _because(pair.agreeing[:3]),
         )

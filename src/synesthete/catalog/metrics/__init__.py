@@ -1,21 +1,25 @@
 """Metrics of a catalogue: of rankings with known answers, of visitors, of two variants, of drift; each with n and interval."""
 
 from synesthete.catalog.metrics.drift import Drift, drift, stability
+from synesthete.catalog.metrics.estimates import Estimate, mean_of, ratio_of, share_of
 from synesthete.catalog.metrics.experiment import (
+    Interleaved,
     Lift,
     Need,
     assign,
+    credit,
     lift,
     pairs_needed,
     split_evidence,
+    team_draft,
 )
-from synesthete.catalog.metrics.interleaving import Interleaved, credit, team_draft
-from synesthete.catalog.metrics.lists import coverage, diversity, novelty
-from synesthete.catalog.metrics.means import Estimate, mean_of, ratio_of, share_of
 from synesthete.catalog.metrics.ranking import (
     Ranked,
+    coverage,
+    diversity,
     leave_one_out,
     ndcg_at,
+    novelty,
     rankings_quality,
     recall_at,
     reciprocal_rank,

@@ -1,4 +1,4 @@
-"""Do neurons see the world they saw before? Population stability of their activations, with alerts."""
+"""Activation drift: population stability index of units between two times, with alerts."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import chi2, false_discovery_control
 
+from synesthete._core.arrays import Float64, Int64
 from synesthete.errors import SynestheteError
 
-Float64 = npt.NDArray[np.float64]
 BINS = 10
 WATCH, ALERT = 0.1, 0.25
 Q = 0.01
@@ -20,7 +20,7 @@ RESAMPLES = 500
 Level = Literal["stable", "watch", "alert"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Drift:
     """How far one unit's activations moved.
 
@@ -129,11 +129,19 @@ def drift(
     q = false_discovery_control(p) if len(p) else p
     found = [
         Drift(
-            name, psi, float(low), float(high), freedom / scale, float(p[i]), float(q[i]), len(then), len(later),
-            _level(psi, float(q[i])),
+            name=name,
+            psi=psi,
+            low=float(low),
+            high=float(high),
+            chance=freedom / scale,
+            p=float(p[i]),
+            q=float(q[i]),
+            n_before=len(then),
+            n_now=len(later),
+            level=_level(psi, float(q[i])),
         )
         for i, (name, (psi, low, high, freedom)) in enumerate(zip(names, rows, strict=True))
-    ]  # fmt: skip
+    ]
     return sorted(found, key=lambda one: (-one.psi, one.name))
 
 
@@ -143,9 +151,7 @@ def _indices(before: npt.NDArray[np.generic], now: npt.NDArray[np.generic]) -> F
     return np.asarray(((q - p) * np.log(q / p)).sum(axis=-1))
 
 
-def _counts(
-    values: npt.NDArray[np.float64], edges: npt.NDArray[np.float64]
-) -> npt.NDArray[np.int64]:
+def _counts(values: Float64, edges: Float64) -> Int64:
     return np.bincount(np.searchsorted(edges, values, side="left"), minlength=len(edges) + 1)
 
 

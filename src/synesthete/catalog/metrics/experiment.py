@@ -1,9 +1,10 @@
-"""B against A: lift with an interval that survives peeking, whether the split is what was meant, and how many more it takes."""
+"""A/B tests: lift with an anytime-valid confidence sequence, sample ratio mismatch, power, and interleaved lists."""
 
 from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -12,12 +13,83 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import betaln
 
-from synesthete.catalog.metrics.means import Estimate, mean_of, share_of
+from synesthete._core.arrays import Float64, Int64
+from synesthete.catalog.metrics.estimates import Estimate, mean_of, share_of
 from synesthete.catalog.metrics.sequences import Bounds, Outcomes, bounds, evidence, pair
 from synesthete.errors import SynestheteError
 
 Verdict = Literal["B is better", "A is better", "undecided"]
 LOOKS = 60
+
+
+@dataclass(frozen=True)
+class Interleaved:
+    """One list made of two.
+
+    Attributes
+    ----------
+    items
+        Ids in the order in which they are shown.
+    teams
+        Of each, `A` or `B`: the ranker that put it there.
+    """
+
+    items: list[str]
+    teams: list[str]
+
+
+def team_draft(a: Sequence[str], b: Sequence[str], k: int, *, seed: int) -> Interleaved:
+    """Interleave two rankings as captains choose teams (Radlinski, Kurup & Joachims 2008, algorithm 2).
+
+    Each turn, the team with fewer items (by lot when equal) takes its best item that is not yet shown.
+
+    Parameters
+    ----------
+    a, b
+        Item ids, best first.
+    k
+        At most this many; fewer where both rankings are used up.
+    seed
+        Of the lots; keep it with the list.
+
+    Examples
+    --------
+    >>> mixed = team_draft(["x", "y"], ["x", "z"], 3, seed=0)
+    >>> sorted(mixed.items), len(mixed.teams)
+    (['x', 'y', 'z'], 3)
+    """
+    rng = np.random.default_rng(seed)
+    items: list[str] = []
+    teams: list[str] = []
+    left = {"A": list(dict.fromkeys(a)), "B": list(dict.fromkeys(b))}
+    while len(items) < k:
+        for team in left:
+            left[team] = [item for item in left[team] if item not in items]
+        able = [team for team in ("A", "B") if left[team]]
+        if not able:
+            break
+        counts = {team: teams.count(team) for team in able}
+        fewest = [team for team in able if counts[team] == min(counts.values())]
+        team = fewest[int(rng.integers(len(fewest)))]
+        items.append(left[team][0])
+        teams.append(team)
+    return Interleaved(items, teams)
+
+
+def credit(shown: Interleaved, clicked: Collection[str]) -> int:
+    """Which ranker a list's clicks speak for: 1 for B, -1 for A, 0 for neither.
+
+    Examples
+    --------
+    >>> credit(Interleaved(["x", "y", "z"], ["A", "B", "B"]), {"y", "z", "x"})
+    1
+    """
+    of_b = sum(
+        1 if team == "B" else -1
+        for item, team in zip(shown.items, shown.teams, strict=True)
+        if item in clicked
+    )
+    return int(np.sign(of_b))
 
 
 @dataclass(frozen=True)
@@ -30,7 +102,7 @@ class Look:
     high: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Lift:
     """How B does against A.
 
@@ -90,34 +162,41 @@ def lift(a: npt.ArrayLike, b: npt.ArrayLike, *, alpha: float = 0.05, looks: int 
     'B is better'
     """
     of_a, of_b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    made = pair(of_a, of_b)
-    n = int(made.counts.sum())
+    pairs = pair(of_a, of_b)
+    n = int(pairs.counts.sum())
     moments = np.unique(np.geomspace(1, n, looks).astype(np.int64)) if n else np.array([], np.int64)
-    running = running_counts(of_a[:n], of_b[:n], made, moments)
+    running = running_counts(of_a[:n], of_b[:n], pairs, moments)
     highest = float(np.max(evidence(running), initial=0.0))
     path = []
     decided: int | None = None
     verdict: Verdict = "undecided"
     for moment, counts in zip(moments, running.counts, strict=True):
-        now = bounds(Outcomes(made.a, made.b, counts), "difference", alpha)
+        now = bounds(Outcomes(pairs.a, pairs.b, counts), "difference", alpha)
         path.append(Look(int(moment), now.value, now.low, now.high))
         if decided is None and (now.low > 0 or now.high < 0):
             decided = int(moment)
             verdict = "B is better" if now.low > 0 else "A is better"
-    ratio = bounds(made, "ratio", alpha)
+    ratio = bounds(pairs, "ratio", alpha)
     return Lift(
-        _rate(of_a), _rate(of_b), bounds(made, "difference", alpha),
-        Bounds(ratio.value - 1, ratio.low - 1, ratio.high - 1, ratio.pairs),
-        float(evidence(made)) if n else 1.0, min(1.0, 1 / highest) if highest else 1.0, verdict, decided, alpha,
-        len(of_a) + len(of_b) - 2 * n, path,
-    )  # fmt: skip
+        a=_rate(of_a),
+        b=_rate(of_b),
+        difference=bounds(pairs, "difference", alpha),
+        relative=Bounds(ratio.value - 1, ratio.low - 1, ratio.high - 1, ratio.pairs),
+        e_value=float(evidence(pairs)) if n else 1.0,
+        p_value=min(1.0, 1 / highest) if highest else 1.0,
+        verdict=verdict,
+        decided_after=decided,
+        alpha=alpha,
+        unpaired=len(of_a) + len(of_b) - 2 * n,
+        looks=path,
+    )
 
 
 def running_counts(
-    a: npt.NDArray[np.float64],
-    b: npt.NDArray[np.float64],
+    a: Float64,
+    b: Float64,
     kinds: Outcomes,
-    moments: npt.NDArray[np.int64],
+    moments: Int64,
 ) -> Outcomes:
     """Counts of the kinds of pairs after the first m pairs, for each moment m: counts `[moments, kinds]`."""
     if not len(moments):
@@ -133,8 +212,8 @@ def running_counts(
 
 
 def split_evidence(a: int, b: int, share_of_b: float = 0.5) -> float:
-    """E-value against "visitors were split as meant" (Lindon & Malek 2022, *Anytime-valid inference for multinomial
-    count data*): 1,000 or more, at any time, says that something decides who is counted.
+    """E-value for a sample ratio mismatch (SRM: visitors were not split as configured; Lindon & Malek 2022, *Anytime-valid inference for multinomial
+    count data*). From 1,000 on, at any time, the experiment is invalid.
 
     Examples
     --------
@@ -147,8 +226,9 @@ def split_evidence(a: int, b: int, share_of_b: float = 0.5) -> float:
     prior_b, prior_a = 100 * share_of_b, 100 * (1 - share_of_b)
     log_e = (
         float(betaln(prior_b + b, prior_a + a) - betaln(prior_b, prior_a))
-        - b * math.log(share_of_b) - a * math.log(1 - share_of_b)
-    )  # fmt: skip
+        - b * math.log(share_of_b)
+        - a * math.log(1 - share_of_b)
+    )
     return math.exp(min(log_e, 700.0))
 
 
@@ -231,7 +311,7 @@ def pairs_needed(
     return Need(None, rate_b - rate_a, share_of(int(found.sum()), trials), most)
 
 
-def _rate(results: npt.NDArray[np.float64]) -> Estimate:
+def _rate(results: Float64) -> Estimate:
     if np.isin(results, (0.0, 1.0)).all():
         return share_of(int(results.sum()), len(results))
     return mean_of(results)

@@ -19,9 +19,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import logsumexp
 
+from synesthete._core.arrays import Float64
 from synesthete.errors import SynestheteError
 
-Float64 = npt.NDArray[np.float64]
 Contrast = Literal["difference", "ratio"]
 # Stakes as a share of the highest that cannot ruin: small ones find small effects in many, large ones large in few.
 STAKES = np.geomspace(0.002, 0.98, 28)

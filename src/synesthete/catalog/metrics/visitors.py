@@ -1,4 +1,4 @@
-"""From the log of events to numbers: how often what is shown is clicked, added, bought or waved away."""
+"""From the log of events to numbers: click, add-to-cart, conversion and dismissal rates, and experiments."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from typing import Any, Literal
 import numpy as np
 
 from synesthete.catalog.events import Logged
-from synesthete.catalog.metrics.experiment import Lift, lift, split_evidence
-from synesthete.catalog.metrics.interleaving import Interleaved, credit
-from synesthete.catalog.metrics.means import NOTHING, Estimate, mean_of, ratio_of, share_of
+from synesthete.catalog.metrics.estimates import NOTHING, Estimate, mean_of, ratio_of, share_of
+from synesthete.catalog.metrics.experiment import Interleaved, Lift, credit, lift, split_evidence
 from synesthete.errors import SynestheteError, near
 
 Metric = Literal["click", "add", "conversion", "dismissal", "value"]
@@ -21,7 +20,7 @@ METRICS: tuple[Metric, ...] = ("click", "add", "conversion", "dismissal", "value
 SPLIT_ALARM = 1000.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Rates:
     """How visitors answered to what they were shown.
 
@@ -60,7 +59,7 @@ class Summary:
     left_out
         Events that do not count: of items the catalogue lacks, and answers to what was not shown in a list.
     skewed
-        Events counted at the time when they came, as the teller's clock could not be right.
+        Events counted at the time when they came, as the sender's clock could not be right.
     """
 
     total: Rates
@@ -114,7 +113,7 @@ def summarize(events: Iterable[Logged], *, days: bool = True) -> Summary:
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Experiment:
     """What an experiment showed.
 
@@ -125,11 +124,11 @@ class Experiment:
     lift
         B against A, by visitors in the order in which they first saw the experiment.
     split
-        E-value against "visitors were split as meant"; from 1,000 on the lift is not to be trusted.
+        E-value against the configured split; from 1,000 on there is a sample ratio mismatch (SRM), and the lift is invalid.
     split_is_off
-        Whether it is so high.
+        Whether there is a sample ratio mismatch.
     left_out
-        Visitors that do not count: seen in both variants, or without a name; and those whose time is not over yet.
+        Visitors that do not count: seen in both variants, or without a name; and those still inside the attribution window.
     cap
         For `value`, the highest value of a visitor that counts; results are shares of it.
     """
@@ -157,7 +156,7 @@ def compare(
     """Compare the two variants of an experiment.
 
     A visitor belongs to the variant that they were first shown, from the first impression on. The result is whether
-    they did what the metric counts within the window after it, so that a visitor counts only when that time is over:
+    they did what the metric counts within the attribution window after it, so that a visitor counts only when it is over:
     else early buyers would count before those who do not buy.
 
     Parameters
@@ -167,7 +166,7 @@ def compare(
     metric
         `click`, `add`, `conversion`, `dismissal`: at least one; `value`: of their conversions, up to `cap`.
     window
-        How long a visitor has.
+        The attribution window.
     now
         The moment of looking; without it that of the last event.
     cap
@@ -214,16 +213,21 @@ def compare(
         if who in both:
             left_out["visitors seen in both variants"] += 1
         elif now is not None and began + window > now:
-            left_out["visitors whose time is not over"] += 1
+            left_out["visitors still inside the attribution window"] += 1
         else:
             results[variant].append(
                 min(got[who] / cap, 1.0) if cap and metric == "value" else got[who]
             )
     odd = split_evidence(counts["A"], counts["B"], share_of_b)
     return Experiment(
-        experiment, metric, lift(results["A"], results["B"], alpha=alpha), odd, odd >= SPLIT_ALARM, dict(left_out),
-        cap if metric == "value" else None,
-    )  # fmt: skip
+        name=experiment,
+        metric=metric,
+        lift=lift(results["A"], results["B"], alpha=alpha),
+        split=odd,
+        split_is_off=odd >= SPLIT_ALARM,
+        left_out=dict(left_out),
+        cap=cap if metric == "value" else None,
+    )
 
 
 @dataclass(frozen=True)
@@ -302,10 +306,15 @@ def _rates(events: list[Logged]) -> Rates:
 
     buyers = sum(bool(one.answers["conversion"]) for one in visitors.values())
     return Rates(
-        len(visitors), sum(trials), rate("click"), rate("add"), rate("conversion"), rate("dismissal"),
-        share_of(buyers, len(visitors)),
-        mean_of([one.value for one in visitors.values()]) if visitors else NOTHING,
-    )  # fmt: skip
+        visitors=len(visitors),
+        impressions=sum(trials),
+        click=rate("click"),
+        add=rate("add"),
+        conversion=rate("conversion"),
+        dismissal=rate("dismissal"),
+        buyers=share_of(buyers, len(visitors)),
+        value=mean_of([one.value for one in visitors.values()]) if visitors else NOTHING,
+    )
 
 
 def _who(one: Logged) -> str:

@@ -12,11 +12,11 @@ from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
 from synesthete import __version__
-from synesthete.catalog.answers import Suggestion, Written
 from synesthete.catalog.classify import make_record
 from synesthete.catalog.events import Logged, Taken
 from synesthete.catalog.metrics import Experiment, Summary, assign, compare, summarize
 from synesthete.catalog.people import Case, policy_of, set_policy
+from synesthete.catalog.schema import Suggestion, Written
 from synesthete.catalog.server import schema
 from synesthete.catalog.server.auth import Caller, requires
 from synesthete.catalog.server.folder import CatalogFolder
@@ -146,7 +146,7 @@ def search(request: Request, caller: Reader, body: schema.Search) -> Response:
         schema.decode_image(body.image),
         without=body.without,
         where=body.where,
-        k=body.limit,
+        limit=body.limit,
         cut=body.cut,
         only_relevant=body.only_relevant,
         group=body.group,
@@ -162,7 +162,7 @@ def recommend(request: Request, caller: Reader, body: schema.Recommend) -> Respo
         [signal.signal() for signal in body.signals],
         mute=body.mute,
         where=body.where,
-        k=body.limit,
+        limit=body.limit,
         diversity=body.diversity,
         half_life_days=body.half_life_days,
         cut=body.cut,
@@ -191,7 +191,7 @@ def suggest(request: Request, caller: Reader, body: schema.Suggest) -> Response:
     suggestion = folder.catalog.suggest(
         schema.decode_image(body.image),
         body.brief,
-        k=body.limit,
+        limit=body.limit,
         threshold=folder.threshold,
         queue=folder.queue,
     )

@@ -13,14 +13,14 @@ from markupsafe import Markup
 from starlette.responses import RedirectResponse, Response
 
 from synesthete.catalog.classify import make_record
+from synesthete.catalog.experiments import lift_chart, rates_chart
 from synesthete.catalog.metrics import METRICS, compare, summarize
-from synesthete.catalog.pilot import lift_chart, rates_chart
+from synesthete.catalog.schema import Side, Signal
 from synesthete.catalog.server.api import experiment_events, find_case
 from synesthete.catalog.server.auth import OWNER, caller_of
 from synesthete.catalog.server.folder import CLASSIFIERS, CatalogFolder
 from synesthete.catalog.server.routing import folder_of
 from synesthete.catalog.server.schema import IMAGE_LIMIT
-from synesthete.catalog.types import Side, Signal
 from synesthete.errors import SynestheteError
 from synesthete.server.errors import ErrorFacts, Missing, Refused
 from synesthete.server.render import environment
@@ -141,7 +141,7 @@ def item_page(request: Request, folder: Folder, item: ItemId) -> Response:
     if item not in folder.catalog:
         raise Missing(f"there is no item {item[:80]!r}")
     facts = next(iter(folder.catalog.items([item])))
-    like = folder.catalog.recommend([Signal(item=item)], k=6, diversity=0.0)
+    like = folder.catalog.recommend([Signal(item=item)], limit=6, diversity=0.0)
     return page(request, folder, "item", item=facts, like=like)
 
 
@@ -169,7 +169,7 @@ def search(
         _uploaded(image),
         without=_split(without),
         where=_split(where),
-        k=24,
+        limit=24,
     )
     given = {"text": text, "without": without, "where": where}
     return page(request, folder, "search", hits=hits, given=given)
@@ -201,8 +201,8 @@ def recommend(
         for line in _lines(lines)
     ]
     if data := _uploaded(image):
-        signals.append(Signal(picture=data))
-    hits = folder.catalog.recommend(signals, mute=_split(mute), k=24)
+        signals.append(Signal(image=data))
+    hits = folder.catalog.recommend(signals, mute=_split(mute), limit=24)
     given = {"likes": likes, "dislikes": dislikes, "mute": mute}
     return page(request, folder, "recommend", hits=hits, given=given)
 

@@ -17,12 +17,11 @@ from pydantic import (
     create_model,
 )
 
-from synesthete.catalog.answers import Alignment, Hit
-from synesthete.catalog.classify import Judged
+from synesthete.catalog.classify import Classification
 from synesthete.catalog.events import KINDS, Event, Logged
 from synesthete.catalog.metrics import METRICS
 from synesthete.catalog.people import Case, Policy
-from synesthete.catalog.types import Item, Signal
+from synesthete.catalog.schema import Alignment, Hit, Item, Signal
 from synesthete.server.errors import Refused
 
 IMAGE_LIMIT = 8 * 2**20
@@ -124,7 +123,7 @@ class NewItem(Body):
             reviews=tuple(self.reviews),
             price=self.price,
             attributes={name: tuple(values) for name, values in self.attributes.items()},
-            pictures=tuple(decode_images(self.images)),
+            images=tuple(decode_images(self.images)),
         )
 
 
@@ -170,7 +169,7 @@ class NewSignal(Body):
             side=self.side,
             item=self.item,
             text=self.text,
-            picture=decode_image(self.image),
+            image=decode_image(self.image),
             weight=self.weight,
             age_days=self.age_days,
         )
@@ -301,8 +300,7 @@ class ItemFacts:
     @classmethod
     def of(cls, item: Item) -> ItemFacts:
         """An item of the catalogue."""
-        facts = item.as_dict()
-        return cls(images=facts.pop("pictures"), **facts)
+        return cls(**item.as_dict())
 
 
 @dataclass(frozen=True)
@@ -332,7 +330,7 @@ class Alignments:
 class Classifications:
     """Records with their labels, in the order in which they came."""
 
-    records: list[Judged]
+    records: list[Classification]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,168 @@
+"""Items into a catalogue, batch by batch: checked, encoded and committed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from synesthete._core.text import check_name, storable
+from synesthete.catalog.encode import Loaded, encode, load
+from synesthete.catalog.schema import Item, Quarantined, Written
+from synesthete.catalog.store.ledger import Ledger
+from synesthete.errors import SynestheteError
+
+if TYPE_CHECKING:
+    from synesthete.models.image_text_model import ImageTextModel
+
+BATCH = 256
+BATCH_BYTES = 64 * 1024 * 1024  # of texts and encoded images held at once
+ID_LENGTH = 512
+TEXT_LENGTH = 16 * 1024 * 1024  # characters of one text
+REVIEWS, ATTRIBUTES, IMAGES = 10_000, 500, 100  # of one item, at most
+SHOWN = 1000  # quarantined things that are handed back; the ledger keeps all
+
+
+def upsert(
+    ledger: Ledger,
+    model: Callable[[], ImageTextModel],
+    described: Mapping[str, Any],
+    items: Iterable[Item | Quarantined],
+    progress: Callable[[int, int], None] | None = None,
+) -> Written:
+    """Write items; see `Catalog.upsert`."""
+    writer = _Writer(ledger, model, described, progress)
+    seen: set[int] = set()
+    for place, item in enumerate(items):
+        if isinstance(item, Quarantined):
+            writer.set_aside(item)
+            continue
+        try:
+            item = cleaned(item)
+        except SynestheteError as error:
+            writer.set_aside(Quarantined(_name(item, place), "item", str(error)))
+            continue
+        # Eight bytes each, so that a million ids fit; two ids share one with a chance of 3 in 100 million.
+        if hash(item.id) in seen:
+            reason = "this id was given before: the first item with it counts; give every item its own id"
+            writer.set_aside(Quarantined(item.id, f"item {place + 1}", reason))
+            continue
+        seen.add(hash(item.id))
+        writer.take(load(item))
+    writer.flush()
+    # Though nothing may be new: a writer that was killed after its last batch did not get here.
+    ledger.tidy()
+    return writer.written()
+
+
+@dataclass
+class _Writer:
+    ledger: Ledger
+    model: Callable[[], ImageTextModel]
+    described: Mapping[str, Any]
+    progress: Callable[[int, int], None] | None
+
+    def __post_init__(self) -> None:
+        self._waiting: list[Loaded] = []
+        self._bytes = 0
+        self._aside: list[Quarantined] = []
+        self._shown: list[Quarantined] = []
+        self._counts = {"added": 0, "changed": 0, "unchanged": 0}
+        self._done = 0
+
+    def set_aside(self, one: Quarantined) -> None:
+        self._aside.append(one)
+        if len(self._shown) < SHOWN:
+            self._shown.append(one)
+
+    def take(self, loaded: Loaded) -> None:
+        self._waiting.append(loaded)
+        self._bytes += sum(len(data) for data in loaded.data if data)
+        self._bytes += 4 * len(loaded.item.description) + sum(map(len, loaded.item.reviews))
+        if len(self._waiting) >= BATCH or self._bytes >= BATCH_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        known = self.ledger.digests([one.item.id for one in self._waiting])
+        fresh = [one for one in self._waiting if known.get(one.item.id) != one.digest]
+        self._counts["unchanged"] += len(self._waiting) - len(fresh)
+        if fresh:
+            layer, units = str(self.described["layer"]), int(self.described["units"])
+            batch, aside = encode(self.model(), layer, units, fresh)
+            for one in aside:
+                self.set_aside(one)
+            self.ledger.commit(batch, self._aside)
+            for item in batch.items:
+                self._counts["changed" if item.id in known else "added"] += 1
+        else:
+            self.ledger.note(self._aside)
+        self._done += len(self._waiting)
+        self._waiting, self._bytes, self._aside = [], 0, []
+        if self.progress is not None and self._done:
+            self.progress(self._done, self._done)
+
+    def written(self) -> Written:
+        return Written(**self._counts, quarantined=tuple(self._shown))
+
+
+def _name(item: Item, place: int) -> str:
+    """What to call an item in the quarantine whose id may be anything."""
+    text = str(item.id).encode("utf-8", "replace").decode()[:80].strip()
+    return text or f"item {place + 1}"
+
+
+def cleaned(item: Item) -> Item:
+    """The item with texts that any file can hold and without empty parts.
+
+    Raises
+    ------
+    SynestheteError
+        An id that is empty, too long or has control characters in it; a price that is not a valid number; too much of something; nothing to index.
+
+    Examples
+    --------
+    >>> cleaned(Item("7", title="  mug ")).title
+    'mug'
+    """
+    name = item.id
+    if not isinstance(name, str) or not name.strip():
+        raise SynestheteError("an item without an id", hint="give every item its own id")
+    name = check_name(name, "the id", max_length=ID_LENGTH)
+    if item.price is not None and not math.isfinite(item.price):
+        raise SynestheteError(f"the price {item.price} is not a valid number")
+    for what, count, most in (
+        ("reviews", len(item.reviews), REVIEWS),
+        ("attributes", len(item.attributes), ATTRIBUTES),
+        ("images", len(item.images), IMAGES),
+        ("characters in a text", max(map(len, _texts(item)), default=0), TEXT_LENGTH),
+    ):
+        if count > most:
+            raise SynestheteError(f"{count:,} {what}; at most {most:,} are kept")
+    attributes = {
+        _text(key): tuple(v for v in map(_text, values) if v)
+        for key, values in sorted(item.attributes.items())
+        if _text(key)
+    }
+    result = replace(
+        item,
+        id=name,
+        title=_text(item.title),
+        description=_text(item.description),
+        category=_text(item.category),
+        reviews=tuple(review for review in map(_text, item.reviews) if review),
+        attributes={key: values for key, values in attributes.items() if values},
+        price=None if item.price is None else float(item.price),
+    )
+    if not result.images and not any(_texts(result)):
+        raise SynestheteError("neither an image nor a text", hint="give it one of them")
+    return result
+
+
+def _texts(item: Item) -> list[str]:
+    values = [value for values in item.attributes.values() for value in values]
+    return [item.title, item.description, item.category, *item.reviews, *values]
+
+
+def _text(text: str) -> str:
+    return storable(str(text)).strip()
