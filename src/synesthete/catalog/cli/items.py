@@ -16,11 +16,10 @@ from synesthete.cli.progress import Reporter
 from synesthete.errors import SynestheteError
 
 SHOWN = 10
-SEE = "catalog.md"
 app = typer.Typer()
 
 
-@command(app, see=SEE, json="The counts, and what was quarantined.")
+@command(app)
 def index(
     items: Path,
     *,
@@ -50,6 +49,14 @@ def index(
         Folder of the table's images; without it the table's own.
     prune
         Also delete items that are not in ITEMS.
+
+    Returns
+    -------
+    the counts, and what was quarantined.
+
+    See Also
+    --------
+    catalog.md
 
     Examples
     --------
@@ -84,7 +91,7 @@ def index(
     return Output(data, view)
 
 
-@command(app, see=SEE, json="The counts.")
+@command(app)
 def demo(*, out: Path = Path("demo.catalog"), model: str = "mini") -> Output:
     """Make the demo catalogue out of the built-in probe set: every second concept, with its images, is an item.
 
@@ -96,6 +103,14 @@ def demo(*, out: Path = Path("demo.catalog"), model: str = "mini") -> Output:
         The catalogue to make.
     model : M
         As for `synesthete record`.
+
+    Returns
+    -------
+    the counts.
+
+    See Also
+    --------
+    catalog.md
     """
     from synesthete.catalog.sources import demo_items
 
@@ -109,7 +124,7 @@ def demo(*, out: Path = Path("demo.catalog"), model: str = "mini") -> Output:
     return Output({"catalog": str(out), "items": len(catalog), **written.as_dict()}, view)
 
 
-@command(app, see=SEE, json="The items.")
+@command(app)
 def items(
     catalog: CatalogArgument,
     ids: Annotated[
@@ -117,7 +132,16 @@ def items(
     ] = None,
     limit: Limit = 20,
 ) -> Output:
-    """Show items as they were given: all of them by id, or some."""
+    """Show items as they were given: all of them by id, or some.
+
+    Returns
+    -------
+    the items.
+
+    See Also
+    --------
+    catalog.md
+    """
     from itertools import islice
 
     found = list(islice(catalog.items(ids or None), limit))
@@ -140,17 +164,26 @@ def items(
     return Output([item.as_dict() for item in found], view)
 
 
-@command(app, see=SEE, json="How many there were.")
+@command(app)
 def delete(
     catalog: CatalogArgument,
     ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Items.")],
 ) -> Output:
-    """Delete items of a catalogue; unknown ids are ignored."""
+    """Delete items of a catalogue; unknown ids are ignored.
+
+    Returns
+    -------
+    how many there were.
+
+    See Also
+    --------
+    catalog.md
+    """
     gone = catalog.delete(ids).deleted
     return Output({"deleted": gone}, [f"{count(gone)} deleted"])
 
 
-@command(app, see=SEE, json="How many photos could be read.")
+@command(app)
 def adapt(
     catalog: CatalogArgument,
     photos: Annotated[
@@ -160,6 +193,14 @@ def adapt(
     """Learn what customers' photos have in common, without labels, so that searches disregard it.
 
     A few dozen will do; photos given before are forgotten. Loads the model.
+
+    Returns
+    -------
+    how many photos could be read.
+
+    See Also
+    --------
+    catalog.md
     """
     from synesthete.catalog.sources import images_under
 
@@ -167,9 +208,18 @@ def adapt(
     return Output({"photos": read}, [f"learnt from {count(read)} photos"])
 
 
-@command(app, see=SEE, json="A list of `id`, `what` and `reason`.")
+@command(app)
 def quarantine(catalog: CatalogArgument) -> Output:
-    """Show what could not be indexed, with the reasons; an entry goes when its item is indexed or deleted."""
+    """Show what could not be indexed, with the reasons; an entry goes when its item is indexed or deleted.
+
+    Returns
+    -------
+    A list of `id`, `what` and `reason`.
+
+    See Also
+    --------
+    catalog.md
+    """
     rows = [{"id": one.id, "what": one.what, "reason": one.reason} for one in catalog.quarantine()]
     return Output(rows, [table("id", "what", "reason", rows=(row.values() for row in rows))])
 

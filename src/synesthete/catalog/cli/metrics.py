@@ -22,11 +22,10 @@ from synesthete.cli.console import Note, count, percent, plain, say, share, tabl
 from synesthete.errors import SynestheteError
 
 AT_ONCE = 5000  # events that are committed together
-SEE = "catalog-metrics.md"
 app = typer.Typer()
 
 
-@command(app, see=SEE, json="`counts`, `experiments`, and what `--import` and `--aside` give.")
+@command(app)
 def events(
     catalog: CatalogArgument,
     file: Annotated[Path | None, typer.Option("--import")] = None,
@@ -40,6 +39,14 @@ def events(
         A .csv or .jsonl of events; known ones count once, invalid ones are set aside.
     aside
         Show what was set aside, and why.
+
+    Returns
+    -------
+    `counts`, `experiments`, and what `--import` and `--aside` give.
+
+    See Also
+    --------
+    catalog-metrics.md
     """
     log = EventLog(catalog.path, known=catalog.__contains__)
     taken = dict.fromkeys(("added", "replayed", "unknown", "skewed", "refused"), 0)
@@ -63,7 +70,7 @@ def events(
     return Output(data, view)
 
 
-@command(app, see=SEE, json="Every number with its n and interval.")
+@command(app)
 def metrics(
     catalog: CatalogArgument,
     experiment: str | None = None,
@@ -88,6 +95,14 @@ def metrics(
         Share of the visitors assigned to B.
     drift : DATE
         Compare the activations of the items shown before this day (2026-01-31) with those shown from it on.
+
+    Returns
+    -------
+    every number with its n and interval.
+
+    See Also
+    --------
+    catalog-metrics.md
     """
     from synesthete.catalog.metrics import compare, duel, summarize
 
@@ -121,7 +136,7 @@ def metrics(
     return Output(asdict(compared), lambda: _experiment_view(compared))
 
 
-@command(app, see=SEE, json="The decision; the two files are written all the same.")
+@command(app)
 def pilot(
     folder: Path,
     a: Annotated[str, typer.Option("--a")] = "text=text",
@@ -164,6 +179,14 @@ def pilot(
         The question, in words, for the page.
     seed
         Of the simulation of how much more data is needed.
+
+    Returns
+    -------
+    the decision; the two files are written all the same.
+
+    See Also
+    --------
+    catalog-metrics.md
     """
     from synesthete.catalog.experiments import decision_page, run_pilot, summary_line, variant_of
 

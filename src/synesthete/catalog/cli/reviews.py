@@ -19,11 +19,10 @@ from synesthete.cli.command import Output, Positive, Share, command
 from synesthete.cli.console import Note, count, percent, say, share, table
 from synesthete.errors import SynestheteError
 
-SEE = "catalog-metrics.md"
 app = typer.Typer()
 
 
-@command(app, see=SEE, json="The cases, the case, the labels, the trail or the policy.")
+@command(app)
 def queue(
     catalog: FolderArgument,
     ticket: Annotated[str | None, typer.Argument(metavar="[TICKET]", help="One case.")] = None,
@@ -64,6 +63,14 @@ def queue(
         Show the labels of settled cases, to learn from.
     limit : N
         At most this many.
+
+    Returns
+    -------
+    the cases, the case, the labels, the trail or the policy.
+
+    See Also
+    --------
+    catalog-metrics.md
     """
     reviews = Queue(catalog)
     who = actor or os.environ.get("SYNESTHETE_RATER") or getpass.getuser()
@@ -99,7 +106,7 @@ def queue(
     return Output(data, view)
 
 
-@command(app, see=SEE, json="The results, or with --fit the classifier's facts.")
+@command(app)
 def classify(
     records: Path,
     classifier: Annotated[Path, typer.Option("--with", "--out", metavar="X.classifier")],
@@ -145,6 +152,14 @@ def classify(
         Give reasons.
     seed : N
         With --fit: of the splits.
+
+    Returns
+    -------
+    the results, or with --fit the classifier's facts.
+
+    See Also
+    --------
+    catalog-metrics.md
     """
     from synesthete.atlas import open_atlas
     from synesthete.catalog.classify import Classifier, read_records
@@ -207,7 +222,7 @@ def classify(
     return Output(data, view)
 
 
-@command(app, see="catalog-api.md", json="The keys; with --new the key and its `secret`.")
+@command(app)
 def keys(
     catalog: FolderArgument,
     new: str | None = None,
@@ -227,6 +242,14 @@ def keys(
         With --new: requests a minute.
     revoke : ID
         Revoke a key, for ever.
+
+    Returns
+    -------
+    the keys; with --new the key and its `secret`.
+
+    See Also
+    --------
+    catalog-api.md
     """
     from synesthete.catalog.keys import Keys
 

@@ -22,15 +22,10 @@ from synesthete.cli.command import Output, Share, command
 from synesthete.cli.console import Note, count, dim, share, table
 from synesthete.errors import SynestheteError
 
-SEE = "catalog.md"
 app = typer.Typer()
 
 
-@command(
-    app,
-    see=SEE,
-    json="A list of hits: `id`, `score`, `relevance`, `relevant`, `title`, `category`, `price`, `reasons`, `duplicates`.",
-)
+@command(app)
 def search(
     catalog: CatalogArgument,
     *,
@@ -65,6 +60,14 @@ def search(
         Put near-duplicates under the first of them.
     reasons
         Reasons for each item, at most.
+
+    Returns
+    -------
+    A list of hits: `id`, `score`, `relevance`, `relevant`, `title`, `category`, `price`, `reasons`, `duplicates`.
+
+    See Also
+    --------
+    catalog.md
     """
     hits = catalog.search(
         text,
@@ -80,7 +83,7 @@ def search(
     return _hits_output(hits)
 
 
-@command(app, see=SEE, json="A list of hits, as of `search`.")
+@command(app)
 def recommend(
     catalog: CatalogArgument,
     *,
@@ -121,6 +124,14 @@ def recommend(
         Days after which a signal counts half.
     reasons
         Reasons for each item, at most.
+
+    Returns
+    -------
+    A list of hits, as of `search`.
+
+    See Also
+    --------
+    catalog.md
     """
     from synesthete.catalog.tables import read_signals
 
@@ -144,7 +155,7 @@ def recommend(
     return _hits_output(hits)
 
 
-@command(app, see=SEE, json="A list of pairs with all their reasons.")
+@command(app)
 def align(
     catalog: CatalogArgument,
     *,
@@ -168,6 +179,14 @@ def align(
         A folder of images and texts of the same name, or with a campaign.csv (image, copy).
     reasons
         Units and words on each side.
+
+    Returns
+    -------
+    A list of pairs with all their reasons.
+
+    See Also
+    --------
+    catalog.md
     """
     from synesthete.catalog.align import read_campaign
 
@@ -185,7 +204,7 @@ def align(
     return Output([pair.as_dict() for pair in pairs], lambda: _pairs_view(pairs))
 
 
-@command(app, see=SEE, json="The suggestion.")
+@command(app)
 def suggest(
     catalog: CatalogArgument,
     *,
@@ -206,16 +225,20 @@ def suggest(
         A brief description.
     threshold
         Confidence below which the machine abstains.
+
+    Returns
+    -------
+    the suggestion.
+
+    See Also
+    --------
+    catalog.md
     """
     suggestion = catalog.suggest(image, brief, limit=limit, threshold=threshold)
     return Output(suggestion.as_dict(), lambda: _suggestion_view(suggestion))
 
 
-@command(
-    app,
-    see=SEE,
-    json="Knots, cases, calibration error before and after, stated and observed rates by bins.",
-)
+@command(app)
 def calibrate(catalog: CatalogArgument, *, queries: Path | None = None, seed: int = 0) -> Output:
     """Measure how often suggestions are right, so that their confidence is a probability.
 
@@ -228,6 +251,14 @@ def calibrate(catalog: CatalogArgument, *, queries: Path | None = None, seed: in
         Queries of customers with the answers, as for evaluate; without it the catalogue's own items.
     seed
         Of the cross-validation folds.
+
+    Returns
+    -------
+    knots, cases, calibration error before and after, stated and observed rates by bins.
+
+    See Also
+    --------
+    catalog.md
     """
     found = catalog.calibrate(queries, seed=seed)
     rows = (
@@ -244,11 +275,7 @@ def calibrate(catalog: CatalogArgument, *, queries: Path | None = None, seed: in
     return Output(found.as_dict(), view)
 
 
-@command(
-    app,
-    see=SEE,
-    json="`recall@10`, `ndcg@10`, `mrr@10`, their intervals, `n`, and the same by method.",
-)
+@command(app)
 def evaluate(
     catalog: CatalogArgument,
     *,
@@ -267,6 +294,14 @@ def evaluate(
         A .csv, .jsonl or .parquet: text or image, and relevant (ids) or category.
     seed
         Of the random control and the intervals.
+
+    Returns
+    -------
+    `recall@10`, `ndcg@10`, `mrr@10`, their intervals, `n`, and the same by method.
+
+    See Also
+    --------
+    catalog.md
     """
     found = catalog.evaluate(queries, limit=limit, seed=seed, columns=columns_of(column))
     methods = {
@@ -295,11 +330,15 @@ def evaluate(
     return Output({**methods["fused"], "k": limit, "n": found[0].n, "methods": methods}, view)
 
 
-@command(app, see=SEE)
+@command(app)
 def mcp(catalog: CatalogArgument) -> None:
     """Serve a catalogue to an assistant over standard input and output (Model Context Protocol).
 
     Its tools are suggest, search, recommend and align; images come as base64. Loads the model at the first question.
+
+    See Also
+    --------
+    catalog.md
     """
     from synesthete.catalog.mcp import serve
 
