@@ -142,7 +142,7 @@ def shown(client: httpx.Client, words: list[str]) -> dict[str, Any]:
     times = []
     for word in words:
         start = time.perf_counter()
-        answer = client.post("/probe.json", data={"word": word})
+        answer = client.post("/try-image.json", data={"word": word})
         times.append((time.perf_counter() - start) * 1000)
         answer.raise_for_status()
     return {

@@ -21,7 +21,7 @@ from update_readme import shown
 
 from synesthete.atlas import open_atlas
 from synesthete.server import Gate, create_app
-from synesthete.server.running import LimitedServer
+from synesthete.server.connections import LimitedServer
 
 ROOT = Path(__file__).parents[1]
 WIDTH, LARGEST = 1200, 300_000

@@ -37,7 +37,7 @@ def starts(path: str | None) -> bool:
     if path is None:
         return False
     try:
-        asked = subprocess.run([path, "--version"], capture_output=True, timeout=60, check=False)
+        version = subprocess.run([path, "--version"], capture_output=True, timeout=60, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return False
-    return asked.returncode == 0
+    return version.returncode == 0

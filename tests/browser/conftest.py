@@ -14,11 +14,11 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from synesthete.server import Gate, create_app
-from synesthete.server.running import LimitedServer
+from synesthete.server.connections import LimitedServer
 from tests.browser import chromium
-from tests.server.conftest import TOKEN, made
+from tests.server.conftest import TOKEN, original
 
-__all__ = ["made"]
+__all__ = ["original"]
 
 # A busy machine may take long over anything; five seconds, the default, were not always enough.
 expect.set_options(timeout=60_000)
@@ -35,22 +35,22 @@ class Served:
 
 @dataclass
 class Seen:
-    """What a page said and asked."""
+    """What a page logged and requested."""
 
     errors: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
 
 
 @pytest.fixture(scope="session")
-def served(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def served(original: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     import shutil
 
     folder = tmp_path_factory.mktemp("browsed")
-    atlas = Path(shutil.copytree(made, folder / "small.atlas"))
-    shutil.copytree(made.parent / "made.audit", folder / "made.audit")
+    atlas = Path(shutil.copytree(original, folder / "small.atlas"))
+    shutil.copytree(original.parent / "made.audit", folder / "made.audit")
     gate = Gate(TOKEN)
     listener = socket.create_server(("127.0.0.1", 0))
-    server = LimitedServer(create_app([atlas, made], gate))
+    server = LimitedServer(create_app([atlas, original], gate))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     while not server.started:
@@ -101,8 +101,8 @@ def open_page(browser: Browser, served: Served, seen: Seen) -> Iterator[Opener]:
         page.on("pageerror", lambda error: seen.errors.append(str(error)))
         page.on(
             "console",
-            lambda told: (
-                seen.errors.append(told.text) if told.type in ("error", "warning") else None
+            lambda message: (
+                seen.errors.append(message.text) if message.type in ("error", "warning") else None
             ),
         )
         if path:

@@ -1,4 +1,4 @@
-"""What people do in the microscope: enter, look, label by keyboard, show it pictures, read in the dark."""
+"""What people do in the microscope: sign in, look, label by keyboard, show it images, read in the dark."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def test_the_link_of_the_start_opens_it_and_the_token_later(
     open_page: Opener, served: Served
 ) -> None:
     page = open_page("/", inside=False)
-    expect(page.locator("h1")).to_have_text("Closed")
+    expect(page.locator("h1")).to_have_text("Sign in")
     page.get_by_role("link", name="Type the token").click()
     page.get_by_label("Token").fill("wrong")
-    page.get_by_role("button", name="Enter").click()
-    expect(page.get_by_text("That is not the token")).to_be_visible()
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_text("Invalid token")).to_be_visible()
     page.goto(f"{served.base}/enter")
     page.get_by_label("Token").fill(TOKEN)
     page.keyboard.press("Enter")
@@ -41,27 +41,27 @@ def test_the_link_of_the_start_opens_it_and_the_token_later(
     fresh = open_page(link, inside=False)
     expect(fresh.locator(".kicker").first).to_have_text("Model card")
     again = open_page(link, inside=False)
-    expect(again.locator("h1")).to_have_text("Closed")
+    expect(again.locator("h1")).to_have_text("Sign in")
 
 
 def test_labelling_by_keyboard_alone(open_page: Opener, served: Served, seen: Seen) -> None:
     page = open_page(f"/label/{LAYER}:0")
     page.get_by_label("You are").focus()
     page.keyboard.type("ada")
-    said = page.locator(".label-said")
-    total = int(said.inner_text().split(" of ")[1])
+    status = page.locator(".label-status")
+    total = int(status.inner_text().split(" of ")[1])
     page.keyboard.press("Tab")
     for text in ("a red thing", "1", ""):
         page.keyboard.type(text)
-        before = said.inner_text()
+        before = status.inner_text()
         page.keyboard.press("Enter")
-        expect(said).not_to_have_text(before)
+        expect(status).not_to_have_text(before)
         expect(page.get_by_label("You see")).to_be_focused()
     for _ in range(total - 3):
-        before = said.inner_text()
+        before = status.inner_text()
         page.keyboard.press("Enter")
-        expect(said).not_to_have_text(before)
-    expect(said).to_contain_text("2 labels given")
+        expect(status).not_to_have_text(before)
+    expect(status).to_contain_text("2 labels given")
     kept = [act for act in read(served.atlas) if act.kind == "label"]
     assert [(act.rater, act.value) for act in kept] == [("ada", "a red thing")] * 2
     assert len({act.image for act in kept}) == 2
@@ -115,12 +115,12 @@ def test_keys_lead_through_the_neurons_and_to_the_search(open_page: Opener) -> N
 
 
 @pytest.mark.parametrize("way", ["chosen", "pasted", "dropped"])
-def test_a_picture_is_shown_to_the_model(
+def test_an_image_is_shown_to_the_model(
     way: str, open_page: Opener, seen: Seen, served: Served
 ) -> None:
-    page = open_page("/probe")
+    page = open_page("/try-image")
     if way == "chosen":
-        page.get_by_label("Choose, drop or paste a picture").set_input_files(
+        page.get_by_label("Choose, drop or paste an image").set_input_files(
             {"name": "red.png", "mimeType": "image/png", "buffer": png()}
         )
     else:
@@ -151,14 +151,14 @@ def _hand_over(page: Page, way: str) -> None:
 
 
 def test_a_word_is_shown_to_the_model_and_a_bad_file_refused(open_page: Opener) -> None:
-    page = open_page("/probe")
+    page = open_page("/try-image")
     page.get_by_label("or draw a word").fill("apple")
     page.keyboard.press("Enter")
     page.wait_for_selector(".fired, .none", timeout=120_000)
     expect(page.locator(".kicker").first).to_contain_text("looks at apple")
     page.goto(page.url.split("?")[0])
     alive(page)
-    page.get_by_label("Choose, drop or paste a picture").set_input_files(
+    page.get_by_label("Choose, drop or paste an image").set_input_files(
         {"name": "page.png", "mimeType": "image/png", "buffer": b"<html><script>alert(1)</script>"}
     )
     expect(page.locator(".lead")).to_contain_text("cannot be read")
@@ -213,11 +213,11 @@ def test_the_map_answers_as_soon_as_it_says_so(
 
 
 def test_a_static_site_opens_from_a_disk(
-    made: Path, tmp_path: Path, open_page: Opener, seen: Seen
+    original: Path, tmp_path: Path, open_page: Opener, seen: Seen
 ) -> None:
     from synesthete.server.export import export_site
 
-    export_site(made, tmp_path / "site")
+    export_site(original, tmp_path / "site")
     page = open_page((tmp_path / "site" / "index.html").as_uri(), inside=False)
     page.get_by_role("link", name="Neurons", exact=True).click()
     page.locator(".tile").first.click()

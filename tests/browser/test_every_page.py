@@ -22,7 +22,7 @@ MORE = (
 
 
 # Pages that between them have every kind of element.
-DARK = ("/", f"/layer/{LAYER}", f"/neuron/{LAYER}:0", "/map", "/reviews", "/probe", "/nothing")
+DARK = ("/", f"/layer/{LAYER}", f"/neuron/{LAYER}:0", "/map", "/reviews", "/try-image", "/nothing")
 
 
 def violations(page: Page, options: dict[str, object]) -> list[str]:
@@ -49,7 +49,7 @@ def test_a_page(path: str, open_page: Opener, seen: Seen, served: Served) -> Non
 
 
 def within(page: Page, width: int) -> bool:
-    """Whether the page is no wider than that, once it is laid out anew, for which it has ten seconds.
+    """Whether the page is no wider than that, once it is laid out again, for which it has ten seconds.
 
     `wait_for_function` is no help: what it asks again and again, the page's policy forbids from the second time on.
     """
@@ -60,7 +60,7 @@ def within(page: Page, width: int) -> bool:
     return False
 
 
-def test_pictures_are_there(open_page: Opener) -> None:
+def test_images_are_there(open_page: Opener) -> None:
     page = open_page(f"/neuron/{LAYER}:0")
     page.evaluate(
         "document.querySelectorAll('img').forEach((image) => { image.loading = 'eager'; })"

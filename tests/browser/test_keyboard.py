@@ -11,7 +11,7 @@ from tests.server.test_pages import PATHS
 from tests.small_atlas import LAYER
 
 MORE = ("/enter", "/docs", "/nothing", f"/compare?a={LAYER}:0&b={LAYER}:1&other=small-2")
-# What has the focus, where it is, and whether it, or the picture that stands for it, is marked.
+# What has the focus, where it is, and whether it, or the image that stands for it, is marked.
 FOCUSED = """
 () => {
   const one = document.activeElement;

@@ -18,7 +18,7 @@ from synesthete.catalog.events import Event, EventLog
 from synesthete.catalog.keys import SCOPES, Keys
 from synesthete.errors import SynestheteError
 from synesthete.models.image_text_model import ImageTextModel
-from synesthete.server.running import LimitedServer
+from synesthete.server.connections import LimitedServer
 from tests.catalog.server.conftest import png
 
 

@@ -1,4 +1,4 @@
-"""The card shows what the atlas says, holds any text, and stands alone as page and as picture."""
+"""The card shows what the atlas says, holds any text, and stands alone as page and as image."""
 
 from __future__ import annotations
 
@@ -39,21 +39,21 @@ def texts(svg: str) -> list[str]:
 
 
 def test_the_card_says_what_the_atlas_says(atlas: Atlas) -> None:
-    told = texts(neuron_card(atlas, f"{LAYER}:0"))
-    assert f"{LAYER}:0" in told
-    assert "apple" in told
-    assert "0.97" in told
-    assert "q = 2 × 10⁻⁵" in told or "q = 3 × 10⁻⁵" in told
-    assert "food  ·  answers to 2 concepts" in told
+    found = texts(neuron_card(atlas, f"{LAYER}:0"))
+    assert f"{LAYER}:0" in found
+    assert "apple" in found
+    assert "0.97" in found
+    assert "q = 2 × 10⁻⁵" in found or "q = 3 × 10⁻⁵" in found
+    assert "food  ·  answers to 2 concepts" in found
     for modality in ("photo", "drawing", "symbol", "word"):
-        assert modality in told
-    assert told.count("n = 3 of 12, held out") == 4
+        assert modality in found
+    assert found.count("n = 3 of 12, held out") == 4
 
 
 def test_no_count_without_its_controls(atlas: Atlas) -> None:
-    told = texts(neuron_card(atlas, f"{LAYER}:1"))
-    at = told.index("multimodal neurons in this layer")
-    assert told[at - 1 : at + 5] == [
+    found = texts(neuron_card(atlas, f"{LAYER}:1"))
+    at = found.index("multimodal neurons in this layer")
+    assert found[at - 1 : at + 5] == [
         "2 of 256",
         "multimodal neurons in this layer",
         "1 of 256",
@@ -154,10 +154,10 @@ def test_every_picture_has_a_description(atlas: Atlas) -> None:
 def test_write_card(atlas: Atlas, tmp_path: Path, unit: int) -> None:
     files = write_card(atlas, atlas.neuron(f"{LAYER}:{unit}"), tmp_path / "deep" / "folder")
     assert files.html.name == f"{LAYER}-{unit}.html"
-    picture = Image.open(io.BytesIO(files.png.read_bytes()))
-    assert picture.width == 2144
+    image = Image.open(io.BytesIO(files.png.read_bytes()))
+    assert image.width == 2144
     # Ink, and not only ground: the fonts were found.
-    header = np.asarray(picture.convert("L"))[60:260, 60:700]
+    header = np.asarray(image.convert("L"))[60:260, 60:700]
     assert (header < 100).mean() > 0.005
 
 
@@ -197,7 +197,7 @@ def test_a_high_auc_that_is_not_certain(atlas: Atlas) -> None:
 
 def test_inhibition_is_shown_where_there_is_some(atlas: Atlas) -> None:
     facts = report_of(atlas, 0)
-    assert any("give the lowest value" in told for told in texts(draw(facts, atlas.thumbnail)))
+    assert any("give the lowest value" in text for text in texts(draw(facts, atlas.thumbnail)))
     some = [replace(exemplar, value=-1.0 - place) for place, exemplar in enumerate(facts.least)]
     shown = texts(draw(replace(facts, least=some), atlas.thumbnail))
     assert "−8.00" in shown

@@ -24,7 +24,7 @@ def test_all_series_are_drawn_and_named() -> None:
     )
     root = ET.fromstring(svg)
     words = " ".join(root.itertext())
-    for told in (
+    for label in (
         "Fewer <units>",
         "n = 40",
         "greedy",
@@ -33,7 +33,7 @@ def test_all_series_are_drawn_and_named() -> None:
         "2 units",
         "unedited",
     ):
-        assert told in words
+        assert label in words
     assert render(svg).startswith(b"\x89PNG")
 
 

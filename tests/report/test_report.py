@@ -1,4 +1,4 @@
-"""A neuron is gathered once: its tile, page, JSON, card, table and what an assistant is told say the same."""
+"""A neuron is gathered once: its tile, page, JSON, card and table say the same."""
 
 from __future__ import annotations
 
@@ -19,10 +19,9 @@ from synesthete.report import NeuronReport, concept_report, layer_report, neuron
 from synesthete.report.card import draw
 from synesthete.report.columns import coded
 from synesthete.report.counts import counts_of
-from synesthete.report.links import Links
 from synesthete.report.neuron import neuron_row
 from synesthete.report.notebook import atlas_html
-from synesthete.report.source import Opened, Source
+from synesthete.report.source import Links, Opened, Source
 from synesthete.server.library import Site
 from synesthete.server.pages import PAGES
 from synesthete.server.render import render
@@ -41,16 +40,19 @@ def words(svg: str) -> list[str]:
 def page(source: Source, path: str, facts: object) -> str:
     """A page as HTML, with the words as they are read."""
     found = next(one for one in PAGES if one.path.startswith(path))
-    return unescape(render(found, Site(source.opened, source.links), facts))
+    return unescape(render(found.template, Site(source.opened, source.links), facts=facts))
 
 
 def just_below(report: NeuronReport) -> NeuronReport:
     """The same neuron with an AUC that only rounding lifts to the threshold."""
     first, *rest = report.modalities
     row = replace(
-        report.neuron, auc=report.neuron.auc | {first.modality: 0.8999}, multimodality=0.8999,
-        passes=[part.modality for part in rest], multimodal=False,
-    )  # fmt: skip
+        report.neuron,
+        auc=report.neuron.auc | {first.modality: 0.8999},
+        multimodality=0.8999,
+        passes=[part.modality for part in rest],
+        multimodal=False,
+    )
     return replace(report, neuron=row, modalities=[replace(first, auc=0.8999, passes=False), *rest])
 
 
@@ -103,9 +105,15 @@ def test_the_counts_stand_in_one_order_everywhere(atlas: Atlas) -> None:
 def test_the_card_bears_the_tested_name(atlas_path: Path, tmp_path: Path) -> None:
     path = Path(shutil.copytree(atlas_path, tmp_path / "named.atlas"))
     names = {
-        "unit": [0], "rank": [0], "name": ["red apple"], "method": ["ours"], "score": [0.9],
-        "confidence": [0.97], "confidence_low": [0.9], "confidence_high": [1.0],
-    }  # fmt: skip
+        "unit": [0],
+        "rank": [0],
+        "name": ["red apple"],
+        "method": ["ours"],
+        "score": [0.9],
+        "confidence": [0.97],
+        "confidence_low": [0.9],
+        "confidence_high": [1.0],
+    }
     write_unit_tables(
         path, "names", {LAYER: pa.table(names)}, {"layers": {LAYER: {"threshold": 0.9}}}
     )
@@ -117,12 +125,12 @@ def test_the_card_bears_the_tested_name(atlas_path: Path, tmp_path: Path) -> Non
     assert report.title.startswith("red apple: ")
 
 
-def test_json_tells_no_number_of_an_image(atlas: Atlas) -> None:
+def test_json_has_no_number_of_an_image(atlas: Atlas) -> None:
     report = neuron_report(source_of(atlas), ADDRESS)
-    told = TypeAdapter(NeuronReport).dump_python(report, mode="json")
+    facts = TypeAdapter(NeuronReport).dump_python(report, mode="json")
     assert report.most[0].image >= 0
-    assert "image" not in told["most"][0]
-    assert "own_values" not in told["distribution"]
+    assert "image" not in facts["most"][0]
+    assert "own_values" not in facts["distribution"]
 
 
 def test_what_is_kept_of_an_atlas_has_the_links_of_whoever_asks(atlas: Atlas) -> None:

@@ -25,10 +25,15 @@ def make_atlas(folder: Path) -> Path:
     path = record_small(folder)
     write_known_analysis(path)
     names = {
-        "unit": [0, 0, 1], "rank": [0, 1, 0], "name": ["red apple", "fruit", "<i>cat</i>"],
-        "method": ["ours"] * 3, "score": [0.9, 0.8, 0.9], "confidence": [0.97, 0.9, 0.95],
-        "confidence_low": [0.9, 0.8, 0.85], "confidence_high": [1.0, 0.95, 0.99],
-    }  # fmt: skip
+        "unit": [0, 0, 1],
+        "rank": [0, 1, 0],
+        "name": ["red apple", "fruit", "<i>cat</i>"],
+        "method": ["ours"] * 3,
+        "score": [0.9, 0.8, 0.9],
+        "confidence": [0.97, 0.9, 0.95],
+        "confidence_low": [0.9, 0.8, 0.85],
+        "confidence_high": [1.0, 0.95, 0.99],
+    }
     write_unit_tables(
         path, "names", {LAYER: pa.table(names)}, {"layers": {LAYER: {"threshold": 0.9}}}
     )
@@ -38,23 +43,23 @@ def make_atlas(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_atlas(tmp_path_factory.mktemp("served"))
 
 
 @pytest.fixture(scope="module")
-def atlas_copy(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def atlas_copy(original: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy for the tests of one file."""
     folder = tmp_path_factory.mktemp("copied")
-    shutil.copytree(made.parent / "made.audit", folder / "made.audit")
-    return Path(shutil.copytree(made, folder / "own.atlas"))
+    shutil.copytree(original.parent / "made.audit", folder / "made.audit")
+    return Path(shutil.copytree(original, folder / "own.atlas"))
 
 
 @pytest.fixture
-def atlas_path(made: Path, tmp_path: Path) -> Path:
-    """A copy of one's own, to write to or to damage."""
-    shutil.copytree(made.parent / "made.audit", tmp_path / "made.audit")
-    return Path(shutil.copytree(made, tmp_path / "own.atlas"))
+def atlas_path(original: Path, tmp_path: Path) -> Path:
+    """A copy for one test, to write to or to damage."""
+    shutil.copytree(original.parent / "made.audit", tmp_path / "made.audit")
+    return Path(shutil.copytree(original, tmp_path / "own.atlas"))
 
 
 def client_of(path: Path, headers: dict[str, str] | None = None) -> TestClient:
@@ -65,9 +70,9 @@ def client_of(path: Path, headers: dict[str, str] | None = None) -> TestClient:
 
 
 @pytest.fixture(scope="session")
-def shared(made: Path) -> Iterator[TestClient]:
+def shared(original: Path) -> Iterator[TestClient]:
     """For reading only."""
-    with client_of(made, BEARER) as client:
+    with client_of(original, BEARER) as client:
         yield client
 
 

@@ -20,10 +20,9 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from synesthete.server import Gate
-from synesthete.server.connections import ConnectionLimits
+from synesthete.server.connections import ConnectionLimits, LimitedServer
 from synesthete.server.errors import Refused
-from synesthete.server.guard import Guard
-from synesthete.server.running import LimitedServer
+from synesthete.server.middleware import Guard
 
 TOKEN = "secret-of-the-tests"
 BIG = 24 * 2**20
@@ -123,10 +122,10 @@ def head(
 def opened(port: int, sent: bytes = b"", address: str | None = None) -> socket.socket:
     """A connection on which something was sent."""
     source = (address, 0) if address else None
-    made = socket.create_connection(("127.0.0.1", port), PATIENCE, source)
+    connection = socket.create_connection(("127.0.0.1", port), PATIENCE, source)
     with suppress(OSError):  # it may be closed already
-        made.sendall(sent)
-    return made
+        connection.sendall(sent)
+    return connection
 
 
 def answer(connection: socket.socket) -> tuple[int, dict[str, str], bytes]:
@@ -151,7 +150,7 @@ def answer(connection: socket.socket) -> tuple[int, dict[str, str], bytes]:
 def ask(
     port: int, path: str = "/", *, token: bool = True, address: str | None = None
 ) -> tuple[int, dict[str, str], bytes]:
-    """One request on a connection of its own; asked once more where that was closed for others."""
+    """One request on a connection of its own; sent again where that was closed for others."""
     with suppress(OSError), opened(port, head(path, token=token), address) as connection:
         return answer(connection)
     return 0, {}, b""

@@ -19,8 +19,7 @@ import pytest
 from synesthete.atlas import open_atlas
 from synesthete.cli import main
 from synesthete.cli.server_commands import TOKEN_VARIABLE, chosen_token
-from synesthete.server.connections import ConnectionLimits
-from synesthete.server.running import LimitedServer
+from synesthete.server.connections import ConnectionLimits, LimitedServer
 from tests.small_atlas import LAYER
 
 
@@ -33,8 +32,8 @@ def run(
         code = 0
     except SystemExit as end:
         code = int(str(end.code or 0))
-    told = capsys.readouterr()
-    return code, told.out, told.err
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
 
 
 @contextmanager
@@ -83,9 +82,9 @@ def status(address: str, **headers: str) -> tuple[int, str]:
         return error.code, error.read().decode()
 
 
-def test_serve_answers_as_others_rely_on(made: Path) -> None:
+def test_serve_answers_as_others_rely_on(original: Path) -> None:
     bearer = {"Authorization": "Bearer T"}
-    with serving(made) as (base, link):
+    with serving(original) as (base, link):
         assert link.startswith(f"{base}/enter/")
         assert status(f"{base}/")[0] == 401
         for path in ("/", f"/neuron/{LAYER}:0", "/concept/apple", "/search?q=apple"):
@@ -105,17 +104,23 @@ def test_serve_answers_as_others_rely_on(made: Path) -> None:
 
 
 def test_what_serve_refuses(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], made: Path, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    original: Path,
+    tmp_path: Path,
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        for words, told in (
-            ([made, "--host", "0.0.0.0"], "token of your choice"), ([tmp_path], "atlas"), ([made, "--token", ""], "visible ASCII"),
-            ([made, "--port", port], "cannot listen"), ([made, "--host", "192.0.2.1", "--token", "t"], "cannot listen"),
-        ):  # fmt: skip
+        for words, message in (
+            ([original, "--host", "0.0.0.0"], "token of your choice"),
+            ([tmp_path], "atlas"),
+            ([original, "--token", ""], "visible ASCII"),
+            ([original, "--port", port], "cannot listen"),
+            ([original, "--host", "192.0.2.1", "--token", "t"], "cannot listen"),
+        ):
             code, _, error = run(monkeypatch, capsys, "serve", *words, "--no-browser")
             assert code == 2, words
-            assert told in " ".join(error.split()), error
+            assert message in " ".join(error.split()), error
 
 
 def test_the_token_comes_from_the_command_line_a_file_or_the_environment(
@@ -135,10 +140,13 @@ def test_the_token_comes_from_the_command_line_a_file_or_the_environment(
 
 
 def test_tokens_that_are_refused(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], made: Path, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    original: Path,
+    tmp_path: Path,
 ) -> None:
     def refused(*words: object) -> str:
-        code, _, error = run(monkeypatch, capsys, "serve", made, *words, "--no-browser")
+        code, _, error = run(monkeypatch, capsys, "serve", original, *words, "--no-browser")
         assert code == 2, words
         return " ".join(error.split())
 
@@ -149,9 +157,15 @@ def test_tokens_that_are_refused(
         assert "others may read or change" in refused("--token-file", file)
     file.chmod(0o600)
     assert "both given" in refused("--token-file", file, "--token", "secret")
-    for text, told in (("", "is empty"), (" \n", "is empty"), ("two words", "visible ASCII"), ("é", "visible ASCII"), ("x" * 5000, "more than the limit")):  # fmt: skip
+    for text, message in (
+        ("", "is empty"),
+        (" \n", "is empty"),
+        ("two words", "visible ASCII"),
+        ("é", "visible ASCII"),
+        ("x" * 5000, "more than the limit"),
+    ):
         file.write_text(text)
-        assert told in refused("--token-file", file), text
+        assert message in refused("--token-file", file), text
     assert "no such file" in refused("--token-file", tmp_path / "nothing")
     assert "not a regular file" in refused("--token-file", tmp_path)
     monkeypatch.setenv(TOKEN_VARIABLE, "")
@@ -159,19 +173,27 @@ def test_tokens_that_are_refused(
 
 
 def test_a_chosen_token_is_not_printed(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], made: Path
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], original: Path
 ) -> None:
     given: list[ConnectionLimits] = []
     monkeypatch.setattr(LimitedServer, "run", lambda self, sockets: given.append(self.limits))
     monkeypatch.setenv(TOKEN_VARIABLE, "secret-of-mine")
-    words = ["serve", made, "--no-browser", "--max-connections", 30, "--connections-per-address", 7]
+    words = [
+        "serve",
+        original,
+        "--no-browser",
+        "--max-connections",
+        30,
+        "--connections-per-address",
+        7,
+    ]
     code, out, error = run(monkeypatch, capsys, *words)
     assert code == 0
     assert "secret-of-mine" not in out + error
     assert "your token" in error
     assert (given[0].connections, given[0].per_address) == (30, 7)
     monkeypatch.delenv(TOKEN_VARIABLE)
-    code, _, error = run(monkeypatch, capsys, "serve", made, "--no-browser")
+    code, _, error = run(monkeypatch, capsys, "serve", original, "--no-browser")
     assert code == 0
     assert "with the token" in error
     assert (given[1].connections, given[1].per_address) == (1000, None)
@@ -207,11 +229,11 @@ def test_pages_are_sent_at_once() -> None:
 
     from synesthete.cli.server_commands import _listen
 
-    told: list[int] = []
+    delays: list[int] = []
 
     async def answered(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         own = writer.get_extra_info("socket")
-        told.append(own.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        delays.append(own.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
         writer.close()
 
     async def ask() -> None:
@@ -222,5 +244,5 @@ def test_pages_are_sent_at_once() -> None:
             writer.close()
 
     asyncio.run(ask())
-    assert told
-    assert all(told)
+    assert delays
+    assert all(delays)

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from synesthete.server.connections import ConnectionLimits
-from synesthete.server.running import LimitedServer, fit_open_files
+from synesthete.server.connections import ConnectionLimits, LimitedServer, fit_open_files
 from tests.server.limited import (
     BIG,
     HELD,
@@ -196,7 +195,7 @@ def test_only_so_many_requests_are_answered_at_once() -> None:
         until(lambda: ask(port)[0] == 503)
         status, headers, _ = ask(port)
         assert (status, headers["retry-after"]) == (503, "1")
-        # Those without a token are told so, and take no place.
+        # Those without a token are refused, and take no place.
         assert ask(port, token=False)[0] == 401
         open_ = stack.enter_context(opened(port, entering))
         until(lambda: ask(port, "/static/short", token=False)[0] == 503)
@@ -305,8 +304,8 @@ def test_memory_does_not_grow_with_floods() -> None:
         assert resident() < before + 10
 
 
-def test_the_command_serves_a_holder_of_the_token_among_slow_clients(made: Path) -> None:
-    counts = slow_clients.run(4, made)
+def test_the_command_serves_a_holder_of_the_token_among_slow_clients(original: Path) -> None:
+    counts = slow_clients.run(4, original)
     assert counts["connections_opened"] > 1000
     assert counts["answered"] > 0
     assert counts["failed"] == 0

@@ -9,7 +9,18 @@ import pytest
 from synesthete.server.app import STATIC
 
 STYLE = (STATIC / "style.css").read_text(encoding="utf-8")
-TEXT = ("ink", "soft", "faint", "accent", "against", "photo", "drawing", "symbol", "word", "other-modality")  # fmt: skip
+TEXT = (
+    "ink",
+    "soft",
+    "faint",
+    "accent",
+    "against",
+    "photo",
+    "drawing",
+    "symbol",
+    "word",
+    "other-modality",
+)
 GROUNDS = ("ground", "raised", "blank")
 
 

@@ -27,35 +27,35 @@ def test_their_parameters_are_documented(shared: TestClient) -> None:
         twin = "/index.json" if page.path == "/" else f"{page.path.replace(':path', '')}.json"
         for parameter in paths[twin]["get"].get("parameters", []):
             if parameter["in"] == "query":
-                told = documented()[page.path.replace(":path", "")]
-                assert re.search(rf"`?\b{parameter['name']}\b`?", told), (
+                row = documented()[page.path.replace(":path", "")]
+                assert re.search(rf"`?\b{parameter['name']}\b`?", row), (
                     f"{twin}: {parameter['name']}"
                 )
 
 
 def test_the_other_endpoints_are_documented(shared: TestClient) -> None:
     paths = shared.get("/openapi.json").json()["paths"]
-    twins = {
+    representations = {
         "/index.json" if page.path == "/" else f"{page.path.replace(':path', '')}.json"
         for page in PAGES
     }
     others = {
         f"{method.upper()} {path.replace(':path', '')}"
-        for path, told in paths.items()
-        for method in told
+        for path, methods in paths.items()
+        for method in methods
         if not path.startswith("/a/")
-        and not (path.replace(":path", "") in twins and method == "get")
+        and not (path.replace(":path", "") in representations and method == "get")
     }
     assert others == set(re.findall(r"^\| `((?:GET|POST) [^`]+)`", TEXT, re.MULTILINE))
 
 
-@pytest.mark.parametrize("path", ["/bench.json", "/probe.json", "/reviews.json"])
+@pytest.mark.parametrize("path", ["/edit.json", "/try-image.json", "/reviews.json"])
 def test_the_fields_of_forms_are_documented(shared: TestClient, path: str) -> None:
     spec = shared.get("/openapi.json").json()
     content = spec["paths"][path]["post"]["requestBody"]["content"]
     (form,) = content.values()
     fields = spec["components"]["schemas"][form["schema"]["$ref"].rpartition("/")[2]]["properties"]
-    told = re.search(rf"^\| `POST {re.escape(path)}` \| (.*) \|$", TEXT, re.MULTILINE)
-    assert told
+    row = re.search(rf"^\| `POST {re.escape(path)}` \| (.*) \|$", TEXT, re.MULTILINE)
+    assert row
     for name in fields:
-        assert name == "csrf" or f"`{name}`" in told[1], name
+        assert name == "csrf" or f"`{name}`" in row[1], name

@@ -13,17 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synesthete.errors import SynestheteError
-from synesthete.report.links import Links
-from synesthete.server.export import broken_links, export_site, script
-from synesthete.server.site_files import Files
+from synesthete.report.source import Links
+from synesthete.server.export import SiteFiles, broken_links, export_site, script
 from tests.recording.trees import tree
 from tests.small_atlas import CONCEPTS, LAYER
 
 
 @pytest.fixture(scope="module")
-def site(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def site(original: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site") / "site"
-    counts = export_site(made, folder)
+    counts = export_site(original, folder)
     assert counts["pages"] == len(list(folder.rglob("*.html")))
     return folder
 
@@ -56,18 +55,18 @@ def test_the_search_index_names_files_that_exist(site: Path) -> None:
 
 
 def test_a_second_export_replaces_and_other_folders_are_left_alone(
-    made: Path, site: Path, tmp_path: Path
+    original: Path, site: Path, tmp_path: Path
 ) -> None:
     before = {page.name: page.read_bytes() for page in site.glob("*.html")}
-    export_site(made, site)
+    export_site(original, site)
     assert {page.name: page.read_bytes() for page in site.glob("*.html")} == before
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "thesis.tex").write_text("x")
-    with pytest.raises(SynestheteError, match="no exported site"):
-        export_site(made, mine)
+    with pytest.raises(SynestheteError, match="other than an exported site"):
+        export_site(original, mine)
     with pytest.raises(SynestheteError, match="is a file"):
-        export_site(made, mine / "thesis.tex")
+        export_site(original, mine / "thesis.tex")
 
 
 def test_the_script_is_one_plain_script() -> None:
@@ -81,13 +80,13 @@ def test_the_script_is_one_plain_script() -> None:
 
 @given(st.lists(st.text(min_size=1, max_size=12), min_size=1, max_size=20, unique=True))
 def test_every_path_gets_a_file_of_its_own(names: list[str]) -> None:
-    files = Files()
-    made = [files.file(Links().concept(name)) for name in names]
-    assert len({one.casefold() for one in made}) == len(names)
+    files = SiteFiles()
+    given = [files.file(Links().concept(name)) for name in names]
+    assert len({one.casefold() for one in given}) == len(names)
     assert all(
-        re.fullmatch(r"[A-Za-z0-9._/-]+", one) and ".." not in one.split("/") for one in made
+        re.fullmatch(r"[A-Za-z0-9._/-]+", one) and ".." not in one.split("/") for one in given
     )
-    assert [files.file(Links().concept(name)) for name in names] == made
+    assert [files.file(Links().concept(name)) for name in names] == given
 
 
 class Killed(BaseException):
@@ -97,12 +96,12 @@ class Killed(BaseException):
 def written(site: Path, folder: Path) -> dict[str, int]:
     """In place of an export's long part, its result."""
     shutil.copytree(site, folder, dirs_exist_ok=True)
-    return {"pages": 1, "pictures": 1}
+    return {"pages": 1, "images": 1}
 
 
 @pytest.mark.parametrize("moves", [0, 1, 40, "last"])
 def test_a_site_with_its_first_page_is_complete(
-    made: Path, site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moves: int | str
+    original: Path, site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moves: int | str
 ) -> None:
     wanted = tree(site)
     monkeypatch.setattr(
@@ -126,18 +125,18 @@ def test_a_site_with_its_first_page_is_complete(
         # As after a kill, what was prepared stays.
         patch.setattr("synesthete.atlas.files.shutil.rmtree", lambda *a, **b: None)
         with pytest.raises(Killed):
-            export_site(made, own)
+            export_site(original, own)
     assert not (own / "index.html").exists()
-    export_site(made, own)
+    export_site(original, own)
     assert tree(own) == wanted | {"CNAME": tree(own)["CNAME"]}
 
 
 def test_an_export_that_fails_leaves_the_site_that_was_there(
-    made: Path, site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    original: Path, site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = Path(shutil.copytree(site, tmp_path / "own"))
     before = tree(own)
     monkeypatch.setattr("synesthete.server.export.broken_links", lambda folder: ["x: y"])
     with pytest.raises(SynestheteError, match="lead nowhere"):
-        export_site(made, own)
+        export_site(original, own)
     assert tree(own) == before

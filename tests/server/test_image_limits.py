@@ -18,10 +18,9 @@ from starlette.testclient import TestClient
 from synesthete.errors import SynestheteError
 from synesthete.probes import request_images
 from synesthete.probes.request_images import Gate
-from synesthete.server import image_limits
+from synesthete.server import middleware
 from synesthete.server.errors import status_of
-from synesthete.server.image_limits import HELD_AT_ONCE, ImageLimits
-from synesthete.server.security import UPLOAD_LIMIT
+from synesthete.server.middleware import HELD_AT_ONCE, UPLOAD_LIMIT, ImageLimits
 from tests.torture import bombs
 
 
@@ -43,31 +42,31 @@ def full(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("path", ["/probe.json", "/bench.json"])
+@pytest.mark.parametrize("path", ["/try-image.json", "/edit.json"])
 def test_the_microscope_names_the_limit(shared: TestClient, path: str) -> None:
-    answer = shared.post(path, files={"picture": ("a.png", BOMB)})
+    answer = shared.post(path, files={"file": ("a.png", BOMB)})
     assert answer.status_code == 413
     assert "limit of 16,000,000" in answer.json()["error"]["message"]
 
 
-@pytest.mark.parametrize("path", ["/probe.json", "/bench.json"])
+@pytest.mark.parametrize("path", ["/try-image.json", "/edit.json"])
 def test_the_microscope_says_when_to_come_again(shared: TestClient, path: str, full: None) -> None:
-    answer = shared.post(path, files={"picture": ("a.png", png(40, 30))})
+    answer = shared.post(path, files={"file": ("a.png", png(40, 30))})
     assert answer.status_code == 503
     assert answer.headers["retry-after"] == "2"
     assert shared.get("/").status_code == 200  # others are served
 
 
-def test_the_bench_keeps_no_image_in_full(shared: TestClient) -> None:
-    from synesthete.server.benching import HELD
+def test_the_edit_page_keeps_no_image_in_full(shared: TestClient) -> None:
+    from synesthete.server.pages.edit import HELD
 
-    answer = shared.post("/bench.json", files={"picture": ("a.png", png(2000, 1500))})
+    answer = shared.post("/edit.json", files={"file": ("a.png", png(2000, 1500))})
     assert answer.status_code == 200, answer.text
     held = HELD.get(answer.json()["held"], lambda: None)
     assert max(held.size) <= 64  # as the small model sees it
 
 
-def asked(app: ImageLimits, size: int | None, log: list[str], name: str) -> Any:
+def sent(app: ImageLimits, size: int | None, log: list[str], name: str) -> Any:
     headers = [] if size is None else [(b"content-length", str(size).encode())]
     scope = {"type": "http", "method": "POST", "path": "/", "headers": headers, "query_string": b""}
 
@@ -87,8 +86,8 @@ def refuse(request: Request, error: SynestheteError) -> Response:
 
 def test_large_bodies_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two of the largest are held; small ones and others' pages never wait."""
-    monkeypatch.setattr(image_limits, "MOST_WAITING", 2)
-    monkeypatch.setattr(image_limits, "LONGEST_WAIT", 0.5)
+    monkeypatch.setattr(middleware, "MOST_WAITING", 2)
+    monkeypatch.setattr(middleware, "LONGEST_WAIT", 0.5)
 
     async def scene() -> None:
         log: list[str] = []
@@ -103,16 +102,16 @@ def test_large_bodies_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
         app = ImageLimits(inner, refuse)
         tasks = []
         for name, size in (("a", UPLOAD_LIMIT), ("b", None), ("c", UPLOAD_LIMIT), ("d", 10**6)):
-            tasks.append(asyncio.create_task(asked(app, size, log, name)))
+            tasks.append(asyncio.create_task(sent(app, size, log, name)))
             await asyncio.sleep(0)
         assert log == ["in", "in"]
-        await asked(app, 10, log, "small")
-        await asked(app, UPLOAD_LIMIT, log, "e")  # the queue is full
+        await sent(app, 10, log, "small")
+        await sent(app, UPLOAD_LIMIT, log, "e")  # the queue is full
         assert log == ["in", "in", "in", "small 200", "e 503"]
         tasks[3].cancel()  # a client that went away leaves its place in the queue
         await asyncio.sleep(0.8)
         assert log[5:] == ["c 503"]  # waited too long
-        tasks.append(asyncio.create_task(asked(app, UPLOAD_LIMIT, log, "f")))
+        tasks.append(asyncio.create_task(sent(app, UPLOAD_LIMIT, log, "f")))
         await asyncio.sleep(0)
         go.set()
         await asyncio.gather(*tasks, return_exceptions=True)

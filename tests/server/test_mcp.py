@@ -19,7 +19,7 @@ from tests.small_atlas import LAYER
 
 
 def ask(server: Any, tool: str, **given: Any) -> tuple[bool, Any]:
-    """Whether it went wrong, and what was said."""
+    """Whether it went wrong, and the answer."""
 
     async def session() -> tuple[bool, Any]:
         async with Client(server) as client:
@@ -30,9 +30,9 @@ def ask(server: Any, tool: str, **given: Any) -> tuple[bool, Any]:
     return anyio.run(session)
 
 
-def test_the_tools_only_read(made: Path) -> None:
+def test_the_tools_only_read(original: Path) -> None:
     async def tools() -> list[Any]:
-        async with Client(create_mcp(made)) as client:
+        async with Client(create_mcp(original)) as client:
             return list((await client.list_tools()).tools)
 
     found = anyio.run(tools)
@@ -43,8 +43,8 @@ def test_the_tools_only_read(made: Path) -> None:
         assert len(tool.description) > 30
 
 
-def test_what_the_tools_say(made: Path, tmp_path: Path) -> None:
-    server = create_mcp(made)
+def test_what_the_tools_say(original: Path, tmp_path: Path) -> None:
+    server = create_mcp(original)
     failed, found = ask(server, "search", query="apple")
     assert not failed
     assert found["neurons"][0]["address"] == f"{LAYER}:0"
@@ -60,10 +60,10 @@ def test_what_the_tools_say(made: Path, tmp_path: Path) -> None:
     failed, found = ask(server, "atlas")
     assert found["multimodal"] == 2
     Image.new("RGB", (40, 40), "red").save(tmp_path / "red.png")
-    failed, found = ask(server, "explain", picture=str(tmp_path / "red.png"))
+    failed, found = ask(server, "explain", image=str(tmp_path / "red.png"))
     assert not failed, found
     Image.new("1", (4001, 4000)).save(tmp_path / "bomb.png")
-    failed, bomb = ask(server, "explain", picture=str(tmp_path / "bomb.png"))
+    failed, bomb = ask(server, "explain", image=str(tmp_path / "bomb.png"))
     assert failed
     assert "limit of 16,000,000" in bomb
     added = sum(term["weight"] for term in found["units"])
@@ -72,22 +72,28 @@ def test_what_the_tools_say(made: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tool", "given", "told"),
+    ("tool", "given", "message"),
     [
-        ("neuron", {"address": f"{LAYER}:99999"}, LAYER), ("concept", {"name": "appel"}, "apple"), ("neuron", {"address": "x" * 300}, "200"),
-        ("explain", {"picture": "/no/such.png"}, "no picture"), ("explain", {"picture": "/etc/passwd"}, "not an image"), ("search", {"query": "a", "limit": 0}, "limit"),
+        ("neuron", {"address": f"{LAYER}:99999"}, LAYER),
+        ("concept", {"name": "appel"}, "apple"),
+        ("neuron", {"address": "x" * 300}, "200"),
+        ("explain", {"image": "/no/such.png"}, "cannot read the image"),
+        ("explain", {"image": "/etc/passwd"}, "not an image"),
+        ("search", {"query": "a", "limit": 0}, "limit"),
     ],
-)  # fmt: skip
-def test_mistakes_are_told(made: Path, tool: str, given: dict[str, Any], told: str) -> None:
-    failed, text = ask(create_mcp(made), tool, **given)
+)
+def test_errors_are_messages(
+    original: Path, tool: str, given: dict[str, Any], message: str
+) -> None:
+    failed, text = ask(create_mcp(original), tool, **given)
     assert failed
-    assert told in text
+    assert message in text
 
 
-def test_over_standard_input_and_output(made: Path) -> None:
+def test_over_standard_input_and_output(original: Path) -> None:
     command = StdioServerParameters(
         command=sys.executable,
-        args=["-m", "synesthete", "mcp", str(made)],
+        args=["-m", "synesthete", "mcp", str(original)],
         env=dict(os.environ),
     )
     failed, found = ask(command, "search", query="apple", limit=1)

@@ -19,8 +19,8 @@ from tests.small_atlas import LAYER, NASTY
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.ipynb"))
 
 
-def test_a_neuron_is_its_card(made: Path) -> None:
-    neuron = open_atlas(made).neuron(f"{LAYER}:0")
+def test_a_neuron_is_its_card(original: Path) -> None:
+    neuron = open_atlas(original).neuron(f"{LAYER}:0")
     html = neuron._repr_html_()
     assert html is not None
     found = re.fullmatch(
@@ -34,23 +34,23 @@ def test_a_neuron_is_its_card(made: Path) -> None:
 
 
 def test_a_neuron_of_no_atlas_is_text_and_one_of_a_lost_atlas_says_so(
-    made: Path, tmp_path: Path
+    original: Path, tmp_path: Path
 ) -> None:
-    neuron = open_atlas(made).neuron(f"{LAYER}:0")
+    neuron = open_atlas(original).neuron(f"{LAYER}:0")
     assert replace(neuron, source=None)._repr_html_() is None
     with pytest.raises(SynestheteError):
         replace(neuron, source=tmp_path / "gone.atlas")._repr_html_()
 
 
-def test_an_atlas_is_its_counts_with_controls(made: Path) -> None:
-    html = open_atlas(made)._repr_html_()
+def test_an_atlas_is_its_counts_with_controls(original: Path) -> None:
+    html = open_atlas(original)._repr_html_()
     rows = re.findall(r"<tr><td>([^<]+)</td><td>([^<]+)</td>", html)
     assert rows == [("the model", "2"), ("its random twin", "1"), ("shuffled labels", "0")]
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
-def test_the_examples_run(path: Path, made: Path, tmp_path: Path) -> None:
-    shutil.copytree(made, tmp_path / "demo.atlas")
+def test_the_examples_run(path: Path, original: Path, tmp_path: Path) -> None:
+    shutil.copytree(original, tmp_path / "demo.atlas")
     notebook = nbformat.read(path, as_version=4)
     assert not any(cell.get("outputs") for cell in notebook.cells), "keep the file without outputs"
     NotebookClient(

@@ -59,10 +59,14 @@ def test_every_operation_lists_its_refusals(app: FastAPI) -> None:
 @pytest.mark.parametrize(
     ("path", "allowed"),
     [
-        ("/", "GET, HEAD"), ("/index.json", "GET, HEAD"), ("/a/own/bench.json", "GET, HEAD, POST"),
-        ("/probe.json", "GET, HEAD, POST"), ("/static/style.css", "GET, HEAD"), ("/nothing", ""),
+        ("/", "GET, HEAD"),
+        ("/index.json", "GET, HEAD"),
+        ("/a/own/edit.json", "GET, HEAD, POST"),
+        ("/try-image.json", "GET, HEAD, POST"),
+        ("/static/style.css", "GET, HEAD"),
+        ("/nothing", ""),
     ],
-)  # fmt: skip
+)
 def test_a_method_not_used_gets_those_that_are(
     app: FastAPI, method: str, path: str, allowed: str
 ) -> None:
@@ -77,9 +81,12 @@ def test_without_a_token_nothing_else_is_told(app: FastAPI) -> None:
     """401 comes before 403, 404, 405, 413 and 422."""
     with TestClient(app, base_url="http://127.0.0.1") as client:
         for method, path, body in (
-            ("POST", "/reviews.json", b""), ("TRACE", "/", b""), ("GET", "/nothing", b""),
-            ("POST", "/probe.json", b"x" * (17 * 2**20)), ("GET", "/layer/x.json?page=no", b""),
-        ):  # fmt: skip
+            ("POST", "/reviews.json", b""),
+            ("TRACE", "/", b""),
+            ("GET", "/nothing", b""),
+            ("POST", "/try-image.json", b"x" * (17 * 2**20)),
+            ("GET", "/layer/x.json?page=no", b""),
+        ):
             answer = client.request(method, path, content=body)
             assert answer.status_code == 401, (method, path)
             assert answer.headers["www-authenticate"] == "Bearer"

@@ -1,4 +1,4 @@
-"""Every page and its JSON twin; links lead somewhere; wrong addresses say what there is; texts are never markup."""
+"""Every page and its JSON representation; links lead somewhere; wrong addresses say what there is; texts are never markup."""
 
 from __future__ import annotations
 
@@ -22,11 +22,29 @@ from tests.server.conftest import BEARER, client_of
 from tests.small_atlas import CONCEPTS, LAYER, record_small
 
 PATHS = (
-    "/", "/neurons", f"/layer/{LAYER}", f"/neuron/{LAYER}:0", f"/neuron/{LAYER}:2", "/concepts", "/concept/apple",
-    "/families", "/family/food", "/map", "/compare", f"/compare?a={LAYER}:0&b={LAYER}:1", "/search",
-    "/search?q=apple", "/probe", "/reviews", f"/label/{LAYER}:0", "/audits",
-    "/audits/made", "/bench", "/models", "/licences",
-)  # fmt: skip
+    "/",
+    "/neurons",
+    f"/layer/{LAYER}",
+    f"/neuron/{LAYER}:0",
+    f"/neuron/{LAYER}:2",
+    "/concepts",
+    "/concept/apple",
+    "/families",
+    "/family/food",
+    "/map",
+    "/compare",
+    f"/compare?a={LAYER}:0&b={LAYER}:1",
+    "/search",
+    "/search?q=apple",
+    "/try-image",
+    "/reviews",
+    f"/label/{LAYER}:0",
+    "/audits",
+    "/audits/made",
+    "/edit",
+    "/models",
+    "/licences",
+)
 
 
 def links(html: str) -> set[str]:
@@ -34,7 +52,7 @@ def links(html: str) -> set[str]:
     return {unescape(one).partition("#")[0] for one in found} - {""}
 
 
-def twin(path: str) -> str:
+def json_path(path: str) -> str:
     base, question, query = path.partition("?")
     return ("/index" if base == "/" else base) + ".json" + question + query
 
@@ -49,18 +67,18 @@ def test_every_kind_of_page_is_looked_at() -> None:
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_a_page_is_html_and_its_twin_json(shared: TestClient, path: str) -> None:
+def test_a_page_is_html_and_json(shared: TestClient, path: str) -> None:
     html = shared.get(path, headers={"accept": "text/html"})
     assert html.status_code == 200, html.text[:500]
     assert html.headers["content-type"].startswith("text/html")
     assert "<h1>" in html.text or 'class="neuron' in html.text
-    found = shared.get(twin(path))
+    found = shared.get(json_path(path))
     assert found.status_code == 200
     json.loads(found.text, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
-    assert twin(path).split("?")[0] in html.text or path == "/"
+    assert json_path(path).split("?")[0] in html.text or path == "/"
 
 
-def test_the_card_is_headed_by_the_concept_its_pictures_and_numbers_are_of(
+def test_the_card_is_headed_by_the_concept_of_its_images_and_numbers(
     shared: TestClient,
 ) -> None:
     best = shared.get("/index.json").json()["best"]
@@ -104,7 +122,7 @@ def test_all_links_of_all_pages_lead_somewhere(shared: TestClient) -> None:
 
 
 def worth_following(path: str) -> bool:
-    """Of the neurons a few stand for all: every page of a neuron is made by the same lines."""
+    """Of the neurons a few stand for all: every page of a neuron is rendered by the same lines."""
     found = re.search(rf"{LAYER}:(\d+)", unquote(path))
     return path.startswith("/") and (found is None or int(found[1]) % 40 < 2)
 
@@ -122,24 +140,24 @@ def test_the_headline_has_its_controls(shared: TestClient) -> None:
     assert "shuffled" in html
 
 
-def test_a_neuron_page_says_what_was_measured(shared: TestClient, made: Path) -> None:
+def test_a_neuron_page_says_what_was_measured(shared: TestClient, original: Path) -> None:
     facts = shared.get(f"/neuron/{LAYER}:0.json").json()
-    neuron = open_atlas(made).neuron(f"{LAYER}:0")
+    neuron = open_atlas(original).neuron(f"{LAYER}:0")
     assert facts["neuron"]["name"] == "red apple"
     assert facts["names"] == ["red apple", "fruit"]
     assert facts["neuron"]["multimodality"] == pytest.approx(neuron.multimodality)
-    values = np.asarray(open_atlas(made).activations(LAYER)[:, 0], float)
+    values = np.asarray(open_atlas(original).activations(LAYER)[:, 0], float)
     for part in facts["modalities"]:
         shown = [one["value"] for one in part["exemplars"]]
         assert shown == sorted(shown, reverse=True)
         rows = [
             i
-            for i, m in enumerate(open_atlas(made).probes["modality"].to_pylist())
+            for i, m in enumerate(open_atlas(original).probes["modality"].to_pylist())
             if m == part["modality"]
         ]
         assert shown[0] == pytest.approx(np.nanmax(values[rows]))
     best = facts["neighbours"]["neurons"][0]
-    other = np.asarray(open_atlas(made).activations(LAYER)[:, best["neuron"]["unit"]], float)
+    other = np.asarray(open_atlas(original).activations(LAYER)[:, best["neuron"]["unit"]], float)
     fine = np.isfinite(values) & np.isfinite(other)
     assert best["correlation"] == pytest.approx(
         np.corrcoef(values[fine], other[fine])[0, 1], abs=1e-4
@@ -195,14 +213,24 @@ def test_search_without_a_find_proposes(shared: TestClient) -> None:
 @pytest.mark.parametrize(
     ("path", "status", "near"),
     [
-        ("/neuron/visual.layer9:0", 404, "visual.layer4"), (f"/neuron/{LAYER}:99999", 404, LAYER), ("/neuron/x", 404, LAYER),
-        (f"/neuron/{LAYER}:007", 404, LAYER), ("/concept/appel", 404, "apple"), ("/family/fod", 404, "food"),
-        ("/layer/visual.layer9", 404, LAYER), ("/nothing", 404, ""), ("/image/0123456789abcdef.webp", 404, ""),
-        ("/image/..%2f..%2fatlas.json.webp", 404, ""), ("/static/../guard.py", 404, ""), ("/a/other/", 404, "small"),
-        (f"/layer/{LAYER}?sort=colour", 422, "sort"), (f"/layer/{LAYER}?page=0", 422, "page"),
-        (f"/layer/{LAYER}?confidence=nan", 422, "confidence"), ("/search?q=" + "a" * 201, 422, "q"),
+        ("/neuron/visual.layer9:0", 404, "visual.layer4"),
+        (f"/neuron/{LAYER}:99999", 404, LAYER),
+        ("/neuron/x", 404, LAYER),
+        (f"/neuron/{LAYER}:007", 404, LAYER),
+        ("/concept/appel", 404, "apple"),
+        ("/family/fod", 404, "food"),
+        ("/layer/visual.layer9", 404, LAYER),
+        ("/nothing", 404, ""),
+        ("/image/0123456789abcdef.webp", 404, ""),
+        ("/image/..%2f..%2fatlas.json.webp", 404, ""),
+        ("/static/../guard.py", 404, ""),
+        ("/a/other/", 404, "small"),
+        (f"/layer/{LAYER}?sort=colour", 422, "sort"),
+        (f"/layer/{LAYER}?page=0", 422, "page"),
+        (f"/layer/{LAYER}?confidence=nan", 422, "confidence"),
+        ("/search?q=" + "a" * 201, 422, "q"),
     ],
-)  # fmt: skip
+)
 def test_wrong_addresses_say_what_there_is(
     shared: TestClient, path: str, status: int, near: str
 ) -> None:
@@ -235,7 +263,7 @@ def test_texts_of_images_are_never_markup(shared: TestClient) -> None:
     )
 
 
-def test_pictures(shared: TestClient, made: Path) -> None:
+def test_images(shared: TestClient, original: Path) -> None:
     shown = shared.get("/concept/apple.json").json()["guises"][0]["images"][0]
     answer = shared.get(shown["path"])
     assert answer.headers["content-type"] == "image/webp"
@@ -245,7 +273,7 @@ def test_pictures(shared: TestClient, made: Path) -> None:
     assert not again.content
     mosaic = shared.get(f"/neuron/{LAYER}:0.webp")
     assert mosaic.content[8:12] == b"WEBP"
-    assert shared.get(f"/neuron/{LAYER}:2.webp").status_code == 200, "a dead unit has a picture too"
+    assert shared.get(f"/neuron/{LAYER}:2.webp").status_code == 200, "a dead unit has an image too"
     assert not re.search(r"\d{1,3}\.webp", unquote(shown["path"]).replace(shown["id"], "")), (
         "ids tell nothing"
     )
@@ -313,13 +341,13 @@ def test_an_atlas_that_is_replaced_is_read_anew(
     assert client.get("/index.json").status_code == 503
 
 
-def test_several_atlases_have_addresses_of_their_own(made: Path, atlas_path: Path) -> None:
+def test_several_atlases_have_addresses_of_their_own(original: Path, atlas_path: Path) -> None:
     from starlette.testclient import TestClient as Client
 
     from synesthete.server import Gate, create_app
 
     with Client(
-        create_app([made, atlas_path], Gate("t")),
+        create_app([original, atlas_path], Gate("t")),
         base_url="http://127.0.0.1",
         headers={"Authorization": "Bearer t"},
     ) as client:
@@ -332,13 +360,13 @@ def test_several_atlases_have_addresses_of_their_own(made: Path, atlas_path: Pat
         assert client.get(image).status_code == 200
 
 
-def test_an_image_has_a_page(shared: TestClient, made: Path) -> None:
+def test_an_image_has_a_page(shared: TestClient, original: Path) -> None:
     shown = shared.get("/concept/apple.json").json()["guises"][0]["images"][0]
     assert shown["page"] == f"/image/{shown['id']}"
     facts = shared.get(f"{shown['page']}.json").json()
     assert facts["image"]["concept"] == "apple"
     assert facts["can_explain"] is False, "a folder of images is not at hand"
-    atlas = open_atlas(made)
+    atlas = open_atlas(original)
     captions = atlas.probes["key"].to_pylist()
     stats = atlas.statistics(LAYER)
     values = np.asarray(atlas.activations(LAYER), np.float64)
@@ -351,17 +379,17 @@ def test_an_image_has_a_page(shared: TestClient, made: Path) -> None:
     html = shared.get(shown["page"], headers={"accept": "text/html"}).text
     assert "<script>alert" not in html
     assert shared.get("/image/0123456789abcdef").status_code == 404
-    sent = shared.post("/probe.json", data={"image": shown["id"]})
+    sent = shared.post("/try-image.json", data={"image": shown["id"]})
     assert sent.status_code == 409
     assert "thumbnails" in sent.json()["error"]["message"]
 
 
-def test_two_atlases_are_compared(made: Path, atlas_path: Path) -> None:
+def test_two_atlases_are_compared(original: Path, atlas_path: Path) -> None:
     from starlette.testclient import TestClient as Client
 
     from synesthete.server import Gate, create_app
 
-    app = create_app([made, atlas_path], Gate("t"))
+    app = create_app([original, atlas_path], Gate("t"))
     inside = {"Authorization": "Bearer t"}
     with Client(app, base_url="http://127.0.0.1", headers=inside) as client:
         facts = client.get("/models.json", params={"other": "own"}).json()

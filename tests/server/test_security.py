@@ -11,24 +11,25 @@ from starlette.testclient import TestClient
 import synesthete.server
 from synesthete.errors import SynestheteError
 from synesthete.server import Gate, create_app
-from synesthete.server.render import _error_page, render_entrance
-from synesthete.server.security import UPLOAD_LIMIT, gate_for, is_loopback
+from synesthete.server.auth import gate_for, is_loopback
+from synesthete.server.middleware import UPLOAD_LIMIT
+from synesthete.server.render import _error_page, render_sign_in
 from tests.server.conftest import BEARER, TOKEN, client_of
 from tests.small_atlas import LAYER
 
 HERE = Path(synesthete.server.__file__).parent
-SPOKEN = {"kind": "note", "address": f"{LAYER}:0", "rater": "ada", "value": "hm"}
+NOTE = {"kind": "note", "address": f"{LAYER}:0", "rater": "ada", "value": "hm"}
 
 
-def test_without_the_token_everything_is_closed(made: Path) -> None:
-    with client_of(made) as client:
+def test_without_the_token_everything_is_closed(original: Path) -> None:
+    with client_of(original) as client:
         routes = [
             "/",
             "/index.json",
             f"/neuron/{LAYER}:0",
             "/openapi.json",
             "/docs",
-            "/probe",
+            "/try-image",
             "/image/0.webp",
             "/nothing",
         ]
@@ -50,9 +51,9 @@ def test_without_the_token_everything_is_closed(made: Path) -> None:
         assert client.get("/enter").status_code == 200
 
 
-def test_the_link_works_once_and_gives_a_cookie(made: Path) -> None:
+def test_the_link_works_once_and_gives_a_cookie(original: Path) -> None:
     gate = Gate(TOKEN)
-    app = create_app([made], gate)
+    app = create_app([original], gate)
     with TestClient(app, base_url="http://127.0.0.1:8000", follow_redirects=False) as client:
         link = gate.link
         answer = client.get(link)
@@ -103,8 +104,8 @@ def test_writes_need_our_own_form(atlas_path: Path) -> None:
         create_app([atlas_path], gate), base_url="http://127.0.0.1:8000", follow_redirects=False
     ) as client:
         client.get(gate.link)
-        good = SPOKEN | {"csrf": gate.csrf}
-        assert client.post("/reviews", data=SPOKEN, headers=home).status_code == 403, (
+        good = NOTE | {"csrf": gate.csrf}
+        assert client.post("/reviews", data=NOTE, headers=home).status_code == 403, (
             "no token of the form"
         )
         assert client.post("/reviews", data=good).status_code == 403, "no origin"
@@ -139,14 +140,16 @@ def test_every_answer_has_the_headers(shared: TestClient) -> None:
 
 def test_too_much_is_refused_whatever_the_length_header_says(shared: TestClient) -> None:
     big = b"x" * (UPLOAD_LIMIT + 1)
-    assert shared.post("/probe.json", files={"picture": ("a.png", big)}).status_code == 413
+    assert shared.post("/try-image.json", files={"file": ("a.png", big)}).status_code == 413
 
     def stream():  # type: ignore[no-untyped-def]
         for _ in range(UPLOAD_LIMIT // 2**20 + 2):
             yield b"x" * 2**20
 
     answer = shared.post(
-        "/probe.json", content=stream(), headers={"content-type": "multipart/form-data; boundary=x"}
+        "/try-image.json",
+        content=stream(),
+        headers={"content-type": "multipart/form-data; boundary=x"},
     )
     assert answer.status_code == 413
 
@@ -179,13 +182,13 @@ def test_pages_are_ours_alone_and_light() -> None:
         ), file.name
 
 
-def test_reading_pages_loads_no_model(made: Path) -> None:
+def test_reading_pages_loads_no_model(original: Path) -> None:
     import subprocess
     import sys
 
     code = (
         "import sys\nfrom starlette.testclient import TestClient\nfrom synesthete.server import Gate, create_app\n"
-        f"client = TestClient(create_app([{str(made)!r}], Gate('t')), base_url='http://127.0.0.1', headers={BEARER | {'Authorization': 'Bearer t'}!r})\n"
+        f"client = TestClient(create_app([{str(original)!r}], Gate('t')), base_url='http://127.0.0.1', headers={BEARER | {'Authorization': 'Bearer t'}!r})\n"
         f"for path in ('/', '/neurons', '/neuron/{LAYER}:0', '/map', '/concepts', '/reviews', '/search?q=a', '/licences', '/label/{LAYER}:0'):\n"
         "    assert client.get(path).status_code == 200, path\n"
         "assert 'torch' not in sys.modules\n"
@@ -218,8 +221,8 @@ def test_two_servers_write_reviews_at_once(atlas_path: Path) -> None:
     clients = [client_of(atlas_path, BEARER) for _ in range(2)]
 
     def write(number: int) -> int:
-        said = SPOKEN | {"value": f"note {number}"}
-        return int(clients[number % 2].post("/reviews.json", data=said).status_code)
+        review = NOTE | {"value": f"note {number}"}
+        return int(clients[number % 2].post("/reviews.json", data=review).status_code)
 
     with ThreadPoolExecutor(8) as pool:
         assert set(pool.map(write, range(24))) == {201}
@@ -229,10 +232,16 @@ def test_two_servers_write_reviews_at_once(atlas_path: Path) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "/static/../guard.py", "/static/%2e%2e/guard.py", "/static/..%2fguard.py", "/static/fonts/..%2f..%2fcard.py",
-        "/image/..%2f..%2fatlas.json", "/shown/..%2f..%2fetc%2fpasswd.webp", "/a/..%2f..%2f/index.json", "/neuron/..%2f..%2f:0.webp",
+        "/static/../guard.py",
+        "/static/%2e%2e/guard.py",
+        "/static/..%2fguard.py",
+        "/static/fonts/..%2f..%2fcard.py",
+        "/image/..%2f..%2fatlas.json",
+        "/shown/..%2f..%2fetc%2fpasswd.webp",
+        "/a/..%2f..%2f/index.json",
+        "/neuron/..%2f..%2f:0.webp",
     ],
-)  # fmt: skip
+)
 def test_no_path_of_a_request_is_a_path_on_the_disk(shared: TestClient, path: str) -> None:
     answer = shared.get(path, headers={"accept": "application/json"})
     assert answer.status_code == 404, path
@@ -247,14 +256,14 @@ def test_the_page_of_the_api_is_our_own(shared: TestClient) -> None:
     assert "unsafe" not in answer.headers["content-security-policy"]
 
 
-def test_pages_for_those_without_a_token_are_drawn_once(made: Path) -> None:
+def test_pages_for_those_without_a_token_are_drawn_once(original: Path) -> None:
     """Else asking for them over and over would take the time of those who have one."""
-    with client_of(made) as client:
+    with client_of(original) as client:
         for path in ("/", "/enter"):
             assert client.get(path).text == client.get(path).text
-    before = _error_page.cache_info().misses, render_entrance.cache_info().misses
-    with client_of(made) as client:
+    before = _error_page.cache_info().misses, render_sign_in.cache_info().misses
+    with client_of(original) as client:
         for _ in range(5):
-            assert client.get("/probe").status_code == 401
+            assert client.get("/try-image").status_code == 401
             assert client.get("/enter").status_code == 200
-    assert (_error_page.cache_info().misses, render_entrance.cache_info().misses) == before
+    assert (_error_page.cache_info().misses, render_sign_in.cache_info().misses) == before

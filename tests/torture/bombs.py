@@ -152,9 +152,9 @@ def _sender(kind: Kind, base: str) -> Callable[[bytes], int]:
                     f"{base}/api/v1/search", json=body, headers=headers, timeout=WAIT
                 )
             else:
-                files = {"picture": ("a.png", data)}
+                files = {"file": ("a.png", data)}
                 answer = httpx.post(
-                    f"{base}/probe.json", files=files, headers=headers, timeout=WAIT
+                    f"{base}/try-image.json", files=files, headers=headers, timeout=WAIT
                 )
         except httpx.HTTPError:
             return 0

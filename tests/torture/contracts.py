@@ -18,7 +18,7 @@ from schemathesis.engine import Status, events, from_schema
 from synesthete.catalog.server.app import create_app as create_catalog_app
 from synesthete.catalog.server.auth import RateLimiter
 from synesthete.server import Gate, create_app
-from synesthete.server.security import LOOPBACK
+from synesthete.server.auth import LOOPBACK
 from tests.small_atlas import LAYER
 
 TOKEN = "token-of-the-contracts"

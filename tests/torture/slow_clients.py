@@ -28,7 +28,7 @@ POST = f"{HOST}Origin: http://127.0.0.1\r\nContent-Length: 100000\r\n\r\n"
 KINDS: dict[str, tuple[str, str, int]] = {
     "silent": ("", "", 500),
     "slow header": ("GET / HTTP/1.1\r\n", "X", 300),
-    "slow body, refused": (f"POST /probe HTTP/1.1\r\n{POST}", "x", 200),
+    "slow body, refused": (f"POST /try-image HTTP/1.1\r\n{POST}", "x", 200),
     "slow body, entrance": (f"POST /enter HTTP/1.1\r\n{POST}token=", "x", 200),
     "kept alive": (f"GET /enter HTTP/1.1\r\n{HOST}\r\n", "", 300),
     "does not read": (f"GET /static/fonts/Inter-Regular.otf HTTP/1.1\r\n{HOST}\r\n" * 20, "", 100),

@@ -164,9 +164,9 @@ def writes(name: str) -> list[Request]:
     Image.linear_gradient("L").convert("RGB").save(stream, "PNG")
     nobody = {"headers": {"Authorization": "Bearer nobody"}}
     if name == "microscope":
-        shown = {"files": {"picture": ("x.png", stream.getvalue(), "image/png")}}
+        shown = {"files": {"file": ("x.png", stream.getvalue(), "image/png")}}
         return [
-            Request(name, "POST", "/probe.json", shown), Request(name, "POST", "/bench.json", shown),
+            Request(name, "POST", "/try-image.json", shown), Request(name, "POST", "/edit.json", shown),
             Request(name, "GET", "/search.json?q=apple"),
             Request(name, "GET", "/nowhere"), Request(name, "GET", "/", nobody),
             Request(name, "GET", "/neuron/none:1.json"), Request(name, "HEAD", "/concepts"),

@@ -105,9 +105,8 @@ def open_microscope(
 ) -> None:
     """Serve until interrupted."""
     from synesthete.server import create_app
-    from synesthete.server.connections import ConnectionLimits
-    from synesthete.server.running import LimitedServer
-    from synesthete.server.security import gate_for
+    from synesthete.server.auth import gate_for
+    from synesthete.server.connections import ConnectionLimits, LimitedServer
 
     chosen = chosen_token(token, token_file)
     gate = gate_for(host, chosen, names or [])
@@ -231,7 +230,7 @@ def export(
         print_json(counts)
         return
     out().print(
-        f"{counts['pages']:,} pages and {counts['pictures']:,} pictures: {site / 'index.html'}",
+        f"{counts['pages']:,} pages and {counts['images']:,} images: {site / 'index.html'}",
         highlight=False, soft_wrap=True,
     )  # fmt: skip
 

@@ -24,12 +24,12 @@ from synesthete.report.svg import (
     auc,
     data_uri,
     element,
+    embedded_image,
     escape,
     frame,
     group,
     line,
     number,
-    picture,
     rectangle,
     render,
     shorten,
@@ -75,7 +75,7 @@ def neuron_card(atlas: Atlas, address: str | Neuron) -> str:
     Returns
     -------
     str
-        A complete SVG document; pictures are inside it, and nothing is loaded from elsewhere.
+        A complete SVG document; images are inside it, and nothing is loaded from elsewhere.
 
     Raises
     ------
@@ -257,7 +257,7 @@ def _modality(report: NeuronReport, part: ModalityPart, y: float) -> str:
 def _least(report: NeuronReport, thumbnails: Thumbnails, y: float) -> tuple[str, float]:
     """The images of lowest activation, and the height in pixels that they take.
 
-    After a ReLU most images tie at zero; then a sentence says so in place of arbitrary pictures.
+    After a ReLU most images tie at zero; then a sentence says so in place of arbitrary images.
     """
     values = [image.value or 0.0 for image in report.least]
     label = "most inhibited" if values and values[0] < 0 else "least excited"
@@ -283,7 +283,7 @@ def _strip(images: Sequence[Shown], thumbnails: Thumbnails, y: float) -> str:
 
 def _thumbnail(image: Shown, thumbnails: Thumbnails, x: float, y: float) -> str:
     alt = f"{image.alt}; activation {amount(image.value)}"
-    pieces = [picture(x, y, THUMB, data_uri(thumbnails(image.image)), alt)]
+    pieces = [embedded_image(x, y, THUMB, data_uri(thumbnails(image.image)), alt)]
     if box := image.box:
         width, height = THUMB / box.columns, THUMB / box.rows
         left, top = x + box.column * width, y + box.row * height

@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from synesthete._core.arrays import Bool, Float64, Floating, Int64
+
 if TYPE_CHECKING:
     from synesthete.atlas import Atlas
 
-Float64 = npt.NDArray[np.float64]
-Bool = npt.NDArray[np.bool_]
 Unit = tuple[str, int]
-Keys = tuple[npt.NDArray[np.float64] | npt.NDArray[np.int64], ...]
+Keys = tuple[Float64 | Int64, ...]
 Sort = Literal["multimodality", "confidence", "sparseness", "maximum", "name", "unit"]
 ORDER = ("photo", "drawing", "symbol", "word")
 
@@ -50,13 +50,13 @@ class Coded:
                 return code
         return None
 
-    def rows(self, text: str) -> npt.NDArray[np.bool_]:
+    def rows(self, text: str) -> Bool:
         """`[rows]`: which rows have a text."""
         code = self.code(text)
-        found: npt.NDArray[np.bool_] = self.codes == (-1 if code is None else code)
+        found: Bool = self.codes == (-1 if code is None else code)
         return found
 
-    def counts(self, rows: npt.NDArray[np.bool_] | None = None) -> dict[str, int]:
+    def counts(self, rows: Bool | None = None) -> dict[str, int]:
         """How many rows have each text, most first, then by text; rows without one are left out."""
         codes = self.codes if rows is None else self.codes[rows]
         number = np.bincount(codes, minlength=len(self.texts))
@@ -70,8 +70,8 @@ def coded(column: pa.ChunkedArray | pa.Array) -> Coded:
 
     Examples
     --------
-    >>> made = coded(pa.array(["b", None, "a", "b"]))
-    >>> made.texts, made.codes.tolist(), made[3], made.counts()
+    >>> texts = coded(pa.array(["b", None, "a", "b"]))
+    >>> texts.texts, texts.codes.tolist(), texts[3], texts.counts()
     (('', 'b', 'a'), [1, 0, 2, 1], 'b', {'b': 2, 'a': 1})
     """
     import pyarrow.compute as pc
@@ -144,7 +144,7 @@ class Columns:
     high: Float64
     multimodal: Bool
     dead: Bool
-    n_concepts: npt.NDArray[np.int64]
+    n_concepts: Int64
     auc: Float64
     passes: Bool
 
@@ -160,6 +160,13 @@ class Columns:
     def called(self, unit: int) -> str:
         """Its tested name, else the concept that it answers to best; "" for none."""
         return self.name[unit] or self.concept[unit]
+
+    def z_scores(self, values: Floating) -> Float64:
+        """`[units]`: activations in standard deviations from the mean; -inf for units that do not vary."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            z: Float64 = (values - self.mean) / self.std
+        z[~np.isfinite(z) | self.dead] = -np.inf
+        return z
 
     def profile(self, unit: int) -> tuple[str, ...]:
         """The modalities in which it passes."""
@@ -218,15 +225,15 @@ def in_order(modalities: Iterable[str]) -> tuple[str, ...]:
 
 
 def _numbers(column: Any) -> Float64:
-    made: Float64 = column.cast(pa.float64()).to_numpy()
-    return made
+    values: Float64 = column.cast(pa.float64()).to_numpy()
+    return values
 
 
 def _bools(column: Any) -> Bool:
     import pyarrow.compute as pc
 
-    made: Bool = pc.fill_null(column, False).to_numpy().astype(bool)
-    return made
+    values: Bool = pc.fill_null(column, False).to_numpy().astype(bool)
+    return values
 
 
 def _spread_numbers(units: int, table: pa.Table | None, column: str) -> Float64:
@@ -259,8 +266,8 @@ class ProbeColumns:
     concept: Coded
     modality: Coded
     artist: Coded
-    readable: npt.NDArray[np.bool_]
-    scoring: npt.NDArray[np.bool_]
+    readable: Bool
+    scoring: Bool
     held_out: bool
 
     @property
@@ -278,7 +285,7 @@ class ProbeColumns:
         here = self.scoring & self.modality.rows(modality)
         return int((here & self.concept.rows(concept)).sum()) if concept else 0, int(here.sum())
 
-    def of_concept(self, concept: str) -> dict[str, npt.NDArray[np.int64]]:
+    def of_concept(self, concept: str) -> dict[str, Int64]:
         """Modality → readable images of a concept."""
         own = self.readable & self.concept.rows(concept)
         return {name: np.flatnonzero(own & self.modality.rows(name)) for name in self.modalities}
@@ -326,7 +333,7 @@ class Part:
     """
 
     layer: str
-    units: npt.NDArray[np.int64]
+    units: Int64
     keys: Keys
 
 
@@ -350,12 +357,12 @@ def ranked(parts: Sequence[Part], first: int = 0, last: int | None = None) -> li
     return [(parts[layer[i]].layer, int(units[i])) for i in order]
 
 
-def by_multimodality(columns: Columns, units: npt.NDArray[np.int64]) -> Part:
+def by_multimodality(columns: Columns, units: Int64) -> Part:
     """Units of a layer, the most multimodal first; those where it was not measured come last."""
     return Part(columns.layer, units, (-np.nan_to_num(columns.multimodality[units], nan=-1.0),))
 
 
-def ordered(columns: Columns, units: npt.NDArray[np.int64], sort: Sort) -> npt.NDArray[np.int64]:
+def ordered(columns: Columns, units: Int64, sort: Sort) -> Int64:
     """Units in an order; what is not known comes last, ties are in the order of the units."""
     if sort == "unit":
         return units

@@ -1,4 +1,4 @@
-"""The images of an atlas as reports show them: opaque ids, thumbnails, where a maximum lies, and those made of a unit."""
+"""The images of an atlas as reports show them: opaque ids, thumbnails, where a maximum lies, and feature visualizations."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from synesthete._core.arrays import Int64
 from synesthete._core.cache import Bounded, file_stamp
 from synesthete.atlas.visualizations import PLAIN, TABLE, folder_of
-from synesthete.errors import SynestheteError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -56,7 +56,7 @@ class OpaqueIds:
     def __init__(self, fingerprint: str, images: int) -> None:
         self._secret = f"synesthete image {fingerprint}".encode()
         self._images = images
-        self._sorted: tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]] | None = None
+        self._sorted: tuple[npt.NDArray[np.uint64], Int64] | None = None
 
     def key(self, image: int) -> str:
         """The opaque id of an image."""
@@ -76,8 +76,8 @@ class OpaqueIds:
     def _digest(self, image: int) -> bytes:
         return hmac.digest(self._secret, str(image).encode(), "sha256")[: DIGITS // 2]
 
-    def _index(self) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
-        """All ids sorted, 16 bytes an image; made when first asked for."""
+    def _index(self) -> tuple[npt.NDArray[np.uint64], Int64]:
+        """All ids sorted, 16 bytes an image; computed on first use."""
         if self._sorted is None:
             every = b"".join(self._digest(image) for image in range(self._images))
             keys = np.frombuffer(every, ">u8").astype(np.uint64)
@@ -87,15 +87,15 @@ class OpaqueIds:
 
 
 @dataclass(frozen=True)
-class Picture:
-    """WebP bytes, and what names their content."""
+class WebP:
+    """An encoded image, and the ETag of its content."""
 
     data: bytes
     etag: str
 
 
-class Pictures:
-    """Pictures of one atlas; keeps those used last, within bounds.
+class Thumbnails:
+    """Thumbnails of one atlas; keeps those used last, within bounds.
 
     Parameters
     ----------
@@ -106,12 +106,12 @@ class Pictures:
     def __init__(self, atlas: Atlas) -> None:
         self._atlas = atlas
         self._sprites = Bounded["Image.Image"](SPRITES)
-        self._tiles = Bounded[Picture](TILES)
-        self._mosaics = Bounded[Picture](MOSAICS)
+        self._tiles = Bounded[WebP](TILES)
+        self._mosaics = Bounded[WebP](MOSAICS)
         # Decoding is what costs: one thread at a time, so that two never decode the same sprite.
         self._decoding = threading.Lock()
 
-    def tile(self, image: int) -> Picture:
+    def tile(self, image: int) -> WebP:
         """The thumbnail of an image.
 
         Raises
@@ -121,11 +121,11 @@ class Pictures:
         """
         return self._tiles.get(image, lambda: _encoded(self._cut(image)))
 
-    def mosaic(self, images: Sequence[int | None]) -> Picture:
+    def mosaic(self, images: Sequence[int | None]) -> WebP:
         """Thumbnails in two columns, row by row; None leaves a place clear."""
         return self._mosaics.get(tuple(images), lambda: self._composed(images))
 
-    def _composed(self, images: Sequence[int | None]) -> Picture:
+    def _composed(self, images: Sequence[int | None]) -> WebP:
         from PIL import Image
 
         from synesthete.atlas.thumbnails import THUMBNAIL_SIZE as SIDE
@@ -151,11 +151,11 @@ class Pictures:
         return sprite.crop((left, top, left + size, top + size))
 
 
-def _encoded(image: Image.Image) -> Picture:
+def _encoded(image: Image.Image) -> WebP:
     stream = io.BytesIO()
     image.save(stream, "WEBP", quality=QUALITY, method=2)
     data = stream.getvalue()
-    return Picture(data, f'"{hashlib.sha256(data).hexdigest()[:24]}"')
+    return WebP(data, f'"{hashlib.sha256(data).hexdigest()[:24]}"')
 
 
 @dataclass(frozen=True)
@@ -273,7 +273,7 @@ def _shown(
         id=key,
         image=number,
         path=source.links.image(key),
-        page=source.links.picture(key),
+        page=source.links.image_page(key),
         alt=f"{kind}{content}{by}",
         concept=row["concept"] or "",
         modality=row["modality"] or "",
@@ -293,8 +293,8 @@ def _box(position: int, grid: tuple[int, int] | None) -> Box | None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MadeImage:
-    """A picture made from the model alone.
+class ShownVisualization:
+    """A feature visualization as reports show it.
 
     Attributes
     ----------
@@ -319,10 +319,16 @@ class MadeImage:
     strength: float
 
 
-def made_images(source: Source, layer: str, unit: int) -> list[MadeImage]:
-    """All that were made of a unit, the plain one first; a damaged table counts as none."""
+def visualizations(source: Source, layer: str, unit: int) -> list[ShownVisualization]:
+    """All feature visualizations of a unit, the plain one first.
+
+    Raises
+    ------
+    SynestheteError
+        The layer's table is damaged.
+    """
     return [
-        MadeImage(
+        ShownVisualization(
             path=_path(source, row),
             facet=row.facet,
             goal=row.goal,
@@ -331,38 +337,34 @@ def made_images(source: Source, layer: str, unit: int) -> list[MadeImage]:
             excites=row.excites,
             strength=row.strength,
         )
-        for row in made_rows(source, layer).get(unit, [])
+        for row in visualization_rows(source, layer).get(unit, [])
     ]
 
 
-def plain_images(source: Source, layer: str) -> dict[int, str]:
-    """Unit → path of its plain picture, of those that excite their unit."""
+def plain_visualizations(source: Source, layer: str) -> dict[int, str]:
+    """Unit → path of its plain visualization, of those that excite their unit."""
     return {
         unit: _path(source, rows[0])
-        for unit, rows in made_rows(source, layer).items()
+        for unit, rows in visualization_rows(source, layer).items()
         if rows[0].facet == PLAIN and rows[0].goal == "most" and rows[0].excites
     }
 
 
 def _path(source: Source, row: Visualization) -> str:
-    return source.links.made(row.target, PurePosixPath(row.file).stem)
+    return source.links.visualization(row.target, PurePosixPath(row.file).stem)
 
 
-def made_rows(source: Source, layer: str) -> dict[int, list[Visualization]]:
-    """Unit → what was made of it; the table is read again when it was written anew."""
+def visualization_rows(source: Source, layer: str) -> dict[int, list[Visualization]]:
+    """Unit → rows of its visualizations; the table is read again when it was replaced."""
     stamp = file_stamp(source.atlas.path / folder_of(layer, 0) / TABLE)
 
     def read() -> dict[int, list[Visualization]]:
-        try:
-            rows = source.atlas.visualizations(layer)
-        except SynestheteError:
-            return {}
         units: dict[int, list[Visualization]] = {}
-        for row in rows:
+        for row in source.atlas.visualizations(layer):
             units.setdefault(row.unit, []).append(row)
         return units
 
-    return {} if stamp is None else source.opened.computed(("made", layer, stamp), read)
+    return {} if stamp is None else source.opened.computed(("visualizations", layer, stamp), read)
 
 
 def _finite(value: float) -> float | None:

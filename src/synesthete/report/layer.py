@@ -6,16 +6,16 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from synesthete._core.arrays import Int64
 from synesthete.report.columns import Columns, Sort, ordered
 from synesthete.report.counts import Counts, Rule, layer_counts, rule_of
-from synesthete.report.images import plain_images
+from synesthete.report.images import plain_visualizations
 from synesthete.report.neuron import NeuronRow, neuron_rows
 from synesthete.report.source import Source
 
 NONE = "none"
-Pictures = Literal["images", "made"]
+Show = Literal["exemplars", "visualizations"]
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class Filters:
         The modalities that pass, joined by `+`.
     confidence
         The least of the name.
-    pictures
-        With `made`, neurons of which an image was made show that.
+    show
+        With `visualizations`, neurons that have a feature visualization show that.
     """
 
     family: str = ""
@@ -48,7 +48,7 @@ class Filters:
     confidence: float = 0.0
     multimodal: bool = False
     sort: Sort = "multimodality"
-    pictures: Pictures = "images"
+    show: Show = "exemplars"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +57,8 @@ class LayerReport:
 
     Attributes
     ----------
-    made
-        Of how many neurons there are images made from the model alone.
+    visualized
+        How many neurons have a feature visualization that excites them.
     families, profiles
         Values of the filters with their counts among all neurons of the layer; a profile is the modalities
         that pass, joined by `+`.
@@ -67,7 +67,7 @@ class LayerReport:
     layer: str
     path: str
     units: int
-    made: int
+    visualized: int
     counts: Counts | None
     rule: Rule | None
     families: list[Choice]
@@ -91,7 +91,7 @@ def layer_report(source: Source, layer: str) -> LayerReport:
         layer=layer,
         path=source.links.layer(layer),
         units=columns.units,
-        made=len(plain_images(source, layer)),
+        visualized=len(plain_visualizations(source, layer)),
         counts=layer_counts(source, layer),
         rule=rule_of(source.atlas),
         families=families,
@@ -100,24 +100,24 @@ def layer_report(source: Source, layer: str) -> LayerReport:
     )
 
 
-def chosen(source: Source, layer: str, filters: Filters) -> npt.NDArray[np.int64]:
+def chosen(source: Source, layer: str, filters: Filters) -> Int64:
     """The units of a layer that pass the filters, in their order."""
     columns = source.opened.columns(layer)
     return ordered(columns, _kept(columns, filters), filters.sort)
 
 
 def layer_neurons(
-    source: Source, layer: str, units: npt.NDArray[np.int64], pictures: Pictures = "images"
+    source: Source, layer: str, units: Int64, show: Show = "exemplars"
 ) -> list[NeuronRow]:
     """Some of its neurons as rows of a list."""
     rows = neuron_rows(source, source.opened.columns(layer), units)
-    if pictures == "images":
+    if show == "exemplars":
         return rows
-    made = plain_images(source, layer)
-    return [replace(row, picture=made.get(row.unit, row.picture)) for row in rows]
+    paths = plain_visualizations(source, layer)
+    return [replace(row, image=paths.get(row.unit, row.image)) for row in rows]
 
 
-def _kept(columns: Columns, filters: Filters) -> npt.NDArray[np.int64]:
+def _kept(columns: Columns, filters: Filters) -> Int64:
     kept = np.ones(columns.units, bool)
     for wanted, column in ((filters.family, columns.family), (filters.concept, columns.concept)):
         if wanted:
@@ -131,7 +131,7 @@ def _kept(columns: Columns, filters: Filters) -> npt.NDArray[np.int64]:
         kept &= np.nan_to_num(columns.confidence, nan=-1.0) >= filters.confidence
     if filters.multimodal:
         kept &= columns.multimodal
-    found: npt.NDArray[np.int64] = np.flatnonzero(kept)
+    found: Int64 = np.flatnonzero(kept)
     return found
 
 

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow.compute as pc
 from pydantic import Field
 
+from synesthete._core.arrays import Bool, Float16, Float32, Float64, Floating
 from synesthete.analysis.conditional import conditional
 from synesthete.atlas import ExemplarList
 from synesthete.report.columns import Columns, Unit, in_order
 from synesthete.report.counts import Counts, Rule, layer_counts, rule_of
-from synesthete.report.images import MadeImage, Shown, exemplars, grid_of, made_images
+from synesthete.report.images import Shown, ShownVisualization, exemplars, grid_of, visualizations
 from synesthete.report.source import Source, can_label, find_unit
 from synesthete.report.svg import small
 
@@ -24,8 +24,6 @@ PER_ROW, LEVELS, PER_LEVEL, ANSWERS, WORDS, NEIGHBOURS = 8, 6, 4, 6, 24, 12
 BINS, MEANING_BINS = 64, 10
 # Activations looked at for the neighbours of one neuron, at most: of a larger layer, images at equal distances are taken.
 ENTRIES = 6_000_000
-Float32 = npt.NDArray[np.float32]
-Float64 = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +40,7 @@ class NeuronRow:
         Modality → AUC for `concept`, null where it was not tested.
     passes
         The modalities whose AUC reaches the threshold.
-    path, picture
+    path, image
         Of its page, and of its strongest image in each modality.
     """
 
@@ -61,7 +59,7 @@ class NeuronRow:
     auc: dict[str, float | None]
     passes: list[str]
     path: str
-    picture: str
+    image: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,8 +213,8 @@ class NeuronReport:
         Images of lowest activation; images at levels between; images of highest activation.
     answers
         Concepts it answers to best, over all images.
-    made
-        Images made from the model alone; empty when none were made.
+    visualizations
+        Feature visualizations; empty when there are none.
     words
         Drawn words that excite it most; null when none were drawn.
     control
@@ -253,7 +251,7 @@ class NeuronReport:
     meaning: Meaning | None
     neighbours: Neighbours | None
     answers: list[Answer]
-    made: list[MadeImage]
+    visualizations: list[ShownVisualization]
     words: list[Word] | None
     counts: Counts | None
     rule: Rule
@@ -319,7 +317,7 @@ def neuron_report(source: Source, address: str) -> NeuronReport:
         meaning=meaning(source, columns, unit),
         neighbours=neighbours(source, columns, unit),
         answers=answers(source, layer, unit),
-        made=made_images(source, layer, unit),
+        visualizations=visualizations(source, layer, unit),
         words=_words(source, layer, unit),
         counts=counts,
         rule=rule,
@@ -353,7 +351,7 @@ def neuron_row(source: Source, columns: Columns, unit: int) -> NeuronRow:
         },
         passes=list(columns.profile(unit)),
         path=source.links.neuron(address),
-        picture=source.links.mosaic(address),
+        image=source.links.mosaic(address),
     )
 
 
@@ -573,7 +571,7 @@ def _nearest(source: Source, columns: Columns, unit: int) -> tuple[int, list[tup
     return len(compared.values), nearest(compared.with_others(unit))
 
 
-def nearest(r: npt.NDArray[np.floating]) -> list[tuple[int, float]]:
+def nearest(r: Floating) -> list[tuple[int, float]]:
     """The units of highest correlation and what it is; of equal ones those of lower number."""
     least = np.partition(r, -NEIGHBOURS)[-NEIGHBOURS] if len(r) > NEIGHBOURS else -np.inf
     best = np.flatnonzero(r >= least)
@@ -589,7 +587,7 @@ def _compared(source: Source, columns: Columns) -> Compared:
 
 @dataclass(frozen=True)
 class Compared:
-    """Activations of a layer, made ready so that correlations are products.
+    """Activations of a layer, standardised so that correlations are products.
 
     Attributes
     ----------
@@ -606,10 +604,10 @@ class Compared:
     """
 
     values: Float32
-    varies: npt.NDArray[np.bool_]
+    varies: Bool
 
     @classmethod
-    def of(cls, activations: npt.NDArray[np.float16]) -> Compared:
+    def of(cls, activations: Float16) -> Compared:
         """From activations `[images, units]`; what is not finite counts as 0."""
         values = standardised(activations)
         return cls(values, np.asarray(values.any(axis=0)))
@@ -622,7 +620,7 @@ class Compared:
         return r if self.varies[unit] else np.full_like(r, -np.inf)
 
 
-def standardised(values: npt.NDArray[np.floating]) -> Float32:
+def standardised(values: Floating) -> Float32:
     """Columns of mean 0 and length 1, so that products are correlations; a constant column becomes 0."""
     centred = np.nan_to_num(values.astype(np.float32))
     centred -= centred.mean(axis=0, keepdims=True, dtype=np.float64)

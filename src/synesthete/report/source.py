@@ -6,12 +6,12 @@ import threading
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote, urlencode
 
 from synesthete._core.cache import Bounded, file_stamp
 from synesthete.errors import SynestheteError, near
 from synesthete.report.columns import Columns, ProbeColumns, read_columns, read_probe_columns
-from synesthete.report.images import OpaqueIds, Pictures
-from synesthete.report.links import Links
+from synesthete.report.images import OpaqueIds, Thumbnails
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -24,6 +24,98 @@ if TYPE_CHECKING:
 COMPUTED = 2_000
 MATRICES = 2  # layers whose activations are kept ready to be compared, 24 MB each
 Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Links:
+    """Paths of the pages of one atlas.
+
+    Attributes
+    ----------
+    prefix
+        `/a/NAME`, or empty for the first atlas.
+    live
+        Whether there is a server; a static site has no page for each image.
+    """
+
+    prefix: str = ""
+    live: bool = True
+
+    def at(self, path: str, **query: object) -> str:
+        """Path of a page of this atlas, with its query; empty and absent values are left out.
+
+        Examples
+        --------
+        >>> Links("/a/mini").at("/layer/visual.layer4", page=2, family="")
+        '/a/mini/layer/visual.layer4?page=2'
+        """
+        kept = {key: value for key, value in query.items() if value not in (None, "", False)}
+        given = {key: "1" if value is True else value for key, value in kept.items()}
+        return f"{self.prefix}{path}" + (f"?{urlencode(given, doseq=True)}" if given else "")
+
+    def home(self) -> str:
+        """The model card."""
+        return self.at("/")
+
+    def layer(self, name: str, **query: object) -> str:
+        """The grid of a layer."""
+        return self.at(f"/layer/{_part(name)}", **query)
+
+    def neuron(self, address: str) -> str:
+        """The page of a neuron."""
+        return self.at(f"/neuron/{_part(address)}")
+
+    def mosaic(self, address: str) -> str:
+        """A neuron's strongest image of each modality, as one image."""
+        return self.at(f"/neuron/{_part(address)}.webp")
+
+    def visualization(self, address: str, name: str) -> str:
+        """A feature visualization of a neuron."""
+        return self.at(f"/visualization/{_part(address)}/{_part(name)}.webp")
+
+    def concept(self, name: str) -> str:
+        """The page of a concept."""
+        return self.at(f"/concept/{_part(name)}")
+
+    def families(self) -> str:
+        """The list of families."""
+        return self.at("/families")
+
+    def family(self, name: str, **query: object) -> str:
+        """The page of a family."""
+        return self.at(f"/family/{_part(name)}", **query)
+
+    def audit(self, name: str) -> str:
+        """The page of an audit report."""
+        return self.at(f"/audits/{_part(name)}")
+
+    def audit_image(self, name: str, number: int) -> str:
+        """An example image of an audit report."""
+        return self.at(f"/audits/{_part(name)}/{number}.webp")
+
+    def search(self, q: str = "") -> str:
+        """The search."""
+        return self.at("/search", q=q)
+
+    def licences(self, **query: object) -> str:
+        """Licences and authors of the images."""
+        return self.at("/licences", **query)
+
+    def image(self, key: str) -> str:
+        """The thumbnail of an image, by its opaque id."""
+        return self.at(f"/image/{_part(key)}.webp")
+
+    def image_page(self, key: str) -> str:
+        """The page of an image; empty where it has none."""
+        return self.at(f"/image/{_part(key)}") if self.live else ""
+
+    def static(self, name: str) -> str:
+        """A file of the microscope itself."""
+        return f"/static/{name}"
+
+
+def _part(name: str) -> str:
+    return quote(name, safe=":@,")
 
 
 @dataclass(frozen=True)
@@ -64,7 +156,7 @@ class Opened:
     def __init__(self, name: str, atlas: Atlas) -> None:
         self.name = name
         self.atlas = atlas
-        self.pictures = Pictures(atlas)
+        self.thumbnails = Thumbnails(atlas)
         self.ids = OpaqueIds(atlas.fingerprint, int(atlas.manifest["probes"]["images"]))
         self._columns: dict[str, Columns] = {}
         self.matrices = Bounded[Any](MATRICES)
@@ -159,7 +251,7 @@ def find_unit(source: Source, address: str) -> tuple[Columns, int]:
     if not colon or not (text.isascii() and text.isdigit()) or len(text) > 9:
         example = f"{source.atlas.layers[0]}:0"
         raise Missing(
-            f"{address[:200]!r} is no address of a neuron",
+            f"{address[:200]!r} is not a valid address of a neuron",
             hint=f"write layer:unit, for example {example}",
             near=_near(source, address),
         )

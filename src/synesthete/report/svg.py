@@ -57,7 +57,7 @@ ZOOM = 2
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;"})
-# The shipped fonts hold Latin letters; for anything beyond, the system's fonts are asked.
+# The shipped fonts hold Latin letters; for anything beyond, the system's fonts are used.
 _BEYOND = re.compile("[^\u0000-\u017f\u2010-\u2265\u25cf]")
 
 
@@ -339,7 +339,7 @@ def dot(x: float, y: float, radius: float, colour: str) -> str:
     )
 
 
-def picture(x: float, y: float, size: float, uri: str, alt: str) -> str:
+def embedded_image(x: float, y: float, size: float, uri: str, alt: str) -> str:
     """A square image with its description for those who do not see it."""
     return element(
         "image",

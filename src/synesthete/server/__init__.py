@@ -1,6 +1,6 @@
-"""The microscope: pages of an atlas and their JSON twins, for one's own browser. Reading them needs no model."""
+"""The microscope: pages of an atlas and their JSON representation, for your own browser. Reading them needs no model."""
 
 from synesthete.server.app import create_app
-from synesthete.server.security import Gate
+from synesthete.server.auth import Gate
 
 __all__ = ["Gate", "create_app"]

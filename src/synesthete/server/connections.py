@@ -1,17 +1,23 @@
-"""Connections of the server: how many there may be, how long each may take, and which is closed when there are too many."""
+"""How an application is served: uvicorn, with limits on how many connections there may be, how long each may take, and on open files."""
 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import errno
 import ipaddress
 import math
+import socket
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import h11
+import uvicorn
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 # A reader makes progress while its unread part of an answer shrinks by this much, in bytes, within `write_seconds`.
@@ -22,6 +28,17 @@ FULL = (
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n"
     b"Content-Type: text/plain\r\nContent-Length: 21\r\n\r\nToo many connections."
 )
+
+
+# How many connections are accepted in one turn of the event loop. Three turns pass until a connection that was
+# closed for another gives its file back.
+ACCEPTED_AT_ONCE = 64
+# How many connections the system holds until they are accepted; others try again after a second.
+WAITING = 1024
+SWEEP_SECONDS = 0.5
+# What is closed at a time when the process may open no more files.
+RELIEF = 64
+EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -262,7 +279,7 @@ class LimitedProtocol(H11Protocol):
             self.cycle.message_event.set()
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             super().send_400_response(msg)
-        else:  # an answer was begun, or sent
+        else:  # a response was started, or sent
             self.transport.abort()
 
     def stalls(self, now: float) -> bool:
@@ -307,3 +324,86 @@ def network(address: str) -> str:
     if found.ipv4_mapped:
         return str(found.ipv4_mapped)
     return str(ipaddress.ip_network((found, 64), strict=False))
+
+
+class LimitedServer(uvicorn.Server):
+    """A server of one application, HTTP/1.1 only.
+
+    Parameters
+    ----------
+    app
+        The microscope or a catalogue.
+    limits
+        On connections; there are fewer of them where the system lets a process open too few files.
+    """
+
+    def __init__(self, app: ASGIApp, limits: ConnectionLimits | None = None) -> None:
+        self.limits = fit_open_files(limits or ConnectionLimits())
+        self.open = Connections(self.limits)
+        self._relieved = -1.0
+        protocol = cast("type[asyncio.Protocol]", partial(LimitedProtocol, self.open))
+        config = uvicorn.Config(
+            app,
+            http=protocol,
+            ws="none",
+            loop="asyncio",
+            lifespan="off",
+            log_level="error",
+            access_log=False,
+            server_header=False,
+            backlog=ACCEPTED_AT_ONCE,
+            timeout_keep_alive=math.ceil(self.limits.idle_seconds),
+        )
+        super().__init__(config)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to serve, and to watch the connections."""
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(self._on_error)
+        self._sweep(loop)
+        await super().startup(sockets)
+        for one in sockets or []:
+            # More than the backlog that uvicorn set, which is also how many it accepts at once.
+            one.listen(WAITING)
+
+    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.open.sweep(loop.time())
+        loop.call_later(SWEEP_SECONDS, self._sweep, loop)
+
+    def _on_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if not (isinstance(error, OSError) and error.errno in EXHAUSTED and "socket" in context):
+            loop.default_exception_handler(context)
+        elif loop.time() - self._relieved > SWEEP_SECONDS:
+            # asyncio says so once for every connection that waits, and tries again after a second.
+            self._relieved = loop.time()
+            self.open.relieve(RELIEF)
+
+
+def fit_open_files(limits: ConnectionLimits) -> ConnectionLimits:
+    """Let the process open twice as many files as it may have connections, or lower that number.
+
+    Parameters
+    ----------
+    limits
+        What is wanted.
+
+    Returns
+    -------
+    limits
+        With no more `connections` than half of the files that may be open.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows, which has no such limit
+        return limits
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * limits.connections
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return limits
+    raised = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (raised, hard))
+    except (OSError, ValueError):
+        raised = soft
+    return dataclasses.replace(limits, connections=min(limits.connections, max(1, raised // 2)))

@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import json
+import posixpath
 import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
+
+import numpy as np
 
 import synesthete.visualization.fonts
 from synesthete.atlas.files import claim_draft, disk_errors
 from synesthete.errors import SynestheteError
-from synesthete.report.links import Links
-from synesthete.report.source import Opened
+from synesthete.report.columns import ordered
+from synesthete.report.source import Links, Opened
 from synesthete.server.library import Library, Site
-from synesthete.server.page import Page
+from synesthete.server.page import Page, navigation
 from synesthete.server.pages import PAGES
-from synesthete.server.picture_routes import made_file, mosaic, tile
-from synesthete.server.render import STATIC_NAVIGATION, render
-from synesthete.server.site_files import Files
+from synesthete.server.pages.images import mosaic, tile, visualization
+from synesthete.server.render import render
 
 STATIC = Path(__file__).parent / "static"
 FONTS = Path(synesthete.visualization.fonts.__file__).parent
-MARK, DRAFT, ENTRANCE = ".synesthete-site", ".draft", "index.html"
+MARK, DRAFT, FIRST = ".synesthete-site", ".draft", "index.html"
+EXPORTED = tuple(page for page in PAGES if page.exported)
+NAVIGATION = (*navigation(EXPORTED), ("Search", "/search"))
+_SAFE = re.compile(r"[^A-Za-z0-9._-]+")
+_ATTRIBUTE = re.compile(r'\b(href|src|action)="(/[^"]*)"')
+_VALUE = re.compile(r'"(path|image)": "(/[^"]*)"')
 Progress = Callable[[int, int], None]
 
 
@@ -37,7 +44,7 @@ def export_site(
     licences, and a search that runs in the browser. What needs a model or writes reviews is left out.
 
     The site is prepared in `.draft` inside the folder, checked, and moved to its place with `index.html` last: a site that
-    is there with its first page is complete. Killed before, the same call does it anew.
+    is there with its first page is complete. Interrupted before, the same call starts again.
 
     Parameters
     ----------
@@ -49,7 +56,7 @@ def export_site(
     Returns
     -------
     dict
-        How many `pages` and `pictures` were written.
+        How many `pages` and `images` were written.
 
     Raises
     ------
@@ -71,7 +78,7 @@ def export_site(
 
 
 def _write_site(opened: Opened, folder: Path, progress: Progress | None) -> dict[str, int]:
-    files, counts = Files(), {"pages": 0, "pictures": 0}
+    files, counts = SiteFiles(), {"pages": 0, "images": 0}
     for start in ("/", "/search"):
         files.file(start)
     done: set[str] = set()
@@ -79,9 +86,8 @@ def _write_site(opened: Opened, folder: Path, progress: Progress | None) -> dict
         for path in left:
             target = folder / files.wanted[path]
             target.parent.mkdir(parents=True, exist_ok=True)
-            kind = _write(
-                Site(opened, Links(live=False), path=urlsplit(path).path), path, target, files
-            )
+            site = Site(opened, Links(live=False), path=urlsplit(path).path)
+            kind = _write(site, path, target, files)
             counts[kind] = counts.get(kind, 0) + 1
             done.add(path)
             if progress is not None:
@@ -95,7 +101,7 @@ def _write_site(opened: Opened, folder: Path, progress: Progress | None) -> dict
     broken = broken_links(folder)
     if broken:
         raise SynestheteError(f"{len(broken)} links lead nowhere, for example {broken[0]}")
-    return {"pages": counts["pages"], "pictures": counts["pictures"]}
+    return {"pages": counts["pages"], "images": counts["images"]}
 
 
 def _check_place(folder: Path) -> None:
@@ -103,58 +109,56 @@ def _check_place(folder: Path) -> None:
         raise SynestheteError(f"{folder} is a file", hint="name a folder")
     if folder.exists() and any(folder.iterdir()) and not (folder / MARK).exists():
         raise SynestheteError(
-            f"{folder} holds something that is no exported site", hint="name another folder"
+            f"{folder} holds something other than an exported site", hint="name another folder"
         )
 
 
 def _put_in_place(draft: Path, folder: Path) -> None:
-    """Every file by one rename; the entrance is shut meanwhile."""
-    (folder / ENTRANCE).unlink(missing_ok=True)
+    """Every file by one rename; there is no first page meanwhile."""
+    (folder / FIRST).unlink(missing_ok=True)
     for path in sorted(one for one in draft.rglob("*") if one.is_file()):
         name = path.relative_to(draft)
-        if name.as_posix() != ENTRANCE:
+        if name.as_posix() != FIRST:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             path.replace(folder / name)
-    (draft / ENTRANCE).replace(folder / ENTRANCE)
+    (draft / FIRST).replace(folder / FIRST)
 
 
-def _write(site: Site, path: str, target: Path, files: Files) -> str:
+def _write(site: Site, path: str, target: Path, files: SiteFiles) -> str:
     plain = unquote(urlsplit(path).path)
     if plain.startswith("/static/"):
         target.write_bytes(_asset(plain.removeprefix("/static/")))
         return "assets"
     if plain.endswith(".webp"):
-        target.write_bytes(_picture(site, plain))
-        return "pictures"
+        target.write_bytes(_image(site, plain))
+        return "images"
     page, given = _match(plain)
     given |= {
         key: int(value) if key == "page" else value
         for key, value in parse_qsl(urlsplit(path).query)
     }
     facts = page.view(site, **given)
-    html = render(page, site, facts, static=True, twin="", navigation=STATIC_NAVIGATION)
+    html = render(page.template, site, facts=facts, static=True, navigation=NAVIGATION)
     target.write_text(files.rewrite(html, files.wanted[path]), encoding="utf-8")
     return "pages"
 
 
 def _match(path: str) -> tuple[Page, dict[str, Any]]:
-    for page in PAGES:
-        if page.exported:
-            # "{name:path}" of FastAPI as a named group.
-            pattern = re.sub(r"\{(\w+)(:path)?\}", r"(?P<\1>.+)", page.path)
-            found = re.fullmatch(pattern, path)
-            if found:
-                return page, dict(found.groupdict())
+    for page in EXPORTED:
+        # "{name:path}" of FastAPI as a named group.
+        pattern = re.sub(r"\{(\w+)(:path)?\}", r"(?P<\1>.+)", page.path)
+        if found := re.fullmatch(pattern, path):
+            return page, dict(found.groupdict())
     raise SynestheteError(f"no page of a static site lies at {path}")
 
 
-def _picture(site: Site, path: str) -> bytes:
+def _image(site: Site, path: str) -> bytes:
     key = path.removesuffix(".webp")
     if key.startswith("/image/"):
         return tile(site, key.removeprefix("/image/")).data
     if key.startswith("/visualization/"):
         address, _, name = key.removeprefix("/visualization/").rpartition("/")
-        return made_file(site, address, name).data
+        return visualization(site, address, name).data
     return mosaic(site, key.removeprefix("/neuron/")).data
 
 
@@ -181,17 +185,14 @@ def script() -> str:
     return "(() => {\n" + "\n".join(parts) + f"\n{main}\n}})();\n"
 
 
-def _index(site: Site, files: Files) -> list[dict[str, Any]]:
+def _index(site: Site, files: SiteFiles) -> list[dict[str, Any]]:
     """Neurons (the most multimodal first), concepts and families that have a page, for the search."""
-    from synesthete.report.columns import ordered
-
     rows: list[dict[str, Any]] = []
 
     def add(text: str, label: str, path: str) -> None:
         if path in files.wanted:
-            rows.append(
-                {"text": text, "label": label, "path": files.wanted[path], "order": len(rows)}
-            )
+            row = {"text": text, "label": label, "path": files.wanted[path], "order": len(rows)}
+            rows.append(row)
 
     for concept in site.atlas.concepts:
         add(concept, f"{concept} (concept)", site.links.concept(concept))
@@ -199,20 +200,78 @@ def _index(site: Site, files: Files) -> list[dict[str, Any]]:
         columns = site.opened.columns(layer)
         for family in columns.family.counts():
             add(family, f"{family} (family)", site.links.family(family))
-        for unit in ordered(columns, _all(columns.units), "multimodality"):
+        for unit in ordered(columns, np.arange(columns.units), "multimodality"):
             address, called = columns.address(int(unit)), columns.called(int(unit))
-            add(
-                called or address,
-                f"{called or 'no concept'} · {address}",
-                site.links.neuron(address),
-            )
+            label = f"{called or 'no concept'} · {address}"
+            add(called or address, label, site.links.neuron(address))
     return rows
 
 
-def _all(count: int) -> Any:
-    import numpy as np
+class SiteFiles:
+    """Gives every path of the microscope one file, and remembers which paths pages lead to.
 
-    return np.arange(count)
+    Attributes
+    ----------
+    wanted
+        Path → file, in the order in which pages first linked to them.
+    """
+
+    def __init__(self) -> None:
+        self.wanted: dict[str, str] = {}
+        self._taken: set[str] = set()
+
+    def file(self, path: str) -> str:
+        """The file of a path (with its query).
+
+        Examples
+        --------
+        >>> files = SiteFiles()
+        >>> [files.file(p) for p in ("/", "/concept/hot%20dog", "/neuron/l:1", "/neuron/l:1.webp", "/concepts?page=2")]
+        ['index.html', 'concept/hot-dog.html', 'neuron/l-1.html', 'neuron/l-1.webp', 'concepts-page-2.html']
+        >>> files.file("/concept/hot-dog")
+        'concept/hot-dog-2.html'
+        """
+        if path not in self.wanted:
+            self.wanted[path] = self._free(path)
+        return self.wanted[path]
+
+    def _free(self, path: str) -> str:
+        parts = urlsplit(path)
+        pieces = [_plain(unquote(piece)) for piece in parts.path.strip("/").split("/") if piece]
+        stem, dot, end = "/".join(pieces).rpartition(".")
+        if not (dot and end in ("webp", "css", "js", "svg")):
+            stem, end = "/".join(pieces) or "index", "html"
+        stem += "".join(f"-{_plain(key)}-{_plain(value)}" for key, value in parse_qsl(parts.query))
+        free, number = f"{stem}.{end}", 2
+        # Two names may differ in letter case alone, and not every disk tells those apart.
+        while free.casefold() in self._taken:
+            free, number = f"{stem}-{number}.{end}", number + 1
+        self._taken.add(free.casefold())
+        return free
+
+    def rewrite(self, html: str, here: str) -> str:
+        """A page with every address made relative to its file `here`."""
+
+        def attribute(found: re.Match[str]) -> str:
+            return f'{found[1]}="{self._relative(_unescaped(found[2]), here)}"'
+
+        def value(found: re.Match[str]) -> str:
+            return f'"{found[1]}": "{self._relative(found[2], here)}"'
+
+        return _VALUE.sub(value, _ATTRIBUTE.sub(attribute, html))
+
+    def _relative(self, path: str, here: str) -> str:
+        base, hash_, place = path.partition("#")
+        there = posixpath.relpath(self.file(base), posixpath.dirname(here) or ".")
+        return quote(there) + hash_ + place
+
+
+def _unescaped(text: str) -> str:
+    return text.replace("&amp;", "&").replace("&#39;", "'")
+
+
+def _plain(piece: str) -> str:
+    return _SAFE.sub("-", piece).strip("-.") or "x"
 
 
 def broken_links(folder: Path) -> list[str]:

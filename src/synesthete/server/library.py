@@ -1,4 +1,4 @@
-"""The atlases that are served: opened once, opened anew when they are replaced."""
+"""The atlases that are served: opened once, and again when they are replaced."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from pathlib import Path
 from synesthete._core.cache import file_stamp
 from synesthete.atlas import Atlas, open_atlas
 from synesthete.errors import SynestheteError, near
-from synesthete.report.links import Links
-from synesthete.report.source import Missing, Near, Opened, Source
+from synesthete.report.source import Links, Missing, Near, Opened, Source
 from synesthete.server.errors import Refused
 
 LOOK_EVERY = 0.5  # seconds between two looks at whether an atlas was replaced
@@ -26,7 +25,7 @@ class Site(Source):
     Attributes
     ----------
     path, query
-        The page that was asked for, without prefix.
+        Of the requested page, without prefix.
     others
         Name → path of the other atlases that are served.
     library
@@ -88,7 +87,7 @@ class Library:
         return self.names[0]
 
     def get(self, name: str) -> Opened:
-        """An atlas by its name, opened anew when its manifest changed.
+        """An atlas by its name, opened again when its manifest changed.
 
         Raises
         ------
@@ -122,11 +121,11 @@ class Library:
         except SynestheteError as error:
             if not replaced:
                 raise
-            raise Refused(
-                503,
-                f"the atlas was changed while it was served, and cannot be opened now: {error}",
-                hint="when it is complete, load this page again",
-            ) from error
+            message = (
+                f"the atlas was changed while it was served, and cannot be opened now: {error}"
+            )
+            hint = "when it is complete, load this page again"
+            raise Refused(503, message, hint=hint) from error
 
 
 def _name(path: Path) -> str:
@@ -143,8 +142,7 @@ def _name(path: Path) -> str:
 
 def _free(name: str, taken: dict[str, Path]) -> str:
     """The name, or the name with a number where it is taken."""
-    number = 2
-    free = name
+    free, number = name, 2
     while free in taken:
         free, number = f"{name}-{number}", number + 1
     return free

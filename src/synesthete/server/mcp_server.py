@@ -14,12 +14,11 @@ from synesthete._core.user_files import UnusableFile, read_named
 from synesthete.errors import SynestheteError
 from synesthete.report.concept import concept_report
 from synesthete.report.counts import all_counts, counts_in_words, rule_of, why_not_counted
-from synesthete.report.links import Links
 from synesthete.report.neuron import NeuronRow, neuron_report
-from synesthete.server.errors import Missing
+from synesthete.report.source import Links, Missing
 from synesthete.server.library import Library, Site
+from synesthete.server.middleware import UPLOAD_LIMIT
 from synesthete.server.pages.search import search_page
-from synesthete.server.security import UPLOAD_LIMIT
 
 if TYPE_CHECKING:
     from mcp.server import MCPServer
@@ -28,9 +27,9 @@ if TYPE_CHECKING:
     from synesthete.atlas import Atlas
 
 Given = ParamSpec("Given")
-Told = dict[str, Any]
+Facts = dict[str, Any]
 Text = Annotated[str, Field(max_length=200)]
-Made = TypeVar("Made")
+Result = TypeVar("Result")
 
 INSTRUCTIONS = """\
 The neurons of one image-text model, measured: what each answers to, in which modalities (photo, drawing, symbol, written
@@ -71,14 +70,14 @@ def create_mcp(atlas_path: str | Path) -> MCPServer[Any]:
     return server
 
 
-def _plain(tool: Callable[Given, Made]) -> Callable[Given, Made]:
-    """A tool whose mistakes are told in words."""
+def _plain(tool: Callable[Given, Result]) -> Callable[Given, Result]:
+    """A tool whose errors are messages in plain words."""
     from mcp.server.mcpserver.exceptions import ToolError
 
     from synesthete.probes.request_images import request_limits
 
     @wraps(tool)
-    def told(*args: Given.args, **given: Given.kwargs) -> Made:
+    def checked(*args: Given.args, **given: Given.kwargs) -> Result:
         try:
             with request_limits():
                 return tool(*args, **given)
@@ -87,11 +86,11 @@ def _plain(tool: Callable[Given, Made]) -> Callable[Given, Made]:
             meant = f" There is: {', '.join(one.name for one in near[:8])}." if near else ""
             raise ToolError(f"{error}.{meant}") from error
 
-    return told
+    return checked
 
 
-def _tools(site: Callable[[], Site]) -> list[Callable[..., Told]]:
-    def search(query: Text, limit: Annotated[int, Field(ge=1, le=48)] = 12) -> Told:
+def _tools(site: Callable[[], Site]) -> list[Callable[..., Facts]]:
+    def search(query: Text, limit: Annotated[int, Field(ge=1, le=48)] = 12) -> Facts:
         """Find neurons, concepts and families by name (or one neuron by its address, layer:unit)."""
         found = search_page(site(), query)
         return {
@@ -103,7 +102,7 @@ def _tools(site: Callable[[], Site]) -> list[Callable[..., Told]]:
             "control": _control(site()),
         }
 
-    def neuron(address: Text) -> Told:
+    def neuron(address: Text) -> Facts:
         """What is known of one neuron (address layer:unit): name, AUC by modality, strongest images, words, the controls."""
         found = neuron_report(site(), address)
         return _row(found.neuron) | {
@@ -131,7 +130,7 @@ def _tools(site: Callable[[], Site]) -> list[Callable[..., Told]]:
             "control": found.control,
         }
 
-    def concept(name: Text) -> Told:
+    def concept(name: Text) -> Facts:
         """One concept of the probe set: its images by modality, and the neurons that answer to it best."""
         found = concept_report(site(), name)
         return {
@@ -145,46 +144,46 @@ def _tools(site: Callable[[], Site]) -> list[Callable[..., Told]]:
         }
 
     def explain(
-        picture: Annotated[
-            str, Field(max_length=4000, description="Path of a picture file on this machine.")
+        image: Annotated[
+            str, Field(max_length=4000, description="Path of an image file on this machine.")
         ],
         against: Annotated[
             str, Field(max_length=200, description="Compare with this label, not the runner-up.")
         ] = "",
-    ) -> Told:
-        """Why the model gives a picture its label: what each neuron adds to it, exactly. Loads the model."""
+    ) -> Facts:
+        """Why the model gives an image its label: what each neuron adds to it, exactly. Loads the model."""
         from dataclasses import asdict
 
         from synesthete.analysis.decomposition import explain as ask
 
         here = site()
-        told = ask(here.atlas, _picture(here.atlas, Path(picture)), against=against or None)
-        terms = [asdict(term) | {"called": _called(here, term.address)} for term in told.units]
-        return {**asdict(told), "cosines": list(told.cosines), "units": terms}
+        found = ask(here.atlas, _read_image(here.atlas, Path(image)), against=against or None)
+        terms = [asdict(term) | {"called": _called(here, term.address)} for term in found.units]
+        return {**asdict(found), "cosines": list(found.cosines), "units": terms}
 
-    def atlas() -> Told:
+    def atlas() -> Facts:
         """What this atlas is of: model, images, layers, and how many neurons are multimodal, beside the controls."""
         here = site()
-        judged = rule_of(here.atlas)
+        rule = rule_of(here.atlas)
         return {
             **here.atlas.summary(),
             "layer_names": here.atlas.layers,
-            "rule": judged.sentence if judged else None,
+            "rule": rule.sentence if rule else None,
             "control": _control(here),
         }
 
     return [search, neuron, concept, explain, atlas]
 
 
-def _picture(atlas: Atlas, path: Path) -> Image.Image:
-    """A picture file as the model sees it."""
+def _read_image(atlas: Atlas, path: Path) -> Image.Image:
+    """An image file as the model sees it."""
     from synesthete.analysis.own_model import own_model
     from synesthete.probes.request_images import see
 
     try:
         return see(read_named(path, max_bytes=UPLOAD_LIMIT), own_model(atlas).geometry)
     except UnusableFile as error:
-        raise SynestheteError(f"no picture file: {error.message}", hint=error.hint) from None
+        raise SynestheteError(f"cannot read the image: {error.message}", hint=error.hint) from None
 
 
 def _called(site: Site, address: str) -> str:
@@ -199,7 +198,7 @@ def _control(site: Site) -> str:
     )
 
 
-def _row(one: NeuronRow) -> Told:
+def _row(one: NeuronRow) -> Facts:
     return {
         "address": one.address,
         "name": one.name,
@@ -213,5 +212,5 @@ def _row(one: NeuronRow) -> Told:
     }
 
 
-def _image(one: Any) -> Told:
+def _image(one: Any) -> Facts:
     return {"shows": one.concept, "caption": one.caption, "by": one.artist, "activation": one.value}

@@ -1,4 +1,4 @@
-"""A page: one function that gathers facts, answered as HTML through a template and as JSON as it is."""
+"""Pages: a function gathers facts, and they are served as HTML through a template, as JSON, and after the POST of a form."""
 
 from __future__ import annotations
 
@@ -9,63 +9,95 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path
+import fastapi
+from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import TypeAdapter
-from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
-from synesthete.report.links import Links
-from synesthete.server.errors import ERRORS
+from synesthete.report.images import WebP
+from synesthete.report.source import Links
+from synesthete.server.auth import check_form
+from synesthete.server.errors import ERRORS, wants_json
 from synesthete.server.library import Site
+from synesthete.server.render import Navigation, render
 
 HTML, JSON = "text/html; charset=utf-8", "application/json"
+Csrf = Annotated[str, fastapi.Form(max_length=200)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """What a page takes by POST, from its form or, at its path with `.json`, from a program.
+
+    Attributes
+    ----------
+    submit
+        `submit(site, **fields)` carries it out and gives a dataclass; it may load a model and write.
+    name
+        Of the operation in OpenAPI.
+    template
+        Of the page that shows the result.
+    status
+        Of the JSON response.
+    redirect
+        `redirect(site, result)` gives the path of a page to show instead of a template.
+    """
+
+    submit: Callable[..., Any]
+    name: str
+    template: str = ""
+    status: int = 200
+    redirect: Callable[[Site, Any], str] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Page:
     """One kind of page.
 
     Attributes
     ----------
     path
-        Its address, as FastAPI writes them; the JSON twin is at the same with `.json`.
+        Its path, as FastAPI writes them; its JSON representation is at the same path with `.json`.
     template
         Its template.
     view
-        Gathers what the page says: `view(site, **parameters)` gives a dataclass, and neither loads a model nor
+        Gathers the facts of the page: `view(site, **parameters)` gives a dataclass, and neither loads a model nor
         writes anything.
     label
-        What the navigation calls it; empty for pages that are not in it.
+        In the navigation; empty for pages that are not in it.
+    form
+        What it takes by POST.
     exported
-        Whether a static site has it. Pages that need a model or take what people say are not in one.
+        Whether a static site has it. Pages that need a model or take reviews are not in one.
     """
 
     path: str
     template: str
     view: Callable[..., Any]
     label: str = ""
+    form: Form | None = None
     exported: bool = True
 
     @property
     def name(self) -> str:
         """Its name: that of the template."""
-        return self.template.removesuffix(".html")
-
-    @property
-    def made(self) -> Any:
-        """The type of what `view` gives."""
-        return inspect.signature(self.view, eval_str=True).return_annotation
+        return self.template.removesuffix(".html").replace("_", " ")
 
 
-def as_json(page: Page, facts: Any) -> bytes:
-    """What a page says, as JSON (a number that does not exist is null)."""
-    return _adapter(page).dump_json(facts)
+def result_type(view: Callable[..., Any]) -> Any:
+    """The type of what a view gives."""
+    return inspect.signature(view, eval_str=True).return_annotation
+
+
+def to_json(view: Callable[..., Any], facts: Any) -> bytes:
+    """What a view gave, as JSON (a number that does not exist is null)."""
+    return _adapter(view).dump_json(facts)
 
 
 @lru_cache(maxsize=64)
-def _adapter(page: Page) -> TypeAdapter[Any]:
-    """Kept, since working out how a page is written takes longer than writing it."""
-    return TypeAdapter(page.made)
+def _adapter(view: Callable[..., Any]) -> TypeAdapter[Any]:
+    """Cached, since deriving how a type is written takes longer than writing it."""
+    return TypeAdapter(result_type(view))
 
 
 def answer(request: Request, body: bytes, media_type: str) -> Response:
@@ -90,26 +122,9 @@ def named_site(
     return _site(request, atlas, f"/a/{atlas}")
 
 
-def site_of(request: Request) -> Site:
-    """The atlas that the address names, or the first."""
-    name = request.path_params.get("atlas")
-    return first_site(request) if name is None else named_site(request, name)
-
-
-Here = Annotated[Site, Depends(site_of)]
-# Where every route is offered, and what it depends on there: of the first atlas, and of each by its name.
-PREFIXES: tuple[tuple[str, list[Any]], ...] = (("", []), ("/a/{atlas}", [Depends(named_site)]))
-
-
-def operation_id(name: str, prefix: str) -> str:
-    """What an operation is called in OpenAPI.
-
-    Examples
-    --------
-    >>> operation_id("model card", ""), operation_id("model card", "/a/{atlas}")
-    ('model_card', 'model_card_of_a_named_atlas')
-    """
-    return f"{name} of a named atlas".replace(" ", "_") if prefix else name.replace(" ", "_")
+SiteOf = Callable[..., Site]
+# Where every route is offered: for the first atlas, and for each by its name.
+SITES: tuple[tuple[str, SiteOf], ...] = (("", first_site), ("/a/{atlas}", named_site))
 
 
 def _site(request: Request, name: str, prefix: str) -> Site:
@@ -122,59 +137,173 @@ def _site(request: Request, name: str, prefix: str) -> Site:
     )
 
 
-def routes(pages: Sequence[Page], render: Callable[..., str]) -> APIRouter:
-    """Routes of all pages: HTML and JSON, of the first atlas and of each by its name."""
+def navigation(pages: Sequence[Page]) -> Navigation:
+    """Labels and paths of the pages that the navigation shows."""
+    return tuple((page.label, page.path) for page in pages if page.label)
+
+
+def routes(pages: Sequence[Page]) -> APIRouter:
+    """Routes of all pages, of the first atlas and of each by its name: HTML, JSON, and POST of their forms."""
     router = APIRouter()
-    for prefix, site in (("", first_site), ("/a/{atlas}", named_site)):
+    for prefix, site in SITES:
         for page in pages:
-            _add(router, page, prefix, site, render)
+            _add_page(router, page, prefix, site)
+            if page.form is not None:
+                _add_form(router, page, page.form, prefix, site)
     return router
 
 
-def _add(
-    router: APIRouter,
-    page: Page,
-    prefix: str,
-    site: Callable[..., Site],
-    render: Callable[..., str],
-) -> None:
-    def json_twin(request: Request, site: Site, **given: Any) -> Response:
-        return answer(request, as_json(page, page.view(site, **given)), JSON)
+def _add_page(router: APIRouter, page: Page, prefix: str, site: SiteOf) -> None:
+    def as_json(request: Request, site: Site, **given: Any) -> Response:
+        return answer(request, to_json(page.view, page.view(site, **given)), JSON)
 
-    def html(request: Request, site: Site, **given: Any) -> Response:
+    def as_html(request: Request, site: Site, **given: Any) -> Response:
+        path = f"{site.path.rstrip('/') or '/index'}.json" + (
+            f"?{site.query}" if site.query else ""
+        )
         facts = page.view(site, **given)
-        body = render(page, site, facts, csrf=request.app.state.gate.csrf)
-        return answer(request, body.encode("utf-8", "replace"), HTML)
+        return answer(
+            request, _html(request, page.template, site, facts, site.links.prefix + path), HTML
+        )
 
-    for endpoint in (json_twin, html):
+    for endpoint in (as_json, as_html):
         endpoint.__signature__ = _signature(page.view, site)  # type: ignore[attr-defined]
     base = f"{prefix}{page.path}"
-    twin = f"{base}index.json" if base.endswith("/") else f"{base}.json"
-    name = f"{page.name} of a named atlas" if prefix else page.name
     router.add_api_route(
-        twin,
-        json_twin,
+        f"{base}index.json" if base.endswith("/") else f"{base}.json",
+        as_json,
         methods=["GET"],
-        name=name,
-        summary=name,
-        description=inspect.getdoc(page.view),
-        operation_id=operation_id(page.name, prefix),
-        responses={200: {"model": page.made}, **ERRORS},
+        **_description(page.view, page.name, prefix),
+        responses={200: {"model": result_type(page.view)}, **ERRORS},
     )
-    router.add_api_route(base, html, methods=["GET"], include_in_schema=False)
+    router.add_api_route(base, as_html, methods=["GET"], include_in_schema=False)
 
 
-def _signature(view: Callable[..., Any], site: Callable[..., Site]) -> inspect.Signature:
+def _add_form(router: APIRouter, page: Page, form: Form, prefix: str, site: SiteOf) -> None:
+    def post(request: Request, site: Site, csrf: str, **given: Any) -> Response:
+        check_form(request, csrf)
+        facts = form.submit(site, **given)
+        if wants_json(request):
+            return Response(to_json(form.submit, facts), form.status, media_type=JSON)
+        if form.redirect is not None:
+            return RedirectResponse(form.redirect(site, facts), 303)
+        return Response(_html(request, form.template, site, facts), media_type=HTML)
+
+    post.__signature__ = _signature(form.submit, site, csrf=True)  # type: ignore[attr-defined]
+    router.add_api_route(
+        f"{prefix}{page.path}.json",
+        post,
+        methods=["POST"],
+        status_code=form.status,
+        **_description(form.submit, form.name, prefix),
+        responses={form.status: {"model": result_type(form.submit)}, **ERRORS},
+    )
+    router.add_api_route(f"{prefix}{page.path}", post, methods=["POST"], include_in_schema=False)
+
+
+def image_routes(*images: tuple[str, Callable[..., WebP], str]) -> APIRouter:
+    """Routes of images, of the first atlas and of each by its name.
+
+    Parameters
+    ----------
+    images
+        Path, a function that gives the image as `view` of a page gives facts, and the name of the operation.
+    """
+    router = APIRouter()
+    for prefix, site in SITES:
+        for path, view, name in images:
+            _add_image(router, path, view, name, prefix, site)
+    return router
+
+
+def _add_image(
+    router: APIRouter, path: str, view: Callable[..., WebP], name: str, prefix: str, site: SiteOf
+) -> None:
+    def image(request: Request, site: Site, **given: Any) -> Response:
+        found = view(site, **given)
+        headers = {"ETag": found.etag, "Cache-Control": "private, max-age=86400"}
+        if found.etag in request.headers.get("if-none-match", ""):
+            return Response(status_code=304, headers=headers)
+        return Response(found.data, media_type="image/webp", headers=headers)
+
+    image.__signature__ = _signature(view, site)  # type: ignore[attr-defined]
+    router.add_api_route(
+        f"{prefix}{path}",
+        image,
+        methods=["GET"],
+        response_class=Response,
+        **_description(view, name, prefix),
+        responses={200: {"content": {"image/webp": {}}}, **ERRORS},
+    )
+
+
+def _html(request: Request, template: str, site: Site, facts: Any, json_path: str = "") -> bytes:
+    state = request.app.state
+    html = render(
+        template,
+        site,
+        facts=facts,
+        json_path=json_path,
+        navigation=state.navigation,
+        csrf=state.gate.csrf,
+    )
+    return html.encode("utf-8", "replace")
+
+
+def _description(view: Callable[..., Any], name: str, prefix: str) -> dict[str, Any]:
+    """How OpenAPI names and describes an operation."""
+    shown = f"{name} of a named atlas" if prefix else name
+    return {
+        "name": shown,
+        "summary": shown,
+        "description": inspect.getdoc(view),
+        "operation_id": shown.replace(" ", "_"),
+    }
+
+
+def _signature(view: Callable[..., Any], site: SiteOf, *, csrf: bool = False) -> inspect.Signature:
     """The parameters of a view as FastAPI reads them, with the request, and the site as a dependency."""
-    there = inspect.signature(view, eval_str=True).parameters.values()
-    request = inspect.Parameter("request", inspect.Parameter.KEYWORD_ONLY, annotation=Request)
-    given = [
-        parameter.replace(
-            kind=inspect.Parameter.KEYWORD_ONLY,
-            annotation=Annotated[Site, Depends(site)]
-            if parameter.annotation is Site
-            else parameter.annotation,
-        )
-        for parameter in there
-    ]
-    return inspect.Signature([request, *given])
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    parameters = [inspect.Parameter("request", keyword, annotation=Request)]
+    if csrf:
+        parameters.append(inspect.Parameter("csrf", keyword, annotation=Csrf, default=""))
+    for parameter in inspect.signature(view, eval_str=True).parameters.values():
+        annotation = parameter.annotation
+        if annotation is Site:
+            annotation = Annotated[Site, Depends(site)]
+        parameters.append(parameter.replace(kind=keyword, annotation=annotation))
+    return inspect.Signature(parameters)
+
+
+PageNumber = Annotated[int, Query(ge=1, le=1_000_000, description="Which page of the list.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paging:
+    """Which part of a list is shown; `first` counts from 1."""
+
+    page: int
+    pages: int
+    total: int
+    first: int
+    last: int
+
+
+def paging(page: int, total: int, size: int) -> Paging:
+    """Where a page lies; a page beyond the last is the last.
+
+    Examples
+    --------
+    >>> paging(9, 130, 60)
+    Paging(page=3, pages=3, total=130, first=121, last=130)
+    """
+    pages = max(1, -(-total // size))
+    page = min(max(page, 1), pages)
+    first = (page - 1) * size
+    return Paging(
+        page=page,
+        pages=pages,
+        total=total,
+        first=min(first + 1, total),
+        last=min(first + size, total),
+    )

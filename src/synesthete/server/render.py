@@ -1,43 +1,38 @@
-"""Pages as HTML: Jinja2 with everything escaped, and the few helpers that templates use."""
+"""Templates to HTML: Jinja2 with everything escaped, and the few helpers that templates use."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from functools import lru_cache
 from importlib.metadata import version
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
 from starlette.requests import Request
 
 from synesthete.audits.report import report_body
 from synesthete.report import charts, svg
 from synesthete.report.counts import counts_in_words
-from synesthete.report.links import Links
-from synesthete.server.errors import ErrorFacts
-from synesthete.server.inline import json_data
+from synesthete.report.source import Links
+from synesthete.server.errors import ErrorFacts, form_page
 from synesthete.server.library import Site
-from synesthete.server.page import Page
-from synesthete.server.pages import PAGES
-from synesthete.server.sending import asked_from
 
-NAVIGATION = tuple((page.label, page.path) for page in PAGES if page.label)
-STATIC_NAVIGATION = (
-    *((page.label, page.path) for page in PAGES if page.label and page.exported),
-    ("Search", "/search"),
-)
+Navigation = tuple[tuple[str, str], ...]
 
 
 @lru_cache(maxsize=1)
 def environment() -> Environment:
     """The templates."""
-    made = Environment(
+    templates = Environment(
         loader=PackageLoader("synesthete.server"),
         autoescape=select_autoescape(default=True, default_for_string=True),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters.update(
+    templates.filters.update(
         percent=svg.percent,
         number=svg.number,
         auc=svg.auc,
@@ -47,55 +42,67 @@ def environment() -> Environment:
         sentence=sentence,
         tojson_points=json_data,
     )
-    made.globals.update(
+    templates.globals.update(
         audit_body=report_body,
         charts=charts,
         counts_in_words=counts_in_words,
         synesthete_version=version("synesthete"),
     )
-    return made
+    return templates
 
 
-def render(page: Page, site: Site, facts: Any, **more: Any) -> str:
-    """A page as HTML."""
-    twin = f"{site.path.rstrip('/') or '/index'}.json"
-    twin = site.links.prefix + twin + (f"?{site.query}" if site.query else "")
-    own = {"facts": facts, "twin": "" if page.name == "probed" else twin}
-    return render_template(page.template, site, **(own | more))
+def render(name: str, site: Site | None, *, navigation: Navigation = (), **facts: Any) -> str:
+    """A template as HTML.
 
-
-def render_template(name: str, site: Site | None, **more: Any) -> str:
-    """A page that is no `Page`, of one atlas or of none."""
+    Parameters
+    ----------
+    name
+        Of the template.
+    site
+        The atlas that the page is of; None for pages of no atlas.
+    navigation
+        Labels and paths of the pages that the header leads to; empty for no navigation.
+    facts
+        Further variables of the template.
+    """
     common: dict[str, Any] = {
         "site": site,
         "links": site.links if site else Links(),
-        "navigation": NAVIGATION if site else (),
+        "navigation": navigation,
         "here": site.path if site else "",
-        "twin": "",
+        "json_path": "",
         "others": site.others if site else (),
         "static": False,
         "csrf": "",
     }
-    return environment().get_template(name).render(common | more)
+    return environment().get_template(name).render(common | facts)
 
 
 def render_error(request: Request, facts: ErrorFacts) -> str:
     """What went wrong, and where to go from there."""
-    return _error_page(facts, asked_from(request))
+    navigation = () if facts.status == 401 else request.app.state.navigation
+    return _error_page(facts, form_page(request), navigation)
 
 
-# Who has no token gets these two pages, however often they are requested: they are cached, so that drawing them does not
-# take the time of those who have one.
+# These two pages need no token, however often they are requested: they are cached, so that rendering them takes no time from
+# authenticated requests.
 @lru_cache(maxsize=32)
-def _error_page(facts: ErrorFacts, back: str) -> str:
-    navigation = () if facts.status == 401 else NAVIGATION
-    return render_template("error.html", None, facts=facts, navigation=navigation, back=back)
+def _error_page(facts: ErrorFacts, back: str, navigation: Navigation) -> str:
+    return render("error.html", None, facts=facts, navigation=navigation, back=back)
 
 
 @lru_cache(maxsize=1)
-def render_entrance() -> str:
-    """The form that asks for the token."""
-    return render_template("enter.html", None)
+def render_sign_in() -> str:
+    """The form that takes the token."""
+    return render("enter.html", None)
+
+
+def json_data(values: Any) -> Markup:
+    """Values (dataclasses too) as JSON that cannot end the `script` element it stands in."""
+    text = json.dumps(values, default=asdict, ensure_ascii=False, allow_nan=False)
+    for letter, safe in (("<", "\\u003c"), (">", "\\u003e"), ("&", "\\u0026")):
+        text = text.replace(letter, safe)
+    return Markup(text)
 
 
 def sentence(text: str) -> str:

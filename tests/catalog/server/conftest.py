@@ -17,7 +17,7 @@ from synesthete.catalog import Catalog, Item
 from synesthete.catalog.keys import Keys
 from synesthete.catalog.server.app import create_app
 from synesthete.models.image_text_model import ImageTextModel
-from synesthete.server.security import LOOPBACK, Gate
+from synesthete.server.auth import LOOPBACK, Gate
 
 TOKEN = "owner-of-the-tests"
 BASE = "http://127.0.0.1:8000"

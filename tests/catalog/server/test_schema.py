@@ -14,7 +14,7 @@ from schemathesis.checks import CHECKS
 from starlette.testclient import TestClient
 
 from synesthete.catalog.server.app import create_app
-from synesthete.server.security import LOOPBACK, Gate
+from synesthete.server.auth import LOOPBACK, Gate
 from tests.torture.contracts import TOKEN, Patient, catalogue, explore
 
 HEADERS = {"Authorization": f"Bearer {TOKEN}"}

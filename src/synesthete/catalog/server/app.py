@@ -6,18 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
-from starlette.staticfiles import StaticFiles
 
 from synesthete.catalog.keys import Keys
 from synesthete.catalog.server import api, pages
 from synesthete.catalog.server.auth import KeyGate, RateLimiter
 from synesthete.catalog.server.folder import CatalogFolder
-from synesthete.server import entrance
-from synesthete.server.answers import add_errors, refused
-from synesthete.server.app import FONTS, STATIC
-from synesthete.server.guard import Guard
-from synesthete.server.image_limits import ImageLimits
-from synesthete.server.security import Gate, credentials
+from synesthete.server.app import build_app
+from synesthete.server.auth import Gate
 
 MEASURED = ("Estimate", "Bounds", "Look")
 TAGS = {
@@ -45,29 +40,19 @@ def create_app(path: str | Path, gate: Gate | None = None) -> FastAPI:
         No catalogue there, or one that cannot be opened.
     """
     folder = CatalogFolder(path)
-    gate = KeyGate(Keys(folder.path), gate)
-    app = FastAPI(
+    app = build_app(
+        gate=KeyGate(Keys(folder.path), gate),
+        routers=[api.router, pages.router],
+        error_page=pages.error_page,
         title="Synesthete catalogue",
         description="A catalogue that is searched, recommended from and compared, with reasons. "
         "Every request needs `Authorization: Bearer KEY`; `synesthete catalog keys` makes keys.",
         version="1",
-        docs_url=None,
-        redoc_url=None,
         openapi_tags=[{"name": name, "description": text} for name, text in TAGS.items()],
-        dependencies=credentials(gate),
     )
-    app.state.folder, app.state.gate, app.state.limiter = folder, gate, RateLimiter()
-    app.include_router(entrance.router)
-    app.include_router(api.router)
-    app.include_router(pages.router)
-    app.mount("/static/fonts", StaticFiles(directory=FONTS), name="fonts")
-    static = StaticFiles(directory=STATIC, packages=[(__package__, "static")])
-    app.mount("/static", static, name="static")
-    add_errors(app, pages.error_page)
+    app.state.folder, app.state.limiter = folder, RateLimiter()
     described = app.openapi
     app.openapi = lambda: with_nulls(described())  # type: ignore[method-assign]
-    app.add_middleware(ImageLimits, refuse=refused)
-    app.add_middleware(Guard, gate=gate, refuse=refused)
     return app
 
 

@@ -12,8 +12,8 @@ from typing import Any
 from fastapi import Depends, Request
 
 from synesthete.catalog.keys import SCOPES, Keys
+from synesthete.server.auth import LOOPBACK, Gate
 from synesthete.server.errors import Refused
-from synesthete.server.security import LOOPBACK, Gate
 
 OWNER = "owner"
 OWNER_PER_MINUTE = 6000

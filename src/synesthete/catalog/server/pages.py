@@ -5,12 +5,13 @@ from __future__ import annotations
 import bisect
 from datetime import timedelta
 from functools import lru_cache
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, File, Form, Query, Request, UploadFile
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import FileResponse, RedirectResponse, Response
 
 from synesthete.catalog.classify import make_record
 from synesthete.catalog.experiments import lift_chart, rates_chart
@@ -22,9 +23,9 @@ from synesthete.catalog.server.folder import CLASSIFIERS, CatalogFolder
 from synesthete.catalog.server.routing import folder_of
 from synesthete.catalog.server.schema import IMAGE_LIMIT
 from synesthete.errors import SynestheteError
-from synesthete.server.errors import ErrorFacts, Missing, Refused
+from synesthete.server.auth import check_form
+from synesthete.server.errors import ErrorFacts, Missing, Refused, form_page
 from synesthete.server.render import environment
-from synesthete.server.sending import asked_from, check_form
 
 PAGE_SIZE = 48
 BLANK = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 8 8"><path d="M0 0h8v8H0z" fill="#efede8"/></svg>'
@@ -78,7 +79,7 @@ def page(request: Request, folder: CatalogFolder, template: str, **facts: Any) -
 
 def error_page(request: Request, facts: ErrorFacts) -> str:
     """What went wrong, and where to go from there."""
-    return _error_page(facts, asked_from(request))
+    return _error_page(facts, form_page(request))
 
 
 @lru_cache(maxsize=32)
@@ -123,6 +124,12 @@ def home(
         model=folder.catalog.manifest["model"]["name"],
         quarantined=len(folder.catalog.quarantine()),
     )
+
+
+@router.get("/static/catalog.css")
+def style() -> FileResponse:
+    """The styles that the catalogue's pages have besides those of the microscope."""
+    return FileResponse(Path(__file__).parent / "static" / "catalog.css")
 
 
 @router.get("/image")

@@ -1,24 +1,18 @@
 """All pages of the microscope, in the order of the navigation; a new page is a module here and a line below."""
 
+from synesthete.server.pages import audits, images, try_image
 from synesthete.server.pages.audits import AUDIT, AUDITS
-from synesthete.server.pages.bench import BENCH
-from synesthete.server.pages.compare import COMPARE
-from synesthete.server.pages.concept import CONCEPT
-from synesthete.server.pages.concepts import CONCEPTS
-from synesthete.server.pages.families import FAMILIES
-from synesthete.server.pages.family import FAMILY
-from synesthete.server.pages.image import IMAGE
-from synesthete.server.pages.label import LABEL
-from synesthete.server.pages.layer import LAYER
-from synesthete.server.pages.licences import LICENCES
+from synesthete.server.pages.compare import COMPARE, MODELS
+from synesthete.server.pages.concepts import CONCEPT, CONCEPTS
+from synesthete.server.pages.edit import EDIT
+from synesthete.server.pages.families import FAMILIES, FAMILY
+from synesthete.server.pages.images import IMAGE, LICENCES
 from synesthete.server.pages.map import MAP
 from synesthete.server.pages.model_card import MODEL_CARD
-from synesthete.server.pages.models import MODELS
-from synesthete.server.pages.neuron import NEURON
-from synesthete.server.pages.neurons import NEURONS
-from synesthete.server.pages.probe import PROBE
-from synesthete.server.pages.reviews import REVIEWS
+from synesthete.server.pages.neurons import LAYER, NEURON, NEURONS
+from synesthete.server.pages.reviews import LABEL, REVIEWS
 from synesthete.server.pages.search import SEARCH
+from synesthete.server.pages.try_image import TRY_IMAGE
 
 PAGES = (
     MODEL_CARD,
@@ -33,8 +27,8 @@ PAGES = (
     MAP,
     COMPARE,
     MODELS,
-    PROBE,
-    BENCH,
+    TRY_IMAGE,
+    EDIT,
     REVIEWS,
     LABEL,
     AUDITS,
@@ -42,5 +36,7 @@ PAGES = (
     SEARCH,
     LICENCES,
 )
+# Routes of images, which come before those of pages: `/neuron/{address}.webp` is a page's path too.
+IMAGES = (images.router, audits.router, try_image.router)
 
-__all__ = ["PAGES"]
+__all__ = ["IMAGES", "PAGES"]

@@ -1,23 +1,33 @@
-"""`/compare?a=…&b=…&other=…`: two neurons side by side, of one atlas or of two."""
+"""`/compare` and `/models`: two neurons side by side, of one atlas or of two; two models, and which neurons match."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 import numpy as np
 from fastapi import Query
 
+from synesthete._core.arrays import Int64
+from synesthete.report.columns import Unit
+from synesthete.report.counts import Counts, all_counts
 from synesthete.report.images import Shown, exemplars
-from synesthete.report.neuron import Distribution, NeuronRow, activations, distribution, neuron_row
-from synesthete.report.source import find_unit
+from synesthete.report.neuron import (
+    Distribution,
+    NeuronRow,
+    activations,
+    distribution,
+    neuron_row,
+    standardised,
+)
+from synesthete.report.source import Near, find_unit
 from synesthete.server.library import Site
 from synesthete.server.page import Page
 
-SHOWN = 12
-Other = Annotated[
-    str, Query(max_length=200, description="Name of another atlas that is served, for the second.")
-]
+SHOWN, MATCHED = 12, 24
+IMAGES = 4_000  # at most so many of the shared images are compared, at equal distances
+BLOCK = 4_096
+Other = Annotated[str, Query(max_length=200, description="Name of another atlas that is served.")]
 Address = Annotated[str, Query(max_length=400, description="Address of a neuron, layer:unit.")]
 
 
@@ -61,16 +71,12 @@ def compare_page(site: Site, a: Address = "", b: Address = "", other: Other = ""
         return ComparePage(
             a=a, b=b, other=other, atlases=atlases, sides=[], correlation=None, shared=None
         )
-    sides, values = [], []
-    for here, address in ((site, a), (second, b)):
-        side, of_images = _side(here, address)
-        sides.append(side)
-        values.append(of_images)
-    same = (
-        site.atlas.manifest["probes"]["fingerprint"]
-        == second.atlas.manifest["probes"]["fingerprint"]
-    )
-    top = [_strongest(here, address) for here, address in ((site, a), (second, b))]
+    pair = ((site, a), (second, b))
+    sides = [_side(here, address) for here, address in pair]
+    probes = [here.atlas.manifest["probes"]["fingerprint"] for here, _ in pair]
+    same = probes[0] == probes[1]
+    values = [activations(here, *find_unit(here, address)) for here, address in pair]
+    top = [{image.image for image in side.exemplars} for side in sides]
     return ComparePage(
         a=a,
         b=b,
@@ -82,18 +88,12 @@ def compare_page(site: Site, a: Address = "", b: Address = "", other: Other = ""
     )
 
 
-def _side(site: Site, address: str) -> tuple[Side, np.ndarray | None]:
+def _side(site: Site, address: str) -> Side:
     columns, unit = find_unit(site, address)
     row = neuron_row(site, columns, unit)
     top = site.atlas.exemplars(columns.layer).top(unit, None, limit=SHOWN)
     shown = exemplars(site, top, columns.layer, row.concept)
-    side = Side(row, shown, distribution(site, columns, unit))
-    return side, activations(site, columns, unit)
-
-
-def _strongest(site: Site, address: str) -> set[int]:
-    columns, unit = find_unit(site, address)
-    return set(site.atlas.exemplars(columns.layer).top(unit, None, limit=SHOWN).ids.tolist())
+    return Side(row, shown, distribution(site, columns, unit))
 
 
 def _correlation(site: Site, values: list[np.ndarray | None]) -> float | None:
@@ -106,4 +106,196 @@ def _correlation(site: Site, values: list[np.ndarray | None]) -> float | None:
     return float(np.corrcoef(first, second)[0, 1])
 
 
-COMPARE = Page("/compare", "compare.html", compare_page, label="Compare", exported=False)
+COMPARE = Page(
+    path="/compare", template="compare.html", view=compare_page, label="Compare", exported=False
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSide:
+    """One of the two atlases; `counts` is null before an analysis."""
+
+    atlas: str
+    model: str
+    path: str
+    images: int
+    counts: Counts | None
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A multimodal neuron of the first, the neuron of the second that is most like it, and their correlation."""
+
+    first: NeuronRow
+    second: NeuronRow
+    correlation: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelsPage:
+    """Two atlases.
+
+    Attributes
+    ----------
+    other, atlases
+        The second, and those to choose from.
+    both, only_first, only_second
+        Concepts with a multimodal neuron in both, in the first or in the second alone.
+    shared
+        Probe images that both were shown; null without activations of single images.
+    pairs
+        Multimodal neurons of the first with their nearest of the second, the most alike first.
+    median
+        Of the correlations of all multimodal neurons with their nearest; null where none could be matched.
+    """
+
+    other: str
+    atlases: list[str]
+    sides: list[ModelSide] = field(default_factory=list)
+    both: list[Near] = field(default_factory=list)
+    only_first: list[Near] = field(default_factory=list)
+    only_second: list[Near] = field(default_factory=list)
+    shared: int | None = None
+    pairs: list[Pair] = field(default_factory=list)
+    median: float | None = None
+
+
+def models_page(site: Site, other: Other = "") -> ModelsPage:
+    """Two models on the same images: how many multimodal neurons, of what, and which neurons match."""
+    atlases = [name for name, _ in site.others]
+    name = other.strip()
+    if not name:
+        return ModelsPage(other="", atlases=atlases)
+    second = site.of(name)
+    known = [_known(one) for one in (site, second)]
+    both, first, other_only = known[0] & known[1], known[0] - known[1], known[1] - known[0]
+    found = matches(site, second)
+    return ModelsPage(
+        other=name,
+        atlases=atlases,
+        sides=[_model_side(site), _model_side(second)],
+        both=_near(site, both),
+        only_first=_near(site, first),
+        only_second=_near(second, other_only),
+        shared=found.images,
+        pairs=[_pair(site, second, one) for one in found.pairs[:MATCHED]],
+        median=found.median,
+    )
+
+
+def _model_side(site: Site) -> ModelSide:
+    manifest = site.atlas.manifest
+    return ModelSide(
+        atlas=site.opened.name,
+        model=str(manifest["model"]["name"]),
+        path=site.links.home(),
+        images=int(manifest["probes"]["images"]),
+        counts=all_counts(site),
+    )
+
+
+def _known(site: Site) -> set[str]:
+    """Concepts with a multimodal neuron."""
+    found: set[str] = set()
+    for layer in site.atlas.layers if site.atlas.analysed else ():
+        columns = site.opened.columns(layer)
+        found |= set(columns.concept.counts(columns.multimodal))
+    return found
+
+
+def _near(site: Site, names: set[str]) -> list[Near]:
+    return [Near(name, site.links.concept(name)) for name in sorted(names, key=str.casefold)]
+
+
+def _pair(site: Site, second: Site, one: Match) -> Pair:
+    rows = [
+        neuron_row(here, here.opened.columns(layer), unit)
+        for here, (layer, unit) in ((site, one.first), (second, one.second))
+    ]
+    return Pair(rows[0], rows[1], one.correlation)
+
+
+@dataclass(frozen=True)
+class Match:
+    """A neuron of the first, its nearest of the second, and their Pearson correlation."""
+
+    first: Unit
+    second: Unit
+    correlation: float
+
+
+@dataclass(frozen=True)
+class Matches:
+    """The nearest neuron of each multimodal neuron, the most alike first.
+
+    Attributes
+    ----------
+    images
+        Shared images that it was measured on; None where an atlas keeps no activations of single images.
+    median
+        Of all correlations; None without any.
+    """
+
+    images: int | None
+    pairs: list[Match]
+    median: float | None
+
+
+def matches(site: Site, second: Site) -> Matches:
+    """Match the multimodal neurons of one atlas with the neurons of another."""
+    atlases = (site.atlas, second.atlas)
+    if not all(one.analysed and one.manifest["dense"] for one in atlases):
+        return Matches(None, [], None)
+    # The first atlas forgets what was computed when it is replaced; the second is named by its content.
+    key = ("matches", second.opened.name, second.atlas.manifest["checksum"])
+    return site.opened.computed(key, lambda: _matches(site, second))
+
+
+def _matches(site: Site, second: Site) -> Matches:
+    here, there = shared_rows(_hashes(site), _hashes(second))
+    step = max(1, -(-len(here) // IMAGES))
+    here, there = here[::step], there[::step]
+    best: dict[Unit, tuple[float, Unit]] = {}
+    for layer in site.atlas.layers:
+        columns = site.opened.columns(layer)
+        wanted = np.flatnonzero(columns.multimodal & (columns.std > 0))
+        own = standardised(np.asarray(site.atlas.activations(layer)[here][:, wanted]))
+        for other in second.atlas.layers:
+            units = int(second.atlas.layer(other)["units"])
+            for start in range(0, units, BLOCK):
+                block = second.atlas.activations(other)[there, start : start + BLOCK]
+                r = own.T @ standardised(np.asarray(block))
+                for place, unit in enumerate(wanted if r.size else ()):
+                    column = int(np.argmax(r[place]))
+                    score = float(r[place, column])
+                    key = (layer, int(unit))
+                    if score > best.get(key, (-2.0, key))[0]:
+                        best[key] = (score, (other, start + column))
+    pairs = [Match(unit, found, min(score, 1.0)) for unit, (score, found) in best.items()]
+    pairs.sort(key=lambda one: (-one.correlation, one.first))
+    middle = float(np.median([one.correlation for one in pairs])) if pairs else None
+    return Matches(len(here), pairs if len(here) > 1 else [], middle if len(here) > 1 else None)
+
+
+def _hashes(site: Site) -> list[str]:
+    """SHA-256 of each readable image; empty for the others."""
+    kept = site.opened.probes
+    column = kept.table["sha256"].to_pylist()
+    return [str(one or "") if ok else "" for one, ok in zip(column, kept.readable, strict=True)]
+
+
+def shared_rows(first: list[str], second: list[str]) -> tuple[Int64, Int64]:
+    """Rows of two lists that hold the same text, in the order of the first.
+
+    Examples
+    --------
+    >>> [rows.tolist() for rows in shared_rows(["a", "", "b", "c"], ["c", "", "a"])]
+    [[0, 3], [2, 0]]
+    """
+    place = {text: row for row, text in enumerate(second) if text}
+    pairs = [(row, place[text]) for row, text in enumerate(first) if text in place]
+    rows = np.array(pairs, np.int64).reshape(-1, 2)
+    return rows[:, 0], rows[:, 1]
+
+
+MODELS = Page(path="/models", template="models.html", view=models_page, exported=False)

@@ -1,4 +1,4 @@
-"""`/concepts`: every concept of the probe set, with how many neurons know it."""
+"""`/concepts` and `/concept/NAME`: every concept with how many neurons know it, and one in all its modalities."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 import numpy as np
 from fastapi import Query
 
+from synesthete.report.concept import ConceptReport, concept_report
 from synesthete.server.library import Site
-from synesthete.server.page import Page
-from synesthete.server.paging import PageNumber, Paging, paging
+from synesthete.server.page import Page, PageNumber, Paging, paging
 
 SIZE = 96
 Order = Literal["neurons", "name"]
@@ -22,7 +22,7 @@ class ConceptRow:
 
     concept: str
     path: str
-    picture: str | None
+    image: str | None
     images: int
     neurons: int
     multimodal: int
@@ -64,26 +64,25 @@ def _rows(site: Site) -> list[ConceptRow]:
     multimodal: dict[str, int] = {}
     for layer in site.atlas.layers if site.atlas.analysed else ():
         columns = site.opened.columns(layer)
-        for found, rows in ((neurons, ~columns.dead), (multimodal, columns.multimodal)):
-            for concept, count in columns.concept.counts(rows).items():
-                found[concept] = found.get(concept, 0) + count
+        for total, units in ((neurons, ~columns.dead), (multimodal, columns.multimodal)):
+            for concept, count in columns.concept.counts(units).items():
+                total[concept] = total.get(concept, 0) + count
     probes = site.opened.probes
     images = probes.concept.counts(probes.readable)
-    made = []
+    rows = []
     for concept in sorted(images, key=str.casefold):
         own = np.flatnonzero(probes.readable & probes.concept.rows(concept))
         key = site.opened.ids.key(int(_first_drawing(site, own))) if len(own) else None
-        made.append(
-            ConceptRow(
-                concept=concept,
-                path=site.links.concept(concept),
-                picture=site.links.image(key) if key else None,
-                images=images[concept],
-                neurons=neurons.get(concept, 0),
-                multimodal=multimodal.get(concept, 0),
-            )
+        row = ConceptRow(
+            concept=concept,
+            path=site.links.concept(concept),
+            image=site.links.image(key) if key else None,
+            images=images[concept],
+            neurons=neurons.get(concept, 0),
+            multimodal=multimodal.get(concept, 0),
         )
-    return made
+        rows.append(row)
+    return rows
 
 
 def _first_drawing(site: Site, rows: np.ndarray) -> int:
@@ -96,4 +95,12 @@ def _first_drawing(site: Site, rows: np.ndarray) -> int:
     return int(rows[0])
 
 
-CONCEPTS = Page("/concepts", "concepts.html", concepts_page, label="Concepts")
+CONCEPTS = Page(path="/concepts", template="concepts.html", view=concepts_page, label="Concepts")
+
+
+def concept_page(site: Site, concept: str) -> ConceptReport:
+    """One concept: its images by modality, and the neurons that answer to it best."""
+    return concept_report(site, concept)
+
+
+CONCEPT = Page(path="/concept/{concept:path}", template="concept.html", view=concept_page)

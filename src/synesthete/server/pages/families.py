@@ -1,4 +1,4 @@
-"""`/families`: what kinds of things the neurons are about."""
+"""`/families` and `/family/NAME`: what kinds of things the neurons are about, and the neurons of one kind."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from synesthete.errors import near
 from synesthete.report.columns import Part, by_multimodality, ranked
 from synesthete.report.neuron import NeuronRow, rows_of
+from synesthete.report.source import Missing, Near
 from synesthete.server.library import Site
-from synesthete.server.page import Page
+from synesthete.server.page import Page, PageNumber, Paging, paging
 
-FIRST = 6
+BEST, SIZE = 6, 48
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,21 +58,56 @@ def _families(site: Site) -> FamiliesPage:
         for place, rows in enumerate((np.ones(columns.units, bool), columns.multimodal)):
             for family, count in columns.family.counts(rows).items():
                 counts.setdefault(family, [0, 0])[place] += count
-    made = []
-    for family, (neurons, multimodal) in sorted(
-        counts.items(), key=lambda one: (-one[1][0], one[0])
-    ):
-        best = rows_of(site, ranked(units_of_family(site, family), 0, FIRST))
-        made.append(
-            FamilyRow(
-                family=family,
-                path=site.links.family(family),
-                neurons=neurons,
-                multimodal=multimodal,
-                best=best,
-            )
+    families = []
+    by_size = sorted(counts.items(), key=lambda item: (-item[1][0], item[0]))
+    for family, (neurons, multimodal) in by_size:
+        best = rows_of(site, ranked(units_of_family(site, family), 0, BEST))
+        row = FamilyRow(
+            family=family,
+            path=site.links.family(family),
+            neurons=neurons,
+            multimodal=multimodal,
+            best=best,
         )
-    return FamiliesPage("families" in site.atlas.manifest, without, made)
+        families.append(row)
+    return FamiliesPage("families" in site.atlas.manifest, without, families)
 
 
-FAMILIES = Page("/families", "families.html", families_page, label="Families")
+FAMILIES = Page(path="/families", template="families.html", view=families_page, label="Families")
+
+
+@dataclass(frozen=True)
+class FamilyPage:
+    """Neurons of a family, the most multimodal first."""
+
+    family: str
+    multimodal: int
+    paging: Paging
+    neurons: list[NeuronRow]
+
+
+def family_page(site: Site, family: str, page: PageNumber = 1) -> FamilyPage:
+    """The neurons of a family."""
+    known = {
+        name.casefold(): name
+        for layer in site.atlas.layers
+        for name in site.opened.columns(layer).family.texts
+        if name
+    }
+    name = known.get(family.strip().casefold())
+    if name is None:
+        raise Missing(
+            f"there is no family {family[:200]!r}",
+            hint=near(family[:200], known.values()),
+            near=[Near(one, site.links.family(one)) for one in sorted(known.values())],
+        )
+    parts = units_of_family(site, name)
+    where = paging(page, sum(len(part.units) for part in parts), SIZE)
+    multimodal = sum(
+        int(site.opened.columns(part.layer).multimodal[part.units].sum()) for part in parts
+    )
+    shown = ranked(parts, max(where.first - 1, 0), where.last)
+    return FamilyPage(name, multimodal, where, rows_of(site, shown))
+
+
+FAMILY = Page(path="/family/{family:path}", template="family.html", view=family_page)

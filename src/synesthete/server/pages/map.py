@@ -11,9 +11,9 @@ from fastapi import Query
 from markupsafe import Markup
 
 from synesthete.report.columns import Coded
-from synesthete.server.inline import json_data
 from synesthete.server.library import Site
 from synesthete.server.page import Page
+from synesthete.server.render import json_data
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,4 +95,4 @@ def _either(first: Coded, second: Coded) -> tuple[np.ndarray, list[str]]:
     return codes, [*first.texts, *second.texts]
 
 
-MAP = Page("/map", "map.html", map_page, label="Map")
+MAP = Page(path="/map", template="map.html", view=map_page, label="Map")

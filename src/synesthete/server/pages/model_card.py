@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from synesthete._core.arrays import Int64
 from synesthete.report.columns import Columns, Keys, Part, ranked
 from synesthete.report.counts import (
     Counts,
@@ -116,17 +116,17 @@ def _best(site: Site) -> list[Guises]:
         columns = site.opened.columns(layer)
         units = np.flatnonzero(columns.multimodal)
         parts.append(Part(layer, units, _order(columns, units)))
-    made: dict[str, Guises] = {}
+    best: dict[str, Guises] = {}
     for layer, unit in ranked(parts):
         concept = site.opened.columns(layer).concept[unit]
-        if concept not in made:
-            made[concept] = _guises(site, layer, unit)
-        if len(made) == SHOWN:
+        if concept not in best:
+            best[concept] = _guises(site, layer, unit)
+        if len(best) == SHOWN:
             break
-    return list(made.values())
+    return list(best.values())
 
 
-def _order(columns: Columns, units: npt.NDArray[np.int64]) -> Keys:
+def _order(columns: Columns, units: Int64) -> Keys:
     """First the neurons that are not named after something else, then by modalities passed, then by multimodality."""
     other = [columns.called(unit) != columns.concept[unit] for unit in units]
     passed = columns.passes[:, units].sum(axis=0)
@@ -148,4 +148,4 @@ def _guises(site: Site, layer: str, unit: int) -> Guises:
     return Guises(neuron_row(site, columns, unit), shown)
 
 
-MODEL_CARD = Page("/", "model_card.html", model_card, label="Model")
+MODEL_CARD = Page(path="/", template="model_card.html", view=model_card, label="Model")

@@ -1,18 +1,32 @@
-"""`/neurons`: all layers with their counts, each with its best neurons."""
+"""`/neurons`, `/layer/LAYER`, `/neuron/ADDRESS`: all layers with their best neurons, the grid of a layer, one neuron."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import numpy as np
+from fastapi import Query
+from pydantic import Field
 
-from synesthete.report.columns import ordered
+from synesthete.report.columns import Sort, ordered
 from synesthete.report.counts import Counts, Rule, layer_counts, rule_of
-from synesthete.report.neuron import NeuronRow, neuron_rows
+from synesthete.report.layer import (
+    Filters,
+    LayerReport,
+    Show,
+    chosen,
+    layer_neurons,
+    layer_report,
+)
+from synesthete.report.neuron import NeuronReport, NeuronRow, neuron_report, neuron_rows
 from synesthete.server.library import Site
-from synesthete.server.page import Page
+from synesthete.server.page import Page, PageNumber, Paging, paging
 
-FIRST = 12
+BEST, SIZE = 12, 48
+Text = Annotated[str, Query(max_length=200)]
+# A form sends a field that was left empty as an empty text.
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | Literal[""]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,18 +53,74 @@ def neurons_page(site: Site) -> NeuronsPage:
     parts = []
     for name in site.atlas.layers:
         columns = site.opened.columns(name)
-        units = ordered(columns, np.arange(columns.units), "multimodality")[:FIRST]
+        units = ordered(columns, np.arange(columns.units), "multimodality")[:BEST]
         rows = neuron_rows(site, columns, units)
-        parts.append(
-            LayerPart(
-                layer=name,
-                path=site.links.layer(name),
-                units=columns.units,
-                counts=layer_counts(site, name),
-                neurons=rows,
-            )
+        part = LayerPart(
+            layer=name,
+            path=site.links.layer(name),
+            units=columns.units,
+            counts=layer_counts(site, name),
+            neurons=rows,
         )
+        parts.append(part)
     return NeuronsPage(rule_of(site.atlas), parts)
 
 
-NEURONS = Page("/neurons", "neurons.html", neurons_page, label="Neurons")
+NEURONS = Page(path="/neurons", template="neurons.html", view=neurons_page, label="Neurons")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerPage(LayerReport):
+    """A layer with the neurons that pass the filters."""
+
+    filters: Filters
+    paging: Paging
+    neurons: list[NeuronRow]
+
+
+def layer_page(
+    site: Site,
+    layer: str,
+    family: Text = "",
+    profile: Text = "",
+    concept: Text = "",
+    confidence: Share = 0.0,
+    multimodal: bool = False,
+    sort: Sort = "multimodality",
+    show: Show = "exemplars",
+    page: PageNumber = 1,
+) -> LayerPage:
+    """Neurons of a layer, filtered and sorted.
+
+    `family` and `concept` are names (`none` for neurons without); `profile` is the modalities that pass,
+    joined by `+`; `confidence` is the least of the name. With
+    `show=visualizations`, neurons that have a feature visualization show that.
+    """
+    filters = Filters(
+        family=family,
+        profile=profile,
+        concept=concept,
+        confidence=confidence or 0.0,
+        multimodal=multimodal,
+        sort=sort,
+        show=show,
+    )
+    units = chosen(site, layer, filters)
+    where = paging(page, len(units), SIZE)
+    return LayerPage(
+        **vars(layer_report(site, layer)),
+        filters=filters,
+        paging=where,
+        neurons=layer_neurons(site, layer, units[max(where.first - 1, 0) : where.last], show),
+    )
+
+
+LAYER = Page(path="/layer/{layer:path}", template="layer.html", view=layer_page)
+
+
+def neuron_page(site: Site, address: str) -> NeuronReport:
+    """One neuron: name, multimodality by modality, images at every level, what is like it, the controls."""
+    return neuron_report(site, address)
+
+
+NEURON = Page(path="/neuron/{address:path}", template="neuron.html", view=neuron_page)

@@ -1,21 +1,28 @@
-"""`/reviews`: what people said, what waits for them, and how far they agree."""
+"""`/reviews` and `/label/ADDRESS`: what people say of neurons, what waits for them, and blind labelling of images."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
+
+import fastapi
+from fastapi import Query
 
 from synesthete.report.neuron import NeuronRow, neuron_row
-from synesthete.report.source import can_label, find_unit
+from synesthete.report.source import Missing, can_label, find_unit
+from synesthete.reviews import queue, read, say, session
+from synesthete.reviews.acts import Act
 from synesthete.server.library import Site
-from synesthete.server.page import Page
+from synesthete.server.page import Form, Page
 
 WAITING = 48
+QUESTION = "what does this image show?"
+Kind = Literal["accept", "rename", "reject", "flag", "unflag", "note", "label"]
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """A neuron that waits for a person: how much a review would settle, why, and whether it can be labelled blind."""
+    """A neuron that waits for a review: how much it would settle, why, and whether the neuron can be labelled blind."""
 
     neuron: NeuronRow
     score: float
@@ -24,8 +31,8 @@ class Waiting:
 
 
 @dataclass(frozen=True)
-class Said:
-    """What people say of a neuron."""
+class Reviewed:
+    """A neuron and what people say of it."""
 
     neuron: NeuronRow
     review: dict[str, Any]
@@ -36,28 +43,107 @@ class ReviewsPage:
     """Reviews of an atlas."""
 
     waiting: list[Waiting]
-    said: list[Said]
+    reviewed: list[Reviewed]
     acts: int
 
 
 def reviews_page(site: Site) -> ReviewsPage:
-    """The neurons whose review would settle most, and all that people said."""
-    from synesthete.reviews import queue, read
-
+    """The neurons whose review would settle most, and all reviews."""
     waiting = []
     for item in queue(site.atlas, limit=WAITING):
         found = find_unit(site, item.address)
         row, labels = neuron_row(site, *found), can_label(site, *found)
         waiting.append(Waiting(row, item.score, labels, item.why))
-    said = []
+    reviewed = []
     for address, state in sorted(site.opened.reviews().items()):
-        row = _row(site, address)
-        said.append(Said(row, state.as_dict(row.name)))
-    return ReviewsPage(waiting, said, len(read(site.atlas.path)))
+        row = neuron_row(site, *find_unit(site, address))
+        reviewed.append(Reviewed(row, state.as_dict(row.name)))
+    return ReviewsPage(waiting, reviewed, len(read(site.atlas.path)))
 
 
-def _row(site: Site, address: str) -> NeuronRow:
-    return neuron_row(site, *find_unit(site, address))
+def add_review(
+    site: Site,
+    kind: Annotated[Kind, fastapi.Form(description="What is said.")],
+    address: Annotated[
+        str, fastapi.Form(min_length=1, max_length=400, description="Of the neuron.")
+    ],
+    rater: Annotated[str, fastapi.Form(min_length=1, max_length=100, description="Who says it.")],
+    value: Annotated[
+        str, fastapi.Form(max_length=2000, description="Name, reason, note or label.")
+    ] = "",
+    image: Annotated[str, fastapi.Form(max_length=64, description="Opaque id, for labels.")] = "",
+    question: Annotated[
+        str, fastapi.Form(max_length=200, description="The question, for labels.")
+    ] = "",
+) -> Act:
+    """Review a neuron or, with a label, an image of it. Reviews are added and never overwritten."""
+    columns, unit = find_unit(site, address)
+    number = None
+    if image:
+        number = site.opened.ids.number(image)
+        if number is None:
+            raise Missing("there is no such image")
+    return say(
+        site.atlas.path,
+        kind,
+        columns.address(unit),
+        rater=rater,
+        value=value,
+        image=number,
+        question=question,
+    )
 
 
-REVIEWS = Page("/reviews", "reviews.html", reviews_page, label="Reviews", exported=False)
+@dataclass(frozen=True)
+class Blind:
+    """An image without anything that would reveal what it is."""
+
+    id: str
+    path: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelPage:
+    """A session: the same seed gives the same images in the same order."""
+
+    address: str
+    neuron_path: str
+    question: str
+    seed: int
+    images: list[Blind]
+
+
+def label_page(
+    site: Site,
+    address: str,
+    question: Annotated[str, Query(max_length=200)] = QUESTION,
+    seed: Annotated[int, Query(ge=0, le=2**31)] = 0,
+) -> LabelPage:
+    """Images of a neuron over its whole range and at random, in an order that reveals nothing."""
+    columns, unit = find_unit(site, address)
+    name = columns.address(unit)
+    keys = [site.opened.ids.key(image) for image in session(site.atlas, name, seed=seed)]
+    blind = [Blind(key, site.links.image(key)) for key in keys]
+    return LabelPage(
+        address=name,
+        neuron_path=site.links.neuron(name),
+        question=question.strip() or QUESTION,
+        seed=seed,
+        images=blind,
+    )
+
+
+REVIEWS = Page(
+    path="/reviews",
+    template="reviews.html",
+    view=reviews_page,
+    label="Reviews",
+    form=Form(
+        submit=add_review,
+        name="review",
+        status=201,
+        redirect=lambda site, act: f"{site.links.neuron(act.address)}#review",
+    ),
+    exported=False,
+)
+LABEL = Page(path="/label/{address:path}", template="label.html", view=label_page, exported=False)

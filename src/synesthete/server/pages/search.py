@@ -10,8 +10,7 @@ from fastapi import Query
 
 from synesthete.report.columns import Part, by_multimodality, ranked
 from synesthete.report.neuron import NeuronRow, neuron_rows, rows_of
-from synesthete.report.source import find_unit
-from synesthete.server.errors import Missing, Near
+from synesthete.report.source import Missing, Near, find_unit
 from synesthete.server.library import Site
 from synesthete.server.page import Page
 
@@ -88,4 +87,4 @@ def _near(site: Site, text: str, known: list[str]) -> list[Near]:
     return [Near(name, site.links.concept(name)) for name in close]
 
 
-SEARCH = Page("/search", "search.html", search_page)
+SEARCH = Page(path="/search", template="search.html", view=search_page)

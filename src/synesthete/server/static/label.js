@@ -2,8 +2,8 @@
 
 export default function label(form) {
   const images = JSON.parse(document.getElementById("images").textContent);
-  const picture = form.querySelector(".label-image");
-  const told = form.querySelector(".label-said");
+  const shown = form.querySelector(".label-image");
+  const status = form.querySelector(".label-status");
   const list = form.querySelector(".label-answers");
   const { value, image, rater } = form.elements;
   const button = form.querySelector("button");
@@ -12,15 +12,15 @@ export default function label(form) {
 
   function show() {
     if (place >= images.length) {
-      picture.hidden = true; value.disabled = button.disabled = true;
-      told.textContent = `Done: ${given} labels given. Thank you.`;
+      shown.hidden = true; value.disabled = button.disabled = true;
+      status.textContent = `Done: ${given} labels given. Thank you.`;
       return;
     }
-    picture.src = images[place].path; picture.hidden = false;
+    shown.src = images[place].path; shown.hidden = false;
     image.value = images[place].id;
     value.disabled = button.disabled = false;
     value.value = "";
-    told.textContent = `${place + 1} of ${images.length}`;
+    status.textContent = `${place + 1} of ${images.length}`;
     if (rater.value && document.activeElement !== rater) value.focus();
   }
 
@@ -36,7 +36,7 @@ export default function label(form) {
       const response = await fetch(form.getAttribute("action"), { method: "POST", body });
       if (!response.ok) throw new Error((await response.json()).error.message);
     } catch (error) {
-      told.textContent = `That was not kept: ${error.message}`;
+      status.textContent = `That was not kept: ${error.message}`;
       value.disabled = button.disabled = false;
       return;
     }

@@ -12,7 +12,7 @@ export default function map(frame) {
     x: data.x[i], y: data.y[i], multimodal: false, address: `${frame.dataset.layer}:${unit}`,
     called: data.texts[data.called[i]], family: data.families[data.family[i]] ?? "",
     path: places ? places[i].path : frame.dataset.base + unit,
-    picture: places ? places[i].picture : `${frame.dataset.base}${unit}.webp`,
+    image: places ? places[i].image : `${frame.dataset.base}${unit}.webp`,
   }));
   for (const i of data.multimodal) points[i].multimodal = true;
   const counts = new Map();
@@ -64,7 +64,7 @@ export default function map(frame) {
     if (index >= 0) {
       const p = points[index], [x, y] = spots[index];
       card.href = p.path;
-      card.querySelector("img").src = p.picture;
+      card.querySelector("img").src = p.image;
       card.querySelector("strong").textContent = p.called || "no concept";
       card.querySelector("span").textContent = [p.address, p.family].filter(Boolean).join(" · ");
       card.style.left = `${Math.min(x + 14, canvas.clientWidth - 160)}px`;

@@ -1,4 +1,4 @@
-"""`/docs`: what programs can ask, drawn from the OpenAPI by the server itself, since no script of others runs here."""
+"""`/docs`: every endpoint, rendered from the OpenAPI document by the server itself, since no foreign script runs here."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from synesthete.server.page import HTML, answer, first_site
-from synesthete.server.render import render_template
+from synesthete.server.render import render
 
 router = APIRouter(include_in_schema=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Parameter:
     """One thing that can be given: where (path, query, form), and what it may be."""
 
@@ -22,16 +22,16 @@ class Parameter:
     where: str
     required: bool
     kind: str
-    told: str
+    description: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Operation:
     """One method of one path."""
 
     method: str
     path: str
-    told: str
+    description: str
     parameters: list[Parameter]
     answers: list[tuple[str, str]]
 
@@ -39,31 +39,44 @@ class Operation:
 @router.get("/docs")
 def api(request: Request) -> Response:
     """Every endpoint, its parameters and its answers."""
-    found = operations(request.app.openapi())
-    body = render_template("api.html", first_site(request), operations=found)
+    body = render(
+        "api.html",
+        first_site(request),
+        operations=operations(request.app.openapi()),
+        navigation=request.app.state.navigation,
+    )
     return answer(request, body.encode(), HTML)
 
 
 def operations(spec: dict[str, Any]) -> list[Operation]:
     """The operations of an OpenAPI document, without those that only name an atlas besides."""
-    made = []
+    found = []
     for path, methods in spec["paths"].items():
         if path.startswith("/a/"):
             continue
-        for method, told in methods.items():
-            parameters = [_parameter(one) for one in told.get("parameters", [])]
-            parameters += _fields(spec, told.get("requestBody"))
-            answers = sorted((code, one["description"]) for code, one in told["responses"].items())
-            description = told.get("description") or told.get("summary") or ""
-            shown = path.replace(":path", "")
-            made.append(Operation(method.upper(), shown, description, parameters, answers))
-    return made
+        for method, operation in methods.items():
+            parameters = [_parameter(one) for one in operation.get("parameters", [])]
+            one = Operation(
+                method=method.upper(),
+                path=path.replace(":path", ""),
+                description=operation.get("description") or operation.get("summary") or "",
+                parameters=parameters + _fields(spec, operation.get("requestBody")),
+                answers=sorted(
+                    (code, response["description"])
+                    for code, response in operation["responses"].items()
+                ),
+            )
+            found.append(one)
+    return found
 
 
 def _parameter(one: dict[str, Any]) -> Parameter:
-    told = one.get("description", "") or one["schema"].get("description", "")
     return Parameter(
-        one["name"], one["in"], bool(one.get("required")), kind_of(one["schema"]), told
+        name=one["name"],
+        where=one["in"],
+        required=bool(one.get("required")),
+        kind=kind_of(one["schema"]),
+        description=one.get("description", "") or one["schema"].get("description", ""),
     )
 
 
@@ -74,7 +87,13 @@ def _fields(spec: dict[str, Any], body: dict[str, Any] | None) -> list[Parameter
     schema = spec["components"]["schemas"][content["schema"]["$ref"].rpartition("/")[2]]
     needed = schema.get("required", [])
     return [
-        Parameter(name, "form", name in needed, kind_of(one), one.get("description", ""))
+        Parameter(
+            name=name,
+            where="form",
+            required=name in needed,
+            kind=kind_of(one),
+            description=one.get("description", ""),
+        )
         for name, one in schema["properties"].items()
         if name != "csrf"
     ]

@@ -1,4 +1,4 @@
-"""Who may ask: the token of the start-up, a link that works once, the cookie, hosts and origins."""
+"""Authentication: the token, a link that works once, the session cookie, the CSRF token; which hosts and origins are allowed."""
 
 from __future__ import annotations
 
@@ -8,27 +8,30 @@ import ipaddress
 import secrets
 import threading
 from collections.abc import Iterable
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from fastapi import Security
+from fastapi import APIRouter, Form, Request, Security
 from fastapi.security import APIKeyCookie, HTTPBearer
+from starlette.responses import RedirectResponse, Response
 
 from synesthete.errors import SynestheteError
+from synesthete.server.errors import Refused
+from synesthete.server.render import render_sign_in
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-UPLOAD_LIMIT = 16 * 2**20
-METHODS = ("GET", "HEAD", "POST")
+COOKIE_SECONDS = 30 * 24 * 3600
+
+router = APIRouter(include_in_schema=False)
 
 
 class Gate:
-    """What the server knows of those who may ask.
+    """Who is authenticated, and which hosts and origins are allowed.
 
     Parameters
     ----------
     token
-        Opens everything: as `Authorization: Bearer TOKEN`, or typed into the page that asks for it. Made
-        anew where none is given.
+        Opens everything: as `Authorization: Bearer TOKEN`, or typed into `/enter`. Random where none is given.
     hosts
         Names and addresses that requests may be addressed to (the `Host` header), without ports.
     any_address
@@ -69,7 +72,7 @@ class Gate:
 
     @property
     def csrf(self) -> str:
-        """What a form of ours carries and a form of others cannot know."""
+        """The CSRF token: every form of our pages carries it."""
         return self._derived("csrf")
 
     @property
@@ -94,7 +97,7 @@ class Gate:
         return hmac.compare_digest(value.encode("utf-8", "replace"), self._session.encode())
 
     def is_csrf(self, value: str) -> bool:
-        """Whether a form carries what only our pages know."""
+        """Whether this is the CSRF token (in constant time)."""
         return hmac.compare_digest(value.encode("utf-8", "replace"), self.csrf.encode())
 
     def allows_host(self, header: str) -> bool:
@@ -131,12 +134,14 @@ class Gate:
             and self.allows_host(parts.netloc)
         )
 
-    def _derived(self, what: str) -> str:
-        return hmac.digest(self.token.encode(), f"synesthete {what}".encode(), hashlib.sha256).hex()
+    def _derived(self, purpose: str) -> str:
+        return hmac.digest(
+            self.token.encode(), f"synesthete {purpose}".encode(), hashlib.sha256
+        ).hex()
 
 
 def credentials(gate: Gate) -> list[Any]:
-    """What requests may prove themselves with, as OpenAPI describes it; the guard is what checks it."""
+    """How requests authenticate, as OpenAPI describes it; the middleware checks it."""
     bearer = HTTPBearer(auto_error=False, description="The token of the start-up, or a key.")
     cookie = APIKeyCookie(
         name=gate.cookie, auto_error=False, description="What the link of the start-up sets."
@@ -194,7 +199,7 @@ def gate_for(host: str, token: str | None, names: Iterable[str] = ()) -> Gate:
     host
         Address or name to listen on.
     token
-        The token asked for, or None for a new one.
+        The chosen token, or None for a new one.
     names
         Further host names that lead to this server.
 
@@ -212,3 +217,54 @@ def gate_for(host: str, token: str | None, names: Iterable[str] = ()) -> Gate:
         )
     everywhere = host in ("0.0.0.0", "::")
     return Gate(token, hosts=[*LOOPBACK, host, *names], any_address=everywhere)
+
+
+def check_form(request: Request, csrf: str) -> None:
+    """Refuse a form without the CSRF token of our pages; a program authenticates by its `Authorization` header.
+
+    Raises
+    ------
+    Refused
+        403.
+    """
+    gate: Gate = request.app.state.gate
+    if not (request.headers.get("authorization") or gate.is_csrf(csrf)):
+        raise Refused(403, "CSRF token missing or invalid", hint="load the page again")
+
+
+@router.get("/enter")
+def sign_in_page() -> Response:
+    """A form for the token."""
+    return Response(render_sign_in(), media_type="text/html")
+
+
+@router.post("/enter")
+def sign_in(request: Request, token: Annotated[str, Form(max_length=500)] = "") -> Response:
+    """Check the token that was typed in."""
+    gate: Gate = request.app.state.gate
+    if not gate.is_token(token.strip()):
+        raise Refused(401, "invalid token", hint="it stands where the server was started")
+    return _set_cookie(gate, request)
+
+
+@router.get("/enter/{key}")
+def one_time_link(request: Request, key: str) -> Response:
+    """The link that the server printed when it started; it works once."""
+    gate: Gate = request.app.state.gate
+    if not gate.enter(key):
+        hint = "a link works once; type the token at /enter"
+        raise Refused(401, "this link was used already", hint=hint)
+    return _set_cookie(gate, request)
+
+
+def _set_cookie(gate: Gate, request: Request) -> Response:
+    response = RedirectResponse("/", status_code=303)
+    response.set_cookie(
+        gate.cookie,
+        gate.session,
+        max_age=COOKIE_SECONDS,
+        httponly=True,
+        samesite="strict",
+        secure=request.url.scheme == "https",
+    )
+    return response

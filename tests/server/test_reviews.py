@@ -1,4 +1,4 @@
-"""What people send is kept, shown, and never overwritten."""
+"""What people say is kept, shown, and never overwritten."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_verdicts_are_shown_beside_what_was_measured(client: TestClient, atlas_p
     assert "&lt;b&gt;sensitive" in page
     reviews = client.get("/reviews.json").json()
     assert reviews["acts"] == 3
-    assert reviews["said"][0]["neuron"]["address"] == ADDRESS
+    assert reviews["reviewed"][0]["neuron"]["address"] == ADDRESS
     assert [act.kind for act in read(atlas_path)] == ["rename", "accept", "flag"]
 
 
@@ -56,13 +56,19 @@ def test_labels_are_blind_and_kept(client: TestClient, atlas_path: Path) -> None
 @pytest.mark.parametrize(
     ("more", "status"),
     [
-        ({"kind": "rename"}, 409), ({"kind": "label", "value": "x"}, 409), ({"kind": "sing"}, 422), ({"kind": "note", "value": "x" * 2001}, 422),
-        ({"kind": "accept", "rater": " "}, 409), ({"kind": "accept", "rater": "machine"}, 409), ({"kind": "accept", "address": "x:1"}, 404),
-        ({"kind": "label", "value": "x", "image": "f" * 16, "question": "q"}, 404), ({"kind": "request", "value": "x"}, 422),
+        ({"kind": "rename"}, 409),
+        ({"kind": "label", "value": "x"}, 409),
+        ({"kind": "sing"}, 422),
+        ({"kind": "note", "value": "x" * 2001}, 422),
+        ({"kind": "accept", "rater": " "}, 409),
+        ({"kind": "accept", "rater": "machine"}, 409),
+        ({"kind": "accept", "address": "x:1"}, 404),
+        ({"kind": "label", "value": "x", "image": "f" * 16, "question": "q"}, 404),
+        ({"kind": "request", "value": "x"}, 422),
         ({"kind": "note", "value": "a\x00b"}, 409),
     ],
-)  # fmt: skip
-def test_what_cannot_be_said(
+)
+def test_invalid_reviews_are_refused(
     client: TestClient, atlas_path: Path, more: dict[str, str], status: int
 ) -> None:
     answer = client.post("/reviews.json", data={"address": ADDRESS, "rater": "ada"} | more)

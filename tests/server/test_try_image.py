@@ -1,4 +1,4 @@
-"""Showing the model a picture or a word gives what a plain reading gives."""
+"""Showing the model an image or a word gives what a plain reading gives."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from synesthete.atlas import open_atlas
+from synesthete.atlas.writing import unit_table_file
 from synesthete.models import load_model
 from synesthete.recording.zero_shot import class_embeddings
 from tests.small_atlas import LAYER
@@ -24,9 +25,9 @@ def png(size: tuple[int, int] = (50, 40), seed: int = 0, kind: str = "PNG") -> b
     return stream.getvalue()
 
 
-def test_a_picture_is_read_as_the_library_reads_it(shared: TestClient, made: Path) -> None:
-    found = shared.post("/probe.json", files={"picture": ("my cat.png", png())}).json()
-    atlas = open_atlas(made)
+def test_an_image_is_read_as_the_library_reads_it(shared: TestClient, original: Path) -> None:
+    found = shared.post("/try-image.json", files={"file": ("my cat.png", png())}).json()
+    atlas = open_atlas(original)
     model = load_model(atlas.manifest["model"]["name"])
     reading = model.read(model.preprocess(Image.open(io.BytesIO(png())))[None], [LAYER])
     values = reading.activations[LAYER][0]
@@ -51,56 +52,64 @@ def test_a_picture_is_read_as_the_library_reads_it(shared: TestClient, made: Pat
     decision = found["decision"]
     assert decision["label"] == found["guesses"][0]["concept"]
     assert decision["other"] == found["guesses"][1]["concept"]
-    assert shared.get(found["picture"]).content[8:12] == b"WEBP"
+    assert shared.get(found["image"]).content[8:12] == b"WEBP"
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "GIF", "BMP", "TIFF", "WEBP"])
 def test_all_common_formats(shared: TestClient, kind: str) -> None:
-    answer = shared.post("/probe.json", files={"picture": ("a", png(kind=kind))})
+    answer = shared.post("/try-image.json", files={"file": ("a", png(kind=kind))})
     assert answer.status_code == 200
 
 
 def test_a_word_is_drawn(shared: TestClient) -> None:
-    answer = shared.post("/probe", data={"word": " red  apple "}, headers={"accept": "text/html"})
+    answer = shared.post(
+        "/try-image", data={"word": " red  apple "}, headers={"accept": "text/html"}
+    )
     assert answer.status_code == 200
     assert "looks at red apple" in answer.text
-    other = shared.post("/probe.json", data={"word": "boat"}).json()
+    other = shared.post("/try-image.json", data={"word": "boat"}).json()
     assert other["shown"] == "boat"
 
 
 @pytest.mark.parametrize(
-    ("files", "data", "status", "told"),
+    ("files", "data", "status", "message"),
     [
-        (None, {}, 409, "either"), ({"picture": ("a.png", png())}, {"word": "a"}, 409, "either"),
-        ({"picture": ("a.png", b"no picture")}, {}, 409, "cannot be read"), ({"picture": ("a.png", b"")}, {}, 409, "either"),
-        ({"picture": ("a.png", png()[:60])}, {}, 409, "cannot be read"), (None, {"word": "x" * 61}, 422, "at most 60"),
-        (None, {"word": "\U0001f600"}, 409, "cannot be drawn"), ({"picture": ("a.svg", b"<svg/>")}, {}, 409, "cannot be read"),
+        (None, {}, 409, "either"),
+        ({"file": ("a.png", png())}, {"word": "a"}, 409, "either"),
+        ({"file": ("a.png", b"no image")}, {}, 409, "cannot be read"),
+        ({"file": ("a.png", b"")}, {}, 409, "either"),
+        ({"file": ("a.png", png()[:60])}, {}, 409, "cannot be read"),
+        (None, {"word": "x" * 61}, 422, "at most 60"),
+        (None, {"word": "\U0001f600"}, 409, "cannot be drawn"),
+        ({"file": ("a.svg", b"<svg/>")}, {}, 409, "cannot be read"),
     ],
-)  # fmt: skip
-def test_bad_pictures_and_words(
-    shared: TestClient, files: object, data: dict[str, str], status: int, told: str
+)
+def test_bad_images_and_words(
+    shared: TestClient, files: object, data: dict[str, str], status: int, message: str
 ) -> None:
-    answer = shared.post("/probe.json", files=files, data=data)  # type: ignore[arg-type]
+    answer = shared.post("/try-image.json", files=files, data=data)  # type: ignore[arg-type]
     assert answer.status_code == status, answer.text
-    assert told in answer.json()["error"]["message"]
+    assert message in answer.json()["error"]["message"]
 
 
 @pytest.mark.parametrize(
     ("referer", "back"),
     [
-        ("http://HOST/probe?atlas=a", 'href="/probe?atlas=a">Back to the form'),
+        ("http://HOST/try-image?atlas=a", 'href="/try-image?atlas=a">Back to the form'),
         ("http://HOST//evil.example/a", 'href="/evil.example/a">Back to the form'),
         ("http://HOST/\\evil.example", 'href="/evil.example">Back to the form'),
-        ("http://evil.example/probe", ">To the model card"), ("javascript:alert(1)", ">To the model card"),
-        ("", ">To the model card"), ("http://[bad", ">To the model card"),
+        ("http://evil.example/try-image", ">To the model card"),
+        ("javascript:alert(1)", ">To the model card"),
+        ("", ">To the model card"),
+        ("http://[bad", ">To the model card"),
     ],
-)  # fmt: skip
+)
 def test_a_refused_form_leads_back_to_it_and_nowhere_else(
     shared: TestClient, referer: str, back: str
 ) -> None:
     host = shared.base_url.netloc.decode()
     headers = {"accept": "text/html", "referer": referer.replace("HOST", host)}
-    answer = shared.post("/probe", data={}, headers=headers)
+    answer = shared.post("/try-image", data={}, headers=headers)
     assert answer.status_code == 409
     assert back in answer.text
     assert "evil.example" not in answer.text or 'href="/evil.example' in answer.text
@@ -110,9 +119,20 @@ def test_a_decompression_bomb_is_refused(shared: TestClient) -> None:
     stream = io.BytesIO()
     Image.new("1", (30_000, 30_000)).save(stream, "PNG")
     assert len(stream.getvalue()) < 1_000_000
-    answer = shared.post("/probe.json", files={"picture": ("bomb.png", stream.getvalue())})
+    answer = shared.post("/try-image.json", files={"file": ("bomb.png", stream.getvalue())})
     assert answer.status_code == 413
     assert "limit of 16,000,000" in answer.json()["error"]["message"]
+
+
+def test_a_damaged_table_is_an_error_and_not_a_missing_explanation(
+    client: TestClient, atlas_path: Path
+) -> None:
+    assert client.get("/neurons.json").status_code == 200  # read while it was sound
+    table = atlas_path / unit_table_file(LAYER, "names")
+    table.write_bytes(b"PAR1 no table")
+    answer = client.post("/try-image.json", data={"word": "boat"})
+    assert answer.status_code == 409, answer.text
+    assert "names.parquet" in answer.json()["error"]["message"]
 
 
 def test_other_weights_are_refused(
@@ -126,5 +146,5 @@ def test_other_weights_are_refused(
     from synesthete.atlas.manifest import write_manifest
 
     write_manifest(atlas_path, manifest)
-    answer = client.post("/probe.json", data={"word": "boat"})
+    answer = client.post("/try-image.json", data={"word": "boat"})
     assert answer.status_code in (409, 503)

@@ -1,7 +1,7 @@
-// A picture chosen, dropped or pasted is sent at once.
+// An image chosen, dropped or pasted is sent at once.
 
-export default function probe(form) {
-  const input = form.elements.picture, drop = form.querySelector(".drop"), button = form.querySelector("button");
+export default function tryImage(form) {
+  const input = form.elements.file, drop = form.querySelector(".drop"), button = form.querySelector("button");
 
   function send(files) {
     if (!files.length) return;
@@ -14,8 +14,8 @@ export default function probe(form) {
 
   input.addEventListener("change", () => { if (input.files.length) { form.elements.word.value = ""; form.requestSubmit(); } });
   document.addEventListener("paste", (event) => {
-    const pictures = [...(event.clipboardData?.files ?? [])].filter((file) => file.type.startsWith("image/"));
-    if (pictures.length) { event.preventDefault(); send(pictures); }
+    const images = [...(event.clipboardData?.files ?? [])].filter((file) => file.type.startsWith("image/"));
+    if (images.length) { event.preventDefault(); send(images); }
   });
   for (const kind of ["dragover", "dragleave", "drop"]) {
     drop.addEventListener(kind, (event) => {

@@ -16,9 +16,9 @@ def test_reports_are_listed_with_their_verdicts(client: TestClient, atlas_path: 
     assert row["name"] == "made"
     assert row["verdicts"] == {"pass": 0, "undecided": 0, "fail": 2}
     assert not row["same_model"]
-    told = client.get("/audits", headers={"accept": "text/html"}).text
-    assert "2 fail" in told
-    assert "other weights than this atlas" in told
+    html = client.get("/audits", headers={"accept": "text/html"}).text
+    assert "2 fail" in html
+    assert "other weights than this atlas" in html
 
 
 def test_a_report_is_shown_without_anything_that_the_policy_forbids(client: TestClient) -> None:
@@ -26,34 +26,38 @@ def test_a_report_is_shown_without_anything_that_the_policy_forbids(client: Test
     assert "data:" not in html
     assert "style=" not in html
     assert "a written word becomes the answer" in html
-    told = client.get("/audits/made.json").json()["report"]
-    (example,) = told["typographic"]["examples"]
-    picture = client.get(example["picture"])
-    assert picture.headers["content-type"] == "image/webp"
-    assert picture.content[:4] == b"RIFF"
+    report = client.get("/audits/made.json").json()["report"]
+    (example,) = report["typographic"]["examples"]
+    image = client.get(example["picture"])
+    assert image.headers["content-type"] == "image/webp"
+    assert image.content[:4] == b"RIFF"
     assert client.get("/audits/made/1.webp").status_code == 404
 
 
 @pytest.mark.parametrize(
     ("text", "status"),
-    [("{", 409), ('{"schema": "synesthete.audit", "version": 2}', 409), (json.dumps(small_report() | {"adversarial": {}, "typographic": {"heads": 3}}), 409)],
-)  # fmt: skip
-def test_a_damaged_report_is_told_and_the_list_goes_on(
+    [
+        ("{", 409),
+        ('{"schema": "synesthete.audit", "version": 2}', 409),
+        (json.dumps(small_report() | {"adversarial": {}, "typographic": {"heads": 3}}), 409),
+    ],
+)
+def test_a_damaged_report_is_an_error_and_the_list_goes_on(
     client: TestClient, atlas_path: Path, text: str, status: int
 ) -> None:
     (atlas_path.parent / "bad.audit").mkdir()
     (atlas_path.parent / "bad.audit" / "report.json").write_text(text, encoding="utf-8")
     assert client.get("/audits/bad.json").status_code == status
     assert [row["name"] for row in client.get("/audits.json").json()["audits"]] == ["bad", "made"]
-    assert client.get("/audits/bad/0.webp").status_code == 404
+    assert client.get("/audits/bad/0.webp").status_code == 409
 
 
-def test_what_is_no_picture_is_not_sent_as_one(client: TestClient, atlas_path: Path) -> None:
-    told = small_report('<script>alert("x")</script>')
-    told["typographic"]["examples"][0]["picture"] = "data:text/html;base64,PHNjcmlwdD4="
+def test_what_is_no_image_is_not_sent_as_one(client: TestClient, atlas_path: Path) -> None:
+    report = small_report('<script>alert("x")</script>')
+    report["typographic"]["examples"][0]["picture"] = "data:text/html;base64,PHNjcmlwdD4="
     folder = atlas_path.parent / "sly.audit"
     folder.mkdir()
-    (folder / "report.json").write_text(json.dumps(told), encoding="utf-8")
+    (folder / "report.json").write_text(json.dumps(report), encoding="utf-8")
     assert client.get("/audits/sly/0.webp").status_code == 404
     assert "<script>alert" not in client.get("/audits/sly", headers={"accept": "text/html"}).text
 

@@ -1,9 +1,13 @@
-"""The guard at the door: every request passes it before anything else looks at it."""
+"""Middleware of both applications: authentication, hosts, origins, methods, sizes and headers; and limits on images and bodies."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+import asyncio
+import contextlib
+import ctypes
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from http.cookies import CookieError, SimpleCookie
 
 import anyio
@@ -13,10 +17,13 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from synesthete.errors import SynestheteError
+from synesthete.probes.request_images import Busy, request_limits
+from synesthete.server.auth import Gate
 from synesthete.server.connections import ConnectionLimits
-from synesthete.server.errors import Refused
-from synesthete.server.security import METHODS, UPLOAD_LIMIT, Gate
+from synesthete.server.errors import METHODS, Refused
 
+UPLOAD_LIMIT = 16 * 2**20
 OPEN = ("/static/", "/enter")
 POLICY = "; ".join(
     (
@@ -44,8 +51,14 @@ HEADERS = {
 }
 # How much of a body that is too long is read and thrown away, so that the client reads the answer.
 DRAIN = 4 * UPLOAD_LIMIT
-# The longest body of a request without a token: the form of the entrance.
+# The longest body of a request without a token: the form at /enter.
 FORM_LIMIT = 64 * 1024
+
+# A body is held up to four times over, as bytes, as text and decoded, until its request is answered.
+SMALL = 256 * 1024
+HELD_AT_ONCE = 2 * UPLOAD_LIMIT
+MOST_WAITING, LONGEST_WAIT = 24, 10.0
+_M_MMAP_THRESHOLD = -3  # of malloc.h
 
 
 class Guard:
@@ -54,11 +67,11 @@ class Guard:
     Parameters
     ----------
     app
-        What is guarded.
+        The application behind it.
     gate
-        Who may ask.
+        Authentication.
     refuse
-        Makes the answer to a request that is refused.
+        Gives the response to a request that is refused.
     limits
         How many requests are answered at once, and for how long the body of a refused one is read.
     """
@@ -101,7 +114,7 @@ class Guard:
             scope = {**scope, "method": "GET"}
         body = _Body(receive, UPLOAD_LIMIT if known else FORM_LIMIT)
         try:
-            with suppress(ClientDisconnect):  # nobody is left to answer
+            with contextlib.suppress(ClientDisconnect):  # nobody is left to answer
                 await self.app(scope, body.receive, answer)
         finally:
             in_flight.leave()
@@ -125,14 +138,14 @@ class Guard:
         if len(headers.getlist("host")) != 1 or not self.gate.allows_host(host):
             hint = "open it as http://127.0.0.1, or name the host with --allow-host"
             raise Refused(403, "this server does not answer to that host name", hint=hint)
-        # Before anything else about the request: who has no token learns nothing but that.
+        # Before anything else about the request: without a token nothing is revealed.
         bearer = self._bearer(headers)
         known = scope["state"]["authenticated"] = bearer or self._cookie(headers)
         if not (known or path.startswith(OPEN)):
             hint = (
                 "open the link that `synesthete serve` printed, or send Authorization: Bearer TOKEN"
             )
-            raise Refused(401, "this server is closed without its token", hint=hint)
+            raise Refused(401, "authentication required", hint=hint)
         if method == "POST" and not bearer:
             self._check_origin(headers, host)
         if method not in METHODS:
@@ -146,7 +159,7 @@ class Guard:
         origin, fetched = headers.get("origin"), headers.get("sec-fetch-site")
         foreign = fetched is not None and fetched not in ("same-origin", "none")
         if foreign or origin is None or not self.gate.allows_origin(origin, host):
-            raise Refused(403, "that request comes from another site, or does not say from where")
+            raise Refused(403, "the request comes from another origin, or names none")
 
     def _bearer(self, headers: Headers) -> bool:
         scheme, _, token = headers.get("authorization", "").partition(" ")
@@ -187,7 +200,7 @@ class _InFlight:
 
     def enter(self) -> None:
         if not self._free:
-            hint = "ask again in a second"
+            hint = "try again in a second"
             raise Refused(503, "too many requests are being answered at once", hint=hint)
         self._free -= 1
 
@@ -223,3 +236,112 @@ def _with_headers(send: Send, *, bare: bool) -> Callable[[Message], Awaitable[No
         await send(message)
 
     return answer
+
+
+class ImageLimits:
+    """ASGI middleware: the limits of `request_limits` for each request, and a budget of bytes for their bodies.
+
+    Parameters
+    ----------
+    app
+        The application behind it.
+    refuse
+        Gives the response to a request that finds no room.
+    """
+
+    def __init__(
+        self, app: ASGIApp, refuse: Callable[[Request, SynestheteError], Response]
+    ) -> None:
+        self.app = app
+        self.refuse = refuse
+        self._held = 0
+        self._queue: deque[tuple[int, asyncio.Future[None]]] = deque()
+        _give_memory_back()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        try:
+            async with self._room(_size(scope)):
+                with request_limits():
+                    await self.app(scope, receive, send)
+        except _NoRoom as error:
+            with anyio.move_on_after(LONGEST_WAIT):
+                await _drain(receive, UPLOAD_LIMIT)
+            response = self.refuse(Request(scope), error)
+            await response(scope, receive, send)
+
+    @asynccontextmanager
+    async def _room(self, size: int) -> AsyncIterator[None]:
+        """Wait until so many bytes may be held; first come, first served."""
+        if size:
+            await self._enter(size)
+        try:
+            yield
+        finally:
+            self._leave(size)
+
+    async def _enter(self, size: int) -> None:
+        if not self._queue and self._held + size <= HELD_AT_ONCE:
+            self._held += size
+            return
+        if len(self._queue) >= MOST_WAITING:
+            raise _NoRoom.now()
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queue.append((size, turn))
+        try:
+            async with asyncio.timeout(LONGEST_WAIT):
+                await turn
+        except BaseException as error:
+            if turn.done() and not turn.cancelled():  # let in at the last moment
+                self._leave(size)
+            else:
+                self._queue.remove((size, turn))
+                self._admit()
+            if isinstance(error, TimeoutError):
+                raise _NoRoom.now() from None
+            raise
+
+    def _leave(self, size: int) -> None:
+        self._held -= size
+        self._admit()
+
+    def _admit(self) -> None:
+        while self._queue and self._held + self._queue[0][0] <= HELD_AT_ONCE:
+            if self._queue[0][1].cancelled():  # it takes itself out
+                return
+            size, turn = self._queue.popleft()
+            self._held += size
+            turn.set_result(None)
+
+
+class _NoRoom(Busy):
+    """Too many large requests at once."""
+
+    @classmethod
+    def now(cls) -> _NoRoom:
+        return cls(
+            "too many large requests at once", hint=f"send it again in {cls.retry_after} seconds"
+        )
+
+
+def _give_memory_back() -> None:
+    """Have glibc hand every freed block of a megabyte or more back to the system at once.
+
+    By itself it raises that threshold to 32 MB as soon as such a block is freed, and keeps later ones, for each thread;
+    after some large images a server then holds hundreds of megabytes for nothing. Other C libraries have no such call.
+    """
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 1 << 20)
+
+
+def _size(scope: Scope) -> int:
+    """Bytes that a body may have; 0 for small ones, which are not counted."""
+    headers = Headers(scope=scope)
+    if scope["method"] != "POST":
+        return 0
+    length = headers.get("content-length", "")
+    size = int(length) if length.isdecimal() else UPLOAD_LIMIT
+    return min(size, UPLOAD_LIMIT) if size > SMALL else 0

@@ -1,0 +1,318 @@
+"""`/try-image`: show the model an image or a word: what it takes it for, which neurons fire, where, and which decided."""
+
+from __future__ import annotations
+
+import io
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import fastapi
+import numpy as np
+from fastapi import APIRouter, File, UploadFile
+from starlette.responses import Response
+
+from synesthete._core.arrays import Float32
+from synesthete._core.cache import Bounded
+from synesthete.errors import SynestheteError
+from synesthete.report.images import Box
+from synesthete.report.neuron import NeuronRow, neuron_row
+from synesthete.report.source import Missing
+from synesthete.server.errors import Refused
+from synesthete.server.library import Site
+from synesthete.server.page import Form, Page
+from synesthete.server.pages.images import own_image
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+FIRED, LABELS, SIDE, WORD_LENGTH = 24, 5, 384, 60
+KEPT = Bounded[bytes](32)  # images that were shown last, in memory only
+
+# Not `UploadFile | None`: a form has no null, so OpenAPI must not offer it.
+Upload = Annotated[UploadFile, File(description="An image file.")]
+Word = Annotated[
+    str, fastapi.Form(max_length=WORD_LENGTH, description="A word to draw, instead of a file.")
+]
+router = APIRouter(include_in_schema=False)
+
+
+@dataclass(frozen=True)
+class TryImagePage:
+    """The model, its layers, and the number of concepts that it chooses from."""
+
+    model: str
+    layers: list[str]
+    concepts: int
+
+
+@dataclass(frozen=True)
+class Guess:
+    """A concept, and the cosine of image and text."""
+
+    concept: str
+    path: str
+    cosine: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fired:
+    """A neuron that the image excites.
+
+    Attributes
+    ----------
+    activation
+        Its activation.
+    z
+        In standard deviations from its mean over the atlas's images.
+    share
+        Of the atlas's images, those that excite it at least as much; null without the dense matrix.
+    box
+        Where in the image, as the model crops it.
+    """
+
+    neuron: NeuronRow
+    activation: float
+    z: float
+    share: float | None
+    box: Box | None
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a neuron adds to the difference of the cosines of two labels."""
+
+    address: str
+    called: str
+    path: str
+    weight: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """Which neurons decided between the first label and the second; null where the path is not linear."""
+
+    label: str
+    other: str
+    difference: float
+    without: float
+    without_random: float
+    parts: list[Part]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TryImageResult:
+    """The model's answer for an image.
+
+    Attributes
+    ----------
+    shown
+        The word that was drawn, or the name of the file.
+    image
+        Path of the image as the model sees it; it is kept in memory, for a while.
+    """
+
+    shown: str
+    image: str
+    layer: str
+    model: str
+    guesses: list[Guess]
+    fired: list[Fired]
+    decision: Decision | None
+
+
+def show_model(site: Site, image: Image.Image, shown: str) -> TryImageResult:
+    """Show the model an image (RGB). Loads the model on first use."""
+    from synesthete.analysis.own_model import own_model
+
+    model, layer = own_model(site.atlas), site.atlas.layers[0]
+    names = site.atlas.concepts
+    directions = text_directions(site)
+    pixels = model.preprocess(image)[None]
+    reading = model.read(pixels, [layer], site.atlas.manifest["reduction"])
+    values, positions = reading.activations[layer][0], reading.positions[layer][0]
+    guesses = []
+    if len(names):
+        cosines = directions @ reading.embeddings[0]
+        guesses = [
+            Guess(names[i], site.links.concept(names[i]), float(cosines[i]))
+            for i in np.argsort(-cosines, kind="stable")[:LABELS]
+        ]
+    return TryImageResult(
+        shown=shown,
+        image=keep_image(site, model.geometry(image)),
+        layer=layer,
+        model=model.name,
+        guesses=guesses,
+        fired=_fired(site, layer, values, positions, reading.grids[layer]),
+        decision=decision(site, layer, pixels),
+    )
+
+
+def text_directions(site: Site) -> Float32:
+    """`[concepts, dimensions]`: text embeddings of the atlas's concepts, computed once."""
+    from synesthete.analysis.own_model import own_model
+    from synesthete.recording.zero_shot import class_embeddings
+
+    def embed() -> Float32:
+        return class_embeddings(own_model(site.atlas), site.atlas.concepts)
+
+    return site.opened.computed("directions", embed)
+
+
+def _fired(
+    site: Site, layer: str, values: Any, positions: Any, grid: tuple[int, int]
+) -> list[Fired]:
+    columns = site.opened.columns(layer)
+    z = columns.z_scores(values)
+    dense = site.atlas.activations(layer) if site.atlas.manifest["dense"] else None
+    readable = site.opened.probes.readable
+    found = []
+    for unit in np.argsort(-z, kind="stable")[:FIRED]:
+        if z[unit] <= 0:
+            break
+        share = None
+        if dense is not None:
+            share = float((np.asarray(dense[:, unit])[readable] >= values[unit]).mean())
+        row, column = divmod(int(positions[unit]), grid[1])
+        there = positions[unit] >= 0 and grid != (1, 1)
+        box = Box(row, column, *grid) if there else None
+        neuron = neuron_row(site, columns, int(unit))
+        one = Fired(
+            neuron=neuron,
+            activation=float(values[unit]),
+            z=float(z[unit]),
+            share=share,
+            box=box,
+        )
+        found.append(one)
+    return found
+
+
+def decision(site: Site, layer: str, pixels: Any) -> Decision | None:
+    """What decided between the first concept and the second; None with fewer, or where the path is not linear."""
+    from synesthete.analysis.decomposition.explain import explain_pixels
+    from synesthete.analysis.decomposition.paths import has_linear_path
+    from synesthete.analysis.own_model import own_model
+
+    model, names = own_model(site.atlas), site.atlas.concepts
+    if len(names) < 2 or not has_linear_path(model, layer):
+        return None
+    found = explain_pixels(
+        site.atlas, model, pixels, names, text_directions(site), layer=layer, limit=8
+    )
+    columns = site.opened.columns(layer)
+    parts = []
+    for term in found.units:
+        unit = int(term.address.rpartition(":")[2])
+        path = site.links.neuron(term.address)
+        parts.append(Part(term.address, columns.called(unit), path, term.weight))
+    return Decision(
+        label=found.label,
+        other=found.other,
+        difference=found.cosines[0] - found.cosines[1],
+        without=found.without,
+        without_random=found.without_random,
+        parts=parts,
+    )
+
+
+def keep_image(site: Site, image: Image.Image) -> str:
+    """Keep an image in memory, for a while; its path."""
+    stream, key = io.BytesIO(), secrets.token_hex(12)
+    image.resize((SIDE, SIDE)).save(stream, "WEBP", quality=90)
+    KEPT.get(key, stream.getvalue)
+    return site.links.at(f"/shown/{key}.webp")
+
+
+def image_of(site: Site, data: bytes, word: str, key: str) -> Image.Image:
+    """The image that was sent, as the model sees it; the word drawn; or an image of the atlas.
+
+    Raises
+    ------
+    Refused
+        None of them or several, bytes that are not an image, a word that cannot be drawn.
+    Missing
+        No such image in the atlas.
+    """
+    from synesthete.analysis.own_model import own_model
+    from synesthete.probes.decoding import TooLarge, UnreadableImage
+    from synesthete.probes.request_images import see
+
+    word = " ".join(word.split())
+    if bool(data) + bool(word) + bool(key) != 1:
+        hint = "choose a file, or type a word"
+        raise Refused(409, "send either a file or a word, or name an image", hint=hint)
+    if key:
+        number = site.opened.ids.number(key)
+        if number is None:
+            raise Missing("there is no such image")
+        return own_image(site.atlas, number)
+    if data:
+        try:
+            return see(data, own_model(site.atlas).geometry)
+        except TooLarge:
+            raise
+        except UnreadableImage as error:
+            raise Refused(409, f"the image cannot be read: {error.reason}") from error
+    return _drawn(word)
+
+
+def _drawn(word: str) -> Image.Image:
+    from synesthete.probes.words import has_letters, load_fonts, render_word
+
+    font = next((one for one in load_fonts() if has_letters(word, one)), None)
+    if font is None:
+        raise Refused(409, "the word cannot be drawn: no font here has all its letters")
+    try:
+        return render_word(word, font, size_px=256)
+    except SynestheteError as error:
+        raise Refused(409, f"the word cannot be drawn: {error.message}") from error
+
+
+def try_image_page(site: Site) -> TryImagePage:
+    """The form that shows the model an image or a word. POST it here, or to `/try-image.json`."""
+    name = str(site.atlas.manifest["model"]["name"])
+    return TryImagePage(name, site.atlas.layers, len(site.atlas.concepts))
+
+
+def try_image(
+    site: Site,
+    file: Upload = None,  # type: ignore[assignment]
+    word: Word = "",
+    image: Annotated[
+        str,
+        fastapi.Form(
+            max_length=64, description="Opaque id of an image of the atlas, instead of both."
+        ),
+    ] = "",
+) -> TryImageResult:
+    """Show the model an image or a drawn word: labels, neurons that fire and where, neurons that decided."""
+    data = read_upload(file)
+    name = (file.filename or "image")[:100] if data else word
+    shown = image_of(site, data, word, image)
+    return show_model(site, shown, " ".join(name.split()) or "an image of the atlas")
+
+
+def read_upload(file: UploadFile | None) -> bytes:
+    """The bytes of an uploaded file; empty for none."""
+    return b"" if file is None else file.file.read()
+
+
+@router.get("/shown/{key}.webp")
+@router.get("/a/{atlas}/shown/{key}.webp")
+def kept_image(key: str) -> Response:
+    """An image that was shown lately, as the model sees it."""
+    if key not in KEPT:
+        raise Missing("the image is not kept any more")
+    return Response(KEPT.get(key, bytes), media_type="image/webp")
+
+
+TRY_IMAGE = Page(
+    path="/try-image",
+    template="try_image.html",
+    view=try_image_page,
+    label="Try an image",
+    form=Form(submit=try_image, name="classify image", template="try_image_result.html"),
+    exported=False,
+)
