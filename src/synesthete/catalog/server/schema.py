@@ -321,7 +321,7 @@ class Hits:
 
 @dataclass(frozen=True)
 class Alignments:
-    """Pairs of copy and image, the best match first; images are called `image 1`, `image 2`, …."""
+    """Pairs of copy and image, the best match first; an image is called `sent:` and a hash of its bytes."""
 
     pairs: list[Alignment]
 
