@@ -56,7 +56,7 @@ def events(
                 value = getattr(done, name)
                 taken[name] += len(value) if name == "refused" else value
     counts, refused = log.counts(), log.aside() if aside else []
-    data = {"counts": counts, "experiments": log.experiments()}
+    data: dict[str, Any] = {"counts": counts, "experiments": log.experiments()}
     if file is not None:
         data["taken"] = taken
     if aside:
@@ -199,7 +199,7 @@ def pilot(
         metric=metric,  # type: ignore[arg-type]
         least_worth=least_worth,
         alpha=alpha,
-        limit=limit,
+        k=limit,
         window=timedelta(hours=window),
         cap=cap,
         question=question,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import RenderableType
 
 from synesthete._core.user_files import read_inside
 from synesthete.catalog.cli.options import FolderArgument, folder
@@ -214,7 +215,7 @@ def classify(
         for one in results
     )
     columns = ("row", "label", "confidence", "among", "decided", "reasons")
-    view = [
+    view: list[RenderableType] = [
         *([Note(opened.notice)] if opened.notice else []),
         table(*columns, right=("row", "confidence"), rows=rows),
         *_aside(found.aside, len(found.aside)),

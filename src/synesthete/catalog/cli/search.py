@@ -303,7 +303,7 @@ def evaluate(
     --------
     catalog.md
     """
-    found = catalog.evaluate(queries, limit=limit, seed=seed, columns=columns_of(column))
+    found = catalog.evaluate(queries, k=limit, seed=seed, columns=columns_of(column))
     methods = {
         one.method: {
             f"recall@{limit}": one.recall,
