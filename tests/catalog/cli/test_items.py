@@ -201,7 +201,7 @@ def test_items_delete_adapt_quarantine(run: Run) -> None:
         (["evaluate", "shop.catalog", "--queries", "items.csv"], "none of the right answers"),
         (["index", "none", "--out", "shop.catalog"], "no such folder or table"),
         (["index", "items.csv", "--out", "shop.catalog", "--atlas", "x.atlas"], "there already"),
-        (["index", "items.csv", "--out", "shop.catalog", "--column", "id"], "no PART=NAME"),
+        (["index", "items.csv", "--out", "shop.catalog", "--column", "id"], "is not FIELD=NAME"),
         (["items", "shop.catalog", "none"], "no item 'none'"),
         (["adapt", "shop.catalog", "none"], "no images"),
     ],
