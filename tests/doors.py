@@ -271,7 +271,7 @@ def _fonts(path: Path) -> bool:
 
 
 def _assistant(path: Path) -> bool:
-    from synesthete.catalog.assistant import respond
+    from synesthete.catalog.mcp import respond
 
     class Shop:
         def search(self, *given: Any, **named: Any) -> list[Any]:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import typer
 
-from synesthete.cli import app, main
+from synesthete.cli.app import app, main
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

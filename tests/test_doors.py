@@ -27,7 +27,7 @@ READERS = {
     "yaml.safe_load": {"_core/yaml_reader.py"},
     "yaml.load": set(),
     "np.load": set(),
-    "sqlite3.connect": {"atlas/write_ahead.py"},
+    "sqlite3.connect": {"_core/sqlite.py"},
     "csv.reader": {"_core/row_reader.py"},
     "csv.DictReader": set(),
 }  # fmt: skip
@@ -167,7 +167,7 @@ def test_databases_of_a_catalogue_are_their_owners_alone(tmp_path: Path) -> None
 
 def test_reviews_are_not_read_or_written_through_a_link(tmp_path: Path) -> None:
     from synesthete.reviews import import_reviews
-    from synesthete.reviews.store import read
+    from synesthete.reviews.acts import read
 
     atlas, other = tmp_path / "some.atlas", tmp_path / "other.atlas"
     atlas.mkdir()

@@ -60,7 +60,16 @@ def address(path: Path, unit: int = 0) -> str:
 
 def act(number: int, *, rater: str = "ann", kind: str = "note", value: str = "x") -> Act:
     at = f"2026-01-01T00:00:{number % 60:02d}.{number:06d}+00:00"
-    return Act(f"{number:032x}", at, rater, "f" * 64, "w" * 64, "layer:0", kind, value)
+    return Act(
+        id=f"{number:032x}",
+        at=at,
+        rater=rater,
+        fingerprint="f" * 64,
+        weights="w" * 64,
+        address="layer:0",
+        kind=kind,
+        value=value,
+    )
 
 
 def test_what_most_people_say_stands_over_the_machine(atlas: Path) -> None:
@@ -224,7 +233,7 @@ def test_a_spreadsheet_gets_no_formula(atlas: Path, tmp_path: Path) -> None:
     [
         ("accept", "visual.layer4.0:999999", {}, "no unit 999999"),
         ("accept", "nowhere:1", {}, "no layer 'nowhere'"),
-        ("accept", "apple", {}, "no address"),
+        ("accept", "apple", {}, "not a valid address"),
         ("rename", None, {"value": "  "}, "needs a text"),
         ("rename", None, {"value": "x" * 300}, "at most 200"),
         ("note", None, {"value": "a\x07b"}, "control characters"),

@@ -15,20 +15,20 @@ from schemathesis.config import SchemathesisConfig
 from schemathesis.core.failures import Failure
 from schemathesis.engine import Status, events, from_schema
 
+from synesthete.catalog.server.app import create_app as create_catalog_app
+from synesthete.catalog.server.auth import RateLimiter
 from synesthete.server import Gate, create_app
 from synesthete.server.auth import LOOPBACK
-from synesthete.server.shop import create_shop
-from synesthete.server.shop.limits import Limiter
 from tests.small_atlas import LAYER
 
 TOKEN = "token-of-the-contracts"
 
 
-class Patient(Limiter):
+class Patient(RateLimiter):
     """Lets everything through, so that the answers are of the endpoints."""
 
-    def ask(self, caller: str, per_minute: int) -> Any:
-        return super().ask(f"{caller} {id(object())}", 10**9)
+    def take(self, caller: str, per_minute: int) -> Any:
+        return super().take(f"{caller} {id(object())}", 10**9)
 
 
 @dataclass(kw_only=True)
@@ -83,11 +83,11 @@ def microscope(atlas: Path) -> tuple[FastAPI, dict[str, str]]:
 
 def catalogue(path: Path) -> tuple[FastAPI, dict[str, str]]:
     """The application of a catalogue, with a case in the queue and an experiment in the log."""
-    app = create_shop(path, Gate(TOKEN, hosts=[*LOOPBACK, "testserver"]))
+    app = create_catalog_app(path, Gate(TOKEN, hosts=[*LOOPBACK, "testserver"]))
     app.state.limiter = Patient()
-    shop = app.state.shop
-    ticket = shop.queue.add("suggest", {"choices": ["item-01"]}, reason="unsure", confidence=0.1)
-    shop.events.take(
+    folder = app.state.folder
+    ticket = folder.queue.add("suggest", {"choices": ["item-01"]}, reason="unsure", confidence=0.1)
+    folder.events.take(
         {"key": f"{v}-{i}", "kind": kind, "item": "item-01", "subject": f"{v}{i}", "experiment": "spring", "variant": v}
         for v in "AB" for i in range(4) for kind in ("impression",)
     )  # fmt: skip
@@ -156,7 +156,7 @@ def run(examples: int, seed: int) -> dict[str, Any]:
     """Explore both applications; per application its operations, cases, and distinct failures by check."""
     from synesthete.catalog import Catalog
     from synesthete.models import load_model
-    from tests.catalog.api.conftest import fill
+    from tests.catalog.server.conftest import fill
     from tests.server.conftest import make_atlas
     from tests.small_atlas import write_model
 

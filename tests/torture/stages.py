@@ -325,15 +325,22 @@ class Bases:
     def _review(self) -> None:
         from synesthete.atlas import open_atlas
         from synesthete.reviews import export_reviews
-        from synesthete.reviews.acts import Act
-        from synesthete.reviews.store import append
+        from synesthete.reviews.acts import Act, append
 
         opened = open_atlas(ATLAS)
         acts = [
-            Act(f"{n:032x}", "2026-05-01T12:00:00.000000+00:00", "ann", opened.fingerprint,
-                opened.manifest["model"]["weights_sha256"], f"{LAYER}:{n}", "note", f"note {n}")
+            Act(
+                id=f"{n:032x}",
+                at="2026-05-01T12:00:00.000000+00:00",
+                rater="ann",
+                fingerprint=opened.fingerprint,
+                weights=opened.manifest["model"]["weights_sha256"],
+                address=f"{LAYER}:{n}",
+                kind="note",
+                value=f"note {n}",
+            )
             for n in range(20)
-        ]  # fmt: skip
+        ]
         append(ATLAS, acts)
         export_reviews(ATLAS, "all.jsonl")
         for file in Path(ATLAS).glob("reviews.sqlite*"):
@@ -429,7 +436,7 @@ def stages(bases: Bases) -> list[Stage]:
 
 def events(shared: Path) -> None:
     """An import of events, committed in three parts."""
-    from synesthete.cli import catalog_metric_commands as commands
+    from synesthete.catalog.cli import metrics as commands
 
     commands.AT_ONCE = 15
     cli("catalog", "events", CATALOG, "--import", shared / "events.jsonl")

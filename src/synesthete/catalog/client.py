@@ -14,21 +14,29 @@ import httpx
 from pydantic import TypeAdapter, ValidationError
 
 from synesthete._core.user_files import read_file
-from synesthete.catalog.classify.classifier import Classification
-from synesthete.catalog.events import Event, Taken
-from synesthete.catalog.schema import Alignment, Hit, ImageSource, Item, Signal, Suggestion, Written
+from synesthete.catalog.classify import Classification
+from synesthete.catalog.events import Event, Refusal, Taken
+from synesthete.catalog.schema import (
+    Alignment,
+    Hit,
+    ImageSource,
+    Item,
+    Signal,
+    Suggestion,
+    Written,
+)
 from synesthete.errors import SynestheteError
 
-Made = TypeVar("Made")
+T = TypeVar("T")
 TRIES = 4
 LONGEST_WAIT = 30.0
 
 
 class CatalogClient:
-    """A catalogue that is served somewhere.
+    """A catalogue on a server.
 
-    Every call that changes something carries an idempotency key, so that it may be tried again after a lost connection
-    or a server that is busy (429, and 503 with `Retry-After`) without being carried out twice.
+    Calls that change something carry an idempotency key, so that they are tried again after a lost connection, or when
+    the server is busy (429, and 503 with `Retry-After`), without being carried out twice.
 
     Parameters
     ----------
@@ -39,7 +47,7 @@ class CatalogClient:
     timeout
         Seconds that an answer may take.
     transport
-        Another way to reach it, such as `httpx.WSGITransport`; for tests.
+        Of httpx; for tests.
 
     Raises
     ------
@@ -56,9 +64,11 @@ class CatalogClient:
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self._http = httpx.Client(
-            base_url=f"{url.rstrip('/')}/api/v1", timeout=timeout, transport=transport,
+            base_url=f"{url.rstrip('/')}/api/v1",
+            timeout=timeout,
+            transport=transport,
             headers={"Authorization": f"Bearer {key}", "Accept": "application/json"},
-        )  # fmt: skip
+        )
 
     def __enter__(self) -> CatalogClient:
         return self
@@ -80,7 +90,7 @@ class CatalogClient:
         return self._call("GET", "/health", dict[str, Any])
 
     def items(self, *, at_once: int = 200) -> Iterator[Item]:
-        """All items, by id, fetched a page at a time; pictures by where they came from."""
+        """All items, by id, fetched a page at a time; images by where they came from."""
         after: str | None = ""
         while after is not None:
             page = self._call(
@@ -91,67 +101,82 @@ class CatalogClient:
             after = page["next"]
 
     def upsert(self, items: Iterable[Item]) -> Written:
-        """Add items, or put them in the place of those with their ids (500 at a time)."""
+        """Add items, or replace those with their ids (500 at a time)."""
         total = Written()
         for part in _parts(items, 500):
-            body = {"items": [_as_item(one) for one in part]}
+            body = {"items": [_item_body(item) for item in part]}
             total = _sum(total, self._call("POST", "/items", Written, json=body, once=True))
         return total
 
     def delete(self, ids: Iterable[str]) -> Written:
-        """Take items out."""
+        """Delete items."""
         total = Written()
         for part in _parts(ids, 1000):
-            total = _sum(
-                total, self._call("POST", "/items/delete", Written, json={"ids": part}, once=True)
-            )
+            body = {"ids": part}
+            total = _sum(total, self._call("POST", "/items/delete", Written, json=body, once=True))
         return total
 
     def search(
-        self, text: str | None = None, picture: ImageSource | None = None, *, without: Sequence[str] = (),
-        where: Sequence[str] = (), k: int = 10, cut: float = 0.9, only_relevant: bool = False, reasons: int = 3,
-    ) -> list[Hit]:  # fmt: skip
-        """Items nearest to a text, a picture or both; as `Catalog.search`."""
+        self,
+        text: str | None = None,
+        image: ImageSource | None = None,
+        *,
+        without: Sequence[str] = (),
+        where: Sequence[str] = (),
+        limit: int = 10,
+        cut: float = 0.9,
+        only_relevant: bool = False,
+        reasons: int = 3,
+    ) -> list[Hit]:
+        """Items nearest to a text, an image or both; as `Catalog.search`."""
         body = {
-            "text": text, "picture": _base64(picture), "without": list(without), "where": list(where), "limit": k,
-            "cut": cut, "only_relevant": only_relevant, "reasons": reasons,
-        }  # fmt: skip
+            "text": text,
+            "image": _base64(image),
+            "without": list(without),
+            "where": list(where),
+            "limit": limit,
+            "cut": cut,
+            "only_relevant": only_relevant,
+            "reasons": reasons,
+        }
         return self._call("POST", "/search", dict[str, list[Hit]], json=body)["hits"]
 
     def recommend(
-        self, signals: Sequence[Signal], *, mute: Sequence[str] = (), where: Sequence[str] = (), k: int = 10,
-        diversity: float = 0.3, half_life_days: float = 30.0, reasons: int = 3,
-    ) -> list[Hit]:  # fmt: skip
-        """Items for a taste; as `Catalog.recommend`."""
-        tastes = [
-            {
-                "side": one.side, "item": one.item, "text": one.text, "picture": _base64(one.image),
-                "weight": one.weight, "age_days": one.age_days,
-            }
-            for one in signals
-        ]  # fmt: skip
+        self,
+        signals: Sequence[Signal],
+        *,
+        mute: Sequence[str] = (),
+        where: Sequence[str] = (),
+        limit: int = 10,
+        diversity: float = 0.3,
+        half_life_days: float = 30.0,
+        reasons: int = 3,
+    ) -> list[Hit]:
+        """Items for likes and dislikes; as `Catalog.recommend`."""
         body = {
-            "signals": tastes, "mute": list(mute), "where": list(where), "limit": k, "diversity": diversity,
-            "half_life_days": half_life_days, "reasons": reasons,
-        }  # fmt: skip
+            "signals": [_signal_body(signal) for signal in signals],
+            "mute": list(mute),
+            "where": list(where),
+            "limit": limit,
+            "diversity": diversity,
+            "half_life_days": half_life_days,
+            "reasons": reasons,
+        }
         return self._call("POST", "/recommend", dict[str, list[Hit]], json=body)["hits"]
 
     def align(
-        self, copies: Sequence[str], pictures: Sequence[ImageSource], *, reasons: int = 5
+        self, copies: Sequence[str], images: Sequence[ImageSource], *, reasons: int = 5
     ) -> list[Alignment]:
-        """Every copy against every picture; as `Catalog.align`."""
-        body = {
-            "copies": list(copies),
-            "pictures": [_base64(one) for one in pictures],
-            "reasons": reasons,
-        }
+        """Every copy with every image; as `Catalog.align`."""
+        encoded = [_base64(image) for image in images]
+        body = {"copies": list(copies), "images": encoded, "reasons": reasons}
         return self._call("POST", "/align", dict[str, list[Alignment]], json=body)["pairs"]
 
     def suggest(
-        self, picture: ImageSource | None = None, brief: str | None = None, *, k: int = 5
+        self, image: ImageSource | None = None, brief: str | None = None, *, limit: int = 5
     ) -> Suggestion:
-        """Suggestions for a picture with a brief description; as `Catalog.suggest`."""
-        body = {"picture": _base64(picture), "brief": brief, "limit": k}
+        """Suggestions for an image with a brief description; as `Catalog.suggest`."""
+        body = {"image": _base64(image), "brief": brief, "limit": limit}
         return self._call("POST", "/suggest", Suggestion, json=body)
 
     def classify(
@@ -161,26 +186,29 @@ class CatalogClient:
         *,
         reasons: bool = True,
     ) -> list[Classification]:
-        """Records (picture, text) judged by a classifier of the catalogue."""
-        rows = [{"picture": _base64(picture), "text": text} for picture, text in records]
+        """Labels of records (image, text) by a classifier of the catalogue."""
+        rows = [{"image": _base64(image), "text": text} for image, text in records]
         body = {"classifier": classifier, "records": rows, "reasons": reasons}
         return self._call("POST", "/classify", dict[str, list[Classification]], json=body)[
             "records"
         ]
 
     def send(self, events: Iterable[Event]) -> Taken:
-        """Tell what visitors did (1,000 at a time); an event sent twice counts once, by its key."""
-        total = Taken(0, 0, 0, 0)
+        """Send events (1,000 at a time); an event sent twice counts once, by its key."""
+        total = Taken()
         for number, part in enumerate(_parts(events, 1000)):
-            body = {"events": [vars(one) for one in part]}
+            body = {"events": [vars(event) for event in part]}
             done = self._call("POST", "/events", Taken, json=body, once=True)
-            moved = tuple(
-                type(one)(one.index + 1000 * number, one.key, one.reason) for one in done.refused
+            refused = (
+                Refusal(one.index + 1000 * number, one.key, one.reason) for one in done.refused
             )
             total = Taken(
-                total.added + done.added, total.replayed + done.replayed, total.unknown + done.unknown,
-                total.skewed + done.skewed, total.refused + moved,
-            )  # fmt: skip
+                added=total.added + done.added,
+                replayed=total.replayed + done.replayed,
+                unknown=total.unknown + done.unknown,
+                skewed=total.skewed + done.skewed,
+                refused=(*total.refused, *refused),
+            )
         return total
 
     def assignment(
@@ -188,10 +216,8 @@ class CatalogClient:
     ) -> Literal["A", "B"]:
         """Which variant a visitor sees."""
         params = {"experiment": experiment, "subject": subject, "share_of_b": share_of_b}
-        found: Literal["A", "B"] = self._call("GET", "/assignment", dict[str, Any], params=params)[
-            "variant"
-        ]
-        return found
+        row = self._call("GET", "/assignment", dict[str, Any], params=params)
+        return "B" if row["variant"] == "B" else "A"
 
     def metrics(self) -> dict[str, Any]:
         """Rates, in all and by day."""
@@ -214,18 +240,21 @@ class CatalogClient:
             after = page["next"]
 
     def decide(
-        self, ticket: str, verdict: Literal["accept", "override", "dismiss"], *, label: str = "", note: str = "",
+        self,
+        ticket: str,
+        verdict: Literal["accept", "override", "dismiss"],
+        *,
+        label: str = "",
+        note: str = "",
         actor: str = "",
-    ) -> dict[str, Any]:  # fmt: skip
+    ) -> dict[str, Any]:
         """Decide a case."""
         body = {"verdict": verdict, "label": label, "note": note, "actor": actor}
         return self._call("POST", f"/queue/{ticket}/decision", dict[str, Any], json=body)
 
-    def _call(
-        self, method: str, path: str, made: type[Made], *, once: bool = False, **more: Any
-    ) -> Made:
+    def _call(self, method: str, path: str, kind: type[T], *, once: bool = False, **more: Any) -> T:
         headers = {"Idempotency-Key": uuid.uuid4().hex} if once else {}
-        # Reading, and what carries a key, may be tried again; a decision is not, lest it stand in the trail twice.
+        # Reading, and what carries a key, may be tried again; a decision is not, since it would be in the trail twice.
         tries = 1 if method == "POST" and path.endswith("/decision") else TRIES
         for left in reversed(range(tries)):
             try:
@@ -241,55 +270,66 @@ class CatalogClient:
             if response.status_code in (429, 503) and wait and left:
                 time.sleep(min(float(wait), LONGEST_WAIT))
                 continue
-            return _read(response, made)
+            return _read(response, kind)
         raise AssertionError("unreachable")
 
 
-def _read(response: httpx.Response, made: type[Made]) -> Made:
+def _read(response: httpx.Response, kind: type[T]) -> T:
     if response.status_code >= 400:
         try:
-            told: Mapping[str, Any] = response.json()["error"]
+            error: Mapping[str, Any] = response.json()["error"]
         except (ValueError, KeyError, TypeError):
             raise SynestheteError(f"the server answered {response.status_code}") from None
-        raise SynestheteError(str(told.get("message", "")), hint=str(told.get("hint", "")))
+        raise SynestheteError(str(error.get("message", "")), hint=str(error.get("hint", "")))
     try:
-        return TypeAdapter(made).validate_json(response.content)
-    except ValidationError as error:
+        return TypeAdapter(kind).validate_json(response.content)
+    except ValidationError as invalid:
         raise SynestheteError(
-            f"the server's answer is of another form ({error.error_count()} differences)",
+            f"the server's answer is of another form ({invalid.error_count()} differences)",
             hint="client and server of the same version?",
-        ) from error
+        ) from invalid
 
 
-def _base64(picture: ImageSource | None) -> str | None:
-    if picture is None:
+def _base64(image: ImageSource | None) -> str | None:
+    if image is None:
         return None
-    data = read_file(picture) if isinstance(picture, Path) else picture
+    data = read_file(image) if isinstance(image, Path) else image
     return base64.b64encode(data).decode()
 
 
-def _as_item(item: Item) -> dict[str, Any]:
-    told = item.as_dict()
-    return {**told, "images": [_base64(one) for one in item.images]}
+def _item_body(item: Item) -> dict[str, Any]:
+    return {**item.as_dict(), "images": [_base64(image) for image in item.images]}
+
+
+def _signal_body(signal: Signal) -> dict[str, Any]:
+    return {**vars(signal), "image": _base64(signal.image)}
 
 
 def _item(row: Mapping[str, Any]) -> Item:
     return Item(
-        row["id"], title=row["title"], description=row["description"], category=row["category"], reviews=tuple(row["reviews"]), price=row["price"],
+        id=row["id"],
+        title=row["title"],
+        description=row["description"],
+        category=row["category"],
+        reviews=tuple(row["reviews"]),
+        price=row["price"],
         attributes={name: tuple(values) for name, values in row["attributes"].items()},
-        images=tuple(Path(one) for one in row["images"]),
-    )  # fmt: skip
+        images=tuple(map(Path, row["images"])),
+    )
 
 
 def _sum(one: Written, other: Written) -> Written:
     return Written(
-        added=one.added + other.added, changed=one.changed + other.changed, unchanged=one.unchanged + other.unchanged,
-        deleted=one.deleted + other.deleted, quarantined=one.quarantined + other.quarantined,
-    )  # fmt: skip
+        added=one.added + other.added,
+        changed=one.changed + other.changed,
+        unchanged=one.unchanged + other.unchanged,
+        deleted=one.deleted + other.deleted,
+        quarantined=one.quarantined + other.quarantined,
+    )
 
 
-def _parts(values: Iterable[Made], size: int) -> Iterator[list[Made]]:
-    part: list[Made] = []
+def _parts(values: Iterable[T], size: int) -> Iterator[list[T]]:
+    part: list[T] = []
     for value in values:
         part.append(value)
         if len(part) == size:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from synesthete.catalog.events.database import Growing
+from synesthete._core.sqlite import AppendOnly
 from synesthete.errors import SynestheteError, near
 
 FILE = "keys.sqlite"
@@ -29,9 +29,13 @@ _SCHEMA = (
     " digest TEXT NOT NULL, made TEXT NOT NULL) WITHOUT ROWID",
     "CREATE TABLE revoked (id TEXT PRIMARY KEY, at TEXT NOT NULL) WITHOUT ROWID",
 )
+_SELECT = (
+    "SELECT k.id, k.name, k.scopes, k.per_minute, k.made, COALESCE(r.at, ''), k.digest FROM keys k"
+    " LEFT JOIN revoked r ON r.id = k.id"
+)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Key:
     """One key, without its secret.
 
@@ -45,7 +49,7 @@ class Key:
         Of `SCOPES`.
     per_minute
         Requests that it may make a minute.
-    made
+    created
         When, UTC.
     revoked
         When it stopped working; empty while it works.
@@ -55,7 +59,7 @@ class Key:
     name: str
     scopes: tuple[str, ...]
     per_minute: int
-    made: str
+    created: str
     revoked: str = ""
 
 
@@ -73,17 +77,17 @@ class Keys:
     --------
     >>> import tempfile
     >>> keys = Keys(tempfile.mkdtemp())
-    >>> key, secret = keys.make("web shop", ["read", "events"])
+    >>> key, secret = keys.make("web site", ["read", "events"])
     >>> keys.find(secret).name, keys.find(secret + "x")
-    ('web shop', None)
+    ('web site', None)
     """
 
     def __init__(self, folder: str | Path, *, now: Callable[[], datetime] | None = None) -> None:
-        self._file = Growing(Path(folder) / FILE, _SCHEMA, ("keys", "revoked"))
+        self._file = AppendOnly(Path(folder) / FILE, _SCHEMA, tables=("keys", "revoked"))
         self._now = now or (lambda: datetime.now(UTC))
 
     def make(self, name: str, scopes: Iterable[str], *, per_minute: int = 600) -> tuple[Key, str]:
-        """A new key; its second part, the secret, is told this once.
+        """A new key and its secret, which is not kept.
 
         Raises
         ------
@@ -107,11 +111,17 @@ class Keys:
         if not 1 <= per_minute <= MOST_A_MINUTE:
             raise SynestheteError(f"{per_minute} requests a minute; 1 to {MOST_A_MINUTE:,}")
         public, secret = secrets.token_hex(4), secrets.token_urlsafe(32)
-        key = Key(public, name, wanted, per_minute, self._now().isoformat(timespec="seconds"))
+        key = Key(
+            id=public,
+            name=name,
+            scopes=wanted,
+            per_minute=per_minute,
+            created=self._now().isoformat(timespec="seconds"),
+        )
         with self._file.writing() as connection:
             connection.execute(
                 "INSERT INTO keys VALUES (?, ?, ?, ?, ?, ?)",
-                (public, name, " ".join(wanted), per_minute, _digest(secret), key.made),
+                (public, name, " ".join(wanted), per_minute, _digest(secret), key.created),
             )
         return key, f"{PREFIX}_{public}_{secret}"
 
@@ -119,18 +129,13 @@ class Keys:
         """The key of a secret; None where it is wrong or revoked. Takes as long for a wrong secret as for a right one."""
         prefix, _, rest = secret.partition("_")
         public, _, own = rest.partition("_")
-        found = None
+        query = f"{_SELECT} WHERE k.id = ?"
         with self._file.reading() as connection:
-            if connection:
-                found = connection.execute(
-                    "SELECT k.id, k.name, k.scopes, k.per_minute, k.made, k.digest, r.at FROM keys k"
-                    " LEFT JOIN revoked r ON r.id = k.id WHERE k.id = ?",
-                    (public.encode("utf-8", "replace").decode(),),
-                ).fetchone()
-        right = hmac.compare_digest(_digest(own), found[5] if found else _digest(""))
-        if not (found and right and prefix == PREFIX) or found[6]:
-            return None
-        return Key(found[0], found[1], tuple(found[2].split()), found[3], found[4])
+            given = (public.encode("utf-8", "replace").decode(),)
+            row = connection and connection.execute(query, given).fetchone()
+        right = hmac.compare_digest(_digest(own), row[-1] if row else _digest(""))
+        key = _key(row) if row else None
+        return key if key and right and prefix == PREFIX and not key.revoked else None
 
     def revoke(self, public: str) -> None:
         """Stop a key from working, at once and for ever.
@@ -151,14 +156,22 @@ class Keys:
 
     def every(self) -> list[Key]:
         """All keys, the oldest first, revoked ones too."""
+        query = f"{_SELECT} ORDER BY k.made, k.id"
         with self._file.reading() as connection:
-            if not connection:
-                return []
-            rows = connection.execute(
-                "SELECT k.id, k.name, k.scopes, k.per_minute, k.made, COALESCE(r.at, '') FROM keys k"
-                " LEFT JOIN revoked r ON r.id = k.id ORDER BY k.made, k.id"
-            ).fetchall()
-        return [Key(one[0], one[1], tuple(one[2].split()), *one[3:]) for one in rows]
+            rows = connection.execute(query).fetchall() if connection else []
+        return list(map(_key, rows))
+
+
+def _key(row: tuple[str, str, str, int, str, str, str]) -> Key:
+    public, name, scopes, per_minute, created, revoked, _ = row
+    return Key(
+        id=public,
+        name=name,
+        scopes=tuple(scopes.split()),
+        per_minute=per_minute,
+        created=created,
+        revoked=revoked,
+    )
 
 
 def _digest(secret: str) -> str:

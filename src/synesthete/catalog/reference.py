@@ -1,8 +1,8 @@
-"""What a model makes of things that have nothing to do with a shop: the ground that every score stands on.
+"""The null distribution of a catalogue's scores: what its model gives for texts and images unrelated to the items.
 
-Made once, when a catalogue is created: texts of common words, photos and drawings of the built-in probe set, written
-words drawn as pictures, and the names of concepts. They tell what an unrelated query scores, what a unit answers on
-average, whether it answers to writing, and how its answer enters the embedding.
+Computed once, when a catalogue is created: texts of common words, photos and drawings of the built-in probe set, images
+of written words, and the names of concepts. They give the scores of unrelated queries, the mean activation of each unit,
+whether it answers to writing, and how it enters the embedding.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
+from synesthete._core.arrays import Bool, Float32
 from synesthete.atlas import Atlas
 from synesthete.atlas.arrays import NUMBERS, STRINGS, Shape, read_npz
 from synesthete.catalog.encode import MICRO_BATCH
@@ -26,32 +26,30 @@ if TYPE_CHECKING:
 
     from synesthete.models.image_text_model import ImageTextModel
 
-Float32 = npt.NDArray[np.float32]
-
 LENGTHS = (1, 2, 4, 8)  # words of an unrelated text
 TEXTS_PER_LENGTH = 300
 PHOTOS, DRAWINGS, WRITTEN = 128, 64, 64
 COMMON, RARE = 800, 9000  # ranks of the English words that texts are made of
-WRITING_AUC, PICTURE_AUC = 0.9, 0.7
+WRITING_AUC, IMAGE_AUC = 0.9, 0.7
 SENSITIVE = frozenset({"person", "person trait", "religion", "region", "emotion"})
 RIDGE = 10.0
 _STRINGS = ("texts", "picture_labels", "concepts", "names")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Reference:
-    """The ground of a catalogue.
+    """The unrelated texts and images of a catalogue, and what its units are called.
 
     Attributes
     ----------
     texts
         Unrelated texts; `text_vectors` `[texts, dim]` of them.
     picture_labels
-        What the reference pictures show; `picture_vectors` `[pictures, dim]` of them.
+        Concepts of the reference images; `picture_vectors` `[images, dim]` of them.
     concepts
         Names; `concept_vectors` `[concepts, dim]` of them.
     unit_mean, unit_std
-        Of every unit over the reference pictures, `[units]`.
+        Of every unit over the reference images, `[units]`.
     path
         `[dim, units]`: what one more of a unit's mean activation adds to the embedding, at unit length.
     names, tested, typographic, sensitive
@@ -68,9 +66,9 @@ class Reference:
     unit_std: Float32
     path: Float32
     names: list[str]
-    tested: npt.NDArray[np.bool_]
-    typographic: npt.NDArray[np.bool_]
-    sensitive: npt.NDArray[np.bool_]
+    tested: Bool
+    typographic: Bool
+    sensitive: Bool
 
     def arrays(self) -> dict[str, Any]:
         """The arrays under their names."""
@@ -115,7 +113,7 @@ def unrelated_texts(seed: int = 0) -> list[str]:
 def make_reference(
     model: ImageTextModel, layer: str, *, atlas: Atlas | None = None, seed: int = 0
 ) -> tuple[Reference, dict[str, Any]]:
-    """Show the model the reference; returns it and what the manifest says of it.
+    """Encode the reference; returns it and its facts for the manifest.
 
     Parameters
     ----------
@@ -136,28 +134,38 @@ def make_reference(
     texts = unrelated_texts(seed)
     text_vectors = model.encode_texts(texts)
     concept_vectors = model.encode_texts(concepts)
-    labels, pictures = _pictures(probes)
-    vectors, units = _look(model, layer, pictures)
-    _, written = _look(model, layer, _written(texts))
+    labels, images = _images(probes)
+    vectors, units = _encode(model, layer, images)
+    _, written = _encode(model, layer, _written(texts))
     path, route, explained = _path(model, layer, vectors, units)
     typographic = _auc(written, units) >= WRITING_AUC
     names, tested = _called(path, concept_vectors, concepts)
     sensitive = np.zeros(len(names), bool)
     if atlas is not None:
-        told = _from_atlas(atlas, model, layer)
-        for unit, (name, is_typographic, is_sensitive) in told.items():
+        known = _from_atlas(atlas, model, layer)
+        for unit, (name, is_typographic, is_sensitive) in known.items():
             if name:
                 names[unit], tested[unit] = name, True
             typographic[unit] = is_typographic
             sensitive[unit] = is_sensitive
     reference = Reference(
-        texts, text_vectors, labels, vectors, concepts, concept_vectors,
-        np.asarray(units.mean(0), np.float32), np.asarray(units.std(0), np.float32),
-        path, names, tested, typographic, sensitive,
-    )  # fmt: skip
+        texts=texts,
+        text_vectors=text_vectors,
+        picture_labels=labels,
+        picture_vectors=vectors,
+        concepts=concepts,
+        concept_vectors=concept_vectors,
+        unit_mean=np.asarray(units.mean(0), np.float32),
+        unit_std=np.asarray(units.std(0), np.float32),
+        path=path,
+        names=names,
+        tested=tested,
+        typographic=typographic,
+        sensitive=sensitive,
+    )
     return reference, {
         "texts": len(texts),
-        "pictures": len(pictures),
+        "pictures": len(images),
         "seed": seed,
         "route": route,
         "explained": round(explained, 3),
@@ -166,8 +174,8 @@ def make_reference(
     }
 
 
-def _pictures(probes: Any) -> tuple[list[str], list[Image.Image]]:
-    labels, pictures = [], []
+def _images(probes: Any) -> tuple[list[str], list[Image.Image]]:
+    labels, images = [], []
     modality = np.array(probes.labels["modality"].to_pylist())
     concept = probes.labels["concept"].to_pylist()
     for kind, most in (("photo", PHOTOS), ("drawing", DRAWINGS)):
@@ -175,11 +183,11 @@ def _pictures(probes: Any) -> tuple[list[str], list[Image.Image]]:
         for place in np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).round()):
             row = int(rows[int(place)])
             try:
-                pictures.append(probes.image(row))
+                images.append(probes.image(row))
                 labels.append(concept[row])
             except UnreadableImage:
                 continue
-    return labels, pictures
+    return labels, images
 
 
 def _written(texts: list[str]) -> list[Image.Image]:
@@ -190,14 +198,14 @@ def _written(texts: list[str]) -> list[Image.Image]:
     return [render_word(w, fonts[i % len(fonts)], size_px=256) for i, w in enumerate(words)]
 
 
-def _look(
-    model: ImageTextModel, layer: str, pictures: list[Image.Image]
+def _encode(
+    model: ImageTextModel, layer: str, images: list[Image.Image]
 ) -> tuple[Float32, Float32]:
     import torch
 
     vectors, units = [], []
-    for start in range(0, len(pictures), MICRO_BATCH):
-        pixels = torch.stack([model.preprocess(p) for p in pictures[start : start + MICRO_BATCH]])
+    for start in range(0, len(images), MICRO_BATCH):
+        pixels = torch.stack([model.preprocess(p) for p in images[start : start + MICRO_BATCH]])
         reading = model.read(pixels, [layer], "mean")
         vectors.append(reading.embeddings)
         units.append(reading.activations[layer])
@@ -216,19 +224,17 @@ def _path(
         route = "exact"
         path = unit_weights(model, layer, np.eye(model.embedding_dim, dtype=np.float32))
     else:
-        # Ridge in the form for fewer pictures than units, on standardised units.
+        # Ridge regression in its dual form, for fewer images than units; on standardised units.
         spread = np.where(units.std(0) > 0, units.std(0), 1)
         scaled = source / spread
         kernel = scaled @ scaled.T / scaled.shape[1]
         solved = np.linalg.solve(kernel + RIDGE / len(kernel) * np.eye(len(kernel)), target)
-        route, path = (
-            "fitted",
-            np.asarray((scaled.T @ solved / scaled.shape[1] / spread[:, None]).T),
-        )
-    made = source @ path.T
-    power = float((made * made).sum())
-    scale = float((made * target).sum()) / power if power > 0 else 0.0
-    rest = target - scale * made
+        route = "fitted"
+        path = np.asarray((scaled.T @ solved / scaled.shape[1] / spread[:, None]).T)
+    predicted = source @ path.T
+    power = float((predicted * predicted).sum())
+    scale = float((predicted * target).sum()) / power if power > 0 else 0.0
+    rest = target - scale * predicted
     explained = 1 - float((rest * rest).sum()) / max(float((target * target).sum()), 1e-12)
     return np.asarray(scale * path, np.float32), route, explained
 
@@ -243,9 +249,7 @@ def _auc(positives: Float32, negatives: Float32) -> Float32:
     return np.asarray((ranks - least) / (len(positives) * len(negatives)), np.float32)
 
 
-def _called(
-    path: Float32, concept_vectors: Float32, concepts: list[str]
-) -> tuple[list[str], npt.NDArray[np.bool_]]:
+def _called(path: Float32, concept_vectors: Float32, concepts: list[str]) -> tuple[list[str], Bool]:
     """Each unit by the concept that it drives the embedding towards the most: a fact of the weights, untested."""
     scores = (concept_vectors - concept_vectors.mean(0)) @ path
     spread = scores.std(0)
@@ -268,7 +272,7 @@ def _from_atlas(
     for neuron in atlas.neurons(layer):
         others = [auc for kind, auc in neuron.auc.items() if kind != "word" and auc == auc]
         word = neuron.auc.get("word", 0.0)
-        written = bool(others) and word >= WRITING_AUC and max(others) < PICTURE_AUC
+        written = bool(others) and word >= WRITING_AUC and max(others) < IMAGE_AUC
         name = neuron.name or (neuron.concept if neuron.multimodal else "")
         found[neuron.unit] = (name, written, neuron.family in SENSITIVE)
     return found

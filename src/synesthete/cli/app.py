@@ -9,16 +9,10 @@ from typing import Annotated
 import typer
 
 from synesthete import __version__
+from synesthete.catalog.cli import app as catalog
 from synesthete.cli import (
     atlas_commands,
     audit_commands,
-    catalog_classify_command,
-    catalog_commands,
-    catalog_evaluate_commands,
-    catalog_item_commands,
-    catalog_metric_commands,
-    catalog_options,
-    catalog_people_commands,
     decomposition_commands,
     editing_commands,
     model_commands,
@@ -72,15 +66,9 @@ decomposition_commands.add_to(app)
 editing_commands.add_to(app)
 visualize_commands.add_to(app)
 server_commands.add_to(app)
-catalog_item_commands.add_to(catalog_options.app)
-catalog_commands.add_to(catalog_options.app)
-catalog_evaluate_commands.add_to(catalog_options.app)
-catalog_metric_commands.add_to(catalog_options.app)
-catalog_classify_command.add_to(catalog_options.app)
-catalog_people_commands.add_to(catalog_options.app)
 app.add_typer(audit_commands.app, name="audit", rich_help_panel=audit_commands.PANEL)
 app.add_typer(review_commands.app, name="reviews", rich_help_panel=naming_commands.PANEL)
-app.add_typer(catalog_options.app, name="catalog", rich_help_panel=catalog_options.PANEL)
+app.add_typer(catalog.app, name="catalog", rich_help_panel=catalog.PANEL)
 app.add_typer(probe_commands.app, name="probes", rich_help_panel="Probe sets and models")
 app.add_typer(model_commands.app, name="models", rich_help_panel="Probe sets and models")
 

@@ -116,13 +116,13 @@ def open_microscope(
     app: FastAPI
     opened = "microscope"
     if any((path / CATALOG).exists() for path in atlases):
-        from synesthete.server.shop import create_shop
+        from synesthete.catalog.server.app import create_app as create_catalog
 
         if len(atlases) > 1:
             raise SynestheteError(
                 "a catalogue is served by itself", hint="give one catalogue, or atlases only"
             )
-        app = create_shop(atlases[0], gate)
+        app = create_catalog(atlases[0], gate)
         gate, opened = app.state.gate, "catalogue"
     else:
         app = create_app(atlases, gate)

@@ -1,15 +1,20 @@
-"""Acts: what a person said of a unit or an image, and which sayings are possible."""
+"""Acts: what a person said of a unit or an image, checked, and the append-only file of them in the atlas."""
 
 from __future__ import annotations
 
 import re
 import uuid
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
+from synesthete._core.sqlite import AppendOnly
 from synesthete.errors import SynestheteError, near
+from synesthete.reviews.verdicts import MACHINE
 
+FILE = "reviews.sqlite"
 # Kind -> whether it needs a value (a name, a label, a reason), and whether it is about an image.
 KINDS: dict[str, tuple[bool, bool]] = {
     "label": (True, True),
@@ -21,7 +26,6 @@ KINDS: dict[str, tuple[bool, bool]] = {
     "note": (True, False),
     "request": (True, False),
 }
-MACHINE = "machine"  # the rater of the program's own requests
 VERDICTS = ("accept", "rename", "reject")
 LONGEST = 2000
 LONGEST_NAME = 200
@@ -29,9 +33,9 @@ _ID = re.compile(r"[0-9a-f]{32}")
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Act:
-    """One thing that one person said once; never changed, never taken back but by another act.
+    """One verdict, label, flag or note of one person; never changed, only superseded by another act.
 
     Attributes
     ----------
@@ -42,7 +46,7 @@ class Act:
     rater
         Who; `machine` for requests by the program.
     fingerprint, weights
-        Of the atlas and of the model that it was said of.
+        Of the atlas and the model that it is about.
     address
         The unit.
     kind
@@ -52,7 +56,7 @@ class Act:
     image
         SHA-256 of the image, for labels; else empty.
     question
-        What was asked, for labels; else empty.
+        The question that a label answers; else empty.
     """
 
     id: str
@@ -71,6 +75,13 @@ class Act:
         return asdict(self)
 
 
+COLUMNS = tuple(field.name for field in fields(Act))
+_SCHEMA = (
+    f"CREATE TABLE acts ({', '.join(f'{name} TEXT NOT NULL' for name in COLUMNS)}, PRIMARY KEY (id)) WITHOUT ROWID",
+    "CREATE INDEX acts_by_address ON acts (address, at)",
+)
+
+
 def new_act(
     *,
     rater: str,
@@ -85,15 +96,23 @@ def new_act(
     """An act of now, checked."""
     at = datetime.now(UTC).isoformat(timespec="microseconds")
     act = Act(
-        uuid.uuid4().hex, at, " ".join(rater.split()), fingerprint, weights, address, kind,
-        value.strip(), image, " ".join(question.split()),
-    )  # fmt: skip
+        id=uuid.uuid4().hex,
+        at=at,
+        rater=" ".join(rater.split()),
+        fingerprint=fingerprint,
+        weights=weights,
+        address=address,
+        kind=kind,
+        value=value.strip(),
+        image=image,
+        question=" ".join(question.split()),
+    )
     check(act)
     return act
 
 
 def check(act: Act) -> None:
-    """Refuse an act that could not have been said.
+    """Refuse an invalid act.
 
     Raises
     ------
@@ -132,7 +151,7 @@ def check(act: Act) -> None:
             f"{act.kind} needs the hash of an image" if of_image else f"{act.kind} takes no image"
         )
     if not act.address.rpartition(":")[2].isdecimal() or ":" not in act.address:
-        raise SynestheteError(f"{act.address!r} is no address", hint="write layer:unit")
+        raise SynestheteError(f"{act.address!r} is not a valid address", hint="write layer:unit")
 
 
 def _is_time(text: str) -> bool:
@@ -140,3 +159,37 @@ def _is_time(text: str) -> bool:
         return datetime.fromisoformat(text).tzinfo is not None
     except ValueError:
         return False
+
+
+def append(atlas: str | Path, acts: Iterable[Act]) -> int:
+    """Add acts to an atlas; returns how many were new. All of them or, after a kill, none.
+
+    Raises
+    ------
+    SynestheteError
+        When one of them is invalid, or the file cannot be written.
+    """
+    rows = list(acts)
+    for act in rows:
+        check(act)
+    marks = ", ".join("?" for _ in COLUMNS)
+    with _file(atlas).writing() as connection:
+        before = connection.total_changes
+        connection.executemany(
+            f"INSERT OR IGNORE INTO acts ({', '.join(COLUMNS)}) VALUES ({marks})",
+            [tuple(getattr(act, name) for name in COLUMNS) for act in rows],
+        )
+        return connection.total_changes - before
+
+
+def read(atlas: str | Path) -> list[Act]:
+    """All acts of an atlas, oldest first; ties by id."""
+    query = f"SELECT {', '.join(COLUMNS)} FROM acts ORDER BY at, id"
+    with _file(atlas).reading() as connection:
+        rows = connection.execute(query).fetchall() if connection else []
+    return [Act(**dict(zip(COLUMNS, row, strict=True))) for row in rows]
+
+
+def _file(atlas: str | Path) -> AppendOnly:
+    # Not private: who may read the atlas may read its reviews.
+    return AppendOnly(Path(atlas) / FILE, _SCHEMA, tables=("acts",), private=False)

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 import krippendorff
 import numpy as np
-import numpy.typing as npt
 
+from synesthete._core.arrays import Float64
 from synesthete._core.intervals import bootstrap_interval
 
 RESAMPLES = 1000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Agreement:
     """How far raters agree.
 
@@ -62,24 +62,24 @@ def agreement(given: Mapping[str, Mapping[str, str]], *, seed: int = 0) -> Agree
             table[raters.index(rater), column] = code[label]
     pairs = same = 0
     for by in shared.values():
-        said = list(by.values())
-        pairs += len(said) * (len(said) - 1)
-        same += sum(said.count(one) - 1 for one in said)
+        labels = list(by.values())
+        pairs += len(labels) * (len(labels) - 1)
+        same += sum(labels.count(label) - 1 for label in labels)
     low, high = bootstrap_interval(
         lambda items: _alpha(items.T), table.T, draws=RESAMPLES, seed=seed
     )
     return Agreement(
-        _alpha(table),
-        low,
-        high,
-        same / pairs if pairs else float("nan"),
-        len(shared),
-        len(raters),
-        int(np.isfinite(table).sum()),
+        alpha=_alpha(table),
+        low=low,
+        high=high,
+        percent=same / pairs if pairs else float("nan"),
+        items=len(shared),
+        raters=len(raters),
+        labels=int(np.isfinite(table).sum()),
     )
 
 
-def _alpha(table: npt.NDArray[np.float64]) -> float:
+def _alpha(table: Float64) -> float:
     if len(np.unique(table[np.isfinite(table)])) < 2:
         return float("nan")
     return float(krippendorff.alpha(reliability_data=table, level_of_measurement="nominal"))

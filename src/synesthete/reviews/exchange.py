@@ -1,4 +1,4 @@
-"""Taking reviews out and in: JSON Lines that round-trip, CSV for a spreadsheet."""
+"""Export and import of reviews: JSON Lines that round-trip, CSV for a spreadsheet."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from synesthete._core.row_reader import Row, jsonl_rows
 from synesthete._core.user_files import UnusableFile
 from synesthete.atlas.files import write_file
 from synesthete.errors import SynestheteError
-from synesthete.reviews.acts import Act, check
-from synesthete.reviews.store import COLUMNS, append, read
+from synesthete.reviews.acts import COLUMNS, Act, append, check, read
 
 SCHEMA = "synesthete-reviews-1"
 LONGEST_LINE = 20_000

@@ -5,17 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from synesthete._core.arrays import Bool, Float64, Int64
 from synesthete.atlas import Atlas
 from synesthete.errors import SynestheteError
-from synesthete.reviews.acts import Act
+from synesthete.reviews.acts import Act, read
 from synesthete.reviews.state import State, belongs, current, image_hash
-from synesthete.reviews.store import read
+from synesthete.reviews.verdicts import Reviewed
 
-Float64 = npt.NDArray[np.float64]
 SENSITIVE = frozenset({"person", "person trait", "religion", "region", "emotion"})
 WEIGHTS = {"requested": 8.0, "disputed": 4.0, "undecided": 2.0, "sensitive": 1.0, "use": 1.0}
 BINS, PER_BIN, CONTROLS = 8, 3, 6
@@ -40,8 +39,8 @@ def queue(atlas: Atlas, *, limit: int | None = None) -> list[Item]:
     to 1, as how much it is used. Units with a verdict that nobody disputes do not wait, nor do those without
     a name that nobody asked about. Ties by address.
     """
-    said = current(atlas)
-    waiting = [_waiting(atlas, layer, said) for layer in atlas.layers]
+    reviews = current(atlas)
+    waiting = [_waiting(atlas, layer, reviews) for layer in atlas.layers]
     scores = np.concatenate([scored.score for scored in waiting])
     # Only those that can be among the first become objects: an atlas may have 100,000 units.
     least = -np.inf
@@ -57,7 +56,7 @@ class _Waiting:
     """The units of a layer that wait: number, name and the parts of the score, each `[units]`."""
 
     layer: str
-    units: npt.NDArray[np.int64]
+    units: Int64
     names: list[str | None]
     parts: dict[str, Float64]
 
@@ -83,20 +82,20 @@ class _Waiting:
         ]
 
 
-def _waiting(atlas: Atlas, layer: str, said: dict[str, State]) -> _Waiting:
+def _waiting(atlas: Atlas, layer: str, reviews: dict[str, State]) -> _Waiting:
     table = atlas.unit_table(layer, "names")
     best = None if table is None else table.filter(pc.equal(table["rank"], 0))
     named = np.zeros(0, np.int64) if best is None else best["unit"].to_numpy().astype(np.int64)
     spread = atlas.statistics(layer).std
     own = {
         int(address.rpartition(":")[2]): state
-        for address, state in said.items()
+        for address, state in reviews.items()
         if address.rpartition(":")[0] == layer
     }
     settled = [unit for unit, one in own.items() if one.verdicts and not one.disputed]
-    asked = [unit for unit, one in own.items() if one.requests and not one.verdicts]
+    requested = [unit for unit, one in own.items() if one.requests and not one.verdicts]
     disputed = [unit for unit, one in own.items() if one.disputed]
-    every = np.union1d(named, np.array([*asked, *disputed], np.int64))
+    every = np.union1d(named, np.array([*requested, *disputed], np.int64))
     units = np.setdiff1d(every, np.array(settled, np.int64))
     place = np.full(len(spread), -1)
     place[named] = np.arange(len(named))
@@ -113,7 +112,7 @@ def _waiting(atlas: Atlas, layer: str, said: dict[str, State]) -> _Waiting:
         units,
         [names[i] if i >= 0 else None for i in row],
         {
-            "requested": np.isin(units, asked).astype(float),
+            "requested": np.isin(units, requested).astype(float),
             "disputed": np.isin(units, disputed).astype(float),
             "undecided": undecided,
             "sensitive": _sensitive(atlas, layer, len(spread))[units].astype(float),
@@ -132,7 +131,7 @@ def _undecided(low: Float64, high: Float64, threshold: float | None) -> Float64:
     return near
 
 
-def _sensitive(atlas: Atlas, layer: str, units: int) -> npt.NDArray[np.bool_]:
+def _sensitive(atlas: Atlas, layer: str, units: int) -> Bool:
     """Which units are of a family about people: as assigned, else as the probe set has it."""
     found = np.zeros(units, bool)
     table = atlas.unit_table(layer, "families")
@@ -180,20 +179,19 @@ def labels(atlas: Atlas, address: str, question: str) -> dict[int, str]:
 
     For `synesthete.analysis.conditional`, which takes them instead of the probe labels.
     """
-    votes: dict[str, dict[str, str]] = {}
+    votes: dict[str, Reviewed] = {}
     for act in read(atlas.path):
         if is_label(act, atlas, address, question):
-            votes.setdefault(act.image, {})[act.rater] = act.value
+            votes.setdefault(act.image, Reviewed()).record(act.rater, act.kind, act.value)
     found = {}
     for image in range(atlas.probes.num_rows):
-        said = list(votes.get(image_hash(atlas, image), {}).values())
-        counts = sorted(((said.count(one), one) for one in set(said)), reverse=True)
-        if counts and (len(counts) == 1 or counts[0][0] > counts[1][0]):
-            found[image] = counts[0][1]
+        leading = votes.get(image_hash(atlas, image), Reviewed()).leading()
+        if len(leading) == 1:
+            found[image] = leading[0][1]
     return found
 
 
 def is_label(act: Act, atlas: Atlas, address: str, question: str) -> bool:
     """Whether an act is a label of this unit's images, given to this question."""
-    asked = act.kind == "label" and act.address == address and act.question == question
-    return asked and belongs(act, atlas)
+    answers = act.kind == "label" and act.address == address and act.question == question
+    return answers and belongs(act, atlas)

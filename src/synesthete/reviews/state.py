@@ -1,8 +1,7 @@
-"""What people's acts come to: the reviewed name of each unit, its flags, and what belongs to another atlas."""
+"""The state of an atlas's reviews: the reviewed name of each unit, its flags, and acts about another atlas."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,52 +9,37 @@ from typing import Any
 
 from synesthete.atlas import Atlas, open_atlas
 from synesthete.errors import SynestheteError, near
-from synesthete.reviews.acts import MACHINE, VERDICTS, Act, new_act
-from synesthete.reviews.store import append, read
+from synesthete.reviews.acts import VERDICTS, Act, append, new_act, read
+from synesthete.reviews.verdicts import MACHINE, Reviewed
 
 
-@dataclass
-class State:
+@dataclass(kw_only=True)
+class State(Reviewed):
     """What people say of one unit.
 
     Attributes
     ----------
-    verdicts
-        Rater → the last verdict: (kind, name), name for a rename only.
     flags
         Rater → the reason, while flagged.
-    notes, requests
-        In order.
+    requests
+        Reasons for which the program asked for a review, in order.
     """
 
-    verdicts: dict[str, tuple[str, str]] = field(default_factory=dict)
     flags: dict[str, str] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
-
-    @property
-    def disputed(self) -> bool:
-        """Whether raters say different things."""
-        return len(set(self.verdicts.values())) > 1
 
     def verdict(self) -> tuple[str, str] | None:
         """The verdict of most raters; of a tie the one given last."""
-        if not self.verdicts:
-            return None
-        counts = Counter(self.verdicts.values())
-        most = max(counts.values())
-        return [said for said in self.verdicts.values() if counts[said] == most][-1]
+        return self.leading()[-1] if self.verdicts else None
 
     def as_dict(self, machine_name: str | None) -> dict[str, Any]:
-        """As JSON can write it; `name` is what stands after review, None when rejected."""
-        said = self.verdict()
-        name = machine_name
-        if said is not None:
-            name = {"accept": machine_name, "reject": None, "rename": said[1]}[said[0]]
+        """As JSON can write it; `name` is the name after review, None when rejected."""
+        kind, renamed = self.verdict() or (None, "")
+        name = {"reject": None, "rename": renamed}.get(kind or "", machine_name)
         return {
             "name": name,
             "machine_name": machine_name,
-            "verdict": said[0] if said else None,
+            "verdict": kind,
             "raters": len(self.verdicts),
             "disputed": self.disputed,
             "flags": self.flags,
@@ -76,7 +60,7 @@ def belongs(act: Act, atlas: Atlas) -> bool:
 
 
 def current(atlas: Atlas) -> dict[str, State]:
-    """Address → what people say, of the units of this atlas that anything was said of."""
+    """Address → what people say, of the reviewed units of this atlas."""
     return states(act for act in read(atlas.path) if belongs(act, atlas))
 
 
@@ -86,15 +70,14 @@ def foreign(atlas: Atlas) -> list[Act]:
 
 
 def states(acts: Iterable[Act]) -> dict[str, State]:
-    """States from acts in the order they were said."""
+    """States from acts in order of time."""
     found: dict[str, State] = {}
     for act in acts:
         if act.kind == "label":
             continue
         state = found.setdefault(act.address, State())
         if act.kind in VERDICTS:
-            state.verdicts.pop(act.rater, None)
-            state.verdicts[act.rater] = (act.kind, act.value)
+            state.record(act.rater, act.kind, act.value)
         elif act.kind == "flag":
             state.flags[act.rater] = act.value
         elif act.kind == "unflag":
@@ -121,7 +104,7 @@ def say(
     Raises
     ------
     SynestheteError
-        No such unit or image, or an act that could not be said (`check`).
+        No such unit or image, or an invalid act (`check`).
     """
     atlas = open_atlas(atlas_path)
     _need_unit(atlas, address)
@@ -156,9 +139,9 @@ def _need_unit(atlas: Atlas, address: str) -> None:
     layer, colon, unit = address.rpartition(":")
     if not colon or not (unit.isascii() and unit.isdigit()):
         hint = f"write layer:unit, for example {atlas.layers[0]}:0"
-        raise SynestheteError(f"{address!r} is no address", hint=hint)
+        raise SynestheteError(f"{address!r} is not a valid address", hint=hint)
     units = int(atlas.layer(layer)["units"])
     if int(unit) >= units:
         options = [f"{layer}:{other}" for other in range(units)]
-        told = f"no unit {unit} in {layer}; its units are 0 to {units - 1}"
-        raise SynestheteError(told, hint=near(address, options))
+        message = f"no unit {unit} in {layer}; its units are 0 to {units - 1}"
+        raise SynestheteError(message, hint=near(address, options))

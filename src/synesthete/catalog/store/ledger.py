@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
+from synesthete._core.sqlite import connect, format_of, write_ahead
 from synesthete._core.text import storable
 from synesthete.atlas.files import disk_errors, open_to_write
-from synesthete.atlas.write_ahead import connect, format_of, write_ahead
 from synesthete.catalog.encode import Batch
 from synesthete.catalog.schema import Quarantined
 from synesthete.catalog.store.centroids import Sums, steady, sums_of

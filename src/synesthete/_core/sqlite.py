@@ -1,0 +1,195 @@
+"""SQLite files that several processes write: writers wait for each other, readers for nobody; and append-only logs in them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from synesthete._core.user_files import leads_out
+from synesthete.errors import SynestheteError
+
+PAUSE_SECONDS = 0.01
+WAIT_SECONDS = 30.0
+_ENDINGS = ("", "-wal", "-shm", "-journal")
+_creating = threading.Lock()
+
+
+def connect(
+    path: Path, *, wait_seconds: float, private: bool = False, every_thread: bool = False
+) -> sqlite3.Connection:
+    """Open a database in a folder that may have come from somebody else; it is made where there is none.
+
+    Parameters
+    ----------
+    wait_seconds
+        How long to wait for other writers.
+    private
+        Only the owner may read and write the file and SQLite's own files beside it, whatever the umask. One that others
+        could read is taken from them, where it is this user's.
+    every_thread
+        Whether other threads may use the connection, too.
+
+    Raises
+    ------
+    SynestheteError
+        A link that leads out of the folder, or something that is not a regular file.
+    sqlite3.Error
+        It cannot be opened.
+    """
+    for ending in _ENDINGS:
+        file = Path(f"{path}{ending}")
+        if leads_out(path.parent, file) or (file.exists() and not file.is_file()):
+            raise SynestheteError(
+                f"{file} is a link that leads out of its folder, or not a regular file",
+                hint="delete it",
+            )
+    if private:
+        _make_private(path)
+    return sqlite3.connect(
+        path, timeout=wait_seconds, isolation_level=None, check_same_thread=not every_thread
+    )
+
+
+def _make_private(path: Path) -> None:
+    # Never opened where it is there already: closing any descriptor of a file gives up all locks that this process holds
+    # on it (https://sqlite.org/howtocorrupt.html). Hence nobody may open it while it is made, either.
+    # What cannot be made here, SQLite will say.
+    with _creating, contextlib.suppress(OSError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    for ending in _ENDINGS:
+        file = Path(f"{path}{ending}")
+        with contextlib.suppress(OSError):  # SQLite's own files come and go
+            status = file.stat()
+            if status.st_mode & 0o077 and status.st_uid == os.geteuid():
+                file.chmod(status.st_mode & 0o700)
+
+
+def write_ahead(connection: sqlite3.Connection) -> None:
+    """Give a connection a write-ahead log, and have it reach the disk at every commit.
+
+    A connection's own timeout does not hold while the journal of a new file is changed: of two that do so at once one is
+    refused at once as busy (https://sqlite.org/rescode.html#busy). Here it asks again for as long as that timeout.
+
+    Raises
+    ------
+    sqlite3.OperationalError
+        When the file stays busy for that long, or cannot be written.
+    """
+    (wait_ms,) = connection.execute("PRAGMA busy_timeout").fetchone()
+    deadline = time.monotonic() + wait_ms / 1000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            break
+        except sqlite3.OperationalError as error:
+            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not busy or time.monotonic() > deadline:
+                raise
+            time.sleep(PAUSE_SECONDS)
+    connection.execute("PRAGMA synchronous = FULL")
+
+
+def format_of(connection: sqlite3.Connection, path: Path, *, newest: int) -> int:
+    """The format of a database, its `user_version`: 0 where nothing has been made yet.
+
+    Raises
+    ------
+    SynestheteError
+        When it is above `newest`, the one that this program writes.
+    """
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > newest:
+        raise SynestheteError(
+            f"{path} is of format {version}, newer than this program's {newest}",
+            hint="update synesthete",
+        )
+    return int(version)
+
+
+class AppendOnly:
+    """One file with tables that rows are only added to.
+
+    Each transaction has a connection of its own: a server has many threads, few of which need a file at the same time.
+
+    Parameters
+    ----------
+    path
+        The file; made at the first writing, in a folder that exists.
+    schema
+        Statements that make its tables.
+    tables
+        Those that refuse UPDATE and DELETE.
+    private
+        Whether only the owner may read and write the file.
+    version
+        Of the schema; a file of a newer one is refused.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        schema: Sequence[str],
+        *,
+        tables: Sequence[str],
+        private: bool = True,
+        version: int = 1,
+    ) -> None:
+        self.path = path
+        self._schema = [*schema, *(trigger for name in tables for trigger in _refuse(name))]
+        self._private = private
+        self._version = version
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection | None]:
+        """A connection that sees one moment of the file, or None while nothing was written yet."""
+        if not self.path.exists():
+            yield None
+            return
+        with self._open() as connection:
+            if format_of(connection, self.path, newest=self._version) == 0:
+                yield None
+                return
+            connection.execute("BEGIN")
+            yield connection
+            connection.execute("COMMIT")
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """A connection within a transaction: all that is done in the block, or after an error or a kill nothing."""
+        with self._open() as connection:
+            write_ahead(connection)
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                if format_of(connection, self.path, newest=self._version) == 0:
+                    for statement in self._schema:
+                        connection.execute(statement)
+                    connection.execute(f"PRAGMA user_version = {self._version}")
+                yield connection
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        try:
+            opened = connect(self.path, wait_seconds=WAIT_SECONDS, private=self._private)
+            with contextlib.closing(opened) as connection:
+                yield connection
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            raise SynestheteError(f"{self.path}: {error}") from error
+
+
+def _refuse(table: str) -> tuple[str, str]:
+    """Triggers by which a table refuses to change or forget."""
+    message = f"{table} are never changed"
+    raised = f"BEGIN SELECT RAISE(ABORT, '{message}'); END"
+    return (
+        f"CREATE TRIGGER {table}_stay BEFORE UPDATE ON {table} {raised}",
+        f"CREATE TRIGGER {table}_remain BEFORE DELETE ON {table} {raised}",
+    )

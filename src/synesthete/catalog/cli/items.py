@@ -1,0 +1,247 @@
+"""`synesthete catalog index`, `demo`, `items`, `delete`, `adapt`, `quarantine`: what is in a catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from synesthete.catalog import Catalog, Item, Quarantined
+from synesthete.catalog.cli.options import CatalogArgument, Columns, Limit, columns_of
+from synesthete.cli.command import Output, command
+from synesthete.cli.console import Note, count, dim, table
+from synesthete.cli.progress import Reporter
+from synesthete.errors import SynestheteError
+
+SHOWN = 10
+app = typer.Typer()
+
+
+@command(app)
+def index(
+    items: Path,
+    *,
+    out: Path,
+    model: str | None = None,
+    atlas: Path | None = None,
+    column: Columns = None,
+    images: Path | None = None,
+    prune: bool = False,
+) -> Output:
+    """Put items into a catalogue: new ones are added, changed ones replaced, unchanged ones skipped.
+
+    Interrupted work is resumed: run the same command again. Items and images that cannot be used are quarantined with the
+    reason, and the rest goes on.
+
+    Parameters
+    ----------
+    items : ITEMS
+        A .csv, .jsonl or .parquet, a folder with a metadata or items table, or a folder of images and texts.
+    out : X.catalog
+        The catalogue; made when it is not there.
+    model : M
+        As for `synesthete record`; mini for a new catalogue. A catalogue that another model built is refused.
+    atlas : X.atlas
+        Of the same model: its tested names and families go into reasons and flags. Only when the catalogue is made.
+    images : FOLDER
+        Folder of the table's images; without it the table's own.
+    prune
+        Also delete items that are not in ITEMS.
+
+    Returns
+    -------
+    the counts, and what was quarantined.
+
+    See Also
+    --------
+    catalog.md
+
+    Examples
+    --------
+    synesthete catalog index items.csv --out my.catalog
+    """
+    from synesthete.catalog.sources import read_items
+
+    source = read_items(items, columns=columns_of(column), images=images)
+    catalog = _open_or_create(out, model, atlas)
+    given: set[str] = set()
+    with Reporter("indexing", "items") as reporter:
+        written = catalog.upsert(_noting(source, given) if prune else source, progress=reporter)
+    gone = [item for item in catalog.snapshot().ids if item not in given] if prune else []
+    deleted = catalog.delete(gone).deleted if gone else 0
+    data = {
+        "catalog": str(out),
+        "items": len(catalog),
+        **written.as_dict(),
+        "deleted": deleted,
+        "quarantine": len(catalog.quarantine()),
+    }
+    more = len(written.quarantined) - SHOWN
+    view = [
+        f"{count(len(catalog))} items in {out}: {count(written.added)} added, {count(written.changed)} changed, "
+        f"{count(written.unchanged)} unchanged, {count(deleted)} deleted",
+        *(
+            Note(f"set aside: {one.id}, {one.what}: {one.reason}")
+            for one in written.quarantined[:SHOWN]
+        ),
+        *([Note(f"… and {more} more: synesthete catalog quarantine {out}")] if more > 0 else []),
+    ]
+    return Output(data, view)
+
+
+@command(app)
+def demo(*, out: Path = Path("demo.catalog"), model: str = "mini") -> Output:
+    """Make the demo catalogue out of the built-in probe set: every second concept, with its images, is an item.
+
+    The other concepts are left out, so that a search for one of them shows what "not here" looks like.
+
+    Parameters
+    ----------
+    out : X.catalog
+        The catalogue to make.
+    model : M
+        As for `synesthete record`.
+
+    Returns
+    -------
+    the counts.
+
+    See Also
+    --------
+    catalog.md
+    """
+    from synesthete.catalog.sources import demo_items
+
+    catalog = _open_or_create(out, model, None)
+    with Reporter("indexing", "items") as reporter:
+        written = catalog.upsert(demo_items(), progress=reporter)
+    view = (
+        f"{count(len(catalog))} items in {out}",
+        f"Go on with   synesthete catalog search {out} --text fruit",
+    )
+    return Output({"catalog": str(out), "items": len(catalog), **written.as_dict()}, view)
+
+
+@command(app)
+def items(
+    catalog: CatalogArgument,
+    ids: Annotated[
+        list[str] | None, typer.Argument(metavar="[ID]...", help="Some of them.")
+    ] = None,
+    limit: Limit = 20,
+) -> Output:
+    """Show items as they were given: all of them by id, or some.
+
+    Returns
+    -------
+    the items.
+
+    See Also
+    --------
+    catalog.md
+    """
+    from itertools import islice
+
+    found = list(islice(catalog.items(ids or None), limit))
+    columns = ("id", "title", "category", "price", "attributes", "images")
+    rows = (
+        (
+            item.id,
+            item.title[:60],
+            item.category,
+            "" if item.price is None else f"{item.price:g}",
+            "; ".join(f"{key} {', '.join(values)}" for key, values in item.attributes.items())[:60],
+            len(item.images),
+        )
+        for item in found
+    )
+    view = (
+        table(*columns, right=("price", "images"), rows=rows),
+        dim(f"{count(len(found))} of {count(len(catalog))} items"),
+    )
+    return Output([item.as_dict() for item in found], view)
+
+
+@command(app)
+def delete(
+    catalog: CatalogArgument,
+    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Items.")],
+) -> Output:
+    """Delete items of a catalogue; unknown ids are ignored.
+
+    Returns
+    -------
+    how many there were.
+
+    See Also
+    --------
+    catalog.md
+    """
+    gone = catalog.delete(ids).deleted
+    return Output({"deleted": gone}, [f"{count(gone)} deleted"])
+
+
+@command(app)
+def adapt(
+    catalog: CatalogArgument,
+    photos: Annotated[
+        list[Path], typer.Argument(metavar="PHOTOS...", help="Image files, or folders of them.")
+    ],
+) -> Output:
+    """Learn what customers' photos have in common, without labels, so that searches disregard it.
+
+    A few dozen will do; photos given before are forgotten. Loads the model.
+
+    Returns
+    -------
+    how many photos could be read.
+
+    See Also
+    --------
+    catalog.md
+    """
+    from synesthete.catalog.sources import images_under
+
+    read = catalog.adapt(image for path in photos for image in images_under(path))
+    return Output({"photos": read}, [f"learnt from {count(read)} photos"])
+
+
+@command(app)
+def quarantine(catalog: CatalogArgument) -> Output:
+    """Show what could not be indexed, with the reasons; an entry goes when its item is indexed or deleted.
+
+    Returns
+    -------
+    A list of `id`, `what` and `reason`.
+
+    See Also
+    --------
+    catalog.md
+    """
+    rows = [{"id": one.id, "what": one.what, "reason": one.reason} for one in catalog.quarantine()]
+    return Output(rows, [table("id", "what", "reason", rows=(row.values() for row in rows))])
+
+
+def _open_or_create(path: Path, model: str | None, atlas: Path | None) -> Catalog:
+    from synesthete.catalog.store.manifest import FILE
+
+    if not (path / FILE).exists():
+        return Catalog.create(path, model or "mini", atlas=atlas)
+    if atlas is not None:
+        hint = "give --atlas when the catalogue is made"
+        raise SynestheteError(f"'{path}' is there already", hint=hint)
+    catalog = Catalog.open(path)
+    if model is not None and model != catalog.manifest["model"]["name"]:
+        from synesthete.models import load_model
+
+        return Catalog.open(path, model=load_model(model))
+    return catalog
+
+
+def _noting(source: Iterable[Item | Quarantined], given: set[str]) -> Iterator[Item | Quarantined]:
+    """The items of a source, whose ids are noted."""
+    for item in source:
+        given.add(item.id.strip() if isinstance(item.id, str) else "")
+        yield item

@@ -1,0 +1,330 @@
+"""`synesthete catalog events`, `metrics`, `pilot`: what visitors did, and what it says of a catalogue."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import RenderableType
+from rich.text import Text
+
+from synesthete.atlas.files import write_together
+from synesthete.catalog import Catalog
+from synesthete.catalog.cli.options import Alpha, Cap, CatalogArgument, Hours, Limit
+from synesthete.catalog.events import EventLog, Taken
+from synesthete.cli.command import Output, command
+from synesthete.cli.console import Note, count, percent, plain, say, share, table
+from synesthete.errors import SynestheteError
+
+AT_ONCE = 5000  # events that are committed together
+app = typer.Typer()
+
+
+@command(app)
+def events(
+    catalog: CatalogArgument,
+    file: Annotated[Path | None, typer.Option("--import")] = None,
+    aside: bool = False,
+) -> Output:
+    """Count impressions, clicks, add-to-carts, conversions and dismissals; import a file of them.
+
+    Parameters
+    ----------
+    file : FILE
+        A .csv or .jsonl of events; known ones count once, invalid ones are set aside.
+    aside
+        Show what was set aside, and why.
+
+    Returns
+    -------
+    `counts`, `experiments`, and what `--import` and `--aside` give.
+
+    See Also
+    --------
+    catalog-metrics.md
+    """
+    log = EventLog(catalog.path, known=catalog.__contains__)
+    taken = dict.fromkeys(("added", "replayed", "unknown", "skewed", "refused"), 0)
+    if file is not None:
+        for done in _import(log, file):
+            for name in taken:
+                value = getattr(done, name)
+                taken[name] += len(value) if name == "refused" else value
+    counts, refused = log.counts(), log.aside() if aside else []
+    data: dict[str, Any] = {"counts": counts, "experiments": log.experiments()}
+    if file is not None:
+        data["taken"] = taken
+    if aside:
+        data["aside"] = refused
+    view: list[RenderableType] = [
+        table("events", "count", right=("count",), rows=_counts(counts)),
+        *(Note(f"{row['received'][:19]} {row['reason']}: {row['event'][:120]}") for row in refused),
+    ]
+    if file is not None:
+        view.insert(0, ", ".join(f"{count(number)} {name}" for name, number in taken.items()))
+    return Output(data, view)
+
+
+@command(app)
+def metrics(
+    catalog: CatalogArgument,
+    experiment: str | None = None,
+    metric: str = "conversion",
+    alpha: Alpha = 0.05,
+    window: Hours = 24.0,
+    share_of_b: Annotated[float, typer.Option(min=0.001, max=0.999)] = 0.5,
+    cap: Cap = None,
+    drift: str | None = None,
+) -> Output:
+    """Measure click, add-to-cart, conversion and dismissal rates; compare variants A and B; measure drift.
+
+    An experiment is judged by anytime-valid confidence sequences: look as often as you like.
+
+    Parameters
+    ----------
+    experiment : NAME
+        Compare the two variants of this experiment.
+    metric
+        What counts: click, add, conversion, dismissal, value; or interleaved, for rankers in one list.
+    share_of_b
+        Share of the visitors assigned to B.
+    drift : DATE
+        Compare the activations of the items shown before this day (2026-01-31) with those shown from it on.
+
+    Returns
+    -------
+    every number with its n and interval.
+
+    See Also
+    --------
+    catalog-metrics.md
+    """
+    from synesthete.catalog.metrics import compare, duel, summarize
+
+    log = EventLog(catalog.path)
+    if drift is not None:
+        return _drift(catalog, log, drift)
+    if experiment is None:
+        summary = summarize(log.read())
+        return Output(summary.as_dict(), lambda: _summary_view(summary))
+    if experiment not in (names := log.experiments()):
+        hint = ", ".join(names) or "no event names one"
+        raise SynestheteError(f"there is no experiment {experiment!r}", hint=hint)
+    read = log.read(experiment=experiment)
+    if metric == "interleaved":
+        duelled = duel(read, experiment, alpha=alpha)
+        preference = duelled.lift.difference
+        line = (
+            f"{duelled.lift.verdict}: preference for B {preference.value:+.3f} ({preference.low:+.3f} to "
+            f"{preference.high:+.3f}), {count(duelled.lists)} lists with a winner, {count(duelled.ties)} without"
+        )
+        return Output(asdict(duelled), [line])
+    compared = compare(
+        read,
+        experiment,
+        metric,  # type: ignore[arg-type]
+        alpha=alpha,
+        share_of_b=share_of_b,
+        window=timedelta(hours=window),
+        cap=cap,
+    )
+    return Output(asdict(compared), lambda: _experiment_view(compared))
+
+
+@command(app)
+def pilot(
+    folder: Path,
+    a: Annotated[str, typer.Option("--a")] = "text=text",
+    b: Annotated[str, typer.Option("--b")] = "both=both",
+    catalog: Path | None = None,
+    out: Path | None = None,
+    experiment: str = "pilot",
+    metric: str = "conversion",
+    least_worth: float = 0.1,
+    question: str = "",
+    alpha: Alpha = 0.05,
+    window: Hours = 24.0,
+    cap: Cap = None,
+    limit: Limit = 10,
+    seed: int = 0,
+) -> Output:
+    """Compare two variants on a folder, and write a page that says which to take, how sure that is, and what is missing.
+
+    Queries with known answers are sent to both variants; events of an experiment say what visitors did.
+
+    Parameters
+    ----------
+    folder : FOLDER
+        With queries.csv, events.csv, or both.
+    a : NAME=USES
+        The present variant: NAME=text, NAME=image or NAME=both, then filters: NAME=both,price<5.
+    b : NAME=USES
+        The new variant.
+    catalog : X.catalog
+        Where the queries search; needed for queries.
+    out : FOLDER
+        Where decision.html and decision.json go; without it FOLDER.
+    experiment
+        The experiment of the events.
+    metric
+        What counts: click, add, conversion, dismissal, value.
+    least_worth
+        The smallest relative change that would matter.
+    question
+        The question, in words, for the page.
+    seed
+        Of the simulation of how much more data is needed.
+
+    Returns
+    -------
+    the decision; the two files are written all the same.
+
+    See Also
+    --------
+    catalog-metrics.md
+    """
+    from synesthete.catalog.experiments import decision_page, run_pilot, summary_line, variant_of
+
+    found = run_pilot(
+        folder,
+        variant_of(a),
+        variant_of(b),
+        catalog=None if catalog is None else Catalog.open(catalog),
+        experiment=experiment,
+        metric=metric,  # type: ignore[arg-type]
+        least_worth=least_worth,
+        alpha=alpha,
+        k=limit,
+        window=timedelta(hours=window),
+        cap=cap,
+        question=question,
+        seed=seed,
+    )
+    where = out or folder
+    text = json.dumps(plain(found.as_dict()), indent=1, ensure_ascii=False, allow_nan=False)
+    page = decision_page(found).encode()
+    write_together(where, {"decision.json": text.encode(), "decision.html": page})
+
+    def view() -> Iterator[RenderableType]:
+        yield Text(summary_line(found), style="bold")
+        yield from (*found.because, *found.cautions)
+        for need in found.needs:
+            pairs = "more than " + count(need.most) if need.pairs is None else count(need.pairs)
+            yield f"a true difference of {need.effect:+.4f} takes {pairs} pairs"
+        yield Note(f"written: {where / 'decision.html'}, {where / 'decision.json'}")
+
+    return Output(found.as_dict(), view)
+
+
+def _import(log: EventLog, file: Path) -> Iterator[Taken]:
+    from itertools import islice
+
+    from synesthete.catalog.tables import rows_and_errors
+
+    every = (row for _, row in rows_and_errors(file))
+    while rows := list(islice(every, AT_ONCE)):
+        done = log.take(rows, history=True)
+        for one in done.refused[:5]:
+            say(f"set aside: {one.key or 'an event without a key'}: {one.reason}")
+        yield done
+
+
+def _counts(counts: Mapping[str, int]) -> Iterator[tuple[str, str]]:
+    return ((name, count(number)) for name, number in counts.items())
+
+
+def _drift(catalog: Catalog, log: EventLog, day: str) -> Output:
+    """Activations of the items shown before a day, against those shown from it on."""
+    import numpy as np
+
+    from synesthete.catalog.metrics.drift import drift
+
+    try:
+        moment = datetime.combine(date.fromisoformat(day), datetime.min.time(), UTC)
+    except ValueError:
+        raise SynestheteError(f"{day!r} is not a valid day", hint="write 2026-01-31") from None
+    shown: tuple[list[str], list[str]] = ([], [])
+    for logged in log.read():
+        if logged.event.kind == "impression" and logged.event.item in catalog:
+            shown[logged.time >= moment].append(logged.event.item)
+    values = []
+    for items in shown:
+        distinct = sorted(set(items))
+        units = dict(zip(distinct, catalog.units(distinct), strict=True)) if distinct else {}
+        values.append(np.array([units[item] for item in items if not np.isnan(units[item]).any()]))
+    before, after = values
+    if not (len(before) and len(after)):
+        raise SynestheteError(f"there are no impressions of images before or from {day} on")
+    layer = catalog.manifest["model"]["layer"]
+    found = drift(before, after, [f"{layer}:{unit}" for unit in range(before.shape[1])])
+    alerts = [one for one in found if one.level != "stable"]
+    data = {
+        "units": len(found),
+        "alerts": [asdict(one) for one in alerts],
+        "most": [asdict(one) for one in found[:10]],
+    }
+    rows = (
+        (
+            one.name,
+            share(one.psi),
+            f"{share(one.low)} to {share(one.high)}",
+            share(one.chance),
+            f"{one.q:.2g}",
+            one.level,
+        )
+        for one in found[:10]
+    )
+    columns = ("unit", "stability index", "95 % interval", "by chance", "q", "level")
+    line = (
+        f"{count(len(alerts))} of {count(len(found))} units drift; {count(len(before))} impressions before, "
+        f"{count(len(after))} from then on"
+    )
+    return Output(data, [table(*columns, right=("stability index",), rows=rows), Note(line)])
+
+
+def _summary_view(summary: Any) -> Iterator[RenderableType]:
+    total = summary.total
+    yield f"{count(total.impressions)} impressions by {count(total.visitors)} visitors"
+    rows = [
+        *(
+            _estimate(name, getattr(total, name))
+            for name in ("click", "add", "conversion", "dismissal")
+        ),
+        _estimate("visitors who bought", total.buyers),
+    ]
+    columns = ("of impressions", "share", "95 % interval", "n")
+    yield table(*columns, right=("share", "n"), rows=rows)
+    for what, number in summary.left_out.items():
+        yield Note(f"{count(number)} not counted: {what}")
+
+
+def _experiment_view(found: Any) -> Iterator[RenderableType]:
+    lift = found.lift
+    yield Text(f"{found.name}, {found.metric}: {lift.verdict}", style="bold")
+    rows = (_estimate("A", lift.a), _estimate("B", lift.b))
+    yield table("", "share", "95 % interval", "n", right=("share", "n"), rows=rows)
+    for name, one in (("B - A", lift.difference), ("B / A - 1", lift.relative)):
+        yield f"{name}: {one.value:+.4f}, always between {one.low:+.4f} and {one.high:+.4f}"
+    pairs = lift.decided_after or lift.difference.pairs
+    state = (
+        f"decided after {count(pairs)} pairs"
+        if lift.decided_after
+        else f"{count(pairs)} pairs so far"
+    )
+    yield f"{state}; p at any time {lift.p_value:.3g}, evidence {lift.e_value:.3g} to 1"
+    for what, number in found.left_out.items():
+        yield Note(f"{count(number)} {what} do not count")
+    if found.split_is_off:
+        evidence = f"evidence {found.split:,.0f} to 1"
+        yield Note(f"sample ratio mismatch ({evidence}): the split invalidates the experiment")
+
+
+def _estimate(name: str, one: Any) -> tuple[str, str, str, str]:
+    if not one.n:
+        return name, "–", "–", count(one.n)
+    return name, percent(one.value), f"{percent(one.low)} to {percent(one.high)}", count(one.n)

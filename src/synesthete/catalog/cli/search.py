@@ -1,0 +1,419 @@
+"""`synesthete catalog search`, `recommend`, `align`, `suggest`, `evaluate`, `calibrate`, `mcp`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import RenderableType
+
+from synesthete.catalog import Alignment, Hit, Reason, Signal, Suggestion
+from synesthete.catalog.cli.options import (
+    CatalogArgument,
+    Columns,
+    Count,
+    Limit,
+    Where,
+    columns_of,
+)
+from synesthete.cli.command import Output, Share, command
+from synesthete.cli.console import Note, count, dim, share, table
+from synesthete.errors import SynestheteError
+
+app = typer.Typer()
+
+
+@command(app)
+def search(
+    catalog: CatalogArgument,
+    *,
+    text: str | None = None,
+    image: Path | None = None,
+    without: list[str] | None = None,
+    without_image: list[Path] | None = None,
+    where: Where = None,
+    limit: Limit = 10,
+    min_relevance: Share = 0.0,
+    group: bool = True,
+    reasons: Count = 3,
+) -> Output:
+    """Find the items nearest to a text, an image or both.
+
+    The relevance of an item is the share of unrelated queries whose best item scores lower: with 0.9, one unrelated query
+    in ten would have found something. Loads the model.
+
+    Parameters
+    ----------
+    text : T
+        What is wanted, in words.
+    image : F
+        What is wanted, as an image.
+    without : T
+        What is not wanted, in words (repeat for more).
+    without_image : F
+        What is not wanted, as an image (repeat for more).
+    min_relevance
+        Leave out hits of a lower relevance.
+    group
+        Put near-duplicates under the first of them.
+    reasons
+        Reasons for each item, at most.
+
+    Returns
+    -------
+    A list of hits: `id`, `score`, `relevance`, `relevant`, `title`, `category`, `price`, `reasons`, `duplicates`.
+
+    See Also
+    --------
+    catalog.md
+    """
+    hits = catalog.search(
+        text,
+        image,
+        without=[*(without or []), *(without_image or [])],
+        where=where or [],
+        limit=limit,
+        cut=min_relevance,
+        only_relevant=min_relevance > 0,
+        group=group,
+        reasons=reasons,
+    )
+    return _hits_output(hits)
+
+
+@command(app)
+def recommend(
+    catalog: CatalogArgument,
+    *,
+    like: list[str] | None = None,
+    dislike: list[str] | None = None,
+    text: list[str] | None = None,
+    image: list[Path] | None = None,
+    without: list[str] | None = None,
+    mute: list[str] | None = None,
+    profile: Path | None = None,
+    where: Where = None,
+    limit: Limit = 10,
+    diversity: Share = 0.3,
+    half_life: Annotated[float, typer.Option(min=0.01)] = 30.0,
+    reasons: Count = 3,
+) -> Output:
+    """Recommend items for likes and dislikes: items, phrases and images.
+
+    One phrase is enough to begin with. Loads the model only for phrases and images that are new to it.
+
+    Parameters
+    ----------
+    like, dislike : ID
+        An item that is liked, or disliked (repeat for more).
+    text : T
+        A phrase that is liked (repeat for more).
+    image : F
+        An image that is liked (repeat for more).
+    without : T
+        A phrase that is disliked (repeat for more).
+    mute : CONCEPT
+        A concept to disregard: items about it are left out (repeat for more).
+    profile : FILE
+        Signals as JSON lines: side, one of item, text and image, weight, age_days.
+    diversity
+        0: by score alone; 1: as different as possible.
+    half_life
+        Days after which a signal counts half.
+    reasons
+        Reasons for each item, at most.
+
+    Returns
+    -------
+    A list of hits, as of `search`.
+
+    See Also
+    --------
+    catalog.md
+    """
+    from synesthete.catalog.tables import read_signals
+
+    signals = [
+        *(Signal("like", item=item) for item in like or []),
+        *(Signal("dislike", item=item) for item in dislike or []),
+        *(Signal("like", text=phrase) for phrase in text or []),
+        *(Signal("like", image=path) for path in image or []),
+        *(Signal("dislike", text=phrase) for phrase in without or []),
+        *(read_signals(profile) if profile else []),
+    ]
+    hits = catalog.recommend(
+        signals,
+        mute=mute or [],
+        where=where or [],
+        limit=limit,
+        diversity=diversity,
+        half_life_days=half_life,
+        reasons=reasons,
+    )
+    return _hits_output(hits)
+
+
+@command(app)
+def align(
+    catalog: CatalogArgument,
+    *,
+    copy: list[str] | None = None,
+    image: list[Path] | None = None,
+    campaign: Path | None = None,
+    reasons: Count = 5,
+) -> Output:
+    """Say how well copies match images, judged by the catalogue's own pairs, and which units and words decide.
+
+    A match that depends on writing in the image, or on units that answer to people, is flagged and left to a person.
+    Loads the model.
+
+    Parameters
+    ----------
+    copy : T
+        A copy (repeat for variants).
+    image : F
+        An image (repeat for more).
+    campaign : FOLDER
+        A folder of images and texts of the same name, or with a campaign.csv (image, copy).
+    reasons
+        Units and words on each side.
+
+    Returns
+    -------
+    A list of pairs with all their reasons.
+
+    See Also
+    --------
+    catalog.md
+    """
+    from synesthete.catalog.align import read_campaign
+
+    if campaign is not None and (copy or image):
+        hint = "leave out --copy and --image"
+        raise SynestheteError("a campaign brings its own copies and images", hint=hint)
+    if campaign is not None:
+        pairs = [
+            pair
+            for part in read_campaign(campaign)
+            for pair in catalog.align(part.copies, part.images, reasons=reasons)
+        ]
+    else:
+        pairs = catalog.align(copy or [], image or [], reasons=reasons)
+    return Output([pair.as_dict() for pair in pairs], lambda: _pairs_view(pairs))
+
+
+@command(app)
+def suggest(
+    catalog: CatalogArgument,
+    *,
+    image: Path | None = None,
+    brief: str | None = None,
+    limit: Limit = 5,
+    threshold: Share = 0.6,
+) -> Output:
+    """Answer an image with a brief description: items, categories, attributes, and what to ask next.
+
+    Its confidence is a probability after `catalog calibrate`. Loads the model.
+
+    Parameters
+    ----------
+    image : F
+        An image.
+    brief : T
+        A brief description.
+    threshold
+        Confidence below which the machine abstains.
+
+    Returns
+    -------
+    the suggestion.
+
+    See Also
+    --------
+    catalog.md
+    """
+    suggestion = catalog.suggest(image, brief, limit=limit, threshold=threshold)
+    return Output(suggestion.as_dict(), lambda: _suggestion_view(suggestion))
+
+
+@command(app)
+def calibrate(catalog: CatalogArgument, *, queries: Path | None = None, seed: int = 0) -> Output:
+    """Measure how often suggestions are right, so that their confidence is a probability.
+
+    Without a table each item is queried by its own image with itself left out: that measures images like the
+    catalogue's, and customers' photos are harder. Loads the model for a table only.
+
+    Parameters
+    ----------
+    queries : TABLE
+        Queries of customers with the answers, as for evaluate; without it the catalogue's own items.
+    seed
+        Of the cross-validation folds.
+
+    Returns
+    -------
+    knots, cases, calibration error before and after, stated and observed rates by bins.
+
+    See Also
+    --------
+    catalog.md
+    """
+    found = catalog.calibrate(queries, seed=seed)
+    rows = (
+        (share(one.told), share(one.right), _interval((one.low, one.high)), one.n)
+        for one in found.bins
+    )
+    view = (
+        table("stated", "right", "95 %", "cases", right=("stated", "right", "cases"), rows=rows),
+        dim(
+            f"{count(found.n)} cases ({found.source}), {share(found.right)} right; calibration error {found.error:.3f}, "
+            f"of the bare strength {found.raw_error:.3f}; a right one is stronger than a wrong one in {share(found.order)}"
+        ),
+    )
+    return Output(found.as_dict(), view)
+
+
+@command(app)
+def evaluate(
+    catalog: CatalogArgument,
+    *,
+    queries: Path,
+    limit: Limit = 10,
+    column: Columns = None,
+    seed: int = 0,
+) -> Output:
+    """Measure recall and NDCG on queries with known answers, beside texts alone, images alone, and chance.
+
+    Loads the model.
+
+    Parameters
+    ----------
+    queries : TABLE
+        A .csv, .jsonl or .parquet: text or image, and relevant (ids) or category.
+    seed
+        Of the random control and the intervals.
+
+    Returns
+    -------
+    `recall@10`, `ndcg@10`, `mrr@10`, their intervals, `n`, and the same by method.
+
+    See Also
+    --------
+    catalog.md
+    """
+    found = catalog.evaluate(queries, k=limit, seed=seed, columns=columns_of(column))
+    methods = {
+        one.method: {
+            f"recall@{limit}": one.recall,
+            f"recall@{limit}_interval": list(one.recall_interval),
+            f"ndcg@{limit}": one.ndcg,
+            f"ndcg@{limit}_interval": list(one.ndcg_interval),
+            f"mrr@{limit}": one.mrr,
+        }
+        for one in found
+    }
+    rows = (
+        (
+            one.method,
+            share(one.recall),
+            _interval(one.recall_interval),
+            share(one.ndcg),
+            _interval(one.ndcg_interval),
+            share(one.mrr),
+        )
+        for one in found
+    )
+    columns = ("method", f"recall@{limit}", "95 %", f"NDCG@{limit}", "95 % ", "MRR")
+    view = table(*columns, rows=rows), dim(f"{count(found[0].n)} queries")
+    return Output({**methods["fused"], "k": limit, "n": found[0].n, "methods": methods}, view)
+
+
+@command(app)
+def mcp(catalog: CatalogArgument) -> None:
+    """Serve a catalogue to an assistant over standard input and output (Model Context Protocol).
+
+    Its tools are suggest, search, recommend and align; images come as base64. Loads the model at the first question.
+
+    See Also
+    --------
+    catalog.md
+    """
+    from synesthete.catalog.mcp import serve
+
+    serve(catalog)
+
+
+def _hits_output(hits: Sequence[Hit]) -> Output:
+    return Output([hit.as_dict() for hit in hits], lambda: [_hits_table(hits)])
+
+
+def _hits_table(hits: Iterable[Hit]) -> RenderableType:
+    def more(hit: Hit) -> str:
+        return f" (+ {len(hit.duplicates)} nearly the same)" if hit.duplicates else ""
+
+    rows = (
+        (
+            share(hit.relevance),
+            f"{hit.score:.3f}",
+            hit.id,
+            hit.title[:50] + more(hit),
+            _because(hit.reasons),
+        )
+        for hit in hits
+    )
+    columns = ("relevance", "score", "id", "title", "because")
+    return table(*columns, right=("relevance", "score"), rows=rows)
+
+
+def _pairs_view(pairs: Sequence[Alignment]) -> Iterator[RenderableType]:
+    for pair in pairs:
+        for flag in pair.flags:
+            decides = " and decides the match" if flag.decides else ""
+            yield Note(
+                f"{Path(pair.image).name}: {flag.kind} unit {flag.address} ({flag.text}) adds {flag.weight:+.3f}{decides}"
+            )
+    right = ("score", "own pairs", "others")
+    rows = (
+        (
+            pair.verdict,
+            f"{pair.score:+.3f}",
+            None if pair.among_pairs is None else share(pair.among_pairs),
+            None if pair.among_others is None else share(pair.among_others),
+            Path(pair.image).name,
+            pair.copy[:60],
+            _because(pair.agreeing[:3]),
+        )
+        for pair in pairs
+    )
+    yield table("verdict", *right, "image", "copy", "because", right=right, rows=rows)
+
+
+def _suggestion_view(suggestion: Suggestion) -> Iterator[RenderableType]:
+    yield _hits_table(suggestion.items)
+    categories = (f"{one.value} ({share(one.confidence)})" for one in suggestion.categories)
+    attributes = (
+        f"{one.name}: {one.value} ({share(one.confidence)})" for one in suggestion.attributes
+    )
+    for name, text in (("category", "; ".join(categories)), ("attributes", "; ".join(attributes))):
+        if text:
+            yield f"{name}, by share of the evidence: {text}"
+    for question in suggestion.questions:
+        yield question.text
+    verdict = "abstains: a person should answer" if suggestion.abstained else "answers"
+    kind = (
+        "how often such an answer is right"
+        if suggestion.calibrated
+        else "no probability: `catalog calibrate` makes it one"
+    )
+    yield dim(f"confidence {share(suggestion.confidence)} ({kind}): the machine {verdict}")
+
+
+def _because(reasons: Iterable[Reason]) -> str:
+    names = {"unit": "unit ", "concept": "concept "}
+    return "; ".join(f"{names.get(one.kind, '')}{one.text}" for one in reasons)
+
+
+def _interval(values: tuple[float, float]) -> str:
+    return f"{values[0]:.2f}–{values[1]:.2f}"

@@ -1,0 +1,73 @@
+"""What lies in a catalogue's folder, opened for one server: items, events, review queue, requests, classifiers."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from synesthete.catalog import Catalog
+from synesthete.catalog.classify import Classifier
+from synesthete.catalog.events import EventLog
+from synesthete.catalog.people import Policy, Queue, policy_of
+from synesthete.catalog.server.idempotency import IdempotentRequests
+from synesthete.errors import near
+from synesthete.server.errors import Missing
+
+CLASSIFIERS = "classifiers"
+ENDING = ".classifier"
+
+
+class CatalogFolder:
+    """A catalogue and everything that lies in its folder.
+
+    Parameters
+    ----------
+    path
+        The catalogue's folder.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.name = self.path.resolve().name.removesuffix(".catalog")
+        self.catalog = Catalog.open(self.path)
+        self.events = EventLog(self.path, known=self.catalog.__contains__)
+        self.queue = Queue(self.path)
+        self.requests = IdempotentRequests(self.path)
+        self._classifiers: dict[str, tuple[float, Classifier]] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def threshold(self) -> float:
+        """Confidence below which `suggest` abstains."""
+        return policy_of(self.queue.trail, "suggest").threshold
+
+    @property
+    def policy(self) -> Policy | None:
+        """What people set for `classify`; None where nobody did, and the classifier's own coverage decides."""
+        policy = policy_of(self.queue.trail, "classify")
+        return policy if policy.set_by != "machine" else None
+
+    @property
+    def classifiers(self) -> list[str]:
+        """Names of the classifiers in the catalogue's folder `classifiers`."""
+        paths = (self.path / CLASSIFIERS).glob(f"*{ENDING}/classifier.json")
+        return sorted(path.parent.name.removesuffix(ENDING) for path in paths)
+
+    def classifier(self, name: str) -> Classifier:
+        """A classifier by its name, read again after it was fitted again.
+
+        Raises
+        ------
+        Missing
+            No such classifier.
+        """
+        if name not in self.classifiers:
+            raise Missing(f"there is no classifier {name!r}", hint=near(name, self.classifiers))
+        path = self.path / CLASSIFIERS / f"{name}{ENDING}"
+        stamp = (path / "classifier.json").stat().st_mtime
+        with self._lock:
+            known = self._classifiers.get(name)
+            if known is None or known[0] != stamp:
+                known = (stamp, Classifier(path))
+                self._classifiers[name] = known
+            return known[1]

@@ -1,0 +1,196 @@
+"""Pages to try each part by hand: they work without JavaScript, are the owner's, and let no form of others in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from fastapi import FastAPI
+from starlette.testclient import TestClient
+
+from synesthete.catalog import Catalog, Item
+from synesthete.catalog.events import EventLog
+from synesthete.catalog.people import Queue
+from synesthete.models.image_text_model import ImageTextModel
+from tests.catalog.server.conftest import BASE, TOKEN, png
+
+NASTY = "<script>alert(1)</script>"
+PAGES = (
+    "/",
+    "/search",
+    "/recommend",
+    "/align",
+    "/suggest",
+    "/classify",
+    "/queue",
+    "/metrics",
+    "/item?id=item-01",
+)
+
+
+@pytest.fixture
+def browser(app: FastAPI) -> TestClient:
+    """A browser that typed the token in."""
+    one = TestClient(app, base_url=BASE, headers={"Accept": "text/html", "Origin": BASE})
+    assert one.post("/enter", data={"token": TOKEN}).status_code == 200
+    return one
+
+
+def csrf(page: str) -> str:
+    found = re.search(r'name="csrf" value="([0-9a-f]+)"', page)
+    assert found
+    return found.group(1)
+
+
+@pytest.mark.parametrize("where", PAGES)
+def test_every_page_opens(browser: TestClient, where: str) -> None:
+    answer = browser.get(where)
+    assert answer.status_code == 200
+    assert "</html>" in answer.text
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert "style=" not in answer.text, "the policy forbids inline styles"
+
+
+def test_forms_find(browser: TestClient) -> None:
+    form = {"csrf": csrf(browser.get("/search").text)}
+    image = {"image": ("x.png", png("red"), "image/png")}
+    assert (
+        "relevance"
+        in browser.post(
+            "/search", data={**form, "text": "mug", "where": "price<5; colour=red"}
+        ).text
+    )
+    assert "relevance" in browser.post("/search", data=form, files=image).text
+    assert (
+        "relevance"
+        in browser.post(
+            "/recommend", data={**form, "likes": "item-01\nblue", "dislikes": "cup"}
+        ).text
+    )
+    assert (
+        "For it"
+        in browser.post("/align", data={**form, "copies": "a mug\na boat"}, files=image).text
+    )
+    assert (
+        "confidence"
+        in browser.post("/suggest", data={**form, "brief": "for tea"}, files=image).text
+    )
+    nothing = browser.post("/search", data=form)
+    assert nothing.status_code == 409
+    assert "That did not work" in nothing.text
+    assert "To the catalogue" in nothing.text
+    form_page = {"Referer": f"{BASE}/search"}
+    nothing = browser.post("/search", data=form, headers=form_page)
+    assert 'href="/search">Back to the form' in nothing.text
+
+
+def test_forms_of_others_are_refused(browser: TestClient) -> None:
+    for path in ("/search", "/recommend", "/align", "/suggest", "/classify"):
+        assert browser.post(path, data={"text": "mug"}).status_code == 403
+    elsewhere = browser.post(
+        "/search", data={"text": "mug"}, headers={"Origin": "http://evil.example"}
+    )
+    assert elsewhere.status_code == 403
+
+
+def test_keys_open_no_pages(keyed: Callable[..., TestClient], app: FastAPI) -> None:
+    program = keyed("read", "write", "events", "metrics", "review")
+    assert {program.get(path).status_code for path in PAGES} == {403}
+    stranger = TestClient(app, base_url=BASE, headers={"Accept": "text/html"})
+    assert "Closed" in stranger.get("/").text
+    assert stranger.get("/enter").status_code == 200
+
+
+def test_nothing_that_was_given_runs(
+    browser: TestClient, path: Path, model: ImageTextModel
+) -> None:
+    own = Catalog.open(path, model=model)
+    own.upsert(
+        [
+            Item(
+                f'"><{NASTY}',
+                title=NASTY,
+                description=NASTY,
+                category=NASTY,
+                reviews=(NASTY,),
+                price=1.0,
+                attributes={NASTY: (NASTY,)},
+            )
+        ]
+    )
+    own.close()
+    queue = Queue(path)
+    ticket = queue.add(
+        "suggest",
+        {"reference": NASTY, "proposal": NASTY, "choices": [NASTY], "more": {NASTY: NASTY}},
+        reason=NASTY,
+        confidence=0.1,
+    )
+    EventLog(path).take(
+        [{"key": "1", "kind": "impression", "item": "item-01", "experiment": NASTY, "variant": "A"}]
+    )
+    form = {"csrf": csrf(browser.get("/search").text)}
+    pages = [browser.get(one).text for one in ("/", "/queue", f"/queue/{ticket}", "/metrics")]
+    pages.append(browser.get("/item", params={"id": f'"><{NASTY}'}).text)
+    pages.append(browser.get("/experiment", params={"name": NASTY}).text)
+    pages.append(browser.post("/search", data={**form, "text": NASTY}).text)
+    pages.append(browser.post("/search", data={**form, "text": "x", "where": NASTY}).text)
+    pages.append(browser.get("/item", params={"id": NASTY}).text)
+    for page in pages:
+        assert NASTY not in page
+        assert "alert(1)" in page
+
+
+def test_a_case_is_decided_by_hand(browser: TestClient, path: Path) -> None:
+    queue = Queue(path)
+    ticket = queue.add(
+        "classify",
+        {"reference": "r", "proposal": "pear", "notice": "Research use"},
+        reason="unsure",
+        confidence=0.2,
+    )
+    page = browser.get(f"/queue/{ticket}").text
+    assert "Accept “pear”" in page
+    assert "Research use" in page
+    form = {"csrf": csrf(page), "verdict": "override", "label": "apple", "actor": "ann"}
+    assert "Settled" in browser.post(f"/queue/{ticket}", data=form).text
+    assert queue.case(ticket).label() == "apple"
+    assert browser.get("/queue/nope").status_code == 404
+    assert browser.post(f"/queue/{ticket}", data={**form, "actor": ""}).status_code == 409
+
+
+def test_the_dashboard_shows_what_was_told(browser: TestClient, path: Path) -> None:
+    rows = [
+        {
+            "key": f"{kind}{i}",
+            "kind": kind,
+            "item": "item-01",
+            "subject": f"v{i}",
+            "list": "l",
+            "experiment": "spring",
+            "variant": "AB"[i % 2],
+            "at": "2026-01-01T00:00:00Z",
+        }
+        for i in range(40)
+        for kind in (("impression", "click") if i % 4 == 0 else ("impression",))
+    ]
+    EventLog(path).take(rows)
+    page = browser.get("/metrics").text
+    assert "25 %" in page
+    assert "n = 40" in page
+    shown = browser.get(
+        "/experiment", params={"name": "spring", "metric": "click", "window_hours": 0}
+    ).text
+    assert "spring: A is better" in shown
+    assert browser.get("/experiment", params={"name": "autumn"}).status_code == 404
+
+
+def test_all_that_the_style_asks_for_is_there(app: FastAPI) -> None:
+    client = TestClient(app, base_url=BASE)
+    style = client.get("/static/style.css").text
+    found = re.findall(r'url\("([^"]+)"\)', style)
+    assert len(found) == 3
+    for one in found:
+        assert client.get(f"/static/{one}").status_code == 200, one
