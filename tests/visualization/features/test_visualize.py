@@ -123,7 +123,7 @@ def test_a_full_disk_is_reported_and_costs_nothing(
 def test_two_at_a_time_are_refused(own: Path) -> None:
     with (
         store.claim_visualizations(own),
-        pytest.raises(SynestheteError, match="another process is making pictures"),
+        pytest.raises(SynestheteError, match="another process is making images"),
     ):
         visualize(own, live(open_atlas(own))[:1], facets="none", settings=QUICK)
 
