@@ -49,7 +49,7 @@ def test_edit_measures_saves_and_exports(run: Run, workplace: Path, tmp_path: Pa
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ([], "nothing to edit"), (["--ablate", "visual"], "no address"), (["--ablate", f"{LAYER}:99999"], "has units 0 to"),
+        ([], "nothing to edit"), (["--ablate", "visual"], "not a valid address"), (["--ablate", f"{LAYER}:99999"], "has units 0 to"),
         (["--scale", UNIT], "expected ADDRESS=NUMBER"), (["--edits", "no.json"], "cannot be read"),
         (["--ablate", UNIT, "--scale", f"{UNIT}=2"], "two different edits"),
     ],

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from synesthete.cli import atlas_commands
 from tests.cli.conftest import Ended, Run
 from tests.small_atlas import LAYER
 
@@ -33,7 +32,7 @@ def assert_one_line(ended: Ended, *parts: str) -> None:
     [
         (["summary", "smal.atlas"], ["there is no atlas at smal.atlas", "'small.atlas'"]),
         (["summary", "images"], ["is no atlas"]),
-        (["show", "small.atlas", "nonsense"], ["'nonsense' is no address", f"{LAYER}:0"]),
+        (["show", "small.atlas", "nonsense"], ["'nonsense' is not a valid address", f"{LAYER}:0"]),
         (["show", "small.atlas", f"{LAYER}:256"], ["no unit 256", "0 to 255"]),
         (["show", "small.atlas", "visual.layer4.1:0"], ["no layer 'visual.layer4.1'", LAYER]),
         (["neurons", "small.atlas", "--concept", "aple"], ["no concept 'aple'", "'apple'"]),
@@ -87,7 +86,7 @@ def test_the_system_says_no(
     def refuse(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("synesthete.cli.views.print_summary", refuse)
+    monkeypatch.setattr("synesthete.cli.atlas.summary_view", refuse)
     assert_one_line(run("summary", "small.atlas"), line)
 
 
@@ -95,7 +94,7 @@ def test_interrupt_ends_with_130(run: Run, monkeypatch: pytest.MonkeyPatch) -> N
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(atlas_commands.views, "print_summary", interrupt)
+    monkeypatch.setattr("synesthete.cli.atlas.summary_view", interrupt)
     ended = run("summary", "small.atlas")
     assert ended.code == 130
     assert "Traceback" not in ended.err

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from synesthete.cli import progress, record_commands
+from synesthete.cli import progress, record
 from synesthete.probes.sources import FileSource
 from tests.cli.conftest import Run
 from tests.small_atlas import LAYER
@@ -125,22 +125,22 @@ def test_unlabelled_images_are_recorded_too(run: Run, own_images: Path, tmp_path
 def test_demo_ends_by_itself(
     run: Run, workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(record_commands, "MODEL", "local-dir:model")
-    monkeypatch.setattr(record_commands, "PROBES", "images/metadata.csv")
+    monkeypatch.setattr(record, "MODEL", "local-dir:model")
+    monkeypatch.setattr(record, "PROBES", "images/metadata.csv")
     opened: list[tuple[list[Path], bool]] = []
     monkeypatch.setattr(
-        "synesthete.cli.server_commands.open_microscope",
+        "synesthete.cli.serve.open_microscope",
         lambda atlases, *, browser: opened.append((atlases, browser)),
     )
     ended = run("demo", "--out", tmp_path / "demo.atlas")
     assert ended.code == 0, ended.err
     assert "its random twin" in ended.out
     cards = sorted((tmp_path / "demo.cards").glob("*.html"))
-    assert len(cards) == record_commands.CARDS
+    assert len(cards) == record.CARDS
     assert all(str(card) in ended.out for card in cards)
     assert opened == []
     monkeypatch.setattr("sys.stdin", type("Terminal", (), {"isatty": lambda self: True})())
-    monkeypatch.setattr(record_commands, "_has_screen", lambda: True)
+    monkeypatch.setattr(record, "_has_screen", lambda: True)
     shown = run("demo", "--out", tmp_path / "demo.atlas")
     assert shown.code == 0, shown.err
     assert opened == [([tmp_path / "demo.atlas"], True)]

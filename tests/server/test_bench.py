@@ -118,7 +118,7 @@ def test_what_an_answer_leans_on(shared: TestClient, made: Path) -> None:
     ("data", "status", "told"),
     [
         ({}, 409, "no picture on the bench"), ({"held": "nothing"}, 404, "not kept"), ({"image": "xyz"}, 404, "no such image"),
-        ({"word": "boat", "unit": f"{LAYER}:99999"}, 404, "no unit"), ({"word": "boat", "unit": "x"}, 404, "no address"),
+        ({"word": "boat", "unit": f"{LAYER}:99999"}, 404, "no unit"), ({"word": "boat", "unit": "x"}, 404, "not a valid address"),
         ({"word": "boat", "do": "explode"}, 422, "do"), ({"word": "boat", "label": "\U0001f600"}, 409, "cannot be written"),
         ({"word": "boat", "label": "x" * 61}, 422, "label"), ({"word": "boat", "unit": [UNITS[0]] * 65}, 422, "unit"),
     ],

@@ -1,11 +1,12 @@
-"""How the command line speaks: data on standard output, everything else on standard error."""
+"""Output of the command line: data on standard output, everything else on standard error."""
 
 from __future__ import annotations
 
 import json
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, is_dataclass
 from typing import Annotated, Any
 
 import typer
@@ -19,7 +20,7 @@ JsonFlag = Annotated[
 
 
 def out() -> Console:
-    """The console for data. Made anew so that a redirected stdout is respected."""
+    """The console for data; a new one each time, so that a redirected stdout is respected."""
     return Console(highlight=False, soft_wrap=False)
 
 
@@ -28,25 +29,33 @@ def err() -> Console:
     return Console(stderr=True, highlight=False)
 
 
+class Note(str):
+    """A line of a command's view that is not data: it goes to standard error."""
+
+    __slots__ = ()
+
+
 def say(message: str) -> None:
-    """Say something that is not data: one line, on standard error."""
+    """Print something that is not data: one line, on standard error."""
     err().print(Text(message), soft_wrap=True)
 
 
 def fail(message: str) -> None:
-    """Say what went wrong: one red line, on standard error."""
+    """Print what went wrong: one red line, on standard error."""
     line = " ".join(message.split())
     err().print(Text("error: ", style="bold red") + Text(line, style="red"), soft_wrap=True)
 
 
 def plain(value: Any) -> Any:
-    """`value` as JSON can hold it: numpy scalars unwrapped, and null for what is not a number.
+    """`value` as JSON can hold it: dataclasses and numpy scalars unwrapped, NaN and infinity as null.
 
     Examples
     --------
     >>> plain({"auc": float("nan"), "families": ("fruit",)})
     {'auc': None, 'families': ['fruit']}
     """
+    if is_dataclass(value) and not isinstance(value, type):
+        value = asdict(value)
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, Sequence | set | frozenset) and not isinstance(value, str | bytes):
@@ -67,18 +76,30 @@ def print_json(value: Any) -> None:
     sys.stdout.write(text + "\n")
 
 
-def table(*columns: str, right: Sequence[str] = ()) -> Table:
-    """An empty table in the house style; the columns named in `right` are aligned right."""
-    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+def table(*columns: str, right: Sequence[str] = (), rows: Iterable[Iterable[object]] = ()) -> Table:
+    """A table in the house style; the columns named in `right` are aligned right.
+
+    Cells are shown as they are, without markup; None is shown as a dash.
+    """
+    drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    drawn.show_header = any(columns)
     for column in columns:
-        made.add_column(
+        drawn.add_column(
             column,
             justify="right" if column in right else "left",
             no_wrap=column in right or column == "address",
             min_width=12 if column == "concept" else None,
             overflow="fold",
         )
-    return made
+    for row in rows:
+        cells = ("–" if cell is None else cell for cell in row)
+        drawn.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in cells))
+    return drawn
+
+
+def dim(text: str) -> Text:
+    """A line of less weight, such as the n and the controls below a table."""
+    return Text(text, style="dim")
 
 
 def count(number: int) -> str:
@@ -101,6 +122,17 @@ def percent(number: float) -> str:
     '14.4 %'
     """
     return f"{100 * number:.1f} %"
+
+
+def bounds(interval: Sequence[float]) -> str:
+    """Both ends of an interval of shares, in percent.
+
+    Examples
+    --------
+    >>> bounds((0.1, 0.25))
+    '10.0–25.0'
+    """
+    return f"{100 * interval[0]:.1f}–{100 * interval[1]:.1f}"
 
 
 def share(number: float) -> str:

@@ -16,6 +16,7 @@ from synesthete.report.concept import concept_report
 from synesthete.report.counts import all_counts, counts_in_words, rule_of, why_not_counted
 from synesthete.report.links import Links
 from synesthete.report.neuron import NeuronRow, neuron_report
+from synesthete.report.source import Moved
 from synesthete.server.errors import Missing
 from synesthete.server.library import Library, Site
 from synesthete.server.pages.search import search_page
@@ -104,8 +105,12 @@ def _tools(site: Callable[[], Site]) -> list[Callable[..., Told]]:
         }
 
     def neuron(address: Text) -> Told:
-        """What is known of one neuron (address layer:unit): name, AUC by modality, strongest images, words, the controls."""
-        found = neuron_report(site(), address)
+        """What is known of one neuron (address layer:unit, or a concept or name that only it has): name, AUC by modality, strongest images, words, the controls."""
+        here = site()
+        try:
+            found = neuron_report(here, address)
+        except Moved as moved:
+            found = neuron_report(here, moved.address)
         return _row(found.neuron) | {
             "summary": found.sentence,
             "confidence_interval": [found.low, found.high],

@@ -12,9 +12,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path
 from pydantic import TypeAdapter
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from synesthete.report.links import Links
+from synesthete.report.source import Moved
 from synesthete.server.errors import ERRORS
 from synesthete.server.library import Site
 
@@ -139,10 +140,17 @@ def _add(
     render: Callable[..., str],
 ) -> None:
     def json_twin(request: Request, site: Site, **given: Any) -> Response:
-        return answer(request, as_json(page, page.view(site, **given)), JSON)
+        try:
+            facts = page.view(site, **given)
+        except Moved as error:
+            return RedirectResponse(f"{error.path}.json")
+        return answer(request, as_json(page, facts), JSON)
 
     def html(request: Request, site: Site, **given: Any) -> Response:
-        facts = page.view(site, **given)
+        try:
+            facts = page.view(site, **given)
+        except Moved as error:
+            return RedirectResponse(error.path)
         body = render(page, site, facts, csrf=request.app.state.gate.csrf)
         return answer(request, body.encode("utf-8", "replace"), HTML)
 

@@ -13,8 +13,8 @@ from synesthete.visualization.features.natural import Natural
 from synesthete.visualization.features.objective import Aim, Scores, penalty, score
 from synesthete.visualization.features.optimise import Order, Where, make_pictures
 from synesthete.visualization.features.parameterization import Spectra
-from synesthete.visualization.features.settings import Settings
 from synesthete.visualization.features.views import Robustness, look, transforms
+from synesthete.visualization.settings import Settings
 
 LAYER, SIDE = "visual.layer4.0", 64
 QUICK = Settings(steps=18, least_steps=6, batch=4)

@@ -26,8 +26,8 @@ from synesthete.visualization.features.facets import (
     load_natural,
 )
 from synesthete.visualization.features.making import Maker, Wanted
-from synesthete.visualization.features.settings import Settings
 from synesthete.visualization.features.targets import Target, unit_target
+from synesthete.visualization.settings import Settings
 
 if TYPE_CHECKING:
     from synesthete.models.image_text_model import ImageTextModel

@@ -20,8 +20,8 @@ from synesthete.models.gradients import GradientTower
 from synesthete.visualization.features.facets import Facets, pooled
 from synesthete.visualization.features.natural import Natural
 from synesthete.visualization.features.optimise import Made, Order, Where, make_pictures
-from synesthete.visualization.features.settings import Settings
 from synesthete.visualization.features.targets import Target, responses
+from synesthete.visualization.settings import Settings
 
 if TYPE_CHECKING:
     from synesthete.models.image_text_model import ImageTextModel

@@ -11,8 +11,8 @@ from torch.nn import functional
 
 from synesthete.models.gradients import GradientTower
 from synesthete.models.reading import Responses
-from synesthete.visualization.features.settings import Settings
 from synesthete.visualization.features.views import look
+from synesthete.visualization.settings import Settings
 
 
 @dataclass(frozen=True)

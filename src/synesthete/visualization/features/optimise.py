@@ -15,8 +15,8 @@ from synesthete.models.gradients import GradientTower
 from synesthete.visualization.features.natural import Natural
 from synesthete.visualization.features.objective import Aim, penalty, score
 from synesthete.visualization.features.parameterization import Spectra, check_kind
-from synesthete.visualization.features.settings import Settings
 from synesthete.visualization.features.views import Robustness, draw, look, schedule, transforms
+from synesthete.visualization.settings import Settings
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8
 RESTARTS = 3

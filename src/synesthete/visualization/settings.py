@@ -22,7 +22,7 @@ class Settings:
     Attributes
     ----------
     steps
-        At most so many steps for a picture.
+        At most so many steps for an image.
     least_steps
         At least so many, before it may be found settled.
     settled
@@ -43,23 +43,24 @@ class Settings:
     diversity
         Weight of the likeness of the pictures of one unit among each other (`copies` above 1).
     copies
-        How many different pictures of each facet.
+        How many different images of each facet.
     degrees, scale, shift
         How far views turn, change size and move.
     parts
         Share of the steps, the first ones, in which a convolutional tower looks at quarters of the picture; at most 80.
     variant
-        Of the facet objective: `released` (gradients cut off below zero and held) or `published` (as in the paper, differentiated).
+        The facet objective: `released` (gradients cut off below zero and held, as in the paper's code) or `published` (as in the
+        paper, differentiated).
     strengths
-        Of facets; all are tried, the best is kept.
+        Facet strengths to try; the best is kept.
     precision
         `fp32` or `bf16`.
     batch
-        How many pictures are made at once.
+        How many images are optimised at once.
     quality
         Of the WebP file.
     seed
-        Of everything drawn.
+        Seed of everything drawn at random.
     """
 
     steps: int = 96
