@@ -129,7 +129,7 @@ def test_demo_ends_by_itself(
     monkeypatch.setattr(record, "PROBES", "images/metadata.csv")
     opened: list[tuple[list[Path], bool]] = []
     monkeypatch.setattr(
-        "synesthete.cli.serve.open_microscope",
+        "synesthete.cli.serve.serve",
         lambda atlases, *, browser: opened.append((atlases, browser)),
     )
     ended = run("demo", "--out", tmp_path / "demo.atlas")

@@ -90,6 +90,21 @@ def test_show_writes_both_files(run: Run, tmp_path: Path) -> None:
     assert Path(told["png"]).read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize("text", [f"{LAYER}:0", "0", "apple", " APPLE "])
+def test_a_neuron_by_address_number_or_concept(run: Run, tmp_path: Path, text: str) -> None:
+    ended = run("show", "small.atlas", text, "--out", tmp_path, "--json")
+    assert ended.code == 0, ended.err
+    assert json.loads(ended.out)["address"] == f"{LAYER}:0"
+
+
+def test_several_neurons_of_a_concept_are_listed(run: Run) -> None:
+    ended = run("show", "small.atlas", "boat")
+    assert ended.code == 2
+    assert "'boat' names 64 neurons" in ended.err
+    assert f"{LAYER}:5 boat 0.88" in " ".join(ended.err.split())
+    assert "and 56 more (give an address)" in " ".join(ended.err.split())
+
+
 def test_verify(run: Run, workplace: Path, tmp_path: Path) -> None:
     sound = run("verify", "small.atlas", "--json")
     assert json.loads(sound.out) == {"intact": True, "differences": []}

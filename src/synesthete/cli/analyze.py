@@ -26,7 +26,7 @@ PANEL = "Say what neurons are about"
 app = typer.Typer()
 
 
-@command(app, panel=PANEL, see="naming.md", json="Counts and settings, by layer under `layers`.")
+@command(app, panel=PANEL)
 def name(
     atlas: AtlasArgument,
     vocabulary: str = "concepts",
@@ -56,6 +56,14 @@ def name(
     seed
         Of the shuffled control.
 
+    Returns
+    -------
+    counts and settings, by layer under `layers`.
+
+    See Also
+    --------
+    naming.md
+
     Examples
     --------
     synesthete name demo.atlas
@@ -79,12 +87,7 @@ def name(
     )
 
 
-@command(
-    app,
-    panel=PANEL,
-    see="families.md",
-    json="Counts (by name, by images, random twin, shuffled) and settings.",
-)
+@command(app, panel=PANEL)
 def families(
     atlas: AtlasArgument,
     families: Path | None = None,
@@ -108,6 +111,14 @@ def families(
     out : FILE
         Draw the counts to a .svg or .png.
 
+    Returns
+    -------
+    counts (by name, by images, random twin, shuffled) and settings.
+
+    See Also
+    --------
+    families.md
+
     Examples
     --------
     synesthete families demo.atlas
@@ -124,7 +135,7 @@ def families(
     return Output(notes, lambda: _families_view(open_atlas(atlas.path), notes))
 
 
-@command(app, panel=PANEL, see="words.md", json="A list of `word` and `activation` (or `cosine`).")
+@command(app, panel=PANEL)
 def words(
     atlas: AtlasArgument,
     address: Annotated[str | None, typer.Argument(metavar="[NEURON]")] = None,
@@ -151,6 +162,14 @@ def words(
         Instead of a neuron: words whose images mean what a sum means, "king - man + woman".
     limit
         How many words.
+
+    Returns
+    -------
+    a list of `word` and `activation` (or `cosine`).
+
+    See Also
+    --------
+    words.md
 
     Examples
     --------
@@ -180,12 +199,7 @@ def words(
     return Output(hits, [table("word", value, right=(value,), rows=rows)])
 
 
-@command(
-    app,
-    panel=PANEL,
-    see="words.md#what-an-activation-means",
-    json="A row per bin and category: `from`, `to`, `images`, `count`, `p`, `low`, `high`.",
-)
+@command(app, panel=PANEL)
 def conditional(
     atlas: AtlasArgument,
     address: Address,
@@ -208,6 +222,14 @@ def conditional(
         How many bins of activation.
     out : FILE
         Draw it to a .svg or .png.
+
+    Returns
+    -------
+    a row per bin and category: `from`, `to`, `images`, `count`, `p`, `low`, `high`.
+
+    See Also
+    --------
+    words.md#what-an-activation-means
 
     Examples
     --------
@@ -237,12 +259,7 @@ def conditional(
     return Output(found.as_dict, [table("activation (SD)", *right, right=right, rows=rows)])
 
 
-@command(
-    app,
-    panel=PANEL,
-    see="decomposition.md",
-    json="`r2` with its interval and controls, and `terms`: a list of `address`, `weight`, `concept`, `name`.",
-)
+@command(app, panel=PANEL)
 def decompose(
     atlas: AtlasArgument,
     text: str,
@@ -269,6 +286,14 @@ def decompose(
     out : FILE
         Draw it to a .svg or .png.
 
+    Returns
+    -------
+    `r2` with its interval and controls, and `terms`: a list of `address`, `weight`, `concept`, `name`.
+
+    See Also
+    --------
+    decomposition.md
+
     Examples
     --------
     synesthete decompose demo.atlas apple
@@ -287,12 +312,7 @@ def decompose(
     return Output(found, [_terms_table(found.terms), dim(controls)])
 
 
-@command(
-    app,
-    panel=PANEL,
-    see="decomposition.md",
-    json="`label`, `other`, `cosines`, `units`, `rest`, `gap`, `without`, `without_random`.",
-)
+@command(app, panel=PANEL)
 def explain(
     atlas: AtlasArgument,
     image: Path,
@@ -321,6 +341,14 @@ def explain(
     out : FILE
         Draw it to a .svg or .png.
 
+    Returns
+    -------
+    `label`, `other`, `cosines`, `units`, `rest`, `gap`, `without`, `without_random`.
+
+    See Also
+    --------
+    decomposition.md
+
     Examples
     --------
     synesthete explain demo.atlas image.png --limit 3
@@ -343,12 +371,7 @@ def explain(
     return Output(found, [Text(title, style="bold"), _terms_table(found.units), dim(rest)])
 
 
-@command(
-    app,
-    panel=PANEL,
-    see="decomposition.md",
-    json="`change` with `low` and `high`, `rank` among `texts`, `p` among `controls`, `most`, `least`.",
-)
+@command(app, panel=PANEL)
 def causal(
     atlas: AtlasArgument,
     address: Address,
@@ -374,6 +397,14 @@ def causal(
         Random neurons to compare with.
     probes : SET
         Where the atlas's probe set is, when it is not a built-in one.
+
+    Returns
+    -------
+    `change` with `low` and `high`, `rank` among `texts`, `p` among `controls`, `most`, `least`.
+
+    See Also
+    --------
+    decomposition.md
 
     Examples
     --------
@@ -405,12 +436,7 @@ def causal(
     return Output(found, [changes, dim(verdict)])
 
 
-@command(
-    app,
-    panel=PANEL,
-    see="decomposition.md",
-    json="`route` (`exact` or `fitted`), `most` and `least`: lists of `text`, `score`.",
-)
+@command(app, panel=PANEL)
 def texts(
     atlas: AtlasArgument, address: Address, vocabulary: str = "concepts", limit: Positive = 20
 ) -> Output:
@@ -424,6 +450,14 @@ def texts(
         concepts, english, wordnet-nouns, or a file with a text a line.
     limit
         So many on each side.
+
+    Returns
+    -------
+    `route` (`exact` or `fitted`), `most` and `least`: lists of `text`, `score`.
+
+    See Also
+    --------
+    decomposition.md
 
     Examples
     --------
@@ -447,12 +481,7 @@ def texts(
     return Output(found, [scores, dim(unit)])
 
 
-@command(
-    app,
-    panel=PANEL,
-    see="decomposition.md",
-    json="`factors` (`words` and `units` of each), `explained`, and `r2` of every word.",
-)
+@command(app, panel=PANEL)
 def emotions(
     atlas: AtlasArgument,
     words: Path | None = None,
@@ -472,6 +501,14 @@ def emotions(
         How many factors: 2 for valence and arousal.
     layer : L
         A layer of the atlas; without it the first.
+
+    Returns
+    -------
+    `factors` (`words` and `units` of each), `explained`, and `r2` of every word.
+
+    See Also
+    --------
+    decomposition.md
 
     Examples
     --------

@@ -26,19 +26,20 @@ SHOWN = 25
 app = typer.Typer()
 
 
-@command(
-    app,
-    panel=PANEL,
-    json="`units`, `live_units`, `multimodal`, `multimodal_random_twin`, `multimodal_shuffled`, how many concepts those have "
-    "between them (`multimodal_concepts`, `multimodal_concepts_random_twin`, `multimodal_concepts_shuffled`), `images`, "
-    "`quarantined`, `concepts`, `modalities`, `layers`, `model`, `fingerprint`, `threshold`, `q`, `not_tested`. Counts are null "
-    "before an analysis, and where the images do not allow to test multimodality: `not_tested` then says why.",
-)
+@command(app, panel=PANEL)
 def summary(atlas: AtlasArgument) -> Output:
     """Show what an atlas holds: model, images, and how many neurons are multimodal.
 
     The count of multimodal neurons always stands next to the same count for a randomly initialised twin of the model
     and for shuffled concept labels.
+
+    Returns
+    -------
+    `units`, `live_units`, `multimodal`, `multimodal_random_twin`, `multimodal_shuffled`, how many concepts
+    those have between them (`multimodal_concepts`, `multimodal_concepts_random_twin`,
+    `multimodal_concepts_shuffled`), `images`, `quarantined`, `concepts`, `modalities`, `layers`, `model`,
+    `fingerprint`, `threshold`, `q`, `not_tested`. Counts are null before an analysis, and where the images do
+    not allow to test multimodality: `not_tested` then says why.
 
     Examples
     --------
@@ -48,12 +49,7 @@ def summary(atlas: AtlasArgument) -> Output:
     return Output(atlas.summary, lambda: summary_view(atlas))
 
 
-@command(
-    app,
-    panel=PANEL,
-    json="A list of objects with `address`, `concept`, `name`, `confidence`, `multimodality`, `q`, `auc` (modality → number), "
-    "`multimodal`, `family`, `n_concepts`, `sparseness`, `dead`, `mean`, `std`, `maximum`, `review`.",
-)
+@command(app, panel=PANEL)
 def neurons(
     atlas: AtlasArgument,
     multimodal: bool = False,
@@ -77,6 +73,11 @@ def neurons(
     limit
         At most this many; without it 25 in the table, and all with --json.
 
+    Returns
+    -------
+    a list of objects with `address`, `concept`, `name`, `confidence`, `multimodality`, `q`, `auc` (modality →
+    number), `multimodal`, `family`, `n_concepts`, `sparseness`, `dead`, `mean`, `std`, `maximum`, `review`.
+
     Examples
     --------
     synesthete neurons demo.atlas --multimodal --limit 10
@@ -89,7 +90,7 @@ def neurons(
     )
 
 
-@command(app, panel=PANEL, json="The neuron, and the paths of the files: `html`, `png`.")
+@command(app, panel=PANEL)
 def show(atlas: AtlasArgument, address: Address, out: Path = Path()) -> Output:
     """Write the card of one neuron as a self-contained HTML page and a PNG image.
 
@@ -100,6 +101,10 @@ def show(atlas: AtlasArgument, address: Address, out: Path = Path()) -> Output:
     ----------
     out : DIR
         The folder for the card.
+
+    Returns
+    -------
+    the neuron, and the paths of the files: `html`, `png`.
 
     Examples
     --------
@@ -121,11 +126,15 @@ def show(atlas: AtlasArgument, address: Address, out: Path = Path()) -> Output:
     )
 
 
-@command(app, panel=PANEL, json="`intact` (true or false) and `differences`, one line per file.")
+@command(app, panel=PANEL)
 def verify(atlas: AtlasArgument) -> Output:
     """Check every file of an atlas against the hash that was recorded with it.
 
     Exit code 0 when all files are as recorded, 1 when something differs.
+
+    Returns
+    -------
+    `intact` (true or false) and `differences`, one line per file.
 
     Examples
     --------

@@ -70,11 +70,7 @@ class Reporting:
         return Output(lambda: _flat(report, kind), lambda: _view(report), exit_code=code)
 
 
-@command(
-    app,
-    see="audits.md",
-    json="`clean_accuracy`, `success_rate`, `n`, `interval` and all else, without example images.",
-)
+@command(app)
 def typographic(
     model: ModelSpec,
     images: Path | None = None,
@@ -103,6 +99,14 @@ def typographic(
     layer : L
         Where units are read; without it the last block.
 
+    Returns
+    -------
+    `clean_accuracy`, `success_rate`, `n`, `interval` and all else, without example images.
+
+    See Also
+    --------
+    audits.md
+
     Examples
     --------
     synesthete audit typographic mini --limit 30 --out audit
@@ -114,11 +118,7 @@ def typographic(
     return reporting.run(model, "typographic", images=images, limit=limit, layer=layer, style=given)
 
 
-@command(
-    app,
-    see="audits.md",
-    json="`clean_accuracy`, `robust_accuracy`, `n`, `interval`, `curves` and all else.",
-)
+@command(app)
 def adversarial(
     model: ModelSpec,
     images: Path | None = None,
@@ -143,6 +143,14 @@ def adversarial(
     limit : N
         At most so many images; 60 without it.
 
+    Returns
+    -------
+    `clean_accuracy`, `robust_accuracy`, `n`, `interval`, `curves` and all else.
+
+    See Also
+    --------
+    audits.md
+
     Examples
     --------
     synesthete audit adversarial mini --images my-photos --epsilon 1 --epsilon 4 --steps 2 --limit 30 --json
@@ -151,7 +159,7 @@ def adversarial(
     return reporting.run(model, "adversarial", **settings)
 
 
-@command(app, see="audits.md", json="`tests`, `units`, `retrieval`, `harms` and all else.")
+@command(app)
 def bias(
     model: ModelSpec,
     images: Path | None = None,
@@ -173,6 +181,14 @@ def bias(
     layer : L
         Where units are read; without it the last block.
 
+    Returns
+    -------
+    `tests`, `units`, `retrieval`, `harms` and all else.
+
+    See Also
+    --------
+    audits.md
+
     Examples
     --------
     synesthete audit bias mini --out bias-audit
@@ -180,7 +196,7 @@ def bias(
     return reporting.run(model, "bias", people=images, lists=lists, layer=layer)
 
 
-@command(app, "all", see="audits.md", json="The report, without example images.")
+@command(app, "all")
 def all_audits(
     model: ModelSpec,
     images: Path | None = None,
@@ -214,6 +230,14 @@ def all_audits(
     layer : L
         Where units are read; without it the last block.
 
+    Returns
+    -------
+    the report, without example images.
+
+    See Also
+    --------
+    audits.md
+
     Examples
     --------
     synesthete audit all mini --out before.audit
@@ -230,7 +254,7 @@ def all_audits(
     return reporting.run(model, "all", **settings)
 
 
-@command(app, see="audits.md", json="`before`, `after`, `differences` and `rows`.")
+@command(app)
 def compare(a: Path, b: Path, out: Path | None = None, fail_on_worse: bool = False) -> Output:
     """Compare two reports number by number, with the interval of every change. Loads no model.
 
@@ -244,6 +268,14 @@ def compare(a: Path, b: Path, out: Path | None = None, fail_on_worse: bool = Fal
         Write it as a page.
     fail_on_worse
         End with exit code 3 when a number with a limit got worse beyond its interval.
+
+    Returns
+    -------
+    `before`, `after`, `differences` and `rows`.
+
+    See Also
+    --------
+    audits.md
 
     Examples
     --------

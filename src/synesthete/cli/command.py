@@ -73,12 +73,14 @@ class Only:
         object.__setattr__(self, "names", names)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Help:
-    """What a numpy-style docstring says: the text, each parameter's metavar and meaning, and the examples."""
+    """What a numpy-style docstring says: the text, each parameter's metavar and meaning, and the other sections."""
 
     text: str
     parameters: Mapping[str, tuple[str | None, str]]
+    returns: str
+    see: str
     examples: Sequence[str]
 
 
@@ -87,13 +89,11 @@ def command(
     name: str | None = None,
     *,
     panel: str | None = None,
-    json: str = "the same data.",
-    see: str = "",
 ) -> Callable[[Callable[..., Output | None]], Callable[..., Output | None]]:
     """Add the decorated function to `app` as a command.
 
-    The help is the function's docstring: its text, `Parameters` (`name : METAVAR` and the meaning) and `Examples`, one command
-    line each. A parameter without default is an argument, or a required option where it is keyword-only; a dataclass is
+    The help is the function's docstring: its text, `Parameters` (`name : METAVAR` and the meaning), `Returns` (what `--json`
+    prints), `Examples`, one command line each, and `See Also`, a page beside `docs/cli.md`. A parameter without default is an argument, or a required option where it is keyword-only; a dataclass is
     replaced by an option for each of its fields, described by its own docstring. A function that returns an `Output` gets
     `--json`. Mistakes are `SynestheteError`s, which `main` prints in one line.
 
@@ -105,10 +105,6 @@ def command(
         Of the command; without it that of the function.
     panel
         Heading in the list of commands.
-    json
-        Help of `--json`: the keys.
-    see
-        Where the reference page (`docs/cli.md`) points to for more, such as `audits.md`.
     """
 
     def add(function: Callable[..., Output | None]) -> Callable[..., Output | None]:
@@ -125,7 +121,7 @@ def command(
             else:
                 parameters.append(_declared(parameter, help_))
         if signature.return_annotation is Output:
-            info = typer.Option("--json", help=f"Print JSON: {json[:1].lower()}{json[1:]}")
+            info = typer.Option("--json", help=f"Print as JSON: {help_.returns or 'the same.'}")
             parameters.append(_parameter("as_json", Annotated[bool, info], False))
 
         @functools.wraps(function)
@@ -137,7 +133,7 @@ def command(
 
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {one.name: one.annotation for one in parameters}
-        run.see, run.text, run.examples = see, help_.text, help_.examples  # type: ignore[attr-defined]
+        run.see = help_.see  # type: ignore[attr-defined]
         shown = "\n\n".join([help_.text, *(f"Example: `{line}`" for line in help_.examples)])
         app.command(name, help=shown, rich_help_panel=panel)(run)
         return function
@@ -159,7 +155,8 @@ def options_of(settings: Any, *names: str) -> list[inspect.Parameter]:
     for field in dataclasses.fields(settings):
         if names and field.name not in names:
             continue
-        kind, default = hints[field.name], field.default
+        kind: Any = hints[field.name]
+        default: Any = field.default
         if kind == tuple[float, ...]:
             info = typer.Option(parser=numbers, metavar="X,X,...")
             kind, default = Annotated[Any, info], ",".join(f"{one:g}" for one in default)
@@ -190,7 +187,7 @@ def read_docstring(docstring: str | None) -> Help:
     'Take a numpy-style docstring apart.'
     """
     text = inspect.cleandoc(docstring or "")
-    first, *rest = re.split(r"\n*^(\w+)\n-+$\n", text, flags=re.MULTILINE)
+    first, *rest = re.split(r"\n*^(\w+(?: \w+)?)\n-+$\n", text, flags=re.MULTILINE)
     sections = dict(zip(rest[::2], rest[1::2], strict=True))
     described = sections.get("Parameters", "") + "\n" + sections.get("Attributes", "")
     parameters = {}
@@ -199,8 +196,14 @@ def read_docstring(docstring: str | None) -> Help:
     ):
         for name in names.split(", "):
             parameters[name] = metavar or None, " ".join(meaning.split())
-    examples = [line.strip() for line in sections.get("Examples", "").splitlines() if line.strip()]
-    return Help(first.strip(), parameters, examples)
+    returns, see, examples = (sections.get(one, "") for one in ("Returns", "See Also", "Examples"))
+    return Help(
+        text=first.strip(),
+        parameters=parameters,
+        returns=" ".join(returns.split()),
+        see=see.strip(),
+        examples=[line.strip() for line in examples.splitlines() if line.strip()],
+    )
 
 
 def _declared(parameter: inspect.Parameter, help_: Help) -> inspect.Parameter:

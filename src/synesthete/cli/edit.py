@@ -29,12 +29,7 @@ PANEL = "Edit a model"
 app = typer.Typer()
 
 
-@command(
-    app,
-    panel=PANEL,
-    see="editing.md",
-    json="`edits`, `effect`, and `saved` and `export` where asked for.",
-)
+@command(app, panel=PANEL)
 def edit(
     atlas: AtlasArgument,
     ablate: list[str] | None = None,
@@ -73,6 +68,14 @@ def edit(
         Where the images are, when the atlas's own set is not to be found.
     images
         Images to measure and to check on.
+
+    Returns
+    -------
+    `edits`, `effect`, and `saved` and `export` where asked for.
+
+    See Also
+    --------
+    editing.md
 
     Examples
     --------
@@ -130,7 +133,7 @@ def edit(
     return Output(exported, view)
 
 
-@command(app, panel=PANEL, see="editing.md", json="The report, as in `report.json`.")
+@command(app, panel=PANEL)
 def defend(
     target: Annotated[str, typer.Argument(metavar="ATLAS|MODEL")],
     out: Path | None = None,
@@ -170,6 +173,14 @@ def defend(
         Images of each split, at most.
     seed
         Of splits, words and random units.
+
+    Returns
+    -------
+    the report, as in `report.json`.
+
+    See Also
+    --------
+    editing.md
 
     Examples
     --------

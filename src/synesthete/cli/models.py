@@ -15,9 +15,13 @@ models = typer.Typer(help="Models: image-text models and their layers.", no_args
 probes = typer.Typer(help="Probe sets: the images that a model is shown.", no_args_is_help=True)
 
 
-@command(models, "list", json="The same, with each model's default layers.")
+@command(models, "list")
 def list_models() -> Output:
     """List the models that can be loaded: the shipped one, and those whose weights open_clip can download.
+
+    Returns
+    -------
+    the same, with each model's default layers.
 
     Examples
     --------
@@ -42,9 +46,13 @@ def list_models() -> Output:
     return Output(rows, [table("model", "image tower", *right, right=right, rows=cells)])
 
 
-@command(models, json="A list of `name`, `kind`, `units`, `grid`, `default`.")
+@command(models)
 def layers(model: ModelSpec) -> Output:
     """List the layers of a model that can be read, with their units.
+
+    Returns
+    -------
+    a list of `name`, `kind`, `units`, `grid`, `default`.
 
     Examples
     --------
@@ -77,10 +85,7 @@ def layers(model: ModelSpec) -> Output:
     return Output(rows, [table("layer", "kind", "units", "grid", "", right=("units",), rows=cells)])
 
 
-@command(
-    models,
-    json="Under `modalities`, for each: `n`, `top1`, `top5`, their intervals, `chance`, `random_twin`.",
-)
+@command(models)
 def evaluate(model: ModelSpec, probes: str = "concepts") -> Output:
     """Measure how often a model names an image right, without training (zero-shot), per modality.
 
@@ -91,6 +96,10 @@ def evaluate(model: ModelSpec, probes: str = "concepts") -> Output:
     ----------
     probes : P
         The probe set whose images are to be named.
+
+    Returns
+    -------
+    under `modalities`, for each: `n`, `top1`, `top5`, their intervals, `chance`, `random_twin`.
 
     Examples
     --------
@@ -134,7 +143,7 @@ def list_probes() -> Output:
     return Output(rows, [table("", "", rows=lines) for lines in cells])
 
 
-@command(probes, json="The paths of the sheets: `sheets`.")
+@command(probes)
 def sheet(
     probes: Annotated[str, typer.Argument()] = "concepts",
     out: Path = Path("sheets"),
@@ -147,6 +156,10 @@ def sheet(
         concepts, a folder of images, a metadata.csv or .jsonl, or a parquet file.
     out : DIR
         The folder for the sheets.
+
+    Returns
+    -------
+    the paths of the sheets: `sheets`.
 
     Examples
     --------

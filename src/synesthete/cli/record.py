@@ -6,7 +6,8 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,12 +25,39 @@ MODEL = "mini"
 PROBES = "concepts"
 CARDS = 3
 IMAGES = 6
-SUMMARY = "The summary, as `synesthete summary` prints it."
 
 app = typer.Typer()
 
 
-@command(app, panel=PANEL, json=SUMMARY)
+@dataclass(frozen=True, kw_only=True)
+class Recording:
+    """How a probe set is recorded.
+
+    Attributes
+    ----------
+    layer : L
+        A layer to read (repeat for more); without it the model's last block. `synesthete models layers MODEL` lists them.
+    reduction
+        How a response map becomes one number: max, mean or cls.
+    batch_size
+        Images decoded ahead of the model, at most. It changes speed and memory, never a result.
+    twin
+        Also record the randomly initialised twin, the control of every count.
+    seed
+        Seed of the random twin and of the shuffled labels.
+    words
+        Draw the names of the concepts and add them, unless the probe set has written words.
+    """
+
+    layer: list[str] | None = None
+    reduction: str = "max"
+    batch_size: Positive = 128
+    twin: bool = True
+    seed: int = 0
+    words: bool = True
+
+
+@command(app, panel=PANEL)
 def demo(out: Path = Path("demo.atlas"), serve: bool | None = None) -> Output:
     """From nothing to measured multimodal neurons, with the shipped model and the built-in probes.
 
@@ -44,12 +72,16 @@ def demo(out: Path = Path("demo.atlas"), serve: bool | None = None) -> Output:
     serve
         Open the microscope at the end; without it only on a terminal.
 
+    Returns
+    -------
+    the summary, as `synesthete summary` prints it.
+
     Examples
     --------
     synesthete demo
     """
     started = time.monotonic()
-    _record(MODEL, PROBES, [], out)
+    _record(MODEL, PROBES, out, Recording())
     if not open_atlas(out).analysed:
         _analyze(out)
     if "families" not in open_atlas(out).manifest:
@@ -64,18 +96,13 @@ def demo(out: Path = Path("demo.atlas"), serve: bool | None = None) -> Output:
     return Output(opened.summary, lambda: _demo_view(opened, seconds, serve))
 
 
-@command(app, panel=PANEL, json=SUMMARY, see="recording.md")
+@command(app, panel=PANEL)
 def record(
     model: ModelSpec,
     *,
     out: Path,
     probes: str = PROBES,
-    layer: list[str] | None = None,
-    reduction: str = "max",
-    batch_size: Positive = 128,
-    twin: bool = True,
-    seed: int = 0,
-    words: bool = True,
+    settings: Recording,
     analyze: bool = True,
 ) -> Output:
     """Show a model every image of a probe set, record what its neurons do, and analyse it.
@@ -90,42 +117,28 @@ def record(
         Where the atlas is written.
     probes : P
         concepts, a folder of images, a metadata.csv or .jsonl, or a parquet file.
-    layer : L
-        A layer to read (repeat for more); without it the model's last block. `synesthete models layers MODEL` lists them.
-    reduction
-        How a response map becomes one number: max, mean or cls.
-    batch_size
-        Images decoded ahead of the model, at most. It changes speed and memory, never a result.
-    twin
-        Also record the randomly initialised twin, the control of every count.
-    seed
-        Seed of the random twin and of the shuffled labels.
-    words
-        Draw the names of the concepts and add them, unless the probe set has written words.
     analyze
         Analyse what was recorded, as `synesthete analyze` does.
+
+    Returns
+    -------
+    the summary, as `synesthete summary` prints it.
+
+    See Also
+    --------
+    recording.md
 
     Examples
     --------
     synesthete record mini --probes my-images --out my.atlas
     """
-    _record(
-        model,
-        probes,
-        layer or [],
-        out,
-        reduction=reduction,
-        batch_size=batch_size,
-        twin=twin,
-        seed=seed,
-        words=words,
-    )
+    _record(model, probes, out, settings)
     if analyze:
-        _analyze(out, seed=seed)
-    return _made(open_atlas(out))
+        _analyze(out, seed=settings.seed)
+    return _recorded(open_atlas(out))
 
 
-@command(app, panel=PANEL, json=SUMMARY)
+@command(app, panel=PANEL)
 def analyze(
     atlas: AtlasArgument,
     threshold: Annotated[float, typer.Option(min=0.5, max=1.0)] = 0.9,
@@ -146,24 +159,37 @@ def analyze(
     seed
         Seed of the shuffled labels.
 
+    Returns
+    -------
+    the summary, as `synesthete summary` prints it.
+
     Examples
     --------
     synesthete analyze demo.atlas --threshold 0.9 --q 0.01
     """
     _analyze(atlas.path, threshold=threshold, q=q, seed=seed)
-    return _made(open_atlas(atlas.path))
+    return _recorded(open_atlas(atlas.path))
 
 
-def _record(model: str, probes: str, layers: Sequence[str], path: Path, **settings: Any) -> None:
+def _record(model: str, probes: str, path: Path, settings: Recording) -> None:
     from synesthete.models import load_model
     from synesthete.probes import load_probes
     from synesthete.recording import record as record_atlas
 
     loaded = load_model(model)
-    probe_set = load_probes(probes, words=settings.pop("words", True))
-    wanted = layers or loaded.default_layers
+    probe_set = load_probes(probes, words=settings.words)
     with Reporter("recording") as reporter:
-        record_atlas(loaded, probe_set, wanted, path, progress=reporter, **settings)
+        record_atlas(
+            loaded,
+            probe_set,
+            settings.layer or loaded.default_layers,
+            path,
+            reduction=settings.reduction,
+            batch_size=settings.batch_size,
+            twin=settings.twin,
+            seed=settings.seed,
+            progress=reporter,
+        )
 
 
 def _analyze(path: Path, **settings: Any) -> None:
@@ -198,7 +224,7 @@ def _visualize(path: Path) -> None:
             visualize(opened, first, facets="word", settings=quick, progress=reporter)
 
 
-def _made(atlas: Atlas) -> Output:
+def _recorded(atlas: Atlas) -> Output:
     def view() -> Iterator[RenderableType]:
         yield from summary_view(atlas)
         yield Note(f"next: synesthete neurons {atlas.path}")
@@ -219,7 +245,7 @@ def _demo_view(atlas: Atlas, seconds: float, serve: bool | None) -> Iterator[Ren
     yield f"\nGo on with   {program} neurons {path} --multimodal"
     yield f"             {program} show {path} {found[0].address}"
     if sys.stdin.isatty() if serve is None else serve:
-        from synesthete.cli.serve import open_microscope
+        from synesthete.cli.serve import serve as open_microscope
 
         open_microscope([path], browser=_has_screen())
     else:

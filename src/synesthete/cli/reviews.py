@@ -36,9 +36,13 @@ def _record(atlas: Atlas, kind: str, address: str, rater: str | None, value: str
     say(f"{act.rater}: {act.kind} {act.address} {act.value}".rstrip())
 
 
-@command(app, see="reviews.md")
+@command(app)
 def accept(atlas: AtlasArgument, address: Address, rater: Rater = None) -> None:
     """Accept the name that the machine gave a neuron. Reviews lie in the atlas and are never overwritten.
+
+    See Also
+    --------
+    reviews.md
 
     Examples
     --------
@@ -47,7 +51,7 @@ def accept(atlas: AtlasArgument, address: Address, rater: Rater = None) -> None:
     _record(atlas, "accept", address, rater)
 
 
-@command(app, see="reviews.md")
+@command(app)
 def rename(atlas: AtlasArgument, address: Address, name: str, rater: Rater = None) -> None:
     """Give a neuron another name; the machine's is kept beside it.
 
@@ -56,6 +60,10 @@ def rename(atlas: AtlasArgument, address: Address, name: str, rater: Rater = Non
     name : NAME
         What it is.
 
+    See Also
+    --------
+    reviews.md
+
     Examples
     --------
     synesthete reviews rename demo.atlas visual.layer4.1:13 "red fruit" --rater ann
@@ -63,9 +71,13 @@ def rename(atlas: AtlasArgument, address: Address, name: str, rater: Rater = Non
     _record(atlas, "rename", address, rater, name)
 
 
-@command(app, see="reviews.md")
+@command(app)
 def reject(atlas: AtlasArgument, address: Address, rater: Rater = None) -> None:
     """Reject the name of a neuron without giving another.
+
+    See Also
+    --------
+    reviews.md
 
     Examples
     --------
@@ -74,7 +86,7 @@ def reject(atlas: AtlasArgument, address: Address, rater: Rater = None) -> None:
     _record(atlas, "reject", address, rater)
 
 
-@command(app, see="reviews.md")
+@command(app)
 def flag(atlas: AtlasArgument, address: Address, reason: str, rater: Rater = None) -> None:
     """Flag a neuron as sensitive, with the reason.
 
@@ -83,6 +95,10 @@ def flag(atlas: AtlasArgument, address: Address, reason: str, rater: Rater = Non
     reason : REASON
         Why.
 
+    See Also
+    --------
+    reviews.md
+
     Examples
     --------
     synesthete reviews flag demo.atlas visual.layer4.1:13 "skin colour" --rater ann
@@ -90,9 +106,13 @@ def flag(atlas: AtlasArgument, address: Address, reason: str, rater: Rater = Non
     _record(atlas, "flag", address, rater, reason)
 
 
-@command(app, see="reviews.md")
+@command(app)
 def unflag(atlas: AtlasArgument, address: Address, rater: Rater = None) -> None:
     """Take back your own flag; that it stood is kept.
+
+    See Also
+    --------
+    reviews.md
 
     Examples
     --------
@@ -101,7 +121,7 @@ def unflag(atlas: AtlasArgument, address: Address, rater: Rater = None) -> None:
     _record(atlas, "unflag", address, rater)
 
 
-@command(app, see="reviews.md")
+@command(app)
 def note(atlas: AtlasArgument, address: Address, text: str, rater: Rater = None) -> None:
     """Leave a note on a neuron, for whoever looks at it next.
 
@@ -110,6 +130,10 @@ def note(atlas: AtlasArgument, address: Address, text: str, rater: Rater = None)
     text : TEXT
         The note.
 
+    See Also
+    --------
+    reviews.md
+
     Examples
     --------
     synesthete reviews note demo.atlas visual.layer4.1:13 "compare with unit 12"
@@ -117,14 +141,17 @@ def note(atlas: AtlasArgument, address: Address, text: str, rater: Rater = None)
     _record(atlas, "note", address, rater, text)
 
 
-@command(
-    app,
-    "list",
-    see="reviews.md",
-    json="`neurons`, by address, and `of_another_atlas`: reviews that are not counted here.",
-)
+@command(app, "list")
 def list_reviews(atlas: AtlasArgument) -> Output:
     """Show what people say of each neuron, the machine's name beside theirs.
+
+    Returns
+    -------
+    `neurons`, by address, and `of_another_atlas`: reviews that are not counted here.
+
+    See Also
+    --------
+    reviews.md
 
     Examples
     --------
@@ -157,12 +184,7 @@ def list_reviews(atlas: AtlasArgument) -> Output:
     )
 
 
-@command(
-    app,
-    "queue",
-    see="reviews.md",
-    json="A list of `address`, `name`, `score` and what the score is made of.",
-)
+@command(app, "queue")
 def show_queue(atlas: AtlasArgument, limit: Positive = 20) -> Output:
     """Show which neurons a review would settle most, first.
 
@@ -170,6 +192,14 @@ def show_queue(atlas: AtlasArgument, limit: Positive = 20) -> Output:
     ----------
     limit
         At most this many.
+
+    Returns
+    -------
+    a list of `address`, `name`, `score` and what the score is made of.
+
+    See Also
+    --------
+    reviews.md
 
     Examples
     --------
@@ -191,7 +221,7 @@ def show_queue(atlas: AtlasArgument, limit: Positive = 20) -> Output:
     )
 
 
-@command(app, see="reviews.md")
+@command(app)
 def label(
     atlas: AtlasArgument,
     address: Address,
@@ -213,6 +243,10 @@ def label(
         Where the images are put, as PNG, to be looked at.
     seed
         Which images; raters whose agreement is measured use the same.
+
+    See Also
+    --------
+    reviews.md
 
     Examples
     --------
@@ -250,16 +284,19 @@ def label(
     out().print(f"{given} labels given")
 
 
-@command(
-    app,
-    "agreement",
-    see="reviews.md",
-    json="`labels` and `verdicts`: `items`, `raters`, `percent`, `alpha`, `low`, `high`.",
-)
+@command(app, "agreement")
 def show_agreement(atlas: AtlasArgument) -> Output:
     """Measure how far raters agree: on labels of the same image, and on verdicts on the same neuron.
 
     Krippendorff's alpha, with an interval.
+
+    Returns
+    -------
+    `labels` and `verdicts`: `items`, `raters`, `percent`, `alpha`, `low`, `high`.
+
+    See Also
+    --------
+    reviews.md
 
     Examples
     --------
@@ -293,7 +330,7 @@ def show_agreement(atlas: AtlasArgument) -> Output:
     return Output(found, [table("of", *right, "95 % interval", right=right, rows=rows)])
 
 
-@command(app, "export", see="reviews.md")
+@command(app, "export")
 def export_file(atlas: AtlasArgument, path: Path) -> None:
     """Write all reviews of an atlas to a file: .jsonl to be imported again, .csv for a spreadsheet.
 
@@ -301,6 +338,10 @@ def export_file(atlas: AtlasArgument, path: Path) -> None:
     ----------
     path : FILE
         A .jsonl or .csv.
+
+    See Also
+    --------
+    reviews.md
 
     Examples
     --------
@@ -311,7 +352,7 @@ def export_file(atlas: AtlasArgument, path: Path) -> None:
     out().print(f"{count(export_reviews(atlas.path, path))} reviews written to {path}")
 
 
-@command(app, "import", see="reviews.md")
+@command(app, "import")
 def import_file(atlas: AtlasArgument, path: Path) -> None:
     """Add the reviews of a file to an atlas; what is there already is not doubled.
 
@@ -321,6 +362,10 @@ def import_file(atlas: AtlasArgument, path: Path) -> None:
     ----------
     path : FILE
         A .jsonl of `reviews export`.
+
+    See Also
+    --------
+    reviews.md
 
     Examples
     --------

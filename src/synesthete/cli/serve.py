@@ -31,7 +31,7 @@ TOKEN_FILE_LIMIT = 4096
 app = typer.Typer()
 
 
-@command(app, panel=PANEL, see="microscope.md")
+@command(app, panel=PANEL)
 def serve(
     atlases: list[Path],
     host: str = "127.0.0.1",
@@ -71,43 +71,21 @@ def serve(
     browser
         Open it in a browser.
 
+    See Also
+    --------
+    microscope.md
+
     Examples
     --------
     synesthete serve demo.atlas
     """
-    open_microscope(
-        atlases,
-        host=host,
-        port=port,
-        token=token,
-        token_file=token_file,
-        names=allow_host or [],
-        max_connections=max_connections,
-        connections_per_address=connections_per_address,
-        browser=browser,
-    )
-
-
-def open_microscope(
-    atlases: list[Path],
-    *,
-    host: str = "127.0.0.1",
-    port: int | None = None,
-    token: str | None = None,
-    token_file: Path | None = None,
-    names: list[str] | None = None,
-    max_connections: int | None = None,
-    connections_per_address: int | None = None,
-    browser: bool = True,
-) -> None:
-    """Serve until interrupted."""
     from synesthete.server import create_app
     from synesthete.server.connections import ConnectionLimits
     from synesthete.server.running import LimitedServer
     from synesthete.server.security import gate_for
 
     chosen = chosen_token(token, token_file)
-    gate = gate_for(host, chosen, names or [])
+    gate = gate_for(host, chosen, allow_host or [])
     wanted = ConnectionLimits(per_address=connections_per_address)
     if max_connections is not None:
         wanted = dataclasses.replace(wanted, connections=max_connections)
@@ -207,9 +185,7 @@ def _listen(host: str, port: int | None) -> socket.socket:
     raise SynestheteError(f"no free port on {host}")
 
 
-@command(
-    app, panel=PANEL, see="microscope.md", json="How many `pages` and `pictures` were written."
-)
+@command(app, panel=PANEL)
 def export(atlas: Path, site: Path) -> Output:
     """Write the microscope's pages as files that open from a disk and can be published as they are.
 
@@ -223,6 +199,14 @@ def export(atlas: Path, site: Path) -> Output:
     site : SITE
         A new folder, or one that this command wrote before.
 
+    Returns
+    -------
+    how many `pages` and `pictures` were written.
+
+    See Also
+    --------
+    microscope.md
+
     Examples
     --------
     synesthete export demo.atlas site
@@ -235,7 +219,7 @@ def export(atlas: Path, site: Path) -> Output:
     return Output(counts, [f"{pages} pages and {images} images: {site / 'index.html'}"])
 
 
-@command(app, "map", panel=PANEL, json="What was laid out, by layer under `layers`.")
+@command(app, "map", panel=PANEL)
 def lay_out(atlas: AtlasArgument, layer: str | None = None, seed: int = 0) -> Output:
     """Compute where each neuron lies on the map: near those that respond to the same images.
 
@@ -247,6 +231,10 @@ def lay_out(atlas: AtlasArgument, layer: str | None = None, seed: int = 0) -> Ou
         One layer; without it all.
     seed
         Seed of the layout; the same seed gives the same map.
+
+    Returns
+    -------
+    what was laid out, by layer under `layers`.
 
     Examples
     --------
@@ -261,7 +249,7 @@ def lay_out(atlas: AtlasArgument, layer: str | None = None, seed: int = 0) -> Ou
     )
 
 
-@command(app, panel=PANEL, see="microscope.md#for-an-assistant")
+@command(app, panel=PANEL)
 def mcp(atlas: Path) -> None:
     """Serve an atlas to an assistant: search, neuron, concept and explain, as tools that only read.
 
@@ -271,6 +259,10 @@ def mcp(atlas: Path) -> None:
     ----------
     atlas : ATLAS
         The atlas, such as demo.atlas.
+
+    See Also
+    --------
+    microscope.md#for-an-assistant
 
     Examples
     --------

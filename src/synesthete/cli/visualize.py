@@ -100,12 +100,7 @@ class Targets:
         return found
 
 
-@command(
-    app,
-    panel=PANEL,
-    see="visualization.md",
-    json="A list of images: `target`, `facet`, `path`, `activation`, `percentile`, `excites`, `strength` and more.",
-)
+@command(app, panel=PANEL)
 def visualize(
     atlas: AtlasArgument,
     address: Annotated[list[str] | None, typer.Argument(metavar="[NEURON]...")] = None,
@@ -142,6 +137,14 @@ def visualize(
     sheet : FILE
         Also write all of them as one .webp, .png or .jpg, beside the neurons' strongest real images.
 
+    Returns
+    -------
+    a list of images: `target`, `facet`, `path`, `activation`, `percentile`, `excites`, `strength` and more.
+
+    See Also
+    --------
+    visualization.md
+
     Examples
     --------
     synesthete visualize demo.atlas --top 1 --facets word --steps 12 --strengths 1
@@ -177,13 +180,7 @@ def visualize(
     )
 
 
-@command(
-    app,
-    panel=PANEL,
-    see="visualization.md",
-    json="A list of `image`, `id`, `activation` and `box` (`left`, `top`, `width`, `height` as shares of the sides, and the `share` "
-    "of the attribution inside).",
-)
+@command(app, panel=PANEL)
 def attribute(
     atlas: AtlasArgument,
     address: Address,
@@ -208,6 +205,15 @@ def attribute(
     out : FILE
         Draw it to a .webp, .png or .jpg: what counts is bright, the box around the strongest part.
 
+    Returns
+    -------
+    a list of `image`, `id`, `activation` and `box` (`left`, `top`, `width`, `height` as shares of the sides,
+    and the `share` of the attribution inside).
+
+    See Also
+    --------
+    visualization.md
+
     Examples
     --------
     synesthete attribute demo.atlas visual.layer4.1:12 --limit 2
@@ -223,18 +229,14 @@ def attribute(
     if out is not None:
         write_sheet(drawn(found), out)
     names = [str(path) for path in image] if image else [f"image {one.image}" for one in found]
+    boxes = [asdict(one.box) if one.box else None for one in found]
     rows = [
-        {
-            "image": name,
-            "id": one.image,
-            "activation": one.activation,
-            "box": one.box and asdict(one.box),
-        }
-        for name, one in zip(names, found, strict=True)
+        {"image": name, "id": one.image, "activation": one.activation, "box": box}
+        for name, one, box in zip(names, found, boxes, strict=True)
     ]
     cells = (
-        (row["image"], f"{row['activation']:.3g}", *map(percent, (row["box"] or {}).values()))
-        for row in rows
+        (name, f"{one.activation:.3g}", *map(percent, (box or {}).values()))
+        for name, one, box in zip(names, found, boxes, strict=True)
     )
     right = ("activation", "left", "top", "width", "height", "holds")
     return Output(rows, [table("image", *right, right=right, rows=cells)])
