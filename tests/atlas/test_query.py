@@ -164,6 +164,7 @@ def test_there_is_no_atlas(analysed: Path, tmp_path: Path) -> None:
 def test_reading_never_imports_torch(analysed_once: Path) -> None:
     program = f"""
 import sys
+from synesthete.atlas import open_atlas
 atlas = open_atlas({str(analysed_once)!r})
 layer = atlas.layers[0]
 atlas.neurons(), atlas.find("concept 1"), atlas.summary(), atlas.verify(), atlas.thumbnail(0)

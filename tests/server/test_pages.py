@@ -136,7 +136,7 @@ def test_a_concept_of_several_neurons_lists_them(shared: TestClient) -> None:
     answer = shared.get("/neuron/boat.json")
     assert answer.status_code == 404
     error = answer.json()["error"]
-    assert "'boat' names 64 neurons" in error["message"]
+    assert "'boat' names 63 neurons" in error["message"]
     assert len(error["near"]) == 8
     assert all(one["name"].startswith(f"{LAYER}:") for one in error["near"])
     assert "did you mean 'drum'" in shared.get("/neuron/drumm.json").json()["error"]["hint"]
