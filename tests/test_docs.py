@@ -52,9 +52,9 @@ def section(page: str, title: str) -> str:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_and_option_is_documented(command: str) -> None:
-    told = section((ROOT / "docs" / "cli.md").read_text(encoding="utf-8"), command)
+    printed = section((ROOT / "docs" / "cli.md").read_text(encoding="utf-8"), command)
     options = set(
-        re.findall(r"(?<![\w-])--[a-z-]+", "\n".join(re.findall(r"^\| `--.*", told, re.M)))
+        re.findall(r"(?<![\w-])--[a-z-]+", "\n".join(re.findall(r"^\| `--.*", printed, re.M)))
     )
     assert set(COMMANDS[command]) <= options, "an option is not documented"
 

@@ -59,15 +59,15 @@ def test_out_holds_something_else(run: Run) -> None:
     assert_one_line(run(*command, "--layer", LAYER), "model holds something else")
 
 
-def test_not_analysed_is_said(run: Run, workplace: Path, tmp_path: Path) -> None:
+def test_an_atlas_without_analysis(run: Run, workplace: Path, tmp_path: Path) -> None:
     from synesthete.atlas import clear_analysis
 
     shutil.copytree(workplace / "small.atlas", tmp_path / "raw.atlas")
     clear_analysis(tmp_path / "raw.atlas")
     assert_one_line(run("neurons", tmp_path / "raw.atlas"), "not analysed")
-    told = run("summary", tmp_path / "raw.atlas")
-    assert told.code == 0
-    assert "synesthete analyze" in told.out
+    printed = run("summary", tmp_path / "raw.atlas")
+    assert printed.code == 0
+    assert "synesthete analyze" in printed.out
 
 
 @pytest.mark.parametrize(
@@ -116,9 +116,9 @@ def test_a_real_interrupt_while_recording(workplace: Path, tmp_path: Path) -> No
     while line and not line.startswith("recording"):
         line = process.stderr.readline()
     process.send_signal(signal.SIGINT)
-    said = process.stderr.read()
+    errors = process.stderr.read()
     assert process.wait(60) == 130
-    assert "Traceback" not in said
+    assert "Traceback" not in errors
 
 
 def test_a_reader_that_goes_away(workplace: Path) -> None:

@@ -76,13 +76,13 @@ def test_a_set_without_words_is_recorded_and_says_what_it_is_good_for(
     atlas = tmp_path / "own.atlas"
     ended = run(*OWN, own_images, "--out", atlas, "--no-words")
     assert ended.code == 0, ended.err
-    told = "no count of multimodal neurons: multimodality needs written words"
-    assert ended.out.count(told) == 1
+    printed = "no count of multimodal neurons: multimodality needs written words"
+    assert ended.out.count(printed) == 1
     assert "record with --words" in ended.out
     assert "The atlas shows which images excite a neuron, and how well it tells" in ended.out
     for command in ("analyze", "summary", "neurons"):
         again = run(command, atlas)
-        assert (again.code, again.out.count(told)) == (0, 1), command
+        assert (again.code, again.out.count(printed)) == (0, 1), command
     assert '"multimodal": null' in run("summary", atlas, "--json").out
     (best, *_) = json.loads(run("neurons", atlas, "--json").out)
     assert set(best["auc"]) == {"photo", "drawing"}
@@ -192,9 +192,9 @@ def test_evaluate(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         assert rate["n"] == 16
         assert rate["top1"] <= rate["top5"]
         assert rate["chance"] == 0.25
-    told = run("models", "evaluate", "local-dir:model", "--probes", "images/metadata.csv").out
-    assert "random twin" in told
-    assert "95 %" in told
+    printed = run("models", "evaluate", "local-dir:model", "--probes", "images/metadata.csv").out
+    assert "random twin" in printed
+    assert "95 %" in printed
 
 
 def test_progress_off_a_terminal(
@@ -205,7 +205,7 @@ def test_progress_off_a_terminal(
     with progress.Reporter("recording") as reporter:
         for done in range(0, 101, 10):
             reporter(done, 100)
-    said = capsys.readouterr().err.splitlines()
-    assert len(said) < 7
-    assert said[-1].startswith("recording: 100 of 100 images")
-    assert "left" in said[0]
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) < 7
+    assert errors[-1].startswith("recording: 100 of 100 images")
+    assert "left" in errors[0]
