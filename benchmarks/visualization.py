@@ -167,7 +167,7 @@ def by_us(given: argparse.Namespace, atlas: Atlas, model: Any, targets: list[Any
     from synesthete.models.gradients import GradientTower
     from synesthete.visualization.features.facets import load_natural
     from synesthete.visualization.features.optimize import Job, Setup, optimize_images
-    from synesthete.visualization.features.settings import Settings
+    from synesthete.visualization.settings import Settings
 
     natural = load_natural(atlas, model.preprocessing.image_size)
     settings = Settings(steps=given.steps, seed=given.seed)

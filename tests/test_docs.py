@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import doctest
+import io
+import json
 import re
 import shlex
 import sys
@@ -13,7 +15,8 @@ from typing import Any
 import pytest
 import typer
 
-from synesthete.cli.app import app, main
+from synesthete.cli import app, main, reference
+from tests.small_atlas import record_small, write_known_analysis
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -49,9 +52,9 @@ def section(page: str, title: str) -> str:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_and_option_is_documented(command: str) -> None:
-    told = section((ROOT / "docs" / "cli.md").read_text(encoding="utf-8"), command)
+    printed = section((ROOT / "docs" / "cli.md").read_text(encoding="utf-8"), command)
     options = set(
-        re.findall(r"(?<![\w-])--[a-z-]+", "\n".join(re.findall(r"^\| `--.*", told, re.M)))
+        re.findall(r"(?<![\w-])--[a-z-]+", "\n".join(re.findall(r"^\| `--.*", printed, re.M)))
     )
     assert set(COMMANDS[command]) <= options, "an option is not documented"
 
@@ -59,6 +62,11 @@ def test_every_command_and_option_is_documented(command: str) -> None:
 def test_no_documented_command_is_missing() -> None:
     page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
     assert set(re.findall(r"^### (synesthete .*)$", page, re.MULTILINE)) == set(COMMANDS)
+
+
+def test_the_page_is_the_help_of_the_commands() -> None:
+    written = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    assert written == reference.page(), "python -m synesthete.cli.reference > docs/cli.md"
 
 
 def test_every_command_says_what_it_does() -> None:
@@ -80,7 +88,11 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder as the documentation assumes it: `demo.atlas`, `my-images`, `image.png`, `my-words.txt`; fewer concepts than shipped."""
+    """A folder as the documentation assumes it, with fewer concepts than shipped.
+
+    It holds `demo.atlas`, `my-images`, `my-photos`, `image.png` and `my-words.txt`; and for what would take minutes
+    `small.atlas` and its model, `model`.
+    """
     import torch
 
     import synesthete as syn
@@ -103,6 +115,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             few.image(index).save(folder / "my-images" / where / f"{index}.png")
     (folder / "my-photos").symlink_to(folder / "my-images")
     few.image(0).save(folder / "image.png")
+    write_known_analysis(record_small(folder))
     (folder / "my-words.txt").write_text("\n".join(few.concepts[:8]), encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("synesthete.probes.load_builtin", lambda name: few)
@@ -145,6 +158,70 @@ def test_console_examples_run(page: Path, place: Path, monkeypatch: pytest.Monke
             monkeypatch.setattr(sys, "argv", shlex.split(line, comments=True))
             assert sys.argv[0] == "synesthete", line
             assert ended() == 0, line
+
+
+# Commands that run until they are stopped, or for many minutes, and where they are tested.
+NOT_RUN = {
+    "synesthete defend": "tests/editing/test_defence.py",
+    "synesthete serve": "tests/server/test_cli.py",
+    "synesthete mcp": "tests/server/test_mcp.py",
+    "synesthete catalog mcp": "tests/catalog/test_assistant.py",
+}
+# Examples that take minutes: what stands for what in them, so that they take seconds.
+TINY = {
+    "synesthete demo": {"demo": "demo --no-serve"},
+    "synesthete export": {"demo.atlas": "small.atlas"},
+    "synesthete audit typographic": {"mini": "local-dir:model --images my-photos"},
+    "synesthete audit bias": {"mini": "local-dir:model"},
+    "synesthete audit all": {
+        "mini": "local-dir:model --steps 1 --epsilon 1",
+        "local-dir:edited": "local-dir:model --steps 1 --epsilon 2",
+        "--out": "--images my-photos --limit 30 --out",
+    },
+}
+# Files that an example needs, and the command whose examples write them.
+NEEDED = {
+    "reviews.jsonl": "synesthete reviews export",
+    "after.audit": "synesthete audit all",
+    "edits.json": "synesthete edit",
+}
+EXAMPLES = {
+    path: reference.help_of(command)[1]
+    for path, command, _ in reference.commands(typer.main.get_command(app))
+}
+
+
+def run_examples(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for example in EXAMPLES[command]:
+        words = shlex.split(example)
+        for word in words:
+            if word in NEEDED and NEEDED[word] != command and not Path(word).exists():
+                run_examples(NEEDED[word], monkeypatch)
+        tiny = TINY.get(command, {})
+        words = [
+            part for word in words for part in (tiny[word].split() if word in tiny else [word])
+        ]
+        monkeypatch.setattr(sys, "argv", words)
+        monkeypatch.setattr(sys, "stdin", io.StringIO("yes\nq\n"))
+        assert ended() == 0, example
+
+
+@pytest.mark.parametrize("command", EXAMPLES)
+def test_every_command_ends_its_help_with_examples_that_run(
+    command: str, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if command.startswith("synesthete catalog ") and not EXAMPLES[command]:
+        pytest.xfail("the catalogue's commands get their examples when they move to catalog/cli")
+    assert EXAMPLES[command], "no example in the docstring"
+    assert all(example.startswith(command) for example in EXAMPLES[command])
+    if command in NOT_RUN:
+        assert (ROOT / NOT_RUN[command]).is_file()
+        return
+    monkeypatch.chdir(place)
+    run_examples(command, monkeypatch)
+    printed = capsys.readouterr().out
+    if EXAMPLES[command][-1].endswith("--json") and len(EXAMPLES[command]) == 1:
+        json.loads(printed)
 
 
 def ended() -> int:

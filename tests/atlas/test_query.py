@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from synesthete.atlas import multimodal_counts, open_atlas
+from synesthete.atlas import Neuron, multimodal_counts, open_atlas
 from synesthete.errors import SynestheteError
 
 FIRST, SECOND = "visual.layer4.1", "visual.layer4.1:pre"
@@ -53,9 +53,12 @@ def test_one_neuron(analysed_once: Path) -> None:
     [
         ("visual.layer4.1:7", "its units are 0 to 4"),
         ("visual.layer4.2:1", "no layer 'visual.layer4.2'.*did you mean 'visual.layer4.1'"),
-        ("visual.layer4.1", "is not a valid address|no layer"),
+        ("visual.layer4.1", "is not a valid address"),
         ("visual.layer4.1:pre", "is not a valid address.*visual.layer4.1:0"),
-        ("apple", "is not a valid address"),
+        ("apple", "no neuron has that concept or name"),
+        ("konzept 1", "did you mean 'concept 1'"),
+        ("1", "names a unit, but the atlas has 2 layers.*visual.layer4.1:1"),
+        ("9" * 5000, "not a valid address"),
         ("visual.layer4.1:-1", "is not a valid address"),
         ("visual.layer4.1:²", "is not a valid address"),
     ],
@@ -63,6 +66,30 @@ def test_one_neuron(analysed_once: Path) -> None:
 def test_no_such_address(analysed_once: Path, address: str, told: str) -> None:
     with pytest.raises(SynestheteError, match=told):
         open_atlas(analysed_once).neuron(address)
+
+
+def test_a_neuron_by_its_concept(analysed_once: Path) -> None:
+    atlas = open_atlas(analysed_once)
+    by_concept: dict[str, list[Neuron]] = {}
+    for neuron in atlas.neurons():
+        by_concept.setdefault(neuron.concept, []).append(neuron)
+    resolved = 0
+    for concept, neurons in by_concept.items():
+        passing = [neuron for neuron in neurons if neuron.multimodal]
+        if not concept:
+            continue
+        if len(passing) == 1 or len(neurons) == 1:
+            expected = (passing or neurons)[0]
+            assert atlas.neuron(concept.upper()) == expected
+            assert atlas.address(f" {concept} ") == expected.address
+            resolved += 1
+        else:
+            with pytest.raises(SynestheteError, match=f"names {len(neurons)} neurons") as raised:
+                atlas.neuron(concept)
+            for neuron in neurons:
+                assert f"{neuron.address} {concept} {neuron.multimodality:.2f}" in str(raised.value)
+    assert resolved
+    assert resolved < len(by_concept)
 
 
 def test_find(analysed_once: Path) -> None:

@@ -15,7 +15,7 @@ from tests.cli.conftest import Run
 @pytest.fixture(scope="session")
 def audited(tmp_path_factory: pytest.TempPathFactory, workplace: Path) -> Path:
     folder = tmp_path_factory.mktemp("audit")
-    write_pictures(folder / "pictures", ("apple", "boat"), 16)
+    write_pictures(folder / "images", ("apple", "boat"), 16)
     write_pictures(folder / "people", ("round", "square"), 16)
     write_pictures(folder / "few", ("apple", "boat"), 4)
     write_pictures(folder / "one", ("apple",), 32)
@@ -27,34 +27,66 @@ def model_of(workplace: Path) -> str:
     return f"local-dir:{workplace / 'model'}"
 
 
-def test_adversarial_with_a_limit_that_is_not_met(run: Run, workplace: Path, audited: Path, tmp_path: Path) -> None:  # fmt: skip
-    given = ("audit", "adversarial", model_of(workplace), "--images", audited / "pictures", "--epsilon", "8",
-             "--steps", "2", "--out", tmp_path / "made")  # fmt: skip
+def test_adversarial_with_a_limit_that_is_not_met(
+    run: Run, workplace: Path, audited: Path, tmp_path: Path
+) -> None:
+    given = (
+        "audit",
+        "adversarial",
+        model_of(workplace),
+        "--images",
+        audited / "images",
+        "--epsilon",
+        "8",
+        "--steps",
+        "2",
+        "--out",
+        tmp_path / "made",
+    )
     strict = run(
         *given, "--threshold", "adversarial.robust_accuracy=1.01", "--fail-on", "fail", "--json"
     )
     assert strict.code == 3, strict.err
-    told = json.loads(strict.out)
-    assert told["kind"] == "adversarial"
-    assert {"clean_accuracy", "robust_accuracy", "n", "interval", "verdicts", "model"} <= set(told)
+    printed = json.loads(strict.out)
+    assert printed["kind"] == "adversarial"
+    assert {"clean_accuracy", "robust_accuracy", "n", "interval", "verdicts", "model"} <= set(
+        printed
+    )
     assert (tmp_path / "made" / "report.html").is_file()
     mild = run("audit", "compare", tmp_path / "made", tmp_path / "made" / "report.json")
     assert mild.code == 0, mild.err
     assert "no change shown" in mild.out
-    page = run("audit", "compare", tmp_path / "made", tmp_path / "made", "--out", tmp_path / "c.html", "--json", "--fail-on-worse")  # fmt: skip
+    page = run(
+        "audit",
+        "compare",
+        tmp_path / "made",
+        tmp_path / "made",
+        "--out",
+        tmp_path / "c.html",
+        "--json",
+        "--fail-on-worse",
+    )
     assert page.code == 0
     assert json.loads(page.out)["rows"]
     assert "Before and after" in (tmp_path / "c.html").read_text(encoding="utf-8")
 
 
 def test_bias_tells_its_verdicts(run: Run, workplace: Path, audited: Path) -> None:
-    ended = run("audit", "bias", model_of(workplace), "--lists", audited / "lists.yaml", "--images", audited / "people")  # fmt: skip
+    ended = run(
+        "audit",
+        "bias",
+        model_of(workplace),
+        "--lists",
+        audited / "lists.yaml",
+        "--images",
+        audited / "people",
+    )
     assert ended.code == 0, ended.err
     assert "largest association effect" in ended.out
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (("--images", "few"), "8 images can be used of few, and an audit needs 30"),
         (("--images", "one"), "has one class"),
@@ -67,12 +99,19 @@ def test_bias_tells_its_verdicts(run: Run, workplace: Path, audited: Path) -> No
         (("--layer", "visual.layer9"), "has no layer"),
     ],
 )
-def test_mistakes(run: Run, workplace: Path, audited: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], told: str) -> None:  # fmt: skip
+def test_mistakes(
+    run: Run,
+    workplace: Path,
+    audited: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    message: str,
+) -> None:
     monkeypatch.chdir(audited)
-    given = arguments if "--images" in arguments else (*arguments, "--images", "pictures")
+    given = arguments if "--images" in arguments else (*arguments, "--images", "images")
     ended = run("audit", "typographic", model_of(workplace), *given)
     assert ended.code == 2
-    assert told in ended.err
+    assert message in ended.err
     assert "Traceback" not in ended.err
 
 

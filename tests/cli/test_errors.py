@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from synesthete.cli import atlas_commands
 from tests.cli.conftest import Ended, Run
 from tests.small_atlas import LAYER
 
@@ -60,15 +59,15 @@ def test_out_holds_something_else(run: Run) -> None:
     assert_one_line(run(*command, "--layer", LAYER), "model holds something else")
 
 
-def test_not_analysed_is_said(run: Run, workplace: Path, tmp_path: Path) -> None:
+def test_an_atlas_without_analysis(run: Run, workplace: Path, tmp_path: Path) -> None:
     from synesthete.atlas import clear_analysis
 
     shutil.copytree(workplace / "small.atlas", tmp_path / "raw.atlas")
     clear_analysis(tmp_path / "raw.atlas")
     assert_one_line(run("neurons", tmp_path / "raw.atlas"), "not analysed")
-    told = run("summary", tmp_path / "raw.atlas")
-    assert told.code == 0
-    assert "synesthete analyze" in told.out
+    printed = run("summary", tmp_path / "raw.atlas")
+    assert printed.code == 0
+    assert "synesthete analyze" in printed.out
 
 
 @pytest.mark.parametrize(
@@ -87,7 +86,7 @@ def test_the_system_says_no(
     def refuse(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("synesthete.cli.views.print_summary", refuse)
+    monkeypatch.setattr("synesthete.cli.atlas.summary_view", refuse)
     assert_one_line(run("summary", "small.atlas"), line)
 
 
@@ -95,7 +94,7 @@ def test_interrupt_ends_with_130(run: Run, monkeypatch: pytest.MonkeyPatch) -> N
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(atlas_commands.views, "print_summary", interrupt)
+    monkeypatch.setattr("synesthete.cli.atlas.summary_view", interrupt)
     ended = run("summary", "small.atlas")
     assert ended.code == 130
     assert "Traceback" not in ended.err
@@ -117,9 +116,9 @@ def test_a_real_interrupt_while_recording(workplace: Path, tmp_path: Path) -> No
     while line and not line.startswith("recording"):
         line = process.stderr.readline()
     process.send_signal(signal.SIGINT)
-    said = process.stderr.read()
+    errors = process.stderr.read()
     assert process.wait(60) == 130
-    assert "Traceback" not in said
+    assert "Traceback" not in errors
 
 
 def test_a_reader_that_goes_away(workplace: Path) -> None:

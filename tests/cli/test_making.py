@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from synesthete.cli import progress, record_commands
+from synesthete.cli import progress, record
 from synesthete.probes.sources import FileSource
 from tests.cli.conftest import Run
 from tests.small_atlas import LAYER
@@ -76,13 +76,13 @@ def test_a_set_without_words_is_recorded_and_says_what_it_is_good_for(
     atlas = tmp_path / "own.atlas"
     ended = run(*OWN, own_images, "--out", atlas, "--no-words")
     assert ended.code == 0, ended.err
-    told = "no count of multimodal neurons: multimodality needs written words"
-    assert ended.out.count(told) == 1
+    printed = "no count of multimodal neurons: multimodality needs written words"
+    assert ended.out.count(printed) == 1
     assert "record with --words" in ended.out
     assert "The atlas shows which images excite a neuron, and how well it tells" in ended.out
     for command in ("analyze", "summary", "neurons"):
         again = run(command, atlas)
-        assert (again.code, again.out.count(told)) == (0, 1), command
+        assert (again.code, again.out.count(printed)) == (0, 1), command
     assert '"multimodal": null' in run("summary", atlas, "--json").out
     (best, *_) = json.loads(run("neurons", atlas, "--json").out)
     assert set(best["auc"]) == {"photo", "drawing"}
@@ -125,22 +125,22 @@ def test_unlabelled_images_are_recorded_too(run: Run, own_images: Path, tmp_path
 def test_demo_ends_by_itself(
     run: Run, workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(record_commands, "MODEL", "local-dir:model")
-    monkeypatch.setattr(record_commands, "PROBES", "images/metadata.csv")
+    monkeypatch.setattr(record, "MODEL", "local-dir:model")
+    monkeypatch.setattr(record, "PROBES", "images/metadata.csv")
     opened: list[tuple[list[Path], bool]] = []
     monkeypatch.setattr(
-        "synesthete.cli.server_commands.open_microscope",
+        "synesthete.cli.serve.serve",
         lambda atlases, *, browser: opened.append((atlases, browser)),
     )
     ended = run("demo", "--out", tmp_path / "demo.atlas")
     assert ended.code == 0, ended.err
     assert "its random twin" in ended.out
     cards = sorted((tmp_path / "demo.cards").glob("*.html"))
-    assert len(cards) == record_commands.CARDS
+    assert len(cards) == record.CARDS
     assert all(str(card) in ended.out for card in cards)
     assert opened == []
     monkeypatch.setattr("sys.stdin", type("Terminal", (), {"isatty": lambda self: True})())
-    monkeypatch.setattr(record_commands, "_has_screen", lambda: True)
+    monkeypatch.setattr(record, "_has_screen", lambda: True)
     shown = run("demo", "--out", tmp_path / "demo.atlas")
     assert shown.code == 0, shown.err
     assert opened == [([tmp_path / "demo.atlas"], True)]
@@ -192,9 +192,9 @@ def test_evaluate(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         assert rate["n"] == 16
         assert rate["top1"] <= rate["top5"]
         assert rate["chance"] == 0.25
-    told = run("models", "evaluate", "local-dir:model", "--probes", "images/metadata.csv").out
-    assert "random twin" in told
-    assert "95 %" in told
+    printed = run("models", "evaluate", "local-dir:model", "--probes", "images/metadata.csv").out
+    assert "random twin" in printed
+    assert "95 %" in printed
 
 
 def test_progress_off_a_terminal(
@@ -205,7 +205,7 @@ def test_progress_off_a_terminal(
     with progress.Reporter("recording") as reporter:
         for done in range(0, 101, 10):
             reporter(done, 100)
-    said = capsys.readouterr().err.splitlines()
-    assert len(said) < 7
-    assert said[-1].startswith("recording: 100 of 100 images")
-    assert "left" in said[0]
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) < 7
+    assert errors[-1].startswith("recording: 100 of 100 images")
+    assert "left" in errors[0]

@@ -37,14 +37,14 @@ def test_summary_as_json_is_the_api(run: Run, workplace: Path) -> None:
 
 
 def test_summary_for_people_has_the_controls(run: Run) -> None:
-    told = run("summary", "small.atlas").out
-    assert "2 of 256" in told
-    assert "its random twin" in told
-    assert "shuffled labels" in told
-    assert "95 % interval" in told
-    assert re.search(r"2 of 256 .* 2\n", told), "two neurons, of two concepts"
-    assert re.search(r"1 of 256 .* 1\n", told)
-    assert "1 set aside, unreadable" in told
+    printed = run("summary", "small.atlas").out
+    assert "2 of 256" in printed
+    assert "its random twin" in printed
+    assert "shuffled labels" in printed
+    assert "95 % interval" in printed
+    assert re.search(r"2 of 256 .* 2\n", printed), "two neurons, of two concepts"
+    assert re.search(r"1 of 256 .* 1\n", printed)
+    assert "1 set aside, unreadable" in printed
 
 
 def test_neurons_as_json(run: Run) -> None:
@@ -84,10 +84,25 @@ def test_neurons_for_people(run: Run) -> None:
 
 def test_show_writes_both_files(run: Run, tmp_path: Path) -> None:
     ended = run("show", "small.atlas", f"{LAYER}:1", "--out", tmp_path / "cards", "--json")
-    told = json.loads(ended.out)
-    assert told["concept"] == "<b>&cat</b>"
-    assert Path(told["html"]).read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
-    assert Path(told["png"]).read_bytes().startswith(b"\x89PNG")
+    printed = json.loads(ended.out)
+    assert printed["concept"] == "<b>&cat</b>"
+    assert Path(printed["html"]).read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    assert Path(printed["png"]).read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("text", [f"{LAYER}:0", "0", "apple", " APPLE "])
+def test_a_neuron_by_address_number_or_concept(run: Run, tmp_path: Path, text: str) -> None:
+    ended = run("show", "small.atlas", text, "--out", tmp_path, "--json")
+    assert ended.code == 0, ended.err
+    assert json.loads(ended.out)["address"] == f"{LAYER}:0"
+
+
+def test_several_neurons_of_a_concept_are_listed(run: Run) -> None:
+    ended = run("show", "small.atlas", "boat")
+    assert ended.code == 2
+    assert "'boat' names 63 neurons" in ended.err
+    assert f"{LAYER}:6 boat 0.88" in " ".join(ended.err.split())
+    assert "and 55 more (give an address)" in " ".join(ended.err.split())
 
 
 def test_verify(run: Run, workplace: Path, tmp_path: Path) -> None:
@@ -101,8 +116,8 @@ def test_verify(run: Run, workplace: Path, tmp_path: Path) -> None:
     hurt = run("verify", tmp_path / "hurt.atlas")
     assert hurt.code == 1
     assert "embeddings.npy" in hurt.out
-    told = json.loads(run("verify", tmp_path / "hurt.atlas", "--json").out)
-    assert told["intact"] is False
+    printed = json.loads(run("verify", tmp_path / "hurt.atlas", "--json").out)
+    assert printed["intact"] is False
 
 
 @pytest.mark.parametrize("command", READING, ids=lambda command: command[0])

@@ -15,18 +15,18 @@ from tests.small_atlas import record_small, write_known_analysis
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = record_small(tmp_path_factory.mktemp("small"))
     write_known_analysis(path)
     return path
 
 
 @pytest.fixture
-def atlas(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def atlas(recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SYNESTHETE_RATER", "ann")
     monkeypatch.setenv("COLUMNS", "200")
-    return Path(shutil.copytree(made, tmp_path / "small.atlas"))
+    return Path(shutil.copytree(recorded, tmp_path / "small.atlas"))
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
@@ -91,10 +91,13 @@ def test_labels_are_read_from_standard_input(
     ],
 )
 def test_mistakes_end_in_one_line(
-    atlas: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
-    words: tuple[str, ...], message: str,
-) -> None:  # fmt: skip
+    atlas: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+    message: str,
+) -> None:
     assert run(monkeypatch, "reviews", *words) == 2
-    said = capsys.readouterr().err
-    assert message in " ".join(said.split())
-    assert "Traceback" not in said
+    errors = capsys.readouterr().err
+    assert message in " ".join(errors.split())
+    assert "Traceback" not in errors

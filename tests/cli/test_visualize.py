@@ -27,7 +27,7 @@ def live(path: Path, count: int) -> list[str]:
     return [f"{LAYER}:{unit}" for unit in np.flatnonzero(std > 0)[:count]]
 
 
-def test_json_is_a_list_of_pictures(run: Run, atlas: Path, tmp_path: Path) -> None:
+def test_json_is_a_list_of_images(run: Run, atlas: Path, tmp_path: Path) -> None:
     (address,) = live(atlas, 1)
     sheet = tmp_path / "sheet.png"
     ended = run("visualize", atlas, address, "--facets", "all", *QUICK, "--sheet", sheet, "--json")
@@ -39,9 +39,9 @@ def test_json_is_a_list_of_pictures(run: Run, atlas: Path, tmp_path: Path) -> No
         assert Image.open(row["path"]).size == (64, 64)
         assert 0 <= row["percentile"] <= 100
     assert Image.open(sheet).width > 64
-    told = run("visualize", atlas, address, "--facets", "all", *QUICK)
-    assert "0 were made now" in told.err
-    assert "no facet flag" in told.err
+    printed = run("visualize", atlas, address, "--facets", "all", *QUICK)
+    assert "0 were made now" in printed.err
+    assert "no facet flag" in printed.err
 
 
 def test_top_family_and_layer_name_neurons(run: Run, atlas: Path) -> None:
@@ -69,35 +69,35 @@ def test_a_direction_from_a_file(run: Run, atlas: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ((), "nothing was named"),
         ((f"{LAYER}:99999",), "no unit 99999"),
         ((f"{LAYER}:0", "--facets", "wrod"), "no facet 'wrod'"),
-        ((f"{LAYER}:0", "--strengths", "a,b"), "no numbers parted by commas"),
+        ((f"{LAYER}:0", "--strengths", "a,b"), "are not numbers separated by commas"),
         ((f"{LAYER}:0", "--variant", "mine"), "no such variant"),
         ((f"{LAYER}:0", "--facet-folder", "nowhere"), "needs a folder of pictures"),
     ],
 )
 def test_mistakes_end_in_one_line(
-    run: Run, atlas: Path, arguments: tuple[str, ...], told: str
+    run: Run, atlas: Path, arguments: tuple[str, ...], message: str
 ) -> None:
     ended = run("visualize", atlas, *arguments)
     assert ended.code == 2
-    assert told in ended.err
+    assert message in ended.err
     assert ended.err.strip().count("\n") == 0
     assert ended.out == ""
 
 
 def test_attribute(run: Run, atlas: Path, tmp_path: Path) -> None:
     (address,) = live(atlas, 1)
-    picture = tmp_path / "where.png"
-    ended = run("attribute", atlas, address, "--limit", "2", "--out", picture, "--json")
+    drawing = tmp_path / "where.png"
+    ended = run("attribute", atlas, address, "--limit", "2", "--out", drawing, "--json")
     assert ended.code == 0, ended.err
     rows = json.loads(ended.out)
     assert len(rows) == 2
     assert set(rows[0]) == {"image", "id", "activation", "box"}
-    assert Image.open(picture).size == (2 * 64 + 4, 64)
+    assert Image.open(drawing).size == (2 * 64 + 4, 64)
     Image.new("RGB", (70, 70), "red").save(tmp_path / "mine.png")
     assert run("attribute", atlas, address, "--image", tmp_path / "mine.png").code == 0
     assert run("attribute", atlas, address, "--image", tmp_path / "gone.png").code == 2

@@ -14,7 +14,8 @@ import pytest
 from pydantic import TypeAdapter
 
 from synesthete.atlas import Atlas, open_atlas, write_unit_tables
-from synesthete.cli.views import print_report
+from synesthete.cli.atlas import report_view
+from synesthete.cli.command import Output, show
 from synesthete.report import NeuronReport, concept_report, layer_report, neuron_report, source_of
 from synesthete.report.card import draw
 from synesthete.report.columns import coded
@@ -65,7 +66,7 @@ def test_no_renderer_lifts_an_auc_to_the_threshold(
     assert card.count("0.89") == 2  # of the modality, and the weakest of all
     html = page(source, "/neuron/", report)
     assert "<strong>0.899</strong>" in html
-    print_report(atlas, report)
+    show(Output(None, lambda: report_view(atlas, report)))
     table = capsys.readouterr().out
     assert table.count("0.89") == 2
     assert not any("0.90" in text for text in card)
@@ -80,7 +81,7 @@ def test_tile_page_card_and_table_say_the_same(
     columns = source.opened.columns(LAYER)
     assert neuron_row(source, columns, 0) == report.neuron
     html, card = page(source, "/neuron/", report), words(draw(report, atlas.thumbnail))
-    print_report(atlas, report)
+    show(Output(None, lambda: report_view(atlas, report)))
     table = " ".join(capsys.readouterr().out.split())
     for rendered in (html, " ".join(card), table):
         assert report.neuron.concept in rendered

@@ -233,7 +233,8 @@ def test_a_spreadsheet_gets_no_formula(atlas: Path, tmp_path: Path) -> None:
     [
         ("accept", "visual.layer4.0:999999", {}, "no unit 999999"),
         ("accept", "nowhere:1", {}, "no layer 'nowhere'"),
-        ("accept", "apple", {}, "not a valid address"),
+        ("accept", "pear", {}, "not a valid address"),
+        ("accept", "boat", {}, "names 63 neurons"),
         ("rename", None, {"value": "  "}, "needs a text"),
         ("rename", None, {"value": "x" * 300}, "at most 200"),
         ("note", None, {"value": "a\x07b"}, "control characters"),

@@ -18,7 +18,7 @@ import pytest
 
 from synesthete.atlas import open_atlas
 from synesthete.cli import main
-from synesthete.cli.server_commands import TOKEN_VARIABLE, chosen_token
+from synesthete.cli.serve import TOKEN_VARIABLE, chosen_token
 from synesthete.server.connections import ConnectionLimits, LimitedServer
 from tests.small_atlas import LAYER
 
@@ -227,7 +227,7 @@ def test_pages_are_sent_at_once() -> None:
     """Nagle's algorithm would hold back the second half of every page for 40 ms."""
     import asyncio
 
-    from synesthete.cli.server_commands import _listen
+    from synesthete.cli.serve import _listen
 
     delays: list[int] = []
 

@@ -55,6 +55,7 @@ def test_what_the_tools_say(original: Path, tmp_path: Path) -> None:
     assert found["name"] == "red apple"
     assert set(found["modalities"]) == {"photo", "drawing", "symbol", "word"}
     assert "random twin" in found["control"]
+    assert ask(server, "neuron", address="red apple") == (failed, found)
     failed, found = ask(server, "concept", name="Apple")
     assert found["images"] == {"photo": 4, "drawing": 4, "symbol": 4, "word": 4}
     failed, found = ask(server, "atlas")

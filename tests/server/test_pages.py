@@ -140,6 +140,26 @@ def test_the_headline_has_its_controls(shared: TestClient) -> None:
     assert "shuffled" in html
 
 
+@pytest.mark.parametrize("name", ["0", "apple", "RED%20APPLE"])
+@pytest.mark.parametrize("end", ["", ".json"])
+def test_a_neurons_number_concept_or_name_leads_to_its_page(
+    shared: TestClient, name: str, end: str
+) -> None:
+    moved = shared.get(f"/neuron/{name}{end}", follow_redirects=False)
+    assert moved.status_code == 307
+    assert unquote(moved.headers["location"]) == f"/neuron/{LAYER}:0{end}"
+
+
+def test_a_concept_of_several_neurons_lists_them(shared: TestClient) -> None:
+    answer = shared.get("/neuron/boat.json")
+    assert answer.status_code == 404
+    error = answer.json()["error"]
+    assert "'boat' names 63 neurons" in error["message"]
+    assert len(error["near"]) == 8
+    assert all(one["name"].startswith(f"{LAYER}:") for one in error["near"])
+    assert "did you mean 'drum'" in shared.get("/neuron/drumm.json").json()["error"]["hint"]
+
+
 def test_a_neuron_page_says_what_was_measured(shared: TestClient, original: Path) -> None:
     facts = shared.get(f"/neuron/{LAYER}:0.json").json()
     neuron = open_atlas(original).neuron(f"{LAYER}:0")

@@ -122,6 +122,7 @@ def conditional(
     if by not in FIELDS and labels is None:
         raise SynestheteError(f"no categories by {by!r}", hint=f"one of {', '.join(FIELDS)}")
     layer, unit = atlas.locate(address)
+    address = f"{layer}:{unit}"
     values = np.asarray(atlas.activations(layer)[:, unit], np.float64)
     known, codes = _coded(atlas, by, labels)
     rows = np.flatnonzero((codes >= 0) & np.isfinite(values))

@@ -12,6 +12,9 @@ from typing import Any
 import pyarrow as pa
 
 from synesthete._core.notebook import html_of
+from synesthete.errors import SynestheteError, near
+
+CANDIDATES = 8
 
 # Columns every neurons.parquet has, with their types; auc_<modality> and p_<modality> come on top.
 COLUMNS: dict[str, pa.DataType] = {
@@ -157,6 +160,45 @@ def ranked(neurons: Iterable[Neuron]) -> list[Neuron]:
     return sorted(neurons, key=key)
 
 
+def called(text: str, neurons: Iterable[Neuron]) -> list[Neuron]:
+    """Neurons whose concept or name is `text` (letter case does not matter), best first."""
+    wanted = text.strip().casefold()
+    return ranked(neuron for neuron in neurons if wanted and wanted in _calls(neuron))
+
+
+def the_one_called(text: str, neurons: Sequence[Neuron], *, example: str) -> Neuron:
+    """The neuron whose concept or name is `text`: the one that passes the test, or the only one.
+
+    Parameters
+    ----------
+    example
+        An address, for the message.
+
+    Raises
+    ------
+    SynestheteError
+        None has it: the nearest concepts and names are suggested. Several have it, and not exactly one of them is multimodal:
+        the best are listed, each with its address, what it is called, and its multimodality.
+    """
+    found = called(text, neurons)
+    if not found:
+        known = sorted({call for neuron in neurons for call in (neuron.concept, neuron.name or "")})
+        message = f"{text[:200]!r} is not a valid address, and no neuron has that concept or name"
+        hint = near(text[:200], filter(None, known)) or f"write layer:unit, for example {example}"
+        raise SynestheteError(message, hint=hint)
+    passing = [neuron for neuron in found if neuron.multimodal]
+    if len(passing) != 1 and len(found) > 1:
+        listed = ", ".join(
+            f"{neuron.address} {neuron.name or neuron.concept} {neuron.multimodality:.2f}"
+            for neuron in found[:CANDIDATES]
+        )
+        more = len(found) - CANDIDATES
+        rest = f" and {more:,} more" if more > 0 else ""
+        message = f"{text!r} names {len(found):,} neurons: {listed}{rest}"
+        raise SynestheteError(message, hint="give an address")
+    return (passing or found)[0]
+
+
 def matching(text: str, neurons: Sequence[Neuron]) -> list[Neuron]:
     """Neurons whose concept or name is `text`; failing that, contains it; failing that, is near it.
 
@@ -167,18 +209,20 @@ def matching(text: str, neurons: Sequence[Neuron]) -> list[Neuron]:
     wanted = text.strip().casefold()
     if not wanted:
         return []
-    called = [
-        {text.casefold() for text in (neuron.concept, neuron.name or "") if text}
-        for neuron in neurons
-    ]
+    calls = [_calls(neuron) for neuron in neurons]
 
     def those(test: Callable[[set[str]], bool]) -> list[Neuron]:
-        return [neuron for neuron, texts in zip(neurons, called, strict=True) if test(texts)]
+        return [neuron for neuron, texts in zip(neurons, calls, strict=True) if test(texts)]
 
     found = those(lambda texts: wanted in texts)
     found = found or those(lambda texts: any(wanted in text for text in texts))
     if found:
         return found
-    known = sorted(set().union(*called))
+    known = sorted(set().union(*calls))
     close = set(difflib.get_close_matches(wanted, known, n=3, cutoff=0.6))
     return those(lambda texts: bool(texts & close))
+
+
+def _calls(neuron: Neuron) -> set[str]:
+    """What a neuron is called: its concept and its name, in lower case."""
+    return {text.casefold() for text in (neuron.concept, neuron.name or "") if text}

@@ -23,7 +23,14 @@ from synesthete.atlas.manifest import (
     listed_files,
     read_manifest,
 )
-from synesthete.atlas.neurons import Neuron, matching, neurons_of, ranked
+from synesthete.atlas.neurons import (
+    Neuron,
+    called,
+    matching,
+    neurons_of,
+    ranked,
+    the_one_called,
+)
 from synesthete.atlas.statistics import Statistics, parse_statistics
 from synesthete.atlas.summary import summarise
 from synesthete.atlas.thumbnails import INDEX, ThumbnailIndex, ThumbnailPosition, cut
@@ -242,40 +249,64 @@ class Atlas:
         return ranked(found)[: None if limit is None else max(limit, 0)]
 
     def neuron(self, address: str) -> Neuron:
-        """The neuron at an address, `layer:unit`.
+        """The neuron at an address, or the one that has a concept or name (see `locate`).
 
         Raises
         ------
         SynestheteError
-            When there is no such layer or unit; near addresses are listed.
+            As `locate`; or the atlas is not analysed.
         """
         self._need_analysis()
         layer, unit = self.locate(address)
         return self._neurons_of(layer)[unit]
 
-    def locate(self, address: str) -> tuple[str, int]:
-        """Layer and unit of an address, `layer:unit`; needs no analysis.
+    def address(self, text: str) -> str:
+        """The address `layer:unit` of what `locate` finds."""
+        layer, unit = self.locate(text)
+        return f"{layer}:{unit}"
+
+    def locate(self, text: str) -> tuple[str, int]:
+        """Layer and unit that a text names.
+
+        Parameters
+        ----------
+        text
+            An address `layer:unit`; a unit's number, where the atlas has one layer; or, of an analysed atlas, a concept or a
+            name (letter case does not matter) that exactly one multimodal neuron has, or exactly one neuron.
 
         Raises
         ------
         SynestheteError
-            When there is no such layer or unit; near addresses are listed.
+            There is no such layer or unit (near addresses are listed), no neuron has the concept or name (near ones are
+            listed), or several have (the best are listed).
         """
-        layer, colon, text = address.rpartition(":")
-        if not colon or not (text.isascii() and text.isdigit()):
-            example = f"{self.layers[0]}:0"
-            message = f"{address!r} is not a valid address"
-            raise SynestheteError(message, hint=f"write layer:unit, for example {example}")
-        units, unit = int(self.layer(layer)["units"]), int(text)
+        layer, colon, number = text.rpartition(":")
+        example = f"{self.layers[0]}:0"
+        if not (number.isascii() and number.isdigit() and len(number) < 10):
+            if self.analysed:
+                neuron = the_one_called(text, self.neurons(), example=example)
+                return neuron.layer, neuron.unit
+            hint = f"write layer:unit, for example {example}"
+            raise SynestheteError(f"{text[:200]!r} is not a valid address", hint=hint)
+        if not colon and len(self.layers) > 1:
+            hint = f"write layer:unit, for example {self.layers[0]}:{number}"
+            message = f"{text!r} names a unit, but the atlas has {len(self.layers)} layers"
+            raise SynestheteError(message, hint=hint)
+        layer = layer if colon else self.layers[0]
+        units, unit = int(self.layer(layer)["units"]), int(number)
         if unit >= units:
             message = f"no unit {unit} in {layer}; its units are 0 to {units - 1}"
             options = [f"{layer}:{other}" for other in range(units)]
-            raise SynestheteError(message, hint=near(address, options))
+            raise SynestheteError(message, hint=near(f"{layer}:{number}", options))
         return layer, unit
 
     def find(self, text: str) -> list[Neuron]:
         """Neurons whose concept or name is the text; else contains it; else is near it. Best first."""
         return ranked(matching(text, self.neurons()))
+
+    def called(self, text: str) -> list[Neuron]:
+        """Neurons whose concept or name is the text (letter case does not matter), best first."""
+        return called(text, self.neurons())
 
     def thumbnail_position(self, image: int) -> ThumbnailPosition:
         """Sprite file and corner of an image's thumbnail (for pages that show sprites)."""

@@ -11,17 +11,15 @@ import typer
 from synesthete import __version__
 from synesthete.catalog.cli import app as catalog
 from synesthete.cli import (
-    atlas_commands,
-    audit_commands,
-    decomposition_commands,
-    editing_commands,
-    model_commands,
-    naming_commands,
-    probe_commands,
-    record_commands,
-    review_commands,
-    server_commands,
-    visualize_commands,
+    analyze,
+    atlas,
+    audit,
+    edit,
+    models,
+    record,
+    reviews,
+    serve,
+    visualize,
 )
 from synesthete.cli.console import fail
 from synesthete.errors import SynestheteError
@@ -59,18 +57,13 @@ def _options(
     """Take the options that stand before the command."""
 
 
-record_commands.add_to(app)
-atlas_commands.add_to(app)
-naming_commands.add_to(app)
-decomposition_commands.add_to(app)
-editing_commands.add_to(app)
-visualize_commands.add_to(app)
-server_commands.add_to(app)
-app.add_typer(audit_commands.app, name="audit", rich_help_panel=audit_commands.PANEL)
-app.add_typer(review_commands.app, name="reviews", rich_help_panel=naming_commands.PANEL)
+for topic in (record, atlas, analyze, visualize, edit, serve):
+    app.add_typer(topic.app)
+app.add_typer(audit.app, name="audit", rich_help_panel=audit.PANEL)
+app.add_typer(reviews.app, name="reviews", rich_help_panel=analyze.PANEL)
 app.add_typer(catalog.app, name="catalog", rich_help_panel=catalog.PANEL)
-app.add_typer(probe_commands.app, name="probes", rich_help_panel="Probe sets and models")
-app.add_typer(model_commands.app, name="models", rich_help_panel="Probe sets and models")
+app.add_typer(models.probes, name="probes", rich_help_panel="Probe sets and models")
+app.add_typer(models.models, name="models", rich_help_panel="Probe sets and models")
 
 
 def main() -> None:

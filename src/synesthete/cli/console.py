@@ -79,13 +79,13 @@ def print_json(value: Any) -> None:
 def table(*columns: str, right: Sequence[str] = (), rows: Iterable[Iterable[object]] = ()) -> Table:
     """A table in the house style; the columns named in `right` are aligned right.
 
-    Cells are shown as they are, without markup; None is shown as a dash.
+    Headings and cells are shown as they are, without markup; None is shown as a dash.
     """
     drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     drawn.show_header = any(columns)
     for column in columns:
         drawn.add_column(
-            column,
+            Text(column),
             justify="right" if column in right else "left",
             no_wrap=column in right or column == "address",
             min_width=12 if column == "concept" else None,

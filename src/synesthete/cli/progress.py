@@ -1,18 +1,13 @@
-"""Progress on standard error: a live bar on a terminal, a line every few seconds elsewhere."""
+"""Progress on standard error: in place on a terminal, a line every few seconds elsewhere."""
 
 from __future__ import annotations
 
 import time
 from types import TracebackType
 
-from rich.progress import (
-    BarColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-)
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from synesthete.cli.console import count, err, say
+from synesthete.cli.console import count, dim, err, say
 
 EVERY_SECONDS = 10.0
 
@@ -23,7 +18,7 @@ class Reporter:
     Parameters
     ----------
     verb
-        What is being done: "recording".
+        What is done: "recording".
     unit
         What is counted: "images".
     """
@@ -31,7 +26,7 @@ class Reporter:
     def __init__(self, verb: str, unit: str = "images") -> None:
         self.verb = verb
         self.unit = unit
-        self._started = self._spoken = time.monotonic()
+        self._started = self._printed = time.monotonic()
         self._first: int | None = None
         self._live: Progress | None = None
         self._task: TaskID | None = None
@@ -42,7 +37,7 @@ class Reporter:
             self._live = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(bar_width=32),
-                TextColumn("{task.fields[told]}"),
+                TextColumn("{task.fields[status]}"),
                 console=console,
             )
             self._live.start()
@@ -73,16 +68,33 @@ class Reporter:
             images_per_second = (done - self._first) / seconds if seconds > 1 else 0.0
         if seconds_left is None and images_per_second:
             seconds_left = (total - done) / images_per_second
-        told = f"{count(done)} of {count(total)} {self.unit}{_pace(images_per_second, self.unit)}"
+        status = f"{count(done)} of {count(total)} {self.unit}{_pace(images_per_second, self.unit)}"
         if seconds_left and done < total:
-            told += f", {_duration(seconds_left)} left"
+            status += f", {_duration(seconds_left)} left"
         if self._live is not None:
             if self._task is None:
-                self._task = self._live.add_task(self.verb, total=total, told="")
-            self._live.update(self._task, completed=done, total=total, told=told)
-        elif (done == total and done > self._first) or now - self._spoken >= EVERY_SECONDS:
-            self._spoken = now
-            say(f"{self.verb}: {told}")
+                self._task = self._live.add_task(self.verb, total=total, status="")
+            self._live.update(self._task, completed=done, total=total, status=status)
+        elif (done == total and done > self._first) or now - self._printed >= EVERY_SECONDS:
+            self._printed = now
+            say(f"{self.verb}: {status}")
+
+
+class StatusLine:
+    """Show what is done now."""
+
+    def __init__(self) -> None:
+        self._printed = time.monotonic()
+        self._terminal = err().is_terminal
+
+    def __call__(self, status: str) -> None:
+        """Show it."""
+        now = time.monotonic()
+        if self._terminal:
+            err().print(dim(status[:100].ljust(100)), end="\r", soft_wrap=True)
+        elif now - self._printed >= EVERY_SECONDS:
+            self._printed = now
+            say(status)
 
 
 def _pace(speed: float, unit: str) -> str:
@@ -90,7 +102,7 @@ def _pace(speed: float, unit: str) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """Seconds as people say them.
+    """A duration, for people.
 
     Examples
     --------

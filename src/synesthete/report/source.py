@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlencode
 
 from synesthete._core.cache import Bounded, file_stamp
+from synesthete.atlas.neurons import CANDIDATES
 from synesthete.errors import SynestheteError, near
 from synesthete.report.columns import Columns, ProbeColumns, read_columns, read_probe_columns
 from synesthete.report.images import OpaqueIds, Thumbnails
@@ -142,6 +143,20 @@ class Missing(SynestheteError):
         self.near = near or []
 
 
+class Moved(Missing):
+    """A neuron that was asked for by its number, concept or name; its page lies at its address.
+
+    Parameters
+    ----------
+    address, path
+        The neuron, and its page.
+    """
+
+    def __init__(self, text: str, address: str, path: str) -> None:
+        super().__init__(f"{text[:200]!r} is {address}", near=[Near(address, path)])
+        self.address, self.path = address, path
+
+
 class Opened:
     """One atlas and what reports keep of it.
 
@@ -244,17 +259,14 @@ def find_unit(source: Source, address: str) -> tuple[Columns, int]:
 
     Raises
     ------
+    Moved
+        When it is not an address, and the atlas's resolver finds one neuron by it.
     Missing
-        When there is no such neuron.
+        When there is no such neuron; or several, and then they are listed.
     """
     layer, colon, text = address.rpartition(":")
     if not colon or not (text.isascii() and text.isdigit()) or len(text) > 9:
-        example = f"{source.atlas.layers[0]}:0"
-        raise Missing(
-            f"{address[:200]!r} is not a valid address of a neuron",
-            hint=f"write layer:unit, for example {example}",
-            near=_near(source, address),
-        )
+        raise _by_name(source, address)
     if layer not in source.atlas.layers:
         raise Missing(
             f"there is no layer {layer[:200]!r}",
@@ -273,6 +285,16 @@ def find_unit(source: Source, address: str) -> tuple[Columns, int]:
 def can_label(source: Source, columns: Columns, unit: int) -> bool:
     """Whether a unit's images can be labelled blind: its activations differ, and were kept."""
     return bool(source.atlas.manifest["dense"] and columns.std[unit] > 0)
+
+
+def _by_name(source: Source, text: str) -> Missing:
+    try:
+        address = source.atlas.address(text)
+    except SynestheteError as error:
+        found = source.atlas.called(text)[:CANDIDATES] if source.atlas.analysed else []
+        others = [Near(n.address, source.links.neuron(n.address)) for n in found]
+        return Missing(error.message, hint=error.hint, near=others or _near(source, text))
+    return Moved(text, address, source.links.neuron(address))
 
 
 def _near(source: Source, address: str) -> list[Near]:

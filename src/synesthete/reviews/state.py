@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from synesthete.atlas import Atlas, open_atlas
-from synesthete.errors import SynestheteError, near
+from synesthete.errors import SynestheteError
 from synesthete.reviews.acts import VERDICTS, Act, append, new_act, read
 from synesthete.reviews.verdicts import MACHINE, Reviewed
 
@@ -104,10 +104,10 @@ def say(
     Raises
     ------
     SynestheteError
-        No such unit or image, or an invalid act (`check`).
+        No such unit or image, a concept or name that no neuron or several have, or an act that could not be said (`check`).
     """
     atlas = open_atlas(atlas_path)
-    _need_unit(atlas, address)
+    address = atlas.address(address)
     act = new_act(
         rater=rater,
         fingerprint=atlas.fingerprint,
@@ -133,15 +133,3 @@ def image_hash(atlas: Atlas, image: int) -> str:
         last = atlas.probes.num_rows - 1
         raise SynestheteError(f"no image {image}; the atlas has images 0 to {last}")
     return str(atlas.probes["sha256"][image].as_py())
-
-
-def _need_unit(atlas: Atlas, address: str) -> None:
-    layer, colon, unit = address.rpartition(":")
-    if not colon or not (unit.isascii() and unit.isdigit()):
-        hint = f"write layer:unit, for example {atlas.layers[0]}:0"
-        raise SynestheteError(f"{address!r} is not a valid address", hint=hint)
-    units = int(atlas.layer(layer)["units"])
-    if int(unit) >= units:
-        options = [f"{layer}:{other}" for other in range(units)]
-        message = f"no unit {unit} in {layer}; its units are 0 to {units - 1}"
-        raise SynestheteError(message, hint=near(address, options))

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from starlette.responses import RedirectResponse, Response
 
 from synesthete.report.images import WebP
-from synesthete.report.source import Links
+from synesthete.report.source import Links, Moved
 from synesthete.server.auth import check_form
 from synesthete.server.errors import ERRORS, wants_json
 from synesthete.server.library import Site
@@ -154,13 +154,20 @@ def routes(pages: Sequence[Page]) -> APIRouter:
 
 def _add_page(router: APIRouter, page: Page, prefix: str, site: SiteOf) -> None:
     def as_json(request: Request, site: Site, **given: Any) -> Response:
-        return answer(request, to_json(page.view, page.view(site, **given)), JSON)
+        try:
+            facts = page.view(site, **given)
+        except Moved as moved:
+            return RedirectResponse(f"{moved.path}.json")
+        return answer(request, to_json(page.view, facts), JSON)
 
     def as_html(request: Request, site: Site, **given: Any) -> Response:
+        try:
+            facts = page.view(site, **given)
+        except Moved as moved:
+            return RedirectResponse(moved.path)
         path = f"{site.path.rstrip('/') or '/index'}.json" + (
             f"?{site.query}" if site.query else ""
         )
-        facts = page.view(site, **given)
         return answer(
             request, _html(request, page.template, site, facts, site.links.prefix + path), HTML
         )

@@ -20,7 +20,7 @@ from synesthete.visualization.features.objective import (
 )
 from synesthete.visualization.features.optimize import Job, Setup, optimize_images
 from synesthete.visualization.features.parameterization import Natural, Spectra
-from synesthete.visualization.features.settings import Settings
+from synesthete.visualization.settings import Settings
 
 LAYER, SIDE = "visual.layer4.0", 64
 QUICK = Settings(steps=18, least_steps=6, batch=4)

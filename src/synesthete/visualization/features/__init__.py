@@ -1,7 +1,6 @@
 """Feature visualization: images optimised to excite a unit, a layer's direction or a text, plainly and by facets."""
 
 from synesthete.visualization.features.run import Visualized, visualize
-from synesthete.visualization.features.settings import Settings
 from synesthete.visualization.features.targets import (
     Target,
     class_target,
@@ -10,6 +9,7 @@ from synesthete.visualization.features.targets import (
     text_target,
     unit_target,
 )
+from synesthete.visualization.settings import Settings
 
 __all__ = [
     "Settings",

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from synesthete.models.activations import Responses
 from synesthete.models.gradients import GradientTower
-from synesthete.visualization.features.settings import Settings
+from synesthete.visualization.settings import Settings
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,7 @@ from synesthete.visualization.features.objective import (
     transforms,
 )
 from synesthete.visualization.features.parameterization import Natural, Spectra
-from synesthete.visualization.features.settings import Settings
+from synesthete.visualization.settings import Settings
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8
 RESTARTS = 3

@@ -44,8 +44,8 @@ from synesthete.visualization.features.optimize import (
     optimize_images,
 )
 from synesthete.visualization.features.parameterization import Natural
-from synesthete.visualization.features.settings import Settings
 from synesthete.visualization.features.targets import Target, responses, unit_target
+from synesthete.visualization.settings import Settings
 
 if TYPE_CHECKING:
     from synesthete.models.image_text_model import ImageTextModel

@@ -61,6 +61,7 @@ def unit_target(atlas: Atlas, address: str) -> Target:
         No such unit, or it gave the same value for every image, so that nothing can excite it more than others.
     """
     layer, unit = atlas.locate(address)
+    address = f"{layer}:{unit}"
     real = real_activations(atlas, layer, unit)
     if not real.std > 0:
         value = f"{real.low[0]:g}" if len(real.low) else "no finite value"

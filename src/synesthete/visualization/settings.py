@@ -50,9 +50,10 @@ class Settings:
     parts
         Share of the steps, the first ones, in which a convolutional tower looks at quarters of the image; at most 80.
     variant
-        Of the facet objective: `released` (gradients clamped at zero and detached) or `published` (as in the paper, differentiated).
+        The facet objective: `released` (gradients cut off below zero and held, as in the paper's code) or `published` (as in the
+        paper, differentiated).
     strengths
-        Strengths of the facet term; all are tried, the best is kept.
+        Facet strengths to try; the best is kept.
     precision
         `fp32` or `bf16`.
     batch
@@ -60,7 +61,7 @@ class Settings:
     quality
         Quality of the WebP file.
     seed
-        Seed of everything drawn.
+        Seed of everything drawn at random.
     """
 
     steps: int = 96

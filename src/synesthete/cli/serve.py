@@ -6,7 +6,6 @@ import dataclasses
 import errno
 import os
 import socket
-import time
 import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from synesthete._core.user_files import open_named
-from synesthete.cli.console import JsonFlag, out, print_json, say
-from synesthete.cli.naming_commands import AtlasPath
+from synesthete.cli.command import AtlasArgument, Output, command
+from synesthete.cli.console import count, out, say
+from synesthete.cli.progress import Reporter
 from synesthete.errors import SynestheteError
 
 if TYPE_CHECKING:
@@ -28,92 +28,67 @@ TRIES = 50
 TOKEN_VARIABLE = "SYNESTHETE_TOKEN"
 TOKEN_FILE_LIMIT = 4096
 
+app = typer.Typer()
 
+
+@command(app, panel=PANEL)
 def serve(
-    atlases: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="ATLAS...", help="Folders of atlases, or one catalogue.", show_default=False
-        ),
-    ],
-    host: Annotated[
-        str, typer.Option(metavar="H", help="Address to listen on; others than this machine's need a token.")
-    ] = "127.0.0.1",
-    port: Annotated[
-        int | None,
-        typer.Option(
-            min=0, max=65535, metavar="P",
-            help=f"Port; without it {PORT}, or the next that is free.", show_default=False,
-        ),
-    ] = None,
-    token: Annotated[
-        str | None,
-        typer.Option(
-            metavar="T", help="What opens it; without it $SYNESTHETE_TOKEN, or a new secret.",
-            show_default=False,
-        ),
-    ] = None,
-    token_file: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="The token, in a file that only you can read.", show_default=False
-        ),
-    ] = None,
-    allow_host: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME", help="A further host name that leads here (repeat for more).",
-            show_default=False,
-        ),
-    ] = None,
-    max_connections: Annotated[
-        int | None,
-        typer.Option(
-            min=1, metavar="N", help="Open connections, in all; without it 1,000.", show_default=False
-        ),
-    ] = None,
-    connections_per_address: Annotated[
-        int | None,
-        typer.Option(
-            min=1, metavar="N", help="Open connections of one address; not for use behind a proxy.",
-            show_default=False,
-        ),
-    ] = None,
-    browser: Annotated[bool, typer.Option(help="Open it in a browser.")] = True,
-) -> None:  # fmt: skip
-    """Open the microscope: the pages of one or more atlases, for your browser; or a catalogue with its REST API.
-
-    Only this machine can reach it, and only with the link that is printed or the token. Ctrl-C closes it.
-    """
-    open_microscope(
-        atlases, host=host, port=port, token=token, token_file=token_file, names=allow_host or [],
-        max_connections=max_connections, connections_per_address=connections_per_address, browser=browser,
-    )  # fmt: skip
-
-
-def open_microscope(
     atlases: list[Path],
-    *,
     host: str = "127.0.0.1",
-    port: int | None = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535)] = None,
     token: str | None = None,
     token_file: Path | None = None,
-    names: list[str] | None = None,
-    max_connections: int | None = None,
-    connections_per_address: int | None = None,
+    allow_host: list[str] | None = None,
+    max_connections: Annotated[int | None, typer.Option(min=1)] = None,
+    connections_per_address: Annotated[int | None, typer.Option(min=1)] = None,
     browser: bool = True,
 ) -> None:
-    """Serve until interrupted."""
+    """Open the microscope: the pages of one or more atlases, for your browser; or a catalogue with its REST API.
+
+    Only this machine can reach it, and only with the link that is printed, which works once, or the token. Without --token and
+    --token-file the token is that of the environment variable SYNESTHETE_TOKEN (`demo` reads it too), and without that a new
+    secret each time; only a new one is printed. Ctrl-C closes it.
+
+    Parameters
+    ----------
+    atlases : ATLAS...
+        Folders of atlases, or one catalogue.
+    host : H
+        Address to listen on; others than this machine's need a token of your choice.
+    port : P
+        Port; without it 8765, or the next that is free. 0 takes any.
+    token : T
+        The token. Everybody on the machine can read it in the list of processes (`ps`); prefer --token-file or
+        SYNESTHETE_TOKEN.
+    token_file : FILE
+        The token, in a file that only you can read or write (`chmod 600`). White space around it does not count.
+    allow_host : NAME
+        A further host name that leads here, such as that of a proxy (repeat for more).
+    max_connections : N
+        Open connections, in all; without it 1,000, fewer where the system lets the process open fewer than 2,000 files.
+    connections_per_address : N
+        Open connections of one address (of one /64 network with IPv6); not for use behind a proxy, where all come from one.
+    browser
+        Open it in a browser.
+
+    See Also
+    --------
+    microscope.md
+
+    Examples
+    --------
+    synesthete serve demo.atlas
+    """
     from synesthete.server import create_app
     from synesthete.server.auth import gate_for
     from synesthete.server.connections import ConnectionLimits, LimitedServer
 
     chosen = chosen_token(token, token_file)
-    gate = gate_for(host, chosen, names or [])
+    gate = gate_for(host, chosen, allow_host or [])
     wanted = ConnectionLimits(per_address=connections_per_address)
     if max_connections is not None:
         wanted = dataclasses.replace(wanted, connections=max_connections)
-    app: FastAPI
+    site: FastAPI
     opened = "microscope"
     if any((path / CATALOG).exists() for path in atlases):
         from synesthete.catalog.server.app import create_app as create_catalog
@@ -122,10 +97,10 @@ def open_microscope(
             raise SynestheteError(
                 "a catalogue is served by itself", hint="give one catalogue, or atlases only"
             )
-        app = create_catalog(atlases[0], gate)
-        gate, opened = app.state.gate, "catalogue"
+        site = create_catalog(atlases[0], gate)
+        gate, opened = site.state.gate, "catalogue"
     else:
-        app = create_app(atlases, gate)
+        site = create_app(atlases, gate)
     listener = _listen(host, port)
     shown = f"[{host}]" if ":" in host else host
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else shown
@@ -135,7 +110,7 @@ def open_microscope(
     named = f"the token {gate.token}" if chosen is None else "your token"
     say(f"That link works once. Later, or elsewhere: {base}/enter with {named}")
     say("Ctrl-C closes it.")
-    server = LimitedServer(app, wanted)
+    server = LimitedServer(site, wanted)
     if server.limits.connections < wanted.connections:
         fewer = f"{server.limits.connections:,} connections at most, not {wanted.connections:,}"
         say(f"{fewer}: this system lets the process open too few files (ulimit -n)")
@@ -209,65 +184,89 @@ def _listen(host: str, port: int | None) -> socket.socket:
     raise SynestheteError(f"no free port on {host}")
 
 
-def export(
-    atlas: AtlasPath,
-    site: Annotated[Path, typer.Argument(metavar="SITE", help="A new folder.", show_default=False)],
-    as_json: JsonFlag = False,
-) -> None:
-    """Write the microscope's pages as files that open from a disk and can be published as they are."""
+@command(app, panel=PANEL)
+def export(atlas: Path, site: Path) -> Output:
+    """Write the microscope's pages as files that open from a disk and can be published as they are.
+
+    Links are checked. The site is prepared in SITE/.draft, and index.html comes last: where it is, the site is complete.
+    Interrupted work is started again: run the same command again.
+
+    Parameters
+    ----------
+    atlas : ATLAS
+        The atlas, such as demo.atlas.
+    site : SITE
+        A new folder, or one that this command wrote before.
+
+    Returns
+    -------
+    how many `pages` and `pictures` were written.
+
+    See Also
+    --------
+    microscope.md
+
+    Examples
+    --------
+    synesthete export demo.atlas site
+    """
     from synesthete.server.export import export_site
 
-    last = time.monotonic()
-
-    def told(done: int, known: int) -> None:
-        nonlocal last
-        if time.monotonic() - last > 5:
-            last = time.monotonic()
-            say(f"{done:,} of {known:,} files")
-
-    counts = export_site(atlas, site, progress=told)
-    if as_json:
-        print_json(counts)
-        return
-    out().print(
-        f"{counts['pages']:,} pages and {counts['images']:,} images: {site / 'index.html'}",
-        highlight=False, soft_wrap=True,
-    )  # fmt: skip
+    with Reporter("exporting", unit="files") as reporter:
+        counts = export_site(atlas, site, progress=reporter)
+    pages, images = count(counts["pages"]), count(counts["images"])
+    return Output(counts, [f"{pages} pages and {images} images: {site / 'index.html'}"])
 
 
-def lay_out(
-    atlas: AtlasPath,
-    layer: Annotated[
-        str | None,
-        typer.Option(metavar="L", help="One layer; without it all.", show_default=False),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the layout.")] = 0,
-    as_json: JsonFlag = False,
-) -> None:
-    """Compute where each neuron lies on the map: near those that answer to the same images."""
+@command(app, "map", panel=PANEL)
+def lay_out(atlas: AtlasArgument, layer: str | None = None, seed: int = 0) -> Output:
+    """Compute where each neuron lies on the map: near those that respond to the same images.
+
+    From the standardised activations, by their 50 principal components and t-SNE; the places are written into the atlas.
+
+    Parameters
+    ----------
+    layer : L
+        One layer; without it all.
+    seed
+        Seed of the layout; the same seed gives the same map.
+
+    Returns
+    -------
+    what was laid out, by layer under `layers`.
+
+    Examples
+    --------
+    synesthete map demo.atlas
+    """
     from synesthete.analysis.layout import lay_out as compute
 
-    notes = compute(atlas, layer=layer, seed=seed)
-    if as_json:
-        print_json(notes)
-        return
-    for name, told in notes["layers"].items():
-        out().print(f"{name}: {told['units']:,} neurons laid out", highlight=False)
+    notes = compute(atlas.path, layer=layer, seed=seed)
+    layers = notes["layers"].items()
+    return Output(
+        notes, [f"{name}: {count(one['units'])} neurons laid out" for name, one in layers]
+    )
 
 
-def mcp(atlas: AtlasPath) -> None:
-    """Lend an atlas to an assistant: search, neuron, concept and explain, as tools that only read.
+@command(app, panel=PANEL)
+def mcp(atlas: Path) -> None:
+    """Serve an atlas to an assistant: search, neuron, concept and explain, as tools that only read.
 
     Speaks the Model Context Protocol on standard input and output; an assistant starts it, not a person.
+
+    Parameters
+    ----------
+    atlas : ATLAS
+        The atlas, such as demo.atlas.
+
+    See Also
+    --------
+    microscope.md#for-an-assistant
+
+    Examples
+    --------
+    synesthete mcp demo.atlas
     """
     from synesthete.server.mcp_server import create_mcp
 
     create_mcp(atlas).run("stdio")
-
-
-def add_to(app: typer.Typer) -> None:
-    """Put these commands into the command line."""
-    app.command(rich_help_panel=PANEL)(serve)
-    app.command(rich_help_panel=PANEL)(export)
-    app.command("map", rich_help_panel=PANEL)(lay_out)
-    app.command(rich_help_panel=PANEL)(mcp)

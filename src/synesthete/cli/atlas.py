@@ -1,0 +1,300 @@
+"""Commands that read an atlas: summary, neurons, show, verify. None of them loads a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from synesthete.atlas import Atlas
+from synesthete.cli.command import Address, AtlasArgument, Output, command
+from synesthete.cli.console import Note, count, dim, percent, table
+
+if TYPE_CHECKING:
+    from synesthete.atlas import Neuron
+    from synesthete.report.neuron import NeuronReport, NeuronRow
+    from synesthete.reviews import State
+
+PANEL = "Look at an atlas"
+SHOWN = 25
+
+app = typer.Typer()
+
+
+@command(app, panel=PANEL)
+def summary(atlas: AtlasArgument) -> Output:
+    """Show what an atlas holds: model, images, and how many neurons are multimodal.
+
+    The count of multimodal neurons always stands next to the same count for a randomly initialised twin of the model
+    and for shuffled concept labels.
+
+    Returns
+    -------
+    `units`, `live_units`, `multimodal`, `multimodal_random_twin`, `multimodal_shuffled`, how many concepts
+    those have between them (`multimodal_concepts`, `multimodal_concepts_random_twin`,
+    `multimodal_concepts_shuffled`), `images`, `quarantined`, `concepts`, `modalities`, `layers`, `model`,
+    `fingerprint`, `threshold`, `q`, `not_tested`. Counts are null before an analysis, and where the images do
+    not allow to test multimodality: `not_tested` then says why.
+
+    Examples
+    --------
+    synesthete summary demo.atlas
+    synesthete summary demo.atlas --json
+    """
+    return Output(atlas.summary, lambda: summary_view(atlas))
+
+
+@command(app, panel=PANEL)
+def neurons(
+    atlas: AtlasArgument,
+    multimodal: bool = False,
+    concept: str | None = None,
+    layer: str | None = None,
+    limit: Annotated[int | None, typer.Option(min=1)] = None,
+) -> Output:
+    """List neurons, the most multimodal first. A bullet marks those that pass the test.
+
+    A neuron's multimodality is its AUC in its weakest modality, for the concept that was chosen on one half of the
+    artists, measured on the other half.
+
+    Parameters
+    ----------
+    multimodal
+        Only neurons that pass the test.
+    concept
+        Only neurons of this concept, such as apple.
+    layer
+        Only neurons of this layer, such as visual.layer4.1.
+    limit
+        At most this many; without it 25 in the table, and all with --json.
+
+    Returns
+    -------
+    a list of objects with `address`, `concept`, `name`, `confidence`, `multimodality`, `q`, `auc` (modality →
+    number), `multimodal`, `family`, `n_concepts`, `sparseness`, `dead`, `mean`, `std`, `maximum`, `review`.
+
+    Examples
+    --------
+    synesthete neurons demo.atlas --multimodal --limit 10
+    synesthete neurons demo.atlas --concept apple --json
+    """
+    found = atlas.neurons(layer, multimodal=True if multimodal else None, concept=concept)
+    return Output(
+        lambda: neuron_rows(atlas, found[:limit]),
+        lambda: neurons_view(atlas, found, limit or SHOWN),
+    )
+
+
+@command(app, panel=PANEL)
+def show(atlas: AtlasArgument, address: Address, out: Path = Path()) -> Output:
+    """Write the card of one neuron as a self-contained HTML page and a PNG image.
+
+    The card shows how well the neuron distinguishes its concept from the rest in each modality, the images that excite it
+    most and least with the region that it responds to, and the controls.
+
+    Parameters
+    ----------
+    out : DIR
+        The folder for the card.
+
+    Returns
+    -------
+    the neuron, and the paths of the files: `html`, `png`.
+
+    Examples
+    --------
+    synesthete show demo.atlas visual.layer4.1:12 --out cards
+    """
+    from synesthete.report import neuron_report, source_of
+    from synesthete.report.card import write_report
+
+    neuron = atlas.neuron(address)
+    report = neuron_report(source_of(atlas), neuron.address)
+    card = write_report(report, atlas.thumbnail, out)
+
+    def view() -> Iterator[RenderableType]:
+        yield from report_view(atlas, report)
+        yield f"  {card.html}\n  {card.png}"
+
+    return Output(
+        lambda: neuron_rows(atlas, [neuron])[0] | {"html": card.html, "png": card.png}, view
+    )
+
+
+@command(app, panel=PANEL)
+def verify(atlas: AtlasArgument) -> Output:
+    """Check every file of an atlas against the hash that was recorded with it.
+
+    Exit code 0 when all files are as recorded, 1 when something differs.
+
+    Returns
+    -------
+    `intact` (true or false) and `differences`, one line per file.
+
+    Examples
+    --------
+    synesthete verify demo.atlas
+    """
+    differences = atlas.verify()
+    return Output(
+        {"intact": not differences, "differences": differences},
+        differences or [Note(f"{atlas.path}: every file is as it was recorded")],
+        exit_code=1 if differences else 0,
+    )
+
+
+def summary_view(atlas: Atlas) -> Iterator[RenderableType]:
+    """What an atlas holds, and the count of multimodal neurons between its two controls."""
+    facts = atlas.summary()
+    quarantined = facts.get("quarantined", 0)
+    unread = f" ({count(quarantined)} set aside, unreadable)" if quarantined else ""
+    dead = facts["units"] - facts.get("live_units", facts["units"])
+    modalities = facts["modalities"]
+    if isinstance(modalities, Mapping):
+        modalities = [f"{name} {count(number)}" for name, number in modalities.items()]
+    yield Text(str(atlas.path), style="bold")
+    yield table(
+        "",
+        "",
+        rows=[
+            ("model", facts["model"]),
+            ("layers", ", ".join(facts["layers"])),
+            ("images", f"{count(facts['images'])}{unread}"),
+            ("", ", ".join(modalities)),
+            ("concepts", count(facts["concepts"])),
+            ("units", f"{count(facts['units'])} ({count(dead)} dead)"),
+        ],
+    )
+    yield ""
+    yield from counts_view(atlas)
+
+
+def counts_view(atlas: Atlas) -> Iterator[RenderableType]:
+    """The three counts that belong together: the model, its random twin, shuffled labels."""
+    from synesthete.report.counts import counts_of, rule_of
+
+    facts = atlas.summary()
+    counts, rule = counts_of(facts), rule_of(atlas)
+    if counts is None or rule is None:
+        reason = "not analysed yet: run `synesthete analyze` on it"
+        yield f"{untested_line(facts) if facts.get('not_tested') else reason}\n"
+        return
+    right = ("count", "share", "95 % interval", "concepts")
+    rows = table("multimodal neurons", *right, right=right)
+    for row in counts.rows:
+        if row.count is None or row.share is None or row.low is None or row.high is None:
+            rows.add_row(row.name, "–", "", "not measured", "")
+            continue
+        rows.add_row(
+            row.name,
+            f"{count(row.count)} of {count(counts.units)}",
+            percent(row.share),
+            f"{percent(row.low)} to {percent(row.high)}",
+            "–" if row.concepts is None else count(row.concepts),
+        )
+    yield rows
+    yield dim(f"{rule.sentence}\n")
+
+
+def untested_line(facts: Mapping[str, Any]) -> str:
+    """Why nothing is counted as multimodal, and what the atlas shows all the same, in one line."""
+    shown = "which images excite a neuron"
+    if facts.get("concepts", 0) > 1:
+        shown += ", and how well it tells its concept from others in the modalities there are"
+    return f"no count of multimodal neurons: {facts['not_tested']}. The atlas shows {shown}"
+
+
+def controls_line(facts: Mapping[str, Any]) -> str:
+    """The counts that belong together, in one line.
+
+    Examples
+    --------
+    >>> controls_line({"units": 1024, "multimodal": 147, "multimodal_random_twin": 0})
+    'multimodal: 147 of 1,024 units | random twin: 0 | shuffled labels: –'
+    """
+
+    def number(key: str) -> str:
+        return "–" if facts.get(key) is None else count(facts[key])
+
+    return (
+        f"multimodal: {number('multimodal')} of {count(facts['units'])} units"
+        f" | random twin: {number('multimodal_random_twin')}"
+        f" | shuffled labels: {number('multimodal_shuffled')}"
+    )
+
+
+def neuron_rows(atlas: Atlas, found: Sequence[Neuron]) -> list[dict[str, Any]]:
+    """Neurons as JSON: what was measured, and under `review` what people say, or null."""
+    from synesthete.reviews import current
+
+    reviews = current(atlas)
+    return [
+        neuron.as_dict()
+        | {"review": state.as_dict(neuron.name) if (state := reviews.get(neuron.address)) else None}
+        for neuron in found
+    ]
+
+
+def neurons_view(atlas: Atlas, found: Sequence[Neuron], limit: int) -> Iterator[RenderableType]:
+    """A table of neurons, and beneath it the counts with their controls in one line."""
+    if not found:
+        yield "no such neuron in this atlas"
+    else:
+        yield _neuron_table(atlas, found[:limit])
+        if len(found) > limit:
+            yield dim(f"… and {count(len(found) - limit)} more (--limit N)")
+    facts = atlas.summary()
+    if facts.get("multimodal") is not None:
+        yield dim(f"● {controls_line(facts)}\n")
+    elif facts.get("not_tested"):
+        yield dim(f"{untested_line(facts)}\n")
+
+
+def report_view(atlas: Atlas, report: NeuronReport) -> Iterator[RenderableType]:
+    """What is known of one neuron: its row, what the measurements come to, and the controls."""
+    yield _neuron_table(atlas, [report.neuron])
+    yield report.sentence
+    yield dim(f"● {controls_line(atlas.summary())}\n")
+
+
+def _neuron_table(atlas: Atlas, found: Sequence[Neuron] | Sequence[NeuronRow]) -> Table:
+    from synesthete.report.columns import in_order
+    from synesthete.report.svg import auc, small
+    from synesthete.reviews import current
+
+    reviews = current(atlas)
+    modalities = in_order(modality for neuron in found for modality in neuron.auc)
+    right = ("multi-\nmodality", "q", *modalities)
+    return table(
+        "address",
+        "concept",
+        *right,
+        right=right,
+        rows=(
+            (
+                neuron.address,
+                _called(neuron, reviews.get(neuron.address)),
+                auc(neuron.multimodality, 2),
+                small(neuron.q),
+                *(auc(neuron.auc.get(modality), 2) for modality in modalities),
+            )
+            for neuron in found
+        ),
+    )
+
+
+def _called(neuron: Neuron | NeuronRow, review: State | None) -> str:
+    """The concept, a bullet before it where the neuron passes, and the name where that is another.
+
+    A person's name stands above the machine's.
+    """
+    concept = f"{'●' if neuron.multimodal else ' '} {neuron.concept or '–'}"
+    if review is not None and review.verdicts:
+        return f"{concept}: {review.as_dict(neuron.name)['name'] or 'no name'} (reviewed)"
+    other = neuron.name and neuron.name.casefold() != neuron.concept.casefold()
+    return f"{concept}: {neuron.name}" if other else concept

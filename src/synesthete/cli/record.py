@@ -1,0 +1,265 @@
+"""Commands that make an atlas: demo, record, analyze."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import RenderableType
+
+from synesthete.atlas import Atlas, open_atlas
+from synesthete.cli.atlas import neurons_view, summary_view
+from synesthete.cli.command import AtlasArgument, ModelSpec, Output, Positive, Share, command
+from synesthete.cli.console import Note
+from synesthete.cli.progress import Reporter
+
+PANEL = "Make an atlas"
+MODEL = "mini"
+PROBES = "concepts"
+CARDS = 3
+IMAGES = 6
+
+app = typer.Typer()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recording:
+    """How a probe set is recorded.
+
+    Attributes
+    ----------
+    layer : L
+        A layer to read (repeat for more); without it the model's last block. `synesthete models layers MODEL` lists them.
+    reduction
+        How a response map becomes one number: max, mean or cls.
+    batch_size
+        Images decoded ahead of the model, at most. It changes speed and memory, never a result.
+    twin
+        Also record the randomly initialised twin, the control of every count.
+    seed
+        Seed of the random twin and of the shuffled labels.
+    words
+        Draw the names of the concepts and add them, unless the probe set has written words.
+    """
+
+    layer: list[str] | None = None
+    reduction: str = "max"
+    batch_size: Positive = 128
+    twin: bool = True
+    seed: int = 0
+    words: bool = True
+
+
+@command(app, panel=PANEL)
+def demo(out: Path = Path("demo.atlas"), serve: bool | None = None) -> Output:
+    """From nothing to measured multimodal neurons, with the shipped model and the built-in probes.
+
+    Records the model mini on the probe set concepts, analyses what was recorded, names the neurons, prints the counts
+    with their controls, optimises images of what the first six neurons see, writes the cards of the best neurons beside the
+    atlas, and opens the microscope. A second run finds the atlas complete and only shows it.
+
+    Parameters
+    ----------
+    out : X.atlas
+        Where the atlas is written.
+    serve
+        Open the microscope at the end; without it only on a terminal.
+
+    Returns
+    -------
+    the summary, as `synesthete summary` prints it.
+
+    Examples
+    --------
+    synesthete demo
+    """
+    started = time.monotonic()
+    _record(MODEL, PROBES, out, Recording())
+    if not open_atlas(out).analysed:
+        _analyze(out)
+    if "families" not in open_atlas(out).manifest:
+        _name(out)
+    if "layout" not in open_atlas(out).manifest:
+        from synesthete.analysis.layout import lay_out
+
+        lay_out(out)
+    _visualize(out)
+    opened = open_atlas(out)
+    seconds = time.monotonic() - started
+    return Output(opened.summary, lambda: _demo_view(opened, seconds, serve))
+
+
+@command(app, panel=PANEL)
+def record(
+    model: ModelSpec,
+    *,
+    out: Path,
+    probes: str = PROBES,
+    settings: Recording,
+    analyze: bool = True,
+) -> Output:
+    """Show a model every image of a probe set, record what its neurons do, and analyse it.
+
+    Interrupted work is resumed: run the same command again. An atlas that is complete is not recorded again, and a folder
+    that holds something else is never overwritten. Images that cannot be read are set aside with the reason, and the rest
+    goes on. Images without labels, or in too few modalities, are recorded too: the last line says what the atlas shows.
+
+    Parameters
+    ----------
+    out : X.atlas
+        Where the atlas is written.
+    probes : P
+        concepts, a folder of images, a metadata.csv or .jsonl, or a parquet file.
+    analyze
+        Analyse what was recorded, as `synesthete analyze` does.
+
+    Returns
+    -------
+    the summary, as `synesthete summary` prints it.
+
+    See Also
+    --------
+    recording.md
+
+    Examples
+    --------
+    synesthete record mini --probes my-images --out my.atlas
+    """
+    _record(model, probes, out, settings)
+    if analyze:
+        _analyze(out, seed=settings.seed)
+    return _recorded(open_atlas(out))
+
+
+@command(app, panel=PANEL)
+def analyze(
+    atlas: AtlasArgument,
+    threshold: Annotated[float, typer.Option(min=0.5, max=1.0)] = 0.9,
+    q: Share = 0.01,
+    seed: int = 0,
+) -> Output:
+    """Find the multimodal neurons of an atlas, with their controls. It replaces an earlier analysis.
+
+    For every neuron, one half of the artists chooses its concept and the other half measures it. The same test is run on
+    the random twin and on shuffled labels.
+
+    Parameters
+    ----------
+    threshold
+        The AUC that a modality must reach.
+    q
+        The false discovery rate to allow.
+    seed
+        Seed of the shuffled labels.
+
+    Returns
+    -------
+    the summary, as `synesthete summary` prints it.
+
+    Examples
+    --------
+    synesthete analyze demo.atlas --threshold 0.9 --q 0.01
+    """
+    _analyze(atlas.path, threshold=threshold, q=q, seed=seed)
+    return _recorded(open_atlas(atlas.path))
+
+
+def _record(model: str, probes: str, path: Path, settings: Recording) -> None:
+    from synesthete.models import load_model
+    from synesthete.probes import load_probes
+    from synesthete.recording import record as record_atlas
+
+    loaded = load_model(model)
+    probe_set = load_probes(probes, words=settings.words)
+    with Reporter("recording") as reporter:
+        record_atlas(
+            loaded,
+            probe_set,
+            settings.layer or loaded.default_layers,
+            path,
+            reduction=settings.reduction,
+            batch_size=settings.batch_size,
+            twin=settings.twin,
+            seed=settings.seed,
+            progress=reporter,
+        )
+
+
+def _analyze(path: Path, **settings: Any) -> None:
+    from synesthete.analysis import analyze as analyze_atlas
+
+    with Reporter("analysing", unit="steps") as reporter:
+        analyze_atlas(path, progress=reporter, **settings)
+
+
+def _name(path: Path) -> None:
+    from synesthete.analysis.families import assign_families
+    from synesthete.analysis.naming import name_neurons
+
+    with Reporter("naming", unit="steps") as reporter:
+        name_neurons(path, progress=reporter)
+    with Reporter("families", unit="steps") as reporter:
+        assign_families(path, progress=reporter)
+
+
+def _visualize(path: Path) -> None:
+    """A few images of what the first neurons see, unless the atlas has some already."""
+    opened = open_atlas(path)
+    if any(opened.visualizations(layer) for layer in opened.layers):
+        return
+    from synesthete.visualization.features import visualize
+    from synesthete.visualization.settings import Settings
+
+    first = [neuron.address for neuron in opened.neurons() if neuron.std > 0][:IMAGES]
+    if first:
+        quick = Settings(steps=60, strengths=(1.0,))
+        with Reporter("visualizing") as reporter:
+            visualize(opened, first, facets="word", settings=quick, progress=reporter)
+
+
+def _recorded(atlas: Atlas) -> Output:
+    def view() -> Iterator[RenderableType]:
+        yield from summary_view(atlas)
+        yield Note(f"next: synesthete neurons {atlas.path}")
+
+    return Output(atlas.summary, view)
+
+
+def _demo_view(atlas: Atlas, seconds: float, serve: bool | None) -> Iterator[RenderableType]:
+    from synesthete.report import write_card
+
+    path, program = atlas.path, _program()
+    yield from summary_view(atlas)
+    found = atlas.neurons(multimodal=True) or atlas.neurons()
+    yield from neurons_view(atlas, found, 12)
+    cards = [write_card(atlas, neuron, path.with_suffix(".cards")) for neuron in found[:CARDS]]
+    yield f"Done in {seconds:.0f} s. The cards of the best neurons:"
+    yield from (f"  {card.html}" for card in cards)
+    yield f"\nGo on with   {program} neurons {path} --multimodal"
+    yield f"             {program} show {path} {found[0].address}"
+    if sys.stdin.isatty() if serve is None else serve:
+        from synesthete.cli.serve import serve as open_microscope
+
+        open_microscope([path], browser=_has_screen())
+    else:
+        yield f"See it with  {program} serve {path}"
+
+
+def _program() -> str:
+    """How this program is called from here: by its name, or by its path where that is not on PATH."""
+    if shutil.which("synesthete") or Path(sys.argv[0]).name != "synesthete":
+        return "synesthete"
+    return os.path.relpath(sys.argv[0])
+
+
+def _has_screen() -> bool:
+    if sys.platform.startswith("linux"):
+        return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+    return True
