@@ -99,7 +99,7 @@ def test_people(shop: CatalogClient, path: Path) -> None:
 def test_errors_are_ours(shop: CatalogClient, url: str) -> None:
     with pytest.raises(SynestheteError, match="no experiment"):
         shop.experiment("spring")
-    with pytest.raises(SynestheteError, match="closed without"):
+    with pytest.raises(SynestheteError, match="authentication required"):
         CatalogClient(url, "wrong").health()
 
 
