@@ -70,7 +70,7 @@ def against_torchattacks(model: Any, images: int, steps: int, seed: int) -> None
 def print_typographic(part: dict[str, Any]) -> None:
     """The attack in all its forms."""
     print("\nWritten words, base style", part["style"])
-    for head, outcome in part["heads"].items():
+    for head, outcome in part["classifiers"].items():
         print(
             f"  {head}: clean {shown(part['clean'][head])}; word {shown(outcome['to_word'])}, empty label "
             f"{shown(outcome['to_word_blank'])}; lost {shown(outcome['lost'])}, empty label {shown(outcome['lost_to_blank'])}"
