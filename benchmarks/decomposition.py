@@ -46,7 +46,7 @@ def main() -> None:
         )
     fit, judge = ~halves.judge, halves.judge
     report("embedding", (embeddings @ texts.T)[judge], truth[judge])
-    for told, raw in layers.items():
+    for title, raw in layers.items():
         values = within(np.nan_to_num(raw), halves)
         units_to_fit = Units(values[fit])
         for size in SIZES:
@@ -56,15 +56,15 @@ def main() -> None:
                 scores[:, place] = values[judge][:, units] @ weights
                 left = targets[judge, place] - scores[:, place]
                 r2.append(1 - left.var() / targets[judge, place].var())
-                print(f"\r{told}, {size} units: {place + 1}/{len(names)}", end="", file=sys.stderr)
+                print(f"\r{title}, {size} units: {place + 1}/{len(names)}", end="", file=sys.stderr)
             print("\r", end="", file=sys.stderr)
             report(
-                f"{told}, sums of {size}", scores, truth[judge], f"median R² {np.median(r2):.2f}"
+                f"{title}, sums of {size}", scores, truth[judge], f"median R² {np.median(r2):.2f}"
             )
     print(f"chance: top-1 {1 / len(names):.2%}, top-5 {5 / len(names):.2%}")
 
 
-def report(told: str, scores: np.ndarray, truth: np.ndarray, more: str = "") -> None:
+def report(title: str, scores: np.ndarray, truth: np.ndarray, more: str = "") -> None:
     """Print top-1 and top-5 with Wilson intervals, n images."""
     place = (scores > scores[np.arange(len(truth)), truth][:, None]).sum(1)
     parts = []
@@ -72,7 +72,7 @@ def report(told: str, scores: np.ndarray, truth: np.ndarray, more: str = "") -> 
         right = int((place < k).sum())
         low, high = wilson_interval(right, len(truth))
         parts.append(f"top-{k} {right / len(truth):.1%} ({low:.1%} to {high:.1%})")
-    print(f"{told}: n {len(truth)}, {', '.join(parts)} {more}".rstrip(), flush=True)
+    print(f"{title}: n {len(truth)}, {', '.join(parts)} {more}".rstrip(), flush=True)
 
 
 if __name__ == "__main__":

@@ -35,13 +35,13 @@ NAMEABLE = (
     "concept",
     "three ways",
     "two concepts",
-    "pictures",
+    "images",
     "drawings and words",
     "symbols and words",
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Truth:
     """Units, and the set of right words of each; empty: no word is right."""
 
@@ -64,17 +64,17 @@ class Known:
         """What is known → ours, and the embeddings that the scorers are given."""
         design, names = self.design, list(self.design.concepts)
         halves = [np.flatnonzero(design.halves.scoring == half) for half in (False, True)]
-        told = [labelled(h, design.concept[h], design.modality[h], len(names)) for h in halves]
+        labels = [labelled(h, design.concept[h], design.modality[h], len(names)) for h in halves]
         seen = [alike(h, design.modality[h], self.images[h], self.words) for h in halves]
         same = np.eye(len(names), dtype=np.float32)
         pair = (self.images[halves[0]], self.words)
         return {
-            "labels": (Ground(names, *told, None), same[design.concept], same),
+            "labels": (Ground(names, *labels, None), same[design.concept], same),
             "likeness": (Ground(names, *seen, pair), self.images, self.words),
         }
 
 
-def told(right: int, n: int) -> str:
+def rate(right: int, n: int) -> str:
     """A rate with its Wilson interval."""
     low, high = wilson_interval(right, n)
     return f"{right / n:6.1%} ({low:.1%}-{high:.1%})" if n else "–"
@@ -94,7 +94,7 @@ def judge(truth: Truth, known: Known) -> None:
         for name, scorer in SCORERS.items():
             best = scorer(values, images, texts).argmax(axis=1)
             good = sum(int(b) in some for b, some in zip(best, truth.right, strict=True))
-            print(f"  {name:<14} {told(good, n):<24} {told(good, n):<24} {n} of {n}")
+            print(f"  {name:<14} {rate(good, n):<24} {rate(good, n):<24} {n} of {n}")
     print(f"  {'random':<14} {1 / words:6.2%} expected")
 
 
@@ -109,9 +109,9 @@ def ours(truth: Truth, ground: Ground, has: np.ndarray) -> None:
     right = np.array([n and w in s for n, w, s in zip(named, chosen, truth.right, strict=True)])
     n, kept = int(has.sum()), int((named & has).sum())
     good = int(right.sum())
-    print(f"  {'ours':<14} {told(good, n):<24} {told(good, kept):<24} {kept} of {n}")
+    print(f"  {'ours':<14} {rate(good, n):<24} {rate(good, kept):<24} {kept} of {n}")
     good = sum(int(w) in some for w, some in zip(found.word[:, 0], truth.right, strict=True))
-    print(f"  {'  untested':<14} {told(good, n):<24} {told(good, n):<24} {n} of {n}")
+    print(f"  {'  untested':<14} {rate(good, n):<24} {rate(good, n):<24} {n} of {n}")
     auc = np.take_along_axis(tested.auc, first, axis=1)[:, 0]
     medians = [
         f"{np.nanmedian(auc[mask]):.3f}" if np.isfinite(auc[mask]).any() else "–"
@@ -122,7 +122,7 @@ def ours(truth: Truth, ground: Ground, has: np.ndarray) -> None:
     )
     if (~has).any():
         wrong = int((named & ~has).sum())
-        print(f"  {'':<14} of units without a true name got one: {told(wrong, int((~has).sum()))}")
+        print(f"  {'':<14} of units without a true name got one: {rate(wrong, int((~has).sum()))}")
     for kind in dict.fromkeys(truth.kinds or []):
         mine = np.array([k == kind for k in truth.kinds or []])
         rates = [(mine & part).sum() / mine.sum() for part in (right, named & ~right, ~named)]
@@ -153,7 +153,9 @@ def on_planted(units: int) -> None:
         ]
         kinds = [str(planted.kind[u]) for u in kept]
         title = f"planted, d' {1 / noise:.1f}"
-        truth = Truth(title, planted.activations[:, kept], right, kinds)
+        truth = Truth(
+            title=title, activations=planted.activations[:, kept], right=right, kinds=kinds
+        )
         judge(truth, Known(design, *embeddings(design)))
 
 
@@ -179,7 +181,9 @@ def on_atlas(atlas: Atlas) -> None:
     right = [{code[classes[i]]} for i in shown]
     words = known.words[[design.concepts.index(name) for name in others.concepts]]
     judge(
-        Truth("classifier units", outputs[:, shown].astype(np.float32), right),
+        Truth(
+            title="classifier units", activations=outputs[:, shown].astype(np.float32), right=right
+        ),
         Known(others, images[~learnt], words),
     )
     number = {name: i for i, name in enumerate(design.concepts)}
@@ -190,7 +194,15 @@ def on_atlas(atlas: Atlas) -> None:
             twin = TWIN in atlas.manifest["controls"]
             control = np.asarray(atlas.control_activations(TWIN, layer)[rows]) if twin else None
             right = [{number[n.concept]} for n in neurons]
-            judge(Truth(f"multimodal units of {layer}", matrix, right, twin=control), known)
+            judge(
+                Truth(
+                    title=f"multimodal units of {layer}",
+                    activations=matrix,
+                    right=right,
+                    twin=control,
+                ),
+                known,
+            )
 
 
 def measured(call: Callable[[], np.ndarray]) -> tuple[np.ndarray | None, str]:

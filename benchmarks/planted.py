@@ -80,12 +80,12 @@ def row(*cells: object) -> None:
     print("| " + " | ".join(map(str, cells)) + " |", flush=True)
 
 
-def found(made: Sequence[Planted], design: Design, merit: Merit = stouffer) -> tuple[Bool, Bool]:
+def found(result: Sequence[Planted], design: Design, merit: Merit = stouffer) -> tuple[Bool, Bool]:
     """Units called, and units whose concept is one of those planted; over all repeats."""
-    scores: list[Scores] = [score_units(p.activations, design, merit=merit)[0] for p in made]
+    scores: list[Scores] = [score_units(p.activations, design, merit=merit)[0] for p in result]
     right = [
         (s.concept == p.concept) | (s.concept == p.second)
-        for s, p in zip(scores, made, strict=True)
+        for s, p in zip(scores, result, strict=True)
     ]
     return np.concatenate([s.multimodal for s in scores]), np.concatenate(right)
 
@@ -109,13 +109,13 @@ def main() -> None:
     row(*["---"] * 9)
     choices = []
     for noise in NOISE:
-        made = [plant(design, options.units, noise=noise, seed=s) for s in range(options.repeats)]
-        truth = np.concatenate([planted.multimodal for planted in made])
+        result = [plant(design, options.units, noise=noise, seed=s) for s in range(options.repeats)]
+        truth = np.concatenate([planted.multimodal for planted in result])
         n = int(truth.sum())
-        called, right = found(made, design)
-        either = called | found(made, exchanged)[0]
-        rule = np.concatenate([optimum_by_rule(planted, design) for planted in made])
-        best = best_cut(np.concatenate([optimum(planted, design) for planted in made]), truth)
+        called, right = found(result, design)
+        either = called | found(result, exchanged)[0]
+        rule = np.concatenate([optimum_by_rule(planted, design) for planted in result])
+        best = best_cut(np.concatenate([optimum(planted, design) for planted in result]), truth)
         hits = int((called & truth & right).sum())
         both = int((either & truth).sum())
         row(f"{noise:.2f}", f"{1 / noise:.1f}", n, share(hits, int(called.sum())), share(hits, n),
@@ -124,7 +124,7 @@ def main() -> None:
         if noise in CHOICE_NOISE:
             cells = []
             for merit in MERITS.values():
-                called, right = found(made, design, merit)
+                called, right = found(result, design, merit)
                 hits = int((called & truth & right).sum())
                 cells.append(f"{hits / n:.3f} ({hits / max(called.sum(), 1):.3f})")
             choices.append((f"{noise:.2f}", *cells))

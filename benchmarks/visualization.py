@@ -3,15 +3,15 @@
     pip install --no-deps --target /tmp/peer torch-lucent==0.1.8 kornia==0.4.1 future decorator
     python benchmarks/visualization.py ATLAS [--peer /tmp/peer] [--part speed share facets] [--json]
 
-`speed`: live units of the same model, pictures of the same size, the same number of steps, one process and one thread each, one after the
+`speed`: live units of the same model, images of the same size, the same number of steps, one process and one thread each, one after the
 other; then Lucent with the 512 steps that are its default. Lucent as it comes (its parameterisation, its transforms, Adam 0.05), given the
-model's own normalisation and picture size; the weights take no gradient, which spares Lucent work that it does by default. Seconds are the
-process's own CPU seconds, so that other work on the machine does not count; walls are in the JSON. What pictures reach is told as a
+model's own normalisation and image size; the weights take no gradient, which spares Lucent work that it does by default. Seconds are the
+process's own CPU seconds, so that other work on the machine does not count; walls are in the JSON. What images reach is given as a
 multiple of the activation that one real image in a thousand surpasses, on the unmodified model, over the units that Lucent was given.
-`share`: live units drawn by a seed, how many of their pictures surpass the 99.9th percentile of the atlas's images, with Wilson's interval.
-`facets`: how many faceted pictures are taken for their facet by the probe that steered them, and by judges that did not (probes at the
+`share`: live units drawn by a seed, how many of their images surpass the 99.9th percentile of the atlas's images, with Wilson's interval.
+`facets`: how many faceted images are taken for their facet by the probe that steered them, and by judges that did not (probes at the
 embedding, fitted on the atlas's images): by a judge alone, and by which of all judges says it most (chance is one in the number of facets),
-beside the same for the plain pictures of the same units. Every part says its peak memory; each takes a few minutes on one core.
+beside the same for the plain images of the same units. Every part says its peak memory; each takes a few minutes on one core.
 """
 
 from __future__ import annotations
@@ -63,9 +63,9 @@ def main() -> None:
         return
     for part in given.part:
         clock = time.perf_counter()
-        found, told = {"speed": speed, "share": share, "facets": facets}[part](given)
+        found, lines = {"speed": speed, "share": share, "facets": facets}[part](given)
         found |= {"part": part, "seed": given.seed, "wall": time.perf_counter() - clock}
-        print(json.dumps(found) if given.json else "\n".join(told), flush=True)
+        print(json.dumps(found) if given.json else "\n".join(lines), flush=True)
 
 
 def drawn(atlas: Atlas, count: int, seed: int) -> list[str]:
@@ -99,12 +99,12 @@ def speed(given: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
         rows["Lucent, as many steps"] = started(given, "peer", given.peer_units, given.steps)
         rows["Lucent, its default"] = started(given, "peer", given.peer_units, PEER_STEPS)
     same = min(row["units"] for row in rows.values())
-    told = ["one thread each, pictures of the model's own size",
+    lines = ["one thread each, images of the model's own size",
             f"{'':<22} {'units':>5} {'steps':>5} {'units/CPU min':>13} {'beyond 99.9 %':>18} {f'reach of {same}':>12} {'peak MB':>8}"]  # fmt: skip
     for name, row in rows.items():
         row["beyond_of"] = rate(sum(row["beyond"]), row["units"])
         row["reach_same"] = float(np.mean(row["reach"][:same]))
-        told.append(
+        lines.append(
             f"{name:<22} {row['units']:>5} {row['steps']:>5.0f} {row['rate']:>13.1f} {row['beyond_of']:>18} "
             f"{row['reach_same']:>12.2f} {row['peak']:>8.0f}"
         )
@@ -112,8 +112,8 @@ def speed(given: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
     for ours in ("ours, all steps", "ours, as it comes"):
         for peer in [name for name in rows if name.startswith("Lucent")]:
             ratios[f"{ours} / {peer}"] = rows[ours]["rate"] / rows[peer]["rate"]
-    told += [f"{name}: {value:.1f} times" for name, value in ratios.items()]
-    return {"rows": rows, "ratios": ratios, "reach_units": same}, told
+    lines += [f"{name}: {value:.1f} times" for name, value in ratios.items()]
+    return {"rows": rows, "ratios": ratios, "reach_units": same}, lines
 
 
 def rate(right: int, n: int) -> str:
@@ -123,7 +123,7 @@ def rate(right: int, n: int) -> str:
 
 
 def work(given: argparse.Namespace) -> dict[str, Any]:
-    """In the worker: make pictures, time them alone, and show them to the unmodified model."""
+    """In the worker: make images, time them alone, and show them to the unmodified model."""
     if given.worker == "peer":
         sys.path.insert(0, str(given.peer))
     import torch
@@ -138,9 +138,9 @@ def work(given: argparse.Namespace) -> dict[str, Any]:
     targets = [unit_target(atlas, address) for address in drawn(atlas, given.units, given.seed)]
     model = own_model(atlas)
     make = by_peer if given.worker == "peer" else by_us
-    cpu, wall, pictures, steps = make(given, atlas, model, targets)
+    cpu, wall, images, steps = make(given, atlas, model, targets)
     pixels = torch.stack(
-        [model.preprocess(unpacked(webp(np.asarray(Image.fromarray(p)), 90))) for p in pictures]
+        [model.preprocess(unpacked(webp(np.asarray(Image.fromarray(p)), 90))) for p in images]
     )
     layer = targets[0].layer
     reached = model.read(pixels, [layer], atlas.manifest["reduction"]).activations[layer]
@@ -166,7 +166,7 @@ def by_us(given: argparse.Namespace, atlas: Atlas, model: Any, targets: list[Any
     """Ours, one batch after another; `fixed` makes all steps."""
     from synesthete.models.gradients import GradientTower
     from synesthete.visualization.features.facets import load_natural
-    from synesthete.visualization.features.optimise import Order, Where, make_pictures
+    from synesthete.visualization.features.optimise import Order, Where, make_images
     from synesthete.visualization.features.settings import Settings
 
     natural = load_natural(atlas, model.preprocessing.image_size)
@@ -178,12 +178,12 @@ def by_us(given: argparse.Namespace, atlas: Atlas, model: Any, targets: list[Any
     where = Where(f"{layer}:pre" if f"{layer}:pre" in tower.taps else layer, "max")
     orders = [Order(t.name, (t.direction / t.real.std).astype(np.float32)) for t in targets]
     clock, cpu = time.perf_counter(), time.process_time()
-    made = sorted(make_pictures(tower, natural, where, orders, settings), key=lambda m: m.order)
+    created = sorted(make_images(tower, natural, where, orders, settings), key=lambda m: m.order)
     return (
         time.process_time() - cpu,
         time.perf_counter() - clock,
-        [m.picture for m in made],
-        float(np.mean([m.steps for m in made])),
+        [m.image for m in created],
+        float(np.mean([m.steps for m in created])),
     )
 
 
@@ -195,7 +195,7 @@ def by_peer(given: argparse.Namespace, atlas: Atlas, model: Any, targets: list[A
     side = model.preprocessing.image_size
     normalise = Normalize(model.preprocessing.mean, model.preprocessing.std)
     steps = [*transform.standard_transforms, normalise]
-    pictures = []
+    images = []
     clock, cpu = time.perf_counter(), time.process_time()
     for target in targets:
         name = target.layer.removeprefix("visual.").replace(".", "_")
@@ -203,16 +203,16 @@ def by_peer(given: argparse.Namespace, atlas: Atlas, model: Any, targets: list[A
             model.network.visual, f"{name}:{target.unit}", lambda: param.image(side), transforms=steps,
             thresholds=(given.steps,), preprocess=False, fixed_image_size=side, show_image=False, progress=False,
         )  # fmt: skip
-        pictures.append((image[0] * 255).round().clip(0, 255).astype(np.uint8))
-    return time.process_time() - cpu, time.perf_counter() - clock, pictures, given.steps
+        images.append((image[0] * 255).round().clip(0, 255).astype(np.uint8))
+    return time.process_time() - cpu, time.perf_counter() - clock, images, given.steps
 
 
 def share(given: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
-    """How many live units are excited by the picture that users get."""
-    found, seconds = pictures_of(given, given.share_units, "none")
-    pictures = found.pictures
-    good, n = sum(one.excites for one in pictures), len(pictures)
-    percentiles = np.array([one.percentile for one in pictures])
+    """How many live units are excited by the image that users get."""
+    found, seconds = images_of(given, given.share_units, "none")
+    images = found.images
+    good, n = sum(one.excites for one in images), len(images)
+    percentiles = np.array([one.percentile for one in images])
     low, high = wilson_interval(good, n)
     result = {"n": n, "beyond": good, "share": good / n, "interval": [low, high], "median_percentile": float(np.median(percentiles)),
               "lowest_percentile": float(percentiles.min()), "cpu_seconds_a_unit": seconds / n, "peak_mb": peak_mb()}  # fmt: skip
@@ -223,8 +223,8 @@ def share(given: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
     ]
 
 
-def pictures_of(given: argparse.Namespace, units: int, facets: str) -> tuple[Visualized, float]:
-    """Pictures of live units in a copy of the atlas, each with its file's bytes, and their CPU seconds."""
+def images_of(given: argparse.Namespace, units: int, facets: str) -> tuple[Visualized, float]:
+    """Images of live units in a copy of the atlas, each with its file's bytes, and their CPU seconds."""
     from synesthete.visualization.features import Settings, visualize
 
     with tempfile.TemporaryDirectory() as folder:
@@ -239,12 +239,12 @@ def pictures_of(given: argparse.Namespace, units: int, facets: str) -> tuple[Vis
             settings=Settings(steps=given.steps),
         )
         seconds = time.process_time() - clock
-        given.files = [atlas.visualization(one) for one in found.pictures]
+        given.files = [atlas.visualization(one) for one in found.images]
     return found, seconds
 
 
 def facets(given: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
-    """How many pictures are taken for their facet, by the probes that steered them and by judges that did not."""
+    """How many images are taken for their facet, by the probes that steered them and by judges that did not."""
     import torch
 
     from synesthete.analysis.own_model import own_model
@@ -253,7 +253,7 @@ def facets(given: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
     from synesthete.visualization.features.making import unpacked
     from synesthete.visualization.features.probing import fit_probes
 
-    found, seconds = pictures_of(given, given.facet_units, "all")
+    found, seconds = images_of(given, given.facet_units, "all")
     atlas = open_atlas(given.atlas)
     model = own_model(atlas)
     pixels = torch.stack([model.preprocess(unpacked(data)) for data in given.files])
@@ -267,10 +267,10 @@ def facets(given: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
     judges = fit_probes(np.asarray(atlas.embeddings()[some], np.float32)[:, :, None, None], member)
     own = np.stack([used.probes[name].says(maps) for name in names])
     judged = np.stack([judge.says(embedded) for judge in judges])
-    facet = np.array([p.facet for p in found.pictures])
+    facet = np.array([p.facet for p in found.images])
     most, plain = judged.argmax(axis=0), facet == "plain"
-    told = [
-        f"facets at {used.layer}, {given.facet_units} units; taken for the facet, of pictures made for it | of plain pictures",
+    lines = [
+        f"facets at {used.layer}, {given.facet_units} units; taken for the facet, of images made for it | of plain images",
         f"{'facet':<8} {'probe':>6} {'the probe that steered':>26} {'judge':>6} {'a judge at the embedding':>26} {'first of all judges':>26} strengths",
     ]
     result: dict[str, Any] = {"layer": used.layer, "units": given.facet_units, "facets": {}}
@@ -279,28 +279,28 @@ def facets(given: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
         mine = facet == name
         row: dict[str, Any] = {"n": int(mine.sum()), "plain_n": int(plain.sum()), "probe_accuracy": used.probes[name].accuracy,
                                "judge_accuracy": judges[place].accuracy,
-                               "strengths": sorted({p.strength for p in found.pictures if p.facet == name})}  # fmt: skip
+                               "strengths": sorted({p.strength for p in found.images if p.facet == name})}  # fmt: skip
         cells = []
         for key, says in (("own", own[place] > 0), ("judge", judged[place] > 0), ("first", most == place)):  # fmt: skip
             counts = [int(says[mine].sum()), int(mine.sum()), int(says[plain].sum()), int(plain.sum())]  # fmt: skip
             row[key], row[f"{key}_plain"] = counts[0], counts[2]
             totals[key] = [a + b for a, b in zip(totals[key], counts, strict=True)]
             cells.append(f"{rate(counts[0], counts[1])} | {counts[2] / counts[3]:.0%}")
-        told.append(
+        lines.append(
             f"{name:<8} {row['probe_accuracy']:>6.2f} {cells[0]:>26} {row['judge_accuracy']:>6.2f} {cells[1]:>26} {cells[2]:>26} {row['strengths']}"
         )
         result["facets"][name] = row
     for key, heading in (("own", "the probe that steered"), ("judge", "a judge that did not"), ("first", "first of all judges")):  # fmt: skip
         right, n, by_chance, of = totals[key]
         result[key] = {"right": right, "n": n, "interval": wilson_interval(right, n), "plain": by_chance, "plain_n": of}  # fmt: skip
-        told.append(f"{heading}: {rate(right, n)}; plain pictures {rate(by_chance, of)}")
-    good = sum(p.excites for p in found.pictures if p.facet != "plain")
+        lines.append(f"{heading}: {rate(right, n)}; plain images {rate(by_chance, of)}")
+    good = sum(p.excites for p in found.images if p.facet != "plain")
     result |= {"beyond": good, "beyond_n": int((~plain).sum()), "cpu_seconds": seconds, "peak_mb": peak_mb()}  # fmt: skip
-    told.append(
-        f"faceted pictures beyond the 99.9th percentile: {rate(good, int((~plain).sum()))}; "
-        f"{seconds / len(facet):.2f} CPU s a picture; peak {peak_mb():.0f} MB"
+    lines.append(
+        f"faceted images beyond the 99.9th percentile: {rate(good, int((~plain).sum()))}; "
+        f"{seconds / len(facet):.2f} CPU s an image; peak {peak_mb():.0f} MB"
     )
-    return result, told
+    return result, lines
 
 
 if __name__ == "__main__":
