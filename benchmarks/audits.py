@@ -104,7 +104,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="mini")
     parser.add_argument("--images", type=int, default=150)
-    parser.add_argument("--attacked", type=int, default=80, help="pictures for APGD")
+    parser.add_argument("--attacked", type=int, default=80, help="images for APGD")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0, help="of images, words and places")
     parser.add_argument("--out", default="", help="write the report into a folder")
