@@ -30,14 +30,14 @@ def attack(
     word; `lost`: it is no longer the truth; `lost_to_blank`: the same with an empty label, the control.
     """
     seen = [model.geometry(image) for image in images]
-    pictures = ImageSet(
+    image_set = ImageSet(
         source="held-out images",
         images=seen,
         truth=np.asarray(truth, np.int64),
         classes=list(names),
     )
     subject = Subject(
-        model, pictures, {"zero_shot": ZeroShot.of(model, names)}, embed(model, seen), seed=seed
+        model, image_set, {"zero_shot": ZeroShot.of(model, names)}, embed(model, seen), seed=seed
     )
     right = int(subject.right["zero_shot"].sum())
     if not right:

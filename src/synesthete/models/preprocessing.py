@@ -36,7 +36,9 @@ class Preprocessing:
     Examples
     --------
     >>> half = (0.5, 0.5, 0.5)
-    >>> Preprocessing(224, half, half, "bicubic", "squash", 0).as_dict()["resize_mode"]
+    >>> Preprocessing(
+    ...     image_size=224, mean=half, std=half, interpolation="bicubic", resize_mode="squash", fill_color=0
+    ... ).as_dict()["resize_mode"]
     'squash'
     """
 
