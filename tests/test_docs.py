@@ -225,6 +225,7 @@ NOT_RUN = {
 # Examples that take minutes: what stands for what in them, so that they take seconds.
 TINY = {
     "synesthete demo": {"demo": "demo --no-serve"},
+    # 120 records through mini, and reasons that read each again without a word.
     "synesthete catalog classify": {
         "--fit": "--fit --model local-dir:model",
         "--with": "--no-reasons --with",
