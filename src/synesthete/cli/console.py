@@ -7,16 +7,11 @@ import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
-from typing import Annotated, Any
+from typing import Any
 
-import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-
-JsonFlag = Annotated[
-    bool, typer.Option("--json", help="Print the data as JSON (and nothing else) on stdout.")
-]
 
 
 def out() -> Console:

@@ -219,6 +219,11 @@ def test_wrong_tables(tmp_path: Path, name: str, content: bytes, message: str) -
         read_records(tmp_path / name)
 
 
+def test_a_wrong_calibration(table: Path, model: ImageTextModel, tmp_path: Path) -> None:
+    with pytest.raises(SynestheteError, match="no such calibration: 'magic'"):
+        fit(read_records(table), tmp_path / "made", model, calibration="magic")  # type: ignore[arg-type]
+
+
 def test_wrong_folders(
     classifier: Classifier, table: Path, model: ImageTextModel, tmp_path: Path
 ) -> None:

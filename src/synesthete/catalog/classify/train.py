@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -331,11 +331,13 @@ def fit(
     Raises
     ------
     SynestheteError
-        Too few records, or a folder that holds something else.
+        Too few records, no such calibration, or a folder that holds something else.
     """
     from synesthete import __version__
     from synesthete.models import load_model
 
+    if calibration not in (known := get_args(Calibration)):
+        raise SynestheteError(f"no such calibration: {calibration!r}", hint=" or ".join(known))
     out = Path(out)
     if out.exists() and not (out.is_dir() and ((out / FACTS).exists() or not any(out.iterdir()))):
         raise SynestheteError(f"{out} is there and is no classifier", hint="choose another folder")

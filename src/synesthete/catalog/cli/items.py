@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from synesthete.catalog import Catalog, Item, Quarantined
-from synesthete.catalog.cli.options import CatalogArgument, Columns, Limit, columns_of
+from synesthete.catalog.cli.options import CatalogArgument, Columns, Limit, set_aside
 from synesthete.cli.command import Output, command
-from synesthete.cli.console import Note, count, dim, table
+from synesthete.cli.console import count, dim, table
 from synesthete.cli.progress import Reporter
 from synesthete.errors import SynestheteError
 
-SHOWN = 10
 app = typer.Typer()
 
 
@@ -64,29 +64,21 @@ def index(
     """
     from synesthete.catalog.sources import read_items
 
-    source = read_items(items, columns=columns_of(column), images=images)
+    source = read_items(items, columns=dict(column or []), images=images)
     catalog = _open_or_create(out, model, atlas)
     given: set[str] = set()
     with Reporter("indexing", "items") as reporter:
         written = catalog.upsert(_noting(source, given) if prune else source, progress=reporter)
     gone = [item for item in catalog.snapshot().ids if item not in given] if prune else []
     deleted = catalog.delete(gone).deleted if gone else 0
-    data = {
-        "catalog": str(out),
-        "items": len(catalog),
-        **written.as_dict(),
-        "deleted": deleted,
-        "quarantine": len(catalog.quarantine()),
-    }
-    more = len(written.quarantined) - SHOWN
+    data = {"catalog": str(out), "items": len(catalog), **written.as_dict(), "deleted": deleted}
+    data["quarantine"] = len(catalog.quarantine())
+    refused = (f"{one.id}, {one.what}: {one.reason}" for one in written.quarantined)
+    more = f": synesthete catalog quarantine {out}"
     view = [
         f"{count(len(catalog))} items in {out}: {count(written.added)} added, {count(written.changed)} changed, "
         f"{count(written.unchanged)} unchanged, {count(deleted)} deleted",
-        *(
-            Note(f"set aside: {one.id}, {one.what}: {one.reason}")
-            for one in written.quarantined[:SHOWN]
-        ),
-        *([Note(f"… and {more} more: synesthete catalog quarantine {out}")] if more > 0 else []),
+        *set_aside(refused, len(written.quarantined), more=more),
     ]
     return Output(data, view)
 
@@ -111,6 +103,10 @@ def demo(*, out: Path = Path("demo.catalog"), model: str = "mini") -> Output:
     See Also
     --------
     catalog.md
+
+    Examples
+    --------
+    synesthete catalog demo
     """
     from synesthete.catalog.sources import demo_items
 
@@ -141,11 +137,15 @@ def items(
     See Also
     --------
     catalog.md
+
+    Examples
+    --------
+    synesthete catalog items my.catalog
+    synesthete catalog items my.catalog mug-red --json
     """
     from itertools import islice
 
     found = list(islice(catalog.items(ids or None), limit))
-    columns = ("id", "title", "category", "price", "attributes", "images")
     rows = (
         (
             item.id,
@@ -157,11 +157,10 @@ def items(
         )
         for item in found
     )
-    view = (
-        table(*columns, right=("price", "images"), rows=rows),
-        dim(f"{count(len(found))} of {count(len(catalog))} items"),
-    )
-    return Output([item.as_dict() for item in found], view)
+    columns = ("id", "title", "category", "price", "attributes", "images")
+    shown = table(*columns, right=("price", "images"), rows=rows)
+    below = dim(f"{count(len(found))} of {count(len(catalog))} items")
+    return Output([item.as_dict() for item in found], [shown, below])
 
 
 @command(app)
@@ -178,6 +177,10 @@ def delete(
     See Also
     --------
     catalog.md
+
+    Examples
+    --------
+    synesthete catalog delete my.catalog spoon-white
     """
     gone = catalog.delete(ids).deleted
     return Output({"deleted": gone}, [f"{count(gone)} deleted"])
@@ -201,6 +204,10 @@ def adapt(
     See Also
     --------
     catalog.md
+
+    Examples
+    --------
+    synesthete catalog adapt my.catalog my-photos
     """
     from synesthete.catalog.sources import images_under
 
@@ -219,8 +226,12 @@ def quarantine(catalog: CatalogArgument) -> Output:
     See Also
     --------
     catalog.md
+
+    Examples
+    --------
+    synesthete catalog quarantine my.catalog
     """
-    rows = [{"id": one.id, "what": one.what, "reason": one.reason} for one in catalog.quarantine()]
+    rows = [asdict(one) for one in catalog.quarantine()]
     return Output(rows, [table("id", "what", "reason", rows=(row.values() for row in rows))])
 
 

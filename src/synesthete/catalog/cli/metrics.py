@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Iterator
+from datetime import date
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,8 +15,8 @@ from rich.text import Text
 
 from synesthete.atlas.files import write_together
 from synesthete.catalog import Catalog
-from synesthete.catalog.cli.options import Alpha, Cap, CatalogArgument, Hours, Limit
-from synesthete.catalog.events import EventLog, Taken
+from synesthete.catalog.cli.options import CatalogArgument, Limit, Trial, set_aside
+from synesthete.catalog.events import EventLog
 from synesthete.cli.command import Output, command
 from synesthete.cli.console import Note, count, percent, plain, say, share, table
 from synesthete.errors import SynestheteError
@@ -47,38 +47,34 @@ def events(
     See Also
     --------
     catalog-metrics.md
+
+    Examples
+    --------
+    synesthete catalog events my.catalog --import events.csv --aside
     """
     log = EventLog(catalog.path, known=catalog.__contains__)
-    taken = dict.fromkeys(("added", "replayed", "unknown", "skewed", "refused"), 0)
+    data: dict[str, Any] = {}
+    view: list[RenderableType] = []
     if file is not None:
-        for done in _import(log, file):
-            for name in taken:
-                value = getattr(done, name)
-                taken[name] += len(value) if name == "refused" else value
-    counts, refused = log.counts(), log.aside() if aside else []
-    data: dict[str, Any] = {"counts": counts, "experiments": log.experiments()}
-    if file is not None:
-        data["taken"] = taken
+        taken = data["taken"] = _import(log, file)
+        view.append(", ".join(f"{count(number)} {name}" for name, number in taken.items()))
+    counts = log.counts()
+    rows = ((name, count(number)) for name, number in counts.items())
+    view.append(table("events", "count", right=("count",), rows=rows))
     if aside:
-        data["aside"] = refused
-    view: list[RenderableType] = [
-        table("events", "count", right=("count",), rows=_counts(counts)),
-        *(Note(f"{row['received'][:19]} {row['reason']}: {row['event'][:120]}") for row in refused),
-    ]
-    if file is not None:
-        view.insert(0, ", ".join(f"{count(number)} {name}" for name, number in taken.items()))
-    return Output(data, view)
+        data["aside"] = log.aside()
+        for row in data["aside"]:
+            view.append(Note(f"{row['received'][:19]} {row['reason']}: {row['event'][:120]}"))
+    return Output({"counts": counts, "experiments": log.experiments(), **data}, view)
 
 
 @command(app)
 def metrics(
     catalog: CatalogArgument,
+    *,
     experiment: str | None = None,
-    metric: str = "conversion",
-    alpha: Alpha = 0.05,
-    window: Hours = 24.0,
+    trial: Trial,
     share_of_b: Annotated[float, typer.Option(min=0.001, max=0.999)] = 0.5,
-    cap: Cap = None,
     drift: str | None = None,
 ) -> Output:
     """Measure click, add-to-cart, conversion and dismissal rates; compare variants A and B; measure drift.
@@ -89,8 +85,6 @@ def metrics(
     ----------
     experiment : NAME
         Compare the two variants of this experiment.
-    metric
-        What counts: click, add, conversion, dismissal, value; or interleaved, for rankers in one list.
     share_of_b
         Share of the visitors assigned to B.
     drift : DATE
@@ -103,6 +97,12 @@ def metrics(
     See Also
     --------
     catalog-metrics.md
+
+    Examples
+    --------
+    synesthete catalog metrics my.catalog
+    synesthete catalog metrics my.catalog --experiment spring --metric click
+    synesthete catalog metrics my.catalog --drift 2026-01-06
     """
     from synesthete.catalog.metrics import compare, duel, summarize
 
@@ -111,45 +111,35 @@ def metrics(
         return _drift(catalog, log, drift)
     if experiment is None:
         summary = summarize(log.read())
-        return Output(summary.as_dict(), lambda: _summary_view(summary))
+        return Output(summary, lambda: _summary_view(summary))
     if experiment not in (names := log.experiments()):
         hint = ", ".join(names) or "no event names one"
         raise SynestheteError(f"there is no experiment {experiment!r}", hint=hint)
     read = log.read(experiment=experiment)
-    if metric == "interleaved":
-        duelled = duel(read, experiment, alpha=alpha)
+    if trial.metric == "interleaved":
+        duelled = duel(read, experiment, alpha=trial.alpha)
         preference = duelled.lift.difference
         line = (
             f"{duelled.lift.verdict}: preference for B {preference.value:+.3f} ({preference.low:+.3f} to "
             f"{preference.high:+.3f}), {count(duelled.lists)} lists with a winner, {count(duelled.ties)} without"
         )
-        return Output(asdict(duelled), [line])
-    compared = compare(
-        read,
-        experiment,
-        metric,  # type: ignore[arg-type]
-        alpha=alpha,
-        share_of_b=share_of_b,
-        window=timedelta(hours=window),
-        cap=cap,
-    )
-    return Output(asdict(compared), lambda: _experiment_view(compared))
+        return Output(duelled, [line])
+    compared = compare(read, experiment, share_of_b=share_of_b, **trial.arguments())
+    return Output(compared, lambda: _experiment_view(compared))
 
 
 @command(app)
 def pilot(
     folder: Path,
+    *,
     a: Annotated[str, typer.Option("--a")] = "text=text",
     b: Annotated[str, typer.Option("--b")] = "both=both",
     catalog: Path | None = None,
     out: Path | None = None,
     experiment: str = "pilot",
-    metric: str = "conversion",
+    trial: Trial,
     least_worth: float = 0.1,
     question: str = "",
-    alpha: Alpha = 0.05,
-    window: Hours = 24.0,
-    cap: Cap = None,
     limit: Limit = 10,
     seed: int = 0,
 ) -> Output:
@@ -171,8 +161,6 @@ def pilot(
         Where decision.html and decision.json go; without it FOLDER.
     experiment
         The experiment of the events.
-    metric
-        What counts: click, add, conversion, dismissal, value.
     least_worth
         The smallest relative change that would matter.
     question
@@ -187,6 +175,10 @@ def pilot(
     See Also
     --------
     catalog-metrics.md
+
+    Examples
+    --------
+    synesthete catalog pilot my-pilot --catalog my.catalog --a all=text --b "cheap=text,price<20"
     """
     from synesthete.catalog.experiments import decision_page, run_pilot, summary_line, variant_of
 
@@ -196,17 +188,14 @@ def pilot(
         variant_of(b),
         catalog=None if catalog is None else Catalog.open(catalog),
         experiment=experiment,
-        metric=metric,  # type: ignore[arg-type]
         least_worth=least_worth,
-        alpha=alpha,
         k=limit,
-        window=timedelta(hours=window),
-        cap=cap,
         question=question,
         seed=seed,
+        **trial.arguments(),
     )
     where = out or folder
-    text = json.dumps(plain(found.as_dict()), indent=1, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(plain(found), indent=1, ensure_ascii=False, allow_nan=False)
     page = decision_page(found).encode()
     write_together(where, {"decision.json": text.encode(), "decision.html": page})
 
@@ -218,71 +207,42 @@ def pilot(
             yield f"a true difference of {need.effect:+.4f} takes {pairs} pairs"
         yield Note(f"written: {where / 'decision.html'}, {where / 'decision.json'}")
 
-    return Output(found.as_dict(), view)
+    return Output(found, view)
 
 
-def _import(log: EventLog, file: Path) -> Iterator[Taken]:
-    from itertools import islice
-
+def _import(log: EventLog, file: Path) -> dict[str, int]:
     from synesthete.catalog.tables import rows_and_errors
 
+    taken = dict.fromkeys(("added", "replayed", "unknown", "skewed", "refused"), 0)
     every = (row for _, row in rows_and_errors(file))
     while rows := list(islice(every, AT_ONCE)):
         done = log.take(rows, history=True)
-        for one in done.refused[:5]:
-            say(f"set aside: {one.key or 'an event without a key'}: {one.reason}")
-        yield done
-
-
-def _counts(counts: Mapping[str, int]) -> Iterator[tuple[str, str]]:
-    return ((name, count(number)) for name, number in counts.items())
+        for name, number in (vars(done) | {"refused": len(done.refused)}).items():
+            taken[name] += number
+        refused = (f"{one.key or 'an event without a key'}: {one.reason}" for one in done.refused)
+        for note in set_aside(refused, len(done.refused), shown=5):
+            say(note)
+    return taken
 
 
 def _drift(catalog: Catalog, log: EventLog, day: str) -> Output:
-    """Activations of the items shown before a day, against those shown from it on."""
-    import numpy as np
-
-    from synesthete.catalog.metrics.drift import drift
+    from synesthete.catalog.metrics import drift_since
 
     try:
-        moment = datetime.combine(date.fromisoformat(day), datetime.min.time(), UTC)
+        found = drift_since(catalog, log.read(), date.fromisoformat(day))
     except ValueError:
         raise SynestheteError(f"{day!r} is not a valid day", hint="write 2026-01-31") from None
-    shown: tuple[list[str], list[str]] = ([], [])
-    for logged in log.read():
-        if logged.event.kind == "impression" and logged.event.item in catalog:
-            shown[logged.time >= moment].append(logged.event.item)
-    values = []
-    for items in shown:
-        distinct = sorted(set(items))
-        units = dict(zip(distinct, catalog.units(distinct), strict=True)) if distinct else {}
-        values.append(np.array([units[item] for item in items if not np.isnan(units[item]).any()]))
-    before, after = values
-    if not (len(before) and len(after)):
-        raise SynestheteError(f"there are no impressions of images before or from {day} on")
-    layer = catalog.manifest["model"]["layer"]
-    found = drift(before, after, [f"{layer}:{unit}" for unit in range(before.shape[1])])
     alerts = [one for one in found if one.level != "stable"]
-    data = {
-        "units": len(found),
-        "alerts": [asdict(one) for one in alerts],
-        "most": [asdict(one) for one in found[:10]],
-    }
-    rows = (
-        (
-            one.name,
-            share(one.psi),
-            f"{share(one.low)} to {share(one.high)}",
-            share(one.chance),
-            f"{one.q:.2g}",
-            one.level,
-        )
-        for one in found[:10]
-    )
+    data = {"units": len(found), "alerts": alerts, "most": found[:10]}
+    rows = []
+    for one in found[:10]:
+        interval = f"{share(one.low)} to {share(one.high)}"
+        numbers = share(one.psi), interval, share(one.chance), f"{one.q:.2g}"
+        rows.append((one.name, *numbers, one.level))
     columns = ("unit", "stability index", "95 % interval", "by chance", "q", "level")
     line = (
-        f"{count(len(alerts))} of {count(len(found))} units drift; {count(len(before))} impressions before, "
-        f"{count(len(after))} from then on"
+        f"{count(len(alerts))} of {count(len(found))} units drift; {count(found[0].n_before)} impressions before, "
+        f"{count(found[0].n_now)} from then on"
     )
     return Output(data, [table(*columns, right=("stability index",), rows=rows), Note(line)])
 
@@ -290,13 +250,9 @@ def _drift(catalog: Catalog, log: EventLog, day: str) -> Output:
 def _summary_view(summary: Any) -> Iterator[RenderableType]:
     total = summary.total
     yield f"{count(total.impressions)} impressions by {count(total.visitors)} visitors"
-    rows = [
-        *(
-            _estimate(name, getattr(total, name))
-            for name in ("click", "add", "conversion", "dismissal")
-        ),
-        _estimate("visitors who bought", total.buyers),
-    ]
+    kinds = ("click", "add", "conversion", "dismissal")
+    rows = [_estimate(kind, getattr(total, kind)) for kind in kinds]
+    rows.append(_estimate("visitors who bought", total.buyers))
     columns = ("of impressions", "share", "95 % interval", "n")
     yield table(*columns, right=("share", "n"), rows=rows)
     for what, number in summary.left_out.items():
@@ -311,11 +267,9 @@ def _experiment_view(found: Any) -> Iterator[RenderableType]:
     for name, one in (("B - A", lift.difference), ("B / A - 1", lift.relative)):
         yield f"{name}: {one.value:+.4f}, always between {one.low:+.4f} and {one.high:+.4f}"
     pairs = lift.decided_after or lift.difference.pairs
-    state = (
-        f"decided after {count(pairs)} pairs"
-        if lift.decided_after
-        else f"{count(pairs)} pairs so far"
-    )
+    state = f"{count(pairs)} pairs so far"
+    if lift.decided_after:
+        state = f"decided after {count(pairs)} pairs"
     yield f"{state}; p at any time {lift.p_value:.3g}, evidence {lift.e_value:.3g} to 1"
     for what, number in found.left_out.items():
         yield Note(f"{count(number)} {what} do not count")

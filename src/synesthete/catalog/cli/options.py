@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from itertools import islice
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from synesthete.catalog import Catalog
+from synesthete.cli.console import Note, count
 from synesthete.errors import SynestheteError
 
 
@@ -21,8 +25,17 @@ def folder(path: str) -> Path:
         No such folder.
     """
     if not Path(path).is_dir():
-        raise SynestheteError(f"there is no folder {path}")
+        raise SynestheteError(f"no such folder: {path}")
     return Path(path)
+
+
+def field_and_name(option: str) -> tuple[str, str]:
+    """A field and what the table calls it, from FIELD=NAME."""
+    field, equals, name = option.partition("=")
+    if not equals:
+        hint = "write --column id=Artikelnummer"
+        raise SynestheteError(f"{option!r} is not FIELD=NAME", hint=hint)
+    return field.strip(), name.strip()
 
 
 CatalogArgument = Annotated[
@@ -41,34 +54,46 @@ Where = Annotated[
     ),
 ]
 Columns = Annotated[
-    list[str] | None,
+    list[Any] | None,
     typer.Option(
+        parser=field_and_name,
         metavar="FIELD=NAME",
         help="What the table calls a field, such as id=Artikelnummer (repeat for more).",
     ),
 ]
-Alpha = Annotated[
-    float,
-    typer.Option(
-        min=0.0001, max=0.5, help="Probability of a false verdict, at any number of looks."
-    ),
-]
-Hours = Annotated[
-    float,
-    typer.Option(
-        min=0, help="Attribution window in hours; visitors still inside it do not count yet."
-    ),
-]
-Cap = Annotated[float | None, typer.Option(help="For value: the most of a visitor that counts.")]
 
 
-def columns_of(options: Sequence[str] | None) -> dict[str, str]:
-    """FIELD=NAME options as a mapping."""
-    columns = {}
-    for option in options or []:
-        field, equals, name = option.partition("=")
-        if not equals:
-            hint = "write --column id=Artikelnummer"
-            raise SynestheteError(f"{option!r} is not FIELD=NAME", hint=hint)
-        columns[field.strip()] = name.strip()
-    return columns
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """How two variants are compared.
+
+    Attributes
+    ----------
+    metric
+        What counts: click, add, conversion, dismissal or value; in `catalog metrics` also interleaved, for rankers in one list.
+    alpha
+        Probability of a false verdict, at any number of looks.
+    window
+        Attribution window in hours; visitors still inside it do not count yet.
+    cap
+        For value: the most of a visitor that counts.
+    """
+
+    metric: str = "conversion"
+    alpha: Annotated[float, typer.Option(min=0.0001, max=0.5)] = 0.05
+    window: Annotated[float, typer.Option(min=0)] = 24.0
+    cap: float | None = None
+
+    def arguments(self) -> dict[str, Any]:
+        """As `compare` and `run_pilot` take them."""
+        return asdict(self) | {"window": timedelta(hours=self.window)}
+
+
+def set_aside(
+    what: Iterable[str], total: int, *, shown: int = 10, more: str = ""
+) -> Iterator[Note]:
+    """The first of what could not be used, with the reasons, and how many there are besides."""
+    for one in islice(what, shown):
+        yield Note(f"set aside: {one}")
+    if total > shown:
+        yield Note(f"… and {count(total - shown)} more{more}")

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import getpass
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import RenderableType
 
 from synesthete._core.user_files import read_inside
-from synesthete.catalog.cli.options import FolderArgument, folder
+from synesthete.catalog.cli.options import FolderArgument, folder, set_aside
 from synesthete.catalog.people import Queue, Verdict, policy_of, set_policy
 from synesthete.cli.command import Output, Positive, Share, command
 from synesthete.cli.console import Note, count, percent, say, share, table
 from synesthete.errors import SynestheteError
+
+if TYPE_CHECKING:
+    from synesthete.catalog.classify import Records
 
 app = typer.Typer()
 
@@ -31,7 +33,7 @@ def queue(
     override: str | None = None,
     dismiss: bool = False,
     note: str = "",
-    actor: str | None = None,
+    actor: Annotated[str | None, typer.Option(envvar="SYNESTHETE_RATER")] = None,
     threshold: str | None = None,
     audit: Share = 0.0,
     trail: bool = False,
@@ -72,9 +74,16 @@ def queue(
     See Also
     --------
     catalog-metrics.md
+
+    Examples
+    --------
+    synesthete catalog queue my.catalog
+    synesthete catalog queue my.catalog d7472416e199559d --override cup --actor ann
+    synesthete catalog queue my.catalog --threshold suggest=0.7 --audit 0.05
+    synesthete catalog queue my.catalog --trail
     """
     reviews = Queue(catalog)
-    who = actor or os.environ.get("SYNESTHETE_RATER") or getpass.getuser()
+    who = actor or getpass.getuser()
     given = {"accept": accept, "override": override is not None, "dismiss": dismiss}
     verdicts: list[Verdict] = [verdict for verdict in given if given[verdict]]  # type: ignore[misc]
     if threshold is not None:
@@ -103,15 +112,15 @@ def queue(
         table(*columns, right=("confidence",), rows=rows) if waiting else "nothing waits",
         Note(f"{count(len(waiting))} wait, {count(len(cases) - len(waiting))} are settled"),
     )
-    data = {"waiting": len(waiting), "cases": [case.as_dict() for case in cases[:limit]]}
-    return Output(data, view)
+    shown = [case.as_dict() for case in cases[:limit]]
+    return Output({"waiting": len(waiting), "cases": shown}, view)
 
 
 @command(app)
 def classify(
     records: Path,
     classifier: Annotated[Path, typer.Option("--with", "--out", metavar="X.classifier")],
-    fit: Annotated[bool, typer.Option("--fit")] = False,
+    fit: bool = False,
     model: str = "mini",
     template: str = "general",
     calibration: str = "temperature",
@@ -161,6 +170,11 @@ def classify(
     See Also
     --------
     catalog-metrics.md
+
+    Examples
+    --------
+    synesthete catalog classify records.csv --fit --out my.classifier
+    synesthete catalog classify records.csv --with my.classifier --queue my.catalog
     """
     from synesthete.atlas import open_atlas
     from synesthete.catalog.classify import Classifier, read_records
@@ -168,9 +182,6 @@ def classify(
 
     waiting = None if queue is None else Queue(queue)
     if fit:
-        if calibration not in ("temperature", "isotonic"):
-            hint = "temperature or isotonic"
-            raise SynestheteError(f"no such calibration: {calibration!r}", hint=hint)
         labelled = read_records(records, template=template)  # type: ignore[arg-type]
         trained = train(
             labelled,
@@ -185,8 +196,8 @@ def classify(
         )
         card = read_inside(classifier, classifier / "MODEL_CARD.md").decode("utf-8", "replace")
         facts = {key: value for key, value in trained.facts.items() if key != "vocabulary"}
-        for line in _aside(labelled.aside, 10):
-            say(line)
+        for note in _aside(labelled, 10):
+            say(note)
         return Output(facts, [card])
     opened = Classifier(classifier)
     found = read_records(records, template=opened.facts["template"])
@@ -198,27 +209,18 @@ def classify(
         atlas=None if atlas is None else open_atlas(atlas),
         policy=policy if policy and policy.set_by != "machine" else None,
     )
-    data = {
-        "notice": opened.notice,
-        "records": [one.as_dict() for one in results],
-        "aside": found.aside,
-    }
-    rows = (
-        (
-            count(one.row),
-            one.label,
-            share(one.confidence),
-            ", ".join(one.labels) or "none",
-            "yes" if one.decided else f"no: {one.why}",
-            ", ".join(why.text for why in one.reasons[:4]),
-        )
-        for one in results
-    )
+    judged = [one.as_dict() for one in results]
+    data = {"notice": opened.notice, "records": judged, "aside": found.aside}
+    rows = []
+    for one in results:
+        among, decided = ", ".join(one.labels) or "none", "yes" if one.decided else f"no: {one.why}"
+        why = ", ".join(reason.text for reason in one.reasons[:4])
+        rows.append((count(one.row), one.label, share(one.confidence), among, decided, why))
     columns = ("row", "label", "confidence", "among", "decided", "reasons")
     view: list[RenderableType] = [
         *([Note(opened.notice)] if opened.notice else []),
         table(*columns, right=("row", "confidence"), rows=rows),
-        *_aside(found.aside, len(found.aside)),
+        *_aside(found, len(found.aside)),
     ]
     return Output(data, view)
 
@@ -251,6 +253,11 @@ def keys(
     See Also
     --------
     catalog-api.md
+
+    Examples
+    --------
+    synesthete catalog keys my.catalog --new "web site" --scope read --scope events
+    synesthete catalog keys my.catalog
     """
     from synesthete.catalog.keys import Keys
 
@@ -262,20 +269,13 @@ def keys(
     if revoke is not None:
         kept.revoke(revoke)
     every = kept.every()
-    rows = (
-        (
-            key.id,
-            key.name,
-            ", ".join(key.scopes),
-            count(key.per_minute),
-            key.created[:10],
-            key.revoked[:10] or None,
-        )
-        for key in every
-    )
+    rows = []
+    for key in every:
+        may = ", ".join(key.scopes), count(key.per_minute)
+        rows.append((key.id, key.name, *may, key.created[:10], key.revoked[:10] or None))
     columns = ("id", "name", "may", "a minute", "created", "revoked")
     view = table(*columns, right=("a minute",), rows=rows) if every else "no key yet"
-    return Output([asdict(key) for key in every], [view])
+    return Output(every, [view])
 
 
 def _set_threshold(reviews: Queue, text: str, audit: float, actor: str) -> Output:
@@ -289,7 +289,7 @@ def _set_threshold(reviews: Queue, text: str, audit: float, actor: str) -> Outpu
         raise SynestheteError(f"{value!r} is not a valid number", hint="0 to 1") from None
     policy = set_policy(reviews.trail, kind, threshold=number, audit=audit, actor=actor)
     line = f"{kind}: answers from {policy.threshold:g} on, {percent(policy.audit)} audited"
-    return Output(asdict(policy), [line])
+    return Output(policy, [line])
 
 
 def _trail(reviews: Queue, ticket: str | None, limit: int) -> Output:
@@ -307,11 +307,9 @@ def _labels(reviews: Queue) -> Output:
     labels = reviews.labels()
     rows = ((one.kind, one.reference, one.label, ", ".join(one.by)) for one in labels)
     view = table("kind", "of", "label", "by", rows=rows) if labels else "no case is settled yet"
-    return Output([asdict(one) for one in labels], [view])
+    return Output(labels, [view])
 
 
-def _aside(aside: dict[int, str], shown: int) -> Iterator[Note]:
-    for row, why in list(aside.items())[:shown]:
-        yield Note(f"row {row} set aside: {why}")
-    if len(aside) > shown:
-        yield Note(f"… and {len(aside) - shown} more rows")
+def _aside(records: Records, shown: int) -> Iterator[Note]:
+    rows = (f"row {row}: {why}" for row, why in records.aside.items())
+    return set_aside(rows, len(records.aside), shown=shown, more=" rows")

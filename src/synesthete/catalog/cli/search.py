@@ -10,14 +10,7 @@ import typer
 from rich.console import RenderableType
 
 from synesthete.catalog import Alignment, Hit, Reason, Signal, Suggestion
-from synesthete.catalog.cli.options import (
-    CatalogArgument,
-    Columns,
-    Count,
-    Limit,
-    Where,
-    columns_of,
-)
+from synesthete.catalog.cli.options import CatalogArgument, Columns, Count, Limit, Where
 from synesthete.cli.command import Output, Share, command
 from synesthete.cli.console import Note, count, dim, share, table
 from synesthete.errors import SynestheteError
@@ -68,6 +61,11 @@ def search(
     See Also
     --------
     catalog.md
+
+    Examples
+    --------
+    synesthete catalog search my.catalog --text "a red mug" --where "price<20"
+    synesthete catalog search my.catalog --image image.png --without apple --json
     """
     hits = catalog.search(
         text,
@@ -132,6 +130,10 @@ def recommend(
     See Also
     --------
     catalog.md
+
+    Examples
+    --------
+    synesthete catalog recommend my.catalog --like mug-red --dislike chair-blue --diversity 0.5
     """
     from synesthete.catalog.tables import read_signals
 
@@ -187,20 +189,21 @@ def align(
     See Also
     --------
     catalog.md
+
+    Examples
+    --------
+    synesthete catalog align my.catalog --copy "a red mug" --copy "an old clock" --image image.png
     """
-    from synesthete.catalog.align import read_campaign
+    from synesthete.catalog.align import Part, read_campaign
 
     if campaign is not None and (copy or image):
         hint = "leave out --copy and --image"
         raise SynestheteError("a campaign brings its own copies and images", hint=hint)
-    if campaign is not None:
-        pairs = [
-            pair
-            for part in read_campaign(campaign)
-            for pair in catalog.align(part.copies, part.images, reasons=reasons)
-        ]
-    else:
-        pairs = catalog.align(copy or [], image or [], reasons=reasons)
+    given = [Part("", tuple(copy or ()), tuple(image or ()))]
+    parts = given if campaign is None else read_campaign(campaign)
+    pairs = [
+        pair for part in parts for pair in catalog.align(part.copies, part.images, reasons=reasons)
+    ]
     return Output([pair.as_dict() for pair in pairs], lambda: _pairs_view(pairs))
 
 
@@ -233,6 +236,10 @@ def suggest(
     See Also
     --------
     catalog.md
+
+    Examples
+    --------
+    synesthete catalog suggest my.catalog --image image.png --brief "something like this"
     """
     suggestion = catalog.suggest(image, brief, limit=limit, threshold=threshold)
     return Output(suggestion.as_dict(), lambda: _suggestion_view(suggestion))
@@ -259,6 +266,10 @@ def calibrate(catalog: CatalogArgument, *, queries: Path | None = None, seed: in
     See Also
     --------
     catalog.md
+
+    Examples
+    --------
+    synesthete catalog calibrate my.catalog --queries queries.csv
     """
     found = catalog.calibrate(queries, seed=seed)
     rows = (
@@ -302,29 +313,24 @@ def evaluate(
     See Also
     --------
     catalog.md
+
+    Examples
+    --------
+    synesthete catalog evaluate my.catalog --queries queries.csv
     """
-    found = catalog.evaluate(queries, k=limit, seed=seed, columns=columns_of(column))
-    methods = {
-        one.method: {
+    found = catalog.evaluate(queries, k=limit, seed=seed, columns=dict(column or []))
+    methods, rows = {}, []
+    for one in found:
+        recall, ndcg = one.recall_interval, one.ndcg_interval
+        methods[one.method] = {
             f"recall@{limit}": one.recall,
-            f"recall@{limit}_interval": list(one.recall_interval),
+            f"recall@{limit}_interval": recall,
             f"ndcg@{limit}": one.ndcg,
-            f"ndcg@{limit}_interval": list(one.ndcg_interval),
+            f"ndcg@{limit}_interval": ndcg,
             f"mrr@{limit}": one.mrr,
         }
-        for one in found
-    }
-    rows = (
-        (
-            one.method,
-            share(one.recall),
-            _interval(one.recall_interval),
-            share(one.ndcg),
-            _interval(one.ndcg_interval),
-            share(one.mrr),
-        )
-        for one in found
-    )
+        cells = (share(one.recall), _interval(recall), share(one.ndcg), _interval(ndcg))
+        rows.append((one.method, *cells, share(one.mrr)))
     columns = ("method", f"recall@{limit}", "95 %", f"NDCG@{limit}", "95 % ", "MRR")
     view = table(*columns, rows=rows), dim(f"{count(found[0].n)} queries")
     return Output({**methods["fused"], "k": limit, "n": found[0].n, "methods": methods}, view)
@@ -339,6 +345,10 @@ def mcp(catalog: CatalogArgument) -> None:
     See Also
     --------
     catalog.md
+
+    Examples
+    --------
+    synesthete catalog mcp my.catalog
     """
     from synesthete.catalog.mcp import serve
 
@@ -350,63 +360,47 @@ def _hits_output(hits: Sequence[Hit]) -> Output:
 
 
 def _hits_table(hits: Iterable[Hit]) -> RenderableType:
-    def more(hit: Hit) -> str:
-        return f" (+ {len(hit.duplicates)} nearly the same)" if hit.duplicates else ""
-
-    rows = (
-        (
-            share(hit.relevance),
-            f"{hit.score:.3f}",
-            hit.id,
-            hit.title[:50] + more(hit),
-            _because(hit.reasons),
-        )
-        for hit in hits
-    )
-    columns = ("relevance", "score", "id", "title", "because")
-    return table(*columns, right=("relevance", "score"), rows=rows)
+    rows = []
+    for hit in hits:
+        more = f" (+ {len(hit.duplicates)} nearly the same)" if hit.duplicates else ""
+        shown = hit.id, hit.title[:50] + more, _because(hit.reasons)
+        rows.append((share(hit.relevance), f"{hit.score:.3f}", *shown))
+    right = ("relevance", "score")
+    return table(*right, "id", "title", "because", right=right, rows=rows)
 
 
 def _pairs_view(pairs: Sequence[Alignment]) -> Iterator[RenderableType]:
+    rows = []
     for pair in pairs:
+        image = Path(pair.image).name
         for flag in pair.flags:
             decides = " and decides the match" if flag.decides else ""
-            yield Note(
-                f"{Path(pair.image).name}: {flag.kind} unit {flag.address} ({flag.text}) adds {flag.weight:+.3f}{decides}"
-            )
-    right = ("score", "own pairs", "others")
-    rows = (
-        (
-            pair.verdict,
-            f"{pair.score:+.3f}",
-            None if pair.among_pairs is None else share(pair.among_pairs),
-            None if pair.among_others is None else share(pair.among_others),
-            Path(pair.image).name,
-            pair.copy[:60],
-            _because(pair.agreeing[:3]),
+            unit = f"{flag.kind} unit {flag.address} ({flag.text})"
+            yield Note(f"{image}: {unit} adds {flag.weight:+.3f}{decides}")
+        among = (
+            None if one is None else share(one) for one in (pair.among_pairs, pair.among_others)
         )
-        for pair in pairs
-    )
+        shown = image, pair.copy[:60], _because(pair.agreeing[:3])
+        rows.append((pair.verdict, f"{pair.score:+.3f}", *among, *shown))
+    right = ("score", "own pairs", "others")
     yield table("verdict", *right, "image", "copy", "because", right=right, rows=rows)
 
 
 def _suggestion_view(suggestion: Suggestion) -> Iterator[RenderableType]:
     yield _hits_table(suggestion.items)
-    categories = (f"{one.value} ({share(one.confidence)})" for one in suggestion.categories)
-    attributes = (
+    categories = [f"{one.value} ({share(one.confidence)})" for one in suggestion.categories]
+    attributes = [
         f"{one.name}: {one.value} ({share(one.confidence)})" for one in suggestion.attributes
-    )
-    for name, text in (("category", "; ".join(categories)), ("attributes", "; ".join(attributes))):
-        if text:
-            yield f"{name}, by share of the evidence: {text}"
+    ]
+    for name, values in (("category", categories), ("attributes", attributes)):
+        if values:
+            yield f"{name}, by share of the evidence: {'; '.join(values)}"
     for question in suggestion.questions:
         yield question.text
     verdict = "abstains: a person should answer" if suggestion.abstained else "answers"
-    kind = (
-        "how often such an answer is right"
-        if suggestion.calibrated
-        else "no probability: `catalog calibrate` makes it one"
-    )
+    kind = "no probability: `catalog calibrate` makes it one"
+    if suggestion.calibrated:
+        kind = "how often such an answer is right"
     yield dim(f"confidence {share(suggestion.confidence)} ({kind}): the machine {verdict}")
 
 

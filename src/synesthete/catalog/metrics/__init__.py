@@ -1,6 +1,6 @@
 """Metrics of a catalogue: of rankings with known answers, of visitors, of two variants, of drift; each with n and interval."""
 
-from synesthete.catalog.metrics.drift import Drift, drift, stability
+from synesthete.catalog.metrics.drift import Drift, drift, drift_since, stability
 from synesthete.catalog.metrics.estimates import Estimate, mean_of, ratio_of, share_of
 from synesthete.catalog.metrics.experiment import (
     Interleaved,
@@ -60,6 +60,7 @@ __all__ = [
     "credit",
     "diversity",
     "drift",
+    "drift_since",
     "duel",
     "evidence",
     "histories",

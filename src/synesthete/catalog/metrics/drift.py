@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,10 @@ from scipy.stats import chi2, false_discovery_control
 from synesthete._core.arrays import Float64, Int64
 from synesthete._core.intervals import percentile_interval
 from synesthete.errors import SynestheteError
+
+if TYPE_CHECKING:
+    from synesthete.catalog.catalog import Catalog
+    from synesthete.catalog.events import Logged
 
 BINS = 10
 WATCH, ALERT = 0.1, 0.25
@@ -144,6 +149,33 @@ def drift(
         for i, (name, (psi, low, high, freedom)) in enumerate(zip(names, rows, strict=True))
     ]
     return sorted(found, key=lambda one: (-one.psi, one.name))
+
+
+def drift_since(catalog: Catalog, events: Iterable[Logged], day: date) -> list[Drift]:
+    """How far units moved between the items shown before a day (UTC) and those shown from it on, the furthest first.
+
+    Every impression of an item with an image counts once.
+
+    Raises
+    ------
+    SynestheteError
+        No such impressions before the day or from it on, or too few of them.
+    """
+    moment = datetime.combine(day, datetime.min.time(), UTC)
+    shown: tuple[list[str], list[str]] = ([], [])
+    for logged in events:
+        if logged.event.kind == "impression" and logged.event.item in catalog:
+            shown[logged.time >= moment].append(logged.event.item)
+    values = []
+    for items in shown:
+        distinct = sorted(set(items))
+        units = dict(zip(distinct, catalog.units(distinct), strict=True)) if distinct else {}
+        values.append(np.array([units[item] for item in items if not np.isnan(units[item]).any()]))
+    before, now = values
+    if not (len(before) and len(now)):
+        raise SynestheteError(f"there are no impressions of images before or from {day} on")
+    layer = catalog.manifest["model"]["layer"]
+    return drift(before, now, [f"{layer}:{unit}" for unit in range(before.shape[1])])
 
 
 def _indices(before: npt.NDArray[np.generic], now: npt.NDArray[np.generic]) -> Float64:
