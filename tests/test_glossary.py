@@ -30,6 +30,7 @@ EXCEPTIONS = [
         "a column and a file of stored segments",
     ),
     ("src/synesthete/catalog/reference.py", '"pictures"', KEY),
+    ("src/synesthete/catalog/reference.py", "[word for word in", "a comprehension"),
     ("src/synesthete/catalog/encode.py", 'facts["pictures"]', KEY),
     ("src/synesthete/catalog/suggest.py", '"picture":', KEY),
     ("src/synesthete/catalog/suggest.py", '"told"', KEY),
