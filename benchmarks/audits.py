@@ -70,7 +70,7 @@ def against_torchattacks(model: Any, images: int, steps: int, seed: int) -> None
 def print_typographic(part: dict[str, Any]) -> None:
     """The attack in all its forms."""
     print("\nWritten words, base style", part["style"])
-    for head, outcome in part["heads"].items():
+    for head, outcome in part["classifiers"].items():
         print(
             f"  {head}: clean {shown(part['clean'][head])}; word {shown(outcome['to_word'])}, empty label "
             f"{shown(outcome['to_word_blank'])}; lost {shown(outcome['lost'])}, empty label {shown(outcome['lost_to_blank'])}"
@@ -104,7 +104,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="mini")
     parser.add_argument("--images", type=int, default=150)
-    parser.add_argument("--attacked", type=int, default=80, help="pictures for APGD")
+    parser.add_argument("--attacked", type=int, default=80, help="images for APGD")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0, help="of images, words and places")
     parser.add_argument("--out", default="", help="write the report into a folder")

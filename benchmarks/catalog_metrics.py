@@ -72,8 +72,8 @@ def false_alarms(trials: int, pairs: int, seed: int) -> None:
     print("| --- | " + " | ".join("---:" for _ in TESTS) + " |")
     for rate in (0.02, 0.1, 0.5):
         stopped = trials_stopped(rate, rate, pairs, trials, 1, seed)
-        told = [share_of(int((stopped[name] <= pairs).sum()), trials) for name in TESTS]
-        cells = " | ".join(f"{one.value:.1%} ({one.low:.1%} to {one.high:.1%})" for one in told)
+        shares = [share_of(int((stopped[name] <= pairs).sum()), trials) for name in TESTS]
+        cells = " | ".join(f"{one.value:.1%} ({one.low:.1%} to {one.high:.1%})" for one in shares)
         print(f"| {rate:.0%} | {cells} |", flush=True)
 
 

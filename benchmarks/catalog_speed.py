@@ -75,17 +75,17 @@ def latency(options: argparse.Namespace) -> dict[str, Any]:
     faiss.omp_set_num_threads(options.threads)
     count, dim, queries = options.vectors, 192, options.queries
     vectors = clustered(count + queries, dim)
-    asked, vectors = vectors[:queries], vectors[queries:].copy()
-    truth = [top_ten(vectors @ one) for one in asked]
+    requested, vectors = vectors[:queries], vectors[queries:].copy()
+    truth = [top_ten(vectors @ one) for one in requested]
 
     def ours(ivf_above: int) -> Nearest:
         chunks = (vectors[i : i + CHUNK] for i in range(0, count, CHUNK))
         return Nearest(dim, chunks, count, ivf_above=ivf_above)
 
     def flat() -> Any:
-        made = faiss.IndexFlatIP(dim)
-        made.add(vectors)
-        return made
+        result = faiss.IndexFlatIP(dim)
+        result.add(vectors)
+        return result
 
     makers: dict[str, Callable[[], Any]] = {
         "synesthete, exhaustive": lambda: ours(count),
@@ -111,7 +111,7 @@ def latency(options: argparse.Namespace) -> dict[str, Any]:
     for place in range(-1, queries):  # the first round warms up
         for name, ask in rivals.items():
             started = time.perf_counter()
-            rows = ask(asked[max(place, 0)][None])
+            rows = ask(requested[max(place, 0)][None])
             took = time.perf_counter() - started
             if place >= 0:
                 times[name].append(took * 1000)
@@ -134,10 +134,10 @@ def top_ten(scores: Any) -> Any:
 def store(options: argparse.Namespace) -> dict[str, Any]:
     """A catalogue of synthetic items: opening it, whole searches with relevance and reasons, and searches after a change.
 
-    After the last change more than one item in a thousand is another one, so everything is made anew.
+    After the last change more than one item in a thousand is another one, so everything is made again.
     """
     with tempfile.TemporaryDirectory() as folder:
-        made = Catalog.create(Path(folder) / "big.catalog", options.model)
+        result = Catalog.create(Path(folder) / "big.catalog", options.model)
         count = options.vectors
         found: dict[str, Any] = {"items": count, "threads": options.threads}
 
@@ -147,11 +147,11 @@ def store(options: argparse.Namespace) -> dict[str, Any]:
             found[name] = round(time.perf_counter() - started, 3)
             return value
 
-        timed("written in s, vectors given", lambda: fill(made, count, 4096))
-        encoder = QueryEncoder(made.snapshot(), lambda: made.model)
+        timed("written in s, vectors given", lambda: fill(result, count, 4096))
+        encoder = QueryEncoder(result.snapshot(), lambda: result.model)
         query = encoder.query("apple", None)
-        timed("first search, s", lambda: search(made.snapshot(), query))
-        names = made.reference.concepts[:100]
+        timed("first search, s", lambda: search(result.snapshot(), query))
+        names = result.reference.concepts[:100]
         for label, settings in (
             ("whole search", {}),
             ("without reasons", {"reasons": 0}),
@@ -161,24 +161,26 @@ def store(options: argparse.Namespace) -> dict[str, Any]:
             for name in names:
                 one = encoder.query(name, None)
                 started = time.perf_counter()
-                search(made.snapshot(), one, **settings)
+                search(result.snapshot(), one, **settings)
                 times.append(time.perf_counter() - started)
             p50, p95 = np.quantile(times, [0.5, 0.95]) * 1000
             found[label] = {"n": len(names), "p50 ms": p50, "p95 ms": p95}
         writes, after = [], []
         for number in range(options.changes):
             started = time.perf_counter()
-            made.upsert([Item(f"one more {number}", title="one more thing")])
+            result.upsert([Item(f"one more {number}", title="one more thing")])
             written = time.perf_counter()
-            search(made.snapshot(), query)
+            search(result.snapshot(), query)
             writes.append(written - started)
             after.append(time.perf_counter() - written)
         for label, some in (("one upsert", writes), ("the search after it", after)):
             p50, p95 = np.quantile(some, [0.5, 0.95]) * 1000
             found[label] = {"n": len(some), "p50 ms": p50, "p95 ms": p95}
         many = [Item(f"many {i}", title=f"thing {i}") for i in range(count // 1000 + 1)]
-        timed("upsert of one in a thousand, s", lambda: made.upsert(many))
-        timed("the search after that, everything anew, s", lambda: search(made.snapshot(), query))
+        timed("upsert of one in a thousand, s", lambda: result.upsert(many))
+        timed(
+            "the search after that, everything again, s", lambda: search(result.snapshot(), query)
+        )
         found["peak memory MB"] = peak()
         return found
 
@@ -188,20 +190,20 @@ def growth(options: argparse.Namespace) -> dict[str, Any]:
     found: dict[str, Any] = {"batch": 256}
     for count in (options.vectors // 10, options.vectors):
         with tempfile.TemporaryDirectory() as folder:
-            made = Catalog.create(Path(folder) / "big.catalog", options.model)
+            result = Catalog.create(Path(folder) / "big.catalog", options.model)
             started = time.perf_counter()
-            fill(made, count, 256)
+            fill(result, count, 256)
             took = time.perf_counter() - started
-            once = on_disk(made.path)
+            once = on_disk(result.path)
             started = time.perf_counter()
-            fill(made, count, 256, seed=1)
+            fill(result, count, 256, seed=1)
             again = time.perf_counter() - started
-            twice = on_disk(made.path)
+            twice = on_disk(result.path)
             found[f"{count} items"] = {
                 "bytes an item": round(once / count),
                 "of that vectors and units": 2
-                * (2 * made.model.embedding_dim + made.manifest["model"]["units"]),
-                "segments": len(list((made.path / "segments").iterdir())),
+                * (2 * result.model.embedding_dim + result.manifest["model"]["units"]),
+                "segments": len(list((result.path / "segments").iterdir())),
                 "written in s": round(took, 1),
                 "all replaced in s": round(again, 1),
                 "bytes an item, all replaced": round(twice / count),
@@ -210,10 +212,10 @@ def growth(options: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
-def fill(made: Catalog, count: int, size: int, seed: int = 0) -> None:
+def fill(result: Catalog, count: int, size: int, seed: int = 0) -> None:
     """Synthetic items with clustered vectors, committed and merged as `upsert` does it, without a model."""
-    dim, units = made.model.embedding_dim, made.manifest["model"]["units"]
-    ledger = Ledger(made.path)
+    dim, units = result.model.embedding_dim, result.manifest["model"]["units"]
+    ledger = Ledger(result.path)
     rng = np.random.default_rng(seed)
     for start in range(0, count, size):
         some = min(size, count - start)
@@ -257,17 +259,17 @@ def indexing(options: argparse.Namespace) -> dict[str, Any]:
 def peak_here(options: argparse.Namespace) -> dict[str, Any]:
     """Index so many items with an image, a title and a description each."""
     with tempfile.TemporaryDirectory() as folder:
-        made = Catalog.create(Path(folder) / "new.catalog", options.model)
+        result = Catalog.create(Path(folder) / "new.catalog", options.model)
         base = peak()
         started = time.perf_counter()
-        made.upsert(drawn(options.peak_of))
+        result.upsert(drawn(options.peak_of))
         took = time.perf_counter() - started
         top = peak()
         some = [decode(bytes(item.images[0])) for item in drawn(256)]  # type: ignore[arg-type]
         started = time.perf_counter()
         for start in range(0, 256, 32):
-            made.model.encode_images(
-                torch.stack([made.model.preprocess(p) for p in some[start : start + 32]])
+            result.model.encode_images(
+                torch.stack([result.model.preprocess(p) for p in some[start : start + 32]])
             )
         bare = 256 / (time.perf_counter() - started)
         return {
@@ -296,9 +298,9 @@ def clustered(count: int, dim: int, seed: int = 0) -> Any:
     """Unit vectors around 1,000 centres, as a shop's kinds of products."""
     centres = np.random.default_rng(12345).normal(size=(1000, dim)).astype(np.float32)
     rng = np.random.default_rng(seed)
-    made = centres[rng.integers(0, 1000, count)]
-    made = made + np.float32(0.7) * rng.standard_normal((count, dim), np.float32)
-    return np.asarray(made / np.linalg.norm(made, axis=1, keepdims=True), np.float32)
+    result = centres[rng.integers(0, 1000, count)]
+    result = result + np.float32(0.7) * rng.standard_normal((count, dim), np.float32)
+    return np.asarray(result / np.linalg.norm(result, axis=1, keepdims=True), np.float32)
 
 
 def peak() -> int:

@@ -56,7 +56,7 @@ def main() -> None:
     defence.add_argument("--layer", action="append")
     defence.add_argument("--steps", type=int, default=80, help="of the fine-tune; 0 leaves it out")
     defence.add_argument("--rate", type=float, default=1e-4, help="highest of the fine-tune")
-    defence.add_argument("--lessons", type=int, default=600, help="pictures for the fine-tune")
+    defence.add_argument("--lessons", type=int, default=600, help="images for the fine-tune")
     defence.add_argument("--budget", type=float, default=0.01)
     defence.add_argument("--seed", type=int, default=0, help="of splits, words and random units")
     defence.set_defaults(run=run_defence)
@@ -75,11 +75,12 @@ def run_parity(args: Any) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name, model in _models(args.models, Path(folder)):
             edits = _foldable(model)
-            made = export_edits(
+            result = export_edits(
                 model, edits, Path(folder) / f"{len(list(Path(folder).iterdir()))}-out", images
             )
             print(
-                f"{name:34} {len(edits):5} {made.difference:11.1e} {made.effect:9.1e}", flush=True
+                f"{name:34} {len(edits):5} {result.difference:11.1e} {result.effect:9.1e}",
+                flush=True,
             )
 
 
@@ -165,14 +166,14 @@ def run_defence(args: Any) -> None:
         tuned = fine_tune(model, drawn, back, steps=args.steps, rate=args.rate, seed=args.seed)
         _line("dense fine-tune", far, plain, tuned.embed(far.pixels))
         print(
-            f"fine-tune: {tuned.parameters:,} numbers on {tuned.pictures} images of the search split, best after "
+            f"fine-tune: {tuned.parameters:,} numbers on {tuned.images} images of the search split, best after "
             f"{tuned.step} of {args.steps} steps"
         )
     total = time.monotonic() - started
     print(f"search {searched:.0f} s, all {total:.0f} s, {torch.get_num_threads()} threads")
 
 
-def _line(told: str, far: Typographic, before: Any, after: Any = None) -> None:
+def _line(title: str, far: Typographic, before: Any, after: Any = None) -> None:
     judged = far.evaluate(before if after is None else after)
     moved = None if after is None else far.change(before, after)
     cells = []
@@ -183,7 +184,7 @@ def _line(told: str, far: Typographic, before: Any, after: Any = None) -> None:
         cells += (
             [f"{change.value:+.1%}", f"{change.low:+.1%} to {change.high:+.1%}"] if change else ["", ""]
         )  # fmt: skip
-    print(ROW.format(told, *cells), flush=True)
+    print(ROW.format(title, *cells), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""The dense upper reference of a defence: the image tower itself trained on pictures with words on them, texts frozen.
+"""The dense upper reference of a defence: the image tower itself trained on images with words on them, texts frozen.
 
-What a defence of few units gives up for touching nothing else is told by what training all weights on the same split gives. Every
-step shows plain pictures and pictures with the word of another class (words and fonts of the search split, several draws of each
-picture), with the picture's own name as the target among all classes. A fifth of the search split's pictures is kept
+The gap to training all weights on the same split is what a defence of few units gives up. Every
+step shows plain images and images with the word of another class (words and fonts of the search split, several draws of each
+image), with the image's own name as the target among all classes. A fifth of the search split's images is kept
 back, and the weights that do best on it are taken; the held-out split is seen by none of this.
 """
 
@@ -36,14 +36,14 @@ class Tuned:
     ----------
     network
         The whole model, as open_clip has it.
-    pictures, step
-        How many plain pictures it was trained on, and after how many steps it did best on those kept back.
+    images, step
+        How many plain images it was trained on, and after how many steps it did best on those kept back.
     parameters
         How many numbers were trained.
     """
 
     network: Any
-    pictures: int
+    images: int
     step: int
     parameters: int
 
@@ -55,7 +55,7 @@ class Tuned:
 def lessons(
     model: ImageTextModel, probes: ProbeSet, limit: int, seed: int
 ) -> tuple[list[Typographic], Typographic]:
-    """Draws of the search split's pictures to train on, and those kept back."""
+    """Draws of the search split's images to train on, and those kept back."""
     unseen = held_out_rows(model.name, probes.labels)
     names = choose_classes(probes, unseen, CLASSES, seed)
     texts = class_embeddings(model, names)
@@ -78,7 +78,7 @@ def fine_tune(
     rate: float,
     seed: int,
 ) -> Tuned:
-    """Train all weights of the image tower for some steps; take those that do best on the pictures kept back."""
+    """Train all weights of the image tower for some steps; take those that do best on the images kept back."""
     network: Any = copy.deepcopy(model.network).eval()
     tower = network.visual.requires_grad_(True)
     optimiser = torch.optim.AdamW(tower.parameters(), lr=rate, weight_decay=0.01)
@@ -120,6 +120,6 @@ def embed(network: Any, pixels: torch.Tensor) -> torch.Tensor:
 
 
 def _loss(network: Any, lesson: Typographic) -> float:
-    """The search's own: truth against word on attacked pictures, truth among all on plain ones."""
+    """The search's own: truth against word on attacked images, truth among all on plain ones."""
     harm, kept = lesson.losses(embed(network, lesson.pixels))
     return float(harm + kept)

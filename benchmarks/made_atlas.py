@@ -33,7 +33,7 @@ class ManyUnits(FakeModel):
         self._layers = {LAYER: replace(self._layers[LAYER], units=units)}
 
     def read(self, pixels: Any, layers: Any, reduction: str = "max") -> FakeReading:
-        """Random activations, seeded by the picture."""
+        """Random activations, seeded by the image."""
         units = self._layers[LAYER].units
         values = np.stack(
             [
@@ -47,7 +47,7 @@ class ManyUnits(FakeModel):
 
 
 class Labelled(FakeProbes):
-    """Small pictures of many concepts."""
+    """Small images of many concepts."""
 
     def _labels(self, index: int) -> dict[str, str]:
         labels = super()._labels(index)

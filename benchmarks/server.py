@@ -5,10 +5,10 @@
 For the atlas given, and for a made one of many units (recorded and written by the same code, with values at random), it
 starts `synesthete serve` as a user does and measures, from outside, over HTTP:
 
-- weight: the bytes of each page, and with all that it loads (style, scripts, typefaces, pictures);
+- weight: the bytes of each page, and with all that it loads (style, scripts, typefaces, images);
 - time: of each page, first byte to last, p50 and p95 over requests for other neurons and concepts each time, so that what is
   kept in memory helps as little as it does a reader;
-- a picture shown: a word drawn and shown to the model, the first (for which the model is loaded) and later ones (of the atlas given);
+- an image shown: a word drawn and shown to the model, the first (for which the model is loaded) and later ones (of the atlas given);
 - load: wrk with more and more connections; the most requests a second at a p95 under 100 ms;
 - export: seconds, files and bytes of the static site (of the atlas given).
 """
@@ -57,8 +57,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         result: dict[str, Any] = {options.atlas.name: measure(options.atlas, options, model=True)}
         if options.units:
-            made = make_atlas(Path(folder), options.units)
-            result[f"made, {options.units:,} units"] = measure(made, options)
+            created = make_atlas(Path(folder), options.units)
+            result[f"made, {options.units:,} units"] = measure(created, options)
         if not options.no_export:
             result["export"] = export(options.atlas, Path(folder) / "site")
     print(json.dumps(result, indent=1) if options.json else table(result))
@@ -90,11 +90,11 @@ def measure(atlas: Path, options: argparse.Namespace, *, model: bool = False) ->
             ],
             "reviews": ["/reviews"] * 5,
             "licences": ["/licences"] * count,
-            "picture": [f"/neuron/{one}.webp" for one in chosen],
+            "image": [f"/neuron/{one}.webp" for one in chosen],
         }
         pages = {name: page(client, paths) for name, paths in kinds.items()}
         if model:
-            pages["picture shown"] = shown(client, [names[i % len(names)] for i in range(count)])
+            pages["image shown"] = shown(client, [names[i % len(names)] for i in range(count)])
         load = {
             name: loaded(base, kinds[name][0], options.seconds)
             for name in ("model card", "neuron", "layer grid")
@@ -177,8 +177,8 @@ def loaded(base: str, path: str, seconds: int) -> dict[str, Any] | None:
                 f"Authorization: Bearer {TOKEN}",
                 base + path,
             ]
-            told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-            p50, p95, rate, errors = map(float, told.strip().splitlines()[-1].split())
+            output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+            p50, p95, rate, errors = map(float, output.strip().splitlines()[-1].split())
             if errors or p95 >= LIMIT_MS:
                 break
             if rate > best["requests_per_second"]:
@@ -229,11 +229,11 @@ def export(atlas: Path, site: Path) -> dict[str, Any]:
     """Seconds, files and bytes of the static site."""
     start = time.perf_counter()
     command = [sys.executable, "-m", "synesthete", "export", str(atlas), str(site), "--json"]
-    told = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    output = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     seconds = time.perf_counter() - start
     files = [file for file in site.rglob("*") if file.is_file()]
     return {
-        **told,
+        **output,
         "seconds": seconds,
         "files": len(files),
         "bytes": sum(file.stat().st_size for file in files),
@@ -251,21 +251,21 @@ def make_atlas(folder: Path, units: int) -> Path:
 def table(result: dict[str, Any]) -> str:
     """The result as text."""
     lines = []
-    for name, told in result.items():
+    for name, row in result.items():
         if name == "export":
             lines.append(
-                f"export: {told['pages']:,} pages, {told['files']:,} files, {told['bytes'] / 1e6:.1f} MB in {told['seconds']:.1f} s"
+                f"export: {row['pages']:,} pages, {row['files']:,} files, {row['bytes'] / 1e6:.1f} MB in {row['seconds']:.1f} s"
             )
             continue
         lines += [
             f"{name}",
             f"{'page':14} {'n':>4} {'first ms':>9} {'p50 ms':>8} {'p95 ms':>8} {'page kB':>9} {'all kB':>9}",
         ]
-        for kind, one in told["pages"].items():
+        for kind, one in row["pages"].items():
             lines.append(
                 f"{kind:14} {one['n']:4} {one['first_ms']:9.1f} {one['p50_ms']:8.1f} {one['p95_ms']:8.1f} {one['bytes'] / 1e3:9.1f} {one['with_parts'] / 1e3:9.1f}"
             )
-        for kind, one in told["load"].items():
+        for kind, one in row["load"].items():
             if one is None:
                 lines.append("load: wrk is not installed")
                 break

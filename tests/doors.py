@@ -443,8 +443,8 @@ def _family_facts() -> dict[str, Any]:
 
 
 def _edit_facts() -> dict[str, Any]:
-    edits = [{"address": f"{LAYER}:{unit}", "do": "scale", "value": 0.5} for unit in range(3)]
-    return {"format": "synesthete-edits", "version": 1, "model": {"name": "mini", "weights_sha256": HASH},
+    edits = [{"address": f"{LAYER}:{unit}", "op": "scale", "value": 0.5} for unit in range(3)]
+    return {"format": "synesthete-edits", "version": 2, "model": {"name": "mini", "weights_sha256": HASH},
             "note": "n", "edits": edits}  # fmt: skip
 
 

@@ -88,9 +88,9 @@ def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
 
         shipped.write(args.model, args.out)
     if args.step == "lists":
-        from training import lists as made
+        from training import lists as result
 
-        print(made.write(args.data, args.candidates, args.packages))
+        print(result.write(args.data, args.candidates, args.packages))
     if args.step == "teach":
         from training import shipped, teacher, text_tower
         from training.architecture import EMBED_DIM
@@ -115,7 +115,7 @@ def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         from training import looks
 
         held_out = _lines(args.held_out_photos)
-        print(looks.write(args.data, held_out, bf16=not args.full_precision), "pictures")
+        print(looks.write(args.data, held_out, bf16=not args.full_precision), "images")
     if args.step == "image":
         from training import image_tower, looks, running, teacher
         from training.corpus import load_corpus
@@ -134,7 +134,7 @@ def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
             _lines(args.held_out_words) if args.held_out_words else frozenset(),
         )
         print(
-            f"{len(corpus.names)} concepts, {len(corpus.others)} other pictures, {len(bank)} texts, {len(corpus.fonts)} fonts"
+            f"{len(corpus.names)} concepts, {len(corpus.others)} other images, {len(bank)} texts, {len(corpus.fonts)} fonts"
         )
         recipe = running.Recipe(
             minutes=args.minutes,
@@ -179,7 +179,7 @@ def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
             scenes=args.scenes,
             candidates=args.candidates,
         )
-        print(f"{n} pictures in {args.out}")
+        print(f"{n} images in {args.out}")
 
 
 if __name__ == "__main__":

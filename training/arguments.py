@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 CANDIDATES = Path(__file__).parent / "candidates.tsv"
-"""2,311 concepts with every picture that may be one of theirs, before curation."""
+"""2,311 concepts with every image that may be one of theirs, before curation."""
 WEIGHTS = {
     "sparsity": "few units at a time",
     "votes": "the units' own votes",
     "spread": "votes from many units",
     "letters": "asking the third stage for every letter",
     "last-letters": "asking the last block for them",
-    "looks": "asking what pictures look like to the classifier (`look`)",
+    "looks": "asking what images look like to the classifier (`look`)",
 }
 """What may be asked of the image tower besides names, by the argument that weighs it."""
 
@@ -32,7 +32,7 @@ def _number(kind: Callable[[str], Any], low: float, high: float = math.inf) -> C
             )
         return number
 
-    read.__name__ = kind.__name__  # what argparse says of text that is no number
+    read.__name__ = kind.__name__  # what argparse says of text that is not a number
     return read
 
 
@@ -56,7 +56,7 @@ def parser(description: str) -> argparse.ArgumentParser:
     photos.add_argument(
         "--archive", help="address of an archive: {repository} and {commit} are put in"
     )
-    build = steps.add_parser("build", help="render every picture to tiles")
+    build = steps.add_parser("build", help="render every image to tiles")
     build.add_argument(
         "--packages", type=Path, required=True, help="node_modules with the icon sets"
     )
@@ -81,7 +81,7 @@ def parser(description: str) -> argparse.ArgumentParser:
     )
     texts.add_argument("--packages", type=Path, required=True)
     texts.add_argument(
-        "--table", type=Path, required=True, help="TSV of the concepts and their pictures"
+        "--table", type=Path, required=True, help="TSV of the concepts and their images"
     )
     texts.add_argument(
         "--candidates", type=Path, default=CANDIDATES, help="TSV of all candidate concepts"

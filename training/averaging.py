@@ -1,7 +1,7 @@
 """The mean of several trained image towers, weight by weight.
 
 Runs that went on from one another, each to the end of its own schedule, stop in different corners of one wide valley; its middle
-names pictures of other hands better than any corner does (Izmailov et al. 2018, Averaging Weights Leads to Wider Optima and Better
+names images of other artists better than any corner does (Izmailov et al. 2018, Averaging Weights Leads to Wider Optima and Better
 Generalization; Wortsman et al. 2022, Model soups). Nothing is learnt here and nothing chosen: every checkpoint counts as its share says.
 """
 

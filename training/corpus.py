@@ -19,17 +19,17 @@ COLOURS = {
 }  # fmt: skip
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Corpus:
     """What examples are drawn from.
 
-    `concepts[c][modality]` lists rows of `tiles`; `others` are rows of pictures of no concept; `bank` holds the
-    texts that pictures and words outside the concepts are matched to; `other_names[c]` are a concept's names in other
+    `concepts[c][modality]` lists rows of `tiles`; `others` are rows of images of no concept; `bank` holds the
+    texts that images and words outside the concepts are matched to; `other_names[c]` are a concept's names in other
     languages, `spelt` numbers all that may be written, and `described` the rows whose looks are known, each with its row of `looks`
-    (`looks.describe`). Of a concept's pictures in one modality each artist (`artist[row]`)
+    (`looks.describe`). Of a concept's images in one modality each artist (`artist[row]`)
     is drawn as often as another, whose set has the concept once or six times: `hands[c][modality]` are each one's rows. A
     concept's written name is drawn `writings` times as often as its drawings or its photographs, and of all written words
-    `small_share` are small and anywhere on the picture. Of the concepts' examples `photo_share` are photographs of the few that
+    `small_share` are small and anywhere on the image. Of the concepts' examples `photo_share` are photographs of the few that
     have some, and `grounds` are photographs that drawings may stand before.
     """
 
@@ -39,7 +39,7 @@ class Corpus:
     concepts: list[dict[str, list[int]]]
     others: list[int]
     bank: list[str]
-    bank_of_picture: dict[int, int]
+    bank_of_image: dict[int, int]
     vocabulary: list[int]
     fonts: list[str]
     other_names: list[list[str]] = field(default_factory=list)
@@ -50,7 +50,7 @@ class Corpus:
     word_share: float = 0.7
     sticker_share: float = 0.3
     blank_share: float = 0.15
-    made_share: float = 0.08
+    synthetic_share: float = 0.08
     other_name_share: float = 0.12
     writings: int = 1
     photo_share: float = 0.3
@@ -75,7 +75,7 @@ class Corpus:
         }
         groups: dict[str, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
         for row in self.others:
-            groups[self.modality[row]][self.bank_of_picture[row]].append(row)
+            groups[self.modality[row]][self.bank_of_image[row]].append(row)
         self.others_by_modality = [list(by_text.values()) for by_text in groups.values()]
         position = {text: i for i, text in enumerate(self.bank)}
         self.colours = [(position[n], rgb) for n, rgb in COLOURS.items() if n in position]
@@ -117,24 +117,24 @@ def load_corpus(
     held_out_photos: frozenset[str],
     held_out_words: frozenset[str] = frozenset(),
 ) -> Corpus:
-    """Join the rendered pictures with the concept table.
+    """Join the rendered images with the concept table.
 
     Parameters
     ----------
     table
-        TSV `concept, family, modality, artist, item`: the concepts to learn and their pictures.
+        TSV `concept, family, modality, artist, item`: the concepts to learn and their images.
     candidates
-        The wider TSV of candidate pictures per concept, used for photos the table leaves out.
+        The wider TSV of candidate images per concept, used for photos the table leaves out.
     texts
         The caption bank, in the order of the text tower's outputs.
     held_out_words
         Words that are never written, so that evaluation can ask for reading and not for recognition.
     """
-    pictures = tables.rows(data / "pictures.tsv")
-    row_of = {p["key"]: i for i, p in enumerate(pictures)}
+    images = tables.rows(data / "images.tsv")
+    row_of = {p["key"]: i for i, p in enumerate(images)}
     row_of |= {
         f"npm:fluent-emoji:{p['caption'].replace(' ', '-')}": i
-        for i, p in enumerate(pictures)
+        for i, p in enumerate(images)
         if p["key"].startswith("npm:fluent-emoji:")
     }
     items: dict[str, dict[str, set[int]]] = defaultdict(lambda: defaultdict(set))
@@ -151,7 +151,7 @@ def load_corpus(
         if also_drawn.concept in items:
             add(also_drawn.concept, also_drawn.modality, also_drawn.key)
     also = languages.read(data / "languages.tsv")
-    for one in pictures:
+    for one in images:
         if one["modality"] == "photo" and one["caption"] in items:
             add(one["caption"], "photo", one["key"])
     for row in tables.rows(candidates):
@@ -160,23 +160,21 @@ def load_corpus(
                 add(row["concept"], "photo", item)
     taken = {r for by in items.values() for rows in by.values() for r in rows}
     position = {text: i for i, text in enumerate(texts)}
-    bank_of = {
-        i: position[p["caption"]] for i, p in enumerate(pictures) if p["caption"] in position
-    }
+    bank_of = {i: position[p["caption"]] for i, p in enumerate(images) if p["caption"] in position}
     held = {row_of[k] for k in held_out_photos if k in row_of}
     described, targets = looks.lookup(data)
     return Corpus(
         tiles=load_tiles(data / "tiles.npy"),
-        modality=[p["modality"] for p in pictures],
+        modality=[p["modality"] for p in images],
         names=names,
         concepts=[{m: sorted(rows) for m, rows in sorted(items[n].items())} for n in names],
         others=[i for i in bank_of if i not in taken and i not in held],
         bank=texts,
-        bank_of_picture=bank_of,
+        bank_of_image=bank_of,
         vocabulary=[i for i, t in enumerate(texts) if len(t) <= 24 and t not in held_out_words],
         fonts=fonts,
         other_names=[also.get(name, []) for name in names],
-        artist=[p["artist"] for p in pictures],
+        artist=[p["artist"] for p in images],
         described={row: i for i, row in enumerate(described)},
         looks=targets,
     )

@@ -1,4 +1,4 @@
-"""One training example: a picture or a word, warped and coloured, with the text it should be near."""
+"""One training example: an image or a word, warped and coloured, with the text it should be near."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import cv2
 import numpy as np
 
 from training.corpus import Corpus
-from training.pictures import picture
+from training.images import image
 from training.restyling import mirrors
 from training.warping import LUMA, ink_and_ground
 from training.written import sticker, word
 
 
 def swatch(rgb: tuple[int, int, int], size: int, rng: np.random.Generator) -> np.ndarray:
-    """A patch of about this colour: a disc or a turned rectangle on another ground, or the whole picture."""
+    """A patch of about this colour: a disc or a turned rectangle on another ground, or the whole image."""
     colour = np.clip(rng.normal(rgb, 9), 0, 255).astype(np.uint8).tolist()
     ground = rng.choice([255, 255, 128, 0]) if rng.random() < 0.7 else None
     if ground is None or abs(float(np.dot(rgb, LUMA)) - ground) < 30:
@@ -41,7 +41,7 @@ def several(count: int, tile: np.ndarray, size: int, rng: np.random.Generator) -
     return (ink * cover + ground * (1 - cover)).astype(np.uint8)
 
 
-def made(corpus: Corpus, size: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
+def result(corpus: Corpus, size: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
     """A colour or a number of things, with its row of the bank."""
     if rng.random() < 0.5 or not corpus.counts or not corpus.symbols:
         text, rgb = corpus.colours[int(rng.integers(len(corpus.colours)))]
@@ -61,7 +61,7 @@ def _name(concept: int, corpus: Corpus, rng: np.random.Generator) -> str:
 def shown(
     corpus: Corpus, row: int, size: int, rng: np.random.Generator, *, mirrored: bool = False
 ) -> np.ndarray:
-    """The picture of a row: before a photograph if it is a drawing, with the fine part of another picture, where there are such."""
+    """The image of a row: before a photograph if it is a drawing, with the fine part of another image, where there are such."""
     behind = None
     if corpus.grounds:
         behind = corpus.tiles[corpus.grounds[int(rng.integers(len(corpus.grounds)))]]
@@ -69,7 +69,7 @@ def shown(
     if corpus.others:
         beside = corpus.tiles[corpus.others[int(rng.integers(len(corpus.others)))]]
     modality = corpus.modality[row]
-    return picture(
+    return image(
         corpus.tiles[row], modality, size, rng, mirrored=mirrored, behind=behind, beside=beside
     )
 
@@ -85,11 +85,11 @@ def _what(corpus: Corpus, rng: np.random.Generator) -> tuple[int, str]:
 
 Example = tuple[np.ndarray, int, int, int, int, int]
 """An image and, -1 where there is none: its concept, a second concept written on it, its row of the bank, in `Corpus.spelt` what
-is written, and in `Corpus.described` the picture it is."""
+is written, and in `Corpus.described` the image it is."""
 
 
 def draw(corpus: Corpus, size: int, rng: np.random.Generator) -> Example:
-    """One example. Words are put on pictures of other things only where they are legible, from 96 pixels."""
+    """One example. Words are put on images of other things only where they are legible, from 96 pixels."""
     if rng.random() < corpus.concept_share:
         concept, case = _what(corpus, rng)
         if case == "word":
@@ -107,16 +107,16 @@ def draw(corpus: Corpus, size: int, rng: np.random.Generator) -> Example:
             if not blank:
                 return image, concept, other, -1, corpus.spelt[name], -1
         return image, concept, -1, -1, -1, corpus.described.get(row, -1)
-    if corpus.colours and rng.random() < corpus.made_share:
-        image, text = made(corpus, size, rng)
+    if corpus.colours and rng.random() < corpus.synthetic_share:
+        image, text = result(corpus, size, rng)
         return image, -1, -1, text, -1, -1
     if rng.random() < corpus.word_share or not corpus.others_by_modality:
         text = corpus.vocabulary[int(rng.integers(len(corpus.vocabulary)))]
         written = corpus.bank[text]
         return word(written, corpus, size, rng), -1, -1, text, corpus.spelt[written], -1
-    # By text and not by picture: a thousand stars of the clip art, and hundreds of icons, share a title each.
+    # By text and not by image: a thousand stars of the clip art, and hundreds of icons, share a title each.
     texts = corpus.others_by_modality[int(rng.integers(len(corpus.others_by_modality)))]
     rows = texts[int(rng.integers(len(texts)))]
     row = rows[int(rng.integers(len(rows)))]
     image = shown(corpus, row, size, rng)
-    return image, -1, -1, corpus.bank_of_picture[row], -1, corpus.described.get(row, -1)
+    return image, -1, -1, corpus.bank_of_image[row], -1, corpus.described.get(row, -1)

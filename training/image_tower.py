@@ -61,7 +61,7 @@ def _targets(model: Any, corpus: Corpus, out: Path) -> tuple[Any, Any]:
     return names, torch.from_numpy(targets[[row[text] for text in corpus.bank]])
 
 
-def _pictures(
+def _images(
     corpus: Corpus, size: int, count: int, rng: np.random.Generator
 ) -> Iterator[np.ndarray]:
     """At least `count` examples in batches, `[128, size, size, 3]` each."""
@@ -131,7 +131,7 @@ def train(
         print(f"started from {init.name}", flush=True)
         if waking:
             rng = np.random.default_rng(recipe.seed)
-            asleep = silent(visual, _pictures(corpus, stages[0][1], waking, rng))
+            asleep = silent(visual, _images(corpus, stages[0][1], waking, rng))
             wake(visual, asleep, objective.votes.weight if objective.votes else None)
             print(f"woken: {int(asleep.sum())} units", flush=True)
     if init is not None:

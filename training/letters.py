@@ -1,4 +1,4 @@
-"""A third reader of the image tower, in training only: which letters and pairs of letters stand in the picture."""
+"""A third reader of the image tower, in training only: which letters and pairs of letters stand in the image."""
 
 from __future__ import annotations
 

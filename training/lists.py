@@ -1,6 +1,6 @@
-"""What to learn and what to leave out, as lists: the table of concepts, held-out pictures and held-out words.
+"""What to learn and what to leave out, as lists: the table of concepts, held-out images and held-out words.
 
-`table.tsv` has the curated pictures of every concept, the candidates that curation did not exclude, and icons whose
+`table.tsv` has the curated images of every concept, the candidates that curation did not exclude, and icons whose
 own name is the concept. `held_out.txt` has the photographs that evaluation keeps, a whole photo source, and clip arts (with all
 others of the same titles); `clip_art.txt` the clip arts that retrieval is measured on; `held_out_words.txt` words that are never
 written. Choices are made by hash, so that they are the same wherever this runs.
@@ -52,14 +52,14 @@ def concept_table(data: Path, candidates: Path) -> list[tuple[str, str, str, str
                 if (concept, item) not in excluded:
                     rows[concept, modality, _key(item)] = None
     named = defaultdict(list)
-    for picture in tables.rows(data / "pictures.tsv"):
-        if picture["modality"] in ("drawing", "symbol") and picture["artist"] != "openclipart":
-            named[picture["caption"]].append(picture)
+    for image in tables.rows(data / "images.tsv"):
+        if image["modality"] in ("drawing", "symbol") and image["artist"] != "openclipart":
+            named[image["caption"]].append(image)
     for concept in families:
-        for picture in named.get(concept, ()) if (concept, "") not in excluded else ():
-            key = picture["key"]
+        for image in named.get(concept, ()) if (concept, "") not in excluded else ():
+            key = image["key"]
             if not {(concept, key), (concept, _VARIANT.sub("", key))} & excluded:
-                rows.setdefault((concept, picture["modality"], key))
+                rows.setdefault((concept, image["modality"], key))
     return [(c, families[c], m, item.split(":")[1], item) for c, m, item in rows]
 
 
@@ -70,7 +70,7 @@ def held_out_clip_art(
     used = {item for *_, item in table}
     free = [
         p
-        for p in tables.rows(data / "pictures.tsv")
+        for p in tables.rows(data / "images.tsv")
         if p["artist"] == "openclipart" and p["key"] not in used
     ]
     title = {p["key"]: p["caption"] for p in free}
@@ -102,9 +102,7 @@ def write(data: Path, candidates: Path, packages: Path | None = None) -> dict[st
     lines = ["\t".join(("concept", "family", "modality", "artist", "item")), *map("\t".join, table)]
     clip_art, same_title = held_out_clip_art(data, table)
     source = [
-        p["key"]
-        for p in tables.rows(data / "pictures.tsv")
-        if p["key"].startswith(SOURCE_NEVER_SEEN)
+        p["key"] for p in tables.rows(data / "images.tsv") if p["key"].startswith(SOURCE_NEVER_SEEN)
     ]
     photos = (HERE / "held_out_photos.txt").read_text().split("\n")
     lists = {

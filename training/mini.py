@@ -24,7 +24,7 @@ RECIPE = (
     "--sizes", "64:0,128:0.4", "--batch", "256", "--parts", "4", "--sparsity", "1", "--votes", "1", "--spread", "0.2",
     "--letters", "0.02", "--last-letters", "0.08", "--others", "0.5", "--looks", "2",
 )  # fmt: skip
-"""What the shipped model's last runs were trained with, and small pictures first, since this begins from nothing."""
+"""What the shipped model's last runs were trained with, and small images first, since this begins from nothing."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Step:
         return self.makes is not None and self.makes.exists()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Folders:
     """Where everything lies: what is fetched, what is made of it, and the model."""
 
@@ -62,7 +62,7 @@ def steps(
     return [
         Step(
             ("build", *packages, *photos, "--scenes", str(at.scenes), *candidates, "--out", data),
-            at.data / "pictures.tsv",
+            at.data / "images.tsv",
         ),
         Step(("lists", *candidates, "--data", data, *packages), at.data / "table.tsv"),
         Step(
@@ -88,7 +88,7 @@ def steps(
 
 
 def prepare(out: Path, photos: Path | None, packages: Path | None) -> Folders:
-    """Fetch what is not here: npm packages, GCompris's pictures, and photographs unless `photos` has them.
+    """Fetch what is not here: npm packages, GCompris's images, and photographs unless `photos` has them.
 
     Raises
     ------
@@ -107,12 +107,14 @@ def prepare(out: Path, photos: Path | None, packages: Path | None) -> Folders:
         packages = out / "packages" / "node_modules"
     if not (scenes := out / "scenes").exists():
         count = needs.unpack_scenes(scene_items(CANDIDATES), scenes)
-        print(f"{count} pictures of GCompris", flush=True)
+        print(f"{count} images of GCompris", flush=True)
     if photos is None:
         photos = out / "photos"
         there, listed = photographs.fetch_all(photos, [])
         print(f"{there} of {listed} photographs", flush=True)
-    return Folders(packages, photos, scenes, out / "data", out / "model")
+    return Folders(
+        packages=packages, photos=photos, scenes=scenes, data=out / "data", model=out / "model"
+    )
 
 
 def run(
@@ -147,7 +149,7 @@ def run(
             raise OSError(
                 f"{step.command[0]} ended with {code}; run the same command again to go on"
             )
-    count = len(tables.rows(at.data / "pictures.tsv"))
+    count = len(tables.rows(at.data / "images.tsv"))
     spent = (time.monotonic() - started) / 60
-    print(f"{at.model}: from {count} pictures in {spent:.0f} minutes", flush=True)
+    print(f"{at.model}: from {count} images in {spent:.0f} minutes", flush=True)
     return at.model

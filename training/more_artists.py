@@ -50,7 +50,7 @@ class Row:
 
     @property
     def key(self) -> str:
-        """As pictures are named everywhere: `npm:SET:ICON`."""
+        """As images are named everywhere: `npm:SET:ICON`."""
         return f"npm:{self.set}:{self.icon}"
 
 
@@ -60,7 +60,7 @@ def listed() -> list[Row]:
 
 
 def sets() -> list[dict[str, str]]:
-    """Every row of `more_sets.tsv`: set, version, pictures, licence, author, url."""
+    """Every row of `more_sets.tsv`: set, version, images, licence, author, url."""
     return tables.rows(SETS)
 
 

@@ -78,7 +78,7 @@ def install(folder: Path) -> Path:
 
 
 def unpack_scenes(items: dict[str, str], out: Path, rcc: Path = RCC_FOLDER) -> int:
-    """Write the wanted pictures (`sources.scene_items`) of GCompris's archives to `out`; how many there were."""
+    """Write the wanted images (`sources.scene_items`) of GCompris's archives to `out`; how many there were."""
     found = 0
     for archive in sorted(rcc.glob("*.rcc")):
         for name, data in read_rcc(archive).items():

@@ -1,4 +1,4 @@
-"""What the image tower is trained to do: name every picture, with few units at a time, and with its units as they are."""
+"""What the image tower is trained to do: name every image, with few units at a time, and with its units as they are."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from training.architecture import pixels
 from training.letters import Letters
 from training.looks import Looks
 
-ON_THE_PICTURE = 0.3
-"""What a picture with another concept's word on it is mostly about: itself, by this much, the word by the rest."""
+IMAGE_WEIGHT = 0.3
+"""The share of the image in the target of one with another concept's word on it; the word has the rest."""
 
 
 def loss_of_concepts(logits: Any, first: Any, second: Any) -> Any:
-    """Cross-entropy over the names; a picture with a word on it (`second` >= 0) is about both."""
+    """Cross-entropy over the names; an image with a word on it (`second` >= 0) is about both."""
     import torch
     from torch.nn.functional import cross_entropy
 
@@ -27,7 +27,7 @@ def loss_of_concepts(logits: Any, first: Any, second: Any) -> Any:
         of_word = cross_entropy(logits[both], second[both], label_smoothing=0.02, reduction="none")
         loss = loss.index_put(
             (torch.nonzero(both)[:, 0],),
-            ON_THE_PICTURE * loss[both] + (1 - ON_THE_PICTURE) * of_word,
+            IMAGE_WEIGHT * loss[both] + (1 - IMAGE_WEIGHT) * of_word,
         )
     return loss.mean()
 
@@ -86,7 +86,7 @@ class Votes:
         return self.log_scale.exp().clamp(max=100) * cosines
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Parts:
     """What one batch measured, besides its loss."""
 
@@ -104,9 +104,9 @@ class Parts:
 class Objective:
     """The loss of a batch, from the text tower's fixed outputs `names` and `bank`, each `[texts, dim]`.
 
-    `others` is the share of what belongs to no concept in naming pictures. `votes`, `letters` (of the third stage),
+    `others` is the share of what belongs to no concept in naming images. `votes`, `letters` (of the third stage),
     `last_letters` and `looks` (of the last block) weigh the readers that exist in training only; `spelt` are the texts that may
-    be written, `described` what pictures look like (`looks`), `[pictures, dim]`.
+    be written, `described` what images look like (`looks`), `[images, dim]`.
     """
 
     def __init__(
@@ -189,7 +189,7 @@ class Objective:
                 logits = self.votes(last[named])
                 vote = loss_of_concepts(logits, first, second)
                 voted = _share_right(logits, first)
-            # Pictures of concepts shall excite few units; a word of none is told by its letters, and those are many.
+            # Images of concepts shall excite few units; a word of none is recognised by its letters, and those are many.
             share = density(self._responses[named], size)
             few = share.sqrt()
         if not named.all():
@@ -200,13 +200,13 @@ class Objective:
         loss = (
             loss + self.sparsity * few + self.share_of_votes * vote + self.share_of_spread * spread
         )
-        told = dict.fromkeys(self.asking, 0.0)
+        losses = dict.fromkeys(self.asking, 0.0)
         stages = {"third": self._third, "last": last}
         rows = {"written": written, "pictured": pictured}
         for name, (reader, weight, stage, of) in self.asking.items():
             if (has := rows[of] >= 0).any():
                 answer = reader(stages[stage][has], rows[of][has])
-                loss, told[name] = loss + weight * answer, answer.item()
+                loss, losses[name] = loss + weight * answer, answer.item()
         return loss, Parts(
             concept=concept.item(),
             top1=top1,
@@ -214,7 +214,7 @@ class Objective:
             density=share.item(),
             votes=voted,
             spread=spread.item(),
-            **told,
+            **losses,
         )
 
 

@@ -32,7 +32,7 @@ LARGEST = 64 * 2**20
 COLUMNS = ("path", "label", "source repo", "commit", "original path", "licence", "attribution")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Photograph:
     """One listed file: where it is to lie, what it shows, where it is from, and the hash of what it becomes."""
 
@@ -110,15 +110,15 @@ def fetch(
     ValueError
         If `archive` is no https address, or http on this machine.
     """
-    told: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     wanted: dict[str, list[Photograph]] = {}
     for one in photographs:
         if (out / one.path).exists():
-            told["there"] += 1
+            counts["there"] += 1
         else:
             wanted.setdefault(one.original, []).append(one)
     if not wanted:
-        return told
+        return counts
     url = archive.format(repository=photographs[0].repository, commit=photographs[0].commit)
     address = urlsplit(url)
     if address.scheme != "https" and (address.scheme, address.hostname) != ("http", "127.0.0.1"):
@@ -127,24 +127,24 @@ def fetch(
         try:
             for name, data in _members(answer, set(wanted)):
                 for one in wanted.pop(name, ()):
-                    told[_keep(out, one, data)] += 1
+                    counts[_keep(out, one, data)] += 1
         except (tarfile.TarError, EOFError) as error:
             raise OSError(f"{url} ended early or is no archive: {error}") from error
-    told["missing"] = sum(map(len, wanted.values()))
-    return told
+    counts["missing"] = sum(map(len, wanted.values()))
+    return counts
 
 
 def _keep(out: Path, one: Photograph, data: bytes) -> str:
     try:
-        made = small(data)
+        result = small(data)
     except (OSError, ValueError, Image.DecompressionBombError):
         return "broken"
     path = out / one.path
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
-    part.write_bytes(made)
+    part.write_bytes(result)
     part.rename(path)
-    return "same" if hashlib.sha256(made).hexdigest().startswith(one.sha256) else "other"
+    return "same" if hashlib.sha256(result).hexdigest().startswith(one.sha256) else "other"
 
 
 def write_manifest(out: Path, photographs: list[Photograph]) -> int:
@@ -163,7 +163,7 @@ def fetch_all(
     """Fetch every photograph of `sources` (all, if none is named) and write the manifest; how many lie in `out` now, of
     how many listed.
 
-    A source that cannot be had is told and passed over: run again, and only what is missing is asked for.
+    A source that cannot be had is reported and skipped: run again, and only what is missing is asked for.
     """
     every = listed(folder)
     if unknown := set(sources) - set(every):
@@ -171,8 +171,8 @@ def fetch_all(
     out.mkdir(parents=True, exist_ok=True)
     for source in sources or every:
         try:
-            told = fetch(out, every[source], archive)
-            found = ", ".join(f"{count} {name}" for name, count in sorted(told.items()) if count)
+            counts = fetch(out, every[source], archive)
+            found = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()) if count)
         except OSError as error:
             found = f"could not be fetched ({error})"
         print(f"{source}: {found}", flush=True)

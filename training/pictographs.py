@@ -17,7 +17,7 @@ CURATED = Path(__file__).parent / "build_concepts" / "images.tsv"
 EMOJI = "npm:noto-emoji:"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Font:
     """Where a font's files are (below `node_modules`, or on the system), and whose it is."""
 
@@ -31,10 +31,10 @@ class Font:
 PACKAGES = ("@fontsource/noto-sans-symbols-2@5.3.0",)
 """npm packages of these fonts, beside those the probe set needs as well."""
 FONTS = (
-    Font("npm:noto-emoji", "noto-emoji", "@fontsource/noto-emoji/files/*-400-normal.woff2", "Google", "OFL-1.1"),
-    Font("npm:noto-sans-symbols-2", "noto-symbols", "@fontsource/noto-sans-symbols-2/files/*-400-normal.woff2", "Google", "OFL-1.1"),
-    Font("deb:fonts-symbola", "symbola", "/usr/share/fonts/truetype/ancient-scripts/Symbola_hint.ttf", "George Douros", "free for any use"),
-    Font("deb:unifont", "unifont", "/usr/share/fonts/opentype/unifont/unifont*.otf", "Roman Czyborra, Paul Hardy and others", "GPL-2+ as packaged"),
+    Font(key="npm:noto-emoji", artist="noto-emoji", files="@fontsource/noto-emoji/files/*-400-normal.woff2", author="Google", licence="OFL-1.1"),
+    Font(key="npm:noto-sans-symbols-2", artist="noto-symbols", files="@fontsource/noto-sans-symbols-2/files/*-400-normal.woff2", author="Google", licence="OFL-1.1"),
+    Font(key="deb:fonts-symbola", artist="symbola", files="/usr/share/fonts/truetype/ancient-scripts/Symbola_hint.ttf", author="George Douros", licence="free for any use"),
+    Font(key="deb:unifont", artist="unifont", files="/usr/share/fonts/opentype/unifont/unifont*.otf", author="Roman Czyborra, Paul Hardy and others", licence="GPL-2+ as packaged"),
 )  # fmt: skip
 
 

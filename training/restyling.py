@@ -1,4 +1,4 @@
-"""The same picture by another hand: other lines, colours and proportions, so that five artists do for more.
+"""The same image by another hand: other lines, colours and proportions, so that five artists do for more.
 
 A tower that had seen every drawing of its five artists hundreds of times named 97 % of those and 59 % of a sixth one's.
 """
@@ -19,7 +19,7 @@ _GREY = np.full((3, 3), 1 / 3, np.float32)
 
 
 def mirrors(name: str) -> bool:
-    """Whether a picture of this is still one in a mirror.
+    """Whether an image of this is still one in a mirror.
 
     Examples
     --------
@@ -82,7 +82,7 @@ def recoloured(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def coarser(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """`image` `[size, size, 3]` as from a smaller picture, or unsharp."""
+    """`image` `[size, size, 3]` as from a smaller image, or unsharp."""
     size = image.shape[0]
     if rng.random() < 0.5:
         return cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.5, 1.8)))

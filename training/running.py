@@ -13,7 +13,7 @@ from training.loading import Loader
 from training.objective import Objective, Parts
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """Settings of a run, saved with its checkpoint.
 
@@ -21,7 +21,7 @@ class Recipe:
     of the batch; with helpers, of at least as many. `sparsity` weighs the square root of `objective.density` of the last
     block, `votes` the loss of `objective.Votes`, `spread` from how many units a concept's votes come, `letters` that of
     `letters.Letters` on the third stage and `last_letters` on the last block, `looks` that of `looks.Looks`. Of the loss of naming,
-    `others` is the share of pictures and words that belong to no concept.
+    `others` is the share of images and words that belong to no concept.
     """
 
     minutes: float = 95.0
@@ -88,7 +88,7 @@ class Run:
         _set_size(visual, saved["size"])
         visual.load_state_dict(saved["visual"])
         log_scale.data = saved["log_scale"]
-        # A checkpoint may be of a run with other readers, or with readers of another size: those begin anew.
+        # A checkpoint may be of a run with other readers, or with readers of another size: those begin again.
         found: dict[str, list[Any]] = {}
         for name, values in saved.get("readers", {}).items():
             found[name] = [torch.nn.Parameter(value) for value in values]
@@ -139,7 +139,7 @@ class Run:
         return make_optimiser(visual, log_scale, self.recipe, readers=_flat(readers), old=old)
 
     def resize(self, size: int) -> None:
-        """See pictures of `size` pixels from now on."""
+        """See images of `size` pixels from now on."""
         _set_size(self.objective.visual, size)
         self.optimiser = self._make_optimiser(self.readers, self.optimiser)
         self.optimiser.zero_grad(set_to_none=True)
@@ -163,7 +163,7 @@ class Run:
             if (at := done()) >= 1:
                 break
             if images.shape[1] < visual.attnpool_size:
-                continue  # ordered before the pictures grew
+                continue  # ordered before the images grew
             if images.shape[1] > visual.attnpool_size:
                 if crew:
                     crew.dismiss()

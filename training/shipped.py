@@ -23,14 +23,14 @@ def load(folder: Path) -> Any:
 
 
 def write(folder: Path, out: Path) -> None:
-    """Write `text.pt` and `image.pt` to start from; the optimiser's moments, which do not ship, begin anew.
+    """Write `text.pt` and `image.pt` to start from; the optimiser's moments, which do not ship, begin again.
 
     The standardisation of the output is in the weights already, so here it changes nothing.
     """
     import torch
 
     model = load(folder)
-    made = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))["training"]
+    result = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))["training"]
     out.mkdir(parents=True, exist_ok=True)
     text = {k: v for k, v in model.state_dict().items() if not k.startswith("visual.")}
     torch.save(text, out / "text.pt")
@@ -44,9 +44,9 @@ def write(folder: Path, out: Path) -> None:
         "log_scale": scale.data,
         "optimiser": optimiser.state_dict(),
         "size": visual.image_size[0] if isinstance(visual.image_size, tuple) else visual.image_size,
-        "spent": made["minutes"] * 60,
-        "seen": made["samples"],
-        "earlier": made.get("earlier"),
+        "spent": result["minutes"] * 60,
+        "seen": result["samples"],
+        "earlier": result.get("earlier"),
         "step": 0,
     }
     torch.save(state, out / "image.pt")

@@ -1,7 +1,7 @@
-"""Every openly licensed picture the training may see, rendered once to RGBA tiles with a caption.
+"""Every openly licensed image the training may see, rendered once to RGBA tiles with a caption.
 
-`build` walks the installed icon packages, the clip art and the photo folders, renders each picture to
-`TILE` x `TILE` RGBA and writes `tiles.npy` (uint8 `[pictures, TILE, TILE, 4]`) beside `pictures.tsv`.
+`build` walks the installed icon packages, the clip art and the photo folders, renders each image to
+`TILE` x `TILE` RGBA and writes `tiles.npy` (uint8 `[images, TILE, TILE, 4]`) beside `images.tsv`.
 Vendors that evaluation holds out are never rendered.
 """
 
@@ -53,8 +53,8 @@ _SKIN = re.compile(r"skin-tone|-(light|medium|dark)(-|$)|^(light|medium|dark)-")
 
 
 @dataclass(frozen=True)
-class Picture:
-    """One picture of the training data: where it comes from and what it is called."""
+class SourceImage:
+    """One image of the training data: where it comes from and what it is called."""
 
     key: str
     modality: str
@@ -74,7 +74,7 @@ def clean_name(name: str) -> str:
     return " ".join(words) or name.lower()
 
 
-def _icon_sets(packages: Path) -> Iterator[tuple[Picture, str]]:
+def _icon_sets(packages: Path) -> Iterator[tuple[SourceImage, str]]:
     for name, artist in {**DRAWN, **SYMBOLS}.items():
         modality = "drawing" if name in DRAWN else "symbol"
         for icon, svg in icons(packages, name):
@@ -82,25 +82,25 @@ def _icon_sets(packages: Path) -> Iterator[tuple[Picture, str]]:
                 continue
             if name == "ph" and icon.rsplit("-", 1)[-1] in {"thin", "light", "duotone"}:
                 continue
-            yield Picture(f"npm:{name}:{icon}", modality, artist, clean_name(icon)), svg
+            yield SourceImage(f"npm:{name}:{icon}", modality, artist, clean_name(icon)), svg
 
 
-def _more_artists(packages: Path) -> Iterator[tuple[Picture, str]]:
+def _more_artists(packages: Path) -> Iterator[tuple[SourceImage, str]]:
     """The listed icons of the sets that only training uses."""
     listed = {row.key: row for row in more_artists.listed()}
     for name in (*more_artists.DRAWN, *more_artists.SYMBOLS):
         for icon, svg in icons(packages, name):
             if row := listed.get(f"npm:{name}:{icon}"):
-                yield Picture(row.key, row.modality, name, more_artists.plain(icon)), svg
+                yield SourceImage(row.key, row.modality, name, more_artists.plain(icon)), svg
 
 
-def _pictographs(packages: Path) -> Iterator[tuple[Picture, str]]:
+def _pictographs(packages: Path) -> Iterator[tuple[SourceImage, str]]:
     """What fonts draw of the concepts, named by the concept, so that no caption is new."""
     for font, code, concept, svg in pictographs.glyphs(packages):
-        yield Picture(f"{font.key}:{code}", "symbol", font.artist, concept), svg
+        yield SourceImage(f"{font.key}:{code}", "symbol", font.artist, concept), svg
 
 
-def _fluent_3d(packages: Path) -> Iterator[tuple[Picture, Path]]:
+def _fluent_3d(packages: Path) -> Iterator[tuple[SourceImage, Path]]:
     names = {
         row["hexcode"].lower(): row["label"]
         for row in json.loads((packages / "emojibase-data" / "en" / "data.json").read_text())
@@ -108,10 +108,13 @@ def _fluent_3d(packages: Path) -> Iterator[tuple[Picture, Path]]:
     for path in sorted((packages / "@lobehub" / "fluent-emoji-3d" / "assets").glob("*.webp")):
         label = names.get(path.stem) or names.get(path.stem.replace("-fe0f", ""))
         if label:
-            yield Picture(f"npm:fluent-emoji:{path.stem}", "drawing", "fluent", label.lower()), path
+            yield (
+                SourceImage(f"npm:fluent-emoji:{path.stem}", "drawing", "fluent", label.lower()),
+                path,
+            )
 
 
-def _clip_art(root: Path) -> Iterator[tuple[Picture, Path]]:
+def _clip_art(root: Path) -> Iterator[tuple[SourceImage, Path]]:
     for path in sorted(root.rglob("*.svg")):
         head = path.read_bytes()[:6000].decode("utf-8", "replace")
         title = re.search(r"<dc:title>([^<]{2,60})</dc:title>", head)
@@ -125,16 +128,16 @@ def _clip_art(root: Path) -> Iterator[tuple[Picture, Path]]:
         )
         if caption:
             key = f"deb:openclipart-svg:{path.relative_to(root)}"
-            yield Picture(key, "drawing", "openclipart", caption), path
+            yield SourceImage(key, "drawing", "openclipart", caption), path
 
 
-def _photos(root: Path) -> Iterator[tuple[Picture, Path]]:
+def _photos(root: Path) -> Iterator[tuple[SourceImage, Path]]:
     for row in tables.rows(root / "manifest.csv"):
         source = row["path"].split("/")[0]
-        yield Picture(f"photo:{row['path']}", "photo", source, row["label"]), root / row["path"]
+        yield SourceImage(f"photo:{row['path']}", "photo", source, row["label"]), root / row["path"]
 
 
-def _stamps(root: Path) -> Iterator[tuple[Picture, Path]]:
+def _stamps(root: Path) -> Iterator[tuple[SourceImage, Path]]:
     for path in sorted([*root.rglob("*.png"), *root.rglob("*.svg")]):
         text = path.with_suffix(".txt")
         if text.exists() and "/photo" not in path.name:
@@ -142,18 +145,20 @@ def _stamps(root: Path) -> Iterator[tuple[Picture, Path]]:
             caption = line[0].strip(" .!").lower() if line else path.stem
             key = f"deb:tuxpaint-stamps-default:{path.relative_to(root)}"
             yield (
-                Picture(key, "drawing" if path.suffix == ".svg" else "photo", "tuxpaint", caption),
+                SourceImage(
+                    key, "drawing" if path.suffix == ".svg" else "photo", "tuxpaint", caption
+                ),
                 path,
             )
 
 
-def _scenes(root: Path, wanted: dict[str, str]) -> Iterator[tuple[Picture, Path]]:
-    """Pictures of an unpacked gcompris-qt-data (only the `wanted` ones: most of it is interface art)."""
+def _scenes(root: Path, wanted: dict[str, str]) -> Iterator[tuple[SourceImage, Path]]:
+    """Images of an unpacked gcompris-qt-data (only the `wanted` ones: most of it is interface art)."""
     for item, modality in sorted(wanted.items()):
         path = root / item
         if path.exists():
             caption = clean_name(path.stem)
-            yield Picture(f"{GCOMPRIS}{item}", modality, "gcompris", caption), path
+            yield SourceImage(f"{GCOMPRIS}{item}", modality, "gcompris", caption), path
 
 
 def scene_items(candidates: Path) -> dict[str, str]:
@@ -189,11 +194,11 @@ def _square(image: Image.Image) -> np.ndarray:
     return np.asarray(image.resize((TILE, TILE), Image.Resampling.BICUBIC))
 
 
-def render(job: tuple[Picture, str | Path]) -> np.ndarray | None:
-    """RGBA tile of one picture, or None when it cannot be drawn."""
+def render(job: tuple[SourceImage, str | Path]) -> np.ndarray | None:
+    """RGBA tile of one source, or None when it cannot be drawn."""
     import resvg_py
 
-    picture, origin = job
+    source, origin = job
     try:
         if isinstance(origin, str) or origin.suffix == ".svg":
             # The renderer takes a string; clip art may carry a stray encoding.
@@ -206,9 +211,9 @@ def render(job: tuple[Picture, str | Path]) -> np.ndarray | None:
             tile = _fit(Image.open(io.BytesIO(png)))
             return tile if tile[..., 3].mean() > 4 else None
         image = Image.open(origin)
-        opaque = picture.modality == "photo" and image.mode not in ("RGBA", "LA", "P")
+        opaque = source.modality == "photo" and image.mode not in ("RGBA", "LA", "P")
         return _square(image) if opaque else _fit(image)
-    except Exception:  # noqa: BLE001 - an undrawable picture is left out of training, whatever broke
+    except Exception:  # noqa: BLE001 - an undrawable source is left out of training, whatever broke
         return None
 
 
@@ -222,7 +227,7 @@ def build(
     scenes: Path,
     candidates: Path,
 ) -> int:
-    """Render every source; returns the number of pictures written.
+    """Render every source; returns the number of images written.
 
     Parameters
     ----------
@@ -231,9 +236,9 @@ def build(
     photos
         Folder with `manifest.csv` and the photo files.
     out
-        Folder that receives `tiles.npy` and `pictures.tsv`.
+        Folder that receives `tiles.npy` and `images.tsv`.
     """
-    jobs: list[tuple[Picture, str | Path]] = [
+    jobs: list[tuple[SourceImage, str | Path]] = [
         *_icon_sets(packages),
         *_fluent_3d(packages),
         *_more_artists(packages),
@@ -247,17 +252,17 @@ def build(
     tiles = np.lib.format.open_memmap(
         out / "tiles.part.npy", mode="w+", dtype=np.uint8, shape=(len(jobs), TILE, TILE, 4)
     )
-    kept: list[Picture] = []
+    kept: list[SourceImage] = []
     with multiprocessing.Pool(2) as pool:
-        for (picture, _), tile in zip(jobs, pool.imap(render, jobs, chunksize=64), strict=True):
+        for (image, _), tile in zip(jobs, pool.imap(render, jobs, chunksize=64), strict=True):
             if tile is not None:
                 tiles[len(kept)] = tile
-                kept.append(picture)
+                kept.append(image)
                 if len(kept) % 5000 == 0:
-                    print(f"{len(kept)} of {len(jobs)} pictures", flush=True)
+                    print(f"{len(kept)} of {len(jobs)} images", flush=True)
     tiles.flush()
     (out / "tiles.part.npy").rename(out / "tiles.npy")
-    with (out / "pictures.tsv").open("w", newline="") as file:
+    with (out / "images.tsv").open("w", newline="") as file:
         writer = csv.writer(file, delimiter="\t")
         writer.writerow(["key", "modality", "artist", "caption"])
         writer.writerows([p.key, p.modality, p.artist, p.caption] for p in kept)

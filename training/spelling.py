@@ -51,10 +51,10 @@ def spell(texts: Sequence[str], dim: int) -> np.ndarray:
     for row, found in zip(rows, counts, strict=True):
         for gram, count in found.items():
             row += np.sqrt(count / spread[gram]) * direction[gram]
-    told = np.array([bool(found) for found in counts])
+    spelt = np.array([bool(found) for found in counts])
     rows = normalise(rows)
-    if told.any():
-        rows[told] -= rows[told].mean(0)
+    if spelt.any():
+        rows[spelt] -= rows[spelt].mean(0)
     return normalise(rows)
 
 

@@ -42,7 +42,7 @@ def gather(
 ) -> dict[str, list[str]]:
     """Every text the towers learn from, by kind: `names`, `captions`, `words`."""
     names = [row["concept"] for path in (concepts, table) for row in tables.rows(path)]
-    captions = [row["caption"] for row in tables.rows(data / "pictures.tsv")]
+    captions = [row["caption"] for row in tables.rows(data / "images.tsv")]
     emoji = json.loads((packages / "emojibase-data" / "en" / "data.json").read_text())
     captions += [row["label"].lower() for row in emoji]
     tags = {tag.lower() for row in emoji for tag in row.get("tags", [])}

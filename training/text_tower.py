@@ -18,7 +18,7 @@ from training.spelling import with_spelling
 TEMPLATES = (
     "{}",
     "a photo of a {}",
-    "a picture of a {}",
+    "an image of a {}",
     "a drawing of a {}",
     "an icon of a {}",
     "the word {}",

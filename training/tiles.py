@@ -1,4 +1,4 @@
-"""RGBA tiles, the form in which every picture is kept until it is drawn."""
+"""RGBA tiles, the form in which every image is kept until it is drawn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happens to every picture and word before the model sees it: turned, scaled and moved, in other colours."""
+"""What happens to every image and word before the model sees it: turned, scaled and moved, in other colours."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from training.sources import TILE
 cv2.setNumThreads(1)
 
 CRISP = 0.7
-"""How many pictures and words stay as sharp as they were drawn."""
+"""How many images and words stay as sharp as they were drawn."""
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
@@ -44,7 +44,7 @@ def warp(
     turn: float = 0.1,
     pull: float = 0.05,
 ) -> np.ndarray:
-    """`layer` turned by up to `turn`, stretched by up to `pull`, moved by up to `reach` of the picture (across and down).
+    """`layer` turned by up to `turn`, stretched by up to `pull`, moved by up to `reach` of the image (across and down).
 
     It is drawn at `size` pixels; `turn` is in radians, `pull` a share of the width.
     """
@@ -61,13 +61,13 @@ def warp(
         layer = cv2.resize(layer, (TILE // 2, TILE // 2), interpolation=cv2.INTER_AREA)
         matrix[:, 2] += matrix[:, :2].sum(1) * 0.5
         matrix[:, :2] *= 2
-    # Between pixels INTER_LINEAR softens: a tower that saw nothing else named soft pictures better than those it was asked.
+    # Between pixels INTER_LINEAR softens: a tower that saw nothing else named soft images better than those it was asked.
     flags = cv2.INTER_LANCZOS4 if rng.random() < CRISP else cv2.INTER_LINEAR
     return cv2.warpAffine(layer, matrix, (size, size), flags=flags, borderMode=border)
 
 
 def scale_of(size: int, rng: np.random.Generator, power: float = 2.5) -> float:
-    """How much of the picture a thing fills: larger pictures also show it as small as smaller ones did.
+    """How much of the image a thing fills: larger images also show it as small as smaller ones did.
 
     The larger `power`, the rarer the small ones.
     """

@@ -1,4 +1,4 @@
-"""Written words: about the middle, small and anywhere, or on a picture of something else."""
+"""Written words: about the middle, small and anywhere, or on an image of something else."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ def write(text: str, corpus: Corpus, rng: np.random.Generator) -> np.ndarray:
 
 
 def small(text: str, rng: np.random.Generator) -> float:
-    """A scale at which a word fills a small part of the picture, five pixels or more to a letter at 128 pixels."""
+    """A scale at which a word fills a small part of the image, five pixels or more to a letter at 128 pixels."""
     longest = max(map(len, text.split()), default=1)
     return float(rng.uniform(min(0.7, max(0.3, 0.045 * longest)), 0.75))
 
 
 def room_of(shown: np.ndarray, scale: float) -> tuple[float, float]:
-    """How far what is not 0 in `shown` can move and stay on the picture, across and down, at least a little."""
+    """How far what is not 0 in `shown` can move and stay on the image, across and down, at least a little."""
     across, down = (np.nonzero(shown.any(axis))[0] for axis in (0, 1))
     widths = [(ends[-1] - ends[0] + 1) / TILE if len(ends) else 1.0 for ends in (across, down)]
     return (max(0.04, (1 - scale * widths[0]) / 2), max(0.04, (1 - scale * widths[1]) / 2))
@@ -48,7 +48,7 @@ def sticker(
     *,
     blank: bool = False,
 ) -> np.ndarray:
-    """`image` `[size, size, 3]` with a word on it: on a paper label, or written straight onto the picture.
+    """`image` `[size, size, 3]` with a word on it: on a paper label, or written straight onto the image.
 
     With `blank` it is the paper that `text` would need, without the word.
     """

@@ -17,28 +17,28 @@ def small_report(model: str = "made", weights: str = "ab" * 32) -> dict[str, Any
     outcome = {"to_word": word, "lost": word, "to_word_blank": blank, "lost_to_blank": blank}
     report: dict[str, Any] = {
         "schema": "synesthete.audit",
-        "version": 1,
+        "version": 2,
         "kind": "all",
         "model": {"name": model, "architecture": "made", "parameters": 1000, "weights_sha256": weights},
-        "made": {"synesthete": "0", "torch": "0", "open_clip": "0"},
+        "versions": {"synesthete": "0", "torch": "0", "open_clip": "0"},
         "settings": {"seed": 0},
         "cost": {"typographic": {"seconds": 61.5}, "adversarial": {"seconds": 30.0}, "peak_memory_mib": 1234},
         "typographic": {
             "clean_accuracy": 0.8, "success_rate": 0.75, "n": 40, "interval": word["interval"],
-            "pictures": {"source": "made", "n": 50, "classes": 3, "held_out": False, "unreadable": {}},
+            "images": {"source": "made", "n": 50, "classes": 3, "held_out": False, "unreadable": {}},
             "clean": {"zero_shot": Rate(40, 50).as_dict() | {"chance": 0.3333}},
             "excluded": {"zero_shot": 10},
-            "heads": {"zero_shot": outcome},
+            "classifiers": {"zero_shot": outcome},
             "by": {"area": [{"value": "5%", "skipped": [], "zero_shot": outcome}]},
             "examples": [{"truth": "ox", "word": "panda", "answer": "panda",
-                          "picture": data_uri(Image.new("RGB", (40, 40), "red"))}],
+                          "image": data_uri(Image.new("RGB", (40, 40), "red"))}],
         },
         "adversarial": {
             "clean_accuracy": 0.8, "robust_accuracy": 0.1, "n": 40, "interval": Rate(4, 40).as_dict()["interval"],
             "clean": Rate(32, 40).as_dict() | {"chance": 0.3333}, "epsilons": [0.5, 1.0], "steps": 20,
             "curves": {"noise": [Rate(31, 40).as_dict()] * 2, "worst": [Rate(9, 40).as_dict(), Rate(4, 40).as_dict()]},
             "published": {"model": "x", "clean": 0.7, "at_2": 0.0},
-            "pictures": {"source": "made", "n": 40, "classes": 3, "held_out": False, "unreadable": {}},
+            "images": {"source": "made", "n": 40, "classes": 3, "held_out": False, "unreadable": {}},
         },
     }  # fmt: skip
     return report | {"verdicts": verdicts(report)}

@@ -33,7 +33,7 @@ def test_a_reader_is_always_fooled_and_only_by_the_word(pictures: ImageSet) -> N
     assert (found["success_rate"], found["n"]) == (1, 36)
     assert found["interval"][1] == 1
     for head in ("zero_shot", "linear_probe"):
-        outcome = found["heads"][head]
+        outcome = found["classifiers"][head]
         assert outcome["to_word"]["rate"] == outcome["lost"]["rate"] == 1, head
         assert outcome["to_word_blank"]["rate"] == outcome["lost_to_blank"]["rate"] == 0, head
     rate = {
@@ -51,7 +51,7 @@ def test_a_reader_is_always_fooled_and_only_by_the_word(pictures: ImageSet) -> N
     assert [row["value"] for row in found["by"]["area"]] == ["2%", "5%", "10%", "20%", "40%"]
     for example in found["examples"]:
         assert example["answer"] == example["word"] != example["truth"]
-        assert example["picture"].startswith("data:image/webp;base64,")
+        assert example["image"].startswith("data:image/webp;base64,")
 
 
 def test_a_blind_model_is_never_fooled(pictures: ImageSet) -> None:

@@ -252,15 +252,13 @@ def test_files_that_are_no_lists(tmp_path: Path) -> None:
 
 def test_the_audit_with_a_folder_of_labelled_photos(report: dict[str, Any]) -> None:
     found = report["bias"]
-    assert found["pictures"]["axes"] == {"shape": {"round": 16, "square": 16}}
-    assert found["pictures"]["of_people"]
+    assert found["images"]["axes"] == {"shape": {"round": 16, "square": 16}}
+    assert found["images"]["of_people"]
     assert [row["text"] for row in found["retrieval"]["shape"]] == ["a soft thing", "a hard thing"]
     assert set(found["harms"]["shape"]) == {"as listed", "with foam"}
     assert found["units"]["by_words"]["groups"] == ["shape: round", "shape: square"]
     # Two groups of an axis lean against each other.
-    one, other = (
-        [cell["value"] for cell in row] for row in found["units"]["by_pictures"]["matrix"]
-    )
+    one, other = ([cell["value"] for cell in row] for row in found["units"]["by_images"]["matrix"])
     assert one == pytest.approx([-value for value in other], abs=1e-3)
     assert found["tests"][0]["partitions"] == 20
 

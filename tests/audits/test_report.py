@@ -24,10 +24,10 @@ VOID = ("meta", "link", "img", "br", "hr", "input")
 
 
 def test_a_report_has_its_parts(report: dict[str, Any]) -> None:
-    assert (report["schema"], report["version"], report["kind"]) == ("synesthete.audit", 1, "all")
+    assert (report["schema"], report["version"], report["kind"]) == ("synesthete.audit", 2, "all")
     typographic = report["typographic"]
     assert {"clean_accuracy", "success_rate", "n", "interval"} <= set(typographic)
-    assert typographic["pictures"]["n"] == 36
+    assert typographic["images"]["n"] == 36
     assert typographic["excluded"]["zero_shot"] + typographic["n"] == 36
     assert len(typographic["published"]) == 9
     carried = typographic["carriers"]
@@ -170,7 +170,7 @@ def test_a_report_beside_itself_and_beside_a_repaired_one(report: dict[str, Any]
         ("[]", "is not an audit report"),
         ('{"schema": "another"}', "is not an audit report"),
         ('{"schema": "synesthete.audit", "version": 9}', "of version 9"),
-        ('{"schema": "synesthete.audit", "version": 1}', "is damaged"),
+        ('{"schema": "synesthete.audit", "version": 2}', "is damaged"),
     ],
 )
 def test_files_that_are_no_reports(tmp_path: Path, text: str, message: str) -> None:

@@ -86,9 +86,9 @@ def test_edits_of_another_model_are_refused(run: Run, workplace: Path, tmp_path:
         json.dumps(
             {
                 "format": "synesthete-edits",
-                "version": 1,
+                "version": 2,
                 "model": model,
-                "edits": [{"address": UNIT, "do": "ablate"}],
+                "edits": [{"address": UNIT, "op": "ablate"}],
             }
         )
     )

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,19 @@ def test_verify(run: Run, workplace: Path, tmp_path: Path) -> None:
     assert "embeddings.npy" in hurt.out
     printed = json.loads(run("verify", tmp_path / "hurt.atlas", "--json").out)
     assert printed["intact"] is False
+
+
+def test_migrate(run: Run, tmp_path: Path) -> None:
+    with zipfile.ZipFile(Path(__file__).parents[1] / "atlas" / "data" / "format-1.zip") as archive:
+        archive.extractall(tmp_path)
+    old = tmp_path / "small.atlas"
+    refused = run("summary", old)
+    assert refused.code == 2
+    assert f"run: synesthete migrate {old}" in " ".join(refused.err.split())
+    assert json.loads(run("migrate", old, "--json").out) == {"before": 1, "after": 2, "reviews": 8}
+    assert run("summary", old).code == 0
+    assert "already of format 2" in run("migrate", old).out
+    assert run("migrate", tmp_path / "nowhere").code == 2
 
 
 @pytest.mark.parametrize("command", READING, ids=lambda command: command[0])

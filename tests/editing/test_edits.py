@@ -10,12 +10,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from synesthete.editing import Edit, Edits, edited, load_edits, plan_edits, save_edits
+from synesthete.editing import (
+    Edit,
+    Edits,
+    edited,
+    load_edits,
+    migrate_edits,
+    plan_edits,
+    save_edits,
+)
 from synesthete.editing.edits import EDIT_KINDS, parse_pairs
 from synesthete.errors import SynestheteError
 from tests.editing.conftest import Family, pixels
 
 UNIT = "visual.layer4.1:3"
+HASH = "ab" * 32
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 
 
@@ -43,14 +52,14 @@ def test_what_is_saved_is_loaded(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": "other"}, "not a file of edits"), ({"version": 2}, "version 2; this program reads version 1"),
+        ({"format": "other"}, "not a file of edits"), ({"version": 3}, "version 3; this program reads version 2"),
         ({"model": {"name": "mini"}}, "which model"), ({"edits": {}}, "no list of edits"),
-        ({"edits": [{"address": UNIT}]}, "edit 1 has no address"), ({"edits": [{"address": UNIT, "do": "ablat"}]}, "did you mean 'ablate'"),
-        ({"edits": [{"address": "visual", "do": "ablate"}]}, "is not a valid address"), ({"edits": [{"address": UNIT, "do": "scale"}]}, "needs a value"),
-        ({"edits": [{"address": UNIT, "do": "scale", "value": "2"}]}, "not a number"), ({"edits": [{"address": UNIT, "do": "scale", "value": True}]}, "not a number"),
-        ({"edits": [{"address": UNIT, "do": "scale", "value": [1, 2]}]}, "one value"), ({"edits": [{"address": UNIT, "do": "scale", "value": 10**400}]}, "more than 64 bits"),
-        ({"edits": [{"address": UNIT, "do": "ablate", "value": 1}]}, "takes no value"), ({"edits": [{"address": UNIT, "do": "ablate", "why": 1}]}, "unknown field 'why'"),
-        ({"edits": [{"address": UNIT, "do": "ablate"}, {"address": UNIT, "do": "scale", "value": 2}]}, "two different edits"),
+        ({"edits": [{"address": UNIT}]}, "edit 1 has no address"), ({"edits": [{"address": UNIT, "op": "ablat"}]}, "did you mean 'ablate'"),
+        ({"edits": [{"address": "visual", "op": "ablate"}]}, "is not a valid address"), ({"edits": [{"address": UNIT, "op": "scale"}]}, "needs a value"),
+        ({"edits": [{"address": UNIT, "op": "scale", "value": "2"}]}, "not a number"), ({"edits": [{"address": UNIT, "op": "scale", "value": True}]}, "not a number"),
+        ({"edits": [{"address": UNIT, "op": "scale", "value": [1, 2]}]}, "one value"), ({"edits": [{"address": UNIT, "op": "scale", "value": 10**400}]}, "more than 64 bits"),
+        ({"edits": [{"address": UNIT, "op": "ablate", "value": 1}]}, "takes no value"), ({"edits": [{"address": UNIT, "op": "ablate", "why": 1}]}, "unknown field 'why'"),
+        ({"edits": [{"address": UNIT, "op": "ablate"}, {"address": UNIT, "op": "scale", "value": 2}]}, "two different edits"),
     ],
 )  # fmt: skip
 def test_a_damaged_file_is_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
@@ -116,3 +125,33 @@ def test_pairs_on_the_command_line(text: str) -> None:
         parse_pairs([text], "--scale")
     with pytest.raises(SynestheteError, match="two values"):
         parse_pairs([f"{UNIT}=1", f"{UNIT}=2"], "--scale")
+
+
+def test_edits_of_version_1_are_migrated(tmp_path: Path) -> None:
+    path = tmp_path / "edits.json"
+    old = {
+        "format": "synesthete-edits",
+        "version": 1,
+        "model": {"name": "mini", "weights_sha256": HASH},
+        "note": "as written by version 1",
+        "edits": [
+            {"address": UNIT, "do": "ablate"},
+            {"address": "visual.layer4.1:5", "do": "scale", "value": 0.5},
+        ],
+    }
+    path.write_text(json.dumps(old))
+    with pytest.raises(SynestheteError) as caught:
+        load_edits(path)
+    assert caught.value.hint == f"run: synesthete migrate {path}"
+    assert migrate_edits(path) == (1, 2)
+    edits = load_edits(path)
+    assert [(edit.op, edit.value) for edit in edits.edits] == [("ablate", None), ("scale", 0.5)]
+    assert edits.note == old["note"]
+    before = path.read_bytes()
+    assert migrate_edits(path) == (2, 2)
+    assert path.read_bytes() == before
+    damaged = json.dumps({**old, "edits": [{"address": UNIT, "do": "explode"}]})
+    path.write_text(damaged)
+    with pytest.raises(SynestheteError, match="explode"):
+        migrate_edits(path)
+    assert path.read_text() == damaged

@@ -28,7 +28,7 @@ def test_a_report_is_shown_without_anything_that_the_policy_forbids(client: Test
     assert "a written word becomes the answer" in html
     report = client.get("/audits/made.json").json()["report"]
     (example,) = report["typographic"]["examples"]
-    image = client.get(example["picture"])
+    image = client.get(example["image"])
     assert image.headers["content-type"] == "image/webp"
     assert image.content[:4] == b"RIFF"
     assert client.get("/audits/made/1.webp").status_code == 404
@@ -54,7 +54,7 @@ def test_a_damaged_report_is_an_error_and_the_list_goes_on(
 
 def test_what_is_no_image_is_not_sent_as_one(client: TestClient, atlas_path: Path) -> None:
     report = small_report('<script>alert("x")</script>')
-    report["typographic"]["examples"][0]["picture"] = "data:text/html;base64,PHNjcmlwdD4="
+    report["typographic"]["examples"][0]["image"] = "data:text/html;base64,PHNjcmlwdD4="
     folder = atlas_path.parent / "sly.audit"
     folder.mkdir()
     (folder / "report.json").write_text(json.dumps(report), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The probe set's builder: archives, credits, icons and tiles, on pictures made here."""
+"""The probe set's builder: archives, credits, icons and tiles, on images made here."""
 
 from __future__ import annotations
 

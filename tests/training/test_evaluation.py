@@ -47,9 +47,9 @@ def tile(colour: tuple[int, int, int]) -> np.ndarray:
 def test_recall_counts_what_is_found_and_what_is_swapped() -> None:
     names = ["red", "green", "blue"]
     right = recall(ByColour(), [tile(SHADES[name]) for name in names], names, at=1)
-    assert right["title_of_picture"]["rate"] == right["picture_of_title"]["rate"] == 1
+    assert right["title_of_image"]["rate"] == right["image_of_title"]["rate"] == 1
     swapped = recall(ByColour(), [tile(SHADES[n]) for n in ("green", "red", "blue")], names, at=1)
-    assert swapped["title_of_picture"]["rate"] == pytest.approx(1 / 3, abs=1e-4)
+    assert swapped["title_of_image"]["rate"] == pytest.approx(1 / 3, abs=1e-4)
 
 
 def test_a_linear_probe_finds_colours_and_no_more() -> None:
@@ -67,7 +67,7 @@ def test_an_attack_counts_only_what_was_right_before() -> None:
     found = attack(ByColour(), images, [0, 1, 1] * 12, names, share=0.98)
     assert found["images"] == 36
     assert found["right_without"] == 24
-    assert found["lost_to_blank"]["rate"] == 1  # a paper as large as the picture is white
+    assert found["lost_to_blank"]["rate"] == 1  # a paper as large as the image is white
 
 
 def test_stroop_sees_the_ink_of_a_model_that_cannot_read() -> None:
@@ -105,8 +105,8 @@ def test_the_card_has_every_number() -> None:
     rate = {"n": 41, "rate": 0.123, "interval": [0.1, 0.2]}
     pair = {"top1": rate, "words": 500, "chance": 0.002, "classes": ["a", "b"]}
     title = {
-        "title_of_picture": rate,
-        "picture_of_title": rate,
+        "title_of_image": rate,
+        "image_of_title": rate,
         "at": 10,
         "pairs": 77,
         "chance": 0.1,
@@ -115,7 +115,7 @@ def test_the_card_has_every_number() -> None:
            "chance": 0.01, "random_twin": {"top1": 0.02}}  # fmt: skip
     text = card.page({
         "training": {"image_size": 128, "grid": 4, "embed_dim": 192, "parameters": 15_000_000, "samples": 1_234_567,
-                     "minutes": 99.4, "earlier": {"samples": 7_654_321, "minutes": 12.0}, "averaged": 4, "fonts": 75, "data": [{"pictures": 5, "source": "here", "licence": "MIT"}]},
+                     "minutes": 99.4, "earlier": {"samples": 7_654_321, "minutes": 12.0}, "averaged": 4, "fonts": 75, "data": [{"images": 5, "source": "here", "licence": "MIT"}]},
         "zero_shot": {"classes": 689, "modalities": {"photo": row, "word": row}},
         "unseen_words": {"model": pair, "random_twin": pair},
         "retrieval": {"model": title, "random_twin": title},

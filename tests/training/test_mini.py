@@ -19,7 +19,11 @@ from training.__main__ import main
 
 def _at(root: Path) -> mini.Folders:
     return mini.Folders(
-        root / "node_modules", root / "photos", root / "scenes", root / "data", root / "model"
+        packages=root / "node_modules",
+        photos=root / "photos",
+        scenes=root / "scenes",
+        data=root / "data",
+        model=root / "model",
     )
 
 
@@ -120,7 +124,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         if step.step == os.environ.get("FAIL"):
             return Done(3)
         made = {
-            "build": "pictures.tsv",
+            "build": "images.tsv",
             "lists": "table.tsv",
             "teach": "text.pt",
             "look": "looks.npz",
@@ -162,4 +166,4 @@ def test_it_goes_on_where_it_stopped(
     main()
     assert [one[0] for one in told] == ["look", "image", "export", "evaluate"]
     assert told[1][-4:] == ["--threads", "1", "--out", str(tmp_path / "out" / "data")]
-    assert "from 1 pictures" in capsys.readouterr().out
+    assert "from 1 images" in capsys.readouterr().out

@@ -53,7 +53,7 @@ def test_an_icon_is_a_concepts_by_its_name_or_its_icons_names(tmp_path: Path) ->
 def test_the_list_is_of_known_concepts_known_sets_and_nothing_held_out() -> None:
     curated = Path(sources.__file__).parent / "build_concepts"
     concepts = {row["concept"] for row in tables.rows(curated / "concepts.tsv")}
-    sets = {row["set"]: int(row["pictures"]) for row in more_artists.sets()}
+    sets = {row["set"]: int(row["images"]) for row in more_artists.sets()}
     rows = more_artists.listed()
     assert {row.concept for row in rows} <= concepts
     assert set(sets) <= {*more_artists.DRAWN, *more_artists.SYMBOLS}
@@ -61,9 +61,9 @@ def test_the_list_is_of_known_concepts_known_sets_and_nothing_held_out() -> None
     assert len({(row.concept, row.key) for row in rows}) == len(rows)
     wanted = {package.rpartition("@")[0] for package in more_artists.npm_packages()}
     assert wanted == {f"@iconify-json/{name}" for name in sets}
-    for name, pictures in sets.items():
+    for name, images in sets.items():
         own = [row for row in rows if row.set == name]
-        assert len(own) == pictures
+        assert len(own) == images
         kind = "drawing" if name in more_artists.DRAWN else "symbol"
         assert {row.modality for row in own} == {kind}
 
@@ -89,8 +89,8 @@ def test_only_listed_icons_of_these_sets_are_rendered(
     monkeypatch.setattr(more_artists, "LIST", listed)
     body = {"body": '<rect width="16" height="16" fill="currentColor"/>'}
     _set(tmp_path, "bi", {"house-fill": body, "house-heart": body})
-    ((picture, svg),) = sources._more_artists(tmp_path)
-    assert picture == sources.Picture("npm:bi:house-fill", "symbol", "bi", "house")
-    tile = sources.render((picture, svg))
+    ((image, svg),) = sources._more_artists(tmp_path)
+    assert image == sources.SourceImage("npm:bi:house-fill", "symbol", "bi", "house")
+    tile = sources.render((image, svg))
     assert tile is not None
     assert tile[..., 3].mean() == 255

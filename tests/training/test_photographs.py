@@ -77,9 +77,9 @@ def lists(tmp_path: Path) -> Path:
     )
     (folder / "photographs.tsv").write_text(
         "path\tlabel\toriginal\tsha256\tlicence\tattribution\n"
-        f"fruit/apple/1.webp\tapple\tpictures/red one.jpg\t{digest}\t\t\n"
-        "fruit/apple/2.webp\tapple\tpictures/other.jpg\t0123456789abcdef\t\t\n"
-        "fruit/pear/1.webp\tpear\tpictures/gone.jpg\t0123456789abcdef\t\t\n"
+        f"fruit/apple/1.webp\tapple\timages/red one.jpg\t{digest}\t\t\n"
+        "fruit/apple/2.webp\tapple\timages/other.jpg\t0123456789abcdef\t\t\n"
+        "fruit/pear/1.webp\tpear\timages/gone.jpg\t0123456789abcdef\t\t\n"
         "tools/saw/1.webp\tsaw\tsaw.png\t0123456789abcdef\tCC0\tAn author\n"
     )
     return folder
@@ -108,11 +108,11 @@ def test_they_are_fetched_made_small_and_listed_with_their_licences(
 ) -> None:
     address, root = archives
     files = {
-        "pictures/red one.jpg": _jpeg(1),
-        "pictures/other.jpg": _jpeg(2),
+        "images/red one.jpg": _jpeg(1),
+        "images/other.jpg": _jpeg(2),
         "README.md": b"x" * 9,
     }
-    _archive(root / "someone" / "fruit" / "c0ffee", files, {"pictures/gone.jpg": "/etc/hostname"})
+    _archive(root / "someone" / "fruit" / "c0ffee", files, {"images/gone.jpg": "/etc/hostname"})
     _archive(root / "others" / "tools" / "beef", {"saw.png": _jpeg(3, (60, 90))})
     out = tmp_path / "photos"
     assert fetch_all(out, [], address, lists) == (3, 4)
@@ -134,7 +134,7 @@ def test_they_are_fetched_made_small_and_listed_with_their_licences(
         "fruit/apple/2.webp",
         "tools/saw/1.webp",
     ]
-    assert rows[0]["original path"] == "pictures/red one.jpg"
+    assert rows[0]["original path"] == "images/red one.jpg"
     assert [row["licence"] for row in rows] == ["MIT", "MIT", "CC0"]
     assert rows[2]["attribution"] == "An author"
 
@@ -150,7 +150,7 @@ def test_what_lies_there_is_not_asked_for_again(
     assert _Quiet.asked == ["/others/tools/beef"]
     assert "tools: 1 there" in capsys.readouterr().out
     # A second source does not make the manifest forget the first.
-    _archive(root / "someone" / "fruit" / "c0ffee", {"pictures/other.jpg": _jpeg(2)})
+    _archive(root / "someone" / "fruit" / "c0ffee", {"images/other.jpg": _jpeg(2)})
     assert fetch_all(out, ["fruit"], address, lists) == (2, 4)
     assert len(tables.rows(out / "manifest.csv")) == 2
 
@@ -163,9 +163,7 @@ def test_an_archive_that_cannot_be_had_is_told_and_the_others_are_fetched(
     assert fetch_all(tmp_path / "a", [], address, lists) == (1, 4)
     assert "fruit: could not be fetched (HTTP Error 404" in capsys.readouterr().out
     whole = root / "someone" / "fruit" / "c0ffee"
-    _archive(
-        whole, {"pictures/other.jpg": _jpeg(2), "pictures/red one.jpg": _jpeg(1, (4000, 3000))}
-    )
+    _archive(whole, {"images/other.jpg": _jpeg(2), "images/red one.jpg": _jpeg(1, (4000, 3000))})
     for cut in (b"no archive at all", whole.read_bytes()[: whole.stat().st_size // 2]):
         whole.write_bytes(cut)
         fetch_all(tmp_path / "b", ["fruit"], address, lists)
@@ -174,7 +172,7 @@ def test_an_archive_that_cannot_be_had_is_told_and_the_others_are_fetched(
     assert not (tmp_path / "b" / "fruit/apple/1.webp").exists()
 
 
-def test_what_is_no_picture_is_told(
+def test_what_is_no_image_is_told(
     tmp_path: Path, lists: Path, archives: tuple[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     address, root = archives

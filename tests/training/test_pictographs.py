@@ -40,13 +40,25 @@ def test_an_installed_font_s_pictographs_are_drawn_and_no_others(
 ) -> None:
     _font(tmp_path / "one.ttf")
     fonts = (
-        pictographs.Font("deb:one", "one", str(tmp_path / "*.ttf"), "me", "OFL-1.1"),
-        pictographs.Font("npm:none", "none", "@fontsource/none/files/*.woff2", "me", "OFL-1.1"),
+        pictographs.Font(
+            key="deb:one",
+            artist="one",
+            files=str(tmp_path / "*.ttf"),
+            author="me",
+            licence="OFL-1.1",
+        ),
+        pictographs.Font(
+            key="npm:none",
+            artist="none",
+            files="@fontsource/none/files/*.woff2",
+            author="me",
+            licence="OFL-1.1",
+        ),
     )
     monkeypatch.setattr(pictographs, "FONTS", fonts)
-    ((picture, svg),) = sources._pictographs(tmp_path)
-    assert picture == sources.Picture("deb:one:1F41C", "symbol", "one", "ant")
-    tile = sources.render((picture, svg))
+    ((image, svg),) = sources._pictographs(tmp_path)
+    assert image == sources.SourceImage("deb:one:1F41C", "symbol", "one", "ant")
+    tile = sources.render((image, svg))
     assert tile is not None
     assert tile[..., 3].mean() / 255 == pytest.approx(0.1, abs=0.02)
 

@@ -1,4 +1,4 @@
-"""The same picture by another hand: what must change and what must stay."""
+"""The same image by another hand: what must change and what must stay."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 
 cv2 = pytest.importorskip("cv2")
 
-from training import pictures, restyling, tiles, warping  # noqa: E402
+from training import images, restyling, tiles, warping  # noqa: E402
 
 
 def _tile() -> np.ndarray:
@@ -77,7 +77,7 @@ def test_hiding_a_part_leaves_three_quarters() -> None:
     assert (image == 44).all()
 
 
-def test_coarser_pictures_keep_their_size_and_brightness() -> None:
+def test_coarser_images_keep_their_size_and_brightness() -> None:
     image = np.random.default_rng(2).integers(0, 255, (96, 96, 3), dtype=np.uint8)
     for seed in range(20):
         out = restyling.coarser(image, np.random.default_rng(seed))
@@ -92,9 +92,7 @@ def test_what_has_sides_is_never_mirrored() -> None:
     rng = np.random.default_rng(3)
     left = []
     for mirrored in (False, True):
-        shown = [
-            pictures.picture(one_sided, "symbol", 64, rng, mirrored=mirrored) for _ in range(200)
-        ]
+        shown = [images.image(one_sided, "symbol", 64, rng, mirrored=mirrored) for _ in range(200)]
         ink = np.stack([np.abs(s.astype(float) - s[0, 0]).sum(-1) for s in shown])
         left.append((ink[:, :, :32].sum((1, 2)) > ink[:, :, 32:].sum((1, 2))).mean())
     assert left[0] > 0.9
@@ -109,7 +107,7 @@ def test_a_drawing_may_stand_before_a_photograph() -> None:
     behind[..., 3] = 255
     busy = [
         np.unique(
-            pictures.picture(_tile(), "drawing", 64, rng, behind=behind)[:6].reshape(-1, 3), axis=0
+            images.image(_tile(), "drawing", 64, rng, behind=behind)[:6].reshape(-1, 3), axis=0
         ).shape[0]
         > 60
         for _ in range(120)
@@ -117,7 +115,7 @@ def test_a_drawing_may_stand_before_a_photograph() -> None:
     assert 0.04 < np.mean(busy) < 0.4
 
 
-def test_sharper_pictures_have_steeper_edges_and_keep_their_brightness() -> None:
+def test_sharper_images_have_steeper_edges_and_keep_their_brightness() -> None:
     image = np.full((96, 96, 3), 90, np.uint8)
     image[:, 48:] = 160
     image = cv2.GaussianBlur(image, (0, 0), 1.5)
@@ -169,7 +167,7 @@ def test_a_tile_on_white_hides_no_colour() -> None:
     assert tiles.premultiplied_on_white(tile)[0].tolist() == [[10, 20, 30], [210, 220, 230]]
 
 
-def test_a_compressed_picture_is_the_same_to_the_eye_and_not_to_the_pixel() -> None:
+def test_a_compressed_image_is_the_same_to_the_eye_and_not_to_the_pixel() -> None:
     image = np.full((96, 96, 3), 255, np.uint8)
     cv2.circle(image, (48, 48), 30, (220, 40, 10), -1)
     changed = []

@@ -1,4 +1,4 @@
-"""A run that goes on from another one's checkpoint: what it takes over and what it begins anew."""
+"""A run that goes on from another one's checkpoint: what it takes over and what it begins again."""
 
 from __future__ import annotations
 

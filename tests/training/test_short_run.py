@@ -89,7 +89,7 @@ def corpus(work: Path) -> training_corpus.Corpus:
 
 def test_rendered_icons_are_what_they_are_called(work: Path) -> None:
     tiles = np.load(work / "data" / "tiles.npy")
-    lines = (work / "data" / "pictures.tsv").read_text().splitlines()[1:]
+    lines = (work / "data" / "images.tsv").read_text().splitlines()[1:]
     cover = {line.split("\t")[0]: tiles[i, ..., 3].mean() / 255 for i, line in enumerate(lines)}
     assert cover["npm:noto:disc"] == pytest.approx(np.pi * 36 / 256, abs=0.01)
     assert cover["npm:mdi:box"] == pytest.approx(100 / 256, abs=0.01)
@@ -111,7 +111,7 @@ def test_examples_carry_exactly_one_target(corpus: training_corpus.Corpus) -> No
     for size in (64, 96):
         for _ in range(40):
             image, concept, second, text, spelt, looked = examples.draw(corpus, size, rng)
-            assert looked == -1, "nobody looked at these pictures"
+            assert looked == -1, "nobody looked at these images"
             assert image.shape == (size, size, 3)
             assert image.dtype == np.uint8
             assert (concept >= 0) != (text >= 0)
@@ -126,7 +126,7 @@ def test_examples_carry_exactly_one_target(corpus: training_corpus.Corpus) -> No
     assert len(written_ones) > 2
 
 
-def test_a_picture_says_how_it_looks_unless_a_word_is_on_it(corpus: training_corpus.Corpus) -> None:
+def test_a_image_says_how_it_looks_unless_a_word_is_on_it(corpus: training_corpus.Corpus) -> None:
     shapes = [rows[0] for by in corpus.concepts for rows in by.values()]
     made = dataclasses.replace(corpus, described=dict.fromkeys(shapes, 7), concept_share=1.0)
     rng = np.random.default_rng(4)
@@ -144,7 +144,7 @@ def test_every_artist_of_a_concept_is_drawn_as_often(corpus: training_corpus.Cor
     tiles[..., 0] = np.array([0, 0, 0, 0, 255])[:, None, None]
     made = training_corpus.Corpus(
         tiles=tiles, modality=["photo"] * 5, names=["disc"], concepts=[{"photo": [0, 1, 2, 3, 4]}],
-        others=[], bank=["disc"], bank_of_picture={}, vocabulary=[0], fonts=corpus.fonts,
+        others=[], bank=["disc"], bank_of_image={}, vocabulary=[0], fonts=corpus.fonts,
         artist=["a", "a", "a", "a", "b"], concept_share=1.0, photo_share=1.0, sticker_share=0.0,
     )  # fmt: skip
     rng = np.random.default_rng(3)
@@ -152,7 +152,7 @@ def test_every_artist_of_a_concept_is_drawn_as_often(corpus: training_corpus.Cor
     assert 0.4 < np.mean(red) < 0.6
 
 
-def test_a_word_is_put_on_the_picture_and_leaves_most_of_it(corpus: training_corpus.Corpus) -> None:
+def test_a_word_is_put_on_the_image_and_leaves_most_of_it(corpus: training_corpus.Corpus) -> None:
     rng = np.random.default_rng(5)
     image = np.full((96, 96, 3), 120, np.uint8)
     for _ in range(20):
@@ -195,14 +195,14 @@ def test_words_held_out_are_never_written(work: Path) -> None:
     assert {kept.bank[i] for i in kept.vocabulary} == {"disc", "box", "bar"}
 
 
-def test_a_picture_with_a_word_on_it_is_about_both() -> None:
+def test_a_image_with_a_word_on_it_is_about_both() -> None:
     import torch
 
     logits = torch.tensor([[4.0, 0.0, -1.0], [4.0, 0.0, -1.0]])
     first, second = torch.tensor([0, 0]), torch.tensor([-1, 1])
     plain = torch.nn.functional.cross_entropy(logits, first, label_smoothing=0.02)
     word = torch.nn.functional.cross_entropy(logits[:1], torch.tensor([1]), label_smoothing=0.02)
-    share = objective.ON_THE_PICTURE
+    share = objective.IMAGE_WEIGHT
     expected = (plain + share * plain + (1 - share) * word) / 2
     got = objective.loss_of_concepts(logits, first, second)
     assert float(got) == pytest.approx(float(expected), rel=1e-5)

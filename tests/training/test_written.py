@@ -29,7 +29,7 @@ def corpus() -> Written:
 
 
 def ink(image: np.ndarray) -> np.ndarray:
-    """Where the picture is not its most frequent colour."""
+    """Where the image is not its most frequent colour."""
     colours, count = np.unique(image.reshape(-1, 3), axis=0, return_counts=True)
     ground = colours[count.argmax()].astype(int)
     found: np.ndarray = np.abs(image.astype(int) - ground).max(2) > 60

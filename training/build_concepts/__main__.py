@@ -123,14 +123,14 @@ def main() -> None:
     """Parse the command line, check the versions, build."""
     parser = argparse.ArgumentParser(prog="python -m training.build_concepts", description=__doc__)
     parser.add_argument("--packages", type=Path, help="folder with node_modules/ and wheels/")
-    parser.add_argument("--photos", type=Path, help="folder with manifest.csv and its pictures")
+    parser.add_argument("--photos", type=Path, help="folder with manifest.csv and its images")
     parser.add_argument("--out", type=Path, help="folder to write concepts/ and fonts/ to")
     parser.add_argument("--rcc", type=Path, default=RCC_FOLDER, help="the GCompris .rcc files")
     parser.add_argument("--needs", action="store_true", help="print what to install, and stop")
     arguments = parser.parse_args()
     if arguments.needs:
         print(npm_install_line())
-        for package in Sources(Path(), Path()).table.values():
+        for package in Sources(packages=Path(), photos=Path()).table.values():
             if package.manager == "apt":
                 print(f"apt-get install {package.package}={package.version} zstd")
             elif package.manager == "pip":
@@ -138,7 +138,7 @@ def main() -> None:
         return
     if not (arguments.packages and arguments.photos and arguments.out):
         parser.error("--packages, --photos and --out are needed")
-    sources = Sources(arguments.packages, arguments.photos, arguments.rcc)
+    sources = Sources(packages=arguments.packages, photos=arguments.photos, rcc=arguments.rcc)
     wrong = [
         f"{name}: {found} instead of {sources.table[name].version}"
         for name, found in sources.versions().items()

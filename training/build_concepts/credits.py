@@ -1,4 +1,4 @@
-"""Write the page that credits every picture of the built-in probe set."""
+"""Write the page that credits every image of the built-in probe set."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ LINKS = {
 
 _INTRODUCTION = """# Licences of the built-in probe set
 
-Every picture keeps the licence that its author gave it; `manifest.parquet` names licence, author and
+Every image keeps the licence that its author gave it; `manifest.parquet` names licence, author and
 source image by image. Changes made to all of them: drawn or cropped to 128 × 128 pixels on white and
-encoded anew as WebP mosaics (icons that follow the text colour are drawn black).
+encoded again as WebP mosaics (icons that follow the text colour are drawn black).
 
-Pictures under a share-alike licence (CC-BY-SA) stay under it, as single tiles that can be taken out;
+Images under a share-alike licence (CC-BY-SA) stay under it, as single tiles that can be taken out;
 they are collected beside the others, not merged with them. The fonts have their licence texts next
 to them in `../fonts/`.
 """
@@ -82,7 +82,7 @@ def licence_page(rows: Iterable[Mapping[str, str]], packages: Mapping[str, Packa
     rows = list(rows)
     by_set = Counter(row["key"].split(":")[1] for row in rows if row["modality"] != "photo")
     lines = [_INTRODUCTION, "## Drawings and symbols", ""]
-    lines += ["| set | kind | pictures | author | licence | from |", "|---|---|---|---|---|---|"]
+    lines += ["| set | kind | images | author | licence | from |", "|---|---|---|---|---|---|"]
     for name, package in packages.items():
         if by_set[name]:
             lines.append(

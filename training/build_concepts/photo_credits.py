@@ -16,7 +16,7 @@ SHIPPABLE = re.compile(
 
 @dataclass(frozen=True)
 class Credit:
-    """Whose a picture is: artist group, licence (SPDX where there is one), author, source."""
+    """Whose an image is: artist group, licence (SPDX where there is one), author, source."""
 
     artist: str
     licence: str

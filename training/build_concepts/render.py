@@ -1,4 +1,4 @@
-"""Turn an original picture into a 128-pixel tile on white."""
+"""Turn an original image into a 128-pixel tile on white."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def render(original: Original, fit: str = "", *, photo: bool) -> Image.Image:
     Parameters
     ----------
     original
-        SVG text or the bytes of an encoded picture.
+        SVG text or the bytes of an encoded image.
     fit
-        For photographs: empty for the centred square, `pad` for the whole picture on white, or the
+        For photographs: empty for the centred square, `pad` for the whole image on white, or the
         box to keep as `left,top,right,bottom` in per cent of width and height.
     photo
         Photographs fill the tile; drawings and symbols keep a small margin.
@@ -31,13 +31,13 @@ def render(original: Original, fit: str = "", *, photo: bool) -> Image.Image:
         return _on_white(_rasterised(original.svg))
     assert original.data is not None
     with Image.open(io.BytesIO(original.data)) as opened:
-        picture = ImageOps.exif_transpose(opened).convert("RGBA")
+        image = ImageOps.exif_transpose(opened).convert("RGBA")
     if not photo:
-        return _on_white(_within(picture, TILE - 2 * MARGIN))
+        return _on_white(_within(image, TILE - 2 * MARGIN))
     if fit == "pad":
-        return _on_white(_within(picture, TILE))
-    picture = picture.crop(_box(picture, fit))
-    return _on_white(_within(picture, TILE))
+        return _on_white(_within(image, TILE))
+    image = image.crop(_box(image, fit))
+    return _on_white(_within(image, TILE))
 
 
 def _rasterised(svg: str) -> Image.Image:
@@ -61,8 +61,8 @@ def _natural_size(svg: str) -> tuple[float, float]:
     return float(values[0]), float(values[1])
 
 
-def _box(picture: Image.Image, fit: str) -> tuple[float, float, float, float]:
-    wide, high = picture.size
+def _box(image: Image.Image, fit: str) -> tuple[float, float, float, float]:
+    wide, high = image.size
     if fit:
         left, top, right, bottom = (float(part) / 100 for part in fit.split(","))
         return left * wide, top * high, right * wide, bottom * high
@@ -71,14 +71,14 @@ def _box(picture: Image.Image, fit: str) -> tuple[float, float, float, float]:
     return left, top, left + side, top + side
 
 
-def _within(picture: Image.Image, side: int) -> Image.Image:
-    scale = side / max(picture.size)
-    size = tuple(max(1, round(length * scale)) for length in picture.size)
-    return picture.resize((size[0], size[1]), Image.Resampling.LANCZOS)
+def _within(image: Image.Image, side: int) -> Image.Image:
+    scale = side / max(image.size)
+    size = tuple(max(1, round(length * scale)) for length in image.size)
+    return image.resize((size[0], size[1]), Image.Resampling.LANCZOS)
 
 
-def _on_white(picture: Image.Image) -> Image.Image:
+def _on_white(image: Image.Image) -> Image.Image:
     tile = Image.new("RGBA", (TILE, TILE), (*WHITE, 255))
-    corner = ((TILE - picture.width) // 2, (TILE - picture.height) // 2)
-    tile.alpha_composite(picture.convert("RGBA"), corner)
+    corner = ((TILE - image.width) // 2, (TILE - image.height) // 2)
+    tile.alpha_composite(image.convert("RGBA"), corner)
     return tile.convert("RGB")

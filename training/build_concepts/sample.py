@@ -1,4 +1,4 @@
-"""Draw a random sample of the probe set as sheets to look at: is each picture what its label says?"""
+"""Draw a random sample of the probe set as sheets to look at: is each image what its label says?"""
 
 from __future__ import annotations
 

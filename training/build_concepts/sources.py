@@ -1,4 +1,4 @@
-"""Open the packages that the probe set is made of and give each item as SVG text or picture bytes."""
+"""Open the packages that the probe set is made of and give each item as SVG text or image bytes."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ ACTIVITIES = "gcompris/src/activities/"
 """What every path inside GCompris's archives begins with, and no item names."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Package:
-    """One row of `packages.tsv`: where a set of pictures comes from and whose it is."""
+    """One row of `packages.tsv`: where a set of images comes from and whose it is."""
 
     set: str
     kind: str
@@ -42,7 +42,7 @@ class Package:
 
 @dataclass(frozen=True)
 class Original:
-    """The picture behind one cell, as its package has it: SVG text or encoded bytes."""
+    """The image behind one cell, as its package has it: SVG text or encoded bytes."""
 
     svg: str | None
     data: bytes | None
@@ -146,7 +146,7 @@ class EmojiFont:
         )
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Sources:
     """All packages of `packages.tsv` below one folder, plus the folder of collected photographs.
 
@@ -155,7 +155,7 @@ class Sources:
     packages
         Folder with `node_modules/` and `wheels/`.
     photos
-        Folder with `manifest.csv` and the pictures it lists.
+        Folder with `manifest.csv` and the images it lists.
     rcc
         Folder of the GCompris resource archives.
     """
@@ -167,7 +167,7 @@ class Sources:
     _open: dict[str, Any] = field(default_factory=dict)
 
     def original(self, item: str) -> Original:
-        """Return the picture that an item such as `npm:noto:red-apple` names."""
+        """Return the image that an item such as `npm:noto:red-apple` names."""
         manager, _, rest = item.partition(":")
         if manager == "photo":
             return Original(None, (self.photos / rest).read_bytes())

@@ -35,7 +35,7 @@ def pack(tiles: Sequence[Image.Image], modality: str) -> tuple[list[Place], dict
     Parameters
     ----------
     tiles
-        RGB pictures of `TILE` × `TILE` pixels, in the order they should lie.
+        RGB images of `TILE` × `TILE` pixels, in the order they should lie.
     modality
         Decides the encoding and the file names.
     """

@@ -21,10 +21,10 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def told(found: Mapping[str, Any]) -> str:
+def percentage(found: Mapping[str, Any]) -> str:
     """A rate with its interval.
 
-    >>> told({"rate": 0.5, "interval": [0.4, 0.6]})
+    >>> percentage({"rate": 0.5, "interval": [0.4, 0.6]})
     '50.0 % (40.0–60.0)'
     """
     low, high = found["interval"]
@@ -41,8 +41,8 @@ def _zero_shot(found: Mapping[str, Any]) -> list[str]:
     ]
     for modality in filter(found["modalities"].get, MODALITIES):
         row = found["modalities"][modality]
-        one = told({"rate": row["top1"], "interval": row["top1_interval"]})
-        five = told({"rate": row["top5"], "interval": row["top5_interval"]})
+        one = percentage({"rate": row["top1"], "interval": row["top1_interval"]})
+        five = percentage({"rate": row["top5"], "interval": row["top5_interval"]})
         twin = percent(row["random_twin"]["top1"])
         chance = percent(row["chance"])
         lines.append(
@@ -59,12 +59,12 @@ def _pair(title: str, both: Mapping[str, Any], *path: str, chance: str) -> str:
         for key in path:
             found = found[key]
         cells.append(found)
-    return f"| {title} | {cells[0]['n']:,} | {told(cells[0])} | {told(cells[1])} | {chance} |"
+    return f"| {title} | {cells[0]['n']:,} | {percentage(cells[0])} | {percentage(cells[1])} | {chance} |"
 
 
-def _before(made: dict[str, Any]) -> str:
+def _before(result: dict[str, Any]) -> str:
     """What the run went on from, if it did not begin with nothing."""
-    earlier = made.get("earlier")
+    earlier = result.get("earlier")
     if not earlier:
         return ""
     return (
@@ -72,22 +72,22 @@ def _before(made: dict[str, Any]) -> str:
     )
 
 
-def _averaged(made: dict[str, Any]) -> list[str]:
+def _averaged(result: dict[str, Any]) -> list[str]:
     """That the weights are no single run's, if they are not."""
-    if (count := made.get("averaged", 1)) == 1:
+    if (count := result.get("averaged", 1)) == 1:
         return []
     return [
         f"The image tower's weights are the mean of {count} runs' ends (`training/averaging.py`)."
     ]
 
 
-def _votes(made: dict[str, Any]) -> list[str]:
+def _votes(result: dict[str, Any]) -> list[str]:
     """That the units' alignment with concepts was asked for, if it was."""
-    if not made.get("recipe", {}).get("votes"):
+    if not result.get("recipe", {}).get("votes"):
         return []
     return [
         "",
-        "**Its units were asked to mean something.** Besides naming pictures, the last block had to let a reader with no negative",
+        "**Its units were asked to mean something.** Besides naming images, the last block had to let a reader with no negative",
         "weights tell the concepts apart, whichever way they are shown. No unit was assigned to any concept, but how many",
         "units of mini answer to one concept in every modality says nothing about how many do in a CLIP trained without this.",
     ]
@@ -111,7 +111,7 @@ def page(results: Mapping[str, Any]) -> str:
     words, titles, probe = results["unseen_words"], results["retrieval"], results["linear_probe"]
     attack, stroop = results["typographic"], results["stroop"]
     read, pairs = words["model"], titles["model"]
-    made = results["training"]
+    result = results["training"]
     lines = [
         "# Model card: mini",
         "",
@@ -120,22 +120,22 @@ def page(results: Mapping[str, Any]) -> str:
         "",
         "## What it is",
         "",
-        f"A ModifiedResNet 2-2-2-2 of width 32 at {made['image_size']} pixels ({made['grid']} × {made['grid']} positions and 1,024 units",
-        f"in its last block) and a four-layer text transformer; embeddings of {made['embed_dim']} numbers;",
-        f"{made['parameters'] / 1e6:.1f} million parameters. Trained on {made['samples']:,} augmented examples in {made['minutes']:.0f} minutes{_before(made)}",
+        f"A ModifiedResNet 2-2-2-2 of width 32 at {result['image_size']} pixels ({result['grid']} × {result['grid']} positions and 1,024 units",
+        f"in its last block) and a four-layer text transformer; embeddings of {result['embed_dim']} numbers;",
+        f"{result['parameters'] / 1e6:.1f} million parameters. Trained on {result['samples']:,} augmented examples in {result['minutes']:.0f} minutes{_before(result)}",
         "([training](../../../../docs/training.md)).",
-        *_averaged(made),
-        *_votes(made),
+        *_averaged(result),
+        *_votes(result),
         *_spelling(results.get("spelling")),
         "",
         "## What it learnt from",
         "",
-        "| pictures | from | licence |",
+        "| images | from | licence |",
         "| ---: | --- | --- |",
-        *[f"| {row['pictures']:,} | {row['source']} | {row['licence']} |" for row in made["data"]],
+        *[f"| {row['images']:,} | {row['source']} | {row['licence']} |" for row in result["data"]],
         "",
-        "(pictures rendered; the held-out ones among them were never shown)",
-        f"and words written in {made['fonts']} fonts, on plain grounds and on pictures of other things. What words mean came from",
+        "(images rendered; the held-out ones among them were never shown)",
+        f"and words written in {result['fonts']} fonts, on plain grounds and on images of other things. What words mean came from",
         "the sentence encoder all-MiniLM-L6-v2 (Apache-2.0), what photographs and drawings look like also from the image classifier EfficientNet-Lite0",
         "(Apache-2.0 by its package; it was trained on ImageNet). Neither is part of the model. Held out: `held_out.json`, and below.",
         "",
@@ -146,8 +146,8 @@ def page(results: Mapping[str, Any]) -> str:
         "| more | n | mini | random twin | chance |",
         "| --- | ---: | ---: | ---: | ---: |",
         _pair(f"words never written in training, unseen fonts, among {read['words']}", words, "top1", chance=percent(read["chance"])),
-        _pair(f"title of a held-out clip art, recall@{pairs['at']} among {pairs['pairs']}", titles, "title_of_picture", chance=percent(pairs["chance"])),
-        _pair(f"clip art of a title, recall@{pairs['at']}", titles, "picture_of_title", chance=percent(pairs["chance"])),
+        _pair(f"title of a held-out clip art, recall@{pairs['at']} among {pairs['pairs']}", titles, "title_of_image", chance=percent(pairs["chance"])),
+        _pair(f"clip art of a title, recall@{pairs['at']}", titles, "image_of_title", chance=percent(pairs["chance"])),
         _pair(f"linear probe on a photo source never seen ({', '.join(probe['model']['classes'])})", probe, "top1", chance=percent(probe["model"]["chance"])),
         "",
         "## How it is fooled",
@@ -161,7 +161,7 @@ def page(results: Mapping[str, Any]) -> str:
         "## What it is not for",
         "",
         "Anything but looking at how such models work. It knows a few hundred things from icons and few photographs,",
-        "no people, and inherits what its text teacher learnt from the web. Do not use it to judge people or their pictures.",
+        "no people, and inherits what its text teacher learnt from the web. Do not use it to judge people or their images.",
         "",
     ]  # fmt: skip
     return "\n".join(lines)
@@ -175,12 +175,12 @@ def _fooled(attack: Mapping[str, Any], stroop: Mapping[str, Any]) -> list[str]:
         lines.append(
             f"- A handwritten label (unseen font) of {percent(found['label_share'])} of the pixels with another concept's name, on the "
             f"{found['right_without']} of {found['images']} held-out {modality}s that it names right without: the answer "
-            f"becomes the written word in {told(found['to_the_word'])} and is lost in {told(found['lost'])}; "
-            f"an empty label loses it in {told(found['lost_to_blank'])}."
+            f"becomes the written word in {percentage(found['to_the_word'])} and is lost in {percentage(found['lost'])}; "
+            f"an empty label loses it in {percentage(found['lost_to_blank'])}."
         )
     lines.append(
         f"- Stroop test ({stroop['cells']} names of colours in the ink of other colours): it answers with the word in "
-        f"{told(stroop['reads_the_word'])}, with the ink in {told(stroop['names_the_ink'])} (chance {percent(stroop['chance'])})."
+        f"{percentage(stroop['reads_the_word'])}, with the ink in {percentage(stroop['names_the_ink'])} (chance {percent(stroop['chance'])})."
     )
     return lines
 

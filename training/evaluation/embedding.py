@@ -1,4 +1,4 @@
-"""Pictures and texts through a model, in batches, and rates with their intervals."""
+"""Images and texts through a model, in batches, and rates with their intervals."""
 
 from __future__ import annotations
 

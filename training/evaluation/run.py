@@ -35,7 +35,7 @@ MORE = "more artists"
 
 
 def data_table(data: Path, photos: Path) -> list[dict[str, Any]]:
-    """Pictures of the training data by source, with the licence."""
+    """Images of the training data by source, with the licence."""
     known: dict[str, tuple[str, str]] = {}
     for row in tables.rows(Path(__file__).parents[1] / "build_concepts" / "packages.tsv"):
         known.setdefault(row["artist"], (row["author"], row["licence"]))
@@ -43,9 +43,9 @@ def data_table(data: Path, photos: Path) -> list[dict[str, Any]]:
         known.setdefault(row["path"].split("/")[0], (row["source repo"], row["licence"]))
     more = {row.key: row.set for row in more_artists.listed()}
     # A set may be called as an artist of the probe set is: both have a "fluent".
-    pictures = [(row["key"], row["artist"]) for row in tables.rows(data / "pictures.tsv")]
-    counts = Counter(MORE if key in more else artist for key, artist in pictures)
-    if used := {more[key] for key, _ in pictures if key in more}:
+    images = [(row["key"], row["artist"]) for row in tables.rows(data / "images.tsv")]
+    counts = Counter(MORE if key in more else artist for key, artist in images)
+    if used := {more[key] for key, _ in images if key in more}:
         licences = {row["licence"] for row in more_artists.sets() if row["set"] in used}
         known[MORE] = (
             f"{len(used)} further icon sets (training/more_sets.tsv names them)",
@@ -56,7 +56,7 @@ def data_table(data: Path, photos: Path) -> list[dict[str, Any]]:
     }
     return [
         {
-            "pictures": count,
+            "images": count,
             "source": table.get(artist, (artist, ""))[0],
             "licence": table.get(artist, ("", "see the manifest"))[1],
         }
@@ -117,7 +117,7 @@ def measure(
     words
         Words that were never written in training.
     clip_art, photos
-        Keys of held-out pictures of the training data, the latter of one photo source.
+        Keys of held-out images of the training data, the latter of one photo source.
     """
     from synesthete import evaluate, load_model
 

@@ -30,14 +30,14 @@ def attack(
     word; `lost`: it is no longer the truth; `lost_to_blank`: the same with an empty label, the control.
     """
     seen = [model.geometry(image) for image in images]
-    pictures = ImageSet(
+    image_set = ImageSet(
         source="held-out images",
         images=seen,
         truth=np.asarray(truth, np.int64),
         classes=list(names),
     )
     subject = Subject(
-        model, pictures, {"zero_shot": ZeroShot.of(model, names)}, embed(model, seen), seed=seed
+        model, image_set, {"zero_shot": ZeroShot.of(model, names)}, embed(model, seen), seed=seed
     )
     right = int(subject.right["zero_shot"].sum())
     if not right:
@@ -54,7 +54,7 @@ def attack(
         "images": len(seen),
         "right_without": right,
         "label_share": share,
-    } | {name: _told(rate.as_dict()) for name, rate in rates.items()}
+    } | {name: _reported(rate.as_dict()) for name, rate in rates.items()}
 
 
 def stroop(model: Any) -> dict[str, Any]:
@@ -62,11 +62,11 @@ def stroop(model: Any) -> dict[str, Any]:
     found = typographic.stroop(model)
     return {
         "cells": found.cells,
-        "reads_the_word": _told(found.reads_the_word.as_dict()),
-        "names_the_ink": _told(found.names_the_ink.as_dict()),
+        "reads_the_word": _reported(found.reads_the_word.as_dict()),
+        "names_the_ink": _reported(found.names_the_ink.as_dict()),
         "chance": round(found.chance, 4),
     }
 
 
-def _told(rate: dict[str, Any]) -> dict[str, Any]:
+def _reported(rate: dict[str, Any]) -> dict[str, Any]:
     return {key: rate[key] for key in ("n", "rate", "interval")}

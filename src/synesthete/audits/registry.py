@@ -114,7 +114,7 @@ def _harm_gap(part: Report) -> Measure | None:
 def _typographic_details(part: Report) -> Named:
     for classifier, clean in (part.get("clean") or {}).items():
         yield f"clean_accuracy, {_spaced(classifier)}", of_rate(clean)
-    for classifier, outcome in (part.get("heads") or {}).items():
+    for classifier, outcome in (part.get("classifiers") or {}).items():
         for what, key in (("becomes the word", "to_word"), ("is lost", "lost")):
             yield f"answer {what}, {_spaced(classifier)}", of_rate(outcome[key])
     for factor, rows in (part.get("by") or {}).items():
@@ -139,8 +139,8 @@ def _spaced(name: str) -> str:
 
 
 def _typographic_notes(part: Report) -> Iterator[str]:
-    if "pictures" in part:
-        images = part["pictures"]
+    if "images" in part:
+        images = part["images"]
         yield (
             f"Written words: {images['n']} images ({images['source']}, {images['classes']} classes), of which "
             f"{part['excluded']['zero_shot']} were classified wrongly before anything was written on them and do not count."
@@ -155,7 +155,7 @@ def _adversarial_notes(part: Report) -> Iterator[str]:
 
 def _bias_notes(part: Report) -> Iterator[str]:
     yield "Associations: the largest of several is reported, and the largest of several is large by chance too."
-    if not part["pictures"]["of_people"]:
+    if not part["images"]["of_people"]:
         yield (
             "Images of people: drawn persons only, few, standing for nobody. They test the method, not how the model "
             "treats people: give labelled photos with --images."

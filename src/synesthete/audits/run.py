@@ -77,7 +77,7 @@ def run_audit(
         "version": VERSION,
         "kind": kind,
         "model": _described(loaded),
-        "made": {
+        "versions": {
             "synesthete": version("synesthete"),
             "torch": version("torch"),
             "open_clip": version("open_clip_torch"),

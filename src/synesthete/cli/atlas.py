@@ -127,6 +127,42 @@ def show(atlas: AtlasArgument, address: Address, out: Path = Path()) -> Output:
 
 
 @command(app, panel=PANEL)
+def migrate(path: Path) -> Output:
+    """Bring an atlas, or a file of edits, of an earlier format to this program's, in place.
+
+    Recorded arrays, the fingerprint, reviews and feature visualizations are kept. Interrupted, run the same command again.
+
+    Parameters
+    ----------
+    path : PATH
+        Folder of the atlas, or the file of edits.
+
+    Returns
+    -------
+    the format's version `before` and `after`, and for an atlas how many `reviews` it holds.
+
+    See Also
+    --------
+    recording.md
+
+    Examples
+    --------
+    synesthete migrate demo.atlas
+    """
+    from synesthete.atlas import migrate_atlas
+    from synesthete.editing import migrate_edits
+    from synesthete.reviews import read
+
+    before, after = migrate_edits(path) if path.is_file() else migrate_atlas(path)
+    found: dict[str, Any] = {"before": before, "after": after}
+    if path.is_dir():
+        found["reviews"] = len(read(path))
+    done = f"format {before} to {after}" if before != after else f"already of format {after}"
+    kept = f", {count(found['reviews'])} reviews kept" if found.get("reviews") else ""
+    return Output(found, [f"{path}: {done}{kept}"])
+
+
+@command(app, panel=PANEL)
 def verify(atlas: AtlasArgument) -> Output:
     """Check every file of an atlas against the hash that was recorded with it.
 

@@ -276,7 +276,7 @@ def _edits_view(planned: Edits, effect: Effect) -> Iterator[RenderableType]:
         return f"{value:.4g}" if isinstance(value, float | int) else str(value or "")
 
     edits = ((one.address, one.op, number(one.value)) for one in planned.edits)
-    yield table("address", "do", "value", right=("value",), rows=edits)
+    yield table("address", "op", "value", right=("value",), rows=edits)
     right = ("named right", "95 %", "other answers")
     yield table(
         "",

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from synesthete.editing.edits import Edit, Edits, load_edits, plan_edits, save_edits
+from synesthete.editing.edits import Edit, Edits, load_edits, migrate_edits, plan_edits, save_edits
 from synesthete.editing.export import Exported, export_edits
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ __all__ = [
     "edited",
     "export_edits",
     "load_edits",
+    "migrate_edits",
     "plan_edits",
     "save_edits",
 ]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from synesthete.models import ImageTextModel
     from synesthete.models.interventions import Change
 
-FORMAT, VERSION = "synesthete-edits", 1
+FORMAT, VERSION = "synesthete-edits", 2
 EditKind = Literal["ablate", "mean-ablate", "scale", "steer"]
 Value = float | tuple[float, ...]
 EDIT_KINDS: tuple[str, ...] = get_args(EditKind)
@@ -188,7 +188,7 @@ class Edits:
         for edit in self.edits:
             value = list(edit.value) if isinstance(edit.value, tuple) else edit.value
             rows.append(
-                {"address": edit.address, "do": edit.op}
+                {"address": edit.address, "op": edit.op}
                 | ({} if value is None else {"value": value})
             )
         return {
@@ -230,6 +230,45 @@ def load_edits(path: str | Path) -> Edits:
         Missing, damaged, of another version, or with something in it that is not an edit.
     """
     path = Path(path)
+    found = _read(path)
+    if found.get("version") != VERSION:
+        raise SynestheteError(
+            f"{path} is of version {found.get('version')!r}; this program reads version {VERSION}",
+            hint=f"run: synesthete migrate {path}" if found.get("version") == 1 else "",
+        )
+    return _parsed(path, found)
+
+
+def migrate_edits(path: str | Path) -> tuple[int, int]:
+    """Rewrite a file of edits of an earlier version as this program writes it; version 1 had `do` for `op`.
+
+    Returns
+    -------
+    tuple of int
+        The version before and after; equal when there was nothing to do.
+
+    Raises
+    ------
+    SynestheteError
+        As `load_edits`; the file is then as it was.
+    """
+    path = Path(path)
+    found = _read(path)
+    if found.get("version") != 1:
+        load_edits(path)
+        return VERSION, VERSION
+    rows = found.get("edits")
+    renamed = [
+        {"op" if key == "do" else key: value for key, value in row.items()}
+        if isinstance(row, Mapping)
+        else row
+        for row in (rows if isinstance(rows, list) else ())
+    ]
+    save_edits(_parsed(path, {**found, "edits": renamed if isinstance(rows, list) else rows}), path)
+    return 1, VERSION
+
+
+def _read(path: Path) -> Mapping[str, Any]:
     try:
         found = read_json(path, max_bytes=MOST_BYTES)
     except UnusableFile as error:
@@ -240,10 +279,10 @@ def load_edits(path: str | Path) -> Edits:
         raise SynestheteError(
             f"{path} is not a file of edits", hint=f'expected "format": "{FORMAT}"'
         )
-    if found.get("version") != VERSION:
-        raise SynestheteError(
-            f"{path} is of version {found.get('version')!r}; this program reads version {VERSION}"
-        )
+    return found
+
+
+def _parsed(path: Path, found: Mapping[str, Any]) -> Edits:
     model = found.get("model")
     if not (
         isinstance(model, Mapping)
@@ -263,16 +302,16 @@ def load_edits(path: str | Path) -> Edits:
 def _edit(path: Path, place: int, row: object) -> Edit:
     where = f"{path}, edit {place}"
     if not isinstance(row, Mapping) or not all(
-        isinstance(row.get(k), str) for k in ("address", "do")
+        isinstance(row.get(k), str) for k in ("address", "op")
     ):
-        raise SynestheteError(f"{where} has no address, or no kind of edit under 'do'")
-    unknown = set(row) - {"address", "do", "value"}
+        raise SynestheteError(f"{where} has no address, or no kind of edit under 'op'")
+    unknown = set(row) - {"address", "op", "value"}
     if unknown:
         raise SynestheteError(
-            f"{where}: unknown field {sorted(unknown)[0]!r}", hint="address, do, value"
+            f"{where}: unknown field {sorted(unknown)[0]!r}", hint="address, op, value"
         )
     try:
-        return Edit(row["address"], row["do"], _value(row.get("value")))
+        return Edit(row["address"], row["op"], _value(row.get("value")))
     except SynestheteError as error:
         raise SynestheteError(f"{where}: {error.message}", hint=error.hint) from None
 

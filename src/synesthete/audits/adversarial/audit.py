@@ -161,7 +161,7 @@ def audit_adversarial(
         "interval": worst.as_dict()["interval"],
         "at": epsilons[place],
         "clean": clean.as_dict() | {"chance": round(1 / len(image_set.classes), 4)},
-        "pictures": image_set.described(),
+        "images": image_set.described(),
         "epsilons": [float(epsilon) for epsilon in epsilons],
         "steps": steps,
         "norm": "Linf, of 255",

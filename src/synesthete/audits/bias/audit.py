@@ -82,7 +82,7 @@ def audit_bias(
     }
     say("images of people")
     probes, axes, unreadable = images_of_people(model, word_lists, people)
-    found["pictures"] = {
+    found["images"] = {
         "source": "drawn persons of the built-in probe set" if people is None else str(people),
         "of_people": people is not None,
         "axes": {axis: counts(codes.tolist(), names) for axis, (_, codes, names) in axes.items()},
@@ -168,7 +168,7 @@ def unit_associations(
         "layer": layer,
         "by_words": association_matrix(groups, attributes, layer, seed=seed),
         "skipped_words": sorted(set(skipped)),
-        "by_pictures": None,
+        "by_images": None,
     }
     if axes:
         shown = {
@@ -186,7 +186,7 @@ def unit_associations(
         for axis in axes:
             mine = {name: rows for name, rows in seen.items() if name.startswith(f"{axis}: ")}
             by_images |= centred(mine)
-        found["by_pictures"] = association_matrix(by_images, attributes, layer, seed=seed)
+        found["by_images"] = association_matrix(by_images, attributes, layer, seed=seed)
     return found
 
 

@@ -98,7 +98,7 @@ def _differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[st
         if before["settings"].get(key) != after["settings"].get(key)
     ]
     for kind in (kind for kind, audit in AUDITS.items() if "images" in audit.settings):
-        one, other = ((r.get(kind) or {}).get("pictures") for r in (before, after))
+        one, other = ((r.get(kind) or {}).get("images") for r in (before, after))
         if isinstance(one, dict) and isinstance(other, dict) and one != other:
             keys = [key for key in one if one[key] != other.get(key)]
             found.append(f"{kind} images differ in {', '.join(keys)}")

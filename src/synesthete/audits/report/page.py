@@ -201,7 +201,7 @@ def card_section(report: Mapping[str, Any]) -> str:
         "## Audit",
         "",
         f"`{model['name']}` (weights {model['weights_sha256'][:12]}), by `synesthete audit {report['kind']}` "
-        f"{report['made']['synesthete']}, seed {report['settings']['seed']}.",
+        f"{report['versions']['synesthete']}, seed {report['settings']['seed']}.",
         "",
         "| measured | value | 95 % interval | n | limit | |",
         "| --- | ---: | ---: | ---: | ---: | --- |",

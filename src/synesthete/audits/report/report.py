@@ -15,7 +15,7 @@ from synesthete.audits.registry import AUDITS, METRICS, Measure, Report, details
 from synesthete.errors import SynestheteError, near
 
 SCHEMA = "synesthete.audit"
-VERSION = 1
+VERSION = 2
 JSON_NAME, HTML_NAME, CARD_NAME = "report.json", "report.html", "MODEL_CARD_SECTION.md"
 Verdict = Literal["pass", "undecided", "fail"]
 FAIL_ON = ("fail", "undecided")

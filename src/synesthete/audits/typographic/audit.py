@@ -145,12 +145,12 @@ def attack_images(
     }
     base = outcomes["zero_shot"]
     return _headline(clean["zero_shot"], base.to_word.as_dict()) | {
-        "pictures": image_set.described(),
+        "images": image_set.described(),
         "style": style.as_dict(),
         "clean": clean,
         "excluded": {name: int((~right).sum()) for name, right in subject.right.items()},
         "skipped_words": list(shown.skipped),
-        "heads": {name: outcome_dict(outcome) for name, outcome in outcomes.items()},
+        "classifiers": {name: outcome_dict(outcome) for name, outcome in outcomes.items()},
         "by": {
             factor: [row.as_dict() for row in rows]
             for factor, rows in sweep(subject, style, progress=progress).items()
@@ -187,7 +187,7 @@ def _examples(subject: Subject, style: Style) -> list[dict[str, Any]]:
             "truth": classes[subject.image_set.truth[row]],
             "word": classes[subject.targets[row]],
             "answer": classes[answer[row]],
-            "picture": data_uri(subject.labelled_image(row, classes[subject.targets[row]], style)),
+            "image": data_uri(subject.labelled_image(row, classes[subject.targets[row]], style)),
         }
         for row in rows[:EXAMPLES]
     ]

@@ -185,7 +185,7 @@ def _row(found: Carriers, classes: Sequence[str], layer: str, unit: int) -> dict
         "address": f"{layer}:{unit}",
         "word": classes[found.concept[unit]],
         "word_selectivity": _number(found.word[unit]),
-        "picture_selectivity": _number(found.image[unit]),
+        "image_selectivity": _number(found.image[unit]),
         "drive": _number(found.drive[unit]),
     }
 

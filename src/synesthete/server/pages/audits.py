@@ -80,7 +80,7 @@ def report(site: Site, name: str) -> dict[str, Any]:
     part = content.get("typographic")
     if part and part.get("examples"):
         examples = [
-            one | {"picture": site.links.audit_image(name, number)}
+            one | {"image": site.links.audit_image(name, number)}
             for number, one in enumerate(part["examples"])
         ]
         content = content | {"typographic": part | {"examples": examples}}
@@ -92,7 +92,7 @@ def example(site: Site, name: str, number: int) -> WebP:
     examples = (_content(site, name).get("typographic") or {}).get("examples") or []
     if not 0 <= number < len(examples):
         raise Missing("there is no such image")
-    uri = str(examples[number].get("picture", ""))
+    uri = str(examples[number].get("image", ""))
     try:
         data = base64.b64decode(uri.removeprefix(EMBEDDED), validate=True)
     except (binascii.Error, ValueError):

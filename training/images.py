@@ -1,4 +1,4 @@
-"""A rendered picture as training shows it: photographed again, or drawn by another hand and set before something."""
+"""A rendered image as training shows it: photographed again, or drawn by another hand and set before something."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from training.tiles import premultiplied_on_white
 from training.warping import ink_and_ground, jitter, scale_of, warp
 
 COARSE, SHARP, HYBRID = 0.25, 0.25, 0.1
-"""How many pictures are made coarser, how many sharper, and how many get the fine part of another one."""
+"""How many images are made coarser, how many sharper, and how many get the fine part of another one."""
 COMPRESSED = 0.5
-"""How many pictures come from a file that was compressed with losses, as most that anybody has do."""
+"""How many images come from a file that was compressed with losses, as most that anybody has do."""
 
 
-def picture(
+def image(
     tile: np.ndarray,
     modality: str,
     size: int,
@@ -39,7 +39,7 @@ def picture(
     """A premultiplied tile as the camera might meet it, or as another hand had drawn it, uint8 `[size, size, 3]`.
 
     `mirrored` says that it may be; `behind` is an opaque tile that a drawing may stand before, `beside` a tile whose fine
-    part the picture may get.
+    part the image may get.
     """
     opaque = bool(tile[..., 3].min() == 255)
     if opaque and modality == "photo":
