@@ -290,7 +290,7 @@ def list_models() -> list[dict[str, Any]]:
     list of dict
         Per model `name` (what `load_model` takes), `architecture`, `pretrained`, `image_tower`,
         `image_size` (pixels), `embedding_dim`, `default_layers` (empty for timm towers, whose layers
-        are known once they are built) and `shipped` (whether it needs no download).
+        are known only after building) and `shipped` (whether it needs no download).
 
     Examples
     --------
