@@ -164,7 +164,8 @@ def read_confidence(path: Path) -> Confidence | None:
         return None
     try:
         facts = read_json(path / CONFIDENCE, root=path)
-        for one in facts.get("bins", ()) if isinstance(facts, dict) else ():
+        bins = facts.get("bins") if isinstance(facts, dict) else None
+        for one in bins if isinstance(bins, list) else ():
             if isinstance(one, dict) and "told" in one:  # what `stated` was called at first
                 one["stated"] = one.pop("told")
         confidence = TypeAdapter(Confidence).validate_python(facts)
