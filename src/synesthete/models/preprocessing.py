@@ -36,7 +36,10 @@ class Preprocessing:
     Examples
     --------
     >>> half = (0.5, 0.5, 0.5)
-    >>> Preprocessing(224, half, half, "bicubic", "squash", 0).as_dict()["resize_mode"]
+    >>> settings = Preprocessing(
+    ...     image_size=224, mean=half, std=half, interpolation="bicubic", resize_mode="squash", fill_color=0
+    ... )
+    >>> settings.as_dict()["resize_mode"]
     'squash'
     """
 
