@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import typer
 
-from synesthete.cli import main, reference
-from synesthete.cli.app import app
+from synesthete.cli import reference
+from synesthete.cli.app import app, main
 from tests.small_atlas import record_small, write_known_analysis
 
 ROOT = Path(__file__).parents[1]

@@ -76,7 +76,7 @@ def test_a_direction_from_a_file(run: Run, atlas: Path, tmp_path: Path) -> None:
         ((f"{LAYER}:0", "--facets", "wrod"), "no facet 'wrod'"),
         ((f"{LAYER}:0", "--strengths", "a,b"), "are not numbers separated by commas"),
         ((f"{LAYER}:0", "--variant", "mine"), "no such variant"),
-        ((f"{LAYER}:0", "--facet-folder", "nowhere"), "needs a folder of pictures"),
+        ((f"{LAYER}:0", "--facet-folder", "nowhere"), "needs a folder of images"),
     ],
 )
 def test_mistakes_end_in_one_line(

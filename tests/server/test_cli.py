@@ -220,7 +220,7 @@ def test_map_and_export(
     (tmp_path / "mine" / "thesis.tex").write_text("x")
     code, _, error = run(monkeypatch, capsys, "export", atlas_path, tmp_path / "mine")
     assert code == 2
-    assert "no exported site" in " ".join(error.split())
+    assert "something other than an exported site" in " ".join(error.split())
 
 
 def test_pages_are_sent_at_once() -> None:

@@ -147,7 +147,7 @@ def _sender(kind: Kind, base: str) -> Callable[[bytes], int]:
     def send(data: bytes) -> int:
         try:
             if kind == "catalog":
-                body = {"picture": base64.b64encode(data).decode()}
+                body = {"image": base64.b64encode(data).decode()}
                 answer = httpx.post(
                     f"{base}/api/v1/search", json=body, headers=headers, timeout=WAIT
                 )

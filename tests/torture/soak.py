@@ -136,7 +136,10 @@ def addresses(name: str, base: str, pages: int) -> list[Request]:
     """Everything that links lead to from the first page, and all of the API that takes no parameter."""
     with httpx.Client(base_url=base, headers=BEARER, timeout=120) as client:
         described = client.get("/openapi.json").json()["paths"]
-        wanted = ["/", *(path for path, of in described.items() if "get" in of and "{" not in path)]
+        wanted = [
+            "/",
+            *(path for path, of in described.items() if "get" in of and not needed(of["get"])),
+        ]
         found: dict[str, None] = {}
         while wanted and len(found) < pages:
             path = wanted.pop(0)
@@ -154,6 +157,11 @@ def addresses(name: str, base: str, pages: int) -> list[Request]:
                     ):
                         wanted.append(whole.path + (f"?{whole.query}" if whole.query else ""))
     return [Request(name, "GET", path) for path in found]
+
+
+def needed(operation: dict[str, Any]) -> bool:
+    """Whether a request of an operation needs a parameter."""
+    return any(one.get("required") for one in operation.get("parameters", ()))
 
 
 def writes(name: str) -> list[Request]:
@@ -176,14 +184,14 @@ def writes(name: str) -> list[Request]:
     bodies: dict[str, Any] = {
         "search": {"text": "red mug"}, "recommend": {"signals": [{"item": "i1"}]},
         "items": {"items": [{"id": "new", "title": "a new mug"}]}, "events": {"events": [event, {**event, "kind": "?"}]},
-        "align": {"copies": ["a red mug"], "pictures": [encoded]}, "suggest": {"brief": "a mug", "picture": encoded},
+        "align": {"copies": ["a red mug"], "images": [encoded]}, "suggest": {"brief": "a mug", "image": encoded},
     }  # fmt: skip
     sent = [
         Request(name, "POST", f"/api/v1/{path}", {"json": body}) for path, body in bodies.items()
     ]
-    read = ("item?id=i1", "item/picture?id=i1", "item?id=nothing", "items?limit=5&after=i1")
+    read = ("item?id=i1", "item/image?id=i1", "item?id=nothing", "items?limit=5&after=i1")
     sent += [Request(name, "GET", f"/api/v1/{path}") for path in read]
-    sent.append(Request(name, "POST", "/api/v1/search", {"json": {"picture": encoded}}))
+    sent.append(Request(name, "POST", "/api/v1/search", {"json": {"image": encoded}}))
     return [*sent, Request(name, "GET", "/api/v1/items", nobody), Request(name, "GET", "/nowhere")]
 
 

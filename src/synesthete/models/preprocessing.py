@@ -36,10 +36,9 @@ class Preprocessing:
     Examples
     --------
     >>> half = (0.5, 0.5, 0.5)
-    >>> settings = Preprocessing(
+    >>> Preprocessing(
     ...     image_size=224, mean=half, std=half, interpolation="bicubic", resize_mode="squash", fill_color=0
-    ... )
-    >>> settings.as_dict()["resize_mode"]
+    ... ).as_dict()["resize_mode"]
     'squash'
     """
 

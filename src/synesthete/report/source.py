@@ -143,20 +143,6 @@ class Missing(SynestheteError):
         self.near = near or []
 
 
-class Moved(Missing):
-    """A neuron that was asked for by its number, concept or name; its page lies at its address.
-
-    Parameters
-    ----------
-    address, path
-        The neuron, and its page.
-    """
-
-    def __init__(self, text: str, address: str, path: str) -> None:
-        super().__init__(f"{text[:200]!r} is {address}", near=[Near(address, path)])
-        self.address, self.path = address, path
-
-
 class Opened:
     """One atlas and what reports keep of it.
 
@@ -255,18 +241,16 @@ def source_of(atlas: Atlas) -> Source:
 
 
 def find_unit(source: Source, address: str) -> tuple[Columns, int]:
-    """The columns of a layer, and the unit of them, at an address.
+    """The columns of a layer, and the unit of them: by address, by number where there is one layer, by concept or name.
 
     Raises
     ------
-    Moved
-        When it is not an address, and the atlas's resolver finds one neuron by it.
     Missing
         When there is no such neuron; or several, and then they are listed.
     """
     layer, colon, text = address.rpartition(":")
     if not colon or not (text.isascii() and text.isdigit()) or len(text) > 9:
-        raise _by_name(source, address)
+        layer, _, text = _by_name(source, address).rpartition(":")
     if layer not in source.atlas.layers:
         raise Missing(
             f"there is no layer {layer[:200]!r}",
@@ -287,14 +271,13 @@ def can_label(source: Source, columns: Columns, unit: int) -> bool:
     return bool(source.atlas.manifest["dense"] and columns.std[unit] > 0)
 
 
-def _by_name(source: Source, text: str) -> Missing:
+def _by_name(source: Source, text: str) -> str:
     try:
-        address = source.atlas.address(text)
+        return source.atlas.address(text)
     except SynestheteError as error:
         found = source.atlas.called(text)[:CANDIDATES] if source.atlas.analysed else []
         others = [Near(n.address, source.links.neuron(n.address)) for n in found]
-        return Missing(error.message, hint=error.hint, near=others or _near(source, text))
-    return Moved(text, address, source.links.neuron(address))
+        raise Missing(error.message, hint=error.hint, near=others or _near(source, text)) from None
 
 
 def _near(source: Source, address: str) -> list[Near]:

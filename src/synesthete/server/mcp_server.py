@@ -15,7 +15,7 @@ from synesthete.errors import SynestheteError
 from synesthete.report.concept import concept_report
 from synesthete.report.counts import all_counts, counts_in_words, rule_of, why_not_counted
 from synesthete.report.neuron import NeuronRow, neuron_report
-from synesthete.report.source import Links, Missing, Moved
+from synesthete.report.source import Links, Missing
 from synesthete.server.library import Library, Site
 from synesthete.server.middleware import UPLOAD_LIMIT
 from synesthete.server.pages.search import search_page
@@ -104,11 +104,7 @@ def _tools(site: Callable[[], Site]) -> list[Callable[..., Facts]]:
 
     def neuron(address: Text) -> Facts:
         """What is known of one neuron (address layer:unit, or a concept or name that only it has): name, AUC by modality, strongest images, words, the controls."""
-        here = site()
-        try:
-            found = neuron_report(here, address)
-        except Moved as moved:
-            found = neuron_report(here, moved.address)
+        found = neuron_report(site(), address)
         return _row(found.neuron) | {
             "summary": found.sentence,
             "confidence_interval": [found.low, found.high],

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from starlette.responses import RedirectResponse, Response
 
 from synesthete.report.images import WebP
-from synesthete.report.source import Links, Moved
+from synesthete.report.source import Links
 from synesthete.server.auth import check_form
 from synesthete.server.errors import ERRORS, wants_json
 from synesthete.server.library import Site
@@ -150,6 +150,14 @@ def routes(pages: Sequence[Page]) -> APIRouter:
             if page.post is not None:
                 _add_post(router, page, page.post, prefix, site)
     return router
+
+
+class Moved(Exception):
+    """The page lies at another path."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.path = path
 
 
 def _add_page(router: APIRouter, page: Page, prefix: str, site: SiteOf) -> None:

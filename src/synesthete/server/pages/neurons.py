@@ -21,7 +21,7 @@ from synesthete.report.layer import (
 )
 from synesthete.report.neuron import NeuronReport, NeuronRow, neuron_report, neuron_rows
 from synesthete.server.library import Site
-from synesthete.server.page import Page, PageNumber, Paging, paging
+from synesthete.server.page import Moved, Page, PageNumber, Paging, paging
 
 BEST, SIZE = 12, 48
 Text = Annotated[str, Query(max_length=200)]
@@ -120,7 +120,10 @@ LAYER = Page(path="/layer/{layer:path}", template="layer.html", view=layer_page)
 
 def neuron_page(site: Site, address: str) -> NeuronReport:
     """One neuron: name, multimodality by modality, images at every level, what is like it, the controls."""
-    return neuron_report(site, address)
+    report = neuron_report(site, address)
+    if report.neuron.address != address:
+        raise Moved(site.links.neuron(report.neuron.address))
+    return report
 
 
 NEURON = Page(path="/neuron/{address:path}", template="neuron.html", view=neuron_page)
