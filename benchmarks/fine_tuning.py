@@ -1,6 +1,6 @@
 """The dense upper reference of a defence: the image tower itself trained on images with words on them, texts frozen.
 
-What a defence of few units gives up for touching nothing else is told by what training all weights on the same split gives. Every
+The gap to training all weights on the same split is what a defence of few units gives up. Every
 step shows plain images and images with the word of another class (words and fonts of the search split, several draws of each
 image), with the image's own name as the target among all classes. A fifth of the search split's images is kept
 back, and the weights that do best on it are taken; the held-out split is seen by none of this.

@@ -1,4 +1,4 @@
-"""Writes what the README shows: the picture of a real neuron card, and the numbers of demo.atlas.
+"""Writes what the README shows: a real neuron card, and the numbers of demo.atlas.
 
 Run it after `make demo`:  .venv/bin/python docs/update_readme.py [--address LAYER:UNIT] [--check]
 With --check it changes nothing, and fails when the README is not what the atlas says.
@@ -65,7 +65,7 @@ def _best(atlas: Atlas) -> list[str]:
 
 
 def shown(atlas: Atlas, address: str | None = None) -> Neuron:
-    """The neuron of the pictures: the one asked for, or of those that pass in most modalities the one whose strongest
+    """The neuron of the card and screenshots: the one requested, or of those that pass in most modalities the one whose strongest
     images (`STRONGEST` of each modality) are its own concept's most often.
     """
     if address is not None:
@@ -96,7 +96,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--atlas", type=Path, default=ROOT / "demo.atlas")
     parser.add_argument("--readme", type=Path, default=ROOT / "README.md")
-    parser.add_argument("--address", help="the neuron to picture; the best one when not given")
+    parser.add_argument("--address", help="the neuron to show; the best one when not given")
     parser.add_argument(
         "--check", action="store_true", help="change nothing; fail when out of date"
     )
@@ -109,11 +109,11 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{options.readme} is not what {options.atlas} says: run docs/update_readme.py")
         return int(before != after)
     options.readme.write_text(after, encoding="utf-8")
-    picture = options.readme.parent / "docs" / "images" / "neuron.png"
-    picture.parent.mkdir(parents=True, exist_ok=True)
+    image = options.readme.parent / "docs" / "images" / "neuron.png"
+    image.parent.mkdir(parents=True, exist_ok=True)
     neuron = shown(atlas, options.address)
-    picture.write_bytes(render(neuron_card(atlas, neuron)))
-    print(f"{options.readme} and {picture} show {atlas.path}, neuron {neuron.address}")
+    image.write_bytes(render(neuron_card(atlas, neuron)))
+    print(f"{options.readme} and {image} show {atlas.path}, neuron {neuron.address}")
     return 0
 
 

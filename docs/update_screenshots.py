@@ -1,4 +1,4 @@
-"""Takes the pictures of the microscope that the documentation shows.
+"""Takes the screenshots of the microscope that the documentation shows.
 
     python docs/update_screenshots.py demo.atlas
 
@@ -42,7 +42,7 @@ def main() -> None:
         "microscope-card": ("/", "dark", 1150),
         "microscope-map": ("/map", "light", 900),
     }
-    gate, listener = Gate("pictures"), socket.create_server(("127.0.0.1", 0))
+    gate, listener = Gate("screenshots"), socket.create_server(("127.0.0.1", 0))
     server = LimitedServer(create_app([options.atlas], gate))
     threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True).start()
     while not server.started:
@@ -56,7 +56,7 @@ def main() -> None:
             context = browser.new_context(
                 viewport={"width": WIDTH, "height": tall},
                 color_scheme=scheme,  # type: ignore[arg-type]
-                extra_http_headers={"Authorization": "Bearer pictures"},
+                extra_http_headers={"Authorization": "Bearer screenshots"},
             )
             page = context.new_page()
             page.goto(base + path, timeout=120_000)

@@ -160,7 +160,7 @@ def _confidence(path: Path) -> bool:
 
     found = read_confidence(path.parent)
     assert found is not None
-    found.probability(0.5), f"{found.right:.2f}", [f"{one.told:.2f}" for one in found.bins]
+    found.probability(0.5), f"{found.right:.2f}", [f"{one.stated:.2f}" for one in found.bins]
     return False
 
 

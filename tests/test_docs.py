@@ -304,5 +304,5 @@ def test_readme_numbers_come_from_an_atlas(place: Path, tmp_path: Path) -> None:
     assert update_readme.main(options) == 0
     assert update_readme.main([*options, "--check"]) == 0
     assert "its random twin" in readme.read_text(encoding="utf-8")
-    picture = (tmp_path / "docs" / "images" / "neuron.png").read_bytes()
-    assert picture.startswith(b"\x89PNG")
+    image = (tmp_path / "docs" / "images" / "neuron.png").read_bytes()
+    assert image.startswith(b"\x89PNG")

@@ -50,7 +50,7 @@ class Corpus:
     word_share: float = 0.7
     sticker_share: float = 0.3
     blank_share: float = 0.15
-    made_share: float = 0.08
+    synthetic_share: float = 0.08
     other_name_share: float = 0.12
     writings: int = 1
     photo_share: float = 0.3

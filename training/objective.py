@@ -12,8 +12,8 @@ from training.architecture import pixels
 from training.letters import Letters
 from training.looks import Looks
 
-ON_THE_PICTURE = 0.3
-"""What an image with another concept's word on it is mostly about: itself, by this much, the word by the rest."""
+IMAGE_WEIGHT = 0.3
+"""The share of the image in the target of one with another concept's word on it; the word has the rest."""
 
 
 def loss_of_concepts(logits: Any, first: Any, second: Any) -> Any:
@@ -27,7 +27,7 @@ def loss_of_concepts(logits: Any, first: Any, second: Any) -> Any:
         of_word = cross_entropy(logits[both], second[both], label_smoothing=0.02, reduction="none")
         loss = loss.index_put(
             (torch.nonzero(both)[:, 0],),
-            ON_THE_PICTURE * loss[both] + (1 - ON_THE_PICTURE) * of_word,
+            IMAGE_WEIGHT * loss[both] + (1 - IMAGE_WEIGHT) * of_word,
         )
     return loss.mean()
 

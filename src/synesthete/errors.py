@@ -8,10 +8,10 @@ from collections.abc import Iterable
 
 
 class SynestheteError(Exception):
-    """A user's mistake or a damaged input, reported in one line.
+    """A user error or damaged input, reported in one line.
 
-    What a message quotes may hold anything: line ends become spaces, other control characters and lone surrogates a
-    replacement character, so that a terminal shows the message and does nothing else.
+    Messages may quote untrusted text: line ends become spaces, other control characters and lone surrogates a
+    replacement character, so that they cannot control a terminal.
 
     Parameters
     ----------

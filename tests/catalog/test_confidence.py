@@ -29,7 +29,7 @@ def test_a_planted_curve_is_found_again() -> None:
     assert found.raw_error == pytest.approx(0.25, abs=0.03)
     assert found.error < 0.04
     assert found.n == sum(one.n for one in found.bins) == 4000
-    inside = sum(one.low <= one.told <= one.high for one in found.bins)
+    inside = sum(one.low <= one.stated <= one.high for one in found.bins)
     assert inside >= len(found.bins) - 1
 
 
@@ -54,6 +54,9 @@ def test_kept_in_a_file(tmp_path: Path) -> None:
     assert read_confidence(tmp_path) is None
     found = fit_confidence(*planted(200, 2.0), "planted", generation=7)
     write_confidence(tmp_path, found)
+    assert read_confidence(tmp_path) == found
+    before = (tmp_path / CONFIDENCE).read_text()
+    (tmp_path / CONFIDENCE).write_text(before.replace('"stated"', '"told"'))  # an earlier version
     assert read_confidence(tmp_path) == found
     (tmp_path / CONFIDENCE).write_text("{")
     with pytest.raises(SynestheteError, match="damaged"):

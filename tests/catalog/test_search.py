@@ -27,7 +27,7 @@ def slow_fused(catalog: Catalog) -> tuple[list[str], np.ndarray]:
             return np.zeros(len(row))
         return (row - middle) / np.linalg.norm(row - middle)
 
-    image_centre = centre(images, reference.picture_vectors)
+    image_centre = centre(images, reference.image_vectors)
     text_centre = centre(texts, reference.text_vectors)
     found = []
     for p, t in zip(images, texts, strict=True):

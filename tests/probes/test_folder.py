@@ -74,14 +74,14 @@ def test_the_users_own_modalities_alone(tmp_path: Path) -> None:
 def test_sources_of_concepts_are_not_mistaken_either(tmp_path: Path, names: list[str]) -> None:
     for name in names:
         write(tmp_path / name, png())
-    with pytest.raises(SynestheteError, match=r"no known modality .* metadata\.csv"):
+    with pytest.raises(SynestheteError, match=r"not a known modality .* metadata\.csv"):
         load_probes(tmp_path)
 
 
 def test_families_of_concepts_are_not_mistaken_for_modalities(tmp_path: Path) -> None:
     for name in ["animal/badger/a.png", "animal/bat/b.png", "fruit/apple/c.png"]:
         write(tmp_path / name, png())
-    with pytest.raises(SynestheteError, match="'badger', which is no known modality"):
+    with pytest.raises(SynestheteError, match="'badger', which is not a known modality"):
         load_probes(tmp_path)
 
 

@@ -202,7 +202,7 @@ def test_a_image_with_a_word_on_it_is_about_both() -> None:
     first, second = torch.tensor([0, 0]), torch.tensor([-1, 1])
     plain = torch.nn.functional.cross_entropy(logits, first, label_smoothing=0.02)
     word = torch.nn.functional.cross_entropy(logits[:1], torch.tensor([1]), label_smoothing=0.02)
-    share = objective.ON_THE_PICTURE
+    share = objective.IMAGE_WEIGHT
     expected = (plain + share * plain + (1 - share) * word) / 2
     got = objective.loss_of_concepts(logits, first, second)
     assert float(got) == pytest.approx(float(expected), rel=1e-5)

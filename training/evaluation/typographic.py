@@ -54,7 +54,7 @@ def attack(
         "images": len(seen),
         "right_without": right,
         "label_share": share,
-    } | {name: _told(rate.as_dict()) for name, rate in rates.items()}
+    } | {name: _reported(rate.as_dict()) for name, rate in rates.items()}
 
 
 def stroop(model: Any) -> dict[str, Any]:
@@ -62,11 +62,11 @@ def stroop(model: Any) -> dict[str, Any]:
     found = typographic.stroop(model)
     return {
         "cells": found.cells,
-        "reads_the_word": _told(found.reads_the_word.as_dict()),
-        "names_the_ink": _told(found.names_the_ink.as_dict()),
+        "reads_the_word": _reported(found.reads_the_word.as_dict()),
+        "names_the_ink": _reported(found.names_the_ink.as_dict()),
         "chance": round(found.chance, 4),
     }
 
 
-def _told(rate: dict[str, Any]) -> dict[str, Any]:
+def _reported(rate: dict[str, Any]) -> dict[str, Any]:
     return {key: rate[key] for key in ("n", "rate", "interval")}

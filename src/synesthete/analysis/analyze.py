@@ -49,12 +49,12 @@ def analyze(
 ) -> None:
     """Find the multimodal neurons of a recorded atlas and write them into it.
 
-    Where the probe images do not allow to call any unit multimodal (no written words, too few modalities, artists or
-    concepts), units are described as far as the images go: concept and AUC in the modalities there are, or
+    Where multimodality cannot be tested on the probe images (no written words, too few modalities, artists or
+    concepts), units get what the images allow: concept and AUC in the available modalities, or
     statistics alone. The counts are null then, and `not_tested` in the notes gives the reason and what to add.
 
     Writes `neurons.parquet` and `selectivity.parquet` of every layer and the section `analysis` of the
-    manifest (docs/selectivity.md), replacing an earlier analysis. Same atlas, same arguments: same bytes.
+    manifest (docs/selectivity.md), replacing an earlier analysis. Deterministic: the same atlas and arguments give the same bytes.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def analyze(
     seed
         Of the shuffled labels.
     progress
-        Called with (steps done, steps in all).
+        Called with (steps done, total steps).
 
     Raises
     ------

@@ -164,7 +164,8 @@ def evaluate(
     twin_seed: int = 0,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Zero-shot accuracy per modality, among all concepts of the probe set, on images the model never saw.
+    """Zero-shot accuracy per modality, among all concepts of the probe set, on images held out of its training
+    (all images for a model without `held_out.json`).
 
     Parameters
     ----------

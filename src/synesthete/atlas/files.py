@@ -68,7 +68,7 @@ def inside(root: Path, relative: str) -> FileInside:
 
 
 def open_to_write(path: Path) -> BinaryIO:
-    """Open a file for writing, emptied; raises `OSError` where a link or a pipe lies in its place."""
+    """Open a file for writing, emptied; raises `OSError` where a link or a pipe is in its place."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     return os.fdopen(os.open(path, flags, 0o666), "wb")
 

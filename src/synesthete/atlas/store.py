@@ -59,8 +59,8 @@ def open_atlas(path: str | Path) -> Atlas:
     Raises
     ------
     SynestheteError
-        When there is none, it is foreign, of a newer format or not finished, or a file is missing
-        or has another size than the manifest says. Contents are checked when they are read
+        When there is no atlas, the folder is something else, it has another format or is incomplete, or a file is missing
+        or its size differs from the manifest. Contents are checked when they are read
         (memory-mapped matrices only by `Atlas.verify`).
     """
     path = Path(path)

@@ -229,7 +229,7 @@ class Catalog:
         return upsert(self._ledger, lambda: self.model, self.manifest["model"], items, progress)
 
     def delete(self, ids: Iterable[str]) -> Written:
-        """Take items out; ids that are not there are passed over."""
+        """Take items out; ids that are not there are ignored."""
         gone = self._ledger.delete(list(dict.fromkeys(ids)))
         self._ledger.tidy()
         return Written(deleted=gone)

@@ -34,6 +34,8 @@ WRITING_AUC, IMAGE_AUC = 0.9, 0.7
 SENSITIVE = frozenset({"person", "person trait", "religion", "region", "emotion"})
 RIDGE = 10.0
 _STRINGS = ("texts", "picture_labels", "concepts", "names")
+# Their names in reference.npz.
+_STORED_AS = {"image_labels": "picture_labels", "image_vectors": "picture_vectors"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +46,8 @@ class Reference:
     ----------
     texts
         Unrelated texts; `text_vectors` `[texts, dim]` of them.
-    picture_labels
-        Concepts of the reference images; `picture_vectors` `[images, dim]` of them.
+    image_labels
+        Concepts of the reference images; `image_vectors` `[images, dim]` of them.
     concepts
         Names; `concept_vectors` `[concepts, dim]` of them.
     unit_mean, unit_std
@@ -58,8 +60,8 @@ class Reference:
 
     texts: list[str]
     text_vectors: Float32
-    picture_labels: list[str]
-    picture_vectors: Float32
+    image_labels: list[str]
+    image_vectors: Float32
     concepts: list[str]
     concept_vectors: Float32
     unit_mean: Float32
@@ -71,8 +73,11 @@ class Reference:
     sensitive: Bool
 
     def arrays(self) -> dict[str, Any]:
-        """The arrays under their names."""
-        return {name: np.asarray(getattr(self, name)) for name in Reference.__dataclass_fields__}
+        """The arrays under their names in the file."""
+        return {
+            _STORED_AS.get(name, name): np.asarray(getattr(self, name))
+            for name in Reference.__dataclass_fields__
+        }
 
     def to_bytes(self) -> bytes:
         """As an `.npz` without pickles."""
@@ -93,7 +98,9 @@ class Reference:
         values: dict[str, Any] = dict(read_npz(data, expected, source="the catalogue's reference"))
         for name in _STRINGS:
             values[name] = [str(one) for one in values[name]]
-        return cls(**values)
+        return cls(
+            **{name: values[_STORED_AS.get(name, name)] for name in cls.__dataclass_fields__}
+        )
 
 
 def unrelated_texts(seed: int = 0) -> list[str]:
@@ -151,8 +158,8 @@ def make_reference(
     reference = Reference(
         texts=texts,
         text_vectors=text_vectors,
-        picture_labels=labels,
-        picture_vectors=vectors,
+        image_labels=labels,
+        image_vectors=vectors,
         concepts=concepts,
         concept_vectors=concept_vectors,
         unit_mean=np.asarray(units.mean(0), np.float32),

@@ -114,7 +114,7 @@ def _ask(snapshot: Snapshot, kind: Kind, texts: Int64, images: Int64) -> _Unrela
         parts.append(space.query_texts(reference.text_vectors[texts]))
     if kind.image:
         # Each kind of photo about its own centre: these are not customers' photos.
-        vectors = reference.picture_vectors - reference.picture_vectors.mean(0)
+        vectors = reference.image_vectors - reference.image_vectors.mean(0)
         parts.append(unit_length(vectors[images]))
     queries = parts[0]
     if len(parts) == 2:
@@ -157,7 +157,7 @@ def _all_texts(words: int) -> Int64:
 
 
 def _all_images(snapshot: Snapshot) -> Int64:
-    return np.arange(len(snapshot.reference.picture_labels))
+    return np.arange(len(snapshot.reference.image_labels))
 
 
 def _texts(snapshot: Snapshot, words: int) -> Int64:
@@ -169,7 +169,7 @@ def _texts(snapshot: Snapshot, words: int) -> Int64:
 
 def _images(snapshot: Snapshot) -> Int64:
     known = _vocabulary(snapshot)
-    labels = snapshot.reference.picture_labels
+    labels = snapshot.reference.image_labels
     free = np.array([known.isdisjoint(_forms(label)) for label in labels])
     rows = _all_images(snapshot)
     return rows[free] if free.sum() >= LEAST else rows
@@ -191,7 +191,7 @@ def _words(snapshot: Snapshot) -> dict[str, int]:
     """In how many of the catalogue's texts each word of the reference is."""
     reference = snapshot.reference
     wanted = {word for text in reference.texts for word in text.split()}
-    wanted.update(form for label in reference.picture_labels for form in _forms(label))
+    wanted.update(form for label in reference.image_labels for form in _forms(label))
     found = dict.fromkeys(wanted, 0)
     for name in SEARCHED:
         counted = pc.value_counts(snapshot.column(name))

@@ -75,7 +75,7 @@ def read_items(
 
 
 def images_under(path: Path) -> list[Path]:
-    """An image file itself, or all images in a folder, sorted; what leads out of the folder is passed over.
+    """An image file itself, or all images in a folder, sorted; what leads out of the folder is skipped.
 
     Raises
     ------
@@ -184,7 +184,7 @@ def _category(relative: Path) -> str:
 
 
 def _lines(text: str, parts: dict[str, str], attributes: dict[str, tuple[str, ...]]) -> str:
-    """Take `Key: value` lines out of a text; returns what is left. Web addresses are passed over."""
+    """Take `Key: value` lines out of a text; returns what is left. Web addresses are skipped."""
     rest = []
     for line in text.splitlines():
         match = _LINE.fullmatch(line.strip())

@@ -45,7 +45,7 @@ class Bin:
     """Cases of similar confidence: how many, their mean confidence, and how often they were right (95 %, Wilson)."""
 
     n: int
-    told: float
+    stated: float
     right: float
     low: float
     high: float
@@ -129,7 +129,7 @@ def fit_confidence(
     for part in np.array_split(np.argsort(held, kind="stable"), BINS):
         low, high = wilson_interval(int(right[part].sum()), len(part))
         mean, kept = float(held[part].mean()), float(right[part].mean())
-        bins.append(Bin(n=len(part), told=mean, right=kept, low=float(low), high=float(high)))
+        bins.append(Bin(n=len(part), stated=mean, right=kept, low=float(low), high=float(high)))
     at, probabilities = _isotonic(strength, right)
     return Confidence(
         strengths=tuple(at.tolist()),
@@ -163,9 +163,12 @@ def read_confidence(path: Path) -> Confidence | None:
     if not (path / CONFIDENCE).exists():
         return None
     try:
-        confidence = TypeAdapter(Confidence).validate_python(
-            read_json(path / CONFIDENCE, root=path)
-        )
+        facts = read_json(path / CONFIDENCE, root=path)
+        bins = facts.get("bins") if isinstance(facts, dict) else None
+        for one in bins if isinstance(bins, list) else ():
+            if isinstance(one, dict) and "told" in one:  # what `stated` was called at first
+                one["stated"] = one.pop("told")
+        confidence = TypeAdapter(Confidence).validate_python(facts)
         if not len(confidence.strengths) == len(confidence.probabilities) > 0:
             raise SynestheteError("as many probabilities as strengths are needed, and one at least")
     except (SynestheteError, ValidationError) as error:

@@ -383,7 +383,7 @@ def causal(
 ) -> Output:
     """Raise a neuron, and read which texts the images come nearer to: does it do what its name says?
 
-    Compared with other texts, and with other neurons raised likewise. Loads the model and the probe set.
+    Compared with other texts, and with other neurons raised the same way. Loads the model and the probe set.
 
     Parameters
     ----------

@@ -238,7 +238,7 @@ def counts_view(atlas: Atlas) -> Iterator[RenderableType]:
 
 
 def untested_line(facts: Mapping[str, Any]) -> str:
-    """Why nothing is counted as multimodal, and what the atlas shows all the same, in one line."""
+    """Why nothing is counted as multimodal, and what the atlas still shows, in one line."""
     shown = "which images excite a neuron"
     if facts.get("concepts", 0) > 1:
         shown += ", and how well it tells its concept from others in the modalities there are"

@@ -15,8 +15,8 @@ INTRODUCTION = """\
 
 <!-- Written by `python -m synesthete.cli.reference > docs/cli.md` from the help of the commands: edit that, not this page. -->
 
-`synesthete --help` lists the commands, and `synesthete COMMAND --help` prints what stands here. `--version` prints the version. After
-`make install` or `make demo` the command lies in `.venv/bin/synesthete`.
+`synesthete --help` lists the commands, and `synesthete COMMAND --help` prints what is on this page. `--version` prints the version. After
+`make install` or `make demo` the command is `.venv/bin/synesthete`.
 
 Four rules hold everywhere:
 
@@ -24,8 +24,8 @@ Four rules hold everywhere:
   JSON; a number that does not exist is `null`.
 - **A mistake ends in one line** that says what was given, what was expected and what to do, with exit code 2. An interrupt ends
   with exit code 130. Nothing is lost by either: run the same command again.
-- **A count never stands alone.** Beside every count of multimodal neurons stand the same count for a randomly initialised twin of
-  the model and for shuffled concept labels.
+- **Every count has its controls.** A count of multimodal neurons is shown with the same count for a randomly initialised control
+  and for shuffled concept labels.
 - **A neuron has an address, a number and names.** `visual.layer4.1:12` is its address; `12` is enough where the atlas has one layer; and
   so is a concept or name, such as `apple`, where exactly one multimodal neuron has it, or exactly one neuron. Otherwise the
   candidates are listed.
@@ -37,13 +37,13 @@ How to read a card:
 
 - the **bars** show the AUC in each modality from 0.5 (chance) to 1, with a mark at the threshold; *n* counts the images of the
   concept among those held out from choosing it;
-- the **images** are those of highest activation, whatever they show. A coloured frame marks the neuron's concept; under any
-  other image stands what it shows instead. The small red box is the position where the neuron's maximum lies;
+- the **images** are those of highest activation, whatever they show. A coloured frame marks the neuron's concept; any
+  other image has a caption with what it shows. The small red box is the position of the neuron's maximum;
 - **most inhibited** (or **least excited**, where no activation is below zero) are the images of lowest activation. In a layer read
   after its ReLU many images may tie at zero, and then the card says so instead of showing arbitrary ones; record `LAYER:pre` to see
   inhibition;
 - the **histogram** counts all images; each tick beneath it is one image of the concept;
-- the **last line** holds the controls.
+- the **last line** has the controls.
 """
 
 

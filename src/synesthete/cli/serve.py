@@ -200,7 +200,7 @@ def export(atlas: Path, site: Path) -> Output:
 
     Returns
     -------
-    how many `pages` and `pictures` were written.
+    how many `pages` and `images` were written.
 
     See Also
     --------

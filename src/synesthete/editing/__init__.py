@@ -30,7 +30,7 @@ __all__ = [
 
 @contextmanager
 def edited(model: ImageTextModel, edits: Edits) -> Iterator[ImageTextModel]:
-    """The model as edits make it, inside the context; the same as `model.edited(edits)`.
+    """Apply edits to the model inside the context; the same as `model.edited(edits)`.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def edited(model: ImageTextModel, edits: Edits) -> Iterator[ImageTextModel]:
 
 
 def defend(model: ImageTextModel, probes: ProbeSet, **options: Any) -> Defence:
-    """Find the few units whose switching off lowers a harm most; see `synesthete.editing.defence.defend`."""
+    """Find the few units whose ablation reduces a harm most; see `synesthete.editing.defence.defend`."""
     from synesthete.editing.defence import defend as search
 
     return search(model, probes, **options)

@@ -370,11 +370,11 @@ def plan_edits(
     Parameters
     ----------
     ablate, mean_ablate
-        Units to switch off, and units to hold at their mean.
+        Units to ablate, and units to set to their mean.
     scale, steer
-        Units with a factor, and units with what is added.
+        Units with the factor, and units with the constant to add.
     pixels
-        Images `[n, 3, height, width]` that the means are taken over; needed for `mean_ablate`.
+        Images `[n, 3, height, width]` to compute the means over; needed for `mean_ablate`.
 
     Raises
     ------

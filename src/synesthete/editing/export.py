@@ -68,14 +68,14 @@ class Exported:
 def export_edits(
     model: ImageTextModel, edits: Edits, folder: str | Path, images: Sequence[Image.Image]
 ) -> Exported:
-    """Fold edits into the weights and write the checkpoint, if it does exactly what the live edited model does.
+    """Fold edits into the weights and write the checkpoint, if it reproduces the edited model.
 
     Parameters
     ----------
     model
         The model that the edits are for.
     folder
-        Where to; it must not exist, be empty, or hold this very checkpoint.
+        Output folder; it must not exist, be empty, or hold this same checkpoint.
     images
         Images to check on, as they are before preprocessing.
 

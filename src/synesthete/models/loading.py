@@ -18,7 +18,7 @@ from synesthete.models.text import tokenizer_of
 def load_model(
     spec: str, *, device: str | None = None, allow_pickle: bool | None = None
 ) -> ImageTextModel:
-    """Open an image-text model.
+    """Load an image-text model.
 
     Parameters
     ----------
@@ -27,17 +27,17 @@ def load_model(
         `RN50x4/openai`; `ARCHITECTURE/random` or `ARCHITECTURE/random:SEED` for random weights;
         `hf-hub:ORG/NAME`; or `local-dir:PATH`, a folder that open_clip can load.
     device
-        Where it runs, such as `cpu` or `cuda`; the GPU if there is one, when not given.
+        Where it runs, such as `cpu` or `cuda`; by default the GPU if there is one.
     allow_pickle
-        Whether weights that are no safetensors may be loaded. Such files are pickles, which can run
-        code of whoever made them. When not given, the environment variable `SYNESTHETE_ALLOW_PICKLE`
+        Whether weights other than safetensors may be loaded. Such files are pickles, which can run
+        arbitrary code. When not given, the environment variable `SYNESTHETE_ALLOW_PICKLE`
         (`1`) decides; otherwise they are refused.
 
     Raises
     ------
     SynestheteError
-        No such model (with near matches), no network, damaged folder, pickled weights, weights that are
-        not finite, a configuration that asks for code, files or sizes that are not allowed.
+        No such model (with near matches), no network, damaged folder, pickled weights, non-finite
+        weights, a configuration with code, files or sizes that are not allowed.
 
     Examples
     --------

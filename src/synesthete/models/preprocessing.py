@@ -106,12 +106,12 @@ class Preprocessor:
         )
         steps = self._whole.transforms
         first_tensor = next(i for i, step in enumerate(steps) if isinstance(step, MaybeToTensor))
-        self._on_pictures: list[Callable[[Image.Image], Image.Image]] = steps[:first_tensor]
+        self._on_images: list[Callable[[Image.Image], Image.Image]] = steps[:first_tensor]
 
     def geometry(self, image: Image.Image) -> Image.Image:
         """The scaled and cropped RGB image, `image_size` pixels square."""
         self._check(image)
-        for step in self._on_pictures:
+        for step in self._on_images:
             image = step(image)
         return image
 

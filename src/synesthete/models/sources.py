@@ -42,7 +42,7 @@ class Source:
     checkpoint
         File of weights; None for random ones.
     folder
-        The user's folder that it lies in; None for models of open_clip and of the hub.
+        The user's folder that it is in; None for models of open_clip and of the hub.
     trusted
         The configuration comes with a package and not with the weights.
     seed
@@ -68,7 +68,7 @@ class Source:
 
 
 def folder_of(spec: str) -> Path | None:
-    """The folder that the shipped model or one of `local-dir:` lies in; None for models that come from elsewhere.
+    """The folder that the shipped model or one of `local-dir:` is in; None for models that come from elsewhere.
 
     Examples
     --------
@@ -290,7 +290,7 @@ def list_models() -> list[dict[str, Any]]:
     list of dict
         Per model `name` (what `load_model` takes), `architecture`, `pretrained`, `image_tower`,
         `image_size` (pixels), `embedding_dim`, `default_layers` (empty for timm towers, whose layers
-        are known once they are built) and `shipped` (whether it needs no download).
+        are known only after building) and `shipped` (whether it needs no download).
 
     Examples
     --------

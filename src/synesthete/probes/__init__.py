@@ -35,16 +35,16 @@ def load_probes(spec: str | Path, *, words: bool = False) -> ProbeSet:
     Parameters
     ----------
     spec
-        `"concepts"`, the built-in set; else the path of a folder (`concept/` or
-        `concept/modality/`), a `.csv` or `.jsonl` of metadata, or a `.parquet`. A folder that bears
-        the name of a built-in set is meant by a `Path` or by `./concepts`.
+        `"concepts"`, the built-in set; or the path of a folder (`concept/` or
+        `concept/modality/`), a `.csv` or `.jsonl` of metadata, or a `.parquet`. For a folder with
+        the name of a built-in set, pass a `Path` or `./concepts`.
     words
-        Draw the names of the concepts and add them, as `with_words` does, unless the set has words.
+        Whether to render the concepts' names as images and add them (`with_words`), unless the set has words.
 
     Raises
     ------
     SynestheteError
-        No such set, or nothing in it can be used.
+        No such set, or a set without a usable image.
 
     Examples
     --------

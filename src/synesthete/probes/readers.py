@@ -61,7 +61,7 @@ def read_folder(path: Path) -> ProbeSet:
     A folder in a concept is a modality when it bears the name of one (`photo`, `drawing`, `symbol`,
     `word`, or their plurals), or, in a set that has such folders throughout, when every such name is
     shared by concepts and they are fewer than the concepts. When all the outermost folders bear names of modalities, the order is read
-    as `MODALITY/CONCEPT/IMAGE`. A folder that holds images and no folders is a set without concepts. Hidden files are passed over. Every other file becomes a row of the
+    as `MODALITY/CONCEPT/IMAGE`. A folder that holds images and no folders is a set without concepts. Hidden files are ignored. Every other file becomes a row of the
     set; what cannot be used raises `UnreadableImage` with the reason when it is asked for.
 
     Raises
@@ -109,7 +109,7 @@ def _place(parts: list[str], swapped: bool, own_modalities: frozenset[str]) -> t
     if modality_name(parts[1]) in MODALITIES or parts[1] in own_modalities:
         return parts[0], parts[1], ""
     known = ", ".join(MODALITIES)
-    return parts[0], "", f"lies in '{parts[1]}', which is no known modality ({known}): {LAYOUT}"
+    return parts[0], "", f"is in '{parts[1]}', which is not a known modality ({known}): {LAYOUT}"
 
 
 def _own_modalities(parts: list[list[str]]) -> frozenset[str]:
@@ -170,7 +170,7 @@ def read_metadata(path: Path, *, root: Path | None = None) -> ProbeSet:
         A `.csv` (comma, semicolon or tab; the first line names the columns) or `.jsonl` (an object a
         line) in UTF-8. Column `file_name`, relative to the table's folder; further `concept` or
         `label`, `modality`, `caption` or `text`, `artist`, `family`, `source`, `licence` or
-        `license`, `author`; other columns are passed over.
+        `license`, `author`; other columns are ignored.
     root
         The folder that the table was found in, where the user named no file: it must lie inside.
 

@@ -19,7 +19,7 @@ from synesthete.probes.decoding import TooLarge, decode
 MAX_PIXELS = 16_000_000
 MAX_PIXELS_TOGETHER = 256_000_000  # of all images of one request
 AT_ONCE, MOST_WAITING, LONGEST_WAIT = 2, 24, 10.0
-Made = TypeVar("Made")
+Result = TypeVar("Result")
 
 
 class Busy(SynestheteError):
@@ -124,7 +124,7 @@ def request_limits(gate: Gate | None = None) -> Iterator[None]:
         _REQUEST.reset(token)
 
 
-def see(data: bytes, use: Callable[[Image.Image], Made]) -> Made:
+def see(data: bytes, use: Callable[[Image.Image], Result]) -> Result:
     """Decode an image and hand it to `use`, whose result is small; the image is not kept.
 
     For an image of a request (`request_limits`) this happens behind the gate, and under the request's limits; JPEG and

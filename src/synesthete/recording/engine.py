@@ -38,11 +38,11 @@ def record(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Path:
-    """Show a model every image of a probe set once, and write down what its units do.
+    """Run every image of a probe set through a model once, and store the activations of its units in an atlas.
 
-    Run again after an interruption (any: kill, power cut, full disk) it goes on behind the last
-    committed shard, and the atlas has the same bytes as without the interruption. A complete atlas
-    of the same recipe is not recorded again.
+    After any interruption (kill, power cut, full disk), calling it again resumes after the last
+    committed shard, and the atlas is byte-identical to an uninterrupted run. A complete atlas
+    with the same fingerprint is not recorded again.
 
     Parameters
     ----------
@@ -51,27 +51,27 @@ def record(
     probes
         From `load_probes`.
     layers
-        Names of layers; None or none for the model's default layers.
+        Names of layers; None or an empty list for the model's default layers.
     out
-        Folder of the atlas, made if need be.
+        Folder of the atlas, created if needed.
     reduction
         How a unit's response map becomes one number: `max`, `mean` or `cls`.
     batch_size
-        Images decoded ahead of the model, at most; it bounds the memory and changes no result.
+        Maximum number of images decoded ahead of the model; bounds memory, does not change results.
     shard_size
-        Images per committed shard, rounded up to a multiple of 64; it changes no result. A resumed
+        Images per committed shard, rounded up to a multiple of 64; does not change results. A resumed
         recording keeps the size it was started with.
     dense
-        Whether to keep every activation, [images, units] float16; None for: up to 4 GB of them.
+        Whether to store every activation, [images, units] float16; None: up to 4 GB of them.
     exemplars
-        How many images to keep at either end of each unit, per modality.
+        Number of images of highest, and of lowest, activation to keep per unit and modality.
     twin
-        Whether to read a randomly initialised twin of the model too, the control of every count.
+        Whether to record the randomly initialised control too, which every later count needs.
         Only with the dense matrix.
     seed
-        Seed of the twin.
+        Seed of the control.
     progress
-        Called with (images done, images in all, images per second, seconds left or None).
+        Called with (images done, total images, images per second, seconds left or None).
 
     Returns
     -------

@@ -75,7 +75,7 @@ def neuron_card(atlas: Atlas, address: str | Neuron) -> str:
     Returns
     -------
     str
-        A complete SVG document; images are inside it, and nothing is loaded from elsewhere.
+        A self-contained SVG document with embedded images.
 
     Raises
     ------

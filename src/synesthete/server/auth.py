@@ -36,7 +36,7 @@ class Gate:
         Names and addresses that requests may be addressed to (the `Host` header), without ports.
     any_address
         Accept every IP address as a host besides (for a server on all interfaces). A name that leads here,
-        as in DNS rebinding, is refused all the same.
+        as in DNS rebinding, is still refused.
 
     Raises
     ------

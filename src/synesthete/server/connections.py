@@ -61,7 +61,7 @@ class ConnectionLimits:
     body_seconds
         From there to the end of the body, without a token.
     drain_seconds
-        How long the body of a refused request is read and thrown away before it is answered all the same, so
+        How long the body of a refused request is read and discarded before it is answered anyway, so
         that clients that send first and read later get the answer; less than `body_seconds`.
     upload_seconds
         The same as `body_seconds`, with a token.
@@ -203,7 +203,7 @@ class _Ranks:
         holder keeps for later go before those, and after all others.
         """
         heads = [
-            # At most `requests` are passed over: only so many with a token are carried out at once.
+            # At most `requests` are skipped: only so many with a token are carried out at once.
             next((one for one in self._in[phase] if not one.carries_token), None)
             for phase in (Phase.HEADER, Phase.BODY, Phase.ANSWER, Phase.IDLE)
         ]

@@ -31,7 +31,7 @@ class Box:
     left, top, width, height
         0 to 1.
     share
-        How much of the positive attribution lies in it.
+        How much of the positive attribution is in it.
     """
 
     left: float

@@ -53,7 +53,7 @@ def name_neurons(
 ) -> dict[str, Any]:
     """Name the units of an atlas and write the names that hold into it (docs/naming.md).
 
-    Candidates come from several scorers on one half of the artists; a name holds when, on the other half,
+    Candidates come from several scorers on one half of the artists; a name holds when, on the held-out half,
     its AUC reaches a threshold that at most 5 % of the units of the randomly initialised control reach, at a false discovery rate
     of 1 %. Units without such a name are unknown.
 
@@ -63,9 +63,9 @@ def name_neurons(
         An atlas recorded with the dense matrix.
     vocabulary
         `concepts` (the probe images' labels; needs no model), `english`, `wordnet-nouns`, or a file. All others
-        load the atlas's model, to find which images are like which word.
+        load the atlas's model, to compare images and words by embedding.
     method
-        Who proposes: `ours`, several scorers; or one of CLIP-Dissect's, `softwpmi`, `wpmi`, `rank-reorder`,
+        Which scorers propose candidates: `ours`, several; or one of CLIP-Dissect's, `softwpmi`, `wpmi`, `rank-reorder`,
         `cos-cubed`, which load the model. The test is the same.
     layers
         Only these; the names of the others are kept. None for all.
@@ -74,7 +74,7 @@ def name_neurons(
     seed
         Of the shuffled control.
     progress
-        Called with (steps done, steps in all).
+        Called with (steps done, total steps).
 
     Returns
     -------

@@ -78,7 +78,7 @@ def robust(
 ) -> dict[str, Bool]:
     """Which images survive which attack at which size.
 
-    An image that fell to an attack within a small box lies in every larger one, so it is not attacked again: each row
+    An image that fell to an attack within a small box is in every larger one, so it is not attacked again: each row
     of the result is true no oftener than the row before.
 
     Parameters

@@ -62,7 +62,7 @@ def read_report(path: str | Path) -> dict[str, Any]:
     Parameters
     ----------
     path
-        The JSON file, or the folder it lies in.
+        The JSON file, or the folder it is in.
 
     Raises
     ------

@@ -170,7 +170,7 @@ def pilot(
 
     Returns
     -------
-    the decision; the two files are written all the same.
+    the decision; the two files are written as well.
 
     See Also
     --------

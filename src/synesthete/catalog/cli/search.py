@@ -273,7 +273,7 @@ def calibrate(catalog: CatalogArgument, *, queries: Path | None = None, seed: in
     """
     found = catalog.calibrate(queries, seed=seed)
     rows = (
-        (share(one.told), share(one.right), _interval((one.low, one.high)), one.n)
+        (share(one.stated), share(one.right), _interval((one.low, one.high)), one.n)
         for one in found.bins
     )
     view = (

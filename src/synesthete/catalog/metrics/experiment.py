@@ -113,7 +113,7 @@ class Lift:
     difference
         B - A, with bounds that hold at every look.
     relative
-        B / A - 1, likewise.
+        B / A - 1, with bounds of the same kind.
     e_value
         Evidence against "no difference"; at most 1 on average, however often one looks, where there is none.
     p_value

@@ -162,7 +162,7 @@ def compare(
     Parameters
     ----------
     events
-        Of the log; those of other experiments are passed over.
+        Of the log; those of other experiments are skipped.
     metric
         `click`, `add`, `conversion`, `dismissal`: at least one; `value`: of their conversions, up to `cap`.
     window

@@ -1,4 +1,4 @@
-"""What lies in a catalogue's folder, opened for one server: items, events, review queue, requests, classifiers."""
+"""What is in a catalogue's folder, opened for one server: items, events, review queue, requests, classifiers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ENDING = ".classifier"
 
 
 class CatalogFolder:
-    """A catalogue and everything that lies in its folder.
+    """A catalogue and everything in its folder.
 
     Parameters
     ----------

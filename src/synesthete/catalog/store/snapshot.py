@@ -197,7 +197,7 @@ class Snapshot:
         return make_space(
             self.sums.images,
             self.sums.texts,
-            self.reference.picture_vectors,
+            self.reference.image_vectors,
             self.reference.text_vectors,
             self._photos,
         )

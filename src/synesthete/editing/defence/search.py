@@ -93,7 +93,7 @@ class Tail:
 
 
 def _block(model: ImageTextModel, layer: str) -> Tap:
-    """The block that a site lies in, or is."""
+    """The block that a site is in, or is."""
     for one in model.sites():
         tap = model.site(one.name)
         whole = (
@@ -102,7 +102,7 @@ def _block(model: ImageTextModel, layer: str) -> Tap:
         if whole and (layer == one.name or layer.startswith((f"{one.name}.", f"{one.name}:"))):
             assert isinstance(tap, Tap)
             return tap
-    raise AssertionError(f"{layer} lies in no block")
+    raise AssertionError(f"{layer} is in no block")
 
 
 SHORTLIST = 10

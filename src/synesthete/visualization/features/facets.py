@@ -269,7 +269,7 @@ def load_facets(
     layer
         Where the probes read.
     names
-        Built-in facets; `plain` is passed over.
+        Built-in facets; `plain` is ignored.
     folders
         Name → folder of example images, for facets of your own.
     probes

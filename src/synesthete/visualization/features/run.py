@@ -106,16 +106,16 @@ def visualize(
     probes: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Visualized:
-    """Optimise images that excite units or directions most, once plainly and once for every facet.
+    """Optimise images to excite units or directions, once without a facet and once for every facet.
 
-    Every image is scored as it is stored: the file is read again, preprocessed as any image is, and shown to the unmodified
-    model. What exists already, created with the same settings from the same probes, is kept, so an interrupted run resumes
+    Every image is scored as it is stored: the file is read again, preprocessed as any image is, and run through the unmodified
+    model. Existing results of the same settings and probes are kept, so an interrupted run resumes
     where it stopped.
 
     Parameters
     ----------
     atlas
-        An atlas, whose model and probe set must be here.
+        An atlas, whose model and probe set must be available.
     targets
         Addresses, and directions from `synesthete.visualization.features.targets`.
     facets
@@ -123,19 +123,19 @@ def visualize(
     folders
         Name → folder of examples, for facets of your own.
     goal
-        `most`, or `least` for what inhibits.
+        `most`, or `least` for images that inhibit.
     settings
-        Of the optimisation.
+        Settings of the optimisation.
     probes
-        Where the atlas's probe set is, when its name is not enough.
+        Path of the atlas's probe set, if its name is not enough.
     progress
-        Called with (images done, images in all).
+        Called with (images done, total images).
 
     Raises
     ------
     SynestheteError
         No target, no such unit, a constant one, no such facet, too few examples, another model than the atlas's,
-        a disk that is full.
+        a full disk.
     """
     opened = atlas if isinstance(atlas, Atlas) else open_atlas(atlas)
     if goal not in ("most", "least"):
