@@ -13,6 +13,14 @@ import pyarrow as pa
 from synesthete._core.arrays import Bool, Float64, Floating, Int64
 from synesthete._core.progress import Progress, Steps
 from synesthete.analysis.concept_tests import ConceptTests, run_concept_tests
+from synesthete.analysis.controls import (
+    CURVE,
+    KEYS,
+    KINDS,
+    control_counts,
+    counts,
+    participation_ratio,
+)
 from synesthete.analysis.design import (
     AT_LEAST,
     REQUIRED_MODALITY,
@@ -21,7 +29,7 @@ from synesthete.analysis.design import (
     readable_rows,
     shuffled,
 )
-from synesthete.analysis.multimodality import LEVEL, THRESHOLD, Scores, is_constant, score_units
+from synesthete.analysis.multimodality import DEFAULT, Criteria, Scores, is_constant, score_units
 from synesthete.analysis.provenance import RANDOM_TWIN, control_activations
 from synesthete.atlas import (
     Atlas,
@@ -31,9 +39,8 @@ from synesthete.atlas import (
     write_neurons,
     write_selectivity,
 )
-from synesthete.errors import SynestheteError
 
-SHUFFLES = 10
+CONTROLS = ("", *(f"_{kind}" for kind in KINDS))
 STEPS = 3  # of progress, per layer: the model, its control, tables written
 KEPT_AUC = 0.8  # a row of selectivity.parquet has at least this AUC in two modalities ...
 KEPT_BEST = 5  # ... or is one of the unit's best concepts
@@ -42,8 +49,10 @@ KEPT_BEST = 5  # ... or is one of the unit's best concepts
 def analyze(
     atlas_path: str | Path,
     *,
-    threshold: float = THRESHOLD,
-    q: float = LEVEL,
+    threshold: float = DEFAULT.auc,
+    q: float = DEFAULT.q,
+    ap: float = DEFAULT.ap,
+    cell: float = DEFAULT.cell,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> None:
@@ -61,21 +70,20 @@ def analyze(
     atlas_path
         An atlas recorded with the dense matrix.
     threshold, q
-        AUC and false discovery rate at which a modality passes.
+        AUC and false discovery rate at which a modality passes: a unit that passes in three, `word` among them, is selective.
+    ap, cell
+        Average precision from which such a unit is multimodal, and a concept cell, in the same three modalities.
     seed
-        Of the shuffled labels.
+        Of the shuffled labels and the rotations.
     progress
         Called with (steps done, total steps).
 
     Raises
     ------
     SynestheteError
-        When `threshold` or `q` is out of range, or the atlas lacks the dense matrix.
+        When a threshold is out of range, or the atlas lacks the dense matrix.
     """
-    if not 0.5 < threshold <= 1:
-        raise SynestheteError(f"the AUC threshold must be above 0.5 and at most 1, not {threshold}")
-    if not 0 < q < 1:
-        raise SynestheteError(f"the false discovery rate q must be between 0 and 1, not {q}")
+    criteria = Criteria(threshold, q, ap, cell)
     atlas = open_atlas(atlas_path)
     rows = labelled_rows(atlas)
     if not rows.size:
@@ -86,26 +94,37 @@ def analyze(
     problem = design.problem()
     labelings = [design.concept]
     if problem is None:
-        labelings += [shuffled(design, seed * SHUFFLES + i) for i in range(SHUFFLES)]
+        labelings.append(shuffled(design, seed))
     families = family_of_concepts(names["concept"], names["family"])
     matrices = {layer: atlas.activations(layer) for layer in atlas.layers}
     clear_analysis(atlas_path)
     steps = Steps(progress, STEPS * len(matrices))
-    counts = {}
+    by_layer = {}
     for layer, matrix in matrices.items():
         activations = np.asarray(matrix[rows])
-        scores = score_units(activations, design, labelings=labelings, threshold=threshold, level=q)
+        (scores,) = score_units(activations, design, criteria=criteria)
         tests = run_concept_tests(
-            activations, design, labelings=labelings[:2], threshold=threshold, level=q
+            activations, design, labelings=labelings, threshold=threshold, level=q
         )
         sparseness, dead = lifetime_sparseness(activations), is_constant(activations)
         steps.advance()
-        counts[layer] = {"units": int(dead.size), "live_units": int((~dead).sum())}
+        by_layer[layer] = {
+            "units": int(dead.size),
+            "live_units": int((~dead).sum()),
+            "median_sparseness": _median(sparseness),
+            "hypotheses": scores.hypotheses,
+            "hypotheses_all_images": tests[0].hypotheses,
+        }
         if problem is None:
-            counts[layer] |= _counts(scores, tests, sparseness, design)
-            counts[layer] |= _control_counts(atlas, layer, rows, design, threshold, q)
+            by_layer[layer] |= counts(scores, design) | {
+                "participation_ratio": participation_ratio(activations),
+            }
+            by_layer[layer] |= control_counts(
+                atlas, layer, rows, design, criteria=criteria, seed=seed
+            )
+            by_layer[layer] |= _concepts_answered(atlas, layer, rows, design, tests, criteria)
         else:
-            counts[layer] |= _no_counts(scores[0], tests[0], sparseness)
+            by_layer[layer] |= _no_counts()
         steps.advance()
         statistics = atlas.statistics(layer)
         columns: dict[str, Floating] = {
@@ -114,7 +133,7 @@ def analyze(
             "std": statistics.std,
             "maximum": statistics.maximum.astype(np.float64),
         }
-        neurons = neurons_table(scores[0], tests[0], design, families, columns, dead=dead)
+        neurons = neurons_table(scores, tests[0], design, families, columns, dead=dead)
         write_neurons(atlas_path, layer, neurons)
         write_selectivity(atlas_path, layer, selectivity_table(tests[0], design))
         steps.advance()
@@ -123,8 +142,11 @@ def analyze(
         {
             "threshold": threshold,
             "q": q,
+            "ap": ap,
+            "cell": cell,
+            "curve": list(CURVE),
             "seed": seed,
-            "layers": counts,
+            "layers": by_layer,
             **_notes(design, int(atlas.manifest["probes"]["images"])),
             **(
                 {"not_tested": {"reason": problem.message, "hint": problem.hint}} if problem else {}
@@ -133,69 +155,38 @@ def analyze(
     )
 
 
-def _control_counts(
-    atlas: Atlas, layer: str, rows: Int64, design: Design, threshold: float, level: float
-) -> dict[str, Any]:
-    """Counts for the randomly initialised control; None each when the atlas has none."""
-    keys = ("multimodal", "concepts", "answering", "polysemantic", "median_sparseness")
-    control = control_activations(atlas, layer)
-    if control is None:
-        return {f"{key}_{RANDOM_TWIN}": None for key in keys}
-    activations = np.asarray(control[rows])
-    scores = score_units(activations, design, threshold=threshold, level=level)[0]
-    tests = run_concept_tests(activations, design, threshold=threshold, level=level)[0]
-    values = (
-        int(scores.multimodal.sum()),
-        _concepts(scores, design),
-        int((tests.n_concepts > 0).sum()),
-        int((tests.n_concepts > 1).sum()),
-        _median(lifetime_sparseness(activations)),
-    )
-    return {f"{key}_{RANDOM_TWIN}": value for key, value in zip(keys, values, strict=True)}
-
-
-def _counts(
-    scores: list[Scores],
-    tests: list[ConceptTests],
-    sparseness: Float64,
+def _concepts_answered(
+    atlas: Atlas,
+    layer: str,
+    rows: Int64,
     design: Design,
+    tests: list[ConceptTests],
+    criteria: Criteria,
 ) -> dict[str, Any]:
-    """Counts for the model (first of each list) and for shuffled labels (the others)."""
-    shuffles = [int(found.multimodal.sum()) for found in scores[1:]]
-    true, control = tests
-    return {
-        "multimodal": int(scores[0].multimodal.sum()),
-        "multimodal_shuffled": shuffles[0],
-        "multimodal_shuffles": shuffles,
-        "concepts": _concepts(scores[0], design),
-        "concepts_shuffled": _concepts(scores[1], design),
-        "answering": int((true.n_concepts > 0).sum()),
-        "answering_shuffled": int((control.n_concepts > 0).sum()),
-        "polysemantic": int((true.n_concepts > 1).sum()),
-        "polysemantic_shuffled": int((control.n_concepts > 1).sum()),
-        "median_sparseness": _median(sparseness),
-        "hypotheses": scores[0].hypotheses,
-        "hypotheses_all_images": true.hypotheses,
+    """Units that pass for at least one concept, and for more than one, over all images; beside shuffled labels and the random twin."""
+    found: dict[str, Any] = {}
+    twin = control_activations(atlas, layer)
+    runs: dict[str, ConceptTests | None] = {
+        "": tests[0],
+        "_shuffled": tests[1],
+        f"_{RANDOM_TWIN}": None,
     }
+    if twin is not None:
+        activations = np.asarray(twin[rows])
+        found[f"median_sparseness_{RANDOM_TWIN}"] = _median(lifetime_sparseness(activations))
+        (runs[f"_{RANDOM_TWIN}"],) = run_concept_tests(
+            activations, design, threshold=criteria.auc, level=criteria.q
+        )
+    for name, run in runs.items():
+        found[f"answering{name}"] = None if run is None else int((run.n_concepts > 0).sum())
+        found[f"polysemantic{name}"] = None if run is None else int((run.n_concepts > 1).sum())
+    return found
 
 
-def _no_counts(scores: Scores, tests: ConceptTests, sparseness: Float64) -> dict[str, Any]:
+def _no_counts() -> dict[str, Any]:
     """The same keys where nothing can be counted as multimodal: null, which is another thing than none."""
-    kinds = ("multimodal", "concepts", "answering", "polysemantic")
-    return {
-        **{f"{kind}{of}": None for kind in kinds for of in ("", "_shuffled", f"_{RANDOM_TWIN}")},
-        "multimodal_shuffles": None,
-        "median_sparseness": _median(sparseness),
-        f"median_sparseness_{RANDOM_TWIN}": None,
-        "hypotheses": scores.hypotheses,
-        "hypotheses_all_images": tests.hypotheses,
-    }
-
-
-def _concepts(scores: Scores, design: Design) -> dict[str, int]:
-    """How many multimodal units each concept has, for those that have one."""
-    codes, units = np.unique(scores.concept[scores.multimodal], return_counts=True)
-    return {design.concepts[c]: int(n) for c, n in zip(codes, units, strict=True)}
+    answered = (f"{kind}{of}" for kind in ("answering", "polysemantic") for of in CONTROLS)
+    return dict.fromkeys([*answered, *(f"{key}{of}" for key in KEYS for of in CONTROLS)])
 
 
 def _notes(design: Design, images: int) -> Mapping[str, Any]:
@@ -262,15 +253,47 @@ def neurons_table(
         "family": pa.array([families.get(name, "") for name in concepts], pa.string()),
         "multimodality": _numbers(np.where(scores.concept < 0, np.nan, scores.multimodality)),
         "q": _numbers(scores.unit_q),
+        "verdict": pa.array(_verdicts(scores, design), pa.string()),
+        "selective": pa.array(scores.selective),
         "multimodal": pa.array(scores.multimodal),
+        "concept_cell": pa.array(scores.concept_cell),
+        "passed": pa.array(scores.passed, pa.int32()),
+        "lower": _numbers(np.where(scores.concept < 0, np.nan, scores.lower)),
         "n_concepts": pa.array(tests.n_concepts, pa.int32()),
         "dead": pa.array(dead),
     }
     columns |= {name: _numbers(values) for name, values in unit_statistics.items()}
-    for name, values in (("auc", scores.auc), ("p", scores.p), ("q", scores.q)):
+    measured = {
+        "auc": scores.auc,
+        "p": scores.p,
+        "q": scores.q,
+        "ap": scores.ap,
+        "ap_low": scores.ap_low,
+        "correlation": scores.correlation,
+    }
+    for name, values in measured.items():
         for m, modality in enumerate(design.modalities):
             columns[f"{name}_{modality}"] = _numbers(values[:, m])
+    for name, counted in (("n", scores.n), ("artists", scores.artists)):
+        for m, modality in enumerate(design.modalities):
+            columns[f"{name}_{modality}"] = pa.array(counted[:, m], pa.int32())
     return pa.table(columns)
+
+
+def _verdicts(scores: Scores, design: Design) -> list[str]:
+    """The highest verdict of each unit; "untested" where its concept is not testable in enough modalities."""
+    tested = ~np.isnan(scores.auc)
+    enough = tested.sum(axis=1) >= AT_LEAST
+    if design.required is None or design.problem() is not None:
+        enough[:] = False
+    else:
+        enough &= tested[:, design.required]
+    found = np.select(
+        [~enough, scores.concept_cell, scores.multimodal, scores.selective],
+        ["untested", "concept cell", "multimodal", "selective"],
+        default="none",
+    )
+    return [str(verdict) for verdict in found]
 
 
 def selectivity_table(tests: ConceptTests, design: Design) -> pa.Table:

@@ -30,6 +30,8 @@ class Design:
         Names: photo, drawing, symbol, word first, then others sorted.
     concept, modality
         `[images]` codes.
+    artist
+        `[images]` codes; every image of an unknown artist has one of its own.
     split
         The two halves of the artists.
     """
@@ -38,6 +40,7 @@ class Design:
     modalities: tuple[str, ...]
     concept: Int64
     modality: Int64
+    artist: Int64
     split: ArtistSplit
 
     @property
@@ -89,8 +92,14 @@ class Design:
             required=kinds.index(REQUIRED_MODALITY) if REQUIRED_MODALITY in kinds else None,
             at_least=AT_LEAST,
         )
+        known = [name or f"\0image {i}" for i, name in enumerate(artists)]
         return cls(
-            concepts=names, modalities=kinds, concept=concept, modality=modality, split=split
+            concepts=names,
+            modalities=kinds,
+            concept=concept,
+            modality=modality,
+            artist=np.unique(known, return_inverse=True)[1].astype(np.int64),
+            split=split,
         )
 
     def images(self, modality: int, *, scoring: bool | None = None) -> Int64:
@@ -99,6 +108,20 @@ class Design:
         if scoring is not None:
             chosen &= self.split.scoring == scoring
         return np.flatnonzero(chosen)
+
+    def artists(self, codes: Int64) -> Int64:
+        """How many artists show each concept on the scoring half, `[modalities, concepts]`.
+
+        Parameters
+        ----------
+        codes
+            Concept codes `[images]`, the design's own or permuted.
+        """
+        rows = np.flatnonzero(self.split.scoring)
+        shown = np.unique(np.stack([self.modality[rows], codes[rows], self.artist[rows]]), axis=1)
+        count = np.zeros((len(self.modalities), len(self.concepts)), np.int64)
+        np.add.at(count, (shown[0], shown[1]), 1)
+        return count
 
     @property
     def comparable(self) -> Bool:

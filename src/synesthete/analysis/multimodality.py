@@ -3,22 +3,61 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from synesthete._core.arrays import Bool, Float64, Floating, Int64
+from synesthete._core.intervals import wilson
 from synesthete.analysis.design import AT_LEAST, Design
-from synesthete.analysis.selectivity import AucTable, auc_tables
+from synesthete.analysis.selectivity import AucTable, auc_tables, concept_scores
 from synesthete.analysis.significance import benjamini_hochberg, p_values
+from synesthete.errors import SynestheteError
 
 # Merit of every concept for every unit: (auc [modalities, units, concepts], n_pos, n_neg [modalities,
 # concepts]; NaN and 0 where not testable; code of `word`) -> [units, concepts].
 Merit = Callable[[Float64, Int64, Int64, int], Float64]
 
-THRESHOLD = 0.9
-LEVEL = 0.01
 TABLE_BYTES = 150_000_000  # tables of a chunk of units held at once
+
+
+@dataclass(frozen=True)
+class Criteria:
+    """From where on a unit passes in a modality, on held-out artists.
+
+    Attributes
+    ----------
+    auc, q
+        Selective: AUC at least, false discovery rate at most.
+    ap
+        Multimodal: also average precision at least.
+    cell
+        Concept cell: also average precision at least.
+
+    Raises
+    ------
+    SynestheteError
+        When one is out of range.
+    """
+
+    auc: float = 0.9
+    q: float = 0.01
+    ap: float = 0.2
+    cell: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0.5 < self.auc <= 1:
+            raise SynestheteError(
+                f"the AUC threshold must be above 0.5 and at most 1, not {self.auc}"
+            )
+        if not 0 < self.q < 1:
+            raise SynestheteError(
+                f"the false discovery rate q must be between 0 and 1, not {self.q}"
+            )
+        if not 0 <= self.ap <= self.cell <= 1:
+            raise SynestheteError(
+                f"the thresholds of average precision must be 0 <= ap <= cell <= 1, not {self.ap} and {self.cell}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,12 +71,27 @@ class Scores:
     auc, p, q
         `[units, modalities]` on the scoring half; NaN where the concept is not testable. q is over all
         cells of the three arrays that are not NaN.
+    ap, correlation
+        `[units, modalities]` average precision (ties against the concept) and Pearson correlation with the label; NaN likewise.
+    ap_low
+        `[units, modalities]` lower end of the 95 % interval of `ap` over artists: Wilson's with the artists as trials, which is the
+        widest that a mean of numbers from 0 to 1 can need.
+    n, artists
+        `[units, modalities]` images of the concept on the scoring half, and artists who made them; 0 where it is not testable.
+    passes
+        `[units, modalities]`: AUC and q pass.
     multimodality
         `[units]`: the weakest AUC; 0.5 for a constant unit.
     unit_q
         `[units]`: the largest q among `word` and the two best other modalities; 1 for a constant unit.
-    multimodal
+    lower
+        `[units]`: the smallest `ap_low` among `word` and the two best other modalities; 0 for a constant unit.
+    passed
+        `[units]`: modalities in which AUC, q and average precision pass.
+    selective
         `[units]`: AUC and q pass in at least three modalities, `word` among them.
+    multimodal, concept_cell
+        `[units]`: average precision passes too, in at least three of those, `word` among them.
     hypotheses
         Cells that q was computed over.
     """
@@ -46,10 +100,32 @@ class Scores:
     auc: Float64
     p: Float64
     q: Float64
+    ap: Float64
+    correlation: Float64
+    ap_low: Float64
+    n: Int64
+    artists: Int64
+    passes: Bool
     multimodality: Float64
     unit_q: Float64
+    lower: Float64
+    passed: Int64
+    selective: Bool
     multimodal: Bool
+    concept_cell: Bool
     hypotheses: int
+
+    def at(self, ap: float, word: int | None) -> Bool:
+        """`[units]`: AUC, q, and average precision of at least `ap` in three modalities, `word` (a code) among them."""
+        if word is None:
+            return np.zeros(len(self.concept), np.bool_)
+        with np.errstate(invalid="ignore"):
+            fine = self.passes & (self.ap >= ap)
+        return np.asarray(fine[:, word] & (fine.sum(axis=1) >= AT_LEAST))
+
+
+DEFAULT = Criteria()
+THRESHOLD, LEVEL = DEFAULT.auc, DEFAULT.q
 
 
 def stouffer(auc: Float64, n_pos: Int64, n_neg: Int64, word: int) -> Float64:
@@ -65,8 +141,7 @@ def score_units(
     design: Design,
     *,
     labelings: Sequence[Int64] | None = None,
-    threshold: float = THRESHOLD,
-    level: float = LEVEL,
+    criteria: Criteria = DEFAULT,
     merit: Merit = stouffer,
 ) -> list[Scores]:
     """Choose each unit's concept on one half of the artists and score it on the other.
@@ -80,8 +155,8 @@ def score_units(
         in the modalities there are, and none is multimodal.
     labelings
         Concept codes `[images]`; the design's own when None. Several share the ranking.
-    threshold, level
-        AUC and q at which a modality passes.
+    criteria
+        From where on a modality passes.
     merit
         By which statistic of the selection half a concept is chosen.
 
@@ -99,9 +174,10 @@ def score_units(
         for i in range(0, n_units, step)
     ]
     scores = []
-    for parts in zip(*chunks, strict=True):  # one labeling, all chunks
-        concept, auc, p = (np.concatenate(column) for column in zip(*parts, strict=True))
-        scores.append(_call(concept, auc, p, design, threshold, level))
+    for codes, parts in zip(labelings, zip(*chunks, strict=True), strict=True):
+        concept = np.concatenate([part[0] for part in parts])
+        measured = np.concatenate([part[1] for part in parts], axis=1)
+        scores.append(_call(concept, measured, design, codes, criteria))
     return scores
 
 
@@ -110,41 +186,36 @@ def _choose_and_score(
     design: Design,
     labelings: Sequence[Int64],
     merit: Merit,
-) -> list[tuple[Int64, Float64, Float64]]:
-    """Per labeling: chosen concepts `[units]`, their scoring AUC and p `[units, modalities]`."""
-    n_units, n_modalities = activations.shape[1], len(design.modalities)
-    selection = _tables(activations, design, labelings, scoring=False)
-    scoring = _tables(activations, design, labelings, scoring=True)
-    constant = is_constant(activations)
+) -> list[tuple[Int64, Float64]]:
+    """Per labeling: chosen concepts `[units]`; AUC, p, average precision, correlation and n on the scoring half `[5, units, modalities]`."""
+    shape = (5, activations.shape[1], len(design.modalities))
     if not len(design.candidates):
-        nothing = np.full((n_units, n_modalities), np.nan)
-        return [(np.full(n_units, -1), nothing, nothing.copy()) for _ in labelings]
-    found = []
-    for chosen_on, scored_on in zip(selection, scoring, strict=True):
-        concept = choose(chosen_on, design, merit)
-        auc = np.full((n_units, n_modalities), np.nan)
-        p = np.full((n_units, n_modalities), np.nan)
-        units = np.arange(n_units)
-        for m, table in enumerate(scored_on):
-            counts = table.n_pos[concept], table.n_neg[concept]
-            tested = design.split.testable[m, concept] & ~constant & (counts[1] > 0)
-            auc[tested, m] = table.auc[units, concept][tested]
-            p[tested, m] = p_values(table.wins[units, concept], *counts)[tested]
-        found.append((np.where(constant, -1, concept), auc, p))
-    return found
+        return [(np.full(shape[1], -1), np.full(shape, np.nan)) for _ in labelings]
+    constant = is_constant(activations)
+    chosen = [choose(tables, design, merit) for tables in _tables(activations, design, labelings)]
+    found = [np.full(shape, np.nan) for _ in labelings]
+    for m in range(len(design.modalities)):
+        rows = design.images(m, scoring=True)
+        pairs = [(codes[rows], concept) for codes, concept in zip(labelings, chosen, strict=True)]
+        scored = concept_scores(activations[rows], pairs, len(design.concepts))
+        for measured, one, concept in zip(found, scored, chosen, strict=True):
+            tested = design.split.testable[m, concept] & ~constant & ~np.isnan(one.auc)
+            p = p_values(one.wins[tested], one.n_pos[tested], one.n_neg[tested])
+            kept = (one.auc[tested], p, one.ap[tested], one.correlation[tested], one.n_pos[tested])
+            measured[:, tested, m] = np.stack(kept)
+    return [
+        (np.where(constant, -1, concept), measured)
+        for concept, measured in zip(chosen, found, strict=True)
+    ]
 
 
 def _tables(
-    activations: Floating,
-    design: Design,
-    labelings: Sequence[Int64],
-    *,
-    scoring: bool,
+    activations: Floating, design: Design, labelings: Sequence[Int64]
 ) -> list[list[AucTable]]:
-    """AUC tables of one half, `[labeling][modality]`."""
+    """AUC tables of the selection half, `[labeling][modality]`."""
     by_modality = []
     for m in range(len(design.modalities)):
-        rows = design.images(m, scoring=scoring)
+        rows = design.images(m, scoring=False)
         codes = [labels[rows] for labels in labelings]
         by_modality.append(auc_tables(activations[rows], codes, len(design.concepts)))
     return [list(tables) for tables in zip(*by_modality, strict=True)]
@@ -178,44 +249,60 @@ def choose(tables: Sequence[AucTable], design: Design, merit: Merit = stouffer) 
 
 
 def _call(
-    concept: Int64, auc: Float64, p: Float64, design: Design, threshold: float, level: float
+    concept: Int64, measured: Float64, design: Design, codes: Int64, criteria: Criteria
 ) -> Scores:
-    """Apply the definition to the scoring half's AUC and p."""
+    """Apply the criteria to what was measured on the scoring half."""
+    auc, p, ap, correlation, n = measured
     q = benjamini_hochberg(p)
-    if design.problem() is not None:
-        return _describe(concept, auc, p, q)
-    word = design.required
-    assert word is not None
+    tested = np.asarray(~np.isnan(auc).all(axis=1))
+    there = ~np.isnan(auc)
+    artists = np.where(there, design.artists(codes)[:, concept].T, 0)
+    ap_low = np.full_like(ap, np.nan)
+    ap_low[there] = wilson(ap[there], artists[there])[0]
+    # Where multimodality cannot be tested, a unit is described by all the modalities there are.
+    word = design.required if design.problem() is None else None
     with np.errstate(invalid="ignore"):
-        passes = np.asarray((auc >= threshold) & (q <= level))
-    tested = np.asarray(~np.isnan(auc).all(axis=1))
-    others = np.sort(np.where(np.isnan(q), 1.0, q)[:, np.arange(q.shape[1]) != word], axis=1)
-    needed = np.maximum(np.where(tested, q[:, word], 1.0), others[:, AT_LEAST - 2])
-    return Scores(
+        passes = np.asarray((auc >= criteria.auc) & (q <= criteria.q))
+    scores = Scores(
         concept=concept,
         auc=auc,
         p=p,
         q=q,
+        ap=ap,
+        correlation=correlation,
+        ap_low=ap_low,
+        n=np.where(there, n, 0).astype(np.int64),
+        artists=artists,
+        passes=passes,
         multimodality=np.where(tested, np.nanmin(np.where(tested[:, None], auc, 0.5), axis=1), 0.5),
-        unit_q=np.where(tested, needed, 1.0),
-        multimodal=passes[:, word] & (passes.sum(axis=1) >= AT_LEAST),
-        hypotheses=int((~np.isnan(p)).sum()),
-    )
-
-
-def _describe(concept: Int64, auc: Float64, p: Float64, q: Float64) -> Scores:
-    """Scores where multimodality cannot be tested: the weakest of the modalities there are."""
-    tested = np.asarray(~np.isnan(auc).all(axis=1))
-    return Scores(
-        concept=concept,
-        auc=auc,
-        p=p,
-        q=q,
-        multimodality=np.where(tested, np.nanmin(np.where(tested[:, None], auc, 0.5), axis=1), 0.5),
-        unit_q=np.where(tested, np.nanmax(np.where(tested[:, None], q, 1.0), axis=1), 1.0),
+        unit_q=np.where(tested, _needed(np.where(there, q, 1.0), there, word), 1.0),
+        lower=np.where(tested, -_needed(np.where(there, -ap_low, 0.0), there, word), 0.0),
+        passed=np.asarray((passes & (np.nan_to_num(ap) >= criteria.ap)).sum(axis=1)),
+        selective=np.zeros(len(concept), np.bool_),
         multimodal=np.zeros(len(concept), np.bool_),
+        concept_cell=np.zeros(len(concept), np.bool_),
         hypotheses=int((~np.isnan(p)).sum()),
     )
+    return replace(
+        scores,
+        selective=scores.at(0.0, word),
+        multimodal=scores.at(criteria.ap, word),
+        concept_cell=scores.at(criteria.cell, word),
+    )
+
+
+def _needed(worse: Float64, there: Bool, word: int | None) -> Float64:
+    """The largest among `word` and the best others that a verdict needs, `[units]`; without `word`, among all that are there.
+
+    Parameters
+    ----------
+    worse
+        `[units, modalities]`, larger being worse.
+    """
+    if word is None:
+        return np.asarray(np.where(there, worse, -np.inf).max(axis=1, initial=-np.inf))
+    others = np.sort(worse[:, np.arange(worse.shape[1]) != word], axis=1)
+    return np.maximum(worse[:, word], others[:, AT_LEAST - 2])
 
 
 def is_constant(activations: Floating) -> Bool:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from synesthete._core.arrays import Float32, Float64, Floating, Int64
+from synesthete._core.arrays import Bool, Float32, Float64, Floating, Int64
 from synesthete.errors import SynestheteError
 
 # Values ranked at a time: bounds the temporary arrays (about 60 bytes a value) whatever the layer's width.
@@ -108,6 +108,127 @@ def auc_tables(
         wins[:, units] = (low_sum - least[:, :, None]).transpose(0, 2, 1)
     np.maximum(wins, 0.0, out=wins)
     return [AucTable(auc[i], wins[i], n_pos[i], n_neg[i]) for i in range(len(codes))]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConceptScores:
+    """How well each unit separates its own concept from the rest within one modality.
+
+    Attributes
+    ----------
+    auc
+        `[units]`; NaN where the concept has no image here, or nothing but images of it.
+    wins
+        `[units]`: as in `AucTable`.
+    ap
+        `[units]`: average precision, the mean over the concept's images of the precision at their rank; among equal values the
+        images of other concepts come first (ties against the concept).
+    correlation
+        `[units]`: Pearson's, of activation and label.
+    n_pos, n_neg
+        `[units]`: images of the unit's concept, and of the others.
+    """
+
+    auc: Float64
+    wins: Float64
+    ap: Float64
+    correlation: Float64
+    n_pos: Int64
+    n_neg: Int64
+
+
+def concept_scores(
+    activations: Floating, labelings: Sequence[tuple[Int64, Int64]], n_concepts: int
+) -> list[ConceptScores]:
+    """Score each unit on one concept, for several labelings of the same images, ranking once.
+
+    Parameters
+    ----------
+    activations
+        `[images, units]`. A missing activation (NaN) ranks below every number.
+    labelings
+        For each the concept codes `[images]`, and the concept of each unit `[units]` (-1 for none).
+    n_concepts
+        How many concepts there are.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> acts = np.array([[3.0], [2.0], [1.0], [0.0]])
+    >>> (found,) = concept_scores(acts, [(np.array([0, 1, 0, 1]), np.array([0]))], 2)
+    >>> found.auc.tolist(), round(float(found.ap[0]), 3)  # ranks 1 and 3: (1/1 + 2/3) / 2
+    ([0.75], 0.833)
+    """
+    n_images, n_units = activations.shape
+    places = [_positives(codes, concept, n_concepts) for codes, concept in labelings]
+    tables = np.full((len(labelings), 4, n_units), np.nan)
+    for units, low, high in ranks_by_chunk(activations):
+        values = activations[:, units].astype(np.float64)
+        with np.errstate(invalid="ignore"):
+            mean, std = values.mean(axis=0), values.std(axis=0)
+        for table, (rows, there) in zip(tables, places, strict=True):
+            table[:, units] = _scores_of(
+                (rows[units], there[units]), low, high, (values, mean, std), n_images
+            )
+    found = []
+    for table, (_, there) in zip(tables, places, strict=True):
+        n_pos = there.sum(axis=1)
+        table[:, (n_pos == 0) | (n_pos == n_images)] = np.nan
+        auc, wins, ap, correlation = table
+        found.append(
+            ConceptScores(
+                auc=auc,
+                wins=wins,
+                ap=ap,
+                correlation=correlation,
+                n_pos=n_pos,
+                n_neg=n_images - n_pos,
+            )
+        )
+    return found
+
+
+def _positives(codes: Int64, concept: Int64, n_concepts: int) -> tuple[Int64, Bool]:
+    """Image numbers of each unit's concept `[units, most]`, and which of them there are."""
+    order = np.argsort(codes, kind="stable")
+    count = np.bincount(codes, minlength=n_concepts)
+    start = np.concatenate([[0], np.cumsum(count)[:-1]])
+    n_pos = np.where(concept >= 0, count[concept], 0)
+    place = np.arange(int(n_pos.max(initial=0)))
+    there = place < n_pos[:, None]
+    return order[np.where(there, start[concept][:, None] + place, 0)], there
+
+
+def _scores_of(
+    positives: tuple[Int64, Bool],
+    low: Float64,
+    high: Float64,
+    activations: tuple[Float64, Float64, Float64],
+    n_images: int,
+) -> Float64:
+    """AUC, wins, average precision and correlation `[4, units]` of one chunk."""
+    rows, there = positives
+    values, mean, std = activations
+    column = np.arange(len(rows))[:, None]
+    lowest, highest = (np.where(there, ranks[rows, column], 0.0) for ranks in (low, high))
+    n = there.sum(axis=1)
+    n_neg = n_images - n
+    least = n * (n + 1) / 2
+    wins = np.maximum(lowest.sum(axis=1) - least, 0.0)
+    # Strongest first, those that are not there last. At least as strong are n_images - rank + 1 images, of which the concept's
+    # own equals that come later stand behind.
+    ranks = -np.sort(-lowest, axis=1)
+    place = np.arange(ranks.shape[1])
+    last = np.tile(place, (len(ranks), 1))
+    for j in range(ranks.shape[1] - 2, -1, -1):
+        last[:, j] = np.where(ranks[:, j] == ranks[:, j + 1], last[:, j + 1], j)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        position = n_images - ranks + 1 - (last - place)
+        precision = np.where(place < n[:, None], (place + 1) / position, 0.0)
+        auc = ((lowest.sum(axis=1) + highest.sum(axis=1)) / 2 - least) / (n * n_neg)
+        own_mean = np.where(there, values[rows, column], 0.0).sum(axis=1) / n
+        correlation = (own_mean - mean) / std * np.sqrt(n / n_neg)
+        return np.stack([auc, wins, precision.sum(axis=1) / n, correlation])
 
 
 def _checked_codes(labels: npt.ArrayLike, n_images: int, n_concepts: int) -> Int64:

@@ -23,7 +23,12 @@ COLUMNS: dict[str, pa.DataType] = {
     "family": pa.string(),
     "multimodality": pa.float64(),
     "q": pa.float64(),
+    "verdict": pa.string(),
+    "selective": pa.bool_(),
     "multimodal": pa.bool_(),
+    "concept_cell": pa.bool_(),
+    "passed": pa.int32(),
+    "lower": pa.float64(),
     "n_concepts": pa.int32(),
     "sparseness": pa.float64(),
     "dead": pa.bool_(),
@@ -52,10 +57,18 @@ class Neuron:
         AUC of that concept in the weakest modality, on the other half; NaN for a dead unit.
     q
         The largest false discovery rate among `word` and its two other best modalities.
-    auc
-        Modality → AUC on the scoring half.
+    auc, ap, n
+        Modality → AUC, average precision and number of the concept's images on the scoring half; modalities that are not there
+        were not tested.
+    verdict
+        The highest of `none`, `selective` (AUC and q pass in three modalities, `word` among them), `multimodal` (average precision
+        too) and `concept cell` (average precision of the stricter threshold); `untested` where the images do not allow to say.
     multimodal
-        Whether it passes the thresholds of the analysis in three modalities, `word` among them.
+        Whether it is multimodal or a concept cell.
+    passed
+        Modalities in which AUC, q and average precision pass.
+    lower
+        Lower end of the average precision's interval over artists, the smallest among `word` and the two best other modalities.
     n_concepts
         How many concepts pass on their own.
     sparseness
@@ -75,7 +88,12 @@ class Neuron:
     multimodality: float
     q: float
     auc: dict[str, float]
+    ap: dict[str, float]
+    n: dict[str, int]
+    verdict: str
     multimodal: bool
+    passed: int
+    lower: float
     n_concepts: int
     sparseness: float
     dead: bool
@@ -126,7 +144,10 @@ def _best(table: pa.Table | None) -> list[dict[str, Any]]:
 
 
 def _neuron(layer: str, row: dict[str, Any], modalities: Sequence[str]) -> Neuron:
-    auc = {name: _number(row[f"auc_{name}"]) for name in modalities}
+    auc, ap = (
+        {name: _number(row.get(f"{score}_{name}")) for name in modalities}
+        for score in ("auc", "ap")
+    )
     return Neuron(
         address=f"{layer}:{row['unit']}",
         layer=layer,
@@ -135,7 +156,12 @@ def _neuron(layer: str, row: dict[str, Any], modalities: Sequence[str]) -> Neuro
         multimodality=_number(row["multimodality"]),
         q=_number(row["q"]),
         auc={name: value for name, value in auc.items() if not math.isnan(value)},
+        ap={name: value for name, value in ap.items() if not math.isnan(value)},
+        n={name: row[f"n_{name}"] for name in modalities if row.get(f"n_{name}")},
+        verdict=row["verdict"] or "untested",
         multimodal=bool(row["multimodal"]),
+        passed=int(row["passed"] or 0),
+        lower=_number(row["lower"]),
         n_concepts=int(row["n_concepts"] or 0),
         sparseness=_number(row["sparseness"]),
         dead=bool(row["dead"]),
@@ -151,11 +177,14 @@ def _number(value: float | None) -> float:
 
 
 def ranked(neurons: Iterable[Neuron]) -> list[Neuron]:
-    """Sorted by multimodality, highest first, NaN last; then by layer and unit."""
+    """Sorted by modalities passed, then by the interval's lower end, then by multimodality; NaN last; then by layer and unit."""
 
-    def key(neuron: Neuron) -> tuple[float, str, int]:
-        score = neuron.multimodality
-        return (math.inf if math.isnan(score) else -score, neuron.layer, neuron.unit)
+    def key(neuron: Neuron) -> tuple[int, float, float, str, int]:
+        lower, score = (
+            math.inf if math.isnan(value) else -value
+            for value in (neuron.lower, neuron.multimodality)
+        )
+        return (-neuron.passed, lower, score, neuron.layer, neuron.unit)
 
     return sorted(neurons, key=key)
 

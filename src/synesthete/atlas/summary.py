@@ -11,14 +11,18 @@ if TYPE_CHECKING:
     from synesthete.atlas.store import Atlas
 
 
+CONTROLS = ("random_twin", "rotation", "shuffled")
+
+
 def summarise(atlas: Atlas) -> dict[str, Any]:
     """The summary of an atlas, as JSON can write it.
 
     Returns
     -------
-    Counts over all layers. `images` counts the readable images, `quarantined` the others. The counts
-    of multimodal neurons, `threshold` and `q` are None before an analysis, and
-    `multimodal_random_twin` also when the atlas was recorded without a twin. `multimodal_concepts` and its like
+    Counts over all layers. `images` counts the readable images, `quarantined` the others. The counts of `selective`, `multimodal`
+    (concept cells included) and `concept_cells` neurons, each also for the controls (`_random_twin`, `_rotation`, `_shuffled`: the largest over their
+    runs), and the thresholds are None before an analysis, and the random twin's also when the atlas was recorded without one. `curve` has
+    the counts over a range of thresholds of average precision (`ap`), for `model` and each control. `multimodal_concepts` and its like
     are how many concepts those neurons have between them; None too for an atlas that was analysed before they were counted.
     `not_tested` says why the images do not allow to count them, and what to add; None where they do, and before an analysis.
     """
@@ -42,8 +46,20 @@ def summarise(atlas: Atlas) -> dict[str, Any]:
         "not_tested": not_tested(analysis),
         "threshold": analysis["threshold"] if analysis else None,
         "q": analysis["q"] if analysis else None,
+        "ap": analysis["ap"] if analysis else None,
+        "cell": analysis["cell"] if analysis else None,
+        "curve": curves(analysis) if analysis else None,
         "fingerprint": atlas.fingerprint,
     }
+
+
+def curves(analysis: Mapping[str, Any]) -> dict[str, list[Any] | None]:
+    """Counts over thresholds of average precision, summed over layers: `ap`, `model` and each control; None where not counted."""
+    found: dict[str, list[Any] | None] = {"ap": list(analysis["curve"])}
+    for name, key in (("model", "curve"), *((kind, f"curve_{kind}") for kind in CONTROLS)):
+        rows = [layer.get(key) for layer in analysis["layers"].values()]
+        found[name] = None if not rows or None in rows else np.sum(rows, axis=0).tolist()
+    return found
 
 
 def not_tested(analysis: Mapping[str, Any] | None) -> str | None:
@@ -58,8 +74,9 @@ def multimodal_counts(layers: Sequence[Mapping[str, Any]]) -> dict[str, int | No
     None where not counted: without a twin, or before the atlas's version of the analysis counted concepts.
     """
     counts: dict[str, int | None] = {}
-    for control in ("", "_random_twin", "_shuffled"):
-        counts[f"multimodal{control}"] = _total(layers, f"multimodal{control}")
+    for control in ("", *(f"_{kind}" for kind in CONTROLS)):
+        for verdict in ("selective", "multimodal", "concept_cells"):
+            counts[f"{verdict}{control}"] = _total(layers, f"{verdict}{control}")
         found: list[Any] = [layer.get(f"concepts{control}") for layer in layers]
         counts[f"multimodal_concepts{control}"] = (
             None if not found or None in found else len({c for concepts in found for c in concepts})

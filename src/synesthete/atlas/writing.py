@@ -21,6 +21,7 @@ LAYER_COUNTS = (
     "live_units",
     "multimodal",
     "multimodal_random_twin",
+    "multimodal_rotation",
     "multimodal_shuffled",
 )
 
@@ -115,7 +116,7 @@ def write_analysis(path: str | Path, analysis: Mapping[str, Any]) -> None:
         The atlas.
     analysis
         `threshold`, `q`, `seed` and `layers`: layer → the counts `units`, `live_units`,
-        `multimodal`, `multimodal_random_twin` (None without a twin), `multimodal_shuffled`.
+        `multimodal`, `multimodal_random_twin` (None without a twin), `multimodal_rotation`, `multimodal_shuffled`.
         More keys are kept as they are (JSON values).
 
     Raises

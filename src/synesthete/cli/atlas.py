@@ -234,6 +234,24 @@ def counts_view(atlas: Atlas) -> Iterator[RenderableType]:
             "–" if row.concepts is None else count(row.concepts),
         )
     yield rows
+    yield f"selective {count(counts.selective)}, of those multimodal {count(counts.model.count or 0)}, of those concept cells {count(counts.concept_cells)}"
+    curve = facts["curve"]
+    at = table(
+        "average precision at least",
+        *(f"{ap:g}" for ap in curve["ap"]),
+        right=[f"{ap:g}" for ap in curve["ap"]],
+    )
+    for name, label in (
+        ("model", "the model"),
+        ("random_twin", "its random twin"),
+        ("rotation", "random mixtures of its neurons"),
+        ("shuffled", "shuffled labels"),
+    ):
+        if curve[name] is not None:
+            at.add_row(label, *map(count, curve[name]))
+    yield at
+    for warning in counts.warnings:
+        yield f"warning: {warning}"
     yield dim(f"{rule.sentence}\n")
 
 
@@ -251,7 +269,7 @@ def controls_line(facts: Mapping[str, Any]) -> str:
     Examples
     --------
     >>> controls_line({"units": 1024, "multimodal": 147, "multimodal_random_twin": 0})
-    'multimodal: 147 of 1,024 units | random twin: 0 | shuffled labels: –'
+    'multimodal: 147 of 1,024 units | random twin: 0 | random mixtures: – | shuffled labels: –'
     """
 
     def number(key: str) -> str:
@@ -260,6 +278,7 @@ def controls_line(facts: Mapping[str, Any]) -> str:
     return (
         f"multimodal: {number('multimodal')} of {count(facts['units'])} units"
         f" | random twin: {number('multimodal_random_twin')}"
+        f" | random mixtures: {number('multimodal_rotation')}"
         f" | shuffled labels: {number('multimodal_shuffled')}"
     )
 

@@ -49,8 +49,12 @@ class Counts:
         Its name; empty for all layers together.
     units, live_units
         Neurons, and those that do not give the same value for every image.
-    model, random_twin, shuffled
-        The three counts that belong together.
+    model, random_twin, rotation, shuffled
+        The counts of multimodal neurons that belong together; of a control the largest over its runs.
+    selective, concept_cells
+        How many neurons of the model have the weaker and the stronger verdict, multimodal ones included and among those.
+    warnings
+        A line for every control that reaches a tenth of the model's count.
     """
 
     layer: str
@@ -59,12 +63,16 @@ class Counts:
     live_units: int
     model: Count
     random_twin: Count
+    rotation: Count
     shuffled: Count
+    selective: int
+    concept_cells: int
+    warnings: list[str]
 
     @property
-    def rows(self) -> tuple[Count, Count, Count]:
-        """The three counts that belong together, in their order."""
-        return self.model, self.random_twin, self.shuffled
+    def rows(self) -> tuple[Count, ...]:
+        """The counts that belong together, in their order."""
+        return self.model, self.random_twin, self.rotation, self.shuffled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +81,8 @@ class Rule:
 
     threshold: float
     q: float
+    ap: float
+    cell: float
     at_least: int
     required: str
     sentence: str
@@ -81,6 +91,7 @@ class Rule:
 LABELS = {
     "": "in the model",
     "_random_twin": "in its random twin",
+    "_rotation": "in random mixtures of its neurons",
     "_shuffled": "with shuffled labels",
 }
 
@@ -113,7 +124,7 @@ def counts_of(facts: Mapping[str, Any], *, layer: str = "", path: str = "") -> C
     if facts.get("multimodal") is None:
         return None
     units = int(facts["units"])
-    model, twin, shuffled = (
+    model, twin, rotation, shuffled = (
         _count(
             label,
             facts.get(f"multimodal{control}"),
@@ -129,7 +140,15 @@ def counts_of(facts: Mapping[str, Any], *, layer: str = "", path: str = "") -> C
         live_units=int(facts.get("live_units", units)),
         model=model,
         random_twin=twin,
+        rotation=rotation,
         shuffled=shuffled,
+        selective=int(facts["selective"]),
+        concept_cells=int(facts["concept_cells"]),
+        warnings=[
+            f"{row.count:,} multimodal neurons {row.label}: more than a tenth of the model's {model.count:,}"
+            for row in (twin, rotation, shuffled)
+            if row.count and model.count is not None and 10 * row.count >= model.count
+        ],
     )
 
 
@@ -149,13 +168,20 @@ def rule_of(atlas: Atlas) -> Rule | None:
     rule = analysis.get("rule", {})
     at_least, required = int(rule.get("at_least", 3)), str(rule.get("required", "word"))
     threshold, level = float(analysis["threshold"]), float(analysis["q"])
+    ap, cell = float(analysis["ap"]), float(analysis["cell"])
     sentence = (
-        f"A neuron counts as multimodal when, for one concept, its AUC reaches {threshold:g} with a false "
-        f"discovery rate of at most {level:g} in at least {at_least} modalities, the written {required} among "
-        "them. The concept is chosen on one half of the artists and the AUC measured on the other half."
+        f"A neuron is selective when, for one concept, its AUC reaches {threshold:g} with a false discovery rate of at most {level:g} "
+        f"in at least {at_least} modalities, the written {required} among them; multimodal when its average precision there reaches "
+        f"{ap:g} too; a concept cell from {cell:g}. The concept is chosen on one half of the artists and everything measured on the other half."
     )
     return Rule(
-        threshold=threshold, q=level, at_least=at_least, required=required, sentence=sentence
+        threshold=threshold,
+        q=level,
+        ap=ap,
+        cell=cell,
+        at_least=at_least,
+        required=required,
+        sentence=sentence,
     )
 
 
