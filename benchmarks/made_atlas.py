@@ -71,7 +71,12 @@ def make(folder: Path, units: int) -> Path:
         "family": [f"family {c % 12}" for c in concepts],
         "multimodality": auc.min(axis=0),
         "q": rng.random(units),
+        "verdict": np.where(multimodal, "multimodal", "none"),
+        "selective": multimodal,
         "multimodal": multimodal,
+        "concept_cell": np.zeros(units, bool),
+        "passed": np.where(multimodal, 3, 0).astype(np.int32),
+        "lower": auc.min(axis=0) / 2,
         "n_concepts": rng.integers(0, 4, units).astype(np.int32),
         "sparseness": rng.random(units),
         "dead": np.zeros(units, bool),
@@ -81,7 +86,8 @@ def make(folder: Path, units: int) -> Path:
     }
     measured = {}
     for place, name in enumerate(MODALITIES):
-        measured |= {f"{key}_{name}": auc[place] for key in ("auc", "p")}
+        measured |= {f"{key}_{name}": auc[place] for key in ("auc", "p", "ap", "ap_low")}
+        measured[f"n_{name}"] = np.full(units, 8, np.int32)
     write_neurons(path, LAYER, pa.table(columns | measured))
     five = np.repeat(np.arange(units, dtype=np.int32), 5)
     rows: dict[str, Any] = {
@@ -95,9 +101,11 @@ def make(folder: Path, units: int) -> Path:
     write_selectivity(path, LAYER, pa.table(rows))
     counts = {
         "units": units, "live_units": units, "multimodal": int(multimodal.sum()),
-        "multimodal_random_twin": None, "multimodal_shuffled": 0,
+        "selective": int(multimodal.sum()), "concept_cells": 0,
+        "multimodal_random_twin": None, "multimodal_rotation": 0, "multimodal_shuffled": 0,
     }  # fmt: skip
-    write_analysis(path, {"threshold": 0.9, "q": 0.01, "seed": 0, "layers": {LAYER: counts}})
+    rule = {"threshold": 0.9, "q": 0.01, "ap": 0.2, "cell": 0.5, "curve": [], "seed": 0}
+    write_analysis(path, {**rule, "layers": {LAYER: counts}})
     _tables(path, units, rng)
     return path
 

@@ -16,7 +16,7 @@ from synesthete.cli.console import count, percent
 from synesthete.report.card import neuron_card
 from synesthete.report.columns import in_order
 from synesthete.report.counts import counts_of
-from synesthete.report.svg import auc, render, small
+from synesthete.report.svg import render
 
 ROOT = Path(__file__).parents[1]
 BEGIN = "<!-- numbers: begin, written by docs/update_readme.py -->"
@@ -52,16 +52,24 @@ def _best(atlas: Atlas) -> list[str]:
     found = atlas.neurons(multimodal=True, limit=BEST)
     names = in_order(name for neuron in found for name in neuron.auc)
     lines = [
-        f"| neuron | concept | multimodality | q | {' | '.join(names)} |",
-        f"| --- | --- | ---: | ---: |{' ---: |' * len(names)}",
+        f"| neuron | concept | verdict | at least | {' | '.join(names)} |",
+        f"| --- | --- | --- | ---: |{' ---: |' * len(names)}",
     ]
     for neuron in found:
-        values = " | ".join(auc(neuron.auc.get(name), 2) for name in names)
+        values = " | ".join(_precision(neuron.ap.get(name)) for name in names)
         lines.append(
-            f"| `{neuron.address}` | {neuron.concept} | {auc(neuron.multimodality, 2)} "
-            f"| {small(neuron.q)} | {values} |"
+            f"| `{neuron.address}` | {neuron.concept} | {neuron.verdict} "
+            f"| {_precision(neuron.lower)} | {values} |"
         )
-    return lines
+    return [
+        *lines,
+        "",
+        "(Average precision on held-out artists, by modality; *at least*: the lower end of its 95 % interval in the word and the two best others.)",
+    ]
+
+
+def _precision(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
 
 
 def shown(atlas: Atlas, address: str | None = None) -> Neuron:

@@ -16,11 +16,19 @@ ARTISTS = ("ada", "ben", "cleo", "dora")
 NASTY = '<script>alert("x")</script> & \u0007 ]]> </svg>'
 LAYER = "visual.layer4.0"
 COUNTS = {
+    "selective": 3,
     "multimodal": 2,
+    "concept_cells": 1,
     "multimodal_random_twin": 1,
+    "multimodal_rotation": 0,
     "multimodal_shuffled": 0,
+    "curve": [3, 2, 1],
+    "curve_random_twin": [2, 1, 0],
+    "curve_rotation": [3, 0, 0],
+    "curve_shuffled": [0, 0, 0],
     "concepts": {"<b>&cat</b>": 1, "apple": 1},
     "concepts_random_twin": {"drum": 1},
+    "concepts_rotation": {},
     "concepts_shuffled": {},
 }
 COLOURS = {"apple": "#c33", "boat": "#36c", "<b>&cat</b>": "#777", "drum": "#a62"}
@@ -126,7 +134,15 @@ def write_known_analysis(path: Path) -> None:
         "family": ["" if unit == 2 else CONCEPTS[concepts[unit % 4]] for unit in range(units)],
         "multimodality": score,
         "q": [1.0 if unit > 1 else 2.5e-5 for unit in range(units)],
+        "verdict": [
+            {0: "concept cell", 1: "multimodal", 2: "untested"}.get(unit, "none")
+            for unit in range(units)
+        ],
+        "selective": [unit < 2 for unit in range(units)],
         "multimodal": [unit < 2 for unit in range(units)],
+        "concept_cell": [unit < 1 for unit in range(units)],
+        "passed": [4 if unit < 2 else 0 for unit in range(units)],
+        "lower": score - 0.4,
         "n_concepts": [2 if unit == 0 else 1 for unit in range(units)],
         "sparseness": [0.8] * units,
         "dead": [unit == 2 for unit in range(units)],
@@ -137,12 +153,17 @@ def write_known_analysis(path: Path) -> None:
     for place, modality in enumerate(MODALITIES):
         columns[f"auc_{modality}"] = np.minimum(score + 0.01 * place, 1.0)
         columns[f"p_{modality}"] = np.full(units, 0.01)
+        columns[f"ap_{modality}"] = score - 0.3
+        columns[f"ap_low_{modality}"] = score - 0.4
+        columns[f"n_{modality}"] = np.full(units, 3, np.int32)
+        columns[f"artists_{modality}"] = np.full(units, 3, np.int32)
     table = pa.table(columns)
     write_neurons(path, LAYER, table)
     write_selectivity(path, LAYER, _selectivity(table))
     counts = {"units": units, "live_units": units - 1, **COUNTS}
     halves = {"selection": ["ada"], "scoring": ["ben", "cleo", "dora"]}
-    notes = {"threshold": 0.9, "q": 0.01, "seed": 0, "halves": halves}
+    rule = {"threshold": 0.9, "q": 0.01, "ap": 0.2, "cell": 0.5, "curve": [0.0, 0.2, 0.5]}
+    notes = {**rule, "seed": 0, "halves": halves}
     write_analysis(path, {**notes, "layers": {LAYER: counts}})
 
 

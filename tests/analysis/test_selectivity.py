@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from sklearn.metrics import average_precision_score
 
 from synesthete.analysis import selectivity
-from synesthete.analysis.selectivity import auc_table, auc_tables
+from synesthete.analysis.selectivity import auc_table, auc_tables, concept_scores
 from synesthete.errors import SynestheteError
 from tests.oracles import selectivity as oracle
 
@@ -92,3 +93,54 @@ def test_wrong_labels_are_refused() -> None:
         auc_table(np.zeros((4, 1)), [0, 1, 0], 2)
     with pytest.raises(SynestheteError, match=r"0\.\.1"):
         auc_table(np.zeros((2, 1)), [0, 2], 2)
+
+
+def average_precision(values: np.ndarray, own: np.ndarray) -> float:
+    """Slow and obvious: rank by value, other concepts first among equals, precision at each of the concept's images."""
+    order = sorted(range(len(values)), key=lambda i: (-values[i], own[i]))
+    hits, precisions = 0, []
+    for rank, image in enumerate(order, start=1):
+        if own[image]:
+            hits += 1
+            precisions.append(hits / rank)
+    return float(np.mean(precisions))
+
+
+@settings(max_examples=80, deadline=None)
+@given(recordings(), st.data())
+def test_scores_of_one_concept_equal_the_oracles(
+    recording: tuple[np.ndarray, np.ndarray, int], data: st.DataObject
+) -> None:
+    values, codes, n_concepts = recording
+    n_units = values.shape[1]
+    concept = data.draw(hnp.arrays(np.int64, n_units, elements=st.integers(-1, n_concepts - 1)))
+    shuffled_codes = np.roll(codes, 1)
+    tables = auc_tables(values, [codes, shuffled_codes], n_concepts)
+    pairs = [(codes, concept), (shuffled_codes, concept)]
+    ranked = np.where(np.isnan(values), -1e9, values.astype(np.float64))
+    for found, table, labels in zip(
+        concept_scores(values, pairs, n_concepts), tables, (codes, shuffled_codes), strict=True
+    ):
+        for unit in range(n_units):
+            own = labels == concept[unit]
+            assert found.n_pos[unit] == own.sum()
+            if not own.any() or own.all():
+                assert np.isnan([found.auc[unit], found.ap[unit], found.wins[unit]]).all()
+                continue
+            assert found.auc[unit] == pytest.approx(table.auc[unit, concept[unit]], abs=1e-6)
+            assert found.wins[unit] == table.wins[unit, concept[unit]]
+            assert found.ap[unit] == pytest.approx(average_precision(ranked[:, unit], own))
+            column = values[:, unit].astype(np.float64)
+            if np.isfinite(column).all() and column.std() > 1e-6:
+                expected = np.corrcoef(column, own)[0, 1]
+                assert found.correlation[unit] == pytest.approx(expected, abs=1e-6)
+
+
+def test_average_precision_equals_scikit_learn_without_ties() -> None:
+    generator = np.random.default_rng(0)
+    values, codes = generator.normal(size=(200, 6)), generator.integers(0, 5, 200)
+    concept = np.arange(6) % 5
+    (found,) = concept_scores(values, [(codes, concept)], 5)
+    for unit in range(6):
+        expected = average_precision_score(codes == concept[unit], values[:, unit])
+        assert found.ap[unit] == pytest.approx(expected)

@@ -15,6 +15,12 @@ from tests.recording.fakes import FakeModel, FakeProbes
 LAYERS = ["visual.layer4.1", "visual.layer4.1:pre"]
 
 
+def _verdict(unit: int, alive: bool) -> str:
+    if not alive:
+        return "untested"
+    return "none" if unit % 2 else "multimodal"
+
+
 def neurons_table(units: int, *, shift: float = 0.0) -> pa.Table:
     """Unit i answers to concept i mod 7; the even ones are multimodal, the last is dead."""
     alive = [unit < units - 1 for unit in range(units)]
@@ -27,7 +33,12 @@ def neurons_table(units: int, *, shift: float = 0.0) -> pa.Table:
             "family": ["fruit" if name else "" for name in names],
             "multimodality": pa.array(scores, pa.float64()),
             "q": pa.array([1e-4 if here else None for here in alive], pa.float64()),
+            "verdict": [_verdict(unit, alive[unit]) for unit in range(units)],
+            "selective": [alive[unit] and unit % 2 == 0 for unit in range(units)],
             "multimodal": [alive[unit] and unit % 2 == 0 for unit in range(units)],
+            "concept_cell": [False] * units,
+            "passed": [0] * units,
+            "lower": pa.array([None] * units, pa.float64()),
             "n_concepts": [1] * units,
             "sparseness": [0.5] * units,
             "dead": [not here for here in alive],
@@ -55,9 +66,11 @@ def analyse(path: Path) -> None:
             "live_units": units - 1,
             "multimodal": 2 + more,
             "multimodal_random_twin": 0,
+            "multimodal_rotation": 1,
             "multimodal_shuffled": 1,
         }
-    write_analysis(path, {"threshold": 0.9, "q": 0.01, "seed": 0, "layers": counts})
+    rule = {"threshold": 0.9, "q": 0.01, "ap": 0.2, "cell": 0.5, "curve": [0.0, 0.2], "seed": 0}
+    write_analysis(path, {**rule, "layers": counts})
 
 
 @pytest.fixture(scope="session")

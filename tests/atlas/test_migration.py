@@ -61,14 +61,18 @@ def test_reviews_images_and_recorded_bytes_are_carried(old: Path) -> None:
         (1, "most"),
     ]
     assert all(atlas.visualization(image).startswith(b"RIFF") for image in images)
-    assert atlas.neuron(f"{LAYER}:0").name == "apple"
+    assert not atlas.analysed
+    names = atlas.unit_table(LAYER, "names")
+    assert names is not None
+    assert names["name"].to_pylist() == ["apple", "cat"]
 
     after = bytes_of(old)
     renamed = {
         name.replace("pictures.parquet", "images.parquet"): data for name, data in before.items()
     }
     changed = {name for name in renamed | after if renamed.get(name) != after.get(name)}
-    assert changed - {"reviews.sqlite-wal", "reviews.sqlite-shm"} == {"atlas.json"}
+    gone = {f"layers/{LAYER}/neurons.parquet", f"layers/{LAYER}/selectivity.parquet"}
+    assert changed - {"reviews.sqlite-wal", "reviews.sqlite-shm"} == {"atlas.json", *gone}
 
 
 def test_migrating_again_changes_nothing(old: Path) -> None:

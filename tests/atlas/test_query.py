@@ -125,16 +125,21 @@ def test_summary(analysed_once: Path) -> None:
 
 def test_concepts_are_counted_once_however_many_layers_have_them() -> None:
     layers: list[dict[str, Any]] = [
-        {"multimodal": 3, "multimodal_random_twin": 1, "multimodal_shuffled": 0,
-         "concepts": {"apple": 2, "cat": 1}, "concepts_random_twin": {"dot": 1}, "concepts_shuffled": {}},
-        {"multimodal": 1, "multimodal_random_twin": None, "multimodal_shuffled": 0,
-         "concepts": {"apple": 1}, "concepts_shuffled": {}},
+        {"selective": 4, "multimodal": 3, "concept_cells": 1, "multimodal_random_twin": 1, "multimodal_rotation": 2, "multimodal_shuffled": 0,
+         "concepts": {"apple": 2, "cat": 1}, "concepts_random_twin": {"dot": 1}, "concepts_rotation": {"cat": 2}, "concepts_shuffled": {}},
+        {"selective": 2, "multimodal": 1, "concept_cells": 1, "multimodal_random_twin": None, "multimodal_rotation": 0, "multimodal_shuffled": 0,
+         "concepts": {"apple": 1}, "concepts_rotation": {}, "concepts_shuffled": {}},
     ]  # fmt: skip
-    assert multimodal_counts(layers) == {
+    found = multimodal_counts(layers)
+    assert (found["selective"], found["concept_cells"]) == (6, 2)
+    assert found["selective_rotation"] is None  # not counted there
+    assert {key: value for key, value in found.items() if key.startswith("multimodal")} == {
         "multimodal": 4,
         "multimodal_concepts": 2,
         "multimodal_random_twin": None,
         "multimodal_concepts_random_twin": None,
+        "multimodal_rotation": 2,
+        "multimodal_concepts_rotation": 1,
         "multimodal_shuffled": 0,
         "multimodal_concepts_shuffled": 0,
     }

@@ -25,7 +25,14 @@ from synesthete.errors import SynestheteError
 from tests.atlas.conftest import LAYERS, analyse, neurons_table
 from tests.recording.trees import tree
 
-COUNTS = ("units", "live_units", "multimodal", "multimodal_random_twin", "multimodal_shuffled")
+COUNTS = (
+    "units",
+    "live_units",
+    "multimodal",
+    "multimodal_random_twin",
+    "multimodal_rotation",
+    "multimodal_shuffled",
+)
 
 
 def test_an_analysis_twice_gives_the_same_bytes(analysed: Path) -> None:
@@ -91,7 +98,7 @@ def test_tables_are_checked(recorded: Path) -> None:
 def test_no_count_without_its_controls(recorded: Path) -> None:
     counts = dict.fromkeys(COUNTS, 0)
     del counts["multimodal_shuffled"]
-    with pytest.raises(SynestheteError, match=r"lack seed, a.multimodal_shuffled"):
+    with pytest.raises(SynestheteError, match=r"lack ap, cell, curve, seed, a.multimodal_shuffled"):
         write_analysis(recorded, {"threshold": 0.9, "q": 0.01, "layers": {"a": counts}})
 
 

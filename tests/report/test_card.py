@@ -52,12 +52,14 @@ def test_the_card_says_what_the_atlas_says(atlas: Atlas) -> None:
 
 def test_no_count_without_its_controls(atlas: Atlas) -> None:
     found = texts(neuron_card(atlas, f"{LAYER}:1"))
-    at = found.index("multimodal neurons in this layer")
-    assert found[at - 1 : at + 5] == [
+    at = found.index("multimodal in this layer")
+    assert found[at - 1 : at + 7] == [
         "2 of 256",
-        "multimodal neurons in this layer",
+        "multimodal in this layer",
         "1 of 256",
         "in its random twin",
+        "0 of 256",
+        "in random mixtures",
         "0 of 256",
         "with shuffled labels",
     ]
@@ -177,9 +179,15 @@ def test_a_file_in_the_place_of_the_folder(atlas: Atlas, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("unit", "sentence"),
     [
-        (0, "Multimodal: it tells apple from everything else as photo, drawing, symbol and word."),
+        (
+            0,
+            "Concept cell: it tells apple from everything else as photo, drawing, symbol and word.",
+        ),
         (2, "Dead: it gives the same value for every image."),
-        (3, "Not multimodal: its AUC for drum reaches 0.9 only as symbol and word."),
+        (
+            3,
+            "Not multimodal: its AUC for drum reaches 0.9 and its average precision 0.2 only as symbol and word.",
+        ),
         (255, "Not multimodal: drum is only its best match."),
     ],
 )

@@ -7,17 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from synesthete._core.user_files import leads_out
+from synesthete.atlas.files import inside
 from synesthete.atlas.manifest import VERSION, read_manifest, version_of, write_manifest
 from synesthete.errors import SynestheteError
 
 Manifest = dict[str, Any]
+ANALYSIS_FILES = ("/neurons.parquet", "/selectivity.parquet")
 
 
 def migrate_atlas(path: str | Path) -> tuple[int, int]:
     """Bring an atlas to the current format.
 
-    Recorded arrays are not touched, the fingerprint stays, and so do `reviews.sqlite` and whatever refers to the atlas. The
-    manifest is written last: killed in between, the atlas is still of its old format, and the same call finishes the work.
+    Recorded arrays are not touched, the fingerprint stays, and so do `reviews.sqlite`, names, families, feature visualizations and
+    whatever refers to the atlas. An analysis of format 1 goes, as it lacks average precision: analyze again. The manifest is written last: killed in between, the atlas is still of its old format, and the same call finishes the work.
 
     Parameters
     ----------
@@ -46,12 +48,16 @@ def migrate_atlas(path: str | Path) -> tuple[int, int]:
 
 
 def _from_1(path: Path, manifest: Manifest) -> Manifest:
-    """The tables of visualizations are called `images.parquet`."""
+    """The tables of visualizations are called `images.parquet`; the analysis lacks average precision and has to be made again."""
     for old in sorted(path.glob("visualizations/*/pictures.parquet")):
         if leads_out(path, old):
             raise SynestheteError(f"{old} is a link that leads out of the atlas", hint="delete it")
         old.replace(old.with_name("images.parquet"))
-    return manifest
+    gone = [name for name in manifest["files"] if name.endswith(ANALYSIS_FILES)]
+    for name in gone:
+        inside(path, name).unlink(missing_ok=True)
+    files = {name: entry for name, entry in manifest["files"].items() if name not in gone}
+    return {**manifest, "files": files, "analysis": None}
 
 
 # Format → what makes an atlas of the next one of it: the files renamed or rewritten, and the manifest that fits them.

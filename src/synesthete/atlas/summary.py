@@ -85,8 +85,9 @@ def multimodal_counts(layers: Sequence[Mapping[str, Any]]) -> dict[str, int | No
 
 
 def _total(layers: Sequence[Mapping[str, Any]], key: str) -> int | None:
-    values = [layer[key] for layer in layers]
-    return None if not values or None in values else int(sum(values))
+    values = [layer.get(key) for layer in layers]
+    known = [int(value) for value in values if value is not None]
+    return sum(known) if known and len(known) == len(values) else None
 
 
 def _live(atlas: Atlas) -> int:

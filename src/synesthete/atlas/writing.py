@@ -115,7 +115,7 @@ def write_analysis(path: str | Path, analysis: Mapping[str, Any]) -> None:
     path
         The atlas.
     analysis
-        `threshold`, `q`, `seed` and `layers`: layer → the counts `units`, `live_units`,
+        `threshold`, `q`, `ap`, `cell`, `curve` (thresholds of average precision), `seed` and `layers`: layer → the counts `units`, `live_units`,
         `multimodal`, `multimodal_random_twin` (None without a twin), `multimodal_rotation`, `multimodal_shuffled`.
         More keys are kept as they are (JSON values).
 
@@ -124,7 +124,11 @@ def write_analysis(path: str | Path, analysis: Mapping[str, Any]) -> None:
     SynestheteError
         When a key is missing: no count without its controls.
     """
-    missing = [key for key in ("threshold", "q", "seed", "layers") if key not in analysis]
+    missing = [
+        key
+        for key in ("threshold", "q", "ap", "cell", "curve", "seed", "layers")
+        if key not in analysis
+    ]
     for layer, counts in analysis.get("layers", {}).items():
         missing += [f"{layer}.{key}" for key in LAYER_COUNTS if key not in counts]
     if missing:

@@ -130,7 +130,8 @@ def show(atlas: AtlasArgument, address: Address, out: Path = Path()) -> Output:
 def migrate(path: Path) -> Output:
     """Bring an atlas, or a file of edits, of an earlier format to this program's, in place.
 
-    Recorded arrays, the fingerprint, reviews and feature visualizations are kept. Interrupted, run the same command again.
+    Recorded arrays, the fingerprint, reviews and feature visualizations are kept; an atlas of format 1 is analysed again afterwards
+    (`synesthete analyze`). Interrupted, run the same command again.
 
     Parameters
     ----------

@@ -143,12 +143,14 @@ def analyze(
     atlas: AtlasArgument,
     threshold: Annotated[float, typer.Option(min=0.5, max=1.0)] = 0.9,
     q: Share = 0.01,
+    ap: Share = 0.2,
+    cell: Share = 0.5,
     seed: int = 0,
 ) -> Output:
     """Find the multimodal neurons of an atlas, with their controls. It replaces an earlier analysis.
 
     For every neuron, one half of the artists chooses its concept and the other half measures it. The same test is run on
-    the random twin and on shuffled labels.
+    the random twin, on random mixtures of the neurons and on shuffled labels.
 
     Parameters
     ----------
@@ -156,8 +158,12 @@ def analyze(
         The AUC that a modality must reach.
     q
         The false discovery rate to allow.
+    ap
+        The average precision that a modality must reach too, for a multimodal neuron.
+    cell
+        The same for a concept cell.
     seed
-        Seed of the shuffled labels.
+        Seed of the shuffled labels and the mixtures.
 
     Returns
     -------
@@ -167,7 +173,7 @@ def analyze(
     --------
     synesthete analyze demo.atlas --threshold 0.9 --q 0.01
     """
-    _analyze(atlas.path, threshold=threshold, q=q, seed=seed)
+    _analyze(atlas.path, threshold=threshold, q=q, ap=ap, cell=cell, seed=seed)
     return _recorded(open_atlas(atlas.path))
 
 

@@ -118,14 +118,18 @@ class Columns:
         As of `Neuron`; "" for none.
     multimodality, q, sparseness, mean, std, maximum, confidence, low, high
         As of `Neuron`; `low` and `high` are the interval of the confidence. NaN for none.
+    verdict
+        As of `Neuron`.
     multimodal, dead
-        Whether it passes; whether it gives the same value for every image.
+        Whether it is multimodal; whether it gives the same value for every image.
+    passed, lower
+        In how many modalities it passes, and the lower end of its average precision; what lists are sorted by.
     n_concepts
         How many concepts pass.
-    auc
-        `[modalities, units]`.
+    auc, ap
+        `[modalities, units]`: AUC and average precision.
     passes
-        `[modalities, units]`: whether the AUC reaches the threshold.
+        `[modalities, units]`: whether both reach their thresholds.
     """
 
     layer: str
@@ -142,10 +146,14 @@ class Columns:
     confidence: Float64
     low: Float64
     high: Float64
+    verdict: Coded
     multimodal: Bool
     dead: Bool
+    passed: Int64
+    lower: Float64
     n_concepts: Int64
     auc: Float64
+    ap: Float64
     passes: Bool
 
     @property
@@ -185,10 +193,17 @@ def read_columns(atlas: Atlas, layer: str) -> Columns:
     names, families = (atlas.unit_table(layer, kind) for kind in ("names", "families"))
     units = table.num_rows
     modalities = in_order([name[4:] for name in table.column_names if name.startswith("auc_")])
+    there = set(table.column_names)
     auc = np.stack([_numbers(table[f"auc_{name}"]) for name in modalities])
-    threshold = float(atlas.manifest["analysis"]["threshold"])
+    ap = np.stack(
+        [
+            _numbers(table[f"ap_{name}"]) if f"ap_{name}" in there else np.full(units, np.nan)
+            for name in modalities
+        ]
+    )
+    rule = atlas.manifest["analysis"]
     with np.errstate(invalid="ignore"):
-        passes = np.asarray(auc >= threshold)
+        passes = np.asarray((auc >= rule["threshold"]) & (ap >= rule["ap"]))
     interval = ("confidence", "confidence_low", "confidence_high")
     confidence, low, high = (_spread_numbers(units, names, column) for column in interval)
     return Columns(
@@ -204,10 +219,14 @@ def read_columns(atlas: Atlas, layer: str) -> Columns:
         confidence=confidence,
         low=low,
         high=high,
+        verdict=coded(table["verdict"]),
         multimodal=_bools(table["multimodal"]),
         dead=_bools(table["dead"]),
+        passed=np.nan_to_num(_numbers(table["passed"])).astype(np.int64),
+        lower=_numbers(table["lower"]),
         n_concepts=np.nan_to_num(_numbers(table["n_concepts"])).astype(np.int64),
         auc=auc,
+        ap=ap,
         passes=passes,
     )
 
@@ -371,6 +390,7 @@ def ordered(columns: Columns, units: Int64, sort: Sort) -> Int64:
         order = sorted(range(len(texts)), key=lambda i: (not texts[i], texts[i].casefold()))
         rank = np.argsort(order)
         return units[np.argsort(rank[columns.name.codes[units]], kind="stable")]
-    values = getattr(columns, sort)[units]
-    key = np.where(np.isnan(values), np.inf, -values)
-    return units[np.argsort(key, kind="stable")]
+    names = ("passed", "lower", "multimodality") if sort == "multimodality" else (sort,)
+    keys = [np.asarray(getattr(columns, name)[units], np.float64) for name in names]
+    keys = [np.where(np.isnan(values), np.inf, -values) for values in keys]
+    return units[np.lexsort(keys[::-1])]

@@ -36,10 +36,12 @@ class NeuronRow:
         Its tested name, else the concept that it answers to best; empty for none.
     name, confidence
         The tested name and its AUC on held-out images; null when no name held.
-    auc
-        Modality → AUC for `concept`, null where it was not tested.
+    auc, ap
+        Modality → AUC and average precision for `concept`, null where it was not tested.
+    verdict
+        `untested`, `none`, `selective`, `multimodal` or `concept cell`.
     passes
-        The modalities whose AUC reaches the threshold.
+        The modalities whose AUC and average precision reach their thresholds.
     path, image
         Of its page, and of its strongest image in each modality.
     """
@@ -53,10 +55,12 @@ class NeuronRow:
     family: str
     multimodality: float | None
     q: float | None
+    verdict: str
     multimodal: bool
     dead: bool
     n_concepts: int
     auc: dict[str, float | None]
+    ap: dict[str, float | None]
     passes: list[str]
     path: str
     image: str
@@ -68,7 +72,7 @@ class ModalityPart:
 
     Attributes
     ----------
-    auc
+    auc, ap
         On the scoring half; null where it was not tested.
     positives, images
         Images of the concept, and all images, that it was measured on.
@@ -78,6 +82,7 @@ class ModalityPart:
 
     modality: str
     auc: float | None
+    ap: float | None
     passes: bool
     positives: int
     images: int
@@ -343,12 +348,14 @@ def neuron_row(source: Source, columns: Columns, unit: int) -> NeuronRow:
         family=columns.family[unit],
         multimodality=finite(columns.multimodality[unit]),
         q=finite(columns.q[unit]),
+        verdict=columns.verdict[unit],
         multimodal=bool(columns.multimodal[unit]),
         dead=bool(columns.dead[unit]),
         n_concepts=int(columns.n_concepts[unit]),
         auc={
             name: finite(columns.auc[place, unit]) for place, name in enumerate(columns.modalities)
         },
+        ap={name: finite(columns.ap[place, unit]) for place, name in enumerate(columns.modalities)},
         passes=list(columns.profile(unit)),
         path=source.links.neuron(address),
         image=source.links.mosaic(address),
@@ -382,11 +389,20 @@ def summary_sentence(neuron: NeuronRow, rule: Rule, *, tested: bool) -> str:
         verdict = best if passing else f"{neuron.concept} is only its best match"
         return f"{verdict}; multimodality was not tested."
     if neuron.multimodal:
-        return f"Multimodal: it tells {neuron.concept} from everything else as {_listed(passing)}."
+        verdict = neuron.verdict.capitalize()
+        return f"{verdict}: it tells {neuron.concept} from everything else as {_listed(passing)}."
+    if neuron.verdict == "untested":
+        return f"Not tested as {rule.at_least} modalities, the written {rule.required} among them, for {neuron.concept}, its best match."
+    if neuron.verdict == "selective":
+        only = f"only as {_listed(passing)}" if passing else "nowhere"
+        return (
+            f"Selective, not multimodal: its {reached} in {rule.at_least} modalities or more, but its average precision "
+            f"reaches {rule.ap:g} {only}."
+        )
     if len(passing) >= rule.at_least and rule.required in passing:
         return f"Not multimodal: its {reached} as {_listed(passing)}, but q is {small(neuron.q)}."
     if passing:
-        return f"Not multimodal: its {reached} only as {_listed(passing)}."
+        return f"Not multimodal: its {reached} and its average precision {rule.ap:g} only as {_listed(passing)}."
     return f"Not multimodal: {neuron.concept} is only its best match."
 
 
@@ -403,6 +419,7 @@ def _modality(
     return ModalityPart(
         modality=modality,
         auc=row.auc.get(modality),
+        ap=row.ap.get(modality),
         passes=modality in row.passes,
         positives=positives,
         images=images,
@@ -472,7 +489,8 @@ def _control(counts: Counts | None) -> str:
         )
     return (
         f"Of {counts.units:,} neurons here {counts.model.count} are multimodal; in a random twin of the model, which knows "
-        f"nothing, {counts.random_twin.count} pass the same test, with shuffled labels {counts.shuffled.count}."
+        f"nothing, {counts.random_twin.count} pass the same test, of random mixtures of the neurons {counts.rotation.count}, with "
+        f"shuffled labels {counts.shuffled.count}."
     )
 
 
