@@ -9,30 +9,16 @@ halves exchanged; and for random splits of the artists, with how many units keep
 from __future__ import annotations
 
 import argparse
-import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from synesthete._core.arrays import Bool
 from synesthete.analysis.controls import CURVE, participation_ratio, rotated
-from synesthete.analysis.design import AT_LEAST, Design, labelled_rows, shuffled
+from synesthete.analysis.design import Design, labelled_rows, shuffled
 from synesthete.analysis.multimodality import Scores, score_units
 from synesthete.analysis.provenance import control_activations
 from synesthete.atlas import open_atlas
-
-
-def with_split(design: Design, scoring: Bool) -> Design:
-    """The same labels with other halves."""
-    shape = (len(design.modalities), len(design.concepts))
-    counts = np.zeros((2, *shape), np.int64)
-    np.add.at(counts, (scoring.astype(int), design.modality, design.concept), 1)
-    testable = (counts > 0).all(axis=0)
-    assert design.required is not None
-    eligible = (testable.sum(axis=0) >= AT_LEAST) & testable[design.required]
-    split = dataclasses.replace(design.split, scoring=scoring, testable=testable, eligible=eligible)
-    return dataclasses.replace(design, split=split)
 
 
 def curve(scores: Scores, design: Design) -> str:
@@ -90,7 +76,7 @@ def main() -> None:
         others[f"random {number}"] = sides[design.artist]
     counts = []
     for name, scoring in others.items():
-        other = with_split(design, scoring)
+        other = design.scored_on(scoring)
         (found,) = score_units(activations, other)
         both = model.multimodal & found.multimodal
         same = both & (model.concept == found.concept)

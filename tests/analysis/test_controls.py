@@ -102,3 +102,16 @@ def test_verdicts_are_nested_and_thresholds_are_settings() -> None:
 def test_thresholds_out_of_range_are_refused(wrong: dict[str, float], message: str) -> None:
     with pytest.raises(SynestheteError, match=message):
         Criteria(**wrong)
+
+
+def test_other_halves_have_their_own_testable_concepts() -> None:
+    design = planted_design(40, seed=2)
+    assert (design.scored_on(design.split.scoring).split.testable == design.split.testable).all()
+    assert (design.scored_on(design.split.scoring).split.eligible == design.split.eligible).all()
+    only_photos = design.modality == design.modalities.index("photo")
+    other = design.scored_on(only_photos)
+    assert not other.split.testable.any()  # never in both halves
+    assert other.problem() is not None
+    exchanged = design.scored_on(~design.split.scoring)
+    assert (exchanged.split.testable == design.split.testable).all()
+    assert (exchanged.images(0, scoring=True) == design.images(0, scoring=False)).all()

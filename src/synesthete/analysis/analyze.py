@@ -31,6 +31,7 @@ from synesthete.analysis.design import (
 )
 from synesthete.analysis.multimodality import DEFAULT, Criteria, Scores, is_constant, score_units
 from synesthete.analysis.provenance import RANDOM_TWIN, control_activations
+from synesthete.analysis.zero_shot import held_out_rows
 from synesthete.atlas import (
     Atlas,
     clear_analysis,
@@ -39,8 +40,11 @@ from synesthete.atlas import (
     write_neurons,
     write_selectivity,
 )
+from synesthete.models.sources import read_held_out
+from synesthete.probes.builtin import BUILTINS
 
 CONTROLS = ("", *(f"_{kind}" for kind in KINDS))
+NEVER_TRAINED = "never_trained"
 STEPS = 3  # of progress, per layer: the model, its control, tables written
 KEPT_AUC = 0.8  # a row of selectivity.parquet has at least this AUC in two modalities ...
 KEPT_BEST = 5  # ... or is one of the unit's best concepts
@@ -122,6 +126,7 @@ def analyze(
             by_layer[layer] |= control_counts(
                 atlas, layer, rows, design, criteria=criteria, seed=seed
             )
+            by_layer[layer] |= _never_trained(atlas, probes, activations, design, criteria)
             by_layer[layer] |= _concepts_answered(atlas, layer, rows, design, tests, criteria)
         else:
             by_layer[layer] |= _no_counts()
@@ -180,6 +185,28 @@ def _concepts_answered(
     for name, run in runs.items():
         found[f"answering{name}"] = None if run is None else int((run.n_concepts > 0).sum())
         found[f"polysemantic{name}"] = None if run is None else int((run.n_concepts > 1).sum())
+    return found
+
+
+def _never_trained(
+    atlas: Atlas, probes: pa.Table, activations: Floating, design: Design, criteria: Criteria
+) -> dict[str, Any]:
+    """Verdicts with concepts chosen on images that the model was trained on, and scored on those it was not.
+
+    None each where the model's folder does not list what was held out of its training (`held_out.json`, which is about the built-in
+    probe sets), or where no concept has enough such images.
+    """
+    manifest = atlas.manifest
+    keys = ("selective", "multimodal", "concept_cells", "concepts_eligible")
+    found: dict[str, Any] = dict.fromkeys(f"{key}_{NEVER_TRAINED}" for key in keys)
+    model = str(manifest["model"]["name"])
+    if manifest["probes"]["name"] in BUILTINS and read_held_out(model):
+        other = design.scored_on(held_out_rows(model, probes))
+        if other.problem() is None:
+            (scores,) = score_units(activations, other, criteria=criteria)
+            counted = counts(scores, other)
+            found |= {f"{key}_{NEVER_TRAINED}": counted[key] for key in keys[:3]}
+            found[f"concepts_eligible_{NEVER_TRAINED}"] = int(other.split.eligible.sum())
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -108,6 +108,22 @@ class Design:
         if scoring is not None:
             chosen &= self.split.scoring == scoring
         return np.flatnonzero(chosen)
+
+    def scored_on(self, scoring: Bool) -> Design:
+        """The same labels with other halves: concepts are scored on these images, and chosen on the others.
+
+        Parameters
+        ----------
+        scoring
+            `[images]`.
+        """
+        count = np.zeros((2, len(self.modalities), len(self.concepts)), np.int64)
+        np.add.at(count, (scoring.astype(np.int64), self.modality, self.concept), 1)
+        testable = np.asarray((count > 0).all(axis=0))
+        eligible = testable.sum(axis=0) >= AT_LEAST
+        eligible &= False if self.required is None else testable[self.required]
+        split = replace(self.split, scoring=scoring, testable=testable, eligible=eligible)
+        return replace(self, split=split)
 
     def artists(self, codes: Int64) -> Int64:
         """How many artists show each concept on the scoring half, `[modalities, concepts]`.

@@ -72,7 +72,7 @@ class Scores:
         `[units, modalities]` on the scoring half; NaN where the concept is not testable. q is over all
         cells of the three arrays that are not NaN.
     ap, correlation
-        `[units, modalities]` average precision (ties against the concept) and Pearson correlation with the label; NaN likewise.
+        `[units, modalities]` average precision (ties against the concept) and Pearson correlation with the label; NaN where AUC is.
     ap_low
         `[units, modalities]` lower end of the 95 % interval of `ap` over artists: Wilson's with the artists as trials, which is the
         widest that a mean of numbers from 0 to 1 can need.

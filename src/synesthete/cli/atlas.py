@@ -236,6 +236,8 @@ def counts_view(atlas: Atlas) -> Iterator[RenderableType]:
         )
     yield rows
     yield f"selective {count(counts.selective)}, of those multimodal {count(counts.model.count or 0)}, of those concept cells {count(counts.concept_cells)}"
+    if facts["multimodal_never_trained"] is not None:
+        yield f"multimodal on images that the model was never trained on: {count(facts['multimodal_never_trained'])}"
     curve = facts["curve"]
     at = table(
         "average precision at least",
