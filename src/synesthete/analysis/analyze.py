@@ -31,7 +31,6 @@ from synesthete.analysis.design import (
 )
 from synesthete.analysis.multimodality import DEFAULT, Criteria, Scores, is_constant, score_units
 from synesthete.analysis.provenance import RANDOM_TWIN, control_activations
-from synesthete.analysis.zero_shot import held_out_rows
 from synesthete.atlas import (
     Atlas,
     clear_analysis,
@@ -40,7 +39,6 @@ from synesthete.atlas import (
     write_neurons,
     write_selectivity,
 )
-from synesthete.models.sources import read_held_out
 from synesthete.probes.builtin import BUILTINS
 
 CONTROLS = ("", *(f"_{kind}" for kind in KINDS))
@@ -196,6 +194,10 @@ def _never_trained(
     None each where the model's folder does not list what was held out of its training (`held_out.json`, which is about the built-in
     probe sets), or where no concept has enough such images.
     """
+    # Imported here, since they bring torch with them.
+    from synesthete.analysis.zero_shot import held_out_rows
+    from synesthete.models.sources import read_held_out
+
     manifest = atlas.manifest
     keys = ("selective", "multimodal", "concept_cells", "concepts_eligible")
     found: dict[str, Any] = dict.fromkeys(f"{key}_{NEVER_TRAINED}" for key in keys)
