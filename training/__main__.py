@@ -54,6 +54,7 @@ def _corpus(args: argparse.Namespace, *, drawn: bool = False) -> Corpus:
         _lines(args.held_out_words) if args.held_out_words else frozenset(),
         drawn=drawn,
     )
+    corpus.concept_share = args.concept_share
     print(
         f"{len(corpus.names)} concepts, {len(corpus.others)} other pictures, {len(bank)} texts, {len(corpus.fonts)} fonts",
         flush=True,

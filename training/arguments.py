@@ -50,6 +50,9 @@ def _add_sources(step: argparse.ArgumentParser) -> None:
         "--sizes", default="64:0,96:0.5,128:0.6", help="image size:from this part of the run"
     )
     step.add_argument("--batch", type=_number(int, 2), default=128, help="examples of a step")
+    step.add_argument(
+        "--concept-share", type=_number(float, 0, 1), default=0.55, help="of examples: of a concept"
+    )
 
 
 def parser(description: str) -> argparse.ArgumentParser:
