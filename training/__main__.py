@@ -5,8 +5,12 @@ from __future__ import annotations
 import argparse
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from training import arguments
+
+if TYPE_CHECKING:
+    from training.corpus import Corpus
 
 
 def _cores(text: str) -> frozenset[int]:
@@ -26,6 +30,36 @@ def main() -> None:
         parser.exit(
             1, f"{args.step}: there is no {missing.filename}; has the step before it run?\n"
         )
+
+
+def _stages(sizes: str) -> tuple[tuple[float, int], ...]:
+    found = [size.split(":") for size in sizes.split(",")]
+    return tuple((float(start), int(size)) for size, start in found)
+
+
+def _corpus(args: argparse.Namespace, *, drawn: bool = False) -> Corpus:
+    """What the arguments of `draw` and `image` name."""
+    from training import teacher
+    from training.corpus import load_corpus
+    from training.words import font_files
+
+    bank, _, _ = teacher.lookup(args.out)
+    corpus = load_corpus(
+        args.out,
+        args.table,
+        args.candidates,
+        bank,
+        font_files(args.fonts, held_out=frozenset(args.held_out_fonts.split(","))),
+        _lines(args.held_out_photos),
+        _lines(args.held_out_words) if args.held_out_words else frozenset(),
+        drawn=drawn,
+    )
+    corpus.concept_share = args.concept_share
+    print(
+        f"{len(corpus.names)} concepts, {len(corpus.others)} other images, {len(bank)} texts, {len(corpus.fonts)} fonts",
+        flush=True,
+    )
+    return corpus
 
 
 def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
@@ -116,33 +150,36 @@ def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
 
         held_out = _lines(args.held_out_photos)
         print(looks.write(args.data, held_out, bf16=not args.full_precision), "images")
+    if args.step == "draw":
+        from training.loading import Order
+
+        of = Order(args.steps, args.batch, _stages(args.sizes), args.seed)
+        number, count = map(int, args.share.split("/"))
+        try:
+            print(of.draw(_corpus(args), args.batches, (number, count)), "batches")
+        except ValueError as problem:
+            parser.error(str(problem))
     if args.step == "image":
-        from training import image_tower, looks, running, teacher
-        from training.corpus import load_corpus
-        from training.words import font_files
+        from training import image_tower, looks, running
+        from training.loading import Order
 
         if args.looks and not (args.out / looks.FILE).exists():
             parser.error(f"--looks needs {args.out / looks.FILE}: run `look` first")
-        bank, _, _ = teacher.lookup(args.out)
-        corpus = load_corpus(
-            args.out,
-            args.table,
-            args.candidates,
-            bank,
-            font_files(args.fonts, held_out=frozenset(args.held_out_fonts.split(","))),
-            _lines(args.held_out_photos),
-            _lines(args.held_out_words) if args.held_out_words else frozenset(),
-        )
-        print(
-            f"{len(corpus.names)} concepts, {len(corpus.others)} other images, {len(bank)} texts, {len(corpus.fonts)} fonts"
-        )
+        samples, batch, parts, stages = args.samples, args.batch, args.parts, _stages(args.sizes)
+        if args.batches:
+            if args.helpers:
+                parser.error("--helpers would see the examples of --batches twice")
+            order = Order.read(args.batches)
+            samples, batch, parts = order.batches * order.batch, order.batch, 1
+            stages = order.stages
+        corpus = _corpus(args, drawn=args.batches is not None)
         recipe = running.Recipe(
             minutes=args.minutes,
-            samples=args.samples,
+            samples=samples,
             peak=args.peak,
-            batch=args.batch,
+            batch=batch,
             scale=args.scale,
-            parts=args.parts,
+            parts=parts,
             sparsity=args.sparsity,
             votes=args.votes,
             spread=args.spread,
@@ -152,9 +189,8 @@ def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
             others=args.others,
             bf16=not args.full_precision,
         )
-        parts = [part for part in args.frozen.split(",") if part and part != "stem"]
-        frozen = (*image_tower.STEM, *parts) if "stem" in args.frozen else tuple(parts)
-        sizes = [size.split(":") for size in args.sizes.split(",")]
+        stay = [part for part in args.frozen.split(",") if part and part != "stem"]
+        frozen = (*image_tower.STEM, *stay) if "stem" in args.frozen else tuple(stay)
         image_tower.train(
             corpus,
             args.out,
@@ -163,9 +199,10 @@ def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
             cores=_cores(args.cores),
             helpers=_cores(args.helpers),
             init=args.init,
-            stages=tuple((float(start), int(size)) for size, start in sizes),
+            stages=stages,
             frozen=frozen,
             waking=args.wake,
+            batches=args.batches,
         )
     if args.step == "build":
         from training.sources import build as run

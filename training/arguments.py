@@ -36,6 +36,25 @@ def _number(kind: Callable[[str], Any], low: float, high: float = math.inf) -> C
     return read
 
 
+def _add_sources(step: argparse.ArgumentParser) -> None:
+    """What examples are drawn from."""
+    step.add_argument("--table", type=Path, required=True)
+    step.add_argument("--candidates", type=Path, default=CANDIDATES)
+    step.add_argument("--fonts", type=Path, required=True, help="node_modules/@fontsource")
+    step.add_argument("--held-out-photos", type=Path, required=True, help="a key a line")
+    step.add_argument(
+        "--held-out-words", type=Path, default=None, help="words never to be written, one a line"
+    )
+    step.add_argument("--held-out-fonts", default="", help="comma-separated families")
+    step.add_argument(
+        "--sizes", default="64:0,96:0.5,128:0.6", help="image size:from this part of the run"
+    )
+    step.add_argument("--batch", type=_number(int, 2), default=128, help="examples of a step")
+    step.add_argument(
+        "--concept-share", type=_number(float, 0, 1), default=0.55, help="of examples: of a concept"
+    )
+
+
 def parser(description: str) -> argparse.ArgumentParser:
     """Every step with what it takes."""
     found = argparse.ArgumentParser(prog="python -m training", description=description)
@@ -112,15 +131,20 @@ def parser(description: str) -> argparse.ArgumentParser:
     look.add_argument("--data", type=Path, required=True)
     look.add_argument("--held-out-photos", type=Path, required=True, help="a key a line")
     look.add_argument("--full-precision", action="store_true", help="fp32: where bf16 is slower")
-    image = steps.add_parser("image", help="train the image tower (resumes where it stopped)")
-    image.add_argument("--table", type=Path, required=True)
-    image.add_argument("--candidates", type=Path, default=CANDIDATES)
-    image.add_argument("--fonts", type=Path, required=True, help="node_modules/@fontsource")
-    image.add_argument("--held-out-photos", type=Path, required=True, help="a key a line")
-    image.add_argument(
-        "--held-out-words", type=Path, default=None, help="words never to be written, one a line"
+    order = steps.add_parser(
+        "draw", help="draw examples beforehand, so that several runs of `image` see the same ones"
     )
-    image.add_argument("--held-out-fonts", default="", help="comma-separated families")
+    _add_sources(order)
+    order.add_argument("--steps", type=_number(int, 1), required=True, help="how many batches")
+    order.add_argument("--seed", type=_number(int, 0), default=0)
+    order.add_argument("--share", default="0/1", help="of several processes, this one: 0/2, 1/2")
+    order.add_argument("--out", type=Path, required=True, help="folder of the images and texts")
+    order.add_argument("--batches", type=Path, required=True, help="folder for the examples")
+    image = steps.add_parser("image", help="train the image tower (resumes where it stopped)")
+    _add_sources(image)
+    image.add_argument(
+        "--batches", type=Path, help="folder of `draw`, whose order, sizes and number are taken"
+    )
     image.add_argument("--minutes", type=_number(float, 0.01), default=95.0)
     image.add_argument(
         "--samples",
@@ -137,12 +161,8 @@ def parser(description: str) -> argparse.ArgumentParser:
     image.add_argument("--helpers", default="", help="cores of processes that add gradients")
     image.add_argument("--init", type=Path, help="image.pt of an earlier run to start from")
     image.add_argument(
-        "--sizes", default="64:0,96:0.5,128:0.6", help="image size:from this part of the run"
-    )
-    image.add_argument(
         "--peak", type=_number(float, 1e-9), default=2e-3, help="highest learning rate"
     )
-    image.add_argument("--batch", type=_number(int, 2), default=128, help="examples of a step")
     image.add_argument(
         "--scale", type=_number(float, 0.01, 100), default=20.0, help="of the cosines, at first"
     )

@@ -116,6 +116,8 @@ def load_corpus(
     fonts: list[str],
     held_out_photos: frozenset[str],
     held_out_words: frozenset[str] = frozenset(),
+    *,
+    drawn: bool = False,
 ) -> Corpus:
     """Join the rendered images with the concept table.
 
@@ -129,6 +131,8 @@ def load_corpus(
         The caption bank, in the order of the text tower's outputs.
     held_out_words
         Words that are never written, so that evaluation can ask for reading and not for recognition.
+    drawn
+        The examples are drawn already (`loading.Order`), so the images stay on disk.
     """
     images = tables.rows(data / "images.tsv")
     row_of = {p["key"]: i for i, p in enumerate(images)}
@@ -164,7 +168,9 @@ def load_corpus(
     held = {row_of[k] for k in held_out_photos if k in row_of}
     described, targets = looks.lookup(data)
     return Corpus(
-        tiles=load_tiles(data / "tiles.npy"),
+        tiles=np.load(data / "tiles.npy", mmap_mode="r")
+        if drawn
+        else load_tiles(data / "tiles.npy"),
         modality=[p["modality"] for p in images],
         names=names,
         concepts=[{m: sorted(rows) for m, rows in sorted(items[n].items())} for n in names],

@@ -18,7 +18,7 @@ from training import teacher
 from training.architecture import create
 from training.corpus import Corpus
 from training.examples import draw
-from training.loading import Loader
+from training.loading import Drawn, Loader
 from training.objective import Objective
 from training.running import Recipe, Run
 from training.text_tower import TEMPLATES
@@ -81,6 +81,7 @@ def train(
     stages: tuple[tuple[float, int], ...] = STAGES,
     frozen: tuple[str, ...] = (),
     waking: int = 0,
+    batches: Path | None = None,
 ) -> None:
     """Run the recipe to its end; `out/image.pt` is the checkpoint and, at the end, the result.
 
@@ -89,7 +90,8 @@ def train(
     process that adds gradients (`helper`). `init` is a checkpoint of an earlier run: its weights and its
     optimiser's moments, under a new schedule. `frozen` names parts of the tower (`STEM`, `layer1`) that stay as they are: the first
     ones see the most pixels, and without their gradients a step takes two thirds of the time. With `waking`, units that none of so many
-    examples excites are woken at the start (`training.waking`).
+    examples excites are woken at the start (`training.waking`). `batches` is a folder of examples drawn beforehand
+    (`loading.Order`), as many and as large as `recipe` and `stages` say.
     """
     import torch
 
@@ -139,7 +141,11 @@ def train(
     for name in frozen:
         visual.get_submodule(name).requires_grad_(False).eval()
     everywhere = os.sched_getaffinity(0)
-    loader = Loader(corpus, recipe.seed, cores=frozenset(everywhere - cores) if cores else cores)
+    loader = (
+        Drawn(batches, run.seen // recipe.batch)
+        if batches
+        else Loader(corpus, recipe.seed, cores=frozenset(everywhere - cores) if cores else cores)
+    )
     if cores:
         os.sched_setaffinity(0, cores & everywhere)
     try:

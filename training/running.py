@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from training import helper
-from training.loading import Loader
+from training.loading import Drawn, Loader
 from training.objective import Objective, Parts
 
 
@@ -144,7 +144,7 @@ class Run:
         self.optimiser = self._make_optimiser(self.readers, self.optimiser)
         self.optimiser.zero_grad(set_to_none=True)
 
-    def go(self, loader: Loader, helpers: frozenset[int]) -> None:
+    def go(self, loader: Loader | Drawn, helpers: frozenset[int]) -> None:
         """Train until the schedule is done."""
         recipe, visual = self.recipe, self.objective.visual
         count = max(2, recipe.batch // recipe.parts)

@@ -9,6 +9,7 @@ import pytest
 from training.__main__ import main
 
 IMAGE = ["image", "--table", "t", "--candidates", "c", "--fonts", "f", "--held-out-photos", "h", "--out", "o"]  # fmt: skip
+DRAW = ["draw", *IMAGE[1:], "--batches", "b"]
 TEACH = ["teach", "--packages", "p", "--table", "t", "--candidates", "c", "--out", "o"]
 
 
@@ -24,6 +25,8 @@ TEACH = ["teach", "--packages", "p", "--table", "t", "--candidates", "c", "--out
         (TEACH, "--spelling", "1", "1 is not at least 0 and at most 0.99"),
         (IMAGE, "--minutes", "0", "0 is not at least 0.01"),
         (TEACH, "--threads", "0", "0 is not at least 1"),
+        (IMAGE, "--concept-share", "2", "2 is not at least 0 and at most 1"),
+        (DRAW, "--steps", "0", "0 is not at least 1"),
     ],
 )
 def test_a_number_that_means_nothing_is_refused(

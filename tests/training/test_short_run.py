@@ -17,6 +17,7 @@ from training import (  # noqa: E402
     examples,
     export,
     image_tower,
+    loading,
     looks,
     objective,
     pictographs,
@@ -309,3 +310,25 @@ def test_a_short_run_learns_resumes_and_exports(
     readers = torch.load(out_of / "image.pt")["readers"]
     assert not torch.equal(readers["votes"][0], again["readers"]["votes"][0])
     assert list(readers) == ["votes", "letters", "last_letters", "looks"]
+
+
+def test_two_runs_of_one_order_differ_only_in_what_is_asked(
+    work: Path, corpus: training_corpus.Corpus, tmp_path: Path
+) -> None:
+    torch = pytest.importorskip("torch")
+    stages = ((0.0, 64), (0.5, 96))
+    loading.Order(4, 8, stages).draw(corpus, tmp_path / "batches")
+    saved = {}
+    for name, votes in (("plain", 0.0), ("again", 0.0), ("votes", 1.0)):
+        (out := tmp_path / name).mkdir()
+        (out / "teacher.npz").write_bytes((work / "data" / "teacher.npz").read_bytes())
+        recipe = running.Recipe(samples=32, batch=8, bf16=False, votes=votes)
+        image_tower.train(
+            corpus, out, recipe, threads=1, stages=stages, batches=tmp_path / "batches"
+        )
+        saved[name] = torch.load(out / "image.pt")
+        assert (saved[name]["step"], saved[name]["seen"], saved[name]["size"]) == (4, 32, 96)
+    weight = {name: one["visual"]["layer4.0.conv1.weight"] for name, one in saved.items()}
+    assert torch.equal(weight["plain"], weight["again"])
+    assert not torch.equal(weight["plain"], weight["votes"])
+    assert (list(saved["plain"]["readers"]), list(saved["votes"]["readers"])) == ([], ["votes"])
