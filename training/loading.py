@@ -58,11 +58,11 @@ def _work(corpus: Corpus, requests: Any, results: Any, seed: int, cores: frozens
     while True:
         size, count = requests.get()
         try:
-            made = _batch(corpus, size, count, rng)
+            created = _batch(corpus, size, count, rng)
         except Exception as error:  # noqa: BLE001 (whatever it is, the trainer has to know)
             results.put(error)
             return
-        results.put(made)
+        results.put(created)
 
 
 def _batch(
