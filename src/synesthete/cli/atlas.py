@@ -322,12 +322,13 @@ def report_view(atlas: Atlas, report: NeuronReport) -> Iterator[RenderableType]:
 
 def _neuron_table(atlas: Atlas, found: Sequence[Neuron] | Sequence[NeuronRow]) -> Table:
     from synesthete.report.columns import in_order
-    from synesthete.report.svg import auc, small
+    from synesthete.report.svg import auc
     from synesthete.reviews import current
 
     reviews = current(atlas)
     modalities = in_order(modality for neuron in found for modality in neuron.auc)
-    right = ("multi-\nmodality", "q", *modalities)
+    # Within 80 columns; q and average precision are in --json and on the card.
+    right = ("multi-\nmodality", *modalities)
     return table(
         "address",
         "concept",
@@ -338,7 +339,6 @@ def _neuron_table(atlas: Atlas, found: Sequence[Neuron] | Sequence[NeuronRow]) -
                 neuron.address,
                 _called(neuron, reviews.get(neuron.address)),
                 auc(neuron.multimodality, 2),
-                small(neuron.q),
                 *(auc(neuron.auc.get(modality), 2) for modality in modalities),
             )
             for neuron in found
