@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from synesthete._core.arrays import Bool, Float64, Floating, Int64
+from synesthete._core.arrays import Bool, Float64, Floating
 from synesthete._core.progress import Progress, Steps
 from synesthete.analysis.concept_tests import ConceptTests, run_concept_tests
 from synesthete.analysis.controls import (
     CURVE,
     KEYS,
-    KINDS,
     control_counts,
     counts,
     participation_ratio,
@@ -39,9 +38,10 @@ from synesthete.atlas import (
     write_neurons,
     write_selectivity,
 )
+from synesthete.atlas.summary import CONTROLS
 from synesthete.probes.builtin import BUILTINS
 
-CONTROLS = ("", *(f"_{kind}" for kind in KINDS))
+SUFFIXES = ("", *(f"_{kind}" for kind in CONTROLS))
 NEVER_TRAINED = "never_trained"
 STEPS = 3  # of progress, per layer: the model, its control, tables written
 KEPT_AUC = 0.8  # a row of selectivity.parquet has at least this AUC in two modalities ...
@@ -121,11 +121,13 @@ def analyze(
             by_layer[layer] |= counts(scores, design) | {
                 "participation_ratio": participation_ratio(activations),
             }
+            recorded = control_activations(atlas, layer)
+            twin = None if recorded is None else np.asarray(recorded[rows])
             by_layer[layer] |= control_counts(
-                atlas, layer, rows, design, criteria=criteria, seed=seed
+                activations, twin, design, criteria=criteria, seed=seed
             )
             by_layer[layer] |= _never_trained(atlas, probes, activations, design, criteria)
-            by_layer[layer] |= _concepts_answered(atlas, layer, rows, design, tests, criteria)
+            by_layer[layer] |= _concepts_answered(twin, design, tests, criteria)
         else:
             by_layer[layer] |= _no_counts()
         steps.advance()
@@ -159,26 +161,19 @@ def analyze(
 
 
 def _concepts_answered(
-    atlas: Atlas,
-    layer: str,
-    rows: Int64,
-    design: Design,
-    tests: list[ConceptTests],
-    criteria: Criteria,
+    twin: Floating | None, design: Design, tests: list[ConceptTests], criteria: Criteria
 ) -> dict[str, Any]:
     """Units that pass for at least one concept, and for more than one, over all images; beside shuffled labels and the random twin."""
     found: dict[str, Any] = {}
-    twin = control_activations(atlas, layer)
     runs: dict[str, ConceptTests | None] = {
         "": tests[0],
         "_shuffled": tests[1],
         f"_{RANDOM_TWIN}": None,
     }
     if twin is not None:
-        activations = np.asarray(twin[rows])
-        found[f"median_sparseness_{RANDOM_TWIN}"] = _median(lifetime_sparseness(activations))
+        found[f"median_sparseness_{RANDOM_TWIN}"] = _median(lifetime_sparseness(twin))
         (runs[f"_{RANDOM_TWIN}"],) = run_concept_tests(
-            activations, design, threshold=criteria.auc, level=criteria.q
+            twin, design, threshold=criteria.auc, level=criteria.q
         )
     for name, run in runs.items():
         found[f"answering{name}"] = None if run is None else int((run.n_concepts > 0).sum())
@@ -214,8 +209,8 @@ def _never_trained(
 
 def _no_counts() -> dict[str, Any]:
     """The same keys where nothing can be counted as multimodal: null, which is another thing than none."""
-    answered = (f"{kind}{of}" for kind in ("answering", "polysemantic") for of in CONTROLS)
-    return dict.fromkeys([*answered, *(f"{key}{of}" for key in KEYS for of in CONTROLS)])
+    answered = (f"{kind}{of}" for kind in ("answering", "polysemantic") for of in SUFFIXES)
+    return dict.fromkeys([*answered, *(f"{key}{of}" for key in KEYS for of in SUFFIXES)])
 
 
 def _notes(design: Design, images: int) -> Mapping[str, Any]:

@@ -7,14 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from synesthete._core.arrays import Floating, Int64
+from synesthete._core.arrays import Floating
 from synesthete.analysis.design import Design, shuffled
 from synesthete.analysis.multimodality import Criteria, Scores, is_constant, score_units
-from synesthete.analysis.provenance import RANDOM_TWIN, control_activations
-from synesthete.atlas import Atlas
+from synesthete.analysis.provenance import RANDOM_TWIN
 
 ROTATION, SHUFFLED = "rotation", "shuffled"
-KINDS = (RANDOM_TWIN, ROTATION, SHUFFLED)
 SHUFFLES = 10
 ROTATIONS = 2  # seeds, of each of two kinds
 BLOCK = 4096  # units that are mixed with each other; wider layers are mixed in random blocks
@@ -106,9 +104,19 @@ def counts(scores: Scores, design: Design) -> dict[str, Any]:
 
 
 def control_counts(
-    atlas: Atlas, layer: str, rows: Int64, design: Design, *, criteria: Criteria, seed: int
+    activations: Floating,
+    twin: Floating | None,
+    design: Design,
+    *,
+    criteria: Criteria,
+    seed: int,
 ) -> dict[str, Any]:
     """Counts of every control of a layer.
+
+    Parameters
+    ----------
+    activations, twin
+        `[images, units]` of the model and of its random twin; None where the atlas was recorded without one.
 
     Returns
     -------
@@ -117,11 +125,9 @@ def control_counts(
         its runs, the mean over them as `mean_...`, the number of `runs`, and for mixtures and other models `participation_ratio`.
         None each where the atlas was recorded without it.
     """
-    activations = np.asarray(atlas.activations(layer)[rows])
-    twin = control_activations(atlas, layer)
     found: dict[str, dict[str, Any] | None] = {RANDOM_TWIN: None}
     if twin is not None:
-        found[RANDOM_TWIN] = _largest([np.asarray(twin[rows])], design, criteria)
+        found[RANDOM_TWIN] = _largest([twin], design, criteria)
     mixtures = (
         rotated(activations, seed=seed * ROTATIONS + number, standardised=standardised)
         for number in range(ROTATIONS)

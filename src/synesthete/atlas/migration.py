@@ -9,10 +9,10 @@ from typing import Any
 from synesthete._core.user_files import leads_out
 from synesthete.atlas.files import inside
 from synesthete.atlas.manifest import VERSION, read_manifest, version_of, write_manifest
+from synesthete.atlas.writing import ANALYSIS_FILES
 from synesthete.errors import SynestheteError
 
 Manifest = dict[str, Any]
-ANALYSIS_FILES = ("/neurons.parquet", "/selectivity.parquet")
 
 
 def migrate_atlas(path: str | Path) -> tuple[int, int]:

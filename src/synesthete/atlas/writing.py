@@ -16,6 +16,7 @@ from synesthete.atlas.manifest import layer_folder, read_manifest, write_manifes
 from synesthete.atlas.neurons import COLUMNS
 from synesthete.errors import SynestheteError, near
 
+ANALYSIS_FILES = ("/neurons.parquet", "/selectivity.parquet")
 LAYER_COUNTS = (
     "units",
     "live_units",
@@ -143,8 +144,11 @@ def clear_analysis(path: str | Path) -> None:
     instead of one with tables of two analyses.
     """
     manifest = read_manifest(Path(path))
-    tables = ("/neurons.parquet", "/selectivity.parquet")
-    files = {name: entry for name, entry in manifest["files"].items() if not name.endswith(tables)}
+    files = {
+        name: entry
+        for name, entry in manifest["files"].items()
+        if not name.endswith(ANALYSIS_FILES)
+    }
     if manifest["analysis"] is not None or len(files) != len(manifest["files"]):
         write_manifest(Path(path), {**manifest, "files": files, "analysis": None})
 

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from synesthete.atlas import Atlas
+from synesthete.atlas.summary import CONTROLS
 from synesthete.cli.command import Address, AtlasArgument, Output, command
 from synesthete.cli.console import Note, count, dim, percent, table
 
@@ -244,14 +245,9 @@ def counts_view(atlas: Atlas) -> Iterator[RenderableType]:
         *(f"{ap:g}" for ap in curve["ap"]),
         right=[f"{ap:g}" for ap in curve["ap"]],
     )
-    for name, label in (
-        ("model", "the model"),
-        ("random_twin", "its random twin"),
-        ("rotation", "random mixtures of its neurons"),
-        ("shuffled", "shuffled labels"),
-    ):
+    for name, row in zip(("model", *CONTROLS), counts.rows, strict=True):
         if curve[name] is not None:
-            at.add_row(label, *map(count, curve[name]))
+            at.add_row(row.name, *map(count, curve[name]))
     yield at
     for warning in counts.warnings:
         yield f"warning: {warning}"
