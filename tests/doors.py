@@ -191,8 +191,8 @@ def _sealed_atlas(path: Path) -> bool:
     from synesthete.atlas.manifest import sealed
 
     try:
-        told = json.loads(path.read_bytes())
-        path.write_bytes(sealed(told))
+        manifest = json.loads(path.read_bytes())
+        path.write_bytes(sealed(manifest))
     except (ValueError, TypeError, RecursionError, AttributeError):
         pass
     return _atlas(path)
@@ -642,10 +642,10 @@ def _spoil_value(value: Any, rng: Random, raw: dict[str, str]) -> Any:
     """A copy with one thing in it replaced, renamed, doubled or left out."""
     if isinstance(value, dict) and value and rng.random() < 0.9:
         key = rng.choice(list(value))
-        deed = rng.random()
-        if deed < 0.15:
+        chance = rng.random()
+        if chance < 0.15:
             return {k: v for k, v in value.items() if k != key}
-        if deed < 0.3:
+        if chance < 0.3:
             return {
                 **value,
                 rng.choice(("", "\0", "\ud800", "x" * 600, "unknown", "a\nb")): value[key],
@@ -666,22 +666,22 @@ def _spoil_value(value: Any, rng: Random, raw: dict[str, str]) -> Any:
 
 
 def _spoil_bytes(data: bytes, rng: Random) -> bytes:
-    deed = rng.randrange(7)
+    kind = rng.randrange(7)
     place = rng.randrange(len(data) + 1)
-    if deed == 0:
+    if kind == 0:
         return data[:place]
-    if deed == 1:
+    if kind == 1:
         return data[:place] + rng.choice(PIECES) + data[place:]
-    if deed == 2 and data:
+    if kind == 2 and data:
         changed = bytearray(data)
         for _ in range(rng.choice((1, 1, 8, 64))):
             changed[rng.randrange(len(data))] = rng.randrange(256)
         return bytes(changed)
-    if deed == 3:
+    if kind == 3:
         return data.decode("utf-8", "replace").encode(
             rng.choice(("utf-16", "utf-16-le", "latin-1", "utf-32")), "replace"
         )
-    if deed == 4:
+    if kind == 4:
         return rng.choice(
             (
                 b"",
@@ -695,7 +695,7 @@ def _spoil_bytes(data: bytes, rng: Random) -> bytes:
                 b'"x"',
             )
         )
-    if deed == 5:
+    if kind == 5:
         return data[:place] + data[min(len(data), place + rng.randrange(1, 40)) :]
     return data[:place] + rng.randbytes(rng.randrange(1, 50)) + data[place:]
 
@@ -783,16 +783,16 @@ def _odd_columns(rng: Random) -> pa.Array:
 def _parquet(columns: dict[str, list[Any]], rng: Random) -> bytes:
     table = {name: pa.array(values) for name, values in columns.items()}
     for _ in range(rng.choice((0, 1, 1, 2, 4))):
-        deed, name = rng.random(), rng.choice(list(table))
-        if deed < 0.15 and len(table) > 1:
+        chance, name = rng.random(), rng.choice(list(table))
+        if chance < 0.15 and len(table) > 1:
             table.pop(name)
-        elif deed < 0.3:
+        elif chance < 0.3:
             table[rng.choice(("", "\0", "unknown", "image_2", "x" * 500, "a.b"))] = _odd_columns(
                 rng
             )
         else:
             table[name] = _odd_columns(rng)
-    made = pa.table(table)
+    spoiled = pa.table(table)
     if rng.random() < 0.2:
         note = rng.choice(
             (
@@ -803,11 +803,11 @@ def _parquet(columns: dict[str, list[Any]], rng: Random) -> bytes:
                 b'{"info": []}',
             )
         )
-        made = made.replace_schema_metadata({b"huggingface": note})
+        spoiled = spoiled.replace_schema_metadata({b"huggingface": note})
     stream = io.BytesIO()
     try:
         pq.write_table(
-            made, stream, row_group_size=rng.choice((1, 2, 64)), store_schema=rng.random() < 0.7
+            spoiled, stream, row_group_size=rng.choice((1, 2, 64)), store_schema=rng.random() < 0.7
         )
     except (pa.ArrowException, OverflowError):
         return b"PAR1"
@@ -842,22 +842,22 @@ def _spoil_arrays(arrays: dict[str, Any], rng: Random) -> dict[str, Any]:
     spoiled = dict(arrays)
     for _ in range(rng.choice((0, 1, 1, 2))):
         name = rng.choice(list(spoiled))
-        deed = rng.randrange(12)
-        if deed == 0 and len(spoiled) > 1:
+        kind = rng.randrange(12)
+        if kind == 0 and len(spoiled) > 1:
             spoiled.pop(name)
-        elif deed == 1:
+        elif kind == 1:
             spoiled[name] = np.array([{"a": 1}, None], dtype=object)
-        elif deed == 2:
+        elif kind == 2:
             spoiled[name] = np.array(["x", "é"])
-        elif deed == 3:
+        elif kind == 3:
             spoiled[name] = np.zeros((0,))
-        elif deed == 4:
+        elif kind == 4:
             spoiled[name] = np.ones((2, 2, 2), np.complex128)
-        elif deed == 5:
+        elif kind == 5:
             spoiled[name] = np.array([np.nan, np.inf])
-        elif deed == 6:
+        elif kind == 6:
             spoiled[name] = np.zeros(3, [("a", "i4"), ("b", "f8")])
-        elif deed == 7:
+        elif kind == 7:
             shape = rng.choice(
                 (
                     "(1152921504606846976, 8)",
@@ -872,16 +872,16 @@ def _spoil_arrays(arrays: dict[str, Any], rng: Random) -> dict[str, Any]:
             spoiled[name] = _header(
                 f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}, }}"
             )
-        elif deed == 8:
+        elif kind == 8:
             descr = rng.choice(
                 ("'|O'", "'<q9'", "'zz'", "[('a', '<f8')]", "None", "5", "'<M8[s]'", "'<U99999999'")
             )
             spoiled[name] = _header(
                 f"{{'descr': {descr}, 'fortran_order': False, 'shape': (2,), }}"
             )
-        elif deed == 9:
+        elif kind == 9:
             spoiled[name] = _header("(" * 3000)
-        elif deed == 10:
+        elif kind == 10:
             spoiled[name] = np.asfortranarray(np.ones((3, 4)))
         else:
             spoiled[name] = rng.randbytes(40)
@@ -898,10 +898,10 @@ def try_door(name: str, data: bytes, folder: Path) -> str:
     try:
         return "quarantined" if door.enter(path) else "accepted"
     except SynestheteError as error:
-        told = str(error)
-        told.encode()
-        if "\n" in told and "\n" not in str(path):
-            raise AssertionError(f"a message of several lines: {told!r}") from error
+        message = str(error)
+        message.encode()
+        if "\n" in message and "\n" not in str(path):
+            raise AssertionError(f"a message of several lines: {message!r}") from error
         return "refused"
 
 

@@ -171,9 +171,11 @@ def _selectivity(table: pa.Table) -> pa.Table:
     """Each live unit's own concept, in the columns that an analysis writes."""
     live = table.filter(pa.array([not dead for dead in table["dead"].to_pylist()]))
     measured = {f"{name}_{modality}" for name in ("auc", "p") for modality in MODALITIES}
-    made = live.select(["unit", "concept", *sorted(measured)])
-    made = made.append_column("passes", live["multimodal"])
+    neurons = live.select(["unit", "concept", *sorted(measured)])
+    neurons = neurons.append_column("passes", live["multimodal"])
     for modality in MODALITIES:
-        made = made.append_column(f"q_{modality}", live[f"p_{modality}"])
-        made = made.append_column(f"n_{modality}", pa.array([len(ARTISTS)] * len(live), pa.int32()))
-    return made
+        neurons = neurons.append_column(f"q_{modality}", live[f"p_{modality}"])
+        neurons = neurons.append_column(
+            f"n_{modality}", pa.array([len(ARTISTS)] * len(live), pa.int32())
+        )
+    return neurons

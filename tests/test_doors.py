@@ -72,7 +72,7 @@ def test_the_torture_counts_every_file() -> None:
     assert set(found["doors"]) == set(DOORS)
 
 
-# Doors whose file lies in a folder that the user names, so that it may be somebody else's link.
+# Doors whose file is in a folder that the user names, so that it may be somebody else's link.
 FOUND = (
     "catalog align, CSV", "catalog pilot, CSV", "catalog.json", "confidence.json", "classifier.json", "atlas.json",
     "atlas images", "fonts", "catalogue keys", "catalogue ledger",
@@ -222,7 +222,7 @@ def test_links_in_a_folder_of_items_are_set_aside(tmp_path: Path) -> None:
     assert images_under(tmp_path / "shop") == [mug / "a.png"]
 
 
-def test_a_picture_exchanged_for_a_link_after_it_was_listed_is_set_aside(tmp_path: Path) -> None:
+def test_an_image_exchanged_for_a_link_after_it_was_listed_is_set_aside(tmp_path: Path) -> None:
     from synesthete.catalog import Item
     from synesthete.catalog.encode import load
     from synesthete.catalog.sources import read_items

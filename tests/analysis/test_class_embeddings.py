@@ -71,8 +71,8 @@ def test_the_least_recently_used_are_dropped() -> None:
         class_embeddings(teller, [f"name {number}"], ["{}"])
         class_embeddings(teller, ["apple"], ["{}"])
     assert len(zero_shot._KEPT) == zero_shot.KEPT
-    asked = teller.embedded
+    count = teller.embedded
     class_embeddings(teller, ["apple"], ["{}"])
-    assert teller.embedded == asked
+    assert teller.embedded == count
     class_embeddings(teller, ["name 0"], ["{}"])
-    assert teller.embedded == asked + 1
+    assert teller.embedded == count + 1

@@ -69,7 +69,7 @@ def test_other_models_saw_nothing_and_mini_only_what_it_says(
             zero_shot.held_out_rows("mini", table)
 
 
-def test_of_ones_own_pictures_mini_was_trained_on_none(tmp_path: Path) -> None:
+def test_mini_was_trained_on_none_of_your_own_images(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for name in ("apple", "dog"):
         (tmp_path / name).mkdir()

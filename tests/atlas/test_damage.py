@@ -1,4 +1,4 @@
-"""A damaged, foreign or hostile atlas is told for what it is, in one line, and never trusted."""
+"""A damaged, foreign or hostile atlas is reported as such, in one line, and never trusted."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def test_a_file_cut_short_or_missing_shows_at_once(analysed: Path, name: str) ->
     victim = analysed / "layers" / LAYER / name
     data = victim.read_bytes()
     victim.write_bytes(data[:-10])
-    told = f"layers/{LAYER}/{name} has {len(data) - 10:,} bytes instead of {len(data):,}"
-    with pytest.raises(SynestheteError, match=told):
+    message = f"layers/{LAYER}/{name} has {len(data) - 10:,} bytes instead of {len(data):,}"
+    with pytest.raises(SynestheteError, match=message):
         open_atlas(analysed)
     victim.unlink()
     with pytest.raises(SynestheteError, match=f"layers/{LAYER}/{name} is missing"):
@@ -68,8 +68,8 @@ def test_verify_names_every_file_that_differs(analysed: Path) -> None:
         (analysed / name).write_bytes(data)
     (analysed / "layers" / "notes.txt").write_text("a stranger")
     (analysed / "reviews.sqlite").write_text("people's words are their own")
-    told = open_atlas(analysed).verify()
-    assert [line.split()[0] for line in told] == [*names, "layers/notes.txt"]
+    problems = open_atlas(analysed).verify()
+    assert [line.split()[0] for line in problems] == [*names, "layers/notes.txt"]
 
 
 @pytest.mark.parametrize("offset", range(0, 4000, 157))
@@ -92,7 +92,7 @@ def with_manifest(path: Path, **changes: Any) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"version": 3}, "format 3, newer than the 2 .*update synesthete"),
         ({"version": 1}, "format 1, older than the 2 .*run: synesthete migrate"),
@@ -109,8 +109,10 @@ def with_manifest(path: Path, **changes: Any) -> Path:
         ({"files": {"..\\secret": {"bytes": 1, "sha256": ""}}}, "leads out of"),
     ],
 )
-def test_foreign_and_hostile_manifests(analysed: Path, changes: dict[str, Any], told: str) -> None:
-    with pytest.raises(SynestheteError, match=told):
+def test_foreign_and_hostile_manifests(
+    analysed: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(SynestheteError, match=message):
         open_atlas(with_manifest(analysed, **changes))
 
 

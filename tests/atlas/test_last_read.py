@@ -36,10 +36,10 @@ def test_arrow_s_own_reader_would_leave_threads_behind(tmp_path: Path) -> None:
     if not Path("/proc/self/task").exists():
         pytest.skip("nobody counts threads here")
     _table(tmp_path / "table.parquet")
-    _, told, _ = _run(
+    _, lines, _ = _run(
         "import pyarrow.parquet as pq", "pq.read_table(sys.argv[1]).num_rows", str(tmp_path / "table.parquet")
     )  # fmt: skip
-    assert int(told[1]) > 0, "else the tests below could not fail"
+    assert int(lines[1]) > 0, "else the tests below could not fail"
 
 
 def test_a_script_that_ends_with_a_read_ends_well(tmp_path: Path) -> None:
@@ -53,16 +53,16 @@ def test_a_script_that_ends_with_a_read_ends_well(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("imports", "read", "told"),
+    ("imports", "read", "printed"),
     [
         ("from synesthete.probes.builtin import load_builtin", "len(load_builtin('concepts').table)", "15383"),
         ("from synesthete.analysis.families.definitions import nouns", "len(nouns(5))", "5"),
     ],
 )  # fmt: skip
 def test_a_script_that_ends_with_what_is_shipped_ends_well(
-    imports: str, read: str, told: str
+    imports: str, read: str, printed: str
 ) -> None:
-    assert _run(imports, read) == (0, [told, "0"], "")
+    assert _run(imports, read) == (0, [printed, "0"], "")
 
 
 def _table(path: Path) -> None:

@@ -32,7 +32,7 @@ def bytes_of(path: Path) -> dict[str, bytes]:
     }
 
 
-def test_an_old_atlas_is_refused_and_told_what_to_do(old: Path) -> None:
+def test_an_old_atlas_is_refused_with_what_to_do(old: Path) -> None:
     with pytest.raises(SynestheteError) as caught:
         open_atlas(old)
     assert "atlas format 1, older than the 2" in caught.value.message

@@ -1,4 +1,4 @@
-"""What a reader asks of an atlas, and what it is told when it asks for what is not there."""
+"""What a reader asks of an atlas, and the error when that is not there."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_one_neuron(analysed_once: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("address", "told"),
+    ("address", "message"),
     [
         ("visual.layer4.1:7", "its units are 0 to 4"),
         ("visual.layer4.2:1", "no layer 'visual.layer4.2'.*did you mean 'visual.layer4.1'"),
@@ -63,8 +63,8 @@ def test_one_neuron(analysed_once: Path) -> None:
         ("visual.layer4.1:²", "is not a valid address"),
     ],
 )
-def test_no_such_address(analysed_once: Path, address: str, told: str) -> None:
-    with pytest.raises(SynestheteError, match=told):
+def test_no_such_address(analysed_once: Path, address: str, message: str) -> None:
+    with pytest.raises(SynestheteError, match=message):
         open_atlas(analysed_once).neuron(address)
 
 

@@ -112,7 +112,7 @@ def test_wrong_tables_are_refused(analysed: Path, table: str, rows: pa.Table, me
 
 
 @pytest.mark.parametrize("changes", range(1, 5))
-def test_what_was_said_of_other_layers_outlives_a_kill(
+def test_notes_of_other_layers_outlive_a_kill(
     analysed: Path, monkeypatch: pytest.MonkeyPatch, changes: int
 ) -> None:
     """Names of one layer, killed at any moment and repeated: the notes of the other layer are not lost."""
@@ -143,8 +143,8 @@ def test_what_was_said_of_other_layers_outlives_a_kill(
     atlas = open_atlas(analysed)
     assert atlas.neuron(f"{LAYERS[0]}:0").name == "a"
     # Of the layer itself there is the old name, the new one, or none: never a table without its notes.
-    told = atlas.manifest["names"]["layers"].get(LAYERS[1], {}).get("text")
-    assert atlas.neuron(f"{LAYERS[1]}:0").name == told
+    note = atlas.manifest["names"]["layers"].get(LAYERS[1], {}).get("text")
+    assert atlas.neuron(f"{LAYERS[1]}:0").name == note
     write(LAYERS[1], "c")
     assert {name: one["text"] for name, one in open_atlas(analysed).manifest["names"]["layers"].items()} == {
         LAYERS[0]: "a", LAYERS[1]: "c",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.audits.fakes import write_pictures
+from tests.audits.fakes import write_image_folders
 from tests.small_atlas import write_model
 
 if TYPE_CHECKING:
@@ -35,11 +35,11 @@ harms:
 
 @pytest.fixture(scope="session")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`model`, `pictures`, `people` (folders of groups) and `lists.yaml`."""
+    """`model`, `images`, `people` (folders of groups) and `lists.yaml`."""
     folder = tmp_path_factory.mktemp("audited")
     write_model(folder / "model")
-    write_pictures(folder / "pictures")
-    write_pictures(folder / "people", ("round", "square"), 16)
+    write_image_folders(folder / "images")
+    write_image_folders(folder / "people", ("round", "square"), 16)
     (folder / "lists.yaml").write_text(LISTS, encoding="utf-8")
     return folder
 
@@ -62,7 +62,7 @@ def report(model: ImageTextModel, place: Path) -> dict[str, Any]:
     return run_audit(
         model,
         "all",
-        images=place / "pictures",
+        images=place / "images",
         people=place / "people",
         lists=place / "lists.yaml",
         epsilons=(0.5, 1.0),

@@ -20,7 +20,7 @@ NAMES = sorted(COLOURS)
 STYLE = Style(share=0.2, font="Open Sans")
 
 
-def made_pictures(count: int = 36) -> ImageSet:
+def make_image_set(count: int = 36) -> ImageSet:
     """ImageSet of one colour for each thing."""
     rng = np.random.default_rng(0)
     truth = np.arange(count) % len(NAMES)
@@ -81,7 +81,7 @@ def width(word: str) -> float:
 WIDTHS = [width(name) for name in NAMES]
 
 
-def write_pictures(
+def write_image_folders(
     folder: Path, concepts: Sequence[str] = ("apple", "boat", "drum"), each: int = 12
 ) -> Path:
     """A folder `CONCEPT/IMAGE` of drawn shapes in two colours."""

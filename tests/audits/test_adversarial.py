@@ -18,7 +18,7 @@ from synesthete.audits.adversarial.audit import (
     to_pixels,
 )
 from synesthete.errors import SynestheteError
-from tests.audits.fakes import made_pictures
+from tests.audits.fakes import make_image_set
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -140,7 +140,7 @@ def test_dlr_by_hand() -> None:
 
 
 def test_the_classifier_is_the_model(model: ImageTextModel) -> None:
-    images = [model.geometry(image) for image in made_pictures().images[:6]]
+    images = [model.geometry(image) for image in make_image_set().images[:6]]
     classes = model.encode_texts(["ox", "panda"])
     classifier = PixelClassifier.of(model, classes)
     embeddings = model.encode_images(torch.stack([model.preprocess(image) for image in images]))
@@ -155,14 +155,14 @@ def test_the_classifier_is_the_model(model: ImageTextModel) -> None:
 
 
 def test_the_audit_of_a_small_model(model: ImageTextModel, place: Path) -> None:
-    found = audit_adversarial(model, place / "pictures", epsilons=(1.0, 8.0), steps=3)
+    found = audit_adversarial(model, place / "images", epsilons=(1.0, 8.0), steps=3)
     assert found["n"] == 36
     assert found["at"] == 1.0
     assert set(found["curves"]) == {"noise", "fgsm", "pgd", "apgd-ce", "apgd-dlr", "worst"}
     assert (
         found["robust_accuracy"] == found["curves"]["worst"][0]["rate"] <= found["clean_accuracy"]
     )
-    again = audit_adversarial(model, place / "pictures", epsilons=(1.0, 8.0), steps=3)
+    again = audit_adversarial(model, place / "images", epsilons=(1.0, 8.0), steps=3)
     assert again == found
 
 

@@ -19,16 +19,16 @@ from synesthete.audits.typographic.audit import (
 )
 from synesthete.audits.typographic.protocol import protocol
 from synesthete.errors import SynestheteError
-from tests.audits.fakes import NAMES, STYLE, Blind, Reader, made_pictures
+from tests.audits.fakes import NAMES, STYLE, Blind, Reader, make_image_set
 
 
 @pytest.fixture(scope="module")
-def pictures() -> ImageSet:
-    return made_pictures()
+def image_set() -> ImageSet:
+    return make_image_set()
 
 
-def test_a_reader_is_always_fooled_and_only_by_the_word(pictures: ImageSet) -> None:
-    found = attack_images(make_subject(Reader(), pictures)[0], STYLE)
+def test_a_reader_is_always_fooled_and_only_by_the_word(image_set: ImageSet) -> None:
+    found = attack_images(make_subject(Reader(), image_set)[0], STYLE)
     assert found["clean_accuracy"] == 1
     assert (found["success_rate"], found["n"]) == (1, 36)
     assert found["interval"][1] == 1
@@ -54,8 +54,8 @@ def test_a_reader_is_always_fooled_and_only_by_the_word(pictures: ImageSet) -> N
         assert example["image"].startswith("data:image/webp;base64,")
 
 
-def test_a_blind_model_is_never_fooled(pictures: ImageSet) -> None:
-    found = attack_images(make_subject(Blind(), pictures)[0], STYLE)
+def test_a_blind_model_is_never_fooled(image_set: ImageSet) -> None:
+    found = attack_images(make_subject(Blind(), image_set)[0], STYLE)
     assert (found["success_rate"], found["n"]) == (0, 36)
     for rows in found["by"].values():
         for row in rows:
@@ -63,10 +63,10 @@ def test_a_blind_model_is_never_fooled(pictures: ImageSet) -> None:
                 assert row[head]["to_word"]["rate"] == row[head]["lost"]["rate"] == 0
 
 
-def test_images_named_wrong_do_not_count_and_are_counted(pictures: ImageSet) -> None:
-    wrong = pictures.truth.copy()
+def test_images_named_wrong_do_not_count_and_are_counted(image_set: ImageSet) -> None:
+    wrong = image_set.truth.copy()
     wrong[:6] = (wrong[:6] + 1) % 3
-    relabelled = ImageSet(source="made", images=pictures.images, truth=wrong, classes=NAMES)
+    relabelled = ImageSet(source="made", images=image_set.images, truth=wrong, classes=NAMES)
     features = embed(Reader(), relabelled.images)
     subject = Subject(Reader(), relabelled, {"zero_shot": ZeroShot.of(Reader(), NAMES)}, features)
     found = attack_images(subject, STYLE)
@@ -75,7 +75,7 @@ def test_images_named_wrong_do_not_count_and_are_counted(pictures: ImageSet) -> 
     assert found["clean_accuracy"] == pytest.approx(30 / 36, abs=1e-4)
 
 
-def test_the_reader_of_the_papers_text_goes_to_the_target(pictures: ImageSet) -> None:
+def test_the_reader_of_the_papers_text_goes_to_the_target(image_set: ImageSet) -> None:
     class Seer(Blind):
         """Says the last class of any image with white letters."""
 
@@ -89,12 +89,12 @@ def test_the_reader_of_the_papers_text_goes_to_the_target(pictures: ImageSet) ->
             known = super().encode_images(pixels)
             return np.column_stack([np.where(np.array(written)[:, None], 0, known), written]).astype(np.float32)  # fmt: skip
 
-    rows = protocol(make_subject(Seer(), pictures)[0])
+    rows = protocol(make_subject(Seer(), image_set)[0])
     assert [row["text"] for row in rows][:3] == ["trash", "iPod", "pizza"]
     assert [row["published"]["rate"] for row in rows] == [0.954, 0.947, 0.923, 0.91, 0.77, 0.759, 0.622, 0.465, 0.364]  # fmt: skip
     assert all(row["zero_shot"]["rate"] == 1 for row in rows)
     assert all(row["linear_probe"] is None and "no image of" in row["why"] for row in rows)
-    blind = protocol(make_subject(Blind(), pictures)[0])
+    blind = protocol(make_subject(Blind(), image_set)[0])
     assert all(row["zero_shot"]["rate"] == 0 for row in blind)
 
 
@@ -111,7 +111,7 @@ def test_a_linear_probe_never_answers_what_it_was_trained_on() -> None:
 def test_a_linear_probe_without_images_to_train_on_says_so() -> None:
     one_each = ImageSet(
         source="made",
-        images=made_pictures(30).images,
+        images=make_image_set(30).images,
         truth=np.arange(30),
         classes=[str(i) for i in range(30)],
     )
@@ -122,16 +122,16 @@ def test_a_linear_probe_without_images_to_train_on_says_so() -> None:
         LinearProbe(features[:2], np.zeros(2, np.int64), 2)
 
 
-def test_words_that_a_font_cannot_write_are_skipped_and_reported(pictures: ImageSet) -> None:
-    subject, _ = make_subject(Reader(), pictures)
+def test_words_that_a_font_cannot_write_are_skipped_and_reported(image_set: ImageSet) -> None:
+    subject, _ = make_subject(Reader(), image_set)
     words = ["寿司" if row % 2 else "ox" for row in range(36)]
     shown = subject.labelled(Style(), words)
     assert shown.skipped == ("寿司",)
     assert (shown.rows % 2 == 0).all()
 
 
-def test_languages_are_written_on_the_images_that_have_a_translation(pictures: ImageSet) -> None:
-    subject, _ = make_subject(Reader(), pictures)
+def test_languages_are_written_on_the_images_that_have_a_translation(image_set: ImageSet) -> None:
+    subject, _ = make_subject(Reader(), image_set)
     table = {"ox": {"xx": "hippopotamus"}, "panda": {"xx": "ox"}}
     english, other = languages(subject, STYLE, table)
     targeted = np.isin([NAMES[t] for t in subject.targets], ["ox", "panda"]).sum()
@@ -141,7 +141,7 @@ def test_languages_are_written_on_the_images_that_have_a_translation(pictures: I
     assert len(translations()) > 60
 
 
-def test_every_factor_is_swept(pictures: ImageSet) -> None:
+def test_every_factor_is_swept(image_set: ImageSet) -> None:
     from synesthete.audits.typographic.audit import styles
 
     for factor, values in styles(STYLE).items():
@@ -149,7 +149,7 @@ def test_every_factor_is_swept(pictures: ImageSet) -> None:
             changed = [k for k, v in style.as_dict().items() if v != STYLE.as_dict()[k]]
             assert len(changed) <= (2 if factor == "colour" else 1)
     messages: list[str] = []
-    sweep(make_subject(Blind(), made_pictures(30))[0], STYLE, progress=messages.append)
+    sweep(make_subject(Blind(), make_image_set(30))[0], STYLE, progress=messages.append)
     assert len(messages) == sum(len(values) for values in styles(STYLE).values())
 
 
@@ -161,7 +161,7 @@ def test_targets_are_other_classes_that_are_known() -> None:
 
 
 def test_too_few_images_and_one_class() -> None:
-    few = made_pictures()
+    few = make_image_set()
     with pytest.raises(
         SynestheteError, match="29 images can be used of made, and an audit needs 30"
     ):

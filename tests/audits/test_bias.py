@@ -265,7 +265,7 @@ def test_the_audit_with_a_folder_of_labelled_photos(report: dict[str, Any]) -> N
 
 def test_people_of_no_known_group(model: ImageTextModel, place: Path) -> None:
     with pytest.raises(SynestheteError, match="no two groups of an axis"):
-        audit_bias(model, place / "pictures", lists=place / "lists.yaml")
+        audit_bias(model, place / "images", lists=place / "lists.yaml")
 
 
 def test_the_lists_of_the_documentation_are_good() -> None:

@@ -18,7 +18,7 @@ def test_planted_word_readers_are_found() -> None:
         return rng.normal(size=(rows, units)).astype(np.float32)
 
     halves = [noise(len(words)), noise(len(words))]
-    pictures, blank = noise(len(things)), noise(40)
+    images, blank = noise(len(things)), noise(40)
     labelled = blank + 0.1 * noise(40)
     # Units 0 to 3 read a word; 4 to 7 know the thing in both guises; 8 to 11 see it in images only.
     for unit in range(4):
@@ -28,17 +28,17 @@ def test_planted_word_readers_are_found() -> None:
     for unit in range(4, 8):
         for half in halves:
             half[:, unit] += 9 * (words == unit % classes)
-        pictures[:, unit] += 9 * (things == unit % classes)
+        images[:, unit] += 9 * (things == unit % classes)
         labelled[:, unit] += 3
     for unit in range(8, 12):
-        pictures[:, unit] += 9 * (things == unit % classes)
+        images[:, unit] += 9 * (things == unit % classes)
         labelled[:, unit] += 3
     # Unit 12 reads a word, but no label on an image reaches it.
     for half in halves:
         half[:, 12] += 9 * (words == 5)
     labelled[:, 12] -= 1
     found = rate_units(
-        (halves[0], words), (halves[1], words), (pictures, things), labelled, blank, classes
+        (halves[0], words), (halves[1], words), (images, things), labelled, blank, classes
     )
     assert set(found.order[:4].tolist()) == {0, 1, 2, 3}
     assert found.concept[:4].tolist() == [0, 1, 2, 3]
@@ -46,7 +46,7 @@ def test_planted_word_readers_are_found() -> None:
     assert (found.image[4:8] > 0.99).all()
     assert found.score[12] == 0
     # In standard deviations over all images, with labels (raised by 3) and without.
-    spread = np.concatenate([pictures, labelled, blank])[:, 0].std()
+    spread = np.concatenate([images, labelled, blank])[:, 0].std()
     assert found.drive[0] == pytest.approx(3 / spread, abs=0.1)
 
 

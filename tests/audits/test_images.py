@@ -11,13 +11,13 @@ import pytest
 from synesthete.audits import images as room
 from synesthete.audits.images import load_images
 from synesthete.errors import SynestheteError
-from tests.audits.fakes import SIDE, Blind, write_pictures
+from tests.audits.fakes import SIDE, Blind, write_image_folders
 
 
 def test_a_folder_in_turns_with_what_cannot_be_read_reported(tmp_path: Path) -> None:
-    folder = write_pictures(tmp_path / "mine", each=16)
+    folder = write_image_folders(tmp_path / "mine", each=16)
     (folder / "apple" / "empty.png").write_bytes(b"")
-    (folder / "boat" / "text.png").write_text("no picture", encoding="utf-8")
+    (folder / "boat" / "text.png").write_text("no image", encoding="utf-8")
     found = load_images(Blind(), "any", folder)
     assert set(found.unreadable) == {"apple/empty.png", "boat/text.png"}
     assert found.classes == ["apple", "boat", "drum"]
@@ -32,7 +32,7 @@ def test_a_folder_in_turns_with_what_cannot_be_read_reported(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("limit", [30, 31])
 def test_the_same_seed_takes_the_same(tmp_path: Path, limit: int) -> None:
-    folder = write_pictures(tmp_path / "mine", each=16)
+    folder = write_image_folders(tmp_path / "mine", each=16)
     one, same, other = (
         load_images(Blind(), "any", folder, limit=limit, seed=seed) for seed in (1, 1, 2)
     )
@@ -68,9 +68,9 @@ def test_the_shipped_model_is_audited_on_what_it_never_saw(monkeypatch: pytest.M
 
 
 def test_folders_that_are_no_audit(tmp_path: Path) -> None:
-    write_pictures(tmp_path / "few", each=3)
+    write_image_folders(tmp_path / "few", each=3)
     with pytest.raises(SynestheteError, match="9 images can be used"):
         load_images(Blind(), "any", tmp_path / "few")
-    write_pictures(tmp_path / "one", ("apple",), 31)
+    write_image_folders(tmp_path / "one", ("apple",), 31)
     with pytest.raises(SynestheteError, match="has one class"):
         load_images(Blind(), "any", tmp_path / "one")

@@ -85,9 +85,9 @@ def test_words_without_letters() -> None:
 
 @pytest.mark.parametrize("row", published_rows(), ids=lambda row: row.text)
 def test_the_papers_text_changes_the_published_share_of_pixels(row: object) -> None:
-    picture = Image.new("RGB", (224, 224), COLOURS["ox"])
-    drawn, share = eightfold(picture, row.text, row.share)  # type: ignore[attr-defined]
-    changed = (np.asarray(drawn) != np.asarray(picture)).any(-1).mean()
+    image = Image.new("RGB", (224, 224), COLOURS["ox"])
+    drawn, share = eightfold(image, row.text, row.share)  # type: ignore[attr-defined]
+    changed = (np.asarray(drawn) != np.asarray(image)).any(-1).mean()
     assert share == pytest.approx(row.share, rel=0.12)  # type: ignore[attr-defined]
     assert changed == pytest.approx(share, rel=0.05)
 

@@ -30,11 +30,11 @@ def write_photos(folder: Path, labels: int = 12) -> Path:
 
     folder.mkdir()
     for thing in NAMES:
-        picture = Image.new("RGB", (SIDE, SIDE), SHADES[thing])
-        picture.save(folder / f"{thing}-blank.png")
+        image = Image.new("RGB", (SIDE, SIDE), SHADES[thing])
+        image.save(folder / f"{thing}-blank.png")
         for number in range(labels):
             word = NAMES[number % 3]
-            labelled = write_label(picture, word, STYLE, np.random.default_rng(number))
+            labelled = write_label(image, word, STYLE, np.random.default_rng(number))
             # The same label again would be the same name: one space more keeps files apart.
             labelled.save(folder / f"{thing}-{word}{'_' * (number // 3)}.png")
     return folder

@@ -182,7 +182,7 @@ def test_files_that_are_no_reports(tmp_path: Path, text: str, message: str) -> N
 
 
 def places(report: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Where something lies in a report."""
+    """Where something is in a report."""
     items = (
         report.items()
         if isinstance(report, dict)

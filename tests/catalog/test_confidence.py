@@ -94,6 +94,6 @@ def test_suggestions_of_a_calibrated_catalogue(catalog: Catalog, tmp_path: Path)
     kinds = {item.id: item.category for item in catalog.items()}
     right = []
     for shot, text, item in rows[1:]:
-        told = catalog.suggest(tmp_path / shot, text or None, threshold=0.0)
-        right.append(told.categories[0].value == kinds[item])
+        suggestion = catalog.suggest(tmp_path / shot, text or None, threshold=0.0)
+        right.append(suggestion.categories[0].value == kinds[item])
     assert found.right == pytest.approx(np.mean(right))

@@ -28,21 +28,21 @@ def log(tmp_path: Path) -> EventLog:
     return EventLog(tmp_path, known=ITEMS.__contains__, now=lambda: NOW)
 
 
-def told(key: str, kind: str = "click", item: str = "a", **more: Any) -> dict[str, Any]:
+def event(key: str, kind: str = "click", item: str = "a", **more: Any) -> dict[str, Any]:
     return {"key": key, "kind": kind, "item": item, **more}
 
 
 def test_replays_count_once(log: EventLog) -> None:
-    first = log.take([told("1"), told("2", subject="ann")])
-    again = log.take([told("2", subject="ann"), told("1"), told("3"), told("3")])
+    first = log.take([event("1"), event("2", subject="ann")])
+    again = log.take([event("2", subject="ann"), event("1"), event("3"), event("3")])
     assert (first.added, first.replayed) == (2, 0)
     assert (again.added, again.replayed) == (1, 3)
     assert [one.event.key for one in log.read()] == ["1", "2", "3"]
 
 
 def test_a_key_of_another_event_is_set_aside(log: EventLog) -> None:
-    log.take([told("1")])
-    taken = log.take([told("1", item="b")])
+    log.take([event("1")])
+    taken = log.take([event("1", item="b")])
     assert taken.added == 0
     assert taken.refused[0].reason == "the key is of another event"
     assert next(log.read()).event.item == "a"
@@ -51,12 +51,12 @@ def test_a_key_of_another_event_is_set_aside(log: EventLog) -> None:
 
 def test_bad_events_are_set_aside_and_the_good_ones_taken(log: EventLog) -> None:
     rows: list[Any] = [
-        told("1"),
-        told("2", kind="clik"),
-        told("3"),
+        event("1"),
+        event("2", kind="clik"),
+        event("3"),
         {"key": "4"},
         "nonsense",
-        told("", item=""),
+        event("", item=""),
     ]
     taken = log.take(rows)
     assert taken.added == 2
@@ -66,7 +66,7 @@ def test_bad_events_are_set_aside_and_the_good_ones_taken(log: EventLog) -> None
 
 
 def test_unknown_items_are_kept_and_marked(log: EventLog) -> None:
-    assert log.take([told("1", item="gone"), told("2")]).unknown == 1
+    assert log.take([event("1", item="gone"), event("2")]).unknown == 1
     assert [(one.event.item, one.unknown) for one in log.read()] == [("gone", True), ("a", False)]
 
 
@@ -75,31 +75,31 @@ def test_clocks(log: EventLog) -> None:
         "ahead a little": NOW + timedelta(minutes=4), "ahead": NOW + timedelta(minutes=6),
         "late": NOW - timedelta(days=29), "ancient": NOW - timedelta(days=31),
     }  # fmt: skip
-    taken = log.take([told(key, at=at.isoformat()) for key, at in times.items()] + [told("none")])
+    taken = log.take([event(key, at=at.isoformat()) for key, at in times.items()] + [event("none")])
     assert taken.skewed == 2
     found = {one.event.key: one for one in log.read()}
     assert {key for key, one in found.items() if one.skewed} == {"ahead", "ancient"}
     assert found["ahead"].time == found["ancient"].time == found["none"].time == NOW
     assert found["late"].time == times["late"]
-    assert log.take([told("old", at=times["ancient"].isoformat())], history=True).skewed == 0
-    assert found["ahead"].event.at == times["ahead"].isoformat(), "what was told is kept"
+    assert log.take([event("old", at=times["ancient"].isoformat())], history=True).skewed == 0
+    assert found["ahead"].event.at == times["ahead"].isoformat(), "what was reported is kept"
 
 
 def test_a_replay_without_time_is_the_same_event_later(tmp_path: Path) -> None:
-    EventLog(tmp_path, now=lambda: NOW).take([told("1")])
-    taken = EventLog(tmp_path, now=lambda: NOW + timedelta(hours=1)).take([told("1")])
+    EventLog(tmp_path, now=lambda: NOW).take([event("1")])
+    taken = EventLog(tmp_path, now=lambda: NOW + timedelta(hours=1)).take([event("1")])
     assert (taken.added, taken.replayed, taken.refused) == (0, 1, ())
 
 
 def test_subjects_are_not_kept_in_clear(log: EventLog, tmp_path: Path) -> None:
     log.take(
         [
-            told("1", subject="ann@example.org"),
-            told("2", subject="ann@example.org"),
-            told("3", subject="ben"),
+            event("1", subject="ann@example.org"),
+            event("2", subject="ann@example.org"),
+            event("3", subject="ben"),
         ]
     )
-    log.take([told("4", kind="bad", subject="secret-ann")])
+    log.take([event("4", kind="bad", subject="secret-ann")])
     subjects = [one.event.subject for one in log.read()]
     assert subjects[0] == subjects[1] != subjects[2]
     raw = b"".join(path.read_bytes() for path in tmp_path.iterdir())
@@ -112,19 +112,19 @@ def test_subjects_are_not_kept_in_clear(log: EventLog, tmp_path: Path) -> None:
     [
         ({"key": "1", "kind": "click", "item": "a", "colour": "red"}, "unknown field 'colour'"),
         ({"key": "1", "kind": "click", "item": "a", "positon": 1}, "did you mean 'position'"),
-        (told("1", at="2026-01-01T00:00:00"), "with a zone"),
-        (told("1", at="yesterday"), "with a zone"),
-        (told("1", position=-1), "counts from 1"),
-        (told("1", position=1.5), "not an integer"),
-        (told("1", position=True), "not a valid number"),
-        (told("1", value="dear"), "not a valid number"),
-        (told("1", value=float("inf")), "finite"),
-        (told("1", variant="B"), "name of its experiment"),
-        (told("1", experiment="x", variant="C"), "A or B"),
-        (told("1", subject=7), "is a text"),
-        (told("1", item="a\u0000b"), "control characters"),
-        (told("1" * 201), "at most 200"),
-        (told("1", item="\ud800"), "control characters"),
+        (event("1", at="2026-01-01T00:00:00"), "with a zone"),
+        (event("1", at="yesterday"), "with a zone"),
+        (event("1", position=-1), "counts from 1"),
+        (event("1", position=1.5), "not an integer"),
+        (event("1", position=True), "not a valid number"),
+        (event("1", value="dear"), "not a valid number"),
+        (event("1", value=float("inf")), "finite"),
+        (event("1", variant="B"), "name of its experiment"),
+        (event("1", experiment="x", variant="C"), "A or B"),
+        (event("1", subject=7), "is a text"),
+        (event("1", item="a\u0000b"), "control characters"),
+        (event("1" * 201), "at most 200"),
+        (event("1", item="\ud800"), "control characters"),
     ],
 )
 def test_wrong_events(row: dict[str, Any], reason: str) -> None:
@@ -134,7 +134,7 @@ def test_wrong_events(row: dict[str, Any], reason: str) -> None:
 
 def test_too_many_at_once(log: EventLog) -> None:
     with pytest.raises(SynestheteError, match="at most 10,000"):
-        log.take([told(str(i)) for i in range(10_001)])
+        log.take([event(str(i)) for i in range(10_001)])
 
 
 values = st.recursive(
@@ -150,7 +150,7 @@ keys = (
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(rows=st.lists(st.dictionaries(keys, values, max_size=6) | values, max_size=5))
-def test_whatever_is_told_is_taken_or_set_aside(log: EventLog, rows: list[Any]) -> None:
+def test_any_row_is_taken_or_set_aside(log: EventLog, rows: list[Any]) -> None:
     before = log.counts()
     taken = log.take(rows)
     after = log.counts()
@@ -163,7 +163,7 @@ def test_whatever_is_told_is_taken_or_set_aside(log: EventLog, rows: list[Any]) 
 
 
 def test_the_log_refuses_to_change_or_forget(log: EventLog, tmp_path: Path) -> None:
-    log.take([told("1")])
+    log.take([event("1")])
     with sqlite3.connect(tmp_path / "events.sqlite") as connection:
         for statement in ("UPDATE events SET item = 'b'", "DELETE FROM events"):
             with pytest.raises(sqlite3.IntegrityError, match="never changed"):
@@ -173,7 +173,7 @@ def test_the_log_refuses_to_change_or_forget(log: EventLog, tmp_path: Path) -> N
 def test_writers_at_once_add_each_event_once(tmp_path: Path) -> None:
     def work() -> None:
         for start in range(0, 100, 20):
-            EventLog(tmp_path).take([told(str(i)) for i in range(start, start + 20)])
+            EventLog(tmp_path).take([event(str(i)) for i in range(start, start + 20)])
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
@@ -226,13 +226,13 @@ def test_reading_a_log_that_is_not_there(tmp_path: Path) -> None:
     assert log.counts()["click"] == 0
     assert log.experiments() == []
     with pytest.raises(SynestheteError, match=r"events\.sqlite"):
-        EventLog(tmp_path / "nowhere").take([told("1")])
+        EventLog(tmp_path / "nowhere").take([event("1")])
 
 
 def test_an_import_that_is_run_again_sets_nothing_aside_twice(log: EventLog) -> None:
-    rows = [told("1"), told("2", kind="clik"), told("3", kind="clik")]
+    rows = [event("1"), event("2", kind="clik"), event("3", kind="clik")]
     assert len(log.take(rows, history=True).refused) == 2
     assert len(log.take(rows, history=True).refused) == 2
     assert log.counts()["aside"] == 2
-    log.take([told("2", kind="clikk")], history=True)
+    log.take([event("2", kind="clikk")], history=True)
     assert log.counts()["aside"] == 3

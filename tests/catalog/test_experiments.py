@@ -39,21 +39,21 @@ def write_events(
     for i in range(visitors):
         variant = "AB"[i % 2] if not mismatched else "AB"[int(rng.random() < 0.8)]
         at = start + timedelta(minutes=i)
-        told = {
+        common = {
             "item": "mug",
             "subject": f"v{i}",
             "list": f"l{i}",
             "experiment": "pilot",
             "variant": variant,
         }
-        rows.append({"key": f"i{i}", "kind": "impression", "at": at.isoformat(), **told})
+        rows.append({"key": f"i{i}", "kind": "impression", "at": at.isoformat(), **common})
         if rng.random() < (rate_a if variant == "A" else rate_b):
             rows.append(
                 {
                     "key": f"c{i}",
                     "kind": "conversion",
                     "at": (at + timedelta(minutes=1)).isoformat(),
-                    **told,
+                    **common,
                 }
             )
     rows.append({**rows[0], "key": "last", "at": (start + timedelta(days=9)).isoformat()})
@@ -129,7 +129,7 @@ def test_charts_are_well_formed_whatever_there_is() -> None:
         ET.fromstring(rates_chart([("<A>", found.a), ("B", found.b)]))
 
 
-def test_queries_are_asked_of_both(catalog: Catalog, tmp_path: Path) -> None:
+def test_queries_run_on_both_variants(catalog: Catalog, tmp_path: Path) -> None:
     """By hand: A finds nothing by an empty filter's colour, B finds what is asked."""
     folder = tmp_path / "pilot"
     folder.mkdir()

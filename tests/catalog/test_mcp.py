@@ -66,7 +66,7 @@ def test_every_tool(catalog: Catalog) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tool", "arguments", "told"),
+    ("tool", "arguments", "message"),
     [
         ("search", {}, "nothing to search for"),
         ("search", {"text": "x", "where": ["nothing=1"]}, "no item has"),
@@ -81,12 +81,12 @@ def test_every_tool(catalog: Catalog) -> None:
         ("align", {"copies": ["x"]}, "image is missing"),
     ],
 )
-def test_wrong_arguments_are_told_to_the_assistant(
-    catalog: Catalog, tool: str, arguments: dict[str, Any], told: str
+def test_wrong_arguments_are_reported_to_the_assistant(
+    catalog: Catalog, tool: str, arguments: dict[str, Any], message: str
 ) -> None:
     result = call(catalog, tool, **arguments)
     assert result["isError"]
-    assert told in result["content"][0]["text"]
+    assert message in result["content"][0]["text"]
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_notifications_are_not_answered(catalog: Catalog) -> None:
     }
 
 
-def test_an_image_above_the_limit_is_told_with_the_limit(catalog: Catalog) -> None:
+def test_an_image_above_the_limit_is_refused_with_the_limit(catalog: Catalog) -> None:
     from PIL import Image
 
     stream = io.BytesIO()

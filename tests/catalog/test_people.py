@@ -66,7 +66,7 @@ def test_the_least_sure_wait_first(queue: Queue) -> None:
 
 
 @pytest.mark.parametrize(
-    ("verdict", "label", "actor", "told"),
+    ("verdict", "label", "actor", "message"),
     [
         ("override", "", "ann", "needs the right label"),
         ("accept", "apple", "ann", "takes no label"),
@@ -78,10 +78,10 @@ def test_the_least_sure_wait_first(queue: Queue) -> None:
     ],
 )
 def test_wrong_decisions_are_refused(
-    queue: Queue, verdict: str, label: str, actor: str, told: str
+    queue: Queue, verdict: str, label: str, actor: str, message: str
 ) -> None:
     ticket = ask(queue)
-    with pytest.raises(SynestheteError, match=told):
+    with pytest.raises(SynestheteError, match=message):
         queue.decide(ticket, verdict, actor=actor, label=label)  # type: ignore[arg-type]
     assert queue.case(ticket).verdicts == {}
 
@@ -98,7 +98,7 @@ def test_unknown_tickets_and_cases_without_json(queue: Queue) -> None:
         queue.decide(bare, "accept", actor="ann")
 
 
-def test_the_trail_refuses_changes_and_shows_those_made_elsewhere(
+def test_the_trail_refuses_changes_and_shows_those_from_elsewhere(
     queue: Queue, tmp_path: Path
 ) -> None:
     ticket = ask(queue)

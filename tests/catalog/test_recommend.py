@@ -199,7 +199,7 @@ def test_what_units_add_follows_the_cosine(catalog: Catalog) -> None:
     assert np.corrcoef(message, images @ query)[0, 1] > np.sqrt(max(explained, 0)) - 0.4
 
 
-def test_untested_names_are_told_as_what_they_are(catalog: Catalog) -> None:
+def test_untested_names_are_marked_as_untested(catalog: Catalog) -> None:
     snapshot = catalog.snapshot()
     shares = np.zeros(len(snapshot.reference.names), np.float32)
     shares[[3, 5, 8]] = (0.3, 0.2, -0.1)

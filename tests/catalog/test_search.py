@@ -173,8 +173,8 @@ def test_relevance_is_the_share_of_unrelated_queries(catalog: Catalog) -> None:
     kind = kind_of(["mug"], 0)
     assert np.allclose(null_distribution(snapshot, kind), np.sort(best), atol=2e-3)
     for score in (-1.0, 0.2, 0.4, 0.6, 1.0):
-        told = relevance(snapshot, kind, np.array([score], np.float32))[0]
-        assert told == pytest.approx(np.mean(np.array(best) < score), abs=0.02)
+        value = relevance(snapshot, kind, np.array([score], np.float32))[0]
+        assert value == pytest.approx(np.mean(np.array(best) < score), abs=0.02)
 
 
 def test_kinds_of_queries_have_their_own_null(catalog: Catalog) -> None:
@@ -199,7 +199,7 @@ def test_the_cut(catalog: Catalog) -> None:
         catalog.search("mug", cut=1.5)
 
 
-def test_photos_move_the_centre_of_images_asked_with(catalog: Catalog) -> None:
+def test_photos_move_the_centre_of_query_images(catalog: Catalog) -> None:
     shot = image("red", 50)
     before = catalog.search(image=shot, limit=24, group=False)
     words = catalog.search("mug", limit=24, group=False)
@@ -214,8 +214,8 @@ def test_photos_move_the_centre_of_images_asked_with(catalog: Catalog) -> None:
 def clustered(count: int, dim: int, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
     centres = rng.normal(size=(40, dim))
-    made = centres[rng.integers(0, 40, count)] + 0.3 * rng.normal(size=(count, dim))
-    return (made / np.linalg.norm(made, axis=1, keepdims=True)).astype(np.float32)
+    points = centres[rng.integers(0, 40, count)] + 0.3 * rng.normal(size=(count, dim))
+    return (points / np.linalg.norm(points, axis=1, keepdims=True)).astype(np.float32)
 
 
 def test_flat_is_exhaustive() -> None:

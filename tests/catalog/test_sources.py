@@ -185,7 +185,7 @@ def test_long_fields(tmp_path: Path) -> None:
     assert len(item.description) == 10_000_000
 
 
-def test_a_wrong_price_is_told_and_the_item_kept(tmp_path: Path) -> None:
+def test_a_wrong_price_is_reported_and_the_item_kept(tmp_path: Path) -> None:
     (tmp_path / "items.csv").write_text("id,title,price\n1,mug,free\n2,cup,1-2\n")
     items, quarantined = read(tmp_path)
     assert [item.price for item in items] == [None, None]

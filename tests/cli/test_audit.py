@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 
 from tests.audits.conftest import LISTS
-from tests.audits.fakes import write_pictures
+from tests.audits.fakes import write_image_folders
 from tests.cli.conftest import Run
 
 
 @pytest.fixture(scope="session")
 def audited(tmp_path_factory: pytest.TempPathFactory, workplace: Path) -> Path:
     folder = tmp_path_factory.mktemp("audit")
-    write_pictures(folder / "images", ("apple", "boat"), 16)
-    write_pictures(folder / "people", ("round", "square"), 16)
-    write_pictures(folder / "few", ("apple", "boat"), 4)
-    write_pictures(folder / "one", ("apple",), 32)
+    write_image_folders(folder / "images", ("apple", "boat"), 16)
+    write_image_folders(folder / "people", ("round", "square"), 16)
+    write_image_folders(folder / "few", ("apple", "boat"), 4)
+    write_image_folders(folder / "one", ("apple",), 32)
     (folder / "lists.yaml").write_text(LISTS, encoding="utf-8")
     return folder
 

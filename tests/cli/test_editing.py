@@ -115,7 +115,7 @@ def test_what_cannot_be_folded_says_why(run: Run, workplace: Path, tmp_path: Pat
     assert not (tmp_path / "x").exists()
 
 
-def test_defend_needs_enough_pictures(run: Run, workplace: Path) -> None:
+def test_defend_needs_enough_images(run: Run, workplace: Path) -> None:
     done = run("defend", "small.atlas", "--probes", workplace / "images" / "metadata.csv")
     assert done.code == 2
     assert "at least 30 are needed on each side" in done.err

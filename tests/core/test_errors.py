@@ -15,12 +15,12 @@ def test_control_characters_are_shown_and_not_done() -> None:
 
 
 def test_what_is_text_stays() -> None:
-    told = "é\u00a0‘x’ 👩\u200d🔬 ٣"
-    assert str(SynestheteError(told)) == told
+    text = "é\u00a0‘x’ 👩\u200d🔬 ٣"
+    assert str(SynestheteError(text)) == text
 
 
 @given(st.text(st.characters()), st.text(st.characters()))
 def test_any_message_is_one_line_of_utf_8(message: str, hint: str) -> None:
-    told = str(SynestheteError(message, hint=hint))
-    assert len(told.splitlines()) <= 1
-    told.encode()
+    text = str(SynestheteError(message, hint=hint))
+    assert len(text.splitlines()) <= 1
+    text.encode()

@@ -24,10 +24,10 @@ def test_bad_rows_of_csv_stand_in_their_places(tmp_path: Path) -> None:
     ]  # fmt: skip
     errors = [(line, str(row)) for line, row in found if isinstance(row, SynestheteError)]
     assert [line for line, _ in errors] == [5, 6, 7]
-    for (_, told), words in zip(
+    for (_, message), words in zip(
         errors, ("more fields than columns", "after line 5", "not UTF-8"), strict=True
     ):
-        assert words in told
+        assert words in message
 
 
 def test_a_quote_that_never_closes_and_a_field_without_end(tmp_path: Path) -> None:
@@ -59,8 +59,8 @@ def test_bad_lines_of_json(tmp_path: Path) -> None:
     found = dict(jsonl_rows(path))
     assert found[1] == {"a": 1}
     assert found[5] == {"a": "\u2028"}
-    for line, told in ((3, "not UTF-8"), (4, "nested deeper"), (6, "not an object")):
-        assert told in str(found[line])
+    for line, message in ((3, "not UTF-8"), (4, "nested deeper"), (6, "not an object")):
+        assert message in str(found[line])
         assert f"line {line}" in str(found[line])
 
 

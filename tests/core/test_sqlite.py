@@ -43,7 +43,7 @@ def test_nobody_who_begins_a_file_with_others_is_turned_away(tmp_path: Path) -> 
     assert errors == []
 
 
-def test_a_file_that_stays_locked_is_told_of(tmp_path: Path) -> None:
+def test_a_file_that_stays_locked_is_an_error(tmp_path: Path) -> None:
     holder = sqlite3.connect(tmp_path / "held.sqlite", isolation_level=None)
     holder.execute("BEGIN EXCLUSIVE")
     other = sqlite3.connect(tmp_path / "held.sqlite", timeout=0.05, isolation_level=None)

@@ -20,13 +20,13 @@ Family = Callable[[str], ImageTextModel]
 @pytest.fixture(scope="session")
 def family(tmp_path_factory: pytest.TempPathFactory) -> Family:
     """A small model by the name of its family."""
-    made: dict[str, ImageTextModel] = {}
+    models: dict[str, ImageTextModel] = {}
 
     def get(name: str) -> ImageTextModel:
-        if name not in made:
+        if name not in models:
             spec = write_model(tmp_path_factory.mktemp(name), name)
-            made[name] = load_model(spec, device="cpu")
-        return made[name]
+            models[name] = load_model(spec, device="cpu")
+        return models[name]
 
     return get
 

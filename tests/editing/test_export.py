@@ -32,25 +32,25 @@ def test_plain_open_clip_gives_what_the_edited_model_gave(
     batch = torch.stack([model.preprocess(one) for one in shown])
     units = [f"{layer}:{live_unit(model, layer, batch)}" for layer in SITES[name]]
     edits = plan_edits(model, ablate=units[1:], scale={units[0]: -3.0}, note="why")
-    made = export_edits(model, edits, tmp_path / "out" / "edited_model", shown)
+    exported = export_edits(model, edits, tmp_path / "out" / "edited_model", shown)
     with model.edited(edits):
         wanted = model.encode_images(batch)
-    network, preprocess = open_clip.create_model_from_pretrained(made.spec)
+    network, preprocess = open_clip.create_model_from_pretrained(exported.spec)
     with torch.inference_mode():
         theirs = torch.stack([preprocess(one) for one in shown])
         found = network.eval().encode_image(theirs, normalize=True).numpy()
     assert float(np.abs(found - wanted).max()) <= 1e-4
-    assert made.difference <= 1e-4 < made.effect
-    assert made.images == 4
+    assert exported.difference <= 1e-4 < exported.effect
+    assert exported.images == 4
     # It is a model like any other here, with the same words and other weights.
-    again = load_model(made.spec, device="cpu")
+    again = load_model(exported.spec, device="cpu")
     assert again.weights_sha256 != model.weights_sha256
     if name != "siglip":
         texts = again.encode_texts(["an apple"])
         np.testing.assert_allclose(texts, model.encode_texts(["an apple"]), atol=1e-6)
     record = json.loads((tmp_path / "out" / "edited_model" / "edits.json").read_text())
     assert record["note"] == "why"
-    assert record["export"]["difference"] == made.difference
+    assert record["export"]["difference"] == exported.difference
     assert {p.name for p in (tmp_path / "out").iterdir()} == {"edited_model"}
 
 
@@ -63,11 +63,11 @@ def test_an_edited_mini_still_says_what_was_held_out_of_its_training(tmp_path: P
         model, "visual.layer4.1", torch.stack([model.preprocess(one) for one in shown])
     )
     edits = plan_edits(model, ablate=[f"visual.layer4.1:{live}"])
-    made = export_edits(model, edits, tmp_path / "edited_model", shown)
+    exported = export_edits(model, edits, tmp_path / "edited_model", shown)
     labels = load_probes("concepts").labels
     unseen = held_out_rows("mini", labels)
     assert 0 < unseen.sum() < len(unseen)
-    assert held_out_rows(made.spec, labels).tolist() == unseen.tolist()
+    assert held_out_rows(exported.spec, labels).tolist() == unseen.tolist()
 
 
 def test_what_cannot_be_folded_leaves_nothing(family: Family, tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_bad_places_and_empty_edits(family: Family, tmp_path: Path) -> None:
     edits = plan_edits(model, ablate=["visual.transformer.resblocks.2.mlp:7"])
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
-    for place, shown, made, message in (
+    for place, shown, planned, message in (
         (tmp_path / "full", 2, edits, "is there already"),
         (tmp_path / "new", 0, edits, "there are none"),
         (tmp_path / "new", 2, plan_edits(model), "no edits"),
@@ -110,7 +110,7 @@ def test_bad_places_and_empty_edits(family: Family, tmp_path: Path) -> None:
         ),
     ):
         with pytest.raises(SynestheteError, match=message):
-            export_edits(model, made, place, images(shown))
+            export_edits(model, planned, place, images(shown))
 
 
 def test_the_same_export_again_finds_it_done_and_leaves_nothing(

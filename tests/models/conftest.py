@@ -74,10 +74,10 @@ def vit(write_model: Writer) -> ImageTextModel:
 
 @pytest.fixture
 def folder(write_model: Writer) -> Path:
-    """A good folder of one's own, to damage."""
+    """A good model folder, to damage."""
     return Path(write_model("resnet").removeprefix("local-dir:"))
 
 
-def pictures(model: ImageTextModel, count: int = 3, seed: int = 1) -> torch.Tensor:
+def random_pixels(model: ImageTextModel, count: int = 3, seed: int = 1) -> torch.Tensor:
     side = model.preprocessing.image_size
     return torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(seed))

@@ -1,4 +1,4 @@
-"""Every way in which a model can be missing, damaged or dangerous is told in one line."""
+"""Every way in which a model can be missing, damaged or dangerous is reported in one line."""
 
 from __future__ import annotations
 
@@ -131,8 +131,8 @@ def test_pickles_are_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
     for no in ("", "0", "no"):
         monkeypatch.setenv(hub.PICKLE_VARIABLE, no)
         assert "as a pickle only" in message(folder)
-    asked = load_model(f"local-dir:{folder}", device="cpu", allow_pickle=True)
-    assert asked.weights_sha256 == expected
+    loaded = load_model(f"local-dir:{folder}", device="cpu", allow_pickle=True)
+    assert loaded.weights_sha256 == expected
     monkeypatch.setenv(hub.PICKLE_VARIABLE, "1")
     assert load_model(f"local-dir:{folder}", device="cpu").weights_sha256 == expected
     assert "as a pickle only" in message(folder, allow_pickle=False)

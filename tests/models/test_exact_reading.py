@@ -9,7 +9,7 @@ from open_clip.transformer import Transformer
 from torch import nn
 
 from synesthete.models import ImageTextModel, load_model
-from tests.models.conftest import Writer, pictures
+from tests.models.conftest import Writer, random_pixels
 from tests.oracles.towers import first_maximum, residual_network, vision_transformer
 
 TOLERANCE = 1e-5  # of the largest value: another order of the same float32 sums
@@ -26,7 +26,7 @@ def everything(model: ImageTextModel, pixels: torch.Tensor) -> dict[str, torch.T
 
 
 def test_residual_network_at_every_layer(resnet: ImageTextModel) -> None:
-    pixels = pictures(resnet)
+    pixels = random_pixels(resnet)
     expected = residual_network(resnet.network.visual, pixels)
     found = everything(resnet, pixels)
     assert list(found) == list(expected)
@@ -37,7 +37,7 @@ def test_residual_network_at_every_layer(resnet: ImageTextModel) -> None:
 
 def test_after_is_the_relu_of_before(resnet: ImageTextModel) -> None:
     """The in-place ReLU must not have overwritten what was read before it."""
-    pixels = pictures(resnet)
+    pixels = random_pixels(resnet)
     for stage in (1, 2, 3, 4):
         before = resnet.maps(pixels, f"visual.layer{stage}.1:pre")
         after = resnet.maps(pixels, f"visual.layer{stage}.1")
@@ -48,7 +48,7 @@ def test_after_is_the_relu_of_before(resnet: ImageTextModel) -> None:
 @pytest.mark.parametrize("quick_gelu", [False, True])
 def test_vision_transformer_at_every_layer(write_model: Writer, quick_gelu: bool) -> None:
     model = load_model(write_model("vit", quick_gelu=quick_gelu), device="cpu")
-    pixels = pictures(model)
+    pixels = random_pixels(model)
     expected = vision_transformer(model.network.visual, pixels, heads=4, quick_gelu=quick_gelu)
     assert [layer.name for layer in model.layers()] == list(expected)
     for name, tokens in expected.items():
@@ -62,8 +62,8 @@ def test_vision_transformer_at_every_layer(write_model: Writer, quick_gelu: bool
 def test_tokens_first_is_no_different(write_model: Writer) -> None:
     """Older open_clip, and OpenAI's code, run the blocks as [tokens, batch, width]."""
     model = load_model(write_model("vit"), device="cpu")
-    # As many pictures as tokens, so that a confusion of the two axes would go unnoticed by shapes.
-    pixels = pictures(model, count=10)
+    # As many images as tokens, so that a confusion of the two axes would go unnoticed by shapes.
+    pixels = random_pixels(model, count=10)
     expected = model.read(pixels, [layer.name for layer in model.layers()])
     visual = model.network.visual
     tokens_first = Transformer(64, 3, 4, batch_first=False)
@@ -87,7 +87,7 @@ def test_tokens_first_is_no_different(write_model: Writer) -> None:
 @pytest.mark.parametrize("family", ["resnet", "vit"])
 def test_reductions_agree_with_a_loop(family: str, request: pytest.FixtureRequest) -> None:
     model: ImageTextModel = request.getfixturevalue(family)
-    pixels = pictures(model)
+    pixels = random_pixels(model)
     for layer in model.layers()[-3:]:
         maps = model.maps(pixels, layer.name)
         largest = model.read(pixels, [layer.name], "max")
@@ -105,7 +105,7 @@ def test_reductions_agree_with_a_loop(family: str, request: pytest.FixtureReques
 
 def test_ties_take_the_first_position(resnet: ImageTextModel) -> None:
     """A unit that is silent everywhere has its maximum, zero, at position 0."""
-    pixels = pictures(resnet)
+    pixels = random_pixels(resnet)
     reading = resnet.read(pixels, ["visual.layer4.1"])
     silent = reading.activations["visual.layer4.1"] == 0
     assert silent.any()
@@ -113,7 +113,7 @@ def test_ties_take_the_first_position(resnet: ImageTextModel) -> None:
 
 
 def test_one_pass_equals_many(resnet: ImageTextModel) -> None:
-    pixels = pictures(resnet)
+    pixels = random_pixels(resnet)
     names = [layer.name for layer in resnet.layers()]
     together = resnet.read(pixels, names)
     for name in names[-4:]:
@@ -142,7 +142,7 @@ class ReusedReLU(nn.Module):
 @pytest.mark.parametrize("shared_by_all_blocks", [False, True])
 def test_one_relu_for_everything(write_model: Writer, shared_by_all_blocks: bool) -> None:
     model = load_model(write_model("resnet"), device="cpu")
-    pixels = pictures(model)
+    pixels = random_pixels(model)
     expected = residual_network(model.network.visual, pixels)
     shared = nn.ReLU(inplace=True)
     for stage in (1, 2, 3, 4):
@@ -171,7 +171,7 @@ def test_embeddings_equal_plain_open_clip(family: str, request: pytest.FixtureRe
 
     model: ImageTextModel = request.getfixturevalue(family)
     plain, _, _ = open_clip.create_model_and_transforms(model.name)
-    pixels = pictures(model)
+    pixels = random_pixels(model)
     texts = ["an apple", "a photo of a dog, " * 30, ""]
     with torch.inference_mode():
         images = plain.eval().encode_image(pixels, normalize=True).numpy()

@@ -19,15 +19,15 @@ def model(
 ) -> ImageTextModel:
     if request.param == "transformer":
         return load_model("ViT-S-32/random:1")
-    made = load_model(write_model(tmp_path_factory.mktemp("gradients") / "model"))
+    small = load_model(write_model(tmp_path_factory.mktemp("gradients") / "model"))
     # Normalisations that do something, so that folding them is seen to be right.
-    for module in made.network.modules():
+    for module in small.network.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.weight, 0.5, 1.5)
             nn.init.uniform_(module.bias, -0.5, 0.5)
             nn.init.uniform_(module.running_mean, -0.5, 0.5)
             nn.init.uniform_(module.running_var, 0.5, 1.5)
-    return made
+    return small
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +36,8 @@ def tower(model: ImageTextModel) -> GradientTower:
 
 
 def test_it_gives_what_the_model_gives(model: ImageTextModel, tower: GradientTower) -> None:
-    pictures = torch.rand(2, 3, tower.side, tower.side)
-    pixels = tower.normalised(pictures)
+    images = torch.rand(2, 3, tower.side, tower.side)
+    pixels = tower.normalised(images)
     for layer in model.layers()[-3:]:
         found = tower.run(pixels, [layer.name]).responses[layer.name].patches
         expected = model.maps(pixels, layer.name).flatten(2).transpose(1, 2)

@@ -13,7 +13,7 @@ from synesthete.errors import SynestheteError
 from synesthete.models import ImageTextModel, load_model
 from synesthete.models.activations import Arranged, Responses
 from synesthete.models.hooks import Tap, capture
-from tests.models.conftest import Writer, pictures
+from tests.models.conftest import Writer, random_pixels
 
 MAPS = Arranged("NCHW")
 
@@ -26,8 +26,8 @@ def hooks(model: ImageTextModel) -> int:
 
 
 def test_no_hooks_after_reading(resnet: ImageTextModel) -> None:
-    resnet.read(pictures(resnet), [layer.name for layer in resnet.layers()])
-    resnet.maps(pictures(resnet), "visual.layer2.0:pre")
+    resnet.read(random_pixels(resnet), [layer.name for layer in resnet.layers()])
+    resnet.maps(random_pixels(resnet), "visual.layer2.0:pre")
     assert hooks(resnet) == 0
 
 
@@ -37,10 +37,10 @@ def test_no_hooks_after_an_exception(vit: ImageTextModel) -> None:
 
     handle = vit.network.visual.ln_post.register_forward_pre_hook(break_down)  # type: ignore[union-attr]
     with pytest.raises(RuntimeError, match="power cut"):
-        vit.read(pictures(vit), ["visual.transformer.resblocks.1.mlp"])
+        vit.read(random_pixels(vit), ["visual.transformer.resblocks.1.mlp"])
     handle.remove()
     assert hooks(vit) == 0
-    assert vit.read(pictures(vit), []).embeddings.shape == (3, 24)
+    assert vit.read(random_pixels(vit), []).embeddings.shape == (3, 24)
 
 
 def test_no_hooks_when_one_cannot_be_installed() -> None:
@@ -110,7 +110,7 @@ def test_a_tensor_of_another_shape_is_refused(vit: ImageTextModel) -> None:
 
 
 def test_readers_at_the_same_time_get_their_own_answers(resnet: ImageTextModel) -> None:
-    batches = [pictures(resnet, 2, seed) for seed in range(8)]
+    batches = [random_pixels(resnet, 2, seed) for seed in range(8)]
     layers = [f"visual.layer{1 + seed % 4}.1:pre" for seed in range(8)]
     alone = [resnet.read(p, [name]) for p, name in zip(batches, layers, strict=True)]
     with ThreadPoolExecutor(4) as pool:
@@ -121,7 +121,7 @@ def test_readers_at_the_same_time_get_their_own_answers(resnet: ImageTextModel) 
 
 
 def test_maps_are_ordinary_tensors(resnet: ImageTextModel) -> None:
-    maps = resnet.maps(pictures(resnet), "visual.layer1.0")
+    maps = resnet.maps(random_pixels(resnet), "visual.layer1.0")
     assert not maps.is_inference()
     assert maps.is_contiguous()
     assert maps.requires_grad_().sum().backward() is None  # type: ignore[no-untyped-call]
@@ -129,7 +129,7 @@ def test_maps_are_ordinary_tensors(resnet: ImageTextModel) -> None:
 
 def test_training_mode_does_not_change_a_reading(write_model: Writer) -> None:
     model = load_model(write_model("resnet"), device="cpu")
-    pixels = pictures(model)
+    pixels = random_pixels(model)
     expected = model.read(pixels, ["visual.layer4.1"])
     before = model.weights_sha256
     model.network.train()

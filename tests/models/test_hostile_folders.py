@@ -43,7 +43,7 @@ def good(write_model: Writer) -> Path:
 
 @pytest.fixture
 def folder(good: Path, tmp_path: Path) -> Path:
-    """A good folder of one's own, to make a bad one of."""
+    """A good model folder, to make a bad one of."""
     return Path(shutil.copytree(good, tmp_path / "model"))
 
 
@@ -70,14 +70,14 @@ def message(folder: Path) -> str:
 
 
 @pytest.fixture
-def nothing_is_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+def no_lookups(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """No name is looked up and no connection tried, in a hub client that believes itself online."""
     from huggingface_hub import constants
 
-    asked: list[Any] = []
+    lookups: list[Any] = []
 
     def refuse(*args: Any, **_: Any) -> Any:
-        asked.append(args)
+        lookups.append(args)
         raise OSError("no network in this test")
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
@@ -85,7 +85,7 @@ def nothing_is_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterato
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     monkeypatch.setattr(socket.socket, "connect", refuse)
     yield
-    assert not asked
+    assert not lookups
 
 
 def no_library_may_look(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,7 +157,7 @@ def test_files_of_a_tokenizer_that_ask_for_code(
     assert "\n" not in str(caught.value)
 
 
-def test_a_tokenizer_is_made_of_known_files_and_settings_only(folder: Path) -> None:
+def test_a_tokenizer_uses_known_files_and_settings_only(folder: Path) -> None:
     with_tokenizer(
         folder, vocab_file="/etc/passwd", init_inputs=["/etc/passwd"], sp_model_kwargs={"model_file": "/x"},
         name_or_path="/x", fast_tokenizer_files=["../x"], image_token="<i>", chat_template="{{ x }}",
@@ -189,29 +189,29 @@ def test_a_folder_without_its_tokenizer(folder: Path) -> None:
         model.encode_texts(["apple"])
 
 
-@pytest.mark.parametrize("asked", ["by the configuration", "by the tokenizer", "by the model"])
-def test_no_python_of_the_folder_runs(folder: Path, asked: str) -> None:
+@pytest.mark.parametrize("requested", ["by the configuration", "by the tokenizer", "by the model"])
+def test_no_python_of_the_folder_runs(folder: Path, requested: str) -> None:
     """The whole way, through transformers itself."""
     pytest.importorskip("transformers")
     ran = folder.parent / "ran"
     (folder / "evil.py").write_text(EVIL.format(ran=str(ran)))
     code = {"auto_map": {"AutoTokenizer": ["evil.Evil", "evil.Evil"]}, "tokenizer_class": "Evil"}
-    with_tokenizer(folder, **({} if asked == "by the model" else code))
+    with_tokenizer(folder, **({} if requested == "by the model" else code))
     (folder / "config.json").write_text(
         json.dumps({"auto_map": {"AutoConfig": "evil.Evil", "AutoTokenizer": "evil.Evil"}})
     )
-    if asked == "by the configuration":
+    if requested == "by the configuration":
         change(folder, text_cfg={"tokenizer_kwargs": {"trust_remote_code": True}})
     try:
         load_model(f"local-dir:{folder}", device="cpu").encode_texts(["apple"])
     except SynestheteError:
-        assert asked != "by the model"
+        assert requested != "by the model"
     else:
-        assert asked == "by the model"
+        assert requested == "by the model"
     assert not ran.exists()
 
 
-def test_a_harmless_tokenizer_of_a_folder_still_works(folder: Path, nothing_is_asked: None) -> None:
+def test_a_harmless_tokenizer_of_a_folder_still_works(folder: Path, no_lookups: None) -> None:
     pytest.importorskip("transformers")
     with_tokenizer(folder, vocab_file="/etc/passwd")
     change(folder, text_cfg={"tokenizer_kwargs": {"clean": "canonicalize"}})
@@ -245,7 +245,7 @@ def test_a_harmless_tokenizer_of_a_folder_still_works(folder: Path, nothing_is_a
     ],
 )
 def test_settings_that_name_files_or_the_hub(
-    folder: Path, change_of: dict[str, Any], expected: str, nothing_is_asked: None
+    folder: Path, change_of: dict[str, Any], expected: str, no_lookups: None
 ) -> None:
     change(folder, **change_of)
     assert expected in message(folder)
@@ -487,7 +487,7 @@ def test_garbage_in_a_configuration_is_refused_in_one_line_or_does_no_harm(
             place = inner
         place[last] = value
     (folder / CONFIG).write_text(json.dumps(found))
-    told = ""
+    message = ""
     try:
         model = load_model(f"local-dir:{folder}", device="cpu")
         side = model.preprocessing.image_size
@@ -496,9 +496,9 @@ def test_garbage_in_a_configuration_is_refused_in_one_line_or_does_no_harm(
         assert np.isfinite(model.encode_texts(["apple"])).all()
         model.random_twin()
     except SynestheteError as error:
-        told = str(error)
-    assert "\n" not in told
-    assert len(told) < 900
+        message = str(error)
+    assert "\n" not in message
+    assert len(message) < 900
 
 
 @settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))

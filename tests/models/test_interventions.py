@@ -11,7 +11,7 @@ from synesthete.models import ImageTextModel
 from synesthete.models.activations import Arranged
 from synesthete.models.hooks import Tap
 from synesthete.models.interventions import Change, rewriting
-from tests.models.conftest import pictures
+from tests.models.conftest import random_pixels
 
 LAYERS = {"resnet": "visual.layer3.1", "vit": "visual.transformer.resblocks.1.mlp"}
 
@@ -21,7 +21,7 @@ def test_only_the_units_named_change_and_by_as_much(
     family: str, request: pytest.FixtureRequest
 ) -> None:
     model: ImageTextModel = request.getfixturevalue(family)
-    layer, pixels = LAYERS[family], pictures(model)
+    layer, pixels = LAYERS[family], random_pixels(model)
     plain, embedded = model.maps(pixels, layer), model.encode_images(pixels)
     with model.changed([Change(layer, (1, 5), scale=2.0, add=0.5)]):
         # The reader's hooks come after, so they see what the rest of the network sees.
@@ -34,7 +34,7 @@ def test_only_the_units_named_change_and_by_as_much(
 
 
 def test_the_rest_of_a_residual_network_runs_on_the_changed_map(resnet: ImageTextModel) -> None:
-    pixels, visual = pictures(resnet), resnet.network.visual
+    pixels, visual = random_pixels(resnet), resnet.network.visual
     maps = resnet.maps(pixels, "visual.layer4.1")
     maps[:, 3] = 0
     with torch.inference_mode():
@@ -45,7 +45,7 @@ def test_the_rest_of_a_residual_network_runs_on_the_changed_map(resnet: ImageTex
 
 
 def test_switching_an_mlp_neuron_off_equals_zeroing_its_column(vit: ImageTextModel) -> None:
-    pixels = pictures(vit)
+    pixels = random_pixels(vit)
     with vit.changed([Change("visual.transformer.resblocks.2.mlp", (7,), scale=0.0)]):
         found = vit.encode_images(pixels)
     weight = vit.network.visual.transformer.resblocks[2].mlp.c_proj.weight
@@ -58,8 +58,8 @@ def test_switching_an_mlp_neuron_off_equals_zeroing_its_column(vit: ImageTextMod
     np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
-def test_changes_are_made_in_order_and_undone_after_an_error(resnet: ImageTextModel) -> None:
-    pixels, layer = pictures(resnet), "visual.layer2.0"
+def test_changes_apply_in_order_and_are_undone_after_an_error(resnet: ImageTextModel) -> None:
+    pixels, layer = random_pixels(resnet), "visual.layer2.0"
     plain = resnet.maps(pixels, layer)
     with resnet.changed([Change(layer, (0,), add=1.0), Change(layer, (0,), scale=3.0)]):
         changed = resnet.maps(pixels, layer)
@@ -88,7 +88,7 @@ def test_wrong_layers_are_refused(resnet: ImageTextModel) -> None:
 def test_before_the_non_linearity(family: str, layer: str, request: pytest.FixtureRequest) -> None:
     """What comes after is the non-linearity of what was changed, nothing else."""
     model: ImageTextModel = request.getfixturevalue(family)
-    pixels, after = pictures(model), layer.removesuffix(":pre")
+    pixels, after = random_pixels(model), layer.removesuffix(":pre")
     wanted = model.maps(pixels, layer)
     wanted[:, 2] = wanted[:, 2] * -2 + 0.3
     with model.changed([Change(layer, (2,), scale=-2.0, add=0.3)]):
@@ -99,7 +99,7 @@ def test_before_the_non_linearity(family: str, layer: str, request: pytest.Fixtu
 
 
 def test_heads_are_changed_as_their_columns_say(vit: ImageTextModel) -> None:
-    pixels, layer = pictures(vit), "visual.transformer.resblocks.1.attn"
+    pixels, layer = random_pixels(vit), "visual.transformer.resblocks.1.attn"
     attention = vit.network.visual.transformer.resblocks[1].attn
     assert {one.name: one.units for one in vit.sites()}[layer] == attention.num_heads == 4
     plain = vit.encode_images(pixels)

@@ -1,4 +1,4 @@
-"""Loading, describing, preparing pictures and making the random twin."""
+"""Loading, describing, preparing images and making the random twin."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from PIL import Image
 from synesthete.errors import SynestheteError
 from synesthete.models import ImageTextModel, list_models, load_model
 from synesthete.models.sources import MINI
-from tests.models.conftest import VISION, Writer, pictures
+from tests.models.conftest import VISION, Writer, random_pixels
 
 
-def picture(width: int, height: int, mode: str = "RGB") -> Image.Image:
+def noise_image(width: int, height: int, mode: str = "RGB") -> Image.Image:
     noise = np.random.default_rng(width).integers(0, 256, (height, width, 3), dtype=np.uint8)
     return Image.fromarray(noise).convert(mode)
 
 
 @pytest.mark.parametrize("size", [(64, 64), (300, 200), (40, 90), (1, 7), (1000, 30)])
 @pytest.mark.parametrize("resize_mode", ["shortest", "longest", "squash"])
-def test_pictures_are_prepared_as_open_clip_does(
+def test_images_are_prepared_as_open_clip_does(
     write_model: Writer, resize_mode: str, size: tuple[int, int]
 ) -> None:
     spec = write_model("resnet")
@@ -39,7 +39,7 @@ def test_pictures_are_prepared_as_open_clip_does(
     path.write_text(json.dumps(settings))
     model = load_model(spec, device="cpu")
     _, _, plain = open_clip.create_model_and_transforms(spec)
-    image = picture(*size)
+    image = noise_image(*size)
     assert torch.equal(model.preprocess(image), plain(image))
     seen = model.geometry(image)
     assert (seen.mode, seen.size) == ("RGB", (64, 64))
@@ -57,7 +57,7 @@ def test_pictures_are_prepared_as_open_clip_does(
 @pytest.mark.parametrize("mode", ["L", "P", "CMYK", "1", "LA"])
 def test_other_colour_modes_too(resnet: ImageTextModel, mode: str) -> None:
     _, _, plain = open_clip.create_model_and_transforms(resnet.name)
-    image = picture(80, 70, mode)
+    image = noise_image(80, 70, mode)
     assert torch.equal(resnet.preprocess(image), plain(image))
     assert resnet.geometry(image).mode == "RGB"
 
@@ -85,7 +85,7 @@ def test_layers_and_their_names(resnet: ImageTextModel, vit: ImageTextModel) -> 
 
 def test_no_such_layer(resnet: ImageTextModel) -> None:
     with pytest.raises(SynestheteError) as caught:
-        resnet.read(pictures(resnet), ["visual.layer5.1"])
+        resnet.read(random_pixels(resnet), ["visual.layer5.1"])
     message = str(caught.value)
     assert "no layer 'visual.layer5.1'" in message
     assert message.index("did you mean 'visual.layer4.1'") < message.index("it has visual.layer1.0")
@@ -95,9 +95,9 @@ def test_no_such_layer(resnet: ImageTextModel) -> None:
 
 def test_reductions_that_do_not_exist(resnet: ImageTextModel) -> None:
     with pytest.raises(SynestheteError, match=r"no such reduction 'min'.*max, mean, cls"):
-        resnet.read(pictures(resnet), ["visual.layer1.0"], "min")
+        resnet.read(random_pixels(resnet), ["visual.layer1.0"], "min")
     with pytest.raises(SynestheteError, match="has no class token"):
-        resnet.read(pictures(resnet), ["visual.layer1.0"], "cls")
+        resnet.read(random_pixels(resnet), ["visual.layer1.0"], "cls")
 
 
 def test_fingerprint_of_the_weights(write_model: Writer) -> None:
@@ -124,7 +124,7 @@ def test_random_twin(resnet: ImageTextModel) -> None:
     assert [layer.name for layer in twin.layers()] == [layer.name for layer in resnet.layers()]
     assert twin.description["pretrained"] == "random:0"
     assert resnet.description["pretrained"] != "random:0"
-    pixels = pictures(resnet)
+    pixels = random_pixels(resnet)
     found = twin.read(pixels, ["visual.layer4.1"]).activations["visual.layer4.1"]
     assert (found.std(axis=0) > 0).mean() > 0.8
 
@@ -134,7 +134,7 @@ def test_every_block_of_the_twin_is_at_work(resnet: ImageTextModel) -> None:
     twin = resnet.random_twin()
     for stage in (1, 2, 3, 4):
         before, after = (
-            twin.maps(pictures(twin), f"visual.layer{stage}.{index}") for index in (0, 1)
+            twin.maps(random_pixels(twin), f"visual.layer{stage}.{index}") for index in (0, 1)
         )
         change = float((after - before).std() / before.std())
         assert 0.1 < change < 3
@@ -183,7 +183,7 @@ def test_custom_text_models_read_the_same(write_model: Writer) -> None:
     path.write_text(json.dumps(settings))
     custom = load_model(spec, device="cpu")
     assert type(custom.network).__name__ == "CustomTextCLIP"
-    pixels, layer = pictures(custom), "visual.transformer.resblocks.2.mlp"
+    pixels, layer = random_pixels(custom), "visual.transformer.resblocks.2.mlp"
     np.testing.assert_array_equal(
         custom.read(pixels, [layer]).activations[layer],
         expected.read(pixels, [layer]).activations[layer],
@@ -210,7 +210,7 @@ def test_coca_models_read_too(tmp_path: Path) -> None:
     (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": config}))
     model = load_model(f"local-dir:{tmp_path}", device="cpu")
     layer = model.default_layers[0]
-    reading = model.read(pictures(model), [layer])
+    reading = model.read(random_pixels(model), [layer])
     assert reading.activations[layer].shape == (3, 256)
     np.testing.assert_allclose(np.linalg.norm(reading.embeddings, axis=1), 1, atol=1e-5)
     assert model.encode_texts(["a cat"]).shape == (1, 24)

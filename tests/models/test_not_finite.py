@@ -73,13 +73,13 @@ def test_values_that_are_not_finite_are_not_handed_out(too_large: Any) -> None:
     layer = too_large.default_layers[0]
     assert np.isfinite(too_large.read(pixels, [layer]).embeddings).all()
     pixels[1] = 1.0
-    told = r"gives NaN or infinity at visual\.layer1\.0:pre for 1 of 3 images"
+    message = r"gives NaN or infinity at visual\.layer1\.0:pre for 1 of 3 images"
     for use in (
         lambda: too_large.encode_images(pixels),
         lambda: too_large.read(pixels, [layer]),
         lambda: too_large.maps(pixels, layer),
     ):
-        with pytest.raises(SynestheteError, match=told):
+        with pytest.raises(SynestheteError, match=message):
             use()
     with pytest.raises(SynestheteError, match="at the embedding of a text"):
         too_large.encode_texts(["apple"])

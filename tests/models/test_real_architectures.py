@@ -1,4 +1,4 @@
-"""The real towers at full size, once each, with random weights and few pictures."""
+"""The real towers at full size, once each, with random weights and few images."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from synesthete.models import load_model
 from synesthete.models.activations import Arranged, Responses, reduce
 from synesthete.models.architectures import _timm_mlp, find_taps
 from synesthete.models.hooks import Tap, capture
-from tests.models.conftest import pictures, scramble
+from tests.models.conftest import random_pixels, scramble
 from tests.models.test_exact_reading import assert_same
 from tests.oracles.towers import residual_network, vision_transformer
 
 
 def test_rn50() -> None:
     model = load_model("RN50/random", device="cpu")
-    pixels = pictures(model, 2)
+    pixels = random_pixels(model, 2)
     expected = residual_network(model.network.visual, pixels)
     assert model.default_layers == ["visual.layer4.2"]
     for name in ("visual.layer4.2", "visual.layer4.2:pre", "visual.layer1.0"):
         assert_same(model.maps(pixels, name), expected[name])
     last = model.layer("visual.layer4.2")
     assert (last.units, last.grid, last.kind) == (2048, (7, 7), "block")
-    # As a control it must be alive: finite, and different from picture to picture.
+    # As a control it must be alive: finite, and different from image to image.
     activations = model.read(pixels, ["visual.layer4.2"]).activations["visual.layer4.2"]
     assert np.isfinite(activations).all()
     assert 0.1 < activations.max() < 100
@@ -40,7 +40,7 @@ def test_rn50() -> None:
 
 def test_vit_b_32() -> None:
     model = load_model("ViT-B-32/random:3", device="cpu")
-    pixels = pictures(model, 2)
+    pixels = random_pixels(model, 2)
     expected = vision_transformer(model.network.visual, pixels, heads=12)
     assert model.default_layers == ["visual.transformer.resblocks.11.mlp"]
     for name in (

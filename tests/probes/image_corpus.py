@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from tests.probes import hand_made as made
-from tests.probes.hand_made import Order, bmp, cmyk_profile, packed, png, tiff
+from tests.probes import byte_writers
+from tests.probes.byte_writers import Order, bmp, cmyk_profile, packed, png, tiff
 
 Array = npt.NDArray[Any]
 ORDERS: tuple[Order, Order] = ("<", ">")
@@ -233,7 +233,7 @@ def _tiff_colour() -> Iterator[Case]:
                 def file(values: Array, bits: int, photometric: int, **tags: Any) -> bytes:
                     return tiff(
                         values, bits, photometric, order=order, planar=planar, deflate=deflate,  # noqa: B023
-                        kind=tags.pop("kind", "u"), tags={getattr(made, key): value for key, value in tags.items()},
+                        kind=tags.pop("kind", "u"), tags={getattr(byte_writers, key): value for key, value in tags.items()},
                     )  # fmt: skip
 
                 for bits in (8, 16):
@@ -339,7 +339,7 @@ def _tiff_shapes() -> Iterator[Case]:
             data = tiff(values, 8, 2, order=order, deflate=deflate, big=True)
             yield Case(f"bigtiff rgb {how}", data, shown(values, 8), may_refuse=order == ">")
             for orientation in range(1, 9):
-                tags = {made.ORIENTATION: [orientation]}
+                tags = {byte_writers.ORIENTATION: [orientation]}
                 data = tiff(values, 8, 2, order=order, deflate=deflate, tags=tags)
                 yield Case(
                     f"tiff orientation {orientation} {how}",
@@ -348,7 +348,9 @@ def _tiff_shapes() -> Iterator[Case]:
                 )
         for bits, whole in ((8, values), (16, deep)):
             apart = np.diff(whole.astype(np.int64), axis=1, prepend=0) % 2**bits
-            data = tiff(apart, bits, 2, order=order, deflate=True, tags={made.PREDICTOR: [2]})
+            data = tiff(
+                apart, bits, 2, order=order, deflate=True, tags={byte_writers.PREDICTOR: [2]}
+            )
             yield Case(
                 f"tiff rgb {bits} predictor {end}",
                 data,
@@ -467,7 +469,7 @@ def _saved(image: Image.Image, kind: str, **options: Any) -> bytes:
 
 
 def _smooth() -> Array:
-    """A picture that a lossy format keeps well: 64 × 48, wide ramps."""
+    """An image that a lossy format keeps well: 64 × 48, wide ramps."""
     y, x = np.mgrid[0:48, 0:64]
     return (
         np.stack([255 * x / 63, 255 * y / 47, 128 + 64 * np.sin(x / 20)], axis=-1)
@@ -541,7 +543,7 @@ def _jpeg() -> Iterator[Case]:
             data = _saved(whole, kind, icc_profile=profile, **options)
             yield Case(f"{kind.lower()} cmyk with a profile, {name}", data, looks, 4.0)
         deflated = np.broadcast_to(np.array(inks), (16, 16, 4))
-        data = tiff(deflated, 8, 5, deflate=True, tags={made.ICC: profile})
+        data = tiff(deflated, 8, 5, deflate=True, tags={byte_writers.ICC: profile})
         yield Case(f"tiff cmyk deflate with a profile, {name}", data, looks, 4.0)
 
 

@@ -1,4 +1,4 @@
-"""The built-in set: sprites cut right, every concept's word in every font, damage told."""
+"""The built-in set: sprites cut right, every concept's word in every font, damage reported."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from synesthete.probes.builtin import DATA_FOLDER, load_builtin
 from synesthete.probes.probe_set import COLUMNS, ProbeSet, UnreadableImage
 from synesthete.probes.sources import pixel_digest
 from synesthete.probes.words import has_letters, load_fonts, render_word, set_case
-from tests.probes.pictures import builtin_data, font_folder, png, scene, write
+from tests.probes.samples import builtin_data, font_folder, png, scene, write
 
 SHIPPED = pytest.mark.skipif(
     not (DATA_FOLDER / "concepts" / "manifest.parquet").is_file()
@@ -34,7 +34,7 @@ def tiny(folders: tuple[Path, Path]) -> ProbeSet:
     return load_builtin("concepts", data=folders[0], fonts=folders[1])
 
 
-def test_pictures_come_by_sprite_and_tile_then_words(tiny: ProbeSet) -> None:
+def test_images_come_by_sprite_and_tile_then_words(tiny: ProbeSet) -> None:
     assert len(tiny) == 12 + 12
     keys = tiny.labels["key"].to_pylist()
     assert keys[:4] == [
@@ -95,7 +95,7 @@ def test_description(tiny: ProbeSet) -> None:
     }
 
 
-def test_damage_is_told(folders: tuple[Path, Path]) -> None:
+def test_damage_is_reported(folders: tuple[Path, Path]) -> None:
     data, fonts = folders
     (data / "concepts" / "symbol.webp").unlink()
     write(data / "concepts" / "drawing.webp", b"RIFF")

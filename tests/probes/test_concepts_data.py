@@ -89,13 +89,13 @@ def test_every_image_says_whose_it_is() -> None:
     assert len(set(keys)) == len(keys)
 
 
-def test_no_picture_of_unclear_origin() -> None:
+def test_no_image_of_unclear_origin() -> None:
     origins = " ".join(f"{row['key']} {row['source']}" for row in rows())
     for unwanted in ("caltech", "tuxpaint", "apple-emoji", "facebook"):
         assert unwanted not in origins
 
 
-def test_share_alike_pictures_name_a_person_or_project() -> None:
+def test_share_alike_images_name_a_person_or_project() -> None:
     for row in rows():
         if "SA" in str(row["licence"]):
             assert str(row["author"]).lower() not in ("unknown", "anonymous", "various")
@@ -154,14 +154,14 @@ def test_fonts_are_open_diverse_and_have_the_letters() -> None:
 @pytest.mark.skipif(not TABLES.is_dir(), reason="the build tables are not part of the package")
 def test_data_is_what_the_curated_tables_say() -> None:
     curated = table("images.tsv")
-    made = [(row["concept"], row["modality"], row["key"]) for row in rows()]
-    assert made == [(row["concept"], row["modality"], row["item"]) for row in curated]
+    shipped = [(row["concept"], row["modality"], row["key"]) for row in rows()]
+    assert shipped == [(row["concept"], row["modality"], row["item"]) for row in curated]
     families = {row["concept"]: row["family"] for row in table("concepts.tsv")}
     assert {row["concept"]: row["family"] for row in rows()} == families
 
 
 @pytest.mark.skipif(not TABLES.is_dir(), reason="the build tables are not part of the package")
-def test_excluded_pictures_stay_out() -> None:
+def test_excluded_images_stay_out() -> None:
     excluded = {(row["concept"], row["item"]) for row in table("exclusions.tsv")}
     assert not excluded & {(row["concept"], row["key"]) for row in rows()}
     assert not {concept for concept, item in excluded if not item} & set(artists())

@@ -1,4 +1,4 @@
-"""Each kind of picture decodes as it should look; each kind of bad file says what is wrong."""
+"""Each kind of image decodes as it should look; each kind of bad file says what is wrong."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from PIL import Image, ImageCms
 
 from synesthete.errors import SynestheteError
 from synesthete.probes.decoding import UnreadableImage, decode
-from tests.probes.pictures import corpus, encoded, grey_16, scene
+from tests.probes.samples import corpus, encoded, grey_16, scene
 
 # pytest puts its own warning filters above those that decoding sets.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -167,7 +167,7 @@ def test_exif_rotation_keeps_palette_transparency() -> None:
     assert image.getpixel((0, 0)) == (255, 255, 255)
 
 
-def test_corrupt_exif_does_not_lose_the_picture() -> None:
+def test_corrupt_exif_does_not_lose_the_image() -> None:
     data = encoded(scene(), "PNG", exif=b"Exif\x00\x00II*\x00\xff\xff\xff\xff\x01")
     assert decode(data).size == (40, 30)
 
@@ -188,13 +188,13 @@ def test_truncated_says_so() -> None:
 
 
 @pytest.mark.parametrize("kind", MOVING)
-def test_moving_pictures_are_refused_with_what_to_do(kind: str) -> None:
+def test_animated_images_are_refused_with_what_to_do(kind: str) -> None:
     reason = refused(corpus()[kind])
     assert "3 frames" in reason
     assert "save the one you mean as PNG" in reason
 
 
-def test_a_phones_several_pictures_in_one_are_a_photo() -> None:
+def test_a_phones_several_images_in_one_are_a_photo() -> None:
     data = encoded(scene(), "MPO", save_all=True, append_images=[scene(seed=1)])
     with Image.open(io.BytesIO(data)) as raw:
         assert raw.format == "MPO"
@@ -233,7 +233,7 @@ def test_a_strip_that_scaling_would_blow_up_is_refused() -> None:
         (bytes(range(256)), "known format"),
     ],
 )
-def test_a_file_that_is_no_picture_is_named(data: bytes, words: str) -> None:
+def test_a_file_that_is_no_image_is_named(data: bytes, words: str) -> None:
     assert words in refused(data)
 
 

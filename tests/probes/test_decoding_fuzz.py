@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from synesthete.probes.decoding import UnreadableImage, decode
-from tests.probes.pictures import corpus
+from tests.probes.samples import corpus
 from tests.torture import images
 
 # pytest puts its own warning filters above those that decoding sets.

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from synesthete.probes import load_probes
-from tests.probes.pictures import png, write
+from tests.probes.samples import png, write
 
 PAGE = (Path(__file__).parents[2] / "docs" / "probes.md").read_text(encoding="utf-8")
 

@@ -11,7 +11,7 @@ import pytest
 from synesthete.errors import SynestheteError
 from synesthete.probes import load_probes
 from synesthete.probes.probe_set import ProbeSet, UnreadableImage
-from tests.probes.pictures import encoded, png, scene, write
+from tests.probes.samples import encoded, png, scene, write
 
 
 def labels_of(probes: ProbeSet) -> list[tuple[str, str]]:

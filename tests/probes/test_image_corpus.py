@@ -99,7 +99,7 @@ def table() -> str:
 
 if __name__ == "__main__":
     for one in cases().values():
-        said = verdict(one)
-        if said not in ("right", "quarantined"):
-            print(f"{one.name}: {said}")
+        outcome = verdict(one)
+        if outcome not in ("right", "quarantined"):
+            print(f"{one.name}: {outcome}")
     print(table())

@@ -10,7 +10,7 @@ import pytest
 from synesthete.errors import SynestheteError
 from synesthete.probes import load_probes
 from synesthete.probes.probe_set import UnreadableImage
-from tests.probes.pictures import png, write
+from tests.probes.samples import png, write
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from synesthete.errors import SynestheteError
 from synesthete.probes import load_probes
 from synesthete.probes.parquet import ParquetSource
 from synesthete.probes.probe_set import UnreadableImage
-from tests.probes.pictures import png, write
+from tests.probes.samples import png, write
 
 STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 

@@ -13,7 +13,7 @@ from synesthete.errors import SynestheteError
 from synesthete.probes.labels import LabelTable, modality_name
 from synesthete.probes.probe_set import COLUMNS, ProbeSet, UnreadableImage
 from synesthete.probes.sources import FileSource, JoinedSource, RecentlyUsed
-from tests.probes.pictures import png, write
+from tests.probes.samples import png, write
 
 
 class Counting(FileSource):
@@ -57,7 +57,7 @@ def test_columns_and_order(tmp_path: Path) -> None:
     assert "5 images" in repr(probes)
 
 
-def test_hashes_are_of_the_bytes_and_read_only_when_asked_for(tmp_path: Path) -> None:
+def test_hashes_are_of_the_bytes_and_read_only_when_needed(tmp_path: Path) -> None:
     probes = small_set(tmp_path)
     source = probes.source
     assert isinstance(source, Counting)
@@ -116,7 +116,7 @@ def test_select_says_what_there_is(tmp_path: Path) -> None:
         probes.select(indices=[])
 
 
-def test_known_problems_stay_and_are_told(tmp_path: Path) -> None:
+def test_known_problems_stay_and_are_reported(tmp_path: Path) -> None:
     labels = LabelTable()
     labels.add("a.png", {"concept": "apple"})
     labels.add("b.png", {"concept": ""})
@@ -208,16 +208,16 @@ def test_joined_sources(tmp_path: Path) -> None:
 
 
 def test_recently_used_keeps_to_its_budget() -> None:
-    made: list[int] = []
+    computed: list[int] = []
 
     def make(key: int) -> tuple[int, int]:
-        made.append(key)
+        computed.append(key)
         return key * 10, 40
 
     kept: RecentlyUsed[int] = RecentlyUsed(100)
     for key in (1, 2, 1, 3, 2, 1):
         assert kept.get(key, lambda key=key: make(key)) == key * 10  # type: ignore[misc]
-    assert made == [1, 2, 3, 2, 1]
+    assert computed == [1, 2, 3, 2, 1]
 
 
 def test_a_value_over_the_budget_is_kept_alone() -> None:

@@ -22,7 +22,7 @@ from synesthete.probes.request_images import (
     see,
 )
 from tests.probes.hand_made import png
-from tests.probes.pictures import corpus, encoded, scene
+from tests.probes.samples import corpus, encoded, scene
 from tests.torture.bombs import jpeg_of_scans, png_of_texts
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -66,17 +66,17 @@ def test_what_cannot_be_decoded_smaller_is_refused_with_the_limit(
 
 @pytest.mark.parametrize("kind", ["JPEG", "JPEG2000"])
 @pytest.mark.parametrize(
-    ("given", "made"),
+    ("given", "decoded"),
     [((40, 30), (40, 30)), ((80, 60), (40, 30)), ((81, 59), (41, 30)), ((159, 121), (40, 31)), ((157, 121), (40, 31)), ((160, 120), (40, 30)), ((300, 200), (38, 25))],
 )  # fmt: skip
 def test_jpegs_above_the_limit_are_decoded_smaller(
-    kind: str, given: tuple[int, int], made: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+    kind: str, given: tuple[int, int], decoded: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(request_images, "MAX_PIXELS", 1250 * (1 + (kind == "JPEG2000")))
     whole = scene(*given)
     with request_limits():
         seen = see(encoded(whole, kind), lambda image: image)
-    assert seen.size == made
+    assert seen.size == decoded
     near = np.asarray(whole.resize(seen.size, Image.Resampling.BOX)).astype(float)[..., :2]
     assert np.abs(np.asarray(seen).astype(float)[..., :2] - near).mean() < 6
 
@@ -93,7 +93,7 @@ def test_a_phones_photo_of_48_megapixels_is_seen() -> None:
         assert see(data, size) == (4000, 3000)
 
 
-def test_jpeg2000_that_was_not_made_to_be_halved_is_refused(small_limit: int) -> None:
+def test_jpeg2000_that_cannot_be_halved_is_refused(small_limit: int) -> None:
     data = encoded(scene(80, 60), "JPEG2000", num_resolutions=1)
     with pytest.raises(RequestImageTooLarge, match="limit of 600"):
         see(data, size)
@@ -126,7 +126,7 @@ def test_scans_and_compressed_texts_are_counted() -> None:
 def test_a_request_has_a_limit_for_all_its_images(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(request_images, "MAX_PIXELS_TOGETHER", 3 * 1200)
     data = encoded(scene(40, 30), "PNG")
-    for _ in range(2):  # another request begins anew
+    for _ in range(2):  # another request counts from 0
         with request_limits():
             for _ in range(3):
                 see(data, size)

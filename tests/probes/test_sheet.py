@@ -11,7 +11,7 @@ from PIL import Image
 from synesthete.errors import SynestheteError
 from synesthete.probes import contact_sheets, load_probes, write_contact_sheets
 from synesthete.probes.probe_set import ProbeSet
-from tests.probes.pictures import encoded, write
+from tests.probes.samples import encoded, write
 
 
 def solid_set(folder: Path, concepts: int, each: int) -> ProbeSet:

@@ -22,7 +22,7 @@ from synesthete.probes.words import (
     set_case,
 )
 from tests.oracles.word_setting import largest_size
-from tests.probes.pictures import font_file, font_folder
+from tests.probes.samples import font_file, font_folder
 
 ROOM = round(128 * (1 - 2 * MARGIN))
 
@@ -91,8 +91,8 @@ def test_same_arguments_same_pixels(font: Path) -> None:
 
 
 def test_cases_look_different(font: Path) -> None:
-    pictures = {render_word("zebra", font, case=c).tobytes() for c in ("lower", "title", "upper")}
-    assert len(pictures) == 3
+    images = {render_word("zebra", font, case=c).tobytes() for c in ("lower", "title", "upper")}
+    assert len(images) == 3
 
 
 @settings(
@@ -102,7 +102,7 @@ def test_cases_look_different(font: Path) -> None:
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(st.text(min_size=1, max_size=MAX_LETTERS), st.sampled_from(["lower", "title", "upper"]))
-def test_any_text_gives_a_picture_or_an_error_in_one_line(font: Path, text: str, case: str) -> None:
+def test_any_text_gives_an_image_or_an_error_in_one_line(font: Path, text: str, case: str) -> None:
     try:
         assert render_word(text, font, case=case).size == (128, 128)
     except SynestheteError:
@@ -118,7 +118,7 @@ def test_any_text_gives_a_picture_or_an_error_in_one_line(font: Path, text: str,
         ("apple", "uper", "upper"),
     ],
 )
-def test_what_cannot_be_drawn_is_said(font: Path, text: str, case: str, words: str) -> None:
+def test_what_cannot_be_drawn_is_an_error(font: Path, text: str, case: str, words: str) -> None:
     with pytest.raises(SynestheteError, match=words):
         render_word(text, font, case=case)
 

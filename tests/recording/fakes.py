@@ -41,7 +41,7 @@ class FakeReading:
 
 
 class FakeModel:
-    """A random linear reading of 4 × 4 patches of a 16 × 16 picture, on numpy."""
+    """A random linear reading of 4 × 4 patches of a 16 × 16 image, on numpy."""
 
     embedding_dim = 6
     default_layers = ("visual.layer4.1",)
@@ -60,7 +60,7 @@ class FakeModel:
             name: random.normal(size=(layer.units, 48)).astype(np.float32)
             for name, layer in self._layers.items()
         }
-        self.pictures_read = 0
+        self.images_read = 0
 
     @property
     def weights_sha256(self) -> str:
@@ -82,7 +82,7 @@ class FakeModel:
 
     def read(self, pixels: Any, layers: Any, reduction: str = "max") -> FakeReading:
         assert pixels.shape[0] == 32, "the model must always see micro-batches of 32"
-        self.pictures_read += len(pixels)
+        self.images_read += len(pixels)
         images = pixels.numpy()
         patches = images.reshape(-1, 3, 4, 4, 4, 4).transpose(0, 2, 4, 1, 3, 5).reshape(-1, 16, 48)
         reading = FakeReading(images.mean(axis=(2, 3)).repeat(2, axis=1))
@@ -103,7 +103,7 @@ class FakeModel:
 
 
 class FakeProbes:
-    """Small pictures made from their id; some may be unreadable."""
+    """Small images made from their id; some may be unreadable."""
 
     name = "fake"
 

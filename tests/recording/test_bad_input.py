@@ -21,13 +21,13 @@ def test_a_complete_atlas_is_used_as_it_is(tmp_path: Path) -> None:
     before, model = tree(out), FakeModel()
     (out / ".recording").mkdir()  # left by a kill right after the manifest's rename
     assert record(model, FakeProbes(70), None, out) == out
-    assert model.pictures_read == 0
+    assert model.images_read == 0
     assert tree(out) == before
     assert not (out / ".recording").exists()
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"model": FakeModel(seed=2)}, "model.weights_sha256 is "),
         ({"probes": FakeProbes(70, salt=1)}, "probes.fingerprint is "),
@@ -41,7 +41,7 @@ def test_a_complete_atlas_is_used_as_it_is(tmp_path: Path) -> None:
     ],
 )
 def test_another_atlas_is_never_overwritten(
-    tmp_path_factory: pytest.TempPathFactory, change: dict[str, Any], told: str
+    tmp_path_factory: pytest.TempPathFactory, change: dict[str, Any], message: str
 ) -> None:
     out = Path(tmp_path_factory.getbasetemp()) / "shared.atlas"
     record(FakeModel(), FakeProbes(70), None, out)
@@ -49,7 +49,7 @@ def test_another_atlas_is_never_overwritten(
     arguments = {"model": FakeModel(), "probes": FakeProbes(70), "layers": None, **change}
     with pytest.raises(SynestheteError, match="holds another atlas") as error:
         record(out=out, **arguments)
-    assert told in str(error.value)
+    assert message in str(error.value)
     assert "\n" not in str(error.value)
     assert tree(out) == before
 
@@ -100,7 +100,7 @@ def test_whatever_a_decoder_raises_is_a_reason(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ({"layers": ["visual.layer9"]}, "no layer 'visual.layer9'; there are"),
         ({"layers": ["visual.layer4.1"] * 2}, "named twice"),
@@ -110,8 +110,8 @@ def test_whatever_a_decoder_raises_is_a_reason(tmp_path: Path) -> None:
         ({"shard_size": 0}, "expected at least 1"),
     ],
 )
-def test_arguments_out_of_range(tmp_path: Path, arguments: dict[str, Any], told: str) -> None:
-    with pytest.raises(SynestheteError, match=told):
+def test_arguments_out_of_range(tmp_path: Path, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(SynestheteError, match=message):
         record(FakeModel(), FakeProbes(8), **{"layers": None, **arguments}, out=tmp_path / "x")
     assert not (tmp_path / "x").exists()
 
@@ -138,7 +138,7 @@ def test_a_full_disk_loses_nothing(
     assert not list(out.rglob(".*.tmp"))
     model = FakeModel()
     record(model, FakeProbes(130), None, out)
-    assert model.pictures_read == (96 if failing == "shard-00001" else 0)
+    assert model.images_read == (96 if failing == "shard-00001" else 0)
     assert tree(out) == tree(record(FakeModel(), FakeProbes(130), None, tmp_path / "y.atlas"))
 
 

@@ -17,12 +17,12 @@ UNITS = 300
 
 
 class Quick(FakeProbes):
-    """One picture for all, so that the time goes into recording."""
+    """One image for all, so that the time goes into recording."""
 
-    picture = FakeProbes(1).image(0)
+    shared_image = FakeProbes(1).image(0)
 
     def image(self, index: int) -> Any:
-        return self.picture
+        return self.shared_image
 
 
 def peak(images: int, out: Path, **settings: Any) -> int:
@@ -51,11 +51,11 @@ def test_only_so_many_images_are_decoded_ahead() -> None:
     class Counting(FakeModel):
         def geometry(self, image: Any) -> Any:
             nonlocal most
-            picture = super().geometry(image)
+            prepared = super().geometry(image)
             with lock:
-                alive.add(picture)
+                alive.add(prepared)
                 most = max(most, len(alive))
-            return picture
+            return prepared
 
         def preprocess(self, image: Any) -> Any:
             tensor = super().preprocess(image)
@@ -64,17 +64,17 @@ def test_only_so_many_images_are_decoded_ahead() -> None:
             return tensor
 
     batches = micro_batches(range(512))
-    asked: list[range] = []
+    requested: list[range] = []
 
     def watched() -> Any:
         for ids in batches:
-            asked.append(ids)
+            requested.append(ids)
             yield ids
 
     seen = 0
     for batch in feed(Counting(), FakeProbes(512), watched(), ahead=2, thumbnails=False):
         seen += len(batch.ids)
         # The one in use, and those ahead of it.
-        assert len(asked) * 32 <= seen + 2 * 32
+        assert len(requested) * 32 <= seen + 2 * 32
     assert seen == 512
     assert most < 32

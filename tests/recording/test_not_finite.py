@@ -48,9 +48,9 @@ def test_one_image_stops_the_recording_with_the_name_of_the_layer(
     out = tmp_path / "x.atlas"
     with pytest.raises(SynestheteError) as caught:
         record(overflowing, OneWhite(70, white=40), None, out, twin=False)
-    told = str(caught.value)
-    assert "gives NaN or infinity at visual.layer1.0:pre for 1 of 32 images" in told
-    assert "\n" not in told
+    message = str(caught.value)
+    assert "gives NaN or infinity at visual.layer1.0:pre for 1 of 32 images" in message
+    assert "\n" not in message
     assert not (out / "atlas.json").exists()
 
 

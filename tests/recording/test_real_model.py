@@ -39,9 +39,9 @@ def test_what_the_model_sees_is_not_scaled_twice(mode: str, size: tuple[int, int
         )
     )
     noise = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
-    picture = Image.fromarray(noise)
-    once = preprocessor.tensor(picture)
-    assert torch.equal(preprocessor.tensor(preprocessor.geometry(picture)), once)
+    image = Image.fromarray(noise)
+    once = preprocessor.tensor(image)
+    assert torch.equal(preprocessor.tensor(preprocessor.geometry(image)), once)
 
 
 @pytest.fixture(scope="module", params=["resnet", "vit"])

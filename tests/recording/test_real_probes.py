@@ -33,7 +33,7 @@ def fill(folder: Path) -> Path:
     bad = folder / "concept0" / "photo"
     (bad / "empty.png").write_bytes(b"")
     (bad / "cut.png").write_bytes(png(99)[:900])
-    (bad / "letter.png").write_text("Dear sir, this is no picture.")
+    (bad / "letter.png").write_text("Dear sir, this is no image.")
     return folder
 
 

@@ -45,9 +45,9 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def test_killed_at_ever_later_file_operations(tmp_path: Path, undisturbed: dict[str, str]) -> None:
     out = tmp_path / "x.atlas"
     process = start(out, "steps")
-    told, errors = process.communicate(timeout=300)
+    output, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
-    assert int(told) > 12, "hardly a child was killed"
+    assert int(output) > 12, "hardly a child was killed"
     assert tree(out) == undisturbed
     assert open_atlas(out).verify() == []
 
@@ -58,9 +58,9 @@ def test_killed_at_random_moments(tmp_path: Path, undisturbed: dict[str, str]) -
     kills = 0
     for _ in range(4):
         process = start(out, "slow")
-        begun = time.monotonic()
+        started = time.monotonic()
         # The import takes most of the time: wait for the first sign of work, then a moment more.
-        while not out.exists() and process.poll() is None and time.monotonic() - begun < 60:
+        while not out.exists() and process.poll() is None and time.monotonic() - started < 60:
             time.sleep(0.01)
         time.sleep(moments.uniform(0, 0.6))
         if process.poll() is None:
@@ -75,7 +75,7 @@ def test_killed_at_random_moments(tmp_path: Path, undisturbed: dict[str, str]) -
 def test_only_what_is_missing_is_recorded_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Told of every micro-batch and not ten times a second, so that the interrupt falls inside the third shard.
+    # Called for every micro-batch and not ten times a second, so that the interrupt falls inside the third shard.
     monkeypatch.setattr("synesthete.recording.progress._REPORT_SECONDS", 0.0)
     out, probes = tmp_path / "x.atlas", FakeProbes(200)
     seen: list[tuple[int, int]] = []
@@ -95,7 +95,7 @@ def test_only_what_is_missing_is_recorded_again(
     model = FakeModel()
     # A resumed run keeps the shards it finds, whatever shard size it is asked for.
     record(model, probes, None, out, shard_size=128, progress=note)
-    assert model.pictures_read == 96  # 72 images in micro-batches of 32
+    assert model.images_read == 96  # 72 images in micro-batches of 32
     assert seen[0] == (128, 200)
     assert seen[-1] == (200, 200)
     fresh = record(FakeModel(), probes, None, tmp_path / "fresh.atlas")
@@ -121,7 +121,7 @@ def test_a_damaged_shard_is_recorded_again(tmp_path: Path, damage: str) -> None:
         victim.write_bytes(data[:-1] if damage == "cut" else data[:-9] + b"7" + data[-8:])
     model = FakeModel()
     record(model, probes, None, out)
-    assert model.pictures_read == 96  # 64 of the damaged shard, 2 of the missing one
+    assert model.images_read == 96  # 64 of the damaged shard, 2 of the missing one
     assert tree(out) == tree(record(FakeModel(), probes, None, tmp_path / "fresh.atlas"))
 
 

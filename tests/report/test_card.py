@@ -143,7 +143,7 @@ def test_the_page_stands_alone_in_both_themes(atlas: Atlas) -> None:
     }
 
 
-def test_every_picture_has_a_description(atlas: Atlas) -> None:
+def test_every_image_has_a_description(atlas: Atlas) -> None:
     root = ET.fromstring(neuron_card(atlas, f"{LAYER}:0"))
     assert root.find(f"{SVG}title") is not None
     assert "AUC as word" in (root.find(f"{SVG}desc").text or "")  # type: ignore[union-attr]

@@ -45,25 +45,25 @@ def reviewed(tmp_path_factory: pytest.TempPathFactory) -> Atlas:
 
 def slowly(atlas: Atlas) -> list[tuple[float, str, str | None]]:
     """Unit by unit, as the documentation says it."""
-    said = current(atlas)
+    states = current(atlas)
     rows = {r["unit"]: r for r in atlas.unit_table(LAYER, "names").to_pylist() if r["rank"] == 0}
     spread = atlas.statistics(LAYER).std
     # Units of equal spread (dead ones) share no rank: numpy's order tells them apart.
     rank = {int(unit): place for place, unit in enumerate(np.argsort(spread))}
     found = []
     for unit in range(len(spread)):
-        state, row = said.get(f"{LAYER}:{unit}", State()), rows.get(unit)
-        asked = bool(state.requests) and not state.verdicts
+        state, row = states.get(f"{LAYER}:{unit}", State()), rows.get(unit)
+        requested = bool(state.requests) and not state.verdicts
         if state.verdicts and not state.disputed:
             continue
-        if row is None and not asked and not state.disputed:
+        if row is None and not requested and not state.disputed:
             continue
         undecided = 0.0
         if row is not None and row["confidence_high"] > row["confidence_low"]:
             low, high = row["confidence_low"], row["confidence_high"]
             undecided = max(0.0, 1 - abs(0.8 - (low + high) / 2) / ((high - low) / 2))
         score = (
-            WEIGHTS["requested"] * asked
+            WEIGHTS["requested"] * requested
             + WEIGHTS["disputed"] * state.disputed
             + WEIGHTS["undecided"] * undecided
             + WEIGHTS["sensitive"] * (atlas.neuron(f"{LAYER}:{unit}").family in SENSITIVE)
@@ -88,7 +88,7 @@ def test_a_limit_gives_the_first(reviewed: Atlas) -> None:
         assert queue(reviewed, limit=limit) == items[:limit]
 
 
-def test_without_names_only_what_was_asked_waits(tmp_path: Path) -> None:
+def test_without_names_only_requests_wait(tmp_path: Path) -> None:
     path = record_small(tmp_path)
     assert queue(open_atlas(path)) == []
     request_review(path, f"{LAYER}:1", "look")

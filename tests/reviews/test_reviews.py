@@ -43,15 +43,15 @@ from tests.small_atlas import record_small, write_known_analysis
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = record_small(tmp_path_factory.mktemp("small"))
     write_known_analysis(path)
     return path
 
 
 @pytest.fixture
-def atlas(made: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(made, tmp_path / "small.atlas"))
+def atlas(recorded: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(recorded, tmp_path / "small.atlas"))
 
 
 def address(path: Path, unit: int = 0) -> str:
@@ -92,7 +92,7 @@ def test_what_most_people_say_stands_over_the_machine(atlas: Path) -> None:
     assert len(read(atlas)) == 6
 
 
-def test_nothing_said_can_be_changed_or_deleted(atlas: Path) -> None:
+def test_no_review_can_be_changed_or_deleted(atlas: Path) -> None:
     say(atlas, "note", address(atlas), rater="ann", value="look")
     with sqlite3.connect(atlas / "reviews.sqlite") as connection:
         for statement in ("UPDATE acts SET value = 'x'", "DELETE FROM acts"):
@@ -129,23 +129,23 @@ def writer(atlas: Path, rater: str, count: int) -> subprocess.Popen[str]:
 def test_two_people_at_once_lose_nothing(atlas: Path) -> None:
     people = [writer(atlas, rater, 25) for rater in ("ann", "ben")]
     assert [person.wait(timeout=120) for person in people] == [0, 0]
-    said = [(one.rater, one.value) for one in read(atlas)]
-    assert sorted(said) == sorted((r, str(n)) for r in ("ann", "ben") for n in range(25))
+    notes = [(one.rater, one.value) for one in read(atlas)]
+    assert sorted(notes) == sorted((r, str(n)) for r in ("ann", "ben") for n in range(25))
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
-def test_a_kill_loses_nothing_that_was_said(atlas: Path) -> None:
+def test_a_kill_loses_no_review(atlas: Path) -> None:
     person = writer(atlas, "ann", 100_000)
     assert person.stdout is not None
-    told = [int(person.stdout.readline()) for _ in range(12)]
+    printed = [int(person.stdout.readline()) for _ in range(12)]
     time.sleep(0.05)
     person.send_signal(signal.SIGKILL)
     rest = person.stdout.read()
     person.wait()
-    told += [int(line) for line in rest.split("\n") if line.strip()]
+    printed += [int(line) for line in rest.split("\n") if line.strip()]
     kept = [int(one.value) for one in read(atlas)]
     assert kept == list(range(len(kept)))
-    assert len(told) <= len(kept) <= len(told) + 1
+    assert len(printed) <= len(kept) <= len(printed) + 1
     say(atlas, "note", address(atlas), rater="ann", value="on")
 
 
@@ -245,7 +245,7 @@ def test_a_spreadsheet_gets_no_formula(atlas: Path, tmp_path: Path) -> None:
         ("label", None, {"value": "yes", "image": 10**6}, "no image 1000000"),
     ],
 )
-def test_what_cannot_be_said_is_refused(atlas: Path, kind: str, where: str | None, options: dict, message: str) -> None:  # fmt: skip
+def test_invalid_reviews_are_refused(atlas: Path, kind: str, where: str | None, options: dict, message: str) -> None:  # fmt: skip
     with pytest.raises(SynestheteError, match=message):
         say(atlas, kind, where or address(atlas), **{"rater": "ann", **options})
     assert read(atlas) == []
@@ -335,7 +335,7 @@ def test_krippendorffs_own_example() -> None:
     assert np.isnan(agreement({"a": {"x": "yes", "y": "yes"}}).alpha)
 
 
-def test_a_unit_that_a_newer_atlas_lacks_is_told(atlas: Path) -> None:
+def test_a_unit_that_a_newer_atlas_lacks_is_reported(atlas: Path) -> None:
     say(atlas, "accept", address(atlas, 5), rater="ann")
     manifest = read_manifest(atlas)
     manifest["layers"][0]["units"] = 3

@@ -77,7 +77,7 @@ def test_a_method_not_used_gets_those_that_are(
         assert answer.json()["error"]["status"] == 405
 
 
-def test_without_a_token_nothing_else_is_told(app: FastAPI) -> None:
+def test_without_a_token_every_answer_is_401(app: FastAPI) -> None:
     """401 comes before 403, 404, 405, 413 and 422."""
     with TestClient(app, base_url="http://127.0.0.1") as client:
         for method, path, body in (

@@ -196,7 +196,7 @@ def test_reading_pages_loads_no_model(original: Path) -> None:
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
-def test_a_broken_atlas_is_told_and_nothing_else(atlas_path: Path) -> None:
+def test_a_broken_atlas_is_reported_and_nothing_else(atlas_path: Path) -> None:
     folder = next((atlas_path / "layers").iterdir())
     with client_of(atlas_path, BEARER) as client:
         kept = (folder / "exemplars.npz").read_bytes()

@@ -30,29 +30,29 @@ def program(path: Path, code: str) -> None:
 
 
 # Stands for Python: `-c` asks whether a browser starts, `-m playwright WHAT` fetches something.
-ASKED = (
+STAND_IN = (
     'echo "$*" | cat >> "$HERE/asked"; if [ "$1" = -c ]; then test -e "$HERE/chrome"; exit; fi; '
 )
 
 
 def test_nothing_is_fetched_where_one_starts(tmp_path: Path) -> None:
     (tmp_path / "chrome").touch()
-    told = run(tmp_path, ASKED)
-    assert told.returncode == 0
+    done = run(tmp_path, STAND_IN)
+    assert done.returncode == 0
     assert "playwright" not in (tmp_path / "asked").read_text()
-    assert not told.stderr
+    assert not done.stderr
 
 
 def test_without_a_network_it_says_what_to_do(tmp_path: Path) -> None:
-    told = run(tmp_path, ASKED + "exit 1")
-    assert told.returncode == 1
+    done = run(tmp_path, STAND_IN + "exit 1")
+    assert done.returncode == 1
     for way in ("apt install chromium", "SYNESTHETE_CHROMIUM=", "--ignore tests/browser"):
-        assert way in told.stderr
+        assert way in done.stderr
 
 
 def test_a_download_that_lacks_libraries_gets_them(tmp_path: Path) -> None:
-    told = run(tmp_path, ASKED + '[ "$3" = install ] || touch "$HERE/chrome"')
-    assert told.returncode == 0
+    done = run(tmp_path, STAND_IN + '[ "$3" = install ] || touch "$HERE/chrome"')
+    assert done.returncode == 0
     assert "install-deps" in (tmp_path / "asked").read_text()
 
 
@@ -63,16 +63,16 @@ def test_the_system_s_package_is_the_last_resort(tmp_path: Path, helps: bool) ->
         'echo "apt $*" | cat >> "$HERE/asked"'
         + ('; touch "$HERE/chrome"' if helps else "; exit 100"),
     )
-    told = run(tmp_path, ASKED + "exit 1")
-    assert told.returncode == (0 if helps else 1)
+    done = run(tmp_path, STAND_IN + "exit 1")
+    assert done.returncode == (0 if helps else 1)
     assert "apt update" in (tmp_path / "asked").read_text()
-    assert ("no Chromium could be installed" in told.stderr) == (not helps)
+    assert ("no Chromium could be installed" in done.stderr) == (not helps)
 
 
-def test_a_wrong_name_is_told_at_once(tmp_path: Path) -> None:
-    told = run(tmp_path, ASKED, SYNESTHETE_CHROMIUM="/nowhere/chrome")
-    assert told.returncode == 1
-    assert "/nowhere/chrome, which is no Chromium that starts" in told.stderr
+def test_a_wrong_name_is_refused_at_once(tmp_path: Path) -> None:
+    done = run(tmp_path, STAND_IN, SYNESTHETE_CHROMIUM="/nowhere/chrome")
+    assert done.returncode == 1
+    assert "/nowhere/chrome, which is no Chromium that starts" in done.stderr
     assert "playwright" not in (tmp_path / "asked").read_text()
 
 

@@ -148,8 +148,8 @@ class Row:
 
     def cells(self) -> list[str]:
         """Its row of the table."""
-        told = self.details.replace("|", "\\|").replace("\n", " ")
-        return [self.trial.what, f"{self.tried:,}", f"{self.held:,}", f"{self.broken:,}", told]
+        details = self.details.replace("|", "\\|").replace("\n", " ")
+        return [self.trial.what, f"{self.tried:,}", f"{self.held:,}", f"{self.broken:,}", details]
 
 
 def run_trial(trial: Trial, seconds: float) -> Row:
@@ -203,14 +203,14 @@ def table(rows: list[Row]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in [*lines, *(row.cells() for row in rows)])  # fmt: skip
 
 
-def write_into(path: Path, made: str) -> None:
+def write_into(path: Path, markdown: str) -> None:
     """Replace what stands between the marks of a file."""
     text = path.read_text(encoding="utf-8")
     head, begin, rest = text.partition(BEGIN)
     _, end, tail = rest.partition(END)
     if not (begin and end):
         raise SystemExit(f"{path} has no marks {BEGIN} and {END}")
-    path.write_text(f"{head}{BEGIN}\n{made}\n{END}{tail}", encoding="utf-8")
+    path.write_text(f"{head}{BEGIN}\n{markdown}\n{END}{tail}", encoding="utf-8")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -245,13 +245,13 @@ def main(arguments: list[str] | None = None) -> int:
     for thread in threads:
         thread.join()
     ordered = [rows[one.name] for one in chosen]
-    made = table(ordered)
-    print(made)
+    markdown = table(ordered)
+    print(markdown)
     if given.json:
-        told = {row.trial.name: {"seconds": row.seconds, **row.found} for row in ordered}
-        given.json.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+        results = {row.trial.name: {"seconds": row.seconds, **row.found} for row in ordered}
+        given.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     if given.write:
-        write_into(given.write, made)
+        write_into(given.write, markdown)
     return int(any(row.broken for row in ordered))
 
 

@@ -25,7 +25,7 @@ import httpx
 import numpy as np
 from PIL import Image
 
-from tests.probes import hand_made
+from tests.probes import byte_writers
 
 TOKEN = "secret-of-the-bombs"
 SIDE = 4000  # 16 megapixels
@@ -39,7 +39,7 @@ def bombs() -> dict[str, bytes]:
     flat = Image.new("RGBA", (SIDE, SIDE), (200, 30, 60, 128))
     rgb = flat.convert("RGB")
     inks = Image.new("CMYK", (SIDE, SIDE), (10, 200, 30, 40))
-    profile = hand_made.cmyk_profile(np.full((2, 2, 2, 2, 3), 50.0))
+    profile = byte_writers.cmyk_profile(np.full((2, 2, 2, 2, 3), 50.0))
     turned = Image.Exif()
     turned[0x0112] = 6
     deep = np.broadcast_to(np.array([40000, 30000, 20000, 10000], np.uint16), (SIDE, SIDE, 4))
@@ -47,7 +47,7 @@ def bombs() -> dict[str, bytes]:
     return {
         "png 8000 × 8000": _saved(Image.new("1", (8000, 8000)), "PNG"),
         "png rgba": _saved(flat, "PNG", compress_level=1, exif=turned),
-        "png rgba 16": hand_made.png(deep, 16, 6),
+        "png rgba 16": byte_writers.png(deep, 16, 6),
         "png palette": _saved(rgb.quantize(4), "PNG", transparency=b"\x00\x80\xff\x10"),
         "png grey 16": _saved(Image.new("I;16", (SIDE, SIDE), 30000), "PNG", compress_level=1),
         "png texts": png_of_texts(),
@@ -60,7 +60,7 @@ def bombs() -> dict[str, bytes]:
         "webp": _saved(flat, "WEBP", lossless=True, method=0),
         "avif": _saved(flat, "AVIF", subsampling="4:4:4", speed=10),
         "jpeg2000": _saved(flat, "JPEG2000"),
-        "tiff deflate": hand_made.tiff(deep, 16, 2, deflate=True, tags={hand_made.EXTRA: [2]}),
+        "tiff deflate": byte_writers.tiff(deep, 16, 2, deflate=True, tags={byte_writers.EXTRA: [2]}),
         "tiff of one tile": tiff_of_one_tile(),
         "gif": _saved(rgb.quantize(4), "GIF", transparency=1),
     }  # fmt: skip
@@ -75,7 +75,7 @@ def _saved(image: Image.Image, kind: str, **options: Any) -> bytes:
 def png_of_texts() -> bytes:
     """Sixty compressed texts of a megabyte each, with a letter that makes every character take four bytes."""
     text = b"note\0\1\0\0\0" + zlib.compress(b"a" * 900_000 + "\U0001f600".encode())
-    return hand_made.png(np.zeros((8, 8, 3), np.uint8), 8, 2, chunks=[(b"iTXt", text)] * 60)
+    return byte_writers.png(np.zeros((8, 8, 3), np.uint8), 8, 2, chunks=[(b"iTXt", text)] * 60)
 
 
 def jpeg_of_scans() -> bytes:
@@ -87,7 +87,9 @@ def jpeg_of_scans() -> bytes:
 
 def tiff_of_one_tile() -> bytes:
     """A small image whose only tile has 900 megapixels."""
-    data = bytearray(hand_made.tiff(np.zeros((64, 64, 1), np.uint8), 8, 1, deflate=True, tile=64))
+    data = bytearray(
+        byte_writers.tiff(np.zeros((64, 64, 1), np.uint8), 8, 1, deflate=True, tile=64)
+    )
     for tag in (322, 323):
         place = data.index(struct.pack("<HHI", tag, 4, 1)) + 8
         data[place : place + 4] = struct.pack("<I", 30_000)
@@ -118,7 +120,7 @@ def _attack(pid: int, send: Callable[[bytes], int], count: int) -> dict[str, Any
     for _ in range(3):
         assert send(normal) == 200
     idle = _memory(pid, "VmRSS")
-    Path(f"/proc/{pid}/clear_refs").write_text("5")  # the peak begins anew
+    Path(f"/proc/{pid}/clear_refs").write_text("5")  # the peak starts again
     files = list(bombs().values())
     statuses: Counter[int] = Counter()
     ready = threading.Barrier(count)
@@ -166,9 +168,9 @@ def _sender(kind: Kind, base: str) -> Callable[[bytes], int]:
 
 
 def _memory(pid: int, what: str) -> int:
-    told = re.search(rf"{what}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    assert told is not None
-    return int(told[1]) // 1024
+    match = re.search(rf"{what}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert match is not None
+    return int(match[1]) // 1024
 
 
 @contextmanager
@@ -212,8 +214,8 @@ def _make(kind: str, folder: Path) -> None:
     from synesthete.recording import record
 
     model = syn.load_model("mini")
-    made = record(model, load_probes(listed), model.default_layers, folder / "made")
-    analyze(made)
+    atlas = record(model, load_probes(listed), model.default_layers, folder / "made")
+    analyze(atlas)
 
 
 if __name__ == "__main__":

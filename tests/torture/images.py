@@ -59,30 +59,30 @@ def run(count: int, seed: int = 0) -> dict[str, Any]:
 
 def mutate(data: bytes, rng: np.random.Generator) -> bytes:
     """One file changed: bytes flipped, cut short, a piece moved or of another file, or a field of its head overwritten."""
-    made = bytearray(data)
+    changed = bytearray(data)
     kind = int(rng.integers(5))
     if kind == 0:
-        for place in rng.integers(len(made), size=int(rng.integers(1, 9))):
-            made[int(place)] ^= 1 << int(rng.integers(8))
+        for place in rng.integers(len(changed), size=int(rng.integers(1, 9))):
+            changed[int(place)] ^= 1 << int(rng.integers(8))
     elif kind == 1:
-        del made[int(rng.integers(len(made))) :]
+        del changed[int(rng.integers(len(changed))) :]
     elif kind == 2:
-        start, end = sorted(int(one) for one in rng.integers(len(made), size=2))
-        place = int(rng.integers(len(made)))
-        made[place:place] = made[start:end]
+        start, end = sorted(int(one) for one in rng.integers(len(changed), size=2))
+        place = int(rng.integers(len(changed)))
+        changed[place:place] = changed[start:end]
     elif kind == 3:
         names = sorted(cases())
         other = cases()[names[int(rng.integers(len(names)))]].data
         start = int(rng.integers(len(other)))
-        made[int(rng.integers(len(made))) :] = other[start:]
+        changed[int(rng.integers(len(changed))) :] = other[start:]
     else:
         # A directory may lie at the end, as TIFF's often does.
-        head = int(rng.integers(min(len(made), 160)))
-        place = head if rng.integers(2) else len(made) - 1 - head
+        head = int(rng.integers(min(len(changed), 160)))
+        place = head if rng.integers(2) else len(changed) - 1 - head
         extreme = (0, 1, 0x7F, 0x80, 0xFF)
         size = int(rng.choice((1, 2, 4, 8)))
-        made[place : place + size] = bytes([extreme[int(rng.integers(5))]]) * size
-    return bytes(made)
+        changed[place : place + size] = bytes([extreme[int(rng.integers(5))]]) * size
+    return bytes(changed)
 
 
 def _class(error: UnreadableImage) -> str:

@@ -36,7 +36,7 @@ class Counter:
         sys.addaudithook(self._audit)
 
     def _traced(self, database: Any, *arguments: Any, **options: Any) -> sqlite3.Connection:
-        """An audit hook is not told of statements, and gets a connection before it can be traced."""
+        """An audit hook does not see statements, and gets a connection before it can be traced."""
         connection = self._connect(database, *arguments, **options)
         if self._inside(database, None):
             connection.set_trace_callback(self._statement)

@@ -48,7 +48,7 @@ def run(count: int = 100, seed: int = 0, only: Sequence[str] = ()) -> dict[str, 
     """
     preload()
     chance = random.Random(seed)
-    told: dict[str, dict[str, Any]] = {}
+    results: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory(prefix="kills-") as place:
         bases = Bases(Path(place).resolve())
         in_child(bases.write_shared, bases.root, bases.root / "log")
@@ -56,13 +56,13 @@ def run(count: int = 100, seed: int = 0, only: Sequence[str] = ()) -> dict[str, 
         for number, stage in enumerate(chosen):
             share = count * (number + 1) // len(chosen) - count * number // len(chosen)
             try:
-                told[stage.name] = torture(stage, bases, share, chance)
+                results[stage.name] = torture(stage, bases, share, chance)
             except RuntimeError as error:  # not even undisturbed
-                told[stage.name] = {"tried": share, "broken": [str(error)[-600:]] * share}
-            print(stage.name, json.dumps(told[stage.name]), flush=True)
-    tried = sum(one["tried"] for one in told.values())
-    broken = sum(len(one["broken"]) for one in told.values())
-    return {"tried": tried, "held": tried - broken, "broken": broken, "stages": told}
+                results[stage.name] = {"tried": share, "broken": [str(error)[-600:]] * share}
+            print(stage.name, json.dumps(results[stage.name]), flush=True)
+    tried = sum(one["tried"] for one in results.values())
+    broken = sum(len(one["broken"]) for one in results.values())
+    return {"tried": tried, "held": tried - broken, "broken": broken, "stages": results}
 
 
 def preload() -> None:
@@ -208,11 +208,11 @@ def in_child(
 
 def seen(look: Callable[[Path], Digests], folder: Path, log: Path) -> Digests:
     """What a reader sees of a copy of a folder: looking may leave traces."""
-    place, told = folder.with_name("seen"), log.with_name("told")
+    place, answer = folder.with_name("seen"), log.with_name("answer")
     copy(folder, place)
-    in_child(lambda: told.write_text(json.dumps(look(place))), place, log)
+    in_child(lambda: answer.write_text(json.dumps(look(place))), place, log)
     shutil.rmtree(place)
-    found: Digests = json.loads(told.read_text())
+    found: Digests = json.loads(answer.read_text())
     return found
 
 

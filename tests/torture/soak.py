@@ -165,7 +165,7 @@ def needed(operation: dict[str, Any]) -> bool:
 
 
 def writes(name: str) -> list[Request]:
-    """What is sent to a server: pictures, searches, items, events, and requests that are refused."""
+    """What is sent to a server: images, searches, items, events, and requests that are refused."""
     from PIL import Image
 
     stream = io.BytesIO()
@@ -254,17 +254,17 @@ class Traffic:
                         clients[one.server].request(one.method, one.path, **one.more).status_code
                     )
                 except httpx.HTTPError as error:
-                    status, told = (
+                    status, failure = (
                         0,
                         f"{one.server} {one.method} {one.path}: {type(error).__name__}",
                     )
                 else:
-                    told = f"{one.server} {one.method} {one.path}: {status}"
+                    failure = f"{one.server} {one.method} {one.path}: {status}"
                 with self._lock:
                     self.milliseconds.append(1000 * (time.monotonic() - started))
                     self.statuses[str(status)] += 1
                     if status == 0 or status >= 500:
-                        self.failures[told] += 1
+                        self.failures[failure] += 1
 
 
 def summary(
@@ -277,7 +277,7 @@ def summary(
     """What the soak came to."""
     ordered = sorted(traffic.milliseconds)
     failed = sum(traffic.failures.values())
-    wrong = [f"{told} ({times})" for told, times in traffic.failures.most_common(5)]
+    wrong = [f"{failure} ({times})" for failure, times in traffic.failures.most_common(5)]
     usage = {}
     for name, now in after.items():
         was = before[name]

@@ -53,8 +53,8 @@ class Stage:
 
 def digest(data: bytes | str | Any) -> str:
     """A short hash of bytes, a text, or anything with a `repr`."""
-    told = data if isinstance(data, bytes) else str(data).encode()
-    return hashlib.sha256(told).hexdigest()[:16]
+    content = data if isinstance(data, bytes) else str(data).encode()
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def tree(folder: Path, *, without: tuple[str, ...] = ()) -> Digests:
@@ -91,7 +91,7 @@ def command(*arguments: str | Path) -> Callable[[], None]:
 
 
 def atlas_sections(folder: Path) -> Digests:
-    """The sections of an atlas that claim to be complete: the recording, its analysis, names, families, map, words, pictures."""
+    """The sections of an atlas that claim to be complete: the recording, its analysis, names, families, map, words, images."""
     from synesthete.atlas import open_atlas
 
     path = folder / ATLAS
@@ -101,26 +101,28 @@ def atlas_sections(folder: Path) -> Digests:
         if "damaged" in str(error):
             return {"atlas": str(error)}
         return {}
-    if told := [line for line in opened.verify() if not line.endswith("not listed in atlas.json")]:
-        return {"atlas": str(told)}
-    told = {"recording": digest([opened.fingerprint, len(opened.probes), *(
+    if problems := [
+        line for line in opened.verify() if not line.endswith("not listed in atlas.json")
+    ]:
+        return {"atlas": str(problems)}
+    sections = {"recording": digest([opened.fingerprint, len(opened.probes), *(
         opened.activations(layer).tobytes() for layer in opened.layers)])}  # fmt: skip
     if opened.analysed:
         rows = [opened.neuron_table(one).to_pylist() for one in opened.layers]
         selected = [opened.selectivity(one).to_pylist() for one in opened.layers]
-        told["analysis"] = digest([rows, selected, opened.manifest["analysis"]])
+        sections["analysis"] = digest([rows, selected, opened.manifest["analysis"]])
     for kind in ("names", "families", "layout"):
         for layer in opened.layers:
             if (table := opened.unit_table(layer, kind)) is not None:
                 notes = opened.manifest[kind].get("layers", {}).get(layer)
-                told[f"{kind} of {layer}"] = digest([table.to_pylist(), notes])
+                sections[f"{kind} of {layer}"] = digest([table.to_pylist(), notes])
     if "words" in opened.manifest:
         says = [opened.word_activations(layer).tobytes() for layer in opened.layers]
-        told["words"] = digest([opened.words, says, opened.word_embeddings().tobytes()])
+        sections["words"] = digest([opened.words, says, opened.word_embeddings().tobytes()])
     for layer in opened.layers:
         for one in opened.visualizations(layer):
-            told["/".join(map(str, one.key))] = digest([one, opened.visualization(one)])
-    return told
+            sections["/".join(map(str, one.key))] = digest([one, opened.visualization(one)])
+    return sections
 
 
 def whole(*names: str) -> Callable[[Path], Digests]:
@@ -184,18 +186,20 @@ def catalog_result(folder: Path) -> Digests:
     Not compared: the names of segments, the bytes of `catalog.sqlite` with the number that grows at every change.
     """
     place = folder / CATALOG
-    told = catalog_items(folder) | tree(place, without=("segments", "catalog.sqlite"))
+    digests = catalog_items(folder) | tree(place, without=("segments", "catalog.sqlite"))
     with closing(sqlite3.connect(place / "catalog.sqlite")) as connection:
-        told["quarantine"] = digest(
+        digests["quarantine"] = digest(
             connection.execute("SELECT * FROM quarantine ORDER BY id, what").fetchall()
         )
         listed = dict(connection.execute("SELECT name, rows FROM segments").fetchall())
         changes, sums = connection.execute("SELECT changes, data FROM sums").fetchone()
     found = sorted(one.name for one in (place / "segments").iterdir())
-    told["segments"] = f"{sorted(listed.values())} rows"
-    told["listed"] = "as they lie" if found == sorted(listed) else f"{found} for {sorted(listed)}"
-    told["sums"] = f"after {changes} changes: {'there' if sums else 'none'}"
-    return told
+    digests["segments"] = f"{sorted(listed.values())} rows"
+    digests["listed"] = (
+        "as they lie" if found == sorted(listed) else f"{found} for {sorted(listed)}"
+    )
+    digests["sums"] = f"after {changes} changes: {'there' if sums else 'none'}"
+    return digests
 
 
 def rows_of(name: str, query: str) -> Callable[[Path], Digests]:
@@ -204,14 +208,14 @@ def rows_of(name: str, query: str) -> Callable[[Path], Digests]:
     def found(folder: Path) -> Digests:
         if not (folder / name).exists():
             return {}
-        told: Digests = {}
+        digests: Digests = {}
         with closing(sqlite3.connect(folder / name)) as connection:
             if connection.execute("PRAGMA user_version").fetchone() == (0,):
                 return {}
             for row in connection.execute(query):
-                number = sum(key.startswith(f"{row[0]} ") for key in told)
-                told[f"{row[0]} {number}"] = str(row[1:])
-        return told
+                number = sum(key.startswith(f"{row[0]} ") for key in digests)
+                digests[f"{row[0]} {number}"] = str(row[1:])
+        return digests
 
     return found
 
@@ -246,14 +250,14 @@ class Bases:
     def write_shared(self) -> None:
         """The model, its images, and the tables and lists of the stages."""
         from tests.audits.conftest import LISTS
-        from tests.audits.fakes import write_pictures
+        from tests.audits.fakes import write_image_folders
         from tests.catalog.classify.conftest import write_records
         from tests.small_atlas import write_images, write_model
 
         self.shared.mkdir(parents=True)
         write_model(self.shared / "model")
         write_images(self.shared / "images")
-        write_pictures(self.shared / "pictures", ("apple", "boat"), 16)
+        write_image_folders(self.shared / "audited", ("apple", "boat"), 16)
         write_records(self.shared / "records")
         (self.shared / "lists.yaml").write_text(LISTS, encoding="utf-8")
         (self.shared / "words.txt").write_text("apple\nboat\ndrum\nking\n", encoding="utf-8")
@@ -261,8 +265,8 @@ class Bases:
         rows = [{"key": f"e{n}", "kind": "click", "item": f"i{n % 30}", "subject": f"s{n % 5}",
                  "at": "2026-05-01T12:00:00+00:00"} for n in range(40)]  # fmt: skip
         rows[7]["kind"] = "clik"
-        told = "".join(json.dumps(row) + "\n" for row in rows)
-        (self.shared / "events.jsonl").write_text(told, encoding="utf-8")
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        (self.shared / "events.jsonl").write_text(lines, encoding="utf-8")
 
     def _write_items(self) -> None:
         from tests.catalog.conftest import image
@@ -283,14 +287,14 @@ class Bases:
         folder = self.root / name
         if folder.exists():
             return folder
-        made = {
+        recipes = {
             "empty": ("", lambda: None), "recorded": ("", self._record), "analysed": ("recorded", self._analyse),
             "named": ("analysed", self._name), "alone": ("", self._alone), "sited": ("alone", self._site),
             "reviewed": ("analysed", self._review),
             "reported": ("", self._report), "indexed": ("", self._index), "fitted": ("", self._fit),
             "carded": ("analysed", self._card),
         }  # fmt: skip
-        before, fill = made[name]
+        before, fill = recipes[name]
         if before:
             shutil.copytree(self.make(before), folder)
         else:
@@ -376,7 +380,7 @@ def audit(bases: Bases) -> None:
 
     run.time = SimpleNamespace(monotonic=lambda: 0.0)  # type: ignore[assignment]
     run._peak_mib = lambda: 0
-    cli("audit", "adversarial", bases.model, "--images", bases.shared / "pictures", "--epsilon", "8", "--steps", "2",
+    cli("audit", "adversarial", bases.model, "--images", bases.shared / "audited", "--epsilon", "8", "--steps", "2",
         "--out", "report")  # fmt: skip
 
 
@@ -417,8 +421,8 @@ def stages(bases: Bases) -> list[Stage]:
         Stage(name="static site", base="alone", run=command("export", ATLAS, "site"), result=tree, presented=site),
         Stage(name="static site again", base="sited", run=command("export", ATLAS, "site"), result=tree, presented=site),
         Stage(name="checkpoint", base="analysed",
-              run=command("edit", ATLAS, "--ablate", f"{LAYER}:3", "--images", "4", *probes, "--save", "edits.json", "--export", "mended"),
-              result=tree, presented=sealed("mended", "open_clip_config.json")),
+              run=command("edit", ATLAS, "--ablate", f"{LAYER}:3", "--images", "4", *probes, "--save", "edits.json", "--export", "edited"),
+              result=tree, presented=sealed("edited", "open_clip_config.json")),
         Stage(name="audit report", base="empty", run=lambda: audit(bases), result=tree, presented=report_presented),
         Stage(name="audit report again", base="reported", run=lambda: audit(bases), result=tree, presented=report_presented),
         Stage(name="audit comparison", base="reported", run=command("audit", "compare", "report", "report", "--out", "c.html"),

@@ -32,7 +32,7 @@ def test_the_stages_are_those_that_make_something(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("step", "left"), [(1, ()), (2, ("a",)), (3, ("a", "b")), (0, ("a", "b"))])
-def test_a_child_dies_at_the_change_it_was_told(
+def test_a_child_dies_at_the_change_it_was_given(
     tmp_path: Path, step: int, left: tuple[str, ...]
 ) -> None:
     def work() -> None:
@@ -48,7 +48,7 @@ def test_a_child_dies_at_the_change_it_was_told(
     assert sorted(one.name for one in tmp_path.iterdir()) == list(left)
 
 
-def test_every_difference_is_told() -> None:
+def test_every_difference_is_reported() -> None:
     assert difference({"a": "1"}, {"a": "1"}) == ""
     assert difference({"a": "1"}, {}) == "missing: a"
     assert difference({}, {".a.tmp": "1"}) == "left over: .a.tmp"

@@ -42,19 +42,19 @@ def test_what_counts_as_broken(
 
 
 @pytest.mark.parametrize(
-    ("code", "told"),
+    ("code", "details"),
     [
         ("raise SystemExit('gone')", "ended with 1: gone"), ("import os; os._exit(3)", "ended with 3"),
         ("import time; time.sleep(60)", "did not end in time"), ("import os; os.abort()", "ended with -6"),
     ],
 )  # fmt: skip
 def test_a_trial_that_does_not_return_is_broken(
-    code: str, told: str, monkeypatch: pytest.MonkeyPatch
+    code: str, details: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(harness, "CODE", code)
     row = run_trial(Trial("x", ""), 2.0)
     assert (row.tried, row.held, row.broken) == (0, 0, 1)
-    assert row.details.startswith(told)
+    assert row.details.startswith(details)
 
 
 def test_a_trial_that_is_missing_is_broken() -> None:
@@ -74,9 +74,9 @@ def test_the_table_is_printed_and_written(
     page = tmp_path / "page.md"
     page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
     assert main(["--only", "images", "--write", str(page), "--json", str(tmp_path / "x.json")]) == 0
-    made = capsys.readouterr().out
-    assert "| mutated images | 5 | 5 | 0 |" in made
-    assert page.read_text() == f"before\n{BEGIN}\n{made.strip()}\n{END}\nafter\n"
+    printed = capsys.readouterr().out
+    assert "| mutated images | 5 | 5 | 0 |" in printed
+    assert page.read_text() == f"before\n{BEGIN}\n{printed.strip()}\n{END}\nafter\n"
     assert main([]) == 1, "something broke"
     assert len(capsys.readouterr().out.splitlines()) == 2 + len(harness.trials(10))
     with pytest.raises(SystemExit):

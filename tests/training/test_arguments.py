@@ -14,7 +14,7 @@ TEACH = ["teach", "--packages", "p", "--table", "t", "--candidates", "c", "--out
 
 
 @pytest.mark.parametrize(
-    ("step", "name", "value", "told"),
+    ("step", "name", "value", "message"),
     [
         (IMAGE, "--batch", "0", "0 is not at least 2"),
         (IMAGE, "--scale", "0", "0 is not at least 0.01 and at most 100"),
@@ -33,7 +33,7 @@ def test_a_number_that_means_nothing_is_refused(
     step: list[str],
     name: str,
     value: str,
-    told: str,
+    message: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -41,10 +41,10 @@ def test_a_number_that_means_nothing_is_refused(
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
-def test_what_nobody_looked_at_cannot_be_asked_for(
+def test_what_nobody_looked_at_cannot_be_requested(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("cv2")
@@ -86,7 +86,7 @@ def test_a_folder_that_is_not_there_is_named(
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 1
-    told = capsys.readouterr().err
-    assert told.startswith(f"{step[0]}: there is no nowhere/")
-    assert told.endswith("has the step before it run?\n")
-    assert len(told.splitlines()) == 1
+    message = capsys.readouterr().err
+    assert message.startswith(f"{step[0]}: there is no nowhere/")
+    assert message.endswith("has the step before it run?\n")
+    assert len(message.splitlines()) == 1

@@ -81,12 +81,12 @@ def test_the_command_says_what_is_wrong(
 
     one = str(_checkpoint(tmp_path / "a.pt", 1.0))
     command = ["training", "average", one, one, "--out", str(tmp_path / "mean.pt")]
-    for shares, told in (("1", "2 checkpoints need as many"), ("1,x", "'x'")):
+    for shares, message in (("1", "2 checkpoints need as many"), ("1,x", "'x'")):
         monkeypatch.setattr("sys.argv", [*command, "--shares", shares])
         with pytest.raises(SystemExit) as ended:
             main()
         assert ended.value.code == 2
-        assert told in capsys.readouterr().err
+        assert message in capsys.readouterr().err
     monkeypatch.setattr("sys.argv", command)
     main()
     assert torch.load(tmp_path / "mean.pt")["visual"]["weight"].tolist() == [1, 1]

@@ -16,8 +16,8 @@ TEXTS = ["tot", "tea", "", "tee"]
 def test_it_asks_for_the_n_grams_that_enough_texts_have() -> None:
     letters = Letters(TEXTS, 5, least=2)
     assert letters.grams == ["<t", "e", "t", "te"]
-    asked = {text: letters.has[i].int().tolist() for i, text in enumerate(TEXTS)}
-    assert asked == {
+    targets = {text: letters.has[i].int().tolist() for i, text in enumerate(TEXTS)}
+    assert targets == {
         "tot": [1, 0, 1, 0],
         "tea": [1, 1, 1, 1],
         "": [0, 0, 0, 0],

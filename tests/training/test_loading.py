@@ -13,7 +13,7 @@ pytest.importorskip("cv2")
 from training import examples, loading
 
 
-def test_batches_have_the_size_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_have_the_requested_size(monkeypatch: pytest.MonkeyPatch) -> None:
     def draw(corpus: Any, size: int, rng: np.random.Generator) -> examples.Example:
         return np.full((size, size, 3), 7, np.uint8), 1, -1, -1, -1, -1
 

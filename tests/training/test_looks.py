@@ -25,15 +25,15 @@ def test_images_are_described_each_by_its_own_row(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     tiles = rng.integers(0, 256, (40, 4, 4, 4), np.uint8)
     tiles[..., 3] = 255
-    asked: list[int] = []
+    sizes: list[int] = []
 
     def features(images: np.ndarray) -> np.ndarray:
-        asked.append(len(images))
+        sizes.append(len(images))
         return images[..., :3].reshape(len(images), -1).astype(np.float32)
 
     rows = [39, *range(3, 30), 1]
     looks.describe(tiles, rows, tmp_path, features, dim=12, batch=10)
-    assert asked == [10, 10, 9]
+    assert sizes == [10, 10, 9]
     found, targets = looks.lookup(tmp_path)
     assert found == rows
     assert targets.shape == (29, 12)
@@ -72,8 +72,8 @@ def test_its_loss_is_one_less_the_cosine() -> None:
     reader = looks.Looks(targets, 2)
     reader.weight.data = torch.tensor([[1.0, 0.0], [0.0, 2.0], [0.0, 0.0]])
     reader.bias.data = torch.zeros(3)
-    said = reader(torch.tensor([[5.0, 0.0], [0.0, 1.0], [1.0, 0.5]]), torch.tensor([0, 2, 1]))
-    assert float(said.detach()) == pytest.approx((0 + 1 + (1 - 0.5**0.5)) / 3, abs=1e-5)
+    loss = reader(torch.tensor([[5.0, 0.0], [0.0, 1.0], [1.0, 0.5]]), torch.tensor([0, 2, 1]))
+    assert float(loss.detach()) == pytest.approx((0 + 1 + (1 - 0.5**0.5)) / 3, abs=1e-5)
 
 
 def test_alike_images_come_to_excite_alike_units() -> None:

@@ -29,8 +29,10 @@ def _at(root: Path) -> mini.Folders:
 
 def test_every_step_is_one_that_the_command_line_knows(tmp_path: Path) -> None:
     parser = arguments.parser("")
-    made = mini.steps(_at(tmp_path), minutes=0.5, text_minutes=2, fonts=3, extra=("--threads", "1"))
-    parsed = [parser.parse_args(step.command) for step in made]
+    steps = mini.steps(
+        _at(tmp_path), minutes=0.5, text_minutes=2, fonts=3, extra=("--threads", "1")
+    )
+    parsed = [parser.parse_args(step.command) for step in steps]
     assert [one.step for one in parsed] == [
         "build", "lists", "teach", "lists", "look", "image", "export", "evaluate",
     ]  # fmt: skip
@@ -86,17 +88,17 @@ def _program(folder: Path, text: str) -> None:
     (folder / "npm").chmod(0o755)
 
 
-def test_npm_is_asked_for_exactly_these_in_a_folder_of_its_own(
+def test_npm_installs_exactly_these_in_a_folder_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _program(tmp_path / "bin", 'echo "$@" > asked; pwd > where; mkdir -p node_modules')
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     found = needs.install(tmp_path / "packages")
     assert found.is_dir()
-    asked = (tmp_path / "packages" / "asked").read_text().split()
-    assert asked[0] == "install"
-    assert "--ignore-scripts" in asked, "no code of theirs is run"
-    assert [one for one in asked[1:] if not one.startswith("--")] == needs.npm_packages()
+    words = (tmp_path / "packages" / "asked").read_text().split()
+    assert words[0] == "install"
+    assert "--ignore-scripts" in words, "no code of theirs is run"
+    assert [one for one in words[1:] if not one.startswith("--")] == needs.npm_packages()
     assert json.loads((tmp_path / "packages" / "package.json").read_text()) == {"private": True}
 
 
@@ -110,20 +112,20 @@ def test_what_npm_says_when_it_fails_is_passed_on(
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """Commands that were run, by a stand-in that makes what each is to make, and fails where its name stands in `FAIL`."""
-    asked: list[list[str]] = []
+    commands: list[list[str]] = []
 
     class Done:
         def __init__(self, code: int) -> None:
             self.returncode = code
 
     def run(command: list[str], **_: Any) -> Done:
-        asked.append(command[3:])
+        commands.append(command[3:])
         step = arguments.parser("").parse_args(command[3:])
         if step.step == os.environ.get("FAIL"):
             return Done(3)
-        made = {
+        outputs = {
             "build": "images.tsv",
             "lists": "table.tsv",
             "teach": "text.pt",
@@ -132,19 +134,19 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         folder = step.out if step.step in ("build", "teach") else getattr(step, "data", None)
         if step.step == "lists" and (step.data / "text.pt").exists():
             (step.data / "held_out_words.txt").write_text("word\n")
-        elif step.step in made:
+        elif step.step in outputs:
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / made[step.step]).write_text("key\nphoto:a\n")
+            (folder / outputs[step.step]).write_text("key\nphoto:a\n")
         return Done(0)
 
     monkeypatch.setattr(mini.subprocess, "run", run)
     monkeypatch.setattr(needs, "missing", list)
-    return asked
+    return commands
 
 
 def test_it_goes_on_where_it_stopped(
     tmp_path: Path,
-    told: list[list[str]],
+    commands: list[list[str]],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -157,13 +159,13 @@ def test_it_goes_on_where_it_stopped(
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 1
-    said = capsys.readouterr()
-    assert "look ended with 3; run the same command again to go on" in said.err
-    assert f"$ {shlex.join([mini.sys.executable, '-m', 'training', *told[0]])}" in said.out
-    assert [one[0] for one in told] == ["build", "lists", "teach", "lists", "look"]
-    told.clear()
+    output = capsys.readouterr()
+    assert "look ended with 3; run the same command again to go on" in output.err
+    assert f"$ {shlex.join([mini.sys.executable, '-m', 'training', *commands[0]])}" in output.out
+    assert [one[0] for one in commands] == ["build", "lists", "teach", "lists", "look"]
+    commands.clear()
     monkeypatch.delenv("FAIL")
     main()
-    assert [one[0] for one in told] == ["look", "image", "export", "evaluate"]
-    assert told[1][-4:] == ["--threads", "1", "--out", str(tmp_path / "out" / "data")]
+    assert [one[0] for one in commands] == ["look", "image", "export", "evaluate"]
+    assert commands[1][-4:] == ["--threads", "1", "--out", str(tmp_path / "out" / "data")]
     assert "from 1 images" in capsys.readouterr().out

@@ -164,17 +164,17 @@ def test_what_belongs_to_no_concept_has_its_share_and_any_number_of_units(others
     visual = create(64).visual
     visual.standardise = torch.nn.BatchNorm1d(EMBED_DIM, affine=False)
     names, bank = (torch.nn.functional.normalize(torch.randn(n, EMBED_DIM), dim=1) for n in (5, 9))
-    asked = objective.Objective(
+    weighted = objective.Objective(
         visual, torch.zeros(()), names, bank, sparsity=2.0, bf16=False, others=others
     )
     images = np.random.default_rng(0).integers(0, 256, (6, 64, 64, 3), np.uint8)
     labels = np.array([[0, -1, -1, -1, -1], [3, *[-1] * 4], *([[-1, -1, 4, -1, -1]] * 4)])
-    loss, parts = asked(images, labels)
-    sparse = objective.density(asked._responses[:2], (asked.size + 1e-4).sqrt())
+    loss, parts = weighted(images, labels)
+    sparse = objective.density(weighted._responses[:2], (weighted.size + 1e-4).sqrt())
     assert parts.density == pytest.approx(float(sparse.detach()), rel=1e-4)
     wanted = (1 - others) * parts.concept + others * parts.other + 2 * parts.density**0.5
     assert float(loss.detach()) == pytest.approx(wanted, rel=1e-4)
-    loss, parts = asked(images[2:], labels[2:])
+    loss, parts = weighted(images[2:], labels[2:])
     loss.backward()
     assert parts.density == 0
     assert all(p.grad is None or p.grad.isfinite().all() for p in visual.parameters())

@@ -44,10 +44,10 @@ def _archive(path: Path, files: dict[str, bytes], links: dict[str, str] | None =
 
 
 class _Quiet(SimpleHTTPRequestHandler):
-    asked: list[str] = []  # noqa: RUF012 - one list for all requests, emptied by the fixture
+    paths: list[str] = []  # noqa: RUF012 - one list for all requests, emptied by the fixture
 
     def do_GET(self) -> None:
-        self.asked.append(self.path)
+        self.paths.append(self.path)
         super().do_GET()
 
     def log_message(self, format: str, *args: Any) -> None: ...
@@ -58,7 +58,7 @@ def archives(tmp_path: Path) -> Iterator[tuple[str, Path]]:
     """An address of archives, and the folder that is served there."""
     root = tmp_path / "served"
     root.mkdir()
-    _Quiet.asked.clear()
+    _Quiet.paths.clear()
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(root)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/{{repository}}/{{commit}}", root
@@ -103,7 +103,7 @@ def test_every_listed_photograph_says_where_it_is_from() -> None:
     }
 
 
-def test_they_are_fetched_made_small_and_listed_with_their_licences(
+def test_they_are_fetched_shrunk_and_listed_with_their_licences(
     tmp_path: Path, lists: Path, archives: tuple[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     address, root = archives
@@ -116,9 +116,9 @@ def test_they_are_fetched_made_small_and_listed_with_their_licences(
     _archive(root / "others" / "tools" / "beef", {"saw.png": _jpeg(3, (60, 90))})
     out = tmp_path / "photos"
     assert fetch_all(out, [], address, lists) == (3, 4)
-    told = capsys.readouterr().out
-    assert "fruit: 1 missing, 1 other, 1 same" in told
-    assert "tools: 1 other" in told
+    output = capsys.readouterr().out
+    assert "fruit: 1 missing, 1 other, 1 same" in output
+    assert "tools: 1 other" in output
     assert Image.open(out / "fruit/apple/1.webp").size == (160, 120)
     assert Image.open(out / "tools/saw/1.webp").size == (60, 90), "nothing is made larger"
     assert sorted(p.name for p in out.rglob("*") if p.is_file()) == [
@@ -139,7 +139,7 @@ def test_they_are_fetched_made_small_and_listed_with_their_licences(
     assert rows[2]["attribution"] == "An author"
 
 
-def test_what_lies_there_is_not_asked_for_again(
+def test_what_is_there_is_not_fetched_again(
     tmp_path: Path, lists: Path, archives: tuple[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     address, root = archives
@@ -147,7 +147,7 @@ def test_what_lies_there_is_not_asked_for_again(
     _archive(root / "others" / "tools" / "beef", {"saw.png": _jpeg(3)})
     assert fetch_all(out, ["tools"], address, lists) == (1, 4)
     assert fetch_all(out, ["tools"], address, lists) == (1, 4)
-    assert _Quiet.asked == ["/others/tools/beef"]
+    assert _Quiet.paths == ["/others/tools/beef"]
     assert "tools: 1 there" in capsys.readouterr().out
     # A second source does not make the manifest forget the first.
     _archive(root / "someone" / "fruit" / "c0ffee", {"images/other.jpg": _jpeg(2)})
@@ -155,7 +155,7 @@ def test_what_lies_there_is_not_asked_for_again(
     assert len(tables.rows(out / "manifest.csv")) == 2
 
 
-def test_an_archive_that_cannot_be_had_is_told_and_the_others_are_fetched(
+def test_a_missing_archive_is_reported_and_the_others_are_fetched(
     tmp_path: Path, lists: Path, archives: tuple[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     address, root = archives
@@ -172,7 +172,7 @@ def test_an_archive_that_cannot_be_had_is_told_and_the_others_are_fetched(
     assert not (tmp_path / "b" / "fruit/apple/1.webp").exists()
 
 
-def test_what_is_no_image_is_told(
+def test_what_is_no_image_is_reported(
     tmp_path: Path, lists: Path, archives: tuple[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     address, root = archives

@@ -18,7 +18,7 @@ def _tile() -> np.ndarray:
     return tile
 
 
-def test_bending_moves_no_part_further_than_asked() -> None:
+def test_bending_moves_no_part_further_than_the_limit() -> None:
     rows, columns = np.mgrid[0:128, 0:128].astype(np.float32)
     ramp = np.stack([rows, columns], axis=-1)
     inside = slice(12, -12)

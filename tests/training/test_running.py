@@ -21,11 +21,11 @@ def _run(folder: Path, kinds: int, **weights: float) -> Run:
     visual.attnpool_size = 64
     visual.standardise = torch.nn.BatchNorm1d(EMBED_DIM, affine=False)
     names = torch.eye(3, EMBED_DIM)
-    asked = Objective(
+    objective = Objective(
         visual, torch.nn.Parameter(torch.tensor(3.0)), names, names, sparsity=0.0, bf16=False,
         spelt=["a", "b", "ab"] * 7, described=np.eye(kinds, dtype=np.float32), **weights,
     )  # fmt: skip
-    return Run(asked, Recipe(), folder / "image.pt", ((0.0, 64),))
+    return Run(objective, Recipe(), folder / "image.pt", ((0.0, 64),))
 
 
 def test_readers_of_another_size_begin_anew_and_the_rest_goes_on(tmp_path: Path) -> None:

@@ -129,11 +129,11 @@ def test_examples_carry_exactly_one_target(corpus: training_corpus.Corpus) -> No
 
 def test_a_image_says_how_it_looks_unless_a_word_is_on_it(corpus: training_corpus.Corpus) -> None:
     shapes = [rows[0] for by in corpus.concepts for rows in by.values()]
-    made = dataclasses.replace(corpus, described=dict.fromkeys(shapes, 7), concept_share=1.0)
+    changed = dataclasses.replace(corpus, described=dict.fromkeys(shapes, 7), concept_share=1.0)
     rng = np.random.default_rng(4)
     found = set()
     for _ in range(100):
-        _, _, second, _, spelt, looked = examples.draw(made, 96, rng)
+        _, _, second, _, spelt, looked = examples.draw(changed, 96, rng)
         assert looked == (7 if spelt < 0 else -1)
         found.add((second >= 0, looked))
     assert found == {(True, -1), (False, -1), (False, 7)}
@@ -143,13 +143,13 @@ def test_every_artist_of_a_concept_is_drawn_as_often(corpus: training_corpus.Cor
     tiles = np.zeros((5, 128, 128, 4), np.uint8)
     tiles[..., 3] = 255
     tiles[..., 0] = np.array([0, 0, 0, 0, 255])[:, None, None]
-    made = training_corpus.Corpus(
+    small = training_corpus.Corpus(
         tiles=tiles, modality=["photo"] * 5, names=["disc"], concepts=[{"photo": [0, 1, 2, 3, 4]}],
         others=[], bank=["disc"], bank_of_image={}, vocabulary=[0], fonts=corpus.fonts,
         artist=["a", "a", "a", "a", "b"], concept_share=1.0, photo_share=1.0, sticker_share=0.0,
     )  # fmt: skip
     rng = np.random.default_rng(3)
-    red = [examples.draw(made, 32, rng)[0][..., 0].mean() > 100 for _ in range(400)]
+    red = [examples.draw(small, 32, rng)[0][..., 0].mean() > 100 for _ in range(400)]
     assert 0.4 < np.mean(red) < 0.6
 
 
@@ -251,7 +251,9 @@ def test_a_short_run_learns_resumes_and_exports(
     spelt.mkdir()
     (spelt / "teacher.npz").write_bytes((data / "teacher.npz").read_bytes())
     text_tower.train(spelt, steps=80, batch=32, spelling=0.5)
-    assert "top-1 100.0%" in capsys.readouterr().out, "the names are told apart by what was asked"
+    assert "top-1 100.0%" in capsys.readouterr().out, (
+        "the names are distinguished by their spelling"
+    )
     stages = ((0.0, 64), (0.3, 96))
     image_tower.train(corpus, data, running.Recipe(samples=64, batch=16, bf16=False), stages=stages)
     image_tower.train(
@@ -281,9 +283,9 @@ def test_a_short_run_learns_resumes_and_exports(
         threads=1, helpers=frozenset({min(os.sched_getaffinity(0))}), init=data / "image.pt",
         stages=((0.0, 64), (0.5, 96)), waking=128,
     )  # fmt: skip
-    told = capsys.readouterr().out
-    assert "started from image.pt" in told
-    assert "woken: " in told
+    output = capsys.readouterr().out
+    assert "started from image.pt" in output
+    assert "woken: " in output
     again = torch.load(out_of / "image.pt")
     assert again["seen"] >= 320
     assert again["size"] == 96
@@ -312,7 +314,7 @@ def test_a_short_run_learns_resumes_and_exports(
     assert list(readers) == ["votes", "letters", "last_letters", "looks"]
 
 
-def test_two_runs_of_one_order_differ_only_in_what_is_asked(
+def test_two_runs_of_one_order_differ_only_in_their_settings(
     work: Path, corpus: training_corpus.Corpus, tmp_path: Path
 ) -> None:
     torch = pytest.importorskip("torch")

@@ -13,7 +13,7 @@ WORDS = [
 ]  # fmt: skip
 
 
-def test_words_of_the_same_letters_are_near_and_anagrams_are_told_apart() -> None:
+def test_words_of_the_same_letters_are_near_and_anagrams_differ() -> None:
     rows = spell(WORDS, 4096)
     assert np.allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
     near = rows @ rows.T
@@ -48,7 +48,7 @@ def test_every_letter_is_counted_once_and_every_word_has_two_ends(text: str) -> 
     assert sum(count for gram, count in found.items() if gram.endswith(">")) == len(text.split())
 
 
-def test_of_a_target_the_share_asked_for_says_the_spelling_along_its_own_axes() -> None:
+def test_the_given_share_of_a_target_says_the_spelling_along_its_own_axes() -> None:
     rng = np.random.default_rng(0)
     texts = ["".join(rng.choice(list("abcdefghijklmnop"), 6)) for _ in range(400)]
     plane = np.linalg.qr(rng.normal(size=(32, 24)))[0]

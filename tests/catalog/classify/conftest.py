@@ -38,8 +38,8 @@ def write_records(folder: Path) -> Path:
             kind = ("round", "square")[i % 2]
             name = f"{SECRETS[0]}_{SECRETS[1]}_{i}.png"
             draw(kind, rng).save(folder / name)
-            told = SHAPES[kind if rng.random() < 0.9 else ("round", "square")[1 - i % 2]]
-            text = f"{told[0]}, {told[1]}"
+            words = SHAPES[kind if rng.random() < 0.9 else ("round", "square")[1 - i % 2]]
+            text = f"{words[0]}, {words[1]}"
             if i == 5:
                 text += f", seen with {SECRETS[0]} {SECRETS[1]}, {SECRETS[2]}, born {SECRETS[4]}"
             writer.writerow(

@@ -83,13 +83,13 @@ def test_reasons_of_units_add_up_to_the_logits(
     logits = probe.logits(fuse(embedded.images, embedded.texts))[0]
     assert record.image is not None
     pixels = model.preprocess(decode(record.image))[None]
-    told = contributions(
+    attributed = contributions(
         model, model.default_layers[0], pixels, image_direction(weights, embedded.texts[0])
     )
     dim = model.embedding_dim
     text = float(weights[dim : 2 * dim] @ embedded.texts[0])
     total = (
-        float(told.units[0].sum() + told.rest[0])
+        float(attributed.units[0].sum() + attributed.rest[0])
         + text
         + float(probe.intercept[0] - probe.intercept[1])
     )
@@ -99,7 +99,7 @@ def test_reasons_of_units_add_up_to_the_logits(
     sign = 1 if judged.label == probe.labels[0] else -1
     unit = int(first.address.rpartition(":")[2])
     assert first.weight == pytest.approx(
-        sign * float(told.units[0][unit]) * probe.sharpness, rel=1e-3, abs=1e-5
+        sign * float(attributed.units[0][unit]) * probe.sharpness, rel=1e-3, abs=1e-5
     )
 
 
@@ -125,11 +125,11 @@ def test_what_it_is_not_sure_of_goes_to_people_and_comes_back(
     records = read_records(table, template="health")
     queue = Queue(tmp_path)
     judged = classifier.judge(records.records, queue=queue, policy=Policy(0.999), reasons=False)
-    asked = [one for one in judged if not one.decided]
-    assert asked
-    assert all(one.ticket and one.why for one in asked)
-    assert {case.ticket for case in queue.cases()} == {one.ticket for one in asked}
-    queue.decide(str(asked[0].ticket), "override", actor="dr", label="square")
+    undecided = [one for one in judged if not one.decided]
+    assert undecided
+    assert all(one.ticket and one.why for one in undecided)
+    assert {case.ticket for case in queue.cases()} == {one.ticket for one in undecided}
+    queue.decide(str(undecided[0].ticket), "override", actor="dr", label="square")
     again = fit(
         records,
         tmp_path / "again.classifier",
@@ -176,20 +176,20 @@ def test_nothing_of_a_patient_gets_anywhere(
     """Files, logs, output, reasons, queue and errors, after fitting and judging records full of names."""
     with caplog.at_level(logging.DEBUG):
         records = read_records(table, template="health")
-        made = fit(records, tmp_path / "made.classifier", model, template="health", risk=0.2)
+        fitted = fit(records, tmp_path / "made.classifier", model, template="health", risk=0.2)
         queue = Queue(tmp_path)
-        judged = made.judge(records.records, queue=queue, policy=Policy(1.0))
-        told = json.dumps([one.as_dict() for one in judged]) + repr(records) + repr(made.facts)
-        told += json.dumps([case.as_dict() for case in queue.cases()]) + repr(queue.trail.read())
+        judged = fitted.judge(records.records, queue=queue, policy=Policy(1.0))
+        results = json.dumps([one.as_dict() for one in judged]) + repr(records) + repr(fitted.facts)
+        results += json.dumps([case.as_dict() for case in queue.cases()]) + repr(queue.trail.read())
     output = capfd.readouterr()
-    everything = told + caplog.text + output.out + output.err
+    everything = results + caplog.text + output.out + output.err
     everything += "".join(
         path.read_bytes().decode("latin-1") for path in tmp_path.rglob("*") if path.is_file()
     )
     assert len(everything) > 10_000
     for secret in SECRETS:
         assert secret.casefold() not in everything.casefold()
-    assert "p17" not in told
+    assert "p17" not in results
 
 
 @pytest.mark.parametrize("line", ['{"text": "Zebulon", "label": }', "Zebulon", '["Zebulon"]'])

@@ -122,12 +122,12 @@ def test_isotonic_is_scikit_learns() -> None:
 def test_two_labels(calibration: str) -> None:
     x, labels, _ = clouds(900, seed=1)
     two = labels != "drum"
-    made = fit_linear_probe(x[two], labels[two], calibration=calibration)  # type: ignore[arg-type]
-    chances = made.probe.probabilities(x[two])
+    fitted = fit_linear_probe(x[two], labels[two], calibration=calibration)  # type: ignore[arg-type]
+    chances = fitted.probe.probabilities(x[two])
     assert chances.shape[1] == 2
     assert np.allclose(chances.sum(axis=1), 1)
     plain = LogisticRegression(C=1e6).fit(x[two], labels[two])
-    agree = (np.array(made.probe.labels)[chances.argmax(axis=1)] == plain.predict(x[two])).mean()
+    agree = (np.array(fitted.probe.labels)[chances.argmax(axis=1)] == plain.predict(x[two])).mean()
     assert agree > 0.9
 
 

@@ -72,7 +72,7 @@ def test_index_again_and_prune(run: Run, empty_path: Path) -> None:
 
 
 def test_index_makes_a_catalogue(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = data(
+    indexed = data(
         run(
             "index",
             "items.csv",
@@ -85,8 +85,8 @@ def test_index_makes_a_catalogue(run: Run, monkeypatch: pytest.MonkeyPatch) -> N
             "--json",
         )
     )
-    assert isinstance(made, dict)
-    assert made["added"] == 1
+    assert isinstance(indexed, dict)
+    assert indexed["added"] == 1
     assert next(Catalog.open("made.catalog").items()).title == "red"
 
 

@@ -36,7 +36,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     return call
 
 
-def told(result: tuple[int, str, str]) -> Any:
+def parsed(result: tuple[int, str, str]) -> Any:
     assert result[0] == 0, result[2]
     return json.loads(result[1])
 
@@ -76,14 +76,14 @@ def test_events_and_metrics(catalog: Catalog, tmp_path: Path, run: Run) -> None:
     shop = catalog.path
     first, second = list(catalog.items())[:2]
     file = write_events(tmp_path / "events.jsonl", first.id, second.id)
-    taken = told(run("events", shop, "--import", file, "--aside", "--json"))
+    taken = parsed(run("events", shop, "--import", file, "--aside", "--json"))
     assert (taken["taken"]["added"], taken["taken"]["refused"]) == (90, 1)
     assert taken["experiments"] == ["spring"]
     assert "did you mean" in taken["aside"][0]["reason"]
-    again = told(run("events", shop, "--import", file, "--json"))
+    again = parsed(run("events", shop, "--import", file, "--json"))
     assert (again["taken"]["added"], again["taken"]["replayed"]) == (0, 90)
-    assert told(run("metrics", shop, "--json"))["total"]["click"]["value"] == 0.5
-    found = told(
+    assert parsed(run("metrics", shop, "--json"))["total"]["click"]["value"] == 0.5
+    found = parsed(
         run(
             "metrics",
             shop,
@@ -116,7 +116,7 @@ def test_drift(catalog: Catalog, tmp_path: Path, run: Run) -> None:
         "--import",
         write_events(tmp_path / "e.jsonl", with_images[0], with_images[5]),
     )
-    found = told(run("metrics", catalog.path, "--drift", "2026-01-06", "--json"))
+    found = parsed(run("metrics", catalog.path, "--drift", "2026-01-06", "--json"))
     assert found["most"][0]["n_before"] == found["most"][0]["n_now"] == 30
     assert run("metrics", catalog.path, "--drift", "yesterday")[0] == 2
     assert run("metrics", catalog.path, "--drift", "1999-01-01")[0] == 2
@@ -127,18 +127,18 @@ def test_queue(catalog: Catalog, run: Run) -> None:
     ticket = Queue(shop).add(
         "suggest", {"reference": "r", "proposal": "mug"}, reason="unsure", confidence=0.3
     )
-    assert told(run("queue", shop, "--json"))["waiting"] == 1
-    assert told(run("queue", shop, ticket, "--json"))["reason"] == "unsure"
+    assert parsed(run("queue", shop, "--json"))["waiting"] == 1
+    assert parsed(run("queue", shop, ticket, "--json"))["reason"] == "unsure"
     assert run("queue", shop, ticket, "--accept", "--dismiss")[0] == 2
     assert run("queue", shop, "--accept")[0] == 2
     assert run("queue", shop, "nope", "--accept")[0] == 2
     assert (
-        told(run("queue", shop, ticket, "--override", "cup", "--actor", "ann", "--json"))["label"]
+        parsed(run("queue", shop, ticket, "--override", "cup", "--actor", "ann", "--json"))["label"]
         == "cup"
     )
-    assert told(run("queue", shop, "--labels", "--json"))[0]["label"] == "cup"
+    assert parsed(run("queue", shop, "--labels", "--json"))[0]["label"] == "cup"
     assert (
-        told(
+        parsed(
             run(
                 "queue",
                 shop,
@@ -155,7 +155,7 @@ def test_queue(catalog: Catalog, run: Run) -> None:
     )
     assert run("queue", shop, "--threshold", "sugest=0.7")[0] == 2
     assert run("queue", shop, "--threshold", "suggest=high")[0] == 2
-    trail = told(run("queue", shop, "--trail", "--json"))
+    trail = parsed(run("queue", shop, "--trail", "--json"))
     assert (trail["checked"], [act["did"] for act in trail["acts"]]) == (
         3,
         ["ask", "override", "policy"],
@@ -166,13 +166,13 @@ def test_queue(catalog: Catalog, run: Run) -> None:
 
 def test_keys(catalog: Catalog, run: Run) -> None:
     shop = catalog.path
-    made = told(
+    key = parsed(
         run("keys", shop, "--new", "web shop", "--scope", "read", "--scope", "events", "--json")
     )
-    assert Keys(shop).find(made["secret"]) is not None
+    assert Keys(shop).find(key["secret"]) is not None
     assert "secret" not in run("keys", shop, "--json")[1]
-    assert told(run("keys", shop, "--revoke", made["id"], "--json"))[0]["revoked"]
-    assert Keys(shop).find(made["secret"]) is None
+    assert parsed(run("keys", shop, "--revoke", key["id"], "--json"))[0]["revoked"]
+    assert Keys(shop).find(key["secret"]) is None
     assert run("keys", shop, "--new", "x", "--scope", "raed")[0] == 2
     assert run("keys", shop.parent / "nowhere")[0] == 2
 
@@ -182,7 +182,7 @@ def test_pilot(catalog: Catalog, tmp_path: Path, run: Run) -> None:
     folder.mkdir()
     write_events(folder / "events.jsonl", "a", "b")
     more = ("--experiment", "spring", "--metric", "click", "--window", "1")
-    found = told(run("pilot", folder, "--a", "old=text", "--b", "new=both", *more, "--json"))
+    found = parsed(run("pilot", folder, "--a", "old=text", "--b", "new=both", *more, "--json"))
     assert found["decision"] == "take B"
     assert "Take new." in (folder / "decision.html").read_text()
     assert json.loads((folder / "decision.json").read_text())["decision"] == "take B"
@@ -201,16 +201,16 @@ def test_classify(
 ) -> None:
     monkeypatch.setattr("synesthete.models.load_model", lambda name: model)
     table, out = write_records(tmp_path / "records"), tmp_path / "spots.classifier"
-    made = run("classify", table, "--fit", "--out", out, "--template", "health", "--risk", "0.3")
-    assert made[0] == 0, made[2]
-    assert "not a medical device" in made[1]
+    fitted = run("classify", table, "--fit", "--out", out, "--template", "health", "--risk", "0.3")
+    assert fitted[0] == 0, fitted[2]
+    assert "not a medical device" in fitted[1]
     judged = run("classify", table, "--with", out, "--queue", catalog.path, "--json")
-    rows = told(judged)
+    rows = parsed(judged)
     assert rows["notice"] == "Research use, not a medical device."
     assert len(rows["records"]) == 120
     shown = run("classify", table, "--with", out, "--no-reasons")
     for secret in SECRETS:
-        assert secret.casefold() not in "".join((*made[1:], *judged[1:], *shown[1:])).casefold()
+        assert secret.casefold() not in "".join((*fitted[1:], *judged[1:], *shown[1:])).casefold()
     for wrong in (("--calibration", "magic"), ("--template", "law"), ("--risk", "2")):
         assert run("classify", table, "--fit", "--out", tmp_path / "x", *wrong)[0] == 2
     assert run("classify", table, "--with", tmp_path / "none")[0] == 2

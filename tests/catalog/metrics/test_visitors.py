@@ -177,8 +177,8 @@ def test_a_real_difference_is_found_and_a_mismatched_split_noticed(record: Recor
 def test_duel_by_hand_and_by_clicks(record: Recorder) -> None:
     rng = np.random.default_rng(0)
     for seed in range(120):
-        made = team_draft(["bad", "worse"], ["good", "fine"], 4, seed=seed)
-        for place, (item, team) in enumerate(zip(made.items, made.teams, strict=True), start=1):
+        draft = team_draft(["bad", "worse"], ["good", "fine"], 4, seed=seed)
+        for place, (item, team) in enumerate(zip(draft.items, draft.teams, strict=True), start=1):
             record(
                 "impression",
                 item,

@@ -54,15 +54,17 @@ def fill(path: Path, model: ImageTextModel) -> Path:
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory, model: ImageTextModel, empty_path: Path) -> Path:
+def filled(
+    tmp_path_factory: pytest.TempPathFactory, model: ImageTextModel, empty_path: Path
+) -> Path:
     return fill(
         Path(shutil.copytree(empty_path, tmp_path_factory.mktemp("served") / "shop.catalog")), model
     )
 
 
 @pytest.fixture
-def path(made: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(made, tmp_path / "shop.catalog"))
+def path(filled: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(filled, tmp_path / "shop.catalog"))
 
 
 @pytest.fixture

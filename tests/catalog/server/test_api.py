@@ -38,7 +38,7 @@ def b64(colour: str) -> str:
 
 
 def test_every_endpoint_needs_its_scope(app: FastAPI, keyed: Keyed) -> None:
-    told = {
+    listed = {
         (m.upper(), p) for p, row in app.openapi()["paths"].items() if p.startswith(V1) for m in row
     }
     plain = {
@@ -51,7 +51,7 @@ def test_every_endpoint_needs_its_scope(app: FastAPI, keyed: Keyed) -> None:
         )
         for m, p in NEED
     }
-    assert told == plain, "an endpoint is missing from this test"
+    assert listed == plain, "an endpoint is missing from this test"
     programs = {scope: keyed(scope) for scope in SCOPES}
     for (method, where), scope in NEED.items():
         for name, program in programs.items():
@@ -193,12 +193,14 @@ def test_finding(client: TestClient) -> None:
 
 def test_suggestions_abstain_into_the_queue(client: TestClient) -> None:
     assert client.post(f"{V1}/policy/suggest", json={"threshold": 1.0}).json()["set_by"] == "owner"
-    made = client.post(f"{V1}/suggest", json={"image": b64("green"), "brief": "for tea"}).json()
-    assert made["abstained"]
-    case = client.get(f"{V1}/queue/{made['ticket']}").json()
+    suggestion = client.post(
+        f"{V1}/suggest", json={"image": b64("green"), "brief": "for tea"}
+    ).json()
+    assert suggestion["abstained"]
+    case = client.get(f"{V1}/queue/{suggestion['ticket']}").json()
     assert case["open"]
     decided = client.post(
-        f"{V1}/queue/{made['ticket']}/decision",
+        f"{V1}/queue/{suggestion['ticket']}/decision",
         json={"verdict": "override", "label": "item-01", "actor": "ann"},
     ).json()
     assert decided["label"] == "item-01"
@@ -210,7 +212,7 @@ def test_suggestions_abstain_into_the_queue(client: TestClient) -> None:
         client.get(f"{V1}/trail", params={"after": acts["next"]}).json()["acts"][0]["did"]
         == "override"
     )
-    wrong = client.post(f"{V1}/queue/{made['ticket']}/decision", json={"verdict": "override"})
+    wrong = client.post(f"{V1}/queue/{suggestion['ticket']}/decision", json={"verdict": "override"})
     assert wrong.status_code == 409
     assert client.get(f"{V1}/queue/nope").status_code == 404
 

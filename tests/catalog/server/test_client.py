@@ -57,8 +57,8 @@ def test_it_gives_what_a_catalogue_gives(
         one.id for one in own.recommend(liked, limit=4)
     ]
     assert shop.align(["a red mug"], [png("red")])[0].verdict in ("match", "mismatch", "unsure")
-    made = shop.suggest(png("blue"), "for tea")
-    assert made.abstained == (made.ticket is not None)
+    suggestion = shop.suggest(png("blue"), "for tea")
+    assert suggestion.abstained == (suggestion.ticket is not None)
     assert shop.assignment("x", "ann") == shop.assignment("x", "ann")
     own.close()
 
@@ -67,19 +67,19 @@ def test_changing_and_telling(shop: CatalogClient, path: Path) -> None:
     written = shop.upsert(Item(f"new-{i}", title=f"mug {i}") for i in range(3))
     assert (written.added, shop.health()["items"]) == (3, 33)
     assert shop.delete(["new-0", "never"]).deleted == 1
-    told = [
+    events = [
         Event(key=str(i), kind="impression", item="item-01", subject=f"v{i}", list=str(i))
         for i in range(1203)
     ]
     taken = shop.send(
         [
-            *told,
+            *events,
             Event(key="x", kind="impression", item="gone"),
             Event(key="", kind="click", item=""),
         ]
     )
     assert (taken.added, taken.unknown, taken.refused[0].index) == (1204, 1, 1204)
-    assert shop.send(told[:5]).replayed == 5
+    assert shop.send(events[:5]).replayed == 5
     assert shop.metrics()["total"]["impressions"] == 1203
     assert EventLog(path).counts()["impression"] == 1204
 
@@ -126,7 +126,7 @@ def test_lost_connections_and_full_buckets_are_waited_for(monkeypatch: pytest.Mo
     assert len(seen) == 4
     assert len(set(seen)) == 1
     assert slept[-2:] == [5.0, 7.0]
-    for reply, told in (
+    for reply, message in (
         (httpx.Response(500, text="oh"), "answered 500"),
         (httpx.Response(503, text="oh"), "answered 503"),
         (httpx.Response(200, json=[]), "another form"),
@@ -134,7 +134,7 @@ def test_lost_connections_and_full_buckets_are_waited_for(monkeypatch: pytest.Mo
         one = CatalogClient(
             "http://shop", "k", transport=httpx.MockTransport(lambda request, reply=reply: reply)
         )
-        with pytest.raises(SynestheteError, match=told):
+        with pytest.raises(SynestheteError, match=message):
             one.delete(["1"])
 
     def never(request: httpx.Request) -> httpx.Response:

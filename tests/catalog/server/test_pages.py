@@ -161,7 +161,7 @@ def test_a_case_is_decided_by_hand(browser: TestClient, path: Path) -> None:
     assert browser.post(f"/queue/{ticket}", data={**form, "actor": ""}).status_code == 409
 
 
-def test_the_dashboard_shows_what_was_told(browser: TestClient, path: Path) -> None:
+def test_the_dashboard_shows_recorded_events(browser: TestClient, path: Path) -> None:
     rows = [
         {
             "key": f"{kind}{i}",

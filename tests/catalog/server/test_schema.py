@@ -22,8 +22,8 @@ DOCS = Path(__file__).parents[3] / "docs" / "catalog-api.md"
 
 
 @pytest.fixture(scope="module")
-def copied(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return Path(shutil.copytree(made, tmp_path_factory.mktemp("fuzzed") / "shop.catalog"))
+def copied(filled: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(shutil.copytree(filled, tmp_path_factory.mktemp("fuzzed") / "shop.catalog"))
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def test_every_answer_is_as_described(copied: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "message"),
     [
         ("[" * 100_000, "nested deeper"), ('{"text": ' + "{" * 5000 + "}" * 5000 + "}", "nested deeper"),
         ('{"text": "\\ud800"}', "lone surrogate"), ('{"\\udfff": 1}', "lone surrogate"),
@@ -62,7 +62,7 @@ def test_every_answer_is_as_described(copied: Path) -> None:
         ('{"text": "a", "without": "b"}', "without"), ('{"text": "a", "x": 1}', "not known"),
     ],
 )  # fmt: skip
-def test_hostile_json_is_refused(served: FastAPI, body: str, told: str) -> None:
+def test_hostile_json_is_refused(served: FastAPI, body: str, message: str) -> None:
     with TestClient(served, base_url="http://127.0.0.1", headers=HEADERS) as client:
         answer = client.post(
             "/api/v1/search",
@@ -70,7 +70,7 @@ def test_hostile_json_is_refused(served: FastAPI, body: str, told: str) -> None:
             headers={"Content-Type": "application/json"},
         )
     assert answer.status_code == 422
-    assert told in answer.json()["error"]["message"]
+    assert message in answer.json()["error"]["message"]
 
 
 def test_a_whole_number_may_be_written_as_a_fraction(served: FastAPI) -> None:
@@ -82,7 +82,7 @@ def test_a_whole_number_may_be_written_as_a_fraction(served: FastAPI) -> None:
         assert client.post("/api/v1/search", json={"text": "mug", "limit": 3.5}).status_code == 422
 
 
-def test_without_a_key_nothing_else_is_told(served: FastAPI) -> None:
+def test_without_a_key_every_answer_is_401(served: FastAPI) -> None:
     """401 comes before 403, 404, 405, 413 and 422."""
     with TestClient(served, base_url="http://127.0.0.1") as client:
         for method, path, body in (
@@ -135,11 +135,11 @@ def test_bodies_that_are_none(served: FastAPI, where: str, body: bytes, kind: st
 
 def test_every_endpoint_is_documented(served: FastAPI) -> None:
     page = DOCS.read_text(encoding="utf-8")
-    told = set(re.findall(r"^\| `(GET|POST) (/[^`]*)`", page, re.MULTILINE))
+    documented = set(re.findall(r"^\| `(GET|POST) (/[^`]*)`", page, re.MULTILINE))
     there = {
         (method.upper(), path.removeprefix("/api/v1"))
         for path, row in served.openapi()["paths"].items()
         if path.startswith("/api/v1")
         for method in row
     }
-    assert told == there
+    assert documented == there

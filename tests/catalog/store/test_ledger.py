@@ -36,7 +36,7 @@ def batch(items: dict[str, str]) -> Batch:
 
 
 def content(path: Path) -> dict[str, str]:
-    """Everything live, read anew, with a check that vectors and thumbnails belong to their items."""
+    """Everything live, read again, with a check that vectors and thumbnails belong to their items."""
     opened = Ledger(path)
     moment = opened.snapshot()
     parts, live = moment.segments, moment.live
@@ -269,7 +269,7 @@ def test_quarantine_goes_when_the_item_comes(place: Path) -> None:
     assert [(one.id, one.what) for one in opened.quarantine()] == [("a", "y.png"), ("b", "x.png")]
 
 
-def test_a_missing_segment_is_told(place: Path) -> None:
+def test_a_missing_segment_is_an_error(place: Path) -> None:
     opened = Ledger(place)
     opened.commit(batch({"a": "x"}))
     (folder,) = (place / FOLDER).iterdir()

@@ -68,7 +68,7 @@ CHANGES = st.lists(
 )
 @given(changes=CHANGES)
 @pytest.mark.parametrize("ivf_above", [10**6, 10])
-def test_taken_over_equals_made_anew(
+def test_a_refreshed_snapshot_equals_a_new_one(
     changes: list[tuple[str, int, str]],
     ivf_above: int,
     shop_path: Path,

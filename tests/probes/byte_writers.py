@@ -52,13 +52,13 @@ def png(
     else:
         body = lines(values)
     header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, interlaced)
-    made = b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header)
-    made += b"".join(_chunk(*one) for one in chunks)
+    data = b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header)
+    data += b"".join(_chunk(*one) for one in chunks)
     if palette:
-        made += _chunk(b"PLTE", palette)
+        data += _chunk(b"PLTE", palette)
     if clear:
-        made += _chunk(b"tRNS", clear)
-    return made + _chunk(b"IDAT", zlib.compress(body)) + _chunk(b"IEND", b"")
+        data += _chunk(b"tRNS", clear)
+    return data + _chunk(b"IDAT", zlib.compress(body)) + _chunk(b"IEND", b"")
 
 
 def _chunk(kind: bytes, body: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""Small pictures, fonts and probe sets for the tests, made on the spot."""
+"""Small images, fonts and probe sets for the tests, drawn when they are needed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from PIL import Image, ImageFont
 
 
 def scene(width: int = 40, height: int = 30, seed: int = 0) -> Image.Image:
-    """A smooth picture that is not the same turned or mirrored."""
+    """A smooth image that is not the same turned or mirrored."""
     y, x = np.mgrid[0:height, 0:width]
     rgb = np.stack([255 * x / width, 255 * y / height, (seed * 40 + x + 2 * y) % 256], axis=-1)
     return Image.fromarray(rgb.astype(np.uint8))
