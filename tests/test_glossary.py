@@ -84,7 +84,7 @@ def words_in(text: str) -> Iterator[tuple[int, str]]:
 def identifiers_in(source: str) -> Iterator[tuple[int, str]]:
     """Line and identifier, for each that is or has between underscores a retired word."""
     for node in ast.walk(ast.parse(source)):
-        for field in ("id", "arg", "attr", "name", "asname"):
+        for field in ("id", "arg", "attr", "name", "asname", "module"):
             name = getattr(node, field, None)
             if isinstance(name, str) and set(re.split("[_.]", name.lower())) & set(IDENTIFIERS):
                 yield getattr(node, "lineno", 0), name
@@ -157,8 +157,9 @@ def test_every_exception_is_needed() -> None:
 def test_retired_words_are_noticed() -> None:
     sample = "The page is Told.\nIt holds\na picture, dealt\nout anew: storytold, made.\n"
     assert list(words_in(sample)) == [(1, "Told"), (3, "picture"), (3, "dealt out"), (4, "anew")]
-    code = "def f(told, old):\n    has_picture = old.made\n    return Asked(pictures_of=foretold)\n"
+    code = "from a.hand_made import b\ndef f(told, old):\n    has_picture = old.made\n    return Asked(pictures_of=foretold)\n"
     assert {name for _, name in identifiers_in(code)} == {
+        "a.hand_made",
         "told",
         "has_picture",
         "made",

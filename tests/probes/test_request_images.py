@@ -21,7 +21,7 @@ from synesthete.probes.request_images import (
     request_limits,
     see,
 )
-from tests.probes.hand_made import png
+from tests.probes.byte_writers import png
 from tests.probes.samples import corpus, encoded, scene
 from tests.torture.bombs import jpeg_of_scans, png_of_texts
 
