@@ -145,6 +145,19 @@ def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
             init=args.init,
             spelling=args.spelling,
         )
+    if args.step == "sentences":
+        from training import sentences
+
+        sentences.teach(
+            args.data,
+            args.model,
+            args.wordnet,
+            minutes=args.minutes,
+            steps=args.steps,
+            peak=args.peak,
+            threads=args.threads,
+        )
+        sentences.ship(args.data, args.model)
     if args.step == "look":
         from training import looks
 

@@ -8,6 +8,8 @@ import numpy as np
 
 EMBED_DIM = 192
 IMAGE_SIZE = 128
+CONTEXT = 77
+"""Tokens of a text; the shipped towers had 32 until they were taught sentences."""
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 
@@ -23,7 +25,7 @@ def config(image_size: int = IMAGE_SIZE) -> dict[str, Any]:
             "patch_size": None,
         },
         "text_cfg": {
-            "context_length": 32,
+            "context_length": CONTEXT,
             "vocab_size": 49408,
             "width": 128,
             "heads": 4,
@@ -48,3 +50,14 @@ def create(image_size: int = IMAGE_SIZE, seed: int = 0) -> Any:
 
     torch.manual_seed(seed)
     return CLIP(**config(image_size))
+
+
+def load_text(model: Any, state: dict[str, Any]) -> None:
+    """Load a text tower, or a whole model, whose texts may be shorter: further positions begin as its last one."""
+    import torch
+
+    place = "positional_embedding"
+    rows = state[place]
+    if len(rows) < CONTEXT:
+        state = state | {place: torch.cat([rows, rows[-1:].repeat(CONTEXT - len(rows), 1)])}
+    model.load_state_dict(state, strict=False)

@@ -125,6 +125,14 @@ def parser(description: str) -> argparse.ArgumentParser:
     start = steps.add_parser("start", help="the shipped model's towers, to go on from with --init")
     start.add_argument("--model", type=Path, required=True, help="the model's folder")
     start.add_argument("--out", type=Path, required=True)
+    more = steps.add_parser("sentences", help="teach a model's text tower definitions and examples")
+    more.add_argument("--data", type=Path, required=True, help="folder of `teach`")
+    more.add_argument("--model", type=Path, required=True, help="the model's folder, written anew")
+    more.add_argument("--wordnet", type=Path, default=Path("/usr/share/wordnet"))
+    more.add_argument("--minutes", type=_number(float, 0), default=30.0)
+    more.add_argument("--steps", type=_number(int, 0), default=0, help="instead of by the clock")
+    more.add_argument("--peak", type=_number(float, 1e-9), default=1e-3)
+    more.add_argument("--threads", type=_number(int, 1), default=2)
     look = steps.add_parser(
         "look", help="describe drawings and photographs with a pretrained image classifier"
     )

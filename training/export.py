@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from training.architecture import IMAGE_SIZE, MEAN, STD, config, create
+from training.architecture import IMAGE_SIZE, MEAN, STD, config, create, load_text
 
 
 def held_out(photo_keys: list[str], fonts: list[str]) -> dict[str, Any]:
@@ -52,8 +52,8 @@ def export(trained: Path, out: Path) -> None:
 
     saved = torch.load(trained / "image.pt")
     model = create(IMAGE_SIZE)
+    load_text(model, torch.load(trained / "text.pt"))
     state = model.state_dict()
-    state |= torch.load(trained / "text.pt")
     visual = saved["visual"]
     key = "attnpool.positional_embedding"
     visual[key] = resize_positions(visual[key], IMAGE_SIZE)

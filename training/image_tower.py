@@ -15,7 +15,7 @@ import numpy as np
 
 from synesthete.models.text import encode_text
 from training import teacher
-from training.architecture import create
+from training.architecture import CONTEXT, create, load_text
 from training.corpus import Corpus
 from training.examples import draw
 from training.loading import Drawn, Loader
@@ -34,7 +34,7 @@ def name_targets(model: Any, texts: list[str], templates: tuple[str, ...] = ("{}
     import torch
     from open_clip.tokenizer import SimpleTokenizer
 
-    tokenizer = SimpleTokenizer(context_length=32)
+    tokenizer = SimpleTokenizer(context_length=CONTEXT)
     total = 0.0
     with torch.no_grad():
         for template in templates:
@@ -51,7 +51,7 @@ def _targets(model: Any, corpus: Corpus, out: Path) -> tuple[Any, Any]:
     import torch
 
     if (out / "text.pt").exists():
-        model.load_state_dict(torch.load(out / "text.pt"), strict=False)
+        load_text(model, torch.load(out / "text.pt"))
         print("targets: the text tower", flush=True)
         return name_targets(model, corpus.names, TEMPLATES), name_targets(model, corpus.bank)
     texts, _, targets = teacher.lookup(out)

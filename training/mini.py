@@ -80,6 +80,7 @@ def steps(
         Step(
             ("export", "--data", data, *held_out, "--held-out-fonts", PROBE_FONTS, "--out", str(at.model)),
         ),
+        Step(("sentences", "--data", data, "--model", str(at.model))),
         Step(
             ("evaluate", "--data", data, *photos, "--fonts", str(fonts), *words,
              "--held-out-clip-art", f"{data}/clip_art.txt", "--out", str(at.model)),

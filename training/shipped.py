@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from training import image_tower, running, teacher
-from training.architecture import EMBED_DIM, create
+from training.architecture import EMBED_DIM, create, load_text
 
 
 def load(folder: Path) -> Any:
@@ -18,7 +18,7 @@ def load(folder: Path) -> Any:
 
     model = create()
     weights = load_file(folder / "open_clip_model.safetensors")
-    model.load_state_dict({name: value.float() for name, value in weights.items()})
+    load_text(model, {name: value.float() for name, value in weights.items()})
     return model.eval()
 
 

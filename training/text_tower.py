@@ -6,13 +6,14 @@ The image tower is then trained against this tower's own outputs, so nothing of 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from training import languages, teacher
-from training.architecture import create
+from training.architecture import CONTEXT, create, load_text
 from training.spelling import with_spelling
 
 TEMPLATES = (
@@ -67,6 +68,83 @@ def _start_from_words(model: Any, tokenizer: Any, texts: list[str], targets: np.
         model.text_projection.copy_(basis * 0.3)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Lessons:
+    """What a text tower is to learn: `texts`, how often each is drawn, and of each the row of `targets` that it is to mean."""
+
+    texts: list[str]
+    of: np.ndarray
+    weights: np.ndarray
+    targets: np.ndarray
+
+
+def fit(
+    model: Any,
+    lessons: Lessons,
+    *,
+    minutes: float,
+    steps: int = 0,
+    batch: int = 256,
+    peak: float = 2e-3,
+    seed: int = 0,
+) -> Any:
+    """Train for `minutes`, or for `steps` when given, so that each text is embedded near its target; returns the texts' tokens."""
+    import torch
+    from open_clip.tokenizer import SimpleTokenizer
+
+    tokens = SimpleTokenizer(context_length=CONTEXT)(lessons.texts)
+    lengths = (tokens != 0).sum(1).numpy()
+    weights = lessons.weights / lessons.weights.sum()
+    goal = torch.from_numpy(lessons.targets)
+    model.train()
+    # Of 49,408 token rows a batch touches a few hundred, so their gradient and optimiser are sparse.
+    rows_optimiser = torch.optim.SparseAdam(
+        [model.token_embedding.weight], lr=peak, betas=(0.9, 0.98)
+    )
+    parameters = [
+        model.positional_embedding,
+        model.text_projection,
+        *model.transformer.parameters(),
+        *model.ln_final.parameters(),
+    ]
+    optimiser = torch.optim.AdamW(parameters, lr=peak, betas=(0.9, 0.98), weight_decay=0.01)
+    rng = np.random.default_rng(seed)
+    start, step, running = time.monotonic(), 0, 0.0
+    queue: list[np.ndarray] = []
+
+    def progress() -> float:
+        if steps:
+            return step / steps
+        return (time.monotonic() - start) / (60 * minutes) if minutes else 1.0
+
+    while (done := progress()) < 1:
+        for group in optimiser.param_groups + rows_optimiser.param_groups:
+            group["lr"] = peak * min(1.0, (step + 1) / 100) * max(0.0, 1 - done)
+        queue = queue or _epoch_batches(rng, weights, lengths, batch)
+        pick = queue.pop()
+        part = tokens[pick][:, : int(lengths[pick].max())]
+        wanted = goal[lessons.of[pick]]
+        got = torch.nn.functional.normalize(text_features(model, part), dim=-1)
+        likeness = wanted @ wanted.T
+        soft = torch.softmax(likeness * 30, dim=-1)
+        loss = 5 * (1 - (got * wanted).sum(-1)).mean() + 0.2 * torch.nn.functional.cross_entropy(
+            got @ wanted.T * 30, soft
+        )
+        optimiser.zero_grad(set_to_none=True)
+        rows_optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimiser.step()
+        rows_optimiser.step()
+        step += 1
+        running = 0.98 * running + 0.02 * float((got.detach() * wanted).sum(-1).mean())
+        if step % 100 == 0:
+            print(
+                f"text step {step} {done:.0%} cosine {running / (1 - 0.98**step):.3f}", flush=True
+            )
+    return tokens
+
+
 def train(
     out: Path,
     *,
@@ -91,7 +169,7 @@ def train(
     model = create(seed=seed)
     if spelling:
         targets = with_spelling(texts, targets, spelling, model.text_projection.shape[0])
-    tokenizer = SimpleTokenizer(context_length=32)
+    tokenizer = SimpleTokenizer(context_length=CONTEXT)
     rows, rows_target, weight = [], [], []
     share = {"names": 6.0, "captions": 2.0, "words": 1.0}
     for i, (text, kind) in enumerate(zip(texts, kinds, strict=True)):
@@ -111,61 +189,15 @@ def train(
         rows.append(name)
         rows_target.append(target)
         weight.append(share["captions"])
-    tokens = tokenizer(rows)
-    lengths = (tokens != 0).sum(1).numpy()
-    weights = np.array(weight) / np.sum(weight)
-    target_rows = np.array(rows_target)
-    goal = torch.from_numpy(targets)
-    model.train()
-    # Of 49,408 token rows a batch touches a few hundred, so their gradient and optimiser are sparse.
-    rows_optimiser = torch.optim.SparseAdam(
-        [model.token_embedding.weight], lr=peak, betas=(0.9, 0.98)
-    )
-    parameters = [
-        model.positional_embedding,
-        model.text_projection,
-        *model.transformer.parameters(),
-        *model.ln_final.parameters(),
-    ]
     if init is None:
         _start_from_words(model, tokenizer, texts, targets)
     else:
-        model.load_state_dict(torch.load(init), strict=False)
-    optimiser = torch.optim.AdamW(parameters, lr=peak, betas=(0.9, 0.98), weight_decay=0.01)
-    rng = np.random.default_rng(seed)
-    start, step, running = time.monotonic(), 0, 0.0
-    queue: list[np.ndarray] = []
-
-    def progress() -> float:
-        if steps:
-            return step / steps
-        return (time.monotonic() - start) / (60 * minutes) if minutes else 1.0
-
-    while (done := progress()) < 1:
-        for group in optimiser.param_groups + rows_optimiser.param_groups:
-            group["lr"] = peak * min(1.0, (step + 1) / 100) * max(0.0, 1 - done)
-        queue = queue or _epoch_batches(rng, weights, lengths, batch)
-        pick = queue.pop()
-        part = tokens[pick][:, : int(lengths[pick].max())]
-        wanted = goal[target_rows[pick]]
-        got = torch.nn.functional.normalize(text_features(model, part), dim=-1)
-        likeness = wanted @ wanted.T
-        soft = torch.softmax(likeness * 30, dim=-1)
-        loss = 5 * (1 - (got * wanted).sum(-1)).mean() + 0.2 * torch.nn.functional.cross_entropy(
-            got @ wanted.T * 30, soft
-        )
-        optimiser.zero_grad(set_to_none=True)
-        rows_optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimiser.step()
-        rows_optimiser.step()
-        step += 1
-        running = 0.98 * running + 0.02 * float((got.detach() * wanted).sum(-1).mean())
-        if step % 100 == 0:
-            print(
-                f"text step {step} {done:.0%} cosine {running / (1 - 0.98**step):.3f}", flush=True
-            )
+        load_text(model, torch.load(init))
+    lessons = Lessons(
+        texts=rows, of=np.array(rows_target), weights=np.array(weight), targets=targets
+    )
+    tokens = fit(model, lessons, minutes=minutes, steps=steps, batch=batch, peak=peak, seed=seed)
+    goal = torch.from_numpy(targets)
     model.eval()
     used = torch.unique(tokens)
     keep = torch.zeros(model.vocab_size, 1)

@@ -34,14 +34,14 @@ def test_every_step_is_one_that_the_command_line_knows(tmp_path: Path) -> None:
     )
     parsed = [parser.parse_args(step.command) for step in steps]
     assert [one.step for one in parsed] == [
-        "build", "lists", "teach", "lists", "look", "image", "export", "evaluate",
+        "build", "lists", "teach", "lists", "look", "image", "export", "sentences", "evaluate",
     ]  # fmt: skip
     image = parsed[5]
     assert (image.minutes, image.threads, image.looks) == (0.5, 1, 2.0)
     assert image.held_out_words == tmp_path / "data" / "held_out_words.txt"
     assert {one.data for one in (parsed[4], parsed[6], parsed[7])} == {tmp_path / "data"}
     # Each reads what one before it made.
-    assert parsed[6].out == parsed[7].out == tmp_path / "model"
+    assert parsed[6].out == parsed[7].model == parsed[8].out == tmp_path / "model"
 
 
 def test_all_that_is_read_from_npm_is_installed() -> None:
@@ -166,6 +166,6 @@ def test_it_goes_on_where_it_stopped(
     commands.clear()
     monkeypatch.delenv("FAIL")
     main()
-    assert [one[0] for one in commands] == ["look", "image", "export", "evaluate"]
+    assert [one[0] for one in commands] == ["look", "image", "export", "sentences", "evaluate"]
     assert commands[1][-4:] == ["--threads", "1", "--out", str(tmp_path / "out" / "data")]
     assert "from 1 images" in capsys.readouterr().out
