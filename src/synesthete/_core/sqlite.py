@@ -127,7 +127,7 @@ class AppendOnly:
     private
         Whether only the owner may read and write the file.
     version
-        Of the schema; a file of a newer one is refused.
+        Of the schema; a file of another one is refused, an older one until `migrate`.
     """
 
     def __init__(
@@ -151,7 +151,7 @@ class AppendOnly:
             yield None
             return
         with self._open() as connection:
-            if format_of(connection, self.path, newest=self._version) == 0:
+            if not self._is_made(connection):
                 yield None
                 return
             connection.execute("BEGIN")
@@ -161,14 +161,54 @@ class AppendOnly:
     @contextlib.contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
         """A connection within a transaction: all that is done in the block, or after an error or a kill nothing."""
+        with self._transaction() as connection:
+            if not self._is_made(connection):
+                self._make(connection)
+            yield connection
+
+    def migrate(self, aside: Sequence[str], fill: Sequence[str]) -> tuple[int, int]:
+        """Bring a file of an older version to this one: all of it or, after an error or a kill, nothing.
+
+        Parameters
+        ----------
+        aside, fill
+            Statements that put the old tables out of the way, and that fill the new ones from them.
+
+        Returns
+        -------
+        tuple of int
+            Its version before and after; equal when there was nothing to do.
+        """
+        with self._transaction() as connection:
+            version = format_of(connection, self.path, newest=self._version)
+            if version < self._version:
+                for statement in aside if version else ():
+                    connection.execute(statement)
+                self._make(connection)
+                for statement in fill if version else ():
+                    connection.execute(statement)
+        return version or self._version, self._version
+
+    def _is_made(self, connection: sqlite3.Connection) -> bool:
+        version = format_of(connection, self.path, newest=self._version)
+        if 0 < version < self._version:
+            raise SynestheteError(
+                f"{self.path} is of format {version}, older than this program's {self._version}",
+                hint=f"run: synesthete migrate {self.path.parent}",
+            )
+        return version > 0
+
+    def _make(self, connection: sqlite3.Connection) -> None:
+        for statement in self._schema:
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {self._version}")
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
         with self._open() as connection:
             write_ahead(connection)
             connection.execute("BEGIN IMMEDIATE")
             try:
-                if format_of(connection, self.path, newest=self._version) == 0:
-                    for statement in self._schema:
-                        connection.execute(statement)
-                    connection.execute(f"PRAGMA user_version = {self._version}")
                 yield connection
             except BaseException:
                 connection.execute("ROLLBACK")

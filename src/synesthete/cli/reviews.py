@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,7 @@ from synesthete.atlas import Atlas
 from synesthete.cli.command import Address, AtlasArgument, Output, Positive, command
 from synesthete.cli.console import Note, count, out, say, share, table
 from synesthete.errors import SynestheteError
+from synesthete.reviews.acts import NEURONS, Subjects
 
 app = typer.Typer(
     help="What people say of neurons: verdicts on names, labels given blind, flags, notes.",
@@ -302,7 +304,7 @@ def show_agreement(atlas: AtlasArgument) -> Output:
     --------
     synesthete reviews agreement demo.atlas
     """
-    from synesthete.reviews import agreement, current, read
+    from synesthete.reviews import current, read, verdicts_of
     from synesthete.reviews.state import belongs
 
     labelled: dict[str, dict[str, str]] = {}
@@ -310,34 +312,41 @@ def show_agreement(atlas: AtlasArgument) -> Output:
         if act.kind == "label" and belongs(act, atlas):
             key = f"{act.address} {act.question} {act.image}"
             labelled.setdefault(key, {})[act.rater] = act.value
-    verdicts = {
-        address: {rater: " ".join(given).strip() for rater, given in state.verdicts.items()}
-        for address, state in current(atlas).items()
-    }
-    found = {"labels": agreement(labelled), "verdicts": agreement(verdicts)}
+    return agreement_output({"labels": labelled, "verdicts": verdicts_of(current(atlas))})
+
+
+def agreement_output(given: Mapping[str, Mapping[str, Mapping[str, str]]]) -> Output:
+    """How far raters agree, of each sort of thing that they said: item → rater → label."""
+    from synesthete.reviews import agreement
+
+    found = {sort: agreement(items) for sort, items in given.items()}
     rows = (
         (
-            kind,
+            sort,
             count(value.items),
             count(value.raters),
             share(value.percent),
             share(value.alpha),
             f"{share(value.low)} to {share(value.high)}",
         )
-        for kind, value in found.items()
+        for sort, value in found.items()
     )
     right = ("items", "raters", "agree", "alpha")
     return Output(found, [table("of", *right, "95 % interval", right=right, rows=rows)])
 
 
 @command(app, "export")
-def export_file(atlas: AtlasArgument, path: Path) -> None:
+def export_file(atlas: AtlasArgument, path: Path) -> Output:
     """Write all reviews of an atlas to a file: .jsonl to be imported again, .csv for a spreadsheet.
 
     Parameters
     ----------
     path : FILE
         A .jsonl or .csv.
+
+    Returns
+    -------
+    how many were `exported`.
 
     See Also
     --------
@@ -347,13 +356,19 @@ def export_file(atlas: AtlasArgument, path: Path) -> None:
     --------
     synesthete reviews export demo.atlas reviews.jsonl
     """
+    return export_output(atlas.path, path, NEURONS)
+
+
+def export_output(folder: Path, path: Path, subjects: Subjects) -> Output:
+    """Write the reviews of a folder to a file."""
     from synesthete.reviews import export_reviews
 
-    out().print(f"{count(export_reviews(atlas.path, path))} reviews written to {path}")
+    exported = export_reviews(folder, path, subjects=subjects)
+    return Output({"exported": exported}, [f"{count(exported)} reviews written to {path}"])
 
 
 @command(app, "import")
-def import_file(atlas: AtlasArgument, path: Path) -> None:
+def import_file(atlas: AtlasArgument, path: Path) -> Output:
     """Add the reviews of a file to an atlas; what is there already is not doubled.
 
     Lines that are not reviews are set aside with the reason.
@@ -363,6 +378,10 @@ def import_file(atlas: AtlasArgument, path: Path) -> None:
     path : FILE
         A .jsonl of `reviews export`.
 
+    Returns
+    -------
+    how many were `added` and `known` before, and the lines set `aside`.
+
     See Also
     --------
     reviews.md
@@ -371,11 +390,15 @@ def import_file(atlas: AtlasArgument, path: Path) -> None:
     --------
     synesthete reviews import demo.atlas reviews.jsonl
     """
+    return import_output(atlas.path, path, NEURONS)
+
+
+def import_output(folder: Path, path: Path, subjects: Subjects) -> Output:
+    """Add the reviews of a file to those of a folder."""
     from synesthete.reviews import import_reviews
 
-    done = import_reviews(atlas.path, path)
-    out().print(f"{count(done.added)} reviews added, {count(done.known)} known before")
-    for number, reason in list(done.aside.items())[:10]:
-        say(f"line {number} set aside: {reason}")
-    if len(done.aside) > 10:
-        say(f"… and {len(done.aside) - 10} more lines")
+    done = import_reviews(folder, path, subjects=subjects)
+    aside = [Note(f"line {line} set aside: {why}") for line, why in done.aside.items()]
+    more = [Note(f"… and {len(aside) - 10} more lines")] if len(aside) > 10 else []
+    line = f"{count(done.added)} reviews added, {count(done.known)} known before"
+    return Output(done, [line, *aside[:10], *more])

@@ -1,15 +1,17 @@
-"""Reviews: people's verdicts, labels, flags and notes on units, never overwritten."""
+"""Reviews: people's verdicts, labels, flags and notes on units and on cases of a catalogue, never overwritten."""
 
-from synesthete.reviews.acts import KINDS, Act, append, read
+from synesthete.reviews.acts import CASES, NEURONS, Act, Log, append, read
 from synesthete.reviews.agreement import Agreement, agreement
 from synesthete.reviews.exchange import export_reviews, import_reviews
 from synesthete.reviews.queue import labels, queue, session
-from synesthete.reviews.state import State, current, foreign, request_review, say
+from synesthete.reviews.state import State, current, foreign, request_review, say, verdicts_of
 
 __all__ = [
-    "KINDS",
+    "CASES",
+    "NEURONS",
     "Act",
     "Agreement",
+    "Log",
     "State",
     "agreement",
     "append",
@@ -23,4 +25,5 @@ __all__ = [
     "request_review",
     "say",
     "session",
+    "verdicts_of",
 ]

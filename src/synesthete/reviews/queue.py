@@ -12,8 +12,7 @@ from synesthete._core.arrays import Bool, Float64, Int64
 from synesthete.atlas import Atlas
 from synesthete.errors import SynestheteError
 from synesthete.reviews.acts import Act, read
-from synesthete.reviews.state import State, belongs, current, image_hash
-from synesthete.reviews.verdicts import Reviewed
+from synesthete.reviews.state import Reviewed, State, belongs, current, image_hash
 
 SENSITIVE = frozenset({"person", "person trait", "religion", "region", "emotion"})
 WEIGHTS = {"requested": 8.0, "disputed": 4.0, "undecided": 2.0, "sensitive": 1.0, "use": 1.0}
