@@ -140,7 +140,8 @@ class AppendOnly:
         version: int = 1,
     ) -> None:
         self.path = path
-        self._schema = [*schema, *(trigger for name in tables for trigger in _refuse(name))]
+        triggers = (trigger for name in tables for trigger in _refuse(name))
+        self._schema = [*schema, *triggers, f"PRAGMA user_version = {version}"]
         self._private = private
         self._version = version
 
@@ -162,8 +163,8 @@ class AppendOnly:
     def writing(self) -> Iterator[sqlite3.Connection]:
         """A connection within a transaction: all that is done in the block, or after an error or a kill nothing."""
         with self._transaction() as connection:
-            if not self._is_made(connection):
-                self._make(connection)
+            for statement in () if self._is_made(connection) else self._schema:
+                connection.execute(statement)
             yield connection
 
     def migrate(self, aside: Sequence[str], fill: Sequence[str]) -> tuple[int, int]:
@@ -180,14 +181,10 @@ class AppendOnly:
             Its version before and after; equal when there was nothing to do.
         """
         with self._transaction() as connection:
-            version = format_of(connection, self.path, newest=self._version)
-            if version < self._version:
-                for statement in aside if version else ():
-                    connection.execute(statement)
-                self._make(connection)
-                for statement in fill if version else ():
-                    connection.execute(statement)
-        return version or self._version, self._version
+            before = format_of(connection, self.path, newest=self._version) or self._version
+            for statement in (*aside, *self._schema, *fill) if before < self._version else ():
+                connection.execute(statement)
+        return before, self._version
 
     def _is_made(self, connection: sqlite3.Connection) -> bool:
         version = format_of(connection, self.path, newest=self._version)
@@ -197,11 +194,6 @@ class AppendOnly:
                 hint=f"run: synesthete migrate {self.path.parent}",
             )
         return version > 0
-
-    def _make(self, connection: sqlite3.Connection) -> None:
-        for statement in self._schema:
-            connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {self._version}")
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

@@ -8,11 +8,11 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, Literal, cast
 
 from synesthete._core.json_reader import parse_json
 from synesthete.errors import SynestheteError, near
-from synesthete.reviews.acts import CASES, MACHINE, Act, Entry, Log, Subjects
+from synesthete.reviews.acts import CASES, MACHINE, Act, Log
 from synesthete.reviews.state import Reviewed, states
 
 DEFAULT_THRESHOLD = 0.6
@@ -107,8 +107,6 @@ class Case(Reviewed):
     at
         When it came first.
     """
-
-    subjects: ClassVar[Subjects] = CASES
 
     ticket: str
     kind: str
@@ -285,9 +283,7 @@ class Queue:
         for case in self.cases(kind=kind, waiting=False):
             label, reference = case.label(), case.payload.get("reference")
             if label is not None and isinstance(reference, str) and reference:
-                by = tuple(
-                    who for who, verdict in case.verdicts.items() if verdict == case.verdict()
-                )
+                by = tuple(who for who, given in case.verdicts.items() if given == case.verdict())
                 labels.append(
                     Label(
                         ticket=case.ticket, kind=case.kind, reference=reference, label=label, by=by
@@ -296,18 +292,10 @@ class Queue:
         return labels
 
 
-def trail_row(entry: Entry) -> dict[str, Any]:
-    """An act of the trail, as JSON writes it."""
-    act = entry.act
-    return {
-        "place": entry.place,
-        "at": act.at,
-        "actor": act.rater,
-        "did": act.kind,
-        "ticket": act.address,
-        "body": _body(act),
-        "chain": entry.chain,
-    }
+def trail_row(place: int, chain: str, act: Act) -> dict[str, Any]:
+    """An entry of the trail, as JSON writes it."""
+    who = {"place": place, "at": act.at, "actor": act.rater, "did": act.kind}
+    return {**who, "ticket": act.address, "body": _body(act), "chain": chain}
 
 
 def _body(act: Act) -> dict[str, Any]:
@@ -317,18 +305,10 @@ def _body(act: Act) -> dict[str, Any]:
 
 def _cases(acts: Iterable[Act]) -> dict[str, Case]:
     # Its first question begins a case, whatever the clocks of those who answered it said.
-    return states(sorted(acts, key=lambda act: act.kind != "ask"), _begin)
+    return states(sorted(acts, key=lambda act: act.kind != "ask"), CASES, _begin)
 
 
 def _begin(act: Act) -> Case | None:
     if act.kind != "ask":
         return None
-    body = _body(act)
-    return Case(
-        ticket=act.address,
-        kind=body["kind"],
-        payload=body["payload"],
-        reason=body["reason"],
-        confidence=body["confidence"],
-        at=act.at,
-    )
+    return Case(ticket=act.address, at=act.at, **_body(act))

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import getpass
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from synesthete.atlas import Atlas
+from synesthete.atlas import Atlas, open_atlas
 from synesthete.cli.command import Address, AtlasArgument, Output, Positive, command
 from synesthete.cli.console import Note, count, out, say, share, table
 from synesthete.errors import SynestheteError
-from synesthete.reviews.acts import NEURONS, Subjects
 
 app = typer.Typer(
     help="What people say of neurons: verdicts on names, labels given blind, flags, notes.",
@@ -28,6 +26,27 @@ Rater = Annotated[
         envvar="SYNESTHETE_RATER",
         help="Who says so; without it the name of the user.",
     ),
+]
+
+
+def folder(path: str) -> Path:
+    """The folder of an atlas or of a catalogue.
+
+    Raises
+    ------
+    SynestheteError
+        Neither.
+    """
+    from synesthete.reviews.acts import NEURONS, log_of
+
+    if log_of(path).subjects is NEURONS:
+        open_atlas(path)
+    return Path(path)
+
+
+Folder = Annotated[
+    Path,
+    typer.Argument(parser=folder, metavar="FOLDER", help="Of the atlas, or of a catalogue."),
 ]
 
 
@@ -287,8 +306,8 @@ def label(
 
 
 @command(app, "agreement")
-def show_agreement(atlas: AtlasArgument) -> Output:
-    """Measure how far raters agree: on labels of the same image, and on verdicts on the same neuron.
+def show_agreement(folder: Folder) -> Output:
+    """Measure how far raters agree: on labels of the same image, and on verdicts on the same neuron or case of a catalogue.
 
     Krippendorff's alpha, with an interval.
 
@@ -304,49 +323,32 @@ def show_agreement(atlas: AtlasArgument) -> Output:
     --------
     synesthete reviews agreement demo.atlas
     """
-    from synesthete.reviews import current, read, verdicts_of
-    from synesthete.reviews.state import belongs
+    from synesthete.reviews import agreement, said_by_raters
 
-    labelled: dict[str, dict[str, str]] = {}
-    for act in read(atlas.path):
-        if act.kind == "label" and belongs(act, atlas):
-            key = f"{act.address} {act.question} {act.image}"
-            labelled.setdefault(key, {})[act.rater] = act.value
-    return agreement_output({"labels": labelled, "verdicts": verdicts_of(current(atlas))})
-
-
-def agreement_output(given: Mapping[str, Mapping[str, Mapping[str, str]]]) -> Output:
-    """How far raters agree, of each sort of thing that they said: item → rater → label."""
-    from synesthete.reviews import agreement
-
-    found = {sort: agreement(items) for sort, items in given.items()}
+    found = {kind: agreement(given) for kind, given in said_by_raters(folder).items()}
     rows = (
         (
-            sort,
+            kind,
             count(value.items),
             count(value.raters),
             share(value.percent),
             share(value.alpha),
             f"{share(value.low)} to {share(value.high)}",
         )
-        for sort, value in found.items()
+        for kind, value in found.items()
     )
     right = ("items", "raters", "agree", "alpha")
     return Output(found, [table("of", *right, "95 % interval", right=right, rows=rows)])
 
 
 @command(app, "export")
-def export_file(atlas: AtlasArgument, path: Path) -> Output:
-    """Write all reviews of an atlas to a file: .jsonl to be imported again, .csv for a spreadsheet.
+def export_file(folder: Folder, path: Path) -> None:
+    """Write all reviews of an atlas, or of a catalogue's queue, to a file: .jsonl to be imported again, .csv for a spreadsheet.
 
     Parameters
     ----------
     path : FILE
         A .jsonl or .csv.
-
-    Returns
-    -------
-    how many were `exported`.
 
     See Also
     --------
@@ -355,21 +357,16 @@ def export_file(atlas: AtlasArgument, path: Path) -> Output:
     Examples
     --------
     synesthete reviews export demo.atlas reviews.jsonl
+    synesthete reviews export my.catalog cases.csv
     """
-    return export_output(atlas.path, path, NEURONS)
-
-
-def export_output(folder: Path, path: Path, subjects: Subjects) -> Output:
-    """Write the reviews of a folder to a file."""
     from synesthete.reviews import export_reviews
 
-    exported = export_reviews(folder, path, subjects=subjects)
-    return Output({"exported": exported}, [f"{count(exported)} reviews written to {path}"])
+    out().print(f"{count(export_reviews(folder, path))} reviews written to {path}")
 
 
 @command(app, "import")
-def import_file(atlas: AtlasArgument, path: Path) -> Output:
-    """Add the reviews of a file to an atlas; what is there already is not doubled.
+def import_file(folder: Folder, path: Path) -> None:
+    """Add the reviews of a file to an atlas, or to a catalogue's queue; what is there already is not doubled.
 
     Lines that are not reviews are set aside with the reason.
 
@@ -377,10 +374,6 @@ def import_file(atlas: AtlasArgument, path: Path) -> Output:
     ----------
     path : FILE
         A .jsonl of `reviews export`.
-
-    Returns
-    -------
-    how many were `added` and `known` before, and the lines set `aside`.
 
     See Also
     --------
@@ -390,15 +383,11 @@ def import_file(atlas: AtlasArgument, path: Path) -> Output:
     --------
     synesthete reviews import demo.atlas reviews.jsonl
     """
-    return import_output(atlas.path, path, NEURONS)
-
-
-def import_output(folder: Path, path: Path, subjects: Subjects) -> Output:
-    """Add the reviews of a file to those of a folder."""
     from synesthete.reviews import import_reviews
 
-    done = import_reviews(folder, path, subjects=subjects)
-    aside = [Note(f"line {line} set aside: {why}") for line, why in done.aside.items()]
-    more = [Note(f"… and {len(aside) - 10} more lines")] if len(aside) > 10 else []
-    line = f"{count(done.added)} reviews added, {count(done.known)} known before"
-    return Output(done, [line, *aside[:10], *more])
+    done = import_reviews(folder, path)
+    out().print(f"{count(done.added)} reviews added, {count(done.known)} known before")
+    for number, reason in list(done.aside.items())[:10]:
+        say(f"line {number} set aside: {reason}")
+    if len(done.aside) > 10:
+        say(f"… and {len(done.aside) - 10} more lines")

@@ -1,14 +1,12 @@
 """Reviews: people's verdicts, labels, flags and notes on units and on cases of a catalogue, never overwritten."""
 
-from synesthete.reviews.acts import CASES, NEURONS, Act, Log, append, read
+from synesthete.reviews.acts import Act, Log, append, log_of, read
 from synesthete.reviews.agreement import Agreement, agreement
 from synesthete.reviews.exchange import export_reviews, import_reviews
 from synesthete.reviews.queue import labels, queue, session
-from synesthete.reviews.state import State, current, foreign, request_review, say, verdicts_of
+from synesthete.reviews.state import State, current, foreign, request_review, said_by_raters, say
 
 __all__ = [
-    "CASES",
-    "NEURONS",
     "Act",
     "Agreement",
     "Log",
@@ -20,10 +18,11 @@ __all__ = [
     "foreign",
     "import_reviews",
     "labels",
+    "log_of",
     "queue",
     "read",
     "request_review",
+    "said_by_raters",
     "say",
     "session",
-    "verdicts_of",
 ]

@@ -54,8 +54,8 @@ class Act:
     id: str
     at: str
     rater: str
-    fingerprint: str
-    weights: str
+    fingerprint: str = ""
+    weights: str = ""
     address: str
     kind: str
     value: str = ""
@@ -71,25 +71,6 @@ COLUMNS = tuple(field.name for field in fields(Act))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kind:
-    """What one kind of act says.
-
-    Attributes
-    ----------
-    needs
-        The text that it needs, as an error calls it; empty where it takes none.
-    longest
-        The most characters of that text.
-    body
-        Keys and types of its value where that is a JSON object: its text is `label` there, a remark `note`.
-    """
-
-    needs: str = ""
-    longest: int = LONGEST
-    body: Mapping[str, type] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
 class Subjects:
     """What the acts of a log are about.
 
@@ -97,10 +78,12 @@ class Subjects:
     ----------
     file, version
         The log's name in its folder, and its format.
-    schema, export
-        Of a line of an exported file, and the command that writes one.
+    schema
+        Of a line of an exported file.
     kinds
-        What can be said.
+        What can be said → the most characters of its text, which it then needs; 0 where it takes none.
+    bodies
+        Of kinds whose value is a JSON object, its keys and their types; the text is `label` there, a remark `note`.
     verdicts, requests
         The kinds that are verdicts, and those by which the program asks.
     address
@@ -113,8 +96,8 @@ class Subjects:
     file: str
     version: int
     schema: str
-    export: str
-    kinds: Mapping[str, Kind]
+    kinds: Mapping[str, int]
+    bodies: Mapping[str, Mapping[str, type]]
     verdicts: tuple[str, ...]
     requests: tuple[str, ...]
     address: tuple[re.Pattern[str], str]
@@ -122,7 +105,7 @@ class Subjects:
 
     def said(self, act: Act) -> tuple[str, str]:
         """The text of an act and the remark beside it, either of which may be empty."""
-        if self.kinds[act.kind].body is None:
+        if act.kind not in self.bodies:
             return act.value, ""
         body = parse_json(act.value, f"the {act.kind}")
         return body.get("label", ""), body.get("note", "")
@@ -132,35 +115,27 @@ NEURONS = Subjects(
     file="reviews.sqlite",
     version=1,
     schema="synesthete-reviews-1",
-    export="reviews export",
     kinds={
-        "label": Kind(needs="a text", longest=LONGEST_NAME),
-        "accept": Kind(),
-        "rename": Kind(needs="a text", longest=LONGEST_NAME),
-        "reject": Kind(),
-        "flag": Kind(needs="a text"),
-        "unflag": Kind(),
-        "note": Kind(needs="a text"),
-        "request": Kind(needs="a text"),
+        **dict.fromkeys(("label", "rename"), LONGEST_NAME),
+        **dict.fromkeys(("flag", "note", "request"), LONGEST),
+        **dict.fromkeys(("accept", "reject", "unflag"), 0),
     },
+    bodies={},
     verdicts=("accept", "rename", "reject"),
     requests=("request",),
     address=(re.compile(r"(?s:.*):\d+"), "write layer:unit"),
     chained=False,
 )
-_SAID = {"label": str, "note": str}
 CASES = Subjects(
     file="people.sqlite",
     version=2,
     schema="synesthete-cases-1",
-    export="catalog queue CATALOG --export FILE",
-    kinds={
-        "ask": Kind(body={"kind": str, "payload": dict, "reason": str, "confidence": float}),
-        "again": Kind(body={}),
-        "accept": Kind(body=_SAID),
-        "override": Kind(needs="the right label", longest=LONGEST_NAME, body=_SAID),
-        "dismiss": Kind(body=_SAID),
-        "policy": Kind(body={"threshold": float, "audit": float}),
+    kinds={"ask": 0, "again": 0, "accept": 0, "override": LONGEST_NAME, "dismiss": 0, "policy": 0},
+    bodies={
+        "ask": {"kind": str, "payload": dict, "reason": str, "confidence": float},
+        "again": {},
+        **{kind: {"label": str, "note": str} for kind in ("accept", "override", "dismiss")},
+        "policy": {"threshold": float, "audit": float},
     },
     verdicts=("accept", "override", "dismiss"),
     requests=("ask", "again"),
@@ -181,7 +156,6 @@ def check(act: Act, subjects: Subjects = NEURONS) -> None:
     if act.kind not in subjects.kinds:
         hint = near(act.kind, subjects.kinds) or ", ".join(subjects.kinds)
         raise SynestheteError(f"no such kind of review: {act.kind!r}", hint=hint)
-    kind = subjects.kinds[act.kind]
     if not act.rater:
         raise SynestheteError("a review needs a rater: who did it?", hint="give --rater NAME")
     if act.rater.casefold() == MACHINE and act.kind not in subjects.requests:
@@ -189,16 +163,15 @@ def check(act: Act, subjects: Subjects = NEURONS) -> None:
             f"{act.rater!r} stands for the program, which asks and does not decide",
             hint="give your own name",
         )
-    if kind.body is not None:
-        _check_body(act, kind.body)
+    if act.kind in subjects.bodies:
+        _check_body(act, subjects.bodies[act.kind])
     text, note = subjects.said(act)
-    if kind.needs and not text:
-        raise SynestheteError(f"{act.kind} needs {kind.needs}")
-    if not kind.needs and text:
-        raise SynestheteError(f"{act.kind} takes no {'label' if kind.body else 'text'}")
+    longest, what = subjects.kinds[act.kind], "label" if act.kind in subjects.bodies else "text"
+    if bool(text) != bool(longest):
+        raise SynestheteError(f"{act.kind} {'needs a' if longest else 'takes no'} {what}")
     for name, given, most in (
         ("rater", act.rater, 100),
-        (act.kind, text, kind.longest),
+        (act.kind, text, longest),
         ("note", note, LONGEST),
         ("question", act.question, LONGEST_NAME),
         ("address", act.address, LONGEST_NAME),
@@ -244,9 +217,7 @@ _ACTS = (
     f"CREATE TABLE acts ({', '.join(f'{name} TEXT NOT NULL' for name in COLUMNS)}, PRIMARY KEY (id)) WITHOUT ROWID",
     "CREATE INDEX acts_by_address ON acts (address, at)",
 )
-_LINKS = (
-    "CREATE TABLE links (place INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, chain TEXT NOT NULL)",
-)
+_LINKS = "CREATE TABLE links (place INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, chain TEXT NOT NULL)"
 # Format 1 of a catalogue's log had one table of its own; its links stay what they were.
 _ASIDE = (
     "DROP TRIGGER acts_stay",
@@ -258,15 +229,6 @@ _FILL = (
     "INSERT INTO links SELECT place, substr(chain, 1, 32), chain FROM acts_1",
     "DROP TABLE acts_1",
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """An act of a chained log, its number, from 1, and the SHA-256 of it and of the chain before it."""
-
-    place: int
-    chain: str
-    act: Act
 
 
 class Log:
@@ -284,23 +246,14 @@ class Log:
         self.subjects = subjects
         self._file = AppendOnly(
             Path(folder) / subjects.file,
-            (*_ACTS, *(_LINKS if subjects.chained else ())),
+            (*_ACTS, _LINKS) if subjects.chained else _ACTS,
             tables=("acts", "links") if subjects.chained else ("acts",),
             private=subjects.chained,
             version=subjects.version,
         )
 
     def say(
-        self,
-        kind: str,
-        address: str,
-        *,
-        rater: str,
-        value: str | Mapping[str, Any] = "",
-        question: str = "",
-        fingerprint: str = "",
-        weights: str = "",
-        image: str = "",
+        self, kind: str, address: str, *, rater: str, value: str | Mapping[str, Any] = "", **of: str
     ) -> Act:
         """Record an act of now.
 
@@ -308,26 +261,20 @@ class Log:
         ----------
         value
             A text, or the JSON object that the kind asks for.
+        of
+            `fingerprint`, `weights`, `image` and `question`, where there are some.
 
         Raises
         ------
         SynestheteError
             What `check` refuses; the file cannot be written.
         """
-        act = Act(
-            id=uuid.uuid4().hex,
-            at=datetime.now(UTC).isoformat(timespec="microseconds"),
-            rater=" ".join(rater.split()),
-            fingerprint=fingerprint,
-            weights=weights,
-            address=address,
-            kind=kind,
-            value=value.strip()
-            if isinstance(value, str)
-            else json.dumps(dict(value), sort_keys=True, allow_nan=False),
-            image=image,
-            question=" ".join(question.split()),
-        )
+        at = datetime.now(UTC).isoformat(timespec="microseconds")
+        rater = " ".join(rater.split())
+        if not isinstance(value, str):
+            value = json.dumps(dict(value), sort_keys=True, allow_nan=False)
+        value, id = value.strip(), uuid.uuid4().hex
+        act = Act(id=id, at=at, rater=rater, address=address, kind=kind, value=value, **of)
         self.append([act])
         return act
 
@@ -359,14 +306,18 @@ class Log:
             rows = connection.execute(query, given).fetchall() if connection else []
         return [_act(row) for row in rows]
 
-    def entries(self, *, after: int = 0) -> list[Entry]:
-        """The acts of a chained log after a number, in the order in which they came."""
+    def entries(self, *, after: int = 0) -> list[tuple[int, str, Act]]:
+        """The acts of a chained log after a number, in the order in which they came.
+
+        Returns
+        -------
+        list of tuple
+            The number of each, from 1; the SHA-256 of it and of the chain before it; the act.
+        """
         query = f"SELECT place, chain, {_SELECT} FROM links JOIN acts USING (id) WHERE place > ? ORDER BY place"
         with self._file.reading() as connection:
             rows = connection.execute(query, (after,)).fetchall() if connection else []
-        return [
-            Entry(place=place, chain=chain, act=_act(columns)) for place, chain, *columns in rows
-        ]
+        return [(place, chain, _act(columns)) for place, chain, *columns in rows]
 
     def verify(self) -> int:
         """Check the chain; returns how many acts it links.
@@ -379,9 +330,9 @@ class Log:
         """
         before = ""
         entries = self.entries()
-        for number, entry in enumerate(entries, start=1):
-            before = link(before, entry.act)
-            if entry.place != number or entry.chain != before:
+        for number, (place, chain, act) in enumerate(entries, start=1):
+            before = link(before, act)
+            if (place, chain) != (number, before):
                 raise SynestheteError(f"the trail was changed at act {number}")
         if len(self.read()) != len(entries):
             raise SynestheteError("the trail was changed: it holds acts that nothing links")
@@ -413,6 +364,12 @@ def _link(connection: sqlite3.Connection, act: Act) -> None:
 
 def _act(row: Iterable[str]) -> Act:
     return Act(**dict(zip(COLUMNS, row, strict=True)))
+
+
+def log_of(folder: str | Path) -> Log:
+    """The log of an atlas's folder or of a catalogue's."""
+    catalog = any((Path(folder) / name).is_file() for name in (CASES.file, "catalog.sqlite"))
+    return Log(folder, CASES if catalog else NEURONS)
 
 
 def append(atlas: str | Path, acts: Iterable[Act]) -> int:

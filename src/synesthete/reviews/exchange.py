@@ -13,7 +13,7 @@ from synesthete._core.row_reader import Row, jsonl_rows
 from synesthete._core.user_files import UnusableFile
 from synesthete.atlas.files import write_file
 from synesthete.errors import SynestheteError
-from synesthete.reviews.acts import COLUMNS, NEURONS, Act, Log, Subjects, check
+from synesthete.reviews.acts import COLUMNS, Act, Subjects, check, log_of
 
 LONGEST_LINE = 250_000
 _LIKE_FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -28,8 +28,8 @@ class Imported:
     aside: dict[int, str]
 
 
-def export_reviews(folder: str | Path, path: str | Path, *, subjects: Subjects = NEURONS) -> int:
-    """Write all acts of an atlas, or of a catalogue (`CASES`), to a `.jsonl` (for `import_reviews`) or `.csv` (for people); returns how many.
+def export_reviews(folder: str | Path, path: str | Path) -> int:
+    """Write all acts of an atlas, or of a catalogue's queue, to a `.jsonl` (for `import_reviews`) or `.csv` (for people); returns how many.
 
     The file is there completely or not at all. A text that a spreadsheet would take for a formula gets an apostrophe in front in CSV.
 
@@ -38,13 +38,14 @@ def export_reviews(folder: str | Path, path: str | Path, *, subjects: Subjects =
     SynestheteError
         When the path has another ending or cannot be written.
     """
-    acts, path = Log(folder, subjects).read(), Path(path)
+    log, path = log_of(folder), Path(path)
+    acts = log.read()
     if path.suffix not in (".jsonl", ".csv"):
         raise SynestheteError(f"{path} must end in .jsonl or .csv")
     file = io.StringIO(newline="")
     if path.suffix == ".jsonl":
         file.writelines(
-            json.dumps({"schema": subjects.schema, **act.as_dict()}, ensure_ascii=False) + "\n"
+            json.dumps({"schema": log.subjects.schema, **act.as_dict()}, ensure_ascii=False) + "\n"
             for act in acts
         )
     else:
@@ -55,10 +56,8 @@ def export_reviews(folder: str | Path, path: str | Path, *, subjects: Subjects =
     return len(acts)
 
 
-def import_reviews(
-    folder: str | Path, path: str | Path, *, subjects: Subjects = NEURONS
-) -> Imported:
-    """Add the acts of a `.jsonl` file to an atlas, or to a catalogue (`CASES`); an act that is there already counts as known.
+def import_reviews(folder: str | Path, path: str | Path) -> Imported:
+    """Add the acts of a `.jsonl` file to an atlas or to a catalogue's queue; an act that is there already counts as known.
 
     Lines that are no acts are set aside with the reason, the rest goes in. Acts of another model or atlas go
     in too, and count only where they belong (`belongs`).
@@ -68,7 +67,7 @@ def import_reviews(
     SynestheteError
         When the file cannot be read, or its first line is not of this format.
     """
-    path = Path(path)
+    log, path = log_of(folder), Path(path)
     acts: list[Act] = []
     aside: dict[int, str] = {}
     try:
@@ -77,15 +76,15 @@ def import_reviews(
         raise SynestheteError(f"{path} cannot be read: {error.reason}", hint=error.hint) from None
     for number, row in rows:
         try:
-            acts.append(_act(row, subjects))
+            acts.append(_act(row, log.subjects))
         except SynestheteError as error:
             if number == 1:
                 raise SynestheteError(
                     f"{path} holds no reviews: line 1: {error}",
-                    hint=f"export them with: synesthete {subjects.export}",
+                    hint="export them with: synesthete reviews export",
                 ) from error
             aside[number] = str(error)
-    added = Log(folder, subjects).append(acts)
+    added = log.append(acts)
     return Imported(added, len(acts) - added, aside)
 
 

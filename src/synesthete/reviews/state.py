@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 from synesthete.atlas import Atlas, open_atlas
 from synesthete.errors import SynestheteError
-from synesthete.reviews.acts import MACHINE, NEURONS, Act, Log, Subjects, read
+from synesthete.reviews.acts import MACHINE, NEURONS, Act, Log, Subjects, log_of, read
 
 
 @dataclass(kw_only=True)
@@ -38,27 +38,10 @@ class Reviewed:
     ([('rename', 'fig')], False)
     """
 
-    subjects: ClassVar[Subjects] = NEURONS
     verdicts: dict[str, tuple[str, str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     flags: dict[str, str] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
-
-    def add(self, act: Act) -> None:
-        """Take an act into account."""
-        text, note = self.subjects.said(act)
-        if act.kind in self.subjects.verdicts:
-            self.record(act.rater, act.kind, text)
-        elif act.kind in self.subjects.requests:
-            self.requests.append(act.value)
-        elif act.kind == "flag":
-            self.flags[act.rater] = text
-        elif act.kind == "unflag":
-            self.flags.pop(act.rater, None)
-        elif act.kind == "note":
-            note = text
-        if note:
-            self.notes.append(note)
 
     def record(self, rater: str, kind: str, name: str = "") -> None:
         """Replace a rater's verdict."""
@@ -80,7 +63,9 @@ class Reviewed:
 S = TypeVar("S", bound=Reviewed)
 
 
-def states(acts: Iterable[Act], begin: Callable[[Act], S | None]) -> dict[str, S]:
+def states(
+    acts: Iterable[Act], subjects: Subjects, begin: Callable[[Act], S | None]
+) -> dict[str, S]:
     """Address → state, from acts in order of time.
 
     Parameters
@@ -91,18 +76,23 @@ def states(acts: Iterable[Act], begin: Callable[[Act], S | None]) -> dict[str, S
     found: dict[str, S] = {}
     for act in acts:
         state = found.get(act.address) or begin(act)
-        if state is not None:
-            found[act.address] = state
-            state.add(act)
+        if state is None:
+            continue
+        found[act.address] = state
+        text, note = subjects.said(act)
+        if act.kind in subjects.verdicts:
+            state.record(act.rater, act.kind, text)
+        elif act.kind in subjects.requests:
+            state.requests.append(act.value)
+        elif act.kind == "flag":
+            state.flags[act.rater] = text
+        elif act.kind == "unflag":
+            state.flags.pop(act.rater, None)
+        elif act.kind == "note":
+            note = text
+        if note:
+            state.notes.append(note)
     return found
-
-
-def verdicts_of(reviewed: Mapping[str, Reviewed]) -> dict[str, dict[str, str]]:
-    """Address → rater → verdict, as `agreement` takes them."""
-    return {
-        address: {rater: " ".join(given).strip() for rater, given in one.verdicts.items()}
-        for address, one in reviewed.items()
-    }
 
 
 class State(Reviewed):
@@ -142,12 +132,30 @@ def belongs(act: Act, atlas: Atlas) -> bool:
 def current(atlas: Atlas) -> dict[str, State]:
     """Address → what people say, of the reviewed units of this atlas."""
     acts = (act for act in read(atlas.path) if belongs(act, atlas) and act.kind != "label")
-    return states(acts, lambda act: State())
+    return states(acts, NEURONS, lambda act: State())
 
 
 def foreign(atlas: Atlas) -> list[Act]:
     """Acts about units that this atlas does not have, or of another model: kept, and not counted."""
     return [act for act in read(atlas.path) if not belongs(act, atlas)]
+
+
+def said_by_raters(folder: str | Path) -> dict[str, dict[str, dict[str, str]]]:
+    """What raters of an atlas or of a catalogue's queue said, `labels` and `verdicts`: subject → rater → label, for `agreement`."""
+    log = log_of(folder)
+    atlas = open_atlas(folder) if log.subjects is NEURONS else None
+    acts = [act for act in log.read() if atlas is None or belongs(act, atlas)]
+    labels: dict[str, dict[str, str]] = {}
+    for act in acts:
+        if act.kind == "label":
+            labels.setdefault(f"{act.address} {act.question} {act.image}", {})[act.rater] = (
+                act.value
+            )
+    verdicts = {
+        address: {rater: " ".join(given).strip() for rater, given in state.verdicts.items()}
+        for address, state in states(acts, log.subjects, lambda act: Reviewed()).items()
+    }
+    return {"labels": labels, "verdicts": verdicts}
 
 
 def say(
@@ -173,7 +181,7 @@ def say(
         atlas.address(address),
         rater=rater,
         value=value,
-        question=question,
+        question=" ".join(question.split()),
         fingerprint=atlas.fingerprint,
         weights=str(atlas.manifest["model"]["weights_sha256"]),
         image="" if image is None else image_hash(atlas, image),

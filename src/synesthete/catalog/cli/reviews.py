@@ -17,9 +17,7 @@ from synesthete.catalog.cli.options import FolderArgument, folder, set_aside
 from synesthete.catalog.people import Queue, Verdict, policy_of, set_policy, trail_row
 from synesthete.cli.command import Output, Positive, Share, command
 from synesthete.cli.console import Note, count, percent, say, share, table
-from synesthete.cli.reviews import agreement_output, export_output, import_output
 from synesthete.errors import SynestheteError
-from synesthete.reviews import CASES, verdicts_of
 
 if TYPE_CHECKING:
     from synesthete.catalog.classify import Records
@@ -40,9 +38,6 @@ def queue(
     audit: Share = 0.0,
     trail: bool = False,
     labels: bool = False,
-    agreement: bool = False,
-    export: Path | None = None,
-    add: Annotated[Path | None, typer.Option("--import")] = None,
     limit: Positive = 20,
 ) -> Output:
     """Show abstentions awaiting human review, with their reasons; decide them; set thresholds.
@@ -69,18 +64,12 @@ def queue(
         Show every act, and verify the hash chain.
     labels
         Show the labels of settled cases, to learn from.
-    agreement
-        Measure how far people agree on cases: Krippendorff's alpha, with an interval.
-    export : FILE
-        Write the trail to a .jsonl to be imported again, or a .csv for a spreadsheet.
-    add : FILE
-        Add the acts of a .jsonl of --export; what is there already is not doubled.
     limit : N
         At most this many.
 
     Returns
     -------
-    the cases, the case, the labels, the agreement, the trail or the policy; how many acts were `exported` or `added`, `known` and set `aside`.
+    the cases, the case, the labels, the trail or the policy.
 
     See Also
     --------
@@ -92,7 +81,6 @@ def queue(
     synesthete catalog queue my.catalog d7472416e199559d --override cup --actor ann
     synesthete catalog queue my.catalog --threshold suggest=0.7 --audit 0.05
     synesthete catalog queue my.catalog --trail
-    synesthete catalog queue my.catalog --export cases.jsonl
     """
     reviews = Queue(catalog)
     who = actor or getpass.getuser()
@@ -104,13 +92,6 @@ def queue(
         return _trail(reviews, ticket, limit)
     if labels:
         return _labels(reviews)
-    if agreement:
-        cases = {case.ticket: case for case in reviews.cases()}
-        return agreement_output({"verdicts": verdicts_of(cases)})
-    if export is not None:
-        return export_output(catalog, export, CASES)
-    if add is not None:
-        return import_output(catalog, add, CASES)
     if verdicts:
         if ticket is None or len(verdicts) > 1:
             message = "a decision needs one TICKET and one of --accept, --override and --dismiss"
@@ -313,17 +294,13 @@ def _set_threshold(reviews: Queue, text: str, audit: float, actor: str) -> Outpu
 
 def _trail(reviews: Queue, ticket: str | None, limit: int) -> Output:
     checked = reviews.trail.verify()
-    entries = [one for one in reviews.trail.entries() if ticket in (None, one.act.address)]
-    acts = list(map(trail_row, entries[-limit:]))
-    rows = (
-        (count(act["place"]), act["at"][:19], act["actor"], act["did"], act["ticket"])
-        for act in acts
-    )
+    entries = [one for one in reviews.trail.entries() if ticket in (None, one[2].address)][-limit:]
+    rows = ((count(n), act.at[:19], act.rater, act.kind, act.address) for n, _, act in entries)
     view = (
         table("#", "when", "who", "did", "case", right=("#",), rows=rows),
         Note(f"{count(checked)} acts, and their hash chain is intact"),
     )
-    return Output({"checked": checked, "acts": acts}, view)
+    return Output({"checked": checked, "acts": [trail_row(*one) for one in entries]}, view)
 
 
 def _labels(reviews: Queue) -> Output:

@@ -327,8 +327,8 @@ def list_trail(
 ) -> Response:
     """List everything that machine and people did about cases, in order."""
     entries = folder_of(request).queue.trail.entries(after=after)
-    following = entries[limit - 1].place if len(entries) > limit else None
-    page = list(map(trail_row, entries[:limit]))
+    page = [trail_row(*entry) for entry in entries[:limit]]
+    following = page[-1]["place"] if len(entries) > limit else None
     return respond(request, schema.TrailPage(page, following))
 
 
