@@ -152,7 +152,7 @@ class AppendOnly:
             yield None
             return
         with self._open() as connection:
-            if not self._is_made(connection):
+            if not self._has_tables(connection):
                 yield None
                 return
             connection.execute("BEGIN")
@@ -163,7 +163,7 @@ class AppendOnly:
     def writing(self) -> Iterator[sqlite3.Connection]:
         """A connection within a transaction: all that is done in the block, or after an error or a kill nothing."""
         with self._transaction() as connection:
-            for statement in () if self._is_made(connection) else self._schema:
+            for statement in () if self._has_tables(connection) else self._schema:
                 connection.execute(statement)
             yield connection
 
@@ -186,7 +186,7 @@ class AppendOnly:
                 connection.execute(statement)
         return before, self._version
 
-    def _is_made(self, connection: sqlite3.Connection) -> bool:
+    def _has_tables(self, connection: sqlite3.Connection) -> bool:
         version = format_of(connection, self.path, newest=self._version)
         if 0 < version < self._version:
             raise SynestheteError(

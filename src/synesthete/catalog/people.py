@@ -63,7 +63,7 @@ class Policy:
 
 def policy_of(trail: Log, kind: str) -> Policy:
     """The policy for a kind of decision (`suggest`, `classify`, `align`): the one set last."""
-    acts = trail.read(f"policy {kind}")
+    acts = [act for act in trail.read(f"policy {kind}") if act.kind == "policy"]
     if not acts:
         return Policy()
     body = _body(acts[-1])
@@ -242,8 +242,8 @@ class Queue:
             )
         if verdict == "accept" and not case.proposal:
             raise SynestheteError("the machine proposed nothing to accept", hint="override it")
-        said = {"label": " ".join(label.split()), "note": "\n".join(note.strip().splitlines())}
-        self.trail.say(verdict, ticket, rater=actor, value=said)
+        body = {"label": " ".join(label.split()), "note": "\n".join(note.strip().splitlines())}
+        self.trail.say(verdict, ticket, rater=actor, value=body)
         return self.case(ticket)
 
     def case(self, ticket: str) -> Case:
@@ -299,8 +299,7 @@ def trail_row(place: int, chain: str, act: Act) -> dict[str, Any]:
 
 
 def _body(act: Act) -> dict[str, Any]:
-    body: dict[str, Any] = parse_json(act.value, f"the {act.kind} of {act.address}")
-    return body
+    return dict(parse_json(act.value, f"the {act.kind} of {act.address}"))
 
 
 def _cases(acts: Iterable[Act]) -> dict[str, Case]:

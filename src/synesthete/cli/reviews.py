@@ -45,8 +45,7 @@ def folder(path: str) -> Path:
 
 
 Folder = Annotated[
-    Path,
-    typer.Argument(parser=folder, metavar="FOLDER", help="Of the atlas, or of a catalogue."),
+    Path, typer.Argument(parser=folder, metavar="FOLDER", help="Of the atlas, or of a catalogue.")
 ]
 
 
@@ -323,9 +322,9 @@ def show_agreement(folder: Folder) -> Output:
     --------
     synesthete reviews agreement demo.atlas
     """
-    from synesthete.reviews import agreement, said_by_raters
+    from synesthete.reviews import agreement, ratings
 
-    found = {kind: agreement(given) for kind, given in said_by_raters(folder).items()}
+    found = {kind: agreement(given) for kind, given in ratings(folder).items()}
     rows = (
         (
             kind,

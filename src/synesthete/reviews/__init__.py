@@ -1,15 +1,14 @@
 """Reviews: people's verdicts, labels, flags and notes on units and on cases of a catalogue, never overwritten."""
 
-from synesthete.reviews.acts import Act, Log, append, log_of, read
+from synesthete.reviews.acts import Act, append, log_of, read
 from synesthete.reviews.agreement import Agreement, agreement
 from synesthete.reviews.exchange import export_reviews, import_reviews
 from synesthete.reviews.queue import labels, queue, session
-from synesthete.reviews.state import State, current, foreign, request_review, said_by_raters, say
+from synesthete.reviews.state import State, current, foreign, ratings, request_review, say
 
 __all__ = [
     "Act",
     "Agreement",
-    "Log",
     "State",
     "agreement",
     "append",
@@ -20,9 +19,9 @@ __all__ = [
     "labels",
     "log_of",
     "queue",
+    "ratings",
     "read",
     "request_review",
-    "said_by_raters",
     "say",
     "session",
 ]

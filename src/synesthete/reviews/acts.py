@@ -103,7 +103,7 @@ class Subjects:
     address: tuple[re.Pattern[str], str]
     chained: bool
 
-    def said(self, act: Act) -> tuple[str, str]:
+    def text_and_note(self, act: Act) -> tuple[str, str]:
         """The text of an act and the remark beside it, either of which may be empty."""
         if act.kind not in self.bodies:
             return act.value, ""
@@ -165,7 +165,7 @@ def check(act: Act, subjects: Subjects = NEURONS) -> None:
         )
     if act.kind in subjects.bodies:
         _check_body(act, subjects.bodies[act.kind])
-    text, note = subjects.said(act)
+    text, note = subjects.text_and_note(act)
     longest, what = subjects.kinds[act.kind], "label" if act.kind in subjects.bodies else "text"
     if bool(text) != bool(longest):
         raise SynestheteError(f"{act.kind} {'needs a' if longest else 'takes no'} {what}")
@@ -218,16 +218,11 @@ _ACTS = (
     "CREATE INDEX acts_by_address ON acts (address, at)",
 )
 _LINKS = "CREATE TABLE links (place INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, chain TEXT NOT NULL)"
-# Format 1 of a catalogue's log had one table of its own; its links stay what they were.
-_ASIDE = (
-    "DROP TRIGGER acts_stay",
-    "DROP TRIGGER acts_remain",
-    "ALTER TABLE acts RENAME TO acts_1",
-)
+# Format 1 of a catalogue's log had one table of its own; its chain stays what it was.
+_ASIDE = ("CREATE TEMP TABLE old AS SELECT * FROM acts", "DROP TABLE acts")
 _FILL = (
-    "INSERT INTO acts SELECT substr(chain, 1, 32), at, actor, '', '', ticket, did, body, '', '' FROM acts_1",
-    "INSERT INTO links SELECT place, substr(chain, 1, 32), chain FROM acts_1",
-    "DROP TABLE acts_1",
+    "INSERT INTO acts SELECT substr(chain, 1, 32), at, actor, '', '', ticket, did, body, '', '' FROM old",
+    "INSERT INTO links SELECT place, substr(chain, 1, 32), chain FROM old",
 )
 
 
@@ -292,10 +287,10 @@ class Log:
         added = 0
         with self._file.writing() as connection:
             for act in rows:
-                if connection.execute(_INSERT, tuple(vars(act).values())).rowcount == 1:
-                    added += 1
-                    if self.subjects.chained:
-                        _link(connection, act)
+                new = connection.execute(_INSERT, tuple(vars(act).values())).rowcount
+                added += new
+                if new and self.subjects.chained:
+                    _link(connection, act)
         return added
 
     def read(self, address: str | None = None) -> list[Act]:

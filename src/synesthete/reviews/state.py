@@ -79,7 +79,7 @@ def states(
         if state is None:
             continue
         found[act.address] = state
-        text, note = subjects.said(act)
+        text, note = subjects.text_and_note(act)
         if act.kind in subjects.verdicts:
             state.record(act.rater, act.kind, text)
         elif act.kind in subjects.requests:
@@ -140,17 +140,22 @@ def foreign(atlas: Atlas) -> list[Act]:
     return [act for act in read(atlas.path) if not belongs(act, atlas)]
 
 
-def said_by_raters(folder: str | Path) -> dict[str, dict[str, dict[str, str]]]:
-    """What raters of an atlas or of a catalogue's queue said, `labels` and `verdicts`: subject → rater → label, for `agreement`."""
+def ratings(folder: str | Path) -> dict[str, dict[str, dict[str, str]]]:
+    """The `labels` and `verdicts` of an atlas or of a catalogue's queue, each as `agreement` takes them.
+
+    Returns
+    -------
+    dict
+        Item (a neuron's image and the question, a neuron, a case) → rater → label. Of an atlas, what belongs to it.
+    """
     log = log_of(folder)
     atlas = open_atlas(folder) if log.subjects is NEURONS else None
     acts = [act for act in log.read() if atlas is None or belongs(act, atlas)]
     labels: dict[str, dict[str, str]] = {}
     for act in acts:
         if act.kind == "label":
-            labels.setdefault(f"{act.address} {act.question} {act.image}", {})[act.rater] = (
-                act.value
-            )
+            item = f"{act.address} {act.question} {act.image}"
+            labels.setdefault(item, {})[act.rater] = act.value
     verdicts = {
         address: {rater: " ".join(given).strip() for rater, given in state.verdicts.items()}
         for address, state in states(acts, log.subjects, lambda act: Reviewed()).items()
