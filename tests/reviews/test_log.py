@@ -15,6 +15,7 @@ import pytest
 
 from synesthete._core.sqlite import AppendOnly
 from synesthete.catalog.people import Queue, policy_of, set_policy, trail_row
+from synesthete.cli import main
 from synesthete.errors import SynestheteError
 from synesthete.reviews import agreement, export_reviews, import_reviews, log_of, ratings
 from synesthete.reviews.acts import CASES, NEURONS, Log, check
@@ -243,3 +244,32 @@ def test_agreement_counts_what_belongs_to_the_atlas(tmp_path: Path) -> None:
     reviews.say(path, "note", where, rater="cleo", value="odd")
     reviews.append(path, [replace(mine, id="1" * 32, rater="dan", weights="0" * 64)])
     assert ratings(path)["verdicts"][where] == {"ann": "accept", "ben": "rename fig"}
+
+
+def test_the_commands_take_a_catalogue(
+    decided: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def run(*arguments: str | Path) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["synesthete", "reviews", *map(str, arguments)])
+        code: object = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code
+        return int(str(code or 0)), *capsys.readouterr()
+
+    code, out, _ = run("agreement", decided, "--json")
+    assert (code, json.loads(out)["verdicts"]["items"]) == (0, 4)
+    file, other = tmp_path / "cases.jsonl", tmp_path / "other.catalog"
+    assert "13 reviews written" in run("export", decided, file)[1]
+    other.mkdir()
+    code, _, error = run("import", other, file)
+    assert (code, "there is no atlas" in " ".join(error.split())) == (2, True)
+    assert not (other / "reviews.sqlite").exists()
+    (other / "catalog.sqlite").touch()
+    assert "13 reviews added, 0 known before" in run("import", other, file)[1]
+    assert everything(other) == everything(decided) | {"acts": everything(other)["acts"]}
+    assert Queue(other).trail.verify() == 13

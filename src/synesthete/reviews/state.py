@@ -159,6 +159,7 @@ def ratings(folder: str | Path) -> dict[str, dict[str, dict[str, str]]]:
     verdicts = {
         address: {rater: " ".join(given).strip() for rater, given in state.verdicts.items()}
         for address, state in states(acts, log.subjects, lambda act: Reviewed()).items()
+        if state.verdicts
     }
     return {"labels": labels, "verdicts": verdicts}
 
