@@ -267,7 +267,7 @@ def test_the_commands_take_a_catalogue(
     assert "13 reviews written" in run("export", decided, file)[1]
     other.mkdir()
     code, _, error = run("import", other, file)
-    assert (code, "there is no atlas" in " ".join(error.split())) == (2, True)
+    assert (code, "is no atlas" in " ".join(error.split())) == (2, True)
     assert not (other / "reviews.sqlite").exists()
     (other / "catalog.sqlite").touch()
     assert "13 reviews added, 0 known before" in run("import", other, file)[1]
