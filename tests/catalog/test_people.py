@@ -56,7 +56,7 @@ def test_disagreement_waits_until_there_is_a_majority(queue: Queue) -> None:
     # A change of mind: the last word of each counts, the earlier one stays in the trail.
     queue.decide(ticket, "override", actor="ann", label="apple")
     assert not queue.case(ticket).disputed
-    assert [act.did for act in queue.trail.read(ticket)] == ["ask", "accept", *["override"] * 3]
+    assert [act.kind for act in queue.trail.read(ticket)] == ["ask", "accept", *["override"] * 3]
 
 
 def test_the_least_sure_wait_first(queue: Queue) -> None:
@@ -68,7 +68,7 @@ def test_the_least_sure_wait_first(queue: Queue) -> None:
 @pytest.mark.parametrize(
     ("verdict", "label", "actor", "message"),
     [
-        ("override", "", "ann", "needs the right label"),
+        ("override", "", "ann", "needs a label"),
         ("accept", "apple", "ann", "takes no label"),
         ("acept", "", "ann", "no such verdict"),
         ("override", "a\u0007b", "ann", "printable"),
@@ -105,12 +105,12 @@ def test_the_trail_refuses_changes_and_shows_those_from_elsewhere(
     queue.decide(ticket, "override", actor="ann", label="apple")
     assert queue.trail.verify() == 2
     with sqlite3.connect(tmp_path / "people.sqlite") as connection:
-        for statement in ("UPDATE acts SET actor = 'eve'", "DELETE FROM acts"):
+        for statement in ("UPDATE acts SET rater = 'eve'", "DELETE FROM acts"):
             with pytest.raises(sqlite3.IntegrityError, match="never changed"):
                 connection.execute(statement)
         connection.execute("DROP TRIGGER acts_stay")
         connection.execute(
-            "UPDATE acts SET body = replace(body, 'apple', 'poison') WHERE place = 2"
+            "UPDATE acts SET value = replace(value, 'apple', 'poison') WHERE kind = 'override'"
         )
     with pytest.raises(SynestheteError, match="changed at act 2"):
         queue.trail.verify()

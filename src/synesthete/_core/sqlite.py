@@ -127,7 +127,7 @@ class AppendOnly:
     private
         Whether only the owner may read and write the file.
     version
-        Of the schema; a file of a newer one is refused.
+        Of the schema; a file of another one is refused, an older one until `migrate`.
     """
 
     def __init__(
@@ -140,7 +140,8 @@ class AppendOnly:
         version: int = 1,
     ) -> None:
         self.path = path
-        self._schema = [*schema, *(trigger for name in tables for trigger in _refuse(name))]
+        triggers = (trigger for name in tables for trigger in _refuse(name))
+        self._schema = [*schema, *triggers, f"PRAGMA user_version = {version}"]
         self._private = private
         self._version = version
 
@@ -151,7 +152,7 @@ class AppendOnly:
             yield None
             return
         with self._open() as connection:
-            if format_of(connection, self.path, newest=self._version) == 0:
+            if not self._has_tables(connection):
                 yield None
                 return
             connection.execute("BEGIN")
@@ -161,14 +162,45 @@ class AppendOnly:
     @contextlib.contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
         """A connection within a transaction: all that is done in the block, or after an error or a kill nothing."""
+        with self._transaction() as connection:
+            for statement in () if self._has_tables(connection) else self._schema:
+                connection.execute(statement)
+            yield connection
+
+    def migrate(self, aside: Sequence[str], fill: Sequence[str]) -> tuple[int, int]:
+        """Bring a file of an older version to this one: all of it or, after an error or a kill, nothing.
+
+        Parameters
+        ----------
+        aside, fill
+            Statements that put the old tables out of the way, and that fill the new ones from them.
+
+        Returns
+        -------
+        tuple of int
+            Its version before and after; equal when there was nothing to do.
+        """
+        with self._transaction() as connection:
+            before = format_of(connection, self.path, newest=self._version) or self._version
+            for statement in (*aside, *self._schema, *fill) if before < self._version else ():
+                connection.execute(statement)
+        return before, self._version
+
+    def _has_tables(self, connection: sqlite3.Connection) -> bool:
+        version = format_of(connection, self.path, newest=self._version)
+        if 0 < version < self._version:
+            raise SynestheteError(
+                f"{self.path} is of format {version}, older than this program's {self._version}",
+                hint=f"run: synesthete migrate {self.path.parent}",
+            )
+        return version > 0
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
         with self._open() as connection:
             write_ahead(connection)
             connection.execute("BEGIN IMMEDIATE")
             try:
-                if format_of(connection, self.path, newest=self._version) == 0:
-                    for statement in self._schema:
-                        connection.execute(statement)
-                    connection.execute(f"PRAGMA user_version = {self._version}")
                 yield connection
             except BaseException:
                 connection.execute("ROLLBACK")

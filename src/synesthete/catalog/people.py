@@ -1,184 +1,24 @@
-"""Human review of a catalogue: cases that the machine abstains from, people's verdicts on them, the trail of both, thresholds."""
+"""Human review of a catalogue: cases that the machine abstains from, what people's verdicts on them mean, thresholds."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import math
-import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from synesthete._core.json_reader import parse_json
-from synesthete._core.sqlite import AppendOnly
 from synesthete.errors import SynestheteError, near
-from synesthete.reviews.verdicts import MACHINE, Reviewed
+from synesthete.reviews.acts import CASES, MACHINE, Act, Log
+from synesthete.reviews.state import Reviewed, states
 
-FILE = "people.sqlite"
-LONGEST_BODY = 100_000
-LONGEST_LABEL = 200
-LONGEST_NOTE = 2000
 DEFAULT_THRESHOLD = 0.6
-Did = Literal["ask", "again", "accept", "override", "dismiss", "note", "policy"]
 Verdict = Literal["accept", "override", "dismiss"]
-VERDICTS: tuple[Verdict, ...] = ("accept", "override", "dismiss")
 Action = Literal["answer", "audit", "ask"]
-_SCHEMA = (
-    "CREATE TABLE acts (place INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL, actor TEXT NOT NULL,"
-    " did TEXT NOT NULL, ticket TEXT NOT NULL, body TEXT NOT NULL, chain TEXT NOT NULL)",
-    "CREATE INDEX acts_by_ticket ON acts (ticket, place)",
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Act:
-    """One entry of the trail.
-
-    Attributes
-    ----------
-    place
-        Its number, from 1.
-    at
-        UTC, ISO 8601 with microseconds.
-    actor
-        Who did it; `machine` for the program.
-    did
-        `ask` (the machine abstains), `again` (it abstains from the same case again), `accept`, `override`, `dismiss`,
-        `note` (people), `policy` (a threshold is set).
-    ticket
-        Of the case; `policy KIND` of a policy.
-    body
-        Its details, JSON values.
-    chain
-        SHA-256 of this act and of the chain before it.
-    """
-
-    place: int
-    at: str
-    actor: str
-    did: str
-    ticket: str
-    body: dict[str, Any]
-    chain: str
-
-    def as_dict(self) -> dict[str, Any]:
-        """As JSON writes it."""
-        return asdict(self)
-
-
-class Trail:
-    """The acts of a catalogue, append-only.
-
-    Parameters
-    ----------
-    folder
-        The catalogue's.
-    now
-        The clock.
-    """
-
-    def __init__(self, folder: str | Path, *, now: Callable[[], datetime] | None = None) -> None:
-        self._file = AppendOnly(Path(folder) / FILE, _SCHEMA, tables=("acts",))
-        self._now = now or (lambda: datetime.now(UTC))
-
-    def add(
-        self,
-        actor: str,
-        did: Did,
-        ticket: str,
-        body: Mapping[str, Any],
-        *,
-        unless: Callable[[list[Act]], bool] | None = None,
-    ) -> Act | None:
-        """Add an act.
-
-        Parameters
-        ----------
-        unless
-            Called within the transaction with the acts of the ticket so far; where it is true nothing is added.
-
-        Raises
-        ------
-        SynestheteError
-            No actor, control characters, or a body of more than 100,000 characters.
-        """
-        actor = " ".join(actor.split())
-        if not actor or len(actor) > 100 or not actor.isprintable():
-            raise SynestheteError("an act needs who did it, in at most 100 printable characters")
-        text = json.dumps(dict(body), sort_keys=True, allow_nan=False)
-        if len(text) > LONGEST_BODY:
-            raise SynestheteError(
-                f"the case has {len(text):,} characters; at most {LONGEST_BODY:,}"
-            )
-        at = self._now().isoformat(timespec="microseconds")
-        with self._file.writing() as connection:
-            if unless is not None and unless(_acts(connection, ticket)):
-                return None
-            last = connection.execute(
-                "SELECT chain FROM acts ORDER BY place DESC LIMIT 1"
-            ).fetchone()
-            chain = link(last[0] if last else "", at, actor, did, ticket, text)
-            cursor = connection.execute(
-                "INSERT INTO acts (at, actor, did, ticket, body, chain) VALUES (?, ?, ?, ?, ?, ?)",
-                (at, actor, did, ticket, text, chain),
-            )
-            return Act(
-                place=int(cursor.lastrowid or 0),
-                at=at,
-                actor=actor,
-                did=did,
-                ticket=ticket,
-                body=parse_json(text, "the case"),
-                chain=chain,
-            )
-
-    def read(self, ticket: str | None = None) -> list[Act]:
-        """All acts, or those of one ticket, in order."""
-        with self._file.reading() as connection:
-            return _acts(connection, ticket) if connection else []
-
-    def verify(self) -> int:
-        """Check the chain; returns how many acts it links.
-
-        Raises
-        ------
-        SynestheteError
-            When an act was changed, taken out or put in by other means than this program. Acts cut off at the end
-            do not show; keep the last chain value elsewhere if that matters.
-        """
-        before = ""
-        acts = self.read()
-        for number, act in enumerate(acts, start=1):
-            text = json.dumps(act.body, sort_keys=True)
-            before = link(before, act.at, act.actor, act.did, act.ticket, text)
-            if act.place != number or act.chain != before:
-                raise SynestheteError(f"the trail was changed at act {number}")
-        return len(acts)
-
-
-def link(before: str, *parts: str) -> str:
-    """The next value of the chain."""
-    return hashlib.sha256(json.dumps([before, *parts]).encode()).hexdigest()
-
-
-def _acts(connection: sqlite3.Connection, ticket: str | None) -> list[Act]:
-    where, given = ("", ()) if ticket is None else (" WHERE ticket = ?", (ticket,))
-    query = f"SELECT place, at, actor, did, ticket, body, chain FROM acts{where} ORDER BY place"
-    return [
-        Act(
-            place=place,
-            at=at,
-            actor=actor,
-            did=did,
-            ticket=of,
-            body=parse_json(body, f"act {place}"),
-            chain=chain,
-        )
-        for place, at, actor, did, of, body, chain in connection.execute(query, given)
-    ]
+_OF_UNITS = ("flags", "requests")  # what is not said of cases
 
 
 @dataclass(frozen=True)
@@ -221,17 +61,17 @@ class Policy:
         return "audit" if lot < self.audit * 2**64 else "answer"
 
 
-def policy_of(trail: Trail, kind: str) -> Policy:
+def policy_of(trail: Log, kind: str) -> Policy:
     """The policy for a kind of decision (`suggest`, `classify`, `align`): the one set last."""
-    found = [act for act in trail.read(f"policy {kind}") if act.did == "policy"]
-    if not found:
+    acts = [act for act in trail.read(f"policy {kind}") if act.kind == "policy"]
+    if not acts:
         return Policy()
-    last = found[-1]
-    return Policy(float(last.body["threshold"]), float(last.body["audit"]), last.actor)
+    body = _body(acts[-1])
+    return Policy(float(body["threshold"]), float(body["audit"]), acts[-1].rater)
 
 
 def set_policy(
-    trail: Trail, kind: str, *, threshold: float, audit: float = 0.0, actor: str
+    trail: Log, kind: str, *, threshold: float, audit: float = 0.0, actor: str
 ) -> Policy:
     """Set the policy for a kind of decision; the earlier ones stay in the trail.
 
@@ -243,7 +83,8 @@ def set_policy(
     for name, value in (("threshold", threshold), ("audit", audit)):
         if not 0 <= value <= 1:
             raise SynestheteError(f"the {name} is {value}; it must be within 0 to 1")
-    trail.add(actor, "policy", f"policy {kind}", {"threshold": threshold, "audit": audit})
+    values = {"threshold": threshold, "audit": audit}
+    trail.say("policy", f"policy {kind}", rater=actor, value=values)
     return policy_of(trail, kind)
 
 
@@ -263,8 +104,8 @@ class Case(Reviewed):
         Why it abstained.
     confidence
         Of the machine, 0 to 1.
-    at, count
-        When it came first, and how many times since.
+    at
+        When it came first.
     """
 
     ticket: str
@@ -273,7 +114,11 @@ class Case(Reviewed):
     reason: str
     confidence: float
     at: str
-    count: int = 1
+
+    @property
+    def count(self) -> int:
+        """How many times it came."""
+        return len(self.requests)
 
     @property
     def open(self) -> bool:
@@ -298,8 +143,10 @@ class Case(Reviewed):
     def as_dict(self) -> dict[str, Any]:
         """As JSON writes it."""
         verdict, _ = self.verdict() or (None, "")
+        facts = {key: value for key, value in asdict(self).items() if key not in _OF_UNITS}
         return {
-            **asdict(self),
+            **facts,
+            "count": self.count,
             "verdicts": {rater: list(verdict) for rater, verdict in self.verdicts.items()},
             "open": self.open,
             "disputed": self.disputed,
@@ -326,8 +173,16 @@ class Queue:
     ----------
     folder
         The catalogue's, or any folder.
-    now
-        The clock.
+
+    Raises
+    ------
+    SynestheteError
+        When its log is of another format.
+
+    Attributes
+    ----------
+    trail
+        Everything that machine and people did, in a chain of hashes.
 
     Examples
     --------
@@ -340,8 +195,9 @@ class Queue:
     [('r1', 'apple')]
     """
 
-    def __init__(self, folder: str | Path, *, now: Callable[[], datetime] | None = None) -> None:
-        self.trail = Trail(folder, now=now)
+    def __init__(self, folder: str | Path) -> None:
+        self.trail = Log(folder, CASES)
+        self.trail.read("")  # a log of another format is refused here, and not at the first case
 
     def add(self, kind: str, payload: Mapping[str, Any], *, reason: str, confidence: float) -> str:
         """Put a case into the queue; the same case has the same ticket.
@@ -363,8 +219,8 @@ class Queue:
         ticket = hashlib.sha256(text.encode()).hexdigest()[:16]
         sure = float(confidence) if math.isfinite(confidence) else 0.0
         body = {"kind": kind, "payload": dict(payload), "reason": reason, "confidence": sure}
-        if self.trail.add(MACHINE, "ask", ticket, body, unless=bool) is None:
-            self.trail.add(MACHINE, "again", ticket, {})
+        did, value = ("again", {}) if self.trail.read(ticket) else ("ask", body)
+        self.trail.say(did, ticket, rater=MACHINE, value=value)
         return ticket
 
     def decide(
@@ -380,22 +236,14 @@ class Queue:
             No such ticket or verdict; an override without label, a label without override; nothing to accept.
         """
         case = self.case(ticket)
-        label, note = " ".join(label.split()), note.strip()
-        if verdict not in VERDICTS:
-            raise SynestheteError(f"no such verdict: {verdict!r}", hint=near(verdict, VERDICTS))
-        if verdict == "override" and not label:
-            raise SynestheteError("an override needs the right label")
-        if label and verdict != "override":
-            raise SynestheteError(f"{verdict} takes no label")
+        if verdict not in CASES.verdicts:
+            raise SynestheteError(
+                f"no such verdict: {verdict!r}", hint=near(verdict, CASES.verdicts)
+            )
         if verdict == "accept" and not case.proposal:
             raise SynestheteError("the machine proposed nothing to accept", hint="override it")
-        if len(label) > LONGEST_LABEL or not label.isprintable() or len(note) > LONGEST_NOTE:
-            raise SynestheteError(
-                f"a label has at most {LONGEST_LABEL} printable characters, a note {LONGEST_NOTE:,}"
-            )
-        if actor.strip() == MACHINE:
-            raise SynestheteError("a machine does not decide what it asked people")
-        self.trail.add(actor, verdict, ticket, {"label": label, "note": note})
+        body = {"label": " ".join(label.split()), "note": "\n".join(note.strip().splitlines())}
+        self.trail.say(verdict, ticket, rater=actor, value=body)
         return self.case(ticket)
 
     def case(self, ticket: str) -> Case:
@@ -435,9 +283,7 @@ class Queue:
         for case in self.cases(kind=kind, waiting=False):
             label, reference = case.label(), case.payload.get("reference")
             if label is not None and isinstance(reference, str) and reference:
-                by = tuple(
-                    who for who, verdict in case.verdicts.items() if verdict == case.verdict()
-                )
+                by = tuple(who for who, given in case.verdicts.items() if given == case.verdict())
                 labels.append(
                     Label(
                         ticket=case.ticket, kind=case.kind, reference=reference, label=label, by=by
@@ -446,29 +292,22 @@ class Queue:
         return labels
 
 
-def _case(act: Act) -> Case:
-    return Case(
-        ticket=act.ticket,
-        kind=act.body["kind"],
-        payload=act.body["payload"],
-        reason=act.body["reason"],
-        confidence=act.body["confidence"],
-        at=act.at,
-    )
+def trail_row(place: int, chain: str, act: Act) -> dict[str, Any]:
+    """An entry of the trail, as JSON writes it."""
+    who = {"place": place, "at": act.at, "actor": act.rater, "did": act.kind}
+    return {**who, "ticket": act.address, "body": _body(act), "chain": chain}
 
 
-def _cases(acts: list[Act]) -> dict[str, Case]:
-    cases: dict[str, Case] = {}
-    for act in acts:
-        if act.did == "ask":
-            cases[act.ticket] = _case(act)
-        case = cases.get(act.ticket)
-        if case is None:
-            continue
-        if act.did == "again":
-            case.count += 1
-        elif act.did in VERDICTS:
-            case.record(act.actor, act.did, act.body["label"])
-            if act.body["note"]:
-                case.notes.append(act.body["note"])
-    return cases
+def _body(act: Act) -> dict[str, Any]:
+    return dict(parse_json(act.value, f"the {act.kind} of {act.address}"))
+
+
+def _cases(acts: Iterable[Act]) -> dict[str, Case]:
+    # Its first question begins a case, whatever the clocks of those who answered it said.
+    return states(sorted(acts, key=lambda act: act.kind != "ask"), CASES, _begin)
+
+
+def _begin(act: Act) -> Case | None:
+    if act.kind != "ask":
+        return None
+    return Case(ticket=act.address, at=act.at, **_body(act))

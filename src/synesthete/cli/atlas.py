@@ -129,19 +129,19 @@ def show(atlas: AtlasArgument, address: Address, out: Path = Path()) -> Output:
 
 @command(app, panel=PANEL)
 def migrate(path: Path) -> Output:
-    """Bring an atlas, or a file of edits, of an earlier format to this program's, in place.
+    """Bring an atlas, the queue of a catalogue, or a file of edits, of an earlier format to this program's, in place.
 
     Recorded arrays, the fingerprint, reviews and feature visualizations are kept; an atlas of format 1 is analysed again afterwards
-    (`synesthete analyze`). Interrupted, run the same command again.
+    (`synesthete analyze`). A queue's cases, decisions, thresholds and hash chain stay as they are. Interrupted, run the same command again.
 
     Parameters
     ----------
     path : PATH
-        Folder of the atlas, or the file of edits.
+        Folder of the atlas or of the catalogue, or the file of edits.
 
     Returns
     -------
-    the format's version `before` and `after`, and for an atlas how many `reviews` it holds.
+    the format's version `before` and `after`, and for an atlas or a queue how many `reviews` it holds.
 
     See Also
     --------
@@ -153,12 +153,15 @@ def migrate(path: Path) -> Output:
     """
     from synesthete.atlas import migrate_atlas
     from synesthete.editing import migrate_edits
-    from synesthete.reviews import read
+    from synesthete.reviews import log_of
+    from synesthete.reviews.acts import CASES
 
-    before, after = migrate_edits(path) if path.is_file() else migrate_atlas(path)
+    log = log_of(path)
+    migrate_other = migrate_edits if path.is_file() else migrate_atlas
+    before, after = log.migrate() if log.subjects is CASES else migrate_other(path)
     found: dict[str, Any] = {"before": before, "after": after}
     if path.is_dir():
-        found["reviews"] = len(read(path))
+        found["reviews"] = len(log.read())
     done = f"format {before} to {after}" if before != after else f"already of format {after}"
     kept = f", {count(found['reviews'])} reviews kept" if found.get("reviews") else ""
     return Output(found, [f"{path}: {done}{kept}"])

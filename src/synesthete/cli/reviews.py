@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from synesthete.atlas import Atlas
+from synesthete.atlas import Atlas, open_atlas
 from synesthete.cli.command import Address, AtlasArgument, Output, Positive, command
 from synesthete.cli.console import Note, count, out, say, share, table
 from synesthete.errors import SynestheteError
@@ -26,6 +26,26 @@ Rater = Annotated[
         envvar="SYNESTHETE_RATER",
         help="Who says so; without it the name of the user.",
     ),
+]
+
+
+def folder(path: str) -> Path:
+    """The folder of an atlas or of a catalogue.
+
+    Raises
+    ------
+    SynestheteError
+        Neither.
+    """
+    from synesthete.reviews.acts import NEURONS, log_of
+
+    if log_of(path).subjects is NEURONS:
+        open_atlas(path)
+    return Path(path)
+
+
+Folder = Annotated[
+    Path, typer.Argument(parser=folder, metavar="FOLDER", help="Of the atlas, or of a catalogue.")
 ]
 
 
@@ -285,8 +305,8 @@ def label(
 
 
 @command(app, "agreement")
-def show_agreement(atlas: AtlasArgument) -> Output:
-    """Measure how far raters agree: on labels of the same image, and on verdicts on the same neuron.
+def show_agreement(folder: Folder) -> Output:
+    """Measure how far raters agree: on labels of the same image, and on verdicts on the same neuron or case of a catalogue.
 
     Krippendorff's alpha, with an interval.
 
@@ -302,19 +322,9 @@ def show_agreement(atlas: AtlasArgument) -> Output:
     --------
     synesthete reviews agreement demo.atlas
     """
-    from synesthete.reviews import agreement, current, read
-    from synesthete.reviews.state import belongs
+    from synesthete.reviews import agreement, ratings
 
-    labelled: dict[str, dict[str, str]] = {}
-    for act in read(atlas.path):
-        if act.kind == "label" and belongs(act, atlas):
-            key = f"{act.address} {act.question} {act.image}"
-            labelled.setdefault(key, {})[act.rater] = act.value
-    verdicts = {
-        address: {rater: " ".join(given).strip() for rater, given in state.verdicts.items()}
-        for address, state in current(atlas).items()
-    }
-    found = {"labels": agreement(labelled), "verdicts": agreement(verdicts)}
+    found = {kind: agreement(given) for kind, given in ratings(folder).items()}
     rows = (
         (
             kind,
@@ -331,8 +341,8 @@ def show_agreement(atlas: AtlasArgument) -> Output:
 
 
 @command(app, "export")
-def export_file(atlas: AtlasArgument, path: Path) -> None:
-    """Write all reviews of an atlas to a file: .jsonl to be imported again, .csv for a spreadsheet.
+def export_file(folder: Folder, path: Path) -> None:
+    """Write all reviews of an atlas, or of a catalogue's queue, to a file: .jsonl to be imported again, .csv for a spreadsheet.
 
     Parameters
     ----------
@@ -346,15 +356,16 @@ def export_file(atlas: AtlasArgument, path: Path) -> None:
     Examples
     --------
     synesthete reviews export demo.atlas reviews.jsonl
+    synesthete reviews export my.catalog cases.csv
     """
     from synesthete.reviews import export_reviews
 
-    out().print(f"{count(export_reviews(atlas.path, path))} reviews written to {path}")
+    out().print(f"{count(export_reviews(folder, path))} reviews written to {path}")
 
 
 @command(app, "import")
-def import_file(atlas: AtlasArgument, path: Path) -> None:
-    """Add the reviews of a file to an atlas; what is there already is not doubled.
+def import_file(folder: Folder, path: Path) -> None:
+    """Add the reviews of a file to an atlas, or to a catalogue's queue; what is there already is not doubled.
 
     Lines that are not reviews are set aside with the reason.
 
@@ -373,7 +384,7 @@ def import_file(atlas: AtlasArgument, path: Path) -> None:
     """
     from synesthete.reviews import import_reviews
 
-    done = import_reviews(atlas.path, path)
+    done = import_reviews(folder, path)
     out().print(f"{count(done.added)} reviews added, {count(done.known)} known before")
     for number, reason in list(done.aside.items())[:10]:
         say(f"line {number} set aside: {reason}")

@@ -13,10 +13,9 @@ from synesthete._core.row_reader import Row, jsonl_rows
 from synesthete._core.user_files import UnusableFile
 from synesthete.atlas.files import write_file
 from synesthete.errors import SynestheteError
-from synesthete.reviews.acts import COLUMNS, Act, append, check, read
+from synesthete.reviews.acts import COLUMNS, Act, Subjects, check, log_of
 
-SCHEMA = "synesthete-reviews-1"
-LONGEST_LINE = 20_000
+LONGEST_LINE = 250_000
 _LIKE_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -29,8 +28,8 @@ class Imported:
     aside: dict[int, str]
 
 
-def export_reviews(atlas_path: str | Path, path: str | Path) -> int:
-    """Write all acts of an atlas to a `.jsonl` (for `import_reviews`) or `.csv` (for people); returns how many.
+def export_reviews(folder: str | Path, path: str | Path) -> int:
+    """Write all acts of an atlas, or of a catalogue's queue, to a `.jsonl` (for `import_reviews`) or `.csv` (for people); returns how many.
 
     The file is there completely or not at all. A text that a spreadsheet would take for a formula gets an apostrophe in front in CSV.
 
@@ -39,13 +38,14 @@ def export_reviews(atlas_path: str | Path, path: str | Path) -> int:
     SynestheteError
         When the path has another ending or cannot be written.
     """
-    acts, path = read(atlas_path), Path(path)
+    log, path = log_of(folder), Path(path)
+    acts = log.read()
     if path.suffix not in (".jsonl", ".csv"):
         raise SynestheteError(f"{path} must end in .jsonl or .csv")
     file = io.StringIO(newline="")
     if path.suffix == ".jsonl":
         file.writelines(
-            json.dumps({"schema": SCHEMA, **act.as_dict()}, ensure_ascii=False) + "\n"
+            json.dumps({"schema": log.subjects.schema, **act.as_dict()}, ensure_ascii=False) + "\n"
             for act in acts
         )
     else:
@@ -56,8 +56,8 @@ def export_reviews(atlas_path: str | Path, path: str | Path) -> int:
     return len(acts)
 
 
-def import_reviews(atlas_path: str | Path, path: str | Path) -> Imported:
-    """Add the acts of a `.jsonl` file to an atlas; an act that is there already counts as known.
+def import_reviews(folder: str | Path, path: str | Path) -> Imported:
+    """Add the acts of a `.jsonl` file to an atlas or to a catalogue's queue; an act that is there already counts as known.
 
     Lines that are no acts are set aside with the reason, the rest goes in. Acts of another model or atlas go
     in too, and count only where they belong (`belongs`).
@@ -67,7 +67,7 @@ def import_reviews(atlas_path: str | Path, path: str | Path) -> Imported:
     SynestheteError
         When the file cannot be read, or its first line is not of this format.
     """
-    path = Path(path)
+    log, path = log_of(folder), Path(path)
     acts: list[Act] = []
     aside: dict[int, str] = {}
     try:
@@ -76,7 +76,7 @@ def import_reviews(atlas_path: str | Path, path: str | Path) -> Imported:
         raise SynestheteError(f"{path} cannot be read: {error.reason}", hint=error.hint) from None
     for number, row in rows:
         try:
-            acts.append(_act(row))
+            acts.append(_act(row, log.subjects))
         except SynestheteError as error:
             if number == 1:
                 raise SynestheteError(
@@ -84,21 +84,21 @@ def import_reviews(atlas_path: str | Path, path: str | Path) -> Imported:
                     hint="export them with: synesthete reviews export",
                 ) from error
             aside[number] = str(error)
-    added = append(atlas_path, acts)
+    added = log.append(acts)
     return Imported(added, len(acts) - added, aside)
 
 
-def _act(row: Row | SynestheteError) -> Act:
+def _act(row: Row | SynestheteError, subjects: Subjects) -> Act:
     if isinstance(row, InvalidJson) and row.reason:
         raise SynestheteError(f"not JSON ({row.reason})")
     if isinstance(row, SynestheteError):
         raise row
-    if row.pop("schema", None) != SCHEMA:
-        raise SynestheteError(f"not of the schema {SCHEMA}")
+    if row.pop("schema", None) != subjects.schema:
+        raise SynestheteError(f"not of the schema {subjects.schema}")
     if set(row) != set(COLUMNS) or not all(isinstance(value, str) for value in row.values()):
         raise SynestheteError("its keys or types are not those of a review")
     act = Act(**row)
-    check(act)
+    check(act, subjects)
     return act
 
 

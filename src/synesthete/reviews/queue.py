@@ -11,9 +11,8 @@ import pyarrow.compute as pc
 from synesthete._core.arrays import Bool, Float64, Int64
 from synesthete.atlas import Atlas
 from synesthete.errors import SynestheteError
-from synesthete.reviews.acts import Act, read
-from synesthete.reviews.state import State, belongs, current, image_hash
-from synesthete.reviews.verdicts import Reviewed
+from synesthete.reviews.acts import read
+from synesthete.reviews.state import Reviewed, State, belongs, current, image_hash
 
 SENSITIVE = frozenset({"person", "person trait", "religion", "region", "emotion"})
 WEIGHTS = {"requested": 8.0, "disputed": 4.0, "undecided": 2.0, "sensitive": 1.0, "use": 1.0}
@@ -40,49 +39,31 @@ def queue(atlas: Atlas, *, limit: int | None = None) -> list[Item]:
     a name that nobody asked about. Ties by address.
     """
     reviews = current(atlas)
-    waiting = [_waiting(atlas, layer, reviews) for layer in atlas.layers]
-    scores = np.concatenate([scored.score for scored in waiting])
+    waiting = [(layer, *_waiting(atlas, layer, reviews)) for layer in atlas.layers]
+    scores = [np.sum([WEIGHTS[k] * v for k, v in parts.items()], axis=0) for *_, parts in waiting]
+    every = np.concatenate(scores)
     # Only those that can be among the first become objects: an atlas may have 100,000 units.
     least = -np.inf
-    if limit is not None and 0 < limit < len(scores):
-        least = np.partition(scores, -limit)[-limit]
-    items = [item for scored in waiting for item in scored.items(least)]
+    if limit is not None and 0 < limit < len(every):
+        least = np.partition(every, -limit)[-limit]
+    items = [
+        Item(
+            f"{layer}:{units[row]}",
+            names[row],
+            float(score[row]),
+            {key: float(values[row]) for key, values in parts.items()},
+        )
+        for (layer, units, names, parts), score in zip(waiting, scores, strict=True)
+        for row in np.flatnonzero(score >= least)
+    ]
     items.sort(key=lambda item: (-item.score, item.address))
     return items[:limit]
 
 
-@dataclass(frozen=True)
-class _Waiting:
-    """The units of a layer that wait: number, name and the parts of the score, each `[units]`."""
-
-    layer: str
-    units: Int64
-    names: list[str | None]
-    parts: dict[str, Float64]
-
-    @property
-    def score(self) -> Float64:
-        """`[units]`."""
-        total: Float64 = sum(
-            (WEIGHTS[key] * values for key, values in self.parts.items()), np.zeros(len(self.units))
-        )
-        return total
-
-    def items(self, least: float) -> list[Item]:
-        """Those of this score and above."""
-        score = self.score
-        return [
-            Item(
-                f"{self.layer}:{self.units[row]}",
-                self.names[row],
-                float(score[row]),
-                {key: float(values[row]) for key, values in self.parts.items()},
-            )
-            for row in np.flatnonzero(score >= least)
-        ]
-
-
-def _waiting(atlas: Atlas, layer: str, reviews: dict[str, State]) -> _Waiting:
+def _waiting(
+    atlas: Atlas, layer: str, reviews: dict[str, State]
+) -> tuple[Int64, list[str | None], dict[str, Float64]]:
+    """The units of a layer that wait: numbers, names and the parts of their scores, each `[units]`."""
     table = atlas.unit_table(layer, "names")
     best = None if table is None else table.filter(pc.equal(table["rank"], 0))
     named = np.zeros(0, np.int64) if best is None else best["unit"].to_numpy().astype(np.int64)
@@ -107,8 +88,7 @@ def _waiting(atlas: Atlas, layer: str, reviews: dict[str, State]) -> _Waiting:
         low, high = (best[f"confidence_{end}"].to_numpy() for end in ("low", "high"))
         undecided[row >= 0] = _undecided(low, high, notes.get("threshold"))[row[row >= 0]]
     use = np.argsort(np.argsort(np.nan_to_num(spread))) / max(len(spread) - 1, 1)
-    return _Waiting(
-        layer,
+    return (
         units,
         [names[i] if i >= 0 else None for i in row],
         {
@@ -181,7 +161,8 @@ def labels(atlas: Atlas, address: str, question: str) -> dict[int, str]:
     """
     votes: dict[str, Reviewed] = {}
     for act in read(atlas.path):
-        if is_label(act, atlas, address, question):
+        answers = (act.kind, act.address, act.question) == ("label", address, question)
+        if answers and belongs(act, atlas):
             votes.setdefault(act.image, Reviewed()).record(act.rater, act.kind, act.value)
     found = {}
     for image in range(atlas.probes.num_rows):
@@ -189,9 +170,3 @@ def labels(atlas: Atlas, address: str, question: str) -> dict[int, str]:
         if len(leading) == 1:
             found[image] = leading[0][1]
     return found
-
-
-def is_label(act: Act, atlas: Atlas, address: str, question: str) -> bool:
-    """Whether an act is a label of this unit's images, given to this question."""
-    answers = act.kind == "label" and act.address == address and act.question == question
-    return answers and belongs(act, atlas)

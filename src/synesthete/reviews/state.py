@@ -1,32 +1,102 @@
-"""The state of an atlas's reviews: the reviewed name of each unit, its flags, and acts about another atlas."""
+"""The state of reviews: the verdict on each subject, the last of each rater counting; and what people say of an atlas's units."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from synesthete.atlas import Atlas, open_atlas
 from synesthete.errors import SynestheteError
-from synesthete.reviews.acts import VERDICTS, Act, append, new_act, read
-from synesthete.reviews.verdicts import MACHINE, Reviewed
+from synesthete.reviews.acts import MACHINE, NEURONS, Act, Log, Subjects, log_of, read
 
 
 @dataclass(kw_only=True)
-class State(Reviewed):
-    """What people say of one unit.
+class Reviewed:
+    """A subject and what raters say of it.
 
     Attributes
     ----------
+    verdicts
+        Rater → the last verdict: (kind, name), in the order in which they were given; the name is empty where the kind
+        has none.
+    notes
+        In order.
     flags
         Rater → the reason, while flagged.
     requests
-        Reasons for which the program asked for a review, in order.
+        What the program asked, in order.
+
+    Examples
+    --------
+    >>> pear = Reviewed()
+    >>> for rater, name in (("ann", "apple"), ("bob", "fig"), ("ann", "fig")):
+    ...     pear.record(rater, "rename", name)
+    >>> pear.leading(), pear.disputed
+    ([('rename', 'fig')], False)
     """
 
+    verdicts: dict[str, tuple[str, str]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
     flags: dict[str, str] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
+
+    def record(self, rater: str, kind: str, name: str = "") -> None:
+        """Replace a rater's verdict."""
+        self.verdicts.pop(rater, None)
+        self.verdicts[rater] = (kind, name)
+
+    @property
+    def disputed(self) -> bool:
+        """Whether raters disagree."""
+        return len(set(self.verdicts.values())) > 1
+
+    def leading(self) -> list[tuple[str, str]]:
+        """The verdicts that most raters gave, the one given last at the end: none, one, or several in a tie."""
+        counts = Counter(reversed(self.verdicts.values()))
+        most = max(counts.values(), default=0)
+        return [verdict for verdict, count in counts.items() if count == most][::-1]
+
+
+S = TypeVar("S", bound=Reviewed)
+
+
+def states(
+    acts: Iterable[Act], subjects: Subjects, begin: Callable[[Act], S | None]
+) -> dict[str, S]:
+    """Address → state, from acts in order of time.
+
+    Parameters
+    ----------
+    begin
+        A new state for the first act of an address, or None where it does not begin one.
+    """
+    found: dict[str, S] = {}
+    for act in acts:
+        state = found.get(act.address) or begin(act)
+        if state is None:
+            continue
+        found[act.address] = state
+        text, note = subjects.text_and_note(act)
+        if act.kind in subjects.verdicts:
+            state.record(act.rater, act.kind, text)
+        elif act.kind in subjects.requests:
+            state.requests.append(act.value)
+        elif act.kind == "flag":
+            state.flags[act.rater] = text
+        elif act.kind == "unflag":
+            state.flags.pop(act.rater, None)
+        elif act.kind == "note":
+            note = text
+        if note:
+            state.notes.append(note)
+    return found
+
+
+class State(Reviewed):
+    """What people say of one unit."""
 
     def verdict(self) -> tuple[str, str] | None:
         """The verdict of most raters; of a tie the one given last."""
@@ -61,7 +131,8 @@ def belongs(act: Act, atlas: Atlas) -> bool:
 
 def current(atlas: Atlas) -> dict[str, State]:
     """Address → what people say, of the reviewed units of this atlas."""
-    return states(act for act in read(atlas.path) if belongs(act, atlas))
+    acts = (act for act in read(atlas.path) if belongs(act, atlas) and act.kind != "label")
+    return states(acts, NEURONS, lambda act: State())
 
 
 def foreign(atlas: Atlas) -> list[Act]:
@@ -69,24 +140,28 @@ def foreign(atlas: Atlas) -> list[Act]:
     return [act for act in read(atlas.path) if not belongs(act, atlas)]
 
 
-def states(acts: Iterable[Act]) -> dict[str, State]:
-    """States from acts in order of time."""
-    found: dict[str, State] = {}
+def ratings(folder: str | Path) -> dict[str, dict[str, dict[str, str]]]:
+    """The `labels` and `verdicts` of an atlas or of a catalogue's queue, each as `agreement` takes them.
+
+    Returns
+    -------
+    dict
+        Item (a neuron's image and the question, a neuron, a case) → rater → label. Of an atlas, what belongs to it.
+    """
+    log = log_of(folder)
+    atlas = open_atlas(folder) if log.subjects is NEURONS else None
+    acts = [act for act in log.read() if atlas is None or belongs(act, atlas)]
+    labels: dict[str, dict[str, str]] = {}
     for act in acts:
         if act.kind == "label":
-            continue
-        state = found.setdefault(act.address, State())
-        if act.kind in VERDICTS:
-            state.record(act.rater, act.kind, act.value)
-        elif act.kind == "flag":
-            state.flags[act.rater] = act.value
-        elif act.kind == "unflag":
-            state.flags.pop(act.rater, None)
-        elif act.kind == "note":
-            state.notes.append(act.value)
-        elif act.kind == "request":
-            state.requests.append(act.value)
-    return found
+            item = f"{act.address} {act.question} {act.image}"
+            labels.setdefault(item, {})[act.rater] = act.value
+    verdicts = {
+        address: {rater: " ".join(given).strip() for rater, given in state.verdicts.items()}
+        for address, state in states(acts, log.subjects, lambda act: Reviewed()).items()
+        if state.verdicts
+    }
+    return {"labels": labels, "verdicts": verdicts}
 
 
 def say(
@@ -107,19 +182,16 @@ def say(
         No such unit or image, a concept or name that no neuron or several have, or an act that could not be said (`check`).
     """
     atlas = open_atlas(atlas_path)
-    address = atlas.address(address)
-    act = new_act(
+    return Log(atlas.path).say(
+        kind,
+        atlas.address(address),
         rater=rater,
+        value=value,
+        question=" ".join(question.split()),
         fingerprint=atlas.fingerprint,
         weights=str(atlas.manifest["model"]["weights_sha256"]),
-        address=address,
-        kind=kind,
-        value=value,
         image="" if image is None else image_hash(atlas, image),
-        question=question,
     )
-    append(atlas.path, [act])
-    return act
 
 
 def request_review(atlas_path: str | Path, address: str, reason: str) -> Act:

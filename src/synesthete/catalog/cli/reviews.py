@@ -14,7 +14,7 @@ from rich.console import RenderableType
 
 from synesthete._core.user_files import read_inside
 from synesthete.catalog.cli.options import FolderArgument, folder, set_aside
-from synesthete.catalog.people import Queue, Verdict, policy_of, set_policy
+from synesthete.catalog.people import Queue, Verdict, policy_of, set_policy, trail_row
 from synesthete.cli.command import Output, Positive, Share, command
 from synesthete.cli.console import Note, count, percent, say, share, table
 from synesthete.errors import SynestheteError
@@ -294,13 +294,13 @@ def _set_threshold(reviews: Queue, text: str, audit: float, actor: str) -> Outpu
 
 def _trail(reviews: Queue, ticket: str | None, limit: int) -> Output:
     checked = reviews.trail.verify()
-    acts = reviews.trail.read(ticket)[-limit:]
-    rows = ((count(act.place), act.at[:19], act.actor, act.did, act.ticket) for act in acts)
+    entries = [one for one in reviews.trail.entries() if ticket in (None, one[2].address)][-limit:]
+    rows = ((count(n), act.at[:19], act.rater, act.kind, act.address) for n, _, act in entries)
     view = (
         table("#", "when", "who", "did", "case", right=("#",), rows=rows),
         Note(f"{count(checked)} acts, and their hash chain is intact"),
     )
-    return Output({"checked": checked, "acts": [act.as_dict() for act in acts]}, view)
+    return Output({"checked": checked, "acts": [trail_row(*one) for one in entries]}, view)
 
 
 def _labels(reviews: Queue) -> Output:

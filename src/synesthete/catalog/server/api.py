@@ -15,7 +15,7 @@ from synesthete import __version__
 from synesthete.catalog.classify import make_record
 from synesthete.catalog.events import Logged, Taken
 from synesthete.catalog.metrics import Experiment, Summary, assign, compare, summarize
-from synesthete.catalog.people import Case, policy_of, set_policy
+from synesthete.catalog.people import Case, policy_of, set_policy, trail_row
 from synesthete.catalog.schema import Suggestion, Written
 from synesthete.catalog.server import schema
 from synesthete.catalog.server.auth import Caller, requires
@@ -326,9 +326,10 @@ def list_trail(
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> Response:
     """List everything that machine and people did about cases, in order."""
-    acts = [act for act in folder_of(request).queue.trail.read() if act.place > after]
-    following = acts[limit - 1].place if len(acts) > limit else None
-    return respond(request, schema.TrailPage([act.as_dict() for act in acts[:limit]], following))
+    entries = folder_of(request).queue.trail.entries(after=after)
+    page = [trail_row(*entry) for entry in entries[:limit]]
+    following = page[-1]["place"] if len(entries) > limit else None
+    return respond(request, schema.TrailPage(page, following))
 
 
 @get("/policy/{kind}", schema.PolicyFacts, tag="people")

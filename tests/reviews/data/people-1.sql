@@ -1,0 +1,18 @@
+PRAGMA user_version = 1;
+BEGIN TRANSACTION;
+CREATE TABLE acts (place INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL, actor TEXT NOT NULL, did TEXT NOT NULL, ticket TEXT NOT NULL, body TEXT NOT NULL, chain TEXT NOT NULL);
+INSERT INTO "acts" VALUES(1,'2026-11-29T13:44:16.616896+00:00','machine','ask','a14b13b53bb63135','{"confidence": 0.4, "kind": "classify", "payload": {"choices": ["pear", "apple"], "proposal": "pear", "reference": "r1"}, "reason": "two labels are about as likely"}','1642b67365da735370c341a80c8c129bc4153526beaea61cd1b823842abaa9e9');
+INSERT INTO "acts" VALUES(2,'2026-11-29T13:44:16.658509+00:00','machine','again','a14b13b53bb63135','{}','967f96211e4d85dfb77aff585aae9d79e653b7ec8c188180dc698127011bd166');
+INSERT INTO "acts" VALUES(3,'2026-11-29T13:44:16.677140+00:00','machine','ask','4628c3475b4fdcd7','{"confidence": 0.0, "kind": "suggest", "payload": {"proposal": "mug \u00e9", "reference": "r2"}, "reason": "unsure"}','20758b1c3d16d9cfd758f7688d457cfbc5da8d0864f88738478f1f9dd5eddd9c');
+INSERT INTO "acts" VALUES(4,'2026-11-29T13:44:16.701076+00:00','machine','ask','c19b5fa94e1c87a9','{"confidence": 0.55, "kind": "align", "payload": {}, "reason": "unsure"}','d07169f31e418eae2d6ab06e8c83f71bcfdf85c8dffd792819a792e8a3ae806d');
+INSERT INTO "acts" VALUES(5,'2026-11-29T13:44:16.722197+00:00','ann','accept','a14b13b53bb63135','{"label": "", "note": ""}','2ef0cf4d3ad4f2825d6bf9b7e4d298a2c049d54ac5f4d71830672352bafcc69e');
+INSERT INTO "acts" VALUES(6,'2026-11-29T13:44:16.748437+00:00','ben','override','a14b13b53bb63135','{"label": "apple", "note": "look at the\n''stalk''"}','364f934ab74abf5a231362b7540f1576abfa5748eed0d8ea5dc46b8eb49b53c2');
+INSERT INTO "acts" VALUES(7,'2026-11-29T13:44:16.772376+00:00','ann','override','a14b13b53bb63135','{"label": "apple", "note": ""}','f67b1b2d94d82428fa38af3b8d4ada6411cd50600c25fb997ff7b0d853cd81ee');
+INSERT INTO "acts" VALUES(8,'2026-11-29T13:44:16.803016+00:00','Zoë (web shop)','accept','4628c3475b4fdcd7','{"label": "", "note": ""}','177f203462c876bf17992462ba2dabaa86081828579cff29b41e50a16746b67f');
+INSERT INTO "acts" VALUES(9,'2026-11-29T13:44:16.826929+00:00','cleo','dismiss','c19b5fa94e1c87a9','{"label": "", "note": "blurred"}','332d5923726ca830804608bc5ff22062a5bd9ae0bb2f0821de45769df15dd3ef');
+INSERT INTO "acts" VALUES(10,'2026-11-29T13:44:16.854846+00:00','ann','policy','policy suggest','{"audit": 0.0, "threshold": 0.9}','41e93e49a9de82356b6b786c5f8d8a6e4c88fd981981c820e12158c2045a88b0');
+INSERT INTO "acts" VALUES(11,'2026-11-29T13:44:16.878386+00:00','ben','policy','policy suggest','{"audit": 0.2, "threshold": 0.8}','38ae10045861c89dd91fafa8e42916d26b3f1e1b88ec2061ad283e96ff9bdbf4');
+CREATE INDEX acts_by_ticket ON acts (ticket, place);
+CREATE TRIGGER acts_stay BEFORE UPDATE ON acts BEGIN SELECT RAISE(ABORT, 'acts are never changed'); END;
+CREATE TRIGGER acts_remain BEFORE DELETE ON acts BEGIN SELECT RAISE(ABORT, 'acts are never changed'); END;
+COMMIT;
