@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from synesthete._core.arrays import Bool, Float64, Floating, Int64
-from synesthete._core.intervals import wilson
+from synesthete._core.intervals import exact
 from synesthete.analysis.design import AT_LEAST, Design
 from synesthete.analysis.selectivity import (
     RANKED_AT_ONCE,
@@ -80,8 +80,8 @@ class Scores:
     ap, correlation
         `[units, modalities]` average precision (ties against the concept) and Pearson correlation with the label; NaN where AUC is.
     ap_low
-        `[units, modalities]` lower end of the 95 % interval of `ap` over artists: Wilson's with the artists as trials, which is the
-        widest that a mean of numbers from 0 to 1 can need.
+        `[units, modalities]` lower end of the 95 % interval of `ap` over artists: the exact one with the artists as trials, which a mean
+        of numbers from 0 to 1 keeps; its coverage is in docs/selectivity.md.
     n, artists
         `[units, modalities]` images of the concept on the scoring half, and artists who made them; 0 where it is not testable.
     passes
@@ -316,7 +316,7 @@ def _call(
     there = ~np.isnan(auc)
     artists = np.where(there, design.artists(codes)[:, concept].T, 0)
     ap_low = np.full_like(ap, np.nan)
-    ap_low[there] = wilson(ap[there], artists[there])[0]
+    ap_low[there] = exact(ap[there], artists[there])[0]
     # Where multimodality cannot be tested, a unit is described by all the modalities there are.
     word = design.required if design.problem() is None else None
     with np.errstate(invalid="ignore"):
