@@ -73,10 +73,12 @@ def scores_of(
     values = np.asarray(activations, np.float64)
     active = _active(values)
     found = []
+    length = np.sqrt((values**2).sum(axis=0))
+    length = np.where(length > 0, length, np.nan)
     for one, label in zip(scored, labels, strict=True):
         p = p_values(one.wins, one.n_pos, one.n_neg)
         hits = (active & label[:, None]).sum(axis=0)
-        on, positives = active.sum(axis=0), int(label.sum())
+        on, positives = np.maximum(active.sum(axis=0), 1), int(label.sum())
         makers = positives if artists is None else np.unique(artists[label]).size
         found.append(
             {
@@ -88,7 +90,7 @@ def scores_of(
                 "recall": hits / on,
                 "F1": 2 * hits / (on + positives),
                 "IoU": hits / (on + positives - hits),
-                "cosine": label @ values / np.sqrt((values**2).sum(axis=0) * positives),
+                "cosine": label @ values / (length * np.sqrt(positives)),
             }
         )
     return found

@@ -20,7 +20,7 @@ from synesthete.analysis.planted import (
     superpose,
 )
 
-SMALL = World(features=1700, dimensions=256, roots=16)
+SMALL = World(features=1700, dimensions=768, roots=16)
 CONCEPTS = 100
 
 
