@@ -282,7 +282,7 @@ class Ranking:
         self._codes, self._n_concepts = codes, n_concepts
         self._cell = codes[order] + np.arange(units)[:, None] * n_concepts
 
-    def _below(self, subset: Bool) -> Int64:
+    def _below(self, subset: Bool) -> npt.NDArray[np.int32]:
         """How many images of the subset are among the weakest k, `[units * (images + 1)]`."""
         found = np.zeros((len(self._order), len(subset) + 1), np.int32)
         np.cumsum(subset[self._order], axis=1, out=found[:, 1:])
