@@ -49,7 +49,9 @@ def numbers(atlas: Atlas) -> str:
 
 
 def _span(row: Count) -> str:
-    return "–" if row.low is None else f"{percent(row.low)} to {percent(row.high)}"
+    return (
+        "–" if row.low is None or row.high is None else f"{percent(row.low)} to {percent(row.high)}"
+    )
 
 
 def _best(atlas: Atlas) -> list[str]:

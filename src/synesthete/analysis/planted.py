@@ -289,7 +289,7 @@ def superpose(design: Design, n_units: int, *, world: World = World(), seed: int
     mean = (world.often + world.seldom) / 2
     size = (design.concept.size, n_units)
     magnitude = np.maximum(1 + generator.normal(size=size) * spread / mean, 0.0)
-    response = _answers(design, kind, concept, second) * magnitude
+    response = np.where(_answers(design, kind, concept, second), magnitude, 0.0)
     own, others = (
         _directions(count, world.dimensions, generator) for count in (n_units, world.features)
     )
@@ -336,7 +336,7 @@ def _answers(design: Design, kind: npt.NDArray[np.str_], concept: Int64, second:
 
 def _directions(count: int, dimensions: int, generator: np.random.Generator) -> Float64:
     found = generator.normal(size=(count, dimensions)).astype(np.float32)
-    return found / np.linalg.norm(found, axis=1, keepdims=True)
+    return np.asarray(found / np.linalg.norm(found, axis=1, keepdims=True))
 
 
 def _firing(
@@ -376,13 +376,13 @@ def _firing(
         if not local.any():
             break
         node = node - local + np.where(local > 0, (local - 1) // world.branching, 0)
-    for local in range(world.nodes):
-        first = local * world.branching + 1
+    for parent in range(world.nodes):
+        first = parent * world.branching + 1
         if first >= world.nodes:
             break
         for root in roots[used:]:
             children = slice(root + first, root + first + world.branching)
-            fires[:, children] &= fires[:, [root + local]]
+            fires[:, children] &= fires[:, [root + parent]]
             fires[:, children] &= fires[:, children].cumsum(axis=1) == 1
     size = often + generator.normal(size=fires.shape).astype(np.float32) * spread
     return np.where(fires, np.maximum(size, 0.0), 0.0).astype(np.float32)
@@ -391,7 +391,7 @@ def _firing(
 def _leaf(concepts: Int64, world: World) -> Int64:
     """The feature of each concept: leaves of one tree after another."""
     leaves = world.branching**world.depth
-    return concepts // leaves * world.nodes + world.nodes - leaves + concepts % leaves
+    return np.asarray(concepts // leaves * world.nodes + world.nodes - leaves + concepts % leaves)
 
 
 def optimum(planted: Planted, design: Design) -> Float64:

@@ -79,8 +79,8 @@ def stability_of(layers: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any
     """What the `stability` of these layers comes to, summed over layers: for each kind of run the number of `runs`, and of every count
     `mean`, `low` and `high` over them (of `eligible` concepts those of the first layer); None where it was not measured.
     """
-    measured = [layer.get(STABILITY) for layer in layers]
-    if not measured or None in measured:
+    measured = [one for layer in layers if (one := layer.get(STABILITY)) is not None]
+    if not measured or len(measured) < len(layers):
         return None
     found: dict[str, dict[str, Any]] = {}
     for kind, first in measured[0].items():
@@ -104,10 +104,10 @@ def _range(layers: Sequence[Mapping[str, Any]], control: str) -> list[int] | Non
     """The smallest and the largest count of multimodal units over random splits of the artists, of some controls over their runs."""
     if control in ("", f"_{CONTROLS[0]}"):
         moved = [layer.get(f"{STABILITY}{control}") for layer in layers]
-        runs = [None if one is None else one["splits"]["multimodal"] for one in moved]
+        runs = [one["splits"]["multimodal"] for one in moved if one is not None]
     else:
-        runs = [layer.get(f"each{control}") for layer in layers]
-    if not runs or None in runs:
+        runs = [one for layer in layers if (one := layer.get(f"each{control}")) is not None]
+    if not runs or len(runs) < len(layers):
         return None
     total = np.sum(runs, axis=0)
     return [int(total.min()), int(total.max())] if total.size else None

@@ -288,7 +288,9 @@ def counts_view(atlas: Atlas) -> Iterator[RenderableType]:
             row.name,
             f"{count(row.count)} of {count(counts.units)}",
             percent(row.share),
-            "–" if row.low is None else f"{percent(row.low)} to {percent(row.high)}",
+            "–"
+            if row.low is None or row.high is None
+            else f"{percent(row.low)} to {percent(row.high)}",
             "–" if row.concepts is None else count(row.concepts),
         )
     yield rows
