@@ -15,7 +15,7 @@ from synesthete.atlas import Atlas, Neuron, open_atlas
 from synesthete.cli.console import count, percent
 from synesthete.report.card import neuron_card
 from synesthete.report.columns import in_order
-from synesthete.report.counts import counts_of
+from synesthete.report.counts import RANGES, Count, counts_of
 from synesthete.report.svg import render
 
 ROOT = Path(__file__).parents[1]
@@ -29,23 +29,29 @@ def numbers(atlas: Atlas) -> str:
     facts = atlas.summary()
     modalities = ", ".join(f"{count(n)} as {name}" for name, n in facts["modalities"].items())
     lines = [
-        "| multimodal neurons | count | share | 95 % interval | concepts |",
+        "| multimodal neurons | count | share | range | concepts |",
         "| --- | ---: | ---: | ---: | ---: |",
     ]
     counts = counts_of(facts)
     for row in counts.rows if counts else ():
         lines.append(
             f"| {row.name} | {count(row.count)} of {count(counts.units)} | {percent(row.share)} "
-            f"| {percent(row.low)} to {percent(row.high)} | {count(row.concepts)} |"
+            f"| {_span(row)} | {count(row.concepts)} |"
         )
     lines += [
         "",
         f"({count(facts['images'])} images of {count(facts['concepts'])} concepts: {modalities}; "
-        f"`synesthete summary {atlas.path.name}`.)",
+        f"`synesthete summary {atlas.path.name}`. {RANGES})",
         "",
         *_best(atlas),
     ]
     return "\n".join(lines)
+
+
+def _span(row: Count) -> str:
+    return (
+        "–" if row.low is None or row.high is None else f"{percent(row.low)} to {percent(row.high)}"
+    )
 
 
 def _best(atlas: Atlas) -> list[str]:

@@ -103,6 +103,10 @@ def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
             facts=evaluation.training_facts(args.data, args.photos, args.fonts),
         )
         evaluation.write(args.out, results)
+    if args.step == "neurons":
+        from training.evaluation import run as evaluation
+
+        evaluation.add_neurons(args.out, args.atlas)
     if args.step == "average":
         from training import averaging
 

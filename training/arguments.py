@@ -212,4 +212,9 @@ def parser(description: str) -> argparse.ArgumentParser:
     judge.add_argument("--held-out-clip-art", type=Path, required=True, help="a key a line")
     judge.add_argument("--held-out-source", default="trashnet", help="photos/ folder never seen")
     judge.add_argument("--out", type=Path, required=True, help="the model's folder")
+    counted = steps.add_parser(
+        "neurons", help="write the counts of an analysed atlas of the model into its card"
+    )
+    counted.add_argument("--atlas", type=Path, required=True, help="demo.atlas, by this version")
+    counted.add_argument("--out", type=Path, required=True, help="the model's folder")
     return found

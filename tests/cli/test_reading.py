@@ -42,7 +42,7 @@ def test_summary_for_people_has_the_controls(run: Run) -> None:
     assert "2 of 256" in printed
     assert "its random twin" in printed
     assert "shuffled labels" in printed
-    assert "95 % interval" in printed
+    assert "range" in printed
     assert re.search(r"2 of 256 .* 2\n", printed), "two neurons, of two concepts"
     assert re.search(r"1 of 256 .* 1\n", printed)
     assert "1 set aside, unreadable" in printed

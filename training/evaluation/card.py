@@ -150,6 +150,7 @@ def page(results: Mapping[str, Any]) -> str:
         _pair(f"clip art of a title, recall@{pairs['at']}", titles, "image_of_title", chance=percent(pairs["chance"])),
         _pair(f"linear probe on a photo source never seen ({', '.join(probe['model']['classes'])})", probe, "top1", chance=percent(probe["model"]["chance"])),
         "",
+        *_neurons(results.get("neurons")),
         "## How it is fooled",
         "",
         *_fooled(attack, stroop),
@@ -165,6 +166,43 @@ def page(results: Mapping[str, Any]) -> str:
         "",
     ]  # fmt: skip
     return "\n".join(lines)
+
+
+def _neurons(found: Mapping[str, Any] | None) -> list[str]:
+    """How many units are multimodal, and what becomes of that with other artists; nothing where it was not counted."""
+    if not found or not found["stability"]:
+        return []
+    moved = found["stability"]
+    kinds = ("exchanged", "splits", "resamples")
+    rows = [
+        ("selective", "selective", found["selective"]),
+        ("multimodal", "multimodal", found["multimodal"]),
+        ("concept cells", "concept_cells", found["concept_cells"]),
+        ("of the multimodal: the same concept again", "same_concept", found["multimodal"]),
+        ("of the multimodal: multimodal again with it", "kept_multimodal", found["multimodal"]),
+    ]
+    twin = found["multimodal_range_random_twin"]
+    return [
+        "## How stable its units' concepts are",
+        "",
+        f"Counts of {found['units']:,} units on {found['images']:,} images, by the split of the artists that the analysis makes, and by others",
+        f"(`synesthete stability demo.atlas`; docs/selectivity.md). On images never trained on: {found['multimodal_never_trained']} multimodal.",
+        f"The random twin has {found['multimodal_random_twin']} (over the same splits {twin[0]} to {twin[1]}), random mixtures of the units at most",
+        f"{found['multimodal_rotation']}, shuffled labels at most {found['multimodal_shuffled']}.",
+        "",
+        f"| | analysis | halves exchanged | {moved['splits']['runs']} random splits | {moved['resamples']['runs']} resamples of artists |",
+        "| --- | ---: | ---: | ---: | ---: |",
+        *(
+            f"| {label} | {printed} | {' | '.join(_span(moved[kind][key]) for kind in kinds)} |"
+            for label, key, printed in rows
+        ),
+        "",
+    ]
+
+
+def _span(found: Mapping[str, Any]) -> str:
+    low, high = found["low"], found["high"]
+    return f"{low}" if low == high else f"{found['mean']:.0f} ({low}–{high})"
 
 
 def _fooled(attack: Mapping[str, Any], stroop: Mapping[str, Any]) -> list[str]:

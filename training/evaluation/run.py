@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -148,6 +149,20 @@ def spec_of(folder: Path) -> str:
     from synesthete.models.sources import MINI
 
     return "mini" if folder.resolve() == MINI.resolve() else f"local-dir:{folder}"
+
+
+NEURONS = ("units", "images", "selective", "multimodal", "concept_cells", "stability", *(
+    f"multimodal{key}" for key in ("_never_trained", "_random_twin", "_rotation", "_shuffled", "_range_random_twin")
+))  # fmt: skip
+
+
+def add_neurons(out: Path, atlas: Path) -> None:
+    """Put the counts of an analysed atlas of the model, and how stable they are, into `evaluation.json` and the card."""
+    from synesthete.atlas import open_atlas
+
+    facts = open_atlas(atlas).summary()
+    results = json.loads((out / "evaluation.json").read_text(encoding="utf-8"))
+    write(out, results | {"neurons": {key: facts[key] for key in NEURONS}})
 
 
 def write(out: Path, results: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Intervals, one of each kind: Wilson for proportions, the percentile bootstrap for everything else."""
+"""Intervals, one of each kind: Wilson for proportions, exact for means of few, the percentile bootstrap for everything else."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtri
+from scipy.special import betaincinv, ndtri
 
 from synesthete._core.arrays import Float64
 
@@ -55,6 +55,35 @@ def wilson_interval(successes: int, n: int, *, confidence: float = 0.95) -> tupl
         return 0.0, 1.0
     low, high = wilson(successes / n, n, confidence=confidence)
     return float(low), float(high)
+
+
+def exact(
+    share: npt.ArrayLike, n: npt.ArrayLike, *, confidence: float = 0.95
+) -> tuple[Float64, Float64]:
+    """Exact intervals (Clopper and Pearson 1934) of proportions, and of means of few numbers from 0 to 1, elementwise.
+
+    Never narrower than its confidence for proportions, however few the trials: Wilson's is right on average over proportions, and its
+    lower end too high for small ones. A mean of numbers from 0 to 1 varies at most as much as a proportion does.
+
+    Parameters
+    ----------
+    share
+        Means, 0 to 1; `share * n` need not be whole.
+    n
+        Trials of each, above 0.
+
+    Examples
+    --------
+    >>> low, high = exact([1.0, 0.5, 0.0], [3, 10, 4])
+    >>> low.round(3).tolist(), high.round(3).tolist()
+    ([0.292, 0.187, 0.0], [1.0, 0.813, 0.602])
+    """
+    p, trials = np.asarray(share, np.float64), np.asarray(n, np.float64)
+    hits, rest = p * trials, (1 - p) * trials
+    tail = (1 - confidence) / 2
+    low = np.where(hits > 0, betaincinv(np.where(hits > 0, hits, 1.0), rest + 1, tail), 0.0)
+    high = np.where(rest > 0, betaincinv(hits + 1, np.where(rest > 0, rest, 1.0), 1 - tail), 1.0)
+    return low, high
 
 
 @dataclass(frozen=True)

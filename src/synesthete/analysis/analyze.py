@@ -30,6 +30,7 @@ from synesthete.analysis.design import (
 )
 from synesthete.analysis.multimodality import DEFAULT, Criteria, Scores, is_constant, score_units
 from synesthete.analysis.provenance import RANDOM_TWIN, control_activations
+from synesthete.analysis.stability import stability
 from synesthete.atlas import (
     Atlas,
     clear_analysis,
@@ -38,7 +39,7 @@ from synesthete.atlas import (
     write_neurons,
     write_selectivity,
 )
-from synesthete.atlas.summary import CONTROLS
+from synesthete.atlas.summary import CONTROLS, STABILITY
 from synesthete.probes.builtin import BUILTINS
 
 SUFFIXES = ("", *(f"_{kind}" for kind in CONTROLS))
@@ -76,7 +77,7 @@ def analyze(
     ap, cell
         Average precision from which such a unit is multimodal, and a concept cell, in the same three modalities.
     seed
-        Of the shuffled labels and the rotations.
+        Of the shuffled labels, the rotations, and the splits and resamples of `stability`.
     progress
         Called with (steps done, total steps).
 
@@ -128,6 +129,7 @@ def analyze(
             )
             by_layer[layer] |= _never_trained(atlas, probes, activations, design, criteria)
             by_layer[layer] |= _concepts_answered(twin, design, tests, criteria)
+            by_layer[layer] |= _stability(activations, twin, design, criteria=criteria, seed=seed)
         else:
             by_layer[layer] |= _no_counts()
         steps.advance()
@@ -181,6 +183,25 @@ def _concepts_answered(
     return found
 
 
+def _stability(
+    activations: Floating,
+    twin: Floating | None,
+    design: Design,
+    *,
+    criteria: Criteria,
+    seed: int,
+) -> dict[str, Any]:
+    """How far the model's counts move with other artists, and the random twin's on the same random splits."""
+    found: dict[str, Any] = {
+        STABILITY: stability(activations, design, criteria=criteria, seed=seed),
+        f"{STABILITY}_{RANDOM_TWIN}": None,
+    }
+    if twin is not None:
+        moved = stability(twin, design, criteria=criteria, resamples=0, seed=seed)
+        found[f"{STABILITY}_{RANDOM_TWIN}"] = {"splits": moved["splits"]}
+    return found
+
+
 def _never_trained(
     atlas: Atlas, probes: pa.Table, activations: Floating, design: Design, criteria: Criteria
 ) -> dict[str, Any]:
@@ -210,7 +231,8 @@ def _never_trained(
 def _no_counts() -> dict[str, Any]:
     """The same keys where nothing can be counted as multimodal: null, which is another thing than none."""
     answered = (f"{kind}{of}" for kind in ("answering", "polysemantic") for of in SUFFIXES)
-    return dict.fromkeys([*answered, *(f"{key}{of}" for key in KEYS for of in SUFFIXES)])
+    moved = (STABILITY, f"{STABILITY}_{RANDOM_TWIN}")
+    return dict.fromkeys([*answered, *moved, *(f"{key}{of}" for key in KEYS for of in SUFFIXES)])
 
 
 def _notes(design: Design, images: int) -> Mapping[str, Any]:

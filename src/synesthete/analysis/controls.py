@@ -24,6 +24,7 @@ KEYS = (
     "curve",
     "concepts",
     "runs",
+    "each",
     "participation_ratio",
 )
 
@@ -122,7 +123,7 @@ def control_counts(
     -------
     dict
         For each kind (`random_twin`, `rotation`, `shuffled`) what `counts` gives, with `_KIND` behind every key: the largest over
-        its runs, the mean over them as `mean_...`, the number of `runs`, and for mixtures and other models `participation_ratio`.
+        its runs, the mean over them as `mean_...`, the number of `runs`, the multimodal units of `each`, and for mixtures and other models `participation_ratio`.
         None each where the atlas was recorded without it.
     """
     found: dict[str, dict[str, Any] | None] = {RANDOM_TWIN: None}
@@ -166,4 +167,5 @@ def _over(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "curve": np.max([run["curve"] for run in runs], axis=0).tolist(),
         "concepts": worst["concepts"],
         "runs": len(runs),
+        "each": [run["multimodal"] for run in runs],
     }

@@ -118,12 +118,26 @@ class Design:
             `[images]`.
         """
         count = np.zeros((2, len(self.modalities), len(self.concepts)), np.int64)
-        np.add.at(count, (scoring.astype(np.int64), self.modality, self.concept), 1)
+        there = self.modality >= 0
+        np.add.at(
+            count, (scoring[there].astype(np.int64), self.modality[there], self.concept[there]), 1
+        )
         testable = np.asarray((count > 0).all(axis=0))
         eligible = testable.sum(axis=0) >= AT_LEAST
         eligible &= False if self.required is None else testable[self.required]
         split = replace(self.split, scoring=scoring, testable=testable, eligible=eligible)
         return replace(self, split=split)
+
+    def only(self, kept: Bool) -> Design:
+        """The same labels and halves without the other images, which then have no modality (-1) and are of neither half.
+
+        Parameters
+        ----------
+        kept
+            `[images]`.
+        """
+        fewer = replace(self, modality=np.where(kept, self.modality, -1))
+        return fewer.scored_on(self.split.scoring & kept)
 
     def artists(self, codes: Int64) -> Int64:
         """How many artists show each concept on the scoring half, `[modalities, concepts]`.

@@ -8,9 +8,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from synesthete._core.arrays import Bool, Float64, Floating, Int64
-from synesthete._core.intervals import wilson
+from synesthete._core.intervals import exact
 from synesthete.analysis.design import AT_LEAST, Design
-from synesthete.analysis.selectivity import AucTable, auc_tables, concept_scores
+from synesthete.analysis.selectivity import (
+    RANKED_AT_ONCE,
+    AucTable,
+    Ranking,
+    auc_tables,
+    concept_scores,
+)
 from synesthete.analysis.significance import benjamini_hochberg, p_values
 from synesthete.errors import SynestheteError
 
@@ -74,8 +80,8 @@ class Scores:
     ap, correlation
         `[units, modalities]` average precision (ties against the concept) and Pearson correlation with the label; NaN where AUC is.
     ap_low
-        `[units, modalities]` lower end of the 95 % interval of `ap` over artists: Wilson's with the artists as trials, which is the
-        widest that a mean of numbers from 0 to 1 can need.
+        `[units, modalities]` lower end of the 95 % interval of `ap` over artists: the exact one with the artists as trials, which a mean
+        of numbers from 0 to 1 keeps; its coverage is in docs/selectivity.md.
     n, artists
         `[units, modalities]` images of the concept on the scoring half, and artists who made them; 0 where it is not testable.
     passes
@@ -181,6 +187,58 @@ def score_units(
     return scores
 
 
+def score_halves(
+    activations: Floating, designs: Sequence[Design], *, criteria: Criteria = DEFAULT
+) -> list[Scores]:
+    """`score_units` for several ways to halve or thin out the same images, sorting them once; without correlations.
+
+    Parameters
+    ----------
+    activations
+        `[images, units]`.
+    designs
+        Of the same images and labels: `Design.scored_on` and `Design.only` make them of one.
+
+    Returns
+    -------
+    list of Scores
+        One per design; `correlation` is NaN.
+    """
+    base = designs[0]
+    n_units, modalities = activations.shape[1], range(len(base.modalities))
+    largest = max(int((base.concept[base.images(m)]).size) for m in modalities)
+    cells = len(base.concepts) * len(base.modalities)
+    step = max(1, min(RANKED_AT_ONCE // max(largest, 1), TABLE_BYTES // (cells * 24)))
+    concepts = np.full((len(designs), n_units), -1)
+    measured = np.full((len(designs), 5, n_units, len(base.modalities)), np.nan)
+    rows = [np.flatnonzero(base.modality == m) for m in modalities]
+    for start in range(0, n_units, step):
+        some = np.asarray(activations[:, start : start + step])
+        units = slice(start, start + some.shape[1])
+        constant = is_constant(some)
+        rankings = [Ranking(some[r], base.concept[r], len(base.concepts)) for r in rows]
+        for number, design in enumerate(designs):
+            if not len(design.candidates):
+                continue
+            there = design.modality >= 0
+            chosen_on, scored_on = there & ~design.split.scoring, there & design.split.scoring
+            tables = [k.table(chosen_on[r]) for k, r in zip(rankings, rows, strict=True)]
+            concept = choose(tables, design)
+            concepts[number, units] = np.where(constant, -1, concept)
+            for m in modalities:
+                (auc, wins, ap), n_pos = rankings[m].scores(scored_on[rows[m]], concept)
+                tested = design.split.testable[m, concept] & ~constant & ~np.isnan(auc)
+                n_neg = int(scored_on[rows[m]].sum()) - n_pos
+                p = np.full(len(concept), np.nan)
+                p[tested] = p_values(wins[tested], n_pos[tested], n_neg[tested])
+                found = np.stack([auc, p, ap, np.full_like(auc, np.nan), n_pos])
+                measured[number, :, units, m] = np.where(tested, found, np.nan)
+    return [
+        _call(concept, values, design, design.concept, criteria)
+        for concept, values, design in zip(concepts, measured, designs, strict=True)
+    ]
+
+
 def _choose_and_score(
     activations: Floating,
     design: Design,
@@ -258,7 +316,7 @@ def _call(
     there = ~np.isnan(auc)
     artists = np.where(there, design.artists(codes)[:, concept].T, 0)
     ap_low = np.full_like(ap, np.nan)
-    ap_low[there] = wilson(ap[there], artists[there])[0]
+    ap_low[there] = exact(ap[there], artists[there])[0]
     # Where multimodality cannot be tested, a unit is described by all the modalities there are.
     word = design.required if design.problem() is None else None
     with np.errstate(invalid="ignore"):

@@ -212,6 +212,14 @@ def _scores_of(
     column = np.arange(len(rows))[:, None]
     lowest, highest = (np.where(there, ranks[rows, column], 0.0) for ranks in (low, high))
     n = there.sum(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        own_mean = np.where(there, values[rows, column], 0.0).sum(axis=1) / n
+        correlation = (own_mean - mean) / std * np.sqrt(n / (n_images - n))
+    return np.concatenate([_rank_scores(lowest, highest, n, n_images), correlation[None]])
+
+
+def _rank_scores(lowest: Float64, highest: Float64, n: Int64, n_images: int) -> Float64:
+    """AUC, wins and average precision `[3, units]` from the ranks of each unit's positives `[units, most]`, 0 where there is none."""
     n_neg = n_images - n
     least = n * (n + 1) / 2
     wins = np.maximum(lowest.sum(axis=1) - least, 0.0)
@@ -226,9 +234,100 @@ def _scores_of(
         position = n_images - ranks + 1 - (last - place)
         precision = np.where(place < n[:, None], (place + 1) / position, 0.0)
         auc = ((lowest.sum(axis=1) + highest.sum(axis=1)) / 2 - least) / (n * n_neg)
-        own_mean = np.where(there, values[rows, column], 0.0).sum(axis=1) / n
-        correlation = (own_mean - mean) / std * np.sqrt(n / n_neg)
-        return np.stack([auc, wins, precision.sum(axis=1) / n, correlation])
+        return np.stack([auc, wins, precision.sum(axis=1) / n])
+
+
+class Ranking:
+    """Images of one modality in the order of each unit's activations: ranks within any subset of them follow by counting.
+
+    Sorting is most of the work of an analysis; repeated on many subsets of the same images, it is done once.
+
+    Parameters
+    ----------
+    activations
+        `[images, units]`, few enough units to be held at once.
+    codes
+        `[images]` concept codes.
+    n_concepts
+        How many concepts there are.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> ranking = Ranking(np.array([[3.0], [2.0], [1.0], [0.0]]), np.array([0, 1, 0, 1]), 2)
+    >>> ranking.table(np.array([True, True, True, True])).auc.tolist()
+    [[0.75, 0.25]]
+    >>> ranking.table(np.array([False, True, True, True])).auc.tolist()
+    [[0.5, 0.5]]
+    """
+
+    def __init__(self, activations: Floating, codes: Int64, n_concepts: int) -> None:
+        keys = _sortable(np.ascontiguousarray(activations.T))
+        units, images = keys.shape
+        order = np.argsort(keys, axis=1, kind="stable")
+        ordered = np.take_along_axis(keys, order, axis=1)
+        # Places in the order, of the first image of each run of equals and of the one after its last, as indices of `_below`.
+        first = np.tile(np.arange(images, dtype=np.int32), (units, 1))
+        after = first + 1
+        same = ordered[:, 1:] == ordered[:, :-1]
+        first[:, 1:][same] = 0
+        np.maximum.accumulate(first, axis=1, out=first)
+        after[:, :-1][same] = images
+        after = np.minimum.accumulate(after[:, ::-1], axis=1)[:, ::-1]
+        start = np.arange(units, dtype=np.int64)[:, None] * (images + 1)
+        self._first, self._after = first + start, after + start
+        self._place = np.empty((units, images), np.int32)
+        np.put_along_axis(self._place, order, np.arange(images, dtype=np.int32)[None], axis=1)
+        self._order = order.astype(np.int32)
+        self._codes, self._n_concepts = codes, n_concepts
+        self._cell = codes[order] + np.arange(units)[:, None] * n_concepts
+
+    def _below(self, subset: Bool) -> npt.NDArray[np.int32]:
+        """How many images of the subset are among the weakest k, `[units * (images + 1)]`."""
+        found = np.zeros((len(self._order), len(subset) + 1), np.int32)
+        np.cumsum(subset[self._order], axis=1, out=found[:, 1:])
+        return found.ravel()
+
+    def table(self, subset: Bool) -> AucTable:
+        """`auc_table` of the images of a subset `[images]`, without `wins`."""
+        units = len(self._order)
+        below, members = self._below(subset), np.flatnonzero(subset[self._order])
+        twice = below[self._first.ravel()[members]] + below[self._after.ravel()[members]]
+        sums = np.bincount(
+            self._cell.ravel()[members], weights=twice, minlength=units * self._n_concepts
+        ).reshape(units, self._n_concepts)
+        n_pos = np.bincount(self._codes[subset], minlength=self._n_concepts)
+        n_neg = int(subset.sum()) - n_pos
+        with np.errstate(invalid="ignore", divide="ignore"):
+            auc = (sums - n_pos * n_pos) / np.where(n_pos * n_neg > 0, 2.0 * n_pos * n_neg, np.nan)
+        return AucTable(auc.astype(np.float32), np.empty((0, 0)), n_pos, n_neg)
+
+    def scores(self, subset: Bool, concept: Int64) -> tuple[Float64, Int64]:
+        """How well each unit separates its own concept, among the images of a subset.
+
+        Parameters
+        ----------
+        subset
+            `[images]`.
+        concept
+            `[units]` codes.
+
+        Returns
+        -------
+        tuple
+            AUC, wins and average precision as in `ConceptScores` `[3, units]`, NaN where undefined; and images of the concept `[units]`.
+        """
+        images = np.flatnonzero(subset)
+        rows, there = _positives(self._codes[images], concept, self._n_concepts)
+        where = self._place[np.arange(len(rows))[:, None], images[rows]]
+        where = where + np.arange(len(rows))[:, None] * len(subset)
+        below = self._below(subset)
+        lowest = np.where(there, below[self._first.ravel()[where]] + 1.0, 0.0)
+        highest = np.where(there, below[self._after.ravel()[where]].astype(np.float64), 0.0)
+        n = there.sum(axis=1)
+        found = _rank_scores(lowest, highest, n, len(images))
+        found[:, (n == 0) | (n == len(images))] = np.nan
+        return found, n
 
 
 def _checked_codes(labels: npt.ArrayLike, n_images: int, n_concepts: int) -> Int64:

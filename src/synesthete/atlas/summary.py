@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 
 CONTROLS = ("random_twin", "rotation", "shuffled")
+STABILITY = "stability"
 
 
 def summarise(atlas: Atlas) -> dict[str, Any]:
@@ -23,7 +24,10 @@ def summarise(atlas: Atlas) -> dict[str, Any]:
     (concept cells included) and `concept_cells` neurons, each also for the controls (`_random_twin`, `_rotation`, `_shuffled`: the largest over their
     runs), and the thresholds are None before an analysis, and the random twin's also when the atlas was recorded without one. `multimodal_never_trained` counts with concepts chosen on images that
     the model was trained on and scored on those it was not; None where that is not known. `curve` has
-    the counts over a range of thresholds of average precision (`ap`), for `model` and each control. `multimodal_concepts` and its like
+    the counts over a range of thresholds of average precision (`ap`), for `model` and each control. `multimodal_range` is the smallest and the
+    largest count over random splits of the artists, as is `multimodal_range_random_twin`; that of the other controls is over their runs.
+    `stability` has `mean`, `low` and `high` of what moves when the halves are exchanged (`exchanged`), on random splits of the artists (`splits`) and
+    on resampled ones (`resamples`); None for an atlas that was analysed before it was measured. `multimodal_concepts` and its like
     are how many concepts those neurons have between them; None too for an atlas that was analysed before they were counted.
     `not_tested` says why the images do not allow to count them, and what to add; None where they do, and before an analysis.
     """
@@ -50,6 +54,7 @@ def summarise(atlas: Atlas) -> dict[str, Any]:
         "ap": analysis["ap"] if analysis else None,
         "cell": analysis["cell"] if analysis else None,
         "curve": curves(analysis) if analysis else None,
+        "stability": stability_of(counts),
         "multimodal_never_trained": _total(counts, "multimodal_never_trained"),
         "fingerprint": atlas.fingerprint,
     }
@@ -70,12 +75,50 @@ def not_tested(analysis: Mapping[str, Any] | None) -> str | None:
     return f"{note['reason']} ({note['hint']})" if note else None
 
 
-def multimodal_counts(layers: Sequence[Mapping[str, Any]]) -> dict[str, int | None]:
-    """How many units of these layers (entries of the manifest's analysis) are multimodal, and of how many concepts, with the controls.
-
-    None where not counted: without a twin, or before the atlas's version of the analysis counted concepts.
+def stability_of(layers: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]] | None:
+    """What the `stability` of these layers comes to, summed over layers: for each kind of run the number of `runs`, and of every count
+    `mean`, `low` and `high` over them (of `eligible` concepts those of the first layer); None where it was not measured.
     """
-    counts: dict[str, int | None] = {}
+    measured = [one for layer in layers if (one := layer.get(STABILITY)) is not None]
+    if not measured or len(measured) < len(layers):
+        return None
+    found: dict[str, dict[str, Any]] = {}
+    for kind, first in measured[0].items():
+        found[kind] = {"runs": len(first["multimodal"])}
+        for key, runs in first.items():
+            over = [one[kind][key] for one in measured]
+            values = runs if key == "eligible" else np.sum(over, axis=0)
+            found[kind][key] = (
+                {
+                    "mean": round(float(np.mean(values)), 2),
+                    "low": int(np.min(values)),
+                    "high": int(np.max(values)),
+                }
+                if len(values)
+                else None
+            )
+    return found
+
+
+def _range(layers: Sequence[Mapping[str, Any]], control: str) -> list[int] | None:
+    """The smallest and the largest count of multimodal units over random splits of the artists, of some controls over their runs."""
+    if control in ("", f"_{CONTROLS[0]}"):
+        moved = [layer.get(f"{STABILITY}{control}") for layer in layers]
+        runs = [one["splits"]["multimodal"] for one in moved if one is not None]
+    else:
+        runs = [one for layer in layers if (one := layer.get(f"each{control}")) is not None]
+    if not runs or len(runs) < len(layers):
+        return None
+    total = np.sum(runs, axis=0)
+    return [int(total.min()), int(total.max())] if total.size else None
+
+
+def multimodal_counts(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """How many units of these layers (entries of the manifest's analysis) are multimodal, in what range, and of how many concepts, with the controls.
+
+    None where not counted: without a twin, or before the atlas's version of the analysis counted it.
+    """
+    counts: dict[str, Any] = {}
     for control in ("", *(f"_{kind}" for kind in CONTROLS)):
         for verdict in ("selective", "multimodal", "concept_cells"):
             counts[f"{verdict}{control}"] = _total(layers, f"{verdict}{control}")
@@ -83,6 +126,7 @@ def multimodal_counts(layers: Sequence[Mapping[str, Any]]) -> dict[str, int | No
         counts[f"multimodal_concepts{control}"] = (
             None if not found or None in found else len({c for concepts in found for c in concepts})
         )
+        counts[f"multimodal_range{control}"] = _range(layers, control)
     return counts
 
 

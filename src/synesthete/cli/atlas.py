@@ -1,4 +1,4 @@
-"""Commands that read an atlas: summary, neurons, show, verify. None of them loads a model."""
+"""Commands that read an atlas: summary, stability, neurons, show, verify. None of them loads a model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from synesthete.atlas import Atlas
-from synesthete.atlas.summary import CONTROLS
+from synesthete.atlas.summary import CONTROLS, STABILITY, stability_of
 from synesthete.cli.command import Address, AtlasArgument, Output, command
 from synesthete.cli.console import Note, count, dim, percent, table
 
@@ -39,7 +39,8 @@ def summary(atlas: AtlasArgument) -> Output:
     `units`, `live_units`, `multimodal`, `multimodal_random_twin`, `multimodal_shuffled`, how many concepts
     those have between them (`multimodal_concepts`, `multimodal_concepts_random_twin`,
     `multimodal_concepts_shuffled`), `images`, `quarantined`, `concepts`, `modalities`, `layers`, `model`,
-    `fingerprint`, `threshold`, `q`, `not_tested`. Counts are null before an analysis, and where the images do
+    `fingerprint`, `threshold`, `q`, `not_tested`, `stability`, and the range of each count (`multimodal_range`,
+    `multimodal_range_random_twin`, ...): over random splits of the artists, of mixtures and shuffled labels over their runs. Counts are null before an analysis, and where the images do
     not allow to test multimodality: `not_tested` then says why.
 
     Examples
@@ -48,6 +49,61 @@ def summary(atlas: AtlasArgument) -> Output:
     synesthete summary demo.atlas --json
     """
     return Output(atlas.summary, lambda: summary_view(atlas))
+
+
+@command(app, panel=PANEL)
+def stability(
+    atlas: AtlasArgument,
+    splits: Annotated[int | None, typer.Option(min=0)] = None,
+    resamples: Annotated[int | None, typer.Option(min=0)] = None,
+    seed: int | None = None,
+) -> Output:
+    """Show how far the counts and the concepts of neurons move when other artists select and score them.
+
+    The analysis is repeated with the halves of the artists exchanged, on random splits, and on resampled artists. Without
+    options it shows what `synesthete analyze` measured; with one it measures again, and leaves the atlas as it is.
+
+    Parameters
+    ----------
+    splits
+        How many random splits of the artists; 10 in the analysis.
+    resamples
+        How many resamples: the artists of a bootstrap sample of each half, every one once; 10 in the analysis.
+    seed
+        Of both; the analysis's own where it is not given.
+
+    Returns
+    -------
+    for `exchanged`, `splits` and `resamples` the number of `runs`, and `mean`, `low` and `high` over them of: `eligible`
+    concepts; `selective`, `multimodal`, `concept_cells`; the neurons that have a verdict again with the same concept
+    (`kept_multimodal`, ...); the multimodal ones given the same concept (`same_concept`), and of all live ones
+    (`same_concept_live`).
+
+    See Also
+    --------
+    selectivity.md#stability
+
+    Examples
+    --------
+    synesthete stability demo.atlas
+    synesthete stability demo.atlas --splits 2 --resamples 0 --json
+    """
+    facts = atlas.summary()
+    found = facts["stability"]
+    if found is None or (splits, resamples, seed) != (None, None, None):
+        from synesthete.analysis.stability import RESAMPLES, SPLITS, measure_stability
+
+        measured = measure_stability(
+            atlas,
+            splits=SPLITS if splits is None else splits,
+            resamples=RESAMPLES if resamples is None else resamples,
+            seed=seed,
+        )
+        found = stability_of([{STABILITY: layer} for layer in measured.values()])
+    from synesthete.report.counts import MOVED
+
+    shown = facts | {"stability": found}
+    return Output(found, lambda: [*stability_view(shown), dim(f"{MOVED}\n")])
 
 
 @command(app, panel=PANEL)
@@ -217,7 +273,7 @@ def summary_view(atlas: Atlas) -> Iterator[RenderableType]:
 
 def counts_view(atlas: Atlas) -> Iterator[RenderableType]:
     """The three counts that belong together: the model, its random twin, shuffled labels."""
-    from synesthete.report.counts import counts_of, rule_of
+    from synesthete.report.counts import RANGES, counts_of, rule_of
 
     facts = atlas.summary()
     counts, rule = counts_of(facts), rule_of(atlas)
@@ -225,17 +281,19 @@ def counts_view(atlas: Atlas) -> Iterator[RenderableType]:
         reason = "not analysed yet: run `synesthete analyze` on it"
         yield f"{untested_line(facts) if facts.get('not_tested') else reason}\n"
         return
-    right = ("count", "share", "95 % interval", "concepts")
+    right = ("count", "share", "range", "concepts")
     rows = table("multimodal neurons", *right, right=right)
     for row in counts.rows:
-        if row.count is None or row.share is None or row.low is None or row.high is None:
+        if row.count is None or row.share is None:
             rows.add_row(row.name, "–", "", "not measured", "")
             continue
         rows.add_row(
             row.name,
             f"{count(row.count)} of {count(counts.units)}",
             percent(row.share),
-            f"{percent(row.low)} to {percent(row.high)}",
+            "–"
+            if row.low is None or row.high is None
+            else f"{percent(row.low)} to {percent(row.high)}",
             "–" if row.concepts is None else count(row.concepts),
         )
     yield rows
@@ -252,9 +310,21 @@ def counts_view(atlas: Atlas) -> Iterator[RenderableType]:
         if curve[name] is not None:
             at.add_row(row.name, *map(count, curve[name]))
     yield at
+    yield from stability_view(facts)
     for warning in counts.warnings:
         yield f"warning: {warning}"
-    yield dim(f"{rule.sentence}\n")
+    yield dim(f"{rule.sentence} {RANGES}\n")
+
+
+def stability_view(facts: Mapping[str, Any]) -> Iterator[RenderableType]:
+    """What moves with other artists; nothing where it was not measured."""
+    from synesthete.report.counts import moved
+
+    found = moved(facts)
+    if found is not None:
+        right = ("analysis", *found.columns)
+        rows = ((name, *values) for name, values in found.rows.items())
+        yield table("with other artists", *right, right=right, rows=rows)
 
 
 def untested_line(facts: Mapping[str, Any]) -> str:

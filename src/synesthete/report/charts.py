@@ -253,14 +253,17 @@ def ticks(low: float, high: float, wanted: int = 8) -> list[float]:
 
 def share_bar(row: Count, counts: Counts, *, accent: bool) -> Markup:
     """One of the three shares with its interval; all bars of a headline have one scale."""
-    top = min(1.0, 1.08 * max([one.high or 0.0 for one in counts.rows] + [0.01]))
+    top = min(
+        1.0, 1.08 * max([max(one.high or 0.0, one.share or 0.0) for one in counts.rows] + [0.01])
+    )
     pieces = [rectangle(0, 0, 100, 20, "track")]
-    if row.share is not None and row.low is not None and row.high is not None:
+    if row.share is not None:
         scale = 100 / top
         pieces.append(rectangle(0, 0, row.share * scale, 20, "accent" if accent else "other"))
-        pieces.append(
-            whisker(row.low * scale, row.high * scale, 10, vector_effect="non-scaling-stroke")
-        )
+        if row.low is not None and row.high is not None:
+            pieces.append(
+                whisker(row.low * scale, row.high * scale, 10, vector_effect="non-scaling-stroke")
+            )
     return Markup(
         element(
             "svg",

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from synesthete._core.intervals import wilson_interval
 from synesthete.atlas import multimodal_counts
 
 if TYPE_CHECKING:
@@ -16,10 +15,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Count:
-    """So many of so many neurons, with the 95 % Wilson interval of the share; null where not measured.
+    """So many of so many neurons; null where not measured.
 
     Attributes
     ----------
+    low, high
+        The range of the share over other splits of the artists (the model, its random twin) or over the control's runs. Artists
+        are what is sampled, not neurons: an interval over neurons would be too narrow.
     label
         Where they were counted, as it stands in a sentence: `in the model`.
     concepts
@@ -88,6 +90,11 @@ class Rule:
     sentence: str
 
 
+RANGES = (
+    "Ranges: of the model and its random twin over ten random splits of the artists, of the mixtures and the shuffled labels over "
+    "their runs. The counts are of the one split that makes most concepts testable."
+)
+
 LABELS = {
     "": "in the model",
     "_random_twin": "in its random twin",
@@ -130,6 +137,7 @@ def counts_of(facts: Mapping[str, Any], *, layer: str = "", path: str = "") -> C
             facts.get(f"multimodal{control}"),
             units,
             facts.get(f"multimodal_concepts{control}"),
+            facts.get(f"multimodal_range{control}"),
         )
         for control, label in LABELS.items()
     )
@@ -152,12 +160,19 @@ def counts_of(facts: Mapping[str, Any], *, layer: str = "", path: str = "") -> C
     )
 
 
-def _count(label: str, number: int | None, units: int, concepts: int | None) -> Count:
+def _count(
+    label: str,
+    number: int | None,
+    units: int,
+    concepts: int | None,
+    span: Sequence[int] | None,
+) -> Count:
     if number is None:
         return Count(label=label)
-    low, high = wilson_interval(number, units)
-    share = number / units
-    return Count(label=label, count=number, share=share, low=low, high=high, concepts=concepts)
+    low, high = (None, None) if span is None else (bound / units for bound in span)
+    return Count(
+        label=label, count=number, share=number / units, low=low, high=high, concepts=concepts
+    )
 
 
 def rule_of(atlas: Atlas) -> Rule | None:
@@ -183,6 +198,60 @@ def rule_of(atlas: Atlas) -> Rule | None:
         required=required,
         sentence=sentence,
     )
+
+
+@dataclass(frozen=True)
+class Moved:
+    """What moves when other artists select and score the neurons.
+
+    Attributes
+    ----------
+    columns
+        What was repeated, and how often.
+    rows
+        What is counted → the count of the analysis, then for each column that of its only run, or the mean over several and their range.
+    """
+
+    columns: list[str]
+    rows: dict[str, list[str]]
+
+
+def moved(facts: Mapping[str, Any]) -> Moved | None:
+    """What moves in an atlas, from its summary; None where it was not measured.
+
+    `same concept` are the multimodal neurons of the analysis that were given the same concept, `kept` those that were multimodal again with it.
+    """
+    found = facts.get("stability")
+    if not found:
+        return None
+    labels = {"exchanged": "halves exchanged", "splits": "{} splits", "resamples": "{} resamples"}
+    kinds = [kind for kind in labels if kind in found and found[kind]["runs"]]
+    counted = {
+        "selective": ("selective", facts["selective"]),
+        "multimodal": ("multimodal", facts["multimodal"]),
+        "concept cells": ("concept_cells", facts["concept_cells"]),
+        "same concept": ("same_concept", facts["multimodal"]),
+        "kept": ("kept_multimodal", facts["multimodal"]),
+    }
+    return Moved(
+        [labels[kind].format(found[kind]["runs"]) for kind in kinds],
+        {
+            label: [f"{printed:,}", *(_moved(found[kind][key]) for kind in kinds)]
+            for label, (key, printed) in counted.items()
+        },
+    )
+
+
+def _moved(one: Mapping[str, float]) -> str:
+    if one["low"] == one["high"]:
+        return f"{one['low']:,}"
+    return f"{one['mean']:,.0f} ({one['low']:,}–{one['high']:,})"
+
+
+MOVED = (
+    "Splits: random halves of the artists of each modality. Resamples: the artists of a bootstrap sample of each half, every one once "
+    "(about two thirds). Same concept: the multimodal neurons that were given the same concept; kept: those that were multimodal again with it."
+)
 
 
 def counts_in_words(counts: Counts) -> str:

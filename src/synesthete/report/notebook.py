@@ -47,12 +47,12 @@ def atlas_html(atlas: Atlas) -> str:
         return f"<p><strong>{escape(head)}</strong>, not analysed yet</p>"
     return (
         f"<table><caption>{escape(head)}</caption><thead><tr><th>multimodal neurons</th><th>count</th>"
-        f"<th>share</th><th>95 % interval</th></tr></thead><tbody>{''.join(map(_row, counts.rows))}</tbody></table>"
+        f"<th>share</th><th>range</th></tr></thead><tbody>{''.join(map(_row, counts.rows))}</tbody></table>"
     )
 
 
 def _row(row: Count) -> str:
     if row.count is None:
         return f"<tr><td>{row.name}</td><td>not recorded</td><td></td><td></td></tr>"
-    interval = f"{percent(row.low)} to {percent(row.high)}"
+    interval = "" if row.low is None else f"{percent(row.low)} to {percent(row.high)}"
     return f"<tr><td>{row.name}</td><td>{row.count:,}</td><td>{percent(row.share)}</td><td>{interval}</td></tr>"

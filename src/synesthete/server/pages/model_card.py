@@ -10,10 +10,14 @@ import numpy as np
 from synesthete._core.arrays import Int64
 from synesthete.report.columns import Columns, Keys, Part, ranked
 from synesthete.report.counts import (
+    MOVED,
+    RANGES,
     Counts,
+    Moved,
     Rule,
     all_counts,
     layer_counts,
+    moved,
     rule_of,
     why_not_counted,
 )
@@ -47,7 +51,10 @@ class LayerFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelCard:
-    """What the atlas is of, and what was found; `not_counted` says why `counts` is null."""
+    """What the atlas is of, and what was found; `not_counted` says why `counts` is null.
+
+    `ranges` says what the ranges of the counts are over, `moved` what moves with other artists, `moved_note` how that was found.
+    """
 
     atlas: str
     model: str
@@ -61,6 +68,9 @@ class ModelCard:
     reduction: str
     counts: Counts | None
     not_counted: str | None
+    ranges: str
+    moved: Moved | None
+    moved_note: str
     rule: Rule | None
     layers: list[LayerFacts]
     best: list[Guises]
@@ -86,6 +96,9 @@ def model_card(site: Site) -> ModelCard:
         reduction=str(manifest["reduction"]),
         counts=(counts := all_counts(site)),
         not_counted=why_not_counted(site) if counts is None else None,
+        ranges=RANGES,
+        moved=moved(facts),
+        moved_note=MOVED,
         rule=rule_of(site.atlas),
         layers=[_layer(site, name) for name in site.atlas.layers],
         best=site.opened.computed(("best", site.links), lambda: _best(site)),
