@@ -23,7 +23,30 @@ ANECDOTE_WORDS = (15, 60)
 ANECDOTE_SENTENCES = (2, 3)
 
 # Words that carry nothing of a name of several words, as "of" in "statue of liberty".
-_SMALL = frozenset("a an and at by for in into no not of off on or out over the to up with".split())
+_SMALL = frozenset(
+    [
+        "a",
+        "an",
+        "and",
+        "at",
+        "by",
+        "for",
+        "in",
+        "into",
+        "no",
+        "not",
+        "of",
+        "off",
+        "on",
+        "or",
+        "out",
+        "over",
+        "the",
+        "to",
+        "up",
+        "with",
+    ]
+)
 _IRREGULAR = {
     "axe": "axes", "calf": "calves", "child": "children", "die": "dice", "feces": "faeces", "foot": "feet", "goose": "geese",
     "hoof": "hooves", "knife": "knives", "leaf": "leaves", "loaf": "loaves", "man": "men", "mouse": "mice", "ox": "oxen",
@@ -57,7 +80,7 @@ _UNRELATED = frozenset(
         ("but", "butter"), ("corn", "corner"), ("corn", "corners"), ("flow", "flower"), ("flow", "flowers"),
         ("show", "shower"), ("show", "showers"), ("tow", "tower"), ("numb", "number"), ("see", "seed"), ("ring", "ringer"),
         ("pen", "penny"), ("pie", "pied"), ("ear", "earn"), ("mist", "mister"),
-        ("tent", "tenty"), ("cook", "cooky"), ("rain", "rainer"), ("for", "ford"), 
+        ("tent", "tenty"), ("cook", "cooky"), ("rain", "rainer"), ("for", "ford"),
         ("off", "offer"), ("fin", "finer"), ("mast", "master"), ("temp", "temper"), ("ging", "ginger"), ("wat", "water"),
         ("pan", "paned"), ("can", "caned"), ("lad", "lady"), ("tin", "tiny"), ("part", "party"), ("pant", "pants"),
         ("broth", "brother"), ("moth", "mother"), ("lett", "letter"), ("matt", "matter"), ("ham", "hamper"), ("batt", "batter"),
