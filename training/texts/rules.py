@@ -6,7 +6,6 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from functools import cache
-from itertools import pairwise
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -254,6 +253,6 @@ def problems(row: Mapping[str, str], synonyms: Iterable[str] = ()) -> list[str]:
         parts = sentences(text)
         if not ANECDOTE_SENTENCES[0] <= parts <= ANECDOTE_SENTENCES[1]:
             found.append(f"{parts} sentences, not two or three")
-    if any(a == b and a.isalpha() for a, b in pairwise(words(text)) if a not in ("had", "that")):
-        found.append("a word twice in a row")
+    if at_twice := re.search(r"\b(a|an|and|in|is|it|of|the|to|was) \1\b", text, re.IGNORECASE):
+        found.append(f"a word twice in a row: {at_twice[0]}")
     return found
