@@ -109,7 +109,7 @@ def sentences(text: str) -> int:
 
 
 @cache
-def _nouns() -> frozenset[str]:
+def known_nouns() -> frozenset[str]:
     return frozenset(word for word in pq.read_table(NOUNS)["word"].to_pylist() if word.isalpha())
 
 
@@ -175,7 +175,7 @@ def same_stem(word: str, name: str) -> bool:
     for whole in {word, re.sub(r"s$", "", word)}:
         for part in {name, plain}:
             for rest in (whole.removeprefix(part), whole.removesuffix(part)):
-                if rest != whole and len(rest) >= 3 and rest in _nouns():
+                if rest != whole and len(rest) >= 3 and rest in known_nouns():
                     return True
     return False
 
@@ -233,8 +233,13 @@ def synonyms_of(path: Path = HERE / "synonyms.tsv") -> dict[str, list[str]]:
     return found
 
 
-def problems(row: Mapping[str, str], synonyms: Iterable[str] = ()) -> list[str]:
-    """What is wrong with a description or an anecdote, in words; nothing for another modality."""
+def problems(
+    row: Mapping[str, str], synonyms: Iterable[str] = (), *, resource: bool = False
+) -> list[str]:
+    """What is wrong with a description or an anecdote, in words; nothing for another modality.
+
+    A resource's list of keywords may be short.
+    """
     text, modality = row["text"], row["modality"]
     if modality not in MODALITIES:
         return [f"no modality '{modality}'"]
@@ -247,6 +252,7 @@ def problems(row: Mapping[str, str], synonyms: Iterable[str] = ()) -> list[str]:
         found.append("names it: " + ", ".join(at))
     count = len(words(text))
     low, high = DESCRIPTION_WORDS if modality == "description" else ANECDOTE_WORDS
+    low = min(low, 4) if resource else low
     if not low <= count <= high:
         found.append(f"{count} words, not {low} to {high}")
     if modality == "anecdote":
