@@ -17,12 +17,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from training import tables
+from training import languages, tables
 
 from .check import written_files
 from .rules import DESCRIPTION_WORDS, HERE, known_nouns, named, synonyms_of, words
 
-LANGUAGES = ("ar", "de", "es", "fr", "hi", "it", "ja", "ko", "nl", "pl", "pt", "ru", "sv", "zh")
+LANGUAGES = (*languages.LANGUAGES, "ja", "ru", "zh")
 COLUMNS = ("concept", "modality", "artist", "language", "text")
 MIN_KEYWORDS = 4
 # A definition must share this much (cosine of word weights) with what else is said of the concept, or it is another sense.
@@ -229,12 +229,14 @@ def gather(wordnet: Path, gcide: Path, packages: Path) -> list[dict[str, str]]:
         enough = len(kept) >= MIN_KEYWORDS and concept in described
         if enough and not named(text, concept, synonyms.get(concept, [])):
             rows.append((concept, "description", "cldr", "en", text))
+    seen = set()
     for language in LANGUAGES:
-        names = _annotations(packages, language)
+        named_there = _annotations(packages, language)
         for concept, sign in signs.items():
-            name = names.get(sign, {}).get("tts", [""])[0]
-            if name and name.lower() != concept:
-                rows.append((concept, "translation", f"cldr-{language}", language, name.lower()))
+            name = named_there.get(sign, {}).get("tts", [""])[0].lower()
+            if name and (concept, name) not in seen and not named(name, concept):
+                seen.add((concept, name))
+                rows.append((concept, "translation", f"cldr-{language}", language, name))
     out = {(row["concept"], row["artist"]) for row in tables.rows(HERE / "exclusions.tsv")}
     rows = [row for row in rows if (row[0], row[2]) not in out]
     order = {concept: i for i, concept in enumerate(probe_concepts())}
