@@ -51,10 +51,22 @@ _IRREGULAR = {
     "hoof": "hooves", "knife": "knives", "leaf": "leaves", "loaf": "loaves", "man": "men", "mouse": "mice", "ox": "oxen",
     "scarf": "scarves", "shelf": "shelves", "thief": "thieves", "tooth": "teeth", "wolf": "wolves", "woman": "women",
     "cry": "cried", "eat": "ate", "fly": "flew", "ring": "rang", "swim": "swam", "think": "thought", "wind": "wound",
-    "run": "ran", "freeze": "frozen", "speak": "spoke", "write": "wrote", "fry": "fried",
+    "run": "ran", "shoot": "shot", "break": "broke", "teach": "taught", "weep": "wept", "freeze": "frozen", "speak": "spoke", "write": "wrote", "fry": "fried",
+}  # fmt: skip
+# Stems of names that are themselves derived: a text about a dancer must not say "danced".
+_STEMS = {
+    "angry": "anger", "applause": "applaud", "bowling": "bowl", "boxing": "box", "broken": "break", "chequered": "checker",
+    "climbing": "climb", "coaster": "coast", "computer": "compute", "crossed": "cross", "crying": "cry", "dancer": "dance",
+    "elevator": "elevate", "embarrassed": "embarrass", "explosion": "explode", "extinguisher": "extinguish",
+    "farmer": "farm", "fishing": "fish", "fried": "fry", "hiking": "hike", "infinity": "infinite", "juggling": "juggle",
+    "magnifying": "magnify", "nesting": "nest", "potted": "pot", "prayer": "pray", "printer": "print",
+    "radioactive": "radioactivity", "recycling": "recycle", "roller": "roll", "shooting": "shoot", "shopping": "shop",
+    "skier": "ski", "surfing": "surf", "swimming": "swim", "teacher": "teach", "thinking": "think", "warning": "warn",
+    "waving": "wave", "flying": "fly", "weeping": "weep", "clapping": "clap", "screaming": "scream", "smiling": "smile",
 }  # fmt: skip
 # Endings after which a word is still of the name's stem: "farmer" of "farm", "sunny" of "sun".
 _ENDINGS = (
+    "ish",
     "s",
     "es",
     "ed",
@@ -171,6 +183,8 @@ def same_stem(word: str, name: str) -> bool:
         return False
     if word in _kin(name) or name in _kin(word):
         return True
+    if name in _STEMS and (word == _STEMS[name] or word in _kin(_STEMS[name])):
+        return True
     plain = re.sub(r"s$", "", name)
     for whole in {word, re.sub(r"s$", "", word)}:
         for part in {name, plain}:
@@ -209,9 +223,10 @@ def named(text: str, name: str, synonyms: Iterable[str] = ()) -> list[str]:
 
 
 def runs(text: str) -> set[tuple[str, ...]]:
-    """Every run of five words of a text."""
+    """Every run of five words of a text; the whole of a shorter one."""
     there = words(text)
-    return {tuple(there[i : i + RUN_WORDS]) for i in range(len(there) - RUN_WORDS + 1)}
+    last = max(len(there) - RUN_WORDS + 1, 1)
+    return {tuple(there[i : i + RUN_WORDS]) for i in range(last)}
 
 
 def shared_runs(rows: Iterable[Mapping[str, str]]) -> dict[str, set[str]]:
