@@ -28,6 +28,8 @@ MIN_KEYWORDS = 4
 # A definition must share this much (cosine of word weights) with what else is said of the concept, or it is another sense.
 MIN_LIKENESS = 0.04
 
+# Names of a picture rather than of the thing: "face of a bear", "sign of the zodiac", "teacher (f/m)".
+_NO_NAME = re.compile(r"[()«»]|の顔$|^rosto de |^морда |ansikte$|^знак зодиака |マーク$")
 # What stands between a headword and its first definition: pronunciation, part of speech, plural.
 _OPENING = re.compile(
     r"^\s*,?\s*(\([^)]*\),?\s*)?n\.(\s*sing\. & pl\.)?[;,]?"
@@ -234,7 +236,8 @@ def gather(wordnet: Path, gcide: Path, packages: Path) -> list[dict[str, str]]:
         named_there = _annotations(packages, language)
         for concept, sign in signs.items():
             name = named_there.get(sign, {}).get("tts", [""])[0].lower()
-            if name and (concept, name) not in seen and not named(name, concept):
+            plain = name and not _NO_NAME.search(name)
+            if plain and (concept, name) not in seen and not named(name, concept):
                 seen.add((concept, name))
                 rows.append((concept, "translation", f"cldr-{language}", language, name))
     out = {(row["concept"], row["artist"]) for row in tables.rows(HERE / "exclusions.tsv")}
