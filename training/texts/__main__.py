@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from training import tables
 
 from .check import written_files
-from .rules import HERE, NAMELESS, problems, runs, synonyms_of
+from .rules import HERE, NAMELESS, named, problems, runs, synonyms_of
 
 OUT = HERE.parents[1] / "src/synesthete/probes/data/texts/texts.parquet"
 COLUMNS = (
@@ -75,17 +75,28 @@ def sources() -> list[dict[str, str]]:
                 "text": concept,
             }
         )
-    for row in tables.rows(HERE / "synonyms.tsv"):
-        artist = "wordnet" if row["origin"] == "wordnet" else "synesthete"
-        rows.append(
-            {
-                "concept": row["concept"],
-                "modality": "synonym",
-                "artist": artist,
-                "language": "en",
-                "text": row["text"],
-            }
-        )
+    listed = tables.rows(HERE / "synonyms.tsv")
+    used = Counter(row["text"].lower() for row in listed) + Counter(
+        {
+            name
+            for row in rows
+            if row["modality"] == "name"
+            for name in (row["text"], row["text"] + "s", row["text"][:-1])
+        }
+    )
+    for row in listed:
+        # Not the name in another spelling or with a word added, and no other concept's name.
+        if used[row["text"].lower()] == 1 and not named(row["text"], row["concept"]):
+            artist = "wordnet" if row["origin"] == "wordnet" else "synesthete"
+            rows.append(
+                {
+                    "concept": row["concept"],
+                    "modality": "synonym",
+                    "artist": artist,
+                    "language": "en",
+                    "text": row["text"],
+                }
+            )
     return rows
 
 
