@@ -1,0 +1,1 @@
+"""The texts of the built-in probe set: names, translations, synonyms, descriptions, anecdotes."""
