@@ -179,7 +179,7 @@ def attention_pool(model: ImageTextModel, layer: str) -> Any:
     """
     visual: Any = model.network.visual
     pool = getattr(visual, "attnpool", None)
-    last = [one.name for one in model.layers() if not one.name.endswith(":pre")][-1]
+    last = [one.name for one in model.layers("image") if not one.name.endswith(":pre")][-1]
     if pool is None or layer != last:
         raise SynestheteError(
             f"the path from {layer} to the embedding of {model.name} is not linear",
