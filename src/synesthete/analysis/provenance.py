@@ -70,6 +70,9 @@ def own_probes(atlas: Atlas, spec: str | Path | None = None) -> ProbeSet:
             f"the probe set {described['name']!r} of {atlas.path} was not found",
             hint="give its place: --probes FOLDER",
         ) from error
+    # What a recording left out, since none of its layers reads it, and the words that it drew.
+    texts = int(described.get("texts", 0))
+    probes = probes.part(images=texts < described["images"], texts=texts > 0)
     if len(probes) < described["images"]:
         probes = with_words(probes)
     if probes.fingerprint != described["fingerprint"]:

@@ -172,7 +172,7 @@ def sheet(
     from synesthete.probes import load_probes
     from synesthete.probes.sheet import write_contact_sheets
 
-    sheets = write_contact_sheets(load_probes(probes), out)
+    sheets = write_contact_sheets(load_probes(probes, texts=False), out)
     return Output({"sheets": sheets}, [f"{count(len(sheets))} contact sheets in {out}"])
 
 
