@@ -89,7 +89,7 @@ class ProbeSet:
         if labels.num_rows == 0:
             raise SynestheteError(f"probe set '{name}' has no images")
         self.name = name
-        self.is_text: npt.NDArray[np.bool_] = _texts(labels)
+        self.is_text: npt.NDArray[np.bool_] = text_rows(labels)
         kept = [*COLUMNS, TEXT] if self.is_text.any() else COLUMNS
         self.labels: pa.Table = labels.select(list(kept))
         self.source = source
@@ -281,7 +281,8 @@ def says(text: str, name: str) -> bool:
     return bool(words) and re.search(rf"(?<!\w){words}(e?s)?(?!\w)", text.casefold()) is not None
 
 
-def _texts(labels: pa.Table) -> npt.NDArray[np.bool_]:
+def text_rows(labels: pa.Table) -> npt.NDArray[np.bool_]:
+    """Which rows of a table of labels are texts `[images]`: those that have one, or are of a modality of texts."""
     if TEXT not in labels.column_names:
         return np.zeros(len(labels), np.bool_)
     of_texts = pc.is_in(labels["modality"], pa.array(TEXT_MODALITIES))
