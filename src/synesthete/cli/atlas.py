@@ -18,6 +18,7 @@ from synesthete.cli.console import Note, count, dim, percent, table
 
 if TYPE_CHECKING:
     from synesthete.atlas import Neuron
+    from synesthete.report.images import Shown
     from synesthete.report.neuron import NeuronReport, NeuronRow
     from synesthete.reviews import State
 
@@ -210,6 +211,32 @@ def summary_view(atlas: Atlas) -> Iterator[RenderableType]:
     )
     yield ""
     yield from counts_view(atlas)
+    if isinstance(facts["layers"], Mapping):
+        yield from _other_layers(atlas, facts["layers"])
+
+
+def _other_layers(atlas: Atlas, layers: Mapping[str, Any]) -> Iterator[RenderableType]:
+    """The counts of layers that are not among the main ones, with their controls."""
+
+    def number(facts: Mapping[str, Any], key: str) -> str:
+        return "–" if facts[key] is None else count(facts[key])
+
+    others = {name: facts for name, facts in layers.items() if name not in atlas.main_layers}
+    right = ("units", "multimodal", "twin", "mixtures", "shuffled")
+    kinds = ("", "_random_twin", "_rotation", "_shuffled")
+    yield ""
+    yield table(
+        "other layers",
+        *right,
+        right=right,
+        rows=(
+            (name, count(facts["units"]), *(number(facts, f"multimodal{kind}") for kind in kinds))
+            for name, facts in others.items()
+        ),
+    )
+    for name, facts in others.items():
+        if facts["not_tested"]:
+            yield dim(f"{name}: {facts['not_tested']}")
 
 
 def counts_view(atlas: Atlas) -> Iterator[RenderableType]:
@@ -313,7 +340,17 @@ def report_view(atlas: Atlas, report: NeuronReport) -> Iterator[RenderableType]:
     """What is known of one neuron: its row, what the measurements come to, and the controls."""
     yield _neuron_table(atlas, [report.neuron])
     yield report.sentence
+    for shown in report.most if any(one.text for one in report.most) else ():
+        yield _words(shown)
     yield dim(f"● {controls_line(atlas.summary())}\n")
+
+
+def _words(shown: Shown) -> Text:
+    """A text with the token that the unit answers to most, and its activation."""
+    before, token, after = shown.parts
+    line = Text(f"  {shown.value or 0.0:.3g}  {shown.modality}  ", style="dim")
+    line.append(before[-200:], style="none").append(token, style="bold reverse")
+    return line.append(after[:200], style="none")
 
 
 def _neuron_table(atlas: Atlas, found: Sequence[Neuron] | Sequence[NeuronRow]) -> Table:

@@ -278,7 +278,7 @@ def spans_of(tower: Any, tokens: torch.Tensor, empty: torch.Tensor) -> Spans:
     if by_class or pool == "argmax":
         stop = tokens.argmax(dim=1) + 1
     elif pool == "eos":
-        known = getattr(tower, "eos_id", getattr(tower, "text_eos_id", None))
+        known = int(getattr(tower, "eos_id", getattr(tower, "text_eos_id", 0)))
         stop = tokens.eq(known).int().argmax(dim=1) + 1
     else:
         # No end is marked; what repeats up to the end of the context is padding.

@@ -124,8 +124,19 @@ class Finisher:
         columns: dict[str, Any] = {"id": pa.array(range(len(table)), pa.int64())}
         more = [name for name in TEXT_COLUMNS if name in table.column_names]
         columns |= {name: table[name].cast(pa.string()) for name in (*PROBE_COLUMNS, *more)}
+        if self.is_text.any():
+            columns["tokens"] = pa.array(self._tokens(table), pa.list_(pa.int32()))
         columns |= {"status": pa.array(status), "reason": pa.array(reasons, pa.string())}
         return pa.table(columns)
+
+    def _tokens(self, table: pa.Table) -> list[list[int]]:
+        """Of each text where its tokens lie: start and stop of one after the other, in the order of positions."""
+        return [
+            [place for token in self.model.tokens(text) for place in (token.start, token.stop)]
+            if is_text
+            else []
+            for text, is_text in zip(table["text"].to_pylist(), self.is_text, strict=True)
+        ]
 
     def _thumbnails(self, exemplar_ids: list[int]) -> None:
         late = self.plan.thumbnails == "exemplars"

@@ -120,9 +120,12 @@ def make_plan(
     SynestheteError
         No such layer or reduction, a layer named twice, a number out of range.
     """
+    towers = ("image", "text", "joint")
     names = tuple(layers or model.default_layers)
     if len(set(names)) != len(names):
         raise SynestheteError(f"a layer is named twice in {', '.join(names)}")
+    # An atlas's first layer is the one that pages open with.
+    names = tuple(sorted(names, key=lambda name: towers.index(model.layer(name).tower)))
     units = tuple(model.layer(name).units for name in names)
     if text_reduction not in TEXT_REDUCTIONS:
         message = (

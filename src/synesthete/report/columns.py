@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 Unit = tuple[str, int]
 Keys = tuple[Float64 | Int64, ...]
 Sort = Literal["multimodality", "confidence", "sparseness", "maximum", "name", "unit"]
-ORDER = ("photo", "drawing", "symbol", "word")
+ORDER = (
+    "photo", "drawing", "symbol", "word", "name", "translation", "synonym", "description", "anecdote",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -317,14 +319,17 @@ def read_probe_columns(atlas: Atlas) -> ProbeColumns:
     table = atlas.probes
     concept, artist = coded(table["concept"]), coded(table["artist"])
     readable = pc.equal(table["status"], "ok").to_numpy().astype(bool)
-    halves = (atlas.manifest["analysis"] or {}).get("halves", {})
+    analysis = atlas.manifest["analysis"] or {}
+    halves = analysis.get("halves", {})
     # Images of unknown artist lie in either half, one by one, and the analysis keeps no list.
     held_out = bool(halves) and not halves.get("images_of_unknown_artist", 0)
     scoring = readable & (concept.codes > 0)
     if held_out:
-        chosen = [
-            code for code, name in enumerate(artist.texts) if name in set(halves["selection"])
-        ]
+        selection = set(halves["selection"])
+        # Layers that read texts have halves of their own.
+        for layer in analysis["layers"].values():
+            selection |= set(layer.get("design", {}).get("halves", {}).get("selection", ()))
+        chosen = [code for code, name in enumerate(artist.texts) if name in selection]
         scoring &= ~np.isin(artist.codes, chosen)
     return ProbeColumns(
         table=table,
