@@ -97,7 +97,7 @@ def analyze(
     main = of_towers[tower_of(atlas, atlas.main_layers[0])]
     clear_analysis(atlas_path)
     steps = Steps(progress, STEPS * len(matrices))
-    by_layer = {}
+    by_layer: dict[str, dict[str, Any]] = {}
     for layer, matrix in matrices.items():
         labelled = of_towers[tower_of(atlas, layer)]
         rows, probes, design = labelled.rows, labelled.probes, labelled.design
@@ -244,7 +244,7 @@ def _never_trained(
     """Verdicts with concepts chosen on images that the model was trained on, and scored on those it was not.
 
     None each where the model's folder does not list what was held out of its training (`held_out.json`, which is about the built-in
-    probe sets), or where no concept has enough such images.
+    probe sets' images), or where no concept has enough such images.
     """
     # Imported here, since they bring torch with them.
     from synesthete.analysis.zero_shot import held_out_rows
@@ -254,7 +254,8 @@ def _never_trained(
     keys = ("selective", "multimodal", "concept_cells", "concepts_eligible")
     found: dict[str, Any] = dict.fromkeys(f"{key}_{NEVER_TRAINED}" for key in keys)
     model = str(manifest["model"]["name"])
-    if manifest["probes"]["name"] in BUILTINS and read_held_out(model):
+    built_in = manifest["probes"]["name"] in BUILTINS
+    if built_in and design.tower == "image" and read_held_out(model):
         other = design.scored_on(held_out_rows(model, probes))
         if other.problem() is None:
             (scores,) = score_units(activations, other, criteria=criteria)

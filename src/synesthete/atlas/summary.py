@@ -20,7 +20,8 @@ def summarise(atlas: Atlas) -> dict[str, Any]:
     Returns
     -------
     Counts over the main layers (`Atlas.main_layers`: all, in an atlas of images alone). `layers` are their names, and where there are others,
-    of texts, layer → the same counts of each. `images` counts the readable images, `quarantined` the others. The counts of `selective`, `multimodal`
+    of texts, layer → the same counts of each. `images` counts the readable images, `texts` (where there are any) the
+    readable texts, `quarantined` the others. The counts of `selective`, `multimodal`
     (concept cells included) and `concept_cells` neurons, each also for the controls (`_random_twin`, `_rotation`, `_shuffled`: the largest over their
     runs), and the thresholds are None before an analysis, and the random twin's also when the atlas was recorded without one. `multimodal_never_trained` counts with concepts chosen on images that
     the model was trained on and scored on those it was not; None where that is not known. `curve` has
@@ -31,13 +32,13 @@ def summarise(atlas: Atlas) -> dict[str, Any]:
     probes, analysis = atlas.manifest["probes"], atlas.manifest["analysis"]
     main = atlas.main_layers
     others = [name for name in atlas.layers if name not in main]
-    of_texts = {"texts": probes["texts"]} if "texts" in probes else {}
+    texts = _readable_texts(atlas)
     return {
         "model": atlas.manifest["model"]["name"],
         "layers": {name: _own(atlas, name) for name in atlas.layers} if others else atlas.layers,
         **_counts(atlas, main),
-        "images": probes["images"] - probes["quarantined"],
-        **of_texts,
+        "images": probes["images"] - probes["quarantined"] - texts,
+        **({"texts": texts} if "texts" in probes else {}),
         "quarantined": probes["quarantined"],
         "concepts": len(atlas.concepts),
         "modalities": {
@@ -53,6 +54,13 @@ def summarise(atlas: Atlas) -> dict[str, Any]:
         "multimodal_never_trained": _total(_analysed(atlas, main), "multimodal_never_trained"),
         "fingerprint": atlas.fingerprint,
     }
+
+
+def _readable_texts(atlas: Atlas) -> int:
+    if "texts" not in atlas.manifest["probes"]:
+        return 0
+    rows = zip(*(atlas.probes[name].to_pylist() for name in ("text", "status")), strict=True)
+    return sum(bool(text) and status == "ok" for text, status in rows)
 
 
 def _analysed(atlas: Atlas, layers: Sequence[str]) -> list[Mapping[str, Any]]:

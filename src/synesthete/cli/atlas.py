@@ -204,6 +204,7 @@ def summary_view(atlas: Atlas) -> Iterator[RenderableType]:
             ("model", facts["model"]),
             ("layers", ", ".join(facts["layers"])),
             ("images", f"{count(facts['images'])}{unread}"),
+            *([("texts", count(facts["texts"]))] if "texts" in facts else []),
             ("", ", ".join(modalities)),
             ("concepts", count(facts["concepts"])),
             ("units", f"{count(facts['units'])} ({count(dead)} dead)"),
@@ -329,7 +330,7 @@ def neurons_view(atlas: Atlas, found: Sequence[Neuron], limit: int) -> Iterator[
         yield _neuron_table(atlas, found[:limit])
         if len(found) > limit:
             yield dim(f"… and {count(len(found) - limit)} more (--limit N)")
-    facts = atlas.summary()
+    facts = _facts_of(atlas, found)
     if facts.get("multimodal") is not None:
         yield dim(f"● {controls_line(facts)}\n")
     elif facts.get("not_tested"):
@@ -342,7 +343,16 @@ def report_view(atlas: Atlas, report: NeuronReport) -> Iterator[RenderableType]:
     yield report.sentence
     for shown in report.most if any(one.text for one in report.most) else ():
         yield _words(shown)
-    yield dim(f"● {controls_line(atlas.summary())}\n")
+    yield dim(f"● {controls_line(_facts_of(atlas, [report.neuron]))}\n")
+
+
+def _facts_of(atlas: Atlas, found: Sequence[Neuron] | Sequence[NeuronRow]) -> Mapping[str, Any]:
+    """The summary of an atlas, with the counts of the layer that neurons are of, where it is not a main one."""
+    facts = atlas.summary()
+    layers = {neuron.address.rpartition(":")[0] for neuron in found}
+    if len(layers) == 1 and not layers & set(atlas.main_layers):
+        return {**facts, **facts["layers"][layers.pop()]}
+    return facts
 
 
 def _words(shown: Shown) -> Text:

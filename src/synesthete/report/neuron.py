@@ -520,7 +520,7 @@ def distribution(source: Source, columns: Columns, unit: int) -> Distribution:
     concept = columns.concept[unit]
     own = there & probes.concept.rows(concept) if concept else np.zeros_like(there)
     counts, of_own = (np.histogram(values[rows], edges)[0] for rows in (there, own))
-    groups = in_order(source.atlas.exemplars(columns.layer).groups)
+    groups = in_order(_groups(source.atlas, source.atlas.exemplars(columns.layer)))
     return Distribution(
         edges=edges.tolist(),
         counts=counts.tolist(),
@@ -607,7 +607,7 @@ def nearest(r: Floating) -> list[tuple[int, float]]:
 
 
 def _compared(source: Source, columns: Columns) -> Compared:
-    readable = np.flatnonzero(source.opened.probes.readable)
+    readable = np.flatnonzero(source.opened.probes.read_by(source.atlas.layer(columns.layer)))
     step = max(1, -(-len(readable) * columns.units // ENTRIES))
     return Compared.of(np.asarray(source.atlas.activations(columns.layer)[readable[::step]]))
 
