@@ -132,7 +132,7 @@ def run_defence(args: Any) -> None:
     from fine_tuning import embed, fine_tune, lessons
 
     started = time.monotonic()
-    model, probes = load_model(args.model, device="cpu"), load_probes("concepts")
+    model, probes = load_model(args.model, device="cpu"), load_probes("concepts", texts=False)
     near, far = objectives(model, probes, limit=args.images, seed=args.seed)
     assert isinstance(far, Typographic)
     found = find_defence(

@@ -64,7 +64,7 @@ def parse() -> argparse.Namespace:
 
 def some(options: argparse.Namespace, images: int) -> ProbeSet:
     """Images from all over the probe set, as many as there are up to `images`."""
-    probes = load_probes(options.probes)
+    probes = load_probes(options.probes, texts=False)
     wanted = min(images, len(probes))
     return probes.select(indices=[index * len(probes) // wanted for index in range(wanted)])
 

@@ -54,6 +54,27 @@ def test_plain_open_clip_gives_what_the_edited_model_gave(
     assert {p.name for p in (tmp_path / "out").iterdir()} == {"edited_model"}
 
 
+def test_edits_of_text_units_are_checked_on_texts(family: Family, tmp_path: Path) -> None:
+    model, shown = family("vit"), images(2)
+    layer = "text.transformer.resblocks.0"
+    edits = plan_edits(
+        model, ablate=[f"{layer}.mlp:3", f"{layer}.attn:0"], scale={f"{layer}.mlp:5": -3.0}
+    )
+    made = export_edits(model, edits, tmp_path / "edited_model", shown)
+    assert made.difference <= 1e-4 < made.effect
+    assert (made.images, made.texts) == (2, 5)
+    texts = ["an apple", "", "a dog on the beach, late in the evening"]
+    with model.edited(edits):
+        wanted = model.encode_texts(texts)
+    network, _ = open_clip.create_model_from_pretrained(made.spec)
+    tokens = open_clip.get_tokenizer(made.spec)(texts)
+    with torch.inference_mode():
+        found = network.eval().encode_text(tokens, normalize=True).numpy()
+    np.testing.assert_allclose(found, wanted, atol=1e-4)
+    with pytest.raises(SynestheteError, match="reads texts, and means are taken over images"):
+        plan_edits(model, mean_ablate=[f"{layer}.mlp:3"], pixels=torch.zeros(1, 3, 8, 8))
+
+
 def test_an_edited_mini_still_says_what_was_held_out_of_its_training(tmp_path: Path) -> None:
     from synesthete import load_probes
     from synesthete.analysis.zero_shot import held_out_rows

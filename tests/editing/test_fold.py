@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import defaultdict
 
 import numpy as np
@@ -58,7 +59,7 @@ def kinds(model: ImageTextModel, layer: str, unit: int) -> dict[str, Edit]:
 
 def ends(model: ImageTextModel) -> list[Layer]:
     """The sites; of a deep transformer those of the first block and the last."""
-    sites = model.sites()
+    sites = model.sites("image")
     deep = (len(sites) > 12 and sites[-1].kind == "residual") or "trunk" in sites[0].name
     return sites[:4] + sites[-4:] if deep else sites
 
@@ -121,6 +122,33 @@ def test_transformers(family: Family, name: str) -> None:
         assert found[layer] == {"heads": HEADS, "mlp": ALL, "residual": SHIFTS}[kind], layer
 
 
+def test_text_units(family: Family) -> None:
+    """Class CLIP keeps its text tower in itself, under other names than the layers have."""
+    texts = ["", "an apple", "a dog on the beach, late in the evening"]
+    for name, paths in (("vit", "transformer."), ("siglip", "text.transformer.")):
+        model = family(name)
+        before = model.encode_texts(texts)
+        for layer in model.sites("text"):
+            allowed = {"heads": HEADS, "mlp": ALL, "residual": SHIFTS}[layer.kind]
+            for kind, edit in kinds(model, layer.name, layer.units // 2).items():
+                edits = edits_of(model, edit)
+                if kind not in allowed:
+                    with pytest.raises(Unfoldable):
+                        fold(model, edits)
+                    continue
+                weights, given = fold(model, edits), copy.deepcopy(model.network.state_dict())
+                with model.edited(edits):
+                    wanted = model.encode_texts(texts)
+                assert np.abs(wanted - before).max() > 1e-4, (kind, layer)
+                model.network.load_state_dict(weights)
+                found = model.encode_texts(texts)
+                model.network.load_state_dict(given)
+                np.testing.assert_allclose(found, wanted, atol=2e-5, err_msg=f"{kind} {layer}")
+                changed = {n for n, w in weights.items() if not torch.equal(w, given[n])}
+                assert changed
+                assert all(n.startswith(paths) for n in changed)
+
+
 def test_eva(family: Family) -> None:
     """A gated MLP: a neuron is what the output projection reads."""
     model = family("eva")
@@ -133,7 +161,7 @@ def test_eva(family: Family) -> None:
 def test_timm_resnet(family: Family) -> None:
     model = family("timm-resnet")
     found = foldable(model, pixels(model))
-    last = [layer.name for layer in model.layers()][-1]
+    last = [layer.name for layer in model.layers("image")][-1]
     assert found[last] == ALL
     assert {"ablate"} <= found["visual.trunk.layer1.0"]
 
@@ -149,7 +177,7 @@ def test_towers_of_stages_are_refused_with_the_reason(family: Family) -> None:
 def test_one_channel_edited_before_and_behind_the_relu(family: Family, block: str) -> None:
     model, batch = family("modified-resnet"), pixels(family("modified-resnet"), 2)
     site = f"visual.layer{block}"
-    (unit,) = {layer.units - 1 for layer in model.sites() if layer.name == site}
+    (unit,) = {layer.units - 1 for layer in model.sites("image") if layer.name == site}
     done = 0
     for before in kinds(model, f"{site}:pre", unit).values():
         for behind in kinds(model, site, unit).values():
@@ -174,7 +202,7 @@ def test_many_edits_at_once_in_any_order(family: Family, name: str, data: st.Dat
     model = family(name)
     layers = data.draw(
         st.lists(
-            st.sampled_from(model.sites()),
+            st.sampled_from(model.sites("image")),
             min_size=1,
             max_size=6,
             unique_by=lambda layer: layer.name,

@@ -22,7 +22,7 @@ def assert_same(found: torch.Tensor, expected: torch.Tensor) -> None:
 
 
 def everything(model: ImageTextModel, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
-    return {layer.name: model.maps(pixels, layer.name) for layer in model.layers()}
+    return {layer.name: model.maps(pixels, layer.name) for layer in model.layers("image")}
 
 
 def test_residual_network_at_every_layer(resnet: ImageTextModel) -> None:
@@ -50,7 +50,7 @@ def test_vision_transformer_at_every_layer(write_model: Writer, quick_gelu: bool
     model = load_model(write_model("vit", quick_gelu=quick_gelu), device="cpu")
     pixels = random_pixels(model)
     expected = vision_transformer(model.network.visual, pixels, heads=4, quick_gelu=quick_gelu)
-    assert [layer.name for layer in model.layers()] == list(expected)
+    assert [layer.name for layer in model.layers("image")] == list(expected)
     for name, tokens in expected.items():
         patches = tokens[:, 1:].transpose(1, 2).unflatten(2, (3, 3))
         assert_same(model.maps(pixels, name), patches)
@@ -64,7 +64,7 @@ def test_tokens_first_is_no_different(write_model: Writer) -> None:
     model = load_model(write_model("vit"), device="cpu")
     # As many images as tokens, so that a confusion of the two axes would go unnoticed by shapes.
     pixels = random_pixels(model, count=10)
-    expected = model.read(pixels, [layer.name for layer in model.layers()])
+    expected = model.read(pixels, [layer.name for layer in model.layers("image")])
     visual = model.network.visual
     tokens_first = Transformer(64, 3, 4, batch_first=False)
     tokens_first.load_state_dict(visual.transformer.state_dict())
@@ -88,7 +88,7 @@ def test_tokens_first_is_no_different(write_model: Writer) -> None:
 def test_reductions_agree_with_a_loop(family: str, request: pytest.FixtureRequest) -> None:
     model: ImageTextModel = request.getfixturevalue(family)
     pixels = random_pixels(model)
-    for layer in model.layers()[-3:]:
+    for layer in model.layers("image")[-3:]:
         maps = model.maps(pixels, layer.name)
         largest = model.read(pixels, [layer.name], "max")
         for image in range(len(pixels)):
@@ -114,7 +114,7 @@ def test_ties_take_the_first_position(resnet: ImageTextModel) -> None:
 
 def test_one_pass_equals_many(resnet: ImageTextModel) -> None:
     pixels = random_pixels(resnet)
-    names = [layer.name for layer in resnet.layers()]
+    names = [layer.name for layer in resnet.layers("image")]
     together = resnet.read(pixels, names)
     for name in names[-4:]:
         alone = resnet.read(pixels, [name])
@@ -159,7 +159,7 @@ def test_one_relu_for_everything(write_model: Writer, shared_by_all_blocks: bool
         build=model._build,
         description={},
     )
-    assert [layer.name for layer in reused.layers()] == list(expected)
+    assert [layer.name for layer in reused.layers("image")] == list(expected)
     for block in ("visual.layer1.0", "visual.layer4.1"):
         for name in (block, f"{block}:pre"):
             assert_same(reused.maps(pixels, name), expected[name])

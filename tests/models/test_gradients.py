@@ -38,7 +38,7 @@ def tower(model: ImageTextModel) -> GradientTower:
 def test_it_gives_what_the_model_gives(model: ImageTextModel, tower: GradientTower) -> None:
     images = torch.rand(2, 3, tower.side, tower.side)
     pixels = tower.normalised(images)
-    for layer in model.layers()[-3:]:
+    for layer in model.layers("image")[-3:]:
         found = tower.run(pixels, [layer.name]).responses[layer.name].patches
         expected = model.maps(pixels, layer.name).flatten(2).transpose(1, 2)
         torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
@@ -63,7 +63,7 @@ def test_the_model_is_left_as_it_was(model: ImageTextModel) -> None:
 
 def test_gradients_are_slopes(model: ImageTextModel, tower: GradientTower) -> None:
     """Against the difference of two passes along a random direction."""
-    layer = model.layers()[-1].name
+    layer = model.layers("image")[-1].name
     given = tower.normalised(torch.rand(1, 3, tower.side, tower.side)).requires_grad_()
     along = torch.randn(given.shape)
 

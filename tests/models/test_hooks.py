@@ -26,7 +26,7 @@ def hooks(model: ImageTextModel) -> int:
 
 
 def test_no_hooks_after_reading(resnet: ImageTextModel) -> None:
-    resnet.read(random_pixels(resnet), [layer.name for layer in resnet.layers()])
+    resnet.read(random_pixels(resnet), [layer.name for layer in resnet.layers("image")])
     resnet.maps(random_pixels(resnet), "visual.layer2.0:pre")
     assert hooks(resnet) == 0
 

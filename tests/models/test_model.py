@@ -79,7 +79,7 @@ def test_layers_and_their_names(resnet: ImageTextModel, vit: ImageTextModel) -> 
     assert vit.default_layers == ["visual.transformer.resblocks.2.mlp"]
     last = resnet.layer("visual.layer4.1:pre")
     assert (last.units, last.kind, last.grid) == (512, "block", (2, 2))
-    assert {layer.kind for layer in vit.layers()} == {"mlp", "residual"}
+    assert {layer.kind for layer in vit.layers("image")} == {"mlp", "residual"}
     assert vit.layer("visual.transformer.resblocks.0").units == 64
 
 

@@ -123,7 +123,7 @@ def test_every_kind_of_bad_file_is_a_row_with_a_reason(tmp_path: Path) -> None:
         "empty.png": "empty",
         "half.jpg": "truncated",
         "moves.gif": "animated",
-        "note.txt": "not",
+        "note.txt": "a",
         "pipe.png": "not",
         "round.png": "no",
     }
@@ -199,8 +199,8 @@ def test_a_folder_without_folders_is_a_set_without_concepts(tmp_path: Path) -> N
         write(tmp_path / f"{i}.png", png(i))
     write(tmp_path / "notes.txt", b"not an image")
     probes = load_probes(tmp_path, words=True)
-    assert labels_of(probes) == [("", "photo")] * 5
-    assert (probes.concepts, probes.modalities) == ([], ["photo"])
+    assert labels_of(probes) == [("", "photo")] * 4 + [("", "description")]
+    assert (probes.concepts, probes.modalities) == ([], ["photo", "description"])
     assert set(probes.labels["artist"].to_pylist()) == {"unknown-a", "unknown-b"}
     assert probes.image(0).size == (40, 30)
     assert list(reasons(probes)) == ["notes.txt"]

@@ -30,6 +30,7 @@ class FakeLayer:
     units: int
     kind: str = "block"
     grid: tuple[int, int] | None = (4, 4)
+    tower: str = "image"
 
 
 @dataclass

@@ -56,7 +56,7 @@ def tiny_model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
 
 def test_recorded_values_are_those_of_the_model(tiny_model: Any, tmp_path: Path) -> None:
     probes = FakeProbes(70)
-    layers = [layer.name for layer in tiny_model.layers()][-2:]
+    layers = [layer.name for layer in tiny_model.layers("image")][-2:]
     out = record(tiny_model, probes, layers, tmp_path / "x.atlas", shard_size=64)
     atlas = open_atlas(out)
     images = [tiny_model.preprocess(probes.image(index)) for index in range(70)]

@@ -92,7 +92,7 @@ def _held_out_images(model_name: str, modality: str) -> tuple[list[Any], list[in
     from synesthete import load_probes
     from synesthete.analysis.zero_shot import held_out_rows
 
-    probes = load_probes("concepts")
+    probes = load_probes("concepts", texts=False)
     names = list(probes.concepts)
     table = probes.table
     rows = np.flatnonzero(

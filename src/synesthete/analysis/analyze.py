@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from synesthete._core.arrays import Bool, Float64, Floating
+from synesthete._core.arrays import Bool, Float64, Floating, Int64
 from synesthete._core.progress import Progress, Steps
 from synesthete.analysis.concept_tests import ConceptTests, run_concept_tests
 from synesthete.analysis.controls import (
@@ -22,11 +23,14 @@ from synesthete.analysis.controls import (
 )
 from synesthete.analysis.design import (
     AT_LEAST,
+    REQUIRED,
     REQUIRED_MODALITY,
     Design,
     labelled_rows,
+    of_tower,
     readable_rows,
     shuffled,
+    tower_of,
 )
 from synesthete.analysis.multimodality import DEFAULT, Criteria, Scores, is_constant, score_units
 from synesthete.analysis.provenance import RANDOM_TWIN, control_activations
@@ -74,6 +78,7 @@ def analyze(
         An atlas recorded with the dense matrix.
     threshold, q
         AUC and false discovery rate at which a modality passes: a unit that passes in three, `word` among them, is selective.
+        A layer that reads texts needs `description` or `anecdote` instead, and one that reads both those and an image.
     ap, cell
         Average precision from which such a unit is multimodal, and a concept cell, in the same three modalities.
     seed
@@ -88,26 +93,19 @@ def analyze(
     """
     criteria = Criteria(threshold, q, ap, cell)
     atlas = open_atlas(atlas_path)
-    rows = labelled_rows(atlas)
-    if not rows.size:
-        rows = readable_rows(atlas)
-    probes = atlas.probes.take(pa.array(rows))
-    names = {key: probes[key].to_pylist() for key in ("concept", "modality", "artist", "family")}
-    design = Design.of(names["concept"], names["modality"], names["artist"], at_least=1)
-    problem = design.problem()
-    labelings = [design.concept]
-    if problem is None:
-        labelings.append(shuffled(design, seed))
-    families = family_of_concepts(names["concept"], names["family"])
     matrices = {layer: atlas.activations(layer) for layer in atlas.layers}
+    of_towers = {tower: _Labelled.of(atlas, tower, seed) for tower in _towers(atlas)}
+    main = of_towers[tower_of(atlas, atlas.main_layers[0])]
     clear_analysis(atlas_path)
     steps = Steps(progress, STEPS * len(matrices))
-    by_layer = {}
+    by_layer: dict[str, dict[str, Any]] = {}
     for layer, matrix in matrices.items():
+        labelled = of_towers[tower_of(atlas, layer)]
+        rows, probes, design = labelled.rows, labelled.probes, labelled.design
         activations = np.asarray(matrix[rows])
         (scores,) = score_units(activations, design, criteria=criteria)
         tests = run_concept_tests(
-            activations, design, labelings=labelings, threshold=threshold, level=q
+            activations, design, labelings=labelled.labelings, threshold=threshold, level=q
         )
         sparseness, dead = lifetime_sparseness(activations), is_constant(activations)
         steps.advance()
@@ -118,7 +116,7 @@ def analyze(
             "hypotheses": scores.hypotheses,
             "hypotheses_all_images": tests[0].hypotheses,
         }
-        if problem is None:
+        if design.problem() is None:
             by_layer[layer] |= counts(scores, design) | {
                 "participation_ratio": participation_ratio(activations),
             }
@@ -132,6 +130,8 @@ def analyze(
             by_layer[layer] |= _stability(activations, twin, design, criteria=criteria, seed=seed)
         else:
             by_layer[layer] |= _no_counts()
+        if labelled is not main:
+            by_layer[layer]["design"] = labelled.notes()
         steps.advance()
         statistics = atlas.statistics(layer)
         columns: dict[str, Floating] = {
@@ -140,7 +140,7 @@ def analyze(
             "std": statistics.std,
             "maximum": statistics.maximum.astype(np.float64),
         }
-        neurons = neurons_table(scores, tests[0], design, families, columns, dead=dead)
+        neurons = neurons_table(scores, tests[0], design, labelled.families, columns, dead=dead)
         write_neurons(atlas_path, layer, neurons)
         write_selectivity(atlas_path, layer, selectivity_table(tests[0], design))
         steps.advance()
@@ -154,12 +154,69 @@ def analyze(
             "curve": list(CURVE),
             "seed": seed,
             "layers": by_layer,
-            **_notes(design, int(atlas.manifest["probes"]["images"])),
-            **(
-                {"not_tested": {"reason": problem.message, "hint": problem.hint}} if problem else {}
-            ),
+            **main.notes(),
         },
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Labelled:
+    """The images, texts or both that layers of one tower are tested on.
+
+    Attributes
+    ----------
+    rows, probes
+        Their numbers, and their rows of the atlas's table.
+    design
+        Of those.
+    labelings
+        Their concepts, and where multimodality can be tested shuffled ones.
+    families
+        Concept to family.
+    images
+        How many there are with those that have no label or could not be read.
+    """
+
+    rows: Int64
+    probes: pa.Table
+    design: Design
+    labelings: list[Int64]
+    families: dict[str, str]
+    images: int
+
+    @classmethod
+    def of(cls, atlas: Atlas, tower: str, seed: int) -> _Labelled:
+        rows = labelled_rows(atlas, tower)
+        if not rows.size:
+            rows = readable_rows(atlas, tower)
+        probes = atlas.probes.take(pa.array(rows))
+        names = {
+            key: probes[key].to_pylist() for key in ("concept", "modality", "artist", "family")
+        }
+        design = Design.of(
+            names["concept"], names["modality"], names["artist"], at_least=1, tower=tower
+        )
+        labelings = [design.concept]
+        if design.problem() is None:
+            labelings.append(shuffled(design, seed))
+        return cls(
+            rows=rows,
+            probes=probes,
+            design=design,
+            labelings=labelings,
+            families=family_of_concepts(names["concept"], names["family"]),
+            images=int(of_tower(atlas, tower).sum()),
+        )
+
+    def notes(self) -> dict[str, Any]:
+        """How they were divided, and why multimodality could not be tested."""
+        problem = self.design.problem()
+        why = {"not_tested": {"reason": problem.message, "hint": problem.hint}} if problem else {}
+        return {**_notes(self.design, self.images), **why}
+
+
+def _towers(atlas: Atlas) -> list[str]:
+    return list(dict.fromkeys(tower_of(atlas, layer) for layer in atlas.layers))
 
 
 def _concepts_answered(
@@ -208,7 +265,7 @@ def _never_trained(
     """Verdicts with concepts chosen on images that the model was trained on, and scored on those it was not.
 
     None each where the model's folder does not list what was held out of its training (`held_out.json`, which is about the built-in
-    probe sets), or where no concept has enough such images.
+    probe sets' images), or where no concept has enough such images.
     """
     # Imported here, since they bring torch with them.
     from synesthete.analysis.zero_shot import held_out_rows
@@ -218,7 +275,8 @@ def _never_trained(
     keys = ("selective", "multimodal", "concept_cells", "concepts_eligible")
     found: dict[str, Any] = dict.fromkeys(f"{key}_{NEVER_TRAINED}" for key in keys)
     model = str(manifest["model"]["name"])
-    if manifest["probes"]["name"] in BUILTINS and read_held_out(model):
+    built_in = manifest["probes"]["name"] in BUILTINS
+    if built_in and design.tower == "image" and read_held_out(model):
         other = design.scored_on(held_out_rows(model, probes))
         if other.problem() is None:
             (scores,) = score_units(activations, other, criteria=criteria)
@@ -252,13 +310,20 @@ def _notes(design: Design, images: int) -> Mapping[str, Any]:
         "concepts": len(design.concepts),
         "concepts_eligible": int(split.eligible.sum()),
         "modalities": per_modality,
-        "rule": {"required": REQUIRED_MODALITY, "at_least": AT_LEAST, "choice": "stouffer"},
+        "rule": _rule(design.tower),
         "halves": {
             "selection": list(split.selection_artists),
             "scoring": list(split.scoring_artists),
             "images_of_unknown_artist": split.unknown_artist,
         },
     }
+
+
+def _rule(tower: str) -> dict[str, Any]:
+    required: Any = REQUIRED_MODALITY
+    if tower != "image":
+        required = [list(group) for group in REQUIRED[tower]]
+    return {"required": required, "at_least": AT_LEAST, "choice": "stouffer"}
 
 
 def _median(values: Float64) -> float | None:
@@ -330,10 +395,11 @@ def _verdicts(scores: Scores, design: Design) -> list[str]:
     """The highest verdict of each unit; "untested" where its concept is not testable in enough modalities."""
     tested = ~np.isnan(scores.auc)
     enough = tested.sum(axis=1) >= AT_LEAST
-    if design.required is None or design.problem() is not None:
+    if design.needed is None or design.problem() is not None:
         enough[:] = False
     else:
-        enough &= tested[:, design.required]
+        for group in design.needed:
+            enough &= tested[:, list(group)].any(axis=1)
     found = np.select(
         [~enough, scores.concept_cell, scores.multimodal, scores.selective],
         ["untested", "concept cell", "multimodal", "selective"],

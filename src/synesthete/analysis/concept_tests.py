@@ -89,14 +89,15 @@ def run_concept_tests(
         with np.errstate(invalid="ignore"):
             passes = np.asarray((auc >= threshold) & (q <= level))
         enough = passes.sum(axis=0) >= AT_LEAST
-        word = design.required
+        for group in design.needed or ():
+            enough &= passes[list(group)].any(axis=0)
         results.append(
             ConceptTests(
                 auc=auc,
                 p=p,
                 q=q,
                 n_pos=np.stack([table.n_pos for table in tables]),
-                passes=enough & passes[word] if word is not None else np.zeros_like(enough),
+                passes=enough if design.needed is not None else np.zeros_like(enough),
                 hypotheses=int((~np.isnan(p)).sum()),
             )
         )

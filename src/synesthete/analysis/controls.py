@@ -93,13 +93,12 @@ def participation_ratio(activations: Floating) -> float:
 
 def counts(scores: Scores, design: Design) -> dict[str, Any]:
     """What a set of scores comes to: units of each verdict, the curve over average precision, and units by concept."""
-    word = design.required
     codes, units = np.unique(scores.concept[scores.multimodal], return_counts=True)
     return {
         "selective": int(scores.selective.sum()),
         "multimodal": int(scores.multimodal.sum()),
         "concept_cells": int(scores.concept_cell.sum()),
-        "curve": [int(scores.at(ap, word).sum()) for ap in CURVE],
+        "curve": [int(scores.at(ap, design.needed).sum()) for ap in CURVE],
         "concepts": {design.concepts[c]: int(n) for c, n in zip(codes, units, strict=True)},
     }
 

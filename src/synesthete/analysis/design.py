@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,10 +12,16 @@ from synesthete._core.arrays import Bool, Int64
 from synesthete.analysis.splits import ArtistSplit, split_artists
 from synesthete.atlas import Atlas
 from synesthete.errors import SynestheteError
+from synesthete.probes.probe_set import IMAGE_MODALITIES, MODALITIES, NAMELESS, text_rows
 
 REQUIRED_MODALITY = "word"
 AT_LEAST = 3  # modalities that must pass, the required one among them
-MODALITY_ORDER = ("photo", "drawing", "symbol", "word")
+# Of each group one modality must pass: of a layer that reads images, texts, or (joint) both.
+REQUIRED: Mapping[str, tuple[tuple[str, ...], ...]] = {
+    "image": ((REQUIRED_MODALITY,),),
+    "text": (NAMELESS,),
+    "joint": (IMAGE_MODALITIES, NAMELESS),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,13 +33,15 @@ class Design:
     concepts
         Names, sorted; code `i` is `concepts[i]`.
     modalities
-        Names: photo, drawing, symbol, word first, then others sorted.
+        Names: those of `synesthete.probes.MODALITIES` first, then others sorted.
     concept, modality
         `[images]` codes.
     artist
         `[images]` codes; every image of an unknown artist has one of its own.
     split
         The two halves of the artists.
+    tower
+        What the images are: images, texts, or (`joint`) both; it decides which modalities must pass.
     """
 
     concepts: tuple[str, ...]
@@ -42,6 +50,12 @@ class Design:
     modality: Int64
     artist: Int64
     split: ArtistSplit
+    tower: str = "image"
+
+    @property
+    def needed(self) -> tuple[tuple[int, ...], ...] | None:
+        """Groups of codes, of each of which one modality must pass; None where one of them has no image at all."""
+        return _groups(self.modalities, self.tower)
 
     @property
     def required(self) -> int | None:
@@ -57,6 +71,7 @@ class Design:
         artists: Sequence[str],
         *,
         at_least: int = 2,
+        tower: str = "image",
     ) -> Design:
         """Code the labels of `[images]` and split the artists.
 
@@ -64,6 +79,8 @@ class Design:
         ----------
         at_least
             How many concepts there must be.
+        tower
+            See `Design.tower`.
 
         Raises
         ------
@@ -80,8 +97,8 @@ class Design:
         if len(names) < at_least:
             raise _too_few(names)
         present = set(modalities)
-        kinds = tuple(m for m in MODALITY_ORDER if m in present)
-        kinds += tuple(sorted(present - set(MODALITY_ORDER)))
+        kinds = tuple(m for m in MODALITIES if m in present)
+        kinds += tuple(sorted(present - set(MODALITIES)))
         concept = _codes(concepts, names)
         modality = _codes(modalities, kinds)
         split = split_artists(
@@ -89,7 +106,7 @@ class Design:
             modality,
             artists,
             (len(kinds), len(names)),
-            required=kinds.index(REQUIRED_MODALITY) if REQUIRED_MODALITY in kinds else None,
+            required=_groups(kinds, tower),
             at_least=AT_LEAST,
         )
         known = [name or f"\0image {i}" for i, name in enumerate(artists)]
@@ -100,6 +117,7 @@ class Design:
             modality=modality,
             artist=np.unique(known, return_inverse=True)[1].astype(np.int64),
             split=split,
+            tower=tower,
         )
 
     def images(self, modality: int, *, scoring: bool | None = None) -> Int64:
@@ -124,7 +142,9 @@ class Design:
         )
         testable = np.asarray((count > 0).all(axis=0))
         eligible = testable.sum(axis=0) >= AT_LEAST
-        eligible &= False if self.required is None else testable[self.required]
+        eligible &= self.needed is not None
+        for group in self.needed or ():
+            eligible &= testable[list(group)].any(axis=0)
         split = replace(self.split, scoring=scoring, testable=testable, eligible=eligible)
         return replace(self, split=split)
 
@@ -192,7 +212,13 @@ class Design:
         if self.split.eligible.any():
             return None
         found = ", ".join(self.modalities)
-        if self.required is None:
+        if self.tower != "image" and self.needed is None:
+            wanted = " and of ".join(" or ".join(group) for group in REQUIRED[self.tower])
+            return SynestheteError(
+                f"multimodality of what reads texts needs some of {wanted}; the probe images are: {found}",
+                hint="add texts of the same concepts that do not name them",
+            )
+        if self.needed is None:
             return SynestheteError(
                 f"multimodality needs written words; the probe images are: {found}",
                 hint="record with --words, which draws what the shipped fonts can write, or add images of modality 'word'",
@@ -213,23 +239,51 @@ class Design:
         )
 
 
-def readable_rows(atlas: Atlas) -> Int64:
-    """Numbers of the images that could be read."""
-    return np.flatnonzero(np.array(atlas.probes["status"].to_pylist()) == "ok")
+def readable_rows(atlas: Atlas, tower: str = "image") -> Int64:
+    """Numbers of the images that could be read; of the texts for `"text"`, of both for `"joint"`."""
+    fine = np.array(atlas.probes["status"].to_pylist()) == "ok"
+    return np.flatnonzero(fine & of_tower(atlas, tower))
 
 
-def labelled_rows(atlas: Atlas) -> Int64:
-    """Numbers of the readable images that have a concept and a modality."""
+def labelled_rows(atlas: Atlas, tower: str = "image") -> Int64:
+    """Numbers of the readable images (or texts, or both) that have a concept and a modality."""
     columns = [atlas.probes[key].to_pylist() for key in ("status", "concept", "modality")]
     labelled = [s == "ok" and bool(c) and bool(m) for s, c, m in zip(*columns, strict=True)]
-    return np.flatnonzero(np.array(labelled, np.bool_))
+    return np.flatnonzero(np.array(labelled, np.bool_) & of_tower(atlas, tower))
 
 
-def labelled_design(atlas: Atlas, *, purpose: str) -> tuple[Int64, Design]:
+def of_tower(atlas: Atlas, tower: str) -> Bool:
+    """Which rows of an atlas are images, texts, or either."""
+    of_text = text_rows(atlas.probes)
+    return {"image": ~of_text, "text": of_text}.get(tower, np.ones_like(of_text))
+
+
+def tower_of(atlas: Atlas, layer: str) -> str:
+    """What a layer of an atlas answers to: `image`, `text` or `joint`."""
+    return str(atlas.layer(layer).get("tower", "image"))
+
+
+def image_layer(atlas: Atlas, layer: str | None) -> str:
+    """A layer of an atlas that answers to images; without a name its main one.
+
+    Raises
+    ------
+    SynestheteError
+        No such layer, or it reads texts only.
+    """
+    name = atlas.main_layers[0] if layer is None else str(atlas.layer(layer)["name"])
+    if tower_of(atlas, name) == "text":
+        raise SynestheteError(f"{name} of {atlas.path} reads texts, and this is about images")
+    return name
+
+
+def labelled_design(atlas: Atlas, *, purpose: str, tower: str = "image") -> tuple[Int64, Design]:
     """Numbers of the labelled images of an atlas, and their design.
 
     Parameters
     ----------
+    tower
+        Of which rows: images, texts, or (`joint`) both.
     purpose
         For messages: what is chosen or fitted on some artists and tested on others.
 
@@ -238,14 +292,15 @@ def labelled_design(atlas: Atlas, *, purpose: str) -> tuple[Int64, Design]:
     SynestheteError
         No labelled images, a single concept, or a single artist.
     """
-    rows = labelled_rows(atlas)
+    rows = labelled_rows(atlas, tower)
     if not rows.size:
         raise SynestheteError(
             f"the images of {atlas.path} have no concept and modality",
             hint=f"{purpose} are tested on held-out artists; record a labelled probe set",
         )
     labels = atlas.probes.take(pa.array(rows))
-    design = Design.of(*(labels[key].to_pylist() for key in ("concept", "modality", "artist")))
+    columns = (labels[key].to_pylist() for key in ("concept", "modality", "artist"))
+    design = Design.of(*columns, tower=tower)
     if design.split.scoring.all() or not design.split.scoring.any():
         raise SynestheteError(
             "all probe images are by one artist",
@@ -279,6 +334,15 @@ def _too_few(names: Sequence[str]) -> SynestheteError:
     else:
         shown, hint = "no named concept", "name them: FOLDER/CONCEPT/IMAGE or a metadata.csv"
     return SynestheteError(f"the probe images show {shown}", hint=hint)
+
+
+def _groups(modalities: Sequence[str], tower: str) -> tuple[tuple[int, ...], ...] | None:
+    groups = []
+    for names in REQUIRED[tower]:
+        if not (codes := tuple(i for i, name in enumerate(modalities) if name in names)):
+            return None
+        groups.append(codes)
+    return tuple(groups)
 
 
 def _codes(labels: Sequence[str], names: tuple[str, ...]) -> Int64:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from synesthete._core.arrays import Float32, Float64, Int64
-from synesthete.analysis.design import readable_rows
+from synesthete.analysis.design import readable_rows, tower_of
 from synesthete.atlas import open_atlas, write_unit_tables
 from synesthete.errors import SynestheteError
 
@@ -47,7 +47,7 @@ def lay_out(atlas_path: str | Path, *, layer: str | None = None, seed: int = 0) 
     modality = np.array([str(name) for name in atlas.probes["modality"].to_pylist()])
     tables, per_layer = {}, {}
     for name in layers:
-        rows = readable_rows(atlas)
+        rows = readable_rows(atlas, tower_of(atlas, name))
         rows = rows[:: max(1, -(-len(rows) // IMAGES))]
         values = np.nan_to_num(np.asarray(atlas.activations(name)[rows], np.float32))
         profiles, live = _profiles(values, modality[rows])

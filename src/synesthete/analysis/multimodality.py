@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 
@@ -23,6 +24,9 @@ from synesthete.errors import SynestheteError
 # Merit of every concept for every unit: (auc [modalities, units, concepts], n_pos, n_neg [modalities,
 # concepts]; NaN and 0 where not testable; code of `word`) -> [units, concepts].
 Merit = Callable[[Float64, Int64, Int64, int], Float64]
+
+# Groups of codes of modalities, of each of which one must pass; None where multimodality cannot be tested.
+Needed: TypeAlias = Sequence[Sequence[int]] | None
 
 TABLE_BYTES = 150_000_000  # tables of a chunk of units held at once
 
@@ -121,13 +125,16 @@ class Scores:
     concept_cell: Bool
     hypotheses: int
 
-    def at(self, ap: float, word: int | None) -> Bool:
-        """`[units]`: AUC, q, and average precision of at least `ap` in three modalities, `word` (a code) among them."""
-        if word is None:
+    def at(self, ap: float, needed: Needed) -> Bool:
+        """`[units]`: AUC, q, and average precision of at least `ap` in three modalities, one of each group of `needed` among them."""
+        if needed is None:
             return np.zeros(len(self.concept), np.bool_)
         with np.errstate(invalid="ignore"):
             fine = self.passes & (self.ap >= ap)
-        return np.asarray(fine[:, word] & (fine.sum(axis=1) >= AT_LEAST))
+        enough = fine.sum(axis=1) >= AT_LEAST
+        for group in needed:
+            enough &= fine[:, list(group)].any(axis=1)
+        return np.asarray(enough)
 
 
 DEFAULT = Criteria()
@@ -298,8 +305,8 @@ def choose(tables: Sequence[AucTable], design: Design, merit: Merit = stouffer) 
     auc[np.broadcast_to(~testable[:, None, :], auc.shape)] = np.nan
     n_pos = np.where(testable, np.stack([table.n_pos[eligible] for table in tables]), 0)
     n_neg = np.where(testable, np.stack([table.n_neg[eligible] for table in tables]), 0)
-    # Without a word no unit can be multimodal; the merit then takes any modality for it.
-    first = merit(auc, n_pos, n_neg, design.required or 0)
+    # Without a word no unit of images can be multimodal; the merit then takes any modality for it.
+    first = merit(auc, n_pos, n_neg, design.needed[0][0] if design.needed else 0)
     best = first >= first.max(axis=1, keepdims=True) - 1e-9
     with np.errstate(invalid="ignore"):
         mean = np.where(best, np.nanmean(auc, axis=0), -1.0)
@@ -318,7 +325,7 @@ def _call(
     ap_low = np.full_like(ap, np.nan)
     ap_low[there] = exact(ap[there], artists[there])[0]
     # Where multimodality cannot be tested, a unit is described by all the modalities there are.
-    word = design.required if design.problem() is None else None
+    needed = design.needed if design.problem() is None else None
     with np.errstate(invalid="ignore"):
         passes = np.asarray((auc >= criteria.auc) & (q <= criteria.q))
     scores = Scores(
@@ -333,8 +340,8 @@ def _call(
         artists=artists,
         passes=passes,
         multimodality=np.where(tested, np.nanmin(np.where(tested[:, None], auc, 0.5), axis=1), 0.5),
-        unit_q=np.where(tested, _needed(np.where(there, q, 1.0), there, word), 1.0),
-        lower=np.where(tested, -_needed(np.where(there, -ap_low, 0.0), there, word), 0.0),
+        unit_q=np.where(tested, _needed(np.where(there, q, 1.0), there, needed), 1.0),
+        lower=np.where(tested, -_needed(np.where(there, -ap_low, 0.0), there, needed), 0.0),
         passed=np.asarray((passes & (np.nan_to_num(ap) >= criteria.ap)).sum(axis=1)),
         selective=np.zeros(len(concept), np.bool_),
         multimodal=np.zeros(len(concept), np.bool_),
@@ -343,24 +350,26 @@ def _call(
     )
     return replace(
         scores,
-        selective=scores.at(0.0, word),
-        multimodal=scores.at(criteria.ap, word),
-        concept_cell=scores.at(criteria.cell, word),
+        selective=scores.at(0.0, needed),
+        multimodal=scores.at(criteria.ap, needed),
+        concept_cell=scores.at(criteria.cell, needed),
     )
 
 
-def _needed(worse: Float64, there: Bool, word: int | None) -> Float64:
-    """The largest among `word` and the best others that a verdict needs, `[units]`; without `word`, among all that are there.
+def _needed(worse: Float64, there: Bool, needed: Needed) -> Float64:
+    """The largest among the modalities that a verdict needs, the best of each group and of all, `[units]`; without any, of all there are.
 
     Parameters
     ----------
     worse
         `[units, modalities]`, larger being worse.
     """
-    if word is None:
+    if needed is None:
         return np.asarray(np.where(there, worse, -np.inf).max(axis=1, initial=-np.inf))
-    others = np.sort(worse[:, np.arange(worse.shape[1]) != word], axis=1)
-    return np.maximum(worse[:, word], others[:, AT_LEAST - 2])
+    found = np.sort(worse, axis=1)[:, AT_LEAST - 1]
+    for group in needed:
+        found = np.maximum(found, worse[:, list(group)].min(axis=1))
+    return np.asarray(found)
 
 
 def is_constant(activations: Floating) -> Bool:

@@ -70,8 +70,13 @@ def own_probes(atlas: Atlas, spec: str | Path | None = None) -> ProbeSet:
             f"the probe set {described['name']!r} of {atlas.path} was not found",
             hint="give its place: --probes FOLDER",
         ) from error
-    if len(probes) < described["images"]:
-        probes = with_words(probes)
+    # What a recording left out, since none of its layers reads it, and the words that it drew.
+    texts = int(described.get("texts", 0))
+    read = {"images": texts < described["images"], "texts": texts > 0}
+    recorded = probes.part(**read)
+    if len(recorded) < described["images"]:
+        recorded = with_words(probes).part(**read)
+    probes = recorded
     if probes.fingerprint != described["fingerprint"]:
         raise SynestheteError(
             f"{probes.name} has other images than {atlas.path} was recorded from",

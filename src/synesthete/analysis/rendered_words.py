@@ -14,6 +14,7 @@ from PIL import Image
 
 from synesthete._core.arrays import Float16, Float32
 from synesthete._core.progress import Progress
+from synesthete.analysis.design import tower_of
 from synesthete.analysis.provenance import own_model
 from synesthete.analysis.vocabulary import BUILT_IN, CONCEPTS, load_vocabulary
 from synesthete.atlas import Atlas, open_atlas, write_words
@@ -192,9 +193,10 @@ def _read(
     import torch
 
     reduction = str(atlas.manifest["reduction"])
+    layers = [name for name in atlas.layers if tower_of(atlas, name) != "text"]
     answers = {
         layer: np.empty((len(words), int(atlas.layer(layer)["units"])), np.float16)
-        for layer in atlas.layers
+        for layer in layers
     }
     embeddings = np.empty((len(words), int(atlas.manifest["model"]["embedding_dim"])), np.float16)
     bounds = np.cumsum([0, *(len(places) for places in PLACES.values())])
@@ -202,7 +204,7 @@ def _read(
         some = words[start : start + BATCH]
         part = slice(start, start + len(some))
         shown = [model.preprocess(image) for word in some for image in renderings(word, font)]
-        reading = model.read(torch.stack(shown), atlas.layers, reduction)
+        reading = model.read(torch.stack(shown), layers, reduction)
         for layer, values in reading.activations.items():
             by_word = values.reshape(len(some), RENDERINGS, -1)
             sizes = [by_word[:, a:b].max(axis=1) for a, b in pairwise(bounds)]

@@ -48,7 +48,7 @@ def split_artists(
     artists: Sequence[str],
     shape: tuple[int, int],
     *,
-    required: int | None,
+    required: int | Sequence[Sequence[int]] | None,
     at_least: int = 3,
 ) -> ArtistSplit:
     """Split artists in two halves; an artist is in the same half in every modality.
@@ -66,8 +66,8 @@ def split_artists(
     shape
         `(modalities, concepts)`.
     required
-        Code of the modality that an eligible concept must have (`word`), or None when no image has it:
-        then nothing is eligible.
+        Code of the modality that an eligible concept must have (`word`), or groups of codes of which it must have one
+        each; None when no image has it: then nothing is eligible.
     at_least
         Modalities, the required one included, that an eligible concept must have.
 
@@ -82,7 +82,8 @@ def split_artists(
     """
     names = [artist or f"\0image {i}" for i, artist in enumerate(artists)]
     labels, owner = np.unique(np.asarray(names, dtype=object).astype(str), return_inverse=True)
-    goal = _Goal(concept_codes, modality_codes, owner.astype(np.int64), shape, required, at_least)
+    groups = [[required]] if isinstance(required, int) else required
+    goal = _Goal(concept_codes, modality_codes, owner.astype(np.int64), shape, groups, at_least)
     side = goal.greedy()
     goal.climb(side)
     known = [(name, bool(s)) for name, s in zip(labels, side, strict=True) if name[0] != "\0"]
@@ -105,7 +106,7 @@ class _Goal:
         modalities: Int64,
         owner: Int64,
         shape: tuple[int, int],
-        required: int | None,
+        required: Sequence[Sequence[int]] | None,
         at_least: int,
     ) -> None:
         self.n_modalities, self.n_concepts = shape
@@ -180,7 +181,9 @@ class _Goal:
         if self.required is None:
             return np.zeros(testable.shape[0], np.bool_)
         enough = testable.sum(axis=1) >= self.at_least
-        return np.asarray(enough & testable[:, self.required], np.bool_)
+        for group in self.required:
+            enough &= testable[:, list(group)].any(axis=1)
+        return np.asarray(enough, np.bool_)
 
     def testable(self) -> Bool:
         """`[modalities, concepts]`."""

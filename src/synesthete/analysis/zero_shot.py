@@ -183,7 +183,7 @@ def evaluate(
     from synesthete.models import load_model
     from synesthete.probes import load_probes
 
-    model, probes = load_model(spec), load_probes(probes_spec)
+    model, probes = load_model(spec), load_probes(probes_spec, texts=False)
     names = list(probes.concepts)
     if len(names) < 2:
         raise SynestheteError(

@@ -33,7 +33,7 @@ from synesthete.atlas.neurons import (
 )
 from synesthete.atlas.statistics import Statistics, parse_statistics
 from synesthete.atlas.summary import summarise
-from synesthete.atlas.thumbnails import INDEX, ThumbnailIndex, ThumbnailPosition, cut
+from synesthete.atlas.thumbnails import INDEX, ThumbnailIndex, ThumbnailPosition, cut, text_tile
 from synesthete.atlas.visualizations import (
     Visualization,
     folder_of,
@@ -109,12 +109,19 @@ class Atlas:
         return list(self._layers)
 
     @property
+    def main_layers(self) -> list[str]:
+        """Those that counts are of when nobody names a layer: of images, or where none reads images those of its first layer's kind."""
+        towers = {name: entry.get("tower", "image") for name, entry in self._layers.items()}
+        first = "image" if "image" in towers.values() else next(iter(towers.values()))
+        return [name for name, tower in towers.items() if tower == first]
+
+    @property
     def analysed(self) -> bool:
         """Whether an analysis has been finished."""
         return self.manifest["analysis"] is not None
 
     def layer(self, name: str) -> dict[str, Any]:
-        """What the manifest says of a layer: name, units, kind, grid ([height, width] or None)."""
+        """What the manifest says of a layer: name, units, kind, grid ([height, width] or None), unless it reads images tower."""
         if name not in self._layers:
             message = f"no layer {name!r} in {self.path}; it has {', '.join(self._layers)}"
             raise SynestheteError(message, hint=near(name, self._layers))
@@ -123,8 +130,8 @@ class Atlas:
 
     @cached_property
     def probes(self) -> pa.Table:
-        """A row per image: id, key, sha256, concept, family, modality, artist, caption, source,
-        licence, author, status ("ok" or "quarantined"), reason.
+        """A row per image or text: id, key, sha256, concept, family, modality, artist, caption, source,
+        licence, author, in an atlas with texts `text` and `tokens` (start and stop of each token), status ("ok" or "quarantined"), reason.
         """
         return self._contents.table("probes.parquet")
 
@@ -134,7 +141,7 @@ class Atlas:
         return [group["modality"] for group in self.manifest["probes"]["groups"]]
 
     def activations(self, layer: str) -> np.memmap[Any, Any]:
-        """Activations [images, units] float16, memory-mapped; NaN rows for quarantined images.
+        """Activations [images, units] float16, memory-mapped; NaN rows for what is quarantined, or not read by the layer.
 
         Raises
         ------
@@ -225,7 +232,7 @@ class Atlas:
         Parameters
         ----------
         layer
-            One layer; None for all.
+            One layer; None for the main ones (`main_layers`).
         multimodal
             True or False for those that pass or do not pass; None for all.
         concept
@@ -239,7 +246,7 @@ class Atlas:
             When the atlas is not analysed, or it has no such layer or concept.
         """
         self._need_analysis()
-        names = self.layers if layer is None else [str(self.layer(layer)["name"])]
+        names = self.main_layers if layer is None else [str(self.layer(layer)["name"])]
         found = [neuron for name in names for neuron in self._neurons_of(name)]
         if multimodal is not None:
             found = [neuron for neuron in found if neuron.multimodal == multimodal]
@@ -308,6 +315,15 @@ class Atlas:
         """Neurons whose concept or name is the text (letter case does not matter), best first."""
         return called(text, self.neurons())
 
+    def text(self, image: int) -> str | None:
+        """The text of a row; None for an image."""
+        return self._texts[image] or None if self._texts else None
+
+    @cached_property
+    def _texts(self) -> list[str]:
+        known = "text" in self.probes.column_names
+        return [str(text) for text in self.probes["text"].to_pylist()] if known else []
+
     def thumbnail_position(self, image: int) -> ThumbnailPosition:
         """Sprite file and corner of an image's thumbnail (for pages that show sprites)."""
         return self._thumbnails.position(image)
@@ -317,7 +333,9 @@ class Atlas:
         return self._contents.read(name)
 
     def thumbnail(self, image: int) -> Image.Image:
-        """What the model saw of an image, RGB, 96 × 96 pixels."""
+        """What the model saw of an image, RGB, 96 × 96 pixels; of a text its beginning, drawn."""
+        if (content := self.text(image)) is not None:
+            return text_tile(content)
         position = self.thumbnail_position(image)
         return cut(self.sprite(position.sprite), position)
 

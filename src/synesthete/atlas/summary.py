@@ -20,7 +20,9 @@ def summarise(atlas: Atlas) -> dict[str, Any]:
 
     Returns
     -------
-    Counts over all layers. `images` counts the readable images, `quarantined` the others. The counts of `selective`, `multimodal`
+    Counts over the main layers (`Atlas.main_layers`: all, in an atlas of images alone). `layers` are their names, and where there are others,
+    of texts, layer → the same counts of each. `images` counts the readable images, `texts` (where there are any) the
+    readable texts, `quarantined` the others. The counts of `selective`, `multimodal`
     (concept cells included) and `concept_cells` neurons, each also for the controls (`_random_twin`, `_rotation`, `_shuffled`: the largest over their
     runs), and the thresholds are None before an analysis, and the random twin's also when the atlas was recorded without one. `multimodal_never_trained` counts with concepts chosen on images that
     the model was trained on and scored on those it was not; None where that is not known. `curve` has
@@ -32,16 +34,15 @@ def summarise(atlas: Atlas) -> dict[str, Any]:
     `not_tested` says why the images do not allow to count them, and what to add; None where they do, and before an analysis.
     """
     probes, analysis = atlas.manifest["probes"], atlas.manifest["analysis"]
-    counts = list(analysis["layers"].values()) if analysis else []
-
-    live = _total(counts, "live_units")
+    main = atlas.main_layers
+    others = [name for name in atlas.layers if name not in main]
+    texts = _readable_texts(atlas)
     return {
         "model": atlas.manifest["model"]["name"],
-        "layers": atlas.layers,
-        "units": sum(atlas.layer(name)["units"] for name in atlas.layers),
-        "live_units": _live(atlas) if live is None else live,
-        **multimodal_counts(counts),
-        "images": probes["images"] - probes["quarantined"],
+        "layers": {name: _own(atlas, name) for name in atlas.layers} if others else atlas.layers,
+        **_counts(atlas, main),
+        "images": probes["images"] - probes["quarantined"] - texts,
+        **({"texts": texts} if "texts" in probes else {}),
         "quarantined": probes["quarantined"],
         "concepts": len(atlas.concepts),
         "modalities": {
@@ -53,18 +54,54 @@ def summarise(atlas: Atlas) -> dict[str, Any]:
         "q": analysis["q"] if analysis else None,
         "ap": analysis["ap"] if analysis else None,
         "cell": analysis["cell"] if analysis else None,
-        "curve": curves(analysis) if analysis else None,
-        "stability": stability_of(counts),
-        "multimodal_never_trained": _total(counts, "multimodal_never_trained"),
+        "curve": curves(analysis, main) if analysis else None,
+        "stability": stability_of(_analysed(atlas, main)),
+        "multimodal_never_trained": _total(_analysed(atlas, main), "multimodal_never_trained"),
         "fingerprint": atlas.fingerprint,
     }
 
 
-def curves(analysis: Mapping[str, Any]) -> dict[str, list[Any] | None]:
+def _readable_texts(atlas: Atlas) -> int:
+    if "texts" not in atlas.manifest["probes"]:
+        return 0
+    rows = zip(*(atlas.probes[name].to_pylist() for name in ("text", "status")), strict=True)
+    return sum(bool(text) and status == "ok" for text, status in rows)
+
+
+def _analysed(atlas: Atlas, layers: Sequence[str]) -> list[Mapping[str, Any]]:
+    analysis = atlas.manifest["analysis"]
+    return [analysis["layers"][name] for name in layers] if analysis else []
+
+
+def _counts(atlas: Atlas, layers: Sequence[str]) -> dict[str, Any]:
+    counts = _analysed(atlas, layers)
+    live = _total(counts, "live_units")
+    return {
+        "units": sum(atlas.layer(name)["units"] for name in layers),
+        "live_units": _live(atlas, layers) if live is None else live,
+        **multimodal_counts(counts),
+    }
+
+
+def _own(atlas: Atlas, layer: str) -> dict[str, Any]:
+    """The counts of one layer."""
+    analysis = atlas.manifest["analysis"]
+    return {
+        "tower": atlas.layer(layer).get("tower", "image"),
+        **_counts(atlas, [layer]),
+        "not_tested": not_tested(analysis and analysis["layers"][layer].get("design", analysis)),
+        "curve": curves(analysis, [layer]) if analysis else None,
+    }
+
+
+def curves(
+    analysis: Mapping[str, Any], layers: Sequence[str] | None = None
+) -> dict[str, list[Any] | None]:
     """Counts over thresholds of average precision, summed over layers: `ap`, `model` and each control; None where not counted."""
     found: dict[str, list[Any] | None] = {"ap": list(analysis["curve"])}
+    chosen = [analysis["layers"][name] for name in layers or analysis["layers"]]
     for name, key in (("model", "curve"), *((kind, f"curve_{kind}") for kind in CONTROLS)):
-        rows = [layer.get(key) for layer in analysis["layers"].values()]
+        rows = [layer.get(key) for layer in chosen]
         found[name] = None if not rows or None in rows else np.sum(rows, axis=0).tolist()
     return found
 
@@ -136,6 +173,6 @@ def _total(layers: Sequence[Mapping[str, Any]], key: str) -> int | None:
     return sum(known) if known and len(known) == len(values) else None
 
 
-def _live(atlas: Atlas) -> int:
-    layers = (atlas.statistics(name) for name in atlas.layers)
+def _live(atlas: Atlas, names: Sequence[str]) -> int:
+    layers = (atlas.statistics(name) for name in names)
     return sum(int(np.count_nonzero(layer.minimum < layer.maximum)) for layer in layers)

@@ -133,6 +133,25 @@ def thumbnail_of(image: Image.Image) -> Image.Image:
     return image.convert("RGB").resize(side, Image.Resampling.LANCZOS)
 
 
+def text_tile(content: str) -> Image.Image:
+    """The beginning of a text, drawn, RGB, 96 × 96 pixels: what stands for it where images are shown small."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    tile = Image.new("RGB", (THUMBNAIL_SIZE, THUMBNAIL_SIZE), "white")
+    draw, font = ImageDraw.Draw(tile), ImageFont.load_default(11)
+    room, step = THUMBNAIL_SIZE - 8, 13
+    lines: list[str] = []
+    for word in content[:300].split():
+        joined = f"{lines[-1]} {word}" if lines else word
+        if lines and font.getlength(joined) <= room:
+            lines[-1] = joined
+        else:
+            lines.append(word)
+    for number, line in enumerate(lines[: (THUMBNAIL_SIZE - 6) // step]):
+        draw.text((4, 4 + step * number), line, (40, 40, 40), font=font)
+    return tile
+
+
 def sprite_of(tiles: Mapping[int, Image.Image]) -> bytes:
     """A sheet of thumbnails.
 

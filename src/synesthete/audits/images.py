@@ -165,7 +165,7 @@ def load_images(
     """
     from synesthete.analysis.zero_shot import held_out_rows
 
-    probes = load_probes("concepts" if folder is None else folder)
+    probes = load_probes("concepts" if folder is None else folder, texts=False)
     concept, modality = (np.array(probes.labels[c].to_pylist()) for c in ("concept", "modality"))
     if folder is None:
         candidates = np.isin(modality, MODALITIES)

@@ -136,7 +136,7 @@ def make_reference(
     """
     import synesthete.probes as probe_sets
 
-    probes = probe_sets.load_probes("concepts")
+    probes = probe_sets.load_probes("concepts", texts=False)
     concepts = list(probes.concepts)
     texts = unrelated_texts(seed)
     text_vectors = model.encode_texts(texts)

@@ -216,7 +216,7 @@ def demo_items() -> Iterator[Item]:
     from synesthete.probes import load_probes
     from synesthete.probes.decoding import UnreadableImage
 
-    probes = load_probes("concepts")
+    probes = load_probes("concepts", texts=False)
     rows: dict[str, list[int]] = defaultdict(list)
     labels = probes.labels.select(["concept", "modality", "artist", "family"]).to_pylist()
     for row, label in enumerate(labels):

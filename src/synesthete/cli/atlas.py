@@ -18,6 +18,7 @@ from synesthete.cli.console import Note, count, dim, percent, table
 
 if TYPE_CHECKING:
     from synesthete.atlas import Neuron
+    from synesthete.report.images import Shown
     from synesthete.report.neuron import NeuronReport, NeuronRow
     from synesthete.reviews import State
 
@@ -262,6 +263,7 @@ def summary_view(atlas: Atlas) -> Iterator[RenderableType]:
             ("model", facts["model"]),
             ("layers", ", ".join(facts["layers"])),
             ("images", f"{count(facts['images'])}{unread}"),
+            *([("texts", count(facts["texts"]))] if "texts" in facts else []),
             ("", ", ".join(modalities)),
             ("concepts", count(facts["concepts"])),
             ("units", f"{count(facts['units'])} ({count(dead)} dead)"),
@@ -269,6 +271,32 @@ def summary_view(atlas: Atlas) -> Iterator[RenderableType]:
     )
     yield ""
     yield from counts_view(atlas)
+    if isinstance(facts["layers"], Mapping):
+        yield from _other_layers(atlas, facts["layers"])
+
+
+def _other_layers(atlas: Atlas, layers: Mapping[str, Any]) -> Iterator[RenderableType]:
+    """The counts of layers that are not among the main ones, with their controls."""
+
+    def number(facts: Mapping[str, Any], key: str) -> str:
+        return "–" if facts[key] is None else count(facts[key])
+
+    others = {name: facts for name, facts in layers.items() if name not in atlas.main_layers}
+    right = ("units", "multimodal", "twin", "mixtures", "shuffled")
+    kinds = ("", "_random_twin", "_rotation", "_shuffled")
+    yield ""
+    yield table(
+        "other layers",
+        *right,
+        right=right,
+        rows=(
+            (name, count(facts["units"]), *(number(facts, f"multimodal{kind}") for kind in kinds))
+            for name, facts in others.items()
+        ),
+    )
+    for name, facts in others.items():
+        if facts["not_tested"]:
+            yield dim(f"{name}: {facts['not_tested']}")
 
 
 def counts_view(atlas: Atlas) -> Iterator[RenderableType]:
@@ -375,7 +403,7 @@ def neurons_view(atlas: Atlas, found: Sequence[Neuron], limit: int) -> Iterator[
         yield _neuron_table(atlas, found[:limit])
         if len(found) > limit:
             yield dim(f"… and {count(len(found) - limit)} more (--limit N)")
-    facts = atlas.summary()
+    facts = _facts_of(atlas, found)
     if facts.get("multimodal") is not None:
         yield dim(f"● {controls_line(facts)}\n")
     elif facts.get("not_tested"):
@@ -386,7 +414,26 @@ def report_view(atlas: Atlas, report: NeuronReport) -> Iterator[RenderableType]:
     """What is known of one neuron: its row, what the measurements come to, and the controls."""
     yield _neuron_table(atlas, [report.neuron])
     yield report.sentence
-    yield dim(f"● {controls_line(atlas.summary())}\n")
+    for shown in report.most if any(one.text for one in report.most) else ():
+        yield _words(shown)
+    yield dim(f"● {controls_line(_facts_of(atlas, [report.neuron]))}\n")
+
+
+def _facts_of(atlas: Atlas, found: Sequence[Neuron] | Sequence[NeuronRow]) -> Mapping[str, Any]:
+    """The summary of an atlas, with the counts of the layer that neurons are of, where it is not a main one."""
+    facts = atlas.summary()
+    layers = {neuron.address.rpartition(":")[0] for neuron in found}
+    if len(layers) == 1 and not layers & set(atlas.main_layers):
+        return {**facts, **facts["layers"][layers.pop()]}
+    return facts
+
+
+def _words(shown: Shown) -> Text:
+    """A text with the token that the unit answers to most, and its activation."""
+    before, token, after = shown.parts
+    line = Text(f"  {shown.value or 0.0:.3g}  {shown.modality}  ", style="dim")
+    line.append(before[-200:], style="none").append(token, style="bold reverse")
+    return line.append(after[:200], style="none")
 
 
 def _neuron_table(atlas: Atlas, found: Sequence[Neuron] | Sequence[NeuronRow]) -> Table:

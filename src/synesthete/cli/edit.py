@@ -235,7 +235,7 @@ def _probes(atlas: Atlas, spec: str | None) -> ProbeSet:
     from synesthete.analysis.provenance import own_probes
     from synesthete.probes import load_probes
 
-    return own_probes(atlas) if spec is None else load_probes(spec)
+    return own_probes(atlas).part(texts=False) if spec is None else load_probes(spec, texts=False)
 
 
 def _target(target: str, probes: str | None) -> tuple[ImageTextModel, ProbeSet]:
@@ -247,7 +247,7 @@ def _target(target: str, probes: str | None) -> tuple[ImageTextModel, ProbeSet]:
     if (Path(target) / "atlas.json").is_file():
         atlas = open_atlas(Path(target))
         return own_model(atlas), _probes(atlas, probes)
-    return load_model(target), load_probes(probes or "concepts")
+    return load_model(target), load_probes(probes or "concepts", texts=False)
 
 
 def _chart(model: ImageTextModel, found: Defence) -> str:

@@ -15,6 +15,9 @@ models = typer.Typer(help="Models: image-text models and their layers.", no_args
 probes = typer.Typer(help="Probe sets: the images that a model is shown.", no_args_is_help=True)
 
 
+READS = {"image": "", "text": "reads texts", "joint": "images, texts"}
+
+
 @command(models, "list")
 def list_models() -> Output:
     """List the models that can be loaded: the shipped one, and those whose weights open_clip can download.
@@ -48,11 +51,11 @@ def list_models() -> Output:
 
 @command(models)
 def layers(model: ModelSpec) -> Output:
-    """List the layers of a model that can be read, with their units.
+    """List the layers of a model that can be read, with their units: the image tower's, the text tower's, and `joint`.
 
     Returns
     -------
-    a list of `name`, `kind`, `units`, `grid`, `default`.
+    a list of `name`, `kind`, `units`, `grid`, `tower` (`image`, `text` or `joint`), `default`.
 
     Examples
     --------
@@ -68,6 +71,7 @@ def layers(model: ModelSpec) -> Output:
             "kind": layer.kind,
             "units": layer.units,
             "grid": list(layer.grid) if layer.grid else None,
+            "tower": layer.tower,
             "default": layer.name in read_first,
         }
         for layer in loaded.layers()
@@ -78,7 +82,7 @@ def layers(model: ModelSpec) -> Output:
             layer.kind,
             count(layer.units),
             "×".join(map(str, layer.grid or ())),
-            "read by default" if layer.name in read_first else "",
+            "read by default" if layer.name in read_first else READS[layer.tower],
         )
         for layer in loaded.layers()
     )
@@ -168,7 +172,7 @@ def sheet(
     from synesthete.probes import load_probes
     from synesthete.probes.sheet import write_contact_sheets
 
-    sheets = write_contact_sheets(load_probes(probes), out)
+    sheets = write_contact_sheets(load_probes(probes, texts=False), out)
     return Output({"sheets": sheets}, [f"{count(len(sheets))} contact sheets in {out}"])
 
 

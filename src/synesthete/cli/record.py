@@ -17,7 +17,7 @@ from rich.console import RenderableType
 from synesthete.atlas import Atlas, open_atlas
 from synesthete.cli.atlas import neurons_view, summary_view
 from synesthete.cli.command import AtlasArgument, ModelSpec, Output, Positive, Share, command
-from synesthete.cli.console import Note
+from synesthete.cli.console import Note, count, say
 from synesthete.cli.progress import Reporter
 
 PANEL = "Make an atlas"
@@ -39,6 +39,8 @@ class Recording:
         A layer to read (repeat for more); without it the model's last block. `synesthete models layers MODEL` lists them.
     reduction
         How a response map becomes one number: max, mean or cls.
+    text_reduction
+        How the responses to a text's tokens become one number: end, where the text's embedding is read, max or mean.
     batch_size
         Images decoded ahead of the model, at most. It changes speed and memory, never a result.
     twin
@@ -51,6 +53,7 @@ class Recording:
 
     layer: list[str] | None = None
     reduction: str = "max"
+    text_reduction: str = "end"
     batch_size: Positive = 128
     twin: bool = True
     seed: int = 0
@@ -181,9 +184,12 @@ def _record(model: str, probes: str, path: Path, settings: Recording) -> None:
     from synesthete.models import load_model
     from synesthete.probes import load_probes
     from synesthete.recording import record as record_atlas
+    from synesthete.recording.plan import needed_part
 
     loaded = load_model(model)
     probe_set = load_probes(probes, words=settings.words)
+    if naming := len(needed_part(loaded, probe_set, settings.layer).naming_texts):
+        say(f"note: {count(naming)} descriptions and anecdotes say the name of their concept")
     with Reporter("recording") as reporter:
         record_atlas(
             loaded,
@@ -191,6 +197,7 @@ def _record(model: str, probes: str, path: Path, settings: Recording) -> None:
             settings.layer or loaded.default_layers,
             path,
             reduction=settings.reduction,
+            text_reduction=settings.text_reduction,
             batch_size=settings.batch_size,
             twin=settings.twin,
             seed=settings.seed,

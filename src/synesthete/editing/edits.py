@@ -399,6 +399,13 @@ def plan_edits(
         Edits(tuple(Edit(one, "ablate") for one in units), model.name, model.weights_sha256).check(
             model
         )
+        of_text = {one.name for one in model.sites("text")}
+        for unit in units:
+            if unit.rpartition(":")[0] in of_text:
+                raise SynestheteError(
+                    f"{unit} reads texts, and means are taken over images",
+                    hint="ablate, scale or steer it",
+                )
         values = means(model, units, pixels)
         planned = planned.with_(Edit(one, "mean-ablate", values[one]) for one in units)
     planned.check(model)

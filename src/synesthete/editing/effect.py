@@ -40,7 +40,7 @@ class Effect:
     control_after, control_changed
         The same two for the same edits of random units of the same layers, mean over draws.
     moved
-        Largest change of an embedding's component.
+        Largest change of a component of an image's embedding.
     """
 
     n: int
@@ -94,11 +94,14 @@ def measure_effect(
     from synesthete.analysis.zero_shot import class_embeddings
 
     names = sorted(set(labels))
-    texts = class_embeddings(model, names)
     truth = np.array([names.index(label) for label in labels])
+    unedited = class_embeddings(model, names)
+    of_text = {one.name for one in model.sites("text")}
 
     def answers(planned: Edits) -> tuple[Int64, Float32]:
+        reads = any(edit.layer in of_text for edit in planned.edits)
         with model.edited(planned):
+            texts = class_embeddings(model, names) if reads else unedited
             found = np.concatenate(
                 [model.encode_images(pixels[i : i + BATCH]) for i in range(0, len(pixels), BATCH)]
             )

@@ -1,4 +1,4 @@
-"""Writing an edited model as a checkpoint that plain open_clip loads, checked on images before it is there."""
+"""Writing an edited model as a checkpoint that plain open_clip loads, checked on images and texts before it is there."""
 
 from __future__ import annotations
 
@@ -25,6 +25,15 @@ if TYPE_CHECKING:
     from synesthete.models import ImageTextModel
 
 TOLERANCE = 1e-4
+# What an export of edits of the text tower is checked on beside the images: short and long, and beyond every context.
+TEXTS = (
+    "",
+    "apple",
+    "a photo of an apple",
+    "Twice a year the whole village walks up the hill, and nobody remembers why.",
+    "It has four legs, a long tail and no patience at all; whoever has lived with one knows that. "
+    * 5,
+)
 CONFIGURATION, WEIGHTS, RECORD = (
     "open_clip_config.json",
     "open_clip_model.safetensors",
@@ -42,8 +51,8 @@ class Exported:
         The folder; `local-dir:PATH` loads it.
     spec
         That name.
-    images
-        Images that it was checked on.
+    images, texts
+        How many images and texts it was checked on.
     difference
         Largest difference of an embedding's component between plain open_clip on the checkpoint and the live edited
         model. At most `TOLERANCE`.
@@ -56,6 +65,7 @@ class Exported:
     path: str
     spec: str
     images: int
+    texts: int
     difference: float
     effect: float
     changed: tuple[str, ...]
@@ -98,18 +108,20 @@ def export_edits(
     changed = tuple(
         n for n, w in folded.items() if w is not given[n] and not bool((w == given[n]).all())
     )
-    before = embed(model, images)
+    of_text = {one.name for one in model.sites("text")}
+    texts = TEXTS if any(edit.layer in of_text for edit in edits.edits) else ()
+    before = _embedded(model, images, texts)
     with model.edited(edits):
-        live = embed(model, images)
+        live = _embedded(model, images, texts)
     place = folder.absolute()
     with disk_errors(folder), claim_draft(place.with_name(f".{place.name}.draft")) as draft:
         _write(draft, model, folded)
-        plain = _plain_open_clip(draft, images, str(model.device))
+        plain = _plain_open_clip(draft, images, texts, str(model.device))
         difference = float(np.abs(plain - live).max())
         # Written so that a NaN is refused as well.
         if not difference <= TOLERANCE:
             raise SynestheteError(
-                f"the export is refused: on {len(images)} images the folded weights give other embeddings "
+                f"the export is refused: on {len(images)} images and {len(texts)} texts the folded weights give other embeddings "
                 f"than the edited model, by {difference:.2g} (at most {TOLERANCE:g} is allowed)",
                 hint="very large or small factors lose precision; make the edit milder",
             )
@@ -117,6 +129,7 @@ def export_edits(
             path=str(folder),
             spec=f"local-dir:{folder}",
             images=len(images),
+            texts=len(texts),
             difference=difference,
             effect=float(np.abs(live - before).max()),
             changed=changed,
@@ -160,10 +173,18 @@ def _place(draft: Path, folder: Path) -> None:
     sync_folder(folder.parent)
 
 
-def _plain_open_clip(folder: Path, images: Sequence[Image.Image], device: str) -> Float32:
-    """What open_clip itself makes of the checkpoint and the images."""
+def _embedded(
+    model: ImageTextModel, images: Sequence[Image.Image], texts: Sequence[str]
+) -> Float32:
+    return np.concatenate([embed(model, images), model.encode_texts(texts)])
+
+
+def _plain_open_clip(
+    folder: Path, images: Sequence[Image.Image], texts: Sequence[str], device: str
+) -> Float32:
+    """What open_clip itself makes of the checkpoint, the images and the texts."""
     import torch
-    from open_clip import create_model_from_pretrained
+    from open_clip import create_model_from_pretrained, get_tokenizer
 
     from synesthete.models.building import quiet
 
@@ -177,6 +198,9 @@ def _plain_open_clip(folder: Path, images: Sequence[Image.Image], device: str) -
                 device
             )
             parts.append(network.encode_image(batch, normalize=True).float().cpu().numpy())
+        if texts:
+            tokens = get_tokenizer(f"local-dir:{folder}")(list(texts)).to(device)
+            parts.append(network.encode_text(tokens, normalize=True).float().cpu().numpy())
     return np.concatenate(parts)
 
 

@@ -19,6 +19,7 @@ from synesthete.editing.edits import Edit, Edits
 from synesthete.errors import SynestheteError
 from synesthete.models.architectures import ACTIVATIONS, STAGES
 from synesthete.models.heads import Heads
+from synesthete.models.text import parameter_name
 
 if TYPE_CHECKING:
     from synesthete.models import ImageTextModel
@@ -117,10 +118,11 @@ def _fold(model: ImageTextModel, weights: Weights, edit: Edit, changes: dict[str
     scale, add = edit.affine
     device = next(network.parameters()).device
     affine = Affine(edit.address, edit.unit, scale, torch.tensor(add, device=device))
-    if isinstance(site, Heads):
-        fold_head(weights, site, affine)
-        return
     path, before = edit.layer.removesuffix(":pre"), edit.layer.endswith(":pre")
+    path = parameter_name(network, path)
+    if isinstance(site, Heads):
+        fold_head(weights, path, site, affine)
+        return
     if site.kind == "mlp":
         fold_mlp(weights, path, site.window, affine, before=before)
     elif site.kind == "residual":
@@ -210,12 +212,12 @@ def _gated(mlp: Any) -> bool:
     return type(mlp).__name__ not in ("Mlp", "Sequential")
 
 
-def fold_head(weights: Weights, heads: Heads, edit: Affine) -> None:
+def fold_head(weights: Weights, path: str, heads: Heads, edit: Affine) -> None:
     """An attention head: its columns of the output projection."""
     attention = heads.attention
     name = "out_proj" if isinstance(attention, nn.MultiheadAttention) else "proj"
     first = edit.unit * heads.width
-    read_by_linear(weights, f"{heads.layer}.{name}", slice(first, first + heads.width), edit)
+    read_by_linear(weights, f"{path}.{name}", slice(first, first + heads.width), edit)
 
 
 def fold_stream(weights: Weights, path: str, block: Any, edit: Affine) -> None:

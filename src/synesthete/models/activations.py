@@ -1,4 +1,4 @@
-"""What a layer is, what a reading holds, and how a response map becomes one number per unit."""
+"""What a layer is, what a reading holds, and how the responses of a unit become one number."""
 
 from __future__ import annotations
 
@@ -12,32 +12,43 @@ import torch
 from synesthete.errors import SynestheteError
 
 Reduction = Literal["max", "mean", "cls"]
+TextReduction = Literal["end", "max", "mean"]
+Tower = Literal["image", "text", "joint"]
+JOINT = "joint"
 Arrangement = Literal["NCHW", "NHWC", "NLC", "LNC"]
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A place where the image tower is read.
+    """A place where a model is read.
 
     Attributes
     ----------
     name
-        Its module path, such as `visual.layer4.2` or `visual.transformer.resblocks.11.mlp`; `:pre`
-        at the end means before the non-linearity.
+        Its module path, such as `visual.layer4.2`, `visual.transformer.resblocks.11.mlp` or
+        `text.transformer.resblocks.11.mlp`; `:pre` at the end means before the non-linearity. `joint` is the
+        shared space of embeddings, whose units are its dimensions.
     units
         How many channels or MLP neurons it has.
     kind
         `"block"` (output of a convolutional block), `"residual"` (the residual stream after a
-        transformer block) or `"mlp"` (the hidden neurons of an MLP). Places that are changed but not listed
-        as layers: `"inner"` (channels inside a block) and `"heads"` (attention heads).
+        transformer block), `"mlp"` (the hidden neurons of an MLP) or `"embedding"`. Places that are changed but
+        not listed as layers: `"inner"` (channels inside a block) and `"heads"` (attention heads).
     grid
-        Rows and columns of its response map.
+        Rows and columns of its response map; None where it has none.
+    tower
+        What it answers to: an `"image"`, a `"text"`, or (`"joint"`) either.
     """
 
     name: str
     units: int
     kind: str
     grid: tuple[int, int] | None
+    tower: Tower = "image"
+
+    def reads(self, tower: Tower) -> bool:
+        """Whether it has an activation for an `"image"`, or for a `"text"`."""
+        return self.tower in (tower, "joint")
 
 
 @dataclass
@@ -63,6 +74,22 @@ class Reading:
     grids: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
+@dataclass
+class TextReading(Reading):
+    """What some texts excite: as `Reading`, with these differences.
+
+    Attributes
+    ----------
+    positions
+        Token positions, as `ImageTextModel.tokens` lists them. For `end` the position of the text's strongest token:
+        the value is read at the end, and there the unit answered most on the way. -1 where there is none.
+    truncated
+        `[texts]`: whether a text has more tokens than the model reads, so that its end was cut off.
+    """
+
+    truncated: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
+
+
 class Responses(NamedTuple):
     """A layer's responses in one arrangement for every architecture."""
 
@@ -82,7 +109,8 @@ class Arranged:
     prefix
         Tokens before the patches; the first of them is the class token.
     grid
-        Rows and columns of the patches; None for maps, which carry their own.
+        Rows and columns of the patches; None for maps, which carry their own, and for texts, which have one row of
+        any length.
     """
 
     arrangement: Arrangement
@@ -106,7 +134,7 @@ class Arranged:
             grid = (int(channels_last.shape[1]), int(channels_last.shape[2]))
             return Responses(channels_last.flatten(1, 2), None, grid)
         tokens = raw.transpose(0, 1) if self.arrangement == "LNC" else raw
-        rows, columns = self.grid or (0, 0)
+        rows, columns = self.grid or (1, tokens.shape[1] if tokens.ndim == 3 else 0)
         if tokens.ndim != 3 or tokens.shape[1] != self.prefix + rows * columns:
             raise SynestheteError(
                 f"{layer} gives a tensor of shape {tuple(raw.shape)},"
@@ -118,12 +146,20 @@ class Arranged:
 
 def check_reduction(reduction: str) -> Reduction:
     """Return `reduction`, or say which ones there are."""
-    for known in get_args(Reduction):
-        if reduction == known:
-            return known  # type: ignore[no-any-return]
-    raise SynestheteError(
-        f"no such reduction {reduction!r}", hint="expected " + ", ".join(get_args(Reduction))
-    )
+    return _one_of(reduction, get_args(Reduction))  # type: ignore[return-value]
+
+
+def check_text_reduction(reduction: str) -> TextReduction:
+    """Return `reduction`, or say which ones there are for texts."""
+    return _one_of(reduction, get_args(TextReduction))  # type: ignore[return-value]
+
+
+def _one_of(reduction: str, known: tuple[str, ...]) -> str:
+    if reduction not in known:
+        raise SynestheteError(
+            f"no such reduction {reduction!r}", hint="expected " + ", ".join(known)
+        )
+    return reduction
 
 
 def reduce(

@@ -1,4 +1,4 @@
-"""Which layers an image tower has: one finder per architecture family, all ending in taps."""
+"""Which layers a tower has: one finder per architecture family, all ending in taps."""
 
 from __future__ import annotations
 
@@ -39,6 +39,38 @@ def find_taps(visual: nn.Module) -> dict[str, Tap]:
     )
 
 
+def find_text_taps(tower: nn.Module | None) -> dict[str, Tap]:
+    """Every layer of a text tower that can be read, in the order of the forward pass.
+
+    They are called `text.transformer.resblocks.K…` wherever the network keeps its text tower.
+
+    Parameters
+    ----------
+    tower
+        From `synesthete.models.text.text_tower`; of None, and of towers of transformers, no layer can be read.
+    """
+    if tower is None:
+        return {}
+    transformer: Any = tower.transformer
+    arranged = Arranged(_order(transformer))
+    return {t.layer: t for t in _residual_blocks(transformer, "text.transformer", arranged)}
+
+
+def find_text_sites(taps: Mapping[str, Tap]) -> dict[str, Site]:
+    """The layers of a text tower and its attention heads: where units can be changed, in order."""
+    sites: dict[str, Site] = {}
+    for name, tap in taps.items():
+        if tap.kind == "residual":
+            sites |= {heads.layer: heads for heads in _heads(name, tap.window)}
+        sites[name] = tap
+    return sites
+
+
+def _order(transformer: Any) -> Arrangement:
+    # Versions before the `batch_first` switch ran tokens first, as OpenAI's code does.
+    return "NLC" if getattr(transformer, "batch_first", False) else "LNC"
+
+
 def default_layer(taps: dict[str, Tap]) -> str:
     """What is read when nobody names a layer: the last MLP, or the last block where there is none.
 
@@ -76,11 +108,14 @@ def _residual_network(visual: Any, path: str = "visual") -> Iterator[Tap]:
 def _vision_transformer(visual: Any) -> Iterator[Tap]:
     """open_clip's own VisionTransformer, CoCa's included."""
     transformer = visual.transformer
-    # Versions before the `batch_first` switch ran tokens first, as OpenAI's code does.
-    arrangement: Arrangement = "NLC" if getattr(transformer, "batch_first", False) else "LNC"
-    arranged = Arranged(arrangement, prefix=1, grid=_pair(visual.grid_size))
+    arranged = Arranged(_order(transformer), prefix=1, grid=_pair(visual.grid_size))
+    yield from _residual_blocks(transformer, "visual.transformer", arranged)
+
+
+def _residual_blocks(transformer: Any, path: str, arranged: Arranged) -> Iterator[Tap]:
+    """The blocks of open_clip's own transformers, of images and of texts."""
     for index, block in enumerate(transformer.resblocks):
-        name = f"visual.transformer.resblocks.{index}"
+        name = f"{path}.resblocks.{index}"
         yield from _mlp(block.mlp, f"{name}.mlp", arranged, nonlinearity=block.mlp.gelu)
         yield Tap(
             layer=name,

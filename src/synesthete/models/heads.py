@@ -63,7 +63,7 @@ class Heads:
         self, args: Any, kwargs: Any, rewrite: Callable[[torch.Tensor], torch.Tensor]
     ) -> torch.Tensor:
         attention: Any = self.attention
-        if kwargs.get("attn_mask") is not None or any(one is not args[0] for one in args[1:3]):
+        if any(one is not args[0] for one in args[1:3]):
             raise SynestheteError(
                 f"the heads of {self.layer} cannot be changed",
                 hint="only plain self-attention is known",
@@ -71,7 +71,10 @@ class Heads:
         x = args[0] if attention.batch_first else args[0].transpose(0, 1)
         parts = F.linear(x, attention.in_proj_weight, attention.in_proj_bias).chunk(3, dim=-1)
         query, key, value = (self._split(part).transpose(1, 2) for part in parts)
-        z = F.scaled_dot_product_attention(query, key, value).transpose(1, 2)
+        mask = kwargs.get("attn_mask")
+        if mask is not None and mask.ndim == 3:  # One for each text and head.
+            mask = mask.unflatten(0, (len(x), self.count))
+        z = F.scaled_dot_product_attention(query, key, value, attn_mask=mask).transpose(1, 2)
         found: torch.Tensor = attention.out_proj(rewrite(z).flatten(-2))
         return found if attention.batch_first else found.transpose(0, 1)
 

@@ -1,4 +1,4 @@
-"""From texts to tokens, with a tokenizer that is made of data only.
+"""From texts to tokens and to what a text tower makes of them, with a tokenizer that is made of data only.
 
 transformers runs Python that a tokenizer's files name, and opens files that they point to. So it never sees the
 folder or repository that they lie in, but a copy of the known files, in which the known settings are left.
@@ -10,9 +10,10 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -21,10 +22,12 @@ from torch.nn import functional
 from synesthete._core.json_reader import parse_json
 from synesthete._core.user_files import UnusableFile, read_inside
 from synesthete.errors import SynestheteError
+from synesthete.models.activations import Responses, TextReduction
 from synesthete.models.building import quiet, write_configuration
 from synesthete.models.configuration import refuse_code
 from synesthete.models.hub import fetch_some, one_line, root_of
 from synesthete.models.sources import Source
+from synesthete.models.tokens import Tokenizer
 
 VOCABULARIES = (
     "tokenizer.json",
@@ -54,18 +57,16 @@ _CLASS = re.compile(
 )
 
 
-def tokenizer_of(source: Source) -> Callable[[list[str]], torch.Tensor]:
+def tokenizer_of(source: Source) -> Tokenizer:
     """Texts to tokens; the tokenizer is fetched when the first text comes, as images need none."""
-    loaded: list[Callable[[list[str]], torch.Tensor]] = []
     text = source.config["text_cfg"]
     # A text tower of transformers has a table of its own, whose length its own configuration tells.
     known = None if text.get("hf_model_name") else int(text.get("vocab_size", 49408))
 
-    def tokenize(texts: list[str]) -> torch.Tensor:
+    @contextmanager
+    def explained() -> Iterator[None]:
         try:
-            if not loaded:
-                loaded.append(_open(source))
-            tokens = loaded[0](texts)
+            yield
         except SynestheteError:
             raise
         except Exception as error:
@@ -73,6 +74,14 @@ def tokenizer_of(source: Source) -> Callable[[list[str]], torch.Tensor]:
                 f"{source.spec} cannot read texts: {one_line(error)}",
                 hint="its tokenizer comes from the model hub: connect once to fetch it",
             ) from error
+
+    def opened() -> Any:
+        with explained():
+            return _open(source)
+
+    def checked(inner: Any, texts: list[str]) -> torch.Tensor:
+        with explained():
+            tokens: torch.Tensor = inner(texts)
         if known is not None and tokens.numel() and int(tokens.max()) >= known:
             raise SynestheteError(
                 f"{source.spec} cannot read texts: its tokenizer gives token {int(tokens.max())},"
@@ -80,7 +89,7 @@ def tokenizer_of(source: Source) -> Callable[[list[str]], torch.Tensor]:
             )
         return tokens
 
-    return tokenize
+    return Tokenizer(opened, checked)
 
 
 def tokenizer_files(source: Source) -> dict[str, bytes]:
@@ -220,3 +229,112 @@ def used_length(network: Any, tokens: torch.Tensor) -> int:
     else:
         ends = tokens.eq(network.text_eos_id).int().argmax(dim=-1)
     return min(context, int(ends.max()) + 1)
+
+
+def text_tower(network: Any) -> Any | None:
+    """Where a network keeps open_clip's own text tower: in itself (class CLIP) or under `text`; None for towers of transformers."""
+    for tower in (getattr(network, "text", None), network):
+        if hasattr(getattr(tower, "transformer", None), "resblocks") and hasattr(
+            tower, "token_embedding"
+        ):
+            return tower
+    return None
+
+
+def parameter_name(network: Any, layer: str) -> str:
+    """The name that a module of a layer has in the network: class CLIP has its text tower without a name of its own."""
+    return layer.removeprefix("text.") if text_tower(network) is network else layer
+
+
+class Spans(NamedTuple):
+    """Which positions of a batch of texts count, each `[texts]`.
+
+    A text's own tokens are those from `first` up to `stop` (not included): its end token is one of them, the start
+    token, padding and whatever stands behind the end are not. `end` is where the tower reads its embedding: the end
+    token, or where it has one the class token (CoCa) or the last position (SigLIP).
+    """
+
+    first: torch.Tensor
+    stop: torch.Tensor
+    end: torch.Tensor
+
+
+def spans_of(tower: Any, tokens: torch.Tensor, empty: torch.Tensor) -> Spans:
+    """Which positions of `tokens` `[texts, context]` count.
+
+    Parameters
+    ----------
+    tower
+        From `text_tower`.
+    tokens
+        Token ids.
+    empty
+        Token ids `[context]` of the empty text, which starts as every text does; where there is no start token, as
+        none does.
+    """
+    context = tokens.shape[1]
+    pool = getattr(tower, "pool_type", getattr(tower, "text_pool_type", ""))
+    by_class = getattr(tower, "cls_emb", None) is not None
+    if by_class or pool == "argmax":
+        stop = tokens.argmax(dim=1) + 1
+    elif pool == "eos":
+        known = int(getattr(tower, "eos_id", getattr(tower, "text_eos_id", 0)))
+        stop = tokens.eq(known).int().argmax(dim=1) + 1
+    else:
+        # No end is marked; what repeats up to the end of the context is padding.
+        other = tokens != tokens[:, -1:]
+        places = torch.arange(1, context + 1, device=tokens.device)
+        stop = (other * places).max(dim=1).values
+    if by_class:
+        end = torch.full_like(stop, context)
+    elif pool in ENDS:
+        end = stop - 1
+    else:
+        end = torch.full_like(stop, 0 if pool == "first" else context - 1)
+    return Spans(tokens[:, 0].eq(empty[0]).to(stop), stop, end)
+
+
+def reduce_texts(
+    responses: Responses, reduction: TextReduction, spans: Spans
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """One activation per text and unit, and the token that it is due to.
+
+    Parameters
+    ----------
+    responses
+        A layer's responses `[texts, positions, units]`.
+    reduction
+        `end`: where the embedding is read; `max`, `mean`: over the text's own tokens.
+    spans
+        Which positions those are. A text without any is read where its embedding is.
+
+    Returns
+    -------
+    activations, positions
+        `[texts, units]` each. The position of the (first) maximum; for `end` of that among the tokens before
+        the end; -1 for `mean`, and where no token comes before the end.
+
+    Examples
+    --------
+    >>> one = Responses(torch.tensor([[[9.0], [1.0], [5.0], [2.0], [7.0]]]), None, (1, 5))
+    >>> spans = Spans(torch.tensor([1]), torch.tensor([4]), torch.tensor([3]))
+    >>> [reduce_texts(one, how, spans)[0].item() for how in ("max", "mean", "end")]
+    [5.0, 2.6666667461395264, 2.0]
+    """
+    values = responses.patches
+    places = torch.arange(values.shape[1], device=values.device)[None]
+    own = (places >= spans.first[:, None]) & (places < spans.stop[:, None])
+    at_end = places == spans.end[:, None]
+    if reduction == "end":
+        own &= ~at_end
+    else:
+        own |= at_end & ~own.any(dim=1, keepdim=True)
+    if reduction == "mean":
+        weights = own.to(values.dtype) / own.sum(dim=1, keepdim=True)
+        mean = (values * weights[:, :, None]).sum(dim=1)
+        return mean, torch.full_like(mean, -1, dtype=torch.int64)
+    best, positions = values.masked_fill(~own[:, :, None], -torch.inf).max(dim=1)
+    if reduction == "max":
+        return best, positions
+    here = values[torch.arange(len(values), device=values.device), spans.end]
+    return here, positions.masked_fill(~own.any(dim=1, keepdim=True), -1)

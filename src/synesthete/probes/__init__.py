@@ -1,20 +1,35 @@
-"""Probe sets: the images shown to a model, with what they show, how, by whom and under which licence."""
+"""Probe sets: the images and texts shown to a model, with what they show, how, by whom and under which licence."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from synesthete.errors import SynestheteError, near
-from synesthete.probes.builtin import BUILTINS, describe, list_probes, load_builtin, with_words
+from synesthete.probes.builtin import (
+    BUILTINS,
+    describe,
+    list_probes,
+    load_builtin,
+    with_texts,
+    with_words,
+)
 from synesthete.probes.decoding import UnreadableImage, decode
-from synesthete.probes.probe_set import COLUMNS, MODALITIES, ProbeSet
+from synesthete.probes.probe_set import (
+    COLUMNS,
+    IMAGE_MODALITIES,
+    MODALITIES,
+    TEXT_MODALITIES,
+    ProbeSet,
+)
 from synesthete.probes.readers import read_path
 from synesthete.probes.sheet import contact_sheets, write_contact_sheets
 from synesthete.probes.words import load_fonts, render_word
 
 __all__ = [
     "COLUMNS",
+    "IMAGE_MODALITIES",
     "MODALITIES",
+    "TEXT_MODALITIES",
     "ProbeSet",
     "UnreadableImage",
     "contact_sheets",
@@ -24,12 +39,13 @@ __all__ = [
     "load_fonts",
     "load_probes",
     "render_word",
+    "with_texts",
     "with_words",
     "write_contact_sheets",
 ]
 
 
-def load_probes(spec: str | Path, *, words: bool = False) -> ProbeSet:
+def load_probes(spec: str | Path, *, words: bool = False, texts: bool = True) -> ProbeSet:
     """Load a probe set: one that comes with the package, or the user's own.
 
     Parameters
@@ -40,6 +56,8 @@ def load_probes(spec: str | Path, *, words: bool = False) -> ProbeSet:
         the name of a built-in set, pass a `Path` or `./concepts`.
     words
         Whether to render the concepts' names as images and add them (`with_words`), unless the set has words.
+    texts
+        Whether to keep its texts, as for those who only show images.
 
     Raises
     ------
@@ -54,7 +72,7 @@ def load_probes(spec: str | Path, *, words: bool = False) -> ProbeSet:
     synesthete.errors.SynestheteError: no such probe set, folder or file: 'no/such/folder'
     """
     if isinstance(spec, str) and spec in BUILTINS:
-        return load_builtin(spec)
+        return load_builtin(spec).part(texts=texts)
     try:
         path = Path(spec).expanduser()
         found = path.exists()
@@ -64,5 +82,5 @@ def load_probes(spec: str | Path, *, words: bool = False) -> ProbeSet:
     if not found:
         hint = near(str(spec)[:80], BUILTINS)
         raise SynestheteError(f"no such probe set, folder or file: '{str(spec)[:200]}'", hint=hint)
-    probes = read_path(path)
+    probes = read_path(path).part(texts=texts)
     return with_words(probes) if words else probes

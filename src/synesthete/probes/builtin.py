@@ -1,4 +1,4 @@
-"""The probe sets that come with the package: images in sprites, words drawn on demand."""
+"""The probe sets that come with the package: images in sprites, words drawn on demand, texts in a table."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from PIL import Image
 from synesthete._core.user_files import UnusableFile, read_inside
 from synesthete.errors import SynestheteError, near
 from synesthete.probes.decoding import UnreadableImage, decode
-from synesthete.probes.probe_set import COLUMNS, ImageSource, ProbeSet
+from synesthete.probes.labels import usable_text
+from synesthete.probes.probe_set import COLUMNS, TEXT, ImageSource, ProbeSet
 from synesthete.probes.sources import JoinedSource, RecentlyUsed, pixel_digest
 from synesthete.probes.words import (
     CASES,
@@ -47,7 +48,8 @@ def load_builtin(
         One of `BUILTINS`.
     data
         Folder with `NAME/manifest.parquet` and the sprites it names: WebP mosaics of 128-pixel
-        tiles, 16 tiles a row.
+        tiles, 16 tiles a row. And `texts/texts.parquet` where there are texts: string columns `concept`, `modality`,
+        `artist`, `text`, `source`, `licence`, `author`, `origin` (person, model or resource).
     fonts
         Folder of `fonts.json` and the fonts.
 
@@ -55,7 +57,7 @@ def load_builtin(
     -------
     ProbeSet
         The images in the order of sprite and tile, so that each mosaic is decoded once, and then
-        the words: for every concept its name in every font.
+        the words: for every concept its name in every font; then the texts, in the order of their table.
 
     Raises
     ------
@@ -69,6 +71,7 @@ def load_builtin(
         # From bytes, and no `sort_by`: both else have threads of Arrow's (`atlas.arrays.read_parquet` says why not).
         packed = pa.BufferReader(read_inside(folder, folder / "manifest.parquet"))
         manifest = pq.ParquetFile(packed).read(use_threads=False)
+        texts = _shipped_texts(data / "texts")
         order = pc.sort_indices(manifest, [("sprite", "ascending"), ("tile", "ascending")])
         manifest = manifest.take(order)
         images = manifest.select(list(COLUMNS))
@@ -78,7 +81,63 @@ def load_builtin(
         raise SynestheteError(
             f"the built-in probe set '{name}' is damaged ({text})", hint=_REPAIR
         ) from None
-    return _with_words(name, images, sprites, load_fonts(fonts))
+    probes = _with_words(name, images, sprites, load_fonts(fonts))
+    return probes if texts is None else with_texts(probes, texts)
+
+
+def _shipped_texts(folder: Path) -> pa.Table | None:
+    """The table of texts, of which a package may have none."""
+    if not (folder / "texts.parquet").exists():
+        return None
+    packed = pa.BufferReader(read_inside(folder, folder / "texts.parquet"))
+    return pq.ParquetFile(packed).read(use_threads=False)
+
+
+def with_texts(probes: ProbeSet, texts: pa.Table) -> ProbeSet:
+    """A probe set and, behind it, texts.
+
+    Parameters
+    ----------
+    probes
+        Any probe set.
+    texts
+        String columns `concept`, `modality` and `text`, and any other of `COLUMNS`. A text whose concept the set knows
+        gets its family; one without a key is called after modality, artist and concept.
+    """
+    families = dict(
+        zip(probes.labels["concept"].to_pylist(), probes.labels["family"].to_pylist(), strict=True)
+    )
+    met: Counter[str] = Counter()
+    rows: list[dict[str, str]] = []
+    problems = dict(probes.problems)
+    for given in texts.to_pylist():
+        row = {name: given.get(name) or "" for name in (*COLUMNS, TEXT)}
+        row[TEXT], problem = usable_text(row[TEXT])
+        stem = f"text/{row['modality']}/{row['artist']}/{row['concept']}"
+        met[stem] += 1
+        row["key"] = row["key"] or f"{stem}/{met[stem]}"
+        row["family"] = row["family"] or families.get(row["concept"], "")
+        if problem:
+            problems[_size(probes) + len(rows)] = problem
+        rows.append(row)
+    schema = pa.schema([(name, pa.string()) for name in (*COLUMNS, TEXT)])
+    labels = probes.labels
+    if TEXT not in labels.column_names:
+        labels = labels.append_column(TEXT, pa.array([""] * len(labels), pa.string()))
+    joined = pa.concat_tables([labels.cast(schema), pa.Table.from_pylist(rows, schema=schema)])
+    behind = range(_size(probes), _size(probes) + len(rows))
+    return ProbeSet(
+        probes.name,
+        joined,
+        probes.source,
+        rows=[*probes.rows.tolist(), *behind],
+        problems=problems,
+    )
+
+
+def _size(probes: ProbeSet) -> int:
+    """The first row that is certainly none of the source's."""
+    return max(int(probes.rows.max()), *probes.problems, 0) + 1
 
 
 def with_words(probes: ProbeSet, *, fonts: Path = FONT_FOLDER) -> ProbeSet:
@@ -111,7 +170,7 @@ def list_probes() -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        `name`, `images`, `concepts`, `families`, `artists`, `modalities` ({name: images}),
+        `name`, `images`, where there are any `texts`, `concepts`, `families`, `artists`, `modalities` ({name: images}),
         `licences` ({licence: images}).
     """
     return [describe(load_builtin(name)) for name in BUILTINS]
@@ -122,9 +181,11 @@ def describe(probes: ProbeSet) -> dict[str, Any]:
     labels = probes.labels
     modalities = Counter(labels["modality"].to_pylist())
     licences = Counter(value or "unknown" for value in labels["licence"].to_pylist())
+    texts = int(probes.is_text.sum())
     return {
         "name": probes.name,
-        "images": len(probes),
+        "images": len(probes) - texts,
+        **({"texts": texts} if texts else {}),
         "concepts": len(probes.concepts),
         "families": len(set(labels["family"].to_pylist()) - {""}),
         "artists": len(set(labels["artist"].to_pylist()) - {""}),
@@ -236,7 +297,8 @@ def _with_words(
         rows.append(_word_row(concept, families[concept], fonts[0], "lower", concept))
     if not words:
         raise SynestheteError(f"no words can be drawn for '{name}'", hint="no fonts or no concepts")
-    schema = pa.schema([(column, pa.string()) for column in COLUMNS])
+    schema = pa.schema([(column, pa.string()) for column in images.column_names])
+    rows = [dict.fromkeys(schema.names, "") | row for row in rows]
     labels = pa.concat_tables([images.cast(schema), pa.Table.from_pylist(rows, schema=schema)])
     joined = JoinedSource([(source, len(images)), (WordSource(words), len(words))])
     return ProbeSet(name, labels, joined, problems=problems)

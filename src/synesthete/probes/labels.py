@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import pyarrow as pa
 
-from synesthete.probes.probe_set import COLUMNS, MODALITIES
+from synesthete.probes.probe_set import COLUMNS, IMAGE_MODALITIES, MODALITIES, TEXT, TEXT_MODALITIES
 
 # Other names under which data sets have the columns; the first that holds something counts.
 ALIASES: Mapping[str, tuple[str, ...]] = {
@@ -23,6 +23,10 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "author": ("author",),
 }
 DEFAULT_MODALITY = "photo"
+DEFAULT_TEXT_MODALITY = "description"
+# Far more than any model reads.
+MAX_TEXT = 10_000
+_SHOWN = 200
 
 
 def modality_name(text: str) -> str:
@@ -41,7 +45,7 @@ def modality_name(text: str) -> str:
 class LabelTable:
     """Collects the rows of a probe set column by column; `table` fills in what is unknown.
 
-    A missing modality becomes `photo`. A missing artist becomes one of two stand-ins, `unknown-a`
+    A missing modality becomes `photo`, of a text `description`. A missing artist becomes one of two stand-ins, `unknown-a`
     and `unknown-b`: statistics that choose a concept on one half of the artists and score it on the
     other need two halves in which every concept appears. Within each concept and modality the images
     take turns between the two in the order of their keys' hashes, so the split is balanced and the
@@ -56,15 +60,17 @@ class LabelTable:
 
     def __init__(self, *, concepts: bool = True) -> None:
         self._named = concepts
-        self.columns: dict[str, list[str]] = {name: [] for name in COLUMNS}
+        self.columns: dict[str, list[str]] = {name: [] for name in (*COLUMNS, TEXT)}
         self.problems: dict[int, str] = {}
         self._seen: dict[str, int] = {}
 
     def __len__(self) -> int:
         return len(self.columns["key"])
 
-    def add(self, key: str, values: Mapping[str, str], problem: str = "") -> None:
-        """Append an image.
+    def add(
+        self, key: str, values: Mapping[str, str], problem: str = "", text: str | None = None
+    ) -> None:
+        """Append an image or a text.
 
         Parameters
         ----------
@@ -73,26 +79,41 @@ class LabelTable:
         values
             Column or alias to text.
         problem
-            Why the image cannot be used, if that is known already.
+            Why the image or text cannot be used, if that is known already.
+        text
+            The text; None for an image.
         """
         key = _as_unicode(key)
         self._seen[key] = self._seen.get(key, 0) + 1
         self.columns["key"].append(key if self._seen[key] == 1 else f"{key}#{self._seen[key]}")
         for column, aliases in ALIASES.items():
-            text = next((t for a in aliases if (t := values.get(a, "").strip())), "")
-            self.columns[column].append(_as_unicode(unicodedata.normalize("NFC", text)))
-        self.columns["modality"][-1] = (
-            modality_name(self.columns["modality"][-1]) or DEFAULT_MODALITY
-        )
+            label = next((t for a in aliases if (t := values.get(a, "").strip())), "")
+            self.columns[column].append(_as_unicode(unicodedata.normalize("NFC", label)))
+        modality = modality_name(self.columns["modality"][-1])
+        default = DEFAULT_MODALITY if text is None else DEFAULT_TEXT_MODALITY
+        self.columns["modality"][-1] = modality or default
+        if text is None:
+            self.columns[TEXT].append("")
+            if modality in TEXT_MODALITIES:
+                problem = problem or f"an image, and '{modality}' is a modality of texts"
+        else:
+            self.columns["caption"][-1] = ""
+            text, wrong = usable_text(text)
+            self.columns[TEXT].append(text)
+            if modality in IMAGE_MODALITIES:
+                wrong = wrong or f"a text, and '{modality}' is a modality of images"
+            problem = problem or wrong
         if not problem and self._named and not self.columns["concept"][-1]:
             problem = "no concept is given for it: name the concept or leave the image out"
         if problem:
             self.problems[len(self) - 1] = problem
 
     def table(self) -> pa.Table:
-        """The label table `[images, COLUMNS]`, all text."""
+        """The label table `[images, COLUMNS]`, all strings, and where there are texts `text`."""
         self._name_unknown_artists()
-        return pa.table({name: pa.array(self.columns[name], pa.string()) for name in COLUMNS})
+        texts = any(self.columns[TEXT]) or set(TEXT_MODALITIES) & set(self.columns["modality"])
+        names = [*COLUMNS, TEXT] if texts else COLUMNS
+        return pa.table({name: pa.array(self.columns[name], pa.string()) for name in names})
 
     def _name_unknown_artists(self) -> None:
         cells: dict[tuple[str, str], list[tuple[str, int]]] = defaultdict(list)
@@ -105,6 +126,27 @@ class LabelTable:
             start = int(_hash("\0".join(cell)), 16)
             for turn, (_, row) in enumerate(sorted(members)):
                 self.columns["artist"][row] = f"unknown-{'ab'[(start + turn) % 2]}"
+
+
+def usable_text(text: str) -> tuple[str, str]:
+    r"""A text as it is kept, and why it cannot be used.
+
+    Control characters become spaces; what is too long is kept by its beginning, to be recognised by.
+
+    Examples
+    --------
+    >>> usable_text(" red\x00 fruit\n"), usable_text("\x07")
+    (('red  fruit', ''), ('', 'an empty text: write one or leave it out'))
+    """
+    if len(text) > MAX_TEXT:
+        shown, _ = usable_text(text[:_SHOWN])
+        return shown, f"a text of {len(text):,} characters: at most {MAX_TEXT:,} are read"
+    plain = "".join(" " if unicodedata.category(one) == "Cc" else one for one in text)
+    kept = _as_unicode(unicodedata.normalize("NFC", plain)).strip()
+    # Marks of direction and joiners alone show nothing.
+    if not any(unicodedata.category(one) not in ("Cf", "Zs", "Zl", "Zp") for one in kept):
+        return "", "an empty text: write one or leave it out"
+    return kept, ""
 
 
 def _as_unicode(text: str) -> str:

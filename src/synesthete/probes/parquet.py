@@ -1,4 +1,4 @@
-"""Probe sets out of parquet files that hold the images' bytes, read piece by piece."""
+"""Probe sets out of parquet files that hold the images' bytes or texts, read piece by piece."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from synesthete._core.json_reader import InvalidJson, parse_json
 from synesthete._core.user_files import ANY_SIZE, FileInside, open_file
 from synesthete.errors import SynestheteError
 from synesthete.probes.decoding import UnreadableImage, decode
-from synesthete.probes.labels import ALIASES, LabelTable
-from synesthete.probes.probe_set import ProbeSet
-from synesthete.probes.sources import RecentlyUsed
+from synesthete.probes.labels import ALIASES, LabelTable, modality_name
+from synesthete.probes.probe_set import TEXT, TEXT_MODALITIES, ImageSource, ProbeSet
+from synesthete.probes.sources import FileSource, RecentlyUsed
 
 IMAGE_NAMES = ("image", "img", "picture", "jpg", "png", "image_bytes", "bytes")
 GROUP_BYTES = 64 * 1024 * 1024
@@ -35,8 +35,8 @@ def read_parquet(*paths: Path, name: str = "", root: Path | None = None) -> Prob
     Parameters
     ----------
     paths
-        Files with the same columns: an image column of `struct{bytes, path}` or of binary type, and
-        any of `key`, `concept` or `label`, `modality`, `caption` or `text`, `artist`, `family`,
+        Files with the same columns: an image column of `struct{bytes, path}` or of binary type or, for texts,
+        `text` (where both are there, rows of a modality of texts are texts), and any of `key`, `concept` or `label`, `modality`, `caption` or `text`, `artist`, `family`,
         `source`, `licence` or `license`, `author`. Integer labels take the names that a Hugging
         Face schema gives them.
     name
@@ -58,12 +58,13 @@ def read_parquet(*paths: Path, name: str = "", root: Path | None = None) -> Prob
     files = [path if root is None else FileInside.of(root, path) for path in paths]
     schema = _schema(files[0])
     column = _image_column(schema, files[0])
+    has_images = column != TEXT
     if not set(schema.names).intersection(ALIASES["concept"]):
         hint = f"name one of its columns concept: {', '.join(schema.names)}"
         raise SynestheteError(f"'{files[0]}' has no column concept or label", hint=hint)
-    is_struct = pa.types.is_struct(schema.field(column).type)
+    is_struct = has_images and pa.types.is_struct(schema.field(column).type)
     wanted = ["key", *(alias for aliases in ALIASES.values() for alias in aliases)]
-    columns = [n for n in wanted if n in schema.names and n != column]
+    columns = [n for n in wanted if n in schema.names and not (n == column and has_images)]
     if is_struct and _has_field(schema.field(column).type, "path"):
         columns.append(f"{column}.path")
     class_names = _class_names(schema)
@@ -72,19 +73,26 @@ def read_parquet(*paths: Path, name: str = "", root: Path | None = None) -> Prob
         if path is not files[0] and not set(schema.names) <= set(_schema(path).names):
             raise SynestheteError(f"'{path}' has other columns than '{files[0].name}'")
         for row, record in enumerate(_records(path, columns)):
-            inner = record.pop(column, None) or {}
+            inner = (record.pop(column, None) if has_images else None) or {}
             values = {n: _as_text(v, class_names.get(n, ())) for n, v in record.items()}
             key = (
                 values.get("key", "").strip()
                 or str(inner.get("path") or "")
                 or f"{path.stem}/{row:07d}"
             )
-            labels.add(key, values)
+            of_texts = modality_name(values.get("modality", "")) in TEXT_MODALITIES
+            text = values.get(TEXT, "") if of_texts or not has_images else None
+            labels.add(key, values, text=text)
     if not len(labels):
         raise SynestheteError(f"'{files[0]}' has no rows")
     if len(labels.problems) == len(labels):
         raise SynestheteError(f"'{files[0]}' has no concept in any row")
-    source = ParquetSource(files, f"{column}.bytes" if is_struct else column)
+    # Texts are in memory; a source of images is never asked for one.
+    source: ImageSource
+    if has_images:
+        source = ParquetSource(files, f"{column}.bytes" if is_struct else column)
+    else:
+        source = FileSource(files[0].parent, ())
     return ProbeSet(name or files[0].stem, labels.table(), source, problems=labels.problems)
 
 
@@ -230,6 +238,8 @@ def _image_column(schema: pa.Schema, path: Path) -> str:
             return name
     if len(found) == 1:
         return str(found[0])
+    if not found and TEXT in schema.names:
+        return TEXT
     if not found:
         raise SynestheteError(
             f"'{path}' has no column of images (struct{{bytes, path}} or binary)",

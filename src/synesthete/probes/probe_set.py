@@ -1,22 +1,31 @@
-"""A probe set: images with what they show, how, by whom and under which licence."""
+"""A probe set: images and texts with what they show or say, how, by whom and under which licence."""
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 from PIL import Image
 
 from synesthete.errors import SynestheteError, near
 from synesthete.probes.decoding import UnreadableImage
 
-__all__ = ["COLUMNS", "MODALITIES", "ImageSource", "ProbeSet", "UnreadableImage"]
+__all__ = [
+    "COLUMNS", "IMAGE_MODALITIES", "MODALITIES", "TEXT", "TEXT_MODALITIES", "ImageSource", "ProbeSet", "UnreadableImage",
+]  # fmt: skip
 
-MODALITIES = ("photo", "drawing", "symbol", "word")
+IMAGE_MODALITIES = ("photo", "drawing", "symbol", "word")
+TEXT_MODALITIES = ("name", "translation", "synonym", "description", "anecdote")
+# These say what they are about without naming it.
+NAMELESS = ("description", "anecdote")
+MODALITIES = (*IMAGE_MODALITIES, *TEXT_MODALITIES)
 COLUMNS = (
     "key",
     "concept",
@@ -28,6 +37,7 @@ COLUMNS = (
     "licence",
     "author",
 )
+TEXT = "text"
 _IDENTITY = ("key", "sha256", "concept", "modality", "artist")
 
 
@@ -44,16 +54,17 @@ class ImageSource(Protocol):
 
 
 class ProbeSet:
-    """Images of concepts in several modalities. Labels are in memory, images are read on demand.
+    """Images and texts of concepts in several modalities. Labels and texts are in memory, images are read on demand.
 
     Parameters
     ----------
     name
         What people call the set; not part of its fingerprint.
     labels
-        One row per image with the string columns `COLUMNS`. Row i is image id i.
+        One row per image or text with the string columns `COLUMNS`, and where there are texts `text` (empty for
+        images). Row i is image id i. A row is a text when it has one, or is of one of `TEXT_MODALITIES`.
     source
-        Reads the images.
+        Reads the images; never asked for texts.
     rows
         For each image id, its row in `source`; all rows in order by default.
     problems
@@ -78,7 +89,9 @@ class ProbeSet:
         if labels.num_rows == 0:
             raise SynestheteError(f"probe set '{name}' has no images")
         self.name = name
-        self.labels: pa.Table = labels.select(list(COLUMNS))
+        self.is_text: npt.NDArray[np.bool_] = text_rows(labels)
+        kept = [*COLUMNS, TEXT] if self.is_text.any() else COLUMNS
+        self.labels: pa.Table = labels.select(list(kept))
         self.source = source
         self.problems = dict(problems or {})
         self.rows = np.arange(len(labels)) if rows is None else np.asarray(rows, dtype=np.int64)
@@ -91,9 +104,9 @@ class ProbeSet:
 
     def __repr__(self) -> str:
         shown = ", ".join(self.modalities)
-        return (
-            f"ProbeSet({self.name!r}, {len(self)} images, {len(self.concepts)} concepts, {shown})"
-        )
+        texts = int(self.is_text.sum())
+        counts = f"{len(self) - texts} images, " + (f"{texts} texts, " if texts else "")
+        return f"ProbeSet({self.name!r}, {counts}{len(self.concepts)} concepts, {shown})"
 
     def image(self, index: int) -> Image.Image:
         """The image of an image id.
@@ -116,21 +129,68 @@ class ProbeSet:
         row = int(self.rows[index])
         if row in self.problems:
             raise UnreadableImage(self.problems[row])
+        if self.is_text[index]:
+            raise UnreadableImage("a text, not an image")
         return self.source.image(row)
+
+    def text(self, index: int) -> str:
+        """The text of an image id.
+
+        Raises
+        ------
+        UnreadableImage
+            With the `reason` for the quarantine row; also when it is an image.
+        """
+        row = int(self.rows[index])
+        if row in self.problems:
+            raise UnreadableImage(self.problems[row])
+        if not self.is_text[index]:
+            raise UnreadableImage("an image, not a text")
+        return str(self.labels[TEXT][index])
+
+    def part(self, *, images: bool = True, texts: bool = True) -> ProbeSet:
+        """The images, the texts, or both; the set itself when nothing has to be left out.
+
+        Raises
+        ------
+        SynestheteError
+            Nothing is left.
+        """
+        kept = (self.is_text & texts) | (~self.is_text & images)
+        if kept.all():
+            return self
+        if not kept.any():
+            raise SynestheteError(f"'{self.name}' holds no {'images' if images else 'texts'}")
+        return self.select(indices=np.flatnonzero(kept).tolist())
+
+    @cached_property
+    def naming_texts(self) -> list[int]:
+        """Ids of descriptions and anecdotes that say their concept's name, which they should do without."""
+        if not self.is_text.any():
+            return []
+        rows = self.labels.select(["concept", "modality", TEXT]).to_pylist()
+        return [
+            index
+            for index, row in enumerate(rows)
+            if row["modality"] in NAMELESS and says(row[TEXT], row["concept"])
+        ]
 
     @cached_property
     def table(self) -> pa.Table:
         """`labels` with the column `sha256`; the first use reads every image's bytes, one by one."""
         # In the order of storage, because columnar files are read from front to back.
-        for row in np.sort(self.rows):
+        for row in np.sort(self.rows[~self.is_text]):
             if int(row) not in self._digests:
                 self._digests[int(row)] = self.source.digest(int(row))
-        digests = [self._digests[int(row)] for row in self.rows]
+        digests = [
+            _digest(str(self.labels[TEXT][index])) if text else self._digests[int(row)]
+            for index, (row, text) in enumerate(zip(self.rows, self.is_text, strict=True))
+        ]
         return self.labels.append_column("sha256", pa.array(digests, pa.string()))
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over key, image hash, concept, modality and artist of every image in order."""
+        """SHA-256 over key, hash of the image or text, concept, modality and artist of every image in order."""
         total = hashlib.sha256()
         for batch in self.table.select(list(_IDENTITY)).to_batches(max_chunksize=4096):
             for values in zip(*(column.to_pylist() for column in batch.columns), strict=True):
@@ -147,7 +207,7 @@ class ProbeSet:
 
     @cached_property
     def modalities(self) -> list[str]:
-        """The modalities: the four known ones first, then the user's own, sorted."""
+        """The modalities: the known ones first, in the order of `MODALITIES`, then the user's own, sorted."""
         present = set(self.labels["modality"].unique().to_pylist()) - {""}
         return [m for m in MODALITIES if m in present] + sorted(present - set(MODALITIES))
 
@@ -207,3 +267,28 @@ class ProbeSet:
                 raise SynestheteError(f"no {column} '{value}' in '{self.name}'", hint=hint)
         values = self.labels[column].to_numpy()
         return np.isin(values.astype(str), np.asarray(wanted, dtype=str))
+
+
+def says(text: str, name: str) -> bool:
+    """Whether a text has a name in it, as whole words, in the singular or plural.
+
+    Examples
+    --------
+    >>> says("Two Apples a day.", "apple"), says("A pineapple.", "apple")
+    (True, False)
+    """
+    words = r"\s+".join(re.escape(word) for word in name.casefold().split())
+    return bool(words) and re.search(rf"(?<!\w){words}(e?s)?(?!\w)", text.casefold()) is not None
+
+
+def text_rows(labels: pa.Table) -> npt.NDArray[np.bool_]:
+    """Which rows of a table of labels are texts `[images]`: those that have one, or are of a modality of texts."""
+    if TEXT not in labels.column_names:
+        return np.zeros(len(labels), np.bool_)
+    of_texts = pc.is_in(labels["modality"], pa.array(TEXT_MODALITIES))
+    found = pc.or_(pc.not_equal(labels[TEXT], ""), of_texts)
+    return np.asarray(found.to_numpy(zero_copy_only=False), np.bool_)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

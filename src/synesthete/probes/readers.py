@@ -1,4 +1,4 @@
-"""Probe sets out of the user's own data: a folder of images, a table of metadata, parquet files."""
+"""Probe sets out of the user's own data: a folder of images and texts, a table of metadata, parquet files."""
 
 from __future__ import annotations
 
@@ -9,17 +9,25 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from synesthete._core.row_reader import Rows, csv_rows, jsonl_rows
-from synesthete._core.user_files import UnusableFile, leads_out, relative_name
+from synesthete._core.user_files import (
+    UnusableFile,
+    decoded,
+    leads_out,
+    read_inside,
+    relative_name,
+)
 from synesthete.errors import SynestheteError
 from synesthete.probes.labels import ALIASES, LabelTable, modality_name
 from synesthete.probes.parquet import read_parquet
-from synesthete.probes.probe_set import MODALITIES, ProbeSet
+from synesthete.probes.probe_set import MODALITIES, TEXT, ProbeSet
 from synesthete.probes.sources import MISSING, OUTSIDE, FileSource
 
 LAYOUT = (
     "make it FOLDER/CONCEPT/IMAGE or FOLDER/CONCEPT/MODALITY/IMAGE, "
     "or list the images in a metadata.csv"
 )
+TEXT_SUFFIX = ".txt"
+MAX_TEXT_BYTES = 16 * 1024 * 1024
 _LITTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 
 
@@ -56,10 +64,10 @@ def read_path(path: Path) -> ProbeSet:
 
 
 def read_folder(path: Path) -> ProbeSet:
-    """Read `CONCEPT/IMAGE` and `CONCEPT/MODALITY/IMAGE`; underscores in concepts count as spaces.
+    """Read `CONCEPT/IMAGE` and `CONCEPT/MODALITY/IMAGE`; a `.txt` file in an image's place is a text. Underscores in concepts count as spaces.
 
     A folder in a concept is a modality when it bears the name of one (`photo`, `drawing`, `symbol`,
-    `word`, or their plurals), or, in a set that has such folders throughout, when every such name is
+    `word`, for texts `name`, `translation`, `synonym`, `description`, `anecdote`, or their plurals), or, in a set that has such folders throughout, when every such name is
     shared by concepts and they are fewer than the concepts. When all the outermost folders bear names of modalities, the order is read
     as `MODALITY/CONCEPT/IMAGE`. A folder that holds images and no folders is a set without concepts. Hidden files are ignored. Every other file becomes a row of the
     set; what cannot be used raises `UnreadableImage` with the reason when it is asked for.
@@ -86,7 +94,11 @@ def read_folder(path: Path) -> ProbeSet:
         if not problem and (root / file).is_symlink() and leads_out(root, root / file):
             problem = OUTSIDE
         values = {"concept": concept.replace("_", " "), "modality": modality}
-        labels.add(key, values, problem)
+        text = None
+        if file.lower().endswith(TEXT_SUFFIX):
+            text, unreadable = ("", "") if problem else _text_of(root, file)
+            problem = problem or unreadable
+        labels.add(key, values, problem, text)
     if len(labels.problems) == len(labels):
         # Not the first by name, which is often a README beside the folders.
         row = max(labels.problems, key=lambda row: len(parts[row]))
@@ -94,6 +106,15 @@ def read_folder(path: Path) -> ProbeSet:
             f"no usable image in the folder '{path}': '{files[row]}' {labels.problems[row]}"
         )
     return ProbeSet(root.name, labels.table(), FileSource(root, files), problems=labels.problems)
+
+
+def _text_of(root: Path, file: str) -> tuple[str, str]:
+    """The text of a file, and why it cannot be read."""
+    try:
+        data = read_inside(root, root / file, max_bytes=MAX_TEXT_BYTES)
+        return decoded(data, Path(file)), ""
+    except UnusableFile as error:
+        return "", error.reason
 
 
 def _place(parts: list[str], swapped: bool, own_modalities: frozenset[str]) -> tuple[str, str, str]:
@@ -168,7 +189,7 @@ def read_metadata(path: Path, *, root: Path | None = None) -> ProbeSet:
     ----------
     path
         A `.csv` (comma, semicolon or tab; the first line names the columns) or `.jsonl` (an object a
-        line) in UTF-8. Column `file_name`, relative to the table's folder; further `concept` or
+        line) in UTF-8. Column `file_name`, relative to the table's folder, or for a text `text`; further `concept` or
         `label`, `modality`, `caption` or `text`, `artist`, `family`, `source`, `licence` or
         `license`, `author`; other columns are ignored.
     root
@@ -182,8 +203,8 @@ def read_metadata(path: Path, *, root: Path | None = None) -> ProbeSet:
 
     Notes
     -----
-    A file that does not exist, or a line without a concept, stays in the set as an unusable image
-    with its reason.
+    A file that does not exist, an empty text, or a line without a concept, stays in the set as an unusable image
+    or text with its reason. Of a line with a file, `text` is a caption.
     """
     folder = (path if root is None else root / path.name).parent.resolve()
     labels = LabelTable()
@@ -197,12 +218,21 @@ def read_metadata(path: Path, *, root: Path | None = None) -> ProbeSet:
         where = f"{path.name}, line {line}"
         columns.update(values)
         file = values.get(FILE_COLUMN, "").strip()
+        if not file and TEXT in values:
+            files.append("")
+            key = values.get("key", "").strip() or f"{path.stem}/{line:07d}"
+            labels.add(key, values, text=values[TEXT])
+            continue
         if not file:
             hint = f"its columns are {', '.join(sorted(columns)) or 'none'}"
             raise SynestheteError(f"{where}: no {FILE_COLUMN}", hint=hint)
         file = _inside(folder, file, where, parents)
         files.append(file)
-        labels.add(file, values, "" if _exists(folder / file) else MISSING)
+        if file.lower().endswith(TEXT_SUFFIX):
+            text, problem = _text_of(folder, file)
+            labels.add(file, values, problem, text)
+        else:
+            labels.add(file, values, "" if _exists(folder / file) else MISSING)
     if not files:
         raise SynestheteError(f"'{path}' lists no images")
     if not columns.intersection(ALIASES["concept"]):
@@ -221,7 +251,7 @@ def _rows(path: Path, root: Path | None) -> Rows:
         hint = f'write {{"{FILE_COLUMN}": "a.png", "concept": "apple"}}'
         return jsonl_rows(path, root=root, hint=hint)
     columns, rows = csv_rows(path, root=root, field_characters=FIELD_CHARACTERS)
-    if FILE_COLUMN not in columns:
+    if FILE_COLUMN not in columns and TEXT not in columns:
         hint = f"its columns are {', '.join(columns) or 'none'}"
         raise SynestheteError(f"'{path}' has no column {FILE_COLUMN}", hint=hint)
     return rows

@@ -12,7 +12,7 @@ from synesthete.atlas.manifest import fingerprint_of
 from synesthete.errors import SynestheteError
 from synesthete.recording.feed import feed, micro_batches
 from synesthete.recording.finish import Finisher
-from synesthete.recording.plan import MICRO_BATCH, Plan, make_plan, recipe_of
+from synesthete.recording.plan import MICRO_BATCH, Plan, make_plan, needed_part, recipe_of
 from synesthete.recording.progress import Progress, ProgressMeter
 from synesthete.recording.session import claim, clear, clear_leftovers, is_complete, settle
 from synesthete.recording.shard import record_shard, shard_ranges
@@ -30,6 +30,7 @@ def record(
     out: str | Path,
     *,
     reduction: str = "max",
+    text_reduction: str = "end",
     batch_size: int = 128,
     shard_size: int = 1024,
     dense: bool | None = None,
@@ -38,7 +39,7 @@ def record(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Path:
-    """Run every image of a probe set through a model once, and store the activations of its units in an atlas.
+    """Run every image and text of a probe set through a model once, and store the activations of its units in an atlas.
 
     After any interruption (kill, power cut, full disk), calling it again resumes after the last
     committed shard, and the atlas is byte-identical to an uninterrupted run. A complete atlas
@@ -49,13 +50,15 @@ def record(
     model
         From `load_model`.
     probes
-        From `load_probes`.
+        From `load_probes`. What none of the layers reads, texts or images, is left out.
     layers
-        Names of layers; None or an empty list for the model's default layers.
+        Names of layers, of images, texts and `joint`; None or an empty list for the model's default layers.
     out
         Folder of the atlas, created if needed.
     reduction
         How a unit's response map becomes one number: `max`, `mean` or `cls`.
+    text_reduction
+        How its responses to the tokens of a text do: `end` (where the text's embedding is read), `max` or `mean`.
     batch_size
         Maximum number of images decoded ahead of the model; bounds memory, does not change results.
     shard_size
@@ -88,12 +91,14 @@ def record(
         raise SynestheteError(f"the probe set {probes.name!r} has no images")
     if batch_size < 1:
         raise SynestheteError(f"the batch size is {batch_size}, expected at least 1")
+    probes = needed_part(model, probes, layers)
     shard_ranges(len(probes), shard_size)
     plan = make_plan(
         model,
         probes,
         layers,
         reduction=reduction,
+        text_reduction=text_reduction,
         dense=dense,
         exemplars=exemplars,
         twin_seed=seed if twin else None,

@@ -1,4 +1,4 @@
-"""Images on their way to the model: decoded ahead in a background thread, in fixed micro-batches."""
+"""Images and texts on their way to the model: decoded ahead in a background thread, in fixed micro-batches."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from synesthete.atlas.thumbnails import thumbnail_of
+from synesthete.probes.probe_set import text_rows
 from synesthete.recording.plan import MICRO_BATCH
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ class MicroBatch:
         Image ids; the first is a multiple of 32.
     pixels
         [32, 3, height, width] float32; zeros where an image is unreadable or there is none.
+    texts
+        Image id → text.
     unreadable
         Image id → reason.
     thumbnails
@@ -42,6 +45,7 @@ class MicroBatch:
     pixels: torch.Tensor
     unreadable: dict[int, str] = field(default_factory=dict)
     thumbnails: dict[int, Image.Image] = field(default_factory=dict)
+    texts: dict[int, str] = field(default_factory=dict)
 
 
 def micro_batches(ids: range) -> list[range]:
@@ -94,13 +98,17 @@ def feed(
 
 
 def decode(model: ImageTextModel, probes: ProbeSet, ids: range, thumbnails: bool) -> MicroBatch:
-    """Read and preprocess the images of one micro-batch; what cannot be read gets a reason."""
+    """Read and preprocess the images and texts of one micro-batch; what cannot be read gets a reason."""
     import torch
 
     side = model.preprocessing.image_size
     batch = MicroBatch(ids, torch.zeros(MICRO_BATCH, 3, side, side))
+    of_text = text_rows(probes.labels.slice(ids.start, len(ids)))
     for slot, image_id in enumerate(ids):
         try:
+            if of_text[slot]:
+                batch.texts[image_id] = probes.text(image_id)
+                continue
             # What the model sees, scaled once: scaling it again for `preprocess` changes nothing.
             image = model.geometry(probes.image(image_id))
             batch.pixels[slot] = model.preprocess(image)

@@ -21,6 +21,7 @@ from synesthete.atlas.manifest import (
     write_manifest,
 )
 from synesthete.atlas.thumbnails import INDEX, SPRITE_TILES, sprite_of, sprite_path, thumbnail_of
+from synesthete.probes.probe_set import text_rows
 from synesthete.recording.exemplars import merge_exemplars
 from synesthete.recording.plan import Plan, group_codes
 from synesthete.recording.shards import StoredShard
@@ -42,6 +43,7 @@ PROBE_COLUMNS = (
     "licence",
     "author",
 )
+TEXT_COLUMNS = ("text",)
 _PACKAGES = ("torch", "open_clip_torch", "numpy")
 
 
@@ -74,6 +76,7 @@ class Finisher:
         self.recipe = recipe
         self.shards = shards
         self.unreadable = {id_: why for shard in shards for id_, why in shard.unreadable.items()}
+        self.is_text = text_rows(probes.labels)
         self._files: dict[str, dict[str, Any]] = {}
 
     def write(self) -> None:
@@ -119,9 +122,21 @@ class Finisher:
             "quarantined" if image in self.unreadable else "ok" for image in range(len(table))
         ]
         columns: dict[str, Any] = {"id": pa.array(range(len(table)), pa.int64())}
-        columns |= {name: table[name].cast(pa.string()) for name in PROBE_COLUMNS}
+        more = [name for name in TEXT_COLUMNS if name in table.column_names]
+        columns |= {name: table[name].cast(pa.string()) for name in (*PROBE_COLUMNS, *more)}
+        if self.is_text.any():
+            columns["tokens"] = pa.array(self._tokens(table), pa.list_(pa.int32()))
         columns |= {"status": pa.array(status), "reason": pa.array(reasons, pa.string())}
         return pa.table(columns)
+
+    def _tokens(self, table: pa.Table) -> list[list[int]]:
+        """Of each text where its tokens lie: start and stop of one after the other, in the order of positions."""
+        return [
+            [place for token in self.model.tokens(text) for place in (token.start, token.stop)]
+            if is_text
+            else []
+            for text, is_text in zip(table["text"].to_pylist(), self.is_text, strict=True)
+        ]
 
     def _thumbnails(self, exemplar_ids: list[int]) -> None:
         late = self.plan.thumbnails == "exemplars"
@@ -148,11 +163,16 @@ class Finisher:
             for number in shard.sprites:
                 first = number * SPRITE_TILES
                 ids = range(first, min(first + SPRITE_TILES, shard.ids.stop))
-                places = {id_ - first: id_ for id_ in ids if id_ not in shard.unreadable}
+                places = {
+                    id_ - first: id_
+                    for id_ in ids
+                    if id_ not in shard.unreadable and not self.is_text[id_]
+                }
                 yield shard.sprite(number), places
 
     def _late_sprites(self, ids: list[int]) -> Iterator[tuple[bytes, dict[int, int]]]:
         """Sprites of exemplars only, decoded again: which they are is known only now."""
+        ids = [image_id for image_id in ids if not self.is_text[image_id]]
         for start in range(0, len(ids), SPRITE_TILES):
             places = dict(enumerate(ids[start : start + SPRITE_TILES]))
             images = {
@@ -182,9 +202,11 @@ class Finisher:
                 "images": len(self.probes),
                 "quarantined": len(self.unreadable),
                 "groups": self._groups(),
+                **self._texts(),
             },
             "layers": [self._layer_entry(index) for index in range(len(plan.layers))],
             "reduction": plan.reduction,
+            **({"text_reduction": plan.text_reduction} if "text" in plan.towers else {}),
             "dense": plan.dense,
             "thumbnails": self.recipe["thumbnails"],
             "versions": {"synesthete": _version("synesthete")}
@@ -202,8 +224,16 @@ class Finisher:
             "folder": layer_folder(name),
             "units": self.plan.units[index],
             "kind": self.model.layer(name).kind,
+            **({} if self.plan.towers[index] == "image" else {"tower": self.plan.towers[index]}),
             "grid": next((grid for grid in grids if grid is not None), None),
         }
+
+    def _texts(self) -> dict[str, int]:
+        """Counts of texts, and of descriptions and anecdotes that say what they should not; nothing for images alone."""
+        if not self.is_text.any():
+            return {}
+        naming = len(self.probes.naming_texts)
+        return {"texts": int(self.is_text.sum()), "naming_texts": naming}
 
     def _groups(self) -> list[dict[str, Any]]:
         everything = range(len(self.probes))

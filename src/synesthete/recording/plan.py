@@ -14,14 +14,17 @@ from synesthete.atlas.half import COARSE_BINS, HISTOGRAM_BINS
 from synesthete.atlas.manifest import RECORDING_VERSION
 from synesthete.atlas.thumbnails import THUMBNAIL_SIZE
 from synesthete.errors import SynestheteError, near
+from synesthete.probes.probe_set import text_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from synesthete.models import ImageTextModel
+    from synesthete.models.activations import Tower
     from synesthete.probes import ProbeSet
 
 REDUCTIONS = ("max", "mean", "cls")
+TEXT_REDUCTIONS = ("end", "max", "mean")
 # The model always sees these many images at once, the same ones together, so that neither the
 # batch size nor the sharding can change how floating-point sums are taken.
 MICRO_BATCH = 32
@@ -39,8 +42,12 @@ class Plan:
         Names of the layers.
     units
         Number of units of each layer.
+    towers
+        What each layer answers to: `image`, `text` or (`joint`) both. In rows of the other kind it has no values.
     reduction
         How a response map becomes one number: `max`, `mean` or `cls`.
+    text_reduction
+        How the responses to a text's tokens do: `end`, `max` or `mean`.
     groups
         Names of the groups that exemplars are kept in.
     exemplars
@@ -55,12 +62,44 @@ class Plan:
 
     layers: tuple[str, ...]
     units: tuple[int, ...]
+    towers: tuple[Tower, ...]
     reduction: str
+    text_reduction: str
     groups: tuple[str, ...]
     exemplars: int
     dense: bool
     twin_seed: int | None
     thumbnails: Literal["all", "exemplars"]
+
+    def reading(self, tower: Tower) -> list[str]:
+        """The layers that answer to an `image`, or to a `text`."""
+        pairs = zip(self.layers, self.towers, strict=True)
+        return [name for name, own in pairs if own in (tower, "joint")]
+
+
+def needed_part(model: ImageTextModel, probes: ProbeSet, layers: Sequence[str] | None) -> ProbeSet:
+    """The images of a probe set, its texts, or both: whatever a layer reads.
+
+    Raises
+    ------
+    SynestheteError
+        No such layer, or the set has nothing that one of them reads.
+    """
+    chosen = [model.layer(name) for name in layers or model.default_layers]
+    texts = text_rows(probes.labels)
+    for layer in chosen:
+        if not (texts.any() if layer.tower == "text" else True):
+            raise SynestheteError(
+                f"{layer.name} reads texts, and the probe set {probes.name!r} holds none",
+                hint="texts come in .txt files beside the images or in a column text of a table",
+            )
+        if layer.tower == "image" and texts.all():
+            message = f"{layer.name} reads images, and the probe set {probes.name!r} holds none"
+            raise SynestheteError(message)
+    if not texts.any():
+        return probes
+    towers = {layer.tower for layer in chosen}
+    return probes.part(images=towers != {"text"}, texts=towers != {"image"})
 
 
 def make_plan(
@@ -69,6 +108,7 @@ def make_plan(
     layers: Sequence[str] | None,
     *,
     reduction: str,
+    text_reduction: str = "end",
     dense: bool | None,
     exemplars: int,
     twin_seed: int | None,
@@ -80,10 +120,18 @@ def make_plan(
     SynestheteError
         No such layer or reduction, a layer named twice, a number out of range.
     """
+    towers = ("image", "text", "joint")
     names = tuple(layers or model.default_layers)
     if len(set(names)) != len(names):
         raise SynestheteError(f"a layer is named twice in {', '.join(names)}")
+    # An atlas's first layer is the one that pages open with.
+    names = tuple(sorted(names, key=lambda name: towers.index(model.layer(name).tower)))
     units = tuple(model.layer(name).units for name in names)
+    if text_reduction not in TEXT_REDUCTIONS:
+        message = (
+            f"no reduction {text_reduction!r} of texts; there are {', '.join(TEXT_REDUCTIONS)}"
+        )
+        raise SynestheteError(message, hint=near(text_reduction, TEXT_REDUCTIONS))
     if reduction not in REDUCTIONS:
         message = f"no reduction {reduction!r}; there are {', '.join(REDUCTIONS)}"
         raise SynestheteError(message, hint=near(reduction, REDUCTIONS))
@@ -94,7 +142,9 @@ def make_plan(
     return Plan(
         layers=names,
         units=units,
+        towers=tuple(model.layer(name).tower for name in names),
         reduction=reduction,
+        text_reduction=text_reduction,
         groups=tuple(group_names(probes)),
         exemplars=exemplars,
         dense=dense,
@@ -125,6 +175,9 @@ def recipe_of(plan: Plan, model: ImageTextModel, probes: ProbeSet) -> dict[str, 
     """
     # Weights alone do not tell a network: RN50 and RN50-quickgelu share them.
     wiring = ("architecture", "image_tower", "quick_gelu")
+    texts = int(text_rows(probes.labels).sum())
+    # What only recordings of texts have is not said of others, whose fingerprint stays as it was.
+    of_texts = {"text_reduction": plan.text_reduction} if "text" in plan.towers else {}
     return {
         "format": RECORDING_VERSION,
         "model": {
@@ -133,11 +186,13 @@ def recipe_of(plan: Plan, model: ImageTextModel, probes: ProbeSet) -> dict[str, 
             **{key: model.description[key] for key in wiring if key in model.description},
         },
         "preprocessing": model.preprocessing.as_dict(),
-        "probes": {"fingerprint": probes.fingerprint, "images": len(probes)},
+        "probes": {"fingerprint": probes.fingerprint, "images": len(probes)}
+        | ({"texts": texts} if texts else {}),
         "layers": [
-            {"name": name, "units": units}
-            for name, units in zip(plan.layers, plan.units, strict=True)
+            {"name": name, "units": units} | ({} if tower == "image" else {"tower": tower})
+            for name, units, tower in zip(plan.layers, plan.units, plan.towers, strict=True)
         ],
+        **of_texts,
         "groups": list(plan.groups),
         "reduction": plan.reduction,
         "dtype": "float16",

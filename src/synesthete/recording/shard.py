@@ -1,4 +1,4 @@
-"""One shard: a range of images through the model, into results that merge. A pure function."""
+"""One shard: a range of images and texts through the model, into results that merge. A pure function."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from synesthete.atlas.exemplars import Exemplars
 from synesthete.atlas.half import to_half
 from synesthete.atlas.thumbnails import SPRITE_TILES, sprite_of
 from synesthete.errors import SynestheteError
+from synesthete.probes.probe_set import text_rows
 from synesthete.recording.exemplars import exemplars_of
 from synesthete.recording.feed import MicroBatch, feed, micro_batches
 from synesthete.recording.plan import Plan, group_codes
@@ -22,7 +23,7 @@ from synesthete.recording.statistics import UnitStatistics
 if TYPE_CHECKING:
     from PIL import Image
 
-    from synesthete.models import ImageTextModel
+    from synesthete.models import ImageTextModel, Reading
     from synesthete.probes import ProbeSet
 
 Halves = NDArray[np.float16]
@@ -37,7 +38,7 @@ class LayerResult:
     statistics, exemplars
         Of the readable images.
     activations, twin_activations
-        [images, units], NaN rows for unreadable images; None where they are not kept.
+        [images, units], NaN rows for what is unreadable or not read by the layer; None where they are not kept.
     grid
         Height and width of the layer's response map; None when no image was readable.
     """
@@ -118,32 +119,40 @@ def record_shard(
         for batch in decoded:
             unreadable |= batch.unreadable
             sprites.add(batch.thumbnails, last=batch.ids.stop == ids.stop)
-            good = [image for image in batch.ids if image not in batch.unreadable]
-            if good:
-                slots = np.array(good) - batch.ids.start
-                into = np.array(good) - ids.start
-                reading = model.read(batch.pixels, plan.layers, plan.reduction)
+            for found, slots, names, reading in _readings(model, batch, plan):
+                into = found - ids.start
                 embeddings[into] = to_half(reading.embeddings[slots])
-                for name in plan.layers:
+                for name in names:
                     values[name][into] = to_half(reading.activations[name][slots])
                     places[name][into] = reading.positions[name][slots]
-                    grids[name] = reading.grids[name]
-                if twin is not None:
-                    reading = twin.read(batch.pixels, plan.layers, plan.reduction)
-                    for name in plan.layers:
-                        twins[name][into] = to_half(reading.activations[name][slots])
+                    if name in reading.grids:
+                        grids[name] = reading.grids[name]
+            if twin is not None:
+                for found, slots, names, reading in _readings(twin, batch, plan):
+                    for name in names:
+                        some = to_half(reading.activations[name][slots])
+                        twins[name][found - ids.start] = some
             if seen is not None:
                 seen(len(batch.ids))
-    readable = np.array([image not in unreadable for image in ids], dtype=bool)
-    groups = group_codes(probes.labels, ids, plan.groups)[readable]
-    known = np.array(ids, dtype=np.int64)[readable]
+    fine = np.array([image not in unreadable for image in ids], dtype=bool)
+    of_text = text_rows(probes.labels.slice(ids.start, len(ids)))
+    groups = group_codes(probes.labels, ids, plan.groups)
+    known = np.array(ids, dtype=np.int64)
 
     def result(name: str) -> LayerResult:
+        readable = fine & ~of_text if name in plan.reading("image") else fine & of_text
+        if name in plan.reading("text"):
+            readable |= fine & of_text
         found = values[name][readable]
         return LayerResult(
             statistics=UnitStatistics.of(found),
             exemplars=exemplars_of(
-                found, places[name][readable], known, groups, plan.groups, plan.exemplars
+                found,
+                places[name][readable],
+                known[readable],
+                groups[readable],
+                plan.groups,
+                plan.exemplars,
             ),
             activations=values[name] if plan.dense else None,
             twin_activations=twins.get(name),
@@ -171,6 +180,28 @@ def shard_ranges(images: int, shard_size: int) -> list[range]:
         raise SynestheteError(f"the shard size is {shard_size}, expected at least 1")
     size = -(-shard_size // SPRITE_TILES) * SPRITE_TILES
     return [range(start, min(start + size, images)) for start in range(0, images, size)]
+
+
+def _readings(
+    model: ImageTextModel, batch: MicroBatch, plan: Plan
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], list[str], Reading]]:
+    """What a model makes of the images and of the texts of a micro-batch: ids, rows of the reading, layers, reading."""
+    images = np.array(
+        [one for one in batch.ids if one not in batch.unreadable and one not in batch.texts],
+        dtype=np.int64,
+    )
+    if len(images):
+        names = plan.reading("image")
+        yield (
+            images,
+            images - batch.ids.start,
+            names,
+            model.read(batch.pixels, names, plan.reduction),
+        )
+    if batch.texts:
+        texts, names = np.array(list(batch.texts), dtype=np.int64), plan.reading("text")
+        reading = model.read_texts(list(batch.texts.values()), names, plan.text_reduction)
+        yield texts, np.arange(len(texts)), names, reading
 
 
 def _nothing(rows: int, columns: int) -> Halves:

@@ -296,8 +296,9 @@ def _thumbnail(image: Shown, thumbnails: Thumbnails, x: float, y: float) -> str:
         pieces.append(frame(x - 0.5, y - 0.5, THUMB + 1, THUMB + 1, "line", radius=2))
     colour = "ink" if image.own else "soft"
     pieces.append(text(x, y + THUMB + 16, amount(image.value), size=12, colour=colour))
-    if not image.own:
-        other = shorten(image.concept or "no concept", THUMB, 11)
+    if image.token or not image.own:
+        token = f"“{image.parts[1]}”" if image.token else ""
+        other = shorten(token or image.concept or "no concept", THUMB, 11)
         pieces.append(text(x, y + THUMB + 30, other, size=11, colour="faint"))
     return group(pieces)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 Unit = tuple[str, int]
 Keys = tuple[Float64 | Int64, ...]
 Sort = Literal["multimodality", "confidence", "sparseness", "maximum", "name", "unit"]
-ORDER = ("photo", "drawing", "symbol", "word")
+ORDER = (
+    "photo", "drawing", "symbol", "word", "name", "translation", "synonym", "description", "anecdote",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -274,7 +276,9 @@ class ProbeColumns:
     concept, modality, artist
         Its labels.
     readable
-        Whether the image could be read.
+        Whether the image or text could be read.
+    of_text
+        Whether it is a text.
     scoring
         Readable and labelled, and by an artist who had no part in choosing concepts, where that is known.
     held_out
@@ -286,6 +290,7 @@ class ProbeColumns:
     modality: Coded
     artist: Coded
     readable: Bool
+    of_text: Bool
     scoring: Bool
     held_out: bool
 
@@ -293,6 +298,15 @@ class ProbeColumns:
     def modalities(self) -> tuple[str, ...]:
         """The modalities of readable images."""
         return in_order(list(self.modality.counts(self.readable)))
+
+    def read_by(self, layer: Mapping[str, Any]) -> Bool:
+        """`[images]`: what could be read and a layer (its entry in the manifest) has activations for."""
+        tower = layer.get("tower", "image")
+        return (
+            self.readable
+            if tower == "joint"
+            else self.readable & (self.of_text == (tower == "text"))
+        )
 
     def rows(self, images: list[int]) -> list[dict[str, Any]]:
         """All that is known of some images."""
@@ -317,14 +331,17 @@ def read_probe_columns(atlas: Atlas) -> ProbeColumns:
     table = atlas.probes
     concept, artist = coded(table["concept"]), coded(table["artist"])
     readable = pc.equal(table["status"], "ok").to_numpy().astype(bool)
-    halves = (atlas.manifest["analysis"] or {}).get("halves", {})
+    analysis = atlas.manifest["analysis"] or {}
+    halves = analysis.get("halves", {})
     # Images of unknown artist lie in either half, one by one, and the analysis keeps no list.
     held_out = bool(halves) and not halves.get("images_of_unknown_artist", 0)
     scoring = readable & (concept.codes > 0)
     if held_out:
-        chosen = [
-            code for code, name in enumerate(artist.texts) if name in set(halves["selection"])
-        ]
+        selection = set(halves["selection"])
+        # Layers that read texts have halves of their own.
+        for layer in analysis["layers"].values():
+            selection |= set(layer.get("design", {}).get("halves", {}).get("selection", ()))
+        chosen = [code for code, name in enumerate(artist.texts) if name in selection]
         scoring &= ~np.isin(artist.codes, chosen)
     return ProbeColumns(
         table=table,
@@ -332,6 +349,9 @@ def read_probe_columns(atlas: Atlas) -> ProbeColumns:
         modality=coded(table["modality"]),
         artist=artist,
         readable=readable,
+        of_text=_bools(pc.not_equal(table["text"], ""))
+        if "text" in table.column_names
+        else np.zeros(len(table), np.bool_),
         scoring=scoring,
         held_out=held_out,
     )

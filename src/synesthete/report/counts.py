@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
 
 from synesthete.atlas import multimodal_counts
 
@@ -88,6 +90,12 @@ class Rule:
     at_least: int
     required: str
     sentence: str
+    groups: Annotated[list[list[str]], Field(exclude=True)]
+
+    def met_by(self, modalities: Sequence[str]) -> bool:
+        """Whether these modalities are enough: so many, and one of each group that is needed among them."""
+        fine = all(set(group) & set(modalities) for group in self.groups)
+        return fine and len(modalities) >= self.at_least
 
 
 RANGES = (
@@ -175,18 +183,24 @@ def _count(
     )
 
 
-def rule_of(atlas: Atlas) -> Rule | None:
-    """When a neuron counts as multimodal in an atlas; None before an analysis."""
+def rule_of(atlas: Atlas, layer: str | None = None) -> Rule | None:
+    """When a neuron of a layer (of the main ones by default) counts as multimodal in an atlas; None before an analysis."""
     analysis = atlas.manifest["analysis"]
     if analysis is None:
         return None
-    rule = analysis.get("rule", {})
-    at_least, required = int(rule.get("at_least", 3)), str(rule.get("required", "word"))
+    own = analysis["layers"].get(layer, {})
+    rule = own.get("design", analysis).get("rule", {})
+    at_least, needed = int(rule.get("at_least", 3)), rule.get("required", "word")
+    groups = (
+        [[needed]] if isinstance(needed, str) else [[str(n) for n in group] for group in needed]
+    )
+    required = " and ".join(" or ".join(group) for group in groups)
+    among = f"the written {required}" if isinstance(needed, str) else f"a {required}"
     threshold, level = float(analysis["threshold"]), float(analysis["q"])
     ap, cell = float(analysis["ap"]), float(analysis["cell"])
     sentence = (
         f"A neuron is selective when, for one concept, its AUC reaches {threshold:g} with a false discovery rate of at most {level:g} "
-        f"in at least {at_least} modalities, the written {required} among them; multimodal when its average precision there reaches "
+        f"in at least {at_least} modalities, {among} among them; multimodal when its average precision there reaches "
         f"{ap:g} too; a concept cell from {cell:g}. The concept is chosen on one half of the artists and everything measured on the other half."
     )
     return Rule(
@@ -197,6 +211,7 @@ def rule_of(atlas: Atlas) -> Rule | None:
         at_least=at_least,
         required=required,
         sentence=sentence,
+        groups=groups,
     )
 
 

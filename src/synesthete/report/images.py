@@ -139,8 +139,10 @@ class Thumbnails:
         return _encoded(sheet)
 
     def _cut(self, image: int) -> Image.Image:
-        from synesthete.atlas.thumbnails import whole
+        from synesthete.atlas.thumbnails import text_tile, whole
 
+        if (content := self._atlas.text(image)) is not None:
+            return text_tile(content)
         position = self._atlas.thumbnail_position(image)
         with self._decoding:
             sprite = self._sprites.get(
@@ -168,9 +170,17 @@ class Box:
     columns: int
 
 
+@dataclass(frozen=True)
+class Token:
+    """The characters of a text that a unit answers to most: from `start` up to `stop` (not included)."""
+
+    start: int
+    stop: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class Shown:
-    """An image as reports show it.
+    """An image or text as reports show it.
 
     Attributes
     ----------
@@ -188,6 +198,10 @@ class Shown:
         Whether it shows the neuron's concept.
     box
         Where the maximum lies; null where every position is the maximum or there is no grid.
+    text
+        The text; null for an image.
+    token
+        Which of its tokens the unit answers to most; null where that is not known.
     """
 
     id: str
@@ -202,6 +216,14 @@ class Shown:
     value: float | None = None
     own: bool = False
     box: Box | None = None
+    text: str | None = None
+    token: Token | None = None
+
+    @property
+    def parts(self) -> tuple[str, str, str]:
+        """The text before the token, the token, and the text behind it."""
+        content, token = self.text or "", self.token or Token(0, 0)
+        return content[: token.start], content[token.start : token.stop], content[token.stop :]
 
 
 def images(source: Source, numbers: Sequence[int]) -> list[Shown]:
@@ -220,9 +242,11 @@ def exemplars(source: Source, found: ExemplarList, layer: str, concept: str) -> 
         strict=True,
     ):
         # Where nothing is passed on by the ReLU, every position is the maximum: none is shown.
-        box = _box(int(position), grid) if value else None
+        of_text = source.atlas.text(number) is not None
+        box = _box(int(position), grid) if value and not of_text else None
+        token = _token(row, int(position)) if of_text else None
         own = bool(concept) and row["concept"] == concept
-        shown.append(_shown(source, number, row, value=float(value), own=own, box=box))
+        shown.append(_shown(source, number, row, value=float(value), own=own, box=box, token=token))
     return shown
 
 
@@ -264,9 +288,11 @@ def _shown(
     value: float | None = None,
     own: bool = False,
     box: Box | None = None,
+    token: Token | None = None,
 ) -> Shown:
     key = source.opened.ids.key(number)
-    content = row["caption"] or row["concept"] or "image without a caption"
+    text = source.atlas.text(number)
+    content = text or row["caption"] or row["concept"] or "image without a caption"
     kind = f"{row['modality']}: " if row["modality"] else ""
     by = f", by {row['artist']}" if row["artist"] else ""
     return Shown(
@@ -282,7 +308,17 @@ def _shown(
         value=value,
         own=own,
         box=box,
+        text=text,
+        token=token,
     )
+
+
+def _token(row: dict[str, Any], position: int) -> Token | None:
+    places = row["tokens"]
+    if position < 0 or 2 * position + 1 >= len(places):
+        return None
+    start, stop = places[2 * position : 2 * position + 2]
+    return Token(start, stop) if stop > start else None
 
 
 def _box(position: int, grid: tuple[int, int] | None) -> Box | None:

@@ -13,7 +13,8 @@ from pydantic import Field
 
 from synesthete._core.arrays import Bool, Float16, Float32, Float64, Floating
 from synesthete.analysis.conditional import conditional
-from synesthete.atlas import ExemplarList
+from synesthete.atlas import Atlas, ExemplarList
+from synesthete.atlas.exemplars import Exemplars
 from synesthete.report.columns import Columns, Unit, in_order
 from synesthete.report.counts import Counts, Rule, layer_counts, rule_of
 from synesthete.report.images import Shown, ShownVisualization, exemplars, grid_of, visualizations
@@ -285,7 +286,7 @@ def neuron_report(source: Source, address: str) -> NeuronReport:
     """
     columns, unit = find_unit(source, address)
     layer, row, probes = columns.layer, neuron_row(source, columns, unit), source.opened.probes
-    rule, counts = rule_of(source.atlas), layer_counts(source, layer)
+    rule, counts = rule_of(source.atlas, layer), layer_counts(source, layer)
     assert rule is not None  # columns are of analysed atlases
     kept, review = source.atlas.exemplars(layer), source.opened.reviews().get(row.address)
 
@@ -310,7 +311,7 @@ def neuron_report(source: Source, address: str) -> NeuronReport:
         grid=grid_of(source.atlas, layer),
         modalities=[
             _modality(source, row, name, shown(kept.top(unit, name, limit=PER_ROW)))
-            for name in in_order(kept.groups)
+            for name in in_order(_groups(source.atlas, kept))
         ],
         held_out=probes.held_out,
         least=shown(kept.bottom(unit, limit=PER_ROW)),
@@ -333,6 +334,13 @@ def neuron_report(source: Source, address: str) -> NeuronReport:
         next=source.links.neuron(columns.address(unit + 1)) if unit + 1 < columns.units else None,
         fingerprint=source.atlas.fingerprint,
     )
+
+
+def _groups(atlas: Atlas, kept: Exemplars) -> list[str]:
+    """The modalities that a layer reads: of images, texts, or both."""
+    if "texts" not in atlas.manifest["probes"]:
+        return list(kept.groups)
+    return [name for name, ids in zip(kept.groups, kept.top_ids, strict=True) if (ids >= 0).any()]
 
 
 def neuron_row(source: Source, columns: Columns, unit: int) -> NeuronRow:
@@ -392,14 +400,15 @@ def summary_sentence(neuron: NeuronRow, rule: Rule, *, tested: bool) -> str:
         verdict = neuron.verdict.capitalize()
         return f"{verdict}: it tells {neuron.concept} from everything else as {_listed(passing)}."
     if neuron.verdict == "untested":
-        return f"Not tested as {rule.at_least} modalities, the written {rule.required} among them, for {neuron.concept}, its best match."
+        among = "the written word" if rule.required == "word" else f"a {rule.required}"
+        return f"Not tested as {rule.at_least} modalities, {among} among them, for {neuron.concept}, its best match."
     if neuron.verdict == "selective":
         only = f"only as {_listed(passing)}" if passing else "nowhere"
         return (
             f"Selective, not multimodal: its {reached} in {rule.at_least} modalities or more, but its average precision "
             f"reaches {rule.ap:g} {only}."
         )
-    if len(passing) >= rule.at_least and rule.required in passing:
+    if rule.met_by(passing):
         return f"Not multimodal: its {reached} as {_listed(passing)}, but q is {small(neuron.q)}."
     if passing:
         return f"Not multimodal: its {reached} and its average precision {rule.ap:g} only as {_listed(passing)}."
@@ -511,7 +520,7 @@ def distribution(source: Source, columns: Columns, unit: int) -> Distribution:
     concept = columns.concept[unit]
     own = there & probes.concept.rows(concept) if concept else np.zeros_like(there)
     counts, of_own = (np.histogram(values[rows], edges)[0] for rows in (there, own))
-    groups = in_order(source.atlas.exemplars(columns.layer).groups)
+    groups = in_order(_groups(source.atlas, source.atlas.exemplars(columns.layer)))
     return Distribution(
         edges=edges.tolist(),
         counts=counts.tolist(),
@@ -598,7 +607,7 @@ def nearest(r: Floating) -> list[tuple[int, float]]:
 
 
 def _compared(source: Source, columns: Columns) -> Compared:
-    readable = np.flatnonzero(source.opened.probes.readable)
+    readable = np.flatnonzero(source.opened.probes.read_by(source.atlas.layer(columns.layer)))
     step = max(1, -(-len(readable) * columns.units // ENTRIES))
     return Compared.of(np.asarray(source.atlas.activations(columns.layer)[readable[::step]]))
 

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from synesthete._core.arrays import Float32, Floating
+from synesthete.analysis.design import image_layer
 from synesthete.analysis.provenance import own_model, own_probes
 from synesthete.atlas import Atlas
 from synesthete.errors import SynestheteError
@@ -139,6 +140,7 @@ def attribute(
         No such unit or method, no images, or another model than the atlas's.
     """
     layer, unit = atlas.locate(address)
+    layer = image_layer(atlas, layer)
     model = own_model(atlas)
     reduction = str(atlas.manifest["reduction"])
     if images is None:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from synesthete._core.arrays import Float32
 from synesthete.analysis.decomposition.fit import Term, term_of
+from synesthete.analysis.design import image_layer
 from synesthete.analysis.provenance import own_model
 from synesthete.analysis.zero_shot import class_embeddings
 from synesthete.atlas import Atlas
@@ -95,7 +96,7 @@ def explain(
         raise SynestheteError("an explanation needs two labels or more, none of them empty")
     if against is not None and against not in names:
         names.append(against)
-    layer = atlas.layers[0] if layer is None else str(atlas.layer(layer)["name"])
+    layer = image_layer(atlas, layer)
     model = own_model(atlas)
     attention_pool(model, layer)
     directions = class_embeddings(model, names)
@@ -179,7 +180,7 @@ def attention_pool(model: ImageTextModel, layer: str) -> Any:
     """
     visual: Any = model.network.visual
     pool = getattr(visual, "attnpool", None)
-    last = [one.name for one in model.layers() if not one.name.endswith(":pre")][-1]
+    last = [one.name for one in model.layers("image") if not one.name.endswith(":pre")][-1]
     if pool is None or layer != last:
         raise SynestheteError(
             f"the path from {layer} to the embedding of {model.name} is not linear",

@@ -13,7 +13,7 @@ from sklearn.linear_model import lars_path_gram
 
 from synesthete._core.arrays import Bool, Float32, Float64, Floating, Int64
 from synesthete._core.intervals import bootstrap_interval
-from synesthete.analysis.design import labelled_design
+from synesthete.analysis.design import image_layer, labelled_design
 from synesthete.analysis.provenance import control_activations, own_model
 from synesthete.analysis.zero_shot import class_embeddings
 from synesthete.atlas import Atlas
@@ -156,7 +156,7 @@ def decompose(
         raise SynestheteError("the text is empty", hint="give a word or a phrase")
     if terms < 1:
         raise SynestheteError(f"{terms} terms are too few", hint="one or more")
-    layer = atlas.layers[0] if layer is None else str(atlas.layer(layer)["name"])
+    layer = image_layer(atlas, layer)
     matrix = atlas.activations(layer)
     sample = sample_of(atlas)
     direction = class_embeddings(own_model(atlas), [text], list(templates))[0]
@@ -325,7 +325,7 @@ def word_factors(
         raise SynestheteError(
             f"{len(listed)} words allow 1 to {len(listed)} factors, not {factors}"
         )
-    layer = atlas.layers[0] if layer is None else str(atlas.layer(layer)["name"])
+    layer = image_layer(atlas, layer)
     sample = sample_of(atlas)
     values = sample.activations(atlas.activations(layer))
     directions = class_embeddings(own_model(atlas), listed, list(templates))

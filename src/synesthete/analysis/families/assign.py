@@ -13,6 +13,7 @@ from scipy import sparse
 
 from synesthete._core.arrays import Bool
 from synesthete._core.progress import Progress, Steps
+from synesthete.analysis.design import tower_of
 from synesthete.analysis.families.definitions import Families, load_families, published_families
 from synesthete.analysis.naming.candidates import Images
 from synesthete.analysis.naming.name import NamingTask, control_threshold, naming_task
@@ -74,11 +75,12 @@ def assign_families(
             f"the neurons of {atlas.path} have no names yet",
             hint=f"run: synesthete name {atlas.path}",
         )
-    task = _task(atlas, listed)
+    towers = dict.fromkeys(tower_of(atlas, layer) for layer in atlas.layers)
+    tasks = {tower: _task(atlas, listed, tower) for tower in towers}
     tables, layers = {}, {}
     steps = Steps(progress, 3 * len(atlas.layers))
     for layer in atlas.layers:
-        matrix = atlas.activations(layer)
+        matrix, task = atlas.activations(layer), tasks[tower_of(atlas, layer)]
         found, tested = task.named(matrix)
         steps.advance()
         activations = control_activations(atlas, layer)
@@ -139,9 +141,9 @@ def assign_families(
     return notes
 
 
-def _task(atlas: Atlas, listed: Families) -> NamingTask:
+def _task(atlas: Atlas, listed: Families, tower: str) -> NamingTask:
     """The halves of the labelled images, with the images of each family as the sets."""
-    by_concept = naming_task(atlas, "concepts")
+    by_concept = naming_task(atlas, "concepts", tower=tower)
     probe_family = _probe_families(atlas)
     member = np.zeros((len(listed.names), len(by_concept.words)))
     for i, concept in enumerate(by_concept.words):

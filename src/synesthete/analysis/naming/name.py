@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from synesthete._core.arrays import Bool, Float32, Float64, Floating, Int64
 from synesthete._core.progress import Progress, Steps
-from synesthete.analysis.design import labelled_design
+from synesthete.analysis.design import labelled_design, tower_of
 from synesthete.analysis.multimodality import is_constant
 from synesthete.analysis.naming.candidates import (
     Candidates,
@@ -96,20 +96,24 @@ def name_neurons(
     atlas = open_atlas(atlas_path)
     chosen = [atlas.layer(name)["name"] for name in dict.fromkeys(layers or atlas.layers)]
     matrices = {layer: atlas.activations(layer) for layer in chosen}
-    task = naming_task(atlas, vocabulary, method)
-    settings = {
-        "vocabulary": vocabulary if vocabulary in BUILT_IN else Path(vocabulary).name,
-        "vocabulary_sha256": hashlib.sha256("\n".join(task.words).encode()).hexdigest(),
-        "words": len(task.words),
-        "words_left_out": task.left_out,
-        "method": method,
-        "images_chosen_on": len(task.chosen_on.rows),
-        "images_tested_on": len(task.tested_on.rows),
-        "seed": seed,
+    tasks = {
+        tower: naming_task(atlas, vocabulary, method, tower=tower)
+        for tower in dict.fromkeys(tower_of(atlas, layer) for layer in chosen)
     }
     steps = Steps(progress, 3 * len(matrices))
     tables, notes = {}, {}
     for layer, matrix in matrices.items():
+        task = tasks[tower_of(atlas, layer)]
+        settings = {
+            "vocabulary": vocabulary if vocabulary in BUILT_IN else Path(vocabulary).name,
+            "vocabulary_sha256": hashlib.sha256("\n".join(task.words).encode()).hexdigest(),
+            "words": len(task.words),
+            "words_left_out": task.left_out,
+            "method": method,
+            "images_chosen_on": len(task.chosen_on.rows),
+            "images_tested_on": len(task.tested_on.rows),
+            "seed": seed,
+        }
         candidates, tested = task.named(matrix)
         steps.advance()
         activations = control_activations(atlas, layer)
@@ -230,8 +234,10 @@ class NamingTask:
         return out
 
 
-def naming_task(atlas: Atlas, vocabulary: str, method: str = OURS) -> NamingTask:
-    """The words of a vocabulary and the labelled images of an atlas, in the two halves of their artists.
+def naming_task(
+    atlas: Atlas, vocabulary: str, method: str = OURS, *, tower: str = "image"
+) -> NamingTask:
+    """The words of a vocabulary and the labelled images (texts, or both) of an atlas, in the two halves of their artists.
 
     Raises
     ------
@@ -239,7 +245,7 @@ def naming_task(atlas: Atlas, vocabulary: str, method: str = OURS) -> NamingTask
         No labelled images, one artist only, no such vocabulary; and where embeddings are needed, another
         model than the atlas's, or one that cannot tell the words apart.
     """
-    rows, design = labelled_design(atlas, purpose="names")
+    rows, design = labelled_design(atlas, purpose="names", tower=tower)
     words = load_vocabulary(vocabulary, design.concepts)
     halves = [np.flatnonzero(design.split.scoring == half) for half in (False, True)]
     texts = None

@@ -251,7 +251,7 @@ def images_of_people(
 
     An image may stand in several axes.
     """
-    probes = load_probes("concepts" if images is None else images)
+    probes = load_probes("concepts" if images is None else images, texts=False)
     concept = np.array(probes.labels["concept"].to_pylist())
     modality = np.array(probes.labels["modality"].to_pylist())
     usable = np.isin(modality, DRAWN) if images is None else np.ones(len(probes), bool)

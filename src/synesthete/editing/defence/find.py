@@ -25,7 +25,6 @@ from synesthete.editing.defence.search import (
 from synesthete.editing.defence.typographic import CLASSES, attacked, choose_classes, splits
 from synesthete.editing.edits import Edit, Edits
 from synesthete.errors import SynestheteError
-from synesthete.models.heads import Heads
 
 if TYPE_CHECKING:
     from synesthete.models import ImageTextModel
@@ -150,6 +149,8 @@ def find_defence(
     layers = list(layers) if layers else default_layers(model)
     for layer in layers:
         model.site(layer)
+        if layer in {one.name for one in model.sites("text")}:
+            raise SynestheteError(f"{layer} reads texts, and a defence is of what reads images")
     among = candidates(model, layers, search.pixels, mean=how == "mean-ablate")
     if not among.units:
         raise SynestheteError(f"no unit of {', '.join(layers)} answers to anything")
@@ -198,7 +199,7 @@ def find_defence(
 
 def default_layers(model: ImageTextModel) -> list[str]:
     """The default layers, and all attention heads where there are any."""
-    heads = [one.name for one in model.sites() if isinstance(model.site(one.name), Heads)]
+    heads = [one.name for one in model.sites("image") if one.kind == "heads"]
     return [*model.default_layers, *heads]
 
 

@@ -37,7 +37,7 @@ class Tail:
 
     def __init__(self, model: ImageTextModel, layers: Sequence[str], pixels: torch.Tensor) -> None:
         self.model = model
-        order = [layer.name for layer in model.sites()]
+        order = [layer.name for layer in model.sites("image")]
         first = min(layers, key=order.index)
         block = _block(model, first)
         self._module = block.window
@@ -94,7 +94,7 @@ class Tail:
 
 def _block(model: ImageTextModel, layer: str) -> Tap:
     """The block that a site is in, or is."""
-    for one in model.sites():
+    for one in model.sites("image"):
         tap = model.site(one.name)
         whole = (
             isinstance(tap, Tap) and tap.source is tap.window and tap.kind in ("block", "residual")

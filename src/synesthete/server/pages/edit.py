@@ -166,7 +166,7 @@ def _built_in(site: Site) -> list[BuiltIn]:
     images: dict[str, BuiltIn] = {}
     probes = site.opened.probes
     step = max(1, probes.readable.size // 400)
-    for number in np.flatnonzero(probes.readable)[::step].tolist():
+    for number in np.flatnonzero(probes.readable & ~probes.of_text)[::step].tolist():
         concept, modality = probes.concept[number], probes.modality[number]
         if concept and concept not in images and modality != "word":
             key = site.opened.ids.key(number)

@@ -165,7 +165,7 @@ def _fired(
     columns = site.opened.columns(layer)
     z = columns.z_scores(values)
     dense = site.atlas.activations(layer) if site.atlas.manifest["dense"] else None
-    readable = site.opened.probes.readable
+    readable = site.opened.probes.read_by(site.atlas.layer(layer))
     found = []
     for unit in np.argsort(-z, kind="stable")[:FIRED]:
         if z[unit] <= 0:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from synesthete._core.arrays import Float32, Float64, Floating, Int64
 from synesthete._core.user_files import read_named
-from synesthete.analysis.design import readable_rows
+from synesthete.analysis.design import image_layer, readable_rows, tower_of
 from synesthete.analysis.provenance import own_model, own_probes
 from synesthete.analysis.zero_shot import class_embeddings
 from synesthete.atlas import Atlas
@@ -62,6 +62,13 @@ def unit_target(atlas: Atlas, address: str) -> Target:
     """
     layer, unit = atlas.locate(address)
     address = f"{layer}:{unit}"
+    tower = tower_of(atlas, layer)
+    if tower != "image":
+        what = "reads texts" if tower == "text" else "is a dimension of the embedding"
+        raise SynestheteError(
+            f"{address} {what}, so there is no image of what it sees",
+            hint="units of layers that read images can be visualized, and directions: --text",
+        )
     real = real_activations(atlas, layer, unit)
     if not real.std > 0:
         value = f"{real.low[0]:g}" if len(real.low) else "no finite value"
@@ -119,6 +126,7 @@ def direction_target(
     if layer is None:
         width = int(atlas.manifest["model"]["embedding_dim"])
     else:
+        layer = image_layer(atlas, layer)
         width = int(atlas.layer(layer)["units"])
     if values.shape != (width,):
         raise SynestheteError(f"{name} has the shape {values.shape}, expected ({width},)")
@@ -194,7 +202,7 @@ def _embedded(atlas: Atlas, texts: Sequence[str]) -> Float32:
 
 
 def _embedding_target(atlas: Atlas, name: str, direction: Float32) -> Target:
-    real = real_values(np.asarray(atlas.embeddings(), np.float32) @ direction)
+    real = real_values(np.asarray(atlas.embeddings()[readable_rows(atlas)], np.float32) @ direction)
     return Target(
         name=name, layer="", unit=-1, direction=np.asarray(direction, np.float32), real=real
     )
