@@ -157,7 +157,7 @@ def test_another_threshold_and_seed(atlas_path: Path) -> None:
 
 def test_without_twin_and_without_artists(tmp_path: Path, design: Design, planted: Planted) -> None:
     unknown = [""] * design.concept.size
-    path = record_planted(tmp_path, design, unknown, planted, twin=False)
+    path = record_planted(tmp_path, design, unknown, planted, twins=())
     analyze(path)
     atlas = open_atlas(path)
     assert atlas.summary()["multimodal_random_twin"] is None

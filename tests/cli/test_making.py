@@ -33,7 +33,7 @@ def test_record_analyses_and_prints(run: Run, tmp_path: Path) -> None:
 
 def test_record_without_analysis_then_analyze(run: Run, tmp_path: Path) -> None:
     raw = tmp_path / "raw.atlas"
-    recorded = run(*RECORD, "--out", raw, "--no-analyze", "--no-twin")
+    recorded = run(*RECORD, "--out", raw, "--no-analyze", "--twins", "none")
     assert recorded.code == 0, recorded.err
     assert "not analysed yet" in recorded.out
     facts = json.loads(run("analyze", raw, "--threshold", "0.8", "--q", "0.5", "--json").out)

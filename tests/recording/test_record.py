@@ -91,7 +91,7 @@ def test_batch_and_shard_size_change_nothing(
 
 def test_shards_computed_in_any_order_merge_to_the_same(atlas: Atlas) -> None:
     model, probes = FakeModel(), FakeProbes(broken=BROKEN)
-    choice = {"reduction": "max", "dense": None, "exemplars": 16, "twin_seed": None}
+    choice = {"reduction": "max", "dense": None, "exemplars": 16, "twins": (), "seed": 0}
     plan = make_plan(model, probes, LAYERS, **choice)
     ranges = [range(128, 150), range(64), range(64, 128)]
     found = [record_shard(model, probes, ids, plan).layers[LAYERS[1]] for ids in ranges]
@@ -158,12 +158,12 @@ def test_without_the_dense_matrix(tmp_path: Path, atlas: Atlas) -> None:
 
 
 def test_dense_is_settled_by_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    choice = {"reduction": "max", "dense": None, "exemplars": 1, "twin_seed": 0}
+    choice = {"reduction": "max", "dense": None, "exemplars": 1, "twins": None, "seed": 0}
     monkeypatch.setattr("synesthete.recording.plan.DENSE_LIMIT_BYTES", 150 * 5 * 2)
     assert make_plan(FakeModel(), FakeProbes(150), None, **choice).dense
     plan = make_plan(FakeModel(), FakeProbes(151), None, **choice)
     assert not plan.dense
-    assert plan.twin_seed is None
+    assert plan.twins == ()
 
 
 def test_values_that_are_not_numbers_are_counted_apart(tmp_path: Path) -> None:

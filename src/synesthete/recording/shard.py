@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,8 +37,10 @@ class LayerResult:
     ----------
     statistics, exemplars
         Of the readable images.
-    activations, twin_activations
+    activations
         [images, units], NaN rows for unreadable images; None where they are not kept.
+    twins
+        The same of each twin, by its name.
     grid
         Height and width of the layer's response map; None when no image was readable.
     """
@@ -45,7 +48,7 @@ class LayerResult:
     statistics: UnitStatistics
     exemplars: Exemplars
     activations: Halves | None
-    twin_activations: Halves | None
+    twins: dict[str, Halves]
     grid: tuple[int, int] | None
 
 
@@ -80,7 +83,7 @@ def record_shard(
     ids: range,
     plan: Plan,
     *,
-    twin: ImageTextModel | None = None,
+    twins: Mapping[str, ImageTextModel] = MappingProxyType({}),
     batches: Iterator[MicroBatch] | None = None,
     seen: Callable[[int], None] | None = None,
 ) -> ShardResult:
@@ -96,8 +99,8 @@ def record_shard(
         Image ids; the first is a multiple of 64.
     plan
         What to read and to keep.
-    twin
-        The random twin, when the plan has one.
+    twins
+        The twins of the plan, by name.
     batches
         The decoded micro-batches of `ids`; by default they are decoded here.
     seen
@@ -107,7 +110,9 @@ def record_shard(
     embeddings = _nothing(rows, model.embedding_dim)
     sizes = dict(zip(plan.layers, plan.units, strict=True))
     values = {name: _nothing(rows, units) for name, units in sizes.items()}
-    twins = {name: _nothing(rows, units) for name, units in sizes.items() if twin}
+    controls = {
+        (twin, name): _nothing(rows, units) for twin in twins for name, units in sizes.items()
+    }
     places = {name: np.full((rows, units), -1, np.int16) for name, units in sizes.items()}
     grids: dict[str, tuple[int, int]] = {}
     unreadable: dict[int, str] = {}
@@ -128,10 +133,10 @@ def record_shard(
                     values[name][into] = to_half(reading.activations[name][slots])
                     places[name][into] = reading.positions[name][slots]
                     grids[name] = reading.grids[name]
-                if twin is not None:
-                    reading = twin.read(batch.pixels, plan.layers, plan.reduction)
+                for twin, other in twins.items():
+                    reading = other.read(batch.pixels, plan.layers, plan.reduction)
                     for name in plan.layers:
-                        twins[name][into] = to_half(reading.activations[name][slots])
+                        controls[twin, name][into] = to_half(reading.activations[name][slots])
             if seen is not None:
                 seen(len(batch.ids))
     readable = np.array([image not in unreadable for image in ids], dtype=bool)
@@ -146,7 +151,7 @@ def record_shard(
                 found, places[name][readable], known, groups, plan.groups, plan.exemplars
             ),
             activations=values[name] if plan.dense else None,
-            twin_activations=twins.get(name),
+            twins={twin: controls[twin, name] for twin in twins},
             grid=grids.get(name),
         )
 
