@@ -72,7 +72,9 @@ class PlantedModel(FakeModel):
         return FakeReading(embeddings, {LAYER: values}, {LAYER: places}, {LAYER: (4, 4)})
 
     def twin(self, kind: str, seed: int = 0) -> PlantedModel:
-        noise = np.random.default_rng([seed, TWINS.index(kind)]).normal(size=self._planted.activations.shape)
+        noise = np.random.default_rng([seed, TWINS.index(kind)]).normal(
+            size=self._planted.activations.shape
+        )
         noisy = replace(self._planted, activations=noise.astype(np.float16))
         return PlantedModel(noisy, seed=1000 + seed + TWINS.index(kind))
 

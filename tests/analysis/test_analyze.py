@@ -110,6 +110,10 @@ def test_every_count_has_its_controls(atlas_path: Path, design: Design) -> None:
     mine = Counter(n.concept for n in atlas.neurons() if n.multimodal)
     assert counts["concepts"] == mine
     assert counts["concepts_random_twin"] == counts["concepts_shuffled"] == {}
+    assert counts["runs_random_twin"] == 2
+    assert counts["runs_permuted"] == 1
+    assert summary["multimodal_permuted"] == 0
+    assert summary["rotation_blocks"] == 1
     assert summary["multimodal_concepts"] == len(mine)
     assert summary["multimodal_concepts_random_twin"] == 0
     for key in ("multimodal", "answering", "polysemantic"):

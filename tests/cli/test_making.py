@@ -39,7 +39,7 @@ def test_record_without_analysis_then_analyze(run: Run, tmp_path: Path) -> None:
     facts = json.loads(run("analyze", raw, "--threshold", "0.8", "--q", "0.5", "--json").out)
     assert (facts["threshold"], facts["q"]) == (0.8, 0.5)
     assert facts["multimodal_random_twin"] is None
-    assert "not measured" in run("summary", raw).out
+    assert "not recorded" in run("summary", raw).out
 
 
 @pytest.fixture

@@ -100,7 +100,9 @@ class FakeModel:
         return reading
 
     def twin(self, kind: str, seed: int = 0) -> FakeModel:
-        return FakeModel(1000 * (1 + TWINS.index(kind)) + seed, len(self._weights["visual.layer4.1"]))
+        return FakeModel(
+            1000 * (1 + TWINS.index(kind)) + seed, len(self._weights["visual.layer4.1"])
+        )
 
 
 class FakeProbes:

@@ -16,9 +16,11 @@ from synesthete.analysis.concept_tests import ConceptTests, run_concept_tests
 from synesthete.analysis.controls import (
     CURVE,
     KEYS,
+    WITHOUT_STATISTICS,
     control_counts,
     counts,
-    participation_ratio,
+    measured,
+    statistics_counts,
 )
 from synesthete.analysis.design import (
     AT_LEAST,
@@ -28,8 +30,9 @@ from synesthete.analysis.design import (
     readable_rows,
     shuffled,
 )
+from synesthete.analysis.image_statistics import image_statistics
 from synesthete.analysis.multimodality import DEFAULT, Criteria, Scores, is_constant, score_units
-from synesthete.analysis.provenance import RANDOM_TWIN, control_activations
+from synesthete.analysis.provenance import RANDOM_TWIN, twin_activations
 from synesthete.atlas import (
     Atlas,
     clear_analysis,
@@ -99,6 +102,7 @@ def analyze(
         labelings.append(shuffled(design, seed))
     families = family_of_concepts(names["concept"], names["family"])
     matrices = {layer: atlas.activations(layer) for layer in atlas.layers}
+    statistics = image_statistics(atlas, rows) if problem is None else None
     clear_analysis(atlas_path)
     steps = Steps(progress, STEPS * len(matrices))
     by_layer = {}
@@ -118,16 +122,19 @@ def analyze(
             "hypotheses_all_images": tests[0].hypotheses,
         }
         if problem is None:
-            by_layer[layer] |= counts(scores, design) | {
-                "participation_ratio": participation_ratio(activations),
+            by_layer[layer] |= measured(activations, scores, design, criteria)
+            twins = {
+                name: np.asarray(recorded[rows])
+                for name, recorded in twin_activations(atlas, layer).items()
             }
-            recorded = control_activations(atlas, layer)
-            twin = None if recorded is None else np.asarray(recorded[rows])
             by_layer[layer] |= control_counts(
-                activations, twin, design, criteria=criteria, seed=seed
+                activations, twins, design, criteria=criteria, seed=seed
+            )
+            by_layer[layer] |= statistics_counts(
+                activations, twins, statistics, design, scores, criteria=criteria
             )
             by_layer[layer] |= _never_trained(atlas, probes, activations, design, criteria)
-            by_layer[layer] |= _concepts_answered(twin, design, tests, criteria)
+            by_layer[layer] |= _concepts_answered(twins.get(RANDOM_TWIN), design, tests, criteria)
         else:
             by_layer[layer] |= _no_counts()
         steps.advance()
@@ -209,8 +216,13 @@ def _never_trained(
 
 def _no_counts() -> dict[str, Any]:
     """The same keys where nothing can be counted as multimodal: null, which is another thing than none."""
-    answered = (f"{kind}{of}" for kind in ("answering", "polysemantic") for of in SUFFIXES)
-    return dict.fromkeys([*answered, *(f"{key}{of}" for key in KEYS for of in SUFFIXES)])
+    answered = (
+        f"{kind}{of}"
+        for kind in ("answering", "polysemantic")
+        for of in ("", f"_{RANDOM_TWIN}", "_shuffled")
+    )
+    keys = (f"{key}{of}" for key in KEYS for of in SUFFIXES)
+    return dict.fromkeys([*answered, *keys, *WITHOUT_STATISTICS])
 
 
 def _notes(design: Design, images: int) -> Mapping[str, Any]:

@@ -2,29 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from scipy.sparse.csgraph import connected_components
 
-from synesthete._core.arrays import Floating
+from synesthete._core.arrays import Float64, Floating, Int64
 from synesthete.analysis.design import Design, shuffled
+from synesthete.analysis.image_statistics import without_statistics
 from synesthete.analysis.multimodality import Criteria, Scores, is_constant, score_units
 from synesthete.analysis.provenance import RANDOM_TWIN
+from synesthete.analysis.selectivity import concept_scores
 
-ROTATION, SHUFFLED = "rotation", "shuffled"
+PERMUTED, ROTATION, SHUFFLED = "permuted", "rotation", "shuffled"
 SHUFFLES = 10
 ROTATIONS = 2  # seeds, of each of two kinds
 BLOCK = 4096  # units that are mixed with each other; wider layers are mixed in random blocks
 CURVE = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5)  # thresholds of average precision that counts are given at
-_VERDICTS = ("selective", "multimodal", "concept_cells")
+ALIKE = 0.8  # units whose activations correlate more are one finding
+LETTERS = 1  # words whose names differ by at most so many letters are of equal length
+INITIALISATIONS = (RANDOM_TWIN, "random_he")
+VERDICTS = ("selective", "multimodal", "concept_cells")
+_DISTINCT = ("distinct", "distinct_selective")
+_EQUAL_LENGTH = ("selective_equal_length", "multimodal_equal_length")
+_LARGEST = (*VERDICTS, *_DISTINCT, *_EQUAL_LENGTH)
 KEYS = (
-    *_VERDICTS,
-    *(f"mean_{verdict}" for verdict in _VERDICTS),
+    *_LARGEST,
+    *(f"mean_{verdict}" for verdict in VERDICTS),
     "curve",
     "concepts",
     "runs",
     "participation_ratio",
+)
+WITHOUT_STATISTICS = tuple(
+    f"{key}_without_statistics"
+    for key in (*VERDICTS, *(f"{verdict}_{RANDOM_TWIN}" for verdict in VERDICTS), "kept")
 )
 
 
@@ -90,22 +103,106 @@ def participation_ratio(activations: Floating) -> float:
     return float(np.trace(small, dtype=np.float64) ** 2 / np.square(small, dtype=np.float64).sum())
 
 
-def counts(scores: Scores, design: Design) -> dict[str, Any]:
-    """What a set of scores comes to: units of each verdict, the curve over average precision, and units by concept."""
+def distinct(activations: Floating) -> int:
+    """How many findings units are: those whose activations correlate above 0.8, directly or through others, are one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> one, two = np.random.default_rng(0).normal(size=(2, 100))
+    >>> distinct(np.stack([one, 2 * one, two, one - 0.1 * two], axis=1))
+    2
+    """
+    values = np.nan_to_num(np.asarray(activations, np.float32))
+    if not values.shape[1]:
+        return 0
+    values -= values.mean(axis=0)
+    values /= np.maximum(np.linalg.norm(values, axis=0), np.finfo(np.float32).tiny)
+    return int(connected_components(values.T @ values > ALIKE, directed=False)[0])
+
+
+def counts(scores: Scores, design: Design, activations: Floating | None = None) -> dict[str, Any]:
+    """What a set of scores comes to: units of each verdict, the curve over average precision, and units by concept.
+
+    Parameters
+    ----------
+    activations
+        `[images, units]` that were scored; with them also how many `distinct` findings the units are.
+    """
     word = design.required
     codes, units = np.unique(scores.concept[scores.multimodal], return_counts=True)
-    return {
+    found = {
         "selective": int(scores.selective.sum()),
         "multimodal": int(scores.multimodal.sum()),
         "concept_cells": int(scores.concept_cell.sum()),
         "curve": [int(scores.at(ap, word).sum()) for ap in CURVE],
         "concepts": {design.concepts[c]: int(n) for c, n in zip(codes, units, strict=True)},
     }
+    if activations is not None:
+        found |= {
+            "distinct": distinct(activations[:, scores.multimodal]),
+            "distinct_selective": distinct(activations[:, scores.selective]),
+        }
+    return found
+
+
+def measured(
+    activations: Floating, scores: Scores, design: Design, criteria: Criteria
+) -> dict[str, Any]:
+    """What the scores of a model, or of a control with activations of its own, come to.
+
+    Returns
+    -------
+    dict
+        What `counts` gives, `participation_ratio`, and how many selective and multimodal units pass in `word` against names of equal
+        length too (`selective_equal_length`, `multimodal_equal_length`).
+    """
+    found = counts(scores, design, activations) | dict.fromkeys(_EQUAL_LENGTH)
+    if design.required is not None:
+        auc, ap = against_equal_length(activations, scores.concept, design)
+        with np.errstate(invalid="ignore"):
+            passes = auc >= criteria.auc
+            exact = passes & (ap >= criteria.ap)
+        found["selective_equal_length"] = int((scores.selective & passes).sum())
+        found["multimodal_equal_length"] = int((scores.multimodal & exact).sum())
+    ratio = participation_ratio(activations)
+    return found | {"participation_ratio": ratio if np.isfinite(ratio) else None}
+
+
+def against_equal_length(
+    activations: Floating, concept: Int64, design: Design
+) -> tuple[Float64, Float64]:
+    """AUC and average precision of each unit for its concept among written words whose names are as long, within one letter.
+
+    A long name is drawn in small letters: what separates it from all other words may be their size.
+
+    Parameters
+    ----------
+    concept
+        Code of each unit's concept, `[units]`; -1 for none.
+
+    Returns
+    -------
+    tuple of arrays `[units]`
+        On the scoring half; NaN where there is no word to compare with.
+    """
+    assert design.required is not None
+    rows = design.images(design.required, scoring=True)
+    letters = np.array([len(name) for name in design.concepts])
+    found = np.full((2, len(concept)), np.nan)
+    for length in np.unique(letters[concept[concept >= 0]]):
+        units = np.flatnonzero((concept >= 0) & (letters[concept] == length))
+        near = rows[np.abs(letters[design.concept[rows]] - length) <= LETTERS]
+        if len(near):
+            labels = [(design.concept[near], concept[units])]
+            (one,) = concept_scores(activations[np.ix_(near, units)], labels, len(design.concepts))
+            found[:, units] = one.auc, one.ap
+    return found[0], found[1]
 
 
 def control_counts(
     activations: Floating,
-    twin: Floating | None,
+    twins: Mapping[str, Floating],
     design: Design,
     *,
     criteria: Criteria,
@@ -115,19 +212,25 @@ def control_counts(
 
     Parameters
     ----------
-    activations, twin
-        `[images, units]` of the model and of its random twin; None where the atlas was recorded without one.
+    activations
+        `[images, units]` of the model.
+    twins
+        The same of the networks that know nothing, by name: those that were recorded.
 
     Returns
     -------
     dict
-        For each kind (`random_twin`, `rotation`, `shuffled`) what `counts` gives, with `_KIND` behind every key: the largest over
-        its runs, the mean over them as `mean_...`, the number of `runs`, and for mixtures and other models `participation_ratio`.
-        None each where the atlas was recorded without it.
+        For each kind (`random_twin`, `permuted`, `rotation`, `shuffled`) what `counts` gives, with `_KIND` behind every key: the largest
+        over its runs (initialisations, seeds), the mean over them as `mean_...`, the number of `runs`, and for mixtures and other
+        networks what `measured` adds. None each where the atlas was recorded without it. `rotation_blocks`: in how many blocks of
+        units the rotation was made.
     """
-    found: dict[str, dict[str, Any] | None] = {RANDOM_TWIN: None}
-    if twin is not None:
-        found[RANDOM_TWIN] = _largest([twin], design, criteria)
+    found: dict[str, dict[str, Any] | None] = {
+        RANDOM_TWIN: _largest(
+            [twins[name] for name in INITIALISATIONS if name in twins], design, criteria
+        ),
+        PERMUTED: _largest([twins[PERMUTED]] if PERMUTED in twins else [], design, criteria),
+    }
     mixtures = (
         rotated(activations, seed=seed * ROTATIONS + number, standardised=standardised)
         for number in range(ROTATIONS)
@@ -136,32 +239,82 @@ def control_counts(
     found[ROTATION] = _largest(mixtures, design, criteria)
     labelings = [shuffled(design, seed * SHUFFLES + number) for number in range(SHUFFLES)]
     scored = score_units(activations, design, labelings=labelings, criteria=criteria)
-    found[SHUFFLED] = _over([counts(one, design) for one in scored])
+    found[SHUFFLED] = _over([counts(one, design, activations) for one in scored])
+    live = int((~is_constant(activations)).sum())
     return {
         f"{key}_{kind}": None if one is None else one.get(key)
         for kind, one in found.items()
         for key in KEYS
-    }
+    } | {"rotation_blocks": -(-live // BLOCK)}
 
 
-def _largest(
-    runs: Iterator[Floating] | Sequence[Floating], design: Design, criteria: Criteria
-) -> dict[str, Any]:
-    found, ratios = [], []
+def statistics_counts(
+    activations: Floating,
+    twins: Mapping[str, Floating],
+    statistics: Float64 | None,
+    design: Design,
+    scores: Scores,
+    *,
+    criteria: Criteria,
+) -> dict[str, int | None]:
+    """Counts with image statistics regressed out of the activations: what is no matter of ink, edges or colour.
+
+    Parameters
+    ----------
+    twins
+        As for `control_counts`.
+    statistics
+        `[images, statistics]`; None where they are not known, and so then are the counts.
+    scores
+        Of the model's own activations.
+
+    Returns
+    -------
+    dict
+        `VERDICT_without_statistics`, of the model; `VERDICT_random_twin_without_statistics`, the largest over initialisations; and
+        `kept_without_statistics`, how many multimodal units of the model still are.
+    """
+    found: dict[str, int | None] = dict.fromkeys(WITHOUT_STATISTICS)
+    if statistics is None:
+        return found
+    (model,) = score_units(
+        without_statistics(activations, statistics, design), design, criteria=criteria
+    )
+    own = counts(model, design)
+    found |= {f"{verdict}_without_statistics": own[verdict] for verdict in VERDICTS}
+    found["kept_without_statistics"] = int((model.multimodal & scores.multimodal).sum())
+    rest = (
+        without_statistics(twins[name], statistics, design)
+        for name in INITIALISATIONS
+        if name in twins
+    )
+    worst = _largest(rest, design, criteria)
+    if worst is not None:
+        found |= {
+            f"{verdict}_{RANDOM_TWIN}_without_statistics": worst[verdict] for verdict in VERDICTS
+        }
+    return found
+
+
+def _largest(runs: Iterable[Floating], design: Design, criteria: Criteria) -> dict[str, Any] | None:
+    found = []
     for activations in runs:
-        found.append(counts(score_units(activations, design, criteria=criteria)[0], design))
-        ratios.append(participation_ratio(activations))
-    return _over(found) | {"participation_ratio": float(np.mean(ratios))}
+        (scores,) = score_units(activations, design, criteria=criteria)
+        found.append(measured(activations, scores, design, criteria))
+    if not found:
+        return None
+    ratios = [ratio for run in found if (ratio := run["participation_ratio"]) is not None]
+    return _over(found) | {"participation_ratio": float(np.mean(ratios)) if ratios else None}
 
 
 def _over(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The largest and the mean over runs; concepts of the run with the most multimodal units."""
     worst = max(runs, key=lambda run: run["multimodal"])
     return {
-        **{verdict: max(run[verdict] for run in runs) for verdict in _VERDICTS},
+        **{key: max(run[key] for run in runs) for key in _LARGEST if worst.get(key) is not None},
         **{
             f"mean_{verdict}": float(np.mean([run[verdict] for run in runs]))
-            for verdict in _VERDICTS
+            for verdict in VERDICTS
         },
         "curve": np.max([run["curve"] for run in runs], axis=0).tolist(),
         "concepts": worst["concepts"],

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from synesthete.atlas.store import Atlas
 
 
-CONTROLS = ("random_twin", "rotation", "shuffled")
+CONTROLS = ("random_twin", "permuted", "rotation", "shuffled")
+VERDICTS = ("selective", "multimodal", "concept_cells")
 
 
 def summarise(atlas: Atlas) -> dict[str, Any]:
@@ -20,11 +21,15 @@ def summarise(atlas: Atlas) -> dict[str, Any]:
     Returns
     -------
     Counts over all layers. `images` counts the readable images, `quarantined` the others. The counts of `selective`, `multimodal`
-    (concept cells included) and `concept_cells` neurons, each also for the controls (`_random_twin`, `_rotation`, `_shuffled`: the largest over their
-    runs), and the thresholds are None before an analysis, and the random twin's also when the atlas was recorded without one. `multimodal_never_trained` counts with concepts chosen on images that
+    (concept cells included) and `concept_cells` neurons, each also for the controls (`_random_twin`, `_permuted`, `_rotation`, `_shuffled`: the largest over their
+    initialisations or seeds, with the mean as `mean_...`), and the thresholds are None before an analysis, and the random twin's also when the atlas was recorded without one. `multimodal_never_trained` counts with concepts chosen on images that
     the model was trained on and scored on those it was not; None where that is not known. `curve` has
     the counts over a range of thresholds of average precision (`ap`), for `model` and each control. `multimodal_concepts` and its like
-    are how many concepts those neurons have between them; None too for an atlas that was analysed before they were counted.
+    are how many concepts those neurons have between them, `multimodal_distinct` and its like how many distinct findings (units whose
+    activations correlate above 0.8 are one), `participation_ratio` and its like in how many directions the units vary (mean over
+    layers); `..._without_statistics` counts again with statistics of the images regressed out of the activations, `kept_` those that
+    were multimodal before, and `..._equal_length` those that pass among written words of equal length too. All are None for an atlas
+    that was analysed before they were counted.
     `not_tested` says why the images do not allow to count them, and what to add; None where they do, and before an analysis.
     """
     probes, analysis = atlas.manifest["probes"], atlas.manifest["analysis"]
@@ -50,6 +55,7 @@ def summarise(atlas: Atlas) -> dict[str, Any]:
         "ap": analysis["ap"] if analysis else None,
         "cell": analysis["cell"] if analysis else None,
         "curve": curves(analysis) if analysis else None,
+        **other_counts(counts),
         "multimodal_never_trained": _total(counts, "multimodal_never_trained"),
         "fingerprint": atlas.fingerprint,
     }
@@ -77,13 +83,42 @@ def multimodal_counts(layers: Sequence[Mapping[str, Any]]) -> dict[str, int | No
     """
     counts: dict[str, int | None] = {}
     for control in ("", *(f"_{kind}" for kind in CONTROLS)):
-        for verdict in ("selective", "multimodal", "concept_cells"):
+        for verdict in VERDICTS:
             counts[f"{verdict}{control}"] = _total(layers, f"{verdict}{control}")
         found: list[Any] = [layer.get(f"concepts{control}") for layer in layers]
         counts[f"multimodal_concepts{control}"] = (
             None if not found or None in found else len({c for concepts in found for c in concepts})
         )
     return counts
+
+
+def other_counts(layers: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+    """What stands beside the counts of these layers: means over a control's runs, distinct findings, other versions of the test."""
+    found: dict[str, float | None] = {}
+    for control in ("", *(f"_{kind}" for kind in CONTROLS)):
+        found[f"multimodal_distinct{control}"] = _total(layers, f"distinct{control}")
+        found[f"selective_distinct{control}"] = _total(layers, f"distinct_selective{control}")
+        found[f"participation_ratio{control}"] = _mean(layers, f"participation_ratio{control}")
+        for verdict in VERDICTS if control else ():
+            of_layers = _mean(layers, f"mean_{verdict}{control}")
+            found[f"mean_{verdict}{control}"] = (
+                None if of_layers is None else of_layers * len(layers)
+            )
+    for of in ("", "_random_twin"):
+        for verdict in VERDICTS:
+            key = f"{verdict}{of}_without_statistics"
+            found[key] = _total(layers, key)
+        for verdict in VERDICTS[:2]:
+            found[f"{verdict}{of}_equal_length"] = _total(layers, f"{verdict}_equal_length{of}")
+    found["kept_without_statistics"] = _total(layers, "kept_without_statistics")
+    blocks = [layer.get("rotation_blocks") for layer in layers]
+    found["rotation_blocks"] = max((n for n in blocks if n is not None), default=None)
+    return found
+
+
+def _mean(layers: Sequence[Mapping[str, Any]], key: str) -> float | None:
+    known = [value for layer in layers if (value := layer.get(key)) is not None]
+    return float(np.mean(known)) if known and len(known) == len(layers) else None
 
 
 def _total(layers: Sequence[Mapping[str, Any]], key: str) -> int | None:

@@ -12,7 +12,6 @@ from rich.table import Table
 from rich.text import Text
 
 from synesthete.atlas import Atlas
-from synesthete.atlas.summary import CONTROLS
 from synesthete.cli.command import Address, AtlasArgument, Output, command
 from synesthete.cli.console import Note, count, dim, percent, table
 
@@ -31,14 +30,17 @@ app = typer.Typer()
 def summary(atlas: AtlasArgument) -> Output:
     """Show what an atlas holds: model, images, and how many neurons are multimodal.
 
-    The count of multimodal neurons always stands next to the same count for a randomly initialised twin of the model
-    and for shuffled concept labels.
+    The count of multimodal neurons always stands next to the same count for networks that know nothing (random weights, trained weights
+    permuted), for random mixtures of the neurons, and for shuffled concept labels.
 
     Returns
     -------
-    `units`, `live_units`, `multimodal`, `multimodal_random_twin`, `multimodal_shuffled`, how many concepts
-    those have between them (`multimodal_concepts`, `multimodal_concepts_random_twin`,
-    `multimodal_concepts_shuffled`), `images`, `quarantined`, `concepts`, `modalities`, `layers`, `model`,
+    `units`, `live_units`; `selective`, `multimodal`, `concept_cells`, each also as `..._random_twin`, `..._permuted`, `..._rotation`,
+    `..._shuffled` (the largest over initialisations or seeds; the means are `mean_...`); how many concepts those have between them
+    (`multimodal_concepts...`), how many distinct findings they are (`multimodal_distinct...`, `selective_distinct...`) and in how many
+    directions the units vary (`participation_ratio...`); `..._without_statistics` (statistics of the images regressed out; with
+    `kept_without_statistics` and the random twin's), `..._equal_length` (among written words of equal length; also the random
+    twin's); `curve`, `rotation_blocks`, `multimodal_never_trained`, `images`, `quarantined`, `concepts`, `modalities`, `layers`, `model`,
     `fingerprint`, `threshold`, `q`, `not_tested`. Counts are null before an analysis, and where the images do
     not allow to test multimodality: `not_tested` then says why.
 
@@ -187,7 +189,7 @@ def verify(atlas: AtlasArgument) -> Output:
 
 
 def summary_view(atlas: Atlas) -> Iterator[RenderableType]:
-    """What an atlas holds, and the count of multimodal neurons between its two controls."""
+    """What an atlas holds, and the count of multimodal neurons beside its controls."""
     facts = atlas.summary()
     quarantined = facts.get("quarantined", 0)
     unread = f" ({count(quarantined)} set aside, unreadable)" if quarantined else ""
@@ -213,7 +215,7 @@ def summary_view(atlas: Atlas) -> Iterator[RenderableType]:
 
 
 def counts_view(atlas: Atlas) -> Iterator[RenderableType]:
-    """The three counts that belong together: the model, its random twin, shuffled labels."""
+    """The counts that belong together: the model and its controls."""
     from synesthete.report.counts import counts_of, rule_of
 
     facts = atlas.summary()
@@ -222,11 +224,11 @@ def counts_view(atlas: Atlas) -> Iterator[RenderableType]:
         reason = "not analysed yet: run `synesthete analyze` on it"
         yield f"{untested_line(facts) if facts.get('not_tested') else reason}\n"
         return
-    right = ("count", "share", "95 % interval", "concepts")
+    right = ("count", "share", "95 % interval", "concepts", "distinct")
     rows = table("multimodal neurons", *right, right=right)
     for row in counts.rows:
         if row.count is None or row.share is None or row.low is None or row.high is None:
-            rows.add_row(row.name, "–", "", "not measured", "")
+            rows.add_row(row.name, "–", "", "not recorded", "", "")
             continue
         rows.add_row(
             row.name,
@@ -234,20 +236,21 @@ def counts_view(atlas: Atlas) -> Iterator[RenderableType]:
             percent(row.share),
             f"{percent(row.low)} to {percent(row.high)}",
             "–" if row.concepts is None else count(row.concepts),
+            "–" if row.distinct is None else count(row.distinct),
         )
     yield rows
     yield f"selective {count(counts.selective)}, of those multimodal {count(counts.model.count or 0)}, of those concept cells {count(counts.concept_cells)}"
     if facts["multimodal_never_trained"] is not None:
         yield f"multimodal on images that the model was never trained on: {count(facts['multimodal_never_trained'])}"
-    curve = facts["curve"]
+    yield from counts.beside
+    thresholds = [f"{ap:g}" for ap in counts.thresholds]
     at = table(
-        "average precision at least",
-        *(f"{ap:g}" for ap in curve["ap"]),
-        right=[f"{ap:g}" for ap in curve["ap"]],
+        "average precision at least", *thresholds, "directions", right=[*thresholds, "directions"]
     )
-    for name, row in zip(("model", *CONTROLS), counts.rows, strict=True):
-        if curve[name] is not None:
-            at.add_row(row.name, *map(count, curve[name]))
+    for row in counts.rows:
+        if row.curve is not None:
+            directions = "–" if row.directions is None else f"{row.directions:.1f}"
+            at.add_row(row.name, *map(count, row.curve), directions)
     yield at
     for warning in counts.warnings:
         yield f"warning: {warning}"
@@ -268,7 +271,7 @@ def controls_line(facts: Mapping[str, Any]) -> str:
     Examples
     --------
     >>> controls_line({"units": 1024, "multimodal": 147, "multimodal_random_twin": 0})
-    'multimodal: 147 of 1,024 units | random twin: 0 | random mixtures: – | shuffled labels: –'
+    'multimodal: 147 of 1,024 units | random twin: 0 | permuted: – | random mixtures: – | shuffled labels: –'
     """
 
     def number(key: str) -> str:
@@ -277,6 +280,7 @@ def controls_line(facts: Mapping[str, Any]) -> str:
     return (
         f"multimodal: {number('multimodal')} of {count(facts['units'])} units"
         f" | random twin: {number('multimodal_random_twin')}"
+        f" | permuted: {number('multimodal_permuted')}"
         f" | random mixtures: {number('multimodal_rotation')}"
         f" | shuffled labels: {number('multimodal_shuffled')}"
     )

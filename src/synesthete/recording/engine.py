@@ -155,7 +155,9 @@ def _shards(
     with contextlib.closing(batches):
         for number, ids in missing:
             mine = islice(batches, len(micro_batches(ids)))
-            result = record_shard(model, probes, ids, plan, twins=twins, batches=mine, seen=meter.add)
+            result = record_shard(
+                model, probes, ids, plan, twins=twins, batches=mine, seen=meter.add
+            )
             commit_shard(work, number, result, plan, fingerprint)
             shards[number] = stored(number)
     if any(shard is None for shard in shards):
