@@ -93,8 +93,7 @@ def _permute(visual: nn.Module) -> None:
     """Permute the values of every tensor; vectors of one module and length (gain, bias, mean, variance) stay together."""
     for module in visual.modules():
         orders: dict[int, torch.Tensor] = {}
-        own = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
-        for name, tensor in own:
+        for tensor in [*module.parameters(recurse=False), *module.buffers(recurse=False)]:
             if tensor.ndim == 0 or not tensor.is_floating_point():
                 continue
             flat = tensor.data.flatten()
