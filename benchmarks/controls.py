@@ -20,7 +20,6 @@ from synesthete.analysis.controls import (
     measured,
     participation_ratio,
     rotated,
-    statistics_counts,
 )
 from synesthete.analysis.design import Design, labelled_rows, shuffled
 from synesthete.analysis.image_statistics import image_statistics
@@ -73,18 +72,17 @@ def main() -> None:
         print(f"| shuffled labels {seed} | {curve(found, design)} | |")
 
     print(
-        "\n| selective, multimodal, concept cells | all | distinct | image statistics regressed out | of those before too "
+        "\n| selective, multimodal, concept cells | all | distinct | image statistics regressed out | of those before too, for the same concept: selective, multimodal "
         "| among words of equal length: selective, multimodal |"
     )
     print("| --- | ---: | ---: | ---: | ---: | ---: |")
     statistics = image_statistics(atlas, rows)
     for name, values in networks.items():
-        one = measured(values, found[name], design, DEFAULT)
-        beside = statistics_counts(values, {}, statistics, design, found[name], criteria=DEFAULT)
-        without = ", ".join(str(beside[f"{verdict}_without_statistics"]) for verdict in VERDICTS)
+        one = measured(values, design, DEFAULT, scores=found[name], statistics=statistics)
+        without = ", ".join(str(one[f"{verdict}_without_statistics"]) for verdict in VERDICTS)
         print(
             f"| {name} | {', '.join(str(one[verdict]) for verdict in VERDICTS)} | {one['distinct_selective']}, {one['distinct']} "
-            f"| {without} | {beside['kept_without_statistics']} | {one['selective_equal_length']}, {one['multimodal_equal_length']} |"
+            f"| {without} | {one['selective_kept_without_statistics']}, {one['multimodal_kept_without_statistics']} | {one['selective_equal_length']}, {one['multimodal_equal_length']} |"
         )
 
     print(

@@ -126,7 +126,7 @@ def test_a_unit_that_likes_long_words_does_not_pass_among_them() -> None:
     values = np.column_stack([exact, by_length]).astype(np.float16)
     (scores,) = score_units(values, design)
     assert scores.selective.tolist() == [True, True]
-    found = measured(values, scores, design, DEFAULT)
+    found = measured(values, design, DEFAULT, scores=scores)
     assert found["selective"] == 2
     assert found["selective_equal_length"] == 1
     assert found["multimodal_equal_length"] == 1
@@ -145,11 +145,11 @@ def test_a_control_that_reaches_a_tenth_is_warned_of() -> None:
     ]
     assert counts.rotation.label == "in random mixtures of its neurons (in blocks)"
     assert counts.beside == []
-    facts |= {"multimodal_without_statistics": 28, "kept_without_statistics": 27,
-              "multimodal_random_twin_without_statistics": 0, "multimodal_equal_length": 29,
-              "multimodal_random_twin_equal_length": 0}  # fmt: skip
+    facts |= {"multimodal_kept_without_statistics": 28, "selective_kept_without_statistics": 45,
+              "multimodal_kept_without_statistics_random_twin": 0, "multimodal_equal_length": 29,
+              "selective_equal_length": 48}  # fmt: skip
     counts = counts_of(facts)
     assert counts is not None
     without, equal = counts.beside
-    assert "28 neurons are multimodal, 27 of them before too (random twin 0)" in without
-    assert "29 of 30 multimodal neurons pass (random twin 0 of 0)" in equal
+    assert "28 of 30 multimodal neurons (random twin 0 of 0), 45 of 50 selective neurons" in without
+    assert equal.endswith("29 of 30 multimodal neurons, 48 of 50 selective neurons")

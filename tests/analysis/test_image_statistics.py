@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from synesthete.analysis.controls import statistics_counts
+from synesthete.analysis.controls import control_counts, measured
 from synesthete.analysis.design import Design
 from synesthete.analysis.image_statistics import (
     STATISTICS,
@@ -113,12 +113,19 @@ def test_what_a_statistic_explains_is_gone_and_the_rest_stays(design: Design) ->
     assert scores.multimodal[40:].all()
     after = score_units(without_statistics(values, statistics, design), design)[0]
     assert not after.multimodal[40:].any()
-    twins = {"random_twin": values[:, 40:], "permuted": values}
-    found = statistics_counts(values, twins, statistics, design, scores, criteria=DEFAULT)
+    found = measured(values, design, DEFAULT, scores=scores, statistics=statistics)
     own = int(scores.multimodal[:40].sum())
-    assert found["multimodal_random_twin_without_statistics"] == 0
     assert found["multimodal_without_statistics"] == int(after.multimodal.sum()) >= 0.9 * own
-    assert found["kept_without_statistics"] == int((after.multimodal & scores.multimodal).sum())
-    unknown = statistics_counts(values, twins, None, design, scores, criteria=DEFAULT)
+    same = after.concept == scores.concept
+    kept = found["multimodal_kept_without_statistics"]
+    assert kept == int((after.multimodal & scores.multimodal & same).sum()) < found["multimodal"]
+    twins = {"random_twin": values[:, 40:], "permuted": values}
+    of = control_counts(values, twins, design, criteria=DEFAULT, seed=0, statistics=statistics)
+    assert of["multimodal_random_twin"] == 5
+    assert of["multimodal_without_statistics_random_twin"] == 0
+    assert of["multimodal_kept_without_statistics_random_twin"] == 0
+    assert of["multimodal_kept_without_statistics_permuted"] == kept
+    assert of["multimodal_without_statistics_rotation"] is None
+    unknown = measured(values, design, DEFAULT, scores=scores)
     assert set(unknown) == set(found)
-    assert set(unknown.values()) == {None}
+    assert unknown["multimodal_without_statistics"] is None

@@ -16,11 +16,9 @@ from synesthete.analysis.concept_tests import ConceptTests, run_concept_tests
 from synesthete.analysis.controls import (
     CURVE,
     KEYS,
-    WITHOUT_STATISTICS,
     control_counts,
     counts,
     measured,
-    statistics_counts,
 )
 from synesthete.analysis.design import (
     AT_LEAST,
@@ -122,16 +120,15 @@ def analyze(
             "hypotheses_all_images": tests[0].hypotheses,
         }
         if problem is None:
-            by_layer[layer] |= measured(activations, scores, design, criteria)
+            by_layer[layer] |= measured(
+                activations, design, criteria, scores=scores, statistics=statistics
+            )
             twins = {
                 name: np.asarray(recorded[rows])
                 for name, recorded in twin_activations(atlas, layer).items()
             }
             by_layer[layer] |= control_counts(
-                activations, twins, design, criteria=criteria, seed=seed
-            )
-            by_layer[layer] |= statistics_counts(
-                activations, twins, statistics, design, scores, criteria=criteria
+                activations, twins, design, criteria=criteria, seed=seed, statistics=statistics
             )
             by_layer[layer] |= _never_trained(atlas, probes, activations, design, criteria)
             by_layer[layer] |= _concepts_answered(twins.get(RANDOM_TWIN), design, tests, criteria)
@@ -222,7 +219,7 @@ def _no_counts() -> dict[str, Any]:
         for of in ("", f"_{RANDOM_TWIN}", "_shuffled")
     )
     keys = (f"{key}{of}" for key in KEYS for of in SUFFIXES)
-    return dict.fromkeys([*answered, *keys, *WITHOUT_STATISTICS])
+    return dict.fromkeys([*answered, *keys])
 
 
 def _notes(design: Design, images: int) -> Mapping[str, Any]:

@@ -24,20 +24,24 @@ ALIKE = 0.8  # units whose activations correlate more are one finding
 LETTERS = 1  # words whose names differ by at most so many letters are of equal length
 INITIALISATIONS = (RANDOM_TWIN, "random_he")
 VERDICTS = ("selective", "multimodal", "concept_cells")
-_DISTINCT = ("distinct", "distinct_selective")
-_EQUAL_LENGTH = ("selective_equal_length", "multimodal_equal_length")
-_LARGEST = (*VERDICTS, *_DISTINCT, *_EQUAL_LENGTH)
+# Beside the counts, of a network: how many findings they are, and the same test with something simple ruled out.
+BESIDE = (
+    "distinct",
+    "distinct_selective",
+    "selective_equal_length",
+    "multimodal_equal_length",
+    *(f"{verdict}_without_statistics" for verdict in VERDICTS),
+    "selective_kept_without_statistics",
+    "multimodal_kept_without_statistics",
+)
 KEYS = (
-    *_LARGEST,
+    *VERDICTS,
+    *BESIDE,
     *(f"mean_{verdict}" for verdict in VERDICTS),
     "curve",
     "concepts",
     "runs",
     "participation_ratio",
-)
-WITHOUT_STATISTICS = tuple(
-    f"{key}_without_statistics"
-    for key in (*VERDICTS, *(f"{verdict}_{RANDOM_TWIN}" for verdict in VERDICTS), "kept")
 )
 
 
@@ -147,17 +151,34 @@ def counts(scores: Scores, design: Design, activations: Floating | None = None) 
 
 
 def measured(
-    activations: Floating, scores: Scores, design: Design, criteria: Criteria
+    activations: Floating,
+    design: Design,
+    criteria: Criteria,
+    *,
+    scores: Scores | None = None,
+    statistics: Float64 | None = None,
 ) -> dict[str, Any]:
-    """What the scores of a model, or of a control with activations of its own, come to.
+    """What a model's activations come to, or those of a control that has activations of its own.
+
+    Parameters
+    ----------
+    scores
+        Of the activations, where they are known already.
+    statistics
+        `[images, statistics]` to regress out of the activations; None to leave that.
 
     Returns
     -------
     dict
-        What `counts` gives, `participation_ratio`, and how many selective and multimodal units pass in `word` against names of equal
-        length too (`selective_equal_length`, `multimodal_equal_length`).
+        What `counts` gives; `participation_ratio`; `..._equal_length`, units that pass in `word` against names of equal length too; and
+        with the image statistics regressed out of the activations `..._without_statistics`, and how many of those passed before for the
+        same concept (`..._kept_without_statistics`).
     """
-    found = counts(scores, design, activations) | dict.fromkeys(_EQUAL_LENGTH)
+    if scores is None:
+        (scores,) = score_units(activations, design, criteria=criteria)
+    ratio = participation_ratio(activations)
+    found = dict.fromkeys(BESIDE) | counts(scores, design, activations)
+    found["participation_ratio"] = ratio if np.isfinite(ratio) else None
     if design.required is not None:
         auc, ap = against_equal_length(activations, scores.concept, design)
         with np.errstate(invalid="ignore"):
@@ -165,8 +186,22 @@ def measured(
             exact = passes & (ap >= criteria.ap)
         found["selective_equal_length"] = int((scores.selective & passes).sum())
         found["multimodal_equal_length"] = int((scores.multimodal & exact).sum())
-    ratio = participation_ratio(activations)
-    return found | {"participation_ratio": ratio if np.isfinite(ratio) else None}
+    if statistics is not None:
+        rest = without_statistics(activations, statistics, design)
+        (after,) = score_units(rest, design, criteria=criteria)
+        same = after.concept == scores.concept
+        found |= {
+            "selective_without_statistics": int(after.selective.sum()),
+            "multimodal_without_statistics": int(after.multimodal.sum()),
+            "concept_cells_without_statistics": int(after.concept_cell.sum()),
+            "selective_kept_without_statistics": int(
+                (after.selective & scores.selective & same).sum()
+            ),
+            "multimodal_kept_without_statistics": int(
+                (after.multimodal & scores.multimodal & same).sum()
+            ),
+        }
+    return found
 
 
 def against_equal_length(
@@ -207,6 +242,7 @@ def control_counts(
     *,
     criteria: Criteria,
     seed: int,
+    statistics: Float64 | None = None,
 ) -> dict[str, Any]:
     """Counts of every control of a layer.
 
@@ -216,6 +252,8 @@ def control_counts(
         `[images, units]` of the model.
     twins
         The same of the networks that know nothing, by name: those that were recorded.
+    statistics
+        Of the images, as for `measured`, which networks are measured without too.
 
     Returns
     -------
@@ -225,18 +263,23 @@ def control_counts(
         networks what `measured` adds. None each where the atlas was recorded without it. `rotation_blocks`: in how many blocks of
         units the rotation was made.
     """
-    found: dict[str, dict[str, Any] | None] = {
-        RANDOM_TWIN: _largest(
-            [twins[name] for name in INITIALISATIONS if name in twins], design, criteria
-        ),
-        PERMUTED: _largest([twins[PERMUTED]] if PERMUTED in twins else [], design, criteria),
+    networks = {
+        name: measured(values, design, criteria, statistics=statistics)
+        for name, values in twins.items()
     }
-    mixtures = (
-        rotated(activations, seed=seed * ROTATIONS + number, standardised=standardised)
+    found: dict[str, dict[str, Any] | None] = {
+        RANDOM_TWIN: _largest(networks[name] for name in INITIALISATIONS if name in networks),
+        PERMUTED: _largest(networks[name] for name in (PERMUTED,) if name in networks),
+    }
+    found[ROTATION] = _largest(
+        measured(
+            rotated(activations, seed=seed * ROTATIONS + number, standardised=standardised),
+            design,
+            criteria,
+        )
         for number in range(ROTATIONS)
         for standardised in (True, False)
     )
-    found[ROTATION] = _largest(mixtures, design, criteria)
     labelings = [shuffled(design, seed * SHUFFLES + number) for number in range(SHUFFLES)]
     scored = score_units(activations, design, labelings=labelings, criteria=criteria)
     found[SHUFFLED] = _over([counts(one, design, activations) for one in scored])
@@ -248,59 +291,8 @@ def control_counts(
     } | {"rotation_blocks": -(-live // BLOCK)}
 
 
-def statistics_counts(
-    activations: Floating,
-    twins: Mapping[str, Floating],
-    statistics: Float64 | None,
-    design: Design,
-    scores: Scores,
-    *,
-    criteria: Criteria,
-) -> dict[str, int | None]:
-    """Counts with image statistics regressed out of the activations: what is no matter of ink, edges or colour.
-
-    Parameters
-    ----------
-    twins
-        As for `control_counts`.
-    statistics
-        `[images, statistics]`; None where they are not known, and so then are the counts.
-    scores
-        Of the model's own activations.
-
-    Returns
-    -------
-    dict
-        `VERDICT_without_statistics`, of the model; `VERDICT_random_twin_without_statistics`, the largest over initialisations; and
-        `kept_without_statistics`, how many multimodal units of the model still are.
-    """
-    found: dict[str, int | None] = dict.fromkeys(WITHOUT_STATISTICS)
-    if statistics is None:
-        return found
-    (model,) = score_units(
-        without_statistics(activations, statistics, design), design, criteria=criteria
-    )
-    own = counts(model, design)
-    found |= {f"{verdict}_without_statistics": own[verdict] for verdict in VERDICTS}
-    found["kept_without_statistics"] = int((model.multimodal & scores.multimodal).sum())
-    rest = (
-        without_statistics(twins[name], statistics, design)
-        for name in INITIALISATIONS
-        if name in twins
-    )
-    worst = _largest(rest, design, criteria)
-    if worst is not None:
-        found |= {
-            f"{verdict}_{RANDOM_TWIN}_without_statistics": worst[verdict] for verdict in VERDICTS
-        }
-    return found
-
-
-def _largest(runs: Iterable[Floating], design: Design, criteria: Criteria) -> dict[str, Any] | None:
-    found = []
-    for activations in runs:
-        (scores,) = score_units(activations, design, criteria=criteria)
-        found.append(measured(activations, scores, design, criteria))
+def _largest(runs: Iterable[Mapping[str, Any]]) -> dict[str, Any] | None:
+    found = list(runs)
     if not found:
         return None
     ratios = [ratio for run in found if (ratio := run["participation_ratio"]) is not None]
@@ -311,7 +303,11 @@ def _over(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The largest and the mean over runs; concepts of the run with the most multimodal units."""
     worst = max(runs, key=lambda run: run["multimodal"])
     return {
-        **{key: max(run[key] for run in runs) for key in _LARGEST if worst.get(key) is not None},
+        **{
+            key: max(run[key] for run in runs)
+            for key in (*VERDICTS, *BESIDE)
+            if worst.get(key) is not None
+        },
         **{
             f"mean_{verdict}": float(np.mean([run[verdict] for run in runs]))
             for verdict in VERDICTS

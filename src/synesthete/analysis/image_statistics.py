@@ -25,10 +25,12 @@ STATISTICS = (
     "spread x",
     "spread y",
 )
-DIFFERENT = (
-    0.15  # a pixel belongs to the object when it differs by as much from the border's colour, of 1
-)
-RIDGE = 1e-6  # times the number of images: what depends on other statistics gets no weight instead of any
+# Pixels of a thumbnail, each way, that are taken together: a tenth of the processor time.
+REDUCED = 3
+# A pixel belongs to the object when it differs by as much from the border's colour, of 1.
+DIFFERENT = 0.15
+# Times the number of images: what depends on other statistics gets no weight instead of any.
+RIDGE = 1e-6
 
 
 def image_statistics(atlas: Atlas, rows: Int64) -> Float64 | None:

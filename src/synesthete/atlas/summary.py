@@ -13,6 +13,14 @@ if TYPE_CHECKING:
 
 CONTROLS = ("random_twin", "permuted", "rotation", "shuffled")
 VERDICTS = ("selective", "multimodal", "concept_cells")
+# The same test with something simple ruled out, of the model and of other networks.
+BESIDE = (
+    "selective_equal_length",
+    "multimodal_equal_length",
+    *(f"{verdict}_without_statistics" for verdict in VERDICTS),
+    "selective_kept_without_statistics",
+    "multimodal_kept_without_statistics",
+)
 
 
 def summarise(atlas: Atlas) -> dict[str, Any]:
@@ -27,8 +35,8 @@ def summarise(atlas: Atlas) -> dict[str, Any]:
     the counts over a range of thresholds of average precision (`ap`), for `model` and each control. `multimodal_concepts` and its like
     are how many concepts those neurons have between them, `multimodal_distinct` and its like how many distinct findings (units whose
     activations correlate above 0.8 are one), `participation_ratio` and its like in how many directions the units vary (mean over
-    layers); `..._without_statistics` counts again with statistics of the images regressed out of the activations, `kept_` those that
-    were multimodal before, and `..._equal_length` those that pass among written words of equal length too. All are None for an atlas
+    layers); `..._without_statistics` counts again with statistics of the images regressed out of the activations, `..._kept_without_statistics`
+    those that passed before for the same concept, and `..._equal_length` those that pass among written words of equal length too. All are None for an atlas
     that was analysed before they were counted.
     `not_tested` says why the images do not allow to count them, and what to add; None where they do, and before an analysis.
     """
@@ -104,13 +112,9 @@ def other_counts(layers: Sequence[Mapping[str, Any]]) -> dict[str, float | None]
             found[f"mean_{verdict}{control}"] = (
                 None if of_layers is None else of_layers * len(layers)
             )
-    for of in ("", "_random_twin"):
-        for verdict in VERDICTS:
-            key = f"{verdict}{of}_without_statistics"
-            found[key] = _total(layers, key)
-        for verdict in VERDICTS[:2]:
-            found[f"{verdict}{of}_equal_length"] = _total(layers, f"{verdict}_equal_length{of}")
-    found["kept_without_statistics"] = _total(layers, "kept_without_statistics")
+    for key in BESIDE:
+        for control in ("", "_random_twin", "_permuted"):
+            found[f"{key}{control}"] = _total(layers, f"{key}{control}")
     blocks = [layer.get("rotation_blocks") for layer in layers]
     found["rotation_blocks"] = max((n for n in blocks if n is not None), default=None)
     return found

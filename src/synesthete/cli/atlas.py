@@ -38,9 +38,9 @@ def summary(atlas: AtlasArgument) -> Output:
     `units`, `live_units`; `selective`, `multimodal`, `concept_cells`, each also as `..._random_twin`, `..._permuted`, `..._rotation`,
     `..._shuffled` (the largest over initialisations or seeds; the means are `mean_...`); how many concepts those have between them
     (`multimodal_concepts...`), how many distinct findings they are (`multimodal_distinct...`, `selective_distinct...`) and in how many
-    directions the units vary (`participation_ratio...`); `..._without_statistics` (statistics of the images regressed out; with
-    `kept_without_statistics` and the random twin's), `..._equal_length` (among written words of equal length; also the random
-    twin's); `curve`, `rotation_blocks`, `multimodal_never_trained`, `images`, `quarantined`, `concepts`, `modalities`, `layers`, `model`,
+    directions the units vary (`participation_ratio...`); `..._without_statistics` (statistics of the images regressed out;
+    `..._kept_without_statistics`: of those that passed before) and `..._equal_length` (among written words of equal length), both also
+    for the untrained networks; `curve`, `rotation_blocks`, `multimodal_never_trained`, `images`, `quarantined`, `concepts`, `modalities`, `layers`, `model`,
     `fingerprint`, `threshold`, `q`, `not_tested`. Counts are null before an analysis, and where the images do
     not allow to test multimodality: `not_tested` then says why.
 
