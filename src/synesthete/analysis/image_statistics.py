@@ -34,7 +34,7 @@ RIDGE = 1e-6
 
 
 def image_statistics(atlas: Atlas, rows: Int64) -> Float64 | None:
-    """`STATISTICS` of images, from their thumbnails: what the model saw of them, scaled to 96 × 96 pixels.
+    """`STATISTICS` of images, from their thumbnails: what the model saw of them, scaled to 32 × 32 pixels.
 
     Ink is the mean difference of a pixel from the border's median colour, area the share of pixels that differ clearly; edges are the
     mean gradient of luminance, contrast its standard deviation; centre and spread (mean and standard deviation of the place) are those
@@ -56,11 +56,12 @@ def image_statistics(atlas: Atlas, rows: Int64) -> Float64 | None:
     names = np.array([position.sprite for position in positions])
     for name in dict.fromkeys(names.tolist()):
         places = np.flatnonzero(names == name)
-        sheet = np.asarray(whole(atlas.sprite(name), name), np.float32) / 255
-        tiles = [
-            sheet[one.top : one.top + one.size, one.left : one.left + one.size]
-            for one in (positions[place] for place in places)
-        ]
+        sheet = np.asarray(whole(atlas.sprite(name), name).reduce(REDUCED), np.float32) / 255
+        tiles = []
+        for place in places:
+            one = positions[place]
+            left, top, size = (length // REDUCED for length in (one.left, one.top, one.size))
+            tiles.append(sheet[top : top + size, left : left + size])
         found[places] = statistics_of(np.stack(tiles))
     return found
 
