@@ -82,8 +82,10 @@ def test_units_that_correlate_are_one_finding() -> None:
 
 
 def long_and_short() -> tuple[Design, np.ndarray]:
-    """Concepts of names from 3 to 26 letters, each shown by every artist in every modality."""
-    names = ["abcdefghijklmnopqrstuvwxyz"[: 3 + i] for i in range(24)]
+    """57 concepts of names from 3 to 12 letters and three of 24, each shown by every artist in every modality."""
+    alphabet = "abcdefghijklmnopqrstuvwxyz"
+    names = [alphabet[i % 26 :][:1] * 2 + alphabet[i // 26] * (1 + i % 10) for i in range(57)]
+    names += [letter * 24 for letter in "xyz"]
     rows = [
         (name, modality, f"{modality} artist {artist}")
         for modality, artists in ARTISTS.items()
@@ -100,7 +102,7 @@ def test_words_of_equal_length_equal_a_loop() -> None:
     design, letters = long_and_short()
     generator = np.random.default_rng(0)
     activations = generator.normal(size=(len(letters), 8)).astype(np.float16)
-    concept = generator.integers(0, 24, 8)
+    concept = generator.integers(0, len(design.concepts), 8)
     concept[7] = -1
     auc, ap = against_equal_length(activations, concept, design)
     word = design.images(design.modalities.index("word"), scoring=True)
@@ -116,13 +118,12 @@ def test_words_of_equal_length_equal_a_loop() -> None:
 
 def test_a_unit_that_likes_long_words_does_not_pass_among_them() -> None:
     design, letters = long_and_short()
-    generator = np.random.default_rng(0)
-    own = design.concept == len(design.concepts) - 2  # 25 letters
-    noise = 0.01 * generator.normal(size=(len(letters), 1))
+    own = design.concept == len(design.concepts) - 1
+    noise = 1e-3 * np.random.default_rng(0).normal(size=len(letters))
     is_word = design.modality == design.modalities.index("word")
-    # Both know the concept as a photo, drawing and symbol; the second takes long words for it.
-    exact = own[:, None] + noise
-    by_length = np.where(is_word, letters / 26, own)[:, None] + 30 * noise * is_word[:, None]
+    # Both know the concept as a photo, drawing and symbol; the second takes long words for it, its own a little less than others.
+    exact = own + noise
+    by_length = np.where(is_word, letters / 24 - 0.1 * own, own) + noise
     values = np.column_stack([exact, by_length]).astype(np.float16)
     (scores,) = score_units(values, design)
     assert scores.selective.tolist() == [True, True]
