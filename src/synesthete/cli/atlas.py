@@ -224,11 +224,11 @@ def counts_view(atlas: Atlas) -> Iterator[RenderableType]:
         reason = "not analysed yet: run `synesthete analyze` on it"
         yield f"{untested_line(facts) if facts.get('not_tested') else reason}\n"
         return
-    right = ("count", "share", "95 % interval", "concepts", "distinct")
+    right = ("count", "share", "95 % interval", "concepts")
     rows = table("multimodal neurons", *right, right=right)
     for row in counts.rows:
         if row.count is None or row.share is None or row.low is None or row.high is None:
-            rows.add_row(row.name, "–", "", "not recorded", "", "")
+            rows.add_row(row.name, "–", "", "not recorded", "")
             continue
         rows.add_row(
             row.name,
@@ -236,21 +236,19 @@ def counts_view(atlas: Atlas) -> Iterator[RenderableType]:
             percent(row.share),
             f"{percent(row.low)} to {percent(row.high)}",
             "–" if row.concepts is None else count(row.concepts),
-            "–" if row.distinct is None else count(row.distinct),
         )
     yield rows
     yield f"selective {count(counts.selective)}, of those multimodal {count(counts.model.count or 0)}, of those concept cells {count(counts.concept_cells)}"
     if facts["multimodal_never_trained"] is not None:
         yield f"multimodal on images that the model was never trained on: {count(facts['multimodal_never_trained'])}"
     yield from counts.beside
-    thresholds = [f"{ap:g}" for ap in counts.thresholds]
-    at = table(
-        "average precision at least", *thresholds, "directions", right=[*thresholds, "directions"]
-    )
+    right = (*(f"{ap:g}" for ap in counts.thresholds), "directions", "distinct")
+    at = table("precision at least", *right, right=right)
     for row in counts.rows:
         if row.curve is not None:
             directions = "–" if row.directions is None else f"{row.directions:.1f}"
-            at.add_row(row.name, *map(count, row.curve), directions)
+            distinct = "–" if row.distinct is None else count(row.distinct)
+            at.add_row(row.name, *map(count, row.curve), directions, distinct)
     yield at
     for warning in counts.warnings:
         yield f"warning: {warning}"
