@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from synesthete.analysis.analyze import analyze
 from synesthete.analysis.controls import control_counts, measured
 from synesthete.analysis.design import Design
 from synesthete.analysis.image_statistics import (
@@ -130,3 +131,18 @@ def test_what_a_statistic_explains_is_gone_and_the_rest_stays(design: Design) ->
     unknown = measured(values, design, DEFAULT, scores=scores)
     assert set(unknown) == set(found)
     assert unknown["multimodal_without_statistics"] is None
+
+
+def test_every_layer_is_counted_without_them(tmp_path: Path) -> None:
+    layers = ["visual.layer4.1", "visual.layer4.1:pre"]
+    path = record(FakeModel(), FakeProbes(280), layers, tmp_path / "x.atlas")
+    analyze(path)
+    facts = open_atlas(path).manifest["analysis"]["layers"]
+    assert set(facts) == set(layers)
+    for layer in facts.values():
+        for of in ("", "_random_twin", "_permuted"):
+            assert layer[f"multimodal_without_statistics{of}"] is not None
+            assert layer[f"multimodal_equal_length{of}"] is not None
+    summary = open_atlas(path).summary()
+    assert summary["multimodal_without_statistics"] is not None
+    assert summary["participation_ratio_permuted"] > 1

@@ -100,7 +100,7 @@ def analyze(
         labelings.append(shuffled(design, seed))
     families = family_of_concepts(names["concept"], names["family"])
     matrices = {layer: atlas.activations(layer) for layer in atlas.layers}
-    statistics = image_statistics(atlas, rows) if problem is None else None
+    of_images = image_statistics(atlas, rows) if problem is None else None
     clear_analysis(atlas_path)
     steps = Steps(progress, STEPS * len(matrices))
     by_layer = {}
@@ -121,14 +121,14 @@ def analyze(
         }
         if problem is None:
             by_layer[layer] |= measured(
-                activations, design, criteria, scores=scores, statistics=statistics
+                activations, design, criteria, scores=scores, statistics=of_images
             )
             twins = {
                 name: np.asarray(recorded[rows])
                 for name, recorded in twin_activations(atlas, layer).items()
             }
             by_layer[layer] |= control_counts(
-                activations, twins, design, criteria=criteria, seed=seed, statistics=statistics
+                activations, twins, design, criteria=criteria, seed=seed, statistics=of_images
             )
             by_layer[layer] |= _never_trained(atlas, probes, activations, design, criteria)
             by_layer[layer] |= _concepts_answered(twins.get(RANDOM_TWIN), design, tests, criteria)

@@ -242,8 +242,8 @@ def counts_view(atlas: Atlas) -> Iterator[RenderableType]:
     if facts["multimodal_never_trained"] is not None:
         yield f"multimodal on images that the model was never trained on: {count(facts['multimodal_never_trained'])}"
     yield from counts.beside
-    right = (*(f"{ap:g}" for ap in counts.thresholds), "directions", "distinct")
-    at = table("precision at least", *right, right=right)
+    columns = [*(f"{ap:g}" for ap in counts.thresholds), "directions", "distinct"]
+    at = table("precision at least", *columns, right=columns)
     for row in counts.rows:
         if row.curve is not None:
             directions = "–" if row.directions is None else f"{row.directions:.1f}"
