@@ -2,8 +2,8 @@
 
     python benchmarks/controls.py demo.atlas
 
-prints how many units pass AUC and q, and average precision from 0 to 0.5, for the model and every control of the atlas; with the
-halves exchanged; and for random splits of the artists, with how many units keep their concept.
+prints how many units pass AUC and q, and average precision from 0 to 0.5, for the model and every control of the atlas; how many of each are
+distinct findings, pass with image statistics regressed out, and among words of equal length; with the halves exchanged; and for random splits of the artists, with how many units keep their concept.
 """
 
 from __future__ import annotations
@@ -14,10 +14,17 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from synesthete.analysis.controls import CURVE, participation_ratio, rotated
+from synesthete.analysis.controls import (
+    CURVE,
+    VERDICTS,
+    measured,
+    participation_ratio,
+    rotated,
+)
 from synesthete.analysis.design import Design, labelled_rows, shuffled
-from synesthete.analysis.multimodality import Scores, score_units
-from synesthete.analysis.provenance import control_activations
+from synesthete.analysis.image_statistics import image_statistics
+from synesthete.analysis.multimodality import DEFAULT, Scores, score_units
+from synesthete.analysis.provenance import twin_activations
 from synesthete.atlas import open_atlas
 
 
@@ -48,12 +55,11 @@ def main() -> None:
     print(f"| --- |{' ---: |' * (len(CURVE) + 1)}")
     (model,) = score_units(activations, design)
     print(f"| the model | {curve(model, design)} | {participation_ratio(activations):.1f} |")
-    twin = control_activations(atlas, layer)
-    if twin is not None:
-        values = np.asarray(twin[rows])
-        print(
-            f"| random twin | {curve(score_units(values, design)[0], design)} | {participation_ratio(values):.1f} |"
-        )
+    twins = {name: np.asarray(one[rows]) for name, one in twin_activations(atlas, layer).items()}
+    networks = {"the model": activations, **twins}
+    found = {name: score_units(values, design)[0] for name, values in networks.items()}
+    for name in twins:
+        print(f"| {name} | {curve(found[name], design)} | {participation_ratio(twins[name]):.1f} |")
     for seed in range(options.seeds):
         for standardised in (True, False):
             values = rotated(activations, seed=seed, standardised=standardised)
@@ -64,6 +70,20 @@ def main() -> None:
     for seed in range(options.seeds):
         (found,) = score_units(activations, design, labelings=[shuffled(design, seed)])
         print(f"| shuffled labels {seed} | {curve(found, design)} | |")
+
+    print(
+        "\n| selective, multimodal, concept cells | all | distinct | image statistics regressed out | of those before too, for the same concept: selective, multimodal "
+        "| among words of equal length: selective, multimodal |"
+    )
+    print("| --- | ---: | ---: | ---: | ---: | ---: |")
+    statistics = image_statistics(atlas, rows)
+    for name, values in networks.items():
+        one = measured(values, design, DEFAULT, scores=found[name], statistics=statistics)
+        without = ", ".join(str(one[f"{verdict}_without_statistics"]) for verdict in VERDICTS)
+        print(
+            f"| {name} | {', '.join(str(one[verdict]) for verdict in VERDICTS)} | {one['distinct_selective']}, {one['distinct']} "
+            f"| {without} | {one['selective_kept_without_statistics']}, {one['multimodal_kept_without_statistics']} | {one['selective_equal_length']}, {one['multimodal_equal_length']} |"
+        )
 
     print(
         "\n| split | multimodal | concept cells | multimodal in both, of those the same concept |"

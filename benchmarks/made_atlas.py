@@ -59,7 +59,7 @@ def make(folder: Path, units: int) -> Path:
     """Record and write it; returns its path."""
     model: Any = ManyUnits(units)
     probes: Any = Labelled(IMAGES)
-    path = record(model, probes, [LAYER], folder / "made.atlas", twin=False)
+    path = record(model, probes, [LAYER], folder / "made.atlas", twins=())
     rng = np.random.default_rng(0)
     concepts = rng.integers(0, CONCEPTS, units)
     auc = np.clip(rng.normal(0.75, 0.12, (4, units)), 0, 1)

@@ -89,11 +89,11 @@ def bare(model: ImageTextModel, pixels: list[torch.Tensor]) -> Clock:
     return timed(loop)
 
 
-def recorded(model: ImageTextModel, probes: ProbeSet, *, twin: bool) -> Clock:
+def recorded(model: ImageTextModel, probes: ProbeSet, *, twins: tuple[str, ...]) -> Clock:
     """Time of recording into a new folder."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "x.atlas"
-        return timed(lambda: record(model, probes, None, out, twin=twin))
+        return timed(lambda: record(model, probes, None, out, twins=twins))
 
 
 def speed(options: argparse.Namespace) -> dict[str, Any]:
@@ -108,8 +108,8 @@ def speed(options: argparse.Namespace) -> dict[str, Any]:
     rounds = [
         (
             bare(model, pixels),
-            recorded(model, probes, twin=False),
-            recorded(model, probes, twin=True),
+            recorded(model, probes, twins=()),
+            recorded(model, probes, twins=("random_twin",)),
         )
         for _ in range(options.rounds)
     ]
@@ -146,7 +146,7 @@ def memory(options: argparse.Namespace) -> dict[str, float]:
 def peak_here(options: argparse.Namespace) -> dict[str, Any]:
     """Peak resident megabytes of this process after recording."""
     model, probes = load_model(options.model), some(options, options.peak_of)
-    recorded(model, probes, twin=True)
+    recorded(model, probes, twins=("random_twin",))
     kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {"images": len(probes), "peak_memory_mb": kilobytes / 1024}
 

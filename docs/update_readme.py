@@ -34,6 +34,8 @@ def numbers(atlas: Atlas) -> str:
     ]
     counts = counts_of(facts)
     for row in counts.rows if counts else ():
+        if row.count is None:  # recorded without this control
+            continue
         lines.append(
             f"| {row.name} | {count(row.count)} of {count(counts.units)} | {percent(row.share)} "
             f"| {_span(row)} | {count(row.concepts)} |"

@@ -12,6 +12,7 @@ from PIL import Image
 
 from synesthete.analysis.design import Design
 from synesthete.analysis.planted import Planted
+from synesthete.atlas.manifest import TWINS
 from tests.recording.fakes import SIDE, FakeModel, FakeProbes, FakeReading
 
 LAYER = "visual.layer4.1"
@@ -70,10 +71,12 @@ class PlantedModel(FakeModel):
         embeddings = np.ones((len(values), self.embedding_dim), np.float32)
         return FakeReading(embeddings, {LAYER: values}, {LAYER: places}, {LAYER: (4, 4)})
 
-    def random_twin(self, seed: int = 0) -> PlantedModel:
-        noise = np.random.default_rng(seed).normal(size=self._planted.activations.shape)
+    def twin(self, kind: str, seed: int = 0) -> PlantedModel:
+        noise = np.random.default_rng([seed, TWINS.index(kind)]).normal(
+            size=self._planted.activations.shape
+        )
         noisy = replace(self._planted, activations=noise.astype(np.float16))
-        return PlantedModel(noisy, seed=1000 + seed)
+        return PlantedModel(noisy, seed=1000 + seed + TWINS.index(kind))
 
 
 def record_planted(

@@ -14,6 +14,7 @@ from synesthete.analysis.design import Design
 from synesthete.analysis.multimodality import score_units
 from synesthete.analysis.planted import Planted, plant
 from synesthete.atlas import open_atlas
+from synesthete.atlas.summary import CONTROLS
 from synesthete.errors import SynestheteError
 from tests.analysis.planted_atlas import LAYER, record_planted, small_design, table_values
 
@@ -110,6 +111,10 @@ def test_every_count_has_its_controls(atlas_path: Path, design: Design) -> None:
     mine = Counter(n.concept for n in atlas.neurons() if n.multimodal)
     assert counts["concepts"] == mine
     assert counts["concepts_random_twin"] == counts["concepts_shuffled"] == {}
+    assert counts["runs_random_twin"] == 2
+    assert counts["runs_permuted"] == 1
+    assert summary["multimodal_permuted"] == 0
+    assert summary["rotation_blocks"] == 1
     assert summary["multimodal_concepts"] == len(mine)
     assert summary["multimodal_concepts_random_twin"] == 0
     for key in ("multimodal", "answering", "polysemantic"):
@@ -157,7 +162,7 @@ def test_another_threshold_and_seed(atlas_path: Path) -> None:
 
 def test_without_twin_and_without_artists(tmp_path: Path, design: Design, planted: Planted) -> None:
     unknown = [""] * design.concept.size
-    path = record_planted(tmp_path, design, unknown, planted, twin=False)
+    path = record_planted(tmp_path, design, unknown, planted, twins=())
     analyze(path)
     atlas = open_atlas(path)
     assert atlas.summary()["multimodal_random_twin"] is None
@@ -211,7 +216,7 @@ def test_without_words_units_are_described_and_nothing_is_counted(tmp_path: Path
     facts = atlas.summary()
     assert facts["live_units"] == 3
     counted = {key for key in facts if key.startswith("multimodal")}
-    assert len(counted) == 9
+    assert counted >= {"multimodal", *(f"multimodal_{kind}" for kind in CONTROLS)}
     assert all(facts[key] is None for key in counted), "none found is another thing than not tested"
     assert "needs written words; the probe images are: photo, drawing" in facts["not_tested"]
     assert "record with --words" in facts["not_tested"]

@@ -66,6 +66,7 @@ def analyse(path: Path) -> None:
             "live_units": units - 1,
             "multimodal": 2 + more,
             "multimodal_random_twin": 0,
+            "multimodal_permuted": 0,
             "multimodal_rotation": 1,
             "multimodal_shuffled": 1,
         }

@@ -138,6 +138,8 @@ def test_concepts_are_counted_once_however_many_layers_have_them() -> None:
         "multimodal_concepts": 2,
         "multimodal_random_twin": None,
         "multimodal_concepts_random_twin": None,
+        "multimodal_permuted": None,
+        "multimodal_concepts_permuted": None,
         "multimodal_rotation": 2,
         "multimodal_concepts_rotation": 1,
         "multimodal_shuffled": 0,

@@ -30,6 +30,7 @@ COUNTS = (
     "live_units",
     "multimodal",
     "multimodal_random_twin",
+    "multimodal_permuted",
     "multimodal_rotation",
     "multimodal_shuffled",
 )

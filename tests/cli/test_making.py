@@ -33,13 +33,13 @@ def test_record_analyses_and_prints(run: Run, tmp_path: Path) -> None:
 
 def test_record_without_analysis_then_analyze(run: Run, tmp_path: Path) -> None:
     raw = tmp_path / "raw.atlas"
-    recorded = run(*RECORD, "--out", raw, "--no-analyze", "--no-twin")
+    recorded = run(*RECORD, "--out", raw, "--no-analyze", "--twins", "none")
     assert recorded.code == 0, recorded.err
     assert "not analysed yet" in recorded.out
     facts = json.loads(run("analyze", raw, "--threshold", "0.8", "--q", "0.5", "--json").out)
     assert (facts["threshold"], facts["q"]) == (0.8, 0.5)
     assert facts["multimodal_random_twin"] is None
-    assert "not measured" in run("summary", raw).out
+    assert "not recorded" in run("summary", raw).out
 
 
 @pytest.fixture

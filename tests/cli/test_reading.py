@@ -80,7 +80,7 @@ def test_neurons_for_people(run: Run) -> None:
     assert ended.out.count(LAYER) == 25
     assert "… and 231 more" in ended.out
     assert (
-        "multimodal: 2 of 256 units | random twin: 1 | random mixtures: 0 | shuffled labels: 0"
+        "multimodal: 2 of 256 units | random twin: 1 | permuted: 0 | random mixtures: 0 | shuffled labels: 0"
         in ended.out
     )
     assert "<b>&cat</b>" in ended.out

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
+from synesthete.atlas.manifest import TWINS
 from synesthete.errors import SynestheteError
 from synesthete.probes import COLUMNS, MODALITIES
 
@@ -99,8 +100,10 @@ class FakeModel:
             reading.grids[name] = (4, 4)
         return reading
 
-    def random_twin(self, seed: int = 0) -> FakeModel:
-        return FakeModel(1000 + seed, len(self._weights["visual.layer4.1"]))
+    def twin(self, kind: str, seed: int = 0) -> FakeModel:
+        return FakeModel(
+            1000 * (1 + TWINS.index(kind)) + seed, len(self._weights["visual.layer4.1"])
+        )
 
 
 class FakeProbes:

@@ -39,8 +39,10 @@ def peak(images: int, out: Path, **settings: Any) -> int:
 def test_peak_memory_of_recording(tmp_path: Path) -> None:
     peak(64, tmp_path / "warm.atlas")
     few, many = peak(128, tmp_path / "few.atlas"), peak(640, tmp_path / "many.atlas")
-    more_dense = 2 * (640 - 128) * UNITS * 2  # what the matrices of model and twin take on disk
-    assert many - few < more_dense / 3, (few, many)
+    more_dense = (
+        4 * (640 - 128) * UNITS * 2
+    )  # what the matrices of model and three twins take on disk
+    assert many - few < more_dense / 6, (few, many)
 
 
 def test_only_so_many_images_are_decoded_ahead() -> None:

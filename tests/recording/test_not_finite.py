@@ -47,7 +47,7 @@ def test_one_image_stops_the_recording_with_the_name_of_the_layer(
 ) -> None:
     out = tmp_path / "x.atlas"
     with pytest.raises(SynestheteError) as caught:
-        record(overflowing, OneWhite(70, white=40), None, out, twin=False)
+        record(overflowing, OneWhite(70, white=40), None, out, twins=())
     message = str(caught.value)
     assert "gives NaN or infinity at visual.layer1.0:pre for 1 of 32 images" in message
     assert "\n" not in message
@@ -55,5 +55,5 @@ def test_one_image_stops_the_recording_with_the_name_of_the_layer(
 
 
 def test_the_same_model_is_recorded_where_it_is_finite(overflowing: Any, tmp_path: Path) -> None:
-    out = record(overflowing, OneWhite(8, white=None), None, tmp_path / "x.atlas", twin=False)
+    out = record(overflowing, OneWhite(8, white=None), None, tmp_path / "x.atlas", twins=())
     assert (out / "atlas.json").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from safetensors.torch import save_file
 
 from synesthete.atlas import open_atlas
 from synesthete.atlas.half import to_half
+from synesthete.atlas.manifest import TWINS
 from synesthete.models import load_model
 from synesthete.models.preprocessing import Preprocessing, Preprocessor
 from synesthete.recording import record
@@ -69,9 +71,12 @@ def test_recorded_values_are_those_of_the_model(tiny_model: Any, tmp_path: Path)
         )
         alone = tiny_model.read(torch.stack(images[:1]), [layer]).activations[layer]
         assert np.allclose(atlas.activations(layer)[:1], alone, atol=2e-3, rtol=2e-3)
-        assert not np.array_equal(
-            atlas.activations(layer), atlas.control_activations("random_twin", layer)
-        )
+        seen = [
+            atlas.activations(layer),
+            *(atlas.control_activations(name, layer) for name in TWINS),
+        ]
+        for first, second in combinations(seen, 2):
+            assert not np.array_equal(first, second)
     assert np.allclose(np.linalg.norm(atlas.embeddings()[:].astype(float), axis=1), 1, atol=2e-3)
     again = record(tiny_model, probes, layers, tmp_path / "y.atlas", shard_size=4096, batch_size=7)
     assert tree(again) == tree(out)

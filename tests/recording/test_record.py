@@ -10,6 +10,8 @@ import torch
 
 from synesthete.atlas import Atlas, open_atlas
 from synesthete.atlas.half import to_half
+from synesthete.atlas.manifest import TWINS
+from synesthete.errors import SynestheteError
 from synesthete.recording import make_plan, record, record_shard
 from synesthete.recording.exemplars import merge_exemplars
 from tests.oracles import recording as oracle
@@ -38,18 +40,20 @@ def plainly(model: FakeModel, image: int) -> dict[str, np.ndarray]:
 
 def test_matrices_equal_a_plain_loop(atlas: Atlas) -> None:
     model = FakeModel()
-    twin = model.random_twin(0)
+    twins = {name: model.twin(name) for name in TWINS}
     for image in range(150):
-        expected, of_twin = plainly(model, image), plainly(twin, image)
+        expected = plainly(model, image)
+        of_twins = {name: plainly(twin, image) for name, twin in twins.items()}
         for layer in LAYERS:
             row = atlas.activations(layer)[image]
-            of_control = atlas.control_activations("random_twin", layer)[image]
+            of_controls = {name: atlas.control_activations(name, layer)[image] for name in TWINS}
             if image in BROKEN:
                 assert np.isnan(row).all()
-                assert np.isnan(of_control).all()
+                assert all(np.isnan(one).all() for one in of_controls.values())
             else:
                 assert np.array_equal(row, to_half(expected[layer]))
-                assert np.array_equal(of_control, to_half(of_twin[layer]))
+                for name, one in of_controls.items():
+                    assert np.array_equal(one, to_half(of_twins[name][layer])), name
         embedding = atlas.embeddings()[image]
         wanted = np.full(6, np.nan) if image in BROKEN else to_half(expected["embedding"])
         assert np.array_equal(embedding, wanted, equal_nan=True)
@@ -91,7 +95,7 @@ def test_batch_and_shard_size_change_nothing(
 
 def test_shards_computed_in_any_order_merge_to_the_same(atlas: Atlas) -> None:
     model, probes = FakeModel(), FakeProbes(broken=BROKEN)
-    choice = {"reduction": "max", "dense": None, "exemplars": 16, "twin_seed": None}
+    choice = {"reduction": "max", "dense": None, "exemplars": 16, "twins": (), "seed": 0}
     plan = make_plan(model, probes, LAYERS, **choice)
     ranges = [range(128, 150), range(64), range(64, 128)]
     found = [record_shard(model, probes, ids, plan).layers[LAYERS[1]] for ids in ranges]
@@ -158,12 +162,25 @@ def test_without_the_dense_matrix(tmp_path: Path, atlas: Atlas) -> None:
 
 
 def test_dense_is_settled_by_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    choice = {"reduction": "max", "dense": None, "exemplars": 1, "twin_seed": 0}
+    choice = {"reduction": "max", "dense": None, "exemplars": 1, "twins": None, "seed": 0}
     monkeypatch.setattr("synesthete.recording.plan.DENSE_LIMIT_BYTES", 150 * 5 * 2)
     assert make_plan(FakeModel(), FakeProbes(150), None, **choice).dense
     plan = make_plan(FakeModel(), FakeProbes(151), None, **choice)
     assert not plan.dense
-    assert plan.twin_seed is None
+    assert plan.twins == ()
+
+
+def test_twins_are_settled_by_the_number_of_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    choice = {"reduction": "max", "dense": None, "exemplars": 1, "seed": 0}
+    monkeypatch.setattr("synesthete.recording.plan.TWINS_LIMIT", 150)
+    model, few, many = FakeModel(), FakeProbes(150), FakeProbes(151)
+    assert make_plan(model, few, None, twins=None, **choice).twins == TWINS
+    assert make_plan(model, many, None, twins=None, **choice).twins == ("random_twin",)
+    # In one order, whatever order they were asked for in.
+    asked = ["permuted", "random_twin"]
+    assert make_plan(model, many, None, twins=asked, **choice).twins == ("random_twin", "permuted")
+    with pytest.raises(SynestheteError, match=r"no twin 'permutd'.*did you mean 'permuted'"):
+        make_plan(model, few, None, twins=["permutd"], **choice)
 
 
 def test_values_that_are_not_numbers_are_counted_apart(tmp_path: Path) -> None:

@@ -53,11 +53,13 @@ def test_the_card_says_what_the_atlas_says(atlas: Atlas) -> None:
 def test_no_count_without_its_controls(atlas: Atlas) -> None:
     found = texts(neuron_card(atlas, f"{LAYER}:1"))
     at = found.index("multimodal in this layer")
-    assert found[at - 1 : at + 7] == [
+    assert found[at - 1 : at + 9] == [
         "2 of 256",
         "multimodal in this layer",
         "1 of 256",
         "in its random twin",
+        "0 of 256",
+        "with permuted weights",
         "0 of 256",
         "in random mixtures",
         "0 of 256",

@@ -92,14 +92,14 @@ def test_tile_page_card_and_table_say_the_same(
 def test_the_counts_stand_in_one_order_everywhere(atlas: Atlas) -> None:
     counts = counts_of(atlas.summary())
     assert counts is not None
-    assert [row.count for row in counts.rows] == [2, 1, 0, 0]
+    assert [row.count for row in counts.rows] == [2, 1, 0, 0, 0]
     html = atlas_html(atlas)
     assert [html.index(row.name) for row in counts.rows] == sorted(
         html.index(row.name) for row in counts.rows
     )
     report = neuron_report(source_of(atlas), ADDRESS)
     assert report.counts is not None
-    assert [row.count for row in report.counts.rows] == [2, 1, 0, 0]
+    assert [row.count for row in report.counts.rows] == [2, 1, 0, 0, 0]
     assert counts_of({"units": 3, "multimodal": None}) is None
 
 

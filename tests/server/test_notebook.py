@@ -48,6 +48,7 @@ def test_an_atlas_is_its_counts_with_controls(original: Path) -> None:
     assert rows == [
         ("the model", "2"),
         ("its random twin", "1"),
+        ("its weights permuted", "0"),
         ("random mixtures of its neurons", "0"),
         ("shuffled labels", "0"),
     ]

@@ -19,7 +19,7 @@ from synesthete.analysis.controls import (
     KEYS,
     control_counts,
     counts,
-    participation_ratio,
+    measured,
 )
 from synesthete.analysis.design import (
     AT_LEAST,
@@ -32,8 +32,9 @@ from synesthete.analysis.design import (
     shuffled,
     tower_of,
 )
+from synesthete.analysis.image_statistics import image_statistics
 from synesthete.analysis.multimodality import DEFAULT, Criteria, Scores, is_constant, score_units
-from synesthete.analysis.provenance import RANDOM_TWIN, control_activations
+from synesthete.analysis.provenance import RANDOM_TWIN, twin_activations
 from synesthete.analysis.stability import stability
 from synesthete.atlas import (
     Atlas,
@@ -117,15 +118,19 @@ def analyze(
             "hypotheses_all_images": tests[0].hypotheses,
         }
         if design.problem() is None:
-            by_layer[layer] |= counts(scores, design) | {
-                "participation_ratio": participation_ratio(activations),
+            of_images = labelled.statistics
+            by_layer[layer] |= measured(
+                activations, design, criteria, scores=scores, statistics=of_images
+            )
+            twins = {
+                name: np.asarray(recorded[rows])
+                for name, recorded in twin_activations(atlas, layer).items()
             }
-            recorded = control_activations(atlas, layer)
-            twin = None if recorded is None else np.asarray(recorded[rows])
             by_layer[layer] |= control_counts(
-                activations, twin, design, criteria=criteria, seed=seed
+                activations, twins, design, criteria=criteria, seed=seed, statistics=of_images
             )
             by_layer[layer] |= _never_trained(atlas, probes, activations, design, criteria)
+            twin = twins.get(RANDOM_TWIN)
             by_layer[layer] |= _concepts_answered(twin, design, tests, criteria)
             by_layer[layer] |= _stability(activations, twin, design, criteria=criteria, seed=seed)
         else:
@@ -173,6 +178,8 @@ class _Labelled:
         Their concepts, and where multimodality can be tested shuffled ones.
     families
         Concept to family.
+    statistics
+        Of the images (`image_statistics`), where multimodality can be tested on images alone.
     images
         How many there are with those that have no label or could not be read.
     """
@@ -182,6 +189,7 @@ class _Labelled:
     design: Design
     labelings: list[Int64]
     families: dict[str, str]
+    statistics: Float64 | None
     images: int
 
     @classmethod
@@ -197,7 +205,8 @@ class _Labelled:
             names["concept"], names["modality"], names["artist"], at_least=1, tower=tower
         )
         labelings = [design.concept]
-        if design.problem() is None:
+        tested = design.problem() is None
+        if tested:
             labelings.append(shuffled(design, seed))
         return cls(
             rows=rows,
@@ -205,6 +214,7 @@ class _Labelled:
             design=design,
             labelings=labelings,
             families=family_of_concepts(names["concept"], names["family"]),
+            statistics=image_statistics(atlas, rows) if tested and tower == "image" else None,
             images=int(of_tower(atlas, tower).sum()),
         )
 
@@ -288,9 +298,14 @@ def _never_trained(
 
 def _no_counts() -> dict[str, Any]:
     """The same keys where nothing can be counted as multimodal: null, which is another thing than none."""
-    answered = (f"{kind}{of}" for kind in ("answering", "polysemantic") for of in SUFFIXES)
+    answered = (
+        f"{kind}{of}"
+        for kind in ("answering", "polysemantic")
+        for of in ("", f"_{RANDOM_TWIN}", "_shuffled")
+    )
     moved = (STABILITY, f"{STABILITY}_{RANDOM_TWIN}")
-    return dict.fromkeys([*answered, *moved, *(f"{key}{of}" for key in KEYS for of in SUFFIXES)])
+    keys = (f"{key}{of}" for key in KEYS for of in SUFFIXES)
+    return dict.fromkeys([*answered, *moved, *keys])
 
 
 def _notes(design: Design, images: int) -> Mapping[str, Any]:

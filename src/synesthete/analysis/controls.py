@@ -2,25 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from scipy.sparse.csgraph import connected_components
 
-from synesthete._core.arrays import Floating
+from synesthete._core.arrays import Float64, Floating, Int64
 from synesthete.analysis.design import Design, shuffled
+from synesthete.analysis.image_statistics import without_statistics
 from synesthete.analysis.multimodality import Criteria, Scores, is_constant, score_units
 from synesthete.analysis.provenance import RANDOM_TWIN
+from synesthete.analysis.selectivity import concept_scores
 
-ROTATION, SHUFFLED = "rotation", "shuffled"
+PERMUTED, ROTATION, SHUFFLED = "permuted", "rotation", "shuffled"
 SHUFFLES = 10
 ROTATIONS = 2  # seeds, of each of two kinds
 BLOCK = 4096  # units that are mixed with each other; wider layers are mixed in random blocks
 CURVE = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5)  # thresholds of average precision that counts are given at
-_VERDICTS = ("selective", "multimodal", "concept_cells")
+ALIKE = 0.8  # units whose activations correlate more are one finding
+LETTERS = 1  # words whose names differ by at most so many letters are of equal length
+INITIALISATIONS = (RANDOM_TWIN, "random_he")
+VERDICTS = ("selective", "multimodal", "concept_cells")
+# Beside the counts, of a network: how many findings they are, and the same test with something simple ruled out.
+BESIDE = (
+    "distinct",
+    "distinct_selective",
+    "selective_equal_length",
+    "multimodal_equal_length",
+    *(f"{verdict}_without_statistics" for verdict in VERDICTS),
+    "selective_kept_without_statistics",
+    "multimodal_kept_without_statistics",
+)
 KEYS = (
-    *_VERDICTS,
-    *(f"mean_{verdict}" for verdict in _VERDICTS),
+    *VERDICTS,
+    *BESIDE,
+    *(f"mean_{verdict}" for verdict in VERDICTS),
     "curve",
     "concepts",
     "runs",
@@ -91,77 +108,209 @@ def participation_ratio(activations: Floating) -> float:
     return float(np.trace(small, dtype=np.float64) ** 2 / np.square(small, dtype=np.float64).sum())
 
 
-def counts(scores: Scores, design: Design) -> dict[str, Any]:
-    """What a set of scores comes to: units of each verdict, the curve over average precision, and units by concept."""
+def distinct(activations: Floating) -> int:
+    """How many findings units are: those whose activations correlate above 0.8, directly or through others, are one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> one, two = np.random.default_rng(0).normal(size=(2, 100))
+    >>> distinct(np.stack([one, 2 * one, two, one - 0.1 * two], axis=1))
+    2
+    """
+    values = np.nan_to_num(np.asarray(activations, np.float32))
+    if not values.shape[1]:
+        return 0
+    values -= values.mean(axis=0)
+    values /= np.maximum(np.linalg.norm(values, axis=0), np.finfo(np.float32).tiny)
+    return int(connected_components(values.T @ values > ALIKE, directed=False)[0])
+
+
+def counts(scores: Scores, design: Design, activations: Floating | None = None) -> dict[str, Any]:
+    """What a set of scores comes to: units of each verdict, the curve over average precision, and units by concept.
+
+    Parameters
+    ----------
+    activations
+        `[images, units]` that were scored; with them also how many `distinct` findings the units are.
+    """
     codes, units = np.unique(scores.concept[scores.multimodal], return_counts=True)
-    return {
+    found = {
         "selective": int(scores.selective.sum()),
         "multimodal": int(scores.multimodal.sum()),
         "concept_cells": int(scores.concept_cell.sum()),
         "curve": [int(scores.at(ap, design.needed).sum()) for ap in CURVE],
         "concepts": {design.concepts[c]: int(n) for c, n in zip(codes, units, strict=True)},
     }
+    if activations is not None:
+        found |= {
+            "distinct": distinct(activations[:, scores.multimodal]),
+            "distinct_selective": distinct(activations[:, scores.selective]),
+        }
+    return found
+
+
+def measured(
+    activations: Floating,
+    design: Design,
+    criteria: Criteria,
+    *,
+    scores: Scores | None = None,
+    statistics: Float64 | None = None,
+) -> dict[str, Any]:
+    """What a model's activations come to, or those of a control that has activations of its own.
+
+    Parameters
+    ----------
+    scores
+        Of the activations, where they are known already.
+    statistics
+        `[images, statistics]` to regress out of the activations; None to leave that.
+
+    Returns
+    -------
+    dict
+        What `counts` gives; `participation_ratio`; `..._equal_length`, units that pass in `word` against names of equal length too; and
+        with the image statistics regressed out of the activations `..._without_statistics`, and how many of those passed before for the
+        same concept (`..._kept_without_statistics`).
+    """
+    if scores is None:
+        (scores,) = score_units(activations, design, criteria=criteria)
+    ratio = participation_ratio(activations)
+    found = dict.fromkeys(BESIDE) | counts(scores, design, activations)
+    found["participation_ratio"] = ratio if np.isfinite(ratio) else None
+    if design.required is not None:
+        auc, ap = against_equal_length(activations, scores.concept, design)
+        with np.errstate(invalid="ignore"):
+            passes = auc >= criteria.auc
+            exact = passes & (ap >= criteria.ap)
+        found["selective_equal_length"] = int((scores.selective & passes).sum())
+        found["multimodal_equal_length"] = int((scores.multimodal & exact).sum())
+    if statistics is not None:
+        rest = without_statistics(activations, statistics, design)
+        (after,) = score_units(rest, design, criteria=criteria)
+        same = after.concept == scores.concept
+        found |= {
+            "selective_without_statistics": int(after.selective.sum()),
+            "multimodal_without_statistics": int(after.multimodal.sum()),
+            "concept_cells_without_statistics": int(after.concept_cell.sum()),
+            "selective_kept_without_statistics": int(
+                (after.selective & scores.selective & same).sum()
+            ),
+            "multimodal_kept_without_statistics": int(
+                (after.multimodal & scores.multimodal & same).sum()
+            ),
+        }
+    return found
+
+
+def against_equal_length(
+    activations: Floating, concept: Int64, design: Design
+) -> tuple[Float64, Float64]:
+    """AUC and average precision of each unit for its concept among written words whose names are as long, within one letter.
+
+    A long name is drawn in small letters: what separates it from all other words may be their size.
+
+    Parameters
+    ----------
+    concept
+        Code of each unit's concept, `[units]`; -1 for none.
+
+    Returns
+    -------
+    tuple of arrays `[units]`
+        On the scoring half; NaN where there is no word to compare with.
+    """
+    assert design.required is not None
+    rows = design.images(design.required, scoring=True)
+    letters = np.array([len(name) for name in design.concepts])
+    found = np.full((2, len(concept)), np.nan)
+    for length in np.unique(letters[concept[concept >= 0]]):
+        units = np.flatnonzero((concept >= 0) & (letters[concept] == length))
+        near = rows[np.abs(letters[design.concept[rows]] - length) <= LETTERS]
+        if len(near):
+            labels = [(design.concept[near], concept[units])]
+            (one,) = concept_scores(activations[np.ix_(near, units)], labels, len(design.concepts))
+            found[:, units] = one.auc, one.ap
+    return found[0], found[1]
 
 
 def control_counts(
     activations: Floating,
-    twin: Floating | None,
+    twins: Mapping[str, Floating],
     design: Design,
     *,
     criteria: Criteria,
     seed: int,
+    statistics: Float64 | None = None,
 ) -> dict[str, Any]:
     """Counts of every control of a layer.
 
     Parameters
     ----------
-    activations, twin
-        `[images, units]` of the model and of its random twin; None where the atlas was recorded without one.
+    activations
+        `[images, units]` of the model.
+    twins
+        The same of the networks that know nothing, by name: those that were recorded.
+    statistics
+        Of the images, as for `measured`, which networks are measured without too.
 
     Returns
     -------
     dict
-        For each kind (`random_twin`, `rotation`, `shuffled`) what `counts` gives, with `_KIND` behind every key: the largest over
-        its runs, the mean over them as `mean_...`, the number of `runs`, the multimodal units of `each`, and for mixtures and other models `participation_ratio`.
-        None each where the atlas was recorded without it.
+        For each kind (`random_twin`, `permuted`, `rotation`, `shuffled`) what `counts` gives, with `_KIND` behind every key: the largest
+        over its runs (initialisations, seeds), the mean over them as `mean_...`, the number of `runs`, the multimodal units of `each`, and for mixtures and other
+        networks what `measured` adds. None each where the atlas was recorded without it. `rotation_blocks`: in how many blocks of
+        units the rotation was made.
     """
-    found: dict[str, dict[str, Any] | None] = {RANDOM_TWIN: None}
-    if twin is not None:
-        found[RANDOM_TWIN] = _largest([twin], design, criteria)
-    mixtures = (
-        rotated(activations, seed=seed * ROTATIONS + number, standardised=standardised)
+    networks = {
+        name: measured(values, design, criteria, statistics=statistics)
+        for name, values in twins.items()
+    }
+    found: dict[str, dict[str, Any] | None] = {
+        RANDOM_TWIN: _largest(networks[name] for name in INITIALISATIONS if name in networks),
+        PERMUTED: _largest(networks[name] for name in (PERMUTED,) if name in networks),
+    }
+    found[ROTATION] = _largest(
+        measured(
+            rotated(activations, seed=seed * ROTATIONS + number, standardised=standardised),
+            design,
+            criteria,
+        )
         for number in range(ROTATIONS)
         for standardised in (True, False)
     )
-    found[ROTATION] = _largest(mixtures, design, criteria)
     labelings = [shuffled(design, seed * SHUFFLES + number) for number in range(SHUFFLES)]
     scored = score_units(activations, design, labelings=labelings, criteria=criteria)
-    found[SHUFFLED] = _over([counts(one, design) for one in scored])
+    found[SHUFFLED] = _over([counts(one, design, activations) for one in scored])
+    live = int((~is_constant(activations)).sum())
     return {
         f"{key}_{kind}": None if one is None else one.get(key)
         for kind, one in found.items()
         for key in KEYS
-    }
+    } | {"rotation_blocks": -(-live // BLOCK)}
 
 
-def _largest(
-    runs: Iterator[Floating] | Sequence[Floating], design: Design, criteria: Criteria
-) -> dict[str, Any]:
-    found, ratios = [], []
-    for activations in runs:
-        found.append(counts(score_units(activations, design, criteria=criteria)[0], design))
-        ratios.append(participation_ratio(activations))
-    return _over(found) | {"participation_ratio": float(np.mean(ratios))}
+def _largest(runs: Iterable[Mapping[str, Any]]) -> dict[str, Any] | None:
+    found = list(runs)
+    if not found:
+        return None
+    ratios = [ratio for run in found if (ratio := run["participation_ratio"]) is not None]
+    return _over(found) | {"participation_ratio": float(np.mean(ratios)) if ratios else None}
 
 
 def _over(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The largest and the mean over runs; concepts of the run with the most multimodal units."""
     worst = max(runs, key=lambda run: run["multimodal"])
     return {
-        **{verdict: max(run[verdict] for run in runs) for verdict in _VERDICTS},
+        **{
+            key: max(run[key] for run in runs)
+            for key in (*VERDICTS, *BESIDE)
+            if worst.get(key) is not None
+        },
         **{
             f"mean_{verdict}": float(np.mean([run[verdict] for run in runs]))
-            for verdict in _VERDICTS
+            for verdict in VERDICTS
         },
         "curve": np.max([run["curve"] for run in runs], axis=0).tolist(),
         "concepts": worst["concepts"],

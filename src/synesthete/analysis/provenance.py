@@ -85,6 +85,11 @@ def own_probes(atlas: Atlas, spec: str | Path | None = None) -> ProbeSet:
     return probes
 
 
+def twin_activations(atlas: Atlas, layer: str) -> dict[str, Floating]:
+    """Activations `[images, units]` of every network that knows nothing and was recorded beside the model, by its name."""
+    return {name: atlas.control_activations(name, layer) for name in atlas.manifest["controls"]}
+
+
 def control_activations(atlas: Atlas, layer: str) -> Floating | None:
     """Activations `[images, units]` of the randomly initialised control; None for an atlas without one."""
     if RANDOM_TWIN not in atlas.manifest["controls"]:

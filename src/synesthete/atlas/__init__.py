@@ -5,7 +5,7 @@ from synesthete.atlas.migration import migrate_atlas
 from synesthete.atlas.neurons import Neuron
 from synesthete.atlas.statistics import Statistics
 from synesthete.atlas.store import Atlas, open_atlas
-from synesthete.atlas.summary import multimodal_counts, not_tested
+from synesthete.atlas.summary import curves, multimodal_counts, not_tested, other_counts
 from synesthete.atlas.thumbnails import ThumbnailPosition
 from synesthete.atlas.visualizations import Visualization
 from synesthete.atlas.words import write_words
@@ -26,10 +26,12 @@ __all__ = [
     "ThumbnailPosition",
     "Visualization",
     "clear_analysis",
+    "curves",
     "migrate_atlas",
     "multimodal_counts",
     "not_tested",
     "open_atlas",
+    "other_counts",
     "write_analysis",
     "write_neurons",
     "write_selectivity",

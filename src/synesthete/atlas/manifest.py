@@ -17,8 +17,10 @@ from synesthete.errors import SynestheteError
 FORMAT = "synesthete-atlas"
 VERSION = 2
 # Of what a recording holds: part of the fingerprint, and raised only when the recorded bytes themselves change.
-RECORDING_VERSION = 1
+RECORDING_VERSION = 2
 MANIFEST = "atlas.json"
+# Networks of the model's architecture that know nothing, recorded as controls; what they are says `synesthete.models`.
+TWINS = ("random_twin", "random_he", "permuted")
 # What people and later steps may add at any time; not part of the hashed content.
 UNLISTED = ("reviews.sqlite", "reviews.sqlite-wal", "reviews.sqlite-shm")
 UNLISTED_FOLDERS = ("visualizations", ".recording")

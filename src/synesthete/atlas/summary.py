@@ -11,7 +11,16 @@ if TYPE_CHECKING:
     from synesthete.atlas.store import Atlas
 
 
-CONTROLS = ("random_twin", "rotation", "shuffled")
+CONTROLS = ("random_twin", "permuted", "rotation", "shuffled")
+VERDICTS = ("selective", "multimodal", "concept_cells")
+# The same test with something simple ruled out, of the model and of other networks.
+BESIDE = (
+    "selective_equal_length",
+    "multimodal_equal_length",
+    *(f"{verdict}_without_statistics" for verdict in VERDICTS),
+    "selective_kept_without_statistics",
+    "multimodal_kept_without_statistics",
+)
 STABILITY = "stability"
 
 
@@ -23,14 +32,18 @@ def summarise(atlas: Atlas) -> dict[str, Any]:
     Counts over the main layers (`Atlas.main_layers`: all, in an atlas of images alone). `layers` are their names, and where there are others,
     of texts, layer → the same counts of each. `images` counts the readable images, `texts` (where there are any) the
     readable texts, `quarantined` the others. The counts of `selective`, `multimodal`
-    (concept cells included) and `concept_cells` neurons, each also for the controls (`_random_twin`, `_rotation`, `_shuffled`: the largest over their
-    runs), and the thresholds are None before an analysis, and the random twin's also when the atlas was recorded without one. `multimodal_never_trained` counts with concepts chosen on images that
+    (concept cells included) and `concept_cells` neurons, each also for the controls (`_random_twin`, `_permuted`, `_rotation`, `_shuffled`: the largest over their
+    initialisations or seeds, with the mean as `mean_...`), and the thresholds are None before an analysis, and the random twin's also when the atlas was recorded without one. `multimodal_never_trained` counts with concepts chosen on images that
     the model was trained on and scored on those it was not; None where that is not known. `curve` has
-    the counts over a range of thresholds of average precision (`ap`), for `model` and each control. `multimodal_range` is the smallest and the
+    the counts over a range of thresholds of average precision (`ap`), for `model` and each control. `multimodal_concepts` and its like
+    are how many concepts those neurons have between them, `multimodal_distinct` and its like how many distinct findings (units whose
+    activations correlate above 0.8 are one), `participation_ratio` and its like in how many directions the units vary (mean over
+    layers); `..._without_statistics` counts again with statistics of the images regressed out of the activations, `..._kept_without_statistics`
+    those that passed before for the same concept, and `..._equal_length` those that pass among written words of equal length too. All are None for an atlas
+    that was analysed before they were counted. `multimodal_range` is the smallest and the
     largest count over random splits of the artists, as is `multimodal_range_random_twin`; that of the other controls is over their runs.
     `stability` has `mean`, `low` and `high` of what moves when the halves are exchanged (`exchanged`), on random splits of the artists (`splits`) and
-    on resampled ones (`resamples`); None for an atlas that was analysed before it was measured. `multimodal_concepts` and its like
-    are how many concepts those neurons have between them; None too for an atlas that was analysed before they were counted.
+    on resampled ones (`resamples`); None for an atlas that was analysed before it was measured.
     `not_tested` says why the images do not allow to count them, and what to add; None where they do, and before an analysis.
     """
     probes, analysis = atlas.manifest["probes"], atlas.manifest["analysis"]
@@ -55,6 +68,7 @@ def summarise(atlas: Atlas) -> dict[str, Any]:
         "ap": analysis["ap"] if analysis else None,
         "cell": analysis["cell"] if analysis else None,
         "curve": curves(analysis, main) if analysis else None,
+        **other_counts(_analysed(atlas, main)),
         "stability": stability_of(_analysed(atlas, main)),
         "multimodal_never_trained": _total(_analysed(atlas, main), "multimodal_never_trained"),
         "fingerprint": atlas.fingerprint,
@@ -157,7 +171,7 @@ def multimodal_counts(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """
     counts: dict[str, Any] = {}
     for control in ("", *(f"_{kind}" for kind in CONTROLS)):
-        for verdict in ("selective", "multimodal", "concept_cells"):
+        for verdict in VERDICTS:
             counts[f"{verdict}{control}"] = _total(layers, f"{verdict}{control}")
         found: list[Any] = [layer.get(f"concepts{control}") for layer in layers]
         counts[f"multimodal_concepts{control}"] = (
@@ -165,6 +179,31 @@ def multimodal_counts(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         )
         counts[f"multimodal_range{control}"] = _range(layers, control)
     return counts
+
+
+def other_counts(layers: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+    """What stands beside the counts of these layers: means over a control's runs, distinct findings, other versions of the test."""
+    found: dict[str, float | None] = {}
+    for control in ("", *(f"_{kind}" for kind in CONTROLS)):
+        found[f"multimodal_distinct{control}"] = _total(layers, f"distinct{control}")
+        found[f"selective_distinct{control}"] = _total(layers, f"distinct_selective{control}")
+        found[f"participation_ratio{control}"] = _mean(layers, f"participation_ratio{control}")
+        for verdict in VERDICTS if control else ():
+            of_layers = _mean(layers, f"mean_{verdict}{control}")
+            found[f"mean_{verdict}{control}"] = (
+                None if of_layers is None else of_layers * len(layers)
+            )
+    for key in BESIDE:
+        for control in ("", "_random_twin", "_permuted"):
+            found[f"{key}{control}"] = _total(layers, f"{key}{control}")
+    blocks = [layer.get("rotation_blocks") for layer in layers]
+    found["rotation_blocks"] = max((n for n in blocks if n is not None), default=None)
+    return found
+
+
+def _mean(layers: Sequence[Mapping[str, Any]], key: str) -> float | None:
+    known = [value for layer in layers if (value := layer.get(key)) is not None]
+    return float(np.mean(known)) if known and len(known) == len(layers) else None
 
 
 def _total(layers: Sequence[Mapping[str, Any]], key: str) -> int | None:

@@ -22,6 +22,7 @@ LAYER_COUNTS = (
     "live_units",
     "multimodal",
     "multimodal_random_twin",
+    "multimodal_permuted",
     "multimodal_rotation",
     "multimodal_shuffled",
 )
@@ -117,7 +118,7 @@ def write_analysis(path: str | Path, analysis: Mapping[str, Any]) -> None:
         The atlas.
     analysis
         `threshold`, `q`, `ap`, `cell`, `curve` (thresholds of average precision), `seed` and `layers`: layer → the counts `units`, `live_units`,
-        `multimodal`, `multimodal_random_twin` (None without a twin), `multimodal_rotation`, `multimodal_shuffled`.
+        `multimodal`, `multimodal_random_twin` and `multimodal_permuted` (None where not recorded), `multimodal_rotation`, `multimodal_shuffled`.
         More keys are kept as they are (JSON values).
 
     Raises

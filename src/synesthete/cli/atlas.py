@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from synesthete.atlas import Atlas
-from synesthete.atlas.summary import CONTROLS, STABILITY, stability_of
+from synesthete.atlas.summary import STABILITY, stability_of
 from synesthete.cli.command import Address, AtlasArgument, Output, command
 from synesthete.cli.console import Note, count, dim, percent, table
 
@@ -32,14 +32,17 @@ app = typer.Typer()
 def summary(atlas: AtlasArgument) -> Output:
     """Show what an atlas holds: model, images, and how many neurons are multimodal.
 
-    The count of multimodal neurons always stands next to the same count for a randomly initialised twin of the model
-    and for shuffled concept labels.
+    The count of multimodal neurons always stands next to the same count for networks that know nothing (random weights, trained weights
+    permuted), for random mixtures of the neurons, and for shuffled concept labels.
 
     Returns
     -------
-    `units`, `live_units`, `multimodal`, `multimodal_random_twin`, `multimodal_shuffled`, how many concepts
-    those have between them (`multimodal_concepts`, `multimodal_concepts_random_twin`,
-    `multimodal_concepts_shuffled`), `images`, `quarantined`, `concepts`, `modalities`, `layers`, `model`,
+    `units`, `live_units`; `selective`, `multimodal`, `concept_cells`, each also as `..._random_twin`, `..._permuted`, `..._rotation`,
+    `..._shuffled` (the largest over initialisations or seeds; the means are `mean_...`); how many concepts those have between them
+    (`multimodal_concepts...`), how many distinct findings they are (`multimodal_distinct...`, `selective_distinct...`) and in how many
+    directions the units vary (`participation_ratio...`); `..._without_statistics` (statistics of the images regressed out;
+    `..._kept_without_statistics`: of those that passed before) and `..._equal_length` (among written words of equal length), both also
+    for the untrained networks; `curve`, `rotation_blocks`, `multimodal_never_trained`, `images`, `quarantined`, `concepts`, `modalities`, `layers`, `model`,
     `fingerprint`, `threshold`, `q`, `not_tested`, `stability`, and the range of each count (`multimodal_range`,
     `multimodal_range_random_twin`, ...): over random splits of the artists, of mixtures and shuffled labels over their runs. Counts are null before an analysis, and where the images do
     not allow to test multimodality: `not_tested` then says why.
@@ -247,7 +250,7 @@ def verify(atlas: AtlasArgument) -> Output:
 
 
 def summary_view(atlas: Atlas) -> Iterator[RenderableType]:
-    """What an atlas holds, and the count of multimodal neurons between its two controls."""
+    """What an atlas holds, and the count of multimodal neurons beside its controls."""
     facts = atlas.summary()
     quarantined = facts.get("quarantined", 0)
     unread = f" ({count(quarantined)} set aside, unreadable)" if quarantined else ""
@@ -300,7 +303,7 @@ def _other_layers(atlas: Atlas, layers: Mapping[str, Any]) -> Iterator[Renderabl
 
 
 def counts_view(atlas: Atlas) -> Iterator[RenderableType]:
-    """The three counts that belong together: the model, its random twin, shuffled labels."""
+    """The counts that belong together: the model and its controls."""
     from synesthete.report.counts import RANGES, counts_of, rule_of
 
     facts = atlas.summary()
@@ -313,7 +316,7 @@ def counts_view(atlas: Atlas) -> Iterator[RenderableType]:
     rows = table("multimodal neurons", *right, right=right)
     for row in counts.rows:
         if row.count is None or row.share is None:
-            rows.add_row(row.name, "–", "", "not measured", "")
+            rows.add_row(row.name, "–", "", "not recorded", "")
             continue
         rows.add_row(
             row.name,
@@ -328,15 +331,14 @@ def counts_view(atlas: Atlas) -> Iterator[RenderableType]:
     yield f"selective {count(counts.selective)}, of those multimodal {count(counts.model.count or 0)}, of those concept cells {count(counts.concept_cells)}"
     if facts["multimodal_never_trained"] is not None:
         yield f"multimodal on images that the model was never trained on: {count(facts['multimodal_never_trained'])}"
-    curve = facts["curve"]
-    at = table(
-        "average precision at least",
-        *(f"{ap:g}" for ap in curve["ap"]),
-        right=[f"{ap:g}" for ap in curve["ap"]],
-    )
-    for name, row in zip(("model", *CONTROLS), counts.rows, strict=True):
-        if curve[name] is not None:
-            at.add_row(row.name, *map(count, curve[name]))
+    yield from counts.beside
+    columns = [*(f"{ap:g}" for ap in counts.thresholds), "directions", "distinct"]
+    at = table("precision at least", *columns, right=columns)
+    for row in counts.rows:
+        if row.curve is not None:
+            directions = "–" if row.directions is None else f"{row.directions:.1f}"
+            distinct = "–" if row.distinct is None else count(row.distinct)
+            at.add_row(row.name, *map(count, row.curve), directions, distinct)
     yield at
     yield from stability_view(facts)
     for warning in counts.warnings:
@@ -369,7 +371,7 @@ def controls_line(facts: Mapping[str, Any]) -> str:
     Examples
     --------
     >>> controls_line({"units": 1024, "multimodal": 147, "multimodal_random_twin": 0})
-    'multimodal: 147 of 1,024 units | random twin: 0 | random mixtures: – | shuffled labels: –'
+    'multimodal: 147 of 1,024 units | random twin: 0 | permuted: – | random mixtures: – | shuffled labels: –'
     """
 
     def number(key: str) -> str:
@@ -378,6 +380,7 @@ def controls_line(facts: Mapping[str, Any]) -> str:
     return (
         f"multimodal: {number('multimodal')} of {count(facts['units'])} units"
         f" | random twin: {number('multimodal_random_twin')}"
+        f" | permuted: {number('multimodal_permuted')}"
         f" | random mixtures: {number('multimodal_rotation')}"
         f" | shuffled labels: {number('multimodal_shuffled')}"
     )

@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +15,7 @@ import typer
 from rich.console import RenderableType
 
 from synesthete.atlas import Atlas, open_atlas
+from synesthete.atlas.manifest import TWINS
 from synesthete.cli.atlas import neurons_view, summary_view
 from synesthete.cli.command import AtlasArgument, ModelSpec, Output, Positive, Share, command
 from synesthete.cli.console import Note, count, say
@@ -43,10 +44,11 @@ class Recording:
         How the responses to a text's tokens become one number: end, where the text's embedding is read, max or mean.
     batch_size
         Images decoded ahead of the model, at most. It changes speed and memory, never a result.
-    twin
-        Also record the randomly initialised twin, the control of every count.
+    twins : NAMES
+        Which untrained networks to record as controls: all, none, or some of random_twin,random_he,permuted. Each costs one more
+        pass over the images. Without it all up to 20,000 images, and random_twin beyond.
     seed
-        Seed of the random twin and of the shuffled labels.
+        Seed of the untrained networks and of the shuffled labels.
     words
         Draw the names of the concepts and add them, unless the probe set has written words.
     """
@@ -55,7 +57,7 @@ class Recording:
     reduction: str = "max"
     text_reduction: str = "end"
     batch_size: Positive = 128
-    twin: bool = True
+    twins: str | None = None
     seed: int = 0
     words: bool = True
 
@@ -153,7 +155,8 @@ def analyze(
     """Find the multimodal neurons of an atlas, with their controls. It replaces an earlier analysis.
 
     For every neuron, one half of the artists chooses its concept and the other half measures it. The same test is run on
-    the random twin, on random mixtures of the neurons and on shuffled labels.
+    the recorded untrained networks, on random mixtures of the neurons, on shuffled labels, and without what simple statistics of the
+    images explain.
 
     Parameters
     ----------
@@ -199,10 +202,17 @@ def _record(model: str, probes: str, path: Path, settings: Recording) -> None:
             reduction=settings.reduction,
             text_reduction=settings.text_reduction,
             batch_size=settings.batch_size,
-            twin=settings.twin,
+            twins=_twins(settings.twins),
             seed=settings.seed,
             progress=reporter,
         )
+
+
+def _twins(names: str | None) -> Sequence[str] | None:
+    """Names given as one word; None where the number of images decides."""
+    if names is None:
+        return None
+    return {"all": TWINS, "none": ()}.get(names, tuple(map(str.strip, names.split(","))))
 
 
 def _analyze(path: Path, **settings: Any) -> None:

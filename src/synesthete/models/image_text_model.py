@@ -40,7 +40,7 @@ from synesthete.models.hooks import Tap, capture
 from synesthete.models.hub import one_line
 from synesthete.models.interventions import Change, Rewrite, intervene, rewriting
 from synesthete.models.preprocessing import Preprocessing, Preprocessor
-from synesthete.models.random_init import fresh_network
+from synesthete.models.random_init import twin_of
 from synesthete.models.text import encode_text, reduce_texts, spans_of, text_tower
 from synesthete.models.tokens import Token, Tokenizer
 
@@ -435,16 +435,32 @@ class ImageTextModel:
     def random_twin(self, seed: int = 0) -> ImageTextModel:
         """The same architecture with random weights: the control for everything that is counted.
 
-        The caller's random numbers stay as they were. See `synesthete.models.random_init` for the weights.
+        The caller's random numbers stay as they were. Short for `twin("random_twin", seed)`.
         """
+        return self.twin("random_twin", seed)
+
+    def twin(self, kind: str, seed: int = 0) -> ImageTextModel:
+        """The same architecture with weights that know nothing: `random_twin`, `random_he` or `permuted`.
+
+        See `synesthete.models.random_init.twin_of` for the weights.
+
+        Raises
+        ------
+        SynestheteError
+            When there is no such kind.
+        """
+        network = twin_of(
+            kind, self.network, self._build, seed=seed, side=self.preprocessing.image_size
+        )
+        drawn = "permuted" if kind == "permuted" else "random"
         return ImageTextModel(
-            f"{self.name} (random twin {seed})",
-            fresh_network(self._build, seed),
+            f"{self.name} ({kind.replace('_', ' ')} {seed})",
+            network,
             preprocessing=self.preprocessing,
             embedding_dim=self.embedding_dim,
             tokenize=self._tokenize,
             build=self._build,
-            description=self.description | {"pretrained": f"random:{seed}"},
+            description=self.description | {"pretrained": f"{drawn}:{seed}"},
             device=str(self.device),
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,7 +35,7 @@ def record(
     shard_size: int = 1024,
     dense: bool | None = None,
     exemplars: int = 16,
-    twin: bool = True,
+    twins: Collection[str] | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Path:
@@ -68,11 +68,12 @@ def record(
         Whether to store every activation, [images, units] float16; None: up to 4 GB of them.
     exemplars
         Number of images of highest, and of lowest, activation to keep per unit and modality.
-    twin
-        Whether to record the randomly initialised control too, which every later count needs.
-        Only with the dense matrix.
+    twins
+        Which networks that know nothing to record as controls, only with the dense matrix: of `random_twin`, `random_he` and
+        `permuted` (docs/recording.md). Each costs one more pass over the images; None for all of them up to 20,000 images, and
+        `random_twin` alone beyond.
     seed
-        Seed of the control.
+        Seed of the controls.
     progress
         Called with (images done, total images, images per second, seconds left or None).
 
@@ -83,7 +84,7 @@ def record(
     Raises
     ------
     SynestheteError
-        No such layer or reduction; `out` holds something else, another atlas, or a damaged one; no
+        No such layer, reduction or twin; `out` holds something else, another atlas, or a damaged one; no
         image can be read; the disk is full (what was committed is kept).
     """
     out = Path(out)
@@ -101,7 +102,8 @@ def record(
         text_reduction=text_reduction,
         dense=dense,
         exemplars=exemplars,
-        twin_seed=seed if twin else None,
+        twins=twins,
+        seed=seed,
     )
     recipe = recipe_of(plan, model, probes)
     if is_complete(out, recipe):
@@ -145,8 +147,8 @@ def _shards(
     missing = [(number, ranges[number]) for number, shard in enumerate(shards) if shard is None]
     left = sum(len(ids) for _, ids in missing)
     meter = ProgressMeter(len(probes), len(probes) - left, progress)
-    # The twin is not even made when everything is recorded already.
-    twin = model.random_twin(plan.twin_seed) if missing and plan.twin_seed is not None else None
+    # Twins are not even made when everything is recorded already.
+    twins = {name: model.twin(name, plan.seed) for name in (plan.twins if missing else ())}
     # One feed for all shards, so that decoding goes on while a shard is summed up and written.
     batches = feed(
         model,
@@ -158,7 +160,9 @@ def _shards(
     with contextlib.closing(batches):
         for number, ids in missing:
             mine = islice(batches, len(micro_batches(ids)))
-            result = record_shard(model, probes, ids, plan, twin=twin, batches=mine, seen=meter.add)
+            result = record_shard(
+                model, probes, ids, plan, twins=twins, batches=mine, seen=meter.add
+            )
             commit_shard(work, number, result, plan, fingerprint)
             shards[number] = stored(number)
     if any(shard is None for shard in shards):

@@ -105,9 +105,9 @@ class Finisher:
         if self.plan.dense:
             units = self.plan.units[index]
             self._matrix(f"{folder}/activations.npy", f"activations-{index}.npy", units)
-            if self.plan.twin_seed is not None:
-                name = f"controls/random_twin/{folder}/activations.npy"
-                self._matrix(name, f"twin-{index}.npy", units)
+            for twin in self.plan.twins:
+                name = f"controls/{twin}/{folder}/activations.npy"
+                self._matrix(name, f"{twin}-{index}.npy", units)
         wanted = self.plan.thumbnails == "exemplars"
         return set(exemplars.all_ids().tolist()) if wanted else set()
 
@@ -183,7 +183,6 @@ class Finisher:
 
     def _manifest(self) -> dict[str, Any]:
         model, plan = self.model, self.plan
-        twin = {"random_twin": {"seed": plan.twin_seed}} if plan.twin_seed is not None else {}
         return {
             "format": FORMAT,
             "version": VERSION,
@@ -211,7 +210,7 @@ class Finisher:
             "thumbnails": self.recipe["thumbnails"],
             "versions": {"synesthete": _version("synesthete")}
             | {package: _version(package) for package in _PACKAGES},
-            "controls": twin,
+            "controls": self.recipe["twins"],
             "analysis": None,
             "files": self._files,
         }

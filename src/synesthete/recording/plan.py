@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from synesthete.atlas.exemplars import PER_BIN
 from synesthete.atlas.half import COARSE_BINS, HISTOGRAM_BINS
-from synesthete.atlas.manifest import RECORDING_VERSION
+from synesthete.atlas.manifest import RECORDING_VERSION, TWINS
 from synesthete.atlas.thumbnails import THUMBNAIL_SIZE
 from synesthete.errors import SynestheteError, near
 from synesthete.probes.probe_set import text_rows
@@ -30,6 +30,8 @@ TEXT_REDUCTIONS = ("end", "max", "mean")
 MICRO_BATCH = 32
 DENSE_LIMIT_BYTES = 4_000_000_000
 THUMBNAIL_LIMIT = 50_000
+# Each twin costs one more pass over the images: with more images than these only the first is recorded unless asked for.
+TWINS_LIMIT = 20_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +56,10 @@ class Plan:
         How many exemplars to keep at either end, per unit and group.
     dense
         Whether to keep every activation.
-    twin_seed
-        Seed of the random twin; None for no twin.
+    twins
+        Which networks that know nothing are recorded as controls, of `synesthete.atlas.TWINS`.
+    seed
+        Of those.
     thumbnails
         Whether thumbnails are made of all images or of exemplars only.
     """
@@ -68,7 +72,8 @@ class Plan:
     groups: tuple[str, ...]
     exemplars: int
     dense: bool
-    twin_seed: int | None
+    twins: tuple[str, ...]
+    seed: int
     thumbnails: Literal["all", "exemplars"]
 
     def reading(self, tower: Tower) -> list[str]:
@@ -111,14 +116,15 @@ def make_plan(
     text_reduction: str = "end",
     dense: bool | None,
     exemplars: int,
-    twin_seed: int | None,
+    twins: Collection[str] | None,
+    seed: int,
 ) -> Plan:
     """Settle what is left open, and check what is given.
 
     Raises
     ------
     SynestheteError
-        No such layer or reduction, a layer named twice, a number out of range.
+        No such layer, reduction or twin, a layer named twice, a number out of range.
     """
     towers = ("image", "text", "joint")
     names = tuple(layers or model.default_layers)
@@ -137,6 +143,12 @@ def make_plan(
         raise SynestheteError(message, hint=near(reduction, REDUCTIONS))
     if exemplars < 1:
         raise SynestheteError(f"exemplars is {exemplars}, expected at least 1")
+    for name in twins or ():
+        if name not in TWINS:
+            message = f"no twin {name!r} of a model; there are {', '.join(TWINS)}"
+            raise SynestheteError(message, hint=near(name, TWINS))
+    if twins is None:
+        twins = TWINS if len(probes) <= TWINS_LIMIT else TWINS[:1]
     if dense is None:
         dense = len(probes) * sum(units) * np.dtype(np.float16).itemsize <= DENSE_LIMIT_BYTES
     return Plan(
@@ -148,8 +160,9 @@ def make_plan(
         groups=tuple(group_names(probes)),
         exemplars=exemplars,
         dense=dense,
-        # Of the twin only the matrix is kept: it serves as the control of what the matrix tells.
-        twin_seed=twin_seed if dense else None,
+        # Of a twin only the matrix is kept: it serves as the control of what the matrix tells.
+        twins=tuple(name for name in TWINS if name in twins) if dense else (),
+        seed=seed,
         thumbnails="all" if len(probes) <= THUMBNAIL_LIMIT else "exemplars",
     )
 
@@ -200,6 +213,6 @@ def recipe_of(plan: Plan, model: ImageTextModel, probes: ProbeSet) -> dict[str, 
         "histogram_bins": HISTOGRAM_BINS,
         "exemplars": {"ends": plan.exemplars, "per_bin": PER_BIN, "bins": COARSE_BINS},
         "dense": plan.dense,
-        "twin": None if plan.twin_seed is None else {"seed": plan.twin_seed},
+        "twins": {name: {"seed": plan.seed} for name in plan.twins},
         "thumbnails": {"size": THUMBNAIL_SIZE, "scope": plan.thumbnails},
     }

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,8 +38,10 @@ class LayerResult:
     ----------
     statistics, exemplars
         Of the readable images.
-    activations, twin_activations
+    activations
         [images, units], NaN rows for what is unreadable or not read by the layer; None where they are not kept.
+    twins
+        The same of each twin, by its name.
     grid
         Height and width of the layer's response map; None when no image was readable.
     """
@@ -46,7 +49,7 @@ class LayerResult:
     statistics: UnitStatistics
     exemplars: Exemplars
     activations: Halves | None
-    twin_activations: Halves | None
+    twins: dict[str, Halves]
     grid: tuple[int, int] | None
 
 
@@ -81,7 +84,7 @@ def record_shard(
     ids: range,
     plan: Plan,
     *,
-    twin: ImageTextModel | None = None,
+    twins: Mapping[str, ImageTextModel] = MappingProxyType({}),
     batches: Iterator[MicroBatch] | None = None,
     seen: Callable[[int], None] | None = None,
 ) -> ShardResult:
@@ -97,8 +100,8 @@ def record_shard(
         Image ids; the first is a multiple of 64.
     plan
         What to read and to keep.
-    twin
-        The random twin, when the plan has one.
+    twins
+        The twins of the plan, by name.
     batches
         The decoded micro-batches of `ids`; by default they are decoded here.
     seen
@@ -108,7 +111,9 @@ def record_shard(
     embeddings = _nothing(rows, model.embedding_dim)
     sizes = dict(zip(plan.layers, plan.units, strict=True))
     values = {name: _nothing(rows, units) for name, units in sizes.items()}
-    twins = {name: _nothing(rows, units) for name, units in sizes.items() if twin}
+    controls = {
+        (twin, name): _nothing(rows, units) for twin in twins for name, units in sizes.items()
+    }
     places = {name: np.full((rows, units), -1, np.int16) for name, units in sizes.items()}
     grids: dict[str, tuple[int, int]] = {}
     unreadable: dict[int, str] = {}
@@ -127,11 +132,11 @@ def record_shard(
                     places[name][into] = reading.positions[name][slots]
                     if name in reading.grids:
                         grids[name] = reading.grids[name]
-            if twin is not None:
-                for found, slots, names, reading in _readings(twin, batch, plan):
+            for twin, other in twins.items():
+                for found, slots, names, reading in _readings(other, batch, plan):
                     for name in names:
                         some = to_half(reading.activations[name][slots])
-                        twins[name][found - ids.start] = some
+                        controls[twin, name][found - ids.start] = some
             if seen is not None:
                 seen(len(batch.ids))
     fine = np.array([image not in unreadable for image in ids], dtype=bool)
@@ -155,7 +160,7 @@ def record_shard(
                 plan.exemplars,
             ),
             activations=values[name] if plan.dense else None,
-            twin_activations=twins.get(name),
+            twins={twin: controls[twin, name] for twin in twins},
             grid=grids.get(name),
         )
 

@@ -78,8 +78,8 @@ def _contents(result: ShardResult, plan: Plan) -> dict[str, Any]:
         contents[f"exemplars-{index}.npz"] = npz_bytes(layer.exemplars.arrays())
         if layer.activations is not None:
             contents[f"activations-{index}.npy"] = _npy(layer.activations)
-        if layer.twin_activations is not None:
-            contents[f"twin-{index}.npy"] = _npy(layer.twin_activations)
+        for twin, activations in layer.twins.items():
+            contents[f"{twin}-{index}.npy"] = _npy(activations)
     for number, sheet in result.sprites.items():
         contents[f"sprite-{number}.webp"] = sheet
     return contents

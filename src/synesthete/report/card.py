@@ -361,6 +361,7 @@ def _statistics(report: NeuronReport, y: float) -> str:
 COUNTED = (
     "multimodal in this layer",
     "in its random twin",
+    "with permuted weights",
     "in random mixtures",
     "with shuffled labels",
 )
@@ -371,7 +372,7 @@ def _footer(report: NeuronReport, y: float) -> str:
     for place, (label, row) in enumerate(
         zip(COUNTED, report.counts.rows if report.counts else (), strict=False)
     ):
-        x = MARGIN + 186 * place
+        x = MARGIN + 170 * place
         units = report.counts.units if report.counts else 0
         count = "not measured" if row.count is None else f"{row.count:,} of {units:,}"
         pieces.append(text(x, y + 44, count, size=15, weight=600))

@@ -496,10 +496,12 @@ def _control(counts: Counts | None) -> str:
         return (
             "No random twin was recorded: how many such neurons there are by chance is not known."
         )
+    permuted = counts.permuted.count
     return (
         f"Of {counts.units:,} neurons here {counts.model.count} are multimodal; in a random twin of the model, which knows "
-        f"nothing, {counts.random_twin.count} pass the same test, of random mixtures of the neurons {counts.rotation.count}, with "
-        f"shuffled labels {counts.shuffled.count}."
+        f"nothing, {counts.random_twin.count} pass the same test, "
+        f"{'' if permuted is None else f'with the trained weights permuted {permuted}, '}"
+        f"of random mixtures of the neurons {counts.rotation.count}, with shuffled labels {counts.shuffled.count}."
     )
 
 
