@@ -22,13 +22,13 @@ FEATURES = {
 
 
 def ranks(
-    known: list[str], asked: list[str], answers: np.ndarray, features: dict[str, object]
+    known: list[str], queries: list[str], answers: np.ndarray, features: dict[str, object]
 ) -> np.ndarray:
     """Rank of each text's concept among all, 0 the first; equals count against it."""
     vectors = TfidfVectorizer(**features)
     bank = vectors.fit_transform(known)
-    likeness = (vectors.transform(asked) @ bank.T).toarray()
-    own = likeness[np.arange(len(asked)), answers]
+    likeness = (vectors.transform(queries) @ bank.T).toarray()
+    own = likeness[np.arange(len(queries)), answers]
     return np.asarray((likeness >= own[:, None]).sum(axis=1) - 1)
 
 
@@ -45,20 +45,20 @@ def main() -> None:
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for modality in ("description", "anecdote"):
         for artist in sorted({row["artist"] for row in rows if row["modality"] == modality}):
-            said: dict[str, list[str]] = {concept: [] for concept in concepts}
+            bags: dict[str, list[str]] = {concept: [] for concept in concepts}
             for row in rows:
                 if row["artist"] != artist:
-                    said[row["concept"]].append(row["text"])
-            others = [" ".join(said[concept]) for concept in concepts]
-            asked = [r for r in rows if r["modality"] == modality and r["artist"] == artist]
-            answers = np.array([place[r["concept"]] for r in asked])
+                    bags[row["concept"]].append(row["text"])
+            others = [" ".join(bags[concept]) for concept in concepts]
+            queries = [r for r in rows if r["modality"] == modality and r["artist"] == artist]
+            answers = np.array([place[r["concept"]] for r in queries])
             dealt = [others[i] for i in random.permutation(len(others))]
             for name, features in FEATURES.items():
-                texts = [r["text"] for r in asked]
+                texts = [r["text"] for r in queries]
                 rank = ranks(others, texts, answers, features)
                 control = ranks(dealt, texts, answers, features)
                 print(
-                    f"| {modality} | {artist} | {len(asked):,} | {name} | {(rank < 1).mean():.1%}"
+                    f"| {modality} | {artist} | {len(queries):,} | {name} | {(rank < 1).mean():.1%}"
                     f" | {(rank < 5).mean():.1%} | {(control < 1).mean():.1%} |"
                 )
 

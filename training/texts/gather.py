@@ -19,16 +19,15 @@ from pathlib import Path
 
 from training import languages, tables
 
-from .check import written_files
 from .rules import DESCRIPTION_WORDS, HERE, known_nouns, named, synonyms_of, words
 
 LANGUAGES = (*languages.LANGUAGES, "ja", "ru", "zh")
 COLUMNS = ("concept", "modality", "artist", "language", "text")
 MIN_KEYWORDS = 4
-# A definition must share this much (cosine of word weights) with what else is said of the concept, or it is another sense.
+# A definition must share this much (cosine of word weights) with what else is known of the concept, or it is another sense.
 MIN_LIKENESS = 0.04
 
-# Names of a picture rather than of the thing: "face of a bear", "sign of the zodiac", "teacher (f/m)".
+# Names of an image rather than of the thing: "face of a bear", "sign of the zodiac", "teacher (f/m)".
 _NO_NAME = re.compile(r"[()«»]|の顔$|^rosto de |^морда |ansikte$|^знак зодиака |マーク$")
 # What stands between a headword and its first definition: pronunciation, part of speech, plural.
 _OPENING = re.compile(
@@ -145,11 +144,11 @@ def likeness(text: str, bag: dict[str, float], idf: dict[str, float]) -> float:
 
 
 def websters(
-    gcide: Path, synonyms: dict[str, list[str]], said: dict[str, list[str]]
+    gcide: Path, synonyms: dict[str, list[str]], known: dict[str, list[str]]
 ) -> Iterator[tuple[str, str]]:
-    """Concept and the definition of 1913 that is most like what else is said of it."""
+    """Concept and the definition of 1913 that is most like what else is known of it."""
     found = entries(gcide)
-    bags, idf = weights(said)
+    bags, idf = weights(known)
     for concept in concepts():
         heads = [
             concept,
@@ -200,27 +199,27 @@ def keywords(listed: list[str], concept: str, synonyms: list[str]) -> list[str]:
     """CLDR's keywords that are English nouns (no slang, no pieces of phrases) and no part of the name."""
     parts = words(concept)
     return [
-        word
-        for word in listed
-        if word in known_nouns()
-        and len(word) >= 3
-        and not any(word in part or part in word for part in parts)
-        and not named(word, concept, synonyms)
+        noun
+        for noun in listed
+        if noun in known_nouns()
+        and len(noun) >= 3
+        and not any(noun in part or part in noun for part in parts)
+        and not named(noun, concept, synonyms)
     ]
 
 
 def gather(wordnet: Path, gcide: Path, packages: Path) -> list[dict[str, str]]:
     """All rows of `resources.tsv`, in order of concept, without the excluded ones."""
     synonyms = synonyms_of()
-    said: dict[str, list[str]] = defaultdict(list)
-    for path in written_files():
-        for row in tables.rows(path):
-            said[row["concept"]].append(row["text"])
+    known: dict[str, list[str]] = defaultdict(list)
+    # The first writer's texts only: with more, other definitions might win than those that were read.
+    for row in tables.rows(HERE / "written_a.tsv"):
+        known[row["concept"]].append(row["text"])
     rows = [(c, "description", "wordnet", "en", text) for c, text in glosses(wordnet, synonyms)]
     for concept, _, _, _, text in rows:
-        said[concept] += [text, text]
+        known[concept] += [text, text]
     rows += [
-        (c, "description", "webster", "en", text) for c, text in websters(gcide, synonyms, said)
+        (c, "description", "webster", "en", text) for c, text in websters(gcide, synonyms, known)
     ]
     described = set(concepts())
     signs = emoji(packages, synonyms)

@@ -122,7 +122,8 @@ def sentences(text: str) -> int:
 
 @cache
 def known_nouns() -> frozenset[str]:
-    return frozenset(word for word in pq.read_table(NOUNS)["word"].to_pylist() if word.isalpha())
+    """WordNet's nouns of one word."""
+    return frozenset(filter(str.isalpha, pq.read_table(NOUNS)["word"].to_pylist()))
 
 
 def _forms(word: str) -> set[str]:
@@ -200,7 +201,7 @@ def content_words(name: str) -> list[str]:
     >>> content_words("statue of liberty")
     ['statue', 'liberty']
     """
-    return [word for word in words(name) if word not in _SMALL]
+    return [part for part in words(name) if part not in _SMALL]
 
 
 def named(text: str, name: str, synonyms: Iterable[str] = ()) -> list[str]:
