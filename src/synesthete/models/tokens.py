@@ -103,7 +103,7 @@ def _byte_pairs(inner: Any, clean: str) -> Iterator[tuple[int, int]]:
 
 
 def aligned(clean: str, text: str) -> list[int]:
-    """For each character of a cleaned text, and for its end, where it lies in the text itself.
+    """For each character of a cleaned text, and for its end, its place in the text itself.
 
     Cleaning lowers letters and joins spaces, which is followed character by character; where it does more (entities of
     HTML, damaged encodings), the two are matched as a whole.
