@@ -217,7 +217,7 @@ def conditional(
     by
         Categories: concept, family or modality.
     category
-        A category to show (repeat for more); without it the five commonest at the top.
+        A category to show (repeat for more); without it what the neuron is called, its concept, and the commonest at the top.
     bins
         How many bins of activation.
     out : FILE
@@ -635,7 +635,7 @@ def _draw_terms(title: str, subtitle: str, terms: Sequence[Term], path: Path) ->
     from synesthete.report.charts import sum_chart
     from synesthete.report.svg import write_drawing
 
-    rows = [(term.address, term.name or term.concept, term.weight) for term in terms]
+    rows = [(term.address, term.heading, term.weight) for term in terms]
     say(f"drawn: {write_drawing(sum_chart(title, subtitle, rows), path)}")
 
 

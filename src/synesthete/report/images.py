@@ -232,12 +232,19 @@ def grid_of(atlas: Atlas, layer: str) -> tuple[int, int] | None:
     return (int(grid[0]), int(grid[1])) if grid else None
 
 
+def own_concept(source: Source, columns: Columns, unit: int) -> str:
+    """The concept whose images stand for a neuron: its heading where the probe set has that, else its concept; "" for none."""
+    known, heading = source.opened.probes.concept, columns.heading[unit]
+    code = known.code(heading) if heading else None
+    return known.texts[code] if code else columns.concept[unit]
+
+
 def strongest(source: Source, columns: Columns, unit: int, modality: str) -> int | None:
-    """The image of a neuron's own concept that excites it most in a modality; None where there is none.
+    """The image of what a neuron is called that excites it most in a modality; None where there is none.
 
     Without the dense matrix only the exemplars that were kept are looked at.
     """
-    concept, probes = columns.concept[unit], source.opened.probes
+    concept, probes = own_concept(source, columns, unit), source.opened.probes
     if not concept:
         return None
     if source.atlas.manifest["dense"]:

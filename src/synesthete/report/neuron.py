@@ -16,7 +16,14 @@ from synesthete.analysis.conditional import conditional
 from synesthete.atlas import ExemplarList
 from synesthete.report.columns import Columns, Unit, in_order
 from synesthete.report.counts import Counts, Rule, layer_counts, rule_of
-from synesthete.report.images import Shown, ShownVisualization, exemplars, grid_of, visualizations
+from synesthete.report.images import (
+    Shown,
+    ShownVisualization,
+    exemplars,
+    grid_of,
+    own_concept,
+    visualizations,
+)
 from synesthete.report.source import Source, can_label, find_unit
 from synesthete.report.svg import small
 
@@ -32,8 +39,11 @@ class NeuronRow:
 
     Attributes
     ----------
-    called
-        Its tested name, else the concept that it answers to best; empty for none.
+    heading, also
+        What it is called: its tested name or its concept, whichever predicts held-out activation better; and the other of the two in words.
+        Empty for none.
+    shows
+        The concept whose images stand for it: the heading where the probe set has images of that, else `concept`.
     name, confidence
         The tested name and its AUC on held-out images; null when no name held.
     auc, ap
@@ -48,7 +58,9 @@ class NeuronRow:
 
     address: str
     unit: int
-    called: str
+    heading: str
+    also: str
+    shows: str
     name: str | None
     confidence: float | None
     concept: str
@@ -109,11 +121,11 @@ class Distribution:
     counts
         `[bins]` images.
     own
-        `[bins]` images of the neuron's concept; null where only the histogram was kept.
+        `[bins]` images of what the neuron `shows`; null where only the histogram was kept.
     images, lowest
         All images counted; those that tie at the lowest activation, null where it is not known.
     own_values
-        Modality → activations of the concept's images, each once, rising; empty where only the histogram was kept. Not in JSON.
+        Modality → activations of those images, each once, rising; empty where only the histogram was kept. Not in JSON.
     """
 
     edges: list[float]
@@ -270,7 +282,7 @@ class NeuronReport:
     @property
     def title(self) -> str:
         """Which neuron, of which model, for what."""
-        return f"{self.neuron.called or 'unknown'}: neuron {self.neuron.address} of {self.model}"
+        return f"{self.neuron.heading or 'unknown'}: neuron {self.neuron.address} of {self.model}"
 
 
 def neuron_report(source: Source, address: str) -> NeuronReport:
@@ -290,7 +302,7 @@ def neuron_report(source: Source, address: str) -> NeuronReport:
     kept, review = source.atlas.exemplars(layer), source.opened.reviews().get(row.address)
 
     def shown(found: ExemplarList) -> list[Shown]:
-        return exemplars(source, found, layer, row.concept)
+        return exemplars(source, found, layer, row.shows)
 
     return NeuronReport(
         neuron=row,
@@ -341,7 +353,9 @@ def neuron_row(source: Source, columns: Columns, unit: int) -> NeuronRow:
     return NeuronRow(
         address=address,
         unit=unit,
-        called=columns.called(unit),
+        heading=columns.heading[unit],
+        also=columns.also(unit),
+        shows=own_concept(source, columns, unit),
         name=columns.name[unit] or None,
         confidence=finite(columns.confidence[unit]),
         concept=columns.concept[unit],
@@ -508,7 +522,7 @@ def distribution(source: Source, columns: Columns, unit: int) -> Distribution:
         return _from_histogram(source, columns, unit)
     there = probes.readable & np.isfinite(values)
     edges = _equal_bins(values[there])
-    concept = columns.concept[unit]
+    concept = own_concept(source, columns, unit)
     own = there & probes.concept.rows(concept) if concept else np.zeros_like(there)
     counts, of_own = (np.histogram(values[rows], edges)[0] for rows in (there, own))
     groups = in_order(source.atlas.exemplars(columns.layer).groups)

@@ -119,7 +119,7 @@ def name_neurons(
         steps.advance()
         at, source = control_threshold(threshold, twin)
         held = tested.held(at)
-        tables[layer] = _table(candidates, tested, held, task.words)
+        tables[layer] = _table(candidates, tested, held, task)
         notes[layer] = settings | {
             "threshold": at,
             "threshold_from": source,
@@ -148,9 +148,12 @@ def control_threshold(given: float | None, control: Tested | None) -> tuple[floa
     return max(LEAST_THRESHOLD, round(float(np.nextafter(level, 1.0)) + 5e-5, 4)), RANDOM_TWIN
 
 
-def _table(found: Candidates, tested: Tested, held: Bool, words: list[str]) -> pa.Table:
-    units, places = np.nonzero(held)
-    rank = held.cumsum(axis=1)[units, places] - 1
+def _table(found: Candidates, tested: Tested, held: Bool, task: NamingTask) -> pa.Table:
+    """A row per name that holds, each unit's in the order of their average precision."""
+    # What does not hold comes last; equal ones stay in the order of the candidates.
+    order = np.argsort(np.where(held, -tested.precision, np.inf), axis=1, kind="stable")
+    units, rank = np.nonzero(np.take_along_axis(held, order, axis=1))
+    places, words = order[units, rank], task.words
     return pa.table(
         {
             "unit": pa.array(units, pa.int32()),
@@ -163,6 +166,12 @@ def _table(found: Candidates, tested: Tested, held: Bool, words: list[str]) -> p
             "confidence": pa.array(tested.auc[units, places], pa.float64()),
             "confidence_low": pa.array(tested.low[units, places], pa.float64()),
             "confidence_high": pa.array(tested.high[units, places], pa.float64()),
+            **{
+                f"ap_{modality}": pa.array(
+                    tested.ap[code, units, places], pa.float64(), from_pandas=True
+                )
+                for code, modality in enumerate(task.modalities[: len(tested.ap)])
+            },
         }
     )
 
@@ -185,6 +194,8 @@ class NamingTask:
     embeddings
         Of the selection images and of the words; None where neither the vocabulary nor the method needs
         them.
+    modalities
+        Names of the modalities, by code.
     method
         Who proposes: one of `METHODS`.
     left_out
@@ -195,6 +206,7 @@ class NamingTask:
     chosen_on: Images
     tested_on: Images
     embeddings: tuple[Float32, Float32] | None
+    modalities: tuple[str, ...] = ()
     method: str = OURS
     left_out: int = 0
 
@@ -270,6 +282,7 @@ def naming_task(atlas: Atlas, vocabulary: str, method: str = OURS) -> NamingTask
         chosen_on=chosen_on,
         tested_on=tested_on,
         embeddings=None if texts is None else (_images(atlas, chosen_on.rows), texts),
+        modalities=design.modalities,
         method=method,
         left_out=left_out,
     )

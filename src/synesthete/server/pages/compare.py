@@ -92,7 +92,7 @@ def _side(site: Site, address: str) -> Side:
     columns, unit = find_unit(site, address)
     row = neuron_row(site, columns, unit)
     top = site.atlas.exemplars(columns.layer).top(unit, None, limit=SHOWN)
-    shown = exemplars(site, top, columns.layer, row.concept)
+    shown = exemplars(site, top, columns.layer, row.shows)
     return Side(row, shown, distribution(site, columns, unit))
 
 
