@@ -252,10 +252,11 @@ class Tested:
         """`[units, KEPT]`: mean of `ap` over the modalities that have images of the name."""
         return mean_known(self.ap)
 
-    def held(self, threshold: float, level: float = LEVEL) -> Bool:
-        """Which names hold: the AUC reaches the threshold, at a false discovery rate of `level`."""
+    def held(self, threshold: float, precision: float = 0.0, *, level: float = LEVEL) -> Bool:
+        """Which names hold: AUC and average precision reach their thresholds, at a false discovery rate of `level`."""
         with np.errstate(invalid="ignore"):
-            return np.asarray((self.auc >= threshold) & (self.q <= level))
+            found = (self.auc >= threshold) & (self.q <= level)
+        return np.asarray(found & (np.nan_to_num(self.precision) >= precision))
 
 
 def propose(scores: Mapping[str, Float32]) -> Candidates:
@@ -387,6 +388,8 @@ def precision_of(activations: Floating, images: Images, words: Int64) -> Float64
         count = np.diff(sets.indptr)
         n_pos = np.where(words >= 0, count[words], 0)
         place = np.arange(int(n_pos.max(initial=0)))
+        if not place.size:
+            continue
         there = place < n_pos[:, :, None]
         rows = sets.indices[np.where(there, sets.indptr[words][:, :, None] + place, 0)]
         for units, low, _ in ranks_by_chunk(activations[here]):
