@@ -317,6 +317,11 @@ class ProbeColumns:
         here = self.scoring & self.modality.rows(modality)
         return int((here & self.concept.rows(concept)).sum()) if concept else 0, int(here.sum())
 
+    def showing(self, concepts: Sequence[str]) -> Bool:
+        """`[images]`: which show one of some concepts."""
+        codes = [code for one in concepts if (code := self.concept.code(one))]
+        return np.isin(self.concept.codes, codes)
+
     def of_concept(self, concept: str) -> dict[str, Int64]:
         """Modality → readable images of a concept."""
         own = self.readable & self.concept.rows(concept)

@@ -185,7 +185,7 @@ class Shown:
     value
         The neuron's activation; null where the image stands for itself.
     own
-        Whether it shows the neuron's concept.
+        Whether it shows what the neuron is called.
     box
         Where the maximum lies; null where every position is the maximum or there is no grid.
     """
@@ -209,8 +209,10 @@ def images(source: Source, numbers: Sequence[int]) -> list[Shown]:
     return [_shown(source, number, row) for number, row in _rows(source, numbers)]
 
 
-def exemplars(source: Source, found: ExemplarList, layer: str, concept: str) -> list[Shown]:
-    """Images with a neuron's activation, the concept's own marked, the strongest position boxed."""
+def exemplars(
+    source: Source, found: ExemplarList, layer: str, concepts: Sequence[str]
+) -> list[Shown]:
+    """Images with a neuron's activation, the concepts' own marked, the strongest position boxed."""
     grid = grid_of(source.atlas, layer)
     shown = []
     for (number, row), value, position in zip(
@@ -221,7 +223,7 @@ def exemplars(source: Source, found: ExemplarList, layer: str, concept: str) -> 
     ):
         # Where nothing is passed on by the ReLU, every position is the maximum: none is shown.
         box = _box(int(position), grid) if value else None
-        own = bool(concept) and row["concept"] == concept
+        own = bool(row["concept"]) and row["concept"] in concepts
         shown.append(_shown(source, number, row, value=float(value), own=own, box=box))
     return shown
 
@@ -232,11 +234,25 @@ def grid_of(atlas: Atlas, layer: str) -> tuple[int, int] | None:
     return (int(grid[0]), int(grid[1])) if grid else None
 
 
-def own_concept(source: Source, columns: Columns, unit: int) -> str:
-    """The concept whose images stand for a neuron: its heading where the probe set has that, else its concept; "" for none."""
-    known, heading = source.opened.probes.concept, columns.heading[unit]
+@dataclass(frozen=True)
+class Standing:
+    """Whose images stand for a neuron: what they are called, and their concepts."""
+
+    text: str
+    concepts: tuple[str, ...]
+
+
+def standing(source: Source, columns: Columns, unit: int) -> Standing:
+    """The concept or hypernym of a neuron's heading where the probe set has images of it, else the neuron's concept; "" for none."""
+    heading, concept = columns.heading[unit], columns.concept[unit]
+    if heading and heading == columns.name[unit]:
+        notes = source.atlas.manifest.get("names", {}).get("layers", {}).get(columns.layer, {})
+        if members := notes.get("hypernyms", {}).get(heading):
+            return Standing(heading, tuple(members))
+    known = source.opened.probes.concept
     code = known.code(heading) if heading else None
-    return known.texts[code] if code else columns.concept[unit]
+    text = known.texts[code] if code else concept
+    return Standing(text, (text,) if text else ())
 
 
 def strongest(source: Source, columns: Columns, unit: int, modality: str) -> int | None:
@@ -244,18 +260,20 @@ def strongest(source: Source, columns: Columns, unit: int, modality: str) -> int
 
     Without the dense matrix only the exemplars that were kept are looked at.
     """
-    concept, probes = own_concept(source, columns, unit), source.opened.probes
-    if not concept:
+    concepts, probes = standing(source, columns, unit).concepts, source.opened.probes
+    if not concepts:
         return None
     if source.atlas.manifest["dense"]:
-        own = probes.of_concept(concept).get(modality, np.zeros(0, np.int64))
+        own = np.flatnonzero(
+            probes.readable & probes.showing(concepts) & probes.modality.rows(modality)
+        )
         if not len(own):
             return None
         values = np.nan_to_num(np.asarray(source.atlas.activations(columns.layer)[own, unit]))
         return int(own[int(np.argmax(values))])
     kept = source.atlas.exemplars(columns.layer)
     ids = kept.top(unit, modality).ids.tolist() if modality in kept.groups else []
-    return next((int(i) for i in ids if probes.concept[int(i)] == concept), None)
+    return next((int(i) for i in ids if probes.concept[int(i)] in concepts), None)
 
 
 def _rows(source: Source, numbers: Sequence[int]) -> list[tuple[int, dict[str, Any]]]:

@@ -21,7 +21,7 @@ from synesthete.report.images import (
     ShownVisualization,
     exemplars,
     grid_of,
-    own_concept,
+    standing,
     visualizations,
 )
 from synesthete.report.source import Source, can_label, find_unit
@@ -43,7 +43,7 @@ class NeuronRow:
         What it is called: its tested name or its concept, whichever predicts held-out activation better; and the other of the two in words.
         Empty for none.
     shows
-        The concept whose images stand for it: the heading where the probe set has images of that, else `concept`.
+        Whose images stand for it: the heading where the probe set has images of that, else `concept`.
     name, confidence
         The tested name and its AUC on held-out images; null when no name held.
     auc, ap
@@ -299,10 +299,11 @@ def neuron_report(source: Source, address: str) -> NeuronReport:
     layer, row, probes = columns.layer, neuron_row(source, columns, unit), source.opened.probes
     rule, counts = rule_of(source.atlas), layer_counts(source, layer)
     assert rule is not None  # columns are of analysed atlases
+    concepts = standing(source, columns, unit).concepts
     kept, review = source.atlas.exemplars(layer), source.opened.reviews().get(row.address)
 
     def shown(found: ExemplarList) -> list[Shown]:
-        return exemplars(source, found, layer, row.shows)
+        return exemplars(source, found, layer, concepts)
 
     return NeuronReport(
         neuron=row,
@@ -355,7 +356,7 @@ def neuron_row(source: Source, columns: Columns, unit: int) -> NeuronRow:
         unit=unit,
         heading=columns.heading[unit],
         also=columns.also(unit),
-        shows=own_concept(source, columns, unit),
+        shows=standing(source, columns, unit).text,
         name=columns.name[unit] or None,
         confidence=finite(columns.confidence[unit]),
         concept=columns.concept[unit],
@@ -522,8 +523,7 @@ def distribution(source: Source, columns: Columns, unit: int) -> Distribution:
         return _from_histogram(source, columns, unit)
     there = probes.readable & np.isfinite(values)
     edges = _equal_bins(values[there])
-    concept = own_concept(source, columns, unit)
-    own = there & probes.concept.rows(concept) if concept else np.zeros_like(there)
+    own = there & probes.showing(standing(source, columns, unit).concepts)
     counts, of_own = (np.histogram(values[rows], edges)[0] for rows in (there, own))
     groups = in_order(source.atlas.exemplars(columns.layer).groups)
     return Distribution(

@@ -19,7 +19,10 @@ from synesthete.analysis.significance import benjamini_hochberg
 PROPOSALS = 5  # words that each scorer proposes for a unit
 KEPT = 3  # names that are tested per unit
 AT_ONCE = 4_000_000  # scores ranked at once, which bounds the memory of ranking them
-LIKE_SHARE, LIKE_LEAST = 0.005, 10  # of a half's images are about a word, at least so many
+LIKE_MOST, LIKE_LEAST = (
+    0.005,
+    10,
+)  # at most this share of a half's images is about a word, at least so many images
 LIKENESS_BYTES = 100_000_000
 
 
@@ -55,18 +58,24 @@ def labelled(rows: Int64, concept: Int64, modality: Int64, words: int) -> Images
     return Images(rows, modality, sets)
 
 
-def alike(rows: Int64, modality: Int64, images: Float32, words: Float32) -> Images:
-    """Images that are about a word because they are the 0.5 % most like it, for their modality.
+def alike(
+    rows: Int64, modality: Int64, images: Float32, words: Float32, *, concepts: int
+) -> Images:
+    """Images that are about a word because they are those most like it, for their modality.
 
-    Likenesses are compared in standard deviations from the mean of the modality, so that a modality which
+    As many as one of the labelled concepts has on average, and at least 10: with more, most would be of something else, and no name
+    could be told from a wrong one. At most 0.5 % of the half. Likenesses are compared in standard deviations from the mean of the modality, so that a modality which
     does not show the thing has none of its images among them.
 
     Parameters
     ----------
     images, words
         Embeddings of length one, `[len(rows), dim]` and `[words, dim]`.
+    concepts
+        How many concepts the images show.
     """
-    count = min(len(rows), max(LIKE_LEAST, round(LIKE_SHARE * len(rows))))
+    share = min(LIKE_MOST, 1 / concepts)
+    count = min(len(rows), max(LIKE_LEAST, round(share * len(rows))))
     groups = [np.flatnonzero(modality == code) for code in np.unique(modality)]
     step = max(1, LIKENESS_BYTES // (4 * len(rows)))
     columns: list[Int64] = []

@@ -121,7 +121,8 @@ def narrowed(
 
     From the name upwards: the images of a level are compared with those of its siblings, the other members of the next level
     (balanced AUC on held-out images, p at most 1 %). The first level that the unit prefers, or the last, is its name if it holds:
-    AUC, p and average precision as for any name, and of a hypernym more average precision than the name's.
+    AUC, p and average precision as for any name, and of a hypernym more average precision than the name's. Where a member holds, its
+    hypernyms do not.
 
     Parameters
     ----------
@@ -178,7 +179,10 @@ def narrowed(
             units, slots, least = units[~prefers], slots[~prefers], least[~prefers]
             if not len(units):
                 break
-    # A hypernym that several candidates led to counts once.
+    # A hypernym of which a member holds is no name of the unit; one that several candidates led to counts once.
+    for kind, code in numbers.items():
+        named = kept & np.isin(word, kind.members)
+        kept &= ~((word == concepts + code) & named.any(axis=1, keepdims=True))
     for slot in range(1, word.shape[1]):
         kept[:, slot] &= ~(kept[:, :slot] & (word[:, :slot] == word[:, [slot]])).any(axis=1)
     methods = (*found.methods, HYPERNYM)

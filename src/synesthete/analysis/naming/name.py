@@ -316,7 +316,13 @@ def naming_task(atlas: Atlas, vocabulary: str, method: str = OURS) -> NamingTask
         left_out = len(words) - len(kept)
         words, texts = [words[i] for i in kept], texts[kept]
         chosen_on, tested_on = (
-            alike(rows[half], design.modality[half], _images(atlas, rows[half]), texts)
+            alike(
+                rows[half],
+                design.modality[half],
+                _images(atlas, rows[half]),
+                texts,
+                concepts=len(design.concepts),
+            )
             for half in halves
         )
     return NamingTask(

@@ -17,7 +17,7 @@ from synesthete.report.counts import (
     rule_of,
     why_not_counted,
 )
-from synesthete.report.images import Shown, exemplars, images, strongest
+from synesthete.report.images import Shown, exemplars, images, standing, strongest
 from synesthete.report.neuron import NeuronRow, neuron_row
 from synesthete.server.library import Site
 from synesthete.server.page import Page
@@ -138,7 +138,9 @@ def _guises(site: Site, layer: str, unit: int) -> Guises:
     row, shown = neuron_row(site, columns, unit), {}
     for name in columns.modalities:
         if name in kept.groups:
-            top = exemplars(site, kept.top(unit, name), layer, row.shows)
+            top = exemplars(
+                site, kept.top(unit, name), layer, standing(site, columns, unit).concepts
+            )
             own = [image for image in top if image.own]
             number = strongest(site, columns, unit, name)
             if own:
