@@ -119,8 +119,7 @@ def ours(truth: Truth, task: NamingTask, has: np.ndarray) -> None:
     control = task.shuffled(truth.activations, 0) if truth.twin is None else truth.twin
     at, _ = control_threshold(None, task.named(control)[1], PRECISION)
     held = tested.held(at, PRECISION)
-    best = np.where(held, tested.precision, -1.0)
-    first, named = best.argmax(axis=1)[:, None], held.any(axis=1)
+    first, named = held.argmax(axis=1)[:, None], held.any(axis=1)
     chosen = np.take_along_axis(found.word, first, axis=1)[:, 0]
     right = np.array([n and w in s for n, w, s in zip(named, chosen, truth.right, strict=True)])
     n, kept = int(has.sum()), int((named & has).sum())

@@ -21,7 +21,7 @@ from naming import rate
 from scipy import sparse
 
 from synesthete.analysis.design import Design
-from synesthete.analysis.naming.candidates import Candidates, Images, Tested, labelled, test
+from synesthete.analysis.naming.candidates import Candidates, Images, labelled, test
 from synesthete.analysis.naming.hypernyms import Hypernym
 from synesthete.analysis.naming.name import (
     PRECISION,
@@ -123,10 +123,10 @@ def on_planted(units: int) -> None:
             ):
                 at, _ = control_threshold(None, control, precision)
                 held = tested.held(at, precision)
-                kept, measured = found, tested
+                kept = found
                 if siblings:
-                    kept, measured, held, kinds = task.narrowed(activations, found, tested, at)
-                word = first_names(kept, measured, held, by_precision=siblings)
+                    kept, _, held, kinds = task.narrowed(activations, found, tested, at)
+                word = first_names(kept, held)
                 family = (
                     np.array(
                         [
@@ -146,12 +146,9 @@ def on_planted(units: int) -> None:
                 )
 
 
-def first_names(
-    found: Candidates, tested: Tested, held: np.ndarray, *, by_precision: bool
-) -> np.ndarray:
+def first_names(found: Candidates, held: np.ndarray) -> np.ndarray:
     """Each unit's first name, -1 for none."""
-    best = np.where(held, tested.precision if by_precision else -np.arange(held.shape[1]), -np.inf)
-    word = np.take_along_axis(found.word, best.argmax(axis=1)[:, None], axis=1)[:, 0]
+    word = np.take_along_axis(found.word, held.argmax(axis=1)[:, None], axis=1)[:, 0]
     return np.where(held.any(axis=1), word, -1)
 
 

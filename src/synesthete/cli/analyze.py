@@ -37,8 +37,9 @@ def name(
 ) -> Output:
     """Name the neurons of an atlas; a name is chosen on some artists and tested on the others.
 
-    Neurons whose best name does not hold are unknown. The same is counted for the random twin and for shuffled images. It
-    replaces earlier names, and families are to be assigned again.
+    Neurons whose best name does not hold are unknown. A concept that a neuron does not prefer to its siblings gives way to what
+    they all are. The same is counted for the random twin and for shuffled images. It replaces earlier names, and families are
+    to be assigned again.
 
     Parameters
     ----------
@@ -51,8 +52,8 @@ def name(
     layer : L
         Name the neurons of this layer only (repeat for more); the other layers keep their names.
     threshold
-        AUC on held-out images that a name needs; without it, what at most 5 % of the random twin's neurons reach, at least
-        0.75.
+        AUC on held-out images that a name needs beside an average precision of 0.2; without it, what at most 5 % of the random
+        twin's neurons reach, at least 0.75.
     seed
         Of the shuffled control.
 
