@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import sparse
 
-from synesthete._core.arrays import Bool, Float64, Floating, Int64
+from synesthete._core.arrays import Bool, Floating, Int64
 from synesthete.analysis.multimodality import LEVEL
 from synesthete.analysis.naming.candidates import (
     Candidates,
@@ -156,9 +156,13 @@ def narrowed(
         for level, members in enumerate([(concept,), *(one.members for one in chain)]):
             mine = np.asarray(activations[:, units])
             if level:
-                auc, error, p, ap = _measured(mine, images, members)
+                own = _one_set(images, _union(images, members), np.arange(len(images.rows)))
+                ap = precision_of(mine, own, np.zeros((len(units), 1), np.int64))[:, :, 0]
                 mean = mean_known(ap)
-                passes = (auc >= at) & (p <= LEVEL) & (mean >= precision) & (mean > least)
+                passes = (mean >= precision) & (mean > least)
+                if passes.any():
+                    result = balanced_auc(mine, own)
+                    passes &= (result.auc[:, 0] >= at) & (result.p[:, 0] <= LEVEL)
             prefers = np.ones(len(units), np.bool_)
             if level < len(chain):
                 siblings = tuple(set(chain[level].members) - set(members))
@@ -169,11 +173,9 @@ def narrowed(
             if level and good.any():
                 word[rows] = concepts + numbers.setdefault(chain[level - 1], len(numbers))
                 method[rows] = len(found.methods)
-                low, high = interval(auc[good], error[good])
-                values["auc"][rows], values["low"][rows], values["high"][rows] = (
-                    auc[good],
-                    low,
-                    high,
+                values["auc"][rows] = result.auc[good, 0]
+                values["low"][rows], values["high"][rows] = interval(
+                    result.auc[good, 0], result.error[good, 0]
                 )
                 values["ap"][:, units[good], slots[good]] = ap[:, good]
             units, slots, least = units[~prefers], slots[~prefers], least[~prefers]
@@ -201,19 +203,6 @@ def _union(images: Images, members: Sequence[int]) -> Bool:
 def _one_set(images: Images, own: Bool, rows: Int64) -> Images:
     sets = sparse.csr_array(own[rows][None].astype(np.float64))
     return Images(images.rows[rows], images.modality[rows], sets)
-
-
-def _measured(
-    activations: Floating, images: Images, members: Sequence[int]
-) -> tuple[Float64, Float64, Float64, Float64]:
-    """AUC, its error and p `[units]`, and average precision `[modalities, units]` for all images of the members."""
-    own = _one_set(images, _union(images, members), np.arange(len(images.rows)))
-    result = balanced_auc(activations, own)
-    ap = precision_of(activations, own, np.zeros((activations.shape[1], 1), np.int64))
-    auc, error, p = (
-        np.asarray(one[:, 0], np.float64) for one in (result.auc, result.error, result.p)
-    )
-    return auc, error, p, ap[:, :, 0]
 
 
 def _prefers(
