@@ -72,7 +72,7 @@ def on_atlas(path: Path) -> None:
     hypernyms = held & (kept.word >= len(task.words))
     print(
         f"  and siblings: {int(held.any(axis=1).sum())} units named, {int(held.sum())} names, {int(hypernyms.sum())} of them hypernyms "
-        f"({', '.join(one.name for one in kinds) or 'none'})"
+        f"({', '.join(kinds[w - len(task.words)].name for w in np.unique(kept.word[hypernyms])) or 'none'})"
     )
 
 

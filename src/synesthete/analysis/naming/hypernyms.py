@@ -50,10 +50,10 @@ def hypernyms(concepts: Sequence[str], families: Mapping[str, str]) -> list[list
 
     Examples
     --------
-    >>> fruits = ["apple", "pear", "mango"]
-    >>> families = dict.fromkeys(fruits, "food") | {f"thing {i}": "" for i in range(21)}
+    >>> instruments = ["piano", "violin", "trumpet"]
+    >>> families = dict.fromkeys(instruments, "music") | {f"xy{i}": "" for i in range(21)}
     >>> [one.name for one in hypernyms([*families], families)[0]]
-    ['edible fruit']
+    ['musical instrument']
     """
     from synesthete.analysis.families.definitions import wordnet
 
@@ -93,16 +93,17 @@ def _senses(senses: Sequence[Sequence[list[int]]], family_of: Sequence[str]) -> 
     sizes = Counter(family for some, family in zip(senses, family_of, strict=True) if some)
     known = sum(sizes.values())
 
-    def shared(above: list[int], family: str) -> float:
-        """Share of the family under a synset beyond the share of the others, of the synset where that is largest."""
+    def shared(above: list[int], family: str) -> tuple[float, int]:
+        """The largest share of the family under a synset beyond the share of the others, and how near that synset is."""
         own, others = max(sizes[family], 1), max(known - sizes[family], 1)
-        return max(
-            (within[family][s] - 1) / own - (everywhere[s] - within[family][s]) / others
+        beyond = [
+            round((within[family][s] - 1) / own - (everywhere[s] - within[family][s]) / others, 2)
             for s in above
-        )
+        ]
+        return max(beyond), -beyond.index(max(beyond))
 
     return [
-        max(some, key=lambda above: round(shared(above, family), 2)) if some else []
+        max(some, key=lambda above: shared(above, family)) if some else []
         for some, family in zip(senses, family_of, strict=True)
     ]
 
