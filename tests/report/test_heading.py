@@ -65,7 +65,8 @@ def test_every_rendering_has_the_one_heading(
     assert (neuron.as_dict()["heading"], report.title.split(":")[0]) == (heading, heading)
     template = next(one.template for one in PAGES if one.path.startswith("/neuron/"))
     html = unescape(render(template, Site(source.opened, source.links), facts=report))
-    assert f"<h1>{heading} <small>{also}</small></h1>" in html
+    assert f"<h1>{heading}</h1>" in html
+    assert f"{also}</p>" in html
     card = draw(report, atlas.thumbnail)
     assert also in card
     assert f"shows {heading}" in card

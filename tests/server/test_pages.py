@@ -84,7 +84,7 @@ def test_the_card_is_headed_by_the_concept_of_its_images_and_numbers(
     best = shared.get("/index.json").json()["best"]
     headings = re.findall(r'class="guise-name">([^<]+?) <small>', shared.get("/").text)
     assert best
-    assert [unescape(one) for one in headings] == [one["neuron"]["concept"] for one in best]
+    assert [unescape(one) for one in headings] == [one["neuron"]["heading"] for one in best]
 
 
 def test_neurons_named_after_something_else_come_last_on_the_card() -> None:

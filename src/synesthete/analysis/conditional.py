@@ -106,7 +106,7 @@ def conditional(
         `concept`, `family` or `modality` of the probe labels; ignored with `labels`.
     categories
         Which ones; by default what the unit is called, its concept, and the commonest among the images of the highest bins, five
-        in all. The bin that zero lies in, where a ReLU piles up images of anything, and those below are never looked at for that.
+        in all. The bin of zero, where a ReLU piles up images of anything, and those below are never looked at for that.
     labels
         Image id → what a person labelled it with, instead of the probe labels; images without a label do
         not count.
@@ -146,7 +146,7 @@ def conditional(
         own = _own(atlas, address, by) if atlas.analysed else []
         chosen = _commonest(names, counts, edges, own=own, peak=peak)
     else:
-        chosen = _asked_for(names, categories)
+        chosen = _requested(names, categories)
     curves = [_curve(names[i], counts[i], total) for i in chosen]
     return Conditional(
         address=address,
@@ -209,7 +209,7 @@ def _commonest(
     return list(chosen)
 
 
-def _asked_for(names: list[str], categories: Sequence[str]) -> list[int]:
+def _requested(names: list[str], categories: Sequence[str]) -> list[int]:
     number = {name.casefold(): i for i, name in enumerate(names)}
     missing = [name for name in categories if name.casefold() not in number]
     if missing:
