@@ -64,8 +64,8 @@ def alike(
     """Images that are about a word because they are those most like it, for their modality.
 
     As many as one of the labelled concepts has on average, and at least 10: with more, most would be of something else, and no name
-    could be distinguished from a wrong one. At most 0.5 % of the half. Likenesses are compared in standard deviations from the mean of the modality, so that a modality which
-    does not show the thing has none of its images among them.
+    could be distinguished from a wrong one. At most 0.5 % of the half. Likenesses are compared in standard deviations from the mean of
+    the modality, so that a modality which does not show the thing has none of its images among them.
 
     Parameters
     ----------
