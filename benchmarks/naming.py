@@ -2,6 +2,8 @@
 
     python benchmarks/naming.py [ATLAS] [--full] [--scorer softwpmi ...]
 
+Which words a name's images are, and what a name needs, were chosen with mini's figures in sight: validation, not a test.
+
 Three truths: planted units; the outputs of a linear classifier trained on the probe concepts over half of the
 atlas's image embeddings, named by the other half; and units that pass the test of multimodality, whose concept the other half of the artists confirms. On each,
 ours and the four scorers of CLIP-Dissect choose among the same words, knowing the same: the labels of the images (to the
@@ -25,7 +27,12 @@ from plain_dissect import PLAIN, needs
 from synesthete._core.intervals import wilson_interval
 from synesthete.analysis.design import Design
 from synesthete.analysis.naming.candidates import Images, alike, labelled
-from synesthete.analysis.naming.name import NamingTask, control_threshold, text_embeddings
+from synesthete.analysis.naming.name import (
+    PRECISION,
+    NamingTask,
+    control_threshold,
+    text_embeddings,
+)
 from synesthete.analysis.naming.scorers import SCORERS
 from synesthete.analysis.planted import plant, planted_design
 from synesthete.analysis.provenance import control_activations
@@ -66,7 +73,10 @@ class Known:
         design, names = self.design, list(self.design.concepts)
         halves = [np.flatnonzero(design.split.scoring == half) for half in (False, True)]
         shown = [labelled(h, design.concept[h], design.modality[h], len(names)) for h in halves]
-        seen = [alike(h, design.modality[h], self.images[h], self.words) for h in halves]
+        seen = [
+            alike(h, design.modality[h], self.images[h], self.words, concepts=len(names))
+            for h in halves
+        ]
         same = np.eye(len(names), dtype=np.float32)
         pair = (self.images[halves[0]], self.words)
         return {
@@ -104,11 +114,11 @@ def judge(truth: Truth, known: Known) -> None:
 
 
 def ours(truth: Truth, task: NamingTask, has: np.ndarray) -> None:
-    """Print our row, what became of units without a true name, and AUC of named and unknown units."""
+    """Print our row, the same without the test, what became of units without a true name, and AUC of named and unknown units."""
     found, tested = task.named(truth.activations)
     control = task.shuffled(truth.activations, 0) if truth.twin is None else truth.twin
-    at, _ = control_threshold(None, task.named(control)[1])
-    held = tested.held(at)
+    at, _ = control_threshold(None, task.named(control)[1], PRECISION)
+    held = tested.held(at, PRECISION)
     first, named = held.argmax(axis=1)[:, None], held.any(axis=1)
     chosen = np.take_along_axis(found.word, first, axis=1)[:, 0]
     right = np.array([n and w in s for n, w, s in zip(named, chosen, truth.right, strict=True)])
@@ -195,13 +205,18 @@ def on_atlas(atlas: Atlas) -> None:
     )
     number = {name: i for i, name in enumerate(design.concepts)}
     for layer in atlas.layers:
-        neurons = atlas.neurons(layer, multimodal=True)
-        if neurons:
+        chosen = {
+            "selective": [n for n in atlas.neurons(layer) if n.verdict not in ("none", "untested")],
+            "multimodal": atlas.neurons(layer, multimodal=True),
+        }
+        for kind, neurons in chosen.items():
+            if not neurons:
+                continue
             matrix = np.asarray(atlas.activations(layer)[rows][:, [n.unit for n in neurons]])
             control = control_activations(atlas, layer)
             control = None if control is None else np.asarray(control[rows])
             right = [{number[n.concept]} for n in neurons]
-            title = f"multimodal units of {layer}"
+            title = f"{kind} units of {layer}"
             truth = Truth(title=title, activations=matrix, right=right, twin=control)
             judge(truth, known)
 
@@ -242,7 +257,7 @@ def cost(scorers: list[str], *, full: bool) -> None:
     def named() -> np.ndarray:
         half, modality = rng.random(images) < 0.5, rng.integers(0, 4, images)
         rows = [np.flatnonzero(half == side) for side in (False, True)]
-        sets = [alike(r, modality[r], shown[r], texts) for r in rows]
+        sets = [alike(r, modality[r], shown[r], texts, concepts=700) for r in rows]
         pair = (shown[rows[0]], texts)
         return _task([str(i) for i in range(words)], sets, pair).named(activations)[0].word
 

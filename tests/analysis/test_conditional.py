@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from synesthete._core.intervals import wilson_interval
 from synesthete.analysis import analyze
 from synesthete.analysis.conditional import conditional
 from synesthete.analysis.planted import Planted, plant
-from synesthete.atlas import Atlas, open_atlas
+from synesthete.atlas import Atlas, open_atlas, write_unit_tables
 from synesthete.errors import SynestheteError
 from synesthete.report.charts import conditional_chart
 from synesthete.report.svg import write_drawing
@@ -57,6 +59,31 @@ def test_the_top_of_a_concept_cell_is_its_concept(atlas: Atlas, planted: Planted
     shown = [conditional(atlas, f"{LAYER}:{unit}").curves[0].category for unit in cells]
     right = [concepts[planted.concept[unit]] for unit in cells]
     assert np.mean([a == b for a, b in zip(shown, right, strict=True)]) >= 0.8
+
+
+def test_the_units_own_concept_is_always_shown_and_never_what_ties_at_zero(
+    tmp_path: Path, planted: Planted
+) -> None:
+    design, artists = small_design()
+    # Each unit fires for the four written words of its last concept only: all other images tie at zero.
+    sparse = np.zeros_like(planted.activations)
+    own = np.flatnonzero(design.concept == len(design.concepts) - 1)
+    sparse[own[-4:]] = np.array([[1.0], [1.5], [2.0], [2.5]], np.float16)
+    path = record_planted(tmp_path, design, artists, replace(planted, activations=sparse))
+    analyze(path)
+    last = design.concepts[-1]
+    neuron = open_atlas(path).neuron(f"{LAYER}:0")
+    shown = [c.category for c in conditional(open_atlas(path), neuron.address).curves]
+    assert shown[0] == neuron.heading
+    assert set(shown) == {neuron.heading, last}
+    names = {"unit": [0], "rank": [0], "name": ["Concept 0003"], "method": ["auc"]}
+    names |= {
+        key: [0.9] for key in ("score", *(f"confidence{end}" for end in ("", "_low", "_high")))
+    }
+    write_unit_tables(path, "names", {LAYER: pa.table(names)}, {"layers": {}})
+    shown = [c.category for c in conditional(open_atlas(path), neuron.address).curves]
+    assert shown[0] == "concept 0003"  # what it is called now
+    assert neuron.concept in shown
 
 
 def test_what_people_say_counts_instead_of_the_labels(atlas: Atlas) -> None:

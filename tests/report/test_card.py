@@ -216,7 +216,7 @@ def test_inhibition_is_shown_where_there_is_some(atlas: Atlas) -> None:
 
 def test_letters_beyond_the_shipped_fonts(atlas: Atlas) -> None:
     facts = report_of(atlas, 0)
-    named = replace(facts, neuron=replace(facts.neuron, called="りんご " * 30))
+    named = replace(facts, neuron=replace(facts.neuron, heading="りんご " * 30))
     assert render(draw(named, atlas.thumbnail), zoom=1).startswith(b"\x89PNG")
 
 

@@ -15,7 +15,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from synesthete.atlas import open_atlas
-from synesthete.report.columns import Coded, Columns, Part, ranked
+from synesthete.report.columns import Coded, Columns, Part, either, ranked
 from synesthete.server.pages import PAGES
 from synesthete.server.pages.model_card import _order
 from tests.server.conftest import BEARER, client_of
@@ -84,7 +84,7 @@ def test_the_card_is_headed_by_the_concept_of_its_images_and_numbers(
     best = shared.get("/index.json").json()["best"]
     headings = re.findall(r'class="guise-name">([^<]+?) <small>', shared.get("/").text)
     assert best
-    assert [unescape(one) for one in headings] == [one["neuron"]["concept"] for one in best]
+    assert [unescape(one) for one in headings] == [one["neuron"]["heading"] for one in best]
 
 
 def test_neurons_named_after_something_else_come_last_on_the_card() -> None:
@@ -97,7 +97,7 @@ def test_neurons_named_after_something_else_come_last_on_the_card() -> None:
         passes=np.array([[1, 1, 1, 1], [1, 1, 1, 1], [1, 1, 0, 0]], bool),
         multimodality=np.array([0.99, 0.91, 0.92, 0.98]),
     )
-    columns.called = lambda unit: Columns.called(cast("Columns", columns), unit)
+    columns.heading = either(columns.name, columns.concept, columns.name.codes > 0)
     units = np.arange(4)
     part = Part("layer", units, _order(cast("Columns", columns), units))
     assert [unit for _, unit in ranked([part])] == [1, 3, 2, 0]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
-from synesthete._core.arrays import Int64
+from synesthete._core.arrays import Float64, Int64
 from synesthete._core.intervals import wilson_interval
 from synesthete.atlas import Atlas
 from synesthete.errors import SynestheteError
@@ -56,7 +56,7 @@ class Conditional:
     images
         `[bins]` labelled images.
     curves
-        Those categories first that the strongest images show most.
+        What the unit is called and its concept first, then those that the strongest images show most.
     """
 
     address: str
@@ -105,7 +105,8 @@ def conditional(
     by
         `concept`, `family` or `modality` of the probe labels; ignored with `labels`.
     categories
-        Which ones; by default the five commonest among the images of the highest bins.
+        Which ones; by default what the unit is called, its concept, and the commonest among the images of the highest bins, five
+        in all. The bin of zero, where a ReLU piles up images of anything, and those below are never looked at for that.
     labels
         Image id → what a person labelled it with, instead of the probe labels; images without a label do
         not count.
@@ -139,7 +140,13 @@ def conditional(
     counts = np.zeros((len(names), bins), np.int64)
     np.add.at(counts, (codes, place), 1)
     total = counts.sum(axis=0)
-    chosen = _chosen(names, counts, categories)
+    if categories is None:
+        peak = np.full(len(names), -np.inf)
+        np.maximum.at(peak, codes, scaled)
+        own = _own(atlas, address, by) if atlas.analysed else []
+        chosen = _commonest(names, counts, edges, own=own, peak=peak)
+    else:
+        chosen = _requested(names, categories)
     curves = [_curve(names[i], counts[i], total) for i in chosen]
     return Conditional(
         address=address,
@@ -168,21 +175,46 @@ def _coded(atlas: Atlas, by: str, labels: Mapping[int, str] | None) -> tuple[lis
     return names, np.array([place.get(text, -1) for text in given], np.int64)[codes]
 
 
-def _chosen(names: list[str], counts: Int64, categories: Sequence[str] | None) -> list[int]:
-    if categories is not None:
-        number = {name.casefold(): i for i, name in enumerate(names)}
-        missing = [name for name in categories if name.casefold() not in number]
-        if missing:
-            raise SynestheteError(f"no image is labelled {missing[0]!r}")
-        return [number[name.casefold()] for name in categories]
-    # The highest bins that hold a hundredth of the images, or twenty of them.
+def _own(atlas: Atlas, address: str, by: str) -> list[str]:
+    """What a unit is called, and its concept; or its family."""
+    neuron = atlas.neuron(address)
+    return [neuron.family] if by == "family" else [neuron.heading, neuron.concept]
+
+
+def _commonest(
+    names: list[str], counts: Int64, edges: Float64, *, own: Sequence[str], peak: Float64
+) -> list[int]:
+    """The unit's own categories where there are images of them, then the commonest of the strongest images.
+
+    Parameters
+    ----------
+    counts, edges
+        `[categories, bins]` and `[bins + 1]`.
+    peak
+        `[categories]`: the strongest image of each, which decides among equally common ones.
+    """
+    number = {name.casefold(): i for i, name in enumerate(names)}
+    chosen = dict.fromkeys(number[name.casefold()] for name in own if name.casefold() in number)
+    # The highest bins that hold a hundredth of the images, or twenty of them; all of them above zero, if any bin is.
     total = counts.sum(axis=0)
-    wanted = max(20, int(total.sum()) // 100)
-    above = np.cumsum(total[::-1])[::-1]
-    first = int(np.flatnonzero(above >= min(wanted, int(total.sum())))[-1])
+    wanted = min(max(20, int(total.sum()) // 100), int(total.sum()))
+    first = int(np.flatnonzero(np.cumsum(total[::-1])[::-1] >= wanted)[-1])
+    above_zero = int(np.searchsorted(edges[:-1], 0.0, side="right"))
+    if above_zero < len(total) and total[above_zero:].any():
+        first = max(first, above_zero)
     strong = counts[:, first:].sum(axis=1)
-    order = np.argsort(-strong, kind="stable")[:SHOWN]
-    return [int(i) for i in order if strong[i] > 0]
+    for i in np.lexsort((-peak, -strong)):
+        if len(chosen) < SHOWN and strong[i] > 0:
+            chosen.setdefault(int(i))
+    return list(chosen)
+
+
+def _requested(names: list[str], categories: Sequence[str]) -> list[int]:
+    number = {name.casefold(): i for i, name in enumerate(names)}
+    missing = [name for name in categories if name.casefold() not in number]
+    if missing:
+        raise SynestheteError(f"no image is labelled {missing[0]!r}")
+    return [number[name.casefold()] for name in categories]
 
 
 def _curve(name: str, count: Int64, total: Int64) -> Curve:

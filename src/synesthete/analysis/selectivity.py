@@ -223,18 +223,37 @@ def _rank_scores(lowest: Float64, highest: Float64, n: Int64, n_images: int) -> 
     n_neg = n_images - n
     least = n * (n + 1) / 2
     wins = np.maximum(lowest.sum(axis=1) - least, 0.0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        auc = ((lowest.sum(axis=1) + highest.sum(axis=1)) / 2 - least) / (n * n_neg)
+    return np.stack([auc, wins, average_precision(lowest, n_images)])
+
+
+def average_precision(lowest: Float64, n_images: int) -> Float64:
+    """Mean over the positives of the precision at their rank, ties against them, `[units]`; NaN without positives.
+
+    Parameters
+    ----------
+    lowest
+        `[units, most]`: each positive's lowest rank among equal values, from 1 for the weakest image; 0 for none.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> average_precision(np.array([[5.0, 3.0, 0.0]]), 5).round(3).tolist()  # first and third: (1/1 + 2/3) / 2
+    [0.833]
+    """
     # Strongest first, those that are not there last. At least as strong are n_images - rank + 1 images, of which the concept's
     # own equals that come later stand behind.
     ranks = -np.sort(-lowest, axis=1)
+    n = (lowest > 0).sum(axis=1)
     place = np.arange(ranks.shape[1])
     last = np.tile(place, (len(ranks), 1))
     for j in range(ranks.shape[1] - 2, -1, -1):
         last[:, j] = np.where(ranks[:, j] == ranks[:, j + 1], last[:, j + 1], j)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        position = n_images - ranks + 1 - (last - place)
+    position = n_images - ranks + 1 - (last - place)
+    with np.errstate(invalid="ignore"):
         precision = np.where(place < n[:, None], (place + 1) / position, 0.0)
-        auc = ((lowest.sum(axis=1) + highest.sum(axis=1)) / 2 - least) / (n * n_neg)
-        return np.stack([auc, wins, precision.sum(axis=1) / n])
+        return np.asarray(precision.sum(axis=1) / n)
 
 
 class Ranking:

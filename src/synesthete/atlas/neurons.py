@@ -9,8 +9,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
+from synesthete._core.arrays import Bool, Float64
 from synesthete._core.notebook import html_of
 from synesthete.errors import SynestheteError, near
 
@@ -53,6 +55,11 @@ class Neuron:
     name, confidence
         Its tested name and how well that held on images it was not chosen on (AUC); None and NaN when
         no name held, or none was looked for.
+    heading
+        What it is called everywhere: the name or the concept, whichever predicts held-out activation better (`name_leads`); empty for
+        none.
+    also
+        The other of the two, such as `also named toolbox` or `concept tomato`; empty where they agree or one is missing.
     multimodality
         AUC of that concept in the weakest modality, on the other half; NaN for a dead unit.
     q
@@ -103,6 +110,8 @@ class Neuron:
     family: str
     name: str | None = None
     confidence: float = math.nan
+    heading: str = ""
+    also: str = ""
     source: Path | None = field(default=None, repr=False, compare=False)
 
     def as_dict(self) -> dict[str, Any]:
@@ -127,15 +136,80 @@ def neurons_of(
     """The neurons of one layer from its tables, in the order of the rows of `neurons.parquet`."""
     modalities = [name[4:] for name in table.column_names if name.startswith("auc_")]
     neurons = [_neuron(layer, row, modalities) for row in table.to_pylist()]
+    leads = name_leads(table, names)
     for row in _best(names):
+        neuron, name = neurons[row["unit"]], row["name"]
         neurons[row["unit"]] = replace(
-            neurons[row["unit"]], name=row["name"], confidence=_number(row["confidence"])
+            neuron,
+            name=name,
+            confidence=_number(row["confidence"]),
+            heading=name if leads[row["unit"]] else neuron.concept,
+            also=also_called(name, neuron.concept, name_leads=bool(leads[row["unit"]])),
         )
     if families is not None:
         neurons = [replace(neuron, family="") for neuron in neurons]
     for row in _best(families):
         neurons[row["unit"]] = replace(neurons[row["unit"]], family=row["family"])
     return neurons
+
+
+def name_leads(table: pa.Table, names: pa.Table | None) -> Bool:
+    """Which units are headed by their tested name, the others by their concept.
+
+    The one of higher average precision on the scoring half of the artists, mean over the modalities in which both were measured
+    (each over its own where they share none). Equal ones, and those of which one was not measured: the name, which was tested
+    against all words of a vocabulary.
+
+    Parameters
+    ----------
+    table, names
+        `neurons.parquet`, and `names.parquet` where there is one.
+
+    Returns
+    -------
+    array `[units]`
+        False where no name held.
+    """
+    leads = np.zeros(table.num_rows, np.bool_)
+    if names is None or not names.num_rows:
+        return leads
+    best = names.filter(pa.array(names["rank"].to_numpy() == 0))
+    units = best["unit"].to_numpy()
+    columns = [name for name in table.column_names if name.startswith("ap_")]
+    columns = [name for name in columns if not name.startswith("ap_low_")]
+
+    def measured(of: pa.Table, rows: Any) -> Float64:
+        missing = np.full(len(rows), np.nan)
+        values = [
+            of[name].cast(pa.float64()).to_numpy()[rows] if name in of.column_names else missing
+            for name in columns
+        ]
+        return np.reshape(values, (len(columns), len(rows))).astype(np.float64)
+
+    of_name, of_concept = measured(best, np.arange(len(units))), measured(table, units)
+    both = np.isfinite(of_name) & np.isfinite(of_concept)
+    both |= ~both.any(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        of_name, of_concept = (
+            np.where(both & np.isfinite(values), values, 0.0).sum(axis=0)
+            / (both & np.isfinite(values)).sum(axis=0)
+            for values in (of_name, of_concept)
+        )
+        leads[units] = ~(of_concept > of_name)
+    return leads
+
+
+def also_called(name: str, concept: str, *, name_leads: bool) -> str:
+    """What a heading leaves out, in words; empty where name and concept agree or one is missing.
+
+    Examples
+    --------
+    >>> also_called("toolbox", "tomato", name_leads=False), also_called("Apple", "apple", name_leads=True)
+    ('also named toolbox', '')
+    """
+    if not name or not concept or name.casefold() == concept.casefold():
+        return ""
+    return f"concept {concept}" if name_leads else f"also named {name}"
 
 
 def _best(table: pa.Table | None) -> list[dict[str, Any]]:
@@ -153,6 +227,7 @@ def _neuron(layer: str, row: dict[str, Any], modalities: Sequence[str]) -> Neuro
         layer=layer,
         unit=int(row["unit"]),
         concept=row["concept"] or "",
+        heading=row["concept"] or "",
         multimodality=_number(row["multimodality"]),
         q=_number(row["q"]),
         auc={name: value for name, value in auc.items() if not math.isnan(value)},
@@ -218,7 +293,7 @@ def the_one_called(text: str, neurons: Sequence[Neuron], *, example: str) -> Neu
     passing = [neuron for neuron in found if neuron.multimodal]
     if len(passing) != 1 and len(found) > 1:
         listed = ", ".join(
-            f"{neuron.address} {neuron.name or neuron.concept} {neuron.multimodality:.2f}"
+            f"{neuron.address} {neuron.heading} {neuron.multimodality:.2f}"
             for neuron in found[:CANDIDATES]
         )
         more = len(found) - CANDIDATES

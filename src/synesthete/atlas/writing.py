@@ -237,7 +237,7 @@ def write_unit_tables(
     table
         `names`, `families` or `layout`.
     rows
-        Layer → the columns of `UNIT_TABLES`, sorted by unit and rank.
+        Layer → the columns of `UNIT_TABLES`, sorted by unit and rank; names also with `ap_` and a modality.
     notes
         Kept under the table's name in the manifest (JSON values): settings and counts.
 
@@ -266,7 +266,9 @@ def write_unit_tables(
 
 
 def _checked(rows: pa.Table, table: str, layer: str, units: int) -> pa.Table:
-    columns = UNIT_TABLES[table]
+    columns = dict(UNIT_TABLES[table])
+    if table == "names":
+        columns |= {name: pa.float64() for name in rows.column_names if name.startswith("ap_")}
     missing = [name for name in columns if name not in rows.column_names]
     if missing:
         raise SynestheteError(f"{table} of {layer} lacks the columns {', '.join(missing)}")

@@ -37,8 +37,9 @@ def name(
 ) -> Output:
     """Name the neurons of an atlas; a name is chosen on some artists and tested on the others.
 
-    Neurons whose best name does not hold are unknown. The same is counted for the random twin and for shuffled images. It
-    replaces earlier names, and families are to be assigned again.
+    Neurons whose best name does not hold are unknown. A concept that a neuron does not prefer to its siblings gives way to what
+    they all are. The same is counted for the random twin and for shuffled images. It replaces earlier names, and families are
+    to be assigned again.
 
     Parameters
     ----------
@@ -51,8 +52,8 @@ def name(
     layer : L
         Name the neurons of this layer only (repeat for more); the other layers keep their names.
     threshold
-        AUC on held-out images that a name needs; without it, what at most 5 % of the random twin's neurons reach, at least
-        0.75.
+        AUC on held-out images that a name needs beside an average precision of 0.2; without it, what at most 5 % of the random
+        twin's neurons reach, at least 0.75.
     seed
         Of the shuffled control.
 
@@ -217,7 +218,7 @@ def conditional(
     by
         Categories: concept, family or modality.
     category
-        A category to show (repeat for more); without it the five commonest at the top.
+        A category to show (repeat for more); without it what the neuron is called, its concept, and the commonest at the top.
     bins
         How many bins of activation.
     out : FILE
@@ -635,7 +636,7 @@ def _draw_terms(title: str, subtitle: str, terms: Sequence[Term], path: Path) ->
     from synesthete.report.charts import sum_chart
     from synesthete.report.svg import write_drawing
 
-    rows = [(term.address, term.name or term.concept, term.weight) for term in terms]
+    rows = [(term.address, term.heading, term.weight) for term in terms]
     say(f"drawn: {write_drawing(sum_chart(title, subtitle, rows), path)}")
 
 

@@ -136,7 +136,7 @@ def neurons(
 
     Returns
     -------
-    a list of objects with `address`, `concept`, `name`, `confidence`, `multimodality`, `q`, `auc` (modality →
+    a list of objects with `address`, `heading`, `also`, `concept`, `name`, `confidence`, `multimodality`, `q`, `auc` (modality →
     number), `multimodal`, `family`, `n_concepts`, `sparseness`, `dead`, `mean`, `std`, `maximum`, `review`.
 
     Examples
@@ -450,13 +450,13 @@ def _neuron_table(atlas: Atlas, found: Sequence[Neuron] | Sequence[NeuronRow]) -
     right = ("multi-\nmodality", *modalities)
     return table(
         "address",
-        "concept",
+        "heading",
         *right,
         right=right,
         rows=(
             (
                 neuron.address,
-                _called(neuron, reviews.get(neuron.address)),
+                _heading(neuron, reviews.get(neuron.address)),
                 auc(neuron.multimodality, 2),
                 *(auc(neuron.auc.get(modality), 2) for modality in modalities),
             )
@@ -465,13 +465,12 @@ def _neuron_table(atlas: Atlas, found: Sequence[Neuron] | Sequence[NeuronRow]) -
     )
 
 
-def _called(neuron: Neuron | NeuronRow, review: State | None) -> str:
-    """The concept, a bullet before it where the neuron passes, and the name where that is another.
+def _heading(neuron: Neuron | NeuronRow, review: State | None) -> str:
+    """The heading, a bullet before it where the neuron passes, and the other of name and concept.
 
     A person's name stands above the machine's.
     """
-    concept = f"{'●' if neuron.multimodal else ' '} {neuron.concept or '–'}"
+    heading = f"{'●' if neuron.multimodal else ' '} {neuron.heading or '–'}"
     if review is not None and review.verdicts:
-        return f"{concept}: {review.as_dict(neuron.name)['name'] or 'no name'} (reviewed)"
-    other = neuron.name and neuron.name.casefold() != neuron.concept.casefold()
-    return f"{concept}: {neuron.name}" if other else concept
+        return f"{heading}: {review.as_dict(neuron.name)['name'] or 'no name'} (reviewed)"
+    return f"{heading} ({neuron.also})" if neuron.also else heading

@@ -158,12 +158,12 @@ def _header(report: NeuronReport) -> str:
         report.modalities, key=lambda part: (part.auc is None, part.auc or 0.0), default=None
     )
     of = f" (AUC as {weakest.modality}, its weakest)" if weakest and neuron.concept else ""
-    called = neuron.called or "unknown"
-    size = max(min(58.0, 58.0 * 640 / max(text_width(called, 58.0), 1.0)), 26.0)
+    heading = neuron.heading or "unknown"
+    size = max(min(58.0, 58.0 * 640 / max(text_width(heading, 58.0), 1.0)), 26.0)
     more = f"answers to {neuron.n_concepts} concepts" if neuron.n_concepts > 1 else ""
     verdict = "accent" if neuron.multimodal else "faint"
     model = shorten(f"neuron of {report.model}", 420, 15)
-    about = "  ·  ".join(part for part in (neuron.family, more) if part)
+    about = "  ·  ".join(part for part in (neuron.also, neuron.family, more) if part)
     score = auc(neuron.multimodality, 2)
     return group(
         [
@@ -171,7 +171,7 @@ def _header(report: NeuronReport) -> str:
             text(RIGHT, 54, model, size=15, colour="soft", anchor="end"),
             group(
                 [
-                    text(MARGIN - 2, 122, shorten(called, 640, size), size=size),
+                    text(MARGIN - 2, 122, shorten(heading, 640, size), size=size),
                     text(RIGHT, 122, score, size=58, colour=verdict, anchor="end"),
                 ],
                 font_family=DISPLAY,
@@ -209,7 +209,7 @@ def _along(value: float) -> float:
 
 def _legend(report: NeuronReport, y: float) -> str:
     """What the two kinds of frame mean, at the right end of a line."""
-    shown = f"shows {shorten(report.neuron.concept or 'its concept', 140, 11)}"
+    shown = f"shows {shorten(report.neuron.shows or 'its concept', 140, 11)}"
     x = RIGHT - text_width(shown, 11)
     pieces = [
         text(RIGHT, y, shown, size=11, colour="soft", anchor="end"),

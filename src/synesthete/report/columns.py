@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from synesthete._core.arrays import Bool, Float64, Floating, Int64
+from synesthete.atlas.neurons import also_called, name_leads
 
 if TYPE_CHECKING:
     from synesthete.atlas import Atlas
@@ -106,6 +107,14 @@ def spread(units: int, table: pa.Table | None, column: str) -> Coded:
     return Coded(codes, some.texts)
 
 
+def either(first: Coded, second: Coded, rows: Bool) -> Coded:
+    """The texts of `first` in some rows, of `second` in the others."""
+    texts = list(dict.fromkeys([*first.texts, *second.texts]))
+    number = {text: code for code, text in enumerate(texts)}
+    one, other = (np.array([number[text] for text in of.texts], np.int32) for of in (first, second))
+    return Coded(np.where(rows, one[first.codes], other[second.codes]), tuple(texts))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Columns:
     """What is known of the units of a layer; every column has a row per unit.
@@ -116,7 +125,7 @@ class Columns:
         Its name.
     modalities
         Those that were tested, in the order in which they are shown.
-    concept, family, name
+    concept, family, name, heading
         As of `Neuron`; "" for none.
     multimodality, q, sparseness, mean, std, maximum, confidence, low, high
         As of `Neuron`; `low` and `high` are the interval of the confidence. NaN for none.
@@ -139,6 +148,7 @@ class Columns:
     concept: Coded
     family: Coded
     name: Coded
+    heading: Coded
     multimodality: Float64
     q: Float64
     sparseness: Float64
@@ -167,9 +177,10 @@ class Columns:
         """`layer:unit`."""
         return f"{self.layer}:{unit}"
 
-    def called(self, unit: int) -> str:
-        """Its tested name, else the concept that it answers to best; "" for none."""
-        return self.name[unit] or self.concept[unit]
+    def also(self, unit: int) -> str:
+        """The other of name and concept, in words; "" where they agree or one is missing."""
+        name, concept = self.name[unit], self.concept[unit]
+        return also_called(name, concept, name_leads=self.heading[unit] == name)
 
     def z_scores(self, values: Floating) -> Float64:
         """`[units]`: activations in standard deviations from the mean; -inf for units that do not vary."""
@@ -206,14 +217,16 @@ def read_columns(atlas: Atlas, layer: str) -> Columns:
     rule = atlas.manifest["analysis"]
     with np.errstate(invalid="ignore"):
         passes = np.asarray((auc >= rule["threshold"]) & (ap >= rule["ap"]))
+    name, concept = spread(units, names, "name"), coded(table["concept"])
     interval = ("confidence", "confidence_low", "confidence_high")
     confidence, low, high = (_spread_numbers(units, names, column) for column in interval)
     return Columns(
         layer=layer,
         modalities=modalities,
-        concept=coded(table["concept"]),
+        concept=concept,
         family=coded(table["family"]) if families is None else spread(units, families, "family"),
-        name=spread(units, names, "name"),
+        name=name,
+        heading=either(name, concept, name_leads(table, names)),
         **{
             key: _numbers(table[key]) for key in ("multimodality", "q", "sparseness", "mean", "std")
         },
@@ -317,6 +330,11 @@ class ProbeColumns:
         """Images of a concept that an AUC was measured with, and all of that modality."""
         here = self.scoring & self.modality.rows(modality)
         return int((here & self.concept.rows(concept)).sum()) if concept else 0, int(here.sum())
+
+    def showing(self, concepts: Sequence[str]) -> Bool:
+        """`[images]`: which show one of some concepts."""
+        codes = [code for one in concepts if (code := self.concept.code(one))]
+        return np.isin(self.concept.codes, codes)
 
     def of_concept(self, concept: str) -> dict[str, Int64]:
         """Modality → readable images of a concept."""

@@ -195,7 +195,7 @@ class Shown:
     value
         The neuron's activation; null where the image stands for itself.
     own
-        Whether it shows the neuron's concept.
+        Whether it shows what the neuron is called.
     box
         Where the maximum lies; null where every position is the maximum or there is no grid.
     text
@@ -231,8 +231,10 @@ def images(source: Source, numbers: Sequence[int]) -> list[Shown]:
     return [_shown(source, number, row) for number, row in _rows(source, numbers)]
 
 
-def exemplars(source: Source, found: ExemplarList, layer: str, concept: str) -> list[Shown]:
-    """Images with a neuron's activation, the concept's own marked, the strongest position boxed."""
+def exemplars(
+    source: Source, found: ExemplarList, layer: str, concepts: Sequence[str]
+) -> list[Shown]:
+    """Images with a neuron's activation, the concepts' own marked, the strongest position boxed."""
     grid = grid_of(source.atlas, layer)
     shown = []
     for (number, row), value, position in zip(
@@ -245,7 +247,7 @@ def exemplars(source: Source, found: ExemplarList, layer: str, concept: str) -> 
         of_text = source.atlas.text(number) is not None
         box = _box(int(position), grid) if value and not of_text else None
         token = _token(row, int(position)) if of_text else None
-        own = bool(concept) and row["concept"] == concept
+        own = bool(row["concept"]) and row["concept"] in concepts
         shown.append(_shown(source, number, row, value=float(value), own=own, box=box, token=token))
     return shown
 
@@ -256,23 +258,46 @@ def grid_of(atlas: Atlas, layer: str) -> tuple[int, int] | None:
     return (int(grid[0]), int(grid[1])) if grid else None
 
 
+@dataclass(frozen=True)
+class Standing:
+    """Whose images stand for a neuron: what they are called, and their concepts."""
+
+    text: str
+    concepts: tuple[str, ...]
+
+
+def standing(source: Source, columns: Columns, unit: int) -> Standing:
+    """The concept or hypernym of a neuron's heading where the probe set has images of it, else the neuron's concept; "" for none."""
+    heading, concept = columns.heading[unit], columns.concept[unit]
+    if heading and heading == columns.name[unit]:
+        notes = source.atlas.manifest.get("names", {}).get("layers", {}).get(columns.layer, {})
+        if members := notes.get("hypernyms", {}).get(heading):
+            return Standing(heading, tuple(members))
+    known = source.opened.probes.concept
+    code = known.code(heading) if heading else None
+    text = known.texts[code] if code else concept
+    return Standing(text, (text,) if text else ())
+
+
 def strongest(source: Source, columns: Columns, unit: int, modality: str) -> int | None:
-    """The image of a neuron's own concept that excites it most in a modality; None where there is none.
+    """The image of what a neuron is called that excites it most in a modality; None where there is none.
 
     Without the dense matrix only the exemplars that were kept are looked at.
     """
-    concept, probes = columns.concept[unit], source.opened.probes
-    if not concept:
+    concepts, probes = standing(source, columns, unit).concepts, source.opened.probes
+    if not concepts:
         return None
     if source.atlas.manifest["dense"]:
-        own = probes.of_concept(concept).get(modality, np.zeros(0, np.int64))
+        own = np.flatnonzero(
+            probes.readable & probes.showing(concepts) & probes.modality.rows(modality)
+        )
         if not len(own):
             return None
         values = np.nan_to_num(np.asarray(source.atlas.activations(columns.layer)[own, unit]))
         return int(own[int(np.argmax(values))])
     kept = source.atlas.exemplars(columns.layer)
     ids = kept.top(unit, modality).ids.tolist() if modality in kept.groups else []
-    return next((int(i) for i in ids if probes.concept[int(i)] == concept), None)
+    return next((int(i) for i in ids if probes.concept[int(i)] in concepts), None)
 
 
 def _rows(source: Source, numbers: Sequence[int]) -> list[tuple[int, dict[str, Any]]]:

@@ -17,7 +17,14 @@ from synesthete.atlas import Atlas, ExemplarList
 from synesthete.atlas.exemplars import Exemplars
 from synesthete.report.columns import Columns, Unit, in_order
 from synesthete.report.counts import Counts, Rule, layer_counts, rule_of
-from synesthete.report.images import Shown, ShownVisualization, exemplars, grid_of, visualizations
+from synesthete.report.images import (
+    Shown,
+    ShownVisualization,
+    exemplars,
+    grid_of,
+    standing,
+    visualizations,
+)
 from synesthete.report.source import Source, can_label, find_unit
 from synesthete.report.svg import small
 
@@ -33,8 +40,11 @@ class NeuronRow:
 
     Attributes
     ----------
-    called
-        Its tested name, else the concept that it answers to best; empty for none.
+    heading, also
+        What it is called: its tested name or its concept, whichever predicts held-out activation better; and the other of the two in words.
+        Empty for none.
+    shows
+        Whose images stand for it: the heading where the probe set has images of that, else `concept`.
     name, confidence
         The tested name and its AUC on held-out images; null when no name held.
     auc, ap
@@ -49,7 +59,9 @@ class NeuronRow:
 
     address: str
     unit: int
-    called: str
+    heading: str
+    also: str
+    shows: str
     name: str | None
     confidence: float | None
     concept: str
@@ -110,11 +122,11 @@ class Distribution:
     counts
         `[bins]` images.
     own
-        `[bins]` images of the neuron's concept; null where only the histogram was kept.
+        `[bins]` images of what the neuron `shows`; null where only the histogram was kept.
     images, lowest
         All images counted; those that tie at the lowest activation, null where it is not known.
     own_values
-        Modality → activations of the concept's images, each once, rising; empty where only the histogram was kept. Not in JSON.
+        Modality → activations of those images, each once, rising; empty where only the histogram was kept. Not in JSON.
     """
 
     edges: list[float]
@@ -271,7 +283,7 @@ class NeuronReport:
     @property
     def title(self) -> str:
         """Which neuron, of which model, for what."""
-        return f"{self.neuron.called or 'unknown'}: neuron {self.neuron.address} of {self.model}"
+        return f"{self.neuron.heading or 'unknown'}: neuron {self.neuron.address} of {self.model}"
 
 
 def neuron_report(source: Source, address: str) -> NeuronReport:
@@ -288,10 +300,11 @@ def neuron_report(source: Source, address: str) -> NeuronReport:
     layer, row, probes = columns.layer, neuron_row(source, columns, unit), source.opened.probes
     rule, counts = rule_of(source.atlas, layer), layer_counts(source, layer)
     assert rule is not None  # columns are of analysed atlases
+    concepts = standing(source, columns, unit).concepts
     kept, review = source.atlas.exemplars(layer), source.opened.reviews().get(row.address)
 
     def shown(found: ExemplarList) -> list[Shown]:
-        return exemplars(source, found, layer, row.concept)
+        return exemplars(source, found, layer, concepts)
 
     return NeuronReport(
         neuron=row,
@@ -349,7 +362,9 @@ def neuron_row(source: Source, columns: Columns, unit: int) -> NeuronRow:
     return NeuronRow(
         address=address,
         unit=unit,
-        called=columns.called(unit),
+        heading=columns.heading[unit],
+        also=columns.also(unit),
+        shows=standing(source, columns, unit).text,
         name=columns.name[unit] or None,
         confidence=finite(columns.confidence[unit]),
         concept=columns.concept[unit],
@@ -519,8 +534,7 @@ def distribution(source: Source, columns: Columns, unit: int) -> Distribution:
         return _from_histogram(source, columns, unit)
     there = probes.readable & np.isfinite(values)
     edges = _equal_bins(values[there])
-    concept = columns.concept[unit]
-    own = there & probes.concept.rows(concept) if concept else np.zeros_like(there)
+    own = there & probes.showing(standing(source, columns, unit).concepts)
     counts, of_own = (np.histogram(values[rows], edges)[0] for rows in (there, own))
     groups = in_order(_groups(source.atlas, source.atlas.exemplars(columns.layer)))
     return Distribution(

@@ -201,9 +201,9 @@ def _index(site: Site, files: SiteFiles) -> list[dict[str, Any]]:
         for family in columns.family.counts():
             add(family, f"{family} (family)", site.links.family(family))
         for unit in ordered(columns, np.arange(columns.units), "multimodality"):
-            address, called = columns.address(int(unit)), columns.called(int(unit))
-            label = f"{called or 'no concept'} · {address}"
-            add(called or address, label, site.links.neuron(address))
+            address, heading = columns.address(int(unit)), columns.heading[int(unit)]
+            label = f"{heading or 'no concept'} · {address}"
+            add(heading or address, label, site.links.neuron(address))
     return rows
 
 

@@ -34,7 +34,7 @@ Result = TypeVar("Result")
 INSTRUCTIONS = """\
 The neurons of one image-text model, measured: what each answers to, in which modalities (photo, drawing, symbol, written
 word), and how sure that is. A count of multimodal neurons means little without the two controls that every answer carries.
-A neuron's `name` was tested on images that had no part in choosing it; without one, `concept` is only what it answers to
+A neuron's `heading` is its name or its concept, whichever predicts its held-out activation better; `also` is the other. Its `name` was tested on images that had no part in choosing it; without one, `concept` is only what it answers to
 best among the concepts of the probe set. Addresses are `layer:unit`."""
 
 
@@ -123,7 +123,7 @@ def _tools(site: Callable[[], Site]) -> list[Callable[..., Facts]]:
             ],
             "words": None if found.words is None else [one.word for one in found.words],
             "most_like_it": [
-                {"address": one.neuron.address, "called": one.neuron.called, "r": one.correlation}
+                {"address": one.neuron.address, "heading": one.neuron.heading, "r": one.correlation}
                 for one in (found.neighbours.neurons[:5] if found.neighbours else [])
             ],
             "people_say": found.review,
@@ -158,7 +158,7 @@ def _tools(site: Callable[[], Site]) -> list[Callable[..., Facts]]:
 
         here = site()
         found = ask(here.atlas, _read_image(here.atlas, Path(image)), against=against or None)
-        terms = [asdict(term) | {"called": _called(here, term.address)} for term in found.units]
+        terms = [asdict(term) | {"heading": _heading(here, term.address)} for term in found.units]
         return {**asdict(found), "cosines": list(found.cosines), "units": terms}
 
     def atlas() -> Facts:
@@ -186,9 +186,9 @@ def _read_image(atlas: Atlas, path: Path) -> Image.Image:
         raise SynestheteError(f"cannot read the image: {error.message}", hint=error.hint) from None
 
 
-def _called(site: Site, address: str) -> str:
+def _heading(site: Site, address: str) -> str:
     layer, _, unit = address.rpartition(":")
-    return site.opened.columns(layer).called(int(unit))
+    return site.opened.columns(layer).heading[int(unit)]
 
 
 def _control(site: Site) -> str:
@@ -201,6 +201,8 @@ def _control(site: Site) -> str:
 def _row(one: NeuronRow) -> Facts:
     return {
         "address": one.address,
+        "heading": one.heading,
+        "also": one.also,
         "name": one.name,
         "confidence": one.confidence,
         "concept": one.concept,

@@ -165,7 +165,9 @@ def test_alike_takes_the_likest_for_their_modality() -> None:
     images, words = rng.normal(size=(300, 4)), rng.normal(size=(5, 4))
     modality = np.repeat([0, 1], 150)
     images[modality == 1] *= 0.3  # nothing there is as like a word, nor unlike
-    sets = alike(np.arange(300), modality, images.astype(np.float32), words.astype(np.float32)).sets
+    sets = alike(
+        np.arange(300), modality, images.astype(np.float32), words.astype(np.float32), concepts=30
+    ).sets
     likeness = words @ images.T
     for word in range(5):
         for code in (0, 1):

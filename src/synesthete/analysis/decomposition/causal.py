@@ -115,7 +115,7 @@ def causal_check(
     if not (0 < abs(strength) < 1e6 and images >= 2 and controls >= 1):
         raise SynestheteError("a check needs a strength other than 0, two images and a control")
     neuron = atlas.neuron(address)
-    text = text or neuron.name or neuron.concept
+    text = text or neuron.heading
     if not text.strip():
         raise SynestheteError(
             f"{neuron.address} has neither name nor concept", hint="give a text to test"

@@ -24,12 +24,13 @@ TERMS = 10
 RESAMPLES = 200
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Term:
     """One unit of a sum: `weight` is what one standard deviation of its activation adds to the cosine."""
 
     address: str
     weight: float
+    heading: str
     concept: str
     name: str | None
 
@@ -191,11 +192,16 @@ def decompose(
 
 
 def term_of(atlas: Atlas, layer: str, unit: int, weight: float) -> Term:
-    """A unit as a term, with its concept and name where the atlas was analysed."""
+    """A unit as a term, with its heading, concept and name where the atlas was analysed."""
     address = f"{layer}:{unit}"
     neuron = atlas.neuron(address) if atlas.analysed else None
-    concept, name = (neuron.concept, neuron.name) if neuron else ("", None)
-    return Term(address, float(weight), concept, name)
+    return Term(
+        address=address,
+        weight=float(weight),
+        heading=neuron.heading if neuron else "",
+        concept=neuron.concept if neuron else "",
+        name=neuron.name if neuron else None,
+    )
 
 
 class Units:

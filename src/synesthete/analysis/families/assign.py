@@ -16,7 +16,12 @@ from synesthete._core.progress import Progress, Steps
 from synesthete.analysis.design import tower_of
 from synesthete.analysis.families.definitions import Families, load_families, published_families
 from synesthete.analysis.naming.candidates import Images
-from synesthete.analysis.naming.name import NamingTask, control_threshold, naming_task
+from synesthete.analysis.naming.name import (
+    NamingTask,
+    control_threshold,
+    naming_task,
+    probe_families,
+)
 from synesthete.analysis.provenance import RANDOM_TWIN, control_activations
 from synesthete.atlas import Atlas, open_atlas, write_unit_tables
 from synesthete.errors import SynestheteError
@@ -144,7 +149,7 @@ def assign_families(
 def _task(atlas: Atlas, listed: Families, tower: str) -> NamingTask:
     """The halves of the labelled images, with the images of each family as the sets."""
     by_concept = naming_task(atlas, "concepts", tower=tower)
-    probe_family = _probe_families(atlas)
+    probe_family = probe_families(atlas)
     member = np.zeros((len(listed.names), len(by_concept.words)))
     for i, concept in enumerate(by_concept.words):
         for name, share in listed.of_concept(concept, probe_family.get(concept, "")).items():
@@ -164,18 +169,12 @@ def _task(atlas: Atlas, listed: Families, tower: str) -> NamingTask:
     )
 
 
-def _probe_families(atlas: Atlas) -> dict[str, str]:
-    """Concept → its family in the probe set, "" for none."""
-    columns = (atlas.probes[key].to_pylist() for key in ("concept", "family"))
-    return {concept: family or "" for concept, family in zip(*columns, strict=True)}
-
-
 def _by_name(atlas: Atlas, layer: str, listed: Families) -> dict[int, list[Row]]:
     """Families of the units that have names."""
     names = atlas.unit_table(layer, "names")
     if names is None:
         return {}
-    probe_family = _probe_families(atlas)
+    probe_family = probe_families(atlas)
     found: dict[int, list[Row]] = {}
     for row in names.to_pylist():
         name = row["name"]

@@ -13,13 +13,16 @@ from scipy.special import ndtr
 from synesthete._core.arrays import Bool, Float32, Float64, Floating, Int64
 from synesthete._core.intervals import wilson
 from synesthete.analysis.multimodality import LEVEL
-from synesthete.analysis.selectivity import ranks_by_chunk
+from synesthete.analysis.selectivity import average_precision, ranks_by_chunk
 from synesthete.analysis.significance import benjamini_hochberg
 
 PROPOSALS = 5  # words that each scorer proposes for a unit
 KEPT = 3  # names that are tested per unit
 AT_ONCE = 4_000_000  # scores ranked at once, which bounds the memory of ranking them
-LIKE_SHARE, LIKE_LEAST = 0.005, 10  # of a half's images are about a word, at least so many
+LIKE_MOST, LIKE_LEAST = (
+    0.005,
+    10,
+)  # at most this share of a half's images is about a word, at least so many images
 LIKENESS_BYTES = 100_000_000
 
 
@@ -55,18 +58,24 @@ def labelled(rows: Int64, concept: Int64, modality: Int64, words: int) -> Images
     return Images(rows, modality, sets)
 
 
-def alike(rows: Int64, modality: Int64, images: Float32, words: Float32) -> Images:
-    """Images that are about a word because they are the 0.5 % most like it, for their modality.
+def alike(
+    rows: Int64, modality: Int64, images: Float32, words: Float32, *, concepts: int
+) -> Images:
+    """Images that are about a word because they are those most like it, for their modality.
 
-    Likenesses are compared in standard deviations from the mean of the modality, so that a modality which
-    does not show the thing has none of its images among them.
+    As many as one of the labelled concepts has on average, and at least 10: with more, most would be of something else, and no name
+    could be distinguished from a wrong one. At most 0.5 % of the half. Likenesses are compared in standard deviations from the mean of
+    the modality, so that a modality which does not show the thing has none of its images among them.
 
     Parameters
     ----------
     images, words
         Embeddings of length one, `[len(rows), dim]` and `[words, dim]`.
+    concepts
+        How many concepts the images show.
     """
-    count = min(len(rows), max(LIKE_LEAST, round(LIKE_SHARE * len(rows))))
+    share = min(LIKE_MOST, 1 / concepts)
+    count = min(len(rows), max(LIKE_LEAST, round(share * len(rows))))
     groups = [np.flatnonzero(modality == code) for code in np.unique(modality)]
     step = max(1, LIKENESS_BYTES // (4 * len(rows)))
     columns: list[Int64] = []
@@ -227,19 +236,36 @@ class Candidates:
     methods: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Tested:
-    """Candidates on the images they were not chosen on, `[units, KEPT]`; NaN where there is none."""
+    """Candidates on the images they were not chosen on, `[units, KEPT]`; NaN where there is none.
+
+    Attributes
+    ----------
+    auc, low, high
+        Balanced over modalities, with its 95 % interval.
+    q
+        False discovery rate of `auc`.
+    ap
+        `[modalities, units, KEPT]`: average precision within each modality, by its code.
+    """
 
     auc: Float64
     low: Float64
     high: Float64
     q: Float64
+    ap: Float64
 
-    def held(self, threshold: float, level: float = LEVEL) -> Bool:
-        """Which names hold: the AUC reaches the threshold, at a false discovery rate of `level`."""
+    @property
+    def precision(self) -> Float64:
+        """`[units, KEPT]`: mean of `ap` over the modalities that have images of the name."""
+        return mean_known(self.ap)
+
+    def held(self, threshold: float, precision: float = 0.0, *, level: float = LEVEL) -> Bool:
+        """Which names hold: AUC and average precision reach their thresholds, at a false discovery rate of `level`."""
         with np.errstate(invalid="ignore"):
-            return np.asarray((self.auc >= threshold) & (self.q <= level))
+            found = (self.auc >= threshold) & (self.q <= level)
+        return np.asarray(found & (np.nan_to_num(self.precision) >= precision))
 
 
 def propose(scores: Mapping[str, Float32]) -> Candidates:
@@ -339,5 +365,53 @@ def test(activations: Floating, images: Images, candidates: Candidates) -> Teste
         picked = np.take_along_axis(values, place, axis=1).astype(np.float64)
         return np.where(candidates.word < 0, np.nan, picked)
 
-    low, high = interval(of_candidates(result.auc), of_candidates(result.error))
-    return Tested(of_candidates(result.auc), low, high, benjamini_hochberg(of_candidates(result.p)))
+    auc = of_candidates(result.auc)
+    low, high = interval(auc, of_candidates(result.error))
+    return Tested(
+        auc=auc,
+        low=low,
+        high=high,
+        q=benjamini_hochberg(of_candidates(result.p)),
+        ap=precision_of(activations, images, candidates.word),
+    )
+
+
+def precision_of(activations: Floating, images: Images, words: Int64) -> Float64:
+    """Average precision of each unit for its own words within each modality, ties against the word.
+
+    Parameters
+    ----------
+    activations
+        `[len(images.rows), units]`.
+    words
+        `[units, kept]`, -1 for none.
+
+    Returns
+    -------
+    array `[modalities, units, kept]`
+        By the code of the modality; NaN where it has no image of the word, or no other.
+    """
+    out = np.full((int(images.modality.max(initial=-1)) + 1, *words.shape), np.nan)
+    for here, sets in images.by_modality():
+        code = int(images.modality[here[0]])
+        count = np.diff(sets.indptr)
+        n_pos = np.where(words >= 0, count[words], 0)
+        place = np.arange(int(n_pos.max(initial=0)))
+        if not place.size:
+            continue
+        there = place < n_pos[:, :, None]
+        rows = sets.indices[np.where(there, sets.indptr[words][:, :, None] + place, 0)]
+        for units, low, _ in ranks_by_chunk(activations[here]):
+            column = np.arange(units.stop - units.start)[:, None, None]
+            lowest = np.where(there[units], low[rows[units], column], 0.0)
+            flat = average_precision(lowest.reshape(-1, len(place)), len(here))
+            out[code, units] = flat.reshape(-1, words.shape[1])
+        out[code, (n_pos == 0) | (n_pos == len(here))] = np.nan
+    return out
+
+
+def mean_known(values: Float64) -> Float64:
+    """Mean over the first axis of what is not NaN; NaN where nothing is."""
+    known = np.isfinite(values)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(np.where(known, values, 0.0).sum(axis=0) / known.sum(axis=0))

@@ -14,7 +14,7 @@ import pyarrow as pa
 from synesthete._core.arrays import Bool, Float32, Float64, Floating, Int64
 from synesthete._core.progress import Progress, Steps
 from synesthete.analysis.design import labelled_design, tower_of
-from synesthete.analysis.multimodality import is_constant
+from synesthete.analysis.multimodality import DEFAULT, is_constant
 from synesthete.analysis.naming.candidates import (
     Candidates,
     Images,
@@ -26,6 +26,7 @@ from synesthete.analysis.naming.candidates import (
     propose,
     test,
 )
+from synesthete.analysis.naming.hypernyms import Chains, Hypernym, hypernyms, narrowed
 from synesthete.analysis.naming.scorers import SCORERS, cos_cubed
 from synesthete.analysis.provenance import RANDOM_TWIN, control_activations, own_model
 from synesthete.analysis.vocabulary import BUILT_IN, CONCEPTS, load_vocabulary
@@ -38,6 +39,9 @@ METHODS = (OURS, *SCORERS)  # who may propose names
 SAME_DECIMALS = 5  # texts whose embeddings are equal to so many decimals count as one
 CONTROL_SHARE = 0.05  # of the control's units may get a name
 LEAST_THRESHOLD = 0.75
+PRECISION = (
+    DEFAULT.ap
+)  # a name's average precision, mean over modalities, is at least that of the verdict "multimodal"
 WITHOUT_CONTROL = 0.9
 
 
@@ -54,8 +58,9 @@ def name_neurons(
     """Name the units of an atlas and write the names that hold into it (docs/naming.md).
 
     Candidates come from several scorers on one half of the artists; a name holds when, on the held-out half,
-    its AUC reaches a threshold that at most 5 % of the units of the randomly initialised control reach, at a false discovery rate
-    of 1 %. Units without such a name are unknown.
+    its average precision is at least 0.2 and its AUC reaches a threshold that at most 5 % of the units of the randomly initialised
+    control reach too, at a false discovery rate of 1 %. A concept that the unit does not prefer to its siblings in WordNet gives way to
+    what they all are, where that predicts better. Units without such a name are unknown.
 
     Parameters
     ----------
@@ -81,7 +86,7 @@ def name_neurons(
     dict
         What the manifest keeps of the layers named now: under `layers`, for each, the settings
         (`vocabulary`, `words`, `method`, ...), `threshold` and where it comes from, `units`, `named`,
-        `named_random_twin`, `named_shuffled`, `several_names`, `median_auc_named`, `median_auc_unknown`.
+        `named_random_twin`, `named_shuffled`, `several_names`, `precision`, `hypernyms` (name → its concepts, of those given), `median_auc_named`, `median_auc_unknown`.
 
     Raises
     ------
@@ -114,23 +119,33 @@ def name_neurons(
             "images_tested_on": len(task.tested_on.rows),
             "seed": seed,
         }
-        candidates, tested = task.named(matrix)
-        steps.advance()
         activations = control_activations(atlas, layer)
-        twin = None if activations is None else task.named(activations)[1]
+        twin = None if activations is None else task.named(activations)
         steps.advance()
-        shuffled = task.named(task.shuffled(matrix, seed))[1]
+        at, source = control_threshold(threshold, None if twin is None else twin[1], PRECISION)
+        candidates, tested, held, kinds = task.narrowed(matrix, *task.named(matrix), at)
         steps.advance()
-        at, source = control_threshold(threshold, twin)
-        held = tested.held(at)
-        tables[layer] = _table(candidates, tested, held, task.words)
+        permuted = task.shuffled(matrix, seed)
+        of_shuffled = task.narrowed(permuted, *task.named(permuted), at)[2]
+        of_twin = None
+        if activations is not None and twin is not None:
+            of_twin = task.narrowed(activations, *twin, at)[2]
+        steps.advance()
+        words = [*task.words, *(one.name for one in kinds)]
+        tables[layer] = _table(candidates, tested, held, words, task.modalities)
         notes[layer] = settings | {
             "threshold": at,
             "threshold_from": source,
+            "precision": PRECISION,
+            "hypernyms": {
+                one.name: sorted(task.words[i] for i in one.members)
+                for i, one in enumerate(kinds, start=len(task.words))
+                if (held & (candidates.word == i)).any()
+            },
             "units": int(matrix.shape[1]),
             "named": int(held.any(axis=1).sum()),
-            "named_random_twin": None if twin is None else int(twin.held(at).any(axis=1).sum()),
-            "named_shuffled": int(shuffled.held(at).any(axis=1).sum()),
+            "named_random_twin": None if of_twin is None else int(of_twin.any(axis=1).sum()),
+            "named_shuffled": int(of_shuffled.any(axis=1).sum()),
             "several_names": int((held.sum(axis=1) > 1).sum()),
             "median_auc_named": _median(tested.auc[:, 0][held[:, 0]]),
             "median_auc_unknown": _median(tested.auc[:, 0][~held.any(axis=1)]),
@@ -140,19 +155,28 @@ def name_neurons(
     return {"layers": notes}
 
 
-def control_threshold(given: float | None, control: Tested | None) -> tuple[float, str]:
-    """The AUC needed, and where it comes from: given, the randomly initialised control, or the default."""
+def control_threshold(
+    given: float | None, control: Tested | None, precision: float = 0.0
+) -> tuple[float, str]:
+    """The AUC needed beside an average precision, and where it comes from: given, the randomly initialised control, or the default."""
     if given is not None:
         return given, "given"
     if control is None:
         return WITHOUT_CONTROL, "default"
-    best = np.where(control.held(0.0), control.auc, 0.0).max(axis=1)
+    best = np.where(control.held(0.0, precision), control.auc, 0.0).max(axis=1)
     level = float(np.quantile(best, 1 - CONTROL_SHARE, method="higher"))
     # Just above it, so that no more than the share reaches it.
     return max(LEAST_THRESHOLD, round(float(np.nextafter(level, 1.0)) + 5e-5, 4)), RANDOM_TWIN
 
 
-def _table(found: Candidates, tested: Tested, held: Bool, words: list[str]) -> pa.Table:
+def _table(
+    found: Candidates,
+    tested: Tested,
+    held: Bool,
+    words: Sequence[str],
+    modalities: Sequence[str],
+) -> pa.Table:
+    """A row per name that holds, each unit's in the order of the candidates."""
     units, places = np.nonzero(held)
     rank = held.cumsum(axis=1)[units, places] - 1
     return pa.table(
@@ -167,6 +191,12 @@ def _table(found: Candidates, tested: Tested, held: Bool, words: list[str]) -> p
             "confidence": pa.array(tested.auc[units, places], pa.float64()),
             "confidence_low": pa.array(tested.low[units, places], pa.float64()),
             "confidence_high": pa.array(tested.high[units, places], pa.float64()),
+            **{
+                f"ap_{modality}": pa.array(
+                    tested.ap[code, units, places], pa.float64(), from_pandas=True
+                )
+                for code, modality in enumerate(modalities[: len(tested.ap)])
+            },
         }
     )
 
@@ -189,6 +219,10 @@ class NamingTask:
     embeddings
         Of the selection images and of the words; None where neither the vocabulary nor the method needs
         them.
+    modalities
+        Names of the modalities, by code.
+    chains
+        Hypernyms of each word; empty where names are not compared with their siblings.
     method
         Who proposes: one of `METHODS`.
     left_out
@@ -199,6 +233,8 @@ class NamingTask:
     chosen_on: Images
     tested_on: Images
     embeddings: tuple[Float32, Float32] | None
+    modalities: tuple[str, ...] = ()
+    chains: Chains = ()
     method: str = OURS
     left_out: int = 0
 
@@ -222,6 +258,22 @@ class NamingTask:
         found = propose(self.scores(first))
         found.word[is_constant(first)] = -1
         return found, test(np.asarray(matrix[self.tested_on.rows]), self.tested_on, found)
+
+    def narrowed(
+        self, matrix: Floating, found: Candidates, tested: Tested, at: float
+    ) -> tuple[Candidates, Tested, Bool, list[Hypernym]]:
+        """What `hypernyms.narrowed` gives for `[all images, units]`; without hypernyms, the candidates and which of them hold."""
+        if not self.chains:
+            return found, tested, tested.held(at, PRECISION), []
+        return narrowed(
+            np.asarray(matrix[self.tested_on.rows]),
+            self.tested_on,
+            found,
+            tested,
+            chains=self.chains,
+            at=at,
+            precision=PRECISION,
+        )
 
     def shuffled(self, matrix: Floating, seed: int) -> Floating:
         """Activations permuted among the images of each half and modality: the null distribution of names."""
@@ -268,7 +320,13 @@ def naming_task(
         left_out = len(words) - len(kept)
         words, texts = [words[i] for i in kept], texts[kept]
         chosen_on, tested_on = (
-            alike(rows[half], design.modality[half], _images(atlas, rows[half]), texts)
+            alike(
+                rows[half],
+                design.modality[half],
+                _images(atlas, rows[half]),
+                texts,
+                concepts=len(design.concepts),
+            )
             for half in halves
         )
     return NamingTask(
@@ -276,6 +334,8 @@ def naming_task(
         chosen_on=chosen_on,
         tested_on=tested_on,
         embeddings=None if texts is None else (_images(atlas, chosen_on.rows), texts),
+        modalities=design.modalities,
+        chains=hypernyms(words, probe_families(atlas)) if vocabulary == CONCEPTS else (),
         method=method,
         left_out=left_out,
     )
@@ -307,6 +367,12 @@ def apart(words: Sequence[str], texts: Float32) -> Bool:
 def text_embeddings(atlas: Atlas, words: list[str]) -> Float32:
     """Embeddings `[words, dim]` by the model that the atlas was recorded with."""
     return class_embeddings(own_model(atlas), words)
+
+
+def probe_families(atlas: Atlas) -> dict[str, str]:
+    """Concept → its family in the probe set, "" for none."""
+    columns = (atlas.probes[key].to_pylist() for key in ("concept", "family"))
+    return {concept: family or "" for concept, family in zip(*columns, strict=True)}
 
 
 def _images(atlas: Atlas, rows: Int64) -> Float32:

@@ -11,7 +11,7 @@ from fastapi import Query
 from synesthete._core.arrays import Int64
 from synesthete.report.columns import Unit
 from synesthete.report.counts import Counts, all_counts
-from synesthete.report.images import Shown, exemplars
+from synesthete.report.images import Shown, exemplars, standing
 from synesthete.report.neuron import (
     Distribution,
     NeuronRow,
@@ -92,7 +92,7 @@ def _side(site: Site, address: str) -> Side:
     columns, unit = find_unit(site, address)
     row = neuron_row(site, columns, unit)
     top = site.atlas.exemplars(columns.layer).top(unit, None, limit=SHOWN)
-    shown = exemplars(site, top, columns.layer, row.concept)
+    shown = exemplars(site, top, columns.layer, standing(site, columns, unit).concepts)
     return Side(row, shown, distribution(site, columns, unit))
 
 

@@ -164,13 +164,13 @@ def tile(site: Site, key: str) -> WebP:
 
 
 def mosaic(site: Site, address: str) -> WebP:
-    """A neuron's strongest image of its concept in each modality (WebP); of all images where it has no concept."""
+    """A neuron's strongest image of what it is called in each modality (WebP); of all images where it is called nothing."""
     columns, unit = find_unit(site, address)
     kept = site.atlas.exemplars(columns.layer)
     chosen: list[int | None] = []
     for name in columns.modalities:
         own = strongest(site, columns, unit, name)
-        if own is None and not columns.concept[unit] and name in kept.groups:
+        if own is None and not columns.heading[unit] and name in kept.groups:
             own = next((int(i) for i in kept.top(unit, name).ids.tolist()), None)
         chosen.append(own)
     return site.opened.thumbnails.mosaic(chosen)

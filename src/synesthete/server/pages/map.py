@@ -10,7 +10,6 @@ import numpy as np
 from fastapi import Query
 from markupsafe import Markup
 
-from synesthete.report.columns import Coded
 from synesthete.server.library import Site
 from synesthete.server.page import Page
 from synesthete.server.render import json_data
@@ -26,8 +25,8 @@ class Points:
         Its unit.
     x, y
         Where it lies.
-    called, family
-        Which of `texts` it is called (its tested name, else its concept), and which of `families` it is of.
+    heading, family
+        Which of `texts` is its heading (its tested name or its concept), and which of `families` it is of.
     multimodal
         The places of multimodal neurons.
     texts, families
@@ -37,7 +36,7 @@ class Points:
     unit: list[int]
     x: list[float]
     y: list[float]
-    called: list[int]
+    heading: list[int]
     family: list[int]
     multimodal: list[int]
     texts: list[str]
@@ -72,27 +71,20 @@ def _points(site: Site, layer: str) -> Points:
     table = site.atlas.unit_table(layer, "layout")
     if table is None:
         return Points(
-            unit=[], x=[], y=[], called=[], family=[], multimodal=[], texts=[], families=[""]
+            unit=[], x=[], y=[], heading=[], family=[], multimodal=[], texts=[], families=[""]
         )
     columns, unit = site.opened.columns(layer), table["unit"].to_numpy()
-    called, texts = _either(columns.name, columns.concept)
     x, y = (np.round(table[axis].to_numpy(), 2).tolist() for axis in ("x", "y"))
     return Points(
         unit=unit.tolist(),
         x=x,
         y=y,
-        called=called[unit].tolist(),
+        heading=columns.heading.codes[unit].tolist(),
         family=columns.family.codes[unit].tolist(),
         multimodal=np.flatnonzero(columns.multimodal[unit]).tolist(),
-        texts=texts,
+        texts=list(columns.heading.texts),
         families=list(columns.family.texts),
     )
-
-
-def _either(first: Coded, second: Coded) -> tuple[np.ndarray, list[str]]:
-    """Codes of the first text of each row, else of the second, and the texts."""
-    codes = np.where(first.codes > 0, first.codes, second.codes + len(first.texts))
-    return codes, [*first.texts, *second.texts]
 
 
 MAP = Page(path="/map", template="map.html", view=map_page, label="Map")

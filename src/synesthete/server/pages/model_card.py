@@ -21,7 +21,7 @@ from synesthete.report.counts import (
     rule_of,
     why_not_counted,
 )
-from synesthete.report.images import Shown, exemplars, images, strongest
+from synesthete.report.images import Shown, exemplars, images, standing, strongest
 from synesthete.report.neuron import NeuronRow, neuron_row
 from synesthete.server.library import Site
 from synesthete.server.page import Page
@@ -141,24 +141,26 @@ def _best(site: Site) -> list[Guises]:
 
 def _order(columns: Columns, units: Int64) -> Keys:
     """First the neurons that are not named after something else, then by modalities passed, then by multimodality."""
-    other = [columns.called(unit) != columns.concept[unit] for unit in units]
+    other = [columns.heading[unit] != columns.concept[unit] for unit in units]
     passed = columns.passes[:, units].sum(axis=0)
     return np.array(other, np.int64), -passed, -columns.multimodality[units]
 
 
 def _guises(site: Site, layer: str, unit: int) -> Guises:
     columns, kept = site.opened.columns(layer), site.atlas.exemplars(layer)
-    shown = {}
+    row, shown = neuron_row(site, columns, unit), {}
     for name in columns.modalities:
         if name in kept.groups:
-            top = exemplars(site, kept.top(unit, name), layer, columns.concept[unit])
+            top = exemplars(
+                site, kept.top(unit, name), layer, standing(site, columns, unit).concepts
+            )
             own = [image for image in top if image.own]
             number = strongest(site, columns, unit, name)
             if own:
                 shown[name] = own[0]
             elif number is not None:
                 shown[name] = images(site, [number])[0]
-    return Guises(neuron_row(site, columns, unit), shown)
+    return Guises(row, shown)
 
 
 MODEL_CARD = Page(path="/", template="model_card.html", view=model_card, label="Model")

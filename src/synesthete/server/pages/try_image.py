@@ -82,7 +82,7 @@ class Part:
     """What a neuron adds to the difference of the cosines of two labels."""
 
     address: str
-    called: str
+    heading: str
     path: str
     weight: float
 
@@ -204,7 +204,7 @@ def decision(site: Site, layer: str, pixels: Any) -> Decision | None:
     for term in found.units:
         unit = int(term.address.rpartition(":")[2])
         path = site.links.neuron(term.address)
-        parts.append(Part(term.address, columns.called(unit), path, term.weight))
+        parts.append(Part(term.address, columns.heading[unit], path, term.weight))
     return Decision(
         label=found.label,
         other=found.other,

@@ -29,7 +29,7 @@ export default function edit(form) {
   function row(neuron, checked, note) {
     const box = create("input", { type: "checkbox", name: "unit", value: neuron.address, checked });
     const image = create("img", { src: neuron.image, alt: "", width: 40, height: 40 });
-    const called = create("span", {}, neuron.called || "no concept", note ? " " : "", note ? create("small", {}, note) : "");
+    const called = create("span", {}, neuron.heading || "no concept", note ? " " : "", note ? create("small", {}, note) : "");
     return create("li", {}, create("label", {}, box, " ", image, " ", called), " ", create("a", { href: neuron.path }, create("small", {}, neuron.address)));
   }
 

@@ -10,7 +10,7 @@ export default function map(frame) {
   const places = JSON.parse(document.getElementById("places")?.textContent ?? "null");
   const points = data.unit.map((unit, i) => ({
     x: data.x[i], y: data.y[i], multimodal: false, address: `${frame.dataset.layer}:${unit}`,
-    called: data.texts[data.called[i]], family: data.families[data.family[i]] ?? "",
+    heading: data.texts[data.heading[i]], family: data.families[data.family[i]] ?? "",
     path: places ? places[i].path : frame.dataset.base + unit,
     image: places ? places[i].image : `${frame.dataset.base}${unit}.webp`,
   }));
@@ -65,7 +65,7 @@ export default function map(frame) {
       const p = points[index], [x, y] = spots[index];
       card.href = p.path;
       card.querySelector("img").src = p.image;
-      card.querySelector("strong").textContent = p.called || "no concept";
+      card.querySelector("strong").textContent = p.heading || "no concept";
       card.querySelector("span").textContent = [p.address, p.family].filter(Boolean).join(" · ");
       card.style.left = `${Math.min(x + 14, canvas.clientWidth - 160)}px`;
       card.style.top = `${Math.max(0, Math.min(y + 14, canvas.clientHeight - 220))}px`;

@@ -146,7 +146,9 @@ def _label(pen: ImageDraw.ImageDraw, atlas: Atlas, item: Visualization, top: int
     title = item.target
     if item.unit >= 0 and atlas.analysed:
         neuron = atlas.neuron(item.target)
-        title = neuron.name or (f"{neuron.concept}?" if neuron.concept else "unknown")
+        title = (
+            neuron.heading if neuron.name else f"{neuron.heading}?" if neuron.heading else "unknown"
+        )
     for line, (text, size, colour) in enumerate(((title, 14, INK), (item.target, 10, FAINT))):
         while text and pen.textlength(text, font=_font(size)) > LABEL - 10:
             text = text[:-2] + "…"
