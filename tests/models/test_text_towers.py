@@ -168,7 +168,10 @@ def test_which_tower_reads_what() -> None:
     model = tower("clip")
     image = model.layers("image")[0].name
     for run, message in (
-        (lambda: model.read(random_pixels(model), [BLOCK]), f"{BLOCK} of clip reads texts, not images"),
+        (
+            lambda: model.read(random_pixels(model), [BLOCK]),
+            f"{BLOCK} of clip reads texts, not images",
+        ),
         (lambda: model.read_texts(["a"], [image]), f"{image} of clip reads images, not texts"),
         (lambda: model.maps(random_pixels(model), "joint"), "joint is the embedding itself"),
         (lambda: model.read_texts(["a"], ["text.transformer"]), "has no layer 'text.transformer'"),
