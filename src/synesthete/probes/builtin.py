@@ -28,7 +28,8 @@ from synesthete.probes.words import (
     set_case,
 )
 
-BUILTINS = ("concepts",)
+BUILTINS = ("concepts", "concepts-test")
+"""`concepts-test` has other artists, and no model, criterion or list was chosen by it."""
 DATA_FOLDER = Path(__file__).parent / "data"
 TILE_PX = 128
 TILES_PER_ROW = 16
@@ -37,7 +38,7 @@ _MOSAIC_BYTES = 128 * 1024 * 1024
 
 
 def load_builtin(
-    name: str = "concepts", *, data: Path = DATA_FOLDER, fonts: Path = FONT_FOLDER
+    name: str = "concepts", *, data: Path = DATA_FOLDER, fonts: Path | None = None
 ) -> ProbeSet:
     """Load a probe set that comes with the package.
 
@@ -49,7 +50,7 @@ def load_builtin(
         Folder with `NAME/manifest.parquet` and the sprites it names: WebP mosaics of 128-pixel
         tiles, 16 tiles a row.
     fonts
-        Folder of `fonts.json` and the fonts.
+        Folder of `fonts.json` and the fonts: of `concepts` the package's own when None, of other sets `NAME/fonts`.
 
     Returns
     -------
@@ -78,6 +79,8 @@ def load_builtin(
         raise SynestheteError(
             f"the built-in probe set '{name}' is damaged ({text})", hint=_REPAIR
         ) from None
+    if fonts is None:
+        fonts = FONT_FOLDER if name == "concepts" else folder / "fonts"
     return _with_words(name, images, sprites, load_fonts(fonts))
 
 
