@@ -127,7 +127,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m training.build_concepts", description=__doc__)
     parser.add_argument("set", nargs="?", choices=list(SETS), default="concepts")
     parser.add_argument("--packages", type=Path, help="folder with node_modules/ and wheels/")
-    parser.add_argument("--photos", type=Path, nargs="+", help="folders with manifest.csv and its images")
+    parser.add_argument(
+        "--photos", type=Path, nargs="+", help="folders with manifest.csv and its images"
+    )
     parser.add_argument("--out", type=Path, help="folder to write concepts/ and fonts/ to")
     parser.add_argument("--rcc", type=Path, default=RCC_FOLDER, help="the GCompris .rcc files")
     parser.add_argument(

@@ -22,7 +22,8 @@ def summarise(atlas: Atlas) -> dict[str, Any]:
     Counts over all layers. `images` counts the readable images, `quarantined` the others. The counts of `selective`, `multimodal`
     (concept cells included) and `concept_cells` neurons, each also for the controls (`_random_twin`, `_rotation`, `_shuffled`: the largest over their
     runs), and the thresholds are None before an analysis, and the random twin's also when the atlas was recorded without one. `multimodal_never_trained` counts with concepts chosen on images that
-    the model was trained on and scored on those it was not; None where that is not known. `curve` has
+    the model was trained on and scored on those it was not; None where that is not known. `multimodal_test` counts on the artists of a test atlas, of `units_test`
+    units whose concept those show; None for an analysis without one. `curve` has
     the counts over a range of thresholds of average precision (`ap`), for `model` and each control. `multimodal_concepts` and its like
     are how many concepts those neurons have between them; None too for an atlas that was analysed before they were counted.
     `not_tested` says why the images do not allow to count them, and what to add; None where they do, and before an analysis.
@@ -51,6 +52,8 @@ def summarise(atlas: Atlas) -> dict[str, Any]:
         "cell": analysis["cell"] if analysis else None,
         "curve": curves(analysis) if analysis else None,
         "multimodal_never_trained": _total(counts, "multimodal_never_trained"),
+        "multimodal_test": _total(counts, "multimodal_test"),
+        "units_test": _total(counts, "units_test"),
         "fingerprint": atlas.fingerprint,
     }
 

@@ -239,6 +239,11 @@ def counts_view(atlas: Atlas) -> Iterator[RenderableType]:
     yield f"selective {count(counts.selective)}, of those multimodal {count(counts.model.count or 0)}, of those concept cells {count(counts.concept_cells)}"
     if facts["multimodal_never_trained"] is not None:
         yield f"multimodal on images that the model was never trained on: {count(facts['multimodal_never_trained'])}"
+    if facts["multimodal_test"] is not None:
+        yield (
+            f"multimodal on the artists of the test set, which nothing was chosen by: {count(facts['multimodal_test'])} "
+            f"of {count(facts['units_test'])} whose concept it shows"
+        )
     curve = facts["curve"]
     at = table(
         "average precision at least",
