@@ -138,9 +138,7 @@ def analyze(
             by_layer[layer] |= (
                 dict.fromkeys(unseen_artists.KEYS)
                 if test_atlas is None
-                else unseen_artists.counts_on_test(
-                    atlas, probes, activations, test_atlas, layer, criteria
-                )
+                else unseen_artists.counts_on_test(probes, activations, test_atlas, layer, criteria)
             )
         else:
             by_layer[layer] |= _no_counts()

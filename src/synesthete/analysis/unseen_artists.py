@@ -43,12 +43,7 @@ def require_same_model(atlas: Atlas, test: Atlas) -> None:
 
 
 def counts_on_test(
-    atlas: Atlas,
-    probes: pa.Table,
-    activations: Floating,
-    test: Atlas,
-    layer: str,
-    criteria: Criteria,
+    probes: pa.Table, activations: Floating, test: Atlas, layer: str, criteria: Criteria
 ) -> dict[str, int]:
     """Count the units of a layer by verdict on the test images.
 
