@@ -85,7 +85,7 @@ def _tidy_author(text: str) -> str:
 
 
 def photographer(author: str) -> str:
-    """Return whose eye a picture is from: the first person named, whoever adapted it.
+    """Return who took a photograph: the first person named, whoever adapted it.
 
     >>> photographer("Evan-Amos"), photographer("Benh LIEU SONG, adapted by Bruno Coudoin")
     ('Evan-Amos', 'Benh LIEU SONG')
@@ -101,10 +101,10 @@ def photographer(author: str) -> str:
 def artist_of(path: str, original: str, attribution: str) -> str:
     """Return the artist of a collected photograph, at the finest grain that its source tells.
 
-    The product (Grocery Store: all photographs of one product), the dish (FFML), the garment (clothing), the object (BOSS), the hand
-    (sign digits: a student's ten signs have consecutive numbers, the first of them an 8), the photographer (StreetComplete). Where a
-    source numbers its pictures and tells no more (vehicles, TrashNet), ten numbers in a row are one artist, because neighbours may
-    show one thing twice; a source with one place and one hand (Azure's samples, playing cards) is one artist.
+    The product (Grocery Store: all photographs of one product), the dish (FFML), the garment (clothing), the object (BOSS), the student
+    (sign digits, by `students`), the photographer (StreetComplete). Where a
+    source numbers its photographs and says no more (vehicles, TrashNet), ten numbers in a row are one artist, because neighbours may
+    show one thing twice; a source that shows one object at one place (Azure's samples, playing cards) is one artist.
 
     >>> artist_of("grocery/apple/1.webp", "dataset/train/Fruit/Apple/Royal-Gala/Royal-Gala_003.jpg", "Marcus Klasson")
     'grocery Royal-Gala'
@@ -129,7 +129,7 @@ def artist_of(path: str, original: str, attribution: str) -> str:
 
 
 def students(originals: Iterable[str]) -> dict[str, str]:
-    """Return whose hand each photograph of the sign digits shows: a student's signs follow each other by number, none twice.
+    """Return the student whom each photograph of the sign digits shows: a student's signs follow each other by number, none twice.
 
     >>> students(["Dataset/8/IMG_1177.JPG", "Dataset/0/IMG_1179.JPG", "Dataset/8/IMG_1188.JPG"])["Dataset/0/IMG_1179.JPG"]
     'signdigits IMG_1177'
