@@ -211,7 +211,7 @@ def test_without_words_units_are_described_and_nothing_is_counted(tmp_path: Path
     facts = atlas.summary()
     assert facts["live_units"] == 3
     counted = {key for key in facts if key.startswith("multimodal")}
-    assert len(counted) == 9
+    assert len(counted) == 10
     assert all(facts[key] is None for key in counted), "none found is another thing than not tested"
     assert "needs written words; the probe images are: photo, drawing" in facts["not_tested"]
     assert "record with --words" in facts["not_tested"]
