@@ -11,10 +11,12 @@ import re
 import sys
 from pathlib import Path
 
+import numpy as np
+
 from synesthete.atlas import Atlas, Neuron, open_atlas
 from synesthete.cli.console import count, percent
 from synesthete.report.card import neuron_card
-from synesthete.report.columns import in_order
+from synesthete.report.columns import Columns, in_order, read_columns
 from synesthete.report.counts import RANGES, Count, counts_of
 from synesthete.report.svg import render
 
@@ -42,6 +44,8 @@ def numbers(atlas: Atlas) -> str:
         )
     lines += [
         "",
+        *_by_modality(atlas),
+        "",
         f"({count(facts['images'])} images of {count(facts['concepts'])} concepts: {modalities}; "
         f"`synesthete summary {atlas.path.name}`. {RANGES})",
         "",
@@ -54,6 +58,32 @@ def _span(row: Count) -> str:
     return (
         "–" if row.low is None or row.high is None else f"{percent(row.low)} to {percent(row.high)}"
     )
+
+
+def _by_modality(atlas: Atlas) -> list[str]:
+    """How many concepts each modality can test, and how many of the multimodal neurons it tested and found to pass."""
+    columns = [read_columns(atlas, layer) for layer in atlas.main_layers]
+    testable = atlas.manifest["analysis"]["modalities"]
+    names = in_order(testable)
+    rows = {
+        "concepts that can be tested": [testable[name]["concepts_testable"] for name in names],
+        "multimodal neurons tested": [_multimodal(columns, name, "tested") for name in names],
+        "of these, passing": [_multimodal(columns, name, "passes") for name in names],
+    }
+    return [
+        f"| by modality | {' | '.join(names)} |",
+        f"| --- |{' ---: |' * len(names)}",
+        *(f"| {row} | {' | '.join(map(count, values))} |" for row, values in rows.items()),
+    ]
+
+
+def _multimodal(columns: list[Columns], modality: str, what: str) -> int:
+    found = 0
+    for layer in columns:
+        place = layer.modalities.index(modality)
+        there = layer.passes[place] if what == "passes" else ~np.isnan(layer.auc[place])
+        found += int((there & layer.multimodal).sum())
+    return found
 
 
 def _best(atlas: Atlas) -> list[str]:

@@ -86,7 +86,8 @@ def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
 
         try:
             archive = args.archive or photographs.ARCHIVE
-            there, listed = photographs.fetch_all(args.out, args.sources, archive)
+            folder = photographs.NEVER_TRAINED if args.never_trained else photographs.HERE
+            there, listed = photographs.fetch_all(args.out, args.sources, archive, folder)
         except ValueError as problem:
             parser.error(str(problem))
         print(f"{there} of {listed} photographs in {args.out}")

@@ -73,6 +73,11 @@ def parser(description: str) -> argparse.ArgumentParser:
     photos.add_argument("sources", nargs="*", help="some of them; all without")
     photos.add_argument("--out", type=Path, required=True)
     photos.add_argument(
+        "--never-trained",
+        action="store_true",
+        help="those of the probe set that training does not see",
+    )
+    photos.add_argument(
         "--archive", help="address of an archive: {repository} and {commit} are put in"
     )
     build = steps.add_parser("build", help="render every image to tiles")

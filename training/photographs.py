@@ -23,6 +23,8 @@ from PIL import Image
 from training import tables
 
 HERE = Path(__file__).parent
+NEVER_TRAINED = HERE / "build_concepts"
+"""The folder of two tables more: photographs that the probe set has and training does not read."""
 ARCHIVE = "https://codeload.github.com/{repository}/tar.gz/{commit}"
 SIDE = 160
 """The longer side of what is kept, in pixels: training and the probe set show 128."""

@@ -220,7 +220,18 @@ def test_shipped_images_can_be_read() -> None:
 
 @SHIPPED
 def test_the_list_of_shipped_sets() -> None:
-    (about,) = list_probes()
-    assert about["name"] == "concepts"
-    assert set(about["modalities"]) == {"photo", "drawing", "symbol", "word"}
-    assert sum(about["modalities"].values()) == about["images"] == sum(about["licences"].values())
+    concepts, test = list_probes()
+    assert (concepts["name"], test["name"]) == ("concepts", "concepts-test")
+    assert set(concepts["modalities"]) == {"photo", "drawing", "symbol", "word"}
+    assert set(test["modalities"]) == {"drawing", "symbol", "word"}
+    for about in (concepts, test):
+        assert sum(about["modalities"].values()) == about["images"]
+        assert sum(about["licences"].values()) == about["images"]
+
+
+@SHIPPED
+def test_the_test_set_shows_the_same_concepts_by_others() -> None:
+    concepts, test = load_probes("concepts").labels, load_probes("concepts-test").labels
+    assert set(test["concept"].to_pylist()) <= set(concepts["concept"].to_pylist())
+    assert not set(test["artist"].to_pylist()) & set(concepts["artist"].to_pylist())
+    assert not set(test["key"].to_pylist()) & set(concepts["key"].to_pylist())

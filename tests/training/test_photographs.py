@@ -85,10 +85,12 @@ def lists(tmp_path: Path) -> Path:
     return folder
 
 
-def test_every_listed_photograph_says_where_it_is_from() -> None:
-    every = listed()
-    photos = [one for of_source in every.values() for one in of_source]
-    assert len(photos) == 9737
+@pytest.mark.parametrize(
+    ("folder", "count"), [(photographs.HERE, 9737), (photographs.NEVER_TRAINED, 97)]
+)
+def test_every_listed_photograph_says_where_it_is_from(folder: Path, count: int) -> None:
+    photos = [one for of_source in listed(folder).values() for one in of_source]
+    assert len(photos) == count
     assert len({one.path for one in photos}) == len(photos)
     for one in photos:
         assert one.licence
@@ -97,9 +99,23 @@ def test_every_listed_photograph_says_where_it_is_from() -> None:
         assert set(one.sha256) <= set("0123456789abcdef")
         assert not one.path.startswith("/")
         assert ".." not in Path(one.path).parts
-    held_out = (photographs.HERE / "build_concepts" / "held_out_photos.txt").read_text().split()
+
+
+def test_photographs_that_training_does_not_read_are_held_out_and_others() -> None:
+    trained, never = (
+        {
+            (one.repository, one.original): f"photo:{one.path}"
+            for of_source in listed(folder).values()
+            for one in of_source
+        }
+        for folder in (photographs.HERE, photographs.NEVER_TRAINED)
+    )
+    assert not set(trained) & set(never)
+    held_out = (photographs.NEVER_TRAINED / "held_out_photos.txt").read_text().split()
+    assert set(never.values()) <= set(held_out)
     assert {key for key in held_out if key.startswith("photo:")} <= {
-        f"photo:{p.path}" for p in photos
+        *trained.values(),
+        *never.values(),
     }
 
 

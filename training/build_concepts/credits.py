@@ -23,7 +23,7 @@ LINKS = {
     "Public domain": "",
 }
 
-_INTRODUCTION = """# Licences of the built-in probe set
+_INTRODUCTION = """# Licences of this probe set
 
 Every image keeps the licence that its author gave it; `manifest.parquet` names licence, author and
 source image by image. Changes made to all of them: drawn or cropped to 128 × 128 pixels on white and
@@ -31,7 +31,7 @@ encoded again as WebP mosaics (icons that follow the text colour are drawn black
 
 Images under a share-alike licence (CC-BY-SA) stay under it, as single tiles that can be taken out;
 they are collected beside the others, not merged with them. The fonts have their licence texts next
-to them in `../fonts/`.
+to them.
 """
 
 _TEXTS = """
@@ -90,8 +90,9 @@ def licence_page(rows: Iterable[Mapping[str, str]], packages: Mapping[str, Packa
                 f"| {package.author} | {_linked(package.licence)} | {package.url} |"
             )
     photos = [row for row in rows if row["modality"] == "photo"]
-    lines += ["", f"## Photographs ({len(photos)})", ""]
-    lines += ["| concept | author | licence | source |", "|---|---|---|---|"]
+    if photos:
+        lines += ["", f"## Photographs ({len(photos)})", ""]
+        lines += ["| concept | author | licence | source |", "|---|---|---|---|"]
     for row in photos:
         cells = (row["concept"], row["author"], _linked(row["licence"]), row["source"])
         lines.append("| " + " | ".join(cell.replace("|", "/") for cell in cells) + " |")

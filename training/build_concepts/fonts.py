@@ -21,12 +21,12 @@ CODEPOINTS = [
 ]
 
 
-def read_fonts() -> list[dict[str, str]]:
-    """Return the rows of `fonts.tsv`."""
-    return tables.rows(HERE / "fonts.tsv")
+def read_fonts(folder: Path = HERE) -> list[dict[str, str]]:
+    """Return the rows of `fonts.tsv` in `folder`."""
+    return tables.rows(folder / "fonts.tsv")
 
 
-def write_fonts(node_modules: Path, out: Path) -> int:
+def write_fonts(node_modules: Path, out: Path, folder: Path = HERE) -> int:
     """Write every font as a TTF, its licence text and `fonts.json`; return the bytes written.
 
     Parameters
@@ -35,6 +35,8 @@ def write_fonts(node_modules: Path, out: Path) -> int:
         Folder that holds the `@fontsource` packages of `fonts.tsv`.
     out
         Folder to write to.
+    folder
+        Folder of `fonts.tsv`.
 
     Raises
     ------
@@ -43,14 +45,14 @@ def write_fonts(node_modules: Path, out: Path) -> int:
     """
     out.mkdir(parents=True, exist_ok=True)
     entries: list[dict[str, Any]] = []
-    for row in read_fonts():
-        folder = node_modules / row["package"]
-        about = json.loads((folder / "metadata.json").read_text("utf-8"))
-        licence = (folder / "LICENSE").read_text("utf-8")
+    for row in read_fonts(folder):
+        package = node_modules / row["package"]
+        about = json.loads((package / "metadata.json").read_text("utf-8"))
+        licence = (package / "LICENSE").read_text("utf-8")
         if re.search(r"with Reserved Font Name", licence, re.I):
             raise ValueError(f"{row['package']} reserves its name")
         stem = about["id"]
-        data = _subset(folder / "files" / f"{stem}-latin-400-normal.woff2", out / f"{stem}.ttf")
+        data = _subset(package / "files" / f"{stem}-latin-400-normal.woff2", out / f"{stem}.ttf")
         (out / f"{stem}.OFL.txt").write_text(licence, "utf-8")
         entries.append(
             {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -12,6 +13,9 @@ from training import tables
 SHIPPABLE = re.compile(
     r"^(CC0-1\.0|Public domain|CC-BY-[234]\.\d|CC-BY-SA-[234]\.\d|MIT|ISC|Apache-2\.0|OFL-1\.1)$"
 )
+
+STUDENT_GAP = 10
+"""Ten signs a student: photographs further apart by number are of two."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ def gcompris_credits(files: dict[str, bytes]) -> dict[str, Credit]:
                 whose = f"{first[1]}, adapted by {whose}"
             for name in re.findall(r"[\w./-]+\.webp", block):
                 credits[f"{folder}/{name}"] = Credit(
-                    "gcompris",
+                    photographer(whose),
                     normal_licence(licence[1]),
                     whose,
                     origin[1] if origin else "",
@@ -80,16 +84,85 @@ def _tidy_author(text: str) -> str:
     return "; ".join(line for line in lines if line)
 
 
+def photographer(author: str) -> str:
+    """Return who took a photograph: the first person named, whoever adapted it.
+
+    >>> photographer("Evan-Amos"), photographer("Benh LIEU SONG, adapted by Bruno Coudoin")
+    ('Evan-Amos', 'Benh LIEU SONG')
+    >>> photographer("https://commons.wikimedia.org/wiki/File:A_(b).jpg (Matt Lavin)")
+    'Matt Lavin'
+    """
+    text = author.split(", adapted by ")[0]
+    if named := re.fullmatch(r"https?://\S+ \((.+)\)", text):
+        return named[1]
+    return re.sub(r"\s*https?://\S+\s*", "", text) or author
+
+
+def artist_of(path: str, original: str, attribution: str) -> str:
+    """Return the artist of a collected photograph, at the finest grain that its source tells.
+
+    The product (Grocery Store: all photographs of one product), the dish (FFML), the garment (clothing), the object (BOSS), the student
+    (sign digits, by `students`), the photographer (StreetComplete). Where a
+    source numbers its photographs and says no more (vehicles, TrashNet), ten numbers in a row are one artist, because neighbours may
+    show one thing twice; a source that shows one object at one place (Azure's samples, playing cards) is one artist.
+
+    >>> artist_of("grocery/apple/1.webp", "dataset/train/Fruit/Apple/Royal-Gala/Royal-Gala_003.jpg", "Marcus Klasson")
+    'grocery Royal-Gala'
+    >>> artist_of("trashnet/paper/4.webp", "dataset-resized/paper/paper311.jpg", "Gary Thung")
+    'trashnet paper 31x'
+    """
+    source = path.split("/")[0]
+    folder, name = original.split("/")[-2:]
+    stem = name.rsplit(".", 1)[0]
+    if source in ("grocery", "grocery_val"):
+        return f"grocery {folder}"
+    if source in ("ffml_food", "clothing"):
+        return f"{source} {folder if source == 'ffml_food' else stem}"
+    if source == "boss":
+        return f"boss {re.sub(r'[0-9]*_RE_[0-9]+$', '', stem)}"
+    if source == "streetcomplete":
+        return photographer(attribution)
+    if source in ("trashnet", "zenodo_vehicles"):
+        kind = stem.rstrip("0123456789")
+        return f"{source} {kind} {int(stem.removeprefix(kind)) // 10}x"
+    return source
+
+
+def students(originals: Iterable[str]) -> dict[str, str]:
+    """Return the student whom each photograph of the sign digits shows: a student's signs follow each other by number, none twice.
+
+    >>> students(["Dataset/8/IMG_1177.JPG", "Dataset/0/IMG_1179.JPG", "Dataset/8/IMG_1188.JPG"])["Dataset/0/IMG_1179.JPG"]
+    'signdigits IMG_1177'
+    """
+    numbered = sorted((int(path.split("_")[-1].split(".")[0]), path) for path in originals)
+    found: dict[str, str] = {}
+    signs: set[str] = set()
+    first = last = 0
+    for number, path in numbered:
+        sign = path.split("/")[-2]
+        if not found or sign in signs or number - last > STUDENT_GAP:
+            first, signs = number, set()
+        signs.add(sign)
+        last = number
+        found[path] = f"signdigits IMG_{first}"
+    return found
+
+
 def photo_folder_credits(manifest: Path) -> dict[str, Credit]:
     """Read the manifest of the collected photographs: one licence and attribution a row."""
+    rows = tables.rows(manifest)
+    hands = students(r["original path"] for r in rows if r["path"].startswith("signdigits/"))
     return {
         row["path"]: Credit(
-            row["path"].split("/")[0],
+            hands.get(
+                row["original path"],
+                artist_of(row["path"], row["original path"], row["attribution"]),
+            ),
             normal_licence(row["licence"]),
             row["attribution"],
             f"github.com/{row['source repo']}@{row['commit'][:12]} {row['original path']}",
         )
-        for row in tables.rows(manifest)
+        for row in rows
     }
 
 
@@ -103,10 +176,10 @@ def wheel_credits(name: str) -> dict[str, Credit]:
         source = "scikit-learn 1.9.1 sklearn/datasets/images/README.txt"
         return {
             "sklearn/datasets/images/china.jpg": Credit(
-                "scikit-learn", "CC-BY-2.0", "danielbuechele (flickr)", source
+                "danielbuechele (flickr)", "CC-BY-2.0", "danielbuechele (flickr)", source
             ),
             "sklearn/datasets/images/flower.jpg": Credit(
-                "scikit-learn", "CC-BY-2.0", "vultilion (flickr)", source
+                "vultilion (flickr)", "CC-BY-2.0", "vultilion (flickr)", source
             ),
         }
     source = "scikit-image 0.25.2 skimage/data/_fetchers.py"
@@ -119,6 +192,6 @@ def wheel_credits(name: str) -> dict[str, Credit]:
         "rocket.jpg": ("Public domain", "SpaceX"),
     }
     return {
-        f"skimage/data/{file}": Credit("scikit-image", licence, author, source)
+        f"skimage/data/{file}": Credit(author, licence, author, source)
         for file, (licence, author) in rows.items()
     }

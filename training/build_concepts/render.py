@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 import resvg_py
 from PIL import Image, ImageOps
@@ -56,9 +57,19 @@ def _rasterised(svg: str) -> Image.Image:
 
 
 def _natural_size(svg: str) -> tuple[float, float]:
-    head = svg[: svg.index(">")]
-    values = [head.split(f' {name}="')[1].split('"')[0] for name in ("width", "height")]
-    return float(values[0]), float(values[1])
+    """Width and height of the drawing; of its view box where it names none.
+
+    >>> _natural_size('<?xml version="1.0"?><svg width="48px" height="24"/>'), _natural_size('<svg viewBox="0 0 9 3">')
+    ((48.0, 24.0), (9.0, 3.0))
+    """
+    head = svg[svg.index("<svg") :]
+    head = head[: head.index(">")]
+    sides = [re.search(rf'\s{name}="([\d.]+)', head) for name in ("width", "height")]
+    if sides[0] and sides[1]:
+        return float(sides[0][1]), float(sides[1][1])
+    box = re.search(r'\sviewBox="([^"]+)"', head)
+    assert box is not None, f"an SVG without a size: {head[:80]}"
+    return float(box[1].split()[2]), float(box[1].split()[3])
 
 
 def _box(image: Image.Image, fit: str) -> tuple[float, float, float, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +23,12 @@ HERE = Path(__file__).parent
 RCC_FOLDER = Path("/usr/share/gcompris-qt/rcc")
 ACTIVITIES = "gcompris/src/activities/"
 """What every path inside GCompris's archives begins with, and no item names."""
+FILES = {
+    "art4apps": "usr/share/games/pysiogame/res/images/art4apps",
+    "tango": "usr/share/icons/Tango/scalable",
+    "icofont": "icons",
+}
+"""Where the single files of a set lie: below the system's root (apt) or in the package's folder (npm)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,9 +55,9 @@ class Original:
     data: bytes | None
 
 
-def read_packages() -> dict[str, Package]:
-    """Return the rows of `packages.tsv` by the name of their set."""
-    return {row["set"]: Package(**row) for row in tables.rows(HERE / "packages.tsv")}
+def read_packages(folder: Path = HERE) -> dict[str, Package]:
+    """Return the rows of `packages.tsv` in `folder` by the name of their set."""
+    return {row["set"]: Package(**row) for row in tables.rows(folder / "packages.tsv")}
 
 
 @dataclass
@@ -148,21 +155,24 @@ class EmojiFont:
 
 @dataclass(kw_only=True)
 class Sources:
-    """All packages of `packages.tsv` below one folder, plus the folder of collected photographs.
+    """All packages of `packages.tsv` below one folder, plus the folders of collected photographs.
 
     Parameters
     ----------
     packages
         Folder with `node_modules/` and `wheels/`.
     photos
-        Folder with `manifest.csv` and the images it lists.
+        Folders, each with a `manifest.csv` and the images it lists; no path is in two of them.
     rcc
         Folder of the GCompris resource archives.
+    root
+        Where Debian packages of single files are unpacked: the system's root.
     """
 
     packages: Path
-    photos: Path
+    photos: Sequence[Path] = ()
     rcc: Path = RCC_FOLDER
+    root: Path = Path("/")
     table: dict[str, Package] = field(default_factory=read_packages)
     _open: dict[str, Any] = field(default_factory=dict)
 
@@ -170,22 +180,31 @@ class Sources:
         """Return the image that an item such as `npm:noto:red-apple` names."""
         manager, _, rest = item.partition(":")
         if manager == "photo":
-            return Original(None, (self.photos / rest).read_bytes())
+            return Original(None, self._photos[rest][0].read_bytes())
         name, _, member = rest.partition(":")
         opened = self._opened(name)
         if isinstance(opened, Iconify | EmojiFont):
             return Original(opened.svg(member), None)
         if isinstance(opened, Path):
-            return Original(None, (opened / "assets" / f"{member.lower()}.webp").read_bytes())
+            return self._file(self.table[name], opened, member)
         if isinstance(opened, zipfile.ZipFile):
             return Original(None, opened.read(member))
         return Original(None, opened[f"{ACTIVITIES}{member}"])
+
+    def _file(self, package: Package, folder: Path, member: str) -> Original:
+        """Return a single file of a set."""
+        if package.kind == "codepoint-files":
+            return Original(None, (folder / "assets" / f"{member.lower()}.webp").read_bytes())
+        path = (self.root if package.manager == "apt" else folder) / FILES[package.set] / member
+        if path.suffix == ".svg":
+            return Original(path.read_text("utf-8"), None)
+        return Original(None, path.read_bytes())
 
     def credit(self, item: str) -> Credit:
         """Return licence, author and origin of an item."""
         manager, _, rest = item.partition(":")
         if manager == "photo":
-            return self._photo_credits[rest]
+            return self._photos[rest][1]
         name, _, member = rest.partition(":")
         package = self.table[name]
         if package.kind == "rcc":
@@ -212,7 +231,7 @@ class Sources:
                 self._open[name] = Iconify(folder)
             elif package.kind == "font":
                 self._open[name] = EmojiFont(sorted((folder / "files").glob("*-400-normal.woff2")))
-            elif package.kind == "codepoint-files":
+            elif package.kind in ("codepoint-files", "files"):
                 self._open[name] = folder
             elif package.kind == "wheel":
                 stem = f"{package.package.replace('-', '_')}-{package.version}-*.whl"
@@ -236,8 +255,12 @@ class Sources:
         return gcompris_credits(self._gcompris)
 
     @cached_property
-    def _photo_credits(self) -> dict[str, Credit]:
-        return photo_folder_credits(self.photos / "manifest.csv")
+    def _photos(self) -> dict[str, tuple[Path, Credit]]:
+        return {
+            path: (folder / path, credit)
+            for folder in self.photos
+            for path, credit in photo_folder_credits(folder / "manifest.csv").items()
+        }
 
 
 GCOMPRIS_ACTIVITIES = frozenset(

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from synesthete._core.arrays import Bool, Float64, Floating, Int64
 from synesthete._core.progress import Progress, Steps
+from synesthete.analysis import unseen_artists
 from synesthete.analysis.concept_tests import ConceptTests, run_concept_tests
 from synesthete.analysis.controls import (
     CURVE,
@@ -45,7 +46,6 @@ from synesthete.atlas import (
     write_selectivity,
 )
 from synesthete.atlas.summary import CONTROLS, STABILITY
-from synesthete.probes.builtin import BUILTINS
 
 SUFFIXES = ("", *(f"_{kind}" for kind in CONTROLS))
 NEVER_TRAINED = "never_trained"
@@ -62,6 +62,7 @@ def analyze(
     ap: float = DEFAULT.ap,
     cell: float = DEFAULT.cell,
     seed: int = 0,
+    test: str | Path | None = None,
     progress: Progress | None = None,
 ) -> None:
     """Find the multimodal neurons of a recorded atlas and write them into it.
@@ -84,16 +85,22 @@ def analyze(
         Average precision from which such a unit is multimodal, and a concept cell, in the same three modalities.
     seed
         Of the shuffled labels, the rotations, and the splits and resamples of `stability`.
+    test
+        An atlas of the same model, recorded on images of other artists (`concepts-test`): units of layers that read images are counted
+        on those too, with concepts chosen on all images of this one (`multimodal_test`). Nothing else depends on it.
     progress
         Called with (steps done, total steps).
 
     Raises
     ------
     SynestheteError
-        When a threshold is out of range, or the atlas lacks the dense matrix.
+        When a threshold is out of range, an atlas lacks the dense matrix, or `test` is of another model or of the same artists.
     """
     criteria = Criteria(threshold, q, ap, cell)
     atlas = open_atlas(atlas_path)
+    test_atlas = None if test is None else open_atlas(test)
+    if test_atlas is not None:
+        unseen_artists.require_same_model(atlas, test_atlas)
     matrices = {layer: atlas.activations(layer) for layer in atlas.layers}
     of_towers = {tower: _Labelled.of(atlas, tower, seed) for tower in _towers(atlas)}
     main = of_towers[tower_of(atlas, atlas.main_layers[0])]
@@ -133,6 +140,11 @@ def analyze(
             twin = twins.get(RANDOM_TWIN)
             by_layer[layer] |= _concepts_answered(twin, design, tests, criteria)
             by_layer[layer] |= _stability(activations, twin, design, criteria=criteria, seed=seed)
+            by_layer[layer] |= (
+                dict.fromkeys(unseen_artists.KEYS)
+                if test_atlas is None or design.tower != "image"
+                else unseen_artists.counts_on_test(probes, activations, test_atlas, layer, criteria)
+            )
         else:
             by_layer[layer] |= _no_counts()
         if labelled is not main:
@@ -275,7 +287,7 @@ def _never_trained(
     """Verdicts with concepts chosen on images that the model was trained on, and scored on those it was not.
 
     None each where the model's folder does not list what was held out of its training (`held_out.json`, which is about the built-in
-    probe sets' images), or where no concept has enough such images.
+    set `concepts`), or where no concept has enough such images.
     """
     # Imported here, since they bring torch with them.
     from synesthete.analysis.zero_shot import held_out_rows
@@ -285,7 +297,7 @@ def _never_trained(
     keys = ("selective", "multimodal", "concept_cells", "concepts_eligible")
     found: dict[str, Any] = dict.fromkeys(f"{key}_{NEVER_TRAINED}" for key in keys)
     model = str(manifest["model"]["name"])
-    built_in = manifest["probes"]["name"] in BUILTINS
+    built_in = manifest["probes"]["name"] == "concepts"
     if built_in and design.tower == "image" and read_held_out(model):
         other = design.scored_on(held_out_rows(model, probes))
         if other.problem() is None:

@@ -156,6 +156,7 @@ def score_units(
     labelings: Sequence[Int64] | None = None,
     criteria: Criteria = DEFAULT,
     merit: Merit = stouffer,
+    concepts: Int64 | None = None,
 ) -> list[Scores]:
     """Choose each unit's concept on one half of the artists and score it on the other.
 
@@ -172,6 +173,8 @@ def score_units(
         From where on a modality passes.
     merit
         By which statistic of the selection half a concept is chosen.
+    concepts
+        Codes `[units]` that were chosen already (`choose_concepts`), -1 for none.
 
     Returns
     -------
@@ -183,7 +186,13 @@ def score_units(
     cells = n_concepts * len(design.modalities) * len(labelings)
     step = max(1, TABLE_BYTES // (cells * 24))
     chunks = [
-        _choose_and_score(np.asarray(activations[:, i : i + step]), design, labelings, merit)
+        _choose_and_score(
+            np.asarray(activations[:, i : i + step]),
+            design,
+            labelings,
+            merit,
+            None if concepts is None else concepts[i : i + step],
+        )
         for i in range(0, n_units, step)
     ]
     scores = []
@@ -251,16 +260,24 @@ def _choose_and_score(
     design: Design,
     labelings: Sequence[Int64],
     merit: Merit,
+    concepts: Int64 | None,
 ) -> list[tuple[Int64, Float64]]:
     """Per labeling: chosen concepts `[units]`; AUC, p, average precision, correlation and n on the scoring half `[5, units, modalities]`."""
     shape = (5, activations.shape[1], len(design.modalities))
     if not len(design.candidates):
         return [(np.full(shape[1], -1), np.full(shape, np.nan)) for _ in labelings]
     constant = is_constant(activations)
-    chosen = [choose(tables, design, merit) for tables in _tables(activations, design, labelings)]
+    if concepts is None:
+        tables = _tables(activations, design, labelings)
+        chosen = [choose(one, design, merit) for one in tables]
+    else:
+        constant |= concepts < 0
+        chosen = [concepts for _ in labelings]
     found = [np.full(shape, np.nan) for _ in labelings]
     for m in range(len(design.modalities)):
         rows = design.images(m, scoring=True)
+        if not rows.size:
+            continue
         pairs = [(codes[rows], concept) for codes, concept in zip(labelings, chosen, strict=True)]
         scored = concept_scores(activations[rows], pairs, len(design.concepts))
         for measured, one, concept in zip(found, scored, chosen, strict=True):
@@ -284,6 +301,20 @@ def _tables(
         codes = [labels[rows] for labels in labelings]
         by_modality.append(auc_tables(activations[rows], codes, len(design.concepts)))
     return [list(tables) for tables in zip(*by_modality, strict=True)]
+
+
+def choose_concepts(activations: Floating, design: Design) -> Int64:
+    """Codes `[units]` of the concepts that the selection half chooses among the design's candidates; -1 for a constant unit."""
+    step = max(1, TABLE_BYTES // (len(design.concepts) * len(design.modalities) * 24))
+    parts = [np.asarray(activations[:, i : i + step]) for i in range(0, activations.shape[1], step)]
+    return np.concatenate(
+        [
+            np.where(
+                is_constant(part), -1, choose(_tables(part, design, [design.concept])[0], design)
+            )
+            for part in parts
+        ]
+    )
 
 
 def choose(tables: Sequence[AucTable], design: Design, merit: Merit = stouffer) -> Int64:

@@ -117,13 +117,11 @@ def held_out_rows(spec: str, table: Any) -> Bool:
 
 
 def unseen_rows(spec: str, probes: Any) -> Bool:
-    """Which images of a probe set were held out of the training of `spec`; all of them for other than built-in sets.
+    """Which images of a probe set were held out of the training of `spec`; all of them for other sets than `concepts`.
 
-    `held_out.json` (`held_out_rows`) is about the built-in sets.
+    `held_out.json` (`held_out_rows`) is about that one.
     """
-    from synesthete.probes.builtin import BUILTINS
-
-    if probes.name in BUILTINS:
+    if probes.name == "concepts":
         return held_out_rows(spec, probes.labels)
     return np.ones(len(probes), bool)
 

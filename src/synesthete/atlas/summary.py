@@ -34,7 +34,8 @@ def summarise(atlas: Atlas) -> dict[str, Any]:
     readable texts, `quarantined` the others. The counts of `selective`, `multimodal`
     (concept cells included) and `concept_cells` neurons, each also for the controls (`_random_twin`, `_permuted`, `_rotation`, `_shuffled`: the largest over their
     initialisations or seeds, with the mean as `mean_...`), and the thresholds are None before an analysis, and the random twin's also when the atlas was recorded without one. `multimodal_never_trained` counts with concepts chosen on images that
-    the model was trained on and scored on those it was not; None where that is not known. `curve` has
+    the model was trained on and scored on those it was not; None where that is not known. `multimodal_test` counts on the artists of a test atlas, of `units_test`
+    units whose concept those show; None for an analysis without one. `curve` has
     the counts over a range of thresholds of average precision (`ap`), for `model` and each control. `multimodal_concepts` and its like
     are how many concepts those neurons have between them, `multimodal_distinct` and its like how many distinct findings (units whose
     activations correlate above 0.8 are one), `participation_ratio` and its like in how many directions the units vary (mean over
@@ -71,6 +72,8 @@ def summarise(atlas: Atlas) -> dict[str, Any]:
         **other_counts(_analysed(atlas, main)),
         "stability": stability_of(_analysed(atlas, main)),
         "multimodal_never_trained": _total(_analysed(atlas, main), "multimodal_never_trained"),
+        "multimodal_test": _total(_analysed(atlas, main), "multimodal_test"),
+        "units_test": _total(_analysed(atlas, main), "units_test"),
         "fingerprint": atlas.fingerprint,
     }
 

@@ -331,6 +331,11 @@ def counts_view(atlas: Atlas) -> Iterator[RenderableType]:
     yield f"selective {count(counts.selective)}, of those multimodal {count(counts.model.count or 0)}, of those concept cells {count(counts.concept_cells)}"
     if facts["multimodal_never_trained"] is not None:
         yield f"multimodal on images that the model was never trained on: {count(facts['multimodal_never_trained'])}"
+    if facts["multimodal_test"] is not None:
+        yield (
+            f"multimodal on the artists of the test set, which nothing was chosen by: {count(facts['multimodal_test'])} "
+            f"of {count(facts['units_test'])} whose concept it shows"
+        )
     yield from counts.beside
     columns = [*(f"{ap:g}" for ap in counts.thresholds), "directions", "distinct"]
     at = table("precision at least", *columns, right=columns)

@@ -151,6 +151,7 @@ def analyze(
     ap: Share = 0.2,
     cell: Share = 0.5,
     seed: int = 0,
+    test: Annotated[Path | None, typer.Option(metavar="ATLAS")] = None,
 ) -> Output:
     """Find the multimodal neurons of an atlas, with their controls. It replaces an earlier analysis.
 
@@ -170,6 +171,8 @@ def analyze(
         The same for a concept cell.
     seed
         Seed of the shuffled labels and the mixtures.
+    test
+        An atlas of the same model on other artists (--probes concepts-test): count on those too.
 
     Returns
     -------
@@ -179,7 +182,7 @@ def analyze(
     --------
     synesthete analyze demo.atlas --threshold 0.9 --q 0.01
     """
-    _analyze(atlas.path, threshold=threshold, q=q, ap=ap, cell=cell, seed=seed)
+    _analyze(atlas.path, threshold=threshold, q=q, ap=ap, cell=cell, seed=seed, test=test)
     return _recorded(open_atlas(atlas.path))
 
 

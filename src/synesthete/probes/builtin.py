@@ -29,7 +29,8 @@ from synesthete.probes.words import (
     set_case,
 )
 
-BUILTINS = ("concepts",)
+BUILTINS = ("concepts", "concepts-test")
+"""`concepts-test` has other artists, and no model, criterion or list was chosen by it."""
 DATA_FOLDER = Path(__file__).parent / "data"
 TILE_PX = 128
 TILES_PER_ROW = 16
@@ -38,7 +39,7 @@ _MOSAIC_BYTES = 128 * 1024 * 1024
 
 
 def load_builtin(
-    name: str = "concepts", *, data: Path = DATA_FOLDER, fonts: Path = FONT_FOLDER
+    name: str = "concepts", *, data: Path = DATA_FOLDER, fonts: Path | None = None
 ) -> ProbeSet:
     """Load a probe set that comes with the package.
 
@@ -51,7 +52,7 @@ def load_builtin(
         tiles, 16 tiles a row. And `texts/texts.parquet` where there are texts: string columns `concept`, `modality`,
         `artist`, `text`, `source`, `licence`, `author`, `origin` (person, model or resource).
     fonts
-        Folder of `fonts.json` and the fonts.
+        Folder of `fonts.json` and the fonts: of `concepts` the package's own when None, of other sets `NAME/fonts`.
 
     Returns
     -------
@@ -71,7 +72,7 @@ def load_builtin(
         # From bytes, and no `sort_by`: both else have threads of Arrow's (`atlas.arrays.read_parquet` says why not).
         packed = pa.BufferReader(read_inside(folder, folder / "manifest.parquet"))
         manifest = pq.ParquetFile(packed).read(use_threads=False)
-        texts = _shipped_texts(data / "texts")
+        texts = _shipped_texts(data / "texts") if name == "concepts" else None
         order = pc.sort_indices(manifest, [("sprite", "ascending"), ("tile", "ascending")])
         manifest = manifest.take(order)
         images = manifest.select(list(COLUMNS))
@@ -81,6 +82,8 @@ def load_builtin(
         raise SynestheteError(
             f"the built-in probe set '{name}' is damaged ({text})", hint=_REPAIR
         ) from None
+    if fonts is None:
+        fonts = FONT_FOLDER if name == "concepts" else folder / "fonts"
     probes = _with_words(name, images, sprites, load_fonts(fonts))
     return probes if texts is None else with_texts(probes, texts)
 
