@@ -152,6 +152,7 @@ def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         )
     if args.step == "sentences":
         from training import sentences
+        from training.evaluation import run as evaluation
 
         sentences.teach(
             args.data,
@@ -163,6 +164,8 @@ def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
             threads=args.threads,
         )
         sentences.ship(args.data, args.model)
+        if (args.model / "evaluation.json").exists():
+            evaluation.add_texts(args.model)
     if args.step == "look":
         from training import looks
 

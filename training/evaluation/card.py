@@ -150,6 +150,7 @@ def page(results: Mapping[str, Any]) -> str:
         _pair(f"clip art of a title, recall@{pairs['at']}", titles, "image_of_title", chance=percent(pairs["chance"])),
         _pair(f"linear probe on a photo source never seen ({', '.join(probe['model']['classes'])})", probe, "top1", chance=percent(probe["model"]["chance"])),
         "",
+        *_texts(results.get("texts"), older="older_text_tower" in results),
         *_neurons(results.get("neurons")),
         "## How it is fooled",
         "",
@@ -166,6 +167,34 @@ def page(results: Mapping[str, Any]) -> str:
         "",
     ]  # fmt: skip
     return "\n".join(lines)
+
+
+def _texts(found: Mapping[str, Any] | None, *, older: bool) -> list[str]:
+    """What texts that do not name their concept tell it; nothing where it was not measured."""
+    if not found:
+        return []
+    rows = [
+        f"| {kind}, {of} | {one['top1']['n']:,} | {percentage(one[of])} | {percentage(found['random_twin'][kind][of])} | {percent(times * one['chance'])} |"
+        for kind, one in found["model"].items()
+        for of, times in (("top1", 1), ("top5", 5))
+    ]
+    return [
+        "Texts that do not name their concept, against the names of all concepts that have one; none of these was taught",
+        "(the tower was taught WordNet's definitions and examples; `python -m training sentences`):",
+        "",
+        "| text | n | mini | random twin | chance |",
+        "| --- | ---: | ---: | ---: | ---: |",
+        *rows,
+        "",
+        *(
+            [
+                "Words never written and titles of clip art, in the table above, were measured with the text tower before it was taught sentences.",
+                "",
+            ]
+            if older
+            else []
+        ),
+    ]
 
 
 def _neurons(found: Mapping[str, Any] | None) -> list[str]:

@@ -16,6 +16,7 @@ from training.evaluation.likeness import nearest_spelt, spelt_alike
 from training.evaluation.linear_probe import linear_probe
 from training.evaluation.reading import unseen_words
 from training.evaluation.retrieval import read_items, recall
+from training.evaluation.texts import understood
 from training.evaluation.typographic import attack, stroop
 
 SYSTEM_SOURCES = {
@@ -141,6 +142,7 @@ def measure(
         "stroop": stroop(model),
         "associations": occupations(model),
         "spelling": {key: spelt_alike(one, names, nearest) for key, one in pair.items()},
+        "texts": {key: understood(one) for key, one in pair.items()},
     }
 
 
@@ -163,6 +165,30 @@ def add_neurons(out: Path, atlas: Path) -> None:
     facts = open_atlas(atlas).summary()
     results = json.loads((out / "evaluation.json").read_text(encoding="utf-8"))
     write(out, results | {"neurons": {key: facts[key] for key in NEURONS}})
+
+
+def add_texts(out: Path) -> None:
+    """Measure anew what a changed text tower changes and no training data is needed for, in `evaluation.json` and the card."""
+    from synesthete import evaluate, load_model
+
+    spec = spec_of(out)
+    model = load_model(spec)
+    pair = {"model": model, "random_twin": model.random_twin(0)}
+    attacks = {}
+    for modality in ("drawing", "photo"):
+        images, truth, names = _held_out_images(spec, modality)
+        attacks[modality] = attack(model, images, truth, names)
+    nearest = nearest_spelt(names)
+    results = json.loads((out / "evaluation.json").read_text(encoding="utf-8"))
+    new = {
+        "zero_shot": evaluate(spec),
+        "typographic": attacks,
+        "stroop": stroop(model),
+        "associations": occupations(model),
+        "spelling": {key: spelt_alike(one, names, nearest) for key, one in pair.items()},
+        "texts": {key: understood(one) for key, one in pair.items()},
+    }
+    write(out, results | new | {"older_text_tower": ["unseen_words", "retrieval"]})
 
 
 def write(out: Path, results: dict[str, Any]) -> None:

@@ -24,6 +24,8 @@ from synesthete.cli.progress import Reporter
 PANEL = "Make an atlas"
 MODEL = "mini"
 PROBES = "concepts"
+LAYERS = ("visual.layer4.1", "text.transformer.resblocks.3.mlp", "joint")
+"""What the demo reads: the last block of the image tower, the last MLP of the text tower, the shared space."""
 CARDS = 3
 IMAGES = 6
 
@@ -66,8 +68,8 @@ class Recording:
 def demo(out: Path = Path("demo.atlas"), serve: bool | None = None) -> Output:
     """From nothing to measured multimodal neurons, with the shipped model and the built-in probes.
 
-    Records the model mini on the probe set concepts, analyses what was recorded, names the neurons, prints the counts
-    with their controls, optimises images of what the first six neurons see, writes the cards of the best neurons beside the
+    Records the model mini on the images and texts of the probe set concepts (the last layer of either tower, and the space
+    that they share), analyses what was recorded, names the neurons, prints the counts with their controls, optimises images of what the first six neurons see, writes the cards of the best neurons beside the
     atlas, and opens the microscope. A second run finds the atlas complete and only shows it.
 
     Parameters
@@ -86,7 +88,7 @@ def demo(out: Path = Path("demo.atlas"), serve: bool | None = None) -> Output:
     synesthete demo
     """
     started = time.monotonic()
-    _record(MODEL, PROBES, out, Recording())
+    _record(MODEL, PROBES, out, Recording(layer=list(LAYERS)))
     if not open_atlas(out).analysed:
         _analyze(out)
     if "families" not in open_atlas(out).manifest:
