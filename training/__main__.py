@@ -160,7 +160,6 @@ def _run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
             args.wordnet,
             minutes=args.minutes,
             steps=args.steps,
-            init=args.init,
             peak=args.peak,
             threads=args.threads,
         )

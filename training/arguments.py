@@ -134,7 +134,6 @@ def parser(description: str) -> argparse.ArgumentParser:
     more.add_argument("--data", type=Path, required=True, help="folder of `teach`")
     more.add_argument("--model", type=Path, required=True, help="the model's folder, written anew")
     more.add_argument("--wordnet", type=Path, default=Path("/usr/share/wordnet"))
-    more.add_argument("--init", type=Path, help="text.pt of an earlier run to go on from")
     more.add_argument("--minutes", type=_number(float, 0), default=30.0)
     more.add_argument("--steps", type=_number(int, 0), default=0, help="instead of by the clock")
     more.add_argument("--peak", type=_number(float, 1e-9), default=1e-3)

@@ -2,8 +2,8 @@
 
 The tower was taught names, captions and words (`text_tower`). Those stay where they are: their targets are the tower's own embeddings
 before it begins. A definition is to mean half its word, as the tower has it, and half what the sentence encoder says of it, brought into the tower's
-space by a ridge regression fitted on the names and words; an example means what the encoder says; and a cloze, an example without its word,
-means that word. So a definition of a word that no image shows teaches as much as one of a concept, and no text of the probe set but WordNet's is learnt from.
+space by a ridge regression fitted on the names and words; an example means what the encoder says. So a definition of a word that no image
+shows teaches as much as one of a concept, and no text of the probe set but WordNet's is learnt from.
 """
 
 from __future__ import annotations
@@ -21,9 +21,7 @@ from training.architecture import create, load_text
 from training.text_tower import TEMPLATES, Lessons, fit
 
 PARTS = ("noun", "verb", "adj", "adv")
-SHARES = {
-    "names": 0.25, "captions": 0.1, "words": 0.1, "definitions": 0.3, "examples": 0.1, "clozes": 0.15,
-}  # fmt: skip
+SHARES = {"names": 0.25, "captions": 0.1, "words": 0.15, "definitions": 0.35, "examples": 0.15}
 """Of the examples of a step."""
 RIDGE = 10.0
 _QUOTED = re.compile(r'"([^"]+)"')
@@ -53,23 +51,6 @@ def senses(root: Path) -> list[Sense]:
                 plain = tuple(word.split("(")[0].replace("_", " ").lower() for word in words)
                 found.append(Sense(plain, definition, tuple(_QUOTED.findall(gloss))))
     return found
-
-
-def clozes(sense: Sense) -> list[str]:
-    """The examples of four words or more that are left when the sense's own words are taken out of them.
-
-    Examples
-    --------
-    >>> clozes(Sense(("dog",), "an animal", ("the dogs barked all night long", "a dog")))
-    ['the barked all night long']
-    """
-    own = re.compile(
-        r"\b(" + "|".join(re.escape(word) for word in sense.words) + r")\w{0,3}\b", re.I
-    )
-    left = [
-        " ".join(own.sub(" ", example).split()) for example in sense.examples if own.search(example)
-    ]
-    return [text for text in left if len(text.split()) >= 4]
 
 
 def regression(raw: np.ndarray, own: np.ndarray) -> np.ndarray:
@@ -115,8 +96,6 @@ def lessons(data: Path, tower: Any, wordnet: Path) -> Lessons:
     if foreign:
         targets.append(image_tower.name_targets(tower, foreign).numpy())
     starts = np.cumsum([0, *map(len, targets)])
-    for sense, head in zip(known, heads, strict=True):
-        rows += [(text, head, "clozes") for text in clozes(sense)]
     rows += [(text, int(starts[1]) + i, "definitions") for i, text in enumerate(definitions)]
     rows += [(text, int(starts[2]) + i, "examples") for i, text in enumerate(examples)]
     rows += [(text, int(starts[3]) + i, "captions") for i, text in enumerate(foreign)]
@@ -147,12 +126,11 @@ def teach(
     *,
     minutes: float,
     steps: int = 0,
-    init: Path | None = None,
     peak: float = 1e-3,
     threads: int = 2,
     seed: int = 0,
 ) -> None:
-    """Teach the text tower of the shipped `model` folder and save it as `data/text.pt`; `init` is one to go on from."""
+    """Teach the text tower of the shipped `model` folder and save it as `data/text.pt`."""
     import torch
 
     from training import shipped
@@ -161,8 +139,6 @@ def teach(
     tower = create(seed=seed)
     load_text(tower, shipped.load(model).state_dict())
     what = lessons(data, tower.eval(), wordnet)
-    if init:
-        load_text(tower, torch.load(init))
     with torch.no_grad():  # tokens never met before are zero; definitions use rarer ones
         unmet = tower.token_embedding.weight.abs().sum(1) == 0
         tower.token_embedding.weight[unmet] = 0.02 * torch.randn(
