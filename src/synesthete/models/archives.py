@@ -145,9 +145,9 @@ def read_archive(path: Path) -> Archive:
             f"{path.name} is refused: its pickle names {error}, and weights are tensors only",
             hint="save the model's state_dict() alone, best as safetensors",
         ) from None
-    except Exception:
+    except Exception as error:
         # Whatever a wrong pickle leads to in the reader; it cannot have run anything.
-        raise _damaged(path, "its list of tensors is damaged") from None
+        raise _damaged(path, "its list of tensors is damaged") from error
     while isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
         found = found["state_dict"]
     if not isinstance(found, dict | _Module):

@@ -198,7 +198,7 @@ def _expect_an_answer(spec: str, repository: str) -> None:
         try:
             status = get_session().head(endpoint, timeout=PATIENCE).status_code
             failed[:] = [f"it answers {status}"] if status >= 500 else []
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (of the transport, whichever it is)
             failed[:] = [one_line(error, 80)]
 
     # Looking up a name cannot be given a time limit, but can be left behind.

@@ -226,11 +226,13 @@ def no_such_model(spec: str) -> SynestheteError:
 
 
 def nearest(name: str) -> str:
-    """The two names that are nearest to one that is none, as a hint."""
+    """The two names that are nearest to one that may be none, as a hint; for one of another format, open_clip's."""
+    if name in SAME_WEIGHTS:
+        return f"the same weights are {SAME_WEIGHTS[name]}"
     table = pretrained()
     known = ["mini", *SAME_WEIGHTS, *(f"{a}/{tag}" for a, tags in table.items() for tag in tags)]
     known += [one.repository for tags in table.values() for one in tags.values() if one.repository]
-    return near(name, known, limit=2)
+    return "" if name in known else near(name, known, limit=2)
 
 
 def _plain(name: str) -> str:

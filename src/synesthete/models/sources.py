@@ -33,11 +33,10 @@ from synesthete.models.names import (
     HF_DIR,
     HUB,
     LOCAL,
-    architectures,
     canonical,
     configuration_of,
-    no_such_model,
     nearest,
+    no_such_model,
     pretrained,
     split_file,
 )
