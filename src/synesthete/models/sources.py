@@ -33,6 +33,7 @@ from synesthete.models.names import (
     HF_DIR,
     HUB,
     LOCAL,
+    architectures,
     canonical,
     configuration_of,
     nearest,
@@ -306,7 +307,10 @@ def _transformers(spec: str, folder: Path, checkpoint: Path, pretrained: str) ->
 def _from_file(spec: str, architecture: str, file: Path) -> Source:
     """A file of weights, for an architecture of open_clip or for the one that its shapes tell."""
     if architecture and (config := configuration_of(architecture)) is None:
-        raise no_such_model(architecture)
+        raise SynestheteError(
+            f"{spec}: open_clip has no architecture {architecture[:80]!r}",
+            hint=near(architecture, architectures()) or "such as ViT-B-32@FILE",
+        )
     if not file.is_file():
         raise SynestheteError(f"{spec}: there is no such file", hint="check the path")
     weights, quick_gelu = None, False
