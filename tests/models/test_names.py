@@ -17,12 +17,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.torch import save_file
 
 from synesthete.errors import SynestheteError
 from synesthete.models import hub, load_model, names
 from synesthete.models.names import canonical
 from synesthete.models.sources import resolve
 from tests.models.conftest import Writer
+from tests.models.test_own_weights import clip, hf_config, in_transformers_names, same
 
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 SITE = "https://huggingface.co/"
@@ -232,6 +234,30 @@ def test_what_the_hub_does_not_have(server: Hub, good: Path) -> None:
     server.files["org/name/config.json"] = b'{"model_type": "siglip"}'
     with pytest.raises(SynestheteError, match="of type siglip, and only those of type clip"):
         resolve("org/name")
+    server.files["org/name/config.json"] = b'{"model_type": "clip"}'
+    with pytest.raises(SynestheteError, match=r"org/name has no model\.safetensors"):
+        resolve("org/name")
+
+
+def test_a_repository_in_transformers_format(
+    server: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, folder = clip(quick_gelu=True), tmp_path / "hf"
+    folder.mkdir()
+    save_file(in_transformers_names(network.state_dict()), folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(hf_config()))
+    server.add("org/hf", folder)
+    model = load_model("org/hf", device="cpu")
+    same(model, network, 1e-6)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(SynestheteError, match="HF_HUB_OFFLINE forbids it"):
+        # How its images are prepared is not known here: there may be a file that says so.
+        resolve("org/hf")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    server.files["org/hf/preprocessor_config.json"] = b"{}"
+    resolve("org/hf")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert load_model("org/hf", device="cpu").weights_sha256 == model.weights_sha256
 
 
 def test_an_open_clip_tag_is_fetched_from_its_repository(server: Hub, good: Path) -> None:
@@ -344,6 +370,18 @@ def test_the_answer_comes_before_torch(tmp_path: Path, good: Path) -> None:
     assert str(tmp_path / "hub") in done.stdout
     assert done.stdout.endswith("False False\n")
     assert done.stderr == ""
+
+
+def test_a_folder_does_not_change_what_a_name_means(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("mini", "RN50/openai", "some/other"):
+        Path(name).mkdir(parents=True)
+        (Path(name) / CONFIG).write_text("{}")
+    assert [canonical(name) for name in ("mini", "RN50/openai", "some/other")] == [
+        "mini", "RN50/openai", "local-dir:some/other",
+    ]  # fmt: skip
 
 
 def test_a_plain_path_is_a_folder(good: Path, tmp_path: Path) -> None:

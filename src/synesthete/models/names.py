@@ -93,11 +93,12 @@ def canonical(spec: str) -> str:
         return HUB + _repository(spec, text.removeprefix(HUB)) if address else text
     if _ADDRESS.match(text):
         return _of_repository(_repository(spec, text))
-    if split_file(text) is not None:
+    architecture, _, _ = text.rpartition("/")
+    # Before files, so that these mean the same in every folder.
+    if text == "mini" or architecture in architectures() or split_file(text) is not None:
         return text
     if is_folder(text):
         return LOCAL + text
-    architecture, _, _ = text.rpartition("/")
     known = [name.lower() for name in ("mini", *architectures())]
     if _REPOSITORY.fullmatch(text) and not difflib.get_close_matches(
         architecture.lower(), known, n=1, cutoff=0.75

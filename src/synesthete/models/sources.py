@@ -272,13 +272,20 @@ def _from_hub_transformers(spec: str, repository: str) -> Source:
     """A repository of the hub in transformers' format."""
     folder = fetch(spec, repository, CONFIG).parent
     read_transformers(folder, spec)
-    for name in (PREPROCESSOR, TOKENIZER):
+    for name in (PREPROCESSOR, TOKENIZER, SAFE_WEIGHTS[1]):
         try:
-            fetch(spec, repository, name)
+            file = fetch(spec, repository, name)
         except SynestheteError as error:
-            if not _missing(error):
+            if name == SAFE_WEIGHTS[1] and _missing(error):
+                hint = "weights in several files or as a pickle are not read there"
+                raise SynestheteError(
+                    f"{spec}: the hub's {repository} has no {name}",
+                    hint="; ".join(filter(None, [nearest(repository), hint])),
+                ) from None
+            # What was fetched for images alone has no tokenizer's settings, and CLIP's are known.
+            if not _missing(error) and name != TOKENIZER:
                 raise
-    return _transformers(spec, folder, fetch(spec, repository, SAFE_WEIGHTS[1]), repository)
+    return _transformers(spec, folder, file, repository)
 
 
 def _transformers(spec: str, folder: Path, checkpoint: Path, pretrained: str) -> Source:
