@@ -80,8 +80,8 @@ def test_what_people_paste(pasted: str, expected: str) -> None:
         ("ViT-B/32", "expected ViT-B-32/openai"),
         ("openai-clip-vit-base-patch32", "did you mean 'openai/clip-vit-base-patch32' or "),
         (SITE + "org/name/tree/v2", "only `main` is fetched"),
-        (SITE + "datasets/org/name", "is no address of a model"),
-        (SITE + "org", "is no address of a model"),
+        (SITE + "datasets/org/name", "is not the address of a model"),
+        (SITE + "org", "is not the address of a model"),
     ],
 )
 def test_what_names_no_model(pasted: str, expected: str) -> None:
@@ -104,8 +104,8 @@ def test_open_clip_s_files_say_what_open_clip_says() -> None:
     assert set(names.architectures()) == set(open_clip.list_models())
     for name in names.architectures():
         assert names.configuration_of(name) == open_clip.get_model_config(name)
-    for same in names.SAME_WEIGHTS.values():
-        assert tuple(same.split("/")) in ours
+    for name in names.SAME_WEIGHTS.values():
+        assert tuple(name.split("/")) in ours
 
 
 class Hub(ThreadingHTTPServer):
@@ -234,9 +234,9 @@ def test_what_the_hub_does_not_have(server: Hub, good: Path) -> None:
     server.files["org/name/config.json"] = b'{"model_type": "siglip"}'
     with pytest.raises(SynestheteError, match="of type siglip, and only those of type clip"):
         resolve("org/name")
-    server.files["org/name/config.json"] = b'{"model_type": "clip"}'
-    with pytest.raises(SynestheteError, match=r"org/name has no model\.safetensors"):
-        resolve("org/name")
+    server.files["org/other/config.json"] = b'{"model_type": "clip"}'
+    with pytest.raises(SynestheteError, match=r"org/other has no model\.safetensors"):
+        resolve("org/other")
 
 
 def test_a_repository_in_transformers_format(

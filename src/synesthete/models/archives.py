@@ -229,7 +229,7 @@ _NAMES: dict[tuple[str, str], Any] = {
 
 
 # Not the one in C, which would make room for as many objects as a pickle says that there are.
-class _Reader(pickle._Unpickler):  # type: ignore[name-defined,misc]
+class _Reader(pickle._Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if module == "__torch__" or module.startswith("__torch__."):
             return _Module
@@ -274,7 +274,7 @@ def _opened(path: Path) -> zipfile.ZipFile:
 
 
 def _root(archive: zipfile.ZipFile, path: Path) -> str:
-    """The folder in the archive that everything lies in."""
+    """The folder in the archive that everything is in."""
     roots = [
         name.removesuffix("data.pkl") for name in archive.namelist() if name.endswith("/data.pkl")
     ]

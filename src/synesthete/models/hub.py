@@ -186,7 +186,7 @@ def _offline() -> bool:
 def _expect_an_answer(spec: str, repository: str) -> None:
     """Refuse at once where the hub does not answer: its client would try again and again for most of a minute."""
     from huggingface_hub import constants
-    from huggingface_hub.utils import get_session
+    from huggingface_hub.utils import get_session  # type: ignore[attr-defined]
 
     endpoint = constants.ENDPOINT
     if _offline() or endpoint in _ANSWERED:

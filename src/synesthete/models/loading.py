@@ -46,7 +46,7 @@ def load_model(
     ['visual.layer4.2']
     """
     source = resolve(spec, allow_pickle=allow_pickle)
-    # Only now: a name that is wrong, or a hub that is out of reach, is told of without waiting for torch.
+    # Only now: a name that is wrong, or a hub that is out of reach, is reported without waiting for torch.
     import open_clip
     import torch
 

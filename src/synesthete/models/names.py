@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from synesthete._core.json_reader import read_json
+from synesthete._core.user_files import decoded, read_named
 from synesthete.errors import SynestheteError, near
 from synesthete.models.hub import cached
 
@@ -112,7 +113,7 @@ def _repository(spec: str, address: str) -> str:
     path = _ADDRESS.sub("", address, count=1)
     parts = [part for part in re.split(r"[?#]", path, maxsplit=1)[0].split("/") if part]
     if len(parts) < 2 or parts[0] in ("datasets", "spaces", "collections", "papers", "docs"):
-        raise SynestheteError(f"{spec!r} is no address of a model", hint="expected " + FORMS)
+        raise SynestheteError(f"{spec!r} is not the address of a model", hint="expected " + FORMS)
     if parts[2:3] in (["tree"], ["blob"], ["resolve"]) and parts[3:4] != ["main"]:
         raise SynestheteError(
             f"{spec!r} names a revision, and only `main` is fetched",
@@ -168,7 +169,8 @@ def configuration_of(architecture: str) -> dict[str, Any] | None:
 @cache
 def pretrained() -> dict[str, dict[str, Pretrained]]:
     """Of open_clip's architectures, the weights by tag, read from the table in its source without running it."""
-    source = (_open_clip() / "pretrained.py").read_text(encoding="utf-8")
+    file = _open_clip() / "pretrained.py"
+    source = decoded(read_named(file), file)
     tables: dict[str, ast.expr] = {
         node.targets[0].id: node.value
         for node in ast.parse(source).body
@@ -179,11 +181,11 @@ def pretrained() -> dict[str, dict[str, Pretrained]]:
     for architecture, tags in _items(tables["_PRETRAINED"]):
         table = tables[tags.id] if isinstance(tags, ast.Name) else tags
         for tag, call in _items(table):
-            said = {k: v.value for k, v in _items(call) if isinstance(v, ast.Constant)}
-            repository, _, filename = str(said.get("hf_hub", "")).rpartition("/")
-            one = Pretrained(repository, filename, str(said.get("url", "")))
+            settings = {k: v.value for k, v in _items(call) if isinstance(v, ast.Constant)}
+            repository, _, filename = str(settings.get("hf_hub", "")).rpartition("/")
+            one = Pretrained(repository, filename, str(settings.get("url", "")))
             found.setdefault(architecture, {})[tag] = one
-            if said.get("quick_gelu"):
+            if settings.get("quick_gelu"):
                 quick.setdefault(architecture + "-quickgelu", {})[tag] = one
     return found | quick
 

@@ -137,10 +137,10 @@ def _part(found: Mapping[str, Any], name: str, defaults: Mapping[str, Any]) -> d
     """The settings of a tower; what old files say in `text_config_dict` counts more."""
     merged = dict(defaults)
     for key, fresh in ((f"{name}_config", False), (f"{name}_config_dict", True)):
-        said = found.get(key)
-        if isinstance(said, dict):
+        given = found.get(key)
+        if isinstance(given, dict):
             merged |= (dict(defaults) if fresh else {}) | {
-                k: said[k] for k in defaults if k in said
+                k: given[k] for k in defaults if k in given
             }
     return merged
 
@@ -149,17 +149,17 @@ def _preprocessing(folder: Path, spec: str, side: int) -> dict[str, Any]:
     """What open_clip calls the settings of transformers' CLIPImageProcessor."""
     if not os.path.lexists(folder / PREPROCESSOR):
         return {}
-    said = _read(folder, PREPROCESSOR, spec)
-    size, crop = said.get("size"), said.get("crop_size")
+    given = _read(folder, PREPROCESSOR, spec)
+    size, crop = given.get("size"), given.get("crop_size")
     short = size.get("shortest_edge") if isinstance(size, dict) else size
     cut = crop.get("height") if isinstance(crop, dict) else crop
-    if short not in (None, side) or cut not in (None, side) or said.get("do_center_crop") is False:
+    if short not in (None, side) or cut not in (None, side) or given.get("do_center_crop") is False:
         raise SynestheteError(
             f"{spec}: its images are not cut as open_clip cuts them: {PREPROCESSOR} scales to {str(size)[:60]}"
             f" and the network takes {side} pixels"
         )
-    named = {"mean": said.get("image_mean"), "std": said.get("image_std")}
-    named["interpolation"] = _RESAMPLE.get(said["resample"], "?") if "resample" in said else None
+    named = {"mean": given.get("image_mean"), "std": given.get("image_std")}
+    named["interpolation"] = _RESAMPLE.get(given["resample"], "?") if "resample" in given else None
     settings = {key: value for key, value in named.items() if value is not None}
     for key, value in settings.items():
         if not PREPROCESS[key].fits(value):
