@@ -381,6 +381,8 @@ def test_a_folder_in_transformers_format(hf: Path) -> None:
         ({"vision__num_attention_heads": 3}, "no multiple of num_attention_heads"),
         ({"vision__num_attention_heads": 0}, "a setting of an odd type"),
         ({"vision__hidden_size": "128"}, "a setting of an odd type"),
+        ({"text__eos_token_id": [1]}, "text_cfg.eos_id is [1]"),
+        ({"text__hidden_act": []}, "a setting of an odd type"),
         ({"vision__hidden_size": 10**7}, "vision_cfg.width is"),
         ({"vision__num_hidden_layers": 10**6}, "vision_cfg.layers is 1000000"),
         ({"vision__num_hidden_layers": 3}, "do not load into"),
@@ -399,6 +401,9 @@ def test_folders_that_are_not_read(hf: Path, tmp_path: Path) -> None:
     (hf / "tokenizer_config.json").unlink()
     (hf / "preprocessor_config.json").write_text('{"size": {"shortest_edge": 224}}')
     assert "are not cut as open_clip cuts them" in message(str(hf))
+    for odd in ('{"resample": []}', '{"image_mean": "x"}', "[]", "{"):
+        (hf / "preprocessor_config.json").write_text(odd)
+        assert "preprocessor_config.json" in message(str(hf))
     (hf / "preprocessor_config.json").unlink()
     (hf / "model.safetensors").rename(tmp_path / "outside.safetensors")
     (hf / "model.safetensors").symlink_to(tmp_path / "outside.safetensors")

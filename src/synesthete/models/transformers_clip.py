@@ -38,7 +38,7 @@ _VISION = _EITHER | {
     "hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12, "image_size": 224, "patch_size": 32,
     "num_channels": 3,
 }  # fmt: skip
-_RESAMPLE = {2: "bilinear", 3: "bicubic"}
+_RESAMPLE = {"2": "bilinear", "3": "bicubic"}
 
 
 def read_transformers(folder: Path, spec: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -83,7 +83,7 @@ def read_transformers(folder: Path, spec: str) -> tuple[dict[str, Any], dict[str
         raise SynestheteError(
             f"{spec} cannot be built: {error}", hint=f"check its {CONFIG}"
         ) from None
-    return config, _preprocessing(folder, spec, int(vision["image_size"]))
+    return config, _preprocessing(folder, spec, vision["image_size"])
 
 
 def _configuration(
@@ -145,7 +145,7 @@ def _part(found: Mapping[str, Any], name: str, defaults: Mapping[str, Any]) -> d
     return merged
 
 
-def _preprocessing(folder: Path, spec: str, side: int) -> dict[str, Any]:
+def _preprocessing(folder: Path, spec: str, side: Any) -> dict[str, Any]:
     """What open_clip calls the settings of transformers' CLIPImageProcessor."""
     if not os.path.lexists(folder / PREPROCESSOR):
         return {}
@@ -159,7 +159,9 @@ def _preprocessing(folder: Path, spec: str, side: int) -> dict[str, Any]:
             f" and the network takes {side} pixels"
         )
     named = {"mean": given.get("image_mean"), "std": given.get("image_std")}
-    named["interpolation"] = _RESAMPLE.get(given["resample"], "?") if "resample" in given else None
+    named["interpolation"] = (
+        _RESAMPLE.get(str(given["resample"]), "?") if "resample" in given else None
+    )
     settings = {key: value for key, value in named.items() if value is not None}
     for key, value in settings.items():
         if not PREPROCESS[key].fits(value):
