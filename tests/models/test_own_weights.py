@@ -82,7 +82,7 @@ def traced(network: Any, path: Path, *, marks: bool = True) -> None:
         "encode_image": (torch.zeros(1, 3, side, side),),
         "encode_text": (torch.zeros(1, 16, dtype=torch.int64),),
     }
-    script = torch.jit.trace_module(network, inputs, check_trace=False)
+    script = torch.jit.trace_module(network, inputs, check_trace=False)  # type: ignore[no-untyped-call]
     for weight in script.parameters():
         weight.data = weight.data.half()
     torch.jit.save(script, str(path))
@@ -130,7 +130,8 @@ class Scripted(nn.Module):
         self.scale = 0.5
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.ln_final(x) * self.scale + self.sizes[0]
+        found: torch.Tensor = self.ln_final(x) * self.scale + self.sizes[0]
+        return found
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -167,8 +168,8 @@ def test_a_state_dict_for_a_named_architecture(tmp_path: Path) -> None:
     model = load_model(spec, device="cpu")
     assert model.name == spec
     assert torch.equal(
-        model.network.visual.conv1.weight.detach().cpu(),  # type: ignore[union-attr,operator]
-        network.visual.conv1.weight.detach(),  # type: ignore[union-attr,operator]
+        model.network.visual.conv1.weight.detach().cpu(),
+        network.visual.conv1.weight.detach(),
     )
     assert "no architecture 'RN5' (did you mean 'RN50'" in message(f"RN5@{tmp_path / 'w.pt'}")
     assert "there is no such file" in message(f"RN50@{tmp_path / 'none.pt'}")
