@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,9 @@ from synesthete.errors import SynestheteError
 PICKLE_VARIABLE = "SYNESTHETE_ALLOW_PICKLE"
 SAFE_WEIGHTS = ("open_clip_model.safetensors", "model.safetensors")
 PICKLED_WEIGHTS = ("open_clip_pytorch_model.bin", "pytorch_model.bin")
+PATIENCE = 3.0
+"""Seconds within which the hub has to answer at all."""
+_ANSWERED: set[str] = set()
 
 
 def one_line(error: BaseException, limit: int = 300) -> str:
@@ -55,14 +59,14 @@ def fetch_weights(
         try:
             return Path(download_pretrained_from_url(url))
         except (OSError, RuntimeError, ValueError) as error:
-            raise _unreachable(spec, error) from error
+            raise _unreachable(spec, "", one_line(error, 160)) from error
     if pickled:
         raise SynestheteError(f"{spec} has no weights on the hub that could be loaded")
     raise refuse_pickle(spec)
 
 
 def fetch(spec: str, repository: str, filename: str) -> Path:
-    """One file from the hub's cache, or from the hub.
+    """One file from the hub's cache, or from the hub; the hub is not asked about what is in its cache.
 
     Raises
     ------
@@ -72,6 +76,9 @@ def fetch(spec: str, repository: str, filename: str) -> Path:
     from huggingface_hub import hf_hub_download
 
     with _hub_errors(spec, repository, filename):
+        if (found := cached(repository, filename)) is not None:
+            return found
+        _expect_an_answer(spec, repository)
         return Path(hf_hub_download(repository, filename))
 
 
@@ -80,7 +87,22 @@ def fetch_some(spec: str, repository: str, filenames: Sequence[str]) -> Path:
     from huggingface_hub import snapshot_download
 
     with _hub_errors(spec, repository, filenames[0]):
+        try:
+            _expect_an_answer(spec, repository)
+        except SynestheteError as error:
+            try:
+                return Path(snapshot_download(repository, local_files_only=True))
+            except FileNotFoundError:
+                raise error from None
         return Path(snapshot_download(repository, allow_patterns=list(filenames)))
+
+
+def cached(repository: str, filename: str) -> Path | None:
+    """One file of the hub's cache on this machine, if it is there."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(repository, filename)
+    return Path(found) if isinstance(found, str) else None
 
 
 def in_cache(spec: str, repository: str, filename: str) -> Path:
@@ -91,15 +113,13 @@ def in_cache(spec: str, repository: str, filename: str) -> Path:
     SynestheteError
         If it is not there.
     """
-    from huggingface_hub import try_to_load_from_cache
-
-    found = try_to_load_from_cache(repository, filename)
-    if not isinstance(found, str):
+    found = cached(repository, filename)
+    if found is None:
         raise SynestheteError(
             f"{spec} needs {filename} of {repository}, which is not in the hub's cache",
             hint="a folder never makes anything be fetched: load a model of the hub that uses it once",
         )
-    return Path(found)
+    return found
 
 
 def root_of(folder: Path) -> Path:
@@ -132,6 +152,8 @@ def _hub_errors(spec: str, repository: str, filename: str) -> Iterator[None]:
 
     try:
         yield
+    except SynestheteError:
+        raise
     except RemoteEntryNotFoundError as error:
         raise SynestheteError(
             f"{spec}: the hub's {repository} has no file {filename}",
@@ -146,15 +168,61 @@ def _hub_errors(spec: str, repository: str, filename: str) -> Iterator[None]:
             f"{spec}: the hub has no model {repository}", hint="check the name, or log in"
         ) from error
     except Exception as error:
-        # Offline mode, no network, time-outs: the client raises what its transport raises.
-        raise _unreachable(spec, error) from error
+        # No disk space, broken connections, time-outs: the client raises what its transport raises.
+        if _offline():
+            raise _unreachable(spec, repository, "HF_HUB_OFFLINE forbids it") from error
+        raise SynestheteError(
+            f"{spec}: the download of {filename} broke off: {one_line(error, 160)}",
+            hint="run it again; nothing of a half file is used",
+        ) from error
 
 
-def _unreachable(spec: str, error: BaseException) -> SynestheteError:
-    offline = os.environ.get("HF_HUB_OFFLINE", "").strip().lower() in ("1", "true", "yes", "on")
-    reason = "HF_HUB_OFFLINE forbids it" if offline else one_line(error, 160)
+def _offline() -> bool:
+    from huggingface_hub import constants
+
+    return bool(constants.HF_HUB_OFFLINE)
+
+
+def _expect_an_answer(spec: str, repository: str) -> None:
+    """Refuse at once where the hub does not answer: its client would try again and again for most of a minute."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import get_session  # type: ignore[attr-defined]
+
+    endpoint = constants.ENDPOINT
+    if _offline() or endpoint in _ANSWERED:
+        return
+    failed: list[str] = ["no answer in time"]
+
+    def ask() -> None:
+        # Whatever it answers is an answer, but for a gateway that says that there is nobody behind it.
+        try:
+            status = get_session().head(endpoint, timeout=PATIENCE).status_code
+            failed[:] = [f"it answers {status}"] if status >= 500 else []
+        except Exception as error:  # noqa: BLE001 (of the transport, whichever it is)
+            failed[:] = [one_line(error, 80)]
+
+    # Looking up a name cannot be given a time limit, but can be left behind.
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(PATIENCE)
+    if failed:
+        raise _unreachable(spec, repository, f"{endpoint} cannot be reached ({failed[0]})")
+    _ANSWERED.add(endpoint)
+
+
+def _unreachable(spec: str, repository: str, reason: str) -> SynestheteError:
+    from huggingface_hub import constants
+
+    architecture = spec.rpartition("/")[0] if ":" not in spec else ""
+    folder = "models--" + repository.replace("/", "--")
+    ways = [
+        "connect once to fetch it",
+        "unset HF_HUB_OFFLINE" if _offline() else "set HF_ENDPOINT to a mirror",
+        f"copy {folder} from another machine's cache into {constants.HF_HUB_CACHE} (set by HF_HOME),"
+        " or the files of its snapshot into a folder and name that local-dir:PATH",
+        f"meanwhile, {architecture or 'ViT-B-32'}/random has random weights",
+    ]
     return SynestheteError(
         f"{spec} is not on this machine and could not be downloaded: {reason}",
-        hint="connect once to fetch it, or copy its folder here and name it local-dir:PATH"
-        + ("; or unset HF_HUB_OFFLINE" if offline else ""),
+        hint="; ".join(ways if repository else [ways[0], ways[-1]]),
     )

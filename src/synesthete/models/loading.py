@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import torch
-from torch import nn
+from typing import TYPE_CHECKING
 
 from synesthete.errors import SynestheteError
-from synesthete.models.building import builder_of, quiet
 from synesthete.models.hub import one_line
-from synesthete.models.image_text_model import ImageTextModel
-from synesthete.models.preprocessing import from_open_clip
-from synesthete.models.random_init import fresh_network
 from synesthete.models.sources import Source, resolve
-from synesthete.models.text import tokenizer_of
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from synesthete.models.image_text_model import ImageTextModel
 
 
 def load_model(
@@ -25,7 +24,8 @@ def load_model(
     spec
         `mini`, the model that ships with the package; `ARCHITECTURE/TAG` of open_clip, such as
         `RN50x4/openai`; `ARCHITECTURE/random` or `ARCHITECTURE/random:SEED` for random weights;
-        `hf-hub:ORG/NAME`; or `local-dir:PATH`, a folder that open_clip can load.
+        `hf-hub:ORG/NAME`, a plain `ORG/NAME` or its address; `local-dir:PATH` or `PATH`, a folder that open_clip
+        can load or that transformers' `CLIPModel` was saved to; or `ARCHITECTURE@FILE` or `FILE`, weights.
     device
         Where it runs, such as `cpu` or `cuda`; by default the GPU if there is one.
     allow_pickle
@@ -46,17 +46,25 @@ def load_model(
     ['visual.layer4.2']
     """
     source = resolve(spec, allow_pickle=allow_pickle)
+    # Only now: a name that is wrong, or a hub that is out of reach, is reported without waiting for torch.
+    import open_clip
+    import torch
+
+    from synesthete.models.building import builder_of, quiet
+    from synesthete.models.image_text_model import ImageTextModel
+    from synesthete.models.preprocessing import from_open_clip
+    from synesthete.models.random_init import fresh_network
+    from synesthete.models.text import tokenizer_of
+
     build = builder_of(source)
     with quiet():
         network = fresh_network(build, source.seed) if source.checkpoint is None else build()
         if source.checkpoint is not None:
             _load_weights(network, source)
             _check_finite(network, source)
-    import open_clip
-
     settings = network.visual.preprocess_cfg  # type: ignore[union-attr]
     model = ImageTextModel(
-        spec,
+        source.spec,
         network,
         preprocessing=from_open_clip(settings, spec),  # type: ignore[arg-type]
         embedding_dim=int(source.config["embed_dim"]),
@@ -79,10 +87,19 @@ def load_model(
 
 def _load_weights(network: nn.Module, source: Source) -> None:
     from open_clip import load_checkpoint
+    from open_clip.model import convert_to_custom_text_state_dict
 
     checkpoint = source.checkpoint
     try:
-        load_checkpoint(network, str(checkpoint), strict=True, weights_only=True)
+        if source.weights is None:
+            load_checkpoint(network, str(checkpoint), strict=True, weights_only=True)
+            return
+        weights = source.weights()
+        if "positional_embedding" in weights and not hasattr(network, "positional_embedding"):
+            weights = convert_to_custom_text_state_dict(weights)
+        network.load_state_dict(weights, strict=True)
+    except SynestheteError:
+        raise
     except Exception as error:
         raise SynestheteError(
             f"the weights {checkpoint} do not load into {source.spec}: {one_line(error)}",
@@ -92,6 +109,8 @@ def _load_weights(network: nn.Module, source: Source) -> None:
 
 def _check_finite(network: nn.Module, source: Source) -> None:
     """Refuse weights with NaN or infinity in them: whatever is computed with them means nothing."""
+    import torch
+
     for name, tensor in network.state_dict().items():
         if not tensor.is_floating_point() or not tensor.numel():
             continue
@@ -110,6 +129,8 @@ def _check_finite(network: nn.Module, source: Source) -> None:
 
 def _try_once(model: ImageTextModel) -> None:
     """Show a model of unknown origin a blank image, so that what cannot run is found now and in one line."""
+    import torch
+
     side = model.preprocessing.image_size
     try:
         found = model.encode_images(torch.zeros(1, 3, side, side))

@@ -3,29 +3,52 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from synesthete._core.json_reader import InvalidJson, read_json
 from synesthete._core.user_files import UnusableFile, resolve_inside
 from synesthete.errors import SynestheteError, near
-from synesthete.models.configuration import CONFIGURATION, read_configuration
+from synesthete.models.archives import read_archive, shape_of_clip
+from synesthete.models.configuration import (
+    CONFIGURATION,
+    RefusedSetting,
+    check_model,
+    read_configuration,
+)
 from synesthete.models.hub import (
     PICKLED_WEIGHTS,
     SAFE_WEIGHTS,
+    cached,
     fetch,
     fetch_weights,
     pickle_allowed,
     refuse_pickle,
     root_of,
 )
+from synesthete.models.names import (
+    FORMS,
+    HF_DIR,
+    HUB,
+    LOCAL,
+    architectures,
+    canonical,
+    configuration_of,
+    nearest,
+    no_such_model,
+    pretrained,
+    split_file,
+)
+from synesthete.models.transformers_clip import CONFIG, PREPROCESSOR, TOKENIZER, read_transformers
+
+if TYPE_CHECKING:
+    import torch
 
 MINI = Path(__file__).parent / "mini"
-LOCAL = "local-dir:"
 HELD_OUT = "held_out.json"
 """In a model's folder: what of the probe sets its training never saw."""
-FORMS = "mini, ARCHITECTURE/TAG, hf-hub:ORG/NAME or local-dir:PATH"
 PICKLE_SUFFIXES = (".bin", ".pth", ".pt")
 
 
@@ -36,7 +59,7 @@ class Source:
     Attributes
     ----------
     spec
-        What the user asked for.
+        What the user asked for, in the form that `canonical` gives it.
     config
         open_clip's `model_cfg`, checked where it is not open_clip's own.
     checkpoint
@@ -51,6 +74,8 @@ class Source:
         The weights were trained with QuickGELU although the architecture's name does not say so.
     preprocess
         Preprocessing that goes with the weights.
+    weights
+        Reads `checkpoint` where open_clip does not.
     architecture, pretrained
         For the description.
     """
@@ -65,20 +90,23 @@ class Source:
     seed: int = 0
     quick_gelu: bool = False
     preprocess: dict[str, Any] = field(default_factory=dict)
+    weights: Callable[[], dict[str, torch.Tensor]] | None = None
 
 
 def folder_of(spec: str) -> Path | None:
-    """The folder that the shipped model or one of `local-dir:` is in; None for models that come from elsewhere.
+    """The folder that the shipped model or one of `local-dir:` or `hf-dir:` is in; None for models that come from elsewhere.
 
     Examples
     --------
     >>> folder_of("local-dir:here/mine").name, folder_of("RN50/openai")
     ('mine', None)
     """
-    if spec == "mini":
+    name = canonical(spec)
+    if name == "mini":
         return MINI
-    if spec.startswith(LOCAL):
-        return Path(os.path.expanduser(spec.removeprefix(LOCAL)))  # noqa: PTH111 (never raises)
+    for prefix in (LOCAL, HF_DIR):
+        if name.startswith(prefix):
+            return Path(os.path.expanduser(name.removeprefix(prefix)))  # noqa: PTH111 (never raises)
     return None
 
 
@@ -132,6 +160,7 @@ def resolve(spec: str, *, allow_pickle: bool | None = None) -> Source:
         If there is no such model, or its files are missing, damaged, pickled or out of reach.
     """
     pickled = pickle_allowed() if allow_pickle is None else allow_pickle
+    spec = canonical(spec)
     if spec == "mini":
         if not (MINI / CONFIGURATION).is_file():
             raise SynestheteError(
@@ -141,16 +170,22 @@ def resolve(spec: str, *, allow_pickle: bool | None = None) -> Source:
         return replace(_from_folder(spec, MINI, "mini", pickled=False), trusted=True)
     if (folder := folder_of(spec)) is not None:
         return _from_folder(spec, folder, folder.name, pickled=pickled)
-    if spec.startswith("hf-hub:"):
-        return _from_hub(spec, spec.removeprefix("hf-hub:"), pickled=pickled)
+    if spec.startswith(HUB):
+        return _from_hub(spec, spec.removeprefix(HUB), pickled=pickled)
+    if (named := split_file(spec)) is not None:
+        return _from_file(spec, *named)
     return _from_open_clip(spec, pickled=pickled)
 
 
 def _from_folder(spec: str, folder: Path, pretrained: str, *, pickled: bool) -> Source:
-    """A folder with `open_clip_config.json` and weights beside it."""
+    """A folder with `open_clip_config.json` or `config.json`, and weights beside it."""
     try:
         if not folder.is_dir():
             raise SynestheteError(f"{spec}: there is no such folder", hint="check the path")
+        if spec.startswith(HF_DIR) or (
+            not os.path.lexists(folder / CONFIGURATION) and os.path.lexists(folder / CONFIG)
+        ):
+            return _transformers(spec, folder, _weights_in(folder, spec, pickled=False), pretrained)
         config, preprocess = read_configuration(folder, spec)
         checkpoint = _weights_in(folder, spec, pickled=pickled)
     except OSError as error:
@@ -202,7 +237,19 @@ def _from_hub(spec: str, repository: str, *, pickled: bool) -> Source:
         raise SynestheteError(
             f"{spec!r} names no model of the hub", hint="expected hf-hub:ORG/NAME"
         )
-    folder = fetch(spec, repository, CONFIGURATION).parent
+    try:
+        if cached(repository, CONFIG) is not None and cached(repository, CONFIGURATION) is None:
+            return _from_hub_transformers(spec, repository)
+        folder = fetch(spec, repository, CONFIGURATION).parent
+    except SynestheteError as error:
+        if hint := nearest(repository):
+            error.hint = f"{hint}; {error.hint}"
+        if not _missing(error):
+            raise
+        try:
+            return _from_hub_transformers(spec, repository)
+        except SynestheteError as second:
+            raise (error if _missing(second) else second) from second.__cause__
     config, preprocess = read_configuration(folder, spec)
     return Source(
         spec=spec,
@@ -214,17 +261,116 @@ def _from_hub(spec: str, repository: str, *, pickled: bool) -> Source:
     )
 
 
+def _missing(error: SynestheteError) -> bool:
+    """Whether the hub's repository lacks the file."""
+    from huggingface_hub.errors import RemoteEntryNotFoundError
+
+    return isinstance(error.__cause__, RemoteEntryNotFoundError)
+
+
+def _from_hub_transformers(spec: str, repository: str) -> Source:
+    """A repository of the hub in transformers' format."""
+    folder = fetch(spec, repository, CONFIG).parent
+    read_transformers(folder, spec)
+    for name in (PREPROCESSOR, TOKENIZER, SAFE_WEIGHTS[1]):
+        try:
+            file = fetch(spec, repository, name)
+        except SynestheteError as error:
+            if name == SAFE_WEIGHTS[1] and _missing(error):
+                hint = "weights in several files or as a pickle are not read there"
+                raise SynestheteError(
+                    f"{spec}: the hub's {repository} has no {name}",
+                    hint="; ".join(filter(None, [nearest(repository), hint])),
+                ) from None
+            # What was fetched for images alone has no tokenizer's settings, and CLIP's are known.
+            if not _missing(error) and name != TOKENIZER:
+                raise
+    return _transformers(spec, folder, file, repository)
+
+
+def _transformers(spec: str, folder: Path, checkpoint: Path, pretrained: str) -> Source:
+    """What transformers saved, for open_clip's network."""
+
+    def weights() -> dict[str, torch.Tensor]:
+        from safetensors.torch import load_file
+
+        from synesthete.models.transformers_clip import to_open_clip
+
+        return to_open_clip(load_file(checkpoint))
+
+    config, preprocess = read_transformers(folder, spec)
+    return Source(
+        spec=spec,
+        config=config,
+        preprocess=preprocess,
+        checkpoint=checkpoint,
+        architecture=_shape(config),
+        pretrained=pretrained,
+        folder=folder,
+        weights=weights,
+    )
+
+
+def _from_file(spec: str, architecture: str, file: Path) -> Source:
+    """A file of weights, for an architecture of open_clip or for the one that its shapes tell."""
+    if architecture and (config := configuration_of(architecture)) is None:
+        raise SynestheteError(
+            f"{spec}: open_clip has no architecture {architecture[:80]!r}",
+            hint=near(architecture, architectures()) or "such as ViT-B-32@FILE",
+        )
+    if not file.is_file():
+        raise SynestheteError(f"{spec}: there is no such file", hint="check the path")
+    weights, quick_gelu = None, False
+    if file.suffix.lower() == ".safetensors":
+        shapes = {} if architecture else _shapes(file)
+    else:
+        archive = read_archive(file)
+        weights, shapes = archive.tensors, archive.shapes
+        quick_gelu = archive.openai
+    if not architecture:
+        config = shape_of_clip(shapes, file)
+        try:
+            check_model(config)
+        except RefusedSetting as error:
+            raise SynestheteError(
+                f"{spec} cannot be built: {error}", hint="check the file"
+            ) from None
+    assert config is not None
+    return Source(
+        spec=spec,
+        config=config,
+        preprocess=_usual_preprocessing(architecture),
+        checkpoint=file,
+        architecture=architecture or _shape(config),
+        pretrained=file.name,
+        trusted=bool(architecture),
+        quick_gelu=quick_gelu,
+        weights=weights,
+    )
+
+
+def _shapes(file: Path) -> dict[str, tuple[int, ...]]:
+    """The shapes of the tensors of a safetensors file."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="np") as opened:
+            return {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise SynestheteError(
+            f"{file.name} cannot be read: {error}",
+            hint="the file is damaged: fetch or copy it again",
+        ) from None
+
+
 def _from_open_clip(spec: str, *, pickled: bool) -> Source:
     """One of open_clip's architectures, with pretrained or random weights."""
-    import open_clip
-    from open_clip.pretrained import get_pretrained_cfg
-
     path, _, tag = spec.rpartition("/")
     # open_clip itself accepts "ViT-B/32" for "ViT-B-32".
     architecture = path.replace("/", "-")
-    config = open_clip.get_model_config(architecture) if architecture else None
+    config = configuration_of(architecture) if architecture else None
     if config is None:
-        raise _no_such_model(spec)
+        raise no_such_model(spec)
     common: dict[str, Any] = {
         "spec": spec,
         "config": config,
@@ -237,38 +383,43 @@ def _from_open_clip(spec: str, *, pickled: bool) -> Source:
         if seed and not seed.isdecimal():
             raise SynestheteError(f"{spec!r}: the seed {seed!r} is not a number", hint="random:0")
         return Source(**common, checkpoint=None, seed=int(seed or 0))
-    settings = get_pretrained_cfg(architecture, tag)
-    if not settings:
-        tags = [*open_clip.list_pretrained_tags_by_model(architecture), "random"]
+    known = pretrained().get(architecture, {})
+    # As open_clip reads tags.
+    found = known.get(tag.lower().replace("-", "_"))
+    if found is None:
+        tags = [*known, "random"]
         hint = "; ".join(filter(None, [near(tag, tags), "it has " + ", ".join(tags)]))
         raise SynestheteError(f"open_clip has no weights {tag!r} for {architecture}", hint=hint)
-    repository, _, filename = str(settings.get("hf_hub", "")).rpartition("/")
+    checkpoint = fetch_weights(
+        spec, found.repository, found.filename, pickled=pickled, url=found.url
+    )
+    # From here on torch is needed anyway.
+    from open_clip.pretrained import get_pretrained_cfg
+
+    settings = get_pretrained_cfg(architecture, tag)
     return Source(
         **common,
-        checkpoint=fetch_weights(
-            spec, repository, filename, pickled=pickled, url=str(settings.get("url", ""))
-        ),
+        checkpoint=checkpoint,
         quick_gelu=bool(settings.get("quick_gelu", False)),
-        preprocess={
-            key: settings[key]
-            for key in ("mean", "std", "interpolation", "resize_mode", "fill_color")
-            if key in settings
-        },
+        preprocess=_preprocessing(settings),
     )
 
 
-def _no_such_model(spec: str) -> SynestheteError:
-    import open_clip
+def _preprocessing(settings: dict[str, Any]) -> dict[str, Any]:
+    """Of open_clip's settings of pretrained weights, those of the images."""
+    names = ("mean", "std", "interpolation", "resize_mode", "fill_color")
+    return {name: settings[name] for name in names if name in settings}
 
-    known = ["mini", *(f"{name}/{tag}" for name, tag in open_clip.list_pretrained())]
-    with_tags = [name for name in known if name.lower().startswith(spec.lower() + "/")]
-    if with_tags or spec in open_clip.list_models():
-        choice = ", ".join([*with_tags, f"{spec}/random"])
-        return SynestheteError(f"{spec!r} names no weights", hint="expected " + choice)
-    if spec and Path(spec).expanduser().is_dir():
-        return SynestheteError(f"no such model {spec!r}", hint=f"a folder is local-dir:{spec}")
-    parts = [near(spec, known), f"expected {FORMS}", "`synesthete models list` names them all"]
-    return SynestheteError(f"no such model {spec!r}", hint="; ".join(filter(None, parts)))
+
+def _usual_preprocessing(architecture: str) -> dict[str, Any]:
+    """What all pretrained weights of an architecture agree on, as SigLIP's do; else open_clip's own."""
+    tags = pretrained().get(architecture, {})
+    if not tags:
+        return {}
+    from open_clip.pretrained import get_pretrained_cfg
+
+    first, *others = (_preprocessing(get_pretrained_cfg(architecture, tag)) for tag in tags)
+    return first if all(one == first for one in others) else {}
 
 
 def _shape(config: dict[str, Any]) -> str:
@@ -298,20 +449,18 @@ def list_models() -> list[dict[str, Any]]:
     >>> "RN50x4/openai" in names
     True
     """
-    import open_clip
-
     models = []
     if (MINI / CONFIGURATION).is_file():
         mini = resolve("mini")
         models.append(
             _row("mini", mini.architecture, mini.pretrained, mini.config) | {"shipped": True}
         )
-    configs: dict[str, dict[str, Any]] = {}
-    for architecture, tag in open_clip.list_pretrained():
-        if architecture not in configs:
-            configs[architecture] = open_clip.get_model_config(architecture) or {}
-        name = f"{architecture}/{tag}"
-        models.append(_row(name, architecture, tag, configs[architecture]) | {"shipped": False})
+    for architecture, tags in pretrained().items():
+        config = configuration_of(architecture) or {}
+        models += [
+            _row(f"{architecture}/{tag}", architecture, tag, config) | {"shipped": False}
+            for tag in tags
+        ]
     return models
 
 

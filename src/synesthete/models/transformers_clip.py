@@ -1,0 +1,251 @@
+"""A CLIP in transformers' format, `config.json` and `model.safetensors`, read into open_clip's network.
+
+transformers is not needed: the settings that shape a CLIP are few, and the two formats differ in names only, but for
+queries, keys and values, which open_clip keeps in one matrix, and for projections, which it keeps transposed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from synesthete._core.json_reader import InvalidJson, read_json
+from synesthete._core.user_files import UnusableFile
+from synesthete.errors import SynestheteError
+from synesthete.models.configuration import (
+    MAX_BYTES,
+    PREPROCESS,
+    RefusedSetting,
+    check_model,
+    refuse_code,
+)
+from synesthete.models.hub import root_of
+
+if TYPE_CHECKING:
+    import torch
+
+CONFIG, PREPROCESSOR, TOKENIZER = "config.json", "preprocessor_config.json", "tokenizer_config.json"
+# What transformers takes where a configuration says nothing.
+_EITHER = {"hidden_act": "quick_gelu", "layer_norm_eps": 1e-5, "num_hidden_layers": 12}
+_TEXT = _EITHER | {
+    "vocab_size": 49408, "hidden_size": 512, "intermediate_size": 2048, "num_attention_heads": 8,
+    "max_position_embeddings": 77, "eos_token_id": 49407,
+}  # fmt: skip
+_VISION = _EITHER | {
+    "hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12, "image_size": 224, "patch_size": 32,
+    "num_channels": 3,
+}  # fmt: skip
+_RESAMPLE = {"2": "bilinear", "3": "bicubic"}
+
+
+def read_transformers(folder: Path, spec: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read and check a folder that transformers' `CLIPModel.save_pretrained` wrote.
+
+    Parameters
+    ----------
+    folder
+        With `config.json`; `preprocessor_config.json` and `tokenizer_config.json` are read where they are.
+    spec
+        What the user asked for, for messages.
+
+    Returns
+    -------
+    model_cfg, preprocess_cfg
+        As open_clip has them, within the bounds of any `open_clip_config.json`.
+
+    Raises
+    ------
+    SynestheteError
+        A model that is no CLIP, a setting that open_clip's network does not have, code, links out of the folder.
+    """
+    found = _read(folder, CONFIG, spec)
+    kind = found.get("model_type")
+    if kind != "clip":
+        shown = str(kind)[:40] if isinstance(kind, str) else "unknown"
+        raise SynestheteError(
+            f"{spec} is a model of transformers' of type {shown}, and only those of type clip are read",
+            hint="`synesthete models list` names open_clip's, SigLIP among them",
+        )
+    text, vision = _part(found, "text", _TEXT), _part(found, "vision", _VISION)
+    if os.path.lexists(folder / TOKENIZER):
+        named = _read(folder, TOKENIZER, spec).get("tokenizer_class")
+        if named not in (None, "CLIPTokenizer", "CLIPTokenizerFast"):
+            raise SynestheteError(f"{spec}: its tokenizer, {str(named)[:40]}, is not CLIP's")
+    try:
+        config = _configuration(found, text, vision)
+        check_model(config)
+    except (TypeError, ZeroDivisionError):
+        raise SynestheteError(f"{spec}: {CONFIG} has a setting of an odd type") from None
+    except RefusedSetting as error:
+        raise SynestheteError(
+            f"{spec} cannot be built: {error}", hint=f"check its {CONFIG}"
+        ) from None
+    return config, _preprocessing(folder, spec, vision["image_size"])
+
+
+def _configuration(
+    found: Mapping[str, Any], text: Mapping[str, Any], vision: Mapping[str, Any]
+) -> dict[str, Any]:
+    activation = {text["hidden_act"], vision["hidden_act"]}
+    if activation not in ({"quick_gelu"}, {"gelu"}):
+        raise RefusedSetting(f"hidden_act is {' and '.join(sorted(map(str, activation)))[:60]}")
+    if vision["num_channels"] != 3:
+        raise RefusedSetting("num_channels is not 3")
+    for part in (text, vision):
+        if part["hidden_size"] % part["num_attention_heads"]:
+            raise RefusedSetting("hidden_size is no multiple of num_attention_heads")
+    # The end token was once written as 2, and transformers then reads at the largest id, as open_clip does.
+    end = text["eos_token_id"]
+    pool = (
+        {"pool_type": "argmax"}
+        if end in (2, text["vocab_size"] - 1)
+        else {"pool_type": "eos", "eos_id": end}
+    )
+
+    def block(part: Mapping[str, Any]) -> dict[str, Any]:
+        shape = {
+            "width": part["hidden_size"],
+            "layers": part["num_hidden_layers"],
+            "mlp_ratio": part["intermediate_size"] / part["hidden_size"],
+        }
+        eps = part["layer_norm_eps"]
+        return shape if eps == 1e-5 else shape | {"norm_kwargs": {"eps": eps}}
+
+    return {
+        "embed_dim": found.get("projection_dim", 512),
+        "quick_gelu": activation == {"quick_gelu"},
+        "vision_cfg": block(vision)
+        | {
+            "image_size": vision["image_size"],
+            "patch_size": vision["patch_size"],
+            "head_width": vision["hidden_size"] // vision["num_attention_heads"],
+        },
+        "text_cfg": block(text)
+        | {
+            "context_length": text["max_position_embeddings"],
+            "vocab_size": text["vocab_size"],
+            "heads": text["num_attention_heads"],
+        }
+        | pool,
+    }
+
+
+def _part(found: Mapping[str, Any], name: str, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a tower; what old files say in `text_config_dict` counts more."""
+    merged = dict(defaults)
+    for key, fresh in ((f"{name}_config", False), (f"{name}_config_dict", True)):
+        given = found.get(key)
+        if isinstance(given, dict):
+            merged |= (dict(defaults) if fresh else {}) | {
+                k: given[k] for k in defaults if k in given
+            }
+    return merged
+
+
+def _preprocessing(folder: Path, spec: str, side: Any) -> dict[str, Any]:
+    """What open_clip calls the settings of transformers' CLIPImageProcessor."""
+    if not os.path.lexists(folder / PREPROCESSOR):
+        return {}
+    given = _read(folder, PREPROCESSOR, spec)
+    size, crop = given.get("size"), given.get("crop_size")
+    short = size.get("shortest_edge") if isinstance(size, dict) else size
+    cut = crop.get("height") if isinstance(crop, dict) else crop
+    if short not in (None, side) or cut not in (None, side) or given.get("do_center_crop") is False:
+        raise SynestheteError(
+            f"{spec}: its images are not cut as open_clip cuts them: {PREPROCESSOR} scales to {str(size)[:60]}"
+            f" and the network takes {side} pixels"
+        )
+    named = {"mean": given.get("image_mean"), "std": given.get("image_std")}
+    named["interpolation"] = (
+        _RESAMPLE.get(str(given["resample"]), "?") if "resample" in given else None
+    )
+    settings = {key: value for key, value in named.items() if value is not None}
+    for key, value in settings.items():
+        if not PREPROCESS[key].fits(value):
+            raise SynestheteError(f"{spec}: {PREPROCESSOR} has {key} of an odd kind")
+    return settings | {"resize_mode": "shortest"}
+
+
+def _read(folder: Path, name: str, spec: str) -> dict[str, Any]:
+    try:
+        found = read_json(folder / name, root=root_of(folder), max_bytes=MAX_BYTES)
+    except InvalidJson as error:
+        raise SynestheteError(f"{spec}: {name} is damaged: {error}") from None
+    except UnusableFile as error:
+        raise SynestheteError(f"{spec}: {error.message}", hint=error.hint) from None
+    refuse_code(found, f"{spec}: {name}")
+    if not isinstance(found, dict):
+        raise SynestheteError(f"{spec}: {name} is not an object")
+    return found
+
+
+_BLOCK = {
+    "self_attn.out_proj": "attn.out_proj", "layer_norm1": "ln_1", "layer_norm2": "ln_2", "mlp.fc1": "mlp.c_fc",
+    "mlp.fc2": "mlp.c_proj",
+}  # fmt: skip
+_PLAIN = {
+    "logit_scale": "logit_scale",
+    "text_model.embeddings.token_embedding.weight": "token_embedding.weight",
+    "text_model.embeddings.position_embedding.weight": "positional_embedding",
+    "vision_model.embeddings.class_embedding": "visual.class_embedding",
+    "vision_model.embeddings.patch_embedding.weight": "visual.conv1.weight",
+    "vision_model.embeddings.position_embedding.weight": "visual.positional_embedding",
+    **{
+        f"{theirs}.{part}": f"{ours}.{part}"
+        for theirs, ours in (
+            ("text_model.final_layer_norm", "ln_final"),
+            ("vision_model.pre_layrnorm", "visual.ln_pre"),
+            ("vision_model.post_layernorm", "visual.ln_post"),
+        )
+        for part in ("weight", "bias")
+    },
+}
+_TRANSPOSED = {
+    "text_projection.weight": "text_projection",
+    "visual_projection.weight": "visual.proj",
+}
+_LAYER = re.compile(r"(text|vision)_model\.encoder\.layers\.(\d+)\.(.+)\.(weight|bias)")
+
+
+def to_open_clip(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The weights of transformers' CLIPModel under open_clip's names.
+
+    Parameters
+    ----------
+    weights
+        By the names that `CLIPModel.save_pretrained` gives them.
+
+    Returns
+    -------
+    dict
+        The same numbers; what has no counterpart keeps its name, so that loading tells of it.
+    """
+    import torch
+
+    found: dict[str, torch.Tensor] = {}
+    joined: dict[str, dict[str, torch.Tensor]] = {}
+    for name, tensor in weights.items():
+        if name in _PLAIN:
+            found[_PLAIN[name]] = tensor
+        elif name in _TRANSPOSED:
+            found[_TRANSPOSED[name]] = tensor.T.contiguous()
+        elif (match := _LAYER.fullmatch(name)) is not None:
+            tower, number, part, kind = match.groups()
+            prefix = "visual." if tower == "vision" else ""
+            block = f"{prefix}transformer.resblocks.{number}."
+            if part in _BLOCK:
+                found[f"{block}{_BLOCK[part]}.{kind}"] = tensor
+            else:
+                joined.setdefault(f"{block}attn.in_proj_{kind}", {})[part] = tensor
+        elif not name.endswith(".position_ids"):
+            found[name] = tensor
+    for name, parts in joined.items():
+        order = [f"self_attn.{one}_proj" for one in "qkv"]
+        if sorted(parts) == sorted(order):
+            found[name] = torch.cat([parts[one] for one in order])
+        else:
+            found |= {f"{name}: {part}": tensor for part, tensor in parts.items()}
+    return found
