@@ -191,10 +191,13 @@ def analyze(
 def _record(model: str, probes: str, path: Path, settings: Recording) -> None:
     from synesthete.models import load_model
     from synesthete.probes import load_probes
+
+    loaded = load_model(
+        model
+    )  # before what imports torch: a name that nothing has is answered at once
     from synesthete.recording import record as record_atlas
     from synesthete.recording.plan import needed_part
 
-    loaded = load_model(model)
     probe_set = load_probes(probes, words=settings.words)
     if naming := len(needed_part(loaded, probe_set, settings.layer).naming_texts):
         say(f"note: {count(naming)} descriptions and anecdotes say the name of their concept")
