@@ -243,7 +243,7 @@ def export(atlas: Path, site: Path) -> dict[str, Any]:
 def make_atlas(folder: Path, units: int) -> Path:
     """An atlas of many units: recorded from a model of random answers, with tables of random content."""
     sys.path.insert(0, str(ROOT))
-    from made_atlas import make
+    from synthetic_atlas import make
 
     return make(folder, units)
 

@@ -132,7 +132,7 @@ def parser(description: str) -> argparse.ArgumentParser:
     start.add_argument("--out", type=Path, required=True)
     more = steps.add_parser("sentences", help="teach a model's text tower definitions and examples")
     more.add_argument("--data", type=Path, required=True, help="folder of `teach`")
-    more.add_argument("--model", type=Path, required=True, help="the model's folder, written anew")
+    more.add_argument("--model", type=Path, required=True, help="the model's folder")
     more.add_argument("--wordnet", type=Path, default=Path("/usr/share/wordnet"))
     more.add_argument("--minutes", type=_number(float, 0), default=30.0)
     more.add_argument("--steps", type=_number(int, 0), default=0, help="instead of by the clock")

@@ -79,11 +79,11 @@ def lessons(data: Path, tower: Any, wordnet: Path) -> Lessons:
     ]
     definitions = [sense.definition for sense in known]
     fitted = [i for i, kind in enumerate(kinds) if kind != "captions"]
-    said = _encoded(data / "sentences.npz", [texts[i] for i in fitted] + definitions + examples)
-    by = regression(said[: len(fitted)], own[fitted])
-    said = mapped(said[len(fitted) :], by)
+    encoded = _encoded(data / "sentences.npz", [texts[i] for i in fitted] + definitions + examples)
+    by = regression(encoded[: len(fitted)], own[fitted])
+    encoded = mapped(encoded[len(fitted) :], by)
     heads = [next(row[word] for word in sense.words if word in row) for sense in known]
-    both = teacher.normalise(own[heads] + said[: len(known)]).astype(np.float32)
+    both = teacher.normalise(own[heads] + encoded[: len(known)]).astype(np.float32)
     rows: list[tuple[str, int, str]] = []
     for i, (text, kind) in enumerate(zip(texts, kinds, strict=True)):
         rows += [
@@ -92,7 +92,7 @@ def lessons(data: Path, tower: Any, wordnet: Path) -> Lessons:
         ]
     abroad = languages.read(data / "languages.tsv")
     foreign = sorted({name for names in abroad.values() for name in names} - set(row))
-    targets = [own, both, said[len(known) :]]
+    targets = [own, both, encoded[len(known) :]]
     if foreign:
         targets.append(image_tower.name_targets(tower, foreign).numpy())
     starts = np.cumsum([0, *map(len, targets)])

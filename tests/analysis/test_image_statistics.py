@@ -24,7 +24,7 @@ from tests.analysis.planted_atlas import small_design
 from tests.recording.fakes import FakeModel, FakeProbes
 
 
-def told(image: np.ndarray) -> dict[str, float]:
+def statistics(image: np.ndarray) -> dict[str, float]:
     return dict(zip(STATISTICS, statistics_of(image[None])[0].tolist(), strict=True))
 
 
@@ -32,7 +32,7 @@ def test_statistics_of_a_square() -> None:
     image = np.ones((40, 40, 3), np.float32)
     image[10:20, 20:40] = (1.0, 0.0, 0.0)
     image[:, -1] = 1.0
-    found = told(image)
+    found = statistics(image)
     share = 10 * 19 / 1600
     assert (found["ink"], found["area"]) == pytest.approx((share, share))
     assert found["red"] == 1.0
@@ -45,7 +45,7 @@ def test_statistics_of_a_square() -> None:
     assert found["contrast"] == pytest.approx(_grey(image).std(), rel=1e-4)
     # A step of one unit of colour along the square's outline, on 39 x 39 pixels.
     assert 0 < found["edges"] < 0.05
-    empty = told(np.full((40, 40, 3), 0.5, np.float32))
+    empty = statistics(np.full((40, 40, 3), 0.5, np.float32))
     assert [empty[key] for key in ("ink", "area", "edges", "contrast")] == pytest.approx(
         [0] * 4, abs=1e-6
     )

@@ -1,4 +1,4 @@
-"""Planted units among correlated, hierarchical and superposed features: the world is as its settings say, and truth is told from branches."""
+"""Planted units among correlated, hierarchical and superposed features: the world is as its settings say, and truth is not mixed up with branches."""
 
 from __future__ import annotations
 

@@ -165,7 +165,7 @@ def test_counts_and_lists_are_of_the_image_layer(analysed: Path) -> None:
 
 
 def test_a_rule_needs_one_of_each_group() -> None:
-    """A joint unit that answers to pictures alone, or to texts alone, is none that means a concept in both."""
+    """A joint unit that answers to images alone, or to texts alone, is none that means a concept in both."""
     rows = [(c, m, a) for c in CONCEPTS for m in (*IMAGES, *TEXTS) for a in ARTISTS]
     design = Design.of(*zip(*rows, strict=True), tower="joint")
     assert design.needed == ((0, 1, 2), (5, 6))

@@ -45,13 +45,13 @@ def atlases(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path,
     unseen = [i for i, name in enumerate(artists) if name[-1] in "23"]
     seen = sorted(set(range(len(artists))) - set(unseen))
     concepts = [design.concepts[code] for code in design.concept]
-    made = [
+    atlases = [
         _part(tmp_path_factory.mktemp(name), kept, planted, [concepts[i] for i in kept])
         for name, kept in (("seen", seen), ("unseen", unseen))
     ]
     turned = [design.concepts[(design.concept[i] + 1) % len(design.concepts)] for i in unseen]
     wrong = _part(tmp_path_factory.mktemp("wrong"), unseen, planted, turned)
-    return made[0], made[1], wrong, planted
+    return atlases[0], atlases[1], wrong, planted
 
 
 def test_planted_units_are_counted_on_unseen_artists(

@@ -60,14 +60,14 @@ def test_edits_of_text_units_are_checked_on_texts(family: Family, tmp_path: Path
     edits = plan_edits(
         model, ablate=[f"{layer}.mlp:3", f"{layer}.attn:0"], scale={f"{layer}.mlp:5": -3.0}
     )
-    made = export_edits(model, edits, tmp_path / "edited_model", shown)
-    assert made.difference <= 1e-4 < made.effect
-    assert (made.images, made.texts) == (2, 5)
+    exported = export_edits(model, edits, tmp_path / "edited_model", shown)
+    assert exported.difference <= 1e-4 < exported.effect
+    assert (exported.images, exported.texts) == (2, 5)
     texts = ["an apple", "", "a dog on the beach, late in the evening"]
     with model.edited(edits):
         wanted = model.encode_texts(texts)
-    network, _ = open_clip.create_model_from_pretrained(made.spec)
-    tokens = open_clip.get_tokenizer(made.spec)(texts)
+    network, _ = open_clip.create_model_from_pretrained(exported.spec)
+    tokens = open_clip.get_tokenizer(exported.spec)(texts)
     with torch.inference_mode():
         found = network.eval().encode_text(tokens, normalize=True).numpy()
     np.testing.assert_allclose(found, wanted, atol=1e-4)

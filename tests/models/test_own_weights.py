@@ -1,4 +1,4 @@
-"""Weights of one's own: archives of torch.save and TorchScript, state dicts, and folders that transformers saved."""
+"""A user's own weights: archives of torch.save and TorchScript, state dicts, and folders that transformers saved."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from synesthete.errors import SynestheteError
 from synesthete.models import ImageTextModel, load_model
 from synesthete.models.archives import read_archive
 from synesthete.models.transformers_clip import to_open_clip
-from tests.models.conftest import pictures, scramble
+from tests.models.conftest import random_pixels, scramble
 
 TEXT = {"context_length": 16, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 2}
 VISION: dict[str, dict[str, Any]] = {
@@ -44,14 +44,14 @@ def clip(family: str = "vit", **changes: Any) -> Any:
 def embeddings(network: Any, model: ImageTextModel) -> tuple[np.ndarray, np.ndarray]:
     with torch.inference_mode():
         return (
-            network.encode_image(pictures(model), normalize=True).numpy(),
+            network.encode_image(random_pixels(model), normalize=True).numpy(),
             network.encode_text(open_clip.tokenize(WORDS, 16), normalize=True).numpy(),
         )
 
 
 def same(model: ImageTextModel, network: Any, tolerance: float) -> None:
     images, texts = embeddings(network, model)
-    assert np.abs(model.encode_images(pictures(model)) - images).max() <= tolerance
+    assert np.abs(model.encode_images(random_pixels(model)) - images).max() <= tolerance
     assert np.abs(model.encode_texts(WORDS) - texts).max() <= tolerance
 
 
@@ -426,7 +426,7 @@ def test_parity_with_transformers(act: str, eos: int, tmp_path: Path) -> None:
     scramble(theirs)
     theirs.save_pretrained(tmp_path / "own")
     model = load_model(str(tmp_path / "own"), device="cpu")
-    pixels, tokens = pictures(model), open_clip.tokenize(WORDS, 16)
+    pixels, tokens = random_pixels(model), open_clip.tokenize(WORDS, 16)
     with torch.inference_mode():
         found = theirs(input_ids=tokens, pixel_values=pixels)
     images = np.abs(model.encode_images(pixels) - found.image_embeds.numpy()).max()

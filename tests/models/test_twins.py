@@ -19,7 +19,7 @@ from synesthete.models import ImageTextModel
 from synesthete.models.architectures import find_taps
 from synesthete.models.hooks import Tap, capture
 from synesthete.models.random_init import KINDS, calibration_images, seeded, twin_of
-from tests.models.conftest import TEXT, pictures, scramble
+from tests.models.conftest import TEXT, random_pixels, scramble
 
 
 class Network(nn.Module):
@@ -133,7 +133,7 @@ def test_gain_and_bias_of_a_normalisation_stay_together(resnet: ImageTextModel) 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_twin_is_alive(resnet: ImageTextModel, kind: str) -> None:
     twin = resnet.twin(kind)
-    pixels = pictures(resnet, 8)
+    pixels = random_pixels(resnet, 8)
     for layer in ("visual.layer1.0", "visual.layer4.1"):
         found = twin.read(pixels, [layer]).activations[layer]
         assert (found.std(axis=0) > 0).mean() > 0.8

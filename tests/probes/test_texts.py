@@ -12,7 +12,7 @@ import pytest
 from synesthete.errors import SynestheteError
 from synesthete.probes import MODALITIES, ProbeSet, UnreadableImage, load_probes, with_words
 from synesthete.probes.builtin import DATA_FOLDER, describe, load_builtin, with_texts
-from tests.probes.pictures import png, write
+from tests.probes.samples import png, write
 
 
 def texts_of(probes: ProbeSet) -> dict[str, str]:

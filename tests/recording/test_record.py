@@ -176,9 +176,9 @@ def test_twins_are_settled_by_the_number_of_images(monkeypatch: pytest.MonkeyPat
     model, few, many = FakeModel(), FakeProbes(150), FakeProbes(151)
     assert make_plan(model, few, None, twins=None, **choice).twins == TWINS
     assert make_plan(model, many, None, twins=None, **choice).twins == ("random_twin",)
-    # In one order, whatever order they were asked for in.
-    asked = ["permuted", "random_twin"]
-    assert make_plan(model, many, None, twins=asked, **choice).twins == ("random_twin", "permuted")
+    # In one order, whatever order they were chosen for in.
+    chosen = ["permuted", "random_twin"]
+    assert make_plan(model, many, None, twins=chosen, **choice).twins == ("random_twin", "permuted")
     with pytest.raises(SynestheteError, match=r"no twin 'permutd'.*did you mean 'permuted'"):
         make_plan(model, few, None, twins=["permutd"], **choice)
 

@@ -19,7 +19,7 @@ from synesthete.models import load_model
 from synesthete.probes import ProbeSet, load_probes
 from synesthete.recording import record
 from tests.models.conftest import configuration, scramble
-from tests.probes.pictures import png, write
+from tests.probes.samples import png, write
 from tests.recording.trees import tree
 
 IMAGE, TEXT = "visual.transformer.resblocks.2.mlp", "text.transformer.resblocks.0.mlp"

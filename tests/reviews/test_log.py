@@ -66,7 +66,7 @@ def version(folder: Path) -> int:
         return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
-def test_an_old_queue_is_refused_and_told_what_to_do(old: Path) -> None:
+def test_an_old_queue_is_refused_with_what_to_do(old: Path) -> None:
     with pytest.raises(SynestheteError) as caught:
         Queue(old)
     assert "people.sqlite is of format 1, older than this program's 2" in caught.value.message

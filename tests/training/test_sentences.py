@@ -37,7 +37,7 @@ def wordnet(tmp_path: Path) -> Path:
     return folder
 
 
-def test_definitions_and_examples_are_told_apart(wordnet: Path) -> None:
+def test_definitions_and_examples_are_separated(wordnet: Path) -> None:
     apple, dog, beetle = sentences.senses(wordnet)
     assert apple == sentences.Sense(("apple",), "fruit with red or yellow skin and crisp flesh", ())
     assert dog.words == ("dog", "domestic dog")

@@ -168,7 +168,7 @@ def add_neurons(out: Path, atlas: Path) -> None:
 
 
 def add_texts(out: Path) -> None:
-    """Measure anew what a changed text tower changes and no training data is needed for, in `evaluation.json` and the card."""
+    """Measure again what a changed text tower changes and no training data is needed for, in `evaluation.json` and the card."""
     from synesthete import evaluate, load_model
 
     spec = spec_of(out)

@@ -225,9 +225,9 @@ def _beside(facts: Mapping[str, Any]) -> Iterator[str]:
             else f"{own} (random twin {twin:,} of {facts[f'{verdict}_random_twin']:,})"
         )
 
-    for what, said in RULED_OUT.items():
+    for what, sentence in RULED_OUT.items():
         if facts.get(f"multimodal_{what}") is not None:
-            yield f"{said}: {of('multimodal', what)}, {of('selective', what)}"
+            yield f"{sentence}: {of('multimodal', what)}, {of('selective', what)}"
 
 
 def _warnings(facts: Mapping[str, Any]) -> Iterator[str]:
