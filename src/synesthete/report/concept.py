@@ -58,7 +58,7 @@ class ConceptModality:
     Attributes
     ----------
     texts
-        Whether its exemplars are texts.
+        Whether it is one of texts.
     count, tested
         Images or texts of the concept, and those of them that its units were measured with.
     exemplars
@@ -173,7 +173,7 @@ def concept_report(source: Source, concept: str) -> ConceptReport:
         modalities=[
             ConceptModality(
                 modality=modality,
-                texts=bool(len(rows)) and bool(probes.of_text[rows[0]]),
+                texts=bool((probes.of_text & probes.modality.rows(modality)).any()),
                 count=len(rows),
                 tested=probes.tested(name, modality)[0],
                 exemplars=images(source, _spread(rows)),
