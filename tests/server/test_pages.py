@@ -37,6 +37,7 @@ PATHS = (
     "/search",
     "/search?q=apple",
     "/try-image",
+    "/try-text?text=apple",
     "/reviews",
     f"/label/{LAYER}:0",
     "/audits",

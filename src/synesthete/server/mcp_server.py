@@ -142,7 +142,12 @@ def _tools(site: Callable[[], Site]) -> list[Callable[..., Facts]]:
                     "count": one.count,
                     "texts": [shown.text for shown in one.exemplars[:4] if shown.text],
                     "units": [
-                        {"address": unit.address, "auc": unit.auc, "ap": unit.ap, "passes": unit.passes}
+                        {
+                            "address": unit.address,
+                            "auc": unit.auc,
+                            "ap": unit.ap,
+                            "passes": unit.passes,
+                        }
                         for unit in one.units
                     ],
                 }
