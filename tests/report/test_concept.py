@@ -24,6 +24,7 @@ from tests.analysis.test_texts import (
     analysed,  # noqa: F401
     recorded,  # noqa: F401
 )
+from tests.cli.conftest import Run, run, workplace  # noqa: F401
 from tests.server.conftest import BEARER, TOKEN
 
 LAYERS = (IMAGE, TEXT, "joint")
@@ -126,11 +127,10 @@ def test_before_an_analysis_there_are_its_images_and_texts(recorded: Path) -> No
 
 
 def test_page_json_and_command_are_the_report(
-    path: Path, capsys: pytest.CaptureFixture[str]
+    path: Path,
+    run: Run,  # noqa: F811
 ) -> None:
     from starlette.testclient import TestClient
-
-    from synesthete.cli import main
 
     expected = json.loads(concept_json(concept_report(source_of(open_atlas(path)), "apple")))
     app = create_app([path], Gate(TOKEN))
@@ -142,13 +142,10 @@ def test_page_json_and_command_are_the_report(
         for unit in one["units"]:
             assert f'href="{unit["path"]}"' in html
     assert "apple|anecdote|a" in html
-    with pytest.raises(SystemExit) as ended:
-        main(["concept", str(path), "apple", "--json"])
-    assert ended.value.code == 0
-    assert json.loads(capsys.readouterr().out) == expected
-    with pytest.raises(SystemExit):
-        main(["concept", str(path), "apple"])
-    printed = capsys.readouterr().out
+    ended = run("concept", path, "apple", "--json")
+    assert ended.code == 0
+    assert json.loads(ended.out) == expected
+    printed = run("concept", path, "apple").out
     assert "joint:0" in printed
     assert "shuffled" in printed
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -112,7 +113,7 @@ class TryTextResult:
                 self.text[start:stop],
                 sum(token.start <= start and stop <= token.stop for token in found),
             )
-            for start, stop in zip(order, order[1:], strict=False)
+            for start, stop in pairwise(order)
         ]
 
 
