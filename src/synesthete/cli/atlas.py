@@ -410,10 +410,12 @@ def concept_view(report: ConceptReport) -> Iterator[RenderableType]:
             for one in report.modalities
         ),
     )
+    if report.cell is not None:
+        yield f"{report.cell.address} passes as {', '.join(report.cell.passes)}"
     for one in report.modalities:
         for shown in one.exemplars[:1]:
             if shown.text and one.modality in NAMELESS:
-                yield _words(shown)
+                yield Text(f"  {one.modality}  ", style="dim").append(shown.text, style="none")
     chance = ("multimodal", "twin", "mixtures", "shuffled")
     yield table(
         "layer",
