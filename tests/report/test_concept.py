@@ -153,4 +153,4 @@ def test_page_json_and_command_are_the_report(
 def test_an_unknown_concept_is_refused_with_what_was_meant(path: Path) -> None:
     with pytest.raises(Missing, match="no concept 'aple'") as refused:
         concept_report(source_of(open_atlas(path)), "aple")
-    assert [one.name for one in refused.value.near][0] == "apple"
+    assert refused.value.near[0].name == "apple"
