@@ -12,7 +12,7 @@ import pytest
 
 from synesthete.atlas import open_atlas
 from synesthete.report import concept_report, source_of
-from synesthete.report.concept import PER_LAYER, concept_json
+from synesthete.report.concept import PER_LAYER, concept_facts
 from synesthete.report.source import Missing
 from synesthete.server import Gate, create_app
 from tests.analysis.test_texts import (
@@ -132,7 +132,7 @@ def test_page_json_and_command_are_the_report(
 ) -> None:
     from starlette.testclient import TestClient
 
-    expected = json.loads(concept_json(concept_report(source_of(open_atlas(path)), "apple")))
+    expected = concept_facts(concept_report(source_of(open_atlas(path)), "apple"))
     app = create_app([path], Gate(TOKEN))
     with TestClient(app, base_url="http://127.0.0.1:8000", headers=BEARER) as client:
         assert client.get("/concept/apple.json").json() == expected

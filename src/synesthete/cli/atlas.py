@@ -156,13 +156,11 @@ def concept(atlas: AtlasArgument, name: str) -> Output:
     --------
     synesthete concept demo.atlas apple
     """
-    import json
-
     from synesthete.report import concept_report, source_of
-    from synesthete.report.concept import concept_json
+    from synesthete.report.concept import concept_facts
 
     report = concept_report(source_of(atlas), name)
-    return Output(lambda: json.loads(concept_json(report)), lambda: concept_view(report))
+    return Output(lambda: concept_facts(report), lambda: concept_view(report))
 
 
 @command(app, panel=PANEL)

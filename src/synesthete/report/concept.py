@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
@@ -196,9 +197,10 @@ def concept_report(source: Source, concept: str) -> ConceptReport:
     )
 
 
-def concept_json(report: ConceptReport) -> str:
-    """A concept as JSON: what the page's representation is."""
-    return TypeAdapter(ConceptReport).dump_json(report).decode()
+def concept_facts(report: ConceptReport) -> dict[str, Any]:
+    """A concept as JSON can hold it: what the page's representation is."""
+    facts: dict[str, Any] = TypeAdapter(ConceptReport).dump_python(report, mode="json")
+    return facts
 
 
 @dataclass(frozen=True)
