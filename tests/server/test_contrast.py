@@ -19,6 +19,7 @@ TEXT = (
     "drawing",
     "symbol",
     "word",
+    "of-text",
     "other-modality",
 )
 GROUNDS = ("ground", "raised", "blank")

@@ -57,7 +57,8 @@ def test_what_the_tools_say(original: Path, tmp_path: Path) -> None:
     assert "random twin" in found["control"]
     assert ask(server, "neuron", address="red apple") == (failed, found)
     failed, found = ask(server, "concept", name="Apple")
-    assert found["images"] == {"photo": 4, "drawing": 4, "symbol": 4, "word": 4}
+    counts = {one["modality"]: one["count"] for one in found["modalities"]}
+    assert counts == {"photo": 4, "drawing": 4, "symbol": 4, "word": 4}
     failed, found = ask(server, "atlas")
     assert found["multimodal"] == 2
     Image.new("RGB", (40, 40), "red").save(tmp_path / "red.png")

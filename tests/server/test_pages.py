@@ -37,6 +37,7 @@ PATHS = (
     "/search",
     "/search?q=apple",
     "/try-image",
+    "/try-text?text=apple",
     "/reviews",
     f"/label/{LAYER}:0",
     "/audits",
@@ -284,7 +285,7 @@ def test_texts_of_images_are_never_markup(shared: TestClient) -> None:
 
 
 def test_images(shared: TestClient, original: Path) -> None:
-    shown = shared.get("/concept/apple.json").json()["guises"][0]["images"][0]
+    shown = shared.get("/concept/apple.json").json()["modalities"][0]["exemplars"][0]
     answer = shared.get(shown["path"])
     assert answer.headers["content-type"] == "image/webp"
     assert answer.content[8:12] == b"WEBP"
@@ -312,7 +313,7 @@ def test_every_modality_of_every_concept_is_counted(shared: TestClient) -> None:
     for concept in CONCEPTS:
         facts = shared.get(f"/concept/{concept.replace('/', '%2F')}.json").json()
         assert facts["concept"] == concept
-        assert [guise["count"] for guise in facts["guises"]] == [4, 4, 4, 4]
+        assert [one["count"] for one in facts["modalities"]] == [4, 4, 4, 4]
 
 
 def test_an_atlas_that_is_not_analysed_says_so(tmp_path: Path) -> None:
@@ -375,13 +376,15 @@ def test_several_atlases_have_addresses_of_their_own(original: Path, atlas_path:
         assert "/a/own/concepts" in page
         assert "/a/small/" in page
         assert client.get("/a/own/index.json").json()["atlas"] == "own"
-        image = client.get("/a/own/concept/apple.json").json()["guises"][0]["images"][0]["path"]
+        image = client.get("/a/own/concept/apple.json").json()["modalities"][0]["exemplars"][0][
+            "path"
+        ]
         assert image.startswith("/a/own/image/")
         assert client.get(image).status_code == 200
 
 
 def test_an_image_has_a_page(shared: TestClient, original: Path) -> None:
-    shown = shared.get("/concept/apple.json").json()["guises"][0]["images"][0]
+    shown = shared.get("/concept/apple.json").json()["modalities"][0]["exemplars"][0]
     assert shown["page"] == f"/image/{shown['id']}"
     facts = shared.get(f"{shown['page']}.json").json()
     assert facts["image"]["concept"] == "apple"

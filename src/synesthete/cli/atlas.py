@@ -1,4 +1,4 @@
-"""Commands that read an atlas: summary, stability, neurons, show, verify. None of them loads a model."""
+"""Commands that read an atlas: summary, stability, neurons, show, concept, verify. None of them loads a model."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from synesthete.cli.console import Note, count, dim, percent, table
 
 if TYPE_CHECKING:
     from synesthete.atlas import Neuron
+    from synesthete.report.concept import ConceptModality, ConceptReport, ConceptUnit
     from synesthete.report.images import Shown
     from synesthete.report.neuron import NeuronReport, NeuronRow
     from synesthete.reviews import State
@@ -185,6 +186,40 @@ def show(atlas: AtlasArgument, address: Address, out: Path = Path()) -> Output:
     return Output(
         lambda: neuron_rows(atlas, [neuron])[0] | {"html": card.html, "png": card.png}, view
     )
+
+
+@command(app, panel=PANEL)
+def concept(atlas: AtlasArgument, name: str) -> Output:
+    """Show one concept in every modality, and the units of each layer that answer to it there.
+
+    A unit answers when this is the concept that was chosen for it on one half of the artists, and its AUC and average
+    precision in that modality reach their thresholds on the other half.
+
+    Parameters
+    ----------
+    name : CONCEPT
+        The concept, such as apple.
+
+    Returns
+    -------
+    `concept`, `family`, `modalities` (a list with `modality`, `texts`, `count`, `tested`, `exemplars`, `answering` (layer →
+    units) and `units`, each of these with `address`, `tower`, `auc`, `ap`, `passes`, `verdict`), `layers` (each with `multimodal`
+    and the same count in its controls), `cell` (the unit that passes in most modalities), `multimodal`, `known_by`, `neurons`,
+    `others`, `rule`: what the page of the concept has as JSON.
+
+    See Also
+    --------
+    microscope.md
+
+    Examples
+    --------
+    synesthete concept demo.atlas apple
+    """
+    from synesthete.report import concept_report, source_of
+    from synesthete.report.concept import concept_facts
+
+    report = concept_report(source_of(atlas), name)
+    return Output(lambda: concept_facts(report), lambda: concept_view(report))
 
 
 @command(app, panel=PANEL)
@@ -425,6 +460,56 @@ def report_view(atlas: Atlas, report: NeuronReport) -> Iterator[RenderableType]:
     for shown in report.most if any(one.text for one in report.most) else ():
         yield _words(shown)
     yield dim(f"● {controls_line(_facts_of(atlas, [report.neuron]))}\n")
+
+
+def concept_view(report: ConceptReport) -> Iterator[RenderableType]:
+    """A concept by modality: how many units of each layer answer to it there, the best of them, and the controls."""
+    from synesthete.probes.probe_set import NAMELESS
+    from synesthete.report.svg import auc
+
+    towers = [one.tower for one in report.layers]
+    # By tower where that says which layer, so that the table fits 80 columns.
+    layers = {
+        one.layer: one.tower if towers.count(one.tower) == 1 else one.layer for one in report.layers
+    }
+    yield Text(report.concept + (f" ({report.family})" if report.family else ""), style="bold")
+    right = ("count", *layers.values())
+    yield table(
+        "modality",
+        *right,
+        "best unit",
+        right=right,
+        rows=(
+            (
+                one.modality,
+                count(one.count),
+                *(one.answering.get(layer) for layer in layers),
+                " ".join((best.address, "AP", auc(best.ap, 2))) if (best := _best(one)) else None,
+            )
+            for one in report.modalities
+        ),
+    )
+    if report.cell is not None:
+        yield f"{report.cell.address} passes as {', '.join(report.cell.passes)}"
+    for one in report.modalities:
+        for shown in one.exemplars[:1]:
+            if shown.text and one.modality in NAMELESS:
+                yield Text(f"  {one.modality}  ", style="dim").append(shown.text, style="none")
+    chance = ("multimodal", "twin", "mixtures", "shuffled")
+    yield table(
+        "layer",
+        *chance,
+        right=chance,
+        rows=(
+            (one.layer, one.multimodal, one.random_twin, one.rotation, one.shuffled)
+            for one in report.layers
+        ),
+    )
+
+
+def _best(modality: ConceptModality) -> ConceptUnit | None:
+    passing = [unit for unit in modality.units if unit.passes]
+    return max(passing, key=lambda unit: unit.ap or 0.0, default=None)
 
 
 def _facts_of(atlas: Atlas, found: Sequence[Neuron] | Sequence[NeuronRow]) -> Mapping[str, Any]:

@@ -205,6 +205,11 @@ class ImageTextModel:
         """
         return self._tokenize.tokens(text)
 
+    @property
+    def context_length(self) -> int:
+        """How many tokens of a text the model reads, its start and end included."""
+        return len(self._empty_text)
+
     def read_texts(
         self, texts: Sequence[str], layers: Sequence[str], reduction: str = "end"
     ) -> TextReading:

@@ -131,12 +131,28 @@ def _tools(site: Callable[[], Site]) -> list[Callable[..., Facts]]:
         }
 
     def concept(name: Text) -> Facts:
-        """One concept of the probe set: its images by modality, and the neurons that answer to it best."""
+        """One concept of the probe set: its images and texts by modality with the units that answer to each, and the neurons that answer to it best."""
         found = concept_report(site(), name)
         return {
             "concept": found.concept,
             "family": found.family,
-            "images": {one.modality: one.count for one in found.guises},
+            "modalities": [
+                {
+                    "modality": one.modality,
+                    "count": one.count,
+                    "texts": [shown.text for shown in one.exemplars[:4] if shown.text],
+                    "units": [
+                        {
+                            "address": unit.address,
+                            "auc": unit.auc,
+                            "ap": unit.ap,
+                            "passes": unit.passes,
+                        }
+                        for unit in one.units
+                    ],
+                }
+                for one in found.modalities
+            ],
             "multimodal_neurons": found.multimodal,
             "neurons": [_row(one) for one in found.neurons[:12]],
             "others": [_row(one) for one in found.others[:6]],

@@ -60,8 +60,8 @@ class Page:
     template
         Its template.
     view
-        Gathers the facts of the page: `view(site, **parameters)` gives a dataclass, and neither loads a model nor
-        writes anything.
+        Gathers the facts of the page: `view(site, **parameters)` gives a dataclass and writes nothing; one that loads a
+        model is not exported.
     label
         In the navigation; empty for pages that are not in it.
     post

@@ -13,6 +13,7 @@ from synesthete.server.pages.neurons import LAYER, NEURON, NEURONS
 from synesthete.server.pages.reviews import LABEL, REVIEWS
 from synesthete.server.pages.search import SEARCH
 from synesthete.server.pages.try_image import TRY_IMAGE
+from synesthete.server.pages.try_text import TRY_TEXT
 
 PAGES = (
     MODEL_CARD,
@@ -28,6 +29,7 @@ PAGES = (
     COMPARE,
     MODELS,
     TRY_IMAGE,
+    TRY_TEXT,
     EDIT,
     REVIEWS,
     LABEL,

@@ -62,7 +62,7 @@ def concepts_page(
 def _rows(site: Site) -> list[ConceptRow]:
     neurons: dict[str, int] = {}
     multimodal: dict[str, int] = {}
-    for layer in site.atlas.layers if site.atlas.analysed else ():
+    for layer in site.atlas.main_layers if site.atlas.analysed else ():
         columns = site.opened.columns(layer)
         for total, units in ((neurons, ~columns.dead), (multimodal, columns.multimodal)):
             for concept, count in columns.concept.counts(units).items():
@@ -99,7 +99,7 @@ CONCEPTS = Page(path="/concepts", template="concepts.html", view=concepts_page, 
 
 
 def concept_page(site: Site, concept: str) -> ConceptReport:
-    """One concept: its images by modality, and the neurons that answer to it best."""
+    """One concept: its images and texts by modality, the units of every layer that answer to each, and the controls."""
     return concept_report(site, concept)
 
 

@@ -47,7 +47,7 @@ class TryImagePage:
 
 @dataclass(frozen=True)
 class Guess:
-    """A concept, and the cosine of image and text."""
+    """A concept, and the cosine of its name with the image or text."""
 
     concept: str
     path: str
@@ -125,27 +125,30 @@ def show_model(site: Site, image: Image.Image, shown: str) -> TryImageResult:
     from synesthete.analysis.provenance import own_model
 
     model, layer = own_model(site.atlas), site.atlas.layers[0]
-    names = site.atlas.concepts
-    directions = text_directions(site)
     pixels = model.preprocess(image)[None]
     reading = model.read(pixels, [layer], site.atlas.manifest["reduction"])
     values, positions = reading.activations[layer][0], reading.positions[layer][0]
-    guesses = []
-    if len(names):
-        cosines = directions @ reading.embeddings[0]
-        guesses = [
-            Guess(names[i], site.links.concept(names[i]), float(cosines[i]))
-            for i in np.argsort(-cosines, kind="stable")[:LABELS]
-        ]
     return TryImageResult(
         shown=shown,
         image=keep_image(site, model.geometry(image)),
         layer=layer,
         model=model.name,
-        guesses=guesses,
+        guesses=guesses(site, reading.embeddings[0]),
         fired=_fired(site, layer, values, positions, reading.grids[layer]),
         decision=decision(site, layer, pixels),
     )
+
+
+def guesses(site: Site, embedding: Float32) -> list[Guess]:
+    """The concepts whose names are nearest to an image's or a text's embedding `[dimensions]`, best first."""
+    names = site.atlas.concepts
+    if not names:
+        return []
+    cosines = text_directions(site) @ embedding
+    return [
+        Guess(names[i], site.links.concept(names[i]), float(cosines[i]))
+        for i in np.argsort(-cosines, kind="stable")[:LABELS]
+    ]
 
 
 def text_directions(site: Site) -> Float32:
@@ -307,7 +310,7 @@ TRY_IMAGE = Page(
     path="/try-image",
     template="try_image.html",
     view=try_image_page,
-    label="Try an image",
+    label="Try it",
     post=Post(submit=try_image, name="classify image", template="try_image_result.html"),
     exported=False,
 )
