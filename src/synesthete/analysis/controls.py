@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -109,6 +110,7 @@ def control_counts(
     *,
     criteria: Criteria,
     seed: int,
+    more: Mapping[str, Floating] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Counts of every control of a layer.
 
@@ -116,6 +118,8 @@ def control_counts(
     ----------
     activations, twin
         `[images, units]` of the model and of its random twin; None where the atlas was recorded without one.
+    more
+        Name → `[images, units]` of further controls.
 
     Returns
     -------
@@ -127,6 +131,7 @@ def control_counts(
     found: dict[str, dict[str, Any] | None] = {RANDOM_TWIN: None}
     if twin is not None:
         found[RANDOM_TWIN] = _largest([twin], design, criteria)
+    found |= {kind: _largest([values], design, criteria) for kind, values in more.items()}
     mixtures = (
         rotated(activations, seed=seed * ROTATIONS + number, standardised=standardised)
         for number in range(ROTATIONS)

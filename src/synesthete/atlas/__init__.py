@@ -12,6 +12,7 @@ from synesthete.atlas.words import write_words
 from synesthete.atlas.writing import (
     clear_analysis,
     write_analysis,
+    write_layer,
     write_neurons,
     write_selectivity,
     write_unit_tables,
@@ -31,6 +32,7 @@ __all__ = [
     "not_tested",
     "open_atlas",
     "write_analysis",
+    "write_layer",
     "write_neurons",
     "write_selectivity",
     "write_unit_tables",
