@@ -35,6 +35,7 @@ from synesthete.analysis.design import (
 from synesthete.analysis.dictionary import dictionary_controls
 from synesthete.analysis.multimodality import DEFAULT, Criteria, Scores, is_constant, score_units
 from synesthete.analysis.provenance import RANDOM_TWIN, control_activations
+from synesthete.analysis.towers import pair_counts
 from synesthete.atlas import (
     Atlas,
     Statistics,
@@ -111,6 +112,7 @@ def analyze(
         write_neurons(atlas_path, layer, found.neurons)
         write_selectivity(atlas_path, layer, found.selectivity)
         steps.advance()
+    pairs = pair_counts(atlas, seed=seed)
     write_analysis(
         atlas_path,
         {
@@ -121,6 +123,7 @@ def analyze(
             "curve": list(CURVE),
             "seed": seed,
             "layers": by_layer,
+            **({} if pairs is None else {"pairs": pairs}),
             **main.notes(),
         },
     )
