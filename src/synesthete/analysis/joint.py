@@ -105,7 +105,7 @@ def add_dictionary(
     if there.sum() < 2:
         raise SynestheteError(f"{atlas.path} has no two images or texts to learn a dictionary from")
     recorded = control_activations(atlas, JOINT)
-    twin = None if recorded is None else np.asarray(recorded)
+    twin: Float16 | None = None if recorded is None else np.asarray(recorded, np.float16)
     trained = 2 + (twin is not None)
     steps = Steps(progress, trained * (TRAINING_STEPS // EVERY) + 3)
     rows = np.flatnonzero(there)[~held_out(int(there.sum()))]
@@ -118,17 +118,11 @@ def add_dictionary(
     found[RANDOM_DICTIONARY] = untrained(
         embeddings[rows], of_text[rows], latents=latents, k=k, seed=seed + 1
     )
+    own = dict.fromkeys(found, embeddings)
     if twin is not None:
-        found[RANDOM_TWIN] = fit(train, twin)
-    of_kind = {kind: twin if kind == RANDOM_TWIN else embeddings for kind in found}
-    values = {
-        kind: one.encode(of_kind[kind], of_text)
-        for kind, one in found.items()  # type: ignore[arg-type]
-    }
-    measured = {
-        kind: quality(one, of_kind[kind][there], of_text[there])  # type: ignore[index]
-        for kind, one in found.items()
-    }
+        found[RANDOM_TWIN], own[RANDOM_TWIN] = fit(train, twin), twin
+    values = {kind: one.encode(own[kind], of_text) for kind, one in found.items()}
+    measured = {kind: quality(one, own[kind][there], of_text[there]) for kind, one in found.items()}
     notes = {
         **settings,
         "layer": layer,
@@ -222,9 +216,9 @@ def _add(
 
 def _analysis(atlas: Atlas, data: LayerData, steps: Steps) -> LayerAnalysis:
     """The analysis of the layer, by the criteria of the atlas's."""
-    made = atlas.manifest["analysis"]
-    criteria = Criteria(*(float(made[key]) for key in ("threshold", "q", "ap", "cell")))
-    seed = int(made["seed"])
+    settings = atlas.manifest["analysis"]
+    criteria = Criteria(*(float(settings[key]) for key in ("threshold", "q", "ap", "cell")))
+    seed = int(settings["seed"])
     labelled = Labelled.of(atlas, "joint", seed)
     found = analyze_layer(atlas, data, labelled, criteria=criteria, seed=seed, step=steps.advance)
     if tower_of(atlas, atlas.main_layers[0]) != "joint":
