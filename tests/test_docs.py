@@ -109,6 +109,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     model = syn.load_model("mini")
     syn.record(model, few, None, folder / "demo.atlas")
     syn.analyze(folder / "demo.atlas")
+    syn.record(model, few.select(indices=range(64)), ["joint"], folder / "joint.atlas")
     seen: dict[str, int] = {}
     labels = few.table.select(["concept", "modality"]).to_pylist()
     for index, row in enumerate(labels):
@@ -229,6 +230,11 @@ TINY = {
     "synesthete catalog classify": {
         "--fit": "--fit --model local-dir:model",
         "--with": "--no-reasons --with",
+    },
+    "synesthete joint": {
+        "my.atlas": "joint.atlas --latents 32",
+        "2048": "16",
+        "32": "4",
     },
     "synesthete export": {"demo.atlas": "small.atlas"},
     "synesthete audit typographic": {"mini": "local-dir:model --images my-photos"},

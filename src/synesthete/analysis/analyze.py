@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,12 +33,15 @@ from synesthete.analysis.design import (
     shuffled,
     tower_of,
 )
+from synesthete.analysis.dictionary import dictionary_controls
 from synesthete.analysis.image_statistics import image_statistics
 from synesthete.analysis.multimodality import DEFAULT, Criteria, Scores, is_constant, score_units
 from synesthete.analysis.provenance import RANDOM_TWIN, twin_activations
 from synesthete.analysis.stability import stability
+from synesthete.analysis.towers import pair_counts
 from synesthete.atlas import (
     Atlas,
+    Statistics,
     clear_analysis,
     open_atlas,
     write_analysis,
@@ -101,66 +104,32 @@ def analyze(
     test_atlas = None if test is None else open_atlas(test)
     if test_atlas is not None:
         unseen_artists.require_same_model(atlas, test_atlas)
-    matrices = {layer: atlas.activations(layer) for layer in atlas.layers}
-    of_towers = {tower: _Labelled.of(atlas, tower, seed) for tower in _towers(atlas)}
+    data = {layer: LayerData.of(atlas, layer) for layer in atlas.layers}
+    of_towers = {tower: Labelled.of(atlas, tower, seed) for tower in _towers(atlas)}
     main = of_towers[tower_of(atlas, atlas.main_layers[0])]
     clear_analysis(atlas_path)
-    steps = Steps(progress, STEPS * len(matrices))
+    steps = Steps(progress, STEPS * len(data))
     by_layer: dict[str, dict[str, Any]] = {}
-    for layer, matrix in matrices.items():
+    for layer, one in data.items():
         labelled = of_towers[tower_of(atlas, layer)]
-        rows, probes, design = labelled.rows, labelled.probes, labelled.design
-        activations = np.asarray(matrix[rows])
-        (scores,) = score_units(activations, design, criteria=criteria)
-        tests = run_concept_tests(
-            activations, design, labelings=labelled.labelings, threshold=threshold, level=q
+        found = analyze_layer(
+            atlas, one, labelled, criteria=criteria, seed=seed, step=steps.advance
         )
-        sparseness, dead = lifetime_sparseness(activations), is_constant(activations)
-        steps.advance()
-        by_layer[layer] = {
-            "units": int(dead.size),
-            "live_units": int((~dead).sum()),
-            "median_sparseness": _median(sparseness),
-            "hypotheses": scores.hypotheses,
-            "hypotheses_all_images": tests[0].hypotheses,
-        }
-        if design.problem() is None:
-            of_images = labelled.statistics
-            by_layer[layer] |= measured(
-                activations, design, criteria, scores=scores, statistics=of_images
+        by_layer[layer] = found.counts
+        if test_atlas is not None and labelled.design.tower == "image":
+            by_layer[layer] |= unseen_artists.counts_on_test(
+                labelled.probes,
+                np.asarray(one.activations[labelled.rows]),
+                test_atlas,
+                layer,
+                criteria,
             )
-            twins = {
-                name: np.asarray(recorded[rows])
-                for name, recorded in twin_activations(atlas, layer).items()
-            }
-            by_layer[layer] |= control_counts(
-                activations, twins, design, criteria=criteria, seed=seed, statistics=of_images
-            )
-            by_layer[layer] |= _never_trained(atlas, probes, activations, design, criteria)
-            twin = twins.get(RANDOM_TWIN)
-            by_layer[layer] |= _concepts_answered(twin, design, tests, criteria)
-            by_layer[layer] |= _stability(activations, twin, design, criteria=criteria, seed=seed)
-            by_layer[layer] |= (
-                dict.fromkeys(unseen_artists.KEYS)
-                if test_atlas is None or design.tower != "image"
-                else unseen_artists.counts_on_test(probes, activations, test_atlas, layer, criteria)
-            )
-        else:
-            by_layer[layer] |= _no_counts()
         if labelled is not main:
             by_layer[layer]["design"] = labelled.notes()
+        write_neurons(atlas_path, layer, found.neurons)
+        write_selectivity(atlas_path, layer, found.selectivity)
         steps.advance()
-        statistics = atlas.statistics(layer)
-        columns: dict[str, Floating] = {
-            "sparseness": sparseness,
-            "mean": statistics.mean,
-            "std": statistics.std,
-            "maximum": statistics.maximum.astype(np.float64),
-        }
-        neurons = neurons_table(scores, tests[0], design, labelled.families, columns, dead=dead)
-        write_neurons(atlas_path, layer, neurons)
-        write_selectivity(atlas_path, layer, selectivity_table(tests[0], design))
-        steps.advance()
+    pairs = pair_counts(atlas, seed=seed)
     write_analysis(
         atlas_path,
         {
@@ -171,13 +140,124 @@ def analyze(
             "curve": list(CURVE),
             "seed": seed,
             "layers": by_layer,
+            **({} if pairs is None else {"pairs": pairs}),
             **main.notes(),
         },
     )
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Labelled:
+class LayerData:
+    """What was recorded of a layer.
+
+    Attributes
+    ----------
+    activations, twins
+        `[images, units]` of all images and texts of the atlas, and of the networks that know nothing, by name.
+    statistics
+        Of the units.
+    more
+        Activations of further controls by name: those of a sparse dictionary.
+    """
+
+    activations: Floating
+    twins: Mapping[str, Floating]
+    statistics: Statistics
+    more: Mapping[str, Floating]
+
+    @classmethod
+    def of(cls, atlas: Atlas, layer: str) -> LayerData:
+        """From an atlas."""
+        return cls(
+            activations=atlas.activations(layer),
+            twins=twin_activations(atlas, layer),
+            statistics=atlas.statistics(layer),
+            more=dictionary_controls(atlas, layer),
+        )
+
+
+@dataclass(frozen=True)
+class LayerAnalysis:
+    """What an analysis found of a layer: its counts for the manifest, and the tables `neurons` and `selectivity`."""
+
+    counts: dict[str, Any]
+    neurons: pa.Table
+    selectivity: pa.Table
+
+
+def analyze_layer(
+    atlas: Atlas,
+    data: LayerData,
+    labelled: Labelled,
+    *,
+    criteria: Criteria,
+    seed: int,
+    step: Callable[[], None] = lambda: None,
+) -> LayerAnalysis:
+    """Analyse one layer, with its controls; writes nothing.
+
+    Parameters
+    ----------
+    labelled
+        The images and texts that layers of its tower are tested on.
+    step
+        Called when the model is done, and when its controls are.
+    """
+    rows, design = labelled.rows, labelled.design
+    activations = np.asarray(data.activations[rows])
+    (scores,) = score_units(activations, design, criteria=criteria)
+    tests = run_concept_tests(
+        activations,
+        design,
+        labelings=labelled.labelings,
+        threshold=criteria.auc,
+        level=criteria.q,
+    )
+    sparseness, dead = lifetime_sparseness(activations), is_constant(activations)
+    step()
+    found: dict[str, Any] = {
+        "units": int(dead.size),
+        "live_units": int((~dead).sum()),
+        "median_sparseness": _median(sparseness),
+        "hypotheses": scores.hypotheses,
+        "hypotheses_all_images": tests[0].hypotheses,
+    }
+    if design.problem() is None:
+        twins, more = (
+            {name: np.asarray(values[rows]) for name, values in some.items()}
+            for some in (data.twins, data.more)
+        )
+        of_images = labelled.statistics
+        found |= measured(activations, design, criteria, scores=scores, statistics=of_images)
+        found |= control_counts(
+            activations,
+            twins,
+            design,
+            criteria=criteria,
+            seed=seed,
+            statistics=of_images,
+            more=more,
+        )
+        found |= _never_trained(atlas, labelled.probes, activations, design, criteria)
+        twin = twins.get(RANDOM_TWIN)
+        found |= _concepts_answered(twin, design, tests, criteria)
+        found |= _stability(activations, twin, design, criteria=criteria, seed=seed)
+        found |= dict.fromkeys(unseen_artists.KEYS)
+    else:
+        found |= _no_counts()
+    step()
+    columns: dict[str, Floating] = {
+        "sparseness": sparseness,
+        "mean": data.statistics.mean,
+        "std": data.statistics.std,
+        "maximum": data.statistics.maximum.astype(np.float64),
+    }
+    neurons = neurons_table(scores, tests[0], design, labelled.families, columns, dead=dead)
+    return LayerAnalysis(found, neurons, selectivity_table(tests[0], design))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labelled:
     """The images, texts or both that layers of one tower are tested on.
 
     Attributes
@@ -205,7 +285,8 @@ class _Labelled:
     images: int
 
     @classmethod
-    def of(cls, atlas: Atlas, tower: str, seed: int) -> _Labelled:
+    def of(cls, atlas: Atlas, tower: str, seed: int) -> Labelled:
+        """Those of an atlas; `seed` is of the shuffled labels."""
         rows = labelled_rows(atlas, tower)
         if not rows.size:
             rows = readable_rows(atlas, tower)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -243,6 +244,7 @@ def control_counts(
     criteria: Criteria,
     seed: int,
     statistics: Float64 | None = None,
+    more: Mapping[str, Floating] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Counts of every control of a layer.
 
@@ -254,6 +256,8 @@ def control_counts(
         The same of the networks that know nothing, by name: those that were recorded.
     statistics
         Of the images, as for `measured`, which networks are measured without too.
+    more
+        Further controls, by name.
 
     Returns
     -------
@@ -271,6 +275,7 @@ def control_counts(
         RANDOM_TWIN: _largest(networks[name] for name in INITIALISATIONS if name in networks),
         PERMUTED: _largest(networks[name] for name in (PERMUTED,) if name in networks),
     }
+    found |= {kind: _largest([measured(values, design, criteria)]) for kind, values in more.items()}
     found[ROTATION] = _largest(
         measured(
             rotated(activations, seed=seed * ROTATIONS + number, standardised=standardised),

@@ -87,7 +87,12 @@ def own_probes(atlas: Atlas, spec: str | Path | None = None) -> ProbeSet:
 
 def twin_activations(atlas: Atlas, layer: str) -> dict[str, Floating]:
     """Activations `[images, units]` of every network that knows nothing and was recorded beside the model, by its name."""
-    return {name: atlas.control_activations(name, layer) for name in atlas.manifest["controls"]}
+    folder = atlas.layer(layer)["folder"]
+    return {
+        name: atlas.control_activations(name, layer)
+        for name in atlas.manifest["controls"]
+        if f"controls/{name}/layers/{folder}/activations.npy" in atlas.manifest["files"]
+    }
 
 
 def control_activations(atlas: Atlas, layer: str) -> Floating | None:

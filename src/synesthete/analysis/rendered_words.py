@@ -193,7 +193,11 @@ def _read(
     import torch
 
     reduction = str(atlas.manifest["reduction"])
-    layers = [name for name in atlas.layers if tower_of(atlas, name) != "text"]
+    layers = [
+        name
+        for name in atlas.layers
+        if tower_of(atlas, name) != "text" and "dictionary" not in atlas.layer(name)
+    ]
     answers = {
         layer: np.empty((len(words), int(atlas.layer(layer)["units"])), np.float16)
         for layer in layers

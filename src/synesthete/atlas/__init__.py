@@ -12,6 +12,7 @@ from synesthete.atlas.words import write_words
 from synesthete.atlas.writing import (
     clear_analysis,
     write_analysis,
+    write_layer,
     write_neurons,
     write_selectivity,
     write_unit_tables,
@@ -33,6 +34,7 @@ __all__ = [
     "open_atlas",
     "other_counts",
     "write_analysis",
+    "write_layer",
     "write_neurons",
     "write_selectivity",
     "write_unit_tables",

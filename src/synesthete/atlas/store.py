@@ -162,6 +162,10 @@ class Atlas:
         """Image embeddings [images, dim] float16, length 1; NaN rows for quarantined images."""
         return self._matrix("embeddings.npy", self.manifest["model"]["embedding_dim"])
 
+    def dictionary(self, name: str) -> bytes:
+        """The file of a sparse dictionary (safetensors), by the name that the layer's entry gives."""
+        return self._contents.read(f"dictionaries/{name}.safetensors")
+
     def _statistics(self, layer: str) -> Statistics:
         """Statistics of every unit of a layer."""
         name = f"{self._folder(layer)}/statistics.npz"

@@ -105,10 +105,17 @@ def _own(atlas: Atlas, layer: str) -> dict[str, Any]:
     analysis = atlas.manifest["analysis"]
     return {
         "tower": atlas.layer(layer).get("tower", "image"),
+        **_dictionary(atlas, layer),
         **_counts(atlas, [layer]),
         "not_tested": not_tested(analysis and analysis["layers"][layer].get("design", analysis)),
         "curve": curves(analysis, [layer]) if analysis else None,
     }
+
+
+def _dictionary(atlas: Atlas, layer: str) -> dict[str, Any]:
+    """How a layer that is a sparse dictionary was learnt; nothing for others."""
+    name = atlas.layer(layer).get("dictionary")
+    return {} if name is None else {"dictionary": atlas.manifest["dictionaries"][name]}
 
 
 def curves(

@@ -41,7 +41,7 @@ def write_words(
     words
         In order.
     activations
-        Layer → `[words, units]`, for every layer of the atlas.
+        Layer → `[words, units]`, for every layer of the atlas that the model itself has and that reads images.
     embeddings
         `[words, dim]`.
     notes
@@ -54,7 +54,11 @@ def write_words(
     """
     path = Path(path)
     manifest = read_manifest(path)
-    shapes = {entry["name"]: (len(words), int(entry["units"])) for entry in manifest["layers"]}
+    shapes = {
+        entry["name"]: (len(words), int(entry["units"]))
+        for entry in manifest["layers"]
+        if entry.get("tower") != "text" and "dictionary" not in entry
+    }
     given = {layer: values.shape for layer, values in activations.items()}
     if given != shapes or embeddings.shape != (len(words), manifest["model"]["embedding_dim"]):
         raise SynestheteError(f"words of shapes {given} do not fit the layers of {path}")

@@ -63,6 +63,59 @@ def add_files(
     write_manifest(path, {**before, **notes, "files": files})
 
 
+def write_layer(
+    path: str | Path,
+    entry: Mapping[str, Any],
+    contents: Mapping[str, bytes],
+    *,
+    tables: tuple[pa.Table, pa.Table] | None,
+    counts: Mapping[str, Any] | None,
+    notes: Mapping[str, Any],
+) -> None:
+    """Add a layer to a finished atlas in one step: killed before its end, the atlas is as it was.
+
+    Parameters
+    ----------
+    path
+        The atlas.
+    entry
+        `name`, `units` and `kind`, and what else the manifest is to say of the layer.
+    contents
+        Name inside the atlas → content: `activations.npy`, `statistics.npz`, `exemplars.npz` of the layer's folder, and what comes
+        with it.
+    tables, counts
+        `neurons` and `selectivity`, and its counts in the analysis; None of either for an atlas that is not analysed.
+    notes
+        Sections of the manifest.
+
+    Raises
+    ------
+    SynestheteError
+        There is such a layer already, or the tables or counts are not those of an analysis.
+    """
+    path = Path(path)
+    manifest = read_manifest(path)
+    name, units = str(entry["name"]), int(entry["units"])
+    if name in (known["name"] for known in manifest["layers"]):
+        raise SynestheteError(f"{path} has a layer {name!r} already")
+    files, sections = dict(contents), dict(notes)
+    if manifest["analysis"] is not None:
+        if tables is None or counts is None:
+            raise SynestheteError(
+                f"{path} is analysed, and a layer without analysis cannot be added"
+            )
+        neurons, selectivity = (
+            f"layers/{layer_folder(name)}/{table}.parquet" for table in ("neurons", "selectivity")
+        )
+        files[neurons] = parquet_bytes(_neurons_checked(tables[0], name, units))
+        files[selectivity] = parquet_bytes(_selectivity_checked(tables[1], name, units))
+        layers = {**manifest["analysis"]["layers"], name: dict(counts)}
+        sections["analysis"] = {**manifest["analysis"], "layers": layers}
+    described = {"folder": layer_folder(name), "grid": None, **entry}
+    sections["layers"] = [*manifest["layers"], described]
+    add_files(path, files, notes=sections)
+
+
 def write_neurons(path: str | Path, layer: str, table: pa.Table) -> None:
     """Write `neurons.parquet` of a layer.
 
@@ -81,12 +134,7 @@ def write_neurons(path: str | Path, layer: str, table: pa.Table) -> None:
     SynestheteError
         When a column is missing, has a type that does not convert, or the rows are not the units.
     """
-    units = _units(Path(path), layer)
-    table = _with_columns(table, COLUMNS, "neurons.parquet")
-    if table["unit"].to_pylist() != list(range(units)):
-        raise SynestheteError(
-            f"neurons.parquet of {layer} needs one row for each of the {units} units, in order"
-        )
+    table = _neurons_checked(table, layer, _units(Path(path), layer))
     add_files(Path(path), {f"layers/{layer_folder(layer)}/neurons.parquet": parquet_bytes(table)})
 
 
@@ -100,11 +148,7 @@ def write_selectivity(path: str | Path, layer: str, table: pa.Table) -> None:
     table
         Columns unit, concept, and `auc_<modality>` for each modality; more are kept as they are.
     """
-    units = _units(Path(path), layer)
-    known = {"unit": pa.int32(), "concept": pa.string()}
-    table = _with_columns(table, known, "selectivity.parquet")
-    if any(unit is None or not 0 <= unit < units for unit in table["unit"].to_pylist()):
-        raise SynestheteError(f"selectivity.parquet of {layer} names a unit outside 0…{units - 1}")
+    table = _selectivity_checked(table, layer, _units(Path(path), layer))
     name = f"layers/{layer_folder(layer)}/selectivity.parquet"
     add_files(Path(path), {name: parquet_bytes(table)})
 
@@ -160,6 +204,23 @@ def _units(path: Path, layer: str) -> int:
         message = f"no layer {layer!r} in {path}; it has {', '.join(known)}"
         raise SynestheteError(message, hint=near(layer, known))
     return int(known[layer])
+
+
+def _neurons_checked(table: pa.Table, layer: str, units: int) -> pa.Table:
+    table = _with_columns(table, COLUMNS, "neurons.parquet")
+    if table["unit"].to_pylist() != list(range(units)):
+        raise SynestheteError(
+            f"neurons.parquet of {layer} needs one row for each of the {units} units, in order"
+        )
+    return table
+
+
+def _selectivity_checked(table: pa.Table, layer: str, units: int) -> pa.Table:
+    known = {"unit": pa.int32(), "concept": pa.string()}
+    table = _with_columns(table, known, "selectivity.parquet")
+    if any(unit is None or not 0 <= unit < units for unit in table["unit"].to_pylist()):
+        raise SynestheteError(f"selectivity.parquet of {layer} names a unit outside 0…{units - 1}")
+    return table
 
 
 def _with_columns(table: pa.Table, columns: Mapping[str, pa.DataType], what: str) -> pa.Table:

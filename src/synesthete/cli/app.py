@@ -15,6 +15,7 @@ from synesthete.cli import (
     atlas,
     audit,
     edit,
+    joint,
     models,
     record,
     reviews,
@@ -57,7 +58,7 @@ def _options(
     """Take the options that stand before the command."""
 
 
-for topic in (record, atlas, analyze, visualize, edit, serve):
+for topic in (record, atlas, analyze, joint, visualize, edit, serve):
     app.add_typer(topic.app)
 app.add_typer(audit.app, name="audit", rich_help_panel=audit.PANEL)
 app.add_typer(reviews.app, name="reviews", rich_help_panel=analyze.PANEL)

@@ -13,8 +13,13 @@ from pydantic import Field
 
 from synesthete._core.arrays import Bool, Float16, Float32, Float64, Floating
 from synesthete.analysis.conditional import conditional
+from synesthete.analysis.design import tower_of
+from synesthete.analysis.joint_scores import CLASSES, joint_scores
+from synesthete.analysis.towers import TowerPairs, default_layers, tower_pairs
 from synesthete.atlas import Atlas, ExemplarList
 from synesthete.atlas.exemplars import Exemplars
+from synesthete.atlas.words import activations_file
+from synesthete.errors import SynestheteError
 from synesthete.report.columns import Columns, Unit, in_order
 from synesthete.report.counts import Counts, Rule, layer_counts, rule_of
 from synesthete.report.images import (
@@ -210,6 +215,62 @@ class Word:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReadBy:
+    """The neuron of the other tower, images or texts, that answers most alike to the same concepts.
+
+    Attributes
+    ----------
+    neuron
+        Chosen on one half of the artists.
+    tower
+        What it reads: `image` or `text`.
+    concept
+        What both answer to most.
+    r, q, passes
+        Correlation of the responses to concepts on held-out artists, its false discovery rate, and whether both pass.
+    concepts
+        How many that was measured over.
+    counts
+        How many neurons of both layers have a partner that passes, with the controls; null for an atlas analysed before they were counted.
+    sentence
+        The counts, in words; empty without.
+    """
+
+    neuron: NeuronRow
+    tower: str
+    concept: str
+    r: float
+    q: float
+    passes: bool
+    concepts: int
+    counts: dict[str, int | None] | None
+    sentence: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Joint:
+    """Scores that others give to units of a space that images and texts share.
+
+    Attributes
+    ----------
+    dominance
+        Modality Dominance Score (arXiv 2502.14888): 1 for images alone, 0 for texts alone; null for a silent neuron.
+    dominant
+        `text`, `cross-modal` or `image`: beyond a standard deviation over the neurons of the layer from their mean, as in that article.
+    bridge, partner
+        Bridge Score (arXiv 2504.11695) with the neuron, often itself, that it bridges to most from images to texts.
+    pairs
+        Pairs of an image and a text of the same concept that both were measured over.
+    """
+
+    dominance: float | None
+    dominant: str
+    bridge: float
+    partner: NeuronRow
+    pairs: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class NeuronReport:
     """Everything known of a neuron.
 
@@ -235,6 +296,11 @@ class NeuronReport:
         Feature visualizations; empty when there are none.
     words
         Drawn words that excite it most; null when none were drawn.
+    read_by
+        The neuron of the other tower that shares its concepts; null where there is no such layer, or too few concepts are both
+        images and texts.
+    joint
+        Scores of a neuron that reads images and texts alike; null for others.
     control
         The random twin, in one sentence.
     review
@@ -271,6 +337,8 @@ class NeuronReport:
     answers: list[Answer]
     visualizations: list[ShownVisualization]
     words: list[Word] | None
+    read_by: ReadBy | None
+    joint: Joint | None
     counts: Counts | None
     rule: Rule
     control: str
@@ -338,6 +406,8 @@ def neuron_report(source: Source, address: str) -> NeuronReport:
         answers=answers(source, layer, unit),
         visualizations=visualizations(source, layer, unit),
         words=_words(source, layer, unit),
+        read_by=read_by(source, layer, unit),
+        joint=joint(source, columns, unit),
         counts=counts,
         rule=rule,
         control=_control(counts),
@@ -499,11 +569,72 @@ def answers(source: Source, layer: str, unit: int) -> list[Answer]:
 
 
 def _words(source: Source, layer: str, unit: int) -> list[Word] | None:
-    if "words" not in source.atlas.manifest:
+    if activations_file(layer) not in source.atlas.manifest["files"]:
         return None
     values = np.asarray(source.atlas.word_activations(layer)[:, unit], np.float64)
     order = np.argsort(-values, kind="stable")[:WORDS]
     return [Word(source.atlas.words[i], float(values[i])) for i in order]
+
+
+def read_by(source: Source, layer: str, unit: int) -> ReadBy | None:
+    """The neuron of the other tower that answers most alike."""
+    atlas, own = source.atlas, tower_of(source.atlas, layer)
+    last = default_layers(atlas)
+    if last is None or own == "joint" or not atlas.manifest["dense"]:
+        return None
+    pair = (layer, last[1]) if own == "image" else (last[0], layer)
+    found = source.opened.computed(("pairs", *pair), lambda: _pairs(atlas, *pair))
+    if found is None:
+        return None
+    other, matches = (pair[1], found.of_images) if own == "image" else (pair[0], found.of_texts)
+    partner = int(matches.partner[unit])
+    if partner < 0:
+        return None
+    noted = (atlas.manifest["analysis"] or {}).get("pairs")
+    counts = noted["counts"] if noted and pair == last else None
+    return ReadBy(
+        neuron=neuron_row(source, source.opened.columns(other), partner),
+        tower="text" if own == "image" else "image",
+        concept=found.concepts[int(matches.shared[unit])],
+        r=float(matches.r[unit]),
+        q=float(matches.q[unit]),
+        passes=bool(matches.passes[unit]),
+        concepts=len(found.concepts),
+        counts=counts,
+        sentence="" if counts is None else _pairs_sentence(counts, own),
+    )
+
+
+def _pairs(atlas: Atlas, image_layer: str, text_layer: str) -> TowerPairs | None:
+    try:
+        return tower_pairs(atlas, image_layer, text_layer, controls=False)
+    except SynestheteError:
+        return None  # too few concepts are shown both ways
+
+
+def _pairs_sentence(counts: dict[str, int | None], tower: str) -> str:
+    of, twin = (counts[f"{tower}_units{kind}"] for kind in ("", "_random_twin"))
+    mixtures, mixed = (counts[f"{tower}_units_{kind}"] for kind in ("rotation", "shuffled"))
+    chance = "was not recorded" if twin is None else f"has {twin}"
+    return (
+        f"{of} neurons of this layer have such a partner; the random twin {chance}, random mixtures of the neurons of both "
+        f"layers {mixtures}, texts of shuffled concepts {mixed}."
+    )
+
+
+def joint(source: Source, columns: Columns, unit: int) -> Joint | None:
+    """Modality Dominance Score and Bridge Score of a neuron that reads both."""
+    layer = columns.layer
+    found = source.opened.computed(("joint", layer), lambda: joint_scores(source.atlas, layer))
+    if found is None:
+        return None
+    return Joint(
+        dominance=finite(found.dominance[unit]),
+        dominant=CLASSES[found.dominant[unit]],
+        bridge=float(found.bridge[unit]),
+        partner=neuron_row(source, columns, int(found.partner[unit])),
+        pairs=found.pairs,
+    )
 
 
 def _control(counts: Counts | None) -> str:
