@@ -27,7 +27,7 @@ class ConceptUnit:
     ----------
     tower
         What its layer reads: `image`, `text` or `joint`.
-    called
+    heading
         Its tested name, else the concept.
     path
         Of its page.
@@ -43,7 +43,7 @@ class ConceptUnit:
     layer: str
     tower: str
     unit: int
-    called: str
+    heading: str
     path: str
     auc: float | None
     ap: float | None
@@ -265,7 +265,7 @@ def _units(source: Source, found: _Found, modality: str) -> list[ConceptUnit]:
             layer=columns.layer,
             tower=_tower(source, columns.layer),
             unit=unit,
-            called=columns.called(unit),
+            heading=columns.heading[unit],
             path=source.links.neuron(columns.address(unit)),
             auc=finite(auc[place]),
             ap=finite(ap[place]),
