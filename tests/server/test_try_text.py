@@ -138,7 +138,7 @@ def test_a_text_that_shows_nothing_is_refused(client: TestClient, text: str) -> 
     answer = client.get("/try-text.json", params={"text": text})
     assert answer.status_code == 409
     assert "no text to read" in answer.json()["error"]["message"]
-    assert client.get("/try-text.json").status_code == 409
+    assert client.get("/try-text.json").status_code == 422
 
 
 @pytest.mark.parametrize("length", [40, 900, 6_000])

@@ -117,7 +117,7 @@ class TryTextResult:
         ]
 
 
-def try_text(site: Site, text: Text = "") -> TryTextResult:
+def try_text(site: Site, text: Text) -> TryTextResult:
     """Show the model a text: labels, the text and joint units that fire, and on which word. Loads the model on first use."""
     from synesthete.analysis.provenance import own_model
 
