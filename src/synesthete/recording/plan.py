@@ -148,7 +148,8 @@ def make_plan(
             message = f"no twin {name!r} of a model; there are {', '.join(TWINS)}"
             raise SynestheteError(message, hint=near(name, TWINS))
     if twins is None:
-        twins = TWINS if len(probes) <= TWINS_LIMIT else TWINS[:1]
+        images = int((~text_rows(probes.labels)).sum())
+        twins = TWINS if images <= TWINS_LIMIT else TWINS[:1]
     if dense is None:
         dense = len(probes) * sum(units) * np.dtype(np.float16).itemsize <= DENSE_LIMIT_BYTES
     return Plan(
