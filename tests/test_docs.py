@@ -103,7 +103,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
     torch.set_num_threads(2)
     folder = tmp_path_factory.mktemp("docs")
-    probes = syn.load_probes("concepts")
+    probes = syn.load_probes("concepts", texts=False)
     photographed = probes.select(modalities=["photo"]).concepts
     few = probes.select(concepts=sorted({"apple", *photographed[:CONCEPTS]}))
     model = syn.load_model("mini")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from synesthete.errors import SynestheteError
-from synesthete.probes import describe, list_probes, load_probes, with_words
+from synesthete.probes import TEXT_MODALITIES, describe, list_probes, load_probes, with_words
 from synesthete.probes.builtin import DATA_FOLDER, load_builtin
 from synesthete.probes.probe_set import COLUMNS, ProbeSet, UnreadableImage
 from synesthete.probes.sources import pixel_digest
@@ -176,7 +176,7 @@ def test_words_are_not_drawn_over_those_of_the_set_itself(tmp_path: Path) -> Non
 
 @SHIPPED
 def test_the_shipped_set_is_what_it_promises() -> None:
-    probes = load_probes("concepts")
+    probes = load_probes("concepts", texts=False)
     labels = probes.labels.to_pylist()
     assert len({row["key"] for row in labels}) == len(labels)
     assert all(row[c] for row in labels for c in COLUMNS if c != "author")
@@ -200,7 +200,7 @@ def test_the_shipped_set_is_what_it_promises() -> None:
 
 @SHIPPED
 def test_every_shipped_font_can_write_every_shipped_concept() -> None:
-    probes = load_probes("concepts")
+    probes = load_probes("concepts", texts=False)
     for font in load_fonts():
         for concept in probes.concepts:
             for case in ("lower", "title", "upper"):
@@ -209,7 +209,7 @@ def test_every_shipped_font_can_write_every_shipped_concept() -> None:
 
 @SHIPPED
 def test_shipped_images_can_be_read() -> None:
-    probes = load_probes("concepts")
+    probes = load_probes("concepts", texts=False)
     sample = np.random.default_rng(0).choice(len(probes), 60, replace=False)
     for index in sorted(sample):
         image = probes.image(int(index))
@@ -222,11 +222,13 @@ def test_shipped_images_can_be_read() -> None:
 def test_the_list_of_shipped_sets() -> None:
     concepts, test = list_probes()
     assert (concepts["name"], test["name"]) == ("concepts", "concepts-test")
-    assert set(concepts["modalities"]) == {"photo", "drawing", "symbol", "word"}
+    assert set(concepts["modalities"]) == {"photo", "drawing", "symbol", "word", *TEXT_MODALITIES}
+    assert concepts["texts"] > 9_000
+    assert "texts" not in test
     assert set(test["modalities"]) == {"drawing", "symbol", "word"}
     for about in (concepts, test):
-        assert sum(about["modalities"].values()) == about["images"]
-        assert sum(about["licences"].values()) == about["images"]
+        assert sum(about["modalities"].values()) == about["images"] + about.get("texts", 0)
+        assert sum(about["licences"].values()) == about["images"] + about.get("texts", 0)
 
 
 @SHIPPED
