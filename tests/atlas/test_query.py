@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from synesthete.atlas import Neuron, multimodal_counts, open_atlas
+from synesthete.atlas.summary import CONTROLS
 from synesthete.errors import SynestheteError
 
 FIRST, SECOND = "visual.layer4.1", "visual.layer4.1:pre"
@@ -144,6 +145,7 @@ def test_concepts_are_counted_once_however_many_layers_have_them() -> None:
         "multimodal_concepts_rotation": 1,
         "multimodal_shuffled": 0,
         "multimodal_concepts_shuffled": 0,
+        **dict.fromkeys(f"multimodal_range{of}" for of in ("", *(f"_{kind}" for kind in CONTROLS))),
     }
     assert set(multimodal_counts([]).values()) == {None}
 

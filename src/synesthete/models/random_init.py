@@ -84,16 +84,26 @@ def twin_of(
         twin = copy.deepcopy(network).cpu() if kind == "permuted" else build()
         visual = twin.visual
         assert isinstance(visual, nn.Module)
-        (_permute if kind == "permuted" else _wake)(visual)
+        if kind == "permuted":
+            _permute(twin, visual)
+        else:
+            _wake(visual)
     _calibrate(visual, calibration_images(side))
-    return twin
+    return twin.eval()
 
 
-def _permute(visual: nn.Module) -> None:
-    """Permute the values of every tensor; vectors of one module and length (gain, bias, mean, variance) stay together."""
-    for module in visual.modules():
+def _permute(network: nn.Module, visual: nn.Module) -> None:
+    """Permute the values of every tensor of either tower; vectors of one module and length (gain, bias, mean, variance) stay together."""
+    seen = dict.fromkeys([*visual.modules(), *network.modules()])
+    for module in seen:
         orders: dict[int, torch.Tensor] = {}
-        for tensor in [*module.parameters(recurse=False), *module.buffers(recurse=False)]:
+        # Buffers that are not saved are no weights: the mask of a text tower is one.
+        kept = [
+            buffer
+            for name, buffer in module.named_buffers(recurse=False)
+            if name not in module._non_persistent_buffers_set
+        ]
+        for tensor in [*module.parameters(recurse=False), *kept]:
             if tensor.ndim == 0 or not tensor.is_floating_point():
                 continue
             flat = tensor.data.flatten()
