@@ -16,6 +16,7 @@ import numpy as np
 from synesthete.atlas import Atlas, Neuron, open_atlas
 from synesthete.cli.console import count, percent
 from synesthete.report.card import neuron_card
+from synesthete.probes import TEXT_MODALITIES
 from synesthete.report.columns import Columns, in_order, read_columns
 from synesthete.report.counts import RANGES, Count, counts_of
 from synesthete.report.svg import render
@@ -29,7 +30,9 @@ BEST, STRONGEST = 10, 8
 def numbers(atlas: Atlas) -> str:
     """The README's numbers: the count between its controls, and the best neurons."""
     facts = atlas.summary()
-    modalities = ", ".join(f"{count(n)} as {name}" for name, n in facts["modalities"].items())
+    of = facts["modalities"]
+    modalities = ", ".join(f"{count(n)} as {m}" for m, n in of.items() if m not in TEXT_MODALITIES)
+    texts = f"; {count(facts['texts'])} texts" if "texts" in facts else ""
     lines = [
         "| multimodal neurons | count | share | range | concepts |",
         "| --- | ---: | ---: | ---: | ---: |",
@@ -46,7 +49,7 @@ def numbers(atlas: Atlas) -> str:
         "",
         *_by_modality(atlas),
         "",
-        f"({count(facts['images'])} images of {count(facts['concepts'])} concepts: {modalities}; "
+        f"({count(facts['images'])} images of {count(facts['concepts'])} concepts: {modalities}{texts}; "
         f"`synesthete summary {atlas.path.name}`. {RANGES})",
         "",
         *_best(atlas),
