@@ -15,8 +15,8 @@ import numpy as np
 
 from synesthete.atlas import Atlas, Neuron, open_atlas
 from synesthete.cli.console import count, percent
-from synesthete.report.card import neuron_card
 from synesthete.probes import TEXT_MODALITIES
+from synesthete.report.card import neuron_card
 from synesthete.report.columns import Columns, in_order, read_columns
 from synesthete.report.counts import RANGES, Count, counts_of
 from synesthete.report.svg import render
