@@ -166,6 +166,7 @@ def test_layers_of_a_model(run: Run) -> None:
         "units": 256,
         "grid": [2, 2],
         "default": True,
+        "tower": "image",
     }
     assert f"{LAYER}:pre" in found
     assert "read by default" in run("models", "layers", "local-dir:model").out

@@ -24,8 +24,6 @@ from synesthete.cli.progress import Reporter
 PANEL = "Make an atlas"
 MODEL = "mini"
 PROBES = "concepts"
-LAYERS = ("visual.layer4.1", "text.transformer.resblocks.3.mlp", "joint")
-"""What the demo reads: the last block of the image tower, the last MLP of the text tower, the shared space."""
 CARDS = 3
 IMAGES = 6
 
@@ -88,7 +86,7 @@ def demo(out: Path = Path("demo.atlas"), serve: bool | None = None) -> Output:
     synesthete demo
     """
     started = time.monotonic()
-    _record(MODEL, PROBES, out, Recording(layer=list(LAYERS)))
+    _record(MODEL, PROBES, out, Recording(), both_towers=True)
     if not open_atlas(out).analysed:
         _analyze(out)
     if "families" not in open_atlas(out).manifest:
@@ -188,7 +186,9 @@ def analyze(
     return _recorded(open_atlas(atlas.path))
 
 
-def _record(model: str, probes: str, path: Path, settings: Recording) -> None:
+def _record(
+    model: str, probes: str, path: Path, settings: Recording, *, both_towers: bool = False
+) -> None:
     from synesthete.models import load_model
     from synesthete.probes import load_probes
 
@@ -199,13 +199,17 @@ def _record(model: str, probes: str, path: Path, settings: Recording) -> None:
     from synesthete.recording.plan import needed_part
 
     probe_set = load_probes(probes, words=settings.words)
-    if naming := len(needed_part(loaded, probe_set, settings.layer).naming_texts):
+    layers = settings.layer or loaded.default_layers
+    if both_towers and probe_set.is_text.any():
+        of_text = [one.name for one in loaded.layers("text") if one.kind == "mlp"]
+        layers = [*layers, *of_text[-1:], "joint"]
+    if naming := len(needed_part(loaded, probe_set, layers).naming_texts):
         say(f"note: {count(naming)} descriptions and anecdotes say the name of their concept")
     with Reporter("recording") as reporter:
         record_atlas(
             loaded,
             probe_set,
-            settings.layer or loaded.default_layers,
+            layers,
             path,
             reduction=settings.reduction,
             text_reduction=settings.text_reduction,
