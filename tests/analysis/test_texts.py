@@ -16,6 +16,7 @@ from synesthete.analysis.families import assign_families
 from synesthete.analysis.multimodality import score_units
 from synesthete.analysis.naming import name_neurons
 from synesthete.atlas import open_atlas
+from synesthete.atlas.manifest import TWINS
 from synesthete.errors import SynestheteError
 from synesthete.probes import load_probes
 from synesthete.recording import record
@@ -73,8 +74,8 @@ class Model(FakeModel):
 
         return [Token("", 0, 0), Token(text[:3], 0, 3), Token("", len(text), len(text))]
 
-    def random_twin(self, seed: int = 0) -> Model:
-        return Model(1000 + seed)
+    def twin(self, kind: str, seed: int = 0) -> Model:
+        return Model(1000 * (1 + TWINS.index(kind)) + seed)
 
 
 LISTED = [

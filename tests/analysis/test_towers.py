@@ -13,6 +13,7 @@ from synesthete.analysis import analyze
 from synesthete.analysis.joint_scores import CLASSES, concept_pairs, joint_scores, scores_of
 from synesthete.analysis.towers import default_layers, tower_pairs
 from synesthete.atlas import open_atlas
+from synesthete.atlas.manifest import TWINS
 from synesthete.errors import SynestheteError
 from synesthete.probes import load_probes
 from synesthete.recording import record
@@ -63,8 +64,8 @@ class Model(FakeModel):
     def tokens(self, text: str) -> list[Any]:
         return []
 
-    def random_twin(self, seed: int = 0) -> Model:
-        return Model(1000 + seed)
+    def twin(self, kind: str, seed: int = 0) -> Model:
+        return Model(1000 * (1 + TWINS.index(kind)) + seed)
 
 
 @pytest.fixture(scope="module")
