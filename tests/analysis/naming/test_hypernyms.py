@@ -7,7 +7,7 @@ import pytest
 
 from synesthete.analysis.design import Design
 from synesthete.analysis.naming.candidates import labelled, mean_auc, precision_of, propose
-from synesthete.analysis.naming.candidates import test as tested_on_held_out
+from synesthete.analysis.naming.candidates import test as on_held_out
 from synesthete.analysis.naming.hypernyms import HYPERNYM, Hypernym, hypernyms, narrowed
 from synesthete.analysis.planted import planted_design
 
@@ -37,7 +37,7 @@ def names(design: Design, activations: np.ndarray) -> tuple[list[list[str]], np.
         labelled(h, design.concept[h], design.modality[h], words) for h in halves
     )
     found = propose({"auc": mean_auc(activations[halves[0]], chosen_on)})
-    tested = tested_on_held_out(activations[halves[1]], tested_on, found)
+    tested = on_held_out(activations[halves[1]], tested_on, found)
     chains = [
         (
             Hypernym(
