@@ -115,7 +115,7 @@ def test_coverage_of_a_rare_label_can_be_promised() -> None:
     assert found[True].label_coverage["apple"].high > 0.9
 
 
-def test_as_many_records_as_are_said_to_be_needed_promise_it() -> None:
+def test_the_number_of_records_needed_is_right() -> None:
     """The estimate from cross-validation is right about fresh draws: so many records mostly do, half as many mostly do not."""
 
     def draw(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
