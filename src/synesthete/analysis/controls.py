@@ -12,9 +12,10 @@ from scipy.sparse.csgraph import connected_components
 from synesthete._core.arrays import Float64, Floating, Int64
 from synesthete.analysis.design import Design, shuffled
 from synesthete.analysis.image_statistics import without_statistics
-from synesthete.analysis.multimodality import Criteria, Scores, is_constant, score_units
+from synesthete.analysis.multimodality import DEFAULT, Criteria, Scores, is_constant, score_units
 from synesthete.analysis.provenance import RANDOM_TWIN
 from synesthete.analysis.selectivity import concept_scores
+from synesthete.analysis.text_controls import Texts, among_matched
 
 PERMUTED, ROTATION, SHUFFLED = "permuted", "rotation", "shuffled"
 SHUFFLES = 10
@@ -31,6 +32,8 @@ BESIDE = (
     "distinct_selective",
     "selective_equal_length",
     "multimodal_equal_length",
+    "selective_matched_texts",
+    "multimodal_matched_texts",
     *(f"{verdict}_without_statistics" for verdict in VERDICTS),
     "selective_kept_without_statistics",
     "multimodal_kept_without_statistics",
@@ -40,6 +43,7 @@ KEYS = (
     *BESIDE,
     *(f"mean_{verdict}" for verdict in VERDICTS),
     "curve",
+    "passing",
     "concepts",
     "runs",
     "each",
@@ -127,13 +131,21 @@ def distinct(activations: Floating) -> int:
     return int(connected_components(values.T @ values > ALIKE, directed=False)[0])
 
 
-def counts(scores: Scores, design: Design, activations: Floating | None = None) -> dict[str, Any]:
-    """What a set of scores comes to: units of each verdict, the curve over average precision, and units by concept.
+def counts(
+    scores: Scores,
+    design: Design,
+    activations: Floating | None = None,
+    *,
+    ap: float = DEFAULT.ap,
+) -> dict[str, Any]:
+    """What a set of scores comes to: units of each verdict and by concept, the curve over average precision, and units that pass by modality.
 
     Parameters
     ----------
     activations
         `[images, units]` that were scored; with them also how many `distinct` findings the units are.
+    ap
+        Average precision from which a unit passes in a modality.
     """
     codes, units = np.unique(scores.concept[scores.multimodal], return_counts=True)
     found = {
@@ -141,6 +153,7 @@ def counts(scores: Scores, design: Design, activations: Floating | None = None) 
         "multimodal": int(scores.multimodal.sum()),
         "concept_cells": int(scores.concept_cell.sum()),
         "curve": [int(scores.at(ap, design.needed).sum()) for ap in CURVE],
+        "passing": dict(zip(design.modalities, scores.fine(ap).sum(axis=0).tolist(), strict=True)),
         "concepts": {design.concepts[c]: int(n) for c, n in zip(codes, units, strict=True)},
     }
     if activations is not None:
@@ -158,6 +171,7 @@ def measured(
     *,
     scores: Scores | None = None,
     statistics: Float64 | None = None,
+    texts: Texts | None = None,
 ) -> dict[str, Any]:
     """What a model's activations come to, or those of a control that has activations of its own.
 
@@ -167,19 +181,23 @@ def measured(
         Of the activations, where they are known already.
     statistics
         `[images, statistics]` to regress out of the activations; None to leave that.
+    texts
+        Whose matched texts (`among_matched`) to compare with; None to leave that.
 
     Returns
     -------
     dict
-        What `counts` gives; `participation_ratio`; `..._equal_length`, units that pass in `word` against names of equal length too; and
+        What `counts` gives; `participation_ratio`; `..._equal_length`, units that pass in `word` against names of equal length too; `..._matched_texts`; and
         with the image statistics regressed out of the activations `..._without_statistics`, and how many of those passed before for the
         same concept (`..._kept_without_statistics`).
     """
     if scores is None:
         (scores,) = score_units(activations, design, criteria=criteria)
     ratio = participation_ratio(activations)
-    found = dict.fromkeys(BESIDE) | counts(scores, design, activations)
+    found = dict.fromkeys(BESIDE) | counts(scores, design, activations, ap=criteria.ap)
     found["participation_ratio"] = ratio if np.isfinite(ratio) else None
+    if texts is not None:
+        found |= among_matched(activations, scores, design, texts, criteria)
     if design.required is not None:
         auc, ap = against_equal_length(activations, scores.concept, design)
         with np.errstate(invalid="ignore"):
@@ -244,6 +262,7 @@ def control_counts(
     criteria: Criteria,
     seed: int,
     statistics: Float64 | None = None,
+    texts: Texts | None = None,
     more: Mapping[str, Floating] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Counts of every control of a layer.
@@ -256,6 +275,8 @@ def control_counts(
         The same of the networks that know nothing, by name: those that were recorded.
     statistics
         Of the images, as for `measured`, which networks are measured without too.
+    texts
+        As for `measured`.
     more
         Further controls, by name.
 
@@ -268,7 +289,7 @@ def control_counts(
         units the rotation was made.
     """
     networks = {
-        name: measured(values, design, criteria, statistics=statistics)
+        name: measured(values, design, criteria, statistics=statistics, texts=texts)
         for name, values in twins.items()
     }
     found: dict[str, dict[str, Any] | None] = {
@@ -287,7 +308,7 @@ def control_counts(
     )
     labelings = [shuffled(design, seed * SHUFFLES + number) for number in range(SHUFFLES)]
     scored = score_units(activations, design, labelings=labelings, criteria=criteria)
-    found[SHUFFLED] = _over([counts(one, design, activations) for one in scored])
+    found[SHUFFLED] = _over([counts(one, design, activations, ap=criteria.ap) for one in scored])
     live = int((~is_constant(activations)).sum())
     return {
         f"{key}_{kind}": None if one is None else one.get(key)
@@ -318,6 +339,7 @@ def _over(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             for verdict in VERDICTS
         },
         "curve": np.max([run["curve"] for run in runs], axis=0).tolist(),
+        "passing": {name: max(run["passing"][name] for run in runs) for name in worst["passing"]},
         "concepts": worst["concepts"],
         "runs": len(runs),
         "each": [run["multimodal"] for run in runs],

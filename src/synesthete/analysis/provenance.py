@@ -86,7 +86,7 @@ def own_probes(atlas: Atlas, spec: str | Path | None = None) -> ProbeSet:
 
 
 def twin_activations(atlas: Atlas, layer: str) -> dict[str, Floating]:
-    """Activations `[images, units]` of every network that knows nothing and was recorded beside the model, by its name."""
+    """Activations `[images, units]` of every control that was recorded beside the model, by its name."""
     folder = atlas.layer(layer)["folder"]
     return {
         name: atlas.control_activations(name, layer)

@@ -19,6 +19,7 @@ from synesthete.cli.console import Note, count, dim, percent, table
 if TYPE_CHECKING:
     from synesthete.atlas import Neuron
     from synesthete.report.concept import ConceptModality, ConceptReport, ConceptUnit
+    from synesthete.report.counts import TextRow
     from synesthete.report.images import Shown
     from synesthete.report.neuron import NeuronReport, NeuronRow
     from synesthete.reviews import State
@@ -43,7 +44,9 @@ def summary(atlas: AtlasArgument) -> Output:
     (`multimodal_concepts...`), how many distinct findings they are (`multimodal_distinct...`, `selective_distinct...`) and in how many
     directions the units vary (`participation_ratio...`); `..._without_statistics` (statistics of the images regressed out;
     `..._kept_without_statistics`: of those that passed before) and `..._equal_length` (among written words of equal length), both also
-    for the untrained networks; `curve`, `rotation_blocks`, `multimodal_never_trained`, `images`, `quarantined`, `concepts`, `modalities`, `layers`, `model`,
+    for the untrained networks; `curve`, `rotation_blocks`, `multimodal_never_trained`, `images`, `quarantined`, `concepts`, `modalities`, `layers` (where some read texts, layer →
+    its counts, with the controls of text: `..._word_order`, `..._bag_of_words`, `..._matched_texts`, `passing` by modality, `reading` of
+    descriptions and anecdotes), `model`,
     `fingerprint`, `threshold`, `q`, `not_tested`, `stability`, and the range of each count (`multimodal_range`,
     `multimodal_range_random_twin`, ...): over random splits of the artists, of mixtures and shuffled labels over their runs. Counts are null before an analysis, and where the images do
     not allow to test multimodality: `not_tested` then says why.
@@ -309,16 +312,14 @@ def summary_view(atlas: Atlas) -> Iterator[RenderableType]:
     )
     yield ""
     yield from counts_view(atlas)
-    if isinstance(facts["layers"], Mapping):
+    if set(facts["layers"]) > set(atlas.main_layers):
         yield from _other_layers(atlas, facts["layers"])
+    for name in atlas.layers if atlas.analysed else ():
+        yield from texts_view(atlas, name)
 
 
 def _other_layers(atlas: Atlas, layers: Mapping[str, Any]) -> Iterator[RenderableType]:
     """The counts of layers that are not among the main ones, with their controls."""
-
-    def number(facts: Mapping[str, Any], key: str) -> str:
-        return "–" if facts[key] is None else count(facts[key])
-
     others = {name: facts for name, facts in layers.items() if name not in atlas.main_layers}
     right = ("units", "multimodal", "twin", "mixtures", "shuffled")
     kinds = ("", "_random_twin", "_rotation", "_shuffled")
@@ -328,13 +329,41 @@ def _other_layers(atlas: Atlas, layers: Mapping[str, Any]) -> Iterator[Renderabl
         *right,
         right=right,
         rows=(
-            (name, count(facts["units"]), *(number(facts, f"multimodal{kind}") for kind in kinds))
+            (name, count(facts["units"]), *(_number(facts[f"multimodal{kind}"]) for kind in kinds))
             for name, facts in others.items()
         ),
     )
     for name, facts in others.items():
         if facts["not_tested"]:
             yield dim(f"{name}: {facts['not_tested']}")
+
+
+def texts_view(atlas: Atlas, layer: str) -> Iterator[RenderableType]:
+    """How a layer answers to descriptions and anecdotes, beside the controls of text; nothing for one that reads none."""
+    from synesthete.report.counts import counts_of_layer
+
+    counts = counts_of_layer(atlas, layer)
+    if counts is None or not counts.texts:
+        return
+    names = list(counts.texts[0].modalities)
+    right = ("multi-\nmodal", *(f"{name}\n{what}" for name in names for what in ("pass", "first")))
+
+    def cells(row: TextRow) -> Iterator[str]:
+        yield _number(row.multimodal)
+        for name in names:
+            one = row.modalities[name]
+            yield _number(one.passing)
+            yield "" if one.top_1 is None else f"{percent(one.top_1)} ({one.median_rank:g})"
+
+    yield ""
+    yield f"what {layer} makes of texts that do not name their concept"
+    yield table("", *right, right=right, rows=((row.name, *cells(row)) for row in counts.texts))
+    yield from counts.beside if layer not in atlas.main_layers else ()
+    yield dim(counts.texts_note)
+
+
+def _number(value: int | None) -> str:
+    return "–" if value is None else count(value)
 
 
 def counts_view(atlas: Atlas) -> Iterator[RenderableType]:
@@ -423,6 +452,11 @@ def controls_line(facts: Mapping[str, Any]) -> str:
         f" | permuted: {number('multimodal_permuted')}"
         f" | random mixtures: {number('multimodal_rotation')}"
         f" | shuffled labels: {number('multimodal_shuffled')}"
+        + (
+            f" | words shuffled: {number(order)}"
+            if (order := "multimodal_word_order") in facts
+            else ""
+        )
     )
 
 

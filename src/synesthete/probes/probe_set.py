@@ -281,6 +281,21 @@ def says(text: str, name: str) -> bool:
     return bool(words) and re.search(rf"(?<!\w){words}(e?s)?(?!\w)", text.casefold()) is not None
 
 
+def words_shuffled(text: str) -> str:
+    """The words of a text in an order that its own hash decides: the same everywhere, and as good as random.
+
+    A text of one word, or written without spaces, stays as it is.
+
+    Examples
+    --------
+    >>> words_shuffled("a red fruit"), sorted(words_shuffled("a red fruit").split())
+    ('red a fruit', ['a', 'fruit', 'red'])
+    """
+    words = text.split()
+    order = np.random.default_rng(list(hashlib.sha256(text.encode()).digest()))
+    return " ".join(words[place] for place in order.permutation(len(words)))
+
+
 def text_rows(labels: pa.Table) -> npt.NDArray[np.bool_]:
     """Which rows of a table of labels are texts `[images]`: those that have one, or are of a modality of texts."""
     if TEXT not in labels.column_names:
