@@ -17,6 +17,7 @@ from synesthete.cli.command import Address, AtlasArgument, Output, command
 from synesthete.cli.console import Note, count, dim, percent, table
 
 if TYPE_CHECKING:
+    from synesthete.analysis.joint_scores import JointScores
     from synesthete.atlas import Neuron
     from synesthete.report.concept import ConceptModality, ConceptReport, ConceptUnit
     from synesthete.report.counts import TextRow
@@ -141,7 +142,9 @@ def neurons(
     Returns
     -------
     a list of objects with `address`, `heading`, `also`, `concept`, `name`, `confidence`, `multimodality`, `q`, `auc` (modality →
-    number), `multimodal`, `family`, `n_concepts`, `sparseness`, `dead`, `mean`, `std`, `maximum`, `review`.
+    number), `multimodal`, `family`, `n_concepts`, `sparseness`, `dead`, `mean`, `std`, `maximum`, `review`; of a layer that reads images and
+    texts also `joint`: the Modality Dominance Score `dominance` (1 images alone, 0 texts alone; `dominant` in words), and the Bridge Score
+    `bridge` with the unit that it is largest for (`partner`), over so many `pairs`.
 
     Examples
     --------
@@ -464,12 +467,24 @@ def neuron_rows(atlas: Atlas, found: Sequence[Neuron]) -> list[dict[str, Any]]:
     """Neurons as JSON: what was measured, and under `review` what people say, or null."""
     from synesthete.reviews import current
 
-    reviews = current(atlas)
+    reviews, joint = current(atlas), _joint_scores(atlas, found)
     return [
         neuron.as_dict()
         | {"review": state.as_dict(neuron.name) if (state := reviews.get(neuron.address)) else None}
+        | ({"joint": joint[neuron.layer].of(neuron.unit)} if neuron.layer in joint else {})
         for neuron in found
     ]
+
+
+def _joint_scores(
+    atlas: Atlas, found: Sequence[Neuron] | Sequence[NeuronRow]
+) -> dict[str, JointScores]:
+    """The scores of others for the layers of some neurons that read images and texts."""
+    from synesthete.analysis.joint_scores import joint_scores
+
+    layers = {neuron.address.rpartition(":")[0] for neuron in found}
+    scores = {layer: joint_scores(atlas, layer) for layer in sorted(layers)}
+    return {layer: one for layer, one in scores.items() if one is not None}
 
 
 def neurons_view(atlas: Atlas, found: Sequence[Neuron], limit: int) -> Iterator[RenderableType]:
@@ -568,10 +583,18 @@ def _neuron_table(atlas: Atlas, found: Sequence[Neuron] | Sequence[NeuronRow]) -
     from synesthete.report.svg import auc
     from synesthete.reviews import current
 
-    reviews = current(atlas)
+    reviews, joint = current(atlas), _joint_scores(atlas, found)
     modalities = in_order(modality for neuron in found for modality in neuron.auc)
     # Within 80 columns; q and average precision are in --json and on the card.
-    right = ("multi-\nmodality", *modalities)
+    right = ("multi-\nmodality", *modalities, *(("domi-\nnance", "bridge") if joint else ()))
+
+    def scores_of_others(address: str) -> tuple[str, ...]:
+        layer, _, unit = address.rpartition(":")
+        if layer not in joint:
+            return ("", "") if joint else ()
+        one = joint[layer].of(int(unit))
+        return auc(one["dominance"], 2), f"{one['bridge']:.2g}"
+
     return table(
         "address",
         "heading",
@@ -583,6 +606,7 @@ def _neuron_table(atlas: Atlas, found: Sequence[Neuron] | Sequence[NeuronRow]) -
                 _heading(neuron, reviews.get(neuron.address)),
                 auc(neuron.multimodality, 2),
                 *(auc(neuron.auc.get(modality), 2) for modality in modalities),
+                *scores_of_others(neuron.address),
             )
             for neuron in found
         ),

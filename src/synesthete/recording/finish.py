@@ -43,7 +43,7 @@ PROBE_COLUMNS = (
     "licence",
     "author",
 )
-TEXT_COLUMNS = ("text",)
+TEXT_COLUMNS = ("text", "origin")
 _PACKAGES = ("torch", "open_clip_torch", "numpy")
 
 
