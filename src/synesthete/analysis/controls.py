@@ -16,6 +16,7 @@ from synesthete.analysis.multimodality import DEFAULT, Criteria, Scores, is_cons
 from synesthete.analysis.provenance import RANDOM_TWIN
 from synesthete.analysis.selectivity import concept_scores
 from synesthete.analysis.text_controls import Texts, among_matched
+from synesthete.probes.probe_set import IMAGE_MODALITIES
 
 PERMUTED, ROTATION, SHUFFLED = "permuted", "rotation", "shuffled"
 SHUFFLES = 10
@@ -23,6 +24,9 @@ ROTATIONS = 2  # seeds, of each of two kinds
 BLOCK = 4096  # units that are mixed with each other; wider layers are mixed in random blocks
 CURVE = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5)  # thresholds of average precision that counts are given at
 ALIKE = 0.8  # units whose activations correlate more are one finding
+FIVE = (
+    5  # modalities of images and texts together, in which a joint unit shows a whole concept cell
+)
 LETTERS = 1  # words whose names differ by at most so many letters are of equal length
 INITIALISATIONS = (RANDOM_TWIN, "random_he")
 VERDICTS = ("selective", "multimodal", "concept_cells")
@@ -34,6 +38,7 @@ BESIDE = (
     "multimodal_equal_length",
     "selective_matched_texts",
     "multimodal_matched_texts",
+    "concepts_in_five",
     *(f"{verdict}_without_statistics" for verdict in VERDICTS),
     "selective_kept_without_statistics",
     "multimodal_kept_without_statistics",
@@ -156,12 +161,25 @@ def counts(
         "passing": dict(zip(design.modalities, scores.fine(ap).sum(axis=0).tolist(), strict=True)),
         "concepts": {design.concepts[c]: int(n) for c, n in zip(codes, units, strict=True)},
     }
+    if design.tower == "joint":
+        found["concepts_in_five"] = _in_five(scores, design, ap)
     if activations is not None:
         found |= {
             "distinct": distinct(activations[:, scores.multimodal]),
             "distinct_selective": distinct(activations[:, scores.selective]),
         }
     return found
+
+
+def _in_five(scores: Scores, design: Design, ap: float) -> int | None:
+    """Concepts with a unit that passes in five modalities, `anecdote` and one of images among them; None without anecdotes."""
+    names = design.modalities
+    if "anecdote" not in names:
+        return None
+    fine = scores.fine(ap)
+    whole = (fine.sum(axis=1) >= FIVE) & fine[:, names.index("anecdote")]
+    whole &= fine[:, [name in IMAGE_MODALITIES for name in names]].any(axis=1)
+    return len(np.unique(scores.concept[whole]))
 
 
 def measured(

@@ -36,7 +36,8 @@ def summarise(atlas: Atlas) -> dict[str, Any]:
     texts, layer → the same counts of each. `images` counts the readable images, `texts` (where there are any) the
     readable texts, `quarantined` the others. A layer that reads texts has beside its counts those with shuffled words (`..._word_order`) and of
     a bag of words (`..._bag_of_words`), how many units keep their verdict among texts matched in length, word frequency and spelling
-    (`..._matched_texts`), `passing` (`model` and each control → modality → units that pass there), and `reading` (docs/selectivity.md). The counts of `selective`, `multimodal`
+    (`..._matched_texts`), `passing` (`model` and each control → modality → units that pass there), and `reading` (docs/selectivity.md); one that reads both also `concepts_in_five`,
+    the concepts with a unit that passes in five modalities, `anecdote` and one of images among them. The counts of `selective`, `multimodal`
     (concept cells included) and `concept_cells` neurons, each also for the controls (`_random_twin`, `_permuted`, `_rotation`, `_shuffled`: the largest over their
     initialisations or seeds, with the mean as `mean_...`), and the thresholds are None before an analysis, and the random twin's also when the atlas was recorded without one. `multimodal_never_trained` counts with concepts chosen on images that
     the model was trained on and scored on those it was not; None where that is not known. `multimodal_test` counts on the artists of a test atlas, of `units_test`
@@ -129,6 +130,11 @@ def _of_texts(counts: Mapping[str, Any]) -> dict[str, Any]:
     for key in MATCHED_TEXTS:
         found |= {f"{key}{of}": counts.get(f"{key}{of}") for of in ("", "_random_twin")}
     kinds = (*CONTROLS, *TEXT_CONTROLS)
+    if counts.get("concepts_in_five") is not None:
+        found["concepts_in_five"] = counts["concepts_in_five"]
+        found |= {
+            f"concepts_in_five_{kind}": counts.get(f"concepts_in_five_{kind}") for kind in kinds
+        }
     found["passing"] = {"model": counts.get("passing")} | {
         kind: counts.get(f"passing_{kind}") for kind in kinds
     }
