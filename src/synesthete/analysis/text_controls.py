@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from synesthete._core.arrays import Float32, Floating, Int64
+from synesthete._core.arrays import Float16, Float32, Floating, Int64
 from synesthete._core.intervals import Rate
 from synesthete.analysis.design import Design
 from synesthete.analysis.multimodality import Criteria, Scores
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 BAG_OF_WORDS = "bag_of_words"
 MATCHED = 20  # texts of other concepts that each text is compared with
+POOL = 4096  # texts of a modality and half that those are chosen from, evenly over all
 CHUNK = 512
 _WORD = r"\w+"
 
@@ -69,13 +70,13 @@ class Texts:
             return None
         return cls(rows=rows, words=found, matched=_matched(own, rows, design))
 
-    def bag_of_words(self, design: Design) -> Float32:
+    def bag_of_words(self, design: Design) -> Float16:
         """The reader that knows words only: `[rows of the design, concepts]`, cosine of each text with the mean TF-IDF of a concept's texts.
 
         The means are over the selection half; a concept without a text there has a constant unit. Rows of images are NaN.
         """
         centroids, _ = _centroids(self.words, self.rows, design)
-        found = np.full((len(design.concept), len(design.concepts)), np.nan, np.float32)
+        found = np.full((len(design.concept), len(design.concepts)), np.nan, np.float16)
         found[self.rows] = (self.words @ centroids.T).toarray()
         return found
 
@@ -104,16 +105,17 @@ def _matched(texts: Sequence[str], rows: Int64, design: Design) -> Int64:
     letters = spelling.fit_transform(texts)
     for modality in np.unique(design.modality[rows]):
         some = np.flatnonzero((design.modality[rows] == modality) & design.split.scoring[rows])
-        concept = design.concept[rows[some]]
+        pool = some[np.linspace(0, len(some) - 1, min(len(some), POOL)).astype(int)]
+        concept = design.concept[rows[pool]]
         for start in range(0, len(some), CHUNK):
             part = some[start : start + CHUNK]
-            distances = [np.abs(one[part, None] - one[None, some]) for one in plain]
-            distances.append(1 - (letters[part] @ letters[some].T).toarray())
+            distances = [np.abs(one[part, None] - one[None, pool]) for one in plain]
+            distances.append(1 - (letters[part] @ letters[pool].T).toarray())
             total = sum(one / max(float(one.std()), 1e-6) for one in distances)
             assert isinstance(total, np.ndarray)
             total[design.concept[rows[part]][:, None] == concept[None]] = np.inf
             best = np.argsort(total, axis=1, kind="stable")[:, :MATCHED]
-            near = rows[some[best]]
+            near = rows[pool[best]]
             near[~np.isfinite(np.take_along_axis(total, best, axis=1))] = -1
             found[part, : near.shape[1]] = near
     return found

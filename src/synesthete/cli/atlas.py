@@ -476,14 +476,11 @@ def neuron_rows(atlas: Atlas, found: Sequence[Neuron]) -> list[dict[str, Any]]:
     ]
 
 
-def _joint_scores(
-    atlas: Atlas, found: Sequence[Neuron] | Sequence[NeuronRow]
-) -> dict[str, JointScores]:
+def _joint_scores(atlas: Atlas, found: Sequence[Neuron]) -> dict[str, JointScores]:
     """The scores of others for the layers of some neurons that read images and texts."""
     from synesthete.analysis.joint_scores import joint_scores
 
-    layers = {neuron.address.rpartition(":")[0] for neuron in found}
-    scores = {layer: joint_scores(atlas, layer) for layer in sorted(layers)}
+    scores = {layer: joint_scores(atlas, layer) for layer in {neuron.layer for neuron in found}}
     return {layer: one for layer, one in scores.items() if one is not None}
 
 
@@ -493,6 +490,7 @@ def neurons_view(atlas: Atlas, found: Sequence[Neuron], limit: int) -> Iterator[
         yield "no such neuron in this atlas"
     else:
         yield _neuron_table(atlas, found[:limit])
+        yield from _others_view(atlas, found[:limit])
         if len(found) > limit:
             yield dim(f"… and {count(len(found) - limit)} more (--limit N)")
     facts = _facts_of(atlas, found)
@@ -500,6 +498,37 @@ def neurons_view(atlas: Atlas, found: Sequence[Neuron], limit: int) -> Iterator[
         yield dim(f"● {controls_line(facts)}\n")
     elif facts.get("not_tested"):
         yield dim(f"{untested_line(facts)}\n")
+
+
+def _others_view(atlas: Atlas, found: Sequence[Neuron]) -> Iterator[RenderableType]:
+    """The scores of others of neurons that read images and texts; nothing for others."""
+    from synesthete.report.svg import auc
+
+    joint = _joint_scores(atlas, found)
+    rows = [(one, joint[one.layer].of(one.unit)) for one in found if one.layer in joint]
+    if rows:
+        yield table(
+            "",
+            "dominance",
+            "of",
+            "bridge",
+            "to",
+            right=("dominance", "bridge"),
+            rows=(
+                (
+                    neuron.address,
+                    auc(own["dominance"], 2),
+                    own["dominant"],
+                    f"{own['bridge']:.2g}",
+                    str(own["partner"]),
+                )
+                for neuron, own in rows
+            ),
+        )
+        yield dim(
+            "Dominance: Modality Dominance Score, 1 images alone, 0 texts alone. Bridge: Bridge Score, to the unit that it is "
+            "largest for. Scores of others, without controls or held-out artists."
+        )
 
 
 def report_view(atlas: Atlas, report: NeuronReport) -> Iterator[RenderableType]:
@@ -583,18 +612,10 @@ def _neuron_table(atlas: Atlas, found: Sequence[Neuron] | Sequence[NeuronRow]) -
     from synesthete.report.svg import auc
     from synesthete.reviews import current
 
-    reviews, joint = current(atlas), _joint_scores(atlas, found)
+    reviews = current(atlas)
     modalities = in_order(modality for neuron in found for modality in neuron.auc)
     # Within 80 columns; q and average precision are in --json and on the card.
-    right = ("multi-\nmodality", *modalities, *(("domi-\nnance", "bridge") if joint else ()))
-
-    def scores_of_others(address: str) -> tuple[str, ...]:
-        layer, _, unit = address.rpartition(":")
-        if layer not in joint:
-            return ("", "") if joint else ()
-        one = joint[layer].of(int(unit))
-        return auc(one["dominance"], 2), f"{one['bridge']:.2g}"
-
+    right = ("multi-\nmodality", *modalities)
     return table(
         "address",
         "heading",
@@ -606,7 +627,6 @@ def _neuron_table(atlas: Atlas, found: Sequence[Neuron] | Sequence[NeuronRow]) -
                 _heading(neuron, reviews.get(neuron.address)),
                 auc(neuron.multimodality, 2),
                 *(auc(neuron.auc.get(modality), 2) for modality in modalities),
-                *scores_of_others(neuron.address),
             )
             for neuron in found
         ),
