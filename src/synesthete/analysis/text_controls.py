@@ -62,7 +62,7 @@ class Texts:
         rows = np.flatnonzero(np.array([bool(text) for text in texts]))
         if len(np.unique(design.concept[rows])) < 2:
             return None
-        own = [texts[row] for row in rows]
+        own = [texts[int(row)] for row in rows]
         words = TfidfVectorizer(token_pattern=_WORD, dtype=np.float32)
         try:
             found = words.fit_transform(own)
