@@ -2,7 +2,7 @@
 
 Dictionaries of several sizes are trained on the selection half of an atlas's embeddings and their latents tested on the scoring half. Beside them
 the embedding's own dimensions, and what single directions could reach at all: for every concept the mean of its centred embeddings in the
-selection half (each modality weighs the same), which is told the labels, and the same of the random twin and with shuffled labels.
+selection half (each modality weighs the same), which is fitted to the labels, and the same of the random twin and with shuffled labels.
 """
 
 from __future__ import annotations

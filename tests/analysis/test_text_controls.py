@@ -17,7 +17,7 @@ CRITERIA = Criteria(q=0.2)
 
 
 def text_of(code: int, modality: str, artist: str) -> str:
-    """Concepts 0 to 4 are told with long texts, and every concept has a word of its own in all its texts."""
+    """Concepts 0 to 4 have long texts, and every concept has a word of its own in all its texts."""
     generator = np.random.default_rng([code, *f"{modality}{artist}".encode()])
     words = ["".join(generator.choice(list("abcdefgh"), 5)) for _ in range(40 if code < 5 else 8)]
     return " ".join([*words, f"own{code}"])
@@ -84,8 +84,8 @@ def test_reading_is_what_a_loop_says(planted: Any) -> None:
     texts, design, found = planted
     values = np.random.default_rng(1).normal(size=(len(texts), 16)).astype(np.float32)
     values[:, :5] += design.concept[:, None] % np.array([2, 3, 5, 7, 11])
-    told = reading({"model": values, "words": found.words}, design, found)
-    assert told["concepts"] == len(CONCEPTS)
+    found_ranks = reading({"model": values, "words": found.words}, design, found)
+    assert found_ranks["concepts"] == len(CONCEPTS)
     chosen = np.flatnonzero(~design.split.scoring)
     z = (values - values[chosen].mean(axis=0)) / values[chosen].std(axis=0)
     z /= np.linalg.norm(z, axis=1, keepdims=True)
@@ -98,14 +98,14 @@ def test_reading_is_what_a_loop_says(planted: Any) -> None:
                 mean = z[[r for r in chosen if design.concept[r] == concept]].mean(axis=0)
                 likeness.append(float(z[row] @ mean / np.linalg.norm(mean)))
             ranks.append(1 + sum(one > likeness[design.concept[row]] for one in likeness))
-        one = told[modality]["model"]
-        assert told[modality]["n"] == len(ranks) == 60
+        one = found_ranks[modality]["model"]
+        assert found_ranks[modality]["n"] == len(ranks) == 60
         assert one["top_1"] == pytest.approx(np.mean(np.array(ranks) == 1))
         assert one["top_5"] == pytest.approx(np.mean(np.array(ranks) <= 5))
         assert one["median_rank"] == np.median(ranks)
         assert one["low"] < one["top_1"] < one["high"]
         # Every concept has a word that no other's texts have.
-        assert told[modality]["words"]["top_1"] > 0.95
+        assert found_ranks[modality]["words"]["top_1"] > 0.95
 
 
 def test_a_bag_of_words_is_a_reader_with_a_unit_for_each_concept(planted: Any) -> None:
