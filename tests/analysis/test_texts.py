@@ -109,7 +109,13 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for artist in ARTISTS:
                 text = f"{concept}|{modality}|{artist}"
                 rows.append(
-                    {"text": text, "concept": concept, "modality": modality, "artist": f"t{artist}"}
+                    {
+                        "text": text,
+                        "concept": concept,
+                        "modality": modality,
+                        "artist": f"t{artist}",
+                        "origin": "model" if artist == "a" else "person",
+                    }
                 )
     (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     model: Any = Model()

@@ -222,6 +222,7 @@ def test_texts_join_a_set_behind_its_images_and_words(tmp_path: Path) -> None:
         ("text/description/ours/zzz/1", "Sleeps."),
         ("text/description/wordnet/anteater/1", "! an empty text: write one or leave it out"),
     ]
+    assert joined.labels["origin"].to_pylist()[-4:] == TABLE["origin"]
     assert joined.image(1) == plain.image(1)
     again = with_words(with_texts(load_probes(tmp_path), pa.table(TABLE)))
     assert again.is_text.tolist()[:5] == [False, True, True, True, True]

@@ -179,6 +179,8 @@ def test_twins_are_settled_by_the_number_of_images(monkeypatch: pytest.MonkeyPat
     # In one order, whatever order they were chosen for in.
     chosen = ["permuted", "random_twin"]
     assert make_plan(model, many, None, twins=chosen, **choice).twins == ("random_twin", "permuted")
+    # Layers of images have no words to shuffle.
+    assert make_plan(model, few, None, twins=["word_order"], **choice).twins == ()
     with pytest.raises(SynestheteError, match=r"no twin 'permutd'.*did you mean 'permuted'"):
         make_plan(model, few, None, twins=["permutd"], **choice)
 

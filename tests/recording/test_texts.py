@@ -11,12 +11,14 @@ import pytest
 from open_clip.model import CLIP
 from safetensors.torch import save_file
 
-from synesthete.analysis.provenance import own_probes
+from synesthete.analysis.provenance import own_probes, twin_activations
 from synesthete.atlas import open_atlas
 from synesthete.atlas.half import to_half
+from synesthete.atlas.manifest import TWINS, WORD_ORDER
 from synesthete.errors import SynestheteError
 from synesthete.models import load_model
 from synesthete.probes import ProbeSet, load_probes
+from synesthete.probes.probe_set import words_shuffled
 from synesthete.recording import record
 from tests.models.conftest import configuration, scramble
 from tests.probes.samples import png, write
@@ -94,6 +96,36 @@ def test_values_stand_where_a_layer_reads(model: Any, probes: ProbeSet, path: Pa
     reading = model.read_texts([probes.text(best)], [TEXT])
     assert exemplars.top_positions[group, 5, 0] == reading.positions[TEXT][0, 5]
     assert 0 < exemplars.top_positions[group, 5, 0] < len(model.tokens(probes.text(best)))
+
+
+def test_shuffled_words_are_a_control_of_what_reads_texts(
+    model: Any, probes: ProbeSet, path: Path
+) -> None:
+    atlas = open_atlas(path)
+    assert list(atlas.manifest["controls"]) == [*sorted(TWINS), WORD_ORDER]
+    assert WORD_ORDER not in twin_activations(atlas, IMAGE)
+    of_text = probes.is_text
+    for layer in (TEXT, "joint"):
+        values = atlas.control_activations(WORD_ORDER, layer)
+        np.testing.assert_array_equal(values[~of_text], atlas.activations(layer)[~of_text])
+        changed = 0
+        for row in np.flatnonzero(of_text)[::5]:
+            if not (text := probes.labels["text"][int(row)].as_py()):
+                assert np.isnan(values[row]).all()
+                continue
+            reading = model.read_texts([words_shuffled(text)], [layer])
+            expected = to_half(reading.activations[layer][0])
+            np.testing.assert_allclose(values[row], expected, atol=2e-3)
+            changed += not np.allclose(values[row], atlas.activations(layer)[row], atol=1e-2)
+        assert changed > 5
+
+
+def test_words_are_shuffled_the_same_everywhere() -> None:
+    text = "It fell on his head while he sat below"
+    found = words_shuffled(text)
+    assert found == words_shuffled(text) != text
+    assert sorted(found.split()) == sorted(text.split())
+    assert words_shuffled("apple") == "apple"
 
 
 def test_what_the_manifest_and_the_table_say(probes: ProbeSet, path: Path) -> None:

@@ -76,6 +76,8 @@ def test_texts_are_shown_as_they_are_and_images_as_images(path: Path) -> None:
         texts = [shown.text for shown in one.exemplars]
         if one.texts:
             assert texts == [f"apple|{one.modality}|{artist}" for artist in ARTISTS]
+            origins = [shown.origin for shown in one.exemplars]
+            assert origins == ["model", "person", "person", "person"]
         else:
             assert texts == [None] * len(ARTISTS)
             assert all(shown.path.endswith(".webp") for shown in one.exemplars)
@@ -142,6 +144,7 @@ def test_page_json_and_command_are_the_report(
         for unit in one["units"]:
             assert f'href="{unit["path"]}"' in html
     assert "apple|anecdote|a" in html
+    assert "<small>ta · model</small>" in html
     ended = run("concept", path, "apple", "--json")
     assert ended.code == 0
     assert json.loads(ended.out) == expected

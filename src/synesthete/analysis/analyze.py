@@ -38,6 +38,7 @@ from synesthete.analysis.image_statistics import image_statistics
 from synesthete.analysis.multimodality import DEFAULT, Criteria, Scores, is_constant, score_units
 from synesthete.analysis.provenance import RANDOM_TWIN, twin_activations
 from synesthete.analysis.stability import stability
+from synesthete.analysis.text_controls import BAG_OF_WORDS, Texts, reading
 from synesthete.analysis.towers import pair_counts
 from synesthete.atlas import (
     Atlas,
@@ -48,6 +49,7 @@ from synesthete.atlas import (
     write_neurons,
     write_selectivity,
 )
+from synesthete.atlas.manifest import TWINS, WORD_ORDER
 from synesthete.atlas.summary import CONTROLS, STABILITY
 
 SUFFIXES = ("", *(f"_{kind}" for kind in CONTROLS))
@@ -157,7 +159,7 @@ class LayerData:
     statistics
         Of the units.
     more
-        Activations of further controls by name: those of a sparse dictionary.
+        Activations of further controls by name: of shuffled texts, and those of a sparse dictionary.
     """
 
     activations: Floating
@@ -168,11 +170,13 @@ class LayerData:
     @classmethod
     def of(cls, atlas: Atlas, layer: str) -> LayerData:
         """From an atlas."""
+        recorded = twin_activations(atlas, layer)
         return cls(
             activations=atlas.activations(layer),
-            twins=twin_activations(atlas, layer),
+            twins={name: values for name, values in recorded.items() if name in TWINS},
             statistics=atlas.statistics(layer),
-            more=dictionary_controls(atlas, layer),
+            more={name: values for name, values in recorded.items() if name not in TWINS}
+            | dictionary_controls(atlas, layer),
         )
 
 
@@ -227,8 +231,14 @@ def analyze_layer(
             {name: np.asarray(values[rows]) for name, values in some.items()}
             for some in (data.twins, data.more)
         )
-        of_images = labelled.statistics
-        found |= measured(activations, design, criteria, scores=scores, statistics=of_images)
+        of_images, texts = labelled.statistics, labelled.texts
+        found |= measured(
+            activations, design, criteria, scores=scores, statistics=of_images, texts=texts
+        )
+        if texts is not None:
+            found["reading"] = _reading(activations, twins | more, design, texts)
+            if design.tower == "text":
+                more[BAG_OF_WORDS] = texts.bag_of_words(design)
         found |= control_counts(
             activations,
             twins,
@@ -236,6 +246,7 @@ def analyze_layer(
             criteria=criteria,
             seed=seed,
             statistics=of_images,
+            texts=texts,
             more=more,
         )
         found |= _never_trained(atlas, labelled.probes, activations, design, criteria)
@@ -272,6 +283,8 @@ class Labelled:
         Concept to family.
     statistics
         Of the images (`image_statistics`), where multimodality can be tested on images alone.
+    texts
+        Of the texts, where multimodality can be tested with texts.
     images
         How many there are with those that have no label or could not be read.
     """
@@ -282,6 +295,7 @@ class Labelled:
     labelings: list[Int64]
     families: dict[str, str]
     statistics: Float64 | None
+    texts: Texts | None
     images: int
 
     @classmethod
@@ -308,6 +322,9 @@ class Labelled:
             labelings=labelings,
             families=family_of_concepts(names["concept"], names["family"]),
             statistics=image_statistics(atlas, rows) if tested and tower == "image" else None,
+            texts=Texts.of(probes["text"].to_pylist(), design)
+            if tested and tower != "image"
+            else None,
             images=int(of_tower(atlas, tower).sum()),
         )
 
@@ -320,6 +337,15 @@ class Labelled:
 
 def _towers(atlas: Atlas) -> list[str]:
     return list(dict.fromkeys(tower_of(atlas, layer) for layer in atlas.layers))
+
+
+def _reading(
+    activations: Floating, controls: Mapping[str, Floating], design: Design, texts: Texts
+) -> dict[str, Any]:
+    """How a layer reads held-out descriptions and anecdotes, beside its random twin, shuffled words and a bag of words."""
+    readers: dict[str, Any] = {"model": activations}
+    readers |= {name: controls[name] for name in (RANDOM_TWIN, WORD_ORDER) if name in controls}
+    return reading(readers | {BAG_OF_WORDS: texts.words}, design, texts)
 
 
 def _concepts_answered(
@@ -383,7 +409,7 @@ def _never_trained(
         other = design.scored_on(held_out_rows(model, probes))
         if other.problem() is None:
             (scores,) = score_units(activations, other, criteria=criteria)
-            counted = counts(scores, other)
+            counted = counts(scores, other, ap=criteria.ap)
             found |= {f"{key}_{NEVER_TRAINED}": counted[key] for key in keys[:3]}
             found[f"concepts_eligible_{NEVER_TRAINED}"] = int(other.split.eligible.sum())
     return found

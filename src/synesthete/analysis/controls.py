@@ -11,9 +11,11 @@ import numpy as np
 from synesthete._core.arrays import Float64, Floating, Int64
 from synesthete.analysis.design import Design, shuffled
 from synesthete.analysis.image_statistics import without_statistics
-from synesthete.analysis.multimodality import Criteria, Scores, is_constant, score_units
+from synesthete.analysis.multimodality import DEFAULT, Criteria, Scores, is_constant, score_units
 from synesthete.analysis.provenance import RANDOM_TWIN
 from synesthete.analysis.selectivity import concept_scores
+from synesthete.analysis.text_controls import Texts, among_matched
+from synesthete.probes.probe_set import IMAGE_MODALITIES
 
 PERMUTED, ROTATION, SHUFFLED = "permuted", "rotation", "shuffled"
 SHUFFLES = 10
@@ -21,6 +23,9 @@ ROTATIONS = 2  # seeds, of each of two kinds
 BLOCK = 4096  # units that are mixed with each other; wider layers are mixed in random blocks
 CURVE = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5)  # thresholds of average precision that counts are given at
 ALIKE = 0.8  # units whose activations correlate more are one finding
+FIVE = (
+    5  # modalities of images and texts together, in which a joint unit shows a whole concept cell
+)
 LETTERS = 1  # words whose names differ by at most so many letters are of equal length
 INITIALISATIONS = (RANDOM_TWIN, "random_he")
 VERDICTS = ("selective", "multimodal", "concept_cells")
@@ -30,6 +35,9 @@ BESIDE = (
     "distinct_selective",
     "selective_equal_length",
     "multimodal_equal_length",
+    "selective_matched_texts",
+    "multimodal_matched_texts",
+    "concepts_in_five",
     *(f"{verdict}_without_statistics" for verdict in VERDICTS),
     "selective_kept_without_statistics",
     "multimodal_kept_without_statistics",
@@ -39,6 +47,7 @@ KEYS = (
     *BESIDE,
     *(f"mean_{verdict}" for verdict in VERDICTS),
     "curve",
+    "passing",
     "concepts",
     "runs",
     "each",
@@ -129,13 +138,21 @@ def distinct(activations: Floating) -> int:
     return int(connected_components(values.T @ values > ALIKE, directed=False)[0])
 
 
-def counts(scores: Scores, design: Design, activations: Floating | None = None) -> dict[str, Any]:
-    """What a set of scores comes to: units of each verdict, the curve over average precision, and units by concept.
+def counts(
+    scores: Scores,
+    design: Design,
+    activations: Floating | None = None,
+    *,
+    ap: float = DEFAULT.ap,
+) -> dict[str, Any]:
+    """What a set of scores comes to: units of each verdict and by concept, the curve over average precision, and units that pass by modality.
 
     Parameters
     ----------
     activations
         `[images, units]` that were scored; with them also how many `distinct` findings the units are.
+    ap
+        Average precision from which a unit passes in a modality.
     """
     codes, units = np.unique(scores.concept[scores.multimodal], return_counts=True)
     found = {
@@ -143,14 +160,28 @@ def counts(scores: Scores, design: Design, activations: Floating | None = None) 
         "multimodal": int(scores.multimodal.sum()),
         "concept_cells": int(scores.concept_cell.sum()),
         "curve": [int(scores.at(ap, design.needed).sum()) for ap in CURVE],
+        "passing": dict(zip(design.modalities, scores.fine(ap).sum(axis=0).tolist(), strict=True)),
         "concepts": {design.concepts[c]: int(n) for c, n in zip(codes, units, strict=True)},
     }
+    if design.tower == "joint":
+        found["concepts_in_five"] = _in_five(scores, design, ap)
     if activations is not None:
         found |= {
             "distinct": distinct(activations[:, scores.multimodal]),
             "distinct_selective": distinct(activations[:, scores.selective]),
         }
     return found
+
+
+def _in_five(scores: Scores, design: Design, ap: float) -> int | None:
+    """Concepts with a unit that passes in five modalities, `anecdote` and one of images among them; None without anecdotes."""
+    names = design.modalities
+    if "anecdote" not in names:
+        return None
+    fine = scores.fine(ap)
+    whole = (fine.sum(axis=1) >= FIVE) & fine[:, names.index("anecdote")]
+    whole &= fine[:, [name in IMAGE_MODALITIES for name in names]].any(axis=1)
+    return len(np.unique(scores.concept[whole]))
 
 
 def measured(
@@ -160,6 +191,7 @@ def measured(
     *,
     scores: Scores | None = None,
     statistics: Float64 | None = None,
+    texts: Texts | None = None,
 ) -> dict[str, Any]:
     """What a model's activations come to, or those of a control that has activations of its own.
 
@@ -169,19 +201,23 @@ def measured(
         Of the activations, where they are known already.
     statistics
         `[images, statistics]` to regress out of the activations; None to leave that.
+    texts
+        Whose matched texts (`among_matched`) to compare with; None to leave that.
 
     Returns
     -------
     dict
-        What `counts` gives; `participation_ratio`; `..._equal_length`, units that pass in `word` against names of equal length too; and
+        What `counts` gives; `participation_ratio`; `..._equal_length`, units that pass in `word` against names of equal length too; `..._matched_texts`; and
         with the image statistics regressed out of the activations `..._without_statistics`, and how many of those passed before for the
         same concept (`..._kept_without_statistics`).
     """
     if scores is None:
         (scores,) = score_units(activations, design, criteria=criteria)
     ratio = participation_ratio(activations)
-    found = dict.fromkeys(BESIDE) | counts(scores, design, activations)
+    found = dict.fromkeys(BESIDE) | counts(scores, design, activations, ap=criteria.ap)
     found["participation_ratio"] = ratio if np.isfinite(ratio) else None
+    if texts is not None:
+        found |= among_matched(activations, scores, design, texts, criteria)
     if design.required is not None:
         auc, ap = against_equal_length(activations, scores.concept, design)
         with np.errstate(invalid="ignore"):
@@ -246,6 +282,7 @@ def control_counts(
     criteria: Criteria,
     seed: int,
     statistics: Float64 | None = None,
+    texts: Texts | None = None,
     more: Mapping[str, Floating] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Counts of every control of a layer.
@@ -258,6 +295,8 @@ def control_counts(
         The same of the networks that know nothing, by name: those that were recorded.
     statistics
         Of the images, as for `measured`, which networks are measured without too.
+    texts
+        As for `measured`.
     more
         Further controls, by name.
 
@@ -270,7 +309,7 @@ def control_counts(
         units the rotation was made.
     """
     networks = {
-        name: measured(values, design, criteria, statistics=statistics)
+        name: measured(values, design, criteria, statistics=statistics, texts=texts)
         for name, values in twins.items()
     }
     found: dict[str, dict[str, Any] | None] = {
@@ -289,7 +328,7 @@ def control_counts(
     )
     labelings = [shuffled(design, seed * SHUFFLES + number) for number in range(SHUFFLES)]
     scored = score_units(activations, design, labelings=labelings, criteria=criteria)
-    found[SHUFFLED] = _over([counts(one, design, activations) for one in scored])
+    found[SHUFFLED] = _over([counts(one, design, activations, ap=criteria.ap) for one in scored])
     live = int((~is_constant(activations)).sum())
     return {
         f"{key}_{kind}": None if one is None else one.get(key)
@@ -320,6 +359,7 @@ def _over(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             for verdict in VERDICTS
         },
         "curve": np.max([run["curve"] for run in runs], axis=0).tolist(),
+        "passing": {name: max(run["passing"][name] for run in runs) for name in worst["passing"]},
         "concepts": worst["concepts"],
         "runs": len(runs),
         "each": [run["multimodal"] for run in runs],

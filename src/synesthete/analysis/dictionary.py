@@ -15,8 +15,10 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from synesthete._core.arrays import Bool, Float16, Float32, Floating
+from synesthete.analysis.provenance import control_activations
 from synesthete.atlas import Atlas
 from synesthete.atlas.half import to_half
+from synesthete.atlas.manifest import WORD_ORDER
 from synesthete.errors import SynestheteError
 from synesthete.probes.probe_set import text_rows
 
@@ -28,7 +30,6 @@ STEPS, BATCH, RATE = 1200, 256, 1e-3
 RESAMPLED_EVERY = (
     200  # steps; not in the last third, so that what is taken up again has time to learn
 )
-HELD_OUT = 10  # of so many images and texts one has no part in training
 CHUNK = 4096  # rows encoded at a time
 JOINT = "joint"  # the layer that is the embedding
 _PARTS = ("encoder", "bias", "decoder", "means", "scale")
@@ -251,14 +252,21 @@ def modality_gap(embeddings: Floating, of_text: Bool) -> dict[str, float | None]
     return {"distance": distance, "variance_share": float(between / total) if total else None}
 
 
-def quality(dictionary: Dictionary, embeddings: Floating, of_text: Bool) -> dict[str, Any]:
+def quality(
+    dictionary: Dictionary, embeddings: Floating, of_text: Bool, held: Bool | None = None
+) -> dict[str, Any]:
     """How well a dictionary rebuilds embeddings `[rows, dim]`, and with how many latents.
+
+    Parameters
+    ----------
+    held
+        `[rows]`: which had no part in training; None where that is not known.
 
     Returns
     -------
     dict
-        `explained_variance` of the centred embeddings, also for those `_of_images`, `_of_texts` and `_held_out` (no part in
-        training; None without any), `l0`, the mean number of latents that are not zero, and `dead_share`.
+        `explained_variance` of the centred embeddings, also for those `_of_images`, `_of_texts` and `_held_out` (None
+        without any), `l0`, the mean number of latents that are not zero, and `dead_share`.
     """
     activations = dictionary.encode(embeddings, of_text).astype(np.float32)
     rows = dictionary.centred(embeddings, of_text)
@@ -268,7 +276,7 @@ def quality(dictionary: Dictionary, embeddings: Floating, of_text: Bool) -> dict
         "": np.ones_like(of_text),
         "_of_images": ~of_text,
         "_of_texts": of_text,
-        "_held_out": held_out(len(rows)),
+        "_held_out": np.zeros_like(of_text) if held is None else held,
     }
     return {
         **{
@@ -280,11 +288,6 @@ def quality(dictionary: Dictionary, embeddings: Floating, of_text: Bool) -> dict
         "l0": float((activations > 0).sum(axis=1).mean()),
         "dead_share": float((~(activations > 0).any(axis=0)).mean()),
     }
-
-
-def held_out(rows: int) -> Bool:
-    """`[rows]`: a tenth, evenly over all, which no dictionary is trained on."""
-    return np.asarray(np.arange(rows) % HELD_OUT == HELD_OUT - 1)
 
 
 def dictionary_file(name: str) -> str:
@@ -331,13 +334,15 @@ def joint_rows(atlas: Atlas) -> tuple[Float16, Bool, Bool]:
 def dictionary_controls(atlas: Atlas, layer: str) -> dict[str, Float16]:
     """What dictionaries make of an atlas's embeddings `[rows, latents]` that a layer's is compared with; nothing for other layers.
 
-    `random_dictionary` has random directions, `rotated_embedding` was trained on a random rotation of the space: the first says
+    `word_order` is of the texts with their words shuffled, where those were recorded. `random_dictionary` has random directions, `rotated_embedding` was trained on a random rotation of the space: the first says
     what sparseness alone does, the second that the count does not hang on the model's own dimensions.
     """
     if "dictionary" not in atlas.layer(layer):
         return {}
     embeddings, of_text, _ = joint_rows(atlas)
-    return {
+    shuffled = control_activations(atlas, JOINT, WORD_ORDER)
+    of_model = {} if shuffled is None else {WORD_ORDER: read_dictionary(atlas, layer).encode(shuffled, of_text)}  # fmt: skip
+    return of_model | {
         kind: read_dictionary(atlas, layer, kind).encode(embeddings, of_text)
         for kind in (RANDOM_DICTIONARY, ROTATED_EMBEDDING)
     }

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
-from synesthete._core.arrays import Float16
+from synesthete._core.arrays import Bool, Float16
 from synesthete._core.progress import Progress, Steps
 from synesthete.analysis.analyze import Labelled, LayerAnalysis, LayerData, analyze_layer
-from synesthete.analysis.design import tower_of
+from synesthete.analysis.design import Design, labelled_rows, tower_of
 from synesthete.analysis.dictionary import (
     JOINT,
     RANDOM_DICTIONARY,
@@ -21,7 +22,6 @@ from synesthete.analysis.dictionary import (
     Dictionary,
     dictionary_bytes,
     dictionary_file,
-    held_out,
     joint_rows,
     modality_gap,
     quality,
@@ -34,13 +34,14 @@ from synesthete.analysis.multimodality import Criteria
 from synesthete.analysis.provenance import RANDOM_TWIN, control_activations
 from synesthete.atlas import Atlas, open_atlas, write_layer
 from synesthete.atlas.arrays import npy_pieces, npz_bytes
-from synesthete.atlas.manifest import layer_folder
+from synesthete.atlas.manifest import WORD_ORDER, layer_folder
 from synesthete.errors import SynestheteError
 from synesthete.recording.exemplars import exemplars_of
 from synesthete.recording.plan import group_codes
 from synesthete.recording.statistics import UnitStatistics
 
 MOST_LATENTS = 16_384
+TENTH = 10
 EVERY = 100  # training steps to one step of progress
 SETTINGS = ("latents", "k", "seed")
 
@@ -56,8 +57,8 @@ def add_dictionary(
 ) -> dict[str, Any]:
     """Train a sparse dictionary of an atlas's image and text embeddings, and add its latents as the layer `joint@NAME`.
 
-    Trained are the dictionary, one of the random twin's embeddings, and one of the embeddings rotated at random, on nine of ten
-    images and texts of all artists, without their labels. The layer gets activations, statistics and exemplars like a recorded one,
+    Trained are the dictionary, one of the random twin's embeddings, and one of the embeddings rotated at random, without labels, on
+    images and texts by the half of the artists that units are not scored on (`held_out`). The layer gets activations, statistics and exemplars like a recorded one,
     and in an analysed atlas the same analysis. An atlas that has this very dictionary is left as it is.
 
     Parameters
@@ -102,13 +103,14 @@ def add_dictionary(
             hint=f"record it with --layer {JOINT} and a probe set that has texts",
         )
     embeddings, of_text, there = joint_rows(atlas)
-    if there.sum() < 2:
+    held = held_out(atlas)
+    rows = np.flatnonzero(there & ~held)
+    if len(rows) < 2:
         raise SynestheteError(f"{atlas.path} has no two images or texts to learn a dictionary from")
     recorded = control_activations(atlas, JOINT)
     twin: Float16 | None = None if recorded is None else np.asarray(recorded, np.float16)
     trained = 2 + (twin is not None)
     steps = Steps(progress, trained * (TRAINING_STEPS // EVERY) + 3)
-    rows = np.flatnonzero(there)[~held_out(int(there.sum()))]
 
     def fit(how: Callable[..., Dictionary], values: Float16) -> Dictionary:
         step = _Every(steps)
@@ -122,10 +124,16 @@ def add_dictionary(
     if twin is not None:
         found[RANDOM_TWIN], own[RANDOM_TWIN] = fit(train, twin), twin
     values = {kind: one.encode(own[kind], of_text) for kind, one in found.items()}
-    measured = {kind: quality(one, own[kind][there], of_text[there]) for kind, one in found.items()}
+    if (shuffled := control_activations(atlas, JOINT, WORD_ORDER)) is not None:
+        values[WORD_ORDER] = found["model"].encode(shuffled, of_text)
+    measured = {
+        kind: quality(one, own[kind][there], of_text[there], held[there])
+        for kind, one in found.items()
+    }
     notes = {
         **settings,
         "layer": layer,
+        "trained_on": len(rows),
         **measured.pop("model"),
         "modality_gap": modality_gap(embeddings[there].astype(np.float64), of_text[there]),
         "controls": measured,
@@ -133,6 +141,19 @@ def add_dictionary(
     steps.advance()
     _add(atlas, layer, notes, found, values, steps)
     return notes
+
+
+def held_out(atlas: Atlas) -> Bool:
+    """`[rows]`: which images and texts have no part in training: the scoring half, and in an atlas without two halves every tenth."""
+    rows = labelled_rows(atlas, "joint")
+    found = np.zeros(len(atlas.probes), np.bool_)
+    if len(rows):
+        labels = atlas.probes.take(pa.array(rows))
+        columns = (labels[key].to_pylist() for key in ("concept", "modality", "artist"))
+        found[rows] = Design.of(*columns, at_least=1, tower="joint").split.scoring
+    if found[rows].all() or not found.any():
+        found = np.arange(len(found)) % TENTH == TENTH - 1
+    return found
 
 
 class _Every:
@@ -195,7 +216,11 @@ def _add(
             activations=own,
             twins={name: values[name] for name in (RANDOM_TWIN,) if name in values},
             statistics=statistics,
-            more={kind: values[kind] for kind in (RANDOM_DICTIONARY, ROTATED_EMBEDDING)},
+            more={
+                kind: values[kind]
+                for kind in (WORD_ORDER, RANDOM_DICTIONARY, ROTATED_EMBEDDING)
+                if kind in values
+            },
         )
         found = _analysis(atlas, data, steps)
     write_layer(

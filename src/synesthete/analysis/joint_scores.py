@@ -2,11 +2,16 @@
 
 Both are over pairs of an image and a text that belong together; here these show the same concept, each image of a concept with one
 of its texts in turn and the other way round. Neither has a control or held-out images, and neither says what a unit is about.
+
+What is computed is stated in `JointScores`. It follows the articles' definitions as far as they could be read (their abstracts and summaries
+of them; the equations could not be compared): both speak of activations of aligned pairs, of the share of an activation that is the image's,
+and of co-activation times the alignment of directions.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -44,6 +49,17 @@ class JointScores:
     bridge: Float64
     partner: Int64
     pairs: int
+
+    def of(self, unit: int) -> dict[str, Any]:
+        """The scores of one unit as JSON can write them, `dominance` null for a silent one."""
+        dominance = float(self.dominance[unit])
+        return {
+            "dominance": dominance if np.isfinite(dominance) else None,
+            "dominant": CLASSES[self.dominant[unit]],
+            "bridge": float(self.bridge[unit]),
+            "partner": int(self.partner[unit]),
+            "pairs": self.pairs,
+        }
 
 
 def joint_scores(atlas: Atlas, layer: str) -> JointScores | None:

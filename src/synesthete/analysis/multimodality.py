@@ -125,12 +125,16 @@ class Scores:
     concept_cell: Bool
     hypotheses: int
 
+    def fine(self, ap: float) -> Bool:
+        """`[units, modalities]`: AUC, q, and average precision of at least `ap`."""
+        with np.errstate(invalid="ignore"):
+            return np.asarray(self.passes & (self.ap >= ap))
+
     def at(self, ap: float, needed: Needed) -> Bool:
         """`[units]`: AUC, q, and average precision of at least `ap` in three modalities, one of each group of `needed` among them."""
         if needed is None:
             return np.zeros(len(self.concept), np.bool_)
-        with np.errstate(invalid="ignore"):
-            fine = self.passes & (self.ap >= ap)
+        fine = self.fine(ap)
         enough = fine.sum(axis=1) >= AT_LEAST
         for group in needed:
             enough &= fine[:, list(group)].any(axis=1)

@@ -86,7 +86,7 @@ def own_probes(atlas: Atlas, spec: str | Path | None = None) -> ProbeSet:
 
 
 def twin_activations(atlas: Atlas, layer: str) -> dict[str, Floating]:
-    """Activations `[images, units]` of every network that knows nothing and was recorded beside the model, by its name."""
+    """Activations `[images, units]` of every control that was recorded beside the model, by its name."""
     folder = atlas.layer(layer)["folder"]
     return {
         name: atlas.control_activations(name, layer)
@@ -95,8 +95,8 @@ def twin_activations(atlas: Atlas, layer: str) -> dict[str, Floating]:
     }
 
 
-def control_activations(atlas: Atlas, layer: str) -> Floating | None:
-    """Activations `[images, units]` of the randomly initialised control; None for an atlas without one."""
-    if RANDOM_TWIN not in atlas.manifest["controls"]:
+def control_activations(atlas: Atlas, layer: str, control: str = RANDOM_TWIN) -> Floating | None:
+    """Activations `[images, units]` of a control, the randomly initialised one by default; None for an atlas without it."""
+    if control not in atlas.manifest["controls"]:
         return None
-    return atlas.control_activations(RANDOM_TWIN, layer)
+    return atlas.control_activations(control, layer)

@@ -21,6 +21,8 @@ RECORDING_VERSION = 2
 MANIFEST = "atlas.json"
 # Networks of the model's architecture that know nothing, recorded as controls; what they are says `synesthete.models`.
 TWINS = ("random_twin", "random_he", "permuted")
+# The model itself, shown each text with its words in random order; recorded as a twin is, of layers that read texts.
+WORD_ORDER = "word_order"
 # What people and later steps may add at any time; not part of the hashed content.
 UNLISTED = ("reviews.sqlite", "reviews.sqlite-wal", "reviews.sqlite-shm")
 UNLISTED_FOLDERS = ("visualizations", ".recording")

@@ -22,6 +22,9 @@ BESIDE = (
     "multimodal_kept_without_statistics",
 )
 STABILITY = "stability"
+# What only layers that read texts are compared with, where it was recorded and counted.
+TEXT_CONTROLS = ("word_order", "bag_of_words")
+MATCHED_TEXTS = ("selective_matched_texts", "multimodal_matched_texts")
 
 
 def summarise(atlas: Atlas) -> dict[str, Any]:
@@ -29,9 +32,12 @@ def summarise(atlas: Atlas) -> dict[str, Any]:
 
     Returns
     -------
-    Counts over the main layers (`Atlas.main_layers`: all, in an atlas of images alone). `layers` are their names, and where there are others,
-    of texts, layer → the same counts of each. `images` counts the readable images, `texts` (where there are any) the
-    readable texts, `quarantined` the others. The counts of `selective`, `multimodal`
+    Counts over the main layers (`Atlas.main_layers`: all, in an atlas of images alone). `layers` are their names, and where some read
+    texts, layer → the same counts of each. `images` counts the readable images, `texts` (where there are any) the
+    readable texts, `quarantined` the others. A layer that reads texts has beside its counts those with shuffled words (`..._word_order`) and of
+    a bag of words (`..._bag_of_words`), how many units keep their verdict among texts matched in length, word frequency and spelling
+    (`..._matched_texts`), `passing` (`model` and each control → modality → units that pass there), and `reading` (docs/selectivity.md); one that reads both also `concepts_in_five`,
+    the concepts with a unit that passes in five modalities, `anecdote` and one of images among them. The counts of `selective`, `multimodal`
     (concept cells included) and `concept_cells` neurons, each also for the controls (`_random_twin`, `_permuted`, `_rotation`, `_shuffled`: the largest over their
     initialisations or seeds, with the mean as `mean_...`), and the thresholds are None before an analysis, and the random twin's also when the atlas was recorded without one. `multimodal_never_trained` counts with concepts chosen on images that
     the model was trained on and scored on those it was not; None where that is not known. `multimodal_test` counts on the artists of a test atlas, of `units_test`
@@ -49,11 +55,11 @@ def summarise(atlas: Atlas) -> dict[str, Any]:
     """
     probes, analysis = atlas.manifest["probes"], atlas.manifest["analysis"]
     main = atlas.main_layers
-    others = [name for name in atlas.layers if name not in main]
+    of_texts = any(atlas.layer(name).get("tower", "image") != "image" for name in atlas.layers)
     texts = _readable_texts(atlas)
     return {
         "model": atlas.manifest["model"]["name"],
-        "layers": {name: _own(atlas, name) for name in atlas.layers} if others else atlas.layers,
+        "layers": {name: _own(atlas, name) for name in atlas.layers} if of_texts else atlas.layers,
         **_counts(atlas, main),
         "images": probes["images"] - probes["quarantined"] - texts,
         **({"texts": texts} if "texts" in probes else {}),
@@ -101,15 +107,38 @@ def _counts(atlas: Atlas, layers: Sequence[str]) -> dict[str, Any]:
 
 
 def _own(atlas: Atlas, layer: str) -> dict[str, Any]:
-    """The counts of one layer."""
+    """The counts of one layer, and of one that reads texts its controls of text."""
     analysis = atlas.manifest["analysis"]
+    of_texts = analysis and atlas.layer(layer).get("tower", "image") != "image"
     return {
         "tower": atlas.layer(layer).get("tower", "image"),
         **_dictionary(atlas, layer),
         **_counts(atlas, [layer]),
         "not_tested": not_tested(analysis and analysis["layers"][layer].get("design", analysis)),
         "curve": curves(analysis, [layer]) if analysis else None,
+        **(_of_texts(analysis["layers"][layer]) if of_texts else {}),
     }
+
+
+def _of_texts(counts: Mapping[str, Any]) -> dict[str, Any]:
+    """Controls of text: the verdicts with shuffled words and of a bag of words, those kept among matched texts, and how texts are read."""
+    found: dict[str, Any] = {
+        f"{verdict}_{kind}": counts.get(f"{verdict}_{kind}")
+        for kind in TEXT_CONTROLS
+        for verdict in VERDICTS
+    }
+    for key in MATCHED_TEXTS:
+        found |= {f"{key}{of}": counts.get(f"{key}{of}") for of in ("", "_random_twin")}
+    kinds = (*CONTROLS, *TEXT_CONTROLS)
+    if counts.get("concepts_in_five") is not None:
+        found["concepts_in_five"] = counts["concepts_in_five"]
+        found |= {
+            f"concepts_in_five_{kind}": counts.get(f"concepts_in_five_{kind}") for kind in kinds
+        }
+    found["passing"] = {"model": counts.get("passing")} | {
+        kind: counts.get(f"passing_{kind}") for kind in kinds
+    }
+    return found | {"reading": counts.get("reading")}
 
 
 def _dictionary(atlas: Atlas, layer: str) -> dict[str, Any]:

@@ -17,8 +17,10 @@ from synesthete.cli.command import Address, AtlasArgument, Output, command
 from synesthete.cli.console import Note, count, dim, percent, table
 
 if TYPE_CHECKING:
+    from synesthete.analysis.joint_scores import JointScores
     from synesthete.atlas import Neuron
     from synesthete.report.concept import ConceptModality, ConceptReport, ConceptUnit
+    from synesthete.report.counts import TextRow
     from synesthete.report.images import Shown
     from synesthete.report.neuron import NeuronReport, NeuronRow
     from synesthete.reviews import State
@@ -43,7 +45,9 @@ def summary(atlas: AtlasArgument) -> Output:
     (`multimodal_concepts...`), how many distinct findings they are (`multimodal_distinct...`, `selective_distinct...`) and in how many
     directions the units vary (`participation_ratio...`); `..._without_statistics` (statistics of the images regressed out;
     `..._kept_without_statistics`: of those that passed before) and `..._equal_length` (among written words of equal length), both also
-    for the untrained networks; `curve`, `rotation_blocks`, `multimodal_never_trained`, `images`, `quarantined`, `concepts`, `modalities`, `layers`, `model`,
+    for the untrained networks; `curve`, `rotation_blocks`, `multimodal_never_trained`, `images`, `quarantined`, `concepts`, `modalities`, `layers` (where some read texts, layer →
+    its counts, with the controls of text: `..._word_order`, `..._bag_of_words`, `..._matched_texts`, `passing` by modality, `reading` of
+    descriptions and anecdotes), `model`,
     `fingerprint`, `threshold`, `q`, `not_tested`, `stability`, and the range of each count (`multimodal_range`,
     `multimodal_range_random_twin`, ...): over random splits of the artists, of mixtures and shuffled labels over their runs. Counts are null before an analysis, and where the images do
     not allow to test multimodality: `not_tested` then says why.
@@ -138,7 +142,9 @@ def neurons(
     Returns
     -------
     a list of objects with `address`, `heading`, `also`, `concept`, `name`, `confidence`, `multimodality`, `q`, `auc` (modality →
-    number), `multimodal`, `family`, `n_concepts`, `sparseness`, `dead`, `mean`, `std`, `maximum`, `review`.
+    number), `multimodal`, `family`, `n_concepts`, `sparseness`, `dead`, `mean`, `std`, `maximum`, `review`; of a layer that reads images and
+    texts also `joint`: the Modality Dominance Score `dominance` (1 images alone, 0 texts alone; `dominant` in words), and the Bridge Score
+    `bridge` with the unit that it is largest for (`partner`), over so many `pairs`.
 
     Examples
     --------
@@ -309,16 +315,14 @@ def summary_view(atlas: Atlas) -> Iterator[RenderableType]:
     )
     yield ""
     yield from counts_view(atlas)
-    if isinstance(facts["layers"], Mapping):
+    if set(facts["layers"]) > set(atlas.main_layers):
         yield from _other_layers(atlas, facts["layers"])
+    for name in atlas.layers if atlas.analysed else ():
+        yield from texts_view(atlas, name)
 
 
 def _other_layers(atlas: Atlas, layers: Mapping[str, Any]) -> Iterator[RenderableType]:
     """The counts of layers that are not among the main ones, with their controls."""
-
-    def number(facts: Mapping[str, Any], key: str) -> str:
-        return "–" if facts[key] is None else count(facts[key])
-
     others = {name: facts for name, facts in layers.items() if name not in atlas.main_layers}
     right = ("units", "multimodal", "twin", "mixtures", "shuffled")
     kinds = ("", "_random_twin", "_rotation", "_shuffled")
@@ -328,13 +332,41 @@ def _other_layers(atlas: Atlas, layers: Mapping[str, Any]) -> Iterator[Renderabl
         *right,
         right=right,
         rows=(
-            (name, count(facts["units"]), *(number(facts, f"multimodal{kind}") for kind in kinds))
+            (name, count(facts["units"]), *(_number(facts[f"multimodal{kind}"]) for kind in kinds))
             for name, facts in others.items()
         ),
     )
     for name, facts in others.items():
         if facts["not_tested"]:
             yield dim(f"{name}: {facts['not_tested']}")
+
+
+def texts_view(atlas: Atlas, layer: str) -> Iterator[RenderableType]:
+    """How a layer answers to descriptions and anecdotes, beside the controls of text; nothing for one that reads none."""
+    from synesthete.report.counts import counts_of_layer
+
+    counts = counts_of_layer(atlas, layer)
+    if counts is None or not counts.texts:
+        return
+    names = list(counts.texts[0].modalities)
+    right = ("multi-\nmodal", *(f"{name}\n{what}" for name in names for what in ("pass", "first")))
+
+    def cells(row: TextRow) -> Iterator[str]:
+        yield _number(row.multimodal)
+        for name in names:
+            one = row.modalities[name]
+            yield _number(one.passing)
+            yield "" if one.top_1 is None else f"{percent(one.top_1)} ({one.median_rank:g})"
+
+    yield ""
+    yield f"what {layer} makes of texts that do not name their concept"
+    yield table("", *right, right=right, rows=((row.name, *cells(row)) for row in counts.texts))
+    yield from counts.beside if layer not in atlas.main_layers else ()
+    yield dim(counts.texts_note)
+
+
+def _number(value: int | None) -> str:
+    return "–" if value is None else count(value)
 
 
 def counts_view(atlas: Atlas) -> Iterator[RenderableType]:
@@ -423,6 +455,11 @@ def controls_line(facts: Mapping[str, Any]) -> str:
         f" | permuted: {number('multimodal_permuted')}"
         f" | random mixtures: {number('multimodal_rotation')}"
         f" | shuffled labels: {number('multimodal_shuffled')}"
+        + (
+            f" | words shuffled: {number(order)}"
+            if (order := "multimodal_word_order") in facts
+            else ""
+        )
     )
 
 
@@ -430,12 +467,21 @@ def neuron_rows(atlas: Atlas, found: Sequence[Neuron]) -> list[dict[str, Any]]:
     """Neurons as JSON: what was measured, and under `review` what people say, or null."""
     from synesthete.reviews import current
 
-    reviews = current(atlas)
+    reviews, joint = current(atlas), _joint_scores(atlas, found)
     return [
         neuron.as_dict()
         | {"review": state.as_dict(neuron.name) if (state := reviews.get(neuron.address)) else None}
+        | ({"joint": joint[neuron.layer].of(neuron.unit)} if neuron.layer in joint else {})
         for neuron in found
     ]
+
+
+def _joint_scores(atlas: Atlas, found: Sequence[Neuron]) -> dict[str, JointScores]:
+    """The scores of others for the layers of some neurons that read images and texts."""
+    from synesthete.analysis.joint_scores import joint_scores
+
+    scores = {layer: joint_scores(atlas, layer) for layer in {neuron.layer for neuron in found}}
+    return {layer: one for layer, one in scores.items() if one is not None}
 
 
 def neurons_view(atlas: Atlas, found: Sequence[Neuron], limit: int) -> Iterator[RenderableType]:
@@ -444,6 +490,7 @@ def neurons_view(atlas: Atlas, found: Sequence[Neuron], limit: int) -> Iterator[
         yield "no such neuron in this atlas"
     else:
         yield _neuron_table(atlas, found[:limit])
+        yield from _others_view(atlas, found[:limit])
         if len(found) > limit:
             yield dim(f"… and {count(len(found) - limit)} more (--limit N)")
     facts = _facts_of(atlas, found)
@@ -451,6 +498,37 @@ def neurons_view(atlas: Atlas, found: Sequence[Neuron], limit: int) -> Iterator[
         yield dim(f"● {controls_line(facts)}\n")
     elif facts.get("not_tested"):
         yield dim(f"{untested_line(facts)}\n")
+
+
+def _others_view(atlas: Atlas, found: Sequence[Neuron]) -> Iterator[RenderableType]:
+    """The scores of others of neurons that read images and texts; nothing for others."""
+    from synesthete.report.svg import auc
+
+    joint = _joint_scores(atlas, found)
+    rows = [(one, joint[one.layer].of(one.unit)) for one in found if one.layer in joint]
+    if rows:
+        yield table(
+            "",
+            "dominance",
+            "of",
+            "bridge",
+            "to",
+            right=("dominance", "bridge"),
+            rows=(
+                (
+                    neuron.address,
+                    auc(own["dominance"], 2),
+                    own["dominant"],
+                    f"{own['bridge']:.2g}",
+                    str(own["partner"]),
+                )
+                for neuron, own in rows
+            ),
+        )
+        yield dim(
+            "Dominance: Modality Dominance Score, 1 images alone, 0 texts alone. Bridge: Bridge Score, to the unit that it is "
+            "largest for. Scores of others, without controls or held-out artists."
+        )
 
 
 def report_view(atlas: Atlas, report: NeuronReport) -> Iterator[RenderableType]:

@@ -20,6 +20,7 @@ CONTROLS = {
     "shuffled": "shuffled labels",
     "random_dictionary": "random directions",
     "rotated_embedding": "trained on a rotated space",
+    "word_order": "shuffled words",
 }
 
 app = typer.Typer()
@@ -36,8 +37,8 @@ def joint(
     """Learn a sparse dictionary of the space that images and texts share; its latents become neurons of the atlas.
 
     The atlas was recorded with the layer joint and a probe set that has texts. The dictionary is a TopK autoencoder of the
-    embeddings, each modality centred first. Its latents are the layer joint@NAME, with an activation for images and texts alike,
-    and analysed with the same controls; two more are dictionaries of random directions, and of the space rotated at random.
+    embeddings, each modality centred first, trained on the half of the artists that units are not scored on. Its latents are the
+    layer joint@NAME, with an activation for images and texts alike, and analysed with the same controls; two more are dictionaries of random directions, and of the space rotated at random.
 
     Parameters
     ----------
@@ -52,8 +53,8 @@ def joint(
 
     Returns
     -------
-    settings, `explained_variance` (also `_of_images`, `_of_texts`, `_held_out`), `l0`, `dead_share`, `modality_gap` (`distance`,
-    `variance_share`), the same of the `controls`, and `counts`: the layer's, null before an analysis.
+    settings, `trained_on` (images and texts), `explained_variance` (also `_of_images`, `_of_texts`, `_held_out`), `l0`, `dead_share`,
+    `modality_gap` (`distance`, `variance_share`), the same of the `controls`, and `counts`: the layer's, null before an analysis.
 
     See Also
     --------
@@ -96,16 +97,19 @@ def _view(atlas: Atlas, notes: Mapping[str, Any]) -> Iterator[RenderableType]:
             f"{percent(gap['variance_share'])} of the variance; it was taken off."
         )
     if counts is not None and counts["multimodal"] is not None:
-        grid = table("", "selective", "multimodal", "concept cells")
+        keys = ("selective", "multimodal", "concept_cells", "concepts_in_five")
+        right = ("selective", "multimodal", "concept cells", "concepts in five")
+        grid = table("", *right, right=right)
         for label, suffix in (
             ("model", ""),
             *((text, f"_{key}") for key, text in CONTROLS.items()),
         ):
-            row = [
-                counts.get(f"{key}{suffix}") for key in ("selective", "multimodal", "concept_cells")
-            ]
+            row = [counts.get(f"{key}{suffix}") for key in keys]
             grid.add_row(label, *("-" if one is None else count(one) for one in row))
         yield grid
+        yield dim(
+            "Concepts in five: with a latent that passes in five modalities, anecdote and one of images among them."
+        )
     elif counts is not None:
         yield dim("The images and texts do not allow to test multimodality over both.")
     yield Note(f"next: synesthete neurons {atlas.path} --layer {notes['layer']}")

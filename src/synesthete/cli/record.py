@@ -15,7 +15,7 @@ import typer
 from rich.console import RenderableType
 
 from synesthete.atlas import Atlas, open_atlas
-from synesthete.atlas.manifest import TWINS
+from synesthete.atlas.manifest import TWINS, WORD_ORDER
 from synesthete.cli.atlas import neurons_view, summary_view
 from synesthete.cli.command import AtlasArgument, ModelSpec, Output, Positive, Share, command
 from synesthete.cli.console import Note, count, say
@@ -45,8 +45,8 @@ class Recording:
     batch_size
         Images decoded ahead of the model, at most. It changes speed and memory, never a result.
     twins : NAMES
-        Which untrained networks to record as controls: all, none, or some of random_twin,random_he,permuted. Each costs one more
-        pass over the images. Without it all up to 20,000 images, and random_twin beyond.
+        What to record as controls: all, none, or some of random_twin,random_he,permuted (untrained networks; each costs one more
+        pass over the images) and word_order (the words of each text shuffled). Without it all up to 20,000 images, and random_twin beyond.
     seed
         Seed of the untrained networks and of the shuffled labels.
     words
@@ -224,7 +224,9 @@ def _twins(names: str | None) -> Sequence[str] | None:
     """Names given as one word; None where the number of images decides."""
     if names is None:
         return None
-    return {"all": TWINS, "none": ()}.get(names, tuple(map(str.strip, names.split(","))))
+    return {"all": (*TWINS, WORD_ORDER), "none": ()}.get(
+        names, tuple(map(str.strip, names.split(",")))
+    )
 
 
 def _analyze(path: Path, **settings: Any) -> None:

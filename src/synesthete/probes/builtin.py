@@ -16,7 +16,7 @@ from synesthete._core.user_files import UnusableFile, read_inside
 from synesthete.errors import SynestheteError, near
 from synesthete.probes.decoding import UnreadableImage, decode
 from synesthete.probes.labels import usable_text
-from synesthete.probes.probe_set import COLUMNS, TEXT, ImageSource, ProbeSet
+from synesthete.probes.probe_set import COLUMNS, ORIGIN, TEXT, ImageSource, ProbeSet
 from synesthete.probes.sources import JoinedSource, RecentlyUsed, pixel_digest
 from synesthete.probes.words import (
     CASES,
@@ -104,7 +104,7 @@ def with_texts(probes: ProbeSet, texts: pa.Table) -> ProbeSet:
     probes
         Any probe set.
     texts
-        String columns `concept`, `modality` and `text`, and any other of `COLUMNS`. A text whose concept the set knows
+        String columns `concept`, `modality` and `text`, and any other of `COLUMNS` and `origin`. A text whose concept the set knows
         gets its family; one without a key is called after modality, artist and concept.
     """
     families = dict(
@@ -114,7 +114,7 @@ def with_texts(probes: ProbeSet, texts: pa.Table) -> ProbeSet:
     rows: list[dict[str, str]] = []
     problems = dict(probes.problems)
     for given in texts.to_pylist():
-        row = {name: given.get(name) or "" for name in (*COLUMNS, TEXT)}
+        row = {name: given.get(name) or "" for name in (*COLUMNS, TEXT, ORIGIN)}
         row[TEXT], problem = usable_text(row[TEXT])
         stem = f"text/{row['modality']}/{row['artist']}/{row['concept']}"
         met[stem] += 1
@@ -123,10 +123,11 @@ def with_texts(probes: ProbeSet, texts: pa.Table) -> ProbeSet:
         if problem:
             problems[_size(probes) + len(rows)] = problem
         rows.append(row)
-    schema = pa.schema([(name, pa.string()) for name in (*COLUMNS, TEXT)])
+    schema = pa.schema([(name, pa.string()) for name in (*COLUMNS, TEXT, ORIGIN)])
     labels = probes.labels
-    if TEXT not in labels.column_names:
-        labels = labels.append_column(TEXT, pa.array([""] * len(labels), pa.string()))
+    for name in (TEXT, ORIGIN):
+        if name not in labels.column_names:
+            labels = labels.append_column(name, pa.array([""] * len(labels), pa.string()))
     joined = pa.concat_tables([labels.cast(schema), pa.Table.from_pylist(rows, schema=schema)])
     behind = range(_size(probes), _size(probes) + len(rows))
     return ProbeSet(

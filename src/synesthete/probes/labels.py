@@ -9,7 +9,14 @@ from collections.abc import Mapping
 
 import pyarrow as pa
 
-from synesthete.probes.probe_set import COLUMNS, IMAGE_MODALITIES, MODALITIES, TEXT, TEXT_MODALITIES
+from synesthete.probes.probe_set import (
+    COLUMNS,
+    IMAGE_MODALITIES,
+    MODALITIES,
+    ORIGIN,
+    TEXT,
+    TEXT_MODALITIES,
+)
 
 # Other names under which data sets have the columns; the first that holds something counts.
 ALIASES: Mapping[str, tuple[str, ...]] = {
@@ -21,6 +28,7 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "source": ("source",),
     "licence": ("licence", "license"),
     "author": ("author",),
+    ORIGIN: (ORIGIN,),
 }
 DEFAULT_MODALITY = "photo"
 DEFAULT_TEXT_MODALITY = "description"
@@ -60,7 +68,7 @@ class LabelTable:
 
     def __init__(self, *, concepts: bool = True) -> None:
         self._named = concepts
-        self.columns: dict[str, list[str]] = {name: [] for name in (*COLUMNS, TEXT)}
+        self.columns: dict[str, list[str]] = {name: [] for name in (*COLUMNS, TEXT, ORIGIN)}
         self.problems: dict[int, str] = {}
         self._seen: dict[str, int] = {}
 
@@ -109,10 +117,11 @@ class LabelTable:
             self.problems[len(self) - 1] = problem
 
     def table(self) -> pa.Table:
-        """The label table `[images, COLUMNS]`, all strings, and where there are texts `text`."""
+        """The label table `[images, COLUMNS]`, all strings, and where there are texts `text` and any `origin`."""
         self._name_unknown_artists()
         texts = any(self.columns[TEXT]) or set(TEXT_MODALITIES) & set(self.columns["modality"])
-        names = [*COLUMNS, TEXT] if texts else COLUMNS
+        of_texts = [TEXT, ORIGIN] if any(self.columns[ORIGIN]) else [TEXT]
+        names = [*COLUMNS, *of_texts] if texts else COLUMNS
         return pa.table({name: pa.array(self.columns[name], pa.string()) for name in names})
 
     def _name_unknown_artists(self) -> None:

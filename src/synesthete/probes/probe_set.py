@@ -18,7 +18,7 @@ from synesthete.errors import SynestheteError, near
 from synesthete.probes.decoding import UnreadableImage
 
 __all__ = [
-    "COLUMNS", "IMAGE_MODALITIES", "MODALITIES", "TEXT", "TEXT_MODALITIES", "ImageSource", "ProbeSet", "UnreadableImage",
+    "COLUMNS", "IMAGE_MODALITIES", "MODALITIES", "ORIGIN", "TEXT", "TEXT_MODALITIES", "ImageSource", "ProbeSet", "UnreadableImage",
 ]  # fmt: skip
 
 IMAGE_MODALITIES = ("photo", "drawing", "symbol", "word")
@@ -38,6 +38,7 @@ COLUMNS = (
     "author",
 )
 TEXT = "text"
+ORIGIN = "origin"  # of a text: person, model or resource
 _IDENTITY = ("key", "sha256", "concept", "modality", "artist")
 
 
@@ -62,7 +63,7 @@ class ProbeSet:
         What people call the set; not part of its fingerprint.
     labels
         One row per image or text with the string columns `COLUMNS`, and where there are texts `text` (empty for
-        images). Row i is image id i. A row is a text when it has one, or is of one of `TEXT_MODALITIES`.
+        images) and, where it is known, `origin`. Row i is image id i. A row is a text when it has one, or is of one of `TEXT_MODALITIES`.
     source
         Reads the images; never asked for texts.
     rows
@@ -90,7 +91,8 @@ class ProbeSet:
             raise SynestheteError(f"probe set '{name}' has no images")
         self.name = name
         self.is_text: npt.NDArray[np.bool_] = text_rows(labels)
-        kept = [*COLUMNS, TEXT] if self.is_text.any() else COLUMNS
+        of_texts = [name for name in (TEXT, ORIGIN) if name in labels.column_names]
+        kept = [*COLUMNS, *of_texts] if self.is_text.any() else COLUMNS
         self.labels: pa.Table = labels.select(list(kept))
         self.source = source
         self.problems = dict(problems or {})
@@ -279,6 +281,21 @@ def says(text: str, name: str) -> bool:
     """
     words = r"\s+".join(re.escape(word) for word in name.casefold().split())
     return bool(words) and re.search(rf"(?<!\w){words}(e?s)?(?!\w)", text.casefold()) is not None
+
+
+def words_shuffled(text: str) -> str:
+    """The words of a text in an order that its own hash decides: the same everywhere, and as good as random.
+
+    A text of one word, or written without spaces, stays as it is.
+
+    Examples
+    --------
+    >>> words_shuffled("a red fruit"), sorted(words_shuffled("a red fruit").split())
+    ('red a fruit', ['a', 'fruit', 'red'])
+    """
+    words = text.split()
+    order = np.random.default_rng(list(hashlib.sha256(text.encode()).digest()))
+    return " ".join(words[place] for place in order.permutation(len(words)))
 
 
 def text_rows(labels: pa.Table) -> npt.NDArray[np.bool_]:

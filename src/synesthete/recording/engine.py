@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from synesthete.atlas.manifest import fingerprint_of
+from synesthete.atlas.manifest import WORD_ORDER, fingerprint_of
 from synesthete.errors import SynestheteError
 from synesthete.recording.feed import feed, micro_batches
 from synesthete.recording.finish import Finisher
@@ -69,8 +69,9 @@ def record(
     exemplars
         Number of images of highest, and of lowest, activation to keep per unit and modality.
     twins
-        Which networks that know nothing to record as controls, only with the dense matrix: of `random_twin`, `random_he` and
-        `permuted` (docs/recording.md). Each costs one more pass over the images; None for all of them up to 20,000 images, and
+        What to record as controls, only with the dense matrix: of `random_twin`, `random_he` and `permuted`, networks that know nothing,
+        and `word_order`, the model itself shown the words of each text in random order (docs/recording.md). Each of the first costs one
+        more pass over images and texts, the last one over the texts; None for all of them up to 20,000 images and as many texts, and
         `random_twin` alone beyond.
     seed
         Seed of the controls.
@@ -148,7 +149,10 @@ def _shards(
     left = sum(len(ids) for _, ids in missing)
     meter = ProgressMeter(len(probes), len(probes) - left, progress)
     # Twins are not even made when everything is recorded already.
-    twins = {name: model.twin(name, plan.seed) for name in (plan.twins if missing else ())}
+    twins = {
+        name: model if name == WORD_ORDER else model.twin(name, plan.seed)
+        for name in (plan.twins if missing else ())
+    }
     # One feed for all shards, so that decoding goes on while a shard is summed up and written.
     batches = feed(
         model,

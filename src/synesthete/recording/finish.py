@@ -43,7 +43,7 @@ PROBE_COLUMNS = (
     "licence",
     "author",
 )
-TEXT_COLUMNS = ("text",)
+TEXT_COLUMNS = ("text", "origin")
 _PACKAGES = ("torch", "open_clip_torch", "numpy")
 
 
@@ -105,7 +105,7 @@ class Finisher:
         if self.plan.dense:
             units = self.plan.units[index]
             self._matrix(f"{folder}/activations.npy", f"activations-{index}.npy", units)
-            for twin in self.plan.twins:
+            for twin in self.plan.twins_of(self.plan.layers[index]):
                 name = f"controls/{twin}/{folder}/activations.npy"
                 self._matrix(name, f"{twin}-{index}.npy", units)
         wanted = self.plan.thumbnails == "exemplars"

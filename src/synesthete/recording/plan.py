@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from synesthete.atlas.exemplars import PER_BIN
 from synesthete.atlas.half import COARSE_BINS, HISTOGRAM_BINS
-from synesthete.atlas.manifest import RECORDING_VERSION, TWINS
+from synesthete.atlas.manifest import RECORDING_VERSION, TWINS, WORD_ORDER
 from synesthete.atlas.thumbnails import THUMBNAIL_SIZE
 from synesthete.errors import SynestheteError, near
 from synesthete.probes.probe_set import text_rows
@@ -31,6 +31,7 @@ MICRO_BATCH = 32
 DENSE_LIMIT_BYTES = 4_000_000_000
 THUMBNAIL_LIMIT = 50_000
 # Each twin costs one more pass over the images: with more images than these only the first is recorded unless asked for.
+# Shuffled texts cost one more pass over the texts: with more texts than these they are not recorded unless asked for.
 TWINS_LIMIT = 20_000
 
 
@@ -57,7 +58,8 @@ class Plan:
     dense
         Whether to keep every activation.
     twins
-        Which networks that know nothing are recorded as controls, of `synesthete.atlas.TWINS`.
+        What is recorded as a control: networks that know nothing, of `synesthete.atlas.TWINS`, and `word_order`, the model itself
+        with the words of each text in random order.
     seed
         Of those.
     thumbnails
@@ -80,6 +82,11 @@ class Plan:
         """The layers that answer to an `image`, or to a `text`."""
         pairs = zip(self.layers, self.towers, strict=True)
         return [name for name, own in pairs if own in (tower, "joint")]
+
+    def twins_of(self, layer: str) -> list[str]:
+        """The controls of a layer: shuffled texts only of one that reads texts."""
+        reads_texts = layer in self.reading("text")
+        return [name for name in self.twins if reads_texts or name != WORD_ORDER]
 
 
 def needed_part(model: ImageTextModel, probes: ProbeSet, layers: Sequence[str] | None) -> ProbeSet:
@@ -143,26 +150,34 @@ def make_plan(
         raise SynestheteError(message, hint=near(reduction, REDUCTIONS))
     if exemplars < 1:
         raise SynestheteError(f"exemplars is {exemplars}, expected at least 1")
+    known = (*TWINS, WORD_ORDER)
     for name in twins or ():
-        if name not in TWINS:
-            message = f"no twin {name!r} of a model; there are {', '.join(TWINS)}"
-            raise SynestheteError(message, hint=near(name, TWINS))
+        if name not in known:
+            message = f"no twin {name!r} of a model; there are {', '.join(known)}"
+            raise SynestheteError(message, hint=near(name, known))
     if twins is None:
-        images = int((~text_rows(probes.labels)).sum())
-        twins = TWINS if images <= TWINS_LIMIT else TWINS[:1]
+        texts = text_rows(probes.labels)
+        twins = TWINS if (~texts).sum() <= TWINS_LIMIT else TWINS[:1]
+        twins = (*twins, WORD_ORDER) if texts.sum() <= TWINS_LIMIT else twins
+    layer_towers = tuple(model.layer(name).tower for name in names)
+    reads_texts = not set(layer_towers) <= {"image"}
     if dense is None:
         dense = len(probes) * sum(units) * np.dtype(np.float16).itemsize <= DENSE_LIMIT_BYTES
     return Plan(
         layers=names,
         units=units,
-        towers=tuple(model.layer(name).tower for name in names),
+        towers=layer_towers,
         reduction=reduction,
         text_reduction=text_reduction,
         groups=tuple(group_names(probes)),
         exemplars=exemplars,
         dense=dense,
         # Of a twin only the matrix is kept: it serves as the control of what the matrix tells.
-        twins=tuple(name for name in TWINS if name in twins) if dense else (),
+        twins=tuple(
+            name
+            for name in known
+            if dense and name in twins and (name != WORD_ORDER or reads_texts)
+        ),
         seed=seed,
         thumbnails="all" if len(probes) <= THUMBNAIL_LIMIT else "exemplars",
     )

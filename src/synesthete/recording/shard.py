@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from synesthete.atlas.exemplars import Exemplars
 from synesthete.atlas.half import to_half
+from synesthete.atlas.manifest import WORD_ORDER
 from synesthete.atlas.thumbnails import SPRITE_TILES, sprite_of
 from synesthete.errors import SynestheteError
-from synesthete.probes.probe_set import text_rows
+from synesthete.probes.probe_set import text_rows, words_shuffled
 from synesthete.recording.exemplars import exemplars_of
 from synesthete.recording.feed import MicroBatch, feed, micro_batches
 from synesthete.recording.plan import Plan, group_codes
@@ -101,7 +102,7 @@ def record_shard(
     plan
         What to read and to keep.
     twins
-        The twins of the plan, by name.
+        The twins of the plan, by name; for `word_order` the model itself.
     batches
         The decoded micro-batches of `ids`; by default they are decoded here.
     seen
@@ -112,7 +113,9 @@ def record_shard(
     sizes = dict(zip(plan.layers, plan.units, strict=True))
     values = {name: _nothing(rows, units) for name, units in sizes.items()}
     controls = {
-        (twin, name): _nothing(rows, units) for twin in twins for name, units in sizes.items()
+        (twin, name): _nothing(rows, sizes[name])
+        for name in plan.layers
+        for twin in plan.twins_of(name)
     }
     places = {name: np.full((rows, units), -1, np.int16) for name, units in sizes.items()}
     grids: dict[str, tuple[int, int]] = {}
@@ -133,7 +136,8 @@ def record_shard(
                     if name in reading.grids:
                         grids[name] = reading.grids[name]
             for twin, other in twins.items():
-                for found, slots, names, reading in _readings(other, batch, plan):
+                shown = _words_shuffled(batch) if twin == WORD_ORDER else batch
+                for found, slots, names, reading in _readings(other, shown, plan):
                     for name in names:
                         some = to_half(reading.activations[name][slots])
                         controls[twin, name][found - ids.start] = some
@@ -141,6 +145,9 @@ def record_shard(
                 seen(len(batch.ids))
     fine = np.array([image not in unreadable for image in ids], dtype=bool)
     of_text = text_rows(probes.labels.slice(ids.start, len(ids)))
+    for twin, name in controls:
+        if twin == WORD_ORDER:  # images have no words, and stay what they are
+            controls[twin, name][~of_text] = values[name][~of_text]
     groups = group_codes(probes.labels, ids, plan.groups)
     known = np.array(ids, dtype=np.int64)
 
@@ -160,7 +167,7 @@ def record_shard(
                 plan.exemplars,
             ),
             activations=values[name] if plan.dense else None,
-            twins={twin: controls[twin, name] for twin in twins},
+            twins={twin: controls[twin, name] for twin in plan.twins_of(name)},
             grid=grids.get(name),
         )
 
@@ -207,6 +214,13 @@ def _readings(
         texts, names = np.array(list(batch.texts), dtype=np.int64), plan.reading("text")
         reading = model.read_texts(list(batch.texts.values()), names, plan.text_reduction)
         yield texts, np.arange(len(texts)), names, reading
+
+
+def _words_shuffled(batch: MicroBatch) -> MicroBatch:
+    """A micro-batch without its images, and with the words of every text in random order."""
+    images = {image: "" for image in batch.ids if image not in batch.texts}
+    texts = {number: words_shuffled(text) for number, text in batch.texts.items()}
+    return replace(batch, unreadable=images, texts=texts)
 
 
 def _nothing(rows: int, columns: int) -> Halves:

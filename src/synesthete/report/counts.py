@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from synesthete.atlas import curves, multimodal_counts, other_counts
+from synesthete.atlas.summary import TEXT_CONTROLS
+from synesthete.probes.probe_set import NAMELESS
 
 if TYPE_CHECKING:
     from synesthete.atlas import Atlas
@@ -72,7 +74,11 @@ class Counts:
     thresholds
         Of average precision, that the rows' curves are over.
     beside
-        The same test made harder, in sentences: without what statistics of the images explain, among words of equal length.
+        The same test made harder, in sentences: without what statistics of the images explain, among words of equal length, among
+        matched texts.
+    texts
+        Of a layer that reads texts, how descriptions and anecdotes are answered to, beside the controls of text; `texts_note` says what
+        is counted there.
     warnings
         A line for every control that reaches a tenth of the model's count.
     """
@@ -91,11 +97,48 @@ class Counts:
     thresholds: list[float]
     beside: list[str]
     warnings: list[str]
+    texts: list[TextRow]
+    texts_note: str
 
     @property
     def rows(self) -> tuple[Count, ...]:
         """The counts that belong together, in their order."""
         return self.model, self.random_twin, self.permuted, self.rotation, self.shuffled
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextModality:
+    """Held-out descriptions, or anecdotes, none of which names its concept; null where not measured.
+
+    Attributes
+    ----------
+    passing
+        Units that pass in this modality.
+    n, top_1, low, high, median_rank
+        How many texts were read by nearest centroid, for which share of them their concept came first (with 95 % interval), and its
+        median rank among all.
+    """
+
+    passing: int | None = None
+    n: int | None = None
+    top_1: float | None = None
+    low: float | None = None
+    high: float | None = None
+    median_rank: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextRow:
+    """A layer that reads texts, or a control of it: its multimodal units, and what it makes of `description` and `anecdote`."""
+
+    label: str
+    multimodal: int | None
+    modalities: dict[str, TextModality]
+
+    @property
+    def name(self) -> str:
+        """The label as it stands in a table: `the model`."""
+        return self.label.split(" ", 1)[1]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,6 +168,7 @@ RANGES = (
 RULED_OUT = {
     "kept_without_statistics": "pass for the same concept with ink, edges, colours and other statistics of the images regressed out",
     "equal_length": "pass among written words of equal length too",
+    "matched_texts": "pass among texts matched in length, word frequency and spelling too",
 }
 VERDICTS = {
     "multimodal": "multimodal neurons",
@@ -138,11 +182,25 @@ LABELS = {
     "_rotation": "in random mixtures of its neurons",
     "_shuffled": "with shuffled labels",
 }
+TEXT_LABELS = LABELS | {
+    "_word_order": "with shuffled words",
+    "_bag_of_words": "in a bag of words",
+}
+TEXTS_NOTE = (
+    "Descriptions and anecdotes do not name their concept. Units that pass: AUC, q and average precision in that modality. First: share of "
+    "held-out texts whose concept is the nearest of {concepts:,} centroids of the other half's texts, with the median rank. A bag of words "
+    "has one unit a concept, its TF-IDF centroid, fitted to the labels of the other half."
+)
 
 
 def layer_counts(source: Source, layer: str) -> Counts | None:
     """The counts of one layer; None before an analysis, and where the images did not allow to count."""
-    analysis = source.atlas.manifest["analysis"]
+    return counts_of_layer(source.atlas, layer, path=source.links.layer(layer))
+
+
+def counts_of_layer(atlas: Atlas, layer: str, *, path: str = "") -> Counts | None:
+    """The same of an atlas alone."""
+    analysis = atlas.manifest["analysis"]
     if analysis is None or layer not in analysis["layers"]:
         return None
     facts = analysis["layers"][layer]
@@ -150,7 +208,7 @@ def layer_counts(source: Source, layer: str) -> Counts | None:
         return None
     merged = {**facts, **multimodal_counts([facts]), **other_counts([facts])}
     merged["curve"] = curves({**analysis, "layers": {layer: facts}})
-    return counts_of(merged, layer=layer, path=source.links.layer(layer))
+    return counts_of(merged, layer=layer, path=path)
 
 
 def all_counts(source: Source) -> Counts | None:
@@ -187,7 +245,36 @@ def counts_of(facts: Mapping[str, Any], *, layer: str = "", path: str = "") -> C
         thresholds=list((facts.get("curve") or {}).get("ap", ())),
         beside=list(_beside(facts)),
         warnings=list(_warnings(facts)),
+        texts=(texts := text_rows(facts)),
+        texts_note=TEXTS_NOTE.format(concepts=facts["reading"]["concepts"]) if texts else "",
     )
+
+
+def text_rows(facts: Mapping[str, Any]) -> list[TextRow]:
+    """Of a layer's entry in the manifest's analysis the rows of `Counts.texts`; empty where it reads no texts, or was analysed before that."""
+    reading = facts.get("reading")
+    if not reading:
+        return []
+    modalities = [name for name in NAMELESS if name in reading]
+
+    def modality(name: str, control: str) -> TextModality:
+        read = reading[name].get(control.removeprefix("_") or "model", {})
+        return TextModality(
+            passing=(facts.get(f"passing{control}") or {}).get(name),
+            n=reading[name]["n"] if read else None,
+            **{key: read.get(key) for key in ("top_1", "low", "high", "median_rank")},
+        )
+
+    return [
+        TextRow(
+            label=label,
+            multimodal=facts.get(f"multimodal{control}"),
+            modalities={name: modality(name, control) for name in modalities},
+        )
+        for control, label in TEXT_LABELS.items()
+        if facts.get(f"passing{control}") is not None
+        or any(control[1:] in reading[name] for name in modalities)
+    ]
 
 
 def _count(facts: Mapping[str, Any], control: str, label: str, units: int) -> Count:
@@ -328,7 +415,10 @@ MOVED = (
 
 def counts_in_words(counts: Counts) -> str:
     """The counts in one sentence."""
+    numbers = [(row.count, row.label) for row in counts.rows]
+    of_text = {TEXT_LABELS[f"_{kind}"] for kind in TEXT_CONTROLS}
+    numbers += [(row.multimodal, row.label) for row in counts.texts if row.label in of_text]
     return "; ".join(
-        f"{'not measured' if row.count is None else f'{row.count} multimodal neurons'} {row.label}"
-        for row in counts.rows
+        f"{'not measured' if number is None else f'{number} multimodal neurons'} {label}"
+        for number, label in numbers
     )

@@ -200,6 +200,8 @@ class Shown:
         Where the maximum lies; null where every position is the maximum or there is no grid.
     text
         The text; null for an image.
+    origin
+        Of a text: `person`, `model` or `resource`; empty where that is not known.
     token
         Which of its tokens the unit answers to most; null where that is not known.
     """
@@ -217,6 +219,7 @@ class Shown:
     own: bool = False
     box: Box | None = None
     text: str | None = None
+    origin: str = ""
     token: Token | None = None
 
     @property
@@ -334,6 +337,7 @@ def _shown(
         own=own,
         box=box,
         text=text,
+        origin=row.get("origin") or "",
         token=token,
     )
 
