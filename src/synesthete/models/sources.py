@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,7 +41,18 @@ from synesthete.models.names import (
     pretrained,
     split_file,
 )
-from synesthete.models.transformers_clip import CONFIG, PREPROCESSOR, TOKENIZER, read_transformers
+from synesthete.models.transformers_clip import (
+    CONFIG,
+    INDEX,
+    PREPROCESSOR,
+    PROCESSOR,
+    TOKENIZER,
+    read_json_object,
+    read_transformers,
+    require_transformers,
+    shards,
+    type_of,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -49,6 +60,8 @@ if TYPE_CHECKING:
 MINI = Path(__file__).parent / "mini"
 HELD_OUT = "held_out.json"
 """In a model's folder: what of the probe sets its training never saw."""
+# Beside the weights: tables that are computed, and initial values that are drawn on the way.
+SPARE_ELEMENTS = 1 << 26
 PICKLE_SUFFIXES = (".bin", ".pth", ".pt")
 
 
@@ -76,6 +89,12 @@ class Source:
         Preprocessing that goes with the weights.
     weights
         Reads `checkpoint` where open_clip does not.
+    library
+        What builds the network: `open_clip`, `transformers`, `timm` or `torchvision`; `config` is then that library's.
+    files
+        All files of the weights, of a model that is not of open_clip.
+    repository
+        Of the hub, whose other files can be fetched when they are needed.
     architecture, pretrained
         For the description.
     """
@@ -91,6 +110,14 @@ class Source:
     quick_gelu: bool = False
     preprocess: dict[str, Any] = field(default_factory=dict)
     weights: Callable[[], dict[str, torch.Tensor]] | None = None
+    library: str = "open_clip"
+    files: tuple[Path, ...] = ()
+    repository: str = ""
+
+    @property
+    def limit(self) -> int:
+        """How many numbers its network may have: each stands in its weights, in a byte at least."""
+        return sum(file.stat().st_size for file in self.files) + SPARE_ELEMENTS
 
 
 def folder_of(spec: str) -> Path | None:
@@ -185,7 +212,7 @@ def _from_folder(spec: str, folder: Path, pretrained: str, *, pickled: bool) -> 
         if spec.startswith(HF_DIR) or (
             not os.path.lexists(folder / CONFIGURATION) and os.path.lexists(folder / CONFIG)
         ):
-            return _transformers(spec, folder, _weights_in(folder, spec, pickled=False), pretrained)
+            return _in_transformers_format(spec, folder, pretrained)
         config, preprocess = read_configuration(folder, spec)
         checkpoint = _weights_in(folder, spec, pickled=pickled)
     except OSError as error:
@@ -271,6 +298,13 @@ def _missing(error: SynestheteError) -> bool:
 def _from_hub_transformers(spec: str, repository: str) -> Source:
     """A repository of the hub in transformers' format."""
     folder = fetch(spec, repository, CONFIG).parent
+    kind = type_of(folder, spec)
+    if kind != "clip":
+        require_transformers(spec, kind)
+        for name in (PREPROCESSOR, PROCESSOR):
+            _fetch_where_there(spec, repository, name)
+        files = tuple(_fetch_safetensors(spec, repository))
+        return _by_transformers(spec, folder, files, repository, repository=repository)
     read_transformers(folder, spec)
     for name in (PREPROCESSOR, TOKENIZER, SAFE_WEIGHTS[1]):
         try:
@@ -286,6 +320,69 @@ def _from_hub_transformers(spec: str, repository: str) -> Source:
             if not _missing(error) and name != TOKENIZER:
                 raise
     return _transformers(spec, folder, file, repository)
+
+
+def _fetch_where_there(spec: str, repository: str, name: str) -> Path | None:
+    try:
+        return fetch(spec, repository, name)
+    except SynestheteError as error:
+        if _missing(error):
+            return None
+        raise
+
+
+def _fetch_safetensors(spec: str, repository: str) -> Iterator[Path]:
+    """The weights of a repository in transformers' format, in one file or in several."""
+    single = _fetch_where_there(spec, repository, SAFE_WEIGHTS[1])
+    if single is not None:
+        yield single
+        return
+    index = _fetch_where_there(spec, repository, INDEX)
+    if index is None:
+        raise SynestheteError(
+            f"{spec}: the hub's {repository} has no {SAFE_WEIGHTS[1]}",
+            hint=nearest(repository) or "weights as a pickle are not read there",
+        )
+    yield index
+    for name in shards(index, root_of(index.parent), spec):
+        yield fetch(spec, repository, name)
+
+
+def _in_transformers_format(spec: str, folder: Path, pretrained: str) -> Source:
+    """A user's folder with transformers' `config.json`."""
+    kind = type_of(folder, spec)
+    if kind == "clip":
+        return _transformers(spec, folder, _weights_in(folder, spec, pickled=False), pretrained)
+    require_transformers(spec, kind)
+    files = [folder / INDEX]
+    if os.path.lexists(folder / SAFE_WEIGHTS[1]) or not os.path.lexists(folder / INDEX):
+        files = [_weights_in(folder, spec, pickled=False)]
+    else:
+        files += [folder / name for name in shards(folder / INDEX, root_of(folder), spec)]
+        for file in files:
+            try:
+                resolve_inside(root_of(folder), file)
+            except UnusableFile as error:
+                raise SynestheteError(f"{spec}: {error.message}", hint=error.hint) from None
+    return _by_transformers(spec, folder, tuple(files), pretrained)
+
+
+def _by_transformers(
+    spec: str, folder: Path, files: tuple[Path, ...], pretrained: str, repository: str = ""
+) -> Source:
+    """A model that transformers itself builds; its settings are checked when it is there to say which it has."""
+    config = read_json_object(folder, CONFIG, spec)
+    return Source(
+        spec=spec,
+        config=config,
+        checkpoint=files[0],
+        architecture=str(config["model_type"]),
+        pretrained=pretrained,
+        folder=folder,
+        library="transformers",
+        files=files,
+        repository=repository,
+    )
 
 
 def _transformers(spec: str, folder: Path, checkpoint: Path, pretrained: str) -> Source:
