@@ -10,7 +10,22 @@ import torch
 
 from tests.models.conftest import scramble
 
-WORDS = ("apple", "dog", "a", "photo", "of", "an", "two", "red", "the", "cat", "eats", "##s", "ple", "##le")
+WORDS = (
+    "apple",
+    "dog",
+    "a",
+    "photo",
+    "of",
+    "an",
+    "two",
+    "red",
+    "the",
+    "cat",
+    "eats",
+    "##s",
+    "ple",
+    "##le",
+)
 BERT = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS]
 TEXT = {
     "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -21,8 +36,8 @@ VISION = {
     "image_size": 32, "patch_size": 8,
 }  # fmt: skip
 EFFICIENT = {
-    "image_size": 64, "in_channels": [8, 8, 16], "out_channels": [8, 16, 24], "strides": [1, 2, 2],
-    "num_block_repeats": [1, 2, 1], "expand_ratios": [1, 4, 4], "kernel_sizes": [3, 3, 5], "hidden_dim": 24,
+    "image_size": 64, "in_channels": [32, 16, 24], "out_channels": [16, 24, 32], "strides": [1, 2, 2],
+    "num_block_repeats": [1, 2, 1], "expand_ratios": [1, 4, 4], "kernel_sizes": [3, 3, 5], "hidden_dim": 32,
     "width_coefficient": 1.0, "depth_coefficient": 1.0, "depthwise_padding": [],
 }  # fmt: skip
 PROJECTED = {"projection_dim": 24}
@@ -33,7 +48,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "vision_config": {k: v for k, v in VISION.items() if k != "image_size"} | {"num_patches": 16},
     },
     "chinese_clip": {"text_config": TEXT, "vision_config": VISION} | PROJECTED,
-    "align": {"text_config": TEXT, "vision_config": EFFICIENT} | PROJECTED,
+    "align": {"text_config": TEXT, "vision_config": EFFICIENT, "projection_dim": 32},
     "altclip": {
         "text_config": TEXT | {"project_dim": 24, "pad_token_id": 1, "max_position_embeddings": 18}, "vision_config": VISION,
     } | PROJECTED,
@@ -47,7 +62,16 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "resnet": {"embedding_size": 8, "hidden_sizes": [16, 24, 32, 40], "depths": [1, 2, 1, 1], "layer_type": "bottleneck"},
     "swin": {"image_size": 64, "patch_size": 4, "embed_dim": 16, "depths": [1, 2], "num_heads": [2, 4], "window_size": 4},
 }  # fmt: skip
-TWO_TOWERS = ("siglip", "siglip2", "chinese_clip", "align", "altclip", "clipseg", "metaclip_2", "aimv2")
+TWO_TOWERS = (
+    "siglip",
+    "siglip2",
+    "chinese_clip",
+    "align",
+    "altclip",
+    "clipseg",
+    "metaclip_2",
+    "aimv2",
+)
 IMAGES_ONLY = tuple(name for name in FAMILIES if name not in TWO_TOWERS)
 
 
@@ -71,9 +95,16 @@ def write_tokenizer(folder: Path, family: str) -> None:
          "special": True}
         for one in ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
     ]  # fmt: skip
-    tokens = {one: {"id": one, "ids": [vocabulary[one]], "tokens": [one]} for one in ("[CLS]", "[SEP]")}
-    single = [{"SpecialToken": {"id": "[CLS]", "type_id": 0}}] if not family.startswith("siglip") else []
-    single += [{"Sequence": {"id": "A", "type_id": 0}}, {"SpecialToken": {"id": "[SEP]", "type_id": 0}}]
+    tokens = {
+        one: {"id": one, "ids": [vocabulary[one]], "tokens": [one]} for one in ("[CLS]", "[SEP]")
+    }
+    single = (
+        [{"SpecialToken": {"id": "[CLS]", "type_id": 0}}] if not family.startswith("siglip") else []
+    )
+    single += [
+        {"Sequence": {"id": "A", "type_id": 0}},
+        {"SpecialToken": {"id": "[SEP]", "type_id": 0}},
+    ]
     tokenizer = {
         "version": "1.0", "truncation": None, "padding": None, "added_tokens": special,
         "normalizer": {"type": "Lowercase"}, "pre_tokenizer": {"type": "Whitespace"},
@@ -85,7 +116,7 @@ def write_tokenizer(folder: Path, family: str) -> None:
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
     named = {
         "tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]",
-        "sep_token": "[SEP]", "model_max_length": 16,
+        "sep_token": "[SEP]", "model_max_length": 16, "padding_side": "left" if family == "siglip2" else "right",
         "model_input_names": ["input_ids"] if family.startswith("siglip") else ["input_ids", "attention_mask"],
     }  # fmt: skip
     (folder / "tokenizer_config.json").write_text(json.dumps(named))
@@ -104,9 +135,20 @@ def write_family(folder: Path, family: str) -> Path:
     if family.startswith("siglip"):
         settings |= {"size": square, "do_center_crop": False}
     if family == "siglip2":
-        settings = {"image_mean": [0.4, 0.5, 0.6], "image_std": [0.2, 0.3, 0.25], "patch_size": 8, "max_num_patches": 16}
+        settings = {
+            "image_mean": [0.4, 0.5, 0.6],
+            "image_std": [0.2, 0.3, 0.25],
+            "patch_size": 8,
+            "max_num_patches": 16,
+        }
+    if family == "dinov2_with_registers":
+        settings["image_processor_type"] = "BitImageProcessor"
     if family == "align":
-        settings |= {"size": square, "image_processor_type": "EfficientNetImageProcessor", "include_top": False}
+        settings |= {
+            "size": square,
+            "image_processor_type": "EfficientNetImageProcessor",
+            "include_top": False,
+        }
     (folder / "preprocessor_config.json").write_text(json.dumps(settings))
     if family in TWO_TOWERS:
         write_tokenizer(folder, family)

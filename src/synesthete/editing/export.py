@@ -182,7 +182,8 @@ def _place(draft: Path, folder: Path) -> None:
 def _embedded(
     model: ImageTextModel, images: Sequence[Image.Image], texts: Sequence[str]
 ) -> Float32:
-    return np.concatenate([embed(model, images), model.encode_texts(texts)])
+    of_images = embed(model, images)
+    return np.concatenate([of_images, model.encode_texts(texts)]) if texts else of_images
 
 
 def _plain_open_clip(

@@ -13,12 +13,13 @@ from synesthete.models.architectures import Tower
 from synesthete.models.places import Place
 
 Pool = Literal["first", "last", "end"]
+HIDDEN, SHOWN = -1, -2
 
 
 class TextTower(Tower):
     """A text tower of transformers.
 
-    Token ids of places that the tokenizer masked are -1, so that one tensor tells ids and mask.
+    Token ids tell the padding: `HIDDEN` is one that is masked, and `SHOWN - id` one that the model sees, as SigLIP does.
 
     Parameters
     ----------
@@ -47,20 +48,33 @@ class TextTower(Tower):
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         """Embeddings `[texts, dimension]` of token ids `[texts, context]`; what no text of the batch reaches is not computed."""
-        mask = tokens >= 0
-        length = tokens.shape[1] if bool(mask.all()) else max(1, int(mask.sum(1).max()))
+        used = (tokens != HIDDEN).any(dim=0).nonzero()
+        length = int(used[-1]) + 1 if len(used) else 1
         return self.call(self.trunk, tokens[:, :length])
 
-    def ends(self, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Behind which position each text stops, and at which its embedding is read, `[texts]` each."""
-        places = torch.arange(1, tokens.shape[1] + 1, device=tokens.device)
-        masked = bool((tokens < 0).any())
-        # Where nothing is masked, what repeats up to the end of the context is padding.
-        own = tokens >= 0 if masked else tokens != tokens[:, -1:]
-        stop = (own * places).max(dim=1).values
+    def spans(
+        self, tokens: torch.Tensor, empty: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Of each text its own first position, the one behind its last, and the one where its embedding is read, `[texts]` each.
+
+        Parameters
+        ----------
+        tokens
+            `[texts, context]`.
+        empty
+            Token ids `[context]` of the empty text: the tokens that mark start and end.
+        """
+        own = tokens >= 0
+        places = torch.arange(tokens.shape[1], device=tokens.device)
+        stop = (own * (places + 1)).max(dim=1).values
+        first = own.int().argmax(dim=1)
+        marks = empty[empty >= 0]
+        if len(marks) > 1:
+            first += tokens.gather(1, first[:, None])[:, 0].eq(marks[0]).long()
         if self.pool == "end":
-            return stop, stop - 1
-        return stop, torch.full_like(stop, 0 if self.pool == "first" else tokens.shape[1] - 1)
+            return first, stop, (stop - 1).clamp(min=0)
+        end = 0 if self.pool == "first" else tokens.shape[1] - 1
+        return first, stop, torch.full_like(stop, end)
 
 
 class Network(nn.Module):

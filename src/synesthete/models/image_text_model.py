@@ -239,7 +239,7 @@ class ImageTextModel:
         return self._tokenize
 
     def token_ids(self, texts: Sequence[str]) -> torch.Tensor:
-        """Token ids `[texts, context]` as the text tower is given them; -1 where a tokenizer of transformers masks."""
+        """Token ids `[texts, context]` as the text tower is given them, padding below 0 for one of transformers."""
         return self._tokenizer(list(texts)).to(self.device)
 
     @property

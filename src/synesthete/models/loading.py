@@ -10,6 +10,8 @@ from synesthete.models.hub import one_line
 from synesthete.models.sources import Source, resolve
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import nn
 
     from synesthete.models.adapter import Network, TextTower
@@ -29,7 +31,8 @@ def load_model(
         `mini`, the model that ships with the package; `ARCHITECTURE/TAG` of open_clip, such as
         `RN50x4/openai`; `ARCHITECTURE/random` or `ARCHITECTURE/random:SEED` for random weights;
         `hf-hub:ORG/NAME`, a plain `ORG/NAME` or its address; `local-dir:PATH` or `PATH`, a folder that open_clip
-        can load or that transformers' `CLIPModel` was saved to; or `ARCHITECTURE@FILE` or `FILE`, weights.
+        can load or that transformers or timm saved a model to; `ARCHITECTURE@FILE` or `FILE`, weights; or, of models that
+        read images only, `timm:NAME` and `torchvision:NAME`, with `/random` or `@FILE` behind as above.
     device
         Where it runs, such as `cpu` or `cuda`; by default the GPU if there is one.
     allow_pickle
@@ -116,7 +119,7 @@ def _of_another_library(source: Source, device: str | None) -> ImageTextModel:
     def build() -> Network:
         return maker.network(maker.blank(), side)
 
-    if source.files:
+    if maker.files:
         network = maker.network(maker.trained(), side)
         _check_finite(network, source)
     else:
@@ -146,6 +149,9 @@ def _of_another_library(source: Source, device: str | None) -> ImageTextModel:
 
 class Maker(Protocol):
     """What makes a model of another library."""
+
+    files: tuple[Path, ...]
+    """Its weights; none for random ones."""
 
     def preprocessor(self) -> Preprocessor | TransformPreprocessor:
         """How it prepares images."""

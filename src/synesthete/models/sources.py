@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from synesthete.models.configuration import (
     CONFIGURATION,
     RefusedSetting,
     check_model,
+    check_timm,
     read_configuration,
 )
 from synesthete.models.hub import (
@@ -32,7 +34,9 @@ from synesthete.models.names import (
     FORMS,
     HF_DIR,
     HUB,
+    LIBRARIES,
     LOCAL,
+    WRAPPED,
     architectures,
     canonical,
     configuration_of,
@@ -199,6 +203,13 @@ def resolve(spec: str, *, allow_pickle: bool | None = None) -> Source:
         return _from_folder(spec, folder, folder.name, pickled=pickled)
     if spec.startswith(HUB):
         return _from_hub(spec, spec.removeprefix(HUB), pickled=pickled)
+    if spec.startswith(LIBRARIES):
+        return _from_library(spec)
+    if spec.startswith(WRAPPED):
+        raise SynestheteError(
+            f"{spec} was wrapped by a program of yours, and only that program can run it",
+            hint="wrap the module again, and pass the model itself",
+        )
     if (named := split_file(spec)) is not None:
         return _from_file(spec, *named)
     return _from_open_clip(spec, pickled=pickled)
@@ -298,6 +309,9 @@ def _missing(error: SynestheteError) -> bool:
 def _from_hub_transformers(spec: str, repository: str) -> Source:
     """A repository of the hub in transformers' format."""
     folder = fetch(spec, repository, CONFIG).parent
+    if (of_timm := read_timm(folder, spec)) is not None:
+        file = fetch(spec, repository, SAFE_WEIGHTS[1])
+        return _by_timm(spec, folder, file, repository, of_timm)
     kind = type_of(folder, spec)
     if kind != "clip":
         require_transformers(spec, kind)
@@ -349,7 +363,10 @@ def _fetch_safetensors(spec: str, repository: str) -> Iterator[Path]:
 
 
 def _in_transformers_format(spec: str, folder: Path, pretrained: str) -> Source:
-    """A user's folder with transformers' `config.json`."""
+    """A user's folder with transformers' `config.json`, or timm's."""
+    if (of_timm := read_timm(folder, spec)) is not None:
+        file = _weights_in(folder, spec, pickled=False)
+        return _by_timm(spec, folder, file, pretrained, of_timm)
     kind = type_of(folder, spec)
     if kind == "clip":
         return _transformers(spec, folder, _weights_in(folder, spec, pickled=False), pretrained)
@@ -365,6 +382,34 @@ def _in_transformers_format(spec: str, folder: Path, pretrained: str) -> Source:
             except UnusableFile as error:
                 raise SynestheteError(f"{spec}: {error.message}", hint=error.hint) from None
     return _by_transformers(spec, folder, tuple(files), pretrained)
+
+
+def read_timm(folder: Path, spec: str) -> dict[str, Any] | None:
+    """What a `config.json` of timm says, checked; None for one of transformers."""
+    found = read_json_object(folder, CONFIG, spec)
+    if "model_type" in found or "architecture" not in found:
+        return None
+    try:
+        return check_timm(found)
+    except RefusedSetting as error:
+        raise SynestheteError(
+            f"{spec} cannot be built: {error}", hint=f"check its {CONFIG}"
+        ) from None
+
+
+def _by_timm(
+    spec: str, folder: Path, file: Path, pretrained: str, config: dict[str, Any]
+) -> Source:
+    return Source(
+        spec=spec,
+        config=config,
+        checkpoint=file,
+        architecture=str(config["architecture"]),
+        pretrained=pretrained,
+        folder=folder,
+        library="timm",
+        files=(file,),
+    )
 
 
 def _by_transformers(
@@ -443,6 +488,41 @@ def _from_file(spec: str, architecture: str, file: Path) -> Source:
         trusted=bool(architecture),
         quick_gelu=quick_gelu,
         weights=weights,
+    )
+
+
+def _from_library(spec: str) -> Source:
+    """A model that timm, torchvision or transformers knows by name, with its own, a file's or random weights."""
+    library, _, rest = spec.partition(":")
+    name, at, path = rest.partition("@")
+    name, _, tag = name.partition("/")
+    word, _, seed = tag.partition(":")
+    if not re.fullmatch(r"[\w.-]{1,128}", name, re.ASCII) or (seed and not seed.isdecimal()):
+        raise SynestheteError(
+            f"{spec[:200]!r} names no model of {library}",
+            hint=f"{library}:NAME/random:0, {library}:NAME@FILE",
+        )
+    file = Path(path).expanduser() if at else None
+    if file is not None and not file.is_file():
+        raise SynestheteError(f"{spec}: there is no such file", hint="check the path")
+    if library == "transformers":
+        if word != "random" or file is not None:
+            raise SynestheteError(
+                f"{spec[:200]!r} names no weights",
+                hint=f"transformers:{name}/random, or hf-hub:ORG/NAME",
+            )
+        require_transformers(spec, name)
+    config = {"model_type": name} if library == "transformers" else {}
+    return Source(
+        spec=spec,
+        config=config,
+        checkpoint=file,
+        architecture=name,
+        pretrained=file.name if file is not None else tag or "DEFAULT",
+        trusted=True,
+        seed=int(seed or 0),
+        library=library,
+        files=() if file is None else (file,),
     )
 
 

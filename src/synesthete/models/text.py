@@ -285,7 +285,7 @@ def spans_of(tower: Any, tokens: torch.Tensor, empty: torch.Tensor) -> Spans:
         none does.
     """
     if isinstance(tower, TextTower):
-        return Spans(tokens[:, 0].eq(empty[0]).long(), *tower.ends(tokens))
+        return Spans(*tower.spans(tokens, empty))
     context = tokens.shape[1]
     pool = getattr(tower, "pool_type", getattr(tower, "text_pool_type", ""))
     by_class = getattr(tower, "cls_emb", None) is not None

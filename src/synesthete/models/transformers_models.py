@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from synesthete.errors import SynestheteError
-from synesthete.models.adapter import Network, Pool, TextTower
+from synesthete.models.adapter import HIDDEN, SHOWN, Network, Pool, TextTower
 from synesthete.models.architectures import Tower
 from synesthete.models.building import at_most, quiet
 from synesthete.models.configuration import Rule, choice, either, integer, matching, number, several
@@ -109,7 +109,7 @@ class TransformersModel:
     """
 
     def __init__(self, source: Source) -> None:
-        self.source = source
+        self.source, self.files = source, source.files
         with hushed(), self._explained("built"):
             self.config, self.model_class = self._configured()
         self.two_towers = all(
@@ -360,7 +360,7 @@ def plain_features(
     pixels
         Images `[images, 3, side, side]`, prepared.
     tokens
-        Texts `[texts, context]`, -1 where masked; None for no texts.
+        Texts `[texts, context]`, padding marked; None for no texts.
     """
     from transformers import AutoModel
 
@@ -408,28 +408,28 @@ class _Opened:
         self.context = (
             min(context, longest) if isinstance(longest, int) and longest > 0 else context
         )
-        self.full = context
-        if self.tokenizer.padding_side != "right" or self.tokenizer.pad_token_id is None:
+        if self.tokenizer.pad_token_id is None:
             raise SynestheteError(
-                f"{source.spec} cannot read texts: its tokenizer does not pad at the end",
-                hint="padding_side right and a pad_token are needed",
+                f"{source.spec} cannot read texts: its tokenizer has no pad_token"
             )
+        self.masks = "attention_mask" in self.tokenizer.model_input_names
 
     def clean_fn(self, text: str) -> str:
         return text
 
     def __call__(self, texts: list[str]) -> torch.Tensor:
-        """Token ids `[texts, context]`, -1 where the tokenizer masks."""
+        """Token ids `[texts, context]`, with the padding marked as `TextTower` has it."""
         given = self.tokenizer(
             list(texts),
             padding="max_length",
             truncation=True,
             max_length=self.context,
             return_tensors="pt",
+            return_attention_mask=True,
         )
         tokens: torch.Tensor = given["input_ids"]
-        mask = given.get("attention_mask")
-        return tokens if mask is None else tokens.where(mask.bool(), -1)
+        padding = torch.full_like(tokens, HIDDEN) if self.masks else SHOWN - tokens
+        return tokens.where(given["attention_mask"].bool(), padding)
 
 
 def checked(found: Mapping[str, Any], config_class: Any, spec: str) -> dict[str, Any]:
@@ -512,12 +512,11 @@ def as_patches(pixels: torch.Tensor, size: int) -> tuple[torch.Tensor, int]:
 
 
 def text_features(trunk: Any, tokens: torch.Tensor) -> torch.Tensor:
-    """Embeddings of texts, as the model's own `get_text_features` gives them; -1 is a masked token."""
-    mask = tokens >= 0
-    padding = getattr(trunk.config.text_config, "pad_token_id", None)
-    # A model that was trained without a mask (SigLIP) has a tokenizer that gives none.
+    """Embeddings of texts, as the model's own `get_text_features` gives them."""
+    mask, padding = tokens != HIDDEN, getattr(trunk.config.text_config, "pad_token_id", None)
+    ids = tokens.where(mask, padding or 0)
     given = {} if bool(mask.all()) else {"attention_mask": mask.long()}
-    return pooled(trunk.get_text_features(input_ids=tokens.where(mask, padding or 0), **given))
+    return pooled(trunk.get_text_features(input_ids=ids.where(ids >= 0, SHOWN - ids), **given))
 
 
 def vision_features(trunk: Any, pixels: torch.Tensor) -> torch.Tensor:
