@@ -28,6 +28,7 @@ from synesthete.models.activations import (
     check_text_reduction,
     reduce,
 )
+from synesthete.models.adapter import TextTower
 from synesthete.models.architectures import (
     Site,
     default_layer,
@@ -315,6 +316,10 @@ class ImageTextModel:
         reading = TextReading(embeddings, truncated=self._truncated(texts, start, tokens))
         for tap in taps:
             values, positions = taken[tap.layer]
+            if isinstance(self._text_tower, TextTower):
+                # Where the padding stands in front, the tokens of a text begin behind it.
+                padded = (tokens >= 0).int().argmax(dim=1)[:, None]
+                positions = positions.where(positions < 0, positions - padded)
             reading.activations[tap.layer] = _numpy(values)
             reading.positions[tap.layer] = positions.to("cpu", torch.int16).numpy()
             if not np.isfinite(reading.activations[tap.layer]).all():

@@ -220,6 +220,10 @@ def _of_block(name: str, calls: Sequence[_Call], block: _Call, grid: Grid) -> It
     neurons = list(_mlps(name, inside, grid))
     yield from neurons
     maps = block.gave.ndim == 4
+    if maps and len(set(block.gave.shape[1:])) == 1:
+        # A cube tells nothing; convolutions have their channels first, and layer norms last.
+        convolves = any(isinstance(call.module, nn.Conv2d) for call in inside)
+        arranged = Arranged("NCHW" if convolves else "NHWC")
     last = _leaves(inside)[-1] if inside else None
     closing = last is not None and last.gave is block.gave and not _weights(last.module)
     if maps and last is not None and closing and _acts(last.module):

@@ -253,7 +253,9 @@ class TransformersModel:
             return Preprocessor(_square_of_patches(self.config, settings))
         with tempfile.TemporaryDirectory(prefix="synesthete-images-") as name, hushed():
             (Path(name) / CONFIG).write_text(
-                json.dumps({"model_type": self.config.model_type}), encoding="utf-8"
+                # A vision model that was cut out of a pair is shown what the pair is.
+                json.dumps({"model_type": self.config.model_type.removesuffix("_vision_model")}),
+                encoding="utf-8",
             )
             (Path(name) / PREPROCESSOR).write_text(json.dumps(settings), encoding="utf-8")
             with self._explained("given images"):
@@ -515,8 +517,11 @@ def text_features(trunk: Any, tokens: torch.Tensor) -> torch.Tensor:
     """Embeddings of texts, as the model's own `get_text_features` gives them."""
     mask, padding = tokens != HIDDEN, getattr(trunk.config.text_config, "pad_token_id", None)
     ids = tokens.where(mask, padding or 0)
-    given = {} if bool(mask.all()) else {"attention_mask": mask.long()}
-    return pooled(trunk.get_text_features(input_ids=ids.where(ids >= 0, SHOWN - ids), **given))
+    # Given even where nothing is masked: without it AIMv2's tower would not be causal.
+    found = trunk.get_text_features(
+        input_ids=ids.where(ids >= 0, SHOWN - ids), attention_mask=mask.long()
+    )
+    return pooled(found)
 
 
 def vision_features(trunk: Any, pixels: torch.Tensor) -> torch.Tensor:

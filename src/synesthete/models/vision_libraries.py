@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -217,7 +218,10 @@ class _Torchvision(_Library):
     def build(self) -> nn.Module:
         from torchvision import models
 
-        network: nn.Module = models.get_model(self.name, weights=None)
+        with warnings.catch_warnings():
+            # Of GoogLeNet and Inception, that their initial weights will be others one day.
+            warnings.simplefilter("ignore", FutureWarning)
+            network: nn.Module = models.get_model(self.name, weights=None)
         return network
 
     def transform(self) -> Callable[[Image.Image], torch.Tensor]:
