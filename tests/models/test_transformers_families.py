@@ -129,7 +129,7 @@ def test_images_are_read_as_transformers_computes_them(
         # Either a map with its channels first or last, or tokens whose last sixteen (here) are the patches.
         units, places = model.layer(layer).units, int(np.prod(model.layer(layer).grid or ()))
         if raw.ndim == 4:
-            last = raw.shape[-1] == units
+            last = raw.shape[-1] != raw.shape[-2]
             patches = (raw if last else raw.movedim(1, -1)).flatten(1, 2)
         else:
             patches = raw[:, -places:]
@@ -185,6 +185,24 @@ def test_padding_in_front_is_not_counted(models: Callable[[str], ImageTextModel]
     found = model.read_texts([text], [layer], "max").positions[layer]
     assert found.min() >= 0
     assert found.max() < len(model.tokens(text))
+
+
+def test_a_text_tower_whose_texts_have_two_embeddings_is_not_read(
+    models: Callable[[str], ImageTextModel],
+) -> None:
+    plain, model = reference("aimv2"), models("aimv2")
+    tokens = torch.tensor([[2, 5, 6, 3, 0]])
+    with torch.no_grad():
+        alone = plain.get_text_features(
+            input_ids=tokens[:, :4], attention_mask=torch.ones(1, 4, dtype=torch.long)
+        ).pooler_output
+        padded = plain.get_text_features(
+            input_ids=tokens, attention_mask=torch.tensor([[1, 1, 1, 1, 0]])
+        ).pooler_output
+    if torch.allclose(alone, padded, atol=1e-4):
+        pytest.skip("this version of transformers has no such tower")
+    assert not model.reads_texts
+    assert not model.layers("text")
 
 
 def test_a_text_token_beyond_the_table_is_refused(folders: Folders, tmp_path: Path) -> None:

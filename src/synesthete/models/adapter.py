@@ -50,7 +50,7 @@ class TextTower(Tower):
         """Embeddings `[texts, dimension]` of token ids `[texts, context]`; what no text of the batch reaches is not computed."""
         used = (tokens != HIDDEN).any(dim=0).nonzero()
         length = int(used[-1]) + 1 if len(used) else 1
-        return self.call(self.trunk, tokens[:, :length])
+        return self.call(self.trunk, tokens if self.pool == "last" else tokens[:, :length])
 
     def spans(
         self, tokens: torch.Tensor, empty: torch.Tensor

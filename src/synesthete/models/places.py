@@ -316,9 +316,12 @@ def _gated(block: str, leaves: Sequence[_Call], grid: Grid) -> Iterator[Place]:
     """In a gated MLP (SwiGLU, GeGLU) a neuron is what the output projection reads, and so where a function is the non-linearity."""
     linear = [call for call in leaves if _linear(call)]
     last = linear[-1] if linear else None
-    if last is None or last.given is None or last.module.in_features <= last.module.out_features:
+    if last is None or last.given is None:
         return
-    arranged = _arranged(last.given, int(last.module.in_features), grid)  # type: ignore[arg-type]
+    module: Any = last.module
+    if module.in_features <= module.out_features:
+        return
+    arranged = _arranged(last.given, int(module.in_features), grid)
     if arranged is None or any(call.gave is last.given and _linear(call) for call in leaves):
         return
     parent = last.name.rpartition(".")[0]

@@ -137,13 +137,13 @@ class TransformersModel:
         from transformers import CONFIG_MAPPING, MODEL_MAPPING
 
         kind = self.source.config.get("model_type")
-        known = isinstance(kind, str) and kind in CONFIG_MAPPING
-        if not known or CONFIG_MAPPING[kind] not in MODEL_MAPPING:
+        known = kind if isinstance(kind, str) and kind in CONFIG_MAPPING else ""
+        if not known or CONFIG_MAPPING[known] not in MODEL_MAPPING:
             raise SynestheteError(
                 f"{self.source.spec}: transformers has no model of type {json.dumps(kind)[:60]}",
                 hint="it may need a newer transformers; code of a model is never run",
             )
-        config_class = CONFIG_MAPPING[kind]
+        config_class = CONFIG_MAPPING[known]
         found = MODEL_MAPPING[config_class]
         settings = checked(self.source.config, config_class, self.source.spec)
         model_class = found[0] if isinstance(found, tuple) else found
@@ -212,6 +212,9 @@ class TransformersModel:
         plan = self._plan
         if not self.two_towers:
             return Network(Tower(model, vision_features, plan["visual"]))
+        if not plan["steady"]:
+            visual = _part(model, plan["visual parts"])
+            return Network(Tower(visual, image_features, plan["visual"]))
         visual, text = (_part(model, plan[f"{name} parts"]) for name in ("visual", "text"))
         return Network(
             Tower(visual, image_features, plan["visual"]),
@@ -230,7 +233,7 @@ class TransformersModel:
         pixels = torch.zeros(BATCH, 3, side, side)
         if not self.two_towers:
             return {"visual": find_places(model, lambda: vision_features(model, pixels))}
-        text = model.config.text_config  # type: ignore[union-attr]
+        text: Any = model.config.text_config  # type: ignore[union-attr]
         tokens = _sample_tokens(text, context := _context_length(model, text))
         parts = {
             "visual parts": _children_used(model, lambda: image_features(model, pixels)),
@@ -238,10 +241,12 @@ class TransformersModel:
         }
         visual, of_text = (_part(model, parts[f"{name} parts"]) for name in ("visual", "text"))
         places = find_places(of_text, lambda: text_features(of_text, tokens), texts=True)
+        pool = _pool(of_text, tokens, places[-1].name)
         return parts | {
             "visual": find_places(visual, lambda: image_features(visual, pixels)),
             "text": places,
-            "pool": _pool(of_text, tokens, places[-1].name),
+            "pool": pool,
+            "steady": pool == "last" or _is_steady(of_text, tokens),
             "context": context,
             "vocabulary": int(text.vocab_size),
         }
@@ -261,7 +266,8 @@ class TransformersModel:
             with self._explained("given images"):
                 from transformers import AutoImageProcessor
 
-                processor: Any = AutoImageProcessor.from_pretrained(
+                opener: Any = AutoImageProcessor
+                processor: Any = opener.from_pretrained(
                     name, local_files_only=True, trust_remote_code=False
                 )
 
@@ -509,7 +515,7 @@ def image_features(trunk: Any, pixels: torch.Tensor) -> torch.Tensor:
 def as_patches(pixels: torch.Tensor, size: int) -> tuple[torch.Tensor, int]:
     """Images `[batch, 3, side, side]` cut into `[batch, patches, size · size · 3]`, and how many patches a side has."""
     side = pixels.shape[-1] // size
-    cut = pixels.unflatten(3, (side, size)).unflatten(2, (side, size))
+    cut = pixels.reshape(len(pixels), 3, side, size, side, size)
     return cut.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2), side
 
 
@@ -609,14 +615,11 @@ def _logit_scale(model: Any) -> nn.Parameter | None:
 def _context_length(model: nn.Module, text: Any) -> int:
     """How many positions the text tower has; RoBERTa begins to count behind its padding token."""
     length = int(text.max_position_embeddings)
-    skipped = [
-        one.position_embeddings.padding_idx
-        for one in model.modules()
-        if isinstance(getattr(one, "position_embeddings", None), nn.Embedding)
-        and one.position_embeddings.num_embeddings == length  # type: ignore[union-attr]
-        and hasattr(one, "word_embeddings")
-    ]
-    return length - (skipped[0] + 1 if skipped and skipped[0] is not None else 0)  # type: ignore[operator]
+    for part in model.modules():
+        table = getattr(part, "position_embeddings", None)
+        if hasattr(part, "word_embeddings") and isinstance(table, nn.Embedding):
+            return length - (0 if table.padding_idx is None else table.padding_idx + 1)
+    return length
 
 
 def _sample_tokens(text: Any, context: int) -> torch.Tensor:
@@ -652,13 +655,22 @@ def _pool(trunk: nn.Module, tokens: torch.Tensor, last: str) -> Pool:
     return "last" if read == [tokens.shape[1] - 1] else "end"
 
 
+def _is_steady(trunk: nn.Module, tokens: torch.Tensor) -> bool:
+    """Whether a text has one embedding, with padding behind it or without: AIMv2's (transformers 5.23) has two."""
+    padded = torch.nn.functional.pad(tokens, (0, 1), value=HIDDEN)
+    with torch.no_grad():
+        one, other = (nn.functional.normalize(text_features(trunk, t)) for t in (tokens, padded))
+    return bool((one - other).abs().max() < 1e-4)
+
+
 @contextmanager
 def hushed() -> Iterator[None]:
     """Keep transformers' own lines and bars from the user's terminal."""
-    from transformers.utils import logging
+    from transformers.utils import logging as theirs
 
+    logging: Any = theirs
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity(logging.CRITICAL)
+    logging.set_verbosity(50)
     logging.disable_progress_bar()
     try:
         with quiet():

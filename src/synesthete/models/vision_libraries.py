@@ -169,12 +169,13 @@ class _Timm(_Library):
         return network
 
     def transform(self) -> Callable[[Image.Image], torch.Tensor]:
-        from timm.data import create_transform, resolve_data_config
+        import timm.data as timm_data
 
+        data: Any = timm_data
         with torch.device("meta"), quiet():
             network = self.build()
-        settings = resolve_data_config(self.source.config.get("images", {}), model=network)
-        transform: Callable[[Image.Image], torch.Tensor] = create_transform(
+        settings = data.resolve_data_config(self.source.config.get("images", {}), model=network)
+        transform: Callable[[Image.Image], torch.Tensor] = data.create_transform(
             **settings, is_training=False
         )
         return transform
