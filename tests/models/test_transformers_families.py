@@ -127,7 +127,7 @@ def test_images_are_read_as_transformers_computes_them(
     for layer, (_, side) in modules.items():
         raw = noted[layer][-1][side]
         # Either a map with its channels first or last, or tokens whose last sixteen (here) are the patches.
-        units, places = model.layer(layer).units, int(np.prod(model.layer(layer).grid or ()))
+        places = int(np.prod(model.layer(layer).grid or ()))
         if raw.ndim == 4:
             last = raw.shape[-1] != raw.shape[-2]
             patches = (raw if last else raw.movedim(1, -1)).flatten(1, 2)
