@@ -3,7 +3,7 @@
 >>> import synesthete as syn
 >>> sorted(name for name in dir(syn) if name.islower() and not name.startswith("_"))
 ['analyze', 'defend', 'edited', 'evaluate', 'export_edits', 'list_models', 'list_probes', 'load_edits', 'load_model',
- 'load_probes', 'name_neurons', 'neuron_card', 'open_atlas', 'plan_edits', 'record', 'save_edits', 'visualize']
+ 'load_probes', 'name_neurons', 'neuron_card', 'open_atlas', 'plan_edits', 'record', 'save_edits', 'visualize', 'wrap']
 
 Everything is imported on first use, so that `import synesthete` is instant and reading an atlas
 never loads torch.
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from synesthete.errors import SynestheteError as SynestheteError
     from synesthete.models import list_models as list_models
     from synesthete.models import load_model as load_model
+    from synesthete.models.wrapping import wrap as wrap
     from synesthete.probes import list_probes as list_probes
     from synesthete.probes import load_probes as load_probes
     from synesthete.recording import record as record
@@ -43,6 +44,7 @@ __version__ = "0.1.0"
 _HOME = {
     "load_model": "models",
     "list_models": "models",
+    "wrap": "models.wrapping",
     "load_probes": "probes",
     "list_probes": "probes",
     "record": "recording",

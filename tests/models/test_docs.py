@@ -9,11 +9,12 @@ import pytest
 
 from synesthete.models.sources import CONFIGURATION, MINI
 
-DOCS = Path(__file__).parents[2] / "docs" / "models.md"
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.mark.skipif(not (MINI / CONFIGURATION).is_file(), reason="mini is not built yet")
-def test_the_examples_run() -> None:
-    found = doctest.testfile(str(DOCS), module_relative=False)
-    assert found.attempted > 8
+@pytest.mark.parametrize(("page", "least"), [("models.md", 8), ("add-an-architecture.md", 8)])
+def test_the_examples_run(page: str, least: int) -> None:
+    found = doctest.testfile(str(DOCS / page), module_relative=False)
+    assert found.attempted > least
     assert found.failed == 0

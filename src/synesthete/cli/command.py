@@ -37,7 +37,7 @@ ModelSpec = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
-        help="mini, ARCH/TAG of open_clip such as RN50/openai, hf-hub:org/name or local-dir:PATH.",
+        help="mini, ARCH/TAG of open_clip such as RN50/openai, hf-hub:org/name, local-dir:PATH, timm:NAME or torchvision:NAME.",
     ),
 ]
 Positive = Annotated[int, typer.Option(min=1)]

@@ -45,7 +45,7 @@ def edit(
     """Switch neurons off, scale or steer them; see what it does; export the edited model.
 
     Images are named before and after, and beside that after the same edits of random units of the same layers. A checkpoint
-    is written only when, on the images, plain open_clip gives with it the embeddings of the edited model. Loads the model.
+    is written only when, on the images, its plain library gives with it the embeddings of the edited model. Loads the model.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def edit(
     save : FILE
         Write the edits to a file, to review and to use again.
     export : DIR
-        Fold them into the weights and write an open_clip checkpoint (local-dir:DIR). DIR is new, empty, or holds this very
+        Fold them into the weights and write a checkpoint of the model's own library (local-dir:DIR). DIR is new, empty, or holds this very
         checkpoint.
     probes : SET
         Where the images are, when the atlas's own set is not to be found.
@@ -119,7 +119,7 @@ def edit(
             return data
         result = export_edits(model, planned, export, drawn)
         say(
-            f"exported: {result.spec} ({result.images} images: plain open_clip differs from the edited model by at most "
+            f"exported: {result.spec} ({result.images} images: the plain library differs from the edited model by at most "
             f"{result.difference:.1e}; the edits move embeddings by up to {result.effect:.1e})"
         )
         return data | {"export": result.as_dict()}

@@ -1,4 +1,4 @@
-"""Writing an edited model as a checkpoint that plain open_clip loads, checked on images and texts before it is there."""
+"""Writing an edited model as a checkpoint that its own library loads plainly, checked on images and texts before it is there."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from synesthete.models import ImageTextModel
+    from synesthete.models.sources import Source
 
 TOLERANCE = 1e-4
 # What an export of edits of the text tower is checked on beside the images: short and long, and beyond every context.
@@ -54,8 +55,8 @@ class Exported:
     images, texts
         How many images and texts it was checked on.
     difference
-        Largest difference of an embedding's component between plain open_clip on the checkpoint and the live edited
-        model. At most `TOLERANCE`.
+        Largest difference of an embedding's component between the plain library (open_clip, transformers) on the checkpoint and
+        the live edited model. At most `TOLERANCE`.
     effect
         Largest difference between the edited and the unedited model, which says that there was something to check.
     changed
@@ -96,6 +97,7 @@ def export_edits(
         by more than 1e-4; then nothing is written.
     """
     from synesthete.editing.fold import fold
+    from synesthete.models.sources import resolve
 
     folder = Path(folder).expanduser()
     if not len(edits):
@@ -115,8 +117,12 @@ def export_edits(
         live = _embedded(model, images, texts)
     place = folder.absolute()
     with disk_errors(folder), claim_draft(place.with_name(f".{place.name}.draft")) as draft:
-        _write(draft, model, folded)
-        plain = _plain_open_clip(draft, images, texts, str(model.device))
+        source = resolve(model.name)
+        if source.library == "open_clip":
+            _write(draft, model, folded, source)
+            plain = _plain_open_clip(draft, images, texts, str(model.device))
+        else:
+            plain = _written_plain(draft, model, folded, source, images, texts)
         difference = float(np.abs(plain - live).max())
         # Written so that a NaN is refused as well.
         if not difference <= TOLERANCE:
@@ -176,7 +182,8 @@ def _place(draft: Path, folder: Path) -> None:
 def _embedded(
     model: ImageTextModel, images: Sequence[Image.Image], texts: Sequence[str]
 ) -> Float32:
-    return np.concatenate([embed(model, images), model.encode_texts(texts)])
+    of_images = embed(model, images)
+    return np.concatenate([of_images, model.encode_texts(texts)]) if texts else of_images
 
 
 def _plain_open_clip(
@@ -204,13 +211,38 @@ def _plain_open_clip(
     return np.concatenate(parts)
 
 
-def _write(folder: Path, model: ImageTextModel, weights: Mapping[str, torch.Tensor]) -> None:
+def _written_plain(
+    folder: Path,
+    model: ImageTextModel,
+    weights: Mapping[str, torch.Tensor],
+    source: Source,
+    images: Sequence[Image.Image],
+    texts: Sequence[str],
+) -> Float32:
+    """Write a folder of transformers, and say what transformers itself makes of it."""
+    if source.library != "transformers":
+        raise SynestheteError(
+            f"{model.name} is a model of {source.library}, whose edits are not exported",
+            hint="edit it while it runs; exports are of open_clip's and transformers' models",
+        )
+    import torch
+
+    from synesthete.models.transformers_models import TransformersModel, plain_features
+
+    TransformersModel(source).save(weights, folder)
+    pixels = torch.stack([model.preprocess(one) for one in images])
+    tokens = model.token_ids(texts) if texts else None
+    return plain_features(folder, pixels, tokens, str(model.device), BATCH)
+
+
+def _write(
+    folder: Path, model: ImageTextModel, weights: Mapping[str, torch.Tensor], source: Source
+) -> None:
     from safetensors.torch import save_file
 
-    from synesthete.models.sources import HELD_OUT, read_held_out, resolve
+    from synesthete.models.sources import HELD_OUT, read_held_out
     from synesthete.models.text import tokenizer_files
 
-    source = resolve(model.name)
     config = dict(source.config) | ({"quick_gelu": True} if source.quick_gelu else {})
     settings = model.preprocessing.as_dict()
     settings["size"] = settings.pop("image_size")

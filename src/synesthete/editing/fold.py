@@ -17,8 +17,10 @@ from torch import nn
 
 from synesthete.editing.edits import Edit, Edits
 from synesthete.errors import SynestheteError
+from synesthete.models.adapter import Network
 from synesthete.models.architectures import ACTIVATIONS, STAGES
 from synesthete.models.heads import Heads
+from synesthete.models.hooks import Tap
 from synesthete.models.text import parameter_name
 
 if TYPE_CHECKING:
@@ -123,7 +125,9 @@ def _fold(model: ImageTextModel, weights: Weights, edit: Edit, changes: dict[str
     if isinstance(site, Heads):
         fold_head(weights, path, site, affine)
         return
-    if site.kind == "mlp":
+    if isinstance(network, Network) and site.kind in ("mlp", "residual"):
+        fold_seen(weights, site, affine, before=before)
+    elif site.kind == "mlp":
         fold_mlp(weights, path, site.window, affine, before=before)
     elif site.kind == "residual":
         fold_stream(weights, path, site.window, affine)
@@ -207,6 +211,29 @@ def fold_mlp(weights: Weights, path: str, mlp: Any, edit: Affine, *, before: boo
     read_by_linear(weights, f"{path}.{linear[-1]}", slice(edit.unit, edit.unit + 1), edit)
 
 
+def fold_seen(weights: Weights, site: Tap, edit: Affine, *, before: bool) -> None:
+    """In a network of another library: the linear layers that were seen before and after a layer take its edit."""
+    if site.kind == "residual":
+        _check_stream(edit)
+        if f"{site.writer}.bias" not in weights:
+            raise edit.refuse(
+                "its block does not end in the sum of the stream and a linear layer with a bias"
+            )
+        weights[f"{site.writer}.bias"][edit.unit] += float(edit.add)
+    elif before:
+        written_by_linear(weights, site.writer, edit)
+    else:
+        read_by_linear(weights, site.reader, slice(edit.unit, edit.unit + 1), edit)
+
+
+def _check_stream(edit: Affine) -> None:
+    if edit.scale != 1.0:
+        raise edit.refuse(
+            "the residual stream goes on past every later block, and layer norms read all of it at once",
+            "steer it, or edit the MLP neurons and heads that write it",
+        )
+
+
 def _gated(mlp: Any) -> bool:
     """Whether a neuron is by definition what the last layer reads."""
     return type(mlp).__name__ not in ("Mlp", "Sequential")
@@ -214,19 +241,13 @@ def _gated(mlp: Any) -> bool:
 
 def fold_head(weights: Weights, path: str, heads: Heads, edit: Affine) -> None:
     """An attention head: its columns of the output projection."""
-    attention = heads.attention
-    name = "out_proj" if isinstance(attention, nn.MultiheadAttention) else "proj"
     first = edit.unit * heads.width
-    read_by_linear(weights, f"{path}.{name}", slice(first, first + heads.width), edit)
+    read_by_linear(weights, f"{path}.{heads.projection}", slice(first, first + heads.width), edit)
 
 
 def fold_stream(weights: Weights, path: str, block: Any, edit: Affine) -> None:
     """The residual stream: what is added to it goes into the bias that is added last."""
-    if edit.scale != 1.0:
-        raise edit.refuse(
-            "the residual stream goes on past every later block, and layer norms read all of it at once",
-            "steer it, or edit the MLP neurons and heads that write it",
-        )
+    _check_stream(edit)
     if type(block).__name__ not in PLAIN_BLOCKS:
         raise edit.refuse(f"a {type(block).__name__} does not end in a plain sum")
     linear = [name for name, child in block.mlp.named_children() if isinstance(child, nn.Linear)]

@@ -11,8 +11,17 @@ if TYPE_CHECKING:
     from synesthete.models.activations import Layer, Reading
     from synesthete.models.image_text_model import ImageTextModel
     from synesthete.models.preprocessing import Preprocessing
+    from synesthete.models.wrapping import wrap
 
-__all__ = ["ImageTextModel", "Layer", "Preprocessing", "Reading", "list_models", "load_model"]
+__all__ = [
+    "ImageTextModel",
+    "Layer",
+    "Preprocessing",
+    "Reading",
+    "list_models",
+    "load_model",
+    "wrap",
+]
 
 
 def __getattr__(name: str) -> object:
@@ -29,4 +38,8 @@ def __getattr__(name: str) -> object:
         from synesthete.models.preprocessing import Preprocessing
 
         return Preprocessing
+    if name == "wrap":
+        from synesthete.models.wrapping import wrap
+
+        return wrap
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

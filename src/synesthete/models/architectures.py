@@ -2,19 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
+import torch
 from torch import nn
 
 from synesthete.errors import SynestheteError
 from synesthete.models.activations import Arranged, Arrangement
 from synesthete.models.heads import Heads, heads_of
 from synesthete.models.hooks import Tap
+from synesthete.models.places import Place
 
 ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.GELU, nn.SiLU, nn.Hardswish, nn.LeakyReLU, nn.ELU, nn.Mish)
 MAPS = Arranged("NCHW")
 STAGES = ("layer1", "layer2", "layer3", "layer4")
+
+
+class Tower(nn.Module):
+    """A network of another library as a tower of open_clip's kind: pixels or tokens in, embeddings out.
+
+    Parameters
+    ----------
+    trunk
+        The network as its library made it; layers are called `visual.trunk.` or `text.trunk.` and the name of the module in it.
+    call
+        Runs it on a batch and gives embeddings `[batch, dimension]`. A function without state of its own, as a copy of the
+        tower runs its own copy of the trunk.
+    places
+        The layers of the trunk, from `find_places`.
+    """
+
+    def __init__(
+        self,
+        trunk: nn.Module,
+        call: Callable[[Any, torch.Tensor], torch.Tensor],
+        places: Sequence[Place] = (),
+    ) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.call = call
+        self.places = tuple(places)
+
+    def forward(self, given: torch.Tensor) -> torch.Tensor:
+        """Embeddings, not normalised."""
+        return self.call(self.trunk, given)
+
+    def taps(self, tower: str) -> Iterator[Tap]:
+        """Its layers."""
+        for place in self.places:
+            yield place.tap(self.trunk, f"{tower}.trunk")
 
 
 def find_taps(visual: nn.Module) -> dict[str, Tap]:
@@ -23,13 +60,15 @@ def find_taps(visual: nn.Module) -> dict[str, Tap]:
     Parameters
     ----------
     visual
-        An open_clip image tower: ModifiedResNet, VisionTransformer or TimmModel.
+        An open_clip image tower (ModifiedResNet, VisionTransformer or TimmModel), or a `Tower` with a network of another library.
 
     Raises
     ------
     SynestheteError
         If the tower is of a family that is not known.
     """
+    if isinstance(visual, Tower):
+        return {tap.layer: tap for tap in visual.taps("visual")}
     for fits, find in _FAMILIES:
         if fits(visual):
             return {tap.layer: tap for tap in find(visual)}
@@ -47,10 +86,12 @@ def find_text_taps(tower: nn.Module | None) -> dict[str, Tap]:
     Parameters
     ----------
     tower
-        From `synesthete.models.text.text_tower`; of None, and of towers of transformers, no layer can be read.
+        From `synesthete.models.text.text_tower`; of None, and of open_clip's towers of transformers, no layer can be read.
     """
     if tower is None:
         return {}
+    if isinstance(tower, Tower):
+        return {tap.layer: tap for tap in tower.taps("text")}
     transformer: Any = tower.transformer
     arranged = Arranged(_order(transformer))
     return {t.layer: t for t in _residual_blocks(transformer, "text.transformer", arranged)}
@@ -290,6 +331,7 @@ def _inner(name: str, block: Any) -> Iterator[Tap]:
 
 
 def _heads(name: str, block: Any) -> Iterator[Heads]:
-    found = heads_of(f"{name}.attn", getattr(block, "attn", None))
-    if found is not None:
-        yield found
+    for part in ("attn", "self_attn", "attention", "self_attention"):
+        found = heads_of(f"{name}.{part}", getattr(block, part, None))
+        if found is not None:
+            yield found

@@ -31,10 +31,8 @@ from synesthete.models.configuration import (
     number,
 )
 from synesthete.models.hub import fetch, in_cache, one_line, root_of
-from synesthete.models.sources import Source
+from synesthete.models.sources import SPARE_ELEMENTS, Source
 
-# Beside the weights: tables that are computed, and initial values that are drawn on the way.
-SPARE_ELEMENTS = 1 << 26
 _NAMED = either(NONE, matching(re.compile(r"[a-z0-9_-]{1,32}"), "a word"))
 _COUNT = either(NONE, integer(0, 1 << 31))
 _SHARE = either(NONE, number(0, 1))
@@ -70,7 +68,7 @@ def builder_of(source: Source) -> Callable[[], nn.Module]:
             with (
                 tempfile.TemporaryDirectory(prefix="synesthete-model-") as folder,
                 quiet(),
-                _at_most(limit) if limit else nullcontext(),
+                at_most(limit) if limit else nullcontext(),
             ):
                 write_configuration(Path(folder), source, _text_tower(source))
                 network: nn.Module = create_model(
@@ -161,7 +159,7 @@ class _Counted(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 @contextmanager
-def _at_most(elements: int) -> Iterator[None]:
+def at_most(elements: int) -> Iterator[None]:
     """Let torch allocate that many elements and no more."""
     with _Counted(elements):
         yield

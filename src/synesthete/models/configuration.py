@@ -289,6 +289,53 @@ def check_model(config: Mapping[str, Any]) -> None:
         )
 
 
+# Of timm's settings of weights, those that say how images are made.
+_TIMM_IMAGES: dict[str, Rule] = {
+    "input_size": several(integer(1, 2048), range(3, 4)),
+    "interpolation": choice("bicubic", "bilinear", "nearest", "lanczos"),
+    "crop_pct": number(0.05, 1),
+    "crop_mode": choice("center", "squash", "border"),
+    "mean": several(_COLOUR, range(3, 4)),
+    "std": several(_SPREAD, range(3, 4)),
+}
+_TIMM: dict[str, Rule] = {
+    "architecture": matching(_TIMM_NAME, "a name of timm's own list"),
+    "num_classes": integer(0, 1 << 20),
+    "global_pool": WORD,
+}
+# What describes the training and its classes, or repeats what the architecture says.
+_TIMM_PASSED = ("num_features", "pretrained_cfg", "label_names", "label_descriptions", "model_args")
+
+
+def check_timm(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Check a `config.json` of timm.
+
+    Returns
+    -------
+    dict
+        `architecture`, `arguments` of `timm.create_model`, and under `images` how they are made.
+
+    Raises
+    ------
+    RefusedSetting
+        With the setting, its value and what was expected.
+    """
+    _check({k: v for k, v in found.items() if k not in _TIMM_PASSED}, _TIMM, "", of="timm")
+    if found.get("model_args"):
+        raise RefusedSetting(f"model_args is {_shown(found['model_args'])}, expected none")
+    given = found.get("pretrained_cfg")
+    images = {
+        key: value
+        for key, value in (given if isinstance(given, dict) else {}).items()
+        if key in _TIMM_IMAGES and value is not None
+    }
+    _check(images, _TIMM_IMAGES, "pretrained_cfg.", of="timm")
+    arguments = {
+        key: found[key] for key in ("num_classes", "global_pool") if found.get(key) is not None
+    }
+    return {"architecture": found["architecture"], "arguments": arguments, "images": images}
+
+
 def refuse_code(found: Any, where: str) -> None:
     """Refuse JSON that asks, at any depth, for Python of the model's own folder to be run.
 
@@ -309,10 +356,13 @@ def refuse_code(found: Any, where: str) -> None:
             refuse_code(one, where)
 
 
-def _check(found: Mapping[str, Any], table: Mapping[str, Rule], where: str) -> None:
+def _check(
+    found: Mapping[str, Any], table: Mapping[str, Rule], where: str, of: str = "open_clip"
+) -> None:
     for key, value in found.items():
         if key not in table:
-            raise RefusedSetting(f"{where or 'model_cfg.'}{_shown(key)} is no setting of open_clip")
+            place = where or ("model_cfg." if of == "open_clip" else "")
+            raise RefusedSetting(f"{place}{_shown(key)} is no setting of {of}")
         if not table[key].fits(value):
             raise RefusedSetting(f"{where}{key} is {_shown(value)}, expected {table[key].expected}")
 

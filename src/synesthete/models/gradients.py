@@ -15,7 +15,7 @@ from torch.nn.utils import fuse_conv_bn_eval
 
 from synesthete.errors import SynestheteError
 from synesthete.models.activations import Responses
-from synesthete.models.architectures import find_taps
+from synesthete.models.architectures import Tower, find_taps
 from synesthete.models.hooks import Tap, capture
 from synesthete.models.image_text_model import ImageTextModel
 
@@ -57,7 +57,9 @@ class GradientTower:
         visual = model.network.visual
         assert isinstance(visual, nn.Module)
         self.visual = copy.deepcopy(visual).eval().requires_grad_(False)
-        _fold(self.visual)
+        if not isinstance(visual, Tower):
+            # Names tell what follows what in open_clip's towers only.
+            _fold(self.visual)
         self.taps = find_taps(self.visual)
         self.convolutional = all(tap.kind == "block" for tap in self.taps.values())
         form = torch.channels_last if self.convolutional else torch.contiguous_format

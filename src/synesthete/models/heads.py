@@ -14,7 +14,7 @@ from torch.utils.hooks import RemovableHandle
 from synesthete.errors import SynestheteError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Heads:
     """The heads of one attention layer.
 
@@ -26,12 +26,15 @@ class Heads:
         The module: torch's own, or one of timm whose output projection is a module that is called.
     count, width
         How many heads, and how many values of each the output projection reads.
+    projection
+        Name of the output projection within the module.
     """
 
     layer: str
     attention: nn.Module
     count: int
     width: int
+    projection: str
 
     def install(
         self, rewrite: Callable[[torch.Tensor], torch.Tensor], handles: list[RemovableHandle]
@@ -51,7 +54,7 @@ class Heads:
             )
         else:
             handles.append(
-                attention.proj.register_forward_pre_hook(
+                attention.get_submodule(self.projection).register_forward_pre_hook(
                     lambda module, args: (rewrite(self._split(args[0])).flatten(-2), *args[1:])
                 )
             )
@@ -79,13 +82,36 @@ class Heads:
         return found if attention.batch_first else found.transpose(0, 1)
 
 
+# timm's, and those of transformers.
+PROJECTIONS = ("proj", "out_proj", "o_proj", "output.dense")
+COUNTS = ("num_heads", "num_attention_heads", "self.num_attention_heads")
+
+
 def heads_of(layer: str, attention: object) -> Heads | None:
     """The heads of an attention module; None where the way from them to the embedding is not known."""
     if isinstance(attention, nn.MultiheadAttention):
         if attention.in_proj_weight is None or attention.bias_k is not None:
             return None
-        return Heads(layer, attention, attention.num_heads, attention.head_dim)
-    project, count = getattr(attention, "proj", None), getattr(attention, "num_heads", None)
-    if not (isinstance(attention, nn.Module) and isinstance(project, nn.Linear) and count):
+        return Heads(
+            layer=layer,
+            attention=attention,
+            count=attention.num_heads,
+            width=attention.head_dim,
+            projection="out_proj",
+        )
+    if not isinstance(attention, nn.Module):
         return None
-    return Heads(layer, attention, int(count), project.in_features // int(count))
+    parts = dict(attention.named_modules())
+    projection = next((name for name in PROJECTIONS if name in parts), "")
+    project = parts.get(projection)
+    count = next((found for name in COUNTS if (found := _number(attention, name))), 0)
+    if not isinstance(project, nn.Linear) or not count or project.in_features % count:
+        return None
+    width = project.in_features // count
+    return Heads(layer=layer, attention=attention, count=count, width=width, projection=projection)
+
+
+def _number(module: Any, path: str) -> int:
+    for name in path.split("."):
+        module = getattr(module, name, None)
+    return module if isinstance(module, int) else 0

@@ -44,6 +44,9 @@ class Tap:
     closing
         The source's output must be the very tensor that the window returns. This proves that the last
         activation of a block was found: its input is then the block's value before the non-linearity.
+    writer, reader
+        Names of the linear layers before and after MLP neurons, and of the one that adds to a residual stream last, where
+        they were seen to be (`synesthete.models.places`).
     """
 
     layer: str
@@ -53,6 +56,8 @@ class Tap:
     side: Literal["input", "output"]
     arranged: Arranged
     closing: bool = False
+    writer: str = ""
+    reader: str = ""
 
 
 @contextmanager

@@ -59,7 +59,7 @@ def fetch_weights(
         try:
             return Path(download_pretrained_from_url(url))
         except (OSError, RuntimeError, ValueError) as error:
-            raise _unreachable(spec, "", one_line(error, 160)) from error
+            raise unreachable(spec, "", one_line(error, 160)) from error
     if pickled:
         raise SynestheteError(f"{spec} has no weights on the hub that could be loaded")
     raise refuse_pickle(spec)
@@ -169,15 +169,16 @@ def _hub_errors(spec: str, repository: str, filename: str) -> Iterator[None]:
         ) from error
     except Exception as error:
         # No disk space, broken connections, time-outs: the client raises what its transport raises.
-        if _offline():
-            raise _unreachable(spec, repository, "HF_HUB_OFFLINE forbids it") from error
+        if offline():
+            raise unreachable(spec, repository, "HF_HUB_OFFLINE forbids it") from error
         raise SynestheteError(
             f"{spec}: the download of {filename} broke off: {one_line(error, 160)}",
             hint="run it again; nothing of a half file is used",
         ) from error
 
 
-def _offline() -> bool:
+def offline() -> bool:
+    """Whether the environment forbids to ask the hub."""
     from huggingface_hub import constants
 
     return bool(constants.HF_HUB_OFFLINE)
@@ -189,7 +190,7 @@ def _expect_an_answer(spec: str, repository: str) -> None:
     from huggingface_hub.utils import get_session  # type: ignore[attr-defined]
 
     endpoint = constants.ENDPOINT
-    if _offline() or endpoint in _ANSWERED:
+    if offline() or endpoint in _ANSWERED:
         return
     failed: list[str] = ["no answer in time"]
 
@@ -206,18 +207,21 @@ def _expect_an_answer(spec: str, repository: str) -> None:
     asking.start()
     asking.join(PATIENCE)
     if failed:
-        raise _unreachable(spec, repository, f"{endpoint} cannot be reached ({failed[0]})")
+        raise unreachable(spec, repository, f"{endpoint} cannot be reached ({failed[0]})")
     _ANSWERED.add(endpoint)
 
 
-def _unreachable(spec: str, repository: str, reason: str) -> SynestheteError:
+def unreachable(spec: str, repository: str, reason: str) -> SynestheteError:
+    """What to raise where a model cannot be fetched, with all that can be done instead."""
     from huggingface_hub import constants
 
     architecture = spec.rpartition("/")[0] if ":" not in spec else ""
+    if spec.startswith(("timm:", "torchvision:")):
+        architecture = spec.partition("/")[0]
     folder = "models--" + repository.replace("/", "--")
     ways = [
         "connect once to fetch it",
-        "unset HF_HUB_OFFLINE" if _offline() else "set HF_ENDPOINT to a mirror",
+        "unset HF_HUB_OFFLINE" if offline() else "set HF_ENDPOINT to a mirror",
         f"copy {folder} from another machine's cache into {constants.HF_HUB_CACHE} (set by HF_HOME),"
         " or the files of its snapshot into a folder and name that local-dir:PATH",
         f"meanwhile, {architecture or 'ViT-B-32'}/random has random weights",

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,7 @@ from synesthete.models.activations import (
     check_text_reduction,
     reduce,
 )
+from synesthete.models.adapter import TextTower
 from synesthete.models.architectures import (
     Site,
     default_layer,
@@ -39,12 +40,13 @@ from synesthete.models.architectures import (
 from synesthete.models.hooks import Tap, capture
 from synesthete.models.hub import one_line
 from synesthete.models.interventions import Change, Rewrite, intervene, rewriting
-from synesthete.models.preprocessing import Preprocessing, Preprocessor
+from synesthete.models.preprocessing import Preprocessing, Preprocessor, TransformPreprocessor
 from synesthete.models.random_init import twin_of
 from synesthete.models.text import encode_text, reduce_texts, spans_of, text_tower
 from synesthete.models.tokens import Token, Tokenizer
 
 TEXTS_PER_PASS = 256
+TextEncoder: TypeAlias = Callable[[list[str]], torch.Tensor]
 
 
 class _Edits(Protocol):
@@ -54,26 +56,30 @@ class _Edits(Protocol):
 
 
 class ImageTextModel:
-    """An image-text model of open_clip, opened with `load_model`.
+    """An image-text model, opened with `load_model` or wrapped with `wrap`; one without a text tower reads images only.
 
     Parameters
     ----------
     name
         What the user called it.
     network
-        open_clip's CLIP, CustomTextCLIP or CoCa.
+        open_clip's CLIP, CustomTextCLIP or CoCa, or a `Network` with towers of another library.
     preprocessing
         How images are made into tensors.
     embedding_dim
         Length of an embedding.
     tokenize
-        Texts to token ids `[texts, context]`.
+        Texts to token ids `[texts, context]`; None for a model whose texts, if it reads any, `encode` reads.
     build
         Makes the same network with the library's initial weights, for the random twin.
     description
-        What it is: architecture, pretrained, parameters, open_clip version.
+        What it is: architecture, pretrained, parameters, version of the library.
     device
         Where it runs.
+    preprocessor
+        Prepares images where open_clip does not.
+    encode
+        From texts to embeddings `[texts, dimension]`, of a model whose text tower is not read.
 
     Attributes
     ----------
@@ -88,10 +94,12 @@ class ImageTextModel:
         *,
         preprocessing: Preprocessing,
         embedding_dim: int,
-        tokenize: Tokenizer,
+        tokenize: Tokenizer | None,
         build: Callable[[], nn.Module],
         description: dict[str, Any],
         device: str = "cpu",
+        preprocessor: Preprocessor | TransformPreprocessor | None = None,
+        encode: TextEncoder | None = None,
     ) -> None:
         self.name = name
         self.preprocessing = preprocessing
@@ -100,7 +108,8 @@ class ImageTextModel:
         self.device = torch.device(device)
         self._tokenize = tokenize
         self._build = build
-        self._preprocessor = Preprocessor(preprocessing)
+        self._encode = encode
+        self._preprocessor = preprocessor or Preprocessor(preprocessing)
         # Hooks belong to the network, so a second reading at the same time would answer the first one's.
         self._lock = threading.RLock()
         self._taps = find_taps(_visual(network))
@@ -125,7 +134,7 @@ class ImageTextModel:
         return self._preprocessor.geometry(image)
 
     def preprocess(self, image: Image.Image) -> torch.Tensor:
-        """The image as a normalised tensor `[3, height, width]`, equal to open_clip's own."""
+        """The image as a normalised tensor `[3, height, width]`, equal to the library's own."""
         return self._preprocessor.tensor(image)
 
     @cached_property
@@ -184,12 +193,16 @@ class ImageTextModel:
         Raises
         ------
         SynestheteError
-            No tokenizer, a text tower that does not fit it, or embeddings that are not finite.
+            No text tower or tokenizer, one that does not fit the other, or embeddings that are not finite.
         """
+        self._check_reads_texts()
         parts = [np.zeros((0, self.embedding_dim), np.float32)]
         with self._lock, torch.inference_mode():
             for start in range(0, len(texts), TEXTS_PER_PASS):
-                parts.append(self._embed_texts(self._tokens(texts, start)))
+                if self._encode is not None:
+                    parts.append(self._encoded(list(texts[start : start + TEXTS_PER_PASS])))
+                else:
+                    parts.append(self._embed_texts(self._tokens(texts, start)))
         return np.concatenate(parts)
 
     def tokens(self, text: str) -> list[Token]:
@@ -203,7 +216,32 @@ class ImageTextModel:
         >>> [token.text for token in load_model("mini").tokens("Two  anteaters")]
         ['', 'Two', 'ante', 'aters', '']
         """
-        return self._tokenize.tokens(text)
+        return self._tokenizer.tokens(text)
+
+    @property
+    def reads_texts(self) -> bool:
+        """Whether it embeds texts; a model of images only does not."""
+        return self._tokenize is not None or self._encode is not None
+
+    def _check_reads_texts(self) -> None:
+        if not self.reads_texts:
+            raise SynestheteError(
+                f"{self.name} reads images only, and this needs a text tower",
+                hint="names from words, zero-shot accuracy and texts need an image-text model",
+            )
+
+    @property
+    def _tokenizer(self) -> Tokenizer:
+        self._check_reads_texts()
+        if self._tokenize is None:
+            raise SynestheteError(
+                f"the text tower of {self.name} was given as a function, and its tokens are not known"
+            )
+        return self._tokenize
+
+    def token_ids(self, texts: Sequence[str]) -> torch.Tensor:
+        """Token ids `[texts, context]` as the text tower is given them, padding below 0 for one of transformers."""
+        return self._tokenizer(list(texts)).to(self.device)
 
     @property
     def context_length(self) -> int:
@@ -230,6 +268,7 @@ class ImageTextModel:
         SynestheteError
             As `read` and `encode_texts`.
         """
+        self._check_reads_texts()
         how = check_text_reduction(reduction)
         names = list(dict.fromkeys(layers))
         taps = [self._tap(name, "text") for name in names if name != JOINT]
@@ -260,6 +299,10 @@ class ImageTextModel:
                 reading.activations[tap.layer] = np.zeros((0, units), np.float32)
                 reading.positions[tap.layer] = np.zeros((0, units), np.int16)
             return reading
+        if self._encode is not None:
+            with self._lock, torch.inference_mode():
+                own = self._encoded(list(texts[start : start + TEXTS_PER_PASS]))
+            return TextReading(own, truncated=np.zeros(len(own), np.bool_))
         with self._lock, torch.inference_mode():
             tokens = self._tokens(texts, start)
             spans = spans_of(self._text_tower, tokens, self._empty_text) if taps else None
@@ -273,6 +316,10 @@ class ImageTextModel:
         reading = TextReading(embeddings, truncated=self._truncated(texts, start, tokens))
         for tap in taps:
             values, positions = taken[tap.layer]
+            if isinstance(self._text_tower, TextTower):
+                # Where the padding stands in front, the tokens of a text begin behind it.
+                padded = (tokens >= 0).int().argmax(dim=1)[:, None]
+                positions = positions.where(positions < 0, positions - padded)
             reading.activations[tap.layer] = _numpy(values)
             reading.positions[tap.layer] = positions.to("cpu", torch.int16).numpy()
             if not np.isfinite(reading.activations[tap.layer]).all():
@@ -283,11 +330,11 @@ class ImageTextModel:
         return reading
 
     def _tokens(self, texts: Sequence[str], start: int) -> torch.Tensor:
-        return self._tokenize(list(texts[start : start + TEXTS_PER_PASS])).to(self.device)
+        return self.token_ids(texts[start : start + TEXTS_PER_PASS])
 
     @cached_property
     def _empty_text(self) -> torch.Tensor:
-        return self._tokenize([""])[0].to(self.device)
+        return self._tokenizer([""])[0].to(self.device)
 
     def _truncated(
         self, texts: Sequence[str], start: int, tokens: torch.Tensor
@@ -297,15 +344,24 @@ class ImageTextModel:
         full = (tokens[:, -2:] != self._empty_text[-2:]).any(dim=1)
         return np.array(
             [
-                bool(fills) and self._tokenize.count(texts[start + row]) > context
+                bool(fills) and self._tokenizer.count(texts[start + row]) > context
                 for row, fills in enumerate(full.tolist())
             ],
             dtype=np.bool_,
         )
 
     def _embed_texts(self, tokens: torch.Tensor) -> npt.NDArray[np.float32]:
+        return self._checked_texts(lambda: encode_text(self.network, tokens))
+
+    def _encoded(self, texts: list[str]) -> npt.NDArray[np.float32]:
+        """What the function makes of texts that stands for a text tower."""
+        assert self._encode is not None
+        encode = self._encode
+        return self._checked_texts(lambda: nn.functional.normalize(encode(texts).float(), dim=-1))
+
+    def _checked_texts(self, embed: Callable[[], torch.Tensor]) -> npt.NDArray[np.float32]:
         try:
-            found = _numpy(encode_text(self.network, tokens))
+            found = _numpy(embed())
         except SynestheteError:
             raise
         except Exception as error:
@@ -467,6 +523,8 @@ class ImageTextModel:
             build=self._build,
             description=self.description | {"pretrained": f"{drawn}:{seed}"},
             device=str(self.device),
+            preprocessor=self._preprocessor,
+            encode=self._encode,
         )
 
     def _embed(self, ready: torch.Tensor) -> torch.Tensor:
@@ -529,7 +587,8 @@ class ImageTextModel:
         # One blank image and text tell units and grids of every architecture, and that every tap is reached.
         found = self._measured(list(self._taps.values()))
         found |= self._measured_texts(list(self._text_taps.values()))
-        return found | {JOINT: Layer(JOINT, self.embedding_dim, "embedding", None, "joint")}
+        tower: Tower = "joint" if self.reads_texts else "image"
+        return found | {JOINT: Layer(JOINT, self.embedding_dim, "embedding", None, tower)}
 
     @cached_property
     def _changeable(self) -> dict[str, Layer]:

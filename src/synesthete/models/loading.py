@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Protocol, cast
 
 from synesthete.errors import SynestheteError
 from synesthete.models.hub import one_line
 from synesthete.models.sources import Source, resolve
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import nn
 
+    from synesthete.models.adapter import Network, TextTower
     from synesthete.models.image_text_model import ImageTextModel
+    from synesthete.models.preprocessing import Preprocessor, TransformPreprocessor
+    from synesthete.models.tokens import Tokenizer
 
 
 def load_model(
@@ -25,7 +31,8 @@ def load_model(
         `mini`, the model that ships with the package; `ARCHITECTURE/TAG` of open_clip, such as
         `RN50x4/openai`; `ARCHITECTURE/random` or `ARCHITECTURE/random:SEED` for random weights;
         `hf-hub:ORG/NAME`, a plain `ORG/NAME` or its address; `local-dir:PATH` or `PATH`, a folder that open_clip
-        can load or that transformers' `CLIPModel` was saved to; or `ARCHITECTURE@FILE` or `FILE`, weights.
+        can load or that transformers or timm saved a model to; `ARCHITECTURE@FILE` or `FILE`, weights; or, of models that
+        read images only, `timm:NAME` and `torchvision:NAME`, with `/random` or `@FILE` behind as above.
     device
         Where it runs, such as `cpu` or `cuda`; by default the GPU if there is one.
     allow_pickle
@@ -46,9 +53,10 @@ def load_model(
     ['visual.layer4.2']
     """
     source = resolve(spec, allow_pickle=allow_pickle)
+    if source.library != "open_clip":
+        return _of_another_library(source, device)
     # Only now: a name that is wrong, or a hub that is out of reach, is reported without waiting for torch.
     import open_clip
-    import torch
 
     from synesthete.models.building import builder_of, quiet
     from synesthete.models.image_text_model import ImageTextModel
@@ -78,11 +86,102 @@ def load_model(
             "parameters": sum(weight.numel() for weight in network.parameters()),
             "open_clip": str(open_clip.__version__),
         },
-        device=device or ("cuda" if torch.cuda.is_available() else "cpu"),
+        device=_device(device),
     )
     if not source.trusted:
         _try_once(model)
     return model
+
+
+def _device(device: str | None) -> str:
+    import torch
+
+    return device or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _of_another_library(source: Source, device: str | None) -> ImageTextModel:
+    """A model of transformers, timm or torchvision."""
+    from synesthete.models.image_text_model import ImageTextModel
+    from synesthete.models.random_init import fresh_network
+
+    maker: Maker
+    if source.library == "transformers":
+        from synesthete.models.transformers_models import TransformersModel
+
+        maker = TransformersModel(source)
+    else:
+        from synesthete.models.vision_libraries import VisionModel
+
+        maker = VisionModel(source)
+    preprocessor = maker.preprocessor()
+    side = preprocessor.settings.image_size
+
+    def build() -> Network:
+        return maker.network(maker.blank(), side)
+
+    if maker.files:
+        network = maker.network(maker.trained(), side)
+        _check_finite(network, source)
+    else:
+        fresh = fresh_network(build, source.seed)
+        network = cast("Network", fresh)
+    model = ImageTextModel(
+        source.spec,
+        network,
+        preprocessing=preprocessor.settings,
+        preprocessor=preprocessor,
+        embedding_dim=_embedding_dim(network, side, source),
+        tokenize=None if network.text is None else maker.tokenizer(network.text),
+        build=build,
+        description={
+            "architecture": source.architecture,
+            "pretrained": source.pretrained,
+            "image_tower": type(network.visual.trunk).__name__,
+            "parameters": sum(weight.numel() for weight in network.parameters()),
+            source.library: version(source.library),
+        },
+        device=_device(device),
+    )
+    if not source.trusted:
+        _try_once(model)
+    return model
+
+
+class Maker(Protocol):
+    """What makes a model of another library."""
+
+    files: tuple[Path, ...]
+    """Its weights; none for random ones."""
+
+    def preprocessor(self) -> Preprocessor | TransformPreprocessor:
+        """How it prepares images."""
+
+    def blank(self) -> nn.Module:
+        """The network with the library's initial weights."""
+
+    def trained(self) -> nn.Module:
+        """The network with the source's weights."""
+
+    def network(self, model: nn.Module, side: int) -> Network:
+        """The same with the interface of open_clip's."""
+
+    def tokenizer(self, tower: TextTower) -> Tokenizer:
+        """Texts to tokens."""
+
+
+def _embedding_dim(network: Network, side: int, source: Source) -> int:
+    import torch
+
+    try:
+        with torch.no_grad():
+            return int(network.eval().encode_image(torch.zeros(1, 3, side, side)).shape[1])
+    except SynestheteError as error:
+        raise SynestheteError(f"{source.spec} cannot see images: {error.message}") from None
+    except Exception as error:
+        raise SynestheteError(
+            f"{source.spec} cannot see images: {one_line(error)}",
+            hint="check its configuration, or fetch or copy the model again",
+        ) from error
 
 
 def _load_weights(network: nn.Module, source: Source) -> None:

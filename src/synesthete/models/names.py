@@ -18,7 +18,9 @@ from synesthete.models.hub import cached
 LOCAL = "local-dir:"
 HF_DIR = "hf-dir:"
 HUB = "hf-hub:"
-FORMS = "mini, ARCHITECTURE/TAG, hf-hub:ORG/NAME, local-dir:PATH or ARCHITECTURE@FILE"
+TIMM, TORCHVISION, TRANSFORMERS, WRAPPED = "timm:", "torchvision:", "transformers:", "wrap:"
+LIBRARIES = (TIMM, TORCHVISION, TRANSFORMERS)
+FORMS = "mini, ARCHITECTURE/TAG, hf-hub:ORG/NAME, local-dir:PATH, ARCHITECTURE@FILE, timm:NAME or torchvision:NAME"
 WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 _ADDRESS = re.compile(r"(https?://)?(www\.)?(huggingface\.co|hf\.co)/|hf://", re.IGNORECASE)
@@ -92,6 +94,8 @@ def canonical(spec: str) -> str:
     if text.startswith((LOCAL, HF_DIR, HUB)):
         address = _ADDRESS.match(text.removeprefix(HUB))
         return HUB + _repository(spec, text.removeprefix(HUB)) if address else text
+    if text.startswith((*LIBRARIES, WRAPPED)):
+        return text
     if _ADDRESS.match(text):
         return _of_repository(_repository(spec, text))
     architecture, _, _ = text.rpartition("/")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from PIL import Image
 
 from synesthete.errors import SynestheteError
+from synesthete.models.hub import one_line
 
 # open_clip scales the whole image before it crops; a sliver scaled so would fill the memory.
 MAX_SCALED_PIXELS = 64_000_000
@@ -32,6 +34,9 @@ class Preprocessing:
         `squash` (ignore the aspect).
     fill_color
         Grey level of the padding, 0 to 255.
+    own
+        Of a transform of another library or of your own (interpolation and resize_mode are then `own`): what is known of it, and
+        the SHA-256 of what it makes of one fixed image.
 
     Examples
     --------
@@ -48,10 +53,14 @@ class Preprocessing:
     interpolation: str
     resize_mode: str
     fill_color: int
+    own: dict[str, Any] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """As plain values, for manifests and fingerprints."""
         values = asdict(self)
+        if self.own is None:
+            # Of open_clip's own transform nothing more is said, so that older fingerprints hold.
+            del values["own"]
         return values | {"mean": list(self.mean), "std": list(self.std)}
 
 
@@ -121,13 +130,124 @@ class Preprocessor:
         return self._whole(image)
 
     def _check(self, image: Image.Image) -> None:
-        short, long = sorted(image.size)
-        if short == 0:
-            raise SynestheteError("an image without pixels cannot be read")
-        side, mode = self.settings.image_size, self.settings.resize_mode
-        too_large = mode == "shortest" and side * side * long / short > MAX_SCALED_PIXELS
-        if too_large or (mode == "longest" and round(side * short / long) == 0):
-            raise SynestheteError(
-                f"an image of {image.width} × {image.height} is too narrow for a {side}-pixel model",
-                hint="crop it first",
-            )
+        _check_size(image, self.settings)
+
+
+class TransformPreprocessor:
+    """A transform of another library, or of your own, as `Preprocessor` is open_clip's.
+
+    Parameters
+    ----------
+    transform
+        Takes an RGB image and gives a tensor `[3, side, side]`.
+    settings
+        From `measure`.
+    """
+
+    def __init__(
+        self, transform: Callable[[Image.Image], torch.Tensor], settings: Preprocessing
+    ) -> None:
+        self.settings = settings
+        self._transform = transform
+        self._mean = torch.tensor(settings.mean)[:, None, None]
+        self._std = torch.tensor(settings.std)[:, None, None]
+
+    def geometry(self, image: Image.Image) -> Image.Image:
+        """The image that the tensor shows, `image_size` pixels square."""
+        shown = (self.tensor(image) * self._std + self._mean).mul(255).round().clamp(0, 255)
+        return Image.fromarray(shown.to(torch.uint8).permute(1, 2, 0).numpy(), "RGB")
+
+    def tensor(self, image: Image.Image) -> torch.Tensor:
+        """What the transform gives, `[3, image_size, image_size]`, float32."""
+        _check_size(image, self.settings)
+        return self._transform(image.convert("RGB")).to(torch.float32)
+
+
+def measure(
+    transform: Callable[[Image.Image], torch.Tensor], spec: str, known: dict[str, Any]
+) -> Preprocessing:
+    """Size, mean and standard deviation of a transform, from what it makes of images of one colour.
+
+    Parameters
+    ----------
+    transform
+        Takes an RGB image, and gives a tensor.
+    spec
+        The model, for messages.
+    known
+        What else is known of it, for the manifest.
+
+    Raises
+    ------
+    SynestheteError
+        It gives no square of three channels, or does more than scaling and shifting the values of a channel.
+
+    Examples
+    --------
+    >>> from torchvision.transforms import Compose, Normalize, Resize, ToTensor
+    >>> steps = [Resize((8, 8)), ToTensor(), Normalize((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))]
+    >>> found = measure(Compose(steps), "mine", {})
+    >>> found.image_size, found.mean, found.std
+    (8, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+    """
+    black, grey, white = (
+        _given(transform, Image.new("RGB", (64, 64), (level,) * 3), spec) for level in (0, 51, 255)
+    )
+    span = (white - black).amax((1, 2))
+    means = [-black.amax((1, 2)) / span, -black.amin((1, 2)) / span]
+    straight = (grey - black - (white - black) / 5).abs().amax() <= 0.01 * span.abs().amax()
+    if (
+        not bool((span > 0).all())
+        or not bool(straight)
+        or bool((means[0] - means[1]).abs().amax() > 1e-3)
+    ):
+        raise SynestheteError(
+            f"{spec}: its preprocessing does more to colours than to shift and scale each channel"
+        )
+    noise = torch.randint(0, 256, (37, 53, 3), generator=torch.Generator().manual_seed(0))
+    image = Image.fromarray(noise.to(torch.uint8).numpy(), "RGB")
+    made = _given(transform, image, spec).contiguous().numpy().tobytes()
+    return Preprocessing(
+        image_size=int(black.shape[1]),
+        mean=_rounded(means[0]),
+        std=_rounded(1 / span),
+        interpolation="own",
+        resize_mode="own",
+        fill_color=0,
+        own=known | {"sha256": hashlib.sha256(made).hexdigest()},
+    )
+
+
+def _given(
+    transform: Callable[[Image.Image], torch.Tensor], image: Image.Image, spec: str
+) -> torch.Tensor:
+    try:
+        found = transform(image)
+    except Exception as error:
+        raise SynestheteError(f"{spec}: its preprocessing fails: {one_line(error)}") from error
+    shape = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
+    if not (
+        isinstance(shape, tuple) and len(shape) == 3 and shape[0] == 3 and shape[1] == shape[2]
+    ):
+        raise SynestheteError(
+            f"{spec}: its preprocessing gives {shape}, expected a tensor of shape (3, side, side)"
+        )
+    return found.to(torch.float32)
+
+
+def _rounded(channels: torch.Tensor) -> tuple[float, float, float]:
+    red, green, blue = (round(float(one), 6) for one in channels)
+    return red, green, blue
+
+
+def _check_size(image: Image.Image, settings: Preprocessing) -> None:
+    short, long = sorted(image.size)
+    if short == 0:
+        raise SynestheteError("an image without pixels cannot be read")
+    side, mode = settings.image_size, settings.resize_mode
+    too_large = mode in ("shortest", "own") and side * side * long / short > MAX_SCALED_PIXELS
+    if too_large or (mode == "longest" and round(side * short / long) == 0):
+        raise SynestheteError(
+            f"an image of {image.width} × {image.height} is too narrow for a {side}-pixel model",
+            hint="crop it first",
+        )

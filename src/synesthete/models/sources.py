@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from synesthete.models.configuration import (
     CONFIGURATION,
     RefusedSetting,
     check_model,
+    check_timm,
     read_configuration,
 )
 from synesthete.models.hub import (
@@ -32,7 +34,9 @@ from synesthete.models.names import (
     FORMS,
     HF_DIR,
     HUB,
+    LIBRARIES,
     LOCAL,
+    WRAPPED,
     architectures,
     canonical,
     configuration_of,
@@ -41,7 +45,18 @@ from synesthete.models.names import (
     pretrained,
     split_file,
 )
-from synesthete.models.transformers_clip import CONFIG, PREPROCESSOR, TOKENIZER, read_transformers
+from synesthete.models.transformers_clip import (
+    CONFIG,
+    INDEX,
+    PREPROCESSOR,
+    PROCESSOR,
+    TOKENIZER,
+    read_json_object,
+    read_transformers,
+    require_transformers,
+    shards,
+    type_of,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -49,6 +64,8 @@ if TYPE_CHECKING:
 MINI = Path(__file__).parent / "mini"
 HELD_OUT = "held_out.json"
 """In a model's folder: what of the probe sets its training never saw."""
+# Beside the weights: tables that are computed, and initial values that are drawn on the way.
+SPARE_ELEMENTS = 1 << 26
 PICKLE_SUFFIXES = (".bin", ".pth", ".pt")
 
 
@@ -76,6 +93,12 @@ class Source:
         Preprocessing that goes with the weights.
     weights
         Reads `checkpoint` where open_clip does not.
+    library
+        What builds the network: `open_clip`, `transformers`, `timm` or `torchvision`; `config` is then that library's.
+    files
+        All files of the weights, of a model that is not of open_clip.
+    repository
+        Of the hub, whose other files can be fetched when they are needed.
     architecture, pretrained
         For the description.
     """
@@ -91,6 +114,14 @@ class Source:
     quick_gelu: bool = False
     preprocess: dict[str, Any] = field(default_factory=dict)
     weights: Callable[[], dict[str, torch.Tensor]] | None = None
+    library: str = "open_clip"
+    files: tuple[Path, ...] = ()
+    repository: str = ""
+
+    @property
+    def limit(self) -> int:
+        """How many numbers its network may have: each stands in its weights, in a byte at least."""
+        return sum(file.stat().st_size for file in self.files) + SPARE_ELEMENTS
 
 
 def folder_of(spec: str) -> Path | None:
@@ -172,6 +203,13 @@ def resolve(spec: str, *, allow_pickle: bool | None = None) -> Source:
         return _from_folder(spec, folder, folder.name, pickled=pickled)
     if spec.startswith(HUB):
         return _from_hub(spec, spec.removeprefix(HUB), pickled=pickled)
+    if spec.startswith(LIBRARIES):
+        return _from_library(spec)
+    if spec.startswith(WRAPPED):
+        raise SynestheteError(
+            f"{spec} was wrapped by a program of yours, and only that program can run it",
+            hint="wrap the module again, and pass the model itself",
+        )
     if (named := split_file(spec)) is not None:
         return _from_file(spec, *named)
     return _from_open_clip(spec, pickled=pickled)
@@ -185,7 +223,7 @@ def _from_folder(spec: str, folder: Path, pretrained: str, *, pickled: bool) -> 
         if spec.startswith(HF_DIR) or (
             not os.path.lexists(folder / CONFIGURATION) and os.path.lexists(folder / CONFIG)
         ):
-            return _transformers(spec, folder, _weights_in(folder, spec, pickled=False), pretrained)
+            return _in_transformers_format(spec, folder, pretrained)
         config, preprocess = read_configuration(folder, spec)
         checkpoint = _weights_in(folder, spec, pickled=pickled)
     except OSError as error:
@@ -271,6 +309,16 @@ def _missing(error: SynestheteError) -> bool:
 def _from_hub_transformers(spec: str, repository: str) -> Source:
     """A repository of the hub in transformers' format."""
     folder = fetch(spec, repository, CONFIG).parent
+    if (of_timm := read_timm(folder, spec)) is not None:
+        file = fetch(spec, repository, SAFE_WEIGHTS[1])
+        return _by_timm(spec, folder, file, repository, of_timm)
+    kind = type_of(folder, spec)
+    if kind != "clip":
+        require_transformers(spec, kind)
+        for name in (PREPROCESSOR, PROCESSOR):
+            _fetch_where_there(spec, repository, name)
+        files = tuple(_fetch_safetensors(spec, repository))
+        return _by_transformers(spec, folder, files, repository, repository=repository)
     read_transformers(folder, spec)
     for name in (PREPROCESSOR, TOKENIZER, SAFE_WEIGHTS[1]):
         try:
@@ -286,6 +334,100 @@ def _from_hub_transformers(spec: str, repository: str) -> Source:
             if not _missing(error) and name != TOKENIZER:
                 raise
     return _transformers(spec, folder, file, repository)
+
+
+def _fetch_where_there(spec: str, repository: str, name: str) -> Path | None:
+    try:
+        return fetch(spec, repository, name)
+    except SynestheteError as error:
+        if _missing(error):
+            return None
+        raise
+
+
+def _fetch_safetensors(spec: str, repository: str) -> Iterator[Path]:
+    """The weights of a repository in transformers' format, in one file or in several."""
+    single = _fetch_where_there(spec, repository, SAFE_WEIGHTS[1])
+    if single is not None:
+        yield single
+        return
+    index = _fetch_where_there(spec, repository, INDEX)
+    if index is None:
+        raise SynestheteError(
+            f"{spec}: the hub's {repository} has no {SAFE_WEIGHTS[1]}",
+            hint=nearest(repository) or "weights as a pickle are not read there",
+        )
+    yield index
+    for name in shards(index, root_of(index.parent), spec):
+        yield fetch(spec, repository, name)
+
+
+def _in_transformers_format(spec: str, folder: Path, pretrained: str) -> Source:
+    """A user's folder with transformers' `config.json`, or timm's."""
+    if (of_timm := read_timm(folder, spec)) is not None:
+        file = _weights_in(folder, spec, pickled=False)
+        return _by_timm(spec, folder, file, pretrained, of_timm)
+    kind = type_of(folder, spec)
+    if kind == "clip":
+        return _transformers(spec, folder, _weights_in(folder, spec, pickled=False), pretrained)
+    require_transformers(spec, kind)
+    files = [folder / INDEX]
+    if os.path.lexists(folder / SAFE_WEIGHTS[1]) or not os.path.lexists(folder / INDEX):
+        files = [_weights_in(folder, spec, pickled=False)]
+    else:
+        files += [folder / name for name in shards(folder / INDEX, root_of(folder), spec)]
+        for file in files:
+            try:
+                resolve_inside(root_of(folder), file)
+            except UnusableFile as error:
+                raise SynestheteError(f"{spec}: {error.message}", hint=error.hint) from None
+    return _by_transformers(spec, folder, tuple(files), pretrained)
+
+
+def read_timm(folder: Path, spec: str) -> dict[str, Any] | None:
+    """What a `config.json` of timm says, checked; None for one of transformers."""
+    found = read_json_object(folder, CONFIG, spec)
+    if "model_type" in found or "architecture" not in found:
+        return None
+    try:
+        return check_timm(found)
+    except RefusedSetting as error:
+        raise SynestheteError(
+            f"{spec} cannot be built: {error}", hint=f"check its {CONFIG}"
+        ) from None
+
+
+def _by_timm(
+    spec: str, folder: Path, file: Path, pretrained: str, config: dict[str, Any]
+) -> Source:
+    return Source(
+        spec=spec,
+        config=config,
+        checkpoint=file,
+        architecture=str(config["architecture"]),
+        pretrained=pretrained,
+        folder=folder,
+        library="timm",
+        files=(file,),
+    )
+
+
+def _by_transformers(
+    spec: str, folder: Path, files: tuple[Path, ...], pretrained: str, repository: str = ""
+) -> Source:
+    """A model that transformers itself builds; its settings are checked when it is there to say which it has."""
+    config = read_json_object(folder, CONFIG, spec)
+    return Source(
+        spec=spec,
+        config=config,
+        checkpoint=files[0],
+        architecture=str(config["model_type"]),
+        pretrained=pretrained,
+        folder=folder,
+        library="transformers",
+        files=files,
+        repository=repository,
+    )
 
 
 def _transformers(spec: str, folder: Path, checkpoint: Path, pretrained: str) -> Source:
@@ -346,6 +488,41 @@ def _from_file(spec: str, architecture: str, file: Path) -> Source:
         trusted=bool(architecture),
         quick_gelu=quick_gelu,
         weights=weights,
+    )
+
+
+def _from_library(spec: str) -> Source:
+    """A model that timm, torchvision or transformers knows by name, with its own, a file's or random weights."""
+    library, _, rest = spec.partition(":")
+    name, at, path = rest.partition("@")
+    name, _, tag = name.partition("/")
+    word, _, seed = tag.partition(":")
+    if not re.fullmatch(r"[\w.-]{1,128}", name, re.ASCII) or (seed and not seed.isdecimal()):
+        raise SynestheteError(
+            f"{spec[:200]!r} names no model of {library}",
+            hint=f"{library}:NAME/random:0, {library}:NAME@FILE",
+        )
+    file = Path(path).expanduser() if at else None
+    if file is not None and not file.is_file():
+        raise SynestheteError(f"{spec}: there is no such file", hint="check the path")
+    if library == "transformers":
+        if word != "random" or file is not None:
+            raise SynestheteError(
+                f"{spec[:200]!r} names no weights",
+                hint=f"transformers:{name}/random, or hf-hub:ORG/NAME",
+            )
+        require_transformers(spec, name)
+    config = {"model_type": name} if library == "transformers" else {}
+    return Source(
+        spec=spec,
+        config=config,
+        checkpoint=file,
+        architecture=name,
+        pretrained=file.name if file is not None else tag or "DEFAULT",
+        trusted=True,
+        seed=int(seed or 0),
+        library=library,
+        files=() if file is None else (file,),
     )
 
 

@@ -23,6 +23,7 @@ from synesthete._core.json_reader import parse_json
 from synesthete._core.user_files import UnusableFile, read_inside
 from synesthete.errors import SynestheteError
 from synesthete.models.activations import Responses, TextReduction
+from synesthete.models.adapter import TextTower
 from synesthete.models.building import quiet, write_configuration
 from synesthete.models.configuration import refuse_code
 from synesthete.models.hub import fetch_some, one_line, root_of
@@ -106,10 +107,19 @@ def tokenizer_files(source: Source) -> dict[str, bytes]:
     SynestheteError
         If there are none, one leads out of the folder, or they ask for code to be run.
     """
-    name = source.config["text_cfg"].get("hf_tokenizer_name")
-    if not name:
-        return {}
-    folder = source.folder or fetch_some(source.spec, name, (*VOCABULARIES, *SETTINGS))
+    if source.library == "open_clip":
+        name = source.config["text_cfg"].get("hf_tokenizer_name")
+        if not name:
+            return {}
+    else:
+        name = source.repository
+    folder = source.folder
+    if folder is None or source.repository:
+        if not name:
+            raise SynestheteError(
+                f"{source.spec} cannot read texts: random weights come without a tokenizer"
+            )
+        folder = fetch_some(source.spec, name, (*VOCABULARIES, *SETTINGS))
     files = {}
     for one in (*VOCABULARIES, *SETTINGS):
         if os.path.lexists(folder / one):
@@ -232,7 +242,9 @@ def used_length(network: Any, tokens: torch.Tensor) -> int:
 
 
 def text_tower(network: Any) -> Any | None:
-    """Where a network keeps open_clip's own text tower: in itself (class CLIP) or under `text`; None for towers of transformers."""
+    """The text tower whose layers are read: open_clip's own, in the network itself (class CLIP) or under `text`, or a `TextTower`."""
+    if isinstance(getattr(network, "text", None), TextTower):
+        return network.text
     for tower in (getattr(network, "text", None), network):
         if hasattr(getattr(tower, "transformer", None), "resblocks") and hasattr(
             tower, "token_embedding"
@@ -272,6 +284,8 @@ def spans_of(tower: Any, tokens: torch.Tensor, empty: torch.Tensor) -> Spans:
         Token ids `[context]` of the empty text, which starts as every text does; where there is no start token, as
         none does.
     """
+    if isinstance(tower, TextTower):
+        return Spans(*tower.spans(tokens, empty))
     context = tokens.shape[1]
     pool = getattr(tower, "pool_type", getattr(tower, "text_pool_type", ""))
     by_class = getattr(tower, "cls_emb", None) is not None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     import torch
 
 CONFIG, PREPROCESSOR, TOKENIZER = "config.json", "preprocessor_config.json", "tokenizer_config.json"
+PROCESSOR, INDEX = "processor_config.json", "model.safetensors.index.json"
+_SHARD = re.compile(r"[A-Za-z0-9][\w.-]{0,120}\.safetensors", re.ASCII)
 # What transformers takes where a configuration says nothing.
 _EITHER = {"hidden_act": "quick_gelu", "layer_norm_eps": 1e-5, "num_hidden_layers": 12}
 _TEXT = _EITHER | {
@@ -39,6 +42,52 @@ _VISION = _EITHER | {
     "num_channels": 3,
 }  # fmt: skip
 _RESAMPLE = {"2": "bilinear", "3": "bicubic"}
+
+
+def type_of(folder: Path, spec: str) -> str:
+    """What kind of model a folder in transformers' format holds.
+
+    Raises
+    ------
+    SynestheteError
+        Its configuration does not say, or asks for code.
+    """
+    kind = read_json_object(folder, CONFIG, spec).get("model_type")
+    if not (isinstance(kind, str) and re.fullmatch(r"[\w-]{1,64}", kind, re.ASCII)):
+        raise SynestheteError(
+            f"{spec}: {CONFIG} names no model_type of transformers", hint="check the file"
+        )
+    return kind
+
+
+def require_transformers(spec: str, kind: str) -> None:
+    """Say what to install for a model that only transformers builds."""
+    if find_spec("transformers") is None:
+        raise SynestheteError(
+            f"{spec} is a {kind} of transformers, which is not installed",
+            hint="pip install 'synesthete[transformers]'",
+        )
+
+
+def shards(index: Path, root: Path, spec: str) -> list[str]:
+    """The files of weights that an index names, each a name in its own folder.
+
+    Raises
+    ------
+    SynestheteError
+        It is damaged, or names anything else.
+    """
+    try:
+        found = read_json(index, root=root, max_bytes=64 * MAX_BYTES)
+    except InvalidJson as error:
+        raise SynestheteError(f"{spec}: {INDEX} is damaged: {error}") from None
+    except UnusableFile as error:
+        raise SynestheteError(f"{spec}: {error.message}", hint=error.hint) from None
+    table = found.get("weight_map") if isinstance(found, dict) else None
+    names = sorted({str(name) for name in table.values()}) if isinstance(table, dict) else []
+    if not names or len(names) > 1000 or not all(map(_SHARD.fullmatch, names)):
+        raise SynestheteError(f"{spec}: {INDEX} names no files of weights in its folder")
+    return names
 
 
 def read_transformers(folder: Path, spec: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -61,17 +110,10 @@ def read_transformers(folder: Path, spec: str) -> tuple[dict[str, Any], dict[str
     SynestheteError
         A model that is no CLIP, a setting that open_clip's network does not have, code, links out of the folder.
     """
-    found = _read(folder, CONFIG, spec)
-    kind = found.get("model_type")
-    if kind != "clip":
-        shown = str(kind)[:40] if isinstance(kind, str) else "unknown"
-        raise SynestheteError(
-            f"{spec} is a model of transformers' of type {shown}, and only those of type clip are read",
-            hint="`synesthete models list` names open_clip's, SigLIP among them",
-        )
+    found = read_json_object(folder, CONFIG, spec)
     text, vision = _part(found, "text", _TEXT), _part(found, "vision", _VISION)
     if os.path.lexists(folder / TOKENIZER):
-        named = _read(folder, TOKENIZER, spec).get("tokenizer_class")
+        named = read_json_object(folder, TOKENIZER, spec).get("tokenizer_class")
         if named not in (None, "CLIPTokenizer", "CLIPTokenizerFast"):
             raise SynestheteError(f"{spec}: its tokenizer, {str(named)[:40]}, is not CLIP's")
     try:
@@ -149,7 +191,7 @@ def _preprocessing(folder: Path, spec: str, side: Any) -> dict[str, Any]:
     """What open_clip calls the settings of transformers' CLIPImageProcessor."""
     if not os.path.lexists(folder / PREPROCESSOR):
         return {}
-    given = _read(folder, PREPROCESSOR, spec)
+    given = read_json_object(folder, PREPROCESSOR, spec)
     size, crop = given.get("size"), given.get("crop_size")
     short = size.get("shortest_edge") if isinstance(size, dict) else size
     cut = crop.get("height") if isinstance(crop, dict) else crop
@@ -169,7 +211,8 @@ def _preprocessing(folder: Path, spec: str, side: Any) -> dict[str, Any]:
     return settings | {"resize_mode": "shortest"}
 
 
-def _read(folder: Path, name: str, spec: str) -> dict[str, Any]:
+def read_json_object(folder: Path, name: str, spec: str) -> dict[str, Any]:
+    """A file of settings of a model's folder, in which nothing asks for code to be run."""
     try:
         found = read_json(folder / name, root=root_of(folder), max_bytes=MAX_BYTES)
     except InvalidJson as error:
