@@ -200,16 +200,18 @@ def _flags(
                 weight=one.weight,
                 decides=decides,
             )
-            for one in unit_reasons(snapshot, np.asarray(theirs, np.float32), limit)
+            for one in unit_reasons(snapshot, np.asarray(theirs, np.float32), limit, untested=True)
         ]
     return tuple(found)
 
 
 def _own_pairs(snapshot: Snapshot) -> Pairs:
-    rows = np.arange(len(snapshot))
-    if len(rows) > PAIRS:
-        rows = np.unique(np.linspace(0, len(rows) - 1, PAIRS).round().astype(np.int64))
-    images, texts = snapshot.gather("images", rows), snapshot.gather("texts", rows)
+    ids = snapshot.ids
+    if len(ids) > PAIRS:
+        places = np.unique(np.linspace(0, len(ids) - 1, PAIRS).round().astype(np.int64))
+        ids = [ids[place] for place in places]
+    rows = snapshot.rows(ids, ("images", "texts"))
+    images, texts = rows.array("images"), rows.array("texts")
     both = images.any(axis=1) & texts.any(axis=1)
     images = snapshot.space.images(images[both])
     texts = snapshot.space.texts(texts[both])

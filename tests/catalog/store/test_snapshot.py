@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from synesthete.catalog.store.ledger import FILE
+from synesthete.catalog.store.nearest import Nearest
+from synesthete.catalog.store.segments import ARRAYS
 
 from synesthete.catalog import Catalog, Item, relevance
 from synesthete.catalog.relevance import kind_of, null_distribution
 from synesthete.catalog.search import unit_centre
 from synesthete.catalog.store import centroids, ledger
-from synesthete.catalog.store.ledger import FILE
-from synesthete.catalog.store.nearest import Nearest
-from synesthete.catalog.store.segments import ARRAYS
 from synesthete.catalog.store.snapshot import Snapshot
 from synesthete.models.image_text_model import ImageTextModel
 from tests.catalog.conftest import image, sample_items
