@@ -106,7 +106,7 @@ def _one(
     among = pairs.among_others(score)
     verdict = verdict_of(among)
     shares = shares_of(snapshot, text, seen.units[None])[0] * np.float32(seen.scale)
-    agreeing = unit_reasons(snapshot, shares, limit)
+    agreeing = unit_reasons(snapshot, shares, limit, untested=True)
     flags = _flags(snapshot, pairs, shares, score, verdict, limit)
     if verdict == "match" and any(flag.decides for flag in flags):
         # A match that hangs on writing in the image, or on who is in it, is for a person to settle.
@@ -119,7 +119,7 @@ def _one(
         among_others=among,
         verdict=verdict,
         agreeing=tuple(agreeing),
-        disagreeing=tuple(unit_reasons(snapshot, shares, limit, sign=-1)),
+        disagreeing=tuple(unit_reasons(snapshot, shares, limit, sign=-1, untested=True)),
         words=_words(encoder, copy, score, seen.vector, limit),
         regions=tuple(_region(one.address, seen) for one in agreeing),
         flags=flags,

@@ -358,8 +358,8 @@ def unit_reasons(
         name, tested = reference.names[unit], bool(reference.tested[unit])
         if name.casefold() in quiet or not (tested or untested):
             continue
-        # An untested name is no more than where the unit's weights point, and is shown as that.
-        text = name if tested else f"drives towards {name}" if name else "of no known name"
+        # An untested name is no more than where the unit's weights point: it tells nobody anything.
+        text = name if tested else "without a tested name"
         found.append(
             Reason(
                 kind="unit",

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from synesthete.catalog.store.table import ItemTable
 
 import synesthete as syn
 from synesthete.catalog import Catalog, Item, Quarantined
 from synesthete.catalog.encode import cut, pieces_of, unit_length
 from synesthete.catalog.store import ingest
+from synesthete.catalog.store.table import ItemTable
 from synesthete.errors import SynestheteError
 from synesthete.models.image_text_model import ImageTextModel
 from synesthete.probes.decoding import decode

@@ -86,6 +86,6 @@ def test_an_interrupted_migration_is_done_again(old: Path, monkeypatch: pytest.M
 def test_damage_is_said(old: Path) -> None:
     (file, *_) = (old / "segments").glob("*/units.npy")
     file.write_bytes(b"x")
-    with pytest.raises(SynestheteError, match="units.npy"):
+    with pytest.raises(SynestheteError, match=r"units\.npy"):
         migrate_catalog(old)
     assert (old / "catalog.sqlite").exists()

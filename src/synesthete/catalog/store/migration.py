@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
+from synesthete._core.sqlite import connect
 from synesthete._core.user_files import FileInside, read_inside
 from synesthete.atlas.arrays import read_npy
 from synesthete.catalog.encode import Batch
@@ -47,7 +48,7 @@ def migrate_catalog(path: str | Path) -> tuple[int, int]:
             path, described["embedding_dim"], described["units"], Centres.of_reference(reference)
         )
         try:
-            with closing(sqlite3.connect(f"file:{path / LEDGER}?mode=ro", uri=True)) as ledger:
+            with closing(connect(path / LEDGER, wait_seconds=60.0)) as ledger:
                 for batch in _batches(path, ledger):
                     table.commit(batch)
                 rows = ledger.execute("SELECT id, what, reason FROM quarantine")

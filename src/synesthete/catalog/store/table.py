@@ -316,6 +316,9 @@ class ItemTable:
             raise SynestheteError(f"{self.path / POINTER} is damaged: it names no table")
         opened = self._opened
         if opened is None or opened[0] != name:
+            folder = self.path / f"{name}.lance"
+            if any(one.is_symlink() for one in (folder, *folder.rglob("*"))):
+                raise SynestheteError(f"{folder} has a link in it, which leads out of it")
             self._opened = opened = (name, self._lance().open_table(name))
         return opened[1]
 
