@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from synesthete.catalog import Catalog, Item, relevance
 from synesthete.catalog.relevance import kind_of, null_distribution
 from synesthete.catalog.search import values_by_name
+from synesthete.catalog.store import table
 from synesthete.catalog.store.snapshot import Snapshot
 from synesthete.errors import SynestheteError
 from synesthete.models.image_text_model import ImageTextModel
@@ -125,3 +126,19 @@ def test_a_snapshot_stays_as_it_was(catalog: Catalog) -> None:
     assert len(before) == 24
     assert next(before.items(["lamp-red"])).title == "red lamp"
     assert len(catalog.snapshot()) == 23
+
+
+def test_an_index_finds_what_few_items_pass(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table, "VECTOR_INDEX_ABOVE", 10)
+    catalog.upsert([Item(f"thing {n}", title=f"thing {n}", category="thing") for n in range(300)])
+    snapshot = catalog.snapshot()
+    assert snapshot._probes
+    lamps = {"lamp-red", "lamp-blue", "lamp-green", "lamp-white"}
+    for text in ("zebra", "a red thing"):
+        found = catalog.search(text, where=["category=lamp"], limit=10, group=False)
+        assert {hit.id for hit in found} == lamps
+    catalog.upsert([Item("later", title="a later thing", category="lamp")])
+    found = catalog.search("zebra", where=["category=lamp"], limit=10, group=False)
+    assert {hit.id for hit in found} == {*lamps, "later"}

@@ -205,7 +205,8 @@ class Snapshot:
         with self._items._errors():
             asked = self._table.search(np.asarray(vector, np.float32), vector_column_name="fused")
             asked = asked.distance_type("dot").select([*FOUND, "_distance"]).limit(limit)
-            asked = asked.nprobes(self._probes) if self._probes else asked
+            if self._probes:  # and more, where few of what they hold passes a filter
+                asked = asked.minimum_nprobes(self._probes).maximum_nprobes(0)
             asked = asked.where(where, prefilter=True) if where else asked
             return Rows(asked.to_arrow().drop_columns("_distance"))
 

@@ -34,7 +34,7 @@ from synesthete.errors import SynestheteError
 if TYPE_CHECKING:
     from lancedb.table import Table
 
-os.environ.setdefault("LANCE_LOG", "error")  # it says on stderr that a new table is new
+os.environ.setdefault("LANCEDB_LOG", "error")  # it says on stderr that a new table is new
 
 POINTER, LOCK = "table.json", "write.lock"
 ITEMS, QUARANTINE = "items-", "quarantine"
@@ -196,6 +196,9 @@ class ItemTable:
             if Centres.of(self._table().schema).outgrown(self.count()):
                 self._recenter()
             self._index()
+            aside = self._lance().open_table(QUARANTINE)
+            if aside.stats()["fragment_stats"]["num_fragments"] > FRAGMENTS:
+                aside.optimize(cleanup_older_than=timedelta(seconds=KEPT_SECONDS))
             self._sweep()
 
     def recenter(self) -> int:
