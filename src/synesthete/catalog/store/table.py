@@ -14,6 +14,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -264,24 +265,18 @@ class ItemTable:
         return probes
 
     def _note(self, ids: Sequence[str], quarantined: Iterable[Quarantined]) -> None:
+        """Forget what was said of items that come or go, and keep the latest of what is said now."""
         # Names of files and what libraries say of them may hold anything.
-        new = [tuple(map(storable, (one.id, one.what, one.reason))) for one in quarantined]
+        new = {(storable(one.id), storable(one.what)): storable(one.reason) for one in quarantined}
         table = self._lance().open_table(QUARANTINE)
         if len(table):
-            gone = list(dict.fromkeys([*ids, *(one[0] for one in new)]))
-            keep = {(q.id, q.what) for q in self.quarantine()} if new and not ids else set()
-            for start in range(0, len(gone), 500):
-                where = f"id IN ({quoted(gone[start : start + 500])})"
-                if keep:  # noted again: only the same thing is replaced
-                    what = quoted(one[1] for one in new)
-                    where += f" AND what IN ({what})"
-                table.delete(where)
+            gone = [f"id = {quoted([one])}" for one in ids]
+            gone += [f"(id = {quoted([one])} AND what = {quoted([what])})" for one, what in new]
+            for start in range(0, len(gone), 100):
+                table.delete(" OR ".join(gone[start : start + 100]))
         if new:
-            latest = {one[:2]: one for one in new}
-            columns = zip(*latest.values(), strict=True)
-            table.add(
-                pa.table(dict(zip(("id", "what", "reason"), map(list, columns), strict=True)))
-            )
+            rows = [Quarantined(*key, reason) for key, reason in new.items()]
+            table.add([asdict(row) for row in rows])
 
     def _sweep(self) -> None:
         """Remove tables that are not in use: at once those that never were, after an hour those that a reader may have open."""
@@ -379,8 +374,10 @@ def _vectors(values: Any) -> pa.Array:
 
 
 def _fused(batch: pa.RecordBatch, space: Space) -> pa.RecordBatch:
-    """The rows with their fused vectors in another space."""
+    """The rows with their fused vectors in another space, for a table whose versions begin again."""
     fused = space.fuse(array_of(batch, "images"), array_of(batch, "texts")).astype(np.float16)
+    at = batch.schema.get_field_index("revision")
+    batch = batch.set_column(at, batch.schema.field(at), pa.array(np.zeros(len(batch), np.int64)))
     at = batch.schema.get_field_index("fused")
     return batch.set_column(at, batch.schema.field(at), _vectors(fused))
 
