@@ -245,7 +245,7 @@ def test_exact_words_and_codes_win(catalog: Catalog) -> None:
     assert {hit.id.split("-")[1] for hit in found} == {"red"}
 
 
-def test_misspelt_words_are_found_and_said(catalog: Catalog) -> None:
+def test_misspelt_words_are_found_and_named(catalog: Catalog) -> None:
     for text, expected, word in (
         ("blue lanp", "lamp-blue", "lamp (for lanp)"),
         ("spoom green", "spoon-green", "spoon (for spoom)"),
@@ -287,7 +287,7 @@ def test_unrelated_queries_are_seldom_relevant(catalog: Catalog) -> None:
         "president", "poetry", "volcano", "satellite", "prison", "festival", "kingdom", "surgery", "pilot", "economy",
         "bacteria", "castle",
     ]  # fmt: skip
-    asked = [word for word in words if word not in known]
-    assert len(asked) >= 15
-    relevant = sum(catalog.search(word, limit=1, reasons=0)[0].relevant for word in asked)
-    assert relevant <= 0.35 * len(asked)
+    tried = [one for one in words if one not in known]
+    assert len(tried) >= 15
+    relevant = sum(catalog.search(word, limit=1, reasons=0)[0].relevant for word in tried)
+    assert relevant <= 0.35 * len(tried)

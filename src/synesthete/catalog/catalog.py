@@ -239,7 +239,7 @@ class Catalog:
         return Written(deleted=gone)
 
     def recenter(self) -> int:
-        """Make new centres of the items as they are, and every item's fused vector anew; returns the centres' version.
+        """Make new centres of the items as they are, and every item's fused vector again; returns the centres' version.
 
         Done by itself when the number of items has doubled or halved since the centres were made. Searches go on meanwhile.
         """

@@ -77,10 +77,10 @@ def _rankings(
 ) -> dict[str, list[list[str]]]:
     """Ids, best first, for every query, by method."""
     snapshot = encoder.snapshot
-    asked = [one.encoded(encoder) for one in labelled]
-    vectors = np.stack([one.vector for one in asked])
-    found = {"search": [best(snapshot, one, k).rows.ids for one in asked]}
-    bare = [Query(one.vector, one.kind) for one in asked]
+    encoded = [one.encoded(encoder) for one in labelled]
+    vectors = np.stack([one.vector for one in encoded])
+    found = {"search": [best(snapshot, one, k).rows.ids for one in encoded]}
+    bare = [Query(one.vector, one.kind) for one in encoded]
     found["vectors"] = [best(snapshot, one, k).rows.ids for one in bare]
     rows = snapshot.rows(snapshot.ids, ("images", "texts", "words"))
     images, texts = rows.array("images"), rows.array("texts")
@@ -106,15 +106,15 @@ def _rankings(
         ranked if text else [] for ranked, text in zip(found["tf-idf"], words, strict=True)
     ]
     found["bm25"] = [_bm25(snapshot, text, k) for text in words]
-    order = (*METHODS, *BASELINES)
-    return {name: found[name] for name in order}
+    return {name: found[name] for name in (*METHODS, *BASELINES)}
 
 
 def _raw(encoder: QueryEncoder, query: LabelledQuery) -> Float32:
     """The mean of what the model makes of a query's text and image, not centred."""
     parts = [encoder.raw_text(query.text)] if query.text else []
     parts += [encoder.raw_image(query.image)] if query.image is not None else []
-    return unit_length(np.mean(parts, axis=0, keepdims=True))[0]
+    found: Float32 = unit_length(np.mean(parts, axis=0, keepdims=True))[0]
+    return found
 
 
 def _tf_idf(items: Sequence[str], queries: Sequence[str]) -> Float32:
@@ -129,9 +129,7 @@ def _tf_idf(items: Sequence[str], queries: Sequence[str]) -> Float32:
 
 
 def _bm25(snapshot: Snapshot, text: str, k: int) -> list[str]:
-    from lancedb.query import MatchQuery
-
-    return [one for one, _ in snapshot.matching(MatchQuery(text, "words"), k)] if text else []
+    return [one for one, _ in snapshot.matching(text, k)] if text else []
 
 
 def _write_per_query(

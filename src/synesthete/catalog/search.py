@@ -18,7 +18,6 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -42,9 +41,6 @@ from synesthete.catalog.words import (
     shared,
 )
 from synesthete.errors import SynestheteError, near
-
-if TYPE_CHECKING:
-    from lancedb.query import MatchQuery
 
 Where = Mapping[str, Sequence[str]] | Sequence[str]
 
@@ -241,28 +237,25 @@ def word_gains(
     if not words:
         return {}
     gains: dict[str, float] = {}
-    found = snapshot.matching(_match(words), limit, where)
+    found = snapshot.matching(_every_form(words), limit, where)
     lost = list(words)
     if found:
         first = snapshot.rows([found[0][0]]).values("words")[0]
         has = shared(words, first)
-        lost = [word for word in words if word not in has or has[word] not in forms(word)]
+        lost = [one for one in words if one not in has or has[one] not in forms(one)]
         share = max(len(words) - len(lost), 1) / len(words)
         gains = {one: share * score / found[0][1] for one, score in found if score > 0}
-    lost = [word for word in lost if edits(word) and not snapshot.matching(_match([word]), 1)]
+    lost = [one for one in lost if edits(one) and not snapshot.matching(_every_form([one]), 1)]
     for word in lost:
-        near_words = snapshot.matching(_match([word], edits(word)), limit, where)
+        near_words = snapshot.matching(word, limit, where, wrong_letters=edits(word))
         for one, score in near_words:
             gain = MISSPELT / len(words) * score / near_words[0][1] if score > 0 else 0
             gains[one] = gains.get(one, 0) + gain
     return gains
 
 
-def _match(words: Sequence[str], fuzziness: int = 0) -> MatchQuery:
-    from lancedb.query import MatchQuery
-
-    asked = words if fuzziness else [form for word in words for form in forms(word)]
-    return MatchQuery(" ".join(asked), "words", fuzziness=fuzziness, prefix_length=1)
+def _every_form(words: Sequence[str]) -> str:
+    return " ".join(form for word in words for form in forms(word))
 
 
 def unit_shares(snapshot: Snapshot, query: Float32, rows: Rows) -> Float32:

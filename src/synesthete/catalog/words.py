@@ -46,7 +46,7 @@ def searched(item: Item) -> str:
 def query_words(texts: Sequence[str]) -> list[str]:
     """The words that a query asks for, each once, without articles and the like."""
     words = words_of(folded(" ".join(texts)))
-    return [word for word in words if len(word) <= LONGEST][:QUERY_WORDS]
+    return [one for one in words if len(one) <= LONGEST][:QUERY_WORDS]
 
 
 def forms(word: str) -> list[str]:
@@ -79,7 +79,7 @@ def shared(words: Sequence[str], text: str) -> dict[str, str]:
     for word in words:
         same = next((form for form in forms(word) if form in own), None)
         found |= {} if same is None else {word: same}
-    missing = [word for word in words if word not in found]
+    missing = [one for one in words if one not in found]
     for word in missing:
         near = misspelt(word, own)
         if near is None and len(word) > 1 and not word.isascii() and word in folded(text):

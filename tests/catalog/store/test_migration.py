@@ -83,7 +83,7 @@ def test_an_interrupted_migration_is_done_again(old: Path, monkeypatch: pytest.M
     assert len(Catalog(old)) == 13
 
 
-def test_damage_is_said(old: Path) -> None:
+def test_damage_is_reported(old: Path) -> None:
     (file, *_) = (old / "segments").glob("*/units.npy")
     file.write_bytes(b"x")
     with pytest.raises(SynestheteError, match=r"units\.npy"):

@@ -99,20 +99,20 @@ def test_one_more_item_reads_nothing_anew(
 def test_the_best_of_unrelated_queries_is_replaced_when_its_item_goes(catalog: Catalog) -> None:
     kind = kind_of(["mug"], 0)
     null_distribution(catalog.snapshot(), kind)
-    kept = catalog.snapshot()._kept[("asked", kind)]
+    kept = catalog.snapshot()._kept[("ids_wanted", kind)]
     (one, *_) = kept.best.ids.tolist()
     catalog.delete([one])
     after = null_distribution(catalog.snapshot(), kind)
     again = null_distribution(Catalog(catalog.path).snapshot(), kind)
-    assert one not in catalog.snapshot()._kept[("asked", kind)].best.ids
+    assert one not in catalog.snapshot()._kept[("ids_wanted", kind)].best.ids
     assert np.allclose(after, again, atol=1e-6)
 
 
-def test_rows_come_in_the_order_asked_for(catalog: Catalog) -> None:
+def test_rows_come_in_the_order_of_the_ids(catalog: Catalog) -> None:
     snapshot = catalog.snapshot()
-    asked = ["mug-red", "lamp-blue", "mug-red"]
-    rows = snapshot.rows(asked, ("title",))
-    assert (rows.ids, rows.values("title")) == (asked, ["red mug", "blue lamp", "red mug"])
+    ids_wanted = ["mug-red", "lamp-blue", "mug-red"]
+    rows = snapshot.rows(ids_wanted, ("title",))
+    assert (rows.ids, rows.values("title")) == (ids_wanted, ["red mug", "blue lamp", "red mug"])
     assert len(snapshot.rows([])) == 0
     with pytest.raises(SynestheteError, match=r"no item 'mug-rot'.*mug-red"):
         snapshot.rows(["mug-red", "mug-rot"])

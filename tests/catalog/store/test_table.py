@@ -120,7 +120,7 @@ MOMENTS = {
         "real = m.LanceMergeInsertBuilder.execute\n"
         "m.LanceMergeInsertBuilder.execute = lambda *a, **k: (real(*a, **k), die())"
     ),
-    "centred anew, not in use": "tables.write_file = die",
+    "centred again, not in use": "tables.write_file = die",
     "a table half made": "tables.ItemTable._index = die",
 }
 

@@ -194,7 +194,7 @@ def delete(
 
 @command(app)
 def recenter(catalog: CatalogArgument) -> Output:
-    """Make new centres of the items as they are, and every item's vector about them anew.
+    """Make new centres of the items as they are, and every item's vector about them again.
 
     Items come and go without moving the others' vectors; done by itself when their number has doubled or halved since.
     Searches go on meanwhile, and then change a little, all at once.

@@ -1,6 +1,6 @@
 """Centres of a catalogue's vectors: means over its items, frozen, so that one more item moves nobody else's vector.
 
-They are made anew, in one go with all fused vectors, when the number of items has doubled or halved since, or when asked to.
+They are made again, in one go with all fused vectors, when the number of items has doubled or halved since, or when asked to.
 """
 
 from __future__ import annotations

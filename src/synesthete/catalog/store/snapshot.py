@@ -189,33 +189,38 @@ class Snapshot:
         from lancedb.query import ColumnOrdering
 
         with self._items._errors():
-            asked = self._table.search().where(f"id > {quoted([after])}")
-            asked = asked.order_by([ColumnOrdering(column_name="id")])
-            found = asked.select(list(ITEM_COLUMNS)).limit(limit).to_arrow()
+            request = self._table.search().where(f"id > {quoted([after])}")
+            request = request.order_by([ColumnOrdering(column_name="id")])
+            found = request.select(list(ITEM_COLUMNS)).limit(limit).to_arrow()
         return Rows(found).items()
 
     def scan(self, columns: Sequence[str], where: str | None = None) -> Iterator[pa.RecordBatch]:
         """Columns of all items that pass a filter, piece by piece, in no order."""
         with self._items._errors():
-            asked = self._table.search().select(list(columns))
-            yield from (asked.where(where) if where else asked).to_batches(8192)
+            request = self._table.search().select(list(columns))
+            yield from (request.where(where) if where else request).to_batches(8192)
 
     def nearest(self, vector: Float32, limit: int, where: str | None = None) -> Rows:
         """The items whose fused vectors are nearest; above ten thousand items by an index that finds nearly all."""
         with self._items._errors():
-            asked = self._table.search(np.asarray(vector, np.float32), vector_column_name="fused")
-            asked = asked.distance_type("dot").select([*FOUND, "_distance"]).limit(limit)
+            request = self._table.search(np.asarray(vector, np.float32), vector_column_name="fused")
+            request = request.distance_type("dot").select([*FOUND, "_distance"]).limit(limit)
             if self._probes:  # and more, where few of what they hold passes a filter
-                asked = asked.minimum_nprobes(self._probes).maximum_nprobes(0)
-            asked = asked.where(where, prefilter=True) if where else asked
-            return Rows(asked.to_arrow().drop_columns("_distance"))
+                request = request.minimum_nprobes(self._probes).maximum_nprobes(0)
+            request = request.where(where, prefilter=True) if where else request
+            return Rows(request.to_arrow().drop_columns("_distance"))
 
-    def matching(self, query: Any, limit: int, where: str | None = None) -> list[tuple[str, float]]:
-        """Id and BM25 score of the items that a full-text query of LanceDB finds, best first."""
+    def matching(
+        self, text: str, limit: int, where: str | None = None, *, wrong_letters: int = 0
+    ) -> list[tuple[str, float]]:
+        """Id and BM25 score of the items that have any of the words, best first; wrong letters come after a word's first."""
+        from lancedb.query import MatchQuery
+
+        query = MatchQuery(text, "words", fuzziness=wrong_letters, prefix_length=1)
         with self._items._errors():
-            asked = self._table.search(query, query_type="fts").select(["id", "_score"])
-            asked = asked.where(where, prefilter=True) if where else asked
-            found = asked.limit(limit).to_arrow()
+            request = self._table.search(query, query_type="fts").select(["id", "_score"])
+            request = request.where(where, prefilter=True) if where else request
+            found = request.limit(limit).to_arrow()
         return list(zip(found["id"].to_pylist(), found["_score"].to_pylist(), strict=True))
 
     def thumbnail(self, item_id: str) -> bytes | None:

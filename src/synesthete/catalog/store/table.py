@@ -116,13 +116,13 @@ class ItemTable:
     @classmethod
     def create(cls, path: Path, dim: int, units: int, centres: Centres) -> ItemTable:
         """An empty table in a folder; what a killed creation left is replaced."""
-        made = cls(path)
-        with made._errors():
-            made._new(f"{ITEMS}1", schema_of(dim, units, centres))
+        created = cls(path)
+        with created._errors():
+            created._new(f"{ITEMS}1", schema_of(dim, units, centres))
             fields = [("id", pa.string()), ("what", pa.string()), ("reason", pa.string())]
-            made._lance().create_table(QUARANTINE, schema=pa.schema(fields), mode="overwrite")
+            created._lance().create_table(QUARANTINE, schema=pa.schema(fields), mode="overwrite")
         write_file(path / POINTER, json.dumps({"table": f"{ITEMS}1"}).encode())
-        return made
+        return created
 
     def close(self) -> None:
         """Let go of the table."""
@@ -203,7 +203,7 @@ class ItemTable:
             self._sweep()
 
     def recenter(self) -> int:
-        """New centres, of the items as they are, and every fused vector anew; returns the centres' version."""
+        """New centres, of the items as they are, and every fused vector again; returns the centres' version."""
         with self._writing():
             version = self._recenter()
             self._sweep()
@@ -389,9 +389,9 @@ def _measured(table: Table) -> tuple[int, float]:
     queries = array_of(table.take_offsets(chosen).select(["fused"]).to_arrow(), "fused")
 
     def nearest(query: Float32, probes: int) -> set[str]:
-        asked = table.search(query, vector_column_name="fused").distance_type("dot")
-        asked = asked.nprobes(probes) if probes else asked.bypass_vector_index()
-        found = asked.select(["id", "_distance"]).limit(RECALL_AT).to_arrow()
+        request = table.search(query, vector_column_name="fused").distance_type("dot")
+        request = request.nprobes(probes) if probes else request.bypass_vector_index()
+        found = request.select(["id", "_distance"]).limit(RECALL_AT).to_arrow()
         return set(found["id"].to_pylist())
 
     truth = [nearest(query, 0) for query in queries]
