@@ -76,7 +76,9 @@ class QueryEncoder:
                     self._prepared[text] = unit_length(mean)[0]
         unread = list(dict.fromkeys(images))
         for start in range(0, len(unread), MICRO_BATCH):
-            self._prepared.update(embed_images(self._model(), unread[start : start + MICRO_BATCH]))
+            some = unread[start : start + MICRO_BATCH]
+            for image, vector in embed_images(self._model(), some).items():
+                self._prepared[image] = vector
 
     def text(self, text: str) -> Float32:
         """The centred vector of a text that is asked with, `[dim]`; a long one is the mean of its pieces.

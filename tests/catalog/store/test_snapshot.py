@@ -99,12 +99,12 @@ def test_one_more_item_reads_nothing_anew(
 def test_the_best_of_unrelated_queries_is_replaced_when_its_item_goes(catalog: Catalog) -> None:
     kind = kind_of(["mug"], 0)
     null_distribution(catalog.snapshot(), kind)
-    kept = catalog.snapshot()._kept[("ids_wanted", kind)]
+    kept = catalog.snapshot()._kept[("asked", kind)]
     (one, *_) = kept.best.ids.tolist()
     catalog.delete([one])
     after = null_distribution(catalog.snapshot(), kind)
     again = null_distribution(Catalog(catalog.path).snapshot(), kind)
-    assert one not in catalog.snapshot()._kept[("ids_wanted", kind)].best.ids
+    assert one not in catalog.snapshot()._kept[("asked", kind)].best.ids
     assert np.allclose(after, again, atol=1e-6)
 
 
