@@ -76,8 +76,8 @@ class QueryEncoder:
                     self._prepared[text] = unit_length(mean)[0]
         unread = list(dict.fromkeys(images))
         for start in range(0, len(unread), MICRO_BATCH):
-            some = unread[start : start + MICRO_BATCH]
-            for image, vector in embed_images(self._model(), some).items():
+            batch = unread[start : start + MICRO_BATCH]
+            for image, vector in embed_images(self._model(), batch).items():
                 self._prepared[image] = vector
 
     def text(self, text: str) -> Float32:

@@ -248,7 +248,9 @@ class ItemTable:
                 cleanup_older_than=timedelta(seconds=KEPT_SECONDS), delete_unverified=True
             )
         if rows > VECTOR_INDEX_ABOVE and table.index_stats("fused_idx") is None:
-            table.create_index("fused", config=IvfFlat(distance_type="dot"))
+            lists = int(rows**0.5)
+            lists_of = IvfFlat(distance_type="dot", num_partitions=lists, sample_rate=64)
+            table.create_index("fused", config=lists_of)
             probes, recall = _measured(table)
             facts = {"table": table.name, "probes": probes, "recall": recall}
             write_file(self.path / f"{table.name}.json", json.dumps(facts).encode())
