@@ -1,6 +1,7 @@
 """How well the catalogue finds, and whether its reasons are true (how fast it is: `catalog_speed.py`).
 
     python benchmarks/catalog.py --part quality        recall and NDCG on real groceries, beside texts, images, chance
+    python benchmarks/catalog.py --part words          names, misspelt names, photos, photos with a word, beside baselines; the choice of weights
     python benchmarks/catalog.py --part faithfulness   named units taken away, beside random ones
     python benchmarks/catalog.py --part coverage       conformal sets over 100 splits of real records
     python benchmarks/catalog.py --part confidence     suggestions calibrated on half of the photos, stated and observed on the rest
@@ -14,9 +15,11 @@ from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 import json
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +28,12 @@ import torch
 
 from synesthete._core.intervals import wilson_interval
 from synesthete.catalog import Catalog, Item
+from synesthete.catalog.encode import unit_length
+from synesthete.catalog.evaluate import categories_by_id
 from synesthete.catalog.metrics import mean_of
-from synesthete.catalog.query_encoder import QueryEncoder
-from synesthete.catalog.search import best, unit_shares
+from synesthete.catalog.query_encoder import Query, QueryEncoder
+from synesthete.catalog.relevance import kind_of
+from synesthete.catalog.search import DETAILS, best, unit_shares
 from synesthete.catalog.sources import read_items
 from synesthete.models.interventions import Change
 from synesthete.probes.decoding import decode
@@ -43,6 +49,7 @@ def main() -> None:
     )
     parts: dict[str, Callable[[argparse.Namespace], Any]] = {
         "quality": quality,
+        "words": words,
         "faithfulness": faithfulness,
         "coverage": coverage,
         "confidence": confidence,
@@ -51,6 +58,9 @@ def main() -> None:
     parser.add_argument("--model", default="mini")
     parser.add_argument("--grocery", type=Path, default=GROCERY)
     parser.add_argument("--splits", type=int, default=100)
+    parser.add_argument(
+        "--grid", action="store_true", help="of --part words: the weights that were tried"
+    )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -131,15 +141,118 @@ def quality(options: argparse.Namespace) -> dict[str, Any]:
         }
 
 
+def words(options: argparse.Namespace) -> dict[str, Any]:
+    """What words and vectors find together, beside each alone and the baselines.
+
+    Ids are numbers here: the data's own are folders, which hold the names that are asked for. The weights of words are chosen
+    on half of the products (names and misspelt names), drawn by seed 0; all figures are given for both halves.
+    """
+    import synesthete.catalog.search as searching
+
+    with tempfile.TemporaryDirectory() as folder:
+        given = [one for one in read_items(options.grocery / "products") if isinstance(one, Item)]
+        number = {item.id: f"{place:03d}" for place, item in enumerate(given)}
+        catalog = Catalog.create(Path(folder) / "groceries.catalog", options.model)
+        catalog.upsert(replace(item, id=number[item.id]) for item in given)
+        photographed = [(path, number[item], kind) for path, item, kind in photos(options)]
+        folders = {item.rsplit("/")[-1]: place for item, place in number.items()}
+        with (options.grocery / "classes.csv").open(encoding="utf-8") as file:
+            names = [row["Class Name (str)"] for row in csv.DictReader(file)]
+        named = [(name.replace("-", " "), folders[name]) for name in names]
+        rng = np.random.default_rng(0)
+        chosen = set(rng.permutation(sorted(number.values()))[: len(number) // 2].tolist())
+        for place, (path, _, _) in enumerate(photographed):
+            (Path(folder) / f"{place}.webp").write_bytes(path.read_bytes())
+        shots = [(f"{place}.webp", item) for place, (_, item, _) in enumerate(photographed)]
+        tables: dict[str, list[tuple[str, str, str]]] = {
+            "names": [(name, "", item) for name, item in named],
+            "misspelt names": [(misspelt(name, rng), "", item) for name, item in named],
+            "photos": [("", shot, item) for shot, item in shots],
+            "photos with the kind's word": [
+                (kind.replace("-", " "), shot, item)
+                for (shot, item), (_, _, kind) in zip(shots, photographed, strict=True)
+            ],
+        }
+        table = Path(folder) / "queries.csv"
+
+        def evaluate(rows: list[tuple[str, str, str]]) -> dict[str, Any]:
+            with table.open("w", newline="", encoding="utf-8") as file:
+                csv.writer(file).writerows([("text", "image", "relevant"), *rows])
+            found: dict[str, Any] = {"n": len(rows)}
+            for one in catalog.evaluate(table, k=[1, 10]):
+                low, high = one.recall_interval
+                line = f"{one.recall:.3f} ({low:.3f}–{high:.3f})"
+                found.setdefault(one.method, {})[f"recall@{one.k}"] = line
+            return found
+
+        def of_half(rows: list[tuple[str, str, str]], mine: bool) -> list[tuple[str, str, str]]:
+            return [row for row in rows if (row[2] in chosen) == mine]
+
+        grid = {}
+        kept = searching.WORDS, searching.MISSPELT
+        if options.grid:
+            for weight, share in itertools.product((0.25, 0.5, 1.0, 1.5, 2.0, 3.0), (0.5, 0.8)):
+                searching.WORDS, searching.MISSPELT = weight, share
+                grid[f"words {weight}, misspelt {share}"] = {
+                    name: evaluate(of_half(tables[name], True))["search"]
+                    for name in ("names", "misspelt names")
+                }
+            searching.WORDS, searching.MISSPELT = kept
+        found = {name: evaluate(rows) for name, rows in tables.items()}
+        found["photos"]["centred cosine"] = centred_cosine(catalog, photographed)
+        return {
+            "model": options.model,
+            "products": len(catalog),
+            "words, misspelt": kept,
+            "chosen on": grid,
+            "all": found,
+            "the half that nothing was chosen on": {
+                name: evaluate(of_half(rows, False)) for name, rows in tables.items()
+            },
+        }
+
+
+def misspelt(name: str, rng: np.random.Generator) -> str:
+    """A name with one letter of its longest word changed, left out or put in, after its first."""
+    parts = name.split()
+    at = max(range(len(parts)), key=lambda place: len(parts[place]))
+    word, letter = parts[at], chr(97 + int(rng.integers(26)))
+    place, kind = int(rng.integers(1, len(word))), int(rng.integers(3))
+    rest = word[place:] if kind == 0 else word[place + 1 :]
+    parts[at] = word[:place] + ("" if kind == 2 else letter) + rest
+    return " ".join(parts)
+
+
+def centred_cosine(catalog: Catalog, queries: list[tuple[Path, str, str]]) -> dict[str, str]:
+    """Three lines: photos about their own mean, items' images about theirs."""
+    snapshot = catalog.snapshot()
+    encoder = QueryEncoder(snapshot, lambda: catalog.model)
+    encoder.prepare([], [path for path, _, _ in queries])
+    raw = np.stack([encoder.raw_image(path) for path, _, _ in queries])
+    rows = snapshot.rows(snapshot.ids, ("images",))
+    images = rows.array("images")
+    scores = unit_length(raw - raw.mean(0)) @ unit_length(images - images.mean(0)).T
+    order = np.argsort(-scores, axis=1, kind="stable")
+    places = [
+        [rows.ids[at] for at in some].index(item)
+        for some, (_, item, _) in zip(order, queries, strict=True)
+    ]
+    found = {}
+    for k in (1, 10):
+        one = mean_of([float(place < k) for place in places])
+        found[f"recall@{k}"] = f"{one.value:.3f} ({one.low:.3f}–{one.high:.3f})"
+    return found
+
+
 def category_recall(catalog: Catalog, queries: list[tuple[Path, str, str]]) -> list[bool]:
     """Whether the first item is of the photo's own kind."""
     snapshot = catalog.snapshot()
     encoder = QueryEncoder(snapshot, lambda: catalog.model)
-    kinds = snapshot.column("category").to_pylist()
+    kinds = categories_by_id(snapshot)
     right = []
     for path, item, _ in queries:
-        rows, _ = best(snapshot, encoder.query(None, path).vector, 1)
-        right.append(kinds[int(rows[0])] == kinds[snapshot.row(item)])
+        (first,) = best(snapshot, encoder.query(None, path), 1).rows.ids
+        right.append(kinds[first] == kinds[item])
     return right
 
 
@@ -183,14 +296,14 @@ def faithfulness(options: argparse.Namespace) -> dict[str, Any]:
         stated, real = [], []
         for name in sorted({kind for _, _, kind in photos(options)}):
             query = encoder.text(name.replace("-", " ").lower())
-            for row in best(snapshot, query, TOP)[0].tolist():
-                (item,) = snapshot.items([row])
+            for key in best(snapshot, Query(query, kind_of([name], 0)), TOP).rows.ids:
+                (item,) = snapshot.items([key])
+                row = snapshot.ids.index(key)
                 pixels = model.preprocess(decode(Path(item.images[0]).read_bytes()))[None]
-                text = snapshot.gather("texts", np.array([row]))
-                shares = unit_shares(snapshot, query, [row])[0]
-                answers = (
-                    snapshot.gather("units", np.array([row]))[0] - snapshot.reference.unit_mean
-                )
+                details = snapshot.rows([key], DETAILS)
+                text = details.array("texts")
+                shares = unit_shares(snapshot, query, details)[0]
+                answers = details.array("units")[0] - snapshot.reference.unit_mean
                 active = np.flatnonzero(answers > 0)
                 named = np.argsort(-np.where(answers > 0, shares, 0))[:UNITS]
                 scores = vectors @ query

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
+import base64
 import io
 import json
+import shutil
 import sqlite3
 import tempfile
 from collections import Counter
@@ -74,19 +77,41 @@ def png() -> bytes:
     return stream.getvalue()
 
 
+def _centres() -> Any:
+    from synesthete.catalog.store.centres import Centres
+
+    vectors = {name: np.zeros(4, np.float32) for name in ("images", "texts")}
+    vectors["units"] = np.zeros(3, np.float32)
+    return Centres(**vectors, **{f"ground_{name}": value for name, value in vectors.items()})
+
+
+@lru_cache(maxsize=1)
+def _empty_table() -> Path:
+    from synesthete.catalog.store.table import ItemTable
+
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    ItemTable.create(folder, 4, 3, _centres()).close()
+    return folder
+
+
 def _index(path: Path) -> bool:
     from synesthete.catalog.sources import read_items
     from synesthete.catalog.store.ingest import upsert
-    from synesthete.catalog.store.ledger import Ledger
+    from synesthete.catalog.store.table import ItemTable
+
+    class Untidied(ItemTable):
+        def tidy(self) -> None:
+            """The indexes are others' matter."""
 
     with tempfile.TemporaryDirectory() as scratch:
-        (Path(scratch) / "segments").mkdir()
-        ledger = Ledger(Path(scratch))
+        shutil.copytree(_empty_table(), Path(scratch) / "table")
+        table = Untidied(Path(scratch) / "table")
         described = {"layer": LAYER, "units": 3}
-        written = upsert(ledger, lambda: _Words(), described, read_items(path))  # type: ignore[arg-type, return-value]
-        ledger.snapshot()
-        aside = len(ledger.quarantine())
-        ledger.close()
+        written = upsert(table, lambda: _Words(), described, read_items(path))  # type: ignore[arg-type, return-value]
+        table.pinned()
+        aside = len(table.quarantine())
+        table.close()
     return aside > 0 or not written.added
 
 
@@ -284,10 +309,10 @@ def _assistant(path: Path) -> bool:
     return answer is not None and "error" in answer
 
 
-def _sums(path: Path) -> bool:
-    from synesthete.catalog.store.centroids import Sums
+def _table_centres(path: Path) -> bool:
+    from synesthete.catalog.store.centres import KEY, Centres
 
-    Sums.from_bytes(path.read_bytes())
+    Centres.of(pa.schema([], metadata={KEY: base64.b64encode(path.read_bytes())}))
     return False
 
 
@@ -306,14 +331,13 @@ def _keys(path: Path) -> bool:
     return False
 
 
-def _ledger(path: Path) -> bool:
-    from synesthete.catalog.store.ledger import Ledger
+def _pointer(path: Path) -> bool:
+    from synesthete.catalog.store.table import ItemTable
 
-    ledger = Ledger(path.parent)
-    try:
-        ledger.generation(), ledger.count(), ledger.quarantine(), ledger.snapshot()
-    finally:
-        ledger.close()
+    for one in _empty_table().glob("*.lance"):
+        shutil.copytree(one, path.parent / one.name, dirs_exist_ok=True)
+    table = ItemTable(path.parent)
+    table.version(), table.count(), table.quarantine(), table.pinned()
     return False
 
 
@@ -333,12 +357,6 @@ def _keys_file() -> bytes:
     return _database(
         (*_SCHEMA, f"INSERT INTO keys VALUES ('00', 'shop', 'read', 60, '{HASH}', '2026')"), 1
     )
-
-
-def _ledger_file() -> bytes:
-    from synesthete.catalog.store.ledger import _SCHEMA, VERSION
-
-    return _database((*_SCHEMA, "INSERT INTO quarantine VALUES ('a', 'item', 'why')"), VERSION)
 
 
 ITEM = {"id": "7", "title": "Blue mug", "description": "Holds tea", "category": "mug", "reviews": ["good", "fine"],
@@ -408,7 +426,7 @@ def _catalog_facts() -> dict[str, Any]:
     }
     return {
         "format": "synesthete-catalog",
-        "version": 1,
+        "version": 2,
         "model": model,
         "reference": {"sha256": HASH},
         "atlas": None,
@@ -483,13 +501,11 @@ def _reference_arrays() -> dict[str, Any]:
             "names": np.array(["x", "y", "z"]), "tested": flags, "typographic": flags, "sensitive": flags}  # fmt: skip
 
 
-def _sum_arrays() -> dict[str, Any]:
-    return {
-        "counts": np.array([1, 2, 3]),
-        "pictures": np.ones(4),
-        "texts": np.ones(4),
-        "units": np.ones(3),
-    }
+def _centre_arrays() -> dict[str, Any]:
+    from synesthete.catalog.store.centres import VECTORS
+
+    vectors = {name: np.ones(3 if "units" in name else 4, np.float32) for name in VECTORS}
+    return {"counts": np.array([9, 1]), **vectors}
 
 
 def _columns(row: Mapping[str, Any]) -> Callable[[], dict[str, Any]]:
@@ -522,8 +538,8 @@ DOORS: dict[str, Door] = {
     "classifier.json": Door("classifier.json", _facts, _classifier),
     "classifier weights": Door("weights-0.npz", _weights, _classifier),
     "catalogue reference": Door("reference.npz", _reference_arrays, _reference),
-    "catalogue sums": Door("sums.npz", _sum_arrays, _sums),
-    "catalogue ledger": Door("catalog.sqlite", _ledger_file, _ledger),
+    "catalogue centres": Door("centres.npz", _centre_arrays, _table_centres),
+    "catalogue table": Door("table.json", lambda: {"table": "items-1"}, _pointer),
     "catalogue keys": Door("keys.sqlite", _keys_file, _keys),
     "atlas.json": Door("atlas.json", _atlas_facts, _atlas),
     "atlas.json, sealed again": Door("atlas.json", _atlas_facts, _sealed_atlas),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import shutil
 import stat
 import tempfile
 from functools import cache
@@ -75,7 +76,7 @@ def test_the_torture_counts_every_file() -> None:
 # Doors whose file is in a folder that the user names, so that it may be somebody else's link.
 FOUND = (
     "catalog align, CSV", "catalog pilot, CSV", "catalog.json", "confidence.json", "classifier.json", "atlas.json",
-    "atlas images", "fonts", "catalogue keys", "catalogue ledger",
+    "atlas images", "fonts", "catalogue keys", "catalogue table",
 )  # fmt: skip
 
 
@@ -138,29 +139,20 @@ def _modes(folder: Path) -> dict[str, int]:
 def test_databases_of_a_catalogue_are_their_owners_alone(tmp_path: Path) -> None:
     from synesthete.catalog.events import EventLog
     from synesthete.catalog.keys import Keys
-    from synesthete.catalog.schema import Quarantined
-    from synesthete.catalog.store.ledger import Ledger
 
     before = os.umask(0o022)
     try:
-        ledger, keys = Ledger(tmp_path), Keys(tmp_path)
-        ledger.note([Quarantined("a\ud800", "item", "why\0not")])
+        keys = Keys(tmp_path)
         keys.make("shop", ["read"])
         EventLog(tmp_path).take([])
         with keys._file.writing():
-            assert {"catalog.sqlite-wal", "catalog.sqlite-shm", "keys.sqlite-wal"} <= set(
-                _modes(tmp_path)
-            )
+            assert {"events.sqlite", "keys.sqlite-wal"} <= set(_modes(tmp_path))
             assert set(_modes(tmp_path).values()) == {0o600}
-        ledger.close()
         # An older version left them to the umask.
         for file in tmp_path.glob("*.sqlite*"):
             file.chmod(0o644)
-        ledger = Ledger(tmp_path)
-        assert ledger.quarantine() == [Quarantined("a?", "item", "why not")]
         keys.every(), EventLog(tmp_path).counts()
         assert set(_modes(tmp_path).values()) == {0o600}
-        ledger.close()
     finally:
         os.umask(before)
 
@@ -342,12 +334,19 @@ def test_tests_of_bias_that_are_no_list_are_refused() -> None:
         parse_lists({**DOORS["bias lists"].sound(), "tests": 1.5}, "x")
 
 
-def test_a_ledger_without_its_generation_is_damaged(tmp_path: Path) -> None:
-    from synesthete.catalog.store.ledger import Ledger
+def test_a_table_that_leads_out_of_its_catalogue_is_refused(tmp_path: Path) -> None:
+    from synesthete.catalog.store.table import ItemTable
+    from tests.doors import _empty_table
 
-    ledger = Ledger(tmp_path)
-    with ledger._transaction() as connection:
-        connection.execute("DELETE FROM state")
-    ledger.close()
-    with pytest.raises(SynestheteError, match="damaged"):
-        Ledger(tmp_path).generation()
+    shutil.copytree(_empty_table(), tmp_path / "catalog")
+    inside, outside = tmp_path / "catalog" / "items-1.lance", tmp_path / "elsewhere"
+    inside.rename(outside)
+    inside.symlink_to(outside)
+    with pytest.raises(SynestheteError, match="leads out"):
+        ItemTable(tmp_path / "catalog").count()
+    inside.unlink()
+    outside.rename(inside)
+    (inside / "_versions").rename(outside)
+    (inside / "_versions").symlink_to(outside)
+    with pytest.raises(SynestheteError, match="leads out"):
+        ItemTable(tmp_path / "catalog").pinned()

@@ -19,9 +19,10 @@ from tests.catalog.conftest import image, sample_items
 
 def test_own_pairs_by_hand(catalog: Catalog) -> None:
     snapshot = catalog.snapshot()
-    both = [row for row, key in enumerate(snapshot.ids) if key not in ("mug-white", "plate-white")]
-    images = snapshot.space.images(snapshot.gather("images", np.array(both)))
-    texts = snapshot.space.texts(snapshot.gather("texts", np.array(both)))
+    both = [key for key in snapshot.ids if key not in ("mug-white", "plate-white")]
+    rows = snapshot.rows(both, ("images", "texts"))
+    images = snapshot.space.images(rows.array("images"))
+    texts = snapshot.space.texts(rows.array("texts"))
     cosines = images @ texts.T
     pairs = own_pairs(snapshot)
     assert np.allclose(pairs.own, np.sort(np.diag(cosines)), atol=1e-5)

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from synesthete.catalog import Catalog
-from synesthete.catalog.evaluate import summarised
+from synesthete.catalog.encode import unit_length
+from synesthete.catalog.evaluate import BASELINES, METHODS, summarised
 from synesthete.errors import SynestheteError
 from tests.catalog.conftest import image
 
@@ -38,7 +39,7 @@ def queries(path: Path) -> Path:
 def test_the_evaluation_is_search_and_its_controls(catalog: Catalog, tmp_path: Path) -> None:
     table = queries(tmp_path)
     found = {one.method: one for one in catalog.evaluate(table, k=5)}
-    assert list(found) == ["fused", "text-only", "image-only", "random"]
+    assert list(found) == [*METHODS, *BASELINES]
     recalls = []
     for kind in ("mug", "lamp", "bowl"):
         ids = [hit.id for hit in catalog.search(f"a red {kind}", limit=5, group=False)]
@@ -50,10 +51,37 @@ def test_the_evaluation_is_search_and_its_controls(catalog: Catalog, tmp_path: P
             )
         ]
         recalls.append(sum(one.startswith(kind) for one in ids) / 4)
-    assert found["fused"].recall == pytest.approx(np.mean(recalls))
+    assert found["search"].recall == pytest.approx(np.mean(recalls))
     assert all(one.n == 6 for one in found.values())
     assert catalog.evaluate(table, k=5) == list(found.values())
-    assert all(one.recall == 1.0 for one in catalog.evaluate(table, k=24))
+    # By words, half of the queries, which have none, find nothing.
+    every = {one.method: one.recall for one in catalog.evaluate(table, k=24)}
+    assert {name for name, recall in every.items() if recall < 1} == {"tf-idf", "bm25"}
+
+
+def test_baselines_are_what_their_names_say(catalog: Catalog, tmp_path: Path) -> None:
+    table = tmp_path / "q.csv"
+    table.write_text("text,relevant\na red lamp,lamp-red\nzebra,mug-red\n")
+    found = catalog.evaluate(table, k=[3, 1], per_query=tmp_path / "found.csv")
+    assert [(one.method, one.k) for one in found][:2] == [("search", 1), ("search", 3)]
+    with (tmp_path / "found.csv").open(newline="") as file:
+        rows = {(r["text"], r["method"], r["k"]): r for r in csv.DictReader(file)}
+    assert len(rows) == 2 * 2 * len(found) // 2
+    for one in found:
+        mine = [
+            float(r["recall"])
+            for (_, m, k), r in rows.items()
+            if (m, k) == (one.method, str(one.k))
+        ]
+        assert np.mean(mine) == one.recall
+    snapshot = catalog.snapshot()
+    items = snapshot.rows(snapshot.ids, ("images", "texts"))
+    query = catalog.model.encode_texts(["zebra"])[0]
+    fused = unit_length(unit_length(items.array("images")) + unit_length(items.array("texts")))
+    order = np.argsort(-(fused @ query), kind="stable")[:3]
+    assert rows["zebra", "cosine", "3"]["found"] == " ".join(snapshot.ids[at] for at in order)
+    assert rows["zebra", "bm25", "3"]["found"] == ""
+    assert rows["a red lamp", "tf-idf", "1"]["found"] == "lamp-red"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from synesthete.catalog import Catalog, Signal
 from synesthete.catalog.query_encoder import QueryEncoder
 from synesthete.catalog.recommend import diversified, profile_of
-from synesthete.catalog.search import reasons_for, unit_centre, unit_reasons, unit_shares
+from synesthete.catalog.search import DETAILS, reasons_for, unit_reasons, unit_shares
 from synesthete.catalog.tables import read_signals
 from synesthete.errors import SynestheteError
 from tests.catalog.conftest import image
@@ -101,7 +101,10 @@ def test_muting_leaves_out_and_turns_away(catalog: Catalog) -> None:
     muted = encoder.text("lamp")
     profile = profile_of(encoder, [Signal(item="lamp-red")], muted=[muted])
     assert abs(float(profile.query.vector @ muted)) < 1e-5
-    message = reasons_for(catalog.snapshot(), encoder.text("lamp"), [0], limit=9, muted=["lamp"])[0]
+    rows = catalog.snapshot().rows(["lamp-red"])
+    message = reasons_for(catalog.snapshot(), encoder.text("lamp"), rows, limit=9, muted=["lamp"])[
+        0
+    ]
     assert not any("lamp" in one.text for one in message)
 
 
@@ -163,22 +166,18 @@ def test_signals_of_a_file(tmp_path: Path) -> None:
 def test_shares_of_units_one_by_one(catalog: Catalog) -> None:
     snapshot = catalog.snapshot()
     query = QueryEncoder(snapshot, lambda: catalog.model).text("a red thing")
-    row = snapshot.row("lamp-red")
-    rows = np.array([row])
-    shares = unit_shares(snapshot, query, [row])[0]
-    image_vector, text_vector = (
-        snapshot.gather("images", rows)[0],
-        snapshot.gather("texts", rows)[0],
-    )
+    rows = snapshot.rows(["lamp-red"], DETAILS)
+    shares = unit_shares(snapshot, query, rows)[0]
+    image_vector, text_vector = rows.array("images")[0], rows.array("texts")[0]
     space = snapshot.space
     p, t = image_vector - space.image_centre, text_vector - space.text_centre
     both = 0.5 * p / np.linalg.norm(p) + 0.5 * t / np.linalg.norm(t)
-    answers = snapshot.gather("units", rows)[0] - unit_centre(snapshot)
+    answers = rows.array("units")[0] - snapshot.unit_centre
     for unit in (0, 7, 100):
         weight = float(query @ snapshot.reference.path[:, unit])
         expected = weight * answers[unit] * 0.5 / np.linalg.norm(p) / np.linalg.norm(both)
         assert shares[unit] == pytest.approx(expected, rel=1e-3, abs=1e-6)
-    assert not unit_shares(snapshot, query, [snapshot.row("mug-white")]).any()
+    assert not unit_shares(snapshot, query, snapshot.rows(["mug-white"], DETAILS)).any()
 
 
 def test_what_units_add_follows_the_cosine(catalog: Catalog) -> None:
@@ -186,36 +185,34 @@ def test_what_units_add_follows_the_cosine(catalog: Catalog) -> None:
     snapshot = catalog.snapshot()
     explained = catalog.manifest["reference"]["explained"]
     query = QueryEncoder(snapshot, lambda: catalog.model).text("a red thing")
-    rows = [row for row in range(24) if snapshot.gather("images", np.array([row])).any()]
-    images = snapshot.space.images(snapshot.gather("images", np.array(rows)))
-    scale = np.linalg.norm(
-        snapshot.gather("images", np.array(rows)) - snapshot.space.image_centre, axis=1
-    )
-    message = (
-        (snapshot.gather("units", np.array(rows)) - unit_centre(snapshot))
-        @ (query @ snapshot.reference.path)
-        / scale
-    )
+    rows = snapshot.rows([one for one in snapshot.ids if one != "mug-white"], DETAILS)
+    images = snapshot.space.images(rows.array("images"))
+    scale = np.linalg.norm(rows.array("images") - snapshot.space.image_centre, axis=1)
+    answers = rows.array("units") - snapshot.unit_centre
+    message = answers @ (query @ snapshot.reference.path) / scale
     assert np.corrcoef(message, images @ query)[0, 1] > np.sqrt(max(explained, 0)) - 0.4
 
 
-def test_untested_names_are_marked_as_untested(catalog: Catalog) -> None:
+def test_untested_names_are_not_given(catalog: Catalog) -> None:
     snapshot = catalog.snapshot()
     shares = np.zeros(len(snapshot.reference.names), np.float32)
     shares[[3, 5, 8]] = (0.3, 0.2, -0.1)
     names = snapshot.reference.names
     snapshot.reference.tested[5] = True
-    most = unit_reasons(snapshot, shares, 9)
-    assert [(one.text, one.tested) for one in most] == [
-        (f"drives towards {names[3]}", False),
+    try:
+        most = unit_reasons(snapshot, shares, 9)
+        every = unit_reasons(snapshot, shares, 9, untested=True)
+        left = unit_reasons(snapshot, shares, 9, quiet={names[5].casefold()})
+    finally:
+        snapshot.reference.tested[5] = False
+    assert [(one.text, one.tested) for one in most] == [(names[5], True)]
+    assert [(one.text, one.tested) for one in every] == [
+        ("without a tested name", False),
         (names[5], True),
     ]
-    assert [one.weight for one in unit_reasons(snapshot, shares, 9, sign=-1)] == [
-        pytest.approx(-0.1)
-    ]
-    quiet = {names[3].casefold()}
-    left = [one.address for one in unit_reasons(snapshot, shares, 9, quiet=quiet)]
-    assert f"{snapshot.layer}:3" not in left
+    away = unit_reasons(snapshot, shares, 9, sign=-1, untested=True)
+    assert [one.weight for one in away] == [pytest.approx(-0.1)]
+    assert left == []
 
 
 def test_reasons_in_words(catalog: Catalog) -> None:

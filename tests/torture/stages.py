@@ -162,7 +162,7 @@ def report_presented(folder: Path) -> Digests:
     return sealed("report", "report.json")(folder)
 
 
-# A catalogue: segments are called by chance, and rows lie in them in the order of those names, so items are compared.
+# A catalogue: LanceDB calls its files by chance, so items are compared.
 
 
 def catalog_items(folder: Path) -> Digests:
@@ -172,33 +172,31 @@ def catalog_items(folder: Path) -> Digests:
     if not (folder / CATALOG / "catalog.json").exists():
         return {}
     with closing(Catalog.open(folder / CATALOG)) as opened:
-        snapshot = opened.snapshot()
-        rows = [snapshot.gather(name) for name in ("images", "texts", "units")]
+        snapshot, arrays = opened.snapshot(), ("images", "texts", "units")
+        rows = snapshot.rows(snapshot.ids, (*arrays, "thumbnail"))
+        values = zip(*(rows.array(name) for name in arrays), rows.values("thumbnail"), strict=True)
         return {
-            f"item {item.id}": digest([item, *(one[row].tobytes() for one in rows), snapshot.thumbnail(row)])
-            for row, item in enumerate(opened.items())
-        }  # fmt: skip
+            f"item {item.id}": digest([item, *(one.tobytes() for one in vectors), thumbnail])
+            for item, (*vectors, thumbnail) in zip(opened.items(), values, strict=True)
+        }
 
 
 def catalog_result(folder: Path) -> Digests:
-    """The items; the quarantine; the sums; the files beside the ledger byte for byte; and no segment that no ledger lists.
+    """The items; the quarantine; the centres; the files beside the tables byte for byte; and no table that is not in use.
 
-    Not compared: the names of segments, the bytes of `catalog.sqlite` with the number that grows at every change.
+    Not compared: the names and bytes of LanceDB's files, and the table's number.
     """
+    from synesthete.catalog import Catalog
+
     place = folder / CATALOG
-    digests = catalog_items(folder) | tree(place, without=("segments", "catalog.sqlite"))
-    with closing(sqlite3.connect(place / "catalog.sqlite")) as connection:
-        digests["quarantine"] = digest(
-            connection.execute("SELECT * FROM quarantine ORDER BY id, what").fetchall()
-        )
-        listed = dict(connection.execute("SELECT name, rows FROM segments").fetchall())
-        changes, sums = connection.execute("SELECT changes, data FROM sums").fetchone()
-    found = sorted(one.name for one in (place / "segments").iterdir())
-    digests["segments"] = f"{sorted(listed.values())} rows"
-    digests["listed"] = (
-        "as they lie" if found == sorted(listed) else f"{found} for {sorted(listed)}"
-    )
-    digests["sums"] = f"after {changes} changes: {'there' if sums else 'none'}"
+    digests = catalog_items(folder) | tree(place, without=("items-", "quarantine", "table.json"))
+    with closing(Catalog.open(place)) as opened:
+        digests["quarantine"] = digest(opened.quarantine())
+        digests["centres"] = f"of {opened.snapshot().centres.items} items"
+        in_use = int(opened.snapshot().version[0].removeprefix("items-"))
+    # The table before stays for an hour, for those who read it.
+    later = [one.stem for one in place.glob("items-*.lance") if int(one.stem[6:]) > in_use]
+    digests["tables"] = f"{later} beside the one in use"
     return digests
 
 
@@ -365,10 +363,10 @@ class Bases:
 
 
 def index(items: Path, model: str, *more: str) -> None:
-    """Index a table in batches of eight, which are merged; without that a small catalogue is one segment."""
-    from synesthete.catalog.store import ingest, ledger
+    """Index a table in batches of eight."""
+    from synesthete.catalog.store import ingest
 
-    ingest.BATCH, ledger.MERGE_AT = 8, 2
+    ingest.BATCH = 8
     cli("catalog", "index", items, "--out", CATALOG, "--model", model, *more)
 
 

@@ -106,7 +106,7 @@ def _one(
     among = pairs.among_others(score)
     verdict = verdict_of(among)
     shares = shares_of(snapshot, text, seen.units[None])[0] * np.float32(seen.scale)
-    agreeing = unit_reasons(snapshot, shares, limit)
+    agreeing = unit_reasons(snapshot, shares, limit, untested=True)
     flags = _flags(snapshot, pairs, shares, score, verdict, limit)
     if verdict == "match" and any(flag.decides for flag in flags):
         # A match that hangs on writing in the image, or on who is in it, is for a person to settle.
@@ -119,7 +119,7 @@ def _one(
         among_others=among,
         verdict=verdict,
         agreeing=tuple(agreeing),
-        disagreeing=tuple(unit_reasons(snapshot, shares, limit, sign=-1)),
+        disagreeing=tuple(unit_reasons(snapshot, shares, limit, sign=-1, untested=True)),
         words=_words(encoder, copy, score, seen.vector, limit),
         regions=tuple(_region(one.address, seen) for one in agreeing),
         flags=flags,
@@ -200,16 +200,18 @@ def _flags(
                 weight=one.weight,
                 decides=decides,
             )
-            for one in unit_reasons(snapshot, np.asarray(theirs, np.float32), limit)
+            for one in unit_reasons(snapshot, np.asarray(theirs, np.float32), limit, untested=True)
         ]
     return tuple(found)
 
 
 def _own_pairs(snapshot: Snapshot) -> Pairs:
-    rows = np.arange(len(snapshot))
-    if len(rows) > PAIRS:
-        rows = np.unique(np.linspace(0, len(rows) - 1, PAIRS).round().astype(np.int64))
-    images, texts = snapshot.gather("images", rows), snapshot.gather("texts", rows)
+    ids = snapshot.ids
+    if len(ids) > PAIRS:
+        places = np.unique(np.linspace(0, len(ids) - 1, PAIRS).round().astype(np.int64))
+        ids = [ids[place] for place in places]
+    rows = snapshot.rows(ids, ("images", "texts"))
+    images, texts = rows.array("images"), rows.array("texts")
     both = images.any(axis=1) & texts.any(axis=1)
     images = snapshot.space.images(images[both])
     texts = snapshot.space.texts(texts[both])

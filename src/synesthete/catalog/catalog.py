@@ -8,13 +8,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from synesthete._core.arrays import Float32
 from synesthete._core.user_files import UnusableFile, read_inside
 from synesthete.atlas.files import write_file
 from synesthete.catalog.align import align
-from synesthete.catalog.encode import read_photos, write_photos
+from synesthete.catalog.encode import PHOTOS, read_photos, write_photos
 from synesthete.catalog.evaluate import evaluate
 from synesthete.catalog.query_encoder import QueryEncoder
 from synesthete.catalog.recommend import recommend
@@ -33,10 +31,10 @@ from synesthete.catalog.schema import (
 )
 from synesthete.catalog.search import Where, search
 from synesthete.catalog.store import manifest as manifests
+from synesthete.catalog.store.centres import Centres
 from synesthete.catalog.store.ingest import upsert
-from synesthete.catalog.store.ledger import FOLDER, Ledger
-from synesthete.catalog.store.nearest import IVF_ABOVE
 from synesthete.catalog.store.snapshot import Snapshot
+from synesthete.catalog.store.table import POINTER, ItemTable
 from synesthete.catalog.suggest import (
     Confidence,
     calibrate,
@@ -59,8 +57,6 @@ class Catalog:
     ----------
     path
         The folder, usually called `NAME.catalog`.
-    ivf_above
-        Above so many items the index is an inverted file, which is faster and finds a little less.
 
     Attributes
     ----------
@@ -70,14 +66,14 @@ class Catalog:
         What `catalog.json` says: the model, the layer whose units give reasons, the reference.
     """
 
-    def __init__(self, path: str | Path, *, ivf_above: int = IVF_ABOVE) -> None:
+    def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.manifest: Mapping[str, Any] = manifests.read_manifest(self.path)
-        self._ledger = Ledger(self.path)
+        self._table = ItemTable(self.path)
         self._reference = _read_reference(self.path, self.manifest)
-        self._ivf_above = ivf_above
         self._lock = threading.RLock()
         self._snapshot: Snapshot | None = None
+        self._photos = 0
         self._model: ImageTextModel | None = None
 
     @classmethod
@@ -119,7 +115,7 @@ class Catalog:
                 f"'{place}' is there already", hint="open it, or choose another name"
             )
         if place.exists() and (
-            not place.is_dir() or set(_names(place)) - {manifests.REFERENCE, FOLDER}
+            not place.is_dir() or any(not _begun(name) for name in _names(place))
         ):
             raise SynestheteError(f"'{place}' is there already and is no catalogue")
         loaded = load_model(model) if isinstance(model, str) else model
@@ -128,7 +124,9 @@ class Catalog:
         reference, facts = make_reference(loaded, chosen, atlas=opened, seed=seed)
         data = reference.to_bytes()
         write_file(place / manifests.REFERENCE, data)
-        (place / FOLDER).mkdir(exist_ok=True)
+        ItemTable.create(
+            place, loaded.embedding_dim, loaded.layer(chosen).units, Centres.of_reference(reference)
+        )
         manifests.write_manifest(
             place,
             {
@@ -168,10 +166,10 @@ class Catalog:
         return f"<Catalog {self.path}: {len(self)} items, {self.manifest['model']['name']}>"
 
     def __len__(self) -> int:
-        return self._ledger.count()
+        return self._table.count()
 
     def __contains__(self, item_id: object) -> bool:
-        return isinstance(item_id, str) and bool(self._ledger.digests([item_id]))
+        return isinstance(item_id, str) and bool(self._table.digests([item_id]))
 
     @property
     def model(self) -> ImageTextModel:
@@ -198,17 +196,23 @@ class Catalog:
     def snapshot(self) -> Snapshot:
         """The catalogue as it is now; the same object as long as nothing changes."""
         with self._lock:
-            if self._snapshot is None or self._snapshot.generation != self._ledger.generation():
-                layer = self.manifest["model"]["layer"]
-                self._snapshot = Snapshot(
-                    self._ledger,
+            photos = _changed_at(self.path / PHOTOS)
+            current = self._snapshot
+            if (
+                current is None
+                or current.version != self._table.version()
+                or photos != self._photos
+            ):
+                described = self.manifest["model"]
+                self._snapshot = current = Snapshot(
+                    self._table,
                     self._reference,
-                    layer,
-                    photos=read_photos(self.path, self.manifest["model"]["embedding_dim"]),
-                    ivf_above=self._ivf_above,
-                    before=self._snapshot,
+                    described["layer"],
+                    photos=read_photos(self.path, described["embedding_dim"]),
+                    before=current,
                 )
-            return self._snapshot
+                self._photos = photos
+            return current
 
     def upsert(
         self, items: Iterable[Item | Quarantined], *, progress: Progress | None = None
@@ -226,13 +230,20 @@ class Catalog:
         progress
             Called with the number of items done, twice.
         """
-        return upsert(self._ledger, lambda: self.model, self.manifest["model"], items, progress)
+        return upsert(self._table, lambda: self.model, self.manifest["model"], items, progress)
 
     def delete(self, ids: Iterable[str]) -> Written:
         """Take items out; ids that are not there are ignored."""
-        gone = self._ledger.delete(list(dict.fromkeys(ids)))
-        self._ledger.tidy()
+        gone = self._table.delete(list(dict.fromkeys(ids)))
+        self._table.tidy()
         return Written(deleted=gone)
+
+    def recenter(self) -> int:
+        """Make new centres of the items as they are, and every item's fused vector again; returns the centres' version.
+
+        Done by itself when the number of items has doubled or halved since the centres were made. Searches go on meanwhile.
+        """
+        return self._table.recenter()
 
     def items(self, ids: Sequence[str] | None = None) -> Iterator[Item]:
         """The items as they were given, sorted by id; or those asked for, in that order.
@@ -242,27 +253,25 @@ class Catalog:
         SynestheteError
             No such item.
         """
-        snapshot = self.snapshot()
-        return snapshot.items(self._rows(snapshot, ids))
+        return self.snapshot().items(ids)
 
     def thumbnail(self, item_id: str) -> bytes | None:
         """WebP of an item's first image; None where it has none. Raises `SynestheteError` for an unknown id."""
-        snapshot = self.snapshot()
-        return snapshot.thumbnail(snapshot.row(item_id))
+        return self.snapshot().thumbnail(item_id)
 
     def vectors(self, ids: Sequence[str] | None = None) -> Float32:
         """The items' fused unit vectors `[items, dim]`, in the order of `items`."""
         snapshot = self.snapshot()
-        return snapshot.fused(np.array(self._rows(snapshot, ids), np.int64))
+        return snapshot.rows(snapshot.ids if ids is None else ids).array("fused")
 
     def units(self, ids: Sequence[str] | None = None) -> Float32:
         """Mean activation of every unit for the items' images, `[items, units]`; NaN without an image."""
         snapshot = self.snapshot()
-        return snapshot.gather("units", np.array(self._rows(snapshot, ids), np.int64))
+        return snapshot.rows(snapshot.ids if ids is None else ids, ["units"]).array("units")
 
     def quarantine(self) -> list[Quarantined]:
         """What could not be used so far, with the reasons; an entry goes when its item is indexed or deleted."""
-        return self._ledger.quarantine()
+        return self._table.quarantine()
 
     def adapt(self, images: Iterable[ImageSource]) -> int:
         """Learn what customers' photos have in common, without labels, so that searches look past it.
@@ -275,9 +284,7 @@ class Catalog:
         SynestheteError
             None of them can be read.
         """
-        count = write_photos(self.path, self.model, images)
-        self._ledger.touch()
-        return count
+        return write_photos(self.path, self.model, images)
 
     def search(
         self,
@@ -465,11 +472,15 @@ class Catalog:
         self,
         queries: str | Path,
         *,
-        k: int = 10,
+        k: int | Sequence[int] = 10,
         seed: int = 0,
         columns: Mapping[str, str] | None = None,
+        per_query: str | Path | None = None,
     ) -> list[Evaluation]:
-        """Recall, NDCG and MRR at `k` on a table of queries with known answers: fused, and by each control.
+        """Recall, NDCG and MRR at one `k` or several on a table of queries with known answers.
+
+        Of `search` (words and vectors), of its parts alone (`vectors`, `text-only`, `image-only`), and of baselines:
+        the model's plain `cosine`, `tf-idf`, `bm25` and `random`. By words, a query without words finds nothing.
 
         Parameters
         ----------
@@ -480,6 +491,8 @@ class Catalog:
             Of the random control and the bootstrap.
         columns
             Part to column, where the table has other names: `{"relevant": "class_id"}`.
+        per_query
+            A CSV to write: every query by every method, with what was found.
 
         Raises
         ------
@@ -489,16 +502,17 @@ class Catalog:
         return evaluate(
             self._encoder(),
             Path(queries),
-            k=k,
+            ks=[k] if isinstance(k, int) else sorted(set(k)),
             seed=seed,
             columns=columns,
+            per_query=None if per_query is None else Path(per_query),
         )
 
     def close(self) -> None:
         """Let go of files and connections."""
         with self._lock:
             self._snapshot = None
-            self._ledger.close()
+            self._table.close()
 
     def _encoder(self) -> QueryEncoder:
         return QueryEncoder(self.snapshot(), lambda: self.model)
@@ -509,11 +523,6 @@ class Catalog:
         given = manifests.describe(model, layer if layer in known else model.default_layers[0])
         manifests.refuse_other(self.path, self.manifest["model"], given)
         self._model = model
-
-    def _rows(self, snapshot: Snapshot, ids: Sequence[str] | None) -> list[int]:
-        if ids is None:
-            return list(range(len(snapshot)))
-        return [snapshot.row(one) for one in ids]
 
 
 def _read_reference(path: Path, manifest: Mapping[str, Any]) -> Reference:
@@ -527,6 +536,15 @@ def _read_reference(path: Path, manifest: Mapping[str, Any]) -> Reference:
             hint="index the items again into a new catalogue",
         )
     return Reference.from_bytes(data)
+
+
+def _begun(name: str) -> bool:
+    """Whether a file of this name may be what a killed creation left."""
+    return name in (manifests.REFERENCE, POINTER) or name.endswith(".lance")
+
+
+def _changed_at(path: Path) -> int:
+    return path.stat().st_mtime_ns if path.exists() else 0
 
 
 def _names(place: Path) -> list[str]:

@@ -8,6 +8,7 @@ items, with the reference counted in, so that a catalogue of three items has a s
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -170,23 +171,6 @@ class Space:
         return unit_length(np.asarray(both, np.float32))
 
 
-def make_space(
-    images: tuple[Float64, int],
-    texts: tuple[Float64, int],
-    reference_images: Float32,
-    reference_texts: Float32,
-    query_images: tuple[Float64, int] | None = None,
-) -> Space:
-    """The space of items, given sum `[dim]` and number of their image vectors, of their text vectors, and of customers' photos."""
-    nothing = (np.zeros(reference_images.shape[1], np.float64), 0)
-    return Space(
-        _centre(*images, reference_images),
-        _centre(*texts, reference_texts),
-        _centre(*(query_images or nothing), reference_images, PHOTO_PRIOR),
-        _centre(*nothing, reference_texts),
-    )
-
-
 def make_query(
     wanted: Float32, weights: Float32, unwanted: Float32 | None = None, strength: float = WITHOUT
 ) -> Float32:
@@ -212,9 +196,9 @@ def make_query(
     return query
 
 
-def _centre(total: Float64, count: int, reference: Float32, prior: int = PRIOR) -> Float32:
-    ground = prior * np.asarray(reference, np.float64).mean(0)
-    return np.asarray((total + ground) / (count + prior), np.float32)
+def centre_of(total: Float64, count: int, ground: Float32, prior: int = PRIOR) -> Float32:
+    """A mean `[dim]` of `count` vectors of this sum, and `prior` more at the ground."""
+    return np.asarray((total + prior * ground.astype(np.float64)) / (count + prior), np.float32)
 
 
 def _centred(vectors: Float32, centre: Float32) -> Float32:
@@ -337,6 +321,21 @@ def embed_image(model: ImageTextModel, data: bytes) -> Float32:
     """Unit-length embedding `[dim]` of an encoded image; raises `UnreadableImage`."""
     pixels = see(data, model.preprocess)[None]
     return np.asarray(model.encode_images(pixels)[0], np.float32)
+
+
+def embed_images(
+    model: ImageTextModel, images: Iterable[ImageSource]
+) -> dict[ImageSource, Float32]:
+    """Unit-length embeddings `[dim]` of a batch of images, of those that can be read."""
+    import torch
+
+    read: dict[ImageSource, torch.Tensor] = {}
+    for image in images:
+        with contextlib.suppress(UnreadableImage):
+            read[image] = see(image_bytes(image), model.preprocess)
+    if not read:
+        return {}
+    return dict(zip(read, model.encode_images(torch.stack(list(read.values()))), strict=True))
 
 
 def unit_length(values: Float32) -> Float32:

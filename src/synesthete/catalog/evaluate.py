@@ -1,7 +1,9 @@
-"""Evaluate: how many right answers a catalogue finds, beside its texts alone, its images alone, and chance."""
+"""Evaluate: how many right answers a catalogue finds, beside its parts alone, and baselines that need no catalogue."""
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,13 +11,18 @@ from pathlib import Path
 
 import numpy as np
 
-from synesthete._core.arrays import Float32, Int64
+from synesthete._core.arrays import Float32
+from synesthete.atlas.files import write_file
+from synesthete.catalog.encode import unit_length
 from synesthete.catalog.query_encoder import Query, QueryEncoder
-from synesthete.catalog.schema import Evaluation, ImageSource
+from synesthete.catalog.schema import Evaluation, ImageSource, image_name
 from synesthete.catalog.search import best
 from synesthete.catalog.store.snapshot import Snapshot
 from synesthete.catalog.tables import query_rows
 from synesthete.errors import SynestheteError
+
+METHODS = ("search", "vectors", "text-only", "image-only")
+BASELINES = ("cosine", "tf-idf", "bm25", "random")
 
 
 @dataclass(frozen=True)
@@ -46,31 +53,107 @@ def evaluate(
     encoder: QueryEncoder,
     queries: Path,
     *,
-    k: int = 10,
+    ks: Sequence[int] = (10,),
     seed: int = 0,
     columns: Mapping[str, str] | None = None,
+    per_query: Path | None = None,
 ) -> list[Evaluation]:
-    """Fused, text-only, image-only and random; see `Catalog.evaluate`."""
-    if k < 1:
-        raise SynestheteError(f"k is {k}, expected at least 1")
-    snapshot = encoder.snapshot
-    labelled = labelled_queries(snapshot, queries, columns)
-    vectors = np.stack([one.encoded(encoder).vector for one in labelled])
-    rng = np.random.default_rng(seed)
-    space = snapshot.space
-    texts = space.texts(snapshot.gather("texts"))
-    images = space.images(snapshot.gather("images"))
-    rankings = {
-        "fused": [best(snapshot, vector, k)[0] for vector in vectors],
-        "text-only": [_top(texts, vector, k) for vector in vectors],
-        "image-only": [_top(images, vector, k) for vector in vectors],
-        "random": [rng.permutation(len(snapshot))[:k] for _ in vectors],
-    }
+    """What `search` finds, its parts alone, and the baselines; see `Catalog.evaluate`."""
+    if not ks or min(ks) < 1:
+        raise SynestheteError(f"k is {min(ks, default=0)}, expected at least 1")
+    labelled = labelled_queries(encoder.snapshot, queries, columns)
+    encoder.prepare(
+        [one.text for one in labelled if one.text], [one.image for one in labelled if one.image]
+    )
+    rankings = _rankings(encoder, labelled, max(ks), seed)
+    if per_query is not None:
+        _write_per_query(per_query, labelled, rankings, ks)
     truth = [one.relevant for one in labelled]
-    return [
-        summarised(name, [[snapshot.ids[r] for r in rows] for rows in found], truth, k, seed)
-        for name, found in rankings.items()
+    return [summarised(name, found, truth, k, seed) for name, found in rankings.items() for k in ks]
+
+
+def _rankings(
+    encoder: QueryEncoder, labelled: Sequence[LabelledQuery], k: int, seed: int
+) -> dict[str, list[list[str]]]:
+    """Ids, best first, for every query, by method."""
+    snapshot = encoder.snapshot
+    encoded = [one.encoded(encoder) for one in labelled]
+    vectors = np.stack([one.vector for one in encoded])
+    found = {"search": [best(snapshot, one, k).rows.ids for one in encoded]}
+    bare = [Query(one.vector, one.kind) for one in encoded]
+    found["vectors"] = [best(snapshot, one, k).rows.ids for one in bare]
+    rows = snapshot.rows(snapshot.ids, ("images", "texts", "words"))
+    images, texts = rows.array("images"), rows.array("texts")
+    raw = np.stack([_raw(encoder, one) for one in labelled])
+    words = [one.text or "" for one in labelled]
+    rng = np.random.default_rng(seed)
+    scores = {
+        "text-only": vectors @ snapshot.space.texts(texts).T,
+        "image-only": vectors @ snapshot.space.images(images).T,
+        "cosine": raw @ unit_length(unit_length(images) + unit_length(texts)).T,
+        "tf-idf": _tf_idf(rows.values("words"), words),
+        "random": rng.random((len(labelled), len(rows))),
+    }
+    # An item without this part stands behind all that have it.
+    for name, part in (("text-only", texts), ("image-only", images)):
+        scores[name][:, ~part.any(axis=1)] = -np.inf
+    ids = np.array(rows.ids, object)
+    for name, values in scores.items():
+        order = np.argsort(-values, axis=1, kind="stable")[:, :k]
+        found[name] = [ids[some].tolist() for some in order]
+    # A query without words finds nothing by words.
+    found["tf-idf"] = [
+        ranked if text else [] for ranked, text in zip(found["tf-idf"], words, strict=True)
     ]
+    found["bm25"] = [_bm25(snapshot, text, k) for text in words]
+    return {name: found[name] for name in (*METHODS, *BASELINES)}
+
+
+def _raw(encoder: QueryEncoder, query: LabelledQuery) -> Float32:
+    """The mean of what the model makes of a query's text and image, not centred."""
+    parts = [encoder.raw_text(query.text)] if query.text else []
+    parts += [encoder.raw_image(query.image)] if query.image is not None else []
+    found: Float32 = unit_length(np.mean(parts, axis=0, keepdims=True))[0]
+    return found
+
+
+def _tf_idf(items: Sequence[str], queries: Sequence[str]) -> Float32:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    counter = TfidfVectorizer()
+    try:
+        known = counter.fit_transform(items)
+    except ValueError:  # no item has a word
+        return np.zeros((len(queries), len(items)), np.float32)
+    return np.asarray((counter.transform(queries) @ known.T).todense(), np.float32)
+
+
+def _bm25(snapshot: Snapshot, text: str, k: int) -> list[str]:
+    return [one for one, _ in snapshot.matching(text, k)] if text else []
+
+
+def _write_per_query(
+    path: Path,
+    labelled: Sequence[LabelledQuery],
+    rankings: Mapping[str, Sequence[Sequence[str]]],
+    ks: Sequence[int],
+) -> None:
+    from synesthete.catalog.metrics.ranking import ndcg_at, recall_at, reciprocal_rank
+
+    stream = io.StringIO()
+    writer = csv.writer(stream)
+    writer.writerow(["query", "text", "image", "method", "k", "recall", "ndcg", "rr", "found"])
+    for at, query in enumerate(labelled):
+        gains = dict.fromkeys(query.relevant, 1.0)
+        image = "" if query.image is None else image_name(query.image)
+        for method, found in rankings.items():
+            for k in ks:
+                ranked = found[at][:k]
+                measured = (recall_at(ranked, gains, k), ndcg_at(ranked, gains, k))
+                shown = [f"{value:.4f}" for value in (*measured, reciprocal_rank(ranked, gains))]
+                row = [query.row, query.text or "", image, method, k, *shown, " ".join(ranked)]
+                writer.writerow(row)
+    write_file(path, stream.getvalue().encode())
 
 
 def summarised(
@@ -127,14 +210,13 @@ def labelled_queries(
         A query without text and image, or whose right answers are not in the catalogue.
     """
     categories: dict[str, set[str]] = {}
-    for item_id, category in zip(
-        snapshot.ids, snapshot.column("category").to_pylist(), strict=True
-    ):
+    ids = categories_by_id(snapshot)
+    for item_id, category in ids.items():
         categories.setdefault(category.casefold(), set()).add(item_id)
     found = []
     for line, row in query_rows(queries, columns=columns, root=root):
         where = f"{queries.name}, line {line}"
-        right = {one for one in row.relevant if one in snapshot}
+        right = {one for one in row.relevant if one in ids}
         for name in row.categories:
             right |= categories.get(name.casefold(), set())
         if not right:
@@ -151,7 +233,9 @@ def labelled_queries(
     return found
 
 
-def _top(items: Float32, query: Float32, k: int) -> Int64:
-    """The best rows, items without this part last, ties by row."""
-    scores = np.where(items.any(axis=1), items @ query, -np.inf)
-    return np.argsort(-scores, kind="stable")[:k]
+def categories_by_id(snapshot: Snapshot) -> dict[str, str]:
+    """Category of every item, by its id."""
+    found: dict[str, str] = {}
+    for batch in snapshot.scan(["id", "category"]):
+        found.update(zip(batch["id"].to_pylist(), batch["category"].to_pylist(), strict=True))
+    return found

@@ -10,8 +10,10 @@ import numpy as np
 
 from synesthete._core.arrays import Float32
 from synesthete.catalog.encode import (
+    MICRO_BATCH,
     cut,
     embed_image,
+    embed_images,
     image_bytes,
     make_query,
     spread,
@@ -61,6 +63,22 @@ class QueryEncoder:
     def __init__(self, snapshot: Snapshot, model: Callable[[], ImageTextModel]) -> None:
         self.snapshot = snapshot
         self._model = model
+        self._prepared: dict[str | ImageSource, Float32] = {}
+
+    def prepare(self, texts: Sequence[str], images: Sequence[ImageSource]) -> None:
+        """Embed many texts and images in batches; images that cannot be read are left for when they are asked for."""
+        pieces = {text: spread(cut(text), PIECES) for text in dict.fromkeys(texts)}
+        if distinct := list(dict.fromkeys(piece for some in pieces.values() for piece in some)):
+            vectors = dict(zip(distinct, self._model().encode_texts(distinct), strict=True))
+            for text, some in pieces.items():
+                if some:
+                    mean = np.mean([vectors[piece] for piece in some], axis=0, keepdims=True)
+                    self._prepared[text] = unit_length(mean)[0]
+        unread = list(dict.fromkeys(images))
+        for start in range(0, len(unread), MICRO_BATCH):
+            batch = unread[start : start + MICRO_BATCH]
+            for image, vector in embed_images(self._model(), batch).items():
+                self._prepared[image] = vector
 
     def text(self, text: str) -> Float32:
         """The centred vector of a text that is asked with, `[dim]`; a long one is the mean of its pieces.
@@ -81,6 +99,8 @@ class QueryEncoder:
         SynestheteError
             No letter in it.
         """
+        if text in self._prepared:
+            return self._prepared[text]
         pieces = spread(cut(text), PIECES)
         if not pieces:
             raise SynestheteError("an empty text says nothing to search for")
@@ -94,9 +114,14 @@ class QueryEncoder:
 
     def image(self, image: ImageSource) -> Float32:
         """The centred vector of an image, `[dim]`; raises `UnreadableImage`."""
-        raw = embed_image(self._model(), image_bytes(image))
-        found: Float32 = self.snapshot.space.query_images(raw[None])[0]
+        found: Float32 = self.snapshot.space.query_images(self.raw_image(image)[None])[0]
         return found
+
+    def raw_image(self, image: ImageSource) -> Float32:
+        """The unit-length embedding of an image before it is centred, `[dim]`; raises `UnreadableImage`."""
+        if image in self._prepared:
+            return self._prepared[image]
+        return embed_image(self._model(), image_bytes(image))
 
     def either(self, one: str | ImageSource) -> Float32:
         """The centred vector of a text (a `str`) or an image (a path or bytes)."""

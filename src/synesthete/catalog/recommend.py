@@ -13,13 +13,13 @@ from synesthete.catalog.query_encoder import Query, QueryEncoder
 from synesthete.catalog.relevance import Kind, kind_of, relevance
 from synesthete.catalog.schema import Hit, Reason, Signal
 from synesthete.catalog.search import (
+    Found,
     Where,
     best,
     check_limit,
+    condition,
     hits,
     reasons_for,
-    rows_passing,
-    without_rows,
 )
 from synesthete.catalog.store.snapshot import Snapshot
 from synesthete.errors import SynestheteError
@@ -40,12 +40,12 @@ class Profile:
     likes
         What it was made of: name and vector of every like.
     known
-        Rows of the items that it was made of.
+        Ids of the items that it was made of.
     """
 
     query: Query
     likes: list[tuple[str, Float32]]
-    known: frozenset[int]
+    known: frozenset[str]
 
 
 def recommend(
@@ -73,29 +73,26 @@ def recommend(
     snapshot = encoder.snapshot
     muted = [encoder.text(text) for text in mute]
     profile = profile_of(encoder, signals, half_life_days=half_life_days, muted=muted)
-    among = rows_passing(snapshot, where)
-    among = without_rows(len(snapshot), profile.known, among)
-    wanted = max(CANDIDATES, 10 * limit)
-    rows, scores = best(snapshot, profile.query.vector, wanted, among=among)
-    keep = ~_is_muted(snapshot, rows, mute, muted)
-    rows, scores = rows[keep], scores[keep]
-    order = diversified(scores, snapshot.fused(rows), limit, diversity)
-    rows, scores = rows[order], scores[order]
-    found = reasons_for(
+    # A taste is more than its words: the vectors alone say what is near to all of it.
+    taste = Query(profile.query.vector, profile.query.kind)
+    allowed = condition(snapshot, where, sorted(profile.known))
+    found = best(snapshot, taste, max(CANDIDATES, 10 * limit), where=allowed)
+    found = found.take(np.flatnonzero(~_is_muted(snapshot, found, mute, muted)).tolist())
+    order = diversified(found.scores, found.rows.array("fused"), limit, diversity)
+    found = found.take(order.tolist())
+    why = reasons_for(
         snapshot,
-        profile.query.vector,
-        rows.tolist(),
+        taste.vector,
+        found.rows,
         texts=profile.query.texts,
         limit=reasons,
         muted=mute,
     )
-    found = [
+    why = [
         (*_liked(profile, vector), *some)[:reasons]
-        for vector, some in zip(snapshot.fused(rows), found, strict=True)
+        for vector, some in zip(found.rows.array("fused"), why, strict=True)
     ]
-    return hits(
-        snapshot, rows, scores, relevance(snapshot, profile.query.kind, scores), found, cut=cut
-    )
+    return hits(found, relevance(snapshot, taste.kind, found.scores), why, cut=cut)
 
 
 def profile_of(
@@ -108,15 +105,14 @@ def profile_of(
     """The taste that signals tell: likes weighted and aged, away from dislikes, at right angles to what is muted."""
     if not half_life_days > 0:
         raise SynestheteError(f"the half-life is {half_life_days} days, expected more than 0")
-    snapshot = encoder.snapshot
     wanted, weights, unwanted, likes, texts = [], [], [], [], []
-    known: set[int] = set()
+    known: set[str] = set()
     images = items = 0
     for signal in signals:
         name, vector = _vector(encoder, signal)
         weight = signal.weight * 0.5 ** (signal.age_days / half_life_days)
         if signal.item is not None:
-            known.add(snapshot.row(signal.item))
+            known.add(signal.item)
         if signal.side == "dislike":
             unwanted.append((weight, vector))
             continue
@@ -193,23 +189,23 @@ def _vector(encoder: QueryEncoder, signal: Signal) -> tuple[str, Float32]:
         return f"“{signal.text}”", encoder.text(signal.text)
     if signal.image is not None:
         return "the image", encoder.image(signal.image)
-    row = encoder.snapshot.row(str(signal.item))
-    title = encoder.snapshot.column("title")[row].as_py() or signal.item
-    return str(title), encoder.snapshot.fused(np.array([row]))[0]
+    row = encoder.snapshot.rows([str(signal.item)])
+    return str(row.values("title")[0] or signal.item), row.array("fused")[0]
 
 
 def _is_muted(
-    snapshot: Snapshot, rows: Int64, names: Sequence[str], vectors: Sequence[Float32]
+    snapshot: Snapshot, items: Found, names: Sequence[str], vectors: Sequence[Float32]
 ) -> Bool:
     """Items that are about a muted concept, by the model or by their own title and category."""
-    found = np.zeros(len(rows), bool)
+    found = np.zeros(len(items), bool)
+    fused = items.rows.array("fused")
+    own = list(zip(items.rows.values("title"), items.rows.values("category"), strict=True))
     for name, vector in zip(names, vectors, strict=True):
-        scores = snapshot.fused(rows) @ vector
+        scores = (fused * vector).sum(axis=1)
         found |= relevance(snapshot, kind_of([name], 0), scores) >= MUTED
         words = set(words_of(name))
-        for place, row in enumerate(rows.tolist()):
-            own = (snapshot.column(column)[row].as_py() for column in ("title", "category"))
-            found[place] |= bool(words) and words <= set(words_of(" ".join(own)))
+        for place, texts in enumerate(own):
+            found[place] |= bool(words) and words <= set(words_of(" ".join(texts)))
     return found
 
 

@@ -10,17 +10,23 @@ finds anything, whatever the number of items.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from synesthete._core.arrays import Float32, Int64
 from synesthete.catalog.encode import make_query, unit_length, words_of
 from synesthete.catalog.reference import LENGTHS, TEXTS_PER_LENGTH
-from synesthete.catalog.store.snapshot import Change, Snapshot
+from synesthete.catalog.store.centres import array_of
+from synesthete.catalog.store.snapshot import Snapshot
 
+_BREAK = r"[^\p{L}\p{N}]+"
 SEARCHED = ("id", "title", "category", "description")  # where a word makes a query related
+FEW = 20  # queries that are asked one by one
 LEAST = 40  # unrelated queries; with fewer all of the reference are used, which makes relevance too low, not too high
 
 
@@ -78,8 +84,16 @@ class _UnrelatedQueries:
     texts: Int64
     images: Int64
     queries: Float32
+    best: _Best
+
+
+@dataclass(frozen=True)
+class _Best:
+    """Score, id and revision of the best item of every query."""
+
     scores: Float32
-    rows: Int64
+    ids: npt.NDArray[np.object_]
+    revisions: Int64
 
 
 def _null(snapshot: Snapshot, kind: Kind) -> Float32:
@@ -95,7 +109,7 @@ def _null(snapshot: Snapshot, kind: Kind) -> Float32:
             lambda: _ask(snapshot, kind, texts, images),
             _updated,
         )
-        return np.sort(unrelated.scores)
+        return np.sort(unrelated.best.scores)
     # All are asked and kept, so that another word in the catalogue asks none of them again.
     every = _all_texts(kind.words) if kind.words else _all_images(snapshot)
     nothing = np.zeros(0, np.int64)
@@ -104,7 +118,7 @@ def _null(snapshot: Snapshot, kind: Kind) -> Float32:
         lambda: _ask(snapshot, kind, *((every, nothing) if kind.words else (nothing, every))),
         _updated,
     )
-    return np.sort(unrelated.scores[np.isin(every, texts if kind.words else images)])
+    return np.sort(unrelated.best.scores[np.isin(every, texts if kind.words else images)])
 
 
 def _ask(snapshot: Snapshot, kind: Kind, texts: Int64, images: Int64) -> _UnrelatedQueries:
@@ -122,33 +136,52 @@ def _ask(snapshot: Snapshot, kind: Kind, texts: Int64, images: Int64) -> _Unrela
         pairs = zip(*parts, strict=True)
         queries = np.stack([make_query(np.stack(pair), weights) for pair in pairs])
     queries = np.asarray(queries, np.float32)
-    scores, rows = snapshot.nearest.best(queries)
-    return _UnrelatedQueries(
-        kind=kind, texts=texts, images=images, queries=queries, scores=scores, rows=rows
+    columns = ["id", "revision", "fused"]
+    found = _better(_nothing(len(queries)), queries, snapshot.scan(columns))
+    return _UnrelatedQueries(kind=kind, texts=texts, images=images, queries=queries, best=found)
+
+
+def _nothing(count: int) -> _Best:
+    return _Best(
+        np.full(count, -np.inf, np.float32), np.full(count, "", object), np.zeros(count, np.int64)
     )
 
 
-def _updated(
-    unrelated: _UnrelatedQueries, _before: Snapshot, snapshot: Snapshot, change: Change
-) -> _UnrelatedQueries | None:
-    """The same queries in the next snapshot: against what is new, and against all where the best item is gone."""
-    if not change.ground or not len(snapshot):
-        return None
-    place = np.full(change.rows_before, -1, np.int64)
-    there = np.flatnonzero(change.source >= 0)
-    place[change.source[there]] = there
-    rows = place[unrelated.rows]
-    scores = np.where(rows >= 0, unrelated.scores, -np.inf).astype(np.float32)
-    lost = np.flatnonzero(rows < 0)
-    if len(lost):
-        scores[lost], rows[lost] = snapshot.nearest.best(unrelated.queries[lost])
-    if len(change.fresh):
-        found = unrelated.queries @ snapshot.fused(change.fresh).T
+def _better(best: _Best, queries: Float32, batches: Iterable[pa.RecordBatch]) -> _Best:
+    """The best of what was best and of some more items; all are compared."""
+    scores, ids, revisions = best.scores.copy(), best.ids.copy(), best.revisions.copy()
+    for batch in batches:
+        if not len(batch):
+            continue
+        found = queries @ array_of(batch, "fused").T
         at = found.argmax(axis=1)
         top = found[np.arange(len(at)), at]
         better = top > scores
-        scores[better], rows[better] = top[better], change.fresh[at[better]]
-    return replace(unrelated, scores=scores, rows=rows)
+        scores[better] = top[better]
+        for values, name in ((ids, "id"), (revisions, "revision")):
+            values[better] = batch[name].take(pa.array(at[better])).to_pylist()
+    return _Best(scores, ids, revisions)
+
+
+def _updated(unrelated: _UnrelatedQueries, snapshot: Snapshot) -> _UnrelatedQueries:
+    """The same queries in the next snapshot: against what is new, and against all where the best item is gone."""
+    best, queries = unrelated.best, unrelated.queries
+    there = snapshot.there(list(dict.fromkeys(best.ids.tolist())))
+    pairs = zip(best.ids.tolist(), best.revisions.tolist(), strict=True)
+    lost = [at for at, (one, revision) in enumerate(pairs) if there.get(one) != revision]
+    scores = best.scores.copy()
+    scores[lost] = -np.inf
+    best = _better(replace(best, scores=scores), queries, snapshot.fresh)
+    if len(lost) > FEW:
+        best = _better(best, queries, snapshot.scan(["id", "revision", "fused"]))
+    else:
+        for at in lost:
+            one = snapshot.nearest(queries[at], 1).table.to_batches()
+            found = _better(_nothing(1), queries[at : at + 1], one)
+            if found.scores[0] > best.scores[at]:
+                best.scores[at], best.ids[at] = found.scores[0], found.ids[0]
+                best.revisions[at] = found.revisions[0]
+    return replace(unrelated, best=best)
 
 
 def _all_texts(words: int) -> Int64:
@@ -182,36 +215,18 @@ def _forms(label: str) -> set[str]:
 
 
 def _vocabulary(snapshot: Snapshot) -> set[str]:
-    """Words of the reference that are in the catalogue's titles, categories, descriptions or ids."""
-    counts = snapshot.computed("vocabulary", lambda: _words(snapshot), _words_again)
-    return {term for term, count in counts.items() if count > 0}
+    """Words in the catalogue's titles, categories, descriptions or ids; those of deleted items until it is opened again."""
+    return snapshot.computed("vocabulary", lambda: _words(set(), snapshot.scan(SEARCHED)), _more)
 
 
-def _words(snapshot: Snapshot) -> dict[str, int]:
-    """In how many of the catalogue's texts each word of the reference is."""
-    reference = snapshot.reference
-    wanted = {word for text in reference.texts for word in text.split()}
-    wanted.update(form for label in reference.image_labels for form in _forms(label))
-    found = dict.fromkeys(wanted, 0)
-    for name in SEARCHED:
-        counted = pc.value_counts(snapshot.column(name))
-        for one in counted.to_pylist():
-            _count(found, one["values"], one["counts"])
+def _more(known: set[str], snapshot: Snapshot) -> set[str]:
+    return _words(known, snapshot.fresh)
+
+
+def _words(known: set[str], batches: Iterable[pa.RecordBatch]) -> set[str]:
+    found = set(known)
+    for batch in batches:
+        for name in SEARCHED:
+            pieces = pc.split_pattern_regex(pc.utf8_lower(batch[name]), _BREAK)
+            found.update(pc.unique(pc.list_flatten(pieces)).to_pylist())
     return found
-
-
-def _words_again(
-    counts: dict[str, int], before: Snapshot, snapshot: Snapshot, change: Change
-) -> dict[str, int]:
-    found = dict(counts)
-    for which, rows, times in ((before, change.gone, -1), (snapshot, change.fresh, 1)):
-        for item in which.items(rows.tolist()):
-            for name in SEARCHED:
-                _count(found, getattr(item, name), times)
-    return found
-
-
-def _count(counts: dict[str, int], text: str, times: int) -> None:
-    for word in words_of(text.replace("_", " ").replace("-", " ")):
-        if word in counts:
-            counts[word] += times

@@ -103,11 +103,10 @@ class Reason:
     Attributes
     ----------
     kind
-        `unit` (a neuron that answers to the image), `concept` (a known concept that both sides are near),
+        `unit` (a neuron that answers to the image, where its name was tested), `concept` (a known concept that both sides are near),
         `words` (words that both texts share) or `profile` (a like or dislike of the profile).
     text
-        What people read: "plum", "shares the words blue, mug"; for a unit without a tested name, "drives towards
-        plum".
+        What people read: "plum", "shares the words blue, mug", "shares the word mug (for mugg)".
     weight
         Its share of the score, in units of the cosine; negative speaks against. For words, how many.
     address
@@ -132,7 +131,8 @@ class Hit:
     id
         Of the item.
     score
-        Cosine of the query and the item, both centred: comparable within one query only.
+        Cosine of the query and the item, both centred, and what the words of the query that the item has add, up to 1½:
+        comparable within one query only.
     relevance
         Share of unrelated queries whose best item in this catalogue scores lower, 0 to 1.
     relevant
@@ -344,7 +344,8 @@ class Evaluation:
     Attributes
     ----------
     method
-        `fused`, `text-only` (item texts alone), `image-only` (item images alone) or `random`.
+        `search`; of its parts `vectors` (without words), `text-only` and `image-only`; of the baselines `cosine`, `tf-idf`,
+        `bm25` and `random`.
     recall, ndcg
         At `k`, mean over queries.
     recall_interval, ndcg_interval

@@ -1,4 +1,7 @@
-"""Search: the nearest items that pass the filters, how relevant each is, near-duplicates together, and the reasons.
+"""Search: words and vectors together, what passes the filters, how relevant each is, near-duplicates, and the reasons.
+
+An item's score is the cosine of query and item plus what its words add: 1½ for an item that has all the words of a text.
+Full text (BM25) finds the items with the words, the vectors those that mean the same, and both are scored alike.
 
 Reasons are units of an item's image, concepts that query and item are near, and words that both have. The embedding of
 an image is, but for a rest, a weighted sum of the activations of the units of the last block (`Reference.path`; for a
@@ -10,8 +13,9 @@ activation lies from its mean over the catalogue.
 from __future__ import annotations
 
 import math
+import operator
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
@@ -19,23 +23,61 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from synesthete._core.arrays import Bool, Float32, Int64
-from synesthete.catalog.encode import IMAGE_WEIGHT, PRIOR, TEXT_WEIGHT, text_of, words_of
+from synesthete._core.arrays import Float32
+from synesthete.catalog.encode import IMAGE_WEIGHT, TEXT_WEIGHT
 from synesthete.catalog.query_encoder import Query
 from synesthete.catalog.relevance import relevance
 from synesthete.catalog.schema import Hit, Reason
-from synesthete.catalog.store.snapshot import Snapshot
+from synesthete.catalog.store.snapshot import Rows, Snapshot
+from synesthete.catalog.store.table import quoted
+from synesthete.catalog.words import (
+    SEPARATOR,
+    as_number,
+    edits,
+    facet,
+    folded_value,
+    forms,
+    query_words,
+    shared,
+)
 from synesthete.errors import SynestheteError, near
 
 Where = Mapping[str, Sequence[str]] | Sequence[str]
 
 _FORM = re.compile(r"\s*([^=<>!]+?)\s*(!=|<=|>=|=|<|>)\s*(.*?)\s*", re.DOTALL)
 OWN = ("id", "title", "category", "price")
+DETAILS = ("images", "texts", "units")
 
+# Chosen on half of the products of benchmarks/catalog.py (--part words): what an item with all words of a text gains,
+# beside a cosine, and what a misspelt word counts.
+WORDS, MISSPELT = 1.5, 0.8
 NEAR = 2.0  # standard deviations over the concepts, on both sides
 SHOWN_WORDS = 5
 DUPLICATE = 0.97  # cosine of fused vectors
 SPARE = 64  # fetched beyond the limit: ties at the end are settled by id, duplicates fall out
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was found, best first.
+
+    Attributes
+    ----------
+    rows
+        The items.
+    scores
+        `[items]`: cosine, and what the words add.
+    """
+
+    rows: Rows
+    scores: Float32
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, places: Sequence[int]) -> Found:
+        """Some of it, in the order asked for."""
+        return Found(self.rows.take(places), self.scores[list(places)])
 
 
 @dataclass(frozen=True)
@@ -81,133 +123,170 @@ def parse(where: Where) -> list[Filter]:
     return found
 
 
-def rows_passing(snapshot: Snapshot, where: Where) -> Int64 | None:
-    """Rows that pass every filter, ascending; None when there is no filter.
+def condition(snapshot: Snapshot, where: Where, without: Collection[str] = ()) -> str | None:
+    """The filters as a condition of SQL, and without some ids; None when there is nothing to filter by.
 
     Raises
     ------
     SynestheteError
         A name that no item has; near names are listed.
     """
-    filters = parse(where)
-    if not filters:
-        return None
-    keep = np.ones(len(snapshot), bool)
-    for one in filters:
-        keep &= _passing(snapshot, one)
-    return np.flatnonzero(keep)
+    parts = [_sql(snapshot, one) for one in parse(where)]
+    if without:
+        parts.append(f"id NOT IN ({quoted(without)})")
+    return " AND ".join(parts) or None
+
+
+def values_by_name(snapshot: Snapshot) -> dict[str, set[str]]:
+    """Names of attributes, and `category`, to the values that items have, as filters compare them."""
+    return snapshot.computed("facets", lambda: _facets({}, snapshot.scan(["facets"])), _more_facets)
 
 
 def attribute_names(snapshot: Snapshot) -> list[str]:
     """Names of all attributes, sorted."""
-    if not len(snapshot):
-        return []
-    keys = snapshot.column("attributes").keys
-    return sorted(snapshot.computed("attribute names", lambda: pc.unique(keys).to_pylist()))
+    return sorted(values_by_name(snapshot).keys() - {"category"})
 
 
-def values_of(snapshot: Snapshot, name: str) -> tuple[Int64, list[str]]:
-    """Row and value of every value that items have under a name."""
-    return snapshot.computed(("values", name), lambda: _values(snapshot, name))
+def _more_facets(known: dict[str, set[str]], snapshot: Snapshot) -> dict[str, set[str]]:
+    return _facets({name: set(values) for name, values in known.items()}, snapshot.fresh)
 
 
-def _passing(snapshot: Snapshot, one: Filter) -> Bool:
-    if len(snapshot) and one.name not in OWN and one.name not in attribute_names(snapshot):
+def _facets(found: dict[str, set[str]], batches: Iterable[pa.RecordBatch]) -> dict[str, set[str]]:
+    for batch in batches:
+        for one in pc.unique(pc.list_flatten(batch["facets"])).to_pylist():
+            name, _, value = one.partition(SEPARATOR)
+            found.setdefault(name, set()).add(value)
+    return found
+
+
+def _sql(snapshot: Snapshot, one: Filter) -> str:
+    if one.name not in OWN and one.name not in values_by_name(snapshot) and len(snapshot):
         names = [*OWN, *attribute_names(snapshot)]
         hint = near(one.name, names) or f"it has {', '.join(names[:20])}"
         raise SynestheteError(f"no item has {one.name!r}", hint=hint)
-    rows, values = values_of(snapshot, one.name)
     if one.comparison in ("=", "!="):
-        wanted = {_folded(value) for value in one.values}
-        right = np.array([_folded(value) in wanted for value in values], bool)
-    else:
-        limit = _number(one.values[0], one.name)
-        numbers = np.array([_as_number(value) for value in values], np.float64)
-        with np.errstate(invalid="ignore"):
-            right = {
-                "<": numbers < limit,
-                "<=": numbers <= limit,
-                ">": numbers > limit,
-                ">=": numbers >= limit,
-            }[one.comparison]
-    keep = np.zeros(len(snapshot), bool)
-    keep[rows[right]] = True
-    return ~keep if one.comparison == "!=" else keep
+        right = _equal(one)
+        return f"NOT ({right})" if one.comparison == "!=" else right
+    limit = _number(one.values[0], one.name)
+    if one.name == "price":
+        return f"price {one.comparison} CAST('{limit!r}' AS DOUBLE)"
+    values = values_by_name(snapshot).get(one.name, set())
+    return _has_any(one.name, [v for v in values if _COMPARE[one.comparison](as_number(v), limit)])
 
 
-def _values(snapshot: Snapshot, name: str) -> tuple[Int64, list[str]]:
-    if not len(snapshot):
-        return np.zeros(0, np.int64), []
-    if name in OWN:
-        texts = snapshot.column(name).to_pylist()
-        there = [row for row, value in enumerate(texts) if value not in (None, "")]
-        return np.array(there, np.int64), [_as_text(texts[row]) for row in there]
-    lists = pc.map_lookup(
-        snapshot.column("attributes"), pa.scalar(name, pa.large_string()), "first"
-    )
-    if isinstance(lists, pa.ChunkedArray):
-        lists = lists.combine_chunks()
-    rows = pc.list_parent_indices(lists).to_numpy(zero_copy_only=False).astype(np.int64)
-    return rows, pc.list_flatten(lists).to_pylist()
+_COMPARE: dict[str, Callable[[float, float], bool]] = {
+    "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
+}  # fmt: skip
 
 
-def _as_text(value: object) -> str:
-    return repr(value) if isinstance(value, float) else str(value)
+def _equal(one: Filter) -> str:
+    if one.name == "price":
+        numbers = [f"CAST('{n!r}' AS DOUBLE)" for n in map(as_number, one.values) if n == n]
+        return f"coalesce(price IN ({', '.join(numbers)}), false)" if numbers else "false"
+    if one.name in ("id", "title"):
+        values = {form for v in one.values for form in (v.strip().casefold(), v.strip().lower())}
+        return f"lower({one.name}) IN ({quoted(sorted(values))})"
+    return _has_any(one.name, [folded_value(value) for value in one.values])
 
 
-def _folded(value: str) -> str:
-    number = _as_number(value)
-    return value.strip().casefold() if math.isnan(number) else repr(number)
-
-
-def _as_number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
+def _has_any(name: str, values: Sequence[str]) -> str:
+    if not values:
+        return "false"
+    return f"array_has_any(facets, [{quoted(sorted(facet(name, value) for value in values))}])"
 
 
 def _number(text: str, where: str) -> float:
-    number = _as_number(text)
+    number = as_number(text)
     if math.isnan(number):
         raise SynestheteError(f"{text!r} in the filter {where!r} is not a valid number")
     return number
 
 
-def unit_shares(snapshot: Snapshot, query: Float32, rows: Sequence[int]) -> Float32:
+def best(
+    snapshot: Snapshot,
+    query: Query,
+    limit: int,
+    *,
+    where: str | None = None,
+) -> Found:
+    """The best items by words and vectors, best first, ties by id; a filter is a condition of SQL."""
+    if not len(snapshot):
+        return Found(snapshot.rows([]), np.zeros(0, np.float32))
+    rows = snapshot.nearest(query.vector, limit, where)
+    gains = word_gains(snapshot, query_words(query.texts), limit, where)
+    known = set(rows.ids)
+    if more := [one for one in gains if one not in known]:
+        rows = rows + snapshot.rows(more)
+    # Row by row: a matrix product rounds differently by how many rows there are.
+    cosines = (rows.array("fused") * query.vector).sum(axis=1)
+    weight = WORDS * query.kind.text_weight
+    scores = cosines + weight * np.array([gains.get(one, 0) for one in rows.ids])
+    scores = scores.astype(np.float32)
+    order = sorted(range(len(rows)), key=lambda at: (-scores[at], rows.ids[at]))[:limit]
+    return Found(rows, scores).take(order)
+
+
+def word_gains(
+    snapshot: Snapshot, words: Sequence[str], limit: int, where: str | None = None
+) -> dict[str, float]:
+    """Id to the share of the query's words that an item has, 0 to 1, for the items that BM25 ranks best.
+
+    The best of them has the share that it has; the others less by their BM25 scores. A word that is nowhere in the
+    catalogue is looked for with a wrong letter or two, and counts less.
+    """
+    if not words:
+        return {}
+    gains: dict[str, float] = {}
+    found = snapshot.matching(_every_form(words), limit, where)
+    lost = list(words)
+    if found:
+        first = snapshot.rows([found[0][0]]).values("words")[0]
+        has = shared(words, first)
+        lost = [one for one in words if one not in has or has[one] not in forms(one)]
+        share = max(len(words) - len(lost), 1) / len(words)
+        gains = {one: share * score / found[0][1] for one, score in found if score > 0}
+    lost = [one for one in lost if edits(one) and not snapshot.matching(_every_form([one]), 1)]
+    for word in lost:
+        near_words = snapshot.matching(word, limit, where, wrong_letters=edits(word))
+        for one, score in near_words:
+            gain = MISSPELT / len(words) * score / near_words[0][1] if score > 0 else 0
+            gains[one] = gains.get(one, 0) + gain
+    return gains
+
+
+def _every_form(words: Sequence[str]) -> str:
+    return " ".join(form for word in words for form in forms(word))
+
+
+def unit_shares(snapshot: Snapshot, query: Float32, rows: Rows) -> Float32:
     """What each unit of an item's image adds to its score, `[rows, units]`; zeros without an image.
 
     Parameters
     ----------
     query
         Centred, of unit length, `[dim]`.
+    rows
+        With the columns of `DETAILS`.
     """
-    chosen = np.asarray(rows, np.int64)
-    images, texts = snapshot.gather("images", chosen), snapshot.gather("texts", chosen)
+    images, texts = rows.array("images"), rows.array("texts")
     space = snapshot.space
     both = IMAGE_WEIGHT * space.images(images) + TEXT_WEIGHT * space.texts(texts)
     length = np.linalg.norm(both, axis=1) * np.linalg.norm(images - space.image_centre, axis=1)
     scale = IMAGE_WEIGHT / np.where(length > 0, length, np.inf)
-    shares = shares_of(snapshot, query, snapshot.gather("units", chosen))
-    return np.asarray(shares * scale[:, None], np.float32)
+    return np.asarray(shares_of(snapshot, query, rows.array("units")) * scale[:, None], np.float32)
 
 
 def shares_of(snapshot: Snapshot, query: Float32, units: Float32) -> Float32:
     """What each unit adds to the product of a query and an embedding that is not scaled, `[images, units]`."""
     return np.asarray(
-        np.nan_to_num(units - unit_centre(snapshot)) * (query @ snapshot.reference.path), np.float32
+        np.nan_to_num(units - snapshot.unit_centre) * (query @ snapshot.reference.path), np.float32
     )
-
-
-def unit_centre(snapshot: Snapshot) -> Float32:
-    """Mean answer of every unit, `[units]`, as the space has its centre."""
-    return snapshot.computed("unit centre", lambda: _unit_centre(snapshot))
 
 
 def reasons_for(
     snapshot: Snapshot,
     query: Float32,
-    rows: Sequence[int],
+    rows: Rows,
     *,
     texts: Sequence[str] = (),
     limit: int = 3,
@@ -223,21 +302,19 @@ def reasons_for(
         Names that are not to be given as reasons.
     """
     if limit < 1 or not len(rows):
-        return [() for _ in rows]
+        return [() for _ in range(len(rows))]
     quiet = {name.casefold() for name in muted}
-    shares = unit_shares(snapshot, query, rows)
-    answers = np.nan_to_num(
-        snapshot.gather("units", np.asarray(rows)) - unit_centre(snapshot), nan=-1
-    )
+    details = snapshot.rows(rows.ids, DETAILS)
+    shares = unit_shares(snapshot, query, details)
+    answers = np.nan_to_num(details.array("units") - snapshot.unit_centre, nan=-1)
     shares = np.where(answers > 0, shares, 0)
-    near = _near_concepts(snapshot, query, snapshot.fused(np.asarray(rows)))
-    query_words = words_of(" ".join(texts))
-    items = snapshot.items(list(rows)) if query_words else ()
-    shared = [_shared(query_words, text_of(item)) for item in items] or [() for _ in rows]
+    near = _near_concepts(snapshot, query, rows.array("fused"))
+    words = query_words(texts)
+    shared_words = [_shared(words, text) for text in rows.values("words")]
     found = []
     for place in range(len(rows)):
         kinds = (
-            shared[place],
+            shared_words[place],
             [r for r in near[place] if r.text.casefold() not in quiet],
             unit_reasons(snapshot, shares[place], limit, quiet=quiet),
         )
@@ -253,8 +330,9 @@ def unit_reasons(
     *,
     sign: int = 1,
     quiet: Collection[str] = (),
+    untested: bool = False,
 ) -> list[Reason]:
-    """The units that add most (`sign` 1) or take away most (-1), strongest first.
+    """The units that add most (`sign` 1) or take away most (-1), strongest first; only those whose names were tested.
 
     Parameters
     ----------
@@ -262,6 +340,8 @@ def unit_reasons(
         `[units]`.
     quiet
         Names, in lower case, of units that are not to be given.
+    untested
+        Give units whose names were not tested, too.
     """
     reference = snapshot.reference
     found: list[Reason] = []
@@ -269,10 +349,10 @@ def unit_reasons(
         if len(found) >= limit or sign * shares[unit] <= 0:
             break
         name, tested = reference.names[unit], bool(reference.tested[unit])
-        if name.casefold() in quiet:
+        if name.casefold() in quiet or not (tested or untested):
             continue
-        # An untested name is no more than where the unit's weights point, and is shown as that.
-        text = name if tested else f"drives towards {name}" if name else "of no known name"
+        # An untested name is no more than where the unit's weights point: it tells nobody anything.
+        text = name if tested else "without a tested name"
         found.append(
             Reason(
                 kind="unit",
@@ -312,25 +392,14 @@ def _near_concepts(snapshot: Snapshot, query: Float32, items: Float32) -> list[l
     return found
 
 
-def _shared(query_words: Sequence[str], text: str) -> tuple[Reason, ...]:
-    item_words = set(words_of(text))
-    both = [term for term in query_words if term in item_words]
+def _shared(words: Sequence[str], text: str) -> tuple[Reason, ...]:
+    both = shared(words, text) if words else {}
     if not both:
         return ()
-    shown = ", ".join(both[:SHOWN_WORDS])
-    return (
-        Reason(
-            kind="words",
-            text=f"shares the word{'s' * (len(both) > 1)} {shown}",
-            weight=float(len(both)),
-        ),
-    )
-
-
-def _unit_centre(snapshot: Snapshot) -> Float32:
-    total, count = snapshot.sums.units
-    prior = PRIOR * snapshot.reference.unit_mean.astype(np.float64)
-    return np.asarray((total + prior) / (count + PRIOR), np.float32)
+    named = [own if own in forms(word) else f"{own} (for {word})" for word, own in both.items()]
+    shown = ", ".join(named[:SHOWN_WORDS])
+    text = f"shares the word{'s' * (len(both) > 1)} {shown}"
+    return (Reason(kind="words", text=text, weight=float(len(both))),)
 
 
 def search(
@@ -352,72 +421,53 @@ def search(
         `limit` below 1, a cut outside 0 to 1, an unknown filter.
     """
     check_limit(limit, cut)
-    among = rows_passing(snapshot, where)
-    rows, scores = best(snapshot, query.vector, limit + SPARE, among=among)
-    doubles: dict[int, list[int]] = {}
+    found = best(snapshot, query, limit + SPARE, where=condition(snapshot, where))
+    doubles: dict[str, list[str]] = {}
     if group:
-        rows, scores, doubles = grouped(snapshot, rows, scores, limit)
-    rows, scores = rows[:limit], scores[:limit]
-    relevances = relevance(snapshot, query.kind, scores)
+        found, doubles = grouped(found, limit)
+    found = found.take(range(min(limit, len(found))))
+    relevances = relevance(snapshot, query.kind, found.scores)
     if only_relevant:
-        keep = relevances >= cut
-        rows, scores, relevances = rows[keep], scores[keep], relevances[keep]
-    found = reasons_for(snapshot, query.vector, rows.tolist(), texts=query.texts, limit=reasons)
-    return hits(snapshot, rows, scores, relevances, found, cut=cut, doubles=doubles)
+        keep = np.flatnonzero(relevances >= cut).tolist()
+        found, relevances = found.take(keep), relevances[keep]
+    why = reasons_for(snapshot, query.vector, found.rows, texts=query.texts, limit=reasons)
+    return hits(found, relevances, why, cut=cut, doubles=doubles)
 
 
-def best(
-    snapshot: Snapshot, vector: Float32, limit: int, *, among: Int64 | None = None
-) -> tuple[Int64, Float32]:
-    """Rows and scores of the nearest items, best first, ties by id."""
-    scores, rows = snapshot.nearest.search(vector[None], limit, among=among)
-    found = rows[0] >= 0
-    rows_found, scores_found = rows[0][found], scores[0][found]
-    order = np.lexsort((rows_found, -scores_found))
-    return rows_found[order], scores_found[order]
-
-
-def grouped(
-    snapshot: Snapshot, rows: Int64, scores: Float32, limit: int
-) -> tuple[Int64, Float32, dict[int, list[int]]]:
-    """Leave out what is nearly the same as something before it; says what was left out for whom."""
-    vectors = snapshot.fused(rows)
+def grouped(found: Found, limit: int) -> tuple[Found, dict[str, list[str]]]:
+    """Leave out what is nearly the same as something before it; says by id what was left out for whom."""
+    vectors, ids = found.rows.array("fused"), found.rows.ids
     kept: list[int] = []
-    doubles: dict[int, list[int]] = {}
-    for place in range(len(rows)):
+    doubles: dict[str, list[str]] = {}
+    for place in range(len(found)):
         near = vectors[kept] @ vectors[place] if kept else np.zeros(0)
         if len(near) and near.max() >= DUPLICATE:
-            doubles.setdefault(int(rows[kept[int(near.argmax())]]), []).append(int(rows[place]))
+            doubles.setdefault(ids[kept[int(near.argmax())]], []).append(ids[place])
         elif len(kept) < limit:
             kept.append(place)
-    return rows[kept], scores[kept], doubles
+    return found.take(kept), doubles
 
 
 def hits(
-    snapshot: Snapshot,
-    rows: Int64,
-    scores: Float32,
+    found: Found,
     relevances: Float32,
     reasons: Sequence[tuple[Reason, ...]],
     *,
     cut: float,
-    doubles: dict[int, list[int]] | None = None,
+    doubles: Mapping[str, Sequence[str]] | None = None,
 ) -> list[Hit]:
-    """Rows with everything that is shown of them."""
-    titles, categories, prices = (snapshot.column(name) for name in ("title", "category", "price"))
+    """What was found with everything that is shown of it."""
+    shown = found.rows.table.select(["id", "title", "category", "price"]).to_pylist()
     return [
         Hit(
-            id=snapshot.ids[row],
-            score=float(scores[place]),
+            **row,
+            score=float(found.scores[place]),
             relevance=float(relevances[place]),
             relevant=bool(relevances[place] >= cut),
-            title=titles[row].as_py(),
-            category=categories[row].as_py(),
-            price=prices[row].as_py(),
             reasons=reasons[place],
-            duplicates=tuple(snapshot.ids[other] for other in (doubles or {}).get(row, ())),
+            duplicates=tuple((doubles or {}).get(row["id"], ())),
         )
-        for place, row in enumerate(rows.tolist())
+        for place, row in enumerate(shown)
     ]
 
 
@@ -427,11 +477,3 @@ def check_limit(limit: int, cut: float) -> None:
         raise SynestheteError(f"the limit is {limit}, expected at least 1")
     if not 0 <= cut <= 1:
         raise SynestheteError(f"the cut is {cut}, expected 0 to 1")
-
-
-def without_rows(count: int, rows: Collection[int], among: Int64 | None) -> Int64 | None:
-    """The rows to choose from when some are left out."""
-    if not rows:
-        return among
-    chosen = np.arange(count) if among is None else among
-    return chosen[~np.isin(chosen, list(rows))]

@@ -18,14 +18,14 @@ from typing import Any
 
 import numpy as np
 
-from synesthete._core.arrays import Bool, Float32, Float64, Int64
+from synesthete._core.arrays import Bool, Float32, Float64
 from synesthete._core.json_reader import read_json
 from synesthete.atlas.files import write_file
-from synesthete.catalog.evaluate import labelled_queries
+from synesthete.catalog.evaluate import categories_by_id, labelled_queries
 from synesthete.catalog.query_encoder import Query, QueryEncoder
 from synesthete.catalog.relevance import kind_of, null_distribution, relevance
-from synesthete.catalog.schema import Choice, ImageSource, Question, ReviewQueue, Suggestion
-from synesthete.catalog.search import attribute_names, best, check_limit, search, values_of
+from synesthete.catalog.schema import Choice, ImageSource, Item, Question, ReviewQueue, Suggestion
+from synesthete.catalog.search import best, check_limit, search
 from synesthete.catalog.store.snapshot import Snapshot
 from synesthete.errors import SynestheteError
 
@@ -213,16 +213,14 @@ def suggest(
     snapshot = encoder.snapshot
     query = encoder.query(brief, image)
     items = search(snapshot, query, limit=limit)
-    rows, scores = best(snapshot, query.vector, LOOKED_AT)
-    evidence = weights(scores, null_distribution(snapshot, query.kind))
-    categories = _choices(snapshot, "category", rows, evidence)
-    attributes = [
-        choice
-        for name in attribute_names(snapshot)
-        for choice in _choices(snapshot, name, rows, evidence)[:1]
-    ]
+    near = best(snapshot, query, LOOKED_AT)
+    looked_at = list(snapshot.items(near.rows.ids))
+    evidence = weights(near.scores, null_distribution(snapshot, query.kind))
+    categories = _choices("category", looked_at, evidence)
+    names = sorted({name for item in looked_at for name in item.attributes})
+    attributes = [choice for name in names for choice in _choices(name, looked_at, evidence)[:1]]
     attributes.sort(key=lambda one: (-one.confidence, one.name))
-    questions = _questions(snapshot, rows, evidence)
+    questions = _questions(names, looked_at, evidence)
     agreement = _agreement(categories, evidence)
     strength = float(items[0].relevance * agreement) if items else 0.0
     confidence = calibrated.probability(strength) if calibrated and items else strength
@@ -260,7 +258,7 @@ def suggest(
 def calibrate(encoder: QueryEncoder, queries: Path | None, *, seed: int = 0) -> Confidence:
     """How often suggestions of each strength are right; see `Catalog.calibrate`."""
     snapshot = encoder.snapshot
-    cases: list[tuple[Query, frozenset[str], int | None]]
+    cases: list[tuple[Query, frozenset[str], str | None]]
     if queries is None:
         source = "the catalogue's own items, each left out"
         cases = _own_cases(snapshot, seed)
@@ -270,44 +268,44 @@ def calibrate(encoder: QueryEncoder, queries: Path | None, *, seed: int = 0) -> 
             (one.encoded(encoder), one.relevant, None)
             for one in labelled_queries(snapshot, queries)
         ]
-    kinds = snapshot.column("category").to_pylist()
+    kinds = categories_by_id(snapshot)
     strength, right = [], []
     for query, relevant, without in cases:
-        rows, scores = best(snapshot, query.vector, LOOKED_AT + 1)
-        keep = rows != without
-        rows, scores = rows[keep][:LOOKED_AT], scores[keep][:LOOKED_AT]
-        if not len(rows):
+        found = best(snapshot, query, LOOKED_AT + 1)
+        keep = [at for at, one in enumerate(found.rows.ids) if one != without]
+        found = found.take(keep[:LOOKED_AT])
+        if not len(found):
             continue
-        evidence = weights(scores, null_distribution(snapshot, query.kind))
-        categories = _choices(snapshot, "category", rows, evidence)
-        top = float(relevance(snapshot, query.kind, scores[:1])[0])
+        evidence = weights(found.scores, null_distribution(snapshot, query.kind))
+        items = [Item(one, category=kinds[one]) for one in found.rows.ids]
+        categories = _choices("category", items, evidence)
+        top = float(relevance(snapshot, query.kind, found.scores[:1])[0])
         strength.append(top * _agreement(categories, evidence))
-        truth = {kinds[snapshot.row(one)] for one in relevant} - {""}
+        truth = {kinds[one] for one in relevant} - {""}
         if categories and truth:
             right.append(categories[0].value in truth)
         else:
-            right.append(snapshot.ids[rows[0]] in relevant)
+            right.append(found.rows.ids[0] in relevant)
     return fit_confidence(
         np.array(strength), np.array(right, bool), source, seed=seed, generation=snapshot.generation
     )
 
 
-def _own_cases(snapshot: Snapshot, seed: int) -> list[tuple[Query, frozenset[str], int | None]]:
+def _own_cases(snapshot: Snapshot, seed: int) -> list[tuple[Query, frozenset[str], str | None]]:
     """Items that are not the only one of their category, asked for by their image, or their words without one."""
-    kinds = snapshot.column("category").to_pylist()
-    several = {kind for kind, count in Counter(kinds).items() if kind and count > 1}
-    rows = np.array([row for row, kind in enumerate(kinds) if kind in several], np.int64)
-    rows = np.sort(np.random.default_rng(seed).permutation(rows)[:OWN_CASES])
-    images, texts = snapshot.gather("images", rows), snapshot.gather("texts", rows)
+    kinds = categories_by_id(snapshot)
+    several = {kind for kind, count in Counter(kinds.values()).items() if kind and count > 1}
+    ids = sorted(one for one, kind in kinds.items() if kind in several)
+    ids = sorted(np.random.default_rng(seed).permutation(np.array(ids, object))[:OWN_CASES])
+    rows = snapshot.rows(ids, ("title", "images", "texts"))
     space = snapshot.space
-    found: list[tuple[Query, frozenset[str], int | None]] = []
-    for row, image, text in zip(rows.tolist(), images, texts, strict=True):
+    found: list[tuple[Query, frozenset[str], str | None]] = []
+    every = zip(ids, rows.values("title"), rows.array("images"), rows.array("texts"), strict=True)
+    for one, title, image, text in every:
         seen = bool(image.any())
         vector = space.query_images(image[None]) if seen else space.query_texts(text[None])
-        kind = (
-            kind_of([], 1) if seen else kind_of([snapshot.column("title")[row].as_py() or "x"], 0)
-        )
-        found.append((Query(vector[0], kind), frozenset([snapshot.ids[row]]), row))
+        kind = kind_of([], 1) if seen else kind_of([title or "x"], 0)
+        found.append((Query(vector[0], kind), frozenset([one]), one))
     return found
 
 
@@ -343,20 +341,19 @@ def entropy(shares: Sequence[float]) -> float:
     return 0.0 - sum(share * math.log2(share) for share in shares if share > 0)
 
 
-def _choices(snapshot: Snapshot, name: str, rows: Int64, evidence: Float32) -> list[Choice]:
+def _choices(name: str, items: Sequence[Item], evidence: Float32) -> list[Choice]:
     """Values of an attribute by the share of the evidence that is for them; items without one count against all."""
-    shares = _shares(snapshot, name, rows, evidence)
-    found = [Choice(name, value, share) for value, share in shares.items()]
+    found = [Choice(name, value, share) for value, share in _shares(name, items, evidence).items()]
     return sorted(found, key=lambda one: (-one.confidence, one.value))
 
 
-def _questions(snapshot: Snapshot, rows: Int64, evidence: Float32) -> list[Question]:
+def _questions(names: Sequence[str], items: Sequence[Item], evidence: Float32) -> list[Question]:
     found = []
-    for name in ("category", *attribute_names(snapshot)):
-        shares = _shares(snapshot, name, rows, evidence)
+    for name in ("category", *names):
+        shares = _shares(name, items, evidence)
         total = sum(shares.values())
         # A value per item is a name, not a property: asking for it asks which item is meant.
-        if total < COVERED or len(shares) < 2 or len(shares) >= max(len(rows), 3):
+        if total < COVERED or len(shares) < 2 or len(shares) >= max(len(items), 3):
             continue
         options = sorted(shares, key=lambda value: (-shares[value], value))[:OPTIONS]
         bits = entropy([share / total for share in shares.values()]) * min(total, 1.0)
@@ -368,18 +365,13 @@ def _questions(snapshot: Snapshot, rows: Int64, evidence: Float32) -> list[Quest
     return sorted(found, key=lambda one: (-one.bits, one.attribute))[:QUESTIONS]
 
 
-def _shares(snapshot: Snapshot, name: str, rows: Int64, evidence: Float32) -> dict[str, float]:
-    owners, values = values_of(snapshot, name)
-    place = {int(row): at for at, row in enumerate(rows)}
-    # Rows of the looked-at items only: a catalogue may have a million others.
-    own = np.flatnonzero(np.isin(owners, rows))
-    count: dict[int, int] = defaultdict(int)
-    for index in own:
-        count[int(owners[index])] += 1
+def _shares(name: str, items: Sequence[Item], evidence: Float32) -> dict[str, float]:
     shares: dict[str, float] = defaultdict(float)
-    for index in own:
-        row = int(owners[index])
-        shares[values[index]] += float(evidence[place[row]]) / count[row]
+    for item, weight in zip(items, evidence.tolist(), strict=True):
+        own = (item.category,) * bool(item.category) if name == "category" else ()
+        values = own or item.attributes.get(name, ())
+        for value in values:
+            shares[value] += weight / len(values)
     return dict(shares)
 
 

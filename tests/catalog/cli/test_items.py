@@ -165,7 +165,8 @@ def test_evaluate(run: Run) -> None:
     found = data(run("evaluate", "shop.catalog", *options, "--json"))
     assert isinstance(found, dict)
     assert {"recall@10", "ndcg@10", "n"} <= set(found)
-    assert set(found["methods"]) == {"fused", "text-only", "image-only", "random"}
+    assert set(found["methods"]) == {"search", "vectors", "text-only", "image-only"}
+    assert set(found["baselines"]) == {"cosine", "tf-idf", "bm25", "random"}
     code, out, _ = run("evaluate", "shop.catalog", *options)
     assert code == 0
     assert "image-only" in out

@@ -20,7 +20,7 @@ import synesthete as syn
 from synesthete.catalog import Catalog, Item, Quarantined
 from synesthete.catalog.encode import cut, pieces_of, unit_length
 from synesthete.catalog.store import ingest
-from synesthete.catalog.store.ledger import Ledger
+from synesthete.catalog.store.table import ItemTable
 from synesthete.errors import SynestheteError
 from synesthete.models.image_text_model import ImageTextModel
 from synesthete.probes.decoding import decode
@@ -46,19 +46,18 @@ def test_vectors_are_the_models(catalog: Catalog, model: ImageTextModel) -> None
     import torch
 
     snapshot = catalog.snapshot()
-    row = snapshot.row("lamp-red")
+    rows = snapshot.rows(["lamp-red"], ("images", "texts"))
     (item,) = [one for one in sample_items() if one.id == "lamp-red"]
     pixels = torch.stack([model.preprocess(decode(item.images[0]))])  # type: ignore[arg-type]
     reading = model.read(pixels, [snapshot.layer], "mean")
-    rows = np.array([row])
-    assert np.allclose(snapshot.gather("images", rows), reading.embeddings, atol=1e-3)
+    assert np.allclose(rows.array("images"), reading.embeddings, atol=1e-3)
     assert np.allclose(catalog.units(["lamp-red"]), reading.activations[snapshot.layer], atol=2e-3)
     total = np.zeros(model.embedding_dim)
     for text, weight in pieces_of(item):
         total = total + weight * model.encode_texts([text])[0]
-    assert np.allclose(snapshot.gather("texts", rows)[0], total / np.linalg.norm(total), atol=1e-3)
+    assert np.allclose(rows.array("texts")[0], total / np.linalg.norm(total), atol=1e-3)
     assert np.isnan(catalog.units(["mug-white"])).all()
-    assert not snapshot.gather("images", np.array([snapshot.row("mug-white")])).any()
+    assert not snapshot.rows(["mug-white"], ["images"]).array("images").any()
 
 
 def test_several_images_are_averaged(empty: Catalog, model: ImageTextModel) -> None:
@@ -69,7 +68,7 @@ def test_several_images_are_averaged(empty: Catalog, model: ImageTextModel) -> N
     assert [(one.id, one.what[:5]) for one in written.quarantined] == [("a", "sent:")]
     pixels = torch.stack([model.preprocess(decode(shot)) for shot in shots[:2]])
     mean = unit_length(model.encode_images(pixels).mean(0, keepdims=True))
-    assert np.allclose(empty.snapshot().gather("images"), mean, atol=1e-3)
+    assert np.allclose(empty.snapshot().rows(["a"], ["images"]).array("images"), mean, atol=1e-3)
     assert len(next(empty.items()).images) == 2
 
 
@@ -196,7 +195,7 @@ def test_kill_9_while_indexing(empty: Catalog) -> None:
             os._exit(7)
     try:
         for _ in range(2400):
-            if Ledger(empty.path).count() >= 4:
+            if ItemTable(empty.path).count() >= 4:
                 break
             time.sleep(0.02)
     finally:
@@ -299,15 +298,15 @@ def test_what_a_killed_writer_left_is_tidied_though_nothing_is_new(
 ) -> None:
     """Killed after its last batch, the same call finds every item unchanged."""
 
-    def die(self: Ledger) -> None:
+    def die(self: ItemTable) -> None:
         raise KeyboardInterrupt
 
     more = [Item("new", title="a new mug")]
     with monkeypatch.context() as patch:
-        patch.setattr(Ledger, "tidy", die)
+        patch.setattr(ItemTable, "tidy", die)
         with pytest.raises(KeyboardInterrupt):
             catalog.upsert(more)
-    left = catalog.path / "segments" / ".draft-0123456789abcdef"
+    left = catalog.path / "items-99.lance"
     left.mkdir()
     assert catalog.upsert(more).unchanged == 1
     assert not left.exists()

@@ -1,4 +1,4 @@
-"""`synesthete catalog index`, `demo`, `items`, `delete`, `adapt`, `quarantine`: what is in a catalogue."""
+"""`synesthete catalog index`, `demo`, `items`, `delete`, `recenter`, `migrate`, `adapt`, `quarantine`: what is in a catalogue."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ from typing import Annotated
 import typer
 
 from synesthete.catalog import Catalog, Item, Quarantined
-from synesthete.catalog.cli.options import CatalogArgument, Columns, Limit, set_aside
+from synesthete.catalog.cli.options import (
+    CatalogArgument,
+    Columns,
+    FolderArgument,
+    Limit,
+    set_aside,
+)
 from synesthete.cli.command import Output, command
 from synesthete.cli.console import count, dim, table
 from synesthete.cli.progress import Reporter
@@ -184,6 +190,60 @@ def delete(
     """
     gone = catalog.delete(ids).deleted
     return Output({"deleted": gone}, [f"{count(gone)} deleted"])
+
+
+@command(app)
+def recenter(catalog: CatalogArgument) -> Output:
+    """Make new centres of the items as they are, and every item's vector about them again.
+
+    Items come and go without moving the others' vectors; done by itself when their number has doubled or halved since.
+    Searches go on meanwhile, and then change a little, all at once.
+
+    Returns
+    -------
+    the `version` of the centres, and how many `items` they are of.
+
+    See Also
+    --------
+    catalog.md
+
+    Examples
+    --------
+    synesthete catalog recenter my.catalog
+    """
+    version = catalog.recenter()
+    items = len(catalog)
+    return Output(
+        {"version": version, "items": items}, [f"centres {version}, of {count(items)} items"]
+    )
+
+
+@command(app)
+def migrate(catalog: FolderArgument) -> Output:
+    """Bring a catalogue of an earlier format to this program's, in place.
+
+    Items, with what the model made of them, and the quarantine move; nothing is encoded again. Events, keys, cases,
+    decisions and photos stay as they are. Interrupted, run the same command again.
+
+    Returns
+    -------
+    the format's version `before` and `after`, and how many `items` there are.
+
+    See Also
+    --------
+    catalog.md
+
+    Examples
+    --------
+    synesthete catalog migrate my.catalog
+    """
+    from synesthete.catalog.store.migration import migrate_catalog
+
+    before, after = migrate_catalog(catalog)
+    items = len(Catalog.open(catalog))
+    done = f"format {before} to {after}" if before != after else f"already of format {after}"
+    data = {"before": before, "after": after, "items": items}
+    return Output(data, [f"{catalog}: {done}, {count(items)} items"])
 
 
 @command(app)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import RenderableType
@@ -291,24 +291,31 @@ def evaluate(
     catalog: CatalogArgument,
     *,
     queries: Path,
-    limit: Limit = 10,
+    limit: Annotated[
+        list[int] | None, typer.Option("-k", "--limit", min=1, help="Results that count (repeat).")
+    ] = None,
     column: Columns = None,
     seed: int = 0,
+    per_query: Path | None = None,
 ) -> Output:
-    """Measure recall and NDCG on queries with known answers, beside texts alone, images alone, and chance.
+    """Measure recall and NDCG on queries with known answers, beside the search's parts and baselines.
 
-    Loads the model.
+    The baselines are the model's plain cosine, TF-IDF, BM25, and chance. Loads the model.
 
     Parameters
     ----------
     queries : TABLE
         A .csv, .jsonl or .parquet: text or image, and relevant (ids) or category.
+    limit
+        Results that count, 10 without it; several are measured at once.
     seed
         Of the random control and the intervals.
+    per_query : X.csv
+        Write every query by every method here, with what was found.
 
     Returns
     -------
-    `recall@10`, `ndcg@10`, `mrr@10`, their intervals, `n`, and the same by method.
+    `recall@10`, `ndcg@10`, `mrr@10`, their intervals, `n`, and the same by method, under `methods` and `baselines`.
 
     See Also
     --------
@@ -317,23 +324,42 @@ def evaluate(
     Examples
     --------
     synesthete catalog evaluate my.catalog --queries queries.csv
+    synesthete catalog evaluate my.catalog --queries queries.csv -k 1 -k 10 --per-query found.csv
     """
-    found = catalog.evaluate(queries, k=limit, seed=seed, columns=dict(column or []))
-    methods, rows = {}, []
+    from synesthete.catalog.evaluate import BASELINES
+
+    ks = sorted(set(limit or [10]))
+    facts = dict(column or [])
+    found = catalog.evaluate(queries, k=ks, seed=seed, columns=facts, per_query=per_query)
+    methods: dict[str, dict[str, Any]] = {}
     for one in found:
-        recall, ndcg = one.recall_interval, one.ndcg_interval
-        methods[one.method] = {
-            f"recall@{limit}": one.recall,
-            f"recall@{limit}_interval": recall,
-            f"ndcg@{limit}": one.ndcg,
-            f"ndcg@{limit}_interval": ndcg,
-            f"mrr@{limit}": one.mrr,
-        }
-        cells = (share(one.recall), _interval(recall), share(one.ndcg), _interval(ndcg))
-        rows.append((one.method, *cells, share(one.mrr)))
-    columns = ("method", f"recall@{limit}", "95 %", f"NDCG@{limit}", "95 % ", "MRR")
-    view = table(*columns, rows=rows), dim(f"{count(found[0].n)} queries")
-    return Output({**methods["fused"], "k": limit, "n": found[0].n, "methods": methods}, view)
+        methods.setdefault(one.method, {}).update(
+            {
+                f"recall@{one.k}": one.recall,
+                f"recall@{one.k}_interval": one.recall_interval,
+                f"ndcg@{one.k}": one.ndcg,
+                f"ndcg@{one.k}_interval": one.ndcg_interval,
+                f"mrr@{one.k}": one.mrr,
+            }
+        )
+    baselines = {name: methods.pop(name) for name in BASELINES}
+    tables = []
+    for k in ks:
+        rows = (
+            (
+                one.method,
+                *(share(one.recall), _interval(one.recall_interval)),
+                *(share(one.ndcg), _interval(one.ndcg_interval)),
+                share(one.mrr),
+            )
+            for one in found
+            if one.k == k
+        )
+        columns = ("method", f"recall@{k}", "95 %", f"NDCG@{k}", "95 % ", "MRR")
+        tables.append(table(*columns, rows=rows))
+    data = {**methods["search"], "k": ks if len(ks) > 1 else ks[0], "n": found[0].n}
+    data |= {"methods": methods, "baselines": baselines}
+    return Output(data, [*tables, dim(f"{count(found[0].n)} queries")])
 
 
 @command(app)

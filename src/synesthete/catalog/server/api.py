@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import bisect
 from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
@@ -77,11 +76,10 @@ def list_items(
 ) -> Response:
     """List items, a page at a time, by id."""
     snapshot = folder_of(request).catalog.snapshot()
-    first = bisect.bisect_right(snapshot.ids, after)
-    ids = snapshot.ids[first : first + limit]
-    items = snapshot.items([snapshot.row(item) for item in ids])
-    following = ids[-1] if first + limit < len(snapshot) else None
-    page = schema.ItemPage(list(map(schema.ItemFacts.of, items)), following, len(snapshot))
+    items = snapshot.page(after, limit + 1)
+    following = items[limit - 1].id if len(items) > limit else None
+    facts = list(map(schema.ItemFacts.of, items[:limit]))
+    page = schema.ItemPage(facts, following, len(snapshot))
     return respond(request, page)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import bisect
 from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -111,15 +110,14 @@ def home(
 ) -> Response:
     """All items, a page at a time."""
     snapshot = folder.catalog.snapshot()
-    first = bisect.bisect_right(snapshot.ids, after)
-    ids = snapshot.ids[first : first + PAGE_SIZE]
+    items = snapshot.page(after, PAGE_SIZE + 1)
     return page(
         request,
         folder,
         "home",
-        items=list(snapshot.items([snapshot.row(item) for item in ids])),
+        items=items[:PAGE_SIZE],
         total=len(snapshot),
-        following=ids[-1] if first + PAGE_SIZE < len(snapshot) else "",
+        following=items[PAGE_SIZE - 1].id if len(items) > PAGE_SIZE else "",
         waiting=len(folder.queue.cases(waiting=True)),
         model=folder.catalog.manifest["model"]["name"],
         quarantined=len(folder.catalog.quarantine()),

@@ -1,1 +1,1 @@
-"""How a catalogue is kept: segments of items, the ledger of what is live, and snapshots to search."""
+"""How a catalogue is kept: the table of its items in LanceDB, frozen centres, and snapshots to search."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from synesthete._core.text import check_name, storable
 from synesthete.catalog.encode import Loaded, encode, load
 from synesthete.catalog.schema import Item, Quarantined, Written
-from synesthete.catalog.store.ledger import Ledger
+from synesthete.catalog.store.table import ItemTable
 from synesthete.errors import SynestheteError
 
 if TYPE_CHECKING:
@@ -21,19 +21,19 @@ BATCH_BYTES = 64 * 1024 * 1024  # of texts and encoded images held at once
 ID_LENGTH = 512
 TEXT_LENGTH = 16 * 1024 * 1024  # characters of one text
 REVIEWS, ATTRIBUTES, IMAGES = 10_000, 500, 100  # of one item, at most
-SHOWN = 1000  # quarantined things that are handed back; the ledger keeps all
+SHOWN = 1000  # quarantined things that are handed back; the catalogue keeps all
 
 
 def upsert(
-    ledger: Ledger,
+    table: ItemTable,
     model: Callable[[], ImageTextModel],
     described: Mapping[str, Any],
     items: Iterable[Item | Quarantined],
     progress: Callable[[int, int], None] | None = None,
 ) -> Written:
     """Write items; see `Catalog.upsert`."""
-    writer = _Writer(ledger, model, described, progress)
-    seen: set[int] = set()
+    writer = _Writer(table, model, described, progress)
+    seen: set[str] = set()
     for place, item in enumerate(items):
         if isinstance(item, Quarantined):
             writer.set_aside(item)
@@ -43,22 +43,21 @@ def upsert(
         except SynestheteError as error:
             writer.set_aside(Quarantined(_name(item, place), "item", str(error)))
             continue
-        # Eight bytes each, so that a million ids fit; two ids share one with a chance of 3 in 100 million.
-        if hash(item.id) in seen:
+        if item.id in seen:
             reason = "this id was given before: the first item with it counts; give every item its own id"
             writer.set_aside(Quarantined(item.id, f"item {place + 1}", reason))
             continue
-        seen.add(hash(item.id))
+        seen.add(item.id)
         writer.take(load(item))
     writer.flush()
     # Though nothing may be new: a writer that was killed after its last batch did not get here.
-    ledger.tidy()
+    table.tidy()
     return writer.written()
 
 
 @dataclass
 class _Writer:
-    ledger: Ledger
+    table: ItemTable
     model: Callable[[], ImageTextModel]
     described: Mapping[str, Any]
     progress: Callable[[int, int], None] | None
@@ -84,7 +83,7 @@ class _Writer:
             self.flush()
 
     def flush(self) -> None:
-        known = self.ledger.digests([one.item.id for one in self._waiting])
+        known = self.table.digests([one.item.id for one in self._waiting])
         fresh = [one for one in self._waiting if known.get(one.item.id) != one.digest]
         self._counts["unchanged"] += len(self._waiting) - len(fresh)
         if fresh:
@@ -92,11 +91,11 @@ class _Writer:
             batch, aside = encode(self.model(), layer, units, fresh)
             for one in aside:
                 self.set_aside(one)
-            self.ledger.commit(batch, self._aside)
+            self.table.commit(batch, self._aside)
             for item in batch.items:
                 self._counts["changed" if item.id in known else "added"] += 1
         else:
-            self.ledger.note(self._aside)
+            self.table.note(self._aside)
         self._done += len(self._waiting)
         self._waiting, self._bytes, self._aside = [], 0, []
         if self.progress is not None and self._done:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from synesthete.models.image_text_model import ImageTextModel
 
 FILE, REFERENCE = "catalog.json", "reference.npz"
-FORMAT, VERSION = "synesthete-catalog", 1
+FORMAT, VERSION = "synesthete-catalog", 2
 
 
 def describe(model: ImageTextModel, layer: str) -> dict[str, Any]:
@@ -61,13 +61,13 @@ def refuse_other(path: Path, built_with: Mapping[str, Any], given: Mapping[str, 
         )
 
 
-def read_manifest(path: Path) -> dict[str, Any]:
-    """The manifest of a catalogue.
+def read_manifest(path: Path, *, oldest: int = VERSION) -> dict[str, Any]:
+    """The manifest of a catalogue, of this program's format or of an older one that is asked for.
 
     Raises
     ------
     SynestheteError
-        No catalogue there, one of a newer format, a damaged one.
+        No catalogue there, one of another format, a damaged one.
     """
     if not (path / FILE).exists():
         hint = f"make one: synesthete catalog index ITEMS --out {path}"
@@ -83,6 +83,11 @@ def read_manifest(path: Path) -> dict[str, Any]:
         raise SynestheteError(
             f"{path} is of format {version}, newer than this program's {VERSION}",
             hint="update synesthete",
+        )
+    if isinstance(version, int) and version < oldest:
+        raise SynestheteError(
+            f"{path} is of format {version}, older than this program's {VERSION}",
+            hint=f"run: synesthete catalog migrate {path}",
         )
     for part, key, kind in (
         ("", "version", int),

@@ -1,0 +1,408 @@
+"""The table of a catalogue's items in LanceDB: one row an item, with its fields, vectors, units and searched words.
+
+Writers take turns by a lock on a file, so no item is ever in the table twice; readers open a version and wait for nobody.
+A new set of centres makes a new table beside the old one, and one small file says which of them is the catalogue.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import shutil
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from synesthete._core.arrays import Float32
+from synesthete._core.json_reader import read_json
+from synesthete._core.text import storable
+from synesthete.atlas.files import disk_errors, open_to_write, write_file
+from synesthete.catalog.encode import Batch, Space
+from synesthete.catalog.schema import Item, Quarantined, image_name
+from synesthete.catalog.store.centres import KEY, Centres, array_of, centres_of
+from synesthete.catalog.words import facet, searched
+from synesthete.errors import SynestheteError
+
+if TYPE_CHECKING:
+    from lancedb.table import Table
+
+os.environ.setdefault("LANCEDB_LOG", "error")  # it says on stderr that a new table is new
+
+POINTER, LOCK = "table.json", "write.lock"
+ITEMS, QUARANTINE = "items-", "quarantine"
+VECTOR_INDEX_ABOVE = 10_000  # items; below, all of them are compared
+RECALL, RECALL_QUERIES, RECALL_AT = 0.98, 100, 10
+KEPT_SECONDS = 3600  # how long a reader may go on with what it opened
+SMALL, STALE, FRAGMENTS = 10_000, 50, 64
+CHUNK = 4096
+ARRAYS = ("images", "texts", "units")
+
+
+def schema_of(dim: int, units: int, centres: Centres) -> pa.Schema:
+    """The columns of the items' table."""
+    text, vector = pa.large_string(), pa.list_(pa.float16(), dim)
+    attribute = pa.struct([("name", text), ("values", pa.list_(text))])
+    return pa.schema(
+        [
+            pa.field("id", pa.string(), nullable=False),
+            ("title", text),
+            ("description", text),
+            ("category", text),
+            ("reviews", pa.list_(text)),
+            ("price", pa.float64()),
+            ("attributes", pa.list_(attribute)),
+            ("images_from", pa.list_(text)),
+            ("words", text),  # what full text is searched in
+            ("facets", pa.list_(pa.string())),  # what filters compare with
+            ("digest", pa.string()),
+            ("revision", pa.int64()),  # the table's version that the item came with
+            ("images", vector),
+            ("texts", vector),
+            ("units", pa.list_(pa.float16(), units)),
+            ("fused", vector),
+            ("thumbnail", pa.large_binary()),
+        ],
+        metadata={KEY: centres.to_text()},
+    )
+
+
+def item_of(row: Mapping[str, Any]) -> Item:
+    """A row as the item that was given."""
+    return Item(
+        row["id"],
+        title=row["title"],
+        description=row["description"],
+        category=row["category"],
+        reviews=tuple(row["reviews"]),
+        price=row["price"],
+        attributes={one["name"]: tuple(one["values"]) for one in row["attributes"]},
+        images=tuple(Path(name) for name in row["images_from"]),
+    )
+
+
+ITEM_COLUMNS = (
+    "id", "title", "description", "category", "reviews", "price", "attributes", "images_from",
+)  # fmt: skip
+
+
+def quoted(values: Iterable[str]) -> str:
+    """Texts as a list in SQL."""
+    return ", ".join("'" + value.replace("'", "''") + "'" for value in values)
+
+
+class ItemTable:
+    """The items of a catalogue's folder; one object may be used by several threads.
+
+    Parameters
+    ----------
+    path
+        The catalogue's folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._opened: tuple[str, Table] | None = None
+        self._database: Any = None
+
+    @classmethod
+    def create(cls, path: Path, dim: int, units: int, centres: Centres) -> ItemTable:
+        """An empty table in a folder; what a killed creation left is replaced."""
+        created = cls(path)
+        with created._errors():
+            created._new(f"{ITEMS}1", schema_of(dim, units, centres))
+            fields = [("id", pa.string()), ("what", pa.string()), ("reason", pa.string())]
+            created._lance().create_table(QUARANTINE, schema=pa.schema(fields), mode="overwrite")
+        write_file(path / POINTER, json.dumps({"table": f"{ITEMS}1"}).encode())
+        return created
+
+    def close(self) -> None:
+        """Let go of the table."""
+        self._opened = self._database = None
+
+    def version(self) -> tuple[str, int]:
+        """The table's name, and a number that grows with every change of it."""
+        with self._errors():
+            table = self._table()
+            return table.name, int(table.version)
+
+    def pinned(self) -> Table:
+        """The table as it is now, whatever is written afterwards."""
+        with self._errors():
+            name, version = self.version()
+            table: Table = self._lance().open_table(name)
+            table.checkout(version)
+            return table
+
+    def count(self) -> int:
+        """How many items there are."""
+        with self._errors():
+            return int(self._table().count_rows())
+
+    def digests(self, ids: Sequence[str]) -> dict[str, str]:
+        """Id to digest, of those that are there."""
+        found: dict[str, str] = {}
+        with self._errors():
+            for start in range(0, len(ids), 500):
+                where = f"id IN ({quoted(ids[start : start + 500])})"
+                rows = self._table().search().where(where).select(["id", "digest"]).limit(500)
+                found.update((row["id"], row["digest"]) for row in rows.to_arrow().to_pylist())
+        return found
+
+    def quarantine(self) -> list[Quarantined]:
+        """What could not be used, by id."""
+        with self._errors():
+            rows = self._lance().open_table(QUARANTINE).to_arrow().to_pylist()
+            return sorted((Quarantined(**row) for row in rows), key=lambda q: (q.id, q.what))
+
+    def commit(self, batch: Batch, quarantined: Iterable[Quarantined] = ()) -> None:
+        """Make a batch's items the present state of their ids: all of them or, after a kill, none."""
+        with self._writing():
+            self._note([item.id for item in batch.items], quarantined)
+            if batch.items:
+                table = self._table()
+                (
+                    table.merge_insert("id")
+                    .when_matched_update_all()
+                    .when_not_matched_insert_all()
+                    .execute(_rows(batch, table.schema, table.version + 1))
+                )
+
+    def note(self, quarantined: Sequence[Quarantined]) -> None:
+        """Keep what could not be used, with the reasons."""
+        if quarantined:
+            with self._writing():
+                self._note((), quarantined)
+
+    def delete(self, ids: Sequence[str]) -> int:
+        """Take items out; returns how many there were."""
+        with self._writing():
+            there = list(self.digests(ids))
+            for start in range(0, len(there), 500):
+                self._table().delete(f"id IN ({quoted(there[start : start + 500])})")
+            self._note(ids, ())
+        return len(there)
+
+    def tidy(self) -> None:
+        """Compact, bring the indexes up to date, renew centres that no longer fit, and remove what killed writers left."""
+        with self._writing():
+            if Centres.of(self._table().schema).outgrown(self.count()):
+                self._recenter()
+            self._index()
+            aside = self._lance().open_table(QUARANTINE)
+            if aside.stats()["fragment_stats"]["num_fragments"] > FRAGMENTS:
+                aside.optimize(cleanup_older_than=timedelta(seconds=KEPT_SECONDS))
+            self._sweep()
+
+    def recenter(self) -> int:
+        """New centres, of the items as they are, and every fused vector again; returns the centres' version."""
+        with self._writing():
+            version = self._recenter()
+            self._sweep()
+        return version
+
+    def _recenter(self) -> int:
+        """Build a table with new centres beside the one in use, with its indexes, and switch at once; the lock is held."""
+        old = self._table()
+        before = Centres.of(old.schema)
+        centres = centres_of(old.search().select(list(ARRAYS)).to_batches(CHUNK), before)
+        name = f"{ITEMS}{int(old.name.removeprefix(ITEMS)) + 1}"
+        new = self._new(name, old.schema.with_metadata({KEY: centres.to_text()}))
+        if len(old):
+            batches = (_fused(batch, centres.space) for batch in old.search().to_batches(CHUNK))
+            new.add(pa.RecordBatchReader.from_batches(new.schema, batches))
+        self._index(new)
+        write_file(self.path / POINTER, json.dumps({"table": name}).encode())
+        return centres.version
+
+    def _new(self, name: str, schema: pa.Schema) -> Table:
+        from lancedb.index import FTS, BTree, LabelList
+
+        table: Table = self._lance().create_table(name, schema=schema, mode="overwrite")
+        if not schema.field("id").metadata:  # a copied schema has it
+            table.set_unenforced_primary_key("id")
+        words = FTS(base_tokenizer="icu/split", stem=False, remove_stop_words=False)
+        table.create_index("words", config=words)
+        table.create_index("id", config=BTree())
+        table.create_index("facets", config=LabelList())
+        return table
+
+    def _index(self, table: Table | None = None) -> None:
+        """Compact and index what is new, where there is enough of it; the lock is held."""
+        from lancedb.index import IvfFlat
+
+        table = table or self._table()
+        rows, stats = len(table), table.index_stats("words_idx")
+        new = stats.num_unindexed_rows if stats else 0
+        pieces = table.stats()["fragment_stats"]["num_fragments"]
+        if pieces > FRAGMENTS or (new and (rows <= SMALL or new * STALE > rows)):
+            table.optimize(
+                cleanup_older_than=timedelta(seconds=KEPT_SECONDS), delete_unverified=True
+            )
+        if rows > VECTOR_INDEX_ABOVE and table.index_stats("fused_idx") is None:
+            lists = int(rows**0.5)
+            lists_of = IvfFlat(distance_type="dot", num_partitions=lists, sample_rate=64)
+            table.create_index("fused", config=lists_of)
+            probes, recall = _measured(table)
+            facts = {"table": table.name, "probes": probes, "recall": recall}
+            write_file(self.path / f"{table.name}.json", json.dumps(facts).encode())
+
+    def probes(self) -> int:
+        """How many of the vector index's lists a search looks into, so that it finds what it should."""
+        path = self.path / f"{self._table().name}.json"
+        if not path.exists():
+            return 0
+        facts = read_json(path, root=self.path)
+        probes = facts.get("probes") if isinstance(facts, dict) else None
+        if not isinstance(probes, int) or probes < 1:
+            raise SynestheteError(f"{path} is damaged: it has no valid probes")
+        return probes
+
+    def _note(self, ids: Sequence[str], quarantined: Iterable[Quarantined]) -> None:
+        """Forget what was said of items that come or go, and keep the latest of what is said now."""
+        # Names of files and what libraries say of them may hold anything.
+        new = {(storable(one.id), storable(one.what)): storable(one.reason) for one in quarantined}
+        table = self._lance().open_table(QUARANTINE)
+        if len(table):
+            gone = [f"id = {quoted([one])}" for one in ids]
+            gone += [f"(id = {quoted([one])} AND what = {quoted([what])})" for one, what in new]
+            for start in range(0, len(gone), 100):
+                table.delete(" OR ".join(gone[start : start + 100]))
+        if new:
+            rows = [Quarantined(*key, reason) for key, reason in new.items()]
+            table.add([asdict(row) for row in rows])
+
+    def _sweep(self) -> None:
+        """Remove tables that are not in use: at once those that never were, after an hour those that a reader may have open."""
+        name = self._table().name
+        for folder in self.path.glob(f"{ITEMS}*.lance"):
+            number = int(folder.stem.removeprefix(ITEMS))
+            old = number < int(name.removeprefix(ITEMS))
+            if folder.stem == name or (
+                old and time.time() - (self.path / POINTER).stat().st_mtime < KEPT_SECONDS
+            ):
+                continue
+            shutil.rmtree(folder, ignore_errors=True)
+            (self.path / f"{folder.stem}.json").unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        with disk_errors(self.path / LOCK), open_to_write(self.path / LOCK) as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            with self._errors():
+                yield
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (pa.ArrowException, RuntimeError, ValueError, OSError) as error:
+            reason = str(error).split(", /")[0].splitlines()[0]
+            raise SynestheteError(f"{self.path}: {reason}") from error
+
+    def _table(self) -> Table:
+        """The table in use, as it is now."""
+        found = read_json(self.path / POINTER, root=self.path)
+        name = found.get("table") if isinstance(found, dict) else None
+        if not isinstance(name, str) or not name.removeprefix(ITEMS).isdecimal():
+            raise SynestheteError(f"{self.path / POINTER} is damaged: it names no table")
+        opened = self._opened
+        if opened is None or opened[0] != name:
+            folder = self.path / f"{name}.lance"
+            if any(one.is_symlink() for one in (folder, *folder.rglob("*"))):
+                raise SynestheteError(f"{folder} has a link in it, which leads out of it")
+            self._opened = opened = (name, self._lance().open_table(name))
+        return opened[1]
+
+    def _lance(self) -> Any:
+        if self._database is None:
+            # Here, so that a command that needs no catalogue does not wait for it.
+            import lancedb
+
+            self._database = lancedb.connect(
+                self.path.absolute(), read_consistency_interval=timedelta(0)
+            )
+        return self._database
+
+
+def _rows(batch: Batch, schema: pa.Schema, revision: int) -> pa.Table:
+    """A batch as rows of the table."""
+    space = Centres.of(schema).space
+    fused = space.fuse(batch.images.astype(np.float32), batch.texts.astype(np.float32))
+    columns: dict[str, Any] = {
+        "digest": batch.digests,
+        "revision": [revision] * len(batch.items),
+        "thumbnail": batch.thumbnails,
+        "images": _vectors(batch.images),
+        "texts": _vectors(batch.texts),
+        "units": _vectors(batch.units),
+        "fused": _vectors(fused.astype(np.float16)),
+        "words": [searched(item) for item in batch.items],
+        "facets": [
+            [facet("category", item.category)] * bool(item.category)
+            + [facet(key, v) for key, values in item.attributes.items() for v in values]
+            for item in batch.items
+        ],
+        "attributes": [
+            [{"name": key, "values": list(values)} for key, values in item.attributes.items()]
+            for item in batch.items
+        ],
+        "reviews": [list(item.reviews) for item in batch.items],
+        "images_from": [[image_name(image) for image in item.images] for item in batch.items],
+    }
+    for name in ("id", "title", "description", "category", "price"):
+        columns[name] = [getattr(item, name) for item in batch.items]
+    arrays = [
+        column
+        if isinstance(column := columns[field.name], pa.Array)
+        else pa.array(column, field.type)
+        for field in schema
+    ]
+    return pa.Table.from_arrays(arrays, schema=schema.remove_metadata())
+
+
+def _vectors(values: Any) -> pa.Array:
+    """Rows of half precision; what an item lacks is zeros."""
+    flat = np.nan_to_num(np.asarray(values, np.float16)).reshape(-1)
+    return pa.FixedSizeListArray.from_arrays(pa.array(flat), values.shape[1])
+
+
+def _fused(batch: pa.RecordBatch, space: Space) -> pa.RecordBatch:
+    """The rows with their fused vectors in another space, for a table whose versions begin again."""
+    fused = space.fuse(array_of(batch, "images"), array_of(batch, "texts")).astype(np.float16)
+    at = batch.schema.get_field_index("revision")
+    batch = batch.set_column(at, batch.schema.field(at), pa.array(np.zeros(len(batch), np.int64)))
+    at = batch.schema.get_field_index("fused")
+    return batch.set_column(at, batch.schema.field(at), _vectors(fused))
+
+
+def _measured(table: Table) -> tuple[int, float]:
+    """The fewest lists that find 98 % of the true nearest ten of a hundred of the table's own vectors, and what they find."""
+    rng = np.random.default_rng(0)
+    chosen = np.sort(rng.choice(len(table), RECALL_QUERIES, replace=False)).tolist()
+    queries = array_of(table.take_offsets(chosen).select(["fused"]).to_arrow(), "fused")
+
+    def nearest(query: Float32, probes: int) -> set[str]:
+        request = table.search(query, vector_column_name="fused").distance_type("dot")
+        request = request.nprobes(probes) if probes else request.bypass_vector_index()
+        found = request.select(["id", "_distance"]).limit(RECALL_AT).to_arrow()
+        return set(found["id"].to_pylist())
+
+    truth = [nearest(query, 0) for query in queries]
+    probes, recall = 4, 0.0
+    while recall < RECALL and probes < 4096:
+        probes *= 2
+        hits = [
+            len(nearest(query, probes) & right) for query, right in zip(queries, truth, strict=True)
+        ]
+        recall = sum(hits) / (RECALL_AT * RECALL_QUERIES)
+    logging.getLogger(__name__).info("the vector index finds %.3f with %d lists", recall, probes)
+    return probes, recall
