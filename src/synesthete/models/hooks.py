@@ -19,6 +19,7 @@ from torch.utils.hooks import RemovableHandle
 
 from synesthete.errors import SynestheteError
 from synesthete.models.activations import Arranged, Responses
+from synesthete.models.dictionaries import SparseDictionary
 
 Kept = TypeVar("Kept")
 
@@ -44,6 +45,10 @@ class Tap:
     closing
         The source's output must be the very tensor that the window returns. This proves that the last
         activation of a block was found: its input is then the block's value before the non-linearity.
+    dictionary
+        Of a layer `LAYER@NAME`: the sparse dictionary whose latents are read in place of the units.
+    slope
+        Whether those are read before their activation function, where there is a gradient though they are silent.
     """
 
     layer: str
@@ -53,6 +58,17 @@ class Tap:
     side: Literal["input", "output"]
     arranged: Arranged
     closing: bool = False
+    dictionary: SparseDictionary | None = None
+    slope: bool = False
+
+    def responses(self, raw: torch.Tensor) -> Responses:
+        """The layer's responses in the tensor of a forward pass; of a dictionary, its latents'."""
+        found = self.arranged.responses(raw, self.layer)
+        if self.dictionary is None:
+            return found
+        read = self.dictionary.pre_activations if self.slope else self.dictionary.encode
+        cls = None if found.cls is None else read(found.cls)
+        return Responses(read(found.patches), cls, found.grid)
 
 
 @contextmanager
@@ -116,7 +132,7 @@ class _Reader(Generic[Kept]):
 
     def keep(self, raw: object) -> None:
         tensor = _tensor(raw, self.tap.layer)
-        self.seen = [self.take(self.tap, self.tap.arranged.responses(tensor, self.tap.layer))]
+        self.seen = [self.take(self.tap, self.tap.responses(tensor))]
 
     def window_before(self, module: nn.Module, args: Any) -> None:
         self.running, self.seen, self.last_output = True, [], None
