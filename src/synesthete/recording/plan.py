@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -14,6 +14,7 @@ from synesthete.atlas.half import COARSE_BINS, HISTOGRAM_BINS
 from synesthete.atlas.manifest import RECORDING_VERSION, TWINS
 from synesthete.atlas.thumbnails import THUMBNAIL_SIZE
 from synesthete.errors import SynestheteError, near
+from synesthete.models.dictionaries import RANDOM_DICTIONARY
 from synesthete.probes.probe_set import text_rows
 
 if TYPE_CHECKING:
@@ -57,7 +58,10 @@ class Plan:
     dense
         Whether to keep every activation.
     twins
-        Which networks that know nothing are recorded as controls, of `synesthete.atlas.TWINS`.
+        Which networks that know nothing are recorded as controls, of `synesthete.atlas.TWINS`; and behind them `random_dictionary`
+        where a layer is a sparse dictionary.
+    dictionaries
+        Of layers that are sparse dictionaries: the hash of each.
     seed
         Of those.
     thumbnails
@@ -75,11 +79,19 @@ class Plan:
     twins: tuple[str, ...]
     seed: int
     thumbnails: Literal["all", "exemplars"]
+    dictionaries: Mapping[str, str] = field(default_factory=dict)
 
-    def reading(self, tower: Tower) -> list[str]:
-        """The layers that answer to an `image`, or to a `text`."""
+    def reading(self, tower: Tower, twin: str = "") -> list[str]:
+        """The layers that answer to an `image`, or to a `text`; of those the ones that a twin is a control of."""
         pairs = zip(self.layers, self.towers, strict=True)
-        return [name for name, own in pairs if own in (tower, "joint")]
+        own = self.controlled_by(twin)
+        return [name for name, reads in pairs if reads in (tower, "joint") and name in own]
+
+    def controlled_by(self, twin: str) -> tuple[str, ...]:
+        """The layers that a twin is recorded at: random dictionaries stand beside dictionaries only."""
+        if twin != RANDOM_DICTIONARY:
+            return self.layers
+        return tuple(name for name in self.layers if name in self.dictionaries)
 
 
 def needed_part(model: ImageTextModel, probes: ProbeSet, layers: Sequence[str] | None) -> ProbeSet:
@@ -150,6 +162,10 @@ def make_plan(
     if twins is None:
         images = int((~text_rows(probes.labels)).sum())
         twins = TWINS if images <= TWINS_LIMIT else TWINS[:1]
+    recorded = tuple(name for name in TWINS if name in twins)
+    dictionaries = {name: model.dictionaries[name].sha256 for name in names if "@" in name}
+    if dictionaries and recorded:
+        recorded += (RANDOM_DICTIONARY,)
     if dense is None:
         dense = len(probes) * sum(units) * np.dtype(np.float16).itemsize <= DENSE_LIMIT_BYTES
     return Plan(
@@ -162,7 +178,8 @@ def make_plan(
         exemplars=exemplars,
         dense=dense,
         # Of a twin only the matrix is kept: it serves as the control of what the matrix tells.
-        twins=tuple(name for name in TWINS if name in twins) if dense else (),
+        twins=recorded if dense else (),
+        dictionaries=dictionaries,
         seed=seed,
         thumbnails="all" if len(probes) <= THUMBNAIL_LIMIT else "exemplars",
     )
@@ -203,7 +220,9 @@ def recipe_of(plan: Plan, model: ImageTextModel, probes: ProbeSet) -> dict[str, 
         "probes": {"fingerprint": probes.fingerprint, "images": len(probes)}
         | ({"texts": texts} if texts else {}),
         "layers": [
-            {"name": name, "units": units} | ({} if tower == "image" else {"tower": tower})
+            {"name": name, "units": units}
+            | ({} if tower == "image" else {"tower": tower})
+            | ({"dictionary": plan.dictionaries[name]} if name in plan.dictionaries else {})
             for name, units, tower in zip(plan.layers, plan.units, plan.towers, strict=True)
         ],
         **of_texts,

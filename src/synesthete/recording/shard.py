@@ -112,7 +112,9 @@ def record_shard(
     sizes = dict(zip(plan.layers, plan.units, strict=True))
     values = {name: _nothing(rows, units) for name, units in sizes.items()}
     controls = {
-        (twin, name): _nothing(rows, units) for twin in twins for name, units in sizes.items()
+        (twin, name): _nothing(rows, sizes[name])
+        for twin in twins
+        for name in plan.controlled_by(twin)
     }
     places = {name: np.full((rows, units), -1, np.int16) for name, units in sizes.items()}
     grids: dict[str, tuple[int, int]] = {}
@@ -133,7 +135,7 @@ def record_shard(
                     if name in reading.grids:
                         grids[name] = reading.grids[name]
             for twin, other in twins.items():
-                for found, slots, names, reading in _readings(other, batch, plan):
+                for found, slots, names, reading in _readings(other, batch, plan, twin):
                     for name in names:
                         some = to_half(reading.activations[name][slots])
                         controls[twin, name][found - ids.start] = some
@@ -160,7 +162,7 @@ def record_shard(
                 plan.exemplars,
             ),
             activations=values[name] if plan.dense else None,
-            twins={twin: controls[twin, name] for twin in twins},
+            twins={twin: controls[twin, name] for twin in twins if (twin, name) in controls},
             grid=grids.get(name),
         )
 
@@ -188,7 +190,7 @@ def shard_ranges(images: int, shard_size: int) -> list[range]:
 
 
 def _readings(
-    model: ImageTextModel, batch: MicroBatch, plan: Plan
+    model: ImageTextModel, batch: MicroBatch, plan: Plan, twin: str = ""
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], list[str], Reading]]:
     """What a model makes of the images and of the texts of a micro-batch: ids, rows of the reading, layers, reading."""
     images = np.array(
@@ -196,7 +198,7 @@ def _readings(
         dtype=np.int64,
     )
     if len(images):
-        names = plan.reading("image")
+        names = plan.reading("image", twin)
         yield (
             images,
             images - batch.ids.start,
@@ -204,7 +206,7 @@ def _readings(
             model.read(batch.pixels, names, plan.reduction),
         )
     if batch.texts:
-        texts, names = np.array(list(batch.texts), dtype=np.int64), plan.reading("text")
+        texts, names = np.array(list(batch.texts), dtype=np.int64), plan.reading("text", twin)
         reading = model.read_texts(list(batch.texts.values()), names, plan.text_reduction)
         yield texts, np.arange(len(texts)), names, reading
 
