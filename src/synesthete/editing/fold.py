@@ -123,6 +123,11 @@ def _fold(model: ImageTextModel, weights: Weights, edit: Edit, changes: dict[str
     if isinstance(site, Heads):
         fold_head(weights, path, site, affine)
         return
+    if site.dictionary is not None:
+        raise affine.refuse(
+            "a latent of a sparse dictionary is computed beside the network, and no weight is its own",
+            "edit the neurons that write along its direction",
+        )
     if site.kind == "mlp":
         fold_mlp(weights, path, site.window, affine, before=before)
     elif site.kind == "residual":
