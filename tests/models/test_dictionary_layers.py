@@ -10,7 +10,8 @@ import torch
 
 from synesthete.errors import SynestheteError
 from synesthete.models import ImageTextModel
-from synesthete.models.dictionaries import SparseDictionary, with_named_dictionaries
+from synesthete.models.dictionaries import SparseDictionary
+from synesthete.models.dictionary_formats import with_named_dictionaries
 from synesthete.models.gradients import GradientTower
 from synesthete.models.interventions import Change
 from tests.models.conftest import random_pixels

@@ -196,7 +196,7 @@ def _record(
     loaded = load_model(
         model
     )  # before what imports torch: a name that nothing has is answered at once
-    from synesthete.models.dictionaries import with_named_dictionaries
+    from synesthete.models.dictionary_formats import with_named_dictionaries
     from synesthete.recording import record as record_atlas
     from synesthete.recording.plan import needed_part
 

@@ -7,28 +7,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from synesthete._core.arrays import Float32
-from synesthete.errors import SynestheteError
 
 if TYPE_CHECKING:
     import torch
 
-    from synesthete.models.image_text_model import ImageTextModel
 
 CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
 RANDOM_DICTIONARY = "random_dictionary"
 UNKNOWN_L0 = 32  # latents of a random dictionary beside one whose own number is not known
 EPSILON = 1e-5  # of SAELens' layer norm
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,39}")
 
 
 class _Tensors(NamedTuple):
@@ -238,48 +233,3 @@ def split_layer(name: str) -> tuple[str, str]:
     """
     layer, _, behind = name.partition("@")
     return layer, behind
-
-
-def name_of(path: Path) -> str:
-    """What a dictionary is called in addresses: its file or folder, without `.sae` and the like.
-
-    Raises
-    ------
-    SynestheteError
-        It would not fit an address.
-
-    Examples
-    --------
-    >>> name_of(Path("runs/wide.sae")), name_of(Path("x.safetensors"))
-    ('wide', 'x')
-    """
-    name = re.sub(r"\.(sae|safetensors|pt|pth|bin)$", "", path.expanduser().absolute().name)
-    if not _NAME.fullmatch(name):
-        raise SynestheteError(
-            f"{name[:60]!r} cannot be the name of a dictionary",
-            hint="rename it: up to 40 letters, digits, _, - and .",
-        )
-    return name
-
-
-def with_named_dictionaries(
-    model: ImageTextModel, layers: Sequence[str]
-) -> tuple[ImageTextModel, list[str]]:
-    """The model with the dictionaries that layers name as `LAYER@PATH`, and the names that these layers have then.
-
-    Raises
-    ------
-    SynestheteError
-        No such dictionary, one that cannot be read or does not fit its layer.
-    """
-    from synesthete.models.dictionary_formats import read_dictionary
-
-    names: list[str] = []
-    for name in layers:
-        layer, path = split_layer(name)
-        if path and name not in model.dictionaries:
-            place = Path(path).expanduser()
-            model = model.with_dictionary(layer, name_of(place), read_dictionary(place))
-            name = f"{layer}@{name_of(place)}"
-        names.append(name)
-    return model, names

@@ -8,9 +8,10 @@ with shared weights is open where the magnitude is above `b_mag - exp(r_mag) * b
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,12 +20,16 @@ from synesthete._core.json_reader import parse_json
 from synesthete._core.user_files import ANY_SIZE, open_named, read_inside, read_named
 from synesthete.errors import SynestheteError
 from synesthete.models.archives import read_archive
-from synesthete.models.dictionaries import CONFIG, WEIGHTS, SparseDictionary
+from synesthete.models.dictionaries import CONFIG, WEIGHTS, SparseDictionary, split_layer
 from synesthete.models.hub import pickle_allowed, refuse_pickle
+
+if TYPE_CHECKING:
+    from synesthete.models.image_text_model import ImageTextModel
 
 Tensors = Mapping[str, Float32]
 PRISMA_CONFIG, PRISMA_WEIGHTS = "config.json", ("weights.safetensors", "weights.pt")
 FORMS = "a folder of SAELens or ViT-Prisma, a safetensors file, or with leave to read pickles a .pt file"
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,39}")
 _HEADER = 100_000  # bytes that saev's line of JSON may have
 _UNIT = 0.05  # how far directions of Overcomplete's may be from length 1
 
@@ -79,6 +84,49 @@ def read_dictionary(
             hint="leave k out",
         )
     return found
+
+
+def name_of(path: Path) -> str:
+    """What a dictionary is called in addresses: its file or folder, without `.sae` and the like.
+
+    Raises
+    ------
+    SynestheteError
+        It would not fit an address.
+
+    Examples
+    --------
+    >>> name_of(Path("runs/wide.sae")), name_of(Path("x.safetensors"))
+    ('wide', 'x')
+    """
+    name = re.sub(r"\.(sae|safetensors|pt|pth|bin)$", "", path.expanduser().absolute().name)
+    if not _NAME.fullmatch(name):
+        raise SynestheteError(
+            f"{name[:60]!r} cannot be the name of a dictionary",
+            hint="rename it: up to 40 letters, digits, _, - and .",
+        )
+    return name
+
+
+def with_named_dictionaries(
+    model: ImageTextModel, layers: Sequence[str]
+) -> tuple[ImageTextModel, list[str]]:
+    """The model with the dictionaries that layers name as `LAYER@PATH`, and the names that these layers have then.
+
+    Raises
+    ------
+    SynestheteError
+        No such dictionary, one that cannot be read or does not fit its layer.
+    """
+    names: list[str] = []
+    for name in layers:
+        layer, path = split_layer(name)
+        if path and name not in model.dictionaries:
+            place = Path(path).expanduser()
+            model = model.with_dictionary(layer, name_of(place), read_dictionary(place))
+            name = f"{layer}@{name_of(place)}"
+        names.append(name)
+    return model, names
 
 
 def from_bytes(data: bytes, source: str) -> SparseDictionary:

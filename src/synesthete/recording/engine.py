@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from synesthete.atlas.manifest import fingerprint_of
 from synesthete.errors import SynestheteError
-from synesthete.models.dictionaries import with_named_dictionaries
+from synesthete.models.dictionary_formats import with_named_dictionaries
 from synesthete.recording.feed import feed, micro_batches
 from synesthete.recording.finish import Finisher
 from synesthete.recording.plan import MICRO_BATCH, Plan, make_plan, needed_part, recipe_of
