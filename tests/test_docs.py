@@ -231,6 +231,7 @@ TINY = {
         "--fit": "--fit --model local-dir:model",
         "--with": "--no-reasons --with",
     },
+    "synesthete sae train": {"2048": "16 --k 4 --epochs 1"},
     "synesthete joint": {
         "my.atlas": "joint.atlas --latents 32",
         "2048": "16",
@@ -247,6 +248,7 @@ TINY = {
 }
 # Files that an example needs, and the command whose examples write them.
 NEEDED = {
+    "x.sae": "synesthete sae train",
     "reviews.jsonl": "synesthete reviews export",
     "after.audit": "synesthete audit all",
     "edits.json": "synesthete edit",

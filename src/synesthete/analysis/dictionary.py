@@ -1,35 +1,28 @@
-"""A sparse dictionary of the space that images and texts share: a TopK autoencoder of their embeddings, trained here.
-
-No library is needed for what is a hundred lines of torch: `overcomplete` 0.3 brings opencv, scikit-image, matplotlib and timm and
-stops at Python 3.12, and its training loop has neither a fixed seed nor latents that are taken up again.
-"""
+"""A sparse dictionary of the space that images and texts share: a TopK autoencoder of their embeddings."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from synesthete._core.arrays import Bool, Float16, Float32, Floating
+from synesthete.analysis.design import tower_of
+from synesthete.analysis.dictionary_training import Recipe, Trainer, random_start
 from synesthete.analysis.provenance import control_activations
 from synesthete.atlas import Atlas
 from synesthete.atlas.half import to_half
 from synesthete.atlas.manifest import WORD_ORDER
 from synesthete.errors import SynestheteError
+from synesthete.models.dictionaries import RANDOM_DICTIONARY
 from synesthete.probes.probe_set import text_rows
 
-if TYPE_CHECKING:
-    import torch
-
-RANDOM_DICTIONARY, ROTATED_EMBEDDING = "random_dictionary", "rotated_embedding"
-STEPS, BATCH, RATE = 1200, 256, 1e-3
-RESAMPLED_EVERY = (
-    200  # steps; not in the last third, so that what is taken up again has time to learn
-)
+ROTATED_EMBEDDING = "rotated_embedding"
+STEPS, BATCH, RESAMPLED_EVERY = 1200, 256, 200
 CHUNK = 4096  # rows encoded at a time
 JOINT = "joint"  # the layer that is the embedding
 _PARTS = ("encoder", "bias", "decoder", "means", "scale")
@@ -104,10 +97,7 @@ def train(
     seed: int,
     step: Callable[[], None] = lambda: None,
 ) -> Dictionary:
-    """Train a dictionary; the same arguments give the same one on one machine.
-
-    Adam on the squared error. Every `RESAMPLED_EVERY` steps, latents that no row used since become the directions of rows that
-    are rebuilt badly (Bricken et al. 2023, "Towards monosemanticity").
+    """Train a dictionary by `dictionary_training`; the same arguments give the same one on one machine.
 
     Parameters
     ----------
@@ -122,79 +112,26 @@ def train(
 
     start = untrained(embeddings, of_text, latents=latents, k=k, seed=seed)
     rows = torch.from_numpy(start.centred(embeddings, of_text))
-    generator = torch.Generator().manual_seed(seed)
-    encoder, bias, decoder = (
-        torch.tensor(part, requires_grad=True)
-        for part in (start.encoder, start.bias, start.decoder)
-    )
-    optimizer = torch.optim.Adam([encoder, bias, decoder], lr=RATE)
-    used = torch.zeros(latents, dtype=torch.bool)
-    for number in range(1, STEPS + 1):
-        batch = rows[torch.randint(len(rows), (BATCH,), generator=generator)]
-        strongest = torch.topk(torch.relu(batch @ encoder + bias), k)
-        values = torch.zeros(len(batch), latents).scatter(1, strongest.indices, strongest.values)
-        error = batch - values @ decoder
-        optimizer.zero_grad()
-        error.square().sum(dim=1).mean().backward()  # type: ignore[no-untyped-call]
-        for group in optimizer.param_groups:
-            group["lr"] = RATE * min(1.0, 3 * (1 - (number - 1) / STEPS))
-        optimizer.step()
-        with torch.no_grad():
-            decoder /= decoder.norm(dim=1, keepdim=True)
-            used |= (values > 0).any(dim=0)
-            if number % RESAMPLED_EVERY == 0:
-                if number <= STEPS * 2 // 3:
-                    _take_up((encoder, bias, decoder), ~used, error.detach(), optimizer, generator)
-                used.zero_()
+    recipe = Recipe(latents=latents, k=k, seed=seed, resampled_every=RESAMPLED_EVERY)
+    trainer = Trainer(start.encoder, start.bias, start.decoder, recipe=recipe)
+    for number in range(STEPS):
+        batch = rows[torch.randint(len(rows), (BATCH,), generator=trainer.generator)]
+        trainer.step(batch, number / STEPS)
         step()
-    return Dictionary(
-        encoder=encoder.detach().numpy(),
-        bias=bias.detach().numpy(),
-        decoder=decoder.detach().numpy(),
-        means=start.means,
-        scale=start.scale,
-        k=k,
-    )
-
-
-def _take_up(
-    parts: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
-    dead: torch.Tensor,
-    error: torch.Tensor,
-    optimizer: torch.optim.Optimizer,
-    generator: torch.Generator,
-) -> None:
-    """Point unused latents at what is missing from badly rebuilt rows; their past gradients are forgotten."""
-    import torch
-
-    encoder, bias, decoder = parts
-    chances = error.square().sum(dim=1)
-    if not dead.any() or not (chances > 0).any():
-        return
-    chosen = torch.multinomial(chances, int(dead.sum()), replacement=True, generator=generator)
-    towards = torch.nn.functional.normalize(error[chosen], dim=1)
-    decoder[dead] = towards
-    encoder[:, dead] = (
-        towards.T * encoder[:, ~dead].norm(dim=0).mean() if (~dead).any() else towards.T
-    )
-    bias[dead] = 0.0
-    for part, place in ((encoder, (slice(None), dead)), (bias, (dead,)), (decoder, (dead,))):
-        for name in ("exp_avg", "exp_avg_sq"):
-            optimizer.state[part][name][place] = 0.0
+    encoder, bias, decoder = trainer.parts()
+    return replace(start, encoder=encoder, bias=bias, decoder=decoder)
 
 
 def untrained(
     embeddings: Floating, of_text: Bool, *, latents: int, k: int, seed: int
 ) -> Dictionary:
     """A dictionary of random directions of the same size: where training starts, and its control."""
-    directions = np.random.default_rng(seed).normal(size=(latents, embeddings.shape[1]))
-    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-    decoder = directions.astype(np.float32)
+    encoder, bias, decoder = random_start(embeddings.shape[1], latents, seed)
     means = modality_means(embeddings, of_text)
     left = embeddings.astype(np.float64) - means[of_text.astype(int)]
     return Dictionary(
-        encoder=np.ascontiguousarray(decoder.T),
-        bias=np.zeros(latents, np.float32),
+        encoder=encoder,
+        bias=bias,
         decoder=decoder,
         means=means.astype(np.float32),
         scale=float(np.sqrt(np.square(left).sum(axis=1).mean())) or 1.0,
@@ -332,13 +269,21 @@ def joint_rows(atlas: Atlas) -> tuple[Float16, Bool, Bool]:
 
 
 def dictionary_controls(atlas: Atlas, layer: str) -> dict[str, Float16]:
-    """What dictionaries make of an atlas's embeddings `[rows, latents]` that a layer's is compared with; nothing for other layers.
+    """Latents `[rows, latents]` of dictionaries that a layer's is compared with; nothing for layers that are none.
 
-    `word_order` is of the texts with their words shuffled, where those were recorded. `random_dictionary` has random directions, `rotated_embedding` was trained on a random rotation of the space: the first says
+    Of a layer of the model the recorded ones, of `joint` what they make of the atlas's embeddings: `word_order` of the texts with their
+    words shuffled, where those were recorded; `random_dictionary` has random directions, `rotated_embedding` was trained on a random rotation of the space: the first says
     what sparseness alone does, the second that the count does not hang on the model's own dimensions.
     """
     if "dictionary" not in atlas.layer(layer):
         return {}
+    if tower_of(atlas, layer) != JOINT:
+        recorded = RANDOM_DICTIONARY in atlas.manifest["controls"]
+        return (
+            {RANDOM_DICTIONARY: atlas.control_activations(RANDOM_DICTIONARY, layer)}
+            if recorded
+            else {}
+        )
     embeddings, of_text, _ = joint_rows(atlas)
     shuffled = control_activations(atlas, JOINT, WORD_ORDER)
     of_model = {} if shuffled is None else {WORD_ORDER: read_dictionary(atlas, layer).encode(shuffled, of_text)}  # fmt: skip

@@ -17,7 +17,6 @@ from synesthete.analysis.analyze import Labelled, LayerAnalysis, LayerData, anal
 from synesthete.analysis.design import Design, labelled_rows, tower_of
 from synesthete.analysis.dictionary import (
     JOINT,
-    RANDOM_DICTIONARY,
     ROTATED_EMBEDDING,
     Dictionary,
     dictionary_bytes,
@@ -36,6 +35,7 @@ from synesthete.atlas import Atlas, open_atlas, write_layer
 from synesthete.atlas.arrays import npy_pieces, npz_bytes
 from synesthete.atlas.manifest import WORD_ORDER, layer_folder
 from synesthete.errors import SynestheteError
+from synesthete.models.dictionaries import RANDOM_DICTIONARY
 from synesthete.recording.exemplars import exemplars_of
 from synesthete.recording.plan import group_codes
 from synesthete.recording.statistics import UnitStatistics
@@ -91,7 +91,10 @@ def add_dictionary(
     settings = {"latents": latents, "k": k, "seed": seed}
     known: dict[str, Any] = atlas.manifest.get("dictionaries", {})
     if name in known:
-        if {key: known[name][key] for key in SETTINGS} != settings:
+        if {key: known[name].get(key) for key in ("layer", *SETTINGS)} != {
+            "layer": layer,
+            **settings,
+        }:
             raise SynestheteError(
                 f"{atlas.path} has a dictionary {name!r} of other settings",
                 hint="give another --name",

@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synesthete._core.arrays import Floating
+from synesthete.analysis.design import tower_of
 from synesthete.atlas import Atlas
 from synesthete.errors import SynestheteError
+from synesthete.models.dictionaries import RANDOM_DICTIONARY, SparseDictionary
+from synesthete.models.dictionary_formats import from_bytes
 from synesthete.probes import ProbeSet, load_probes, with_words
 
 if TYPE_CHECKING:
@@ -35,7 +38,18 @@ def own_model(atlas: Atlas) -> ImageTextModel:
             f"{described['name']} has other weights than when {atlas.path} was recorded",
             hint="record the atlas again, or load the model it was made with",
         )
-    return model
+    return model.with_dictionaries(own_dictionaries(atlas))
+
+
+def own_dictionaries(atlas: Atlas) -> dict[str, SparseDictionary]:
+    """The sparse dictionaries of an atlas's layers `LAYER@NAME`, by layer; `joint@NAME` has another form and is not among them."""
+    return {
+        layer: from_bytes(
+            atlas.dictionary(name), f"dictionaries/{name}.safetensors of {atlas.path}"
+        )
+        for layer in atlas.layers
+        if (name := atlas.layer(layer).get("dictionary")) and tower_of(atlas, layer) != "joint"
+    }
 
 
 @lru_cache(maxsize=1)
@@ -46,13 +60,13 @@ def _loaded(name: str) -> ImageTextModel:
     return load_model(name)
 
 
-def own_probes(atlas: Atlas, spec: str | Path | None = None) -> ProbeSet:
+def own_probes(atlas: Atlas, spec: ProbeSet | str | Path | None = None) -> ProbeSet:
     """Open the probe set of an atlas.
 
     Parameters
     ----------
     spec
-        Where it is, as for `load_probes`; by default what the atlas calls it. If the atlas has more images, the
+        The set, or where it is, as for `load_probes`; by default what the atlas calls it. If the atlas has more images, the
         words are drawn that `record` adds.
 
     Raises
@@ -62,7 +76,8 @@ def own_probes(atlas: Atlas, spec: str | Path | None = None) -> ProbeSet:
     """
     described = atlas.manifest["probes"]
     try:
-        probes = load_probes(described["name"] if spec is None else spec)
+        given = described["name"] if spec is None else spec
+        probes = given if isinstance(given, ProbeSet) else load_probes(given)
     except SynestheteError as error:
         if spec is not None:
             raise
@@ -91,7 +106,8 @@ def twin_activations(atlas: Atlas, layer: str) -> dict[str, Floating]:
     return {
         name: atlas.control_activations(name, layer)
         for name in atlas.manifest["controls"]
-        if f"controls/{name}/layers/{folder}/activations.npy" in atlas.manifest["files"]
+        if name != RANDOM_DICTIONARY
+        and f"controls/{name}/layers/{folder}/activations.npy" in atlas.manifest["files"]
     }
 
 

@@ -196,7 +196,8 @@ def _read(
     layers = [
         name
         for name in atlas.layers
-        if tower_of(atlas, name) != "text" and "dictionary" not in atlas.layer(name)
+        if tower_of(atlas, name) != "text"
+        and not ("dictionary" in atlas.layer(name) and tower_of(atlas, name) == "joint")
     ]
     answers = {
         layer: np.empty((len(words), int(atlas.layer(layer)["units"])), np.float16)

@@ -110,8 +110,12 @@ class Atlas:
 
     @property
     def main_layers(self) -> list[str]:
-        """Those that counts are of when nobody names a layer: of images, or where none reads images those of its first layer's kind."""
-        towers = {name: entry.get("tower", "image") for name, entry in self._layers.items()}
+        """Those that counts are of when nobody names a layer: of images, or where none reads images those of its first layer's kind.
+
+        Latents of a sparse dictionary are not counted together with neurons.
+        """
+        own = [name for name, entry in self._layers.items() if "dictionary" not in entry]
+        towers = {name: self._layers[name].get("tower", "image") for name in own or self._layers}
         first = "image" if "image" in towers.values() else next(iter(towers.values()))
         return [name for name, tower in towers.items() if tower == first]
 

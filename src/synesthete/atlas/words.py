@@ -57,7 +57,8 @@ def write_words(
     shapes = {
         entry["name"]: (len(words), int(entry["units"]))
         for entry in manifest["layers"]
-        if entry.get("tower") != "text" and "dictionary" not in entry
+        if entry.get("tower") != "text"
+        and not ("dictionary" in entry and entry.get("tower") == "joint")
     }
     given = {layer: values.shape for layer, values in activations.items()}
     if given != shapes or embeddings.shape != (len(words), manifest["model"]["embedding_dim"]):

@@ -70,8 +70,11 @@ def run_audit(
             f"unknown audit {kind!r}", hint=near(kind, AUDITS) or ", ".join(kinds)
         )
     from synesthete.models import load_model
+    from synesthete.models.dictionary_formats import with_named_dictionaries
 
     loaded = load_model(model) if isinstance(model, str) else model
+    if layer is not None:
+        loaded, (layer,) = with_named_dictionaries(loaded, [layer])
     report: dict[str, Any] = {
         "schema": SCHEMA,
         "version": VERSION,

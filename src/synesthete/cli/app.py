@@ -19,6 +19,7 @@ from synesthete.cli import (
     models,
     record,
     reviews,
+    sae,
     serve,
     visualize,
 )
@@ -61,6 +62,7 @@ def _options(
 for topic in (record, atlas, analyze, joint, visualize, edit, serve):
     app.add_typer(topic.app)
 app.add_typer(audit.app, name="audit", rich_help_panel=audit.PANEL)
+app.add_typer(sae.app, name="sae", rich_help_panel=sae.PANEL)
 app.add_typer(reviews.app, name="reviews", rich_help_panel=analyze.PANEL)
 app.add_typer(catalog.app, name="catalog", rich_help_panel=catalog.PANEL)
 app.add_typer(models.probes, name="probes", rich_help_panel="Probe sets and models")

@@ -108,7 +108,7 @@ def edit(
         pixels=pixels,
     )
     if given is not None:
-        planned = given.with_(planned.edits)
+        planned = given.with_(planned.edits, planned.dictionaries)
     effect = measure_effect(model, planned, pixels, labels)
     data: dict[str, Any] = {"edits": planned.as_dict(), "effect": effect.as_dict()}
     if save is not None:

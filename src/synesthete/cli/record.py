@@ -37,7 +37,8 @@ class Recording:
     Attributes
     ----------
     layer : L
-        A layer to read (repeat for more); without it the model's last block. `synesthete models layers MODEL` lists them.
+        A layer to read (repeat for more); without it the model's last block. `synesthete models layers MODEL` lists them. L@FILE are the
+        latents of a sparse dictionary of the layer, such as visual.layer4.1@x.sae.
     reduction
         How a response map becomes one number: max, mean or cls.
     text_reduction
@@ -195,11 +196,12 @@ def _record(
     loaded = load_model(
         model
     )  # before what imports torch: a name that nothing has is answered at once
+    from synesthete.models.dictionary_formats import with_named_dictionaries
     from synesthete.recording import record as record_atlas
     from synesthete.recording.plan import needed_part
 
     probe_set = load_probes(probes, words=settings.words)
-    layers = settings.layer or loaded.default_layers
+    loaded, layers = with_named_dictionaries(loaded, settings.layer or loaded.default_layers)
     if both_towers and probe_set.is_text.any():
         of_text = [one.name for one in loaded.layers("text") if one.kind == "mlp"]
         layers = [*layers, *of_text[-1:], "joint"]

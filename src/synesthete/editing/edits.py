@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from synesthete._core.json_reader import InvalidJson, read_json
@@ -111,6 +112,8 @@ class Edits:
         Fingerprint of the weights that the edits are for.
     note
         Why; for people.
+    dictionaries
+        Of layers `LAYER@NAME` with edited latents: the hash of the sparse dictionary.
 
     Raises
     ------
@@ -122,6 +125,7 @@ class Edits:
     model: str
     weights_sha256: str
     note: str = ""
+    dictionaries: Mapping[str, str] = field(default_factory=dict, kw_only=True, hash=False)
 
     def __post_init__(self) -> None:
         one_each: dict[str, Edit] = {}
@@ -137,9 +141,12 @@ class Edits:
     def __len__(self) -> int:
         return len(self.edits)
 
-    def with_(self, more: Iterable[Edit]) -> Edits:
+    def with_(
+        self, more: Iterable[Edit], dictionaries: Mapping[str, str] = MappingProxyType({})
+    ) -> Edits:
         """These edits and more."""
-        return Edits((*self.edits, *more), self.model, self.weights_sha256, self.note)
+        known = {**self.dictionaries, **dictionaries}
+        return replace(self, edits=(*self.edits, *more), dictionaries=known)
 
     def check(self, model: ImageTextModel) -> None:
         """Refuse another model than the one they are for, and units that it does not have.
@@ -158,6 +165,12 @@ class Edits:
         units = {one.name: one.units for one in model.sites()}
         for edit in self.edits:
             model.site(edit.layer)
+            known = self.dictionaries.get(edit.layer)
+            if known is not None and model.dictionaries[edit.layer].sha256 != known:
+                raise SynestheteError(
+                    f"{edit.layer} is a latent of another dictionary than the one these edits are for",
+                    hint="plan them again for this one",
+                )
             if edit.unit >= units[edit.layer]:
                 raise SynestheteError(
                     f"{edit.address}: {edit.layer} has units 0 to {units[edit.layer] - 1}"
@@ -196,6 +209,7 @@ class Edits:
             "version": VERSION,
             "model": {"name": self.model, "weights_sha256": self.weights_sha256},
             "note": self.note,
+            **({"dictionaries": dict(self.dictionaries)} if self.dictionaries else {}),
             "edits": rows,
         }
 
@@ -292,9 +306,14 @@ def _parsed(path: Path, found: Mapping[str, Any]) -> Edits:
     rows, note = found.get("edits"), found.get("note", "")
     if not (isinstance(rows, list) and isinstance(note, str)):
         raise SynestheteError(f"{path} has no list of edits")
+    dictionaries = found.get("dictionaries", {})
+    if not (isinstance(dictionaries, Mapping) and all(isinstance(v, str) for v in dictionaries.values())):  # fmt: skip
+        raise SynestheteError(f"{path} does not say which dictionaries it is for")
     edits = tuple(_edit(path, place, row) for place, row in enumerate(rows, start=1))
     try:
-        return Edits(edits, model["name"], model["weights_sha256"], note)
+        return Edits(
+            edits, model["name"], model["weights_sha256"], note, dictionaries=dict(dictionaries)
+        )
     except SynestheteError as error:
         raise SynestheteError(f"{path}: {error.message}", hint=error.hint) from None
 
@@ -392,6 +411,13 @@ def plan_edits(
     edits += [Edit(address, "scale", float(value)) for address, value in (scale or {}).items()]
     edits += [Edit(address, "steer", float(value)) for address, value in (steer or {}).items()]
     planned = Edits(tuple(edits), model.name, model.weights_sha256, note)
+    edits += [Edit(address, "ablate") for address in mean_ablate]
+    hashes = {
+        layer: model.dictionaries[layer].sha256
+        for layer in sorted({edit.layer for edit in edits})
+        if "@" in layer and layer in model.dictionaries
+    }
+    planned = replace(planned, dictionaries=hashes)
     if mean_ablate:
         if pixels is None or not len(pixels):
             raise SynestheteError("a mean needs images to be taken over")

@@ -125,6 +125,11 @@ def _fold(model: ImageTextModel, weights: Weights, edit: Edit, changes: dict[str
     if isinstance(site, Heads):
         fold_head(weights, path, site, affine)
         return
+    if site.dictionary is not None:
+        raise affine.refuse(
+            "a latent of a sparse dictionary is computed beside the network, and no weight is its own",
+            "edit the neurons that write along its direction",
+        )
     if isinstance(network, Network) and site.kind in ("mlp", "residual"):
         fold_seen(weights, site, affine, before=before)
     elif site.kind == "mlp":

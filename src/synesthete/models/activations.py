@@ -15,6 +15,7 @@ Reduction = Literal["max", "mean", "cls"]
 TextReduction = Literal["end", "max", "mean"]
 Tower = Literal["image", "text", "joint"]
 JOINT = "joint"
+DICTIONARY = "dictionary"
 Arrangement = Literal["NCHW", "NHWC", "NLC", "LNC"]
 
 
@@ -32,7 +33,8 @@ class Layer:
         How many channels or MLP neurons it has.
     kind
         `"block"` (output of a convolutional block), `"residual"` (the residual stream after a
-        transformer block), `"mlp"` (the hidden neurons of an MLP) or `"embedding"`. Places that are changed but
+        transformer block), `"mlp"` (the hidden neurons of an MLP), `"embedding"`, or `"dictionary"` (the latents of a sparse
+        dictionary). Places that are changed but
         not listed as layers: `"inner"` (channels inside a block) and `"heads"` (attention heads).
     grid
         Rows and columns of its response map; None where it has none.

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import torch
 from torch import nn
 
 from synesthete.errors import SynestheteError
-from synesthete.models.activations import Arranged, Arrangement
+from synesthete.models.activations import DICTIONARY, Arranged, Arrangement
+from synesthete.models.dictionaries import SparseDictionary
 from synesthete.models.heads import Heads, heads_of
 from synesthete.models.hooks import Tap
 from synesthete.models.places import Place
@@ -97,6 +99,19 @@ def find_text_taps(tower: nn.Module | None) -> dict[str, Tap]:
     return {t.layer: t for t in _residual_blocks(transformer, "text.transformer", arranged)}
 
 
+def with_dictionary(
+    taps: Mapping[str, Tap], layer: str, name: str, dictionary: SparseDictionary
+) -> dict[str, Tap]:
+    """The layers with one more behind `layer`: `layer@name`, the latents of a sparse dictionary of it."""
+    found: dict[str, Tap] = {}
+    for key, tap in taps.items():
+        found[key] = tap
+        if key == layer:
+            full = f"{layer}@{name}"
+            found[full] = replace(tap, layer=full, kind=DICTIONARY, dictionary=dictionary)
+    return found
+
+
 def find_text_sites(taps: Mapping[str, Tap]) -> dict[str, Site]:
     """The layers of a text tower and its attention heads: where units can be changed, in order."""
     sites: dict[str, Site] = {}
@@ -117,7 +132,11 @@ def default_layer(taps: dict[str, Tap]) -> str:
 
     Goh et al. (2021) read RN50x4 at its last block, before the ReLU.
     """
-    names = [tap.layer for tap in taps.values() if not tap.layer.endswith(":pre")]
+    names = [
+        tap.layer
+        for tap in taps.values()
+        if not tap.layer.endswith(":pre") and tap.dictionary is None
+    ]
     neurons = [name for name in names if taps[name].kind == "mlp"]
     return (neurons or names)[-1]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch.nn.utils import fuse_conv_bn_eval
 
 from synesthete.errors import SynestheteError
 from synesthete.models.activations import Responses
-from synesthete.models.architectures import Tower, find_taps
+from synesthete.models.architectures import Tower, find_taps, with_dictionary
 from synesthete.models.hooks import Tap, capture
 from synesthete.models.image_text_model import ImageTextModel
 
@@ -62,6 +62,12 @@ class GradientTower:
             _fold(self.visual)
         self.taps = find_taps(self.visual)
         self.convolutional = all(tap.kind == "block" for tap in self.taps.values())
+        # Latents are driven before their activation function, where there is a slope even when they are silent.
+        for full, dictionary in model.dictionaries.items():
+            layer, _, name = full.partition("@")
+            self.taps = with_dictionary(self.taps, layer, name, dictionary)
+            if full in self.taps:
+                self.taps[full] = replace(self.taps[full], slope=True)
         form = torch.channels_last if self.convolutional else torch.contiguous_format
         self.visual.to(memory_format=form)
         self.memory_format = form
@@ -147,11 +153,13 @@ class GradientTower:
             When nothing lies before it.
         """
         blocks = [
-            n for n, tap in self.taps.items() if tap.source is tap.window and tap.side == "output"
+            n
+            for n, tap in self.taps.items()
+            if tap.source is tap.window and tap.side == "output" and tap.dictionary is None
         ]
         order = list(self.taps)
         limit = order.index(layer) if layer else len(order)
-        mine = (layer or order[-1]).removesuffix(":pre")
+        mine = (layer or order[-1]).partition("@")[0].removesuffix(":pre")
         earlier = [n for n in blocks if order.index(n) < limit and n != mine]
         stage = mine.rpartition(".")[0]
         other = [n for n in earlier if n.rpartition(".")[0] != stage and self.convolutional]
@@ -178,7 +186,11 @@ class GradientTower:
         try:
             for name in at:
                 tap = self._tap(name)
-                if tap.source is not tap.window or tap.side != "output":
+                if (
+                    tap.source is not tap.window
+                    or tap.side != "output"
+                    or tap.dictionary is not None
+                ):
                     raise SynestheteError(f"{name} is not the output of a whole block")
 
                 def keep(module: nn.Module, args: Any, output: Any, name: str = name) -> None:

@@ -19,6 +19,7 @@ from torch.utils.hooks import RemovableHandle
 
 from synesthete.errors import SynestheteError
 from synesthete.models.activations import Arranged, Responses
+from synesthete.models.dictionaries import SparseDictionary
 
 Kept = TypeVar("Kept")
 
@@ -47,6 +48,10 @@ class Tap:
     writer, reader
         Names of the linear layers before and after MLP neurons, and of the one that adds to a residual stream last, where
         they were seen to be (`synesthete.models.places`).
+    dictionary
+        Of a layer `LAYER@NAME`: the sparse dictionary whose latents are read in place of the units.
+    slope
+        Whether those are read before their activation function, where there is a gradient though they are silent.
     """
 
     layer: str
@@ -58,6 +63,17 @@ class Tap:
     closing: bool = False
     writer: str = ""
     reader: str = ""
+    dictionary: SparseDictionary | None = None
+    slope: bool = False
+
+    def responses(self, raw: torch.Tensor) -> Responses:
+        """The layer's responses in the tensor of a forward pass; of a dictionary, its latents'."""
+        found = self.arranged.responses(raw, self.layer)
+        if self.dictionary is None:
+            return found
+        read = self.dictionary.pre_activations if self.slope else self.dictionary.encode
+        cls = None if found.cls is None else read(found.cls)
+        return Responses(read(found.patches), cls, found.grid)
 
 
 @contextmanager
@@ -121,7 +137,7 @@ class _Reader(Generic[Kept]):
 
     def keep(self, raw: object) -> None:
         tensor = _tensor(raw, self.tap.layer)
-        self.seen = [self.take(self.tap, self.tap.arranged.responses(tensor, self.tap.layer))]
+        self.seen = [self.take(self.tap, self.tap.responses(tensor))]
 
     def window_before(self, module: nn.Module, args: Any) -> None:
         self.running, self.seen, self.last_output = True, [], None

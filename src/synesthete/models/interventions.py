@@ -112,7 +112,12 @@ class _Writer:
                 hint="change what the whole block gives",
             )
         axis = 1 if tap.arranged.arrangement == "NCHW" else raw.ndim - 1
-        return self.rewrite(raw.movedim(axis, -1)).movedim(-1, axis)
+        responses = raw.movedim(axis, -1)
+        if tap.dictionary is None:
+            return self.rewrite(responses).movedim(-1, axis)
+        before = tap.dictionary.encode(responses)
+        after = self.rewrite(before)
+        return tap.dictionary.changed(responses, before, after).movedim(-1, axis)
 
 
 def _changer(site: Site, change: Change) -> Rewrite:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from synesthete.atlas.manifest import WORD_ORDER, fingerprint_of
 from synesthete.errors import SynestheteError
+from synesthete.models.dictionary_formats import with_named_dictionaries
 from synesthete.recording.feed import feed, micro_batches
 from synesthete.recording.finish import Finisher
 from synesthete.recording.plan import MICRO_BATCH, Plan, make_plan, needed_part, recipe_of
@@ -52,7 +53,8 @@ def record(
     probes
         From `load_probes`. What none of the layers reads, texts or images, is left out.
     layers
-        Names of layers, of images, texts and `joint`; None or an empty list for the model's default layers.
+        Names of layers, of images, texts and `joint`; None or an empty list for the model's default layers. `LAYER@PATH` are the
+        latents of a sparse dictionary of a layer (`synesthete.models.dictionary_formats.read_dictionary`), called `LAYER@NAME` by its file.
     out
         Folder of the atlas, created if needed.
     reduction
@@ -93,6 +95,8 @@ def record(
         raise SynestheteError(f"the probe set {probes.name!r} has no images")
     if batch_size < 1:
         raise SynestheteError(f"the batch size is {batch_size}, expected at least 1")
+    if layers:
+        model, layers = with_named_dictionaries(model, layers)
     probes = needed_part(model, probes, layers)
     shard_ranges(len(probes), shard_size)
     plan = make_plan(

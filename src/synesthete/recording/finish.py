@@ -21,6 +21,7 @@ from synesthete.atlas.manifest import (
     write_manifest,
 )
 from synesthete.atlas.thumbnails import INDEX, SPRITE_TILES, sprite_of, sprite_path, thumbnail_of
+from synesthete.models.dictionaries import SparseDictionary, split_layer
 from synesthete.probes.probe_set import text_rows
 from synesthete.recording.exemplars import merge_exemplars
 from synesthete.recording.plan import Plan, group_codes
@@ -85,6 +86,8 @@ class Finisher:
         exemplar_ids: set[int] = set()
         for index, name in enumerate(self.plan.layers):
             exemplar_ids |= self._layer(index, f"layers/{layer_folder(name)}")
+        for name, dictionary in self._dictionaries().items():
+            self._add(f"dictionaries/{name}.safetensors", dictionary.as_bytes())
         self._add("probes.parquet", parquet_bytes(self._probe_table()))
         self._thumbnails(sorted(exemplar_ids))
         # Every file is in its folder for good before the manifest says so.
@@ -208,6 +211,7 @@ class Finisher:
             **({"text_reduction": plan.text_reduction} if "text" in plan.towers else {}),
             "dense": plan.dense,
             "thumbnails": self.recipe["thumbnails"],
+            **self._described_dictionaries(),
             "versions": {"synesthete": _version("synesthete")}
             | {package: _version(package) for package in _PACKAGES},
             "controls": self.recipe["twins"],
@@ -224,8 +228,32 @@ class Finisher:
             "units": self.plan.units[index],
             "kind": self.model.layer(name).kind,
             **({} if self.plan.towers[index] == "image" else {"tower": self.plan.towers[index]}),
+            **({"dictionary": split_layer(name)[1]} if name in self.plan.dictionaries else {}),
             "grid": next((grid for grid in grids if grid is not None), None),
         }
+
+    def _dictionaries(self) -> dict[str, SparseDictionary]:
+        """The dictionaries whose latents were recorded, by their own names."""
+        return {
+            split_layer(layer)[1]: self.model.dictionaries[layer]
+            for layer in self.plan.layers
+            if layer in self.plan.dictionaries
+        }
+
+    def _described_dictionaries(self) -> dict[str, Any]:
+        """What the manifest says of them; nothing without any."""
+        layers = [layer for layer in self.plan.layers if layer in self.plan.dictionaries]
+        notes = {
+            name: {
+                "layer": next(layer for layer in layers if split_layer(layer)[1] == name),
+                "kind": one.kind,
+                "latents": one.latents,
+                "k": one.k,
+                **one.facts,
+            }
+            for name, one in self._dictionaries().items()
+        }
+        return {"dictionaries": notes} if notes else {}
 
     def _texts(self) -> dict[str, int]:
         """Counts of texts, and of descriptions and anecdotes that say what they should not; nothing for images alone."""

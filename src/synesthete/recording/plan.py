@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -14,6 +14,7 @@ from synesthete.atlas.half import COARSE_BINS, HISTOGRAM_BINS
 from synesthete.atlas.manifest import RECORDING_VERSION, TWINS, WORD_ORDER
 from synesthete.atlas.thumbnails import THUMBNAIL_SIZE
 from synesthete.errors import SynestheteError, near
+from synesthete.models.dictionaries import RANDOM_DICTIONARY
 from synesthete.probes.probe_set import text_rows
 
 if TYPE_CHECKING:
@@ -58,8 +59,10 @@ class Plan:
     dense
         Whether to keep every activation.
     twins
-        What is recorded as a control: networks that know nothing, of `synesthete.atlas.TWINS`, and `word_order`, the model itself
-        with the words of each text in random order.
+        What is recorded as a control: networks that know nothing, of `synesthete.atlas.TWINS`; `word_order`, the model itself
+        with the words of each text in random order; and `random_dictionary` where a layer is a sparse dictionary.
+    dictionaries
+        Of layers that are sparse dictionaries: the hash of each.
     seed
         Of those.
     thumbnails
@@ -77,16 +80,26 @@ class Plan:
     twins: tuple[str, ...]
     seed: int
     thumbnails: Literal["all", "exemplars"]
+    dictionaries: Mapping[str, str] = field(default_factory=dict)
 
-    def reading(self, tower: Tower) -> list[str]:
-        """The layers that answer to an `image`, or to a `text`."""
+    def reading(self, tower: Tower, twin: str = "") -> list[str]:
+        """The layers that answer to an `image`, or to a `text`; of those the ones that a twin is a control of."""
         pairs = zip(self.layers, self.towers, strict=True)
-        return [name for name, own in pairs if own in (tower, "joint")]
+        own = self.controlled_by(twin)
+        return [name for name, reads in pairs if reads in (tower, "joint") and name in own]
+
+    def controlled_by(self, twin: str) -> tuple[str, ...]:
+        """The layers that a twin is recorded at: random dictionaries beside dictionaries, shuffled texts of what reads texts."""
+        if twin == RANDOM_DICTIONARY:
+            return tuple(name for name in self.layers if name in self.dictionaries)
+        if twin == WORD_ORDER:
+            pairs = zip(self.layers, self.towers, strict=True)
+            return tuple(name for name, tower in pairs if tower != "image")
+        return self.layers
 
     def twins_of(self, layer: str) -> list[str]:
-        """The controls of a layer: shuffled texts only of one that reads texts."""
-        reads_texts = layer in self.reading("text")
-        return [name for name in self.twins if reads_texts or name != WORD_ORDER]
+        """The controls of a layer."""
+        return [twin for twin in self.twins if layer in self.controlled_by(twin)]
 
 
 def needed_part(model: ImageTextModel, probes: ProbeSet, layers: Sequence[str] | None) -> ProbeSet:
@@ -160,7 +173,14 @@ def make_plan(
         twins = TWINS if (~texts).sum() <= TWINS_LIMIT else TWINS[:1]
         twins = (*twins, WORD_ORDER) if texts.sum() <= TWINS_LIMIT else twins
     layer_towers = tuple(model.layer(name).tower for name in names)
-    reads_texts = not set(layer_towers) <= {"image"}
+    recorded = tuple(
+        name
+        for name in known
+        if name in twins and (name != WORD_ORDER or not set(layer_towers) <= {"image"})
+    )
+    dictionaries = {name: model.dictionaries[name].sha256 for name in names if "@" in name}
+    if dictionaries and set(recorded) & set(TWINS):
+        recorded += (RANDOM_DICTIONARY,)
     if dense is None:
         dense = len(probes) * sum(units) * np.dtype(np.float16).itemsize <= DENSE_LIMIT_BYTES
     return Plan(
@@ -173,11 +193,8 @@ def make_plan(
         exemplars=exemplars,
         dense=dense,
         # Of a twin only the matrix is kept: it serves as the control of what the matrix tells.
-        twins=tuple(
-            name
-            for name in known
-            if dense and name in twins and (name != WORD_ORDER or reads_texts)
-        ),
+        twins=recorded if dense else (),
+        dictionaries=dictionaries,
         seed=seed,
         thumbnails="all" if len(probes) <= THUMBNAIL_LIMIT else "exemplars",
     )
@@ -218,7 +235,9 @@ def recipe_of(plan: Plan, model: ImageTextModel, probes: ProbeSet) -> dict[str, 
         "probes": {"fingerprint": probes.fingerprint, "images": len(probes)}
         | ({"texts": texts} if texts else {}),
         "layers": [
-            {"name": name, "units": units} | ({} if tower == "image" else {"tower": tower})
+            {"name": name, "units": units}
+            | ({} if tower == "image" else {"tower": tower})
+            | ({"dictionary": plan.dictionaries[name]} if name in plan.dictionaries else {})
             for name, units, tower in zip(plan.layers, plan.units, plan.towers, strict=True)
         ],
         **of_texts,

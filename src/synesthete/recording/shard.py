@@ -114,8 +114,8 @@ def record_shard(
     values = {name: _nothing(rows, units) for name, units in sizes.items()}
     controls = {
         (twin, name): _nothing(rows, sizes[name])
-        for name in plan.layers
-        for twin in plan.twins_of(name)
+        for twin in twins
+        for name in plan.controlled_by(twin)
     }
     places = {name: np.full((rows, units), -1, np.int16) for name, units in sizes.items()}
     grids: dict[str, tuple[int, int]] = {}
@@ -137,7 +137,7 @@ def record_shard(
                         grids[name] = reading.grids[name]
             for twin, other in twins.items():
                 shown = _words_shuffled(batch) if twin == WORD_ORDER else batch
-                for found, slots, names, reading in _readings(other, shown, plan):
+                for found, slots, names, reading in _readings(other, shown, plan, twin):
                     for name in names:
                         some = to_half(reading.activations[name][slots])
                         controls[twin, name][found - ids.start] = some
@@ -167,7 +167,7 @@ def record_shard(
                 plan.exemplars,
             ),
             activations=values[name] if plan.dense else None,
-            twins={twin: controls[twin, name] for twin in plan.twins_of(name)},
+            twins={twin: controls[twin, name] for twin in twins if (twin, name) in controls},
             grid=grids.get(name),
         )
 
@@ -195,7 +195,7 @@ def shard_ranges(images: int, shard_size: int) -> list[range]:
 
 
 def _readings(
-    model: ImageTextModel, batch: MicroBatch, plan: Plan
+    model: ImageTextModel, batch: MicroBatch, plan: Plan, twin: str = ""
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], list[str], Reading]]:
     """What a model makes of the images and of the texts of a micro-batch: ids, rows of the reading, layers, reading."""
     images = np.array(
@@ -203,7 +203,7 @@ def _readings(
         dtype=np.int64,
     )
     if len(images):
-        names = plan.reading("image")
+        names = plan.reading("image", twin)
         yield (
             images,
             images - batch.ids.start,
@@ -211,7 +211,7 @@ def _readings(
             model.read(batch.pixels, names, plan.reduction),
         )
     if batch.texts:
-        texts, names = np.array(list(batch.texts), dtype=np.int64), plan.reading("text")
+        texts, names = np.array(list(batch.texts), dtype=np.int64), plan.reading("text", twin)
         reading = model.read_texts(list(batch.texts.values()), names, plan.text_reduction)
         yield texts, np.arange(len(texts)), names, reading
 
