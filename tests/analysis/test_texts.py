@@ -15,6 +15,7 @@ from synesthete.analysis.design import Design, labelled_rows
 from synesthete.analysis.families import assign_families
 from synesthete.analysis.multimodality import score_units
 from synesthete.analysis.naming import name_neurons
+from synesthete.analysis.stability import measure_stability
 from synesthete.atlas import open_atlas
 from synesthete.atlas.manifest import TWINS
 from synesthete.errors import SynestheteError
@@ -86,19 +87,23 @@ LISTED = [
 ]
 
 
-@pytest.fixture(scope="module")
-def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def written_images(folder: Path, artist_of: str = "{}") -> list[dict[str, str]]:
+    """Write `LISTED` as images; returns their rows of metadata."""
     from PIL import Image
 
-    folder = tmp_path_factory.mktemp("probes")
-    rows: list[dict[str, str]] = []
+    rows = []
     for code, text in enumerate(LISTED):
         concept, modality, artist = text.split("|")
-        image = Image.new("RGB", (16, 16), (code, 0, 0))
-        image.save(folder / f"{code}.png")
-        rows.append(
-            {"file_name": f"{code}.png", "concept": concept, "modality": modality, "artist": artist}
-        )
+        Image.new("RGB", (16, 16), (code, 0, 0)).save(folder / f"{code}.png")
+        labels = {"concept": concept, "modality": modality, "artist": artist_of.format(artist)}
+        rows.append({"file_name": f"{code}.png", **labels})
+    return rows
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("probes")
+    rows = written_images(folder)
     for concept in CONCEPTS:
         for modality in TEXTS:
             for artist in ARTISTS:
@@ -169,6 +174,27 @@ def test_counts_and_lists_are_of_the_image_layer(analysed: Path) -> None:
     assert {neuron.layer for neuron in atlas.neurons()} == {IMAGE}
     assert {neuron.layer for neuron in atlas.neurons(TEXT)} == {TEXT}
     json.dumps(summary)
+
+
+def test_stability_is_of_the_main_layers(analysed: Path) -> None:
+    found = measure_stability(open_atlas(analysed), splits=2, resamples=0)
+    assert list(found) == [IMAGE]
+    assert found[IMAGE]["exchanged"]["multimodal"] == [5]
+
+
+def test_a_test_set_need_not_have_texts(analysed: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "others"
+    folder.mkdir()
+    rows = written_images(folder, "other {}")
+    (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    model: Any = Model()
+    test = record(model, load_probes(folder), [IMAGE], tmp_path / "test.atlas")
+    path = tmp_path / "tested.atlas"
+    shutil.copytree(analysed, path)
+    analyze(path, q=0.2, test=test)
+    layers = open_atlas(path).manifest["analysis"]["layers"]
+    assert layers[IMAGE]["multimodal_test"] == 5
+    assert layers[TEXT].get("multimodal_test") is None
 
 
 def test_a_rule_needs_one_of_each_group() -> None:

@@ -7,7 +7,6 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from scipy.sparse.csgraph import connected_components
 
 from synesthete._core.arrays import Float64, Floating, Int64
 from synesthete.analysis.design import Design, shuffled
@@ -128,6 +127,9 @@ def distinct(activations: Floating) -> int:
     >>> distinct(np.stack([one, 2 * one, two, one - 0.1 * two], axis=1))
     2
     """
+    # Here, so that reading an atlas does not load it.
+    from scipy.sparse.csgraph import connected_components
+
     values = np.nan_to_num(np.asarray(activations, np.float32))
     if not values.shape[1]:
         return 0

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from synesthete._core.arrays import Bool, Floating, Int64
-from synesthete.analysis.design import Design, labelled_rows
+from synesthete.analysis.design import Design, labelled_rows, tower_of
 from synesthete.analysis.multimodality import DEFAULT, Criteria, Scores, score_halves
 from synesthete.atlas import Atlas
 from synesthete.errors import SynestheteError
@@ -152,7 +152,7 @@ def _called(scores: Scores, verdict: str) -> Bool:
 def measure_stability(
     atlas: Atlas, *, splits: int = SPLITS, resamples: int = RESAMPLES, seed: int | None = None
 ) -> dict[str, dict[str, Any]]:
-    """`stability` of every layer of an analysed atlas, by the atlas's own thresholds. Changes nothing.
+    """`stability` of an analysed atlas's main layers (`Atlas.main_layers`), by its own thresholds. Changes nothing.
 
     Parameters
     ----------
@@ -174,14 +174,16 @@ def measure_stability(
         raise SynestheteError(
             f"{atlas.path} is not analysed", hint=f"run: synesthete analyze {atlas.path}"
         )
-    rows = labelled_rows(atlas)
+    tower = tower_of(atlas, atlas.main_layers[0])
+    rows = labelled_rows(atlas, tower)
     labels = atlas.probes.take(pa.array(rows))
-    design = Design.of(*(labels[key].to_pylist() for key in ("concept", "modality", "artist")))
+    columns = (labels[key].to_pylist() for key in ("concept", "modality", "artist"))
+    design = Design.of(*columns, tower=tower)
     design.require_testable()
     criteria = Criteria(*(analysis[key] for key in ("threshold", "q", "ap", "cell")))
     seed = int(analysis["seed"]) if seed is None else seed
     found = {}
-    for layer in atlas.layers:
+    for layer in atlas.main_layers:
         activations = np.asarray(atlas.activations(layer)[rows])
         found[layer] = stability(
             activations, design, criteria=criteria, splits=splits, resamples=resamples, seed=seed

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtr
 
 from synesthete._core.arrays import Bool, Float64, Floating, Int64
 from synesthete.analysis.controls import rotated
@@ -214,7 +214,7 @@ def _match(own: Float64, other: Float64) -> Matches:
     chosen[there] = similar[there, partner[there]]
     r[there] = (own[1][there] * other[1][partner[there]]).mean(axis=1)
     z = np.arctanh(np.clip(r[there], -0.999999, 0.999999)) * np.sqrt(concepts - 3)
-    q[there] = benjamini_hochberg(norm.sf(z))
+    q[there] = benjamini_hochberg(ndtr(-z))
     with np.errstate(invalid="ignore"):
         passes = np.asarray((r >= LEAST_R) & (q <= LEVEL))
     together = (own[0] * other[0][partner]).argmax(axis=1)

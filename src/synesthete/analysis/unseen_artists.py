@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from synesthete._core.arrays import Floating
-from synesthete.analysis.design import AT_LEAST, Design, labelled_rows
+from synesthete.analysis.design import AT_LEAST, Design, labelled_rows, tower_of
 from synesthete.analysis.multimodality import Criteria, choose_concepts, score_units
 from synesthete.atlas import Atlas
 from synesthete.errors import SynestheteError
@@ -19,7 +19,7 @@ COLUMNS = ("concept", "modality", "artist")
 
 
 def require_same_model(atlas: Atlas, test: Atlas) -> None:
-    """Check that both atlases were recorded from one model, in the same layers, with the dense matrix.
+    """Check that both atlases were recorded from one model, in the same layers of images, with the dense matrix.
 
     Raises
     ------
@@ -27,7 +27,8 @@ def require_same_model(atlas: Atlas, test: Atlas) -> None:
         When they were not, or when an artist of the test images made some of the others too.
     """
     weights = {one.manifest["model"]["weights_sha256"] for one in (atlas, test)}
-    missing = sorted(set(atlas.layers) - set(test.layers))
+    tested = {layer for layer in atlas.layers if tower_of(atlas, layer) == "image"}
+    missing = sorted(tested - set(test.layers))
     if len(weights) > 1 or missing or atlas.manifest["reduction"] != test.manifest["reduction"]:
         what = f"layer {missing[0]!r} is missing" if missing else "another model, or reduction"
         raise SynestheteError(

@@ -143,7 +143,7 @@ def test_what_it_is_not_sure_of_goes_to_people_and_comes_back(
 
 def test_audits_are_decided_and_seen(classifier: Classifier, table: Path, tmp_path: Path) -> None:
     sure = Classifier(classifier.path)
-    sure.linear_probe = replace(sure.linear_probe, threshold=0.0, quantile=1.0)
+    sure.linear_probe = replace(sure.linear_probe, threshold=0.0, quantiles=1.0)
     judged = sure.judge(
         read_records(table, template="health").records[:20],
         queue=Queue(tmp_path),
@@ -161,7 +161,7 @@ def test_strange_records_are_not_decided(classifier: Classifier) -> None:
     assert text.reasons
     assert all(one.kind == "words" for one in text.reasons)
     odd = Classifier(classifier.path)
-    odd.linear_probe = replace(odd.linear_probe, quantile=-1.0)
+    odd.linear_probe = replace(odd.linear_probe, quantiles=-1.0)
     (unlike,) = odd.judge([make_record(None, "a round spot")], reasons=False)
     assert unlike.why == "unlike any record that it knows"
 

@@ -11,13 +11,22 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 
-from synesthete.catalog.classify.evaluate import calibration_error, candidates_for, threshold_for
+from synesthete.catalog.classify.evaluate import (
+    calibration_error,
+    can_promise,
+    candidates_for,
+    least_decisions,
+    promisable,
+    records_needed,
+    threshold_for,
+)
 from synesthete.catalog.classify.linear_probe import LinearProbe, calibrated
 from synesthete.catalog.classify.train import (
     Fitted,
     conformal_quantile,
     curves,
     fit_linear_probe,
+    least_records,
     sharpness,
     split_records,
 )
@@ -84,10 +93,63 @@ def test_sets_cover_as_promised() -> None:
             probe = LinearProbe(labels=tuple(NAMES), weights=np.eye(3, 12), intercept=np.zeros(3))
             chances = probe.probabilities(x)
             scores = 1 - chances[np.arange(n), codes[:n]]
-            probe = dataclasses.replace(probe, quantile=conformal_quantile(scores, coverage))
+            probe = dataclasses.replace(probe, quantiles=conformal_quantile(scores, coverage))
             kept.append(probe.sets(chances[n:])[np.arange(300), codes[n:]].mean())
         error = 4 * np.std(kept) / math.sqrt(draws)
         assert coverage - error <= np.mean(kept) <= coverage + 1 / (n + 1) + error
+
+
+def test_coverage_of_a_rare_label_can_be_promised() -> None:
+    """One label in eight is hard: over all labels together its sets fail, label by label they hold."""
+    rng = np.random.default_rng(0)
+    codes = np.repeat([0, 1], [2100, 300])
+    x = np.stack([codes * 1.0, rng.normal(size=codes.size)], axis=1) + rng.normal(
+        size=(codes.size, 2)
+    )
+    found = {
+        own: fit_linear_probe(x, NAMES[codes], per_label=own).measured for own in (False, True)
+    }
+    assert found[False].coverage.value > 0.85
+    assert found[False].label_coverage["boat"].high < 0.85
+    assert found[True].label_coverage["boat"].high > 0.9
+    assert found[True].label_coverage["apple"].high > 0.9
+
+
+def test_the_number_of_records_needed_is_right() -> None:
+    """The estimate from cross-validation is right about fresh draws: so many records mostly do, half as many mostly do not."""
+
+    def draw(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        rng = np.random.default_rng(seed)
+        confidence = rng.random(n)
+        return confidence, rng.random(n) > 0.3 * (1 - confidence) ** 2
+
+    confidence, right = draw(20_000, 0)
+    needed = records_needed(confidence, right, 0.05)
+    assert needed is not None
+    assert needed >= least_decisions(0.05)
+    assert promisable(confidence, right, needed) == 0.05
+    assert not can_promise(confidence, right, least_decisions(0.05) - 1, 0.05)
+    passed = {}
+    for records in (needed, needed // 2):
+        thresholds = candidates_for(confidence, records, 0.05)
+        tests = [draw(records, seed) for seed in range(1, 101)]
+        found = [threshold_for(*test, thresholds, 0.05) for test in tests]
+        passed[records] = np.isfinite(found).mean()
+    assert passed[needed] >= 0.7
+    assert passed[needed // 2] <= 0.5
+    assert records_needed(confidence, np.zeros_like(right), 0.05) is None
+
+
+def test_a_suggested_risk_can_mostly_be_promised() -> None:
+    assert least_records(0.05) < 500
+    kept = []
+    for seed in range(8):
+        x, labels, _ = clouds(500, seed=seed, noise=1.0)
+        found = fit_linear_probe(x, labels)
+        assert found.promisable_risk is not None
+        again = fit_linear_probe(x, labels, risk=found.promisable_risk)
+        kept.append(math.isfinite(again.probe.threshold))
+    assert sum(kept) >= 5
 
 
 def test_what_is_measured_are_the_sets_that_are_kept(fitted: Fitted) -> None:

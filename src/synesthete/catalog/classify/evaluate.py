@@ -13,6 +13,9 @@ from synesthete.catalog.metrics.estimates import Estimate, mean_of, share_of
 
 BINS = 10
 CERTAINTY = 0.95
+LIKELY = 0.8
+RISKS = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4)
+"""Shares of wrong decisions that are suggested."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +35,7 @@ class Measured:
     coverage
         Share of the records whose conformal set holds the right label.
     label_coverage
-        The same label by label; the promise is about all labels together.
+        The same label by label; the promise is about all labels together, unless it was made label by label.
     set_size
         Mean labels in a set.
     decided, risk
@@ -112,10 +115,63 @@ def candidates_for(confidence: Float64, records: int, risk: float) -> Float64:
     records
         How many the test will have.
     """
+    return np.asarray(np.quantile(confidence, 1 - _shares(records, risk)))
+
+
+def _shares(records: int, risk: float) -> Float64:
+    """Which shares of so many records may be decided, the strictest first."""
     needed = math.log(1 - CERTAINTY) / math.log(1 - risk)
     first = max(1.05 * needed, min(2.5 * needed, 0.5 * records))
     shares = np.linspace(0.05, 1.0, 39)
-    return np.asarray(np.quantile(confidence, 1 - shares[shares * records >= first]))
+    return np.asarray(shares[shares * records >= first])
+
+
+def least_decisions(risk: float) -> int:
+    """How many decisions without an error it takes to promise that at most a share `risk` is wrong.
+
+    Examples
+    --------
+    >>> least_decisions(0.05), least_decisions(0.2)
+    (62, 15)
+    """
+    return math.ceil(1.05 * math.log(1 - CERTAINTY) / math.log(1 - risk))
+
+
+def can_promise(confidence: Float64, right: Bool, records: int, risk: float) -> bool:
+    """Whether a test on so many records would probably find a threshold: in four cases of five, if it errs as here.
+
+    Parameters
+    ----------
+    confidence, right
+        Of records that the probe had not seen, other than those of the test: the cross-validated ones.
+
+    Examples
+    --------
+    >>> sure, right = np.linspace(0, 1, 100), np.arange(100) >= 20
+    >>> can_promise(sure, right, 200, 0.05), can_promise(sure, right, 50, 0.05)
+    (True, False)
+    """
+    shares = _shares(records, risk)
+    if not shares.size:
+        return False
+    decided = confidence >= np.quantile(confidence, 1 - shares[0])
+    n = int(shares[0] * records)
+    errors = binom.ppf(LIKELY, n, float((~right & decided).sum() / decided.sum()))
+    return bool(binom.cdf(errors, n, risk) <= 1 - CERTAINTY)
+
+
+def promisable(confidence: Float64, right: Bool, records: int) -> float | None:
+    """The lowest of `RISKS` that so many records can probably promise (`can_promise`); None for none."""
+    return next((risk for risk in RISKS if can_promise(confidence, right, records, risk)), None)
+
+
+def records_needed(confidence: Float64, right: Bool, risk: float) -> int | None:
+    """From how many records on, about, a test can probably promise a risk (`can_promise`); None where a million would not do."""
+    counts = np.unique(np.geomspace(least_decisions(risk), 1e6, 60).astype(int))
+    enough = [can_promise(confidence, right, int(n), risk) for n in counts]
+    failing = [place for place, passes in enumerate(enough) if not passes]
+    first = failing[-1] + 1 if failing else 0
+    return int(counts[first]) if first < len(counts) else None
 
 
 def threshold_for(

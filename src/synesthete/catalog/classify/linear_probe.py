@@ -25,7 +25,7 @@ Calibration = Literal["temperature", "isotonic"]
 
 CARD = "MODEL_CARD.md"
 NOT_A_DEVICE = "Research use, not a medical device."
-FORMAT, VERSION = "synesthete-classifier", 1
+FORMAT, VERSION = "synesthete-classifier", 2
 FACTS, WEIGHTS = "classifier.json", "weights-"
 
 
@@ -51,8 +51,8 @@ class LinearProbe:
         One over the temperature; logits are multiplied by it.
     knots
         Instead of the temperature, a curve per label; empty otherwise.
-    quantile
-        A label is in the conformal set when its probability is at least 1 - quantile.
+    quantiles
+        `[labels]`: a label is in the conformal set when its probability is at least 1 - its quantile. One for all, or each its own.
     threshold
         Confidence from which the probe decides by itself; infinite when it may not at all.
     """
@@ -62,7 +62,7 @@ class LinearProbe:
     intercept: Float64
     sharpness: float = 1.0
     knots: tuple[Knots, ...] = ()
-    quantile: float = 1.0
+    quantiles: float | Float64 = 1.0
     threshold: float = float("inf")
 
     def logits(self, features: Floating) -> Float64:
@@ -75,7 +75,7 @@ class LinearProbe:
 
     def sets(self, probabilities: Float64) -> Bool:
         """`[records, labels]`: the conformal sets; an empty one is of a record like none before."""
-        return np.asarray(1 - probabilities <= self.quantile + 1e-12)
+        return np.asarray(1 - probabilities <= self.quantiles + 1e-12)
 
 
 def calibrated(logits: Float64, sharpness: float, knots: tuple[Knots, ...] = ()) -> Float64:
@@ -148,15 +148,21 @@ def card(facts: Mapping[str, Any]) -> str:
         "",
         "## Promises, and what they rest on",
         "",
-        f"- **Sets** hold the right label for {_percent(promise['coverage'])} of the records, over all labels together, if new "
-        "records come from where these came from. Label by label it can be less; the table says how much.",
+        f"- **Sets** hold the right label for {_percent(promise['coverage'])} of the records"
+        + (
+            " of each label, if new records come from where these came from."
+            if promise["per_label"]
+            else ", over all labels together, if new records come from where these came from. Label by label it can be less; "
+            "the table says how much."
+        ),
         f"- **Triage**: of what it decides by itself, at most {_percent(promise['risk'])} is wrong, with 95 % certainty, under "
         "the same condition. "
         + (
             f"It decides from a confidence of {promise['threshold']:.3f} on."
             if promise["threshold"] is not None
             else "No confidence was high enough to promise that, so it decides nothing by itself."
-        ),
+        )
+        + _advice(promise),
         "- Neither holds for other cameras, other writers or another mix of labels. Measure again there.",
         "",
         "## Made by",
@@ -166,6 +172,17 @@ def card(facts: Mapping[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _advice(promise: Mapping[str, Any]) -> str:
+    """What these records could promise, and how many another promise takes: estimated from the records that were fitted."""
+    needed, risk = promise["records_needed"], promise["promisable_risk"]
+    takes = f"about {needed:,} records" if needed else "more than four million records"
+    could = "no risk" if risk is None else f"a risk of {_percent(risk)}"
+    return (
+        f" By the fitted records, {could} can be promised with so many, and {_percent(promise['risk'])} takes {takes} "
+        f"(at least {promise['least_records']:,}, if it never erred)."
+    )
 
 
 def _line(name: str, one: Mapping[str, Any], *, share: bool = True) -> str:
@@ -194,8 +211,9 @@ class _Model:
 
 @dataclass(frozen=True)
 class _Promises:
-    quantile: float
     threshold: float | None
+    quantile: float | None = None
+    quantiles: list[float] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -269,6 +287,15 @@ def read_facts(path: Path) -> dict[str, Any]:
     return facts
 
 
+def _quantiles(promises: Mapping[str, Any], labels: tuple[str, ...]) -> float | Float64:
+    own = promises.get("quantiles")
+    if own is None:
+        return float(promises["quantile"])
+    if len(own) != len(labels):
+        raise ValueError("not as many quantiles as labels")
+    return np.array(own, np.float64)
+
+
 def read_linear_probe(path: Path, facts: Mapping[str, Any]) -> LinearProbe:
     """The weights that the facts name; raises `SynestheteError` for damaged ones."""
     try:
@@ -296,7 +323,7 @@ def read_linear_probe(path: Path, facts: Mapping[str, Any]) -> LinearProbe:
             intercept=arrays["intercept"],
             sharpness=float(arrays["sharpness"]),
             knots=knots,
-            quantile=float(promises["quantile"]),
+            quantiles=_quantiles(promises, labels),
             threshold=math.inf if promises["threshold"] is None else float(promises["threshold"]),
         )
     except (SynestheteError, ValueError, KeyError, TypeError) as error:

@@ -16,7 +16,15 @@ from scipy.special import log_softmax
 
 from synesthete._core.arrays import Float64, Floating, Int64
 from synesthete.catalog.classify.classifier import Classifier, vocabulary
-from synesthete.catalog.classify.evaluate import Measured, candidates_for, measure, threshold_for
+from synesthete.catalog.classify.evaluate import (
+    Measured,
+    candidates_for,
+    least_decisions,
+    measure,
+    promisable,
+    records_needed,
+    threshold_for,
+)
 from synesthete.catalog.classify.linear_probe import (
     FACTS,
     FORMAT,
@@ -39,6 +47,8 @@ PENALTIES = (0.001, 0.01, 0.1, 1.0)
 FOLDS = 4
 LEAST_RECORDS, LEAST_OF_LABEL = 60, 8
 ITERATIONS = 400
+HOLD = 4
+"""One record in so many tests the promise."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +80,9 @@ class Fitted:
         On the test part.
     controls
         Accuracy, on the test part, of the same probe on the image alone, on the text alone, and with shuffled labels.
+    promisable_risk, records_needed
+        Estimated on the fitting part, cross-validated: the lowest risk that so many records can promise, and how many records the
+        asked risk takes; None for none.
     """
 
     probe: LinearProbe
@@ -77,6 +90,19 @@ class Fitted:
     penalty: float
     measured: Measured
     controls: dict[str, Estimate]
+    promisable_risk: float | None
+    records_needed: int | None
+
+
+def least_records(risk: float) -> int:
+    """How many records it takes at least, if the classifier never erred, to promise that a share `risk` of its decisions is wrong.
+
+    Examples
+    --------
+    >>> least_records(0.05), least_records(0.2)
+    (248, 60)
+    """
+    return HOLD * least_decisions(risk)
 
 
 def fit_linear_probe(
@@ -86,6 +112,7 @@ def fit_linear_probe(
     *,
     calibration: Calibration = "temperature",
     coverage: float = 0.9,
+    per_label: bool = False,
     risk: float = 0.05,
     parts: dict[str, slice] | None = None,
     seed: int = 0,
@@ -104,6 +131,9 @@ def fit_linear_probe(
         `[records]`; records of one group stay together.
     coverage
         Share of the sets that hold the right label.
+    per_label
+        Promise the coverage for each label alone (Mondrian conformal prediction, Vovk 2003), not for all together: sets of rare
+        labels grow. A label with too few records to promise it is in every set.
     risk
         Share of wrong decisions that is accepted.
     parts
@@ -140,16 +170,22 @@ def fit_linear_probe(
         knots=curves(logits, truth) if calibration == "isotonic" else (),
     )
     held = probe.probabilities(features[split.hold])
-    right = held[np.arange(len(split.hold)), codes[split.hold]]
-    quantile = conformal_quantile(1 - right, coverage)
-    confidence = calibrated(logits, probe.sharpness, probe.knots).max(axis=1)
+    held_codes = codes[split.hold]
+    scores = 1 - held[np.arange(len(split.hold)), held_codes]
+    quantiles = (
+        np.array([conformal_quantile(scores[held_codes == i], coverage) for i in range(len(names))])
+        if per_label
+        else conformal_quantile(scores, coverage)
+    )
+    unseen = calibrated(logits, probe.sharpness, probe.knots)
+    confidence = unseen.max(axis=1)
     threshold = threshold_for(
         held.max(axis=1),
-        held.argmax(axis=1) == codes[split.hold],
+        held.argmax(axis=1) == held_codes,
         candidates_for(confidence, len(split.hold), risk),
         risk,
     )
-    probe = replace(probe, quantile=quantile, threshold=threshold)
+    probe = replace(probe, quantiles=quantiles, threshold=threshold)
     tested = features[split.test]
     seen = probe.probabilities(tested)
     measured = measure(
@@ -167,8 +203,16 @@ def fit_linear_probe(
     shuffled = codes.copy()
     shuffled[split.fit] = np.random.default_rng(seed).permutation(codes[split.fit])
     controls["shuffled labels"] = _accuracy(features, shuffled, split, weighed.penalty)
+    correct = np.asarray(unseen.argmax(axis=1) == truth)
+    needed = records_needed(confidence, correct, risk)
     return Fitted(
-        probe=probe, split=split, penalty=weighed.penalty, measured=measured, controls=controls
+        probe=probe,
+        split=split,
+        penalty=weighed.penalty,
+        measured=measured,
+        controls=controls,
+        promisable_risk=promisable(confidence, correct, len(split.hold)),
+        records_needed=None if needed is None else HOLD * needed,
     )
 
 
@@ -307,6 +351,7 @@ def fit(
     template: Template = "general",
     calibration: Calibration = "temperature",
     coverage: float = 0.9,
+    per_label: bool = False,
     risk: float = 0.05,
     corrections: Sequence[Label] = (),
     seed: int = 0,
@@ -323,7 +368,7 @@ def fit(
         Whose embeddings are used: a name as for `load_model`, or the model.
     template
         `health` says on everything that it is no medical device.
-    calibration, coverage, risk, seed
+    calibration, coverage, per_label, risk, seed
         As of `fit_linear_probe`.
     corrections
         What people made of cases: their label stands for the record's own.
@@ -364,6 +409,7 @@ def fit(
         np.array(groups, dtype=np.str_) if grouped else None,
         calibration=calibration,
         coverage=coverage,
+        per_label=per_label,
         risk=risk,
         parts={"image alone": slice(0, dim), "text alone": slice(dim, 2 * dim)},
         seed=seed,
@@ -383,9 +429,17 @@ def fit(
         "calibration": calibration,
         "promises": {
             "coverage": coverage,
+            "per_label": per_label,
             "risk": risk,
-            "quantile": fitted.probe.quantile,
+            **(
+                {"quantiles": np.asarray(fitted.probe.quantiles).tolist()}
+                if per_label
+                else {"quantile": fitted.probe.quantiles}
+            ),
             "threshold": fitted.probe.threshold if math.isfinite(fitted.probe.threshold) else None,
+            "least_records": least_records(risk),
+            "promisable_risk": fitted.promisable_risk,
+            "records_needed": fitted.records_needed,
         },
         "measured": asdict(fitted.measured),
         "controls": {name: asdict(one) for name, one in fitted.controls.items()},

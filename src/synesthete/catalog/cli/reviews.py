@@ -125,6 +125,7 @@ def classify(
     template: str = "general",
     calibration: str = "temperature",
     coverage: float = 0.9,
+    per_label: bool = False,
     risk: float = 0.05,
     queue: Annotated[Path | None, typer.Option(parser=folder)] = None,
     atlas: Path | None = None,
@@ -152,6 +153,8 @@ def classify(
         With --fit: temperature or isotonic.
     coverage : S
         With --fit: share of the conformal sets that hold the right label.
+    per_label
+        With --fit: promise the coverage for each label alone, not for all together.
     risk : S
         With --fit: accepted share of wrong decisions.
     queue : CATALOG
@@ -179,10 +182,16 @@ def classify(
     from synesthete.atlas import open_atlas
     from synesthete.catalog.classify import Classifier, read_records
     from synesthete.catalog.classify import fit as train
+    from synesthete.catalog.classify.train import least_records
 
     waiting = None if queue is None else Queue(queue)
     if fit:
         labelled = read_records(records, template=template)  # type: ignore[arg-type]
+        if 0 < risk < 1 and len(labelled.records) < (least := least_records(risk)):
+            say(
+                f"{count(len(labelled.records))} records cannot promise a risk of {percent(risk)}, which takes {count(least)} even of a "
+                "classifier that never errs: it will decide nothing by itself; give more records, or a higher --risk"
+            )
         trained = train(
             labelled,
             classifier,
@@ -190,6 +199,7 @@ def classify(
             template=template,  # type: ignore[arg-type]
             calibration=calibration,  # type: ignore[arg-type]
             coverage=coverage,
+            per_label=per_label,
             risk=risk,
             corrections=waiting.labels("classify") if waiting else (),
             seed=seed,
