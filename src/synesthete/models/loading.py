@@ -50,11 +50,11 @@ def load_model(
     import open_clip
     import torch
 
-    from synesthete.models.building import builder_of, quiet
+    from synesthete.models.building import ImageOnly, builder_of, quiet
     from synesthete.models.image_text_model import ImageTextModel
     from synesthete.models.preprocessing import from_open_clip
     from synesthete.models.random_init import fresh_network
-    from synesthete.models.text import tokenizer_of
+    from synesthete.models.text import no_texts, tokenizer_of
 
     build = builder_of(source)
     with quiet():
@@ -63,12 +63,15 @@ def load_model(
             _load_weights(network, source)
             _check_finite(network, source)
     settings = network.visual.preprocess_cfg  # type: ignore[union-attr]
+    tokenize, missing = tokenizer_of(source), {}
+    if isinstance(network, ImageOnly):
+        tokenize, missing = no_texts(network.reason), {"text_tower": network.reason.message}
     model = ImageTextModel(
         source.spec,
         network,
         preprocessing=from_open_clip(settings, spec),  # type: ignore[arg-type]
         embedding_dim=int(source.config["embed_dim"]),
-        tokenize=tokenizer_of(source),
+        tokenize=tokenize,
         build=build,
         description={
             "architecture": source.architecture,
@@ -77,7 +80,8 @@ def load_model(
             "quick_gelu": source.quick_gelu or bool(source.config.get("quick_gelu", False)),
             "parameters": sum(weight.numel() for weight in network.parameters()),
             "open_clip": str(open_clip.__version__),
-        },
+        }
+        | missing,
         device=device or ("cuda" if torch.cuda.is_available() else "cpu"),
     )
     if not source.trusted:
@@ -87,10 +91,18 @@ def load_model(
 
 def _load_weights(network: nn.Module, source: Source) -> None:
     from open_clip import load_checkpoint
+    from open_clip.factory import load_state_dict
     from open_clip.model import convert_to_custom_text_state_dict
+
+    from synesthete.models.building import ImageOnly
 
     checkpoint = source.checkpoint
     try:
+        if isinstance(network, ImageOnly):
+            found = source.weights() if source.weights else load_state_dict(str(checkpoint))
+            own = {name: one for name, one in found.items() if name.startswith("visual.")}
+            network.load_state_dict(own, strict=True)
+            return
         if source.weights is None:
             load_checkpoint(network, str(checkpoint), strict=True, weights_only=True)
             return
