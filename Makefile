@@ -13,7 +13,7 @@ LOCKED := --require-hashes --only-binary :all: --requirement
 COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
     --no-annotate --custom-compile-command 'make lock' $(UPGRADE)
 
-.PHONY: help install demo test torture check mini lock format clean
+.PHONY: help install demo test torture matrix check mini lock format clean
 
 help: ## say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ test: $(STAMP) check ## run every check and every test
 
 torture: $(STAMP) ## kill, mutate, flood and bomb it, and print a table of what held (20 minutes; SECURITY.md)
 	@HF_HUB_OFFLINE=1 $(BIN)/python -m tests.torture $(TORTURE)
+
+matrix: $(STAMP) ## build, read and edit every open_clip architecture, resumable (hours; docs/architectures.md)
+	@HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/architectures.py $(MATRIX)
 
 mini: $(STAMP) ## train a model as mini was trained, from packages (hours; docs/training.md)
 	@$(PIP) $(LOCKED) requirements-training.lock

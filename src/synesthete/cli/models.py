@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from synesthete.cli.command import ModelSpec, Output, command
-from synesthete.cli.console import bounds, count, dim, percent, table
+from synesthete.cli.console import Note, bounds, count, dim, percent, table
 from synesthete.cli.progress import Reporter
 
 models = typer.Typer(help="Models: image-text models and their layers.", no_args_is_help=True)
@@ -86,7 +86,9 @@ def layers(model: ModelSpec) -> Output:
         )
         for layer in loaded.layers()
     )
-    return Output(rows, [table("layer", "kind", "units", "grid", "", right=("units",), rows=cells)])
+    found = table("layer", "kind", "units", "grid", "", right=("units",), rows=cells)
+    missing = loaded.description.get("text_tower")
+    return Output(rows, [found, *([Note(missing)] if missing else [])])
 
 
 @command(models)

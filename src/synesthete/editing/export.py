@@ -93,7 +93,7 @@ def export_edits(
     Raises
     ------
     SynestheteError
-        An edit that cannot be folded (with the reason), no edits, a folder with something in it, or embeddings that differ
+        An edit that cannot be folded (with the reason), no edits, a model without its text tower, a folder with something in it, or embeddings that differ
         by more than 1e-4; then nothing is written.
     """
     from synesthete.editing.fold import fold
@@ -104,6 +104,8 @@ def export_edits(
         raise SynestheteError("there are no edits to export")
     if not len(images):
         raise SynestheteError("an export is checked on images, and there are none")
+    if (missing := model.description.get("text_tower")) is not None:
+        raise SynestheteError(f"a checkpoint holds both towers, and {missing}")
     _check_place(folder)
     folded = fold(model, edits)
     given = model.network.state_dict()

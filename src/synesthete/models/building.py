@@ -8,11 +8,14 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from importlib.util import find_spec
 from math import prod
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from synesthete._core.json_reader import read_json
@@ -54,12 +57,51 @@ _TEXT_TOWER: Mapping[str, Rule] = {
 }  # fmt: skip
 
 
+class ImageOnly(nn.Module):
+    """The image tower of an architecture whose text tower, of transformers, cannot be built here.
+
+    Parameters
+    ----------
+    network
+        One of open_clip's with that image tower.
+    reason
+        Why it stands alone.
+    """
+
+    def __init__(self, network: nn.Module, reason: SynestheteError) -> None:
+        super().__init__()
+        self.visual: nn.Module = network.visual  # type: ignore[assignment]
+        self.reason = reason
+
+    def encode_image(self, images: Tensor, normalize: bool = False) -> Tensor:
+        """As open_clip's networks do."""
+        found = self.visual(images)
+        found = found[0] if isinstance(found, tuple) else found  # CoCa's gives its tokens too
+        embedded: Tensor = functional.normalize(found, dim=-1) if normalize else found
+        return embedded
+
+
+_OF_IMAGES = ("embed_dim", "vision_cfg", "quick_gelu")
+_LEAST_TEXT = {"context_length": 2, "vocab_size": 2, "width": 8, "heads": 1, "layers": 1}
+
+
 def builder_of(source: Source) -> Callable[[], nn.Module]:
-    """What makes the network of a model without its weights, as often as asked."""
+    """What makes the network of a model without its weights, as often as asked.
+
+    It is an `ImageOnly` where the text tower of one of open_clip's own architectures needs transformers, which is not installed, or,
+    of random weights, its configuration, which is out of reach.
+    """
 
     def build() -> nn.Module:
         from open_clip import create_model
 
+        built, text_tower, reason = source, None, None
+        try:
+            text_tower = _text_tower(source)
+        except SynestheteError as error:
+            if not source.trusted or (source.checkpoint is not None and has_transformers()):
+                raise
+            built, reason = _without_text(source), _no_text(source, error)
         limit = None
         if not source.trusted and source.checkpoint is not None:
             # Every number of the network stands in its weights, in a byte at least.
@@ -70,7 +112,7 @@ def builder_of(source: Source) -> Callable[[], nn.Module]:
                 quiet(),
                 at_most(limit) if limit else nullcontext(),
             ):
-                write_configuration(Path(folder), source, _text_tower(source))
+                write_configuration(Path(folder), built, text_tower)
                 network: nn.Module = create_model(
                     f"local-dir:{folder}",
                     load_weights=False,
@@ -86,9 +128,38 @@ def builder_of(source: Source) -> Callable[[], nn.Module]:
                 f"{source.spec} cannot be built: {one_line(error)}",
                 hint="check its configuration, or, when files are missing, connect once to fetch them",
             ) from error
-        return network
+        return network if reason is None else ImageOnly(network, reason)
 
     return build
+
+
+def _without_text(source: Source) -> Source:
+    """The same image tower with a text tower of nearly nothing, for open_clip builds none without."""
+    config = {key: source.config[key] for key in _OF_IMAGES if key in source.config}
+    return replace(source, config=config | {"text_cfg": _LEAST_TEXT})
+
+
+def _no_text(source: Source, error: SynestheteError) -> SynestheteError:
+    name = source.config["text_cfg"]["hf_model_name"]
+    why, hint = error.message, error.hint
+    if has_transformers():
+        why, hint = f"config.json of {name} is out of reach", "connect once to fetch it"
+    return SynestheteError(
+        f"{source.spec} reads no texts, as its text tower was not built: {why}", hint=hint
+    )
+
+
+def has_transformers() -> bool:
+    """Whether the package transformers is installed."""
+    return find_spec("transformers") is not None
+
+
+def needs_transformers(what: str) -> SynestheteError:
+    """What to raise where the package transformers is missing."""
+    return SynestheteError(
+        f"{what} needs the package transformers, which is not installed",
+        hint="pip install transformers",
+    )
 
 
 def write_configuration(
@@ -120,6 +191,8 @@ def _text_tower(source: Source) -> dict[str, Any] | None:
     name = source.config["text_cfg"].get("hf_model_name")
     if not name:
         return None
+    if not has_transformers():
+        raise needs_transformers(f"the text tower of {source.spec}")
     get = fetch if source.folder is None else in_cache
     file = get(source.spec, name, "config.json")
     found = read_json(file, root=root_of(file.parent))

@@ -58,11 +58,11 @@ def load_model(
     # Only now: a name that is wrong, or a hub that is out of reach, is reported without waiting for torch.
     import open_clip
 
-    from synesthete.models.building import builder_of, quiet
+    from synesthete.models.building import ImageOnly, builder_of, quiet
     from synesthete.models.image_text_model import ImageTextModel
     from synesthete.models.preprocessing import from_open_clip
     from synesthete.models.random_init import fresh_network
-    from synesthete.models.text import tokenizer_of
+    from synesthete.models.text import no_texts, tokenizer_of
 
     build = builder_of(source)
     with quiet():
@@ -71,12 +71,15 @@ def load_model(
             _load_weights(network, source)
             _check_finite(network, source)
     settings = network.visual.preprocess_cfg  # type: ignore[union-attr]
+    tokenize, missing = tokenizer_of(source), {}
+    if isinstance(network, ImageOnly):
+        tokenize, missing = no_texts(network.reason), {"text_tower": network.reason.message}
     model = ImageTextModel(
         source.spec,
         network,
         preprocessing=from_open_clip(settings, spec),  # type: ignore[arg-type]
         embedding_dim=int(source.config["embed_dim"]),
-        tokenize=tokenizer_of(source),
+        tokenize=tokenize,
         build=build,
         description={
             "architecture": source.architecture,
@@ -85,7 +88,8 @@ def load_model(
             "quick_gelu": source.quick_gelu or bool(source.config.get("quick_gelu", False)),
             "parameters": sum(weight.numel() for weight in network.parameters()),
             "open_clip": str(open_clip.__version__),
-        },
+        }
+        | missing,
         device=_device(device),
     )
     if not source.trusted:
@@ -186,10 +190,18 @@ def _embedding_dim(network: Network, side: int, source: Source) -> int:
 
 def _load_weights(network: nn.Module, source: Source) -> None:
     from open_clip import load_checkpoint
+    from open_clip.factory import load_state_dict
     from open_clip.model import convert_to_custom_text_state_dict
+
+    from synesthete.models.building import ImageOnly
 
     checkpoint = source.checkpoint
     try:
+        if isinstance(network, ImageOnly):
+            found = source.weights() if source.weights else load_state_dict(str(checkpoint))
+            own = {name: one for name, one in found.items() if name.startswith("visual.")}
+            network.load_state_dict(own, strict=True)
+            return
         if source.weights is None:
             load_checkpoint(network, str(checkpoint), strict=True, weights_only=True)
             return

@@ -24,7 +24,12 @@ from synesthete._core.user_files import UnusableFile, read_inside
 from synesthete.errors import SynestheteError
 from synesthete.models.activations import Responses, TextReduction
 from synesthete.models.adapter import TextTower
-from synesthete.models.building import quiet, write_configuration
+from synesthete.models.building import (
+    has_transformers,
+    needs_transformers,
+    quiet,
+    write_configuration,
+)
 from synesthete.models.configuration import refuse_code
 from synesthete.models.hub import fetch_some, one_line, root_of
 from synesthete.models.sources import Source
@@ -71,12 +76,19 @@ def tokenizer_of(source: Source) -> Tokenizer:
         except SynestheteError:
             raise
         except Exception as error:
+            # transformers says so in an ImportError, or in a ValueError with a list of packages.
+            missing = isinstance(error, ImportError) or "installed" in str(error)
+            where = "lies beside its weights" if source.folder else "comes from the model hub"
             raise SynestheteError(
                 f"{source.spec} cannot read texts: {one_line(error)}",
-                hint="its tokenizer comes from the model hub: connect once to fetch it",
+                hint="install the package that its tokenizer needs"
+                if missing
+                else f"its tokenizer {where}: copy or fetch it again",
             ) from error
 
     def opened() -> Any:
+        if text.get("hf_tokenizer_name") and not has_transformers():
+            raise needs_transformers(f"the tokenizer of {source.spec}")
         with explained():
             return _open(source)
 
@@ -91,6 +103,15 @@ def tokenizer_of(source: Source) -> Tokenizer:
         return tokens
 
     return Tokenizer(opened, checked)
+
+
+def no_texts(reason: SynestheteError) -> Tokenizer:
+    """The tokenizer of a model without a text tower: it raises `reason`."""
+
+    def refuse(*_: Any) -> Any:
+        raise reason
+
+    return Tokenizer(refuse, refuse)
 
 
 def tokenizer_files(source: Source) -> dict[str, bytes]:
