@@ -28,6 +28,7 @@ from synesthete.analysis.matching import (
     LEVEL,
     LabelledLayer,
     Matches,
+    Profiles,
     match,
     standardised,
 )
@@ -39,7 +40,6 @@ from synesthete.errors import SynestheteError
 LEAST_CONCEPTS, LEAST_IMAGES = 10, 20
 IMAGES = 4_000  # of the shared images at most so many are compared, at equal distances
 SPLITS = 5
-Profiles = Sequence[Floating]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,8 +15,8 @@ from synesthete._core.json_reader import read_json
 from synesthete._core.progress import Progress
 from synesthete._core.user_files import ANY_SIZE, read_inside
 from synesthete.analysis.design import readable_rows
-from synesthete.analysis.dictionary import held_out
 from synesthete.analysis.dictionary_training import KINDS, Recipe, Trainer, random_start
+from synesthete.analysis.joint import TENTH
 from synesthete.analysis.provenance import own_model, own_probes
 from synesthete.atlas import Atlas, open_atlas
 from synesthete.atlas.files import write_file, write_together
@@ -99,7 +99,7 @@ def train_dictionary(
             hint="`synesthete joint` learns one of the embeddings",
         )
     rows = readable_rows(opened, tower)
-    apart = held_out(len(rows))
+    apart = np.arange(len(rows)) % TENTH == TENTH - 1
     if not apart.any():
         raise SynestheteError(f"{opened.path} has fewer than 10 {tower}s to learn from")
     settings = {

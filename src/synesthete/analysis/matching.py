@@ -113,7 +113,10 @@ def standardised(values: Floating, axis: int) -> Floating:
     return np.asarray(np.divide(values, spread, out=np.zeros_like(values), where=spread > 1e-6))
 
 
-def match(own: Sequence[Floating], other: Sequence[Floating]) -> Matches:
+Profiles = Sequence[Floating] | Floating
+
+
+def match(own: Profiles, other: Profiles) -> Matches:
     """Of each unit of `own` the partner among `other`.
 
     Parameters
@@ -122,9 +125,7 @@ def match(own: Sequence[Floating], other: Sequence[Floating]) -> Matches:
         Profiles `[units, points]` on the selection half and on the scoring half, standardised over points. The points of the halves
         are not the same, or not as many, where they are images.
     """
-    live, theirs = (
-        np.logical_and(*(half.any(axis=1) for half in profiles)) for profiles in (own, other)
-    )
+    live, theirs = (half[0].any(axis=1) & half[1].any(axis=1) for half in (own, other))
     similar = own[0] @ other[0].T / own[0].shape[1]
     similar[:, ~theirs] = -np.inf
     partner = np.where(live & theirs.any(), similar.argmax(axis=1), -1)

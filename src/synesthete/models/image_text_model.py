@@ -627,7 +627,7 @@ class ImageTextModel:
         else:
             tap = self._tap(layer, "text")
             with self._lock, torch.inference_mode():
-                tokens = self._tokenize(list(inputs)).to(self.device)
+                tokens = self._tokenizer(list(inputs)).to(self.device)
                 spans = spans_of(self._text_tower, tokens, self._empty_text)
 
                 def take_tokens(tap: Tap, responses: Responses) -> torch.Tensor:
