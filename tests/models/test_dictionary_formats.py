@@ -215,7 +215,7 @@ def test_overcomplete(kind: str, tmp_path: Path) -> None:
         ({}, {"b_enc": None}, "lacks b_enc"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(
+def test_wrong_files_are_refused_in_one_line(
     config: dict[str, Any], change: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
     w = {name: one for name, one in (weights() | change).items() if one is not None}

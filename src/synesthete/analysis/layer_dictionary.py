@@ -286,8 +286,8 @@ class _Training:
         data = read_inside(self.state.parent, self.state, max_bytes=ANY_SIZE)
         try:
             size = int.from_bytes(data[:8], "little")
-            told = json.loads(data[8 : 8 + size])["__metadata__"]["settings"]
-            if told != fingerprint_of(self.settings):
+            recorded = json.loads(data[8 : 8 + size])["__metadata__"]["settings"]
+            if recorded != fingerprint_of(self.settings):
                 raise SynestheteError(
                     f"{self.state.parents[1]} holds an unfinished training of other settings",
                     hint="name another --out, or delete the folder",

@@ -1,4 +1,4 @@
-"""Sparse dictionaries as SAELens, ViT-Prisma, saev and Overcomplete write them: told by their files, and refused in one line.
+"""Sparse dictionaries as SAELens, ViT-Prisma, saev and Overcomplete write them: recognised by their files, and refused in one line.
 
 Each is brought into the one form of `SparseDictionary`: `b_dec` that is taken off first goes into the encoder's bias, decoder norms
 that are left to a run go into the weights, and a gate becomes a threshold (the gate of Rajamanoharan et al. 2024, arXiv 2404.16014,
@@ -148,8 +148,8 @@ def _of_file(path: Path, k: int | None, leave: bool) -> SparseDictionary:
     if "cfg" in metadata:
         return _of_saelens(_json(metadata["cfg"].encode(), path), tensors, path)
     if k is None:
-        told = metadata.get("top_k", metadata.get("k", ""))
-        k = int(told) if told.isdecimal() else None
+        stated = metadata.get("top_k", metadata.get("k", ""))
+        k = int(stated) if stated.isdecimal() else None
     if any(name.startswith("dictionary.") for name in tensors):
         return _of_overcomplete(tensors, k, path)
     if k is None:
@@ -241,8 +241,8 @@ def _as_saelens(config: Mapping[str, Any]) -> dict[str, Any]:
     found["normalize_activations"] = config.get("normalize_activations", "layer_norm")
     if found["normalize_activations"] not in ("layer_norm", "constant_norm_rescale"):
         found["normalize_activations"] = "none"
-    told = ("model_name", "hook_point", "hook_point_layer", "layer_subtype", "dataset_name")
-    facts = {key: config[key] for key in told if isinstance(config.get(key), str | int)}
+    stated = ("model_name", "hook_point", "hook_point_layer", "layer_subtype", "dataset_name")
+    facts = {key: config[key] for key in stated if isinstance(config.get(key), str | int)}
     return {**found, "apply_b_dec_to_input": True, "metadata": facts}
 
 
