@@ -237,6 +237,7 @@ TINY = {
         "32": "4",
     },
     "synesthete export": {"demo.atlas": "small.atlas"},
+    "synesthete compare": {"other.atlas": "demo.atlas"},
     "synesthete audit typographic": {"mini": "local-dir:model --images my-photos"},
     "synesthete audit bias": {"mini": "local-dir:model"},
     "synesthete audit all": {

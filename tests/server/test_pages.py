@@ -423,13 +423,23 @@ def test_two_atlases_are_compared(original: Path, atlas_path: Path) -> None:
             assert pair["second"]["path"].startswith("/a/own/neuron/")
         assert [one["name"] for one in facts["both"]] == ["<b>&cat</b>", "apple"]
         assert facts["only_first"] == facts["only_second"] == []
+        assert facts["overlap"]["neither"] == ["boat", "drum"]
+        [tested] = facts["tested"]
+        assert tested["way"] == "activation"
+        assert tested["mutual"] == tested["counts"][0]["matched"] == tested["counts"][0]["live"] > 0
+        assert all(one["first"]["unit"] == one["second"]["unit"] for one in tested["pairs"])
+        assert "profiles need 10" in facts["missing"][0]
         pair = client.get(
             "/compare.json", params={"a": f"{LAYER}:0", "b": f"{LAYER}:0", "other": "own"}
         )
         assert pair.json()["shared"] == len(pair.json()["sides"][0]["exemplars"]) > 0
         assert client.get("/models.json", params={"other": "nothing"}).status_code == 404
         for path in ("/models?other=own", f"/compare?a={LAYER}:0&b={LAYER}:0&other=own"):
-            assert client.get(path, headers={"accept": "text/html"}).status_code == 200
+            html = client.get(path, headers={"accept": "text/html"})
+            assert html.status_code == 200
+        html = client.get("/models?other=own", headers={"accept": "text/html"}).text
+        assert "on held-out artists" in html
+        assert "Neither has 2." in html
 
 
 def test_the_model_card_says_for_how_many_concepts(shared: TestClient) -> None:

@@ -10,45 +10,24 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import ndtr
 
-from synesthete._core.arrays import Bool, Float64, Floating, Int64
+from synesthete._core.arrays import Float64
 from synesthete.analysis.controls import rotated
-from synesthete.analysis.design import Design, labelled_design, shuffled, tower_of
-from synesthete.analysis.provenance import RANDOM_TWIN, control_activations
-from synesthete.analysis.significance import benjamini_hochberg
+from synesthete.analysis.design import labelled_design, shuffled, tower_of
+from synesthete.analysis.matching import (
+    LEAST_R,
+    LEVEL,
+    LabelledLayer,
+    Matches,
+    match,
+    standardised,
+)
+from synesthete.analysis.provenance import RANDOM_TWIN
 from synesthete.atlas import Atlas
 from synesthete.errors import SynestheteError
 
-LEAST_R, LEVEL = 0.5, 0.01
 LEAST_CONCEPTS = 10
 CONTROLS = (RANDOM_TWIN, "rotation", "shuffled")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Matches:
-    """Of each unit of a layer the unit of the other tower that is most like it.
-
-    Attributes
-    ----------
-    partner
-        `[units]`; -1 for a unit that does not vary.
-    chosen
-        `[units]`: the correlation of profiles that it was chosen for.
-    r, q
-        `[units]`: their correlation on held-out artists, and the false discovery rate over units (Fisher's z); NaN without partner.
-    shared
-        `[units]`: the concept, an index into `TowerPairs.concepts`, that they share most on the selection half; -1 without partner.
-    passes
-        `[units]`: r reaches `LEAST_R` and q `LEVEL`.
-    """
-
-    partner: Int64
-    shared: Int64
-    chosen: Float64
-    r: Float64
-    q: Float64
-    passes: Bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +81,9 @@ def tower_pairs(
         if tower_of(atlas, layer) != tower:
             raise SynestheteError(f"{layer} of {atlas.path} is no layer of the {tower} tower")
     sides = [
-        _Side(atlas, layer, *labelled_design(atlas, purpose="pairs across towers", tower=tower))
+        LabelledLayer(
+            atlas, layer, *labelled_design(atlas, purpose="pairs across towers", tower=tower)
+        )
         for layer, tower in ((image_layer, "image"), (text_layer, "text"))
     ]
     shared = sorted(set.intersection(*(side.shown() for side in sides)))
@@ -113,7 +94,7 @@ def tower_pairs(
             hint="record a probe set with more texts",
         )
     image, text = (side.profiles(side.values(), shared) for side in sides)
-    of_images, of_texts = _match(image, text), _match(text, image)
+    of_images, of_texts = match(image, text), match(text, image)
     counts: dict[str, int | None] = _counts("", of_images, of_texts)
     if controls:
         counts |= _held_out_concepts(image, text)
@@ -148,86 +129,6 @@ def pair_counts(atlas: Atlas, *, seed: int = 0) -> dict[str, Any] | None:
     }
 
 
-class _Side:
-    """A layer with the labelled images or texts that it reads."""
-
-    def __init__(self, atlas: Atlas, layer: str, rows: Int64, design: Design) -> None:
-        self.atlas, self.layer, self.rows, self.design = atlas, layer, rows, design
-
-    def values(self) -> Floating:
-        return np.asarray(self.atlas.activations(self.layer)[self.rows])
-
-    def twin(self) -> Floating | None:
-        found = control_activations(self.atlas, self.layer)
-        return None if found is None else np.asarray(found[self.rows])
-
-    def shown(self) -> set[str]:
-        """Concepts that artists of both halves show."""
-        codes, scoring = self.design.concept, self.design.split.scoring
-        both = set(codes[scoring].tolist()) & set(codes[~scoring].tolist())
-        return {self.design.concepts[code] for code in both}
-
-    def profiles(
-        self, values: Floating, concepts: list[str], codes: Int64 | None = None
-    ) -> Float64:
-        """`[2, units, concepts]` of the selection and of the scoring half, standardised over concepts; 0 where nothing varies.
-
-        Responses are standardised within each modality first, so that none decides by its scale.
-        """
-        codes = self.design.concept if codes is None else codes
-        place = {name: number for number, name in enumerate(concepts)}
-        at = np.array([place.get(name, -1) for name in self.design.concepts])[codes]
-        found = np.zeros((2, values.shape[1], len(concepts)))
-        for half in (0, 1):
-            total = np.zeros((len(concepts), values.shape[1]))
-            kinds = np.zeros(len(concepts))
-            for modality in range(len(self.design.modalities)):
-                rows = self.design.images(modality, scoring=bool(half))
-                rows = rows[at[rows] >= 0]
-                if not len(rows):
-                    continue
-                some = _standardised(values[rows].astype(np.float64), axis=0)
-                shown = np.bincount(at[rows], minlength=len(concepts))
-                sums = np.zeros_like(total)
-                np.add.at(sums, at[rows], some)
-                total += sums / np.maximum(shown, 1)[:, None]
-                kinds += shown > 0
-            found[half] = _standardised((total / np.maximum(kinds, 1)[:, None]).T, axis=1)
-        return found
-
-
-def _standardised(values: Float64, axis: int) -> Float64:
-    values = values - values.mean(axis=axis, keepdims=True)
-    spread = values.std(axis=axis, keepdims=True)
-    return np.asarray(np.divide(values, spread, out=np.zeros_like(values), where=spread > 1e-6))
-
-
-def _match(own: Float64, other: Float64) -> Matches:
-    """Of each unit of `own` `[2, units, concepts]` the partner among `other`."""
-    concepts = own.shape[2]
-    live, theirs = (side.any(axis=2).all(axis=0) for side in (own, other))
-    similar = own[0] @ other[0].T / concepts
-    similar[:, ~theirs] = -np.inf
-    partner = np.where(live & theirs.any(), similar.argmax(axis=1), -1)
-    there = partner >= 0
-    chosen, r, q = (np.full(len(partner), np.nan) for _ in range(3))
-    chosen[there] = similar[there, partner[there]]
-    r[there] = (own[1][there] * other[1][partner[there]]).mean(axis=1)
-    z = np.arctanh(np.clip(r[there], -0.999999, 0.999999)) * np.sqrt(concepts - 3)
-    q[there] = benjamini_hochberg(ndtr(-z))
-    with np.errstate(invalid="ignore"):
-        passes = np.asarray((r >= LEAST_R) & (q <= LEVEL))
-    together = (own[0] * other[0][partner]).argmax(axis=1)
-    return Matches(
-        partner=partner,
-        shared=np.where(there, together, -1),
-        chosen=chosen,
-        r=r,
-        q=q,
-        passes=passes,
-    )
-
-
 def _counts(kind: str, of_images: Matches, of_texts: Matches) -> dict[str, int | None]:
     return {
         f"image_units{kind}": int(of_images.passes.sum()),
@@ -239,15 +140,15 @@ def _held_out_concepts(image: Float64, text: Float64) -> dict[str, int | None]:
     """Every other concept chooses, and the rest score."""
 
     def parts(profiles: Float64) -> Float64:
-        return np.stack([_standardised(profiles[half][:, half::2][:, : profiles.shape[2] // 2], 1) for half in (0, 1)])  # fmt: skip
+        return np.stack([standardised(profiles[half][:, half::2][:, : profiles.shape[2] // 2], 1) for half in (0, 1)])  # fmt: skip
 
     ours, theirs = parts(image), parts(text)
-    return _counts("_held_out_concepts", _match(ours, theirs), _match(theirs, ours))
+    return _counts("_held_out_concepts", match(ours, theirs), match(theirs, ours))
 
 
 def _control(
     kind: str,
-    sides: list[_Side],
+    sides: list[LabelledLayer],
     profiles: tuple[Float64, Float64],
     shared: list[str],
     seed: int,
@@ -264,4 +165,4 @@ def _control(
         if any(one is None for one in values):
             return {f"{of}_units_{kind}": None for of in ("image", "text")}
         image, text = (side.profiles(one, shared) for side, one in zip(sides, values, strict=True))
-    return _counts(f"_{kind}", _match(image, text), _match(text, image))
+    return _counts(f"_{kind}", match(image, text), match(text, image))

@@ -14,6 +14,7 @@ from synesthete.cli import (
     analyze,
     atlas,
     audit,
+    compare,
     edit,
     joint,
     models,
@@ -58,7 +59,7 @@ def _options(
     """Take the options that stand before the command."""
 
 
-for topic in (record, atlas, analyze, joint, visualize, edit, serve):
+for topic in (record, atlas, compare, analyze, joint, visualize, edit, serve):
     app.add_typer(topic.app)
 app.add_typer(audit.app, name="audit", rich_help_panel=audit.PANEL)
 app.add_typer(reviews.app, name="reviews", rich_help_panel=analyze.PANEL)

@@ -8,7 +8,17 @@ from typing import Annotated
 import numpy as np
 from fastapi import Query
 
-from synesthete._core.arrays import Int64
+from synesthete.analysis.compare import (
+    Comparison,
+    ConceptSets,
+    MatchCount,
+    compare_models,
+    concept_sets,
+    eligible_concepts,
+    hashes,
+    shared_rows,
+)
+from synesthete.errors import SynestheteError
 from synesthete.report.columns import Unit
 from synesthete.report.counts import Counts, all_counts
 from synesthete.report.images import Shown, exemplars, standing
@@ -132,6 +142,31 @@ class Pair:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Tested:
+    """Units of the last main layers matched in one way, chosen on one half of the artists and scored on the other.
+
+    Attributes
+    ----------
+    way
+        `profile` (mean responses to concepts) or `activation` (on shared images).
+    points
+        How many concepts or images they were chosen on.
+    counts
+        Of the units of the first and of the second.
+    mutual
+        Pairs that pass and are each other's partner.
+    pairs
+        The most alike, as far as both atlases are analysed.
+    """
+
+    way: str
+    points: int
+    counts: list[MatchCount]
+    mutual: int
+    pairs: list[Pair]
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelsPage:
     """Two atlases.
 
@@ -147,6 +182,14 @@ class ModelsPage:
         Multimodal neurons of the first with their nearest of the second, the most alike first.
     median
         Of the correlations of all multimodal neurons with their nearest; null where none could be matched.
+    overlap
+        How many concepts both would have by chance, and which neither has; null where they cannot be tested.
+    layers
+        Whose units `tested` matches.
+    tested
+        As `synesthete compare` has it.
+    missing
+        Why something is not there.
     """
 
     other: str
@@ -158,6 +201,10 @@ class ModelsPage:
     shared: int | None = None
     pairs: list[Pair] = field(default_factory=list)
     median: float | None = None
+    overlap: ConceptSets | None = None
+    layers: list[str] = field(default_factory=list)
+    tested: list[Tested] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
 
 
 def models_page(site: Site, other: Other = "") -> ModelsPage:
@@ -170,6 +217,7 @@ def models_page(site: Site, other: Other = "") -> ModelsPage:
     known = [_known(one) for one in (site, second)]
     both, first, other_only = known[0] & known[1], known[0] - known[1], known[1] - known[0]
     found = matches(site, second)
+    compared, why = comparison(site, second)
     return ModelsPage(
         other=name,
         atlases=atlases,
@@ -180,7 +228,52 @@ def models_page(site: Site, other: Other = "") -> ModelsPage:
         shared=found.images,
         pairs=[_pair(site, second, one) for one in found.pairs[:MATCHED]],
         median=found.median,
+        overlap=_overlap(site, second, known),
+        layers=list(compared.layers) if compared else [],
+        tested=_tested(site, second, compared) if compared else [],
+        missing=[why] if why else [],
     )
+
+
+def comparison(site: Site, second: Site) -> tuple[Comparison | None, str]:
+    """Their last main layers compared, or why they cannot be."""
+
+    def compare() -> tuple[Comparison | None, str]:
+        try:
+            found = compare_models(site.atlas, second.atlas)
+        except SynestheteError as error:
+            return None, str(error)
+        return found, "; ".join(one for way, one in found.missing.items() if way != "concepts")
+
+    key = ("comparison", second.opened.name, second.atlas.manifest["checksum"])
+    return site.opened.computed(key, compare)
+
+
+def _tested(site: Site, second: Site, found: Comparison) -> list[Tested]:
+    shown = site.atlas.analysed and second.atlas.analysed
+    columns = [one.opened.columns(layer) for one, layer in zip((site, second), found.layers, strict=True)] if shown else []  # fmt: skip
+    return [
+        Tested(
+            way=way,
+            points=len(matching.points),
+            counts=[matching.first, matching.second],
+            mutual=matching.mutual,
+            pairs=[
+                Pair(neuron_row(site, columns[0], unit), neuron_row(second, columns[1], partner), r)
+                for unit, partner, r, _ in (matching.pairs(MATCHED) if shown else ())
+            ],
+        )
+        for way, matching in (("profile", found.by_profile), ("activation", found.by_activation))
+        if matching is not None
+    ]
+
+
+def _overlap(site: Site, second: Site, known: list[set[str]]) -> ConceptSets | None:
+    try:
+        eligible = [eligible_concepts(one.atlas) for one in (site, second)]
+    except SynestheteError:
+        return None
+    return concept_sets(known, eligible)
 
 
 def _model_side(site: Site) -> ModelSide:
@@ -252,7 +345,7 @@ def matches(site: Site, second: Site) -> Matches:
 
 
 def _matches(site: Site, second: Site) -> Matches:
-    here, there = shared_rows(_hashes(site), _hashes(second))
+    here, there = shared_rows(hashes(site.atlas), hashes(second.atlas))
     step = max(1, -(-len(here) // IMAGES))
     here, there = here[::step], there[::step]
     best: dict[Unit, tuple[float, Unit]] = {}
@@ -275,27 +368,6 @@ def _matches(site: Site, second: Site) -> Matches:
     pairs.sort(key=lambda one: (-one.correlation, one.first))
     middle = float(np.median([one.correlation for one in pairs])) if pairs else None
     return Matches(len(here), pairs if len(here) > 1 else [], middle if len(here) > 1 else None)
-
-
-def _hashes(site: Site) -> list[str]:
-    """SHA-256 of each readable image; empty for the others."""
-    kept = site.opened.probes
-    column = kept.table["sha256"].to_pylist()
-    return [str(one or "") if ok else "" for one, ok in zip(column, kept.readable, strict=True)]
-
-
-def shared_rows(first: list[str], second: list[str]) -> tuple[Int64, Int64]:
-    """Rows of two lists that hold the same text, in the order of the first.
-
-    Examples
-    --------
-    >>> [rows.tolist() for rows in shared_rows(["a", "", "b", "c"], ["c", "", "a"])]
-    [[0, 3], [2, 0]]
-    """
-    place = {text: row for row, text in enumerate(second) if text}
-    pairs = [(row, place[text]) for row, text in enumerate(first) if text in place]
-    rows = np.array(pairs, np.int64).reshape(-1, 2)
-    return rows[:, 0], rows[:, 1]
 
 
 MODELS = Page(path="/models", template="models.html", view=models_page, exported=False)
