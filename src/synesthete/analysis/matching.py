@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from scipy.special import ndtr
@@ -18,6 +19,7 @@ from synesthete.analysis.significance import benjamini_hochberg
 from synesthete.atlas import Atlas
 
 LEAST_R, LEVEL = 0.5, 0.01
+Profiles: TypeAlias = Sequence[Floating] | Floating
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,9 +115,6 @@ def standardised(values: Floating, axis: int) -> Floating:
     return np.asarray(np.divide(values, spread, out=np.zeros_like(values), where=spread > 1e-6))
 
 
-Profiles = Sequence[Floating] | Floating
-
-
 def match(own: Profiles, other: Profiles) -> Matches:
     """Of each unit of `own` the partner among `other`.
 
@@ -125,7 +124,7 @@ def match(own: Profiles, other: Profiles) -> Matches:
         Profiles `[units, points]` on the selection half and on the scoring half, standardised over points. The points of the halves
         are not the same, or not as many, where they are images.
     """
-    live, theirs = (half[0].any(axis=1) & half[1].any(axis=1) for half in (own, other))
+    live, theirs = (profiles[0].any(axis=1) & profiles[1].any(axis=1) for profiles in (own, other))
     similar = own[0] @ other[0].T / own[0].shape[1]
     similar[:, ~theirs] = -np.inf
     partner = np.where(live & theirs.any(), similar.argmax(axis=1), -1)
