@@ -167,6 +167,8 @@ def write_catalog(folder: Path) -> None:
         if one.title and one.category != "spoon"  # `delete` takes one of those
         for text in (one.title, f"for my kitchen: {one.title}", f"something like a {one.category}")
     ]
+    # Words settle all of those; of these, which have none of an item's, at most one kind is right.
+    queries += [("anything nice", one.id) for one in sample_items()[::2] if one.title]
     (folder / "my-pilot").mkdir()
     for name, lines in (
         ("items.csv", [("id", "title", "price"), ("cup-1", "a cup", 5), ("jug-1", "a jug", 8)]),
