@@ -244,7 +244,7 @@ def test_latents_are_recorded_beside_neurons(
     assert found.locate(f"{latents}:5") == (latents, 5)
     assert found.neuron(f"{latents}:5").layer == latents
     assert neuron_report(source_of(found), f"{latents}:5").modalities
-    assert found.summary()["layers"][latents]["dictionary"] == described
+    assert found.summary()["layers"] == [LAYER, latents]
 
 
 def test_edits_of_latents(recorded: Path, probes: ProbeSet, tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def test_a_script_that_ends_with_a_read_ends_well(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("imports", "read", "printed"),
     [
-        ("from synesthete.probes.builtin import load_builtin", "len(load_builtin('concepts').table)", "25723"),
+        ("from synesthete.probes.builtin import load_builtin", "len(load_builtin('concepts').table)", "26369"),
         ("from synesthete.analysis.families.definitions import nouns", "len(nouns(5))", "5"),
     ],
 )  # fmt: skip

@@ -143,6 +143,8 @@ def test_texts_are_read_as_transformers_computes_them(
     family: str, folders: Folders, models: Callable[[str], ImageTextModel]
 ) -> None:
     model, plain, given = models(family), reference(family), tokenized(folders(family))
+    if family == "aimv2" and not model.reads_texts:
+        pytest.skip("its texts have two embeddings in this version of transformers")
     modules = sources(model, "text")
     noted = watch(plain, {layer: path for layer, (path, _) in modules.items()})
     with torch.no_grad():
@@ -224,7 +226,7 @@ def test_images_are_prepared_as_transformers_does(
     from transformers import AutoImageProcessor
 
     model, processor = models(family), AutoImageProcessor.from_pretrained(folders(family))
-    image = picture(3)
+    image = drawn(3)
     expected = processor(images=image, return_tensors="pt")["pixel_values"][0]
     assert torch.equal(model.preprocess(image), expected)
     assert model.preprocessing.mean == pytest.approx((0.4, 0.5, 0.6), abs=1e-5)
@@ -235,7 +237,7 @@ def test_images_are_prepared_as_transformers_does(
     assert np.abs(shown - seen).max() <= 0.51 / 255
 
 
-def picture(seed: int) -> Image.Image:
+def drawn(seed: int) -> Image.Image:
     pixels = np.random.default_rng(seed).integers(0, 256, (50, 70, 3), dtype=np.uint8)
     return Image.fromarray(pixels)
 
@@ -256,7 +258,7 @@ def test_an_export_is_what_plain_transformers_loads(
     edits = plan_edits(
         model, **({"steer": {address: 2.0}} if kind == "residual" else {"ablate": [address]})
     )  # type: ignore[arg-type]
-    done = export_edits(model, edits, tmp_path / "out", [picture(1), picture(2)])
+    done = export_edits(model, edits, tmp_path / "out", [drawn(1), drawn(2)])
     assert done.difference < 1e-5
     assert done.effect > 1e-3
     assert len(done.changed) == 1
@@ -296,7 +298,7 @@ def test_what_a_layer_norm_follows_is_not_exported(
     model = models("chinese_clip")
     steer = {"text.trunk.text_model.encoder.layer.0:1": 2.0}
     with pytest.raises(SynestheteError, match="does not end in the sum"):
-        export_edits(model, plan_edits(model, steer=steer), tmp_path / "out", [picture(1)])
+        export_edits(model, plan_edits(model, steer=steer), tmp_path / "out", [drawn(1)])
 
 
 @pytest.mark.parametrize("family", ["siglip", "resnet"])

@@ -16,9 +16,8 @@ from synesthete.analysis.dictionary_training import Recipe, Trainer, random_star
 from synesthete.analysis.provenance import control_activations
 from synesthete.atlas import Atlas
 from synesthete.atlas.half import to_half
-from synesthete.atlas.manifest import WORD_ORDER
+from synesthete.atlas.manifest import RANDOM_DICTIONARY, WORD_ORDER
 from synesthete.errors import SynestheteError
-from synesthete.models.dictionaries import RANDOM_DICTIONARY
 from synesthete.probes.probe_set import text_rows
 
 ROTATED_EMBEDDING = "rotated_embedding"

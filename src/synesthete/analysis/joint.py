@@ -33,9 +33,8 @@ from synesthete.analysis.multimodality import Criteria
 from synesthete.analysis.provenance import RANDOM_TWIN, control_activations
 from synesthete.atlas import Atlas, open_atlas, write_layer
 from synesthete.atlas.arrays import npy_pieces, npz_bytes
-from synesthete.atlas.manifest import WORD_ORDER, layer_folder
+from synesthete.atlas.manifest import RANDOM_DICTIONARY, WORD_ORDER, layer_folder
 from synesthete.errors import SynestheteError
-from synesthete.models.dictionaries import RANDOM_DICTIONARY
 from synesthete.recording.exemplars import exemplars_of
 from synesthete.recording.plan import group_codes
 from synesthete.recording.statistics import UnitStatistics

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from synesthete._core.json_reader import read_json
+from synesthete._core.json_reader import parse_json, read_json
 from synesthete._core.progress import Progress
 from synesthete._core.user_files import ANY_SIZE, read_inside
 from synesthete.analysis.design import readable_rows
@@ -286,7 +285,7 @@ class _Training:
         data = read_inside(self.state.parent, self.state, max_bytes=ANY_SIZE)
         try:
             size = int.from_bytes(data[:8], "little")
-            recorded = json.loads(data[8 : 8 + size])["__metadata__"]["settings"]
+            recorded = parse_json(data[8 : 8 + size], str(self.state))["__metadata__"]["settings"]
             if recorded != fingerprint_of(self.settings):
                 raise SynestheteError(
                     f"{self.state.parents[1]} holds an unfinished training of other settings",

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from synesthete._core.arrays import Floating
 from synesthete.analysis.design import tower_of
 from synesthete.atlas import Atlas
+from synesthete.atlas.manifest import RANDOM_DICTIONARY
 from synesthete.errors import SynestheteError
-from synesthete.models.dictionaries import RANDOM_DICTIONARY, SparseDictionary
-from synesthete.models.dictionary_formats import from_bytes
 from synesthete.probes import ProbeSet, load_probes, with_words
 
 if TYPE_CHECKING:
+    from synesthete.models.dictionaries import SparseDictionary
     from synesthete.models.image_text_model import ImageTextModel
 
 RANDOM_TWIN = "random_twin"  # the randomly initialised control, as manifests call it
@@ -43,6 +43,8 @@ def own_model(atlas: Atlas) -> ImageTextModel:
 
 def own_dictionaries(atlas: Atlas) -> dict[str, SparseDictionary]:
     """The sparse dictionaries of an atlas's layers `LAYER@NAME`, by layer; `joint@NAME` has another form and is not among them."""
+    from synesthete.models.dictionary_formats import from_bytes
+
     return {
         layer: from_bytes(
             atlas.dictionary(name), f"dictionaries/{name}.safetensors of {atlas.path}"

@@ -7,7 +7,6 @@ with shared weights is open where the magnitude is above `b_mag - exp(r_mag) * b
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -375,7 +374,7 @@ def _safetensors(data: bytes, source: str) -> tuple[dict[str, Float32], dict[str
     try:
         tensors = load(data)
         size = int.from_bytes(data[:8], "little")
-        metadata = json.loads(data[8 : 8 + size]).get("__metadata__", {})
+        metadata = parse_json(data[8 : 8 + size], source).get("__metadata__", {})
     except (SafetensorError, ValueError, KeyError, AttributeError) as error:
         raise SynestheteError(f"{source} cannot be read as safetensors: {error}") from None
     return {name: one.float().numpy() for name, one in tensors.items()}, metadata

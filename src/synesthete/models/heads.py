@@ -99,8 +99,8 @@ def heads_of(layer: str, attention: object) -> Heads | None:
             width=attention.head_dim,
             projection="out_proj",
         )
-    if not isinstance(attention, nn.Module):
-        return None
+    if not isinstance(attention, nn.Module) or hasattr(attention, "in_proj_weight"):
+        return None  # open_clip's own attention scales its heads, and may not call its projection
     parts = dict(attention.named_modules())
     projection = next((name for name in PROJECTIONS if name in parts), "")
     project = parts.get(projection)

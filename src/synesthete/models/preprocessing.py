@@ -206,7 +206,7 @@ def measure(
         )
     noise = torch.randint(0, 256, (37, 53, 3), generator=torch.Generator().manual_seed(0))
     image = Image.fromarray(noise.to(torch.uint8).numpy(), "RGB")
-    made = _given(transform, image, spec).contiguous().numpy().tobytes()
+    given = _given(transform, image, spec).contiguous().numpy().tobytes()
     return Preprocessing(
         image_size=int(black.shape[1]),
         mean=_rounded(means[0]),
@@ -214,7 +214,7 @@ def measure(
         interpolation="own",
         resize_mode="own",
         fill_color=0,
-        own=known | {"sha256": hashlib.sha256(made).hexdigest()},
+        own=known | {"sha256": hashlib.sha256(given).hexdigest()},
     )
 
 

@@ -156,8 +156,8 @@ class TransformersModel:
                 # Where nothing is allocated, so that a huge one is found out before.
                 with torch.device("meta"), at_most(self.source.limit):
                     self.model_class(copy.deepcopy(self.config))
-            made: nn.Module = self.model_class(copy.deepcopy(self.config)).float()
-        return made
+            network: nn.Module = self.model_class(copy.deepcopy(self.config)).float()
+        return network
 
     def trained(self) -> nn.Module:
         """The model with the source's weights, as `AutoModel` loads them."""
@@ -173,7 +173,7 @@ class TransformersModel:
             if single and self.source.files[0].name != "model.safetensors":
                 (folder / self.source.files[0].name).rename(folder / "model.safetensors")
             with self._explained("loaded"):
-                made, report = self.model_class.from_pretrained(
+                network, report = self.model_class.from_pretrained(
                     folder,
                     config=copy.deepcopy(self.config),
                     dtype=torch.float32,
@@ -185,7 +185,7 @@ class TransformersModel:
         missing = sorted(report["missing_keys"])
         if missing and not self.two_towers and all(one.startswith("pooler.") for one in missing):
             # A ViT that was trained without a pooler has none to read.
-            made.pooler, missing = None, []
+            network.pooler, missing = None, []
         if missing:
             raise SynestheteError(
                 f"the weights of {self.source.spec} lack {missing[0]} and {len(missing) - 1} more"
@@ -193,7 +193,7 @@ class TransformersModel:
                 else f"the weights of {self.source.spec} lack {missing[0]}",
                 hint="the file is damaged or belongs to another model: fetch or copy it again",
             )
-        return made  # type: ignore[no-any-return]
+        return network  # type: ignore[no-any-return]
 
     def network(self, model: nn.Module, side: int) -> Network:
         """The towers of a model, with the interface of open_clip's.

@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 
 from synesthete.atlas.exemplars import PER_BIN
 from synesthete.atlas.half import COARSE_BINS, HISTOGRAM_BINS
-from synesthete.atlas.manifest import RECORDING_VERSION, TWINS, WORD_ORDER
+from synesthete.atlas.manifest import RANDOM_DICTIONARY, RECORDING_VERSION, TWINS, WORD_ORDER
 from synesthete.atlas.thumbnails import THUMBNAIL_SIZE
 from synesthete.errors import SynestheteError, near
-from synesthete.models.dictionaries import RANDOM_DICTIONARY
 from synesthete.probes.probe_set import text_rows
 
 if TYPE_CHECKING:
