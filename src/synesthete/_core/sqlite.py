@@ -19,6 +19,12 @@ _ENDINGS = ("", "-wal", "-shm", "-journal")
 _creating = threading.Lock()
 
 
+def _is_wrong(file: Path) -> bool:
+    if leads_out(file.parent, file):
+        return os.path.lexists(file)
+    return file.exists() and not file.is_file() and os.path.lexists(file)
+
+
 def connect(
     path: Path, *, wait_seconds: float, private: bool = False, every_thread: bool = False
 ) -> sqlite3.Connection:
@@ -43,7 +49,8 @@ def connect(
     """
     for ending in _ENDINGS:
         file = Path(f"{path}{ending}")
-        if leads_out(path.parent, file) or (file.exists() and not file.is_file()):
+        # Asked twice: another process may remove SQLite's own files between two looks at them.
+        if _is_wrong(file) and _is_wrong(file):
             raise SynestheteError(
                 f"{file} is a link that leads out of its folder, or not a regular file",
                 hint="delete it",
