@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import stat
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -19,10 +20,12 @@ _ENDINGS = ("", "-wal", "-shm", "-journal")
 _creating = threading.Lock()
 
 
-def _is_wrong(file: Path) -> bool:
-    if leads_out(file.parent, file):
-        return os.path.lexists(file)
-    return file.exists() and not file.is_file() and os.path.lexists(file)
+def _is_irregular(file: Path) -> bool:
+    """Whether anything but a regular file is there, by one look: others make and remove SQLite's own files meanwhile."""
+    try:
+        return not stat.S_ISREG(file.stat().st_mode)
+    except OSError:
+        return False  # nothing that can be looked at, which SQLite says better
 
 
 def connect(
@@ -49,8 +52,7 @@ def connect(
     """
     for ending in _ENDINGS:
         file = Path(f"{path}{ending}")
-        # Asked twice: another process may remove SQLite's own files between two looks at them.
-        if _is_wrong(file) and _is_wrong(file):
+        if leads_out(path.parent, file) or _is_irregular(file):
             raise SynestheteError(
                 f"{file} is a link that leads out of its folder, or not a regular file",
                 hint="delete it",
