@@ -14,7 +14,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor, device, nn
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -236,6 +236,23 @@ def at_most(elements: int) -> Iterator[None]:
     """Let torch allocate that many elements and no more."""
     with _Counted(elements):
         yield
+
+
+def refuse_larger(build: Callable[[], object], elements: int) -> None:
+    """Build a network of a library where nothing is allocated, so that one of more numbers is found out before."""
+    with device("meta"), at_most(elements):
+        build()
+
+
+@contextmanager
+def explained(spec: str, what: str, *, hint: str) -> Iterator[None]:
+    """Say in one line what a library raises: `SPEC cannot WHAT: …`. Errors of our own pass."""
+    try:
+        yield
+    except SynestheteError:
+        raise
+    except Exception as error:
+        raise SynestheteError(f"{spec} cannot {what}: {one_line(error)}", hint=hint) from error
 
 
 @contextmanager

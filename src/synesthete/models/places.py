@@ -7,6 +7,7 @@ blocks is read off the containers they lie in, and what they compute off the ten
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from math import isqrt
 from typing import Any, TypeAlias
@@ -122,21 +123,16 @@ def find_places(
 def _watch(trunk: nn.Module, run: Callable[[], object]) -> list[_Call]:
     """All calls of modules in one pass, in the order in which they end."""
     calls: list[_Call] = []
-    handles = []
-    for name, module in trunk.named_modules():
-        if not name:
-            continue
+    with ExitStack() as hooks, torch.no_grad():
+        for name, module in trunk.named_modules():
+            if not name:
+                continue
 
-        def seen(module: nn.Module, args: Any, kwargs: Any, out: Any, name: str = name) -> None:
-            calls.append(_Call(name, module, _first([*args, *kwargs.values()]), _first([out])))
+            def seen(module: nn.Module, args: Any, kwargs: Any, out: Any, name: str = name) -> None:
+                calls.append(_Call(name, module, _first([*args, *kwargs.values()]), _first([out])))
 
-        handles.append(module.register_forward_hook(seen, with_kwargs=True))
-    try:
-        with torch.no_grad():
-            run()
-    finally:
-        for handle in handles:
-            handle.remove()
+            hooks.callback(module.register_forward_hook(seen, with_kwargs=True).remove)
+        run()
     return calls
 
 

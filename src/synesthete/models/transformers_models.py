@@ -13,7 +13,8 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from math import isqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,9 +25,8 @@ from torch import nn
 from synesthete.errors import SynestheteError
 from synesthete.models.adapter import HIDDEN, SHOWN, Network, Pool, TextTower
 from synesthete.models.architectures import Tower
-from synesthete.models.building import at_most, quiet
+from synesthete.models.building import explained, quiet, refuse_larger
 from synesthete.models.configuration import Rule, choice, either, integer, matching, number, several
-from synesthete.models.hub import one_line
 from synesthete.models.places import BATCH, find_places
 from synesthete.models.preprocessing import (
     Preprocessing,
@@ -110,7 +110,9 @@ class TransformersModel:
 
     def __init__(self, source: Source) -> None:
         self.source, self.files = source, source.files
-        with hushed(), self._explained("built"):
+        hint = f"check its {CONFIG}, or fetch or copy the model again"
+        self._explained = partial(explained, source.spec, hint=hint)
+        with hushed(), self._explained("be built"):
             self.config, self.model_class = self._configured()
         self.two_towers = all(
             hasattr(self.model_class, f"get_{what}_features") for what in ("image", "text")
@@ -120,18 +122,6 @@ class TransformersModel:
                 f"{source.spec} is a {self.config.model_type} of transformers, which gives no embeddings of images"
             )
         self._plan: dict[str, Any] | None = None
-
-    @contextmanager
-    def _explained(self, what: str) -> Iterator[None]:
-        try:
-            yield
-        except SynestheteError:
-            raise
-        except Exception as error:
-            raise SynestheteError(
-                f"{self.source.spec} cannot be {what}: {one_line(error)}",
-                hint=f"check its {CONFIG}, or fetch or copy the model again",
-            ) from error
 
     def _configured(self) -> tuple[Any, Any]:
         from transformers import CONFIG_MAPPING, MODEL_MAPPING
@@ -151,20 +141,21 @@ class TransformersModel:
 
     def blank(self) -> nn.Module:
         """The model with the library's initial weights."""
-        with hushed(), self._explained("built"):
+        with hushed(), self._explained("be built"):
             if not self.source.trusted:
-                # Where nothing is allocated, so that a huge one is found out before.
-                with torch.device("meta"), at_most(self.source.limit):
-                    self.model_class(copy.deepcopy(self.config))
-            network: nn.Module = self.model_class(copy.deepcopy(self.config)).float()
+                refuse_larger(self._build, self.source.limit)
+            network: nn.Module = self._build().float()
         return network
+
+    def _build(self) -> Any:
+        return self.model_class(copy.deepcopy(self.config))
 
     def trained(self) -> nn.Module:
         """The model with the source's weights, as `AutoModel` loads them."""
         if not self.source.files:
             return self.blank()
-        with torch.device("meta"), hushed(), self._explained("built"), at_most(self.source.limit):
-            self.model_class(copy.deepcopy(self.config))
+        with hushed(), self._explained("be built"):
+            refuse_larger(self._build, self.source.limit)
         with tempfile.TemporaryDirectory(prefix="synesthete-model-") as name, hushed():
             folder = Path(name)
             for file in self.source.files:
@@ -172,7 +163,7 @@ class TransformersModel:
             single = len(self.source.files) == 1
             if single and self.source.files[0].name != "model.safetensors":
                 (folder / self.source.files[0].name).rename(folder / "model.safetensors")
-            with self._explained("loaded"):
+            with self._explained("be loaded"):
                 network, report = self.model_class.from_pretrained(
                     folder,
                     config=copy.deepcopy(self.config),
@@ -187,10 +178,9 @@ class TransformersModel:
             # A ViT that was trained without a pooler has none to read.
             network.pooler, missing = None, []
         if missing:
+            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
             raise SynestheteError(
-                f"the weights of {self.source.spec} lack {missing[0]} and {len(missing) - 1} more"
-                if len(missing) > 1
-                else f"the weights of {self.source.spec} lack {missing[0]}",
+                f"the weights of {self.source.spec} lack {missing[0]}{more}",
                 hint="the file is damaged or belongs to another model: fetch or copy it again",
             )
         return network  # type: ignore[no-any-return]
@@ -207,7 +197,7 @@ class TransformersModel:
         """
         model.eval()
         if self._plan is None:
-            with self._explained("run"):
+            with self._explained("be run"):
                 self._plan = self._planned(model, side)
         plan = self._plan
         if not self.two_towers:
@@ -263,7 +253,7 @@ class TransformersModel:
                 encoding="utf-8",
             )
             (Path(name) / PREPROCESSOR).write_text(json.dumps(settings), encoding="utf-8")
-            with self._explained("given images"):
+            with self._explained("be given images"):
                 from transformers import AutoImageProcessor
 
                 opener: Any = AutoImageProcessor
@@ -396,21 +386,18 @@ class _Opened:
     def __init__(self, source: Source, model_type: str, context: int) -> None:
         from transformers import AutoTokenizer
 
-        files = tokenizer_files(source)
-        try:
-            with tempfile.TemporaryDirectory(prefix="synesthete-tokenizer-") as name, hushed():
-                for file, data in ({CONFIG: b"{}"} | files).items():
-                    if file == CONFIG:
-                        data = json.dumps({"model_type": model_type}).encode()
-                    (Path(name) / file).write_bytes(data)
-                self.tokenizer: Any = AutoTokenizer.from_pretrained(
-                    name, local_files_only=True, trust_remote_code=False
-                )
-        except Exception as error:
-            raise SynestheteError(
-                f"{source.spec} cannot read texts: {one_line(error)}",
-                hint="check the files of its tokenizer",
-            ) from error
+        files = tokenizer_files(source) | {CONFIG: json.dumps({"model_type": model_type}).encode()}
+        hint = "check the files of its tokenizer"
+        with (
+            explained(source.spec, "read texts", hint=hint),
+            tempfile.TemporaryDirectory(prefix="synesthete-tokenizer-") as name,
+            hushed(),
+        ):
+            for file, data in files.items():
+                (Path(name) / file).write_bytes(data)
+            self.tokenizer: Any = AutoTokenizer.from_pretrained(
+                name, local_files_only=True, trust_remote_code=False
+            )
         self.spec = source.spec
         longest = getattr(self.tokenizer, "model_max_length", None)
         self.context = (
@@ -578,16 +565,11 @@ def _square_of_patches(config: Any, settings: Mapping[str, Any]) -> Preprocessin
 def _children_used(model: nn.Module, run: Callable[[], object]) -> tuple[str, ...]:
     """Names of the children of a model that are called in a pass."""
     used: dict[str, None] = {}
-    handles = [
-        child.register_forward_hook(lambda *_, name=name: used.setdefault(name))
-        for name, child in model.named_children()
-    ]
-    try:
-        with torch.no_grad():
-            run()
-    finally:
-        for handle in handles:
-            handle.remove()
+    with ExitStack() as hooks, torch.no_grad():
+        for name, child in model.named_children():
+            seen = child.register_forward_hook(lambda *_, name=name: used.setdefault(name))
+            hooks.callback(seen.remove)
+        run()
     return tuple(used)
 
 
@@ -641,14 +623,10 @@ def _pool(trunk: nn.Module, tokens: torch.Tensor, last: str) -> Pool:
     def keep(module: nn.Module, args: Any, out: Any) -> None:
         kept.append(out[0] if isinstance(out, tuple) else out)
 
-    handle = trunk.get_submodule(last).register_forward_hook(keep)
-    try:
-        with torch.enable_grad():
-            found = text_features(trunk, tokens)
-            weights = torch.linspace(-1, 1, found.shape[1])
-            (slope,) = torch.autograd.grad((found[0] * weights).sum(), kept[-1])
-    finally:
-        handle.remove()
+    with trunk.get_submodule(last).register_forward_hook(keep), torch.enable_grad():
+        found = text_features(trunk, tokens)
+        weights = torch.linspace(-1, 1, found.shape[1])
+        (slope,) = torch.autograd.grad((found[0] * weights).sum(), kept[-1])
     read = slope[0].abs().sum(-1).nonzero().flatten().tolist()
     if read == [0]:
         return "first"

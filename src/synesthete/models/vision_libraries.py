@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from synesthete.errors import SynestheteError, near
 from synesthete.models.adapter import Network, TextTower
 from synesthete.models.architectures import Tower
 from synesthete.models.archives import read_archive
-from synesthete.models.building import at_most, quiet
+from synesthete.models.building import explained, quiet, refuse_larger
 from synesthete.models.hub import fetch, offline, one_line, unreachable
 from synesthete.models.places import BATCH, Place, find_places
 from synesthete.models.preprocessing import TransformPreprocessor, measure
@@ -42,23 +42,24 @@ class VisionModel:
 
     def __init__(self, source: Source) -> None:
         self.source = source
+        hint = f"`import {source.library}` and its version may tell more"
+        self._explained = partial(explained, source.spec, hint=hint)
         self._library: _Library = (_Timm if source.library == "timm" else _Torchvision)(source)
         self.files = self._library.files()
         self._places: tuple[Place, ...] | None = None
 
     def preprocessor(self) -> TransformPreprocessor:
         """The library's own transform for evaluation."""
-        with self._explained("given images"):
+        with self._explained("be given images"):
             transform = self._library.transform()
         about = {"library": self.source.library, "architecture": self.source.architecture}
         return TransformPreprocessor(transform, measure(transform, self.source.spec, about))
 
     def blank(self) -> nn.Module:
         """The network with the library's initial weights."""
-        with quiet(), self._explained("built"):
+        with quiet(), self._explained("be built"):
             if not self.source.trusted:
-                with torch.device("meta"), at_most(self.source.limit):
-                    self._library.build()
+                refuse_larger(self._library.build, self.source.limit)
             return self._library.build()
 
     def trained(self) -> nn.Module:
@@ -89,25 +90,13 @@ class VisionModel:
         see = self._library.see
         if self._places is None:
             pixels = torch.zeros(BATCH, 3, side, side)
-            with self._explained("run"):
+            with self._explained("be run"):
                 self._places = find_places(model, lambda: see(model, pixels))
         return Network(Tower(model, see, self._places))
 
     def tokenizer(self, tower: TextTower) -> Tokenizer:
         """There is none."""
         raise SynestheteError(f"{self.source.spec} reads images only")
-
-    @contextmanager
-    def _explained(self, what: str) -> Iterator[None]:
-        try:
-            yield
-        except SynestheteError:
-            raise
-        except Exception as error:
-            raise SynestheteError(
-                f"{self.source.spec} cannot be {what}: {one_line(error)}",
-                hint=f"`import {self.source.library}` and its version may tell more",
-            ) from error
 
 
 class _Library:
