@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,13 @@ def test_killed_anywhere_it_goes_on_to_the_same_bytes(
                 train_dictionary(atlas, LAYER, out, **settings)
     state = out / ".recording" / layer_dictionary.STATE
     assert state.is_file()
+    # A checkpoint that cannot be read is none.
+    torn = tmp_path / "torn"
+    shutil.copytree(out, torn)
+    torn_state = torn / state.relative_to(out)
+    torn_state.write_bytes(torn_state.read_bytes()[:100])
+    train_dictionary(atlas, LAYER, torn, **settings)
+    assert tree(torn) == tree(tmp_path / "once")
     with pytest.raises(SynestheteError, match="unfinished training of other settings"):
         train_dictionary(atlas, LAYER, out, **{**settings, "seed": 5})
     shown: list[int] = []

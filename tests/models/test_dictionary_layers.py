@@ -52,15 +52,22 @@ def plainly(one: SparseDictionary, rows: np.ndarray) -> np.ndarray:
     return found
 
 
+def prepared(
+    request: pytest.FixtureRequest, family: str, kind: dict[str, object]
+) -> tuple[ImageTextModel, str, torch.Tensor, SparseDictionary, ImageTextModel]:
+    """A model, a layer of it, pixels, a dictionary of the layer, and the model with that as `layer@x`."""
+    plain: ImageTextModel = request.getfixturevalue(family)
+    layer = LAYERS[family]
+    one = dictionary(plain.layer(layer).units, **kind)
+    return plain, layer, random_pixels(plain), one, plain.with_dictionary(layer, "x", one)
+
+
 @pytest.mark.parametrize("family", ["resnet", "vit"])
 @pytest.mark.parametrize("kind", [{"k": 4}, jumps(), {"k": 4, "layer_norm": True}], ids=["topk", "jumprelu", "norm"])  # fmt: skip
 def test_latents_are_what_a_plain_computation_gives(
     family: str, kind: dict[str, object], request: pytest.FixtureRequest
 ) -> None:
-    plain: ImageTextModel = request.getfixturevalue(family)
-    layer, pixels = LAYERS[family], random_pixels(plain)
-    one = dictionary(plain.layer(layer).units, **kind)
-    model = plain.with_dictionary(layer, "x", one)
+    plain, layer, pixels, one, model = prepared(request, family, kind)
     assert f"{layer}@x" in [each.name for each in model.layers("image")]
     assert f"{layer}@x" not in [each.name for each in plain.layers("image")]
     assert model.default_layers == plain.default_layers
@@ -101,10 +108,7 @@ def test_texts_too(resnet: ImageTextModel) -> None:
 def test_a_change_keeps_what_is_not_explained(
     family: str, kind: dict[str, object], request: pytest.FixtureRequest
 ) -> None:
-    plain: ImageTextModel = request.getfixturevalue(family)
-    layer, pixels = LAYERS[family], random_pixels(plain)
-    one = dictionary(plain.layer(layer).units, **kind)
-    model = plain.with_dictionary(layer, "x", one)
+    plain, layer, pixels, one, model = prepared(request, family, kind)
     before, embedded = plain.maps(pixels, layer), plain.encode_images(pixels)
     latents = model.maps(pixels, f"{layer}@x")
     unit = int(latents.amax(dim=(0, 2, 3)).argmax())

@@ -23,9 +23,7 @@ ROTATIONS = 2  # seeds, of each of two kinds
 BLOCK = 4096  # units that are mixed with each other; wider layers are mixed in random blocks
 CURVE = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5)  # thresholds of average precision that counts are given at
 ALIKE = 0.8  # units whose activations correlate more are one finding
-FIVE = (
-    5  # modalities of images and texts together, in which a joint unit shows a whole concept cell
-)
+FIVE = 5  # modalities, of images and texts together: so many show a whole concept cell
 LETTERS = 1  # words whose names differ by at most so many letters are of equal length
 INITIALISATIONS = (RANDOM_TWIN, "random_he")
 VERDICTS = ("selective", "multimodal", "concept_cells")

@@ -277,6 +277,13 @@ def image_layer(atlas: Atlas, layer: str | None) -> str:
     return name
 
 
+def design_of(atlas: Atlas, rows: Int64, tower: str, *, at_least: int = 2) -> Design:
+    """The design of some labelled images or texts of an atlas; parameters and errors as for `Design.of`."""
+    labels = atlas.probes.take(pa.array(rows))
+    columns = (labels[key].to_pylist() for key in ("concept", "modality", "artist"))
+    return Design.of(*columns, at_least=at_least, tower=tower)
+
+
 def labelled_design(atlas: Atlas, *, purpose: str, tower: str = "image") -> tuple[Int64, Design]:
     """Numbers of the labelled images of an atlas, and their design.
 
@@ -298,9 +305,7 @@ def labelled_design(atlas: Atlas, *, purpose: str, tower: str = "image") -> tupl
             f"the images of {atlas.path} have no concept and modality",
             hint=f"{purpose} are tested on held-out artists; record a labelled probe set",
         )
-    labels = atlas.probes.take(pa.array(rows))
-    columns = (labels[key].to_pylist() for key in ("concept", "modality", "artist"))
-    design = Design.of(*columns, tower=tower)
+    design = design_of(atlas, rows, tower)
     if design.split.scoring.all() or not design.split.scoring.any():
         raise SynestheteError(
             "all probe images are by one artist",

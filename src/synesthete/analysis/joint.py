@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from synesthete._core.arrays import Bool, Float16
 from synesthete._core.progress import Progress, Steps
 from synesthete.analysis.analyze import Labelled, LayerAnalysis, LayerData, analyze_layer
-from synesthete.analysis.design import Design, labelled_rows, tower_of
+from synesthete.analysis.design import design_of, labelled_rows, tower_of
 from synesthete.analysis.dictionary import (
     JOINT,
     ROTATED_EMBEDDING,
@@ -29,6 +28,7 @@ from synesthete.analysis.dictionary import (
     untrained,
 )
 from synesthete.analysis.dictionary import STEPS as TRAINING_STEPS
+from synesthete.analysis.dictionary_training import every_tenth
 from synesthete.analysis.multimodality import Criteria
 from synesthete.analysis.provenance import RANDOM_TWIN, control_activations
 from synesthete.atlas import Atlas, open_atlas, write_layer
@@ -40,7 +40,6 @@ from synesthete.recording.plan import group_codes
 from synesthete.recording.statistics import UnitStatistics
 
 MOST_LATENTS = 16_384
-TENTH = 10
 EVERY = 100  # training steps to one step of progress
 SETTINGS = ("latents", "k", "seed")
 
@@ -150,11 +149,9 @@ def held_out(atlas: Atlas) -> Bool:
     rows = labelled_rows(atlas, "joint")
     found = np.zeros(len(atlas.probes), np.bool_)
     if len(rows):
-        labels = atlas.probes.take(pa.array(rows))
-        columns = (labels[key].to_pylist() for key in ("concept", "modality", "artist"))
-        found[rows] = Design.of(*columns, at_least=1, tower="joint").split.scoring
+        found[rows] = design_of(atlas, rows, "joint", at_least=1).split.scoring
     if found[rows].all() or not found.any():
-        found = np.arange(len(found)) % TENTH == TENTH - 1
+        found = every_tenth(len(found))
     return found
 
 

@@ -10,18 +10,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from synesthete._core.json_reader import parse_json, read_json
+from synesthete._core.json_reader import read_json
 from synesthete._core.progress import Progress
 from synesthete._core.user_files import ANY_SIZE, read_inside
 from synesthete.analysis.design import readable_rows
-from synesthete.analysis.dictionary_training import KINDS, Recipe, Trainer, random_start
-from synesthete.analysis.joint import TENTH
+from synesthete.analysis.dictionary_training import (
+    KINDS,
+    Recipe,
+    Trainer,
+    every_tenth,
+    random_start,
+)
 from synesthete.analysis.provenance import own_model, own_probes
 from synesthete.atlas import Atlas, open_atlas
 from synesthete.atlas.files import write_file, write_together
 from synesthete.atlas.manifest import fingerprint_of
 from synesthete.errors import SynestheteError, near
 from synesthete.models.dictionaries import CONFIG, SparseDictionary
+from synesthete.models.dictionary_formats import metadata_of
 from synesthete.recording.feed import MicroBatch, feed, micro_batches
 from synesthete.recording.session import claim, clear
 
@@ -98,7 +104,7 @@ def train_dictionary(
             hint="`synesthete joint` learns one of the embeddings",
         )
     rows = readable_rows(opened, tower)
-    apart = np.arange(len(rows)) % TENTH == TENTH - 1
+    apart = every_tenth(len(rows))
     if not apart.any():
         raise SynestheteError(f"{opened.path} has fewer than 10 {tower}s to learn from")
     settings = {
@@ -284,14 +290,12 @@ class _Training:
             return 0
         data = read_inside(self.state.parent, self.state, max_bytes=ANY_SIZE)
         try:
-            size = int.from_bytes(data[:8], "little")
-            recorded = parse_json(data[8 : 8 + size], str(self.state))["__metadata__"]["settings"]
-            if recorded != fingerprint_of(self.settings):
+            state = load(data)
+            if metadata_of(data, str(self.state))["settings"] != fingerprint_of(self.settings):
                 raise SynestheteError(
                     f"{self.state.parents[1]} holds an unfinished training of other settings",
                     hint="name another --out, or delete the folder",
                 )
-            state = load(data)
             self.trainer.load(state)
             self.mean = state["mean"].numpy()
             chunk, self.scale = state["at"].tolist()

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from synesthete._core.arrays import Bool, Floating, Int64
-from synesthete.analysis.design import Design, labelled_rows, tower_of
+from synesthete.analysis.design import Design, design_of, labelled_rows, tower_of
 from synesthete.analysis.multimodality import DEFAULT, Criteria, Scores, score_halves
 from synesthete.atlas import Atlas
 from synesthete.errors import SynestheteError
@@ -176,9 +175,7 @@ def measure_stability(
         )
     tower = tower_of(atlas, atlas.main_layers[0])
     rows = labelled_rows(atlas, tower)
-    labels = atlas.probes.take(pa.array(rows))
-    columns = (labels[key].to_pylist() for key in ("concept", "modality", "artist"))
-    design = Design.of(*columns, tower=tower)
+    design = design_of(atlas, rows, tower)
     design.require_testable()
     criteria = Criteria(*(analysis[key] for key in ("threshold", "q", "ap", "cell")))
     seed = int(analysis["seed"]) if seed is None else seed

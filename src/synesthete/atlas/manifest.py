@@ -23,9 +23,8 @@ MANIFEST = "atlas.json"
 TWINS = ("random_twin", "random_he", "permuted")
 # The model itself, shown each text with its words in random order; recorded as a twin is, of layers that read texts.
 WORD_ORDER = "word_order"
-RANDOM_DICTIONARY = (
-    "random_dictionary"  # beside the latents of a dictionary, those of random directions
-)
+# Beside the latents of a sparse dictionary, those of one of random directions.
+RANDOM_DICTIONARY = "random_dictionary"
 # What people and later steps may add at any time; not part of the hashed content.
 UNLISTED = ("reviews.sqlite", "reviews.sqlite-wal", "reviews.sqlite-shm")
 UNLISTED_FOLDERS = ("visualizations", ".recording")

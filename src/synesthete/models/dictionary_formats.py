@@ -373,11 +373,16 @@ def _safetensors(data: bytes, source: str) -> tuple[dict[str, Float32], dict[str
 
     try:
         tensors = load(data)
-        size = int.from_bytes(data[:8], "little")
-        metadata = parse_json(data[8 : 8 + size], source).get("__metadata__", {})
     except (SafetensorError, ValueError, KeyError, AttributeError) as error:
         raise SynestheteError(f"{source} cannot be read as safetensors: {error}") from None
-    return {name: one.float().numpy() for name, one in tensors.items()}, metadata
+    return {name: one.float().numpy() for name, one in tensors.items()}, metadata_of(data, source)
+
+
+def metadata_of(data: bytes, source: str) -> dict[str, str]:
+    """What a safetensors file, which was loaded already and so is sound, says beside its tensors."""
+    size = int.from_bytes(data[:8], "little")
+    found: dict[str, str] = parse_json(data[8 : 8 + size], source).get("__metadata__", {})
+    return found
 
 
 def _json(data: bytes, path: Path) -> dict[str, Any]:

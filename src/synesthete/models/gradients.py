@@ -16,6 +16,7 @@ from torch.nn.utils import fuse_conv_bn_eval
 from synesthete.errors import SynestheteError
 from synesthete.models.activations import Responses
 from synesthete.models.architectures import Tower, find_taps, with_dictionary
+from synesthete.models.dictionaries import split_layer
 from synesthete.models.hooks import Tap, capture
 from synesthete.models.image_text_model import ImageTextModel
 
@@ -64,7 +65,7 @@ class GradientTower:
         self.convolutional = all(tap.kind == "block" for tap in self.taps.values())
         # Latents are driven before their activation function, where there is a slope even when they are silent.
         for full, dictionary in model.dictionaries.items():
-            layer, _, name = full.partition("@")
+            layer, name = split_layer(full)
             self.taps = with_dictionary(self.taps, layer, name, dictionary)
             if full in self.taps:
                 self.taps[full] = replace(self.taps[full], slope=True)
@@ -159,7 +160,7 @@ class GradientTower:
         ]
         order = list(self.taps)
         limit = order.index(layer) if layer else len(order)
-        mine = (layer or order[-1]).partition("@")[0].removesuffix(":pre")
+        mine = split_layer(layer or order[-1])[0].removesuffix(":pre")
         earlier = [n for n in blocks if order.index(n) < limit and n != mine]
         stage = mine.rpartition(".")[0]
         other = [n for n in earlier if n.rpartition(".")[0] != stage and self.convolutional]

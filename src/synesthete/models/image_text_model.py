@@ -41,7 +41,7 @@ from synesthete.models.architectures import (
     find_text_taps,
     with_dictionary,
 )
-from synesthete.models.dictionaries import RANDOM_DICTIONARY, SparseDictionary
+from synesthete.models.dictionaries import RANDOM_DICTIONARY, SparseDictionary, split_layer
 from synesthete.models.hooks import Tap, capture
 from synesthete.models.hub import one_line
 from synesthete.models.interventions import Change, Rewrite, intervene, rewriting
@@ -544,7 +544,7 @@ class ImageTextModel:
         """The model with the layers `LAYER@NAME` of dictionaries."""
         found = self
         for full, dictionary in dictionaries.items():
-            layer, _, name = full.partition("@")
+            layer, name = split_layer(full)
             found = found.with_dictionary(layer, name, dictionary)
         return found
 

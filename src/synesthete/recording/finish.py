@@ -236,16 +236,17 @@ class Finisher:
         """The dictionaries whose latents were recorded, by their own names."""
         return {
             split_layer(layer)[1]: self.model.dictionaries[layer]
-            for layer in self.plan.layers
-            if layer in self.plan.dictionaries
+            for layer in self.plan.dictionaries
         }
 
     def _described_dictionaries(self) -> dict[str, Any]:
         """What the manifest says of them; nothing without any."""
-        layers = [layer for layer in self.plan.layers if layer in self.plan.dictionaries]
+        layer_of: dict[str, str] = {}
+        for layer in self.plan.dictionaries:
+            layer_of.setdefault(split_layer(layer)[1], layer)
         notes = {
             name: {
-                "layer": next(layer for layer in layers if split_layer(layer)[1] == name),
+                "layer": layer_of[name],
                 "kind": one.kind,
                 "latents": one.latents,
                 "k": one.k,
