@@ -39,7 +39,7 @@ def make(path: Path) -> ItemTable:
 def content(path: Path) -> dict[str, str]:
     """Everything in it, read again, each id once, with a check that vectors and thumbnails belong to their items."""
     opened = ItemTable(path)
-    with opened._errors():
+    with opened.errors():
         found = opened.pinned().search().to_arrow()
     ids, titles = found["id"].to_pylist(), found["title"].to_pylist()
     assert len(set(ids)) == len(ids)

@@ -20,7 +20,7 @@ from synesthete.catalog.reference import Reference
 from synesthete.catalog.schema import Item, Quarantined
 from synesthete.catalog.store import manifest as manifests
 from synesthete.catalog.store.centres import Centres
-from synesthete.catalog.store.table import ItemTable
+from synesthete.catalog.store.table import ItemTable, item_of
 from synesthete.errors import SynestheteError
 
 LEDGER, SEGMENTS = "catalog.sqlite", "segments"
@@ -97,13 +97,5 @@ def _batches(path: Path, ledger: sqlite3.Connection) -> Iterator[Batch]:
 
 
 def _item(row: dict[str, Any]) -> Item:
-    return Item(
-        row["id"],
-        title=row["title"],
-        description=row["description"],
-        category=row["category"],
-        reviews=tuple(row["reviews"]),
-        price=row["price"],
-        attributes={key: tuple(values) for key, values in row["attributes"]},
-        images=tuple(Path(name) for name in row["pictures"]),
-    )
+    attributes = [{"name": name, "values": values} for name, values in row["attributes"]]
+    return item_of(row | {"attributes": attributes, "images_from": row["pictures"]})

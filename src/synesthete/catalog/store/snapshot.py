@@ -118,7 +118,7 @@ class Snapshot:
 
     @cached_property
     def _count(self) -> int:
-        with self._items._errors():
+        with self._items.errors():
             return int(self._table.count_rows())
 
     def __len__(self) -> int:
@@ -188,7 +188,7 @@ class Snapshot:
         """The items whose ids come next after one, by id."""
         from lancedb.query import ColumnOrdering
 
-        with self._items._errors():
+        with self._items.errors():
             request = self._table.search().where(f"id > {quoted([after])}")
             request = request.order_by([ColumnOrdering(column_name="id")])
             found = request.select(list(ITEM_COLUMNS)).limit(limit).to_arrow()
@@ -196,13 +196,13 @@ class Snapshot:
 
     def scan(self, columns: Sequence[str], where: str | None = None) -> Iterator[pa.RecordBatch]:
         """Columns of all items that pass a filter, piece by piece, in no order."""
-        with self._items._errors():
+        with self._items.errors():
             request = self._table.search().select(list(columns))
             yield from (request.where(where) if where else request).to_batches(8192)
 
     def nearest(self, vector: Float32, limit: int, where: str | None = None) -> Rows:
         """The items whose fused vectors are nearest; above ten thousand items by an index that finds nearly all."""
-        with self._items._errors():
+        with self._items.errors():
             request = self._table.search(np.asarray(vector, np.float32), vector_column_name="fused")
             request = request.distance_type("dot").select([*FOUND, "_distance"]).limit(limit)
             if self._probes:  # and more, where few of what they hold passes a filter
@@ -217,7 +217,7 @@ class Snapshot:
         from lancedb.query import MatchQuery
 
         query = MatchQuery(text, "words", fuzziness=wrong_letters, prefix_length=1)
-        with self._items._errors():
+        with self._items.errors():
             request = self._table.search(query, query_type="fts").select(["id", "_score"])
             request = request.where(where, prefilter=True) if where else request
             found = request.limit(limit).to_arrow()

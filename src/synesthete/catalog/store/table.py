@@ -117,7 +117,7 @@ class ItemTable:
     def create(cls, path: Path, dim: int, units: int, centres: Centres) -> ItemTable:
         """An empty table in a folder; what a killed creation left is replaced."""
         created = cls(path)
-        with created._errors():
+        with created.errors():
             created._new(f"{ITEMS}1", schema_of(dim, units, centres))
             fields = [("id", pa.string()), ("what", pa.string()), ("reason", pa.string())]
             created._lance().create_table(QUARANTINE, schema=pa.schema(fields), mode="overwrite")
@@ -130,13 +130,13 @@ class ItemTable:
 
     def version(self) -> tuple[str, int]:
         """The table's name, and a number that grows with every change of it."""
-        with self._errors():
+        with self.errors():
             table = self._table()
             return table.name, int(table.version)
 
     def pinned(self) -> Table:
         """The table as it is now, whatever is written afterwards."""
-        with self._errors():
+        with self.errors():
             name, version = self.version()
             table: Table = self._lance().open_table(name)
             table.checkout(version)
@@ -144,13 +144,13 @@ class ItemTable:
 
     def count(self) -> int:
         """How many items there are."""
-        with self._errors():
+        with self.errors():
             return int(self._table().count_rows())
 
     def digests(self, ids: Sequence[str]) -> dict[str, str]:
         """Id to digest, of those that are there."""
         found: dict[str, str] = {}
-        with self._errors():
+        with self.errors():
             for start in range(0, len(ids), 500):
                 where = f"id IN ({quoted(ids[start : start + 500])})"
                 rows = self._table().search().where(where).select(["id", "digest"]).limit(500)
@@ -159,7 +159,7 @@ class ItemTable:
 
     def quarantine(self) -> list[Quarantined]:
         """What could not be used, by id."""
-        with self._errors():
+        with self.errors():
             rows = self._lance().open_table(QUARANTINE).to_arrow().to_pylist()
             return sorted((Quarantined(**row) for row in rows), key=lambda q: (q.id, q.what))
 
@@ -297,11 +297,12 @@ class ItemTable:
     def _writing(self) -> Iterator[None]:
         with disk_errors(self.path / LOCK), open_to_write(self.path / LOCK) as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            with self._errors():
+            with self.errors():
                 yield
 
     @contextlib.contextmanager
-    def _errors(self) -> Iterator[None]:
+    def errors(self) -> Iterator[None]:
+        """Say in one line what LanceDB and Arrow raise inside."""
         try:
             yield
         except (pa.ArrowException, RuntimeError, ValueError, OSError) as error:
