@@ -269,11 +269,15 @@ def _tested(site: Site, second: Site, found: Comparison) -> list[Tested]:
 
 
 def _overlap(site: Site, second: Site, known: list[set[str]]) -> ConceptSets | None:
-    try:
-        eligible = [eligible_concepts(one.atlas) for one in (site, second)]
-    except SynestheteError:
-        return None
-    return concept_sets(known, eligible)
+    def compute() -> ConceptSets | None:
+        try:
+            eligible = [eligible_concepts(one.atlas) for one in (site, second)]
+        except SynestheteError:
+            return None
+        return concept_sets(known, eligible)
+
+    key = ("overlap", second.opened.name, second.atlas.manifest["checksum"])
+    return site.opened.computed(key, compute)
 
 
 def _model_side(site: Site) -> ModelSide:
