@@ -100,7 +100,9 @@ def _draw(concept: str, modality: str, place: int) -> Image.Image:
     return image
 
 
-def record_small(folder: Path, *, dense: bool = True, layers: tuple[str, ...] = (LAYER,)) -> Path:
+def record_small(
+    folder: Path, *, dense: bool = True, sample: int = 0, layers: tuple[str, ...] = (LAYER,)
+) -> Path:
     """Record the small model on the images; not analysed yet."""
     import torch
 
@@ -111,7 +113,8 @@ def record_small(folder: Path, *, dense: bool = True, layers: tuple[str, ...] = 
     torch.set_num_threads(2)
     model = load_model(write_model(folder / "model"))
     probes = load_probes(write_images(folder / "images"))
-    return record(model, probes, list(layers), folder / "small.atlas", dense=dense, exemplars=8)
+    out = folder / "small.atlas"
+    return record(model, probes, list(layers), out, dense=dense, sample=sample, exemplars=8)
 
 
 def write_known_analysis(path: Path) -> None:

@@ -35,7 +35,7 @@ def test_a_complete_atlas_is_used_as_it_is(tmp_path: Path) -> None:
         ({"layers": ["visual.layer4.1:pre"]}, "layers is "),
         ({"reduction": "mean"}, "reduction is 'mean' instead of 'max'"),
         ({"exemplars": 3}, "exemplars.ends is 3 instead of 16"),
-        ({"dense": False}, "dense is False instead of True"),
+        ({"dense": False, "sample": 0}, "dense is False instead of True"),
         ({"twins": ["random_twin", "random_he"]}, "twins.permuted is None instead of {'seed': 0}"),
         ({"seed": 5}, "twins.random_twin.seed is 5 instead of 0"),
     ],

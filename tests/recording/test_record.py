@@ -149,7 +149,9 @@ def test_many_images_keep_thumbnails_of_exemplars_only(
 
 
 def test_without_the_dense_matrix(tmp_path: Path, atlas: Atlas) -> None:
-    out = record(FakeModel(), FakeProbes(broken=BROKEN), LAYERS, tmp_path / "x.atlas", dense=False)
+    out = record(
+        FakeModel(), FakeProbes(broken=BROKEN), LAYERS, tmp_path / "x.atlas", dense=False, sample=0
+    )
     sparse = open_atlas(out)
     with pytest.raises(Exception, match=r"recorded without .*activations\.npy.*dense=True"):
         sparse.activations(LAYERS[0])

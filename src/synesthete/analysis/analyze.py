@@ -82,7 +82,7 @@ def analyze(
     Parameters
     ----------
     atlas_path
-        An atlas recorded with the dense matrix.
+        An atlas recorded with the dense matrix, or with a sample: then the sample is analysed, and the section `sample` says so.
     threshold, q
         AUC and false discovery rate at which a modality passes: a unit that passes in three, `word` among them, is selective.
         A layer that reads texts needs `description` or `anecdote` instead, and one that reads both those and an image.
@@ -99,14 +99,15 @@ def analyze(
     Raises
     ------
     SynestheteError
-        When a threshold is out of range, an atlas lacks the dense matrix, or `test` is of another model or of the same artists.
+        When a threshold is out of range, an atlas lacks the dense matrix and a sample, or `test` is of another model or of the same artists.
     """
     criteria = Criteria(threshold, q, ap, cell)
-    atlas = open_atlas(atlas_path)
-    test_atlas = None if test is None else open_atlas(test)
+    whole = open_atlas(atlas_path)
+    atlas = whole.sampled
+    test_atlas = None if test is None else open_atlas(test).sampled
     if test_atlas is not None:
         unseen_artists.require_same_model(atlas, test_atlas)
-    data = {layer: LayerData.of(atlas, layer) for layer in atlas.layers}
+    data = {layer: LayerData.of(atlas, layer, whole.statistics(layer)) for layer in atlas.layers}
     of_towers = {tower: Labelled.of(atlas, tower, seed) for tower in _towers(atlas)}
     main = of_towers[tower_of(atlas, atlas.main_layers[0])]
     clear_analysis(atlas_path)
@@ -143,6 +144,7 @@ def analyze(
             "seed": seed,
             "layers": by_layer,
             **({} if pairs is None else {"pairs": pairs}),
+            **({} if atlas is whole else {"sample": _sample(atlas, whole)}),
             **main.notes(),
         },
     )
@@ -168,13 +170,13 @@ class LayerData:
     more: Mapping[str, Floating]
 
     @classmethod
-    def of(cls, atlas: Atlas, layer: str) -> LayerData:
-        """From an atlas."""
+    def of(cls, atlas: Atlas, layer: str, statistics: Statistics) -> LayerData:
+        """From an atlas; statistics may be of more images than it has."""
         recorded = twin_activations(atlas, layer)
         return cls(
             activations=atlas.activations(layer),
             twins={name: values for name, values in recorded.items() if name in TWINS},
-            statistics=atlas.statistics(layer),
+            statistics=statistics,
             more={name: values for name, values in recorded.items() if name not in TWINS}
             | dictionary_controls(atlas, layer),
         )
@@ -333,6 +335,11 @@ class Labelled:
         problem = self.design.problem()
         why = {"not_tested": {"reason": problem.message, "hint": problem.hint}} if problem else {}
         return {**_notes(self.design, self.images), **why}
+
+
+def _sample(sample: Atlas, whole: Atlas) -> dict[str, int]:
+    """Of how many images and texts, among how many, an analysis is."""
+    return {"images": sample.probes.num_rows, "of": whole.probes.num_rows}
 
 
 def _towers(atlas: Atlas) -> list[str]:

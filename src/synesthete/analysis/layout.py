@@ -42,7 +42,7 @@ def lay_out(atlas_path: str | Path, *, layer: str | None = None, seed: int = 0) 
     SynestheteError
         No dense matrix, no such layer, fewer than four live units.
     """
-    atlas = open_atlas(atlas_path)
+    atlas = open_atlas(atlas_path).sampled
     layers = atlas.layers if layer is None else [str(atlas.layer(layer)["name"])]
     modality = np.array([str(name) for name in atlas.probes["modality"].to_pylist()])
     tables, per_layer = {}, {}

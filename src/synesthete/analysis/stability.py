@@ -174,14 +174,15 @@ def measure_stability(
             f"{atlas.path} is not analysed", hint=f"run: synesthete analyze {atlas.path}"
         )
     tower = tower_of(atlas, atlas.main_layers[0])
-    rows = labelled_rows(atlas, tower)
-    design = design_of(atlas, rows, tower)
+    sample = atlas.sampled
+    rows = labelled_rows(sample, tower)
+    design = design_of(sample, rows, tower)
     design.require_testable()
     criteria = Criteria(*(analysis[key] for key in ("threshold", "q", "ap", "cell")))
     seed = int(analysis["seed"]) if seed is None else seed
     found = {}
     for layer in atlas.main_layers:
-        activations = np.asarray(atlas.activations(layer)[rows])
+        activations = np.asarray(sample.activations(layer)[rows])
         found[layer] = stability(
             activations, design, criteria=criteria, splits=splits, resamples=resamples, seed=seed
         )

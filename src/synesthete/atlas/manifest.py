@@ -27,7 +27,9 @@ WORD_ORDER = "word_order"
 RANDOM_DICTIONARY = "random_dictionary"
 # What people and later steps may add at any time; not part of the hashed content.
 UNLISTED = ("reviews.sqlite", "reviews.sqlite-wal", "reviews.sqlite-shm")
-UNLISTED_FOLDERS = ("visualizations", ".recording")
+# An atlas in the atlas: images of which every activation is kept, where that is not done of all.
+SAMPLE = "sample"
+UNLISTED_FOLDERS = ("visualizations", ".recording", SAMPLE)
 _KEYS: dict[str, type | tuple[type, ...]] = {
     "format": str,
     "version": int,

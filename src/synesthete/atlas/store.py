@@ -17,6 +17,8 @@ from synesthete.atlas.arrays import Shape, map_npy, read_parquet
 from synesthete.atlas.exemplars import Exemplars, parse_exemplars
 from synesthete.atlas.files import entry_of, inside
 from synesthete.atlas.manifest import (
+    MANIFEST,
+    SAMPLE,
     damaged,
     file_differences,
     layer_folder,
@@ -118,6 +120,26 @@ class Atlas:
         towers = {name: self._layers[name].get("tower", "image") for name in own or self._layers}
         first = "image" if "image" in towers.values() else next(iter(towers.values()))
         return [name for name, tower in towers.items() if tower == first]
+
+    @cached_property
+    def sampled(self) -> Atlas:
+        """The atlas that analyses read: this one, or where it keeps no dense matrix the sample of its images and texts that does.
+
+        Raises
+        ------
+        SynestheteError
+            The sample is damaged, or of another model or other layers.
+        """
+        path = self.path / SAMPLE
+        if self.manifest["dense"] or not (path / MANIFEST).exists():
+            return self
+        sample = open_atlas(path)
+        alike = all(
+            sample.manifest[key] == self.manifest[key] for key in ("model", "layers", "reduction")
+        )
+        if not alike:
+            raise damaged(self.path, [f"{SAMPLE} is of another model or other layers"])
+        return sample
 
     @property
     def analysed(self) -> bool:
@@ -367,7 +389,10 @@ class Atlas:
         -------
         One line per file that is missing, altered or unknown; empty when the atlas is sound.
         """
-        return file_differences(self.path, read_manifest(self.path), hashes=True)
+        differences = file_differences(self.path, read_manifest(self.path), hashes=True)
+        if self.sampled is not self:
+            differences += [f"{SAMPLE}/{line}" for line in self.sampled.verify()]
+        return differences
 
     @cached_property
     def concepts(self) -> list[str]:
@@ -458,5 +483,6 @@ class Contents:
         """
         if name not in self._files:
             message = f"{self._path} was recorded without {name}"
-            raise SynestheteError(message, hint="record with the dense matrix (dense=True)")
+            hint = "record with the dense matrix (dense=True), or with a sample"
+            raise SynestheteError(message, hint=hint)
         return map_npy(inside(self._path, name), np.float16, shape, source=name)

@@ -51,6 +51,7 @@ def summarise(atlas: Atlas) -> dict[str, Any]:
     largest count over random splits of the artists, as is `multimodal_range_random_twin`; that of the other controls is over their runs.
     `stability` has `mean`, `low` and `high` of what moves when the halves are exchanged (`exchanged`), on random splits of the artists (`splits`) and
     on resampled ones (`resamples`); None for an atlas that was analysed before it was measured.
+    `sample` (`images`, `of`), only where not every activation is kept, says on how many of the images and texts all counts are.
     `not_tested` says why the images do not allow to count them, and what to add; None where they do, and before an analysis.
     """
     probes, analysis = atlas.manifest["probes"], atlas.manifest["analysis"]
@@ -70,6 +71,7 @@ def summarise(atlas: Atlas) -> dict[str, Any]:
         },
         "analysed": atlas.analysed,
         "not_tested": not_tested(analysis),
+        **({"sample": analysis["sample"]} if analysis and "sample" in analysis else {}),
         "threshold": analysis["threshold"] if analysis else None,
         "q": analysis["q"] if analysis else None,
         "ap": analysis["ap"] if analysis else None,

@@ -48,6 +48,9 @@ class Recording:
     twins : NAMES
         What to record as controls: all, none, or some of random_twin,random_he,permuted (untrained networks; each costs one more
         pass over the images) and word_order (the words of each text shuffled). Without it all up to 20,000 images, and random_twin beyond.
+    sample : N
+        Where the activations take more than 4 GB, of how many images and texts every one is kept, for the analysis; without it 20,000, or
+        what 4 GB hold; 0 for none.
     seed
         Seed of the untrained networks and of the shuffled labels.
     words
@@ -59,6 +62,7 @@ class Recording:
     text_reduction: str = "end"
     batch_size: Positive = 128
     twins: str | None = None
+    sample: Annotated[int | None, typer.Option(min=0)] = None
     seed: int = 0
     words: bool = True
 
@@ -217,6 +221,7 @@ def _record(
             text_reduction=settings.text_reduction,
             batch_size=settings.batch_size,
             twins=_twins(settings.twins),
+            sample=settings.sample,
             seed=settings.seed,
             progress=reporter,
         )

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from synesthete.atlas.manifest import WORD_ORDER, fingerprint_of
+from synesthete.atlas.manifest import SAMPLE, WORD_ORDER, fingerprint_of
 from synesthete.errors import SynestheteError
 from synesthete.models.dictionary_formats import with_named_dictionaries
 from synesthete.recording.feed import feed, micro_batches
 from synesthete.recording.finish import Finisher
-from synesthete.recording.plan import MICRO_BATCH, Plan, make_plan, needed_part, recipe_of
+from synesthete.recording.plan import (
+    MICRO_BATCH,
+    Plan,
+    make_plan,
+    needed_part,
+    recipe_of,
+    sample_rows,
+)
 from synesthete.recording.progress import Progress, ProgressMeter
 from synesthete.recording.session import claim, clear, clear_leftovers, is_complete, settle
 from synesthete.recording.shard import record_shard, shard_ranges
@@ -35,6 +43,7 @@ def record(
     batch_size: int = 128,
     shard_size: int = 1024,
     dense: bool | None = None,
+    sample: int | None = None,
     exemplars: int = 16,
     twins: Collection[str] | None = None,
     seed: int = 0,
@@ -68,10 +77,14 @@ def record(
         recording keeps the size it was started with.
     dense
         Whether to store every activation, [images, units] float16; None: up to 4 GB of them.
+    sample
+        Where not every activation is stored: of how many images and texts every one is stored anyway, with the controls, so that the atlas can be
+        analysed. They are chosen evenly over concepts, modalities and artists, and recorded once more into the folder `sample`. None
+        for 20,000, or what 4 GB hold; 0 for none.
     exemplars
         Number of images of highest, and of lowest, activation to keep per unit and modality.
     twins
-        What to record as controls, only with the dense matrix: of `random_twin`, `random_he` and `permuted`, networks that know nothing,
+        What to record as controls of the images whose every activation is stored: of `random_twin`, `random_he` and `permuted`, networks that know nothing,
         and `word_order`, the model itself shown the words of each text in random order (docs/recording.md). Each of the first costs one
         more pass over images and texts, the last one over the texts; None for all of them up to 20,000 images and as many texts, and
         `random_twin` alone beyond.
@@ -99,26 +112,55 @@ def record(
         model, layers = with_named_dictionaries(model, layers)
     probes = needed_part(model, probes, layers)
     shard_ranges(len(probes), shard_size)
-    plan = make_plan(
+    planned = partial(
+        make_plan,
         model,
-        probes,
-        layers,
+        layers=layers,
         reduction=reduction,
         text_reduction=text_reduction,
-        dense=dense,
         exemplars=exemplars,
         twins=twins,
         seed=seed,
     )
+    recorded = partial(
+        _record, model, batch_size=batch_size, shard_size=shard_size, progress=progress
+    )
+    plan = planned(probes, dense=dense)
+    if plan.dense or sample == 0:
+        recorded(probes, plan, out)
+        return out
+    chosen = probes.select(indices=sample_rows(probes, sum(plan.units), sample, seed))
+    recorded(probes, plan, out, after=len(chosen))
+    recorded(chosen, planned(chosen, dense=True), out / SAMPLE, before=len(probes))
+    return out
+
+
+def _record(
+    model: ImageTextModel,
+    probes: ProbeSet,
+    plan: Plan,
+    out: Path,
+    *,
+    batch_size: int,
+    shard_size: int,
+    progress: Progress | None,
+    before: int = 0,
+    after: int = 0,
+) -> None:
+    """Record into one folder, unless that is done; `before` and `after` are what else is recorded, for the progress."""
     recipe = recipe_of(plan, model, probes)
     if is_complete(out, recipe):
         clear_leftovers(out)
-        return out
+        return
     with claim(out) as work:
         size = settle(out, work, recipe, shard_size)
         ranges = shard_ranges(len(probes), size)
+
+        def counted(done: int) -> ProgressMeter:
+            return ProgressMeter(before + len(probes) + after, before + done, progress)
+
         fingerprint = fingerprint_of(recipe)
-        shards = _shards(model, probes, plan, work, fingerprint, ranges, batch_size, progress)
+        shards = _shards(model, probes, plan, work, fingerprint, ranges, batch_size, counted)
         finisher = Finisher(out, model, probes, plan, recipe, shards)
         if len(finisher.unreadable) == len(probes):
             clear(out)
@@ -130,7 +172,6 @@ def record(
             )
         finisher.write()
         clear(out)
-    return out
 
 
 def _shards(
@@ -141,7 +182,7 @@ def _shards(
     fingerprint: str,
     ranges: Sequence[range],
     batch_size: int,
-    progress: Progress | None,
+    counted: Callable[[int], ProgressMeter],
 ) -> list[StoredShard]:
     """All shards in order; those that are not there yet are recorded and committed."""
 
@@ -150,8 +191,7 @@ def _shards(
 
     shards = [stored(number) for number in range(len(ranges))]
     missing = [(number, ranges[number]) for number, shard in enumerate(shards) if shard is None]
-    left = sum(len(ids) for _, ids in missing)
-    meter = ProgressMeter(len(probes), len(probes) - left, progress)
+    meter = counted(len(probes) - sum(len(ids) for _, ids in missing))
     # Twins are not even made when everything is recorded already.
     twins = {
         name: model if name == WORD_ORDER else model.twin(name, plan.seed)

@@ -29,6 +29,7 @@ TEXT_REDUCTIONS = ("end", "max", "mean")
 # batch size nor the sharding can change how floating-point sums are taken.
 MICRO_BATCH = 32
 DENSE_LIMIT_BYTES = 4_000_000_000
+SAMPLE_LIMIT = 20_000
 THUMBNAIL_LIMIT = 50_000
 # Each twin costs one more pass over the images: with more images than these only the first is recorded unless asked for.
 # Shuffled texts cost one more pass over the texts: with more texts than these they are not recorded unless asked for.
@@ -191,12 +192,55 @@ def make_plan(
         groups=tuple(group_names(probes)),
         exemplars=exemplars,
         dense=dense,
-        # Of a twin only the matrix is kept: it serves as the control of what the matrix tells.
+        # Of a twin only the matrix is kept: it serves as the control of what the matrix shows.
         twins=recorded if dense else (),
         dictionaries=dictionaries,
         seed=seed,
         thumbnails="all" if len(probes) <= THUMBNAIL_LIMIT else "exemplars",
     )
+
+
+def sample_rows(probes: ProbeSet, units: int, size: int | None, seed: int) -> list[int]:
+    """The images and texts of which every activation is kept, where that is not done of all: their numbers, in order.
+
+    Every concept has its first image in a modality before any has a second, and the artists of a cell take turns; images without
+    a concept come last.
+
+    Parameters
+    ----------
+    units
+        Of all layers together.
+    size
+        How many; None for 20,000, or what 4 GB hold.
+    seed
+        Of the order among equals.
+    """
+    most = DENSE_LIMIT_BYTES // (units * np.dtype(np.float16).itemsize)
+    size = min(SAMPLE_LIMIT, most) if size is None else size
+    if size < 1:
+        raise SynestheteError(f"the sample is {size}, expected at least 1 (or 0 for none)")
+    order = np.random.default_rng(seed).permutation(len(probes))
+    concept, modality, artist = (
+        np.unique(probes.labels[name].to_pylist(), return_inverse=True)[1][order]
+        for name in ("concept", "modality", "artist")
+    )
+    cell = concept * (modality.max() + 1) + modality
+    by_artist = np.argsort(_earlier(cell * (artist.max() + 1) + artist), kind="stable")
+    turn = np.empty(len(order), np.int64)
+    turn[by_artist] = _earlier(cell[by_artist])
+    unlabelled = np.array(probes.labels["concept"].to_pylist())[order] == ""
+    first = np.lexsort((turn, unlabelled))[:size]
+    return sorted(order[first].tolist())
+
+
+def _earlier(groups: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How many of the same group come before each."""
+    order = np.argsort(groups, kind="stable")
+    starts = np.flatnonzero(np.diff(groups[order], prepend=-1))
+    lengths = np.diff(starts, append=len(groups))
+    ranks = np.empty(len(groups), np.int64)
+    ranks[order] = np.arange(len(groups)) - np.repeat(starts, lengths)
+    return ranks
 
 
 def group_names(probes: ProbeSet) -> list[str]:

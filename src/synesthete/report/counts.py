@@ -80,7 +80,7 @@ class Counts:
         Of a layer that reads texts, how descriptions and anecdotes are answered to, beside the controls of text; `texts_note` says what
         is counted there.
     warnings
-        A line for every control that reaches a tenth of the model's count.
+        A line for every control that reaches a tenth of the model's count, and one where all counts are of a sample of the images.
     """
 
     layer: str
@@ -208,6 +208,7 @@ def counts_of_layer(atlas: Atlas, layer: str, *, path: str = "") -> Counts | Non
         return None
     merged = {**facts, **multimodal_counts([facts]), **other_counts([facts])}
     merged["curve"] = curves({**analysis, "layers": {layer: facts}})
+    merged["sample"] = analysis.get("sample")
     return counts_of(merged, layer=layer, path=path)
 
 
@@ -318,7 +319,9 @@ def _beside(facts: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _warnings(facts: Mapping[str, Any]) -> Iterator[str]:
-    """Of each verdict that is shown, the controls that reach a tenth of the model's count."""
+    """That the counts are of a sample; of each verdict that is shown, the controls that reach a tenth of the model's count."""
+    if sample := facts.get("sample"):
+        yield f"All counts are of a sample: {sample['images']:,} of {sample['of']:,} images and texts, even over concepts, modalities and artists"
     for verdict, what in VERDICTS.items():
         own = facts.get(verdict)
         for control, label in LABELS.items():

@@ -80,15 +80,16 @@ def assign_families(
             f"the neurons of {atlas.path} have no names yet",
             hint=f"run: synesthete name {atlas.path}",
         )
+    sample = atlas.sampled
     towers = dict.fromkeys(tower_of(atlas, layer) for layer in atlas.layers)
-    tasks = {tower: _task(atlas, listed, tower) for tower in towers}
+    tasks = {tower: _task(sample, listed, tower) for tower in towers}
     tables, layers = {}, {}
     steps = Steps(progress, 3 * len(atlas.layers))
     for layer in atlas.layers:
-        matrix, task = atlas.activations(layer), tasks[tower_of(atlas, layer)]
+        matrix, task = sample.activations(layer), tasks[tower_of(atlas, layer)]
         found, tested = task.named(matrix)
         steps.advance()
-        activations = control_activations(atlas, layer)
+        activations = control_activations(sample, layer)
         twin = None if activations is None else task.named(activations)
         steps.advance()
         shuffled = task.named(task.shuffled(matrix, seed))

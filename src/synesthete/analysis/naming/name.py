@@ -65,7 +65,7 @@ def name_neurons(
     Parameters
     ----------
     atlas_path
-        An atlas recorded with the dense matrix.
+        An atlas recorded with the dense matrix, or with a sample.
     vocabulary
         `concepts` (the probe images' labels; needs no model), `english`, `wordnet-nouns`, or a file. All others
         load the atlas's model, to compare images and words by embedding.
@@ -99,10 +99,11 @@ def name_neurons(
         hint = near(method, METHODS) or f"one of {', '.join(METHODS)}"
         raise SynestheteError(f"there is no method {method!r}", hint=hint)
     atlas = open_atlas(atlas_path)
+    sample = atlas.sampled
     chosen = [atlas.layer(name)["name"] for name in dict.fromkeys(layers or atlas.layers)]
-    matrices = {layer: atlas.activations(layer) for layer in chosen}
+    matrices = {layer: sample.activations(layer) for layer in chosen}
     tasks = {
-        tower: naming_task(atlas, vocabulary, method, tower=tower)
+        tower: naming_task(sample, vocabulary, method, tower=tower)
         for tower in dict.fromkeys(tower_of(atlas, layer) for layer in chosen)
     }
     steps = Steps(progress, 3 * len(matrices))
@@ -119,7 +120,7 @@ def name_neurons(
             "images_tested_on": len(task.tested_on.rows),
             "seed": seed,
         }
-        activations = control_activations(atlas, layer)
+        activations = control_activations(sample, layer)
         twin = None if activations is None else task.named(activations)
         steps.advance()
         at, source = control_threshold(threshold, None if twin is None else twin[1], PRECISION)
