@@ -15,10 +15,10 @@ import typer
 from rich.console import RenderableType
 
 from synesthete.atlas import Atlas, open_atlas
-from synesthete.atlas.manifest import TWINS, WORD_ORDER
+from synesthete.atlas.manifest import MANIFEST, TWINS, WORD_ORDER
 from synesthete.cli.atlas import neurons_view, summary_view
 from synesthete.cli.command import AtlasArgument, ModelSpec, Output, Positive, Share, command
-from synesthete.cli.console import Note, count, say
+from synesthete.cli.console import Note, count, dim, say
 from synesthete.cli.progress import Reporter
 
 PANEL = "Make an atlas"
@@ -26,6 +26,10 @@ MODEL = "mini"
 PROBES = "concepts"
 CARDS = 3
 IMAGES = 6
+COMPLETE = "the atlas is complete; analyse it next: synesthete analyze"
+INCOMPLETE = (
+    "this task's share is recorded; the task that records the last shard completes the atlas"
+)
 
 app = typer.Typer()
 
@@ -55,6 +59,13 @@ class Recording:
         Seed of the untrained networks and of the shuffled labels.
     words
         Draw the names of the concepts and add them, unless the probe set has written words.
+    executor : WHO
+        Who records: local (this process), processes (of this machine), ray (actors, of this machine or of the cluster that RAY_ADDRESS names), or array: this is one
+        task of several that run this command on a shared folder, as RANK and WORLD_SIZE, Slurm's or Kubernetes' variables say.
+    workers : N
+        How many processes or actors; 0 for one for each core.
+    trust_cluster
+        Use a cluster of Ray that asks for no token.
     """
 
     layer: list[str] | None = None
@@ -65,6 +76,9 @@ class Recording:
     sample: Annotated[int | None, typer.Option(min=0)] = None
     seed: int = 0
     words: bool = True
+    executor: str = "local"
+    workers: Annotated[int, typer.Option(min=0)] = 0
+    trust_cluster: bool = False
 
 
 @command(app, panel=PANEL)
@@ -132,7 +146,7 @@ def record(
 
     Returns
     -------
-    the summary, as `synesthete summary` prints it.
+    the summary, as `synesthete summary` prints it; of a task of an array job, which analyses nothing, `complete`.
 
     See Also
     --------
@@ -141,8 +155,12 @@ def record(
     Examples
     --------
     synesthete record mini --probes my-images --out my.atlas
+    synesthete record mini --probes my-images --out my.atlas --executor processes --workers 2
     """
     _record(model, probes, out, settings)
+    if settings.executor == "array":
+        complete = (out / MANIFEST).exists()
+        return Output({"complete": complete}, [dim(COMPLETE if complete else INCOMPLETE)])
     if analyze:
         _analyze(out, seed=settings.seed)
     return _recorded(open_atlas(out))
@@ -196,7 +214,11 @@ def _record(
 ) -> None:
     from synesthete.models import load_model
     from synesthete.probes import load_probes
+    from synesthete.recording.executors import Executor
 
+    who = Executor(
+        kind=settings.executor, workers=settings.workers, trust_cluster=settings.trust_cluster
+    )
     loaded = load_model(
         model
     )  # before what imports torch: a name that nothing has is answered at once
@@ -223,6 +245,7 @@ def _record(
             twins=_twins(settings.twins),
             sample=settings.sample,
             seed=settings.seed,
+            executor=who,
             progress=reporter,
         )
 

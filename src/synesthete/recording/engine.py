@@ -5,17 +5,15 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from synesthete.atlas.manifest import SAMPLE, WORD_ORDER, fingerprint_of
+from synesthete.atlas.manifest import SAMPLE, fingerprint_of
 from synesthete.errors import SynestheteError
 from synesthete.models.dictionary_formats import with_named_dictionaries
-from synesthete.recording.feed import feed, micro_batches
+from synesthete.recording.executors import Executor, Job
 from synesthete.recording.finish import Finisher
 from synesthete.recording.plan import (
-    MICRO_BATCH,
     Plan,
     make_plan,
     needed_part,
@@ -23,9 +21,16 @@ from synesthete.recording.plan import (
     sample_rows,
 )
 from synesthete.recording.progress import Progress, ProgressMeter
-from synesthete.recording.session import claim, clear, clear_leftovers, is_complete, settle
-from synesthete.recording.shard import record_shard, shard_ranges
-from synesthete.recording.shards import StoredShard, commit_shard, find_shard
+from synesthete.recording.session import (
+    InUse,
+    claim,
+    clear,
+    clear_leftovers,
+    is_complete,
+    settle,
+)
+from synesthete.recording.shard import shard_ranges
+from synesthete.recording.shards import StoredShard, clear_unfinished, find_shard
 
 if TYPE_CHECKING:
     from synesthete.models import ImageTextModel
@@ -45,6 +50,7 @@ def record(
     dense: bool | None = None,
     sample: int | None = None,
     exemplars: int = 16,
+    executor: Executor | None = None,
     twins: Collection[str] | None = None,
     seed: int = 0,
     progress: Progress | None = None,
@@ -90,6 +96,9 @@ def record(
         `random_twin` alone beyond.
     seed
         Seed of the controls.
+    executor
+        Who computes the shards; this process without it. With several processes the bytes are the same wherever the processor sums alike with fewer
+        threads. After an `array` task that is not the last one there is no atlas yet.
     progress
         Called with (images done, total images, images per second, seconds left or None).
 
@@ -123,7 +132,12 @@ def record(
         seed=seed,
     )
     recorded = partial(
-        _record, model, batch_size=batch_size, shard_size=shard_size, progress=progress
+        _record,
+        model,
+        batch_size=batch_size,
+        shard_size=shard_size,
+        executor=executor or Executor(),
+        progress=progress,
     )
     plan = planned(probes, dense=dense)
     if plan.dense or sample == 0:
@@ -143,6 +157,7 @@ def _record(
     *,
     batch_size: int,
     shard_size: int,
+    executor: Executor,
     progress: Progress | None,
     before: int = 0,
     after: int = 0,
@@ -152,67 +167,88 @@ def _record(
     if is_complete(out, recipe):
         clear_leftovers(out)
         return
-    with claim(out) as work:
+
+    def job_in(work: Path) -> Job:
         size = settle(out, work, recipe, shard_size)
-        ranges = shard_ranges(len(probes), size)
+        return Job(
+            probes=probes,
+            plan=plan,
+            work=work.absolute(),
+            fingerprint=fingerprint_of(recipe),
+            ranges=tuple(shard_ranges(len(probes), size)),
+            batch_size=batch_size,
+        )
 
-        def counted(done: int) -> ProgressMeter:
-            return ProgressMeter(before + len(probes) + after, before + done, progress)
+    def meter(done: int) -> ProgressMeter:
+        return ProgressMeter(before + len(probes) + after, before + done, progress)
 
-        fingerprint = fingerprint_of(recipe)
-        shards = _shards(model, probes, plan, work, fingerprint, ranges, batch_size, counted)
-        finisher = Finisher(out, model, probes, plan, recipe, shards)
-        if len(finisher.unreadable) == len(probes):
+    if executor.shared:
+        # Somebody who holds the folder alone is completing the atlas.
+        with contextlib.suppress(InUse), claim(out, shared=True) as work:
+            _shards(job_in(work), model, executor, meter)
+    try:
+        with claim(out) as work:
+            if not is_complete(out, recipe):
+                job = job_in(work)
+                if executor.shared:
+                    shards = _stored(job)
+                else:
+                    clear_unfinished(work)
+                    shards = _shards(job, model, executor, meter)
+                if not _finished(shards, out, model, probes, plan, recipe, shared=executor.shared):
+                    return
             clear(out)
-            with contextlib.suppress(OSError):
-                out.rmdir()
-            reason = finisher.unreadable[0]
-            raise SynestheteError(
-                f"none of the {len(probes)} images of {probes.name!r} can be read; the first: {reason}"
-            )
-        finisher.write()
-        clear(out)
+    except InUse:
+        if not executor.shared:
+            raise
 
 
-def _shards(
+def _finished(
+    shards: Sequence[StoredShard | None],
+    out: Path,
     model: ImageTextModel,
     probes: ProbeSet,
     plan: Plan,
-    work: Path,
-    fingerprint: str,
-    ranges: Sequence[range],
-    batch_size: int,
-    counted: Callable[[int], ProgressMeter],
-) -> list[StoredShard]:
-    """All shards in order; those that are not there yet are recorded and committed."""
+    recipe: dict[str, Any],
+    *,
+    shared: bool,
+) -> bool:
+    """Write the atlas, if every shard is there; where others record too, they may be about to bring what is missing."""
+    found = [shard for shard in shards if shard is not None]
+    if len(found) < len(shards):
+        if shared:
+            return False
+        raise SynestheteError(f"the shards in {out} changed while they were recorded")
+    finisher = Finisher(out, model, probes, plan, recipe, found)
+    if len(finisher.unreadable) == len(probes):
+        clear(out)
+        with contextlib.suppress(OSError):
+            out.rmdir()
+        reason = finisher.unreadable[0]
+        raise SynestheteError(
+            f"none of the {len(probes)} images of {probes.name!r} can be read; the first: {reason}"
+        )
+    finisher.write()
+    return True
 
-    def stored(number: int) -> StoredShard | None:
-        return find_shard(work, number, ranges[number], plan, fingerprint)
 
-    shards = [stored(number) for number in range(len(ranges))]
-    missing = [(number, ranges[number]) for number, shard in enumerate(shards) if shard is None]
-    meter = counted(len(probes) - sum(len(ids) for _, ids in missing))
-    # Twins are not even made when everything is recorded already.
-    twins = {
-        name: model if name == WORD_ORDER else model.twin(name, plan.seed)
-        for name in (plan.twins if missing else ())
-    }
-    # One feed for all shards, so that decoding goes on while a shard is summed up and written.
-    batches = feed(
-        model,
-        probes,
-        (batch for _, ids in missing for batch in micro_batches(ids)),
-        ahead=-(-batch_size // MICRO_BATCH),
-        thumbnails=plan.thumbnails == "all",
-    )
-    with contextlib.closing(batches):
-        for number, ids in missing:
-            mine = islice(batches, len(micro_batches(ids)))
-            result = record_shard(
-                model, probes, ids, plan, twins=twins, batches=mine, seen=meter.add
-            )
-            commit_shard(work, number, result, plan, fingerprint)
-            shards[number] = stored(number)
-    if any(shard is None for shard in shards):
-        raise SynestheteError(f"the shards in {work} changed while they were recorded")
-    return [shard for shard in shards if shard is not None]
+def _stored(job: Job) -> list[StoredShard | None]:
+    """The shards of a job in order; None for those that are not there yet."""
+    return [_find(job, number) for number in range(len(job.ranges))]
+
+
+def _find(job: Job, number: int) -> StoredShard | None:
+    return find_shard(job.work, number, job.ranges[number], job.plan, job.fingerprint)
+
+
+def _shards(
+    job: Job, model: ImageTextModel, executor: Executor, meter: Callable[[int], ProgressMeter]
+) -> list[StoredShard | None]:
+    """All shards in order; those that are not there yet are recorded and committed, of an array job this task's share of them."""
+    shards = _stored(job)
+    missing = [number for number, shard in enumerate(shards) if shard is None]
+    images = sum(len(job.ranges[number]) for number in missing)
+    seen = meter(len(job.probes) - images).add
+    for number in executor.run(job, missing, model, seen) if missing else ():
+        shards[number] = _find(job, number)
+    return shards

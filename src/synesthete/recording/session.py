@@ -20,6 +20,10 @@ _SESSION = "session.json"
 _LOCK = "lock"
 
 
+class InUse(SynestheteError):
+    """Another process is recording into the folder."""
+
+
 def is_complete(out: Path, recipe: dict[str, Any]) -> bool:
     """Whether `out` already holds the finished atlas of this recipe.
 
@@ -53,10 +57,15 @@ def _differs(what: str, differences: list[str]) -> SynestheteError:
 
 
 @contextlib.contextmanager
-def claim(out: Path) -> Iterator[Path]:
-    """Make the work folder and hold it alone; yields its path.
+def claim(out: Path, *, shared: bool = False) -> Iterator[Path]:
+    """Make the work folder and hold it alone, or together with others who share it; yields its path.
 
     The system lets go of the claim when the process ends, however it ends.
+
+    Raises
+    ------
+    InUse
+        Another process holds it.
     """
     work = out / WORK
     with disk_errors(work):
@@ -64,9 +73,9 @@ def claim(out: Path) -> Iterator[Path]:
         lock = open_to_write(work / _LOCK)
     with lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except OSError as error:
-            raise SynestheteError(f"another process is recording into {out}") from error
+            raise InUse(f"another process is recording into {out}") from error
         yield work
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ def shard_folder(work: Path, number: int) -> Path:
 def commit_shard(
     work: Path, number: int, result: ShardResult, plan: Plan, fingerprint: str
 ) -> None:
-    """Write a shard aside, then rename it into place: it counts from then on, whole.
+    """Write a shard aside, then rename it into place: it counts from then on, whole. One that is there already stays.
 
     Raises
     ------
@@ -38,11 +39,9 @@ def commit_shard(
         When the disk is full or cannot be written; earlier shards stay as they are.
     """
     final = shard_folder(work, number)
-    aside = final.with_name(f".{final.name}.tmp")
+    # Aside by a name of its own: another worker may be computing the same shard.
+    aside = final.with_name(f".{final.name}.{uuid.uuid4().hex}.tmp")
     with disk_errors(final):
-        for folder in (aside, final):
-            if folder.exists():
-                shutil.rmtree(folder)
         aside.mkdir(parents=True)
         try:
             _write(aside, result, plan, fingerprint)
@@ -50,8 +49,23 @@ def commit_shard(
             # A half-written shard is of no use, and after "disk full" it stands in the way.
             shutil.rmtree(aside, ignore_errors=True)
             raise
-        aside.rename(final)
+        try:
+            aside.rename(final)
+        except OSError:
+            if not final.exists():
+                raise
+            if find_shard(work, number, result.ids, plan, fingerprint) is None:
+                shutil.rmtree(final)
+                aside.rename(final)
+            else:
+                shutil.rmtree(aside)
         sync_folder(work)
+
+
+def clear_unfinished(work: Path) -> None:
+    """Remove what workers that were killed left aside; nobody else may be recording."""
+    for aside in work.glob(".shard-*.tmp"):
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _write(folder: Path, result: ShardResult, plan: Plan, fingerprint: str) -> None:

@@ -1,0 +1,522 @@
+"""Who records the missing shards of a job: this process, several, Ray, or every task of an array job.
+
+A shard is a pure function of the job, and is committed by whoever computed it, by one rename in the folder that all of them see. So nothing but numbers
+of shards goes between them, a shard that is computed twice counts once, and whoever is killed loses no more than what was not committed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import islice
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from synesthete.atlas.manifest import WORD_ORDER, fingerprint_of
+from synesthete.errors import SynestheteError, near
+from synesthete.recording.feed import feed, micro_batches
+from synesthete.recording.plan import MICRO_BATCH, Plan, recipe_of
+from synesthete.recording.shard import record_shard
+from synesthete.recording.shards import commit_shard
+
+if TYPE_CHECKING:
+    from synesthete.models import ImageTextModel
+    from synesthete.models.dictionaries import SparseDictionary
+    from synesthete.probes import ProbeSet
+
+
+KINDS = ("local", "processes", "ray", "array")
+TRIES = 3  # of a shard whose worker is killed
+# Of an array job: the task's number, how many there are. PyTorch and MPI launchers, Slurm, Kubernetes (whose size the job has to set).
+PLACES = (
+    ("RANK", "WORLD_SIZE"),
+    ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT"),
+    ("JOB_COMPLETION_INDEX", "JOB_COMPLETIONS"),
+)
+RAY_TOKEN = ("RAY_AUTH_MODE", "token")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What is recorded, as another process can be sent it: no code, and no weights.
+
+    Attributes
+    ----------
+    probes, plan
+        What it is shown, and what is kept.
+    work
+        The folder of the shards; every worker sees it.
+    fingerprint
+        Of the recipe.
+    ranges
+        Image ids of every shard.
+    batch_size
+        Images decoded ahead.
+    threads
+        Threads of each worker; 0 for as many as PyTorch takes.
+    model
+        Opens the model, for workers that are not given one.
+    """
+
+    probes: ProbeSet
+    plan: Plan
+    work: Path
+    fingerprint: str
+    ranges: tuple[range, ...]
+    batch_size: int
+    threads: int = 0
+    model: Callable[[], ImageTextModel] | None = None
+
+
+def model_by_name(model: ImageTextModel) -> Callable[[], ImageTextModel]:
+    """Opens the same model in another process: by its name, with its weights checked."""
+    return partial(_opened, model.name, model.weights_sha256, dict(model.dictionaries))
+
+
+def _opened(
+    name: str, weights_sha256: str, dictionaries: Mapping[str, SparseDictionary]
+) -> ImageTextModel:
+    from synesthete.models import load_model
+
+    why = "it has other weights"
+    try:
+        model = load_model(name)
+        fine = model.weights_sha256 == weights_sha256
+    except SynestheteError as error:
+        fine, why = False, error.message
+    if not fine:
+        raise SynestheteError(
+            f"another process cannot open {name}: {why}",
+            hint="save an edited model into a folder and record that, or record in one process",
+        )
+    return model.with_dictionaries(dictionaries)
+
+
+class Worker:
+    """Records shards of a job, one after the other, with its own model.
+
+    Parameters
+    ----------
+    job
+        What is recorded.
+    model
+        By default the job's is opened.
+
+    Raises
+    ------
+    SynestheteError
+        What it opens is not what the job is of.
+    """
+
+    def __init__(self, job: Job, model: ImageTextModel | None = None) -> None:
+        if job.threads:
+            import torch
+
+            torch.set_num_threads(job.threads)
+        self.job = job
+        opened = model or (job.model and job.model())
+        assert opened is not None
+        self.model = opened
+        recipe = recipe_of(job.plan, self.model, job.probes)
+        if fingerprint_of(recipe) != job.fingerprint:
+            raise SynestheteError(
+                "another process opens another model or other images than are recorded",
+                hint="the same version of Synesthete everywhere?",
+            )
+        self._twins: dict[str, ImageTextModel] | None = None
+
+    def record(
+        self, numbers: Iterable[int], seen: Callable[[int], None] | None = None
+    ) -> Iterator[int]:
+        """Record and commit shards, as their numbers come; gives each number when it is committed.
+
+        Parameters
+        ----------
+        seen
+            Called with a number of images whenever so many more are done.
+        """
+        job = self.job
+        begun: deque[int] = deque()
+
+        def batches() -> Iterator[range]:
+            for number in numbers:
+                begun.append(number)
+                yield from micro_batches(job.ranges[number])
+
+        # One feed for all shards, so that decoding goes on while a shard is summed up and written.
+        decoded = feed(
+            self.model,
+            job.probes,
+            batches(),
+            ahead=-(-job.batch_size // MICRO_BATCH),
+            thumbnails=job.plan.thumbnails == "all",
+        )
+        with contextlib.closing(decoded):
+            for first in decoded:
+                number = begun.popleft()
+                ids = job.ranges[number]
+                rest = islice(decoded, len(micro_batches(ids)) - 1)
+                result = record_shard(
+                    self.model,
+                    job.probes,
+                    ids,
+                    job.plan,
+                    twins=self._all_twins(),
+                    batches=_joined(first, rest),
+                    seen=seen,
+                )
+                commit_shard(job.work, number, result, job.plan, job.fingerprint)
+                yield number
+
+    def one(self, number: int) -> int:
+        """Record and commit a shard; gives its number."""
+        return next(self.record([number]))
+
+    def _all_twins(self) -> dict[str, ImageTextModel]:
+        """The plan's, from the first shard on: they are not even built when there is none."""
+        if self._twins is None:
+            model, plan = self.model, self.job.plan
+            self._twins = {
+                name: model if name == WORD_ORDER else model.twin(name, plan.seed)
+                for name in plan.twins
+            }
+        return self._twins
+
+
+def _joined(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
+    yield first
+    yield from rest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Executor:
+    """How the shards of a recording are computed.
+
+    Attributes
+    ----------
+    kind
+        `local`: by this process, one after the other. `processes`: by `workers` processes of this machine. `ray`: by `workers` actors of Ray, of this
+        machine, or of the cluster that `RAY_ADDRESS` names. `array`: this process is one task of several that run the same command on a
+        shared folder (`PLACES` are the environment variables that say which); the task that commits the last shard completes the atlas.
+    workers
+        How many, for `processes` and `ray`; 0 for one for each core.
+    trust_cluster
+        Use a cluster of Ray that asks for no token: whoever reaches its ports can run code there (CVE-2023-48022).
+
+    Raises
+    ------
+    SynestheteError
+        No such kind, fewer than no workers, an array job whose task does not say which it is.
+    """
+
+    kind: str = "local"
+    workers: int = 0
+    trust_cluster: bool = False
+    place: tuple[int, int] = field(init=False, default=(0, 1))
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            message = f"no executor {self.kind!r}; there are {', '.join(KINDS)}"
+            raise SynestheteError(message, hint=near(self.kind, KINDS))
+        if self.workers < 0:
+            raise SynestheteError(f"the number of workers is {self.workers}, expected 0 or more")
+        if self.kind == "array":
+            object.__setattr__(self, "place", array_place(os.environ))
+
+    @property
+    def shared(self) -> bool:
+        """Whether others write into the same folder at the same time."""
+        return self.kind == "array"
+
+    def run(
+        self, job: Job, missing: Sequence[int], model: ImageTextModel, seen: Callable[[int], None]
+    ) -> Iterator[int]:
+        """Have shards recorded and committed; gives the number of each when it is.
+
+        Parameters
+        ----------
+        missing
+            Numbers of the shards.
+        model
+            For those that are recorded in this process.
+        """
+        if self.kind in ("local", "array"):
+            rank, size = self.place
+            own = [number for number in missing if number % size == rank]
+            return Worker(job, model).record(own, seen)
+        cores = os.cpu_count() or 1
+        workers = min(self.workers or cores, len(missing))
+        job = replace(job, model=model_by_name(model), threads=max(1, cores // workers))
+        if self.kind == "processes":
+            return _in_processes(job, missing, workers, seen)
+        return _by_ray(job, missing, workers, seen, trust=self.trust_cluster)
+
+
+def array_place(environment: Mapping[str, str]) -> tuple[int, int]:
+    """Which task of an array job this is, from 0, and of how many.
+
+    Raises
+    ------
+    SynestheteError
+        The environment does not say it, or says what cannot be.
+
+    Examples
+    --------
+    >>> array_place({"RANK": "2", "WORLD_SIZE": "4"})
+    (2, 4)
+    """
+    for name, of in PLACES:
+        if name not in environment:
+            continue
+        try:
+            rank = int(environment[name]) - int(environment.get("SLURM_ARRAY_TASK_MIN", 0))
+            size = int(environment[of])
+        except (KeyError, ValueError):
+            raise SynestheteError(
+                f"{name} is {environment[name]!r} and {of} is {environment.get(of)!r}: both must be integers",
+                hint=f"set {of} to the number of tasks",
+            ) from None
+        if not 0 <= rank < size:
+            raise SynestheteError(f"{name} says task {rank} of {size}; they count from 0")
+        return rank, size
+    names = ", ".join(f"{name} and {of}" for name, of in PLACES)
+    raise SynestheteError(
+        "this is no task of an array job", hint=f"one of these says which it is: {names}"
+    )
+
+
+@dataclass
+class _Hired:
+    """A worker process: the shards that it has, the one that it is at first, and whether it waits for one."""
+
+    process: BaseProcess
+    has: list[int] = field(default_factory=list)
+    idle: bool = False
+
+
+def _in_processes(
+    job: Job, missing: Sequence[int], workers: int, seen: Callable[[int], None]
+) -> Iterator[int]:
+    context = multiprocessing.get_context("spawn")
+    left = _Left(job, missing)
+    crew: dict[Connection, _Hired] = {}
+
+    def hire() -> None:
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_work, args=(theirs, job), daemon=True)
+        process.start()
+        theirs.close()
+        crew[ours] = _Hired(process)
+
+    def give(connection: Connection, *, idle: bool) -> None:
+        hired = crew[connection]
+        number = left.next(hired.has)
+        hired.idle = idle and number is None
+        if number is not None:
+            hired.has.append(number)
+        if not hired.idle:
+            connection.send(number)
+
+    try:
+        while left.todo or any(hired.has for hired in crew.values()):
+            while len(crew) < min(workers, len(left.todo) + sum(bool(h.has) for h in crew.values())):  # fmt: skip
+                hire()
+            for connection in wait(list(crew)):
+                assert isinstance(connection, Connection)
+                hired = crew[connection]
+                try:
+                    kind, value = connection.recv()
+                except (EOFError, OSError):
+                    hired.process.join()
+                    del crew[connection]
+                    left.lost(hired.has, f"ended with {_how(hired.process.exitcode)}")
+                    for other, one in list(crew.items()):
+                        if one.idle and left.todo:
+                            give(other, idle=True)
+                    continue
+                if kind in ("idle", "more"):
+                    give(connection, idle=kind == "idle")
+                elif kind == "seen":
+                    seen(value)
+                elif kind == "failed":
+                    raise SynestheteError(value[0], hint=value[1])
+                else:
+                    hired.has.remove(value)
+                    yield value
+    finally:
+        for connection, hired in crew.items():
+            connection.close()
+            hired.process.terminate()
+            hired.process.join()
+    left.require_all()
+
+
+class _Left:
+    """The shards that are still to be recorded, and those that nobody could.
+
+    Shards of a worker that was killed are given out one at a time from then on. When a shard was the only one of three workers that were
+    killed, nobody is given it any more.
+    """
+
+    def __init__(self, job: Job, missing: Sequence[int]) -> None:
+        self.todo = deque(missing)
+        self._job = job
+        self._lost: Counter[int] = Counter()
+        self._suspects: set[int] = set()
+        self._given_up: dict[int, str] = {}
+
+    def next(self, has: Sequence[int]) -> int | None:
+        """The next shard for a worker that has these; None where there is none for it."""
+        if not self.todo or (has and (self._suspects & {*has, self.todo[0]})):
+            return None
+        return self.todo.popleft()
+
+    def lost(self, numbers: Sequence[int], how: str) -> None:
+        """A worker is gone with these shards.
+
+        Raises
+        ------
+        SynestheteError
+            Worker after worker is gone before it has any.
+        """
+        self._suspects |= set(numbers)
+        self.todo.extendleft(reversed(numbers))
+        if len(numbers) > 1:
+            return
+        (only,) = numbers or (-1,)
+        self._lost[only] += 1
+        if self._lost[only] < TRIES:
+            return
+        if only < 0:
+            raise SynestheteError(f"a worker {how} before it recorded anything, {TRIES} times")
+        self.give_up(self.todo.popleft(), how)
+
+    def give_up(self, number: int, how: str) -> None:
+        """Nobody is asked for a shard any more."""
+        self._given_up[number] = how
+
+    def require_all(self) -> None:
+        """Say which shards nobody could record.
+
+        Raises
+        ------
+        SynestheteError
+            There are some.
+        """
+        for number, how in sorted(self._given_up.items()):
+            ids = self._job.ranges[number]
+            raise SynestheteError(
+                f"the worker of the images {ids.start} to {ids.stop - 1} {how}, {TRIES} times;"
+                f" {len(self._given_up)} shards are missing, the others are kept",
+                hint="look at these images; run the same command again to go on",
+            )
+
+
+def _how(code: int | None) -> str:
+    return f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+
+
+def _work(connection: Connection, job: Job) -> None:
+    """A worker process: asks for shards until its parent is gone."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+
+    def request(how: str) -> int | None:
+        connection.send((how, None))
+        number: int | None = connection.recv()
+        return number
+
+    def more(first: int) -> Iterator[int]:
+        yield first
+        # Requested before the shard before is done, so that decoding does not pause between them.
+        while (number := request("more")) is not None:
+            yield number
+
+    try:
+        worker = Worker(job)
+        while (first := request("idle")) is not None:
+            for number in worker.record(more(first), lambda images: connection.send(("seen", images))):  # fmt: skip
+                connection.send(("done", number))
+    except SynestheteError as error:
+        connection.send(("failed", (error.message, error.hint)))
+    except (EOFError, OSError):
+        pass  # the parent is done, or gone
+
+
+def _end_with(sentinel: int) -> None:
+    wait([sentinel])
+    os._exit(1)
+
+
+def _by_ray(
+    job: Job, missing: Sequence[int], workers: int, seen: Callable[[int], None], *, trust: bool
+) -> Iterator[int]:
+    ray = _ray(trust=trust, workers=workers)
+    sent = ray.put(job)
+    # An actor that is killed is started again by Ray, and its task is sent to it again.
+    remote = ray.remote(num_cpus=1, max_restarts=TRIES, max_task_retries=TRIES)(Worker)
+    actors = deque(remote.remote(sent) for _ in range(workers))
+    todo = deque(missing)
+    left = _Left(job, ())
+    busy: dict[Any, tuple[Any, int]] = {}
+    try:
+        while todo or busy:
+            while todo and actors:
+                actor, number = actors.popleft(), todo.popleft()
+                busy[actor.one.remote(number)] = actor, number
+            (done, *_), _ = ray.wait(list(busy), num_returns=1)
+            actor, number = busy.pop(done)
+            try:
+                ray.get(done)
+            except ray.exceptions.RayTaskError as error:
+                if isinstance(error.cause, SynestheteError):
+                    raise SynestheteError(error.cause.message, hint=error.cause.hint) from None
+                raise
+            except ray.exceptions.RayActorError:
+                left.give_up(number, "was ended by the system")
+                actors.append(remote.remote(sent))
+                continue
+            actors.append(actor)
+            seen(len(job.ranges[number]))
+            yield number
+    finally:
+        for actor in (*actors, *(one for one, _ in busy.values())):
+            ray.kill(actor)
+    left.require_all()
+
+
+def _ray(*, trust: bool, workers: int) -> Any:
+    """Ray, connected: to the cluster of `RAY_ADDRESS`, else to one of this machine alone."""
+    try:
+        import ray
+    except ImportError:
+        raise SynestheteError(
+            "the executor ray needs the package ray", hint="pip install 'synesthete[ray]'"
+        ) from None
+    if ray.is_initialized():
+        return ray
+    if address := os.environ.get("RAY_ADDRESS"):
+        name, value = RAY_TOKEN
+        if os.environ.get(name) != value and not trust:
+            raise SynestheteError(
+                f"the cluster of Ray at {address} asks for no token: whoever reaches it can run code there",
+                hint=f"start it with {name}={value}, or trust it: --trust-cluster",
+            )
+        ray.init(address=address, log_to_driver=False)
+    else:
+        ray.init(
+            num_cpus=workers,
+            include_dashboard=False,
+            log_to_driver=False,
+            _node_ip_address="127.0.0.1",
+        )
+    return ray

@@ -1,0 +1,73 @@
+"""A model and images of which every process can open its own, and a program that records them: `python -m tests.recording.crowd FOLDER`."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from synesthete.models import load_model
+from synesthete.probes import load_probes
+from synesthete.recording import Executor, record
+from tests.small_atlas import LAYER, write_model
+
+IMAGES = 300
+
+
+def prepare(folder: Path) -> Path:
+    """A model with random weights, and 300 small images of which one cannot be read."""
+    write_model(folder / "model")
+    rows = ["file_name,concept,modality,artist"]
+    (folder / "images").mkdir()
+    random = np.random.default_rng(0)
+    for number in range(IMAGES):
+        name = f"{number:03d}.png"
+        pixels = random.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / "images" / name)
+        rows.append(f"{name},thing {number % 3},photo,artist {number % 5}")
+    (folder / "images" / "007.png").write_bytes(b"no image")
+    (folder / "images" / "metadata.csv").write_text("\n".join(rows))
+    return folder
+
+
+def record_crowd(
+    folder: Path, out: Path, executor: Executor | None, *, poison: int | None = None, **more: Any
+) -> Path:
+    """Record the images in shards of 64."""
+    model = load_model(f"local-dir:{folder / 'model'}")
+    probes = load_probes(str(folder / "images"))
+    if poison is not None:
+        probes.source = Poisoned(probes.source, poison)
+    settings = {"shard_size": 64, "exemplars": 2, "twins": ["random_twin"], **more}
+    return record(model, probes, [LAYER], out, executor=executor, **settings)
+
+
+@dataclasses.dataclass
+class Poisoned:
+    """Images one of which kills whoever reads it, unless that is the process that made this."""
+
+    inner: Any
+    row: int
+    home: int = dataclasses.field(default_factory=os.getpid)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self.__dict__["inner"], name)
+
+    def image(self, row: int) -> Image.Image:
+        if row == self.row and os.getpid() != self.home:
+            os.kill(os.getpid(), signal.SIGKILL)
+        image: Image.Image = self.inner.image(row)
+        return image
+
+
+if __name__ == "__main__":
+    place = Path(sys.argv[1])
+    record_crowd(place, place / "x.atlas", Executor(kind="processes", workers=2))

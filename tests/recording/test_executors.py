@@ -1,0 +1,258 @@
+"""Whoever computes the shards, and whoever is killed meanwhile: the bytes are those of one process."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from synesthete.atlas import open_atlas
+from synesthete.errors import SynestheteError
+from synesthete.recording import Executor
+from synesthete.recording.executors import array_place
+from synesthete.recording.session import WORK
+from tests.recording.crowd import IMAGES, prepare, record_crowd
+from tests.recording.trees import tree
+
+ROOT = Path(__file__).parents[2]
+SHARDS = -(-IMAGES // 64)
+
+
+@pytest.fixture(scope="module")
+def crowd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return prepare(tmp_path_factory.mktemp("crowd"))
+
+
+@pytest.fixture(scope="module")
+def alone(crowd: Path) -> dict[str, str]:
+    """The files of the atlas that one process records."""
+    return tree(record_crowd(crowd, crowd / "alone.atlas", None))
+
+
+def test_processes_one_of_which_is_killed(
+    crowd: Path, alone: dict[str, str], tmp_path: Path
+) -> None:
+    killed = []
+
+    def kill(done: int, *_: Any) -> None:
+        if done and len(killed) < 2:
+            victim = random.Random(len(killed)).choice(multiprocessing.active_children())
+            os.kill(victim.pid or 0, signal.SIGKILL)
+            killed.append(victim.pid)
+
+    out = tmp_path / "x.atlas"
+    executor = Executor(kind="processes", workers=3)
+    assert record_crowd(crowd, out, executor, progress=kill) == out
+    assert len(set(killed)) == 2
+    assert tree(out) == alone
+    assert open_atlas(out).verify() == []
+    assert multiprocessing.active_children() == []
+
+
+def test_a_killed_driver_takes_its_workers_along(
+    crowd: Path, alone: dict[str, str], tmp_path: Path
+) -> None:
+    shutil.copytree(crowd / "images", tmp_path / "images")
+    shutil.copytree(crowd / "model", tmp_path / "model")
+    out = tmp_path / "x.atlas"
+    paths = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
+    driver = subprocess.Popen(
+        [sys.executable, "-m", "tests.recording.crowd", str(tmp_path)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": paths},
+    )
+    workers: set[int] = set()
+    for _ in range(6000):
+        workers |= _children(driver.pid)
+        if list((out / WORK).glob("shard-*")) or driver.poll() is not None:
+            break
+        time.sleep(0.02)
+    assert driver.poll() is None
+    driver.kill()
+    driver.wait()
+    assert len(workers) >= 2
+    for _ in range(1500):
+        if not any(Path(f"/proc/{one}").exists() for one in workers):
+            break
+        time.sleep(0.02)
+    assert not any(Path(f"/proc/{one}").exists() for one in workers)
+    assert 0 < len(list((out / WORK).glob("shard-*"))) <= SHARDS
+    # Another folder has another name for the model, which the manifest says: the same one ends it here.
+    assert record_crowd(tmp_path, out, None) == out
+    whole = tree(record_crowd(tmp_path, tmp_path / "y.atlas", None))
+    assert tree(out) == whole
+    assert {name for name in whole if whole[name] != alone[name]} == {"atlas.json"}
+
+
+def _children(pid: int) -> set[int]:
+    try:
+        text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    except OSError:
+        return set()
+    return set(map(int, text.split()))
+
+
+def test_images_that_kill_their_worker_are_named_and_the_rest_is_kept(
+    crowd: Path, alone: dict[str, str], tmp_path: Path
+) -> None:
+    out = tmp_path / "x.atlas"
+    executor = Executor(kind="processes", workers=2)
+    message = (
+        "the worker of the images 64 to 127 ended with signal 9, 3 times; 1 shards are missing"
+    )
+    with pytest.raises(SynestheteError, match=message) as error:
+        record_crowd(crowd, out, executor, poison=100)
+    assert "run the same command again" in error.value.hint
+    kept = sorted(path.name for path in (out / WORK).glob("shard-*"))
+    assert kept == [f"shard-{number:05d}" for number in (0, 2, 3, 4)]
+    assert record_crowd(crowd, out, None) == out
+    assert tree(out) == alone
+
+
+def test_tasks_of_an_array_job(
+    crowd: Path, alone: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "x.atlas"
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    # The second one's place in the queue comes twice, as a task that is started again does.
+    for rank, shards in ((1, {1, 4}), (1, {1, 4}), (0, {0, 1, 3, 4})):
+        monkeypatch.setenv("RANK", str(rank))
+        record_crowd(crowd, out, Executor(kind="array"))
+        found = {int(path.name[-5:]) for path in (out / WORK).glob("shard-*")}
+        assert found == shards
+        assert not (out / "atlas.json").exists()
+    for rank in (2, 0):
+        monkeypatch.setenv("RANK", str(rank))
+        record_crowd(crowd, out, Executor(kind="array"))
+        assert tree(out) == alone
+
+
+def test_tasks_of_an_array_job_all_at_once(crowd: Path, tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    out = tmp_path / "x.atlas"
+    tasks = [context.Process(target=_task, args=(crowd, out, rank)) for rank in range(3)]
+    for task in tasks:
+        task.start()
+    for task in tasks:
+        task.join()
+    assert [task.exitcode for task in tasks] == [0, 0, 0]
+    assert tree(out) == tree(record_crowd(crowd, tmp_path / "y.atlas", None))
+
+
+def _task(crowd: Path, out: Path, rank: int) -> None:
+    os.environ.update(RANK=str(rank), WORLD_SIZE="3")
+    record_crowd(crowd, out, Executor(kind="array"))
+
+
+@pytest.mark.parametrize(
+    ("environment", "place"),
+    [
+        ({"RANK": "1", "WORLD_SIZE": "2"}, (1, 2)),
+        (
+            {
+                "SLURM_ARRAY_TASK_ID": "5",
+                "SLURM_ARRAY_TASK_MIN": "3",
+                "SLURM_ARRAY_TASK_COUNT": "4",
+            },
+            (2, 4),
+        ),
+        ({"JOB_COMPLETION_INDEX": "0", "JOB_COMPLETIONS": "7"}, (0, 7)),
+    ],
+)
+def test_which_task_this_is(environment: dict[str, str], place: tuple[int, int]) -> None:
+    assert array_place(environment) == place
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({}, "this is no task of an array job"),
+        ({"RANK": "1"}, "WORLD_SIZE is None: both must be integers"),
+        ({"RANK": "x", "WORLD_SIZE": "2"}, "RANK is 'x'"),
+        ({"RANK": "2", "WORLD_SIZE": "2"}, "task 2 of 2; they count from 0"),
+    ],
+)
+def test_a_task_that_does_not_say_which_it_is(environment: dict[str, str], message: str) -> None:
+    with pytest.raises(SynestheteError) as error:
+        array_place(environment)
+    assert message in error.value.message
+
+
+def test_executors_that_cannot_be() -> None:
+    with pytest.raises(SynestheteError, match="no executor 'rai'.*did you mean 'ray'"):
+        Executor(kind="rai")  # type: ignore[arg-type]
+    with pytest.raises(SynestheteError, match="the number of workers is -1"):
+        Executor(kind="processes", workers=-1)
+
+
+def test_a_model_that_other_processes_cannot_open(crowd: Path, tmp_path: Path) -> None:
+    from synesthete.models import load_model
+    from synesthete.probes import load_probes
+    from synesthete.recording import record
+
+    model = load_model(f"local-dir:{crowd / 'model'}").twin("random_twin", 0)
+    probes = load_probes(str(crowd / "images"))
+    with pytest.raises(SynestheteError, match="another process") as error:
+        executor = Executor(kind="processes", workers=1)
+        record(model, probes, None, tmp_path / "x.atlas", executor=executor)
+    assert "record with one worker" in error.value.hint
+
+
+class TestRay:
+    """Ray's actors, of this machine alone."""
+
+    @pytest.fixture(autouse=True)
+    def _ray(self, monkeypatch: pytest.MonkeyPatch) -> Any:
+        ray = pytest.importorskip("ray")
+        monkeypatch.delenv("RAY_ADDRESS", raising=False)
+        paths = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
+        monkeypatch.setenv("PYTHONPATH", paths)
+        yield
+        ray.shutdown()
+
+    def test_an_actor_that_is_killed(
+        self, crowd: Path, alone: dict[str, str], tmp_path: Path
+    ) -> None:
+        killed: list[int] = []
+
+        def kill(done: int, *_: Any) -> None:
+            if done and not killed:
+                found = [one for one in _descendants(os.getpid()) if b"Worker" in _command(one)]
+                killed.extend(found[:1])
+                for one in killed:
+                    os.kill(one, signal.SIGKILL)
+
+        out = tmp_path / "x.atlas"
+        record_crowd(crowd, out, Executor(kind="ray", workers=2), progress=kill)
+        assert killed
+        assert tree(out) == alone
+
+    def test_a_cluster_without_a_token_is_refused(
+        self, crowd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+        monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+        with pytest.raises(SynestheteError, match="asks for no token") as error:
+            record_crowd(crowd, tmp_path / "x.atlas", Executor(kind="ray", workers=1))
+        assert "RAY_AUTH_MODE=token" in error.value.hint
+
+
+def _descendants(pid: int) -> set[int]:
+    found = _children(pid)
+    return found | {other for one in found for other in _descendants(one)}
+
+
+def _command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
