@@ -155,7 +155,9 @@ def test_requests_are_counted_by_route_and_status(
     assert found["request_seconds_count", "GET", "/api/v1/queue/{ticket}"] == 5
 
 
-def test_queue_and_encoders_are_measured(app: FastAPI, client: TestClient, path: Path) -> None:
+def test_queue_encoders_and_webhooks_are_measured(
+    app: FastAPI, client: TestClient, path: Path
+) -> None:
     assert app.state.warm_up.run()
     first = numbers(client)
     assert (first["encoder_seconds_count", "image"], first["encoder_seconds_count", "text"]) == (
@@ -171,8 +173,11 @@ def test_queue_and_encoders_are_measured(app: FastAPI, client: TestClient, path:
     second = numbers(client)
     assert second["encoder_seconds_count", "text"] == 2
     assert (first["queue_waiting",], second["queue_waiting",]) == (0, 3)
+    app.state.folder.webhooks.add("https://shop.example/x")
     queue.decide(tickets[0], "accept", actor="ann")
-    assert numbers(client)["queue_waiting",] == 2
+    app.state.folder.webhooks.collect()
+    third = numbers(client)
+    assert (third["queue_waiting",], third["webhook_deliveries_waiting",]) == (2, 1)
 
 
 def test_without_prometheus_client_only_metrics_are_missing(

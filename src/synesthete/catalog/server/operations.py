@@ -255,9 +255,12 @@ class Measurements:
         """What is the same for all workers, since it is in the catalogue's folder."""
         from prometheus_client.metrics_core import GaugeMetricFamily
 
+        deliveries = self._folder.webhooks.counts()
         for name, meaning, value in (
             ("items", "Items of the catalogue.", len(self._folder.catalog)),
             ("queue_waiting", "Cases that wait for a person.", self._count_waiting()),
+            ("webhook_deliveries_waiting", "Messages that wait to be sent.", deliveries.waiting),
+            ("webhook_deliveries_failed", "Messages that were given up.", deliveries.failed),
         ):
             yield GaugeMetricFamily(f"synesthete_{name}", meaning, value)
 

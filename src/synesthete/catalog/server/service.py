@@ -28,6 +28,7 @@ from synesthete.catalog.server.auth import KeyGate
 from synesthete.catalog.server.folder import CatalogFolder
 from synesthete.catalog.server.operations import FOLDER_VARIABLE
 from synesthete.catalog.server.state import SharedState
+from synesthete.catalog.webhooks import Sender
 from synesthete.cli.console import say
 from synesthete.server.auth import Gate
 from synesthete.server.connections import ConnectionLimits, LimitedServer
@@ -206,13 +207,14 @@ def serve(
     limits: ConnectionLimits,
     ready: Callable[[], None] = lambda: None,
 ) -> None:
-    """Serve the application of a catalogue in this process.
+    """Serve the application of a catalogue in this process, and send what its webhooks wait for.
 
     Parameters
     ----------
     ready
         Called when the server is warm.
     """
+    Sender(app.state.folder.webhooks, say).start()
     app.state.warm_up.start(ready)
     LimitedServer(app, limits).run_on(listener)
 
