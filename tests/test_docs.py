@@ -259,6 +259,7 @@ NEEDED = {
     "after.audit": "synesthete audit all",
     "edits.json": "synesthete edit",
     "my.classifier": "synesthete catalog classify",
+    "my.backup": "synesthete catalog backup",
 }
 EXAMPLES = {
     path: reference.help_of(command)[1]

@@ -1,6 +1,9 @@
-"""`synesthete catalog webhook`: decisions are sent to other programs."""
+"""`synesthete catalog backup`, `restore` and `webhook`: what a catalogue needs that is run as a service."""
 
 from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -9,12 +12,72 @@ from synesthete.cli.command import Output, command
 from synesthete.cli.console import Note, count, table
 from synesthete.errors import SynestheteError
 
+if TYPE_CHECKING:
+    from synesthete.catalog.backup import Backup
+
 app = typer.Typer()
 webhook = typer.Typer(
     help="Webhooks: a signed message to another program for every decision on a case.",
     no_args_is_help=True,
 )
 app.add_typer(webhook, name="webhook")
+
+
+@command(app)
+def backup(catalog: FolderArgument, to: Path) -> Output:
+    """Copy a catalogue into a new folder or archive, while it is written and served, and verify the copy.
+
+    It holds everything: items, events, reviews, hashes of keys, and the secrets of webhooks. Only you may read it.
+
+    Parameters
+    ----------
+    to : TO
+        A new folder; or a new archive, where the name ends in .zip.
+
+    Returns
+    -------
+    how many `files`, `bytes` and `items` are in it.
+
+    See Also
+    --------
+    service.md#backups
+
+    Examples
+    --------
+    synesthete catalog backup my.catalog my.backup
+    synesthete catalog backup my.catalog my-backup.zip --json
+    """
+    from synesthete.catalog.backup import back_up
+
+    return _shown(back_up(catalog, to), to)
+
+
+@command(app)
+def restore(backup: Path, catalog: Path) -> Output:
+    """Make a new catalogue of a backup; every file is compared with what was backed up.
+
+    Parameters
+    ----------
+    backup : FROM
+        The folder or archive that `catalog backup` wrote.
+    catalog : CATALOG
+        A new folder.
+
+    Returns
+    -------
+    how many `files`, `bytes` and `items` it has.
+
+    See Also
+    --------
+    service.md#backups
+
+    Examples
+    --------
+    synesthete catalog restore my.backup restored.catalog
+    """
+    from synesthete.catalog.backup import restore as put_back
+
+    return _shown(put_back(backup, catalog), catalog)
 
 
 @command(webhook)
@@ -133,3 +196,8 @@ def test(catalog: FolderArgument, name: str) -> Output:
     if error := anyio.run(send, message):
         raise SynestheteError(f"the test message did not arrive: {error}")
     return Output({"id": message.id}, [Note(f"the test message {message.id} arrived")])
+
+
+def _shown(found: Backup, place: Path) -> Output:
+    what = f"{count(found.files)} files with {count(found.items)} items"
+    return Output(found, [f"{place}: {what}, {count(found.bytes)} bytes, verified"])

@@ -299,6 +299,10 @@ class ItemTable:
             shutil.rmtree(folder, ignore_errors=True)
             (self.path / f"{folder.stem}.json").unlink(missing_ok=True)
 
+    def locked(self) -> contextlib.AbstractContextManager[None]:
+        """While it holds, other writers wait."""
+        return self._writing()
+
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
         with disk_errors(self.path / LOCK), open_to_write(self.path / LOCK) as file:
