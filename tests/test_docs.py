@@ -135,6 +135,7 @@ def write_catalog(folder: Path) -> None:
     from synesthete.catalog.events import EventLog
     from synesthete.catalog.keys import Keys
     from synesthete.catalog.people import Queue
+    from synesthete.catalog.webhooks import Webhooks
 
     items = sample_items()
     catalog = Catalog.create(folder / "my.catalog", f"local-dir:{folder / 'model'}")
@@ -160,6 +161,7 @@ def write_catalog(folder: Path) -> None:
         "suggest", {"reference": "photo-7", "proposal": "mug"}, reason="unsure", confidence=0.3
     )
     Keys(catalog.path).make("cash desk", ["events"])
+    Webhooks(catalog.path).add("https://old.example/decisions")
     catalog.close()
     queries = [
         (text, one.id)
@@ -224,6 +226,7 @@ NOT_RUN = {
     "synesthete serve": "tests/server/test_cli.py",
     "synesthete mcp": "tests/server/test_mcp.py",
     "synesthete catalog mcp": "tests/catalog/test_mcp.py",
+    "synesthete catalog webhook test": "tests/catalog/test_webhooks.py",  # needs a receiver
 }
 # Examples that take minutes: what stands for what in them, so that they take seconds.
 TINY = {
@@ -256,6 +259,7 @@ NEEDED = {
     "after.audit": "synesthete audit all",
     "edits.json": "synesthete edit",
     "my.classifier": "synesthete catalog classify",
+    "my.backup": "synesthete catalog backup",
 }
 EXAMPLES = {
     path: reference.help_of(command)[1]

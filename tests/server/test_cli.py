@@ -116,6 +116,7 @@ def test_what_serve_refuses(
             ([tmp_path], "atlas"),
             ([original, "--token", ""], "visible ASCII"),
             ([original, "--port", port], "cannot listen"),
+            ([original, "--workers", 2], "--workers is for a catalogue"),
             ([original, "--host", "192.0.2.1", "--token", "t"], "cannot listen"),
         ):
             code, _, error = run(monkeypatch, capsys, "serve", *words, "--no-browser")

@@ -16,7 +16,7 @@ from schemathesis.core.failures import Failure
 from schemathesis.engine import Status, events, from_schema
 
 from synesthete.catalog.server.app import create_app as create_catalog_app
-from synesthete.catalog.server.auth import RateLimiter
+from synesthete.catalog.server.state import SharedState
 from synesthete.server import Gate, create_app
 from synesthete.server.auth import LOOPBACK
 from tests.small_atlas import LAYER
@@ -24,7 +24,7 @@ from tests.small_atlas import LAYER
 TOKEN = "token-of-the-contracts"
 
 
-class Patient(RateLimiter):
+class Patient(SharedState):
     """Lets everything through, so that the answers are of the endpoints."""
 
     def take(self, caller: str, per_minute: int) -> Any:
@@ -84,7 +84,7 @@ def microscope(atlas: Path) -> tuple[FastAPI, dict[str, str]]:
 def catalogue(path: Path) -> tuple[FastAPI, dict[str, str]]:
     """The application of a catalogue, with a case in the queue and an experiment in the log."""
     app = create_catalog_app(path, Gate(TOKEN, hosts=[*LOOPBACK, "testserver"]))
-    app.state.limiter = Patient()
+    app.state.shared = Patient()
     folder = app.state.folder
     ticket = folder.queue.add("suggest", {"choices": ["item-01"]}, reason="unsure", confidence=0.1)
     folder.events.take(

@@ -269,6 +269,10 @@ class Catalog:
         snapshot = self.snapshot()
         return snapshot.rows(snapshot.ids if ids is None else ids, ["units"]).array("units")
 
+    def missing_indexes(self) -> list[str]:
+        """Columns of the items' table whose index is not there, though searches use it; none unless files were lost."""
+        return self._table.missing_indexes()
+
     def quarantine(self) -> list[Quarantined]:
         """What could not be used so far, with the reasons; an entry goes when its item is indexed or deleted."""
         return self._table.quarantine()

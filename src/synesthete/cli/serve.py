@@ -7,8 +7,9 @@ import errno
 import os
 import socket
 import webbrowser
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -17,9 +18,6 @@ from synesthete.cli.command import AtlasArgument, Output, command
 from synesthete.cli.console import count, out, say
 from synesthete.cli.progress import Reporter
 from synesthete.errors import SynestheteError
-
-if TYPE_CHECKING:
-    from fastapi import FastAPI
 
 PANEL = "Show it in the browser"
 CATALOG = "catalog.json"
@@ -41,6 +39,7 @@ def serve(
     allow_host: list[str] | None = None,
     max_connections: Annotated[int | None, typer.Option(min=1)] = None,
     connections_per_address: Annotated[int | None, typer.Option(min=1)] = None,
+    workers: Annotated[int, typer.Option(min=1, max=64)] = 1,
     browser: bool = True,
 ) -> None:
     """Open the microscope: the pages of one or more atlases, for your browser; or a catalogue with its REST API.
@@ -68,6 +67,8 @@ def serve(
         Open connections, in all; without it 1,000, fewer where the system lets the process open fewer than 2,000 files.
     connections_per_address : N
         Open connections of one address (of one /64 network with IPv6); not for use behind a proxy, where all come from one.
+    workers : N
+        Of a catalogue: processes that answer, each with a model of its own; one that dies is replaced.
     browser
         Open it in a browser.
 
@@ -81,26 +82,32 @@ def serve(
     """
     from synesthete.server import create_app
     from synesthete.server.auth import gate_for
-    from synesthete.server.connections import ConnectionLimits, LimitedServer
+    from synesthete.server.connections import ConnectionLimits, LimitedServer, fit_open_files
 
     chosen = chosen_token(token, token_file)
     gate = gate_for(host, chosen, allow_host or [])
     wanted = ConnectionLimits(per_address=connections_per_address)
     if max_connections is not None:
         wanted = dataclasses.replace(wanted, connections=max_connections)
-    site: FastAPI
+    each = -(-wanted.connections // workers)
+    limits = fit_open_files(dataclasses.replace(wanted, connections=each))
+    run: Callable[[socket.socket], None]
     opened = "microscope"
     if any((path / CATALOG).exists() for path in atlases):
-        from synesthete.catalog.server.app import create_app as create_catalog
+        from synesthete.catalog.server.service import Service
 
         if len(atlases) > 1:
             raise SynestheteError(
                 "a catalogue is served by itself", hint="give one catalogue, or atlases only"
             )
-        site = create_catalog(atlases[0], gate)
-        gate, opened = site.state.gate, "catalogue"
+        service = Service(atlases[0], gate, limits, workers=workers)
+        gate, opened, run = service.gate, "catalogue", service.run
+    elif workers > 1:
+        raise SynestheteError(
+            "--workers is for a catalogue", hint="the microscope needs one process"
+        )
     else:
-        site = create_app(atlases, gate)
+        run = LimitedServer(create_app(atlases, gate), limits).run_on
     listener = _listen(host, port)
     shown = f"[{host}]" if ":" in host else host
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else shown
@@ -110,14 +117,13 @@ def serve(
     named = f"the token {gate.token}" if chosen is None else "your token"
     say(f"That link works once. Later, or elsewhere: {base}/enter with {named}")
     say("Ctrl-C closes it.")
-    server = LimitedServer(site, wanted)
-    if server.limits.connections < wanted.connections:
-        fewer = f"{server.limits.connections:,} connections at most, not {wanted.connections:,}"
+    if limits.connections < each:
+        fewer = f"{limits.connections:,} connections at most, not {each:,}"
         say(f"{fewer}: this system lets the process open too few files (ulimit -n)")
     if browser:
         webbrowser.open(f"{base}{gate.link}")
     try:
-        server.run(sockets=[listener])
+        run(listener)
     except KeyboardInterrupt:
         pass
     finally:

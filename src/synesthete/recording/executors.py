@@ -400,7 +400,7 @@ class _Left:
         self.give_up(self.todo.popleft(), how)
 
     def give_up(self, number: int, how: str) -> None:
-        """Nobody is asked for a shard any more."""
+        """Nobody is given a shard any more."""
         self._given_up[number] = how
 
     def require_all(self) -> None:

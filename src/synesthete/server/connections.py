@@ -69,6 +69,8 @@ class ConnectionLimits:
         Between two requests on one connection.
     write_seconds
         For a client to read on (`PROGRESS`).
+    closing_seconds
+        For requests that are being answered when the server is stopped.
     """
 
     connections: int = 1000
@@ -81,6 +83,7 @@ class ConnectionLimits:
     upload_seconds: float = 300.0
     idle_seconds: float = 15.0
     write_seconds: float = 30.0
+    closing_seconds: float = 30.0
 
 
 class Phase(Enum):
@@ -353,8 +356,13 @@ class LimitedServer(uvicorn.Server):
             server_header=False,
             backlog=ACCEPTED_AT_ONCE,
             timeout_keep_alive=math.ceil(self.limits.idle_seconds),
+            timeout_graceful_shutdown=math.ceil(self.limits.closing_seconds),
         )
         super().__init__(config)
+
+    def run_on(self, listener: socket.socket) -> None:
+        """Serve on a socket until SIGINT or SIGTERM."""
+        self.run(sockets=[listener])
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to serve, and to watch the connections."""

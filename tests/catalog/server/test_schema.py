@@ -29,7 +29,7 @@ def copied(filled: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def served(copied: Path) -> FastAPI:
     app = create_app(copied, Gate(TOKEN, hosts=[*LOOPBACK, "testserver"]))
-    app.state.limiter = Patient()
+    app.state.shared = Patient()
     return app
 
 

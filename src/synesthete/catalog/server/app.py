@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.middleware import Middleware
 
 from synesthete.catalog.keys import Keys
-from synesthete.catalog.server import api, pages
-from synesthete.catalog.server.auth import KeyGate, RateLimiter
+from synesthete.catalog.server import api, operations, pages
+from synesthete.catalog.server.auth import KeyGate
 from synesthete.catalog.server.folder import CatalogFolder
+from synesthete.catalog.server.state import SharedState
 from synesthete.server.app import build_app
 from synesthete.server.auth import Gate
 
@@ -24,7 +26,9 @@ TAGS = {
 }
 
 
-def create_app(path: str | Path, gate: Gate | None = None) -> FastAPI:
+def create_app(
+    path: str | Path, gate: Gate | None = None, shared: SharedState | None = None
+) -> FastAPI:
     """A catalogue as an ASGI application.
 
     Parameters
@@ -33,16 +37,25 @@ def create_app(path: str | Path, gate: Gate | None = None) -> FastAPI:
         The catalogue's folder.
     gate
         The owner's token and the hosts; by default a new token, on this machine.
+    shared
+        What it shares with the other workers of the same server, where there are some.
+
+    Returns
+    -------
+    FastAPI
+        It is ready after `app.state.warm_up` has run, and until then slower, not wrong.
 
     Raises
     ------
     SynestheteError
         No catalogue there, or one that cannot be opened.
     """
-    folder = CatalogFolder(path)
+    folder, shared = CatalogFolder(path), shared or SharedState()
+    measurements = operations.Measurements(folder)
+    warm_up = operations.WarmUp(folder, shared, measurements)
     app = build_app(
-        gate=KeyGate(Keys(folder.path), gate),
-        routers=[api.router, pages.router],
+        gate=KeyGate(Keys(folder.path), gate, shared),
+        routers=[api.router, operations.router, pages.router],
         error_page=pages.error_page,
         title="Synesthete catalogue",
         description="A catalogue that is searched, recommended from and compared, with reasons. "
@@ -50,7 +63,11 @@ def create_app(path: str | Path, gate: Gate | None = None) -> FastAPI:
         version="1",
         openapi_tags=[{"name": name, "description": text} for name, text in TAGS.items()],
     )
-    app.state.folder, app.state.limiter = folder, RateLimiter()
+    app.state.folder, app.state.shared = folder, shared
+    app.state.measurements, app.state.warm_up = measurements, warm_up
+    app.user_middleware.append(Middleware(operations.NamedRoute))  # the innermost
+    app.add_middleware(operations.Measured, measurements=measurements)
+    app.add_middleware(operations.Probes, warm_up=warm_up)
     described = app.openapi
     app.openapi = lambda: with_nulls(described())  # type: ignore[method-assign]
     return app

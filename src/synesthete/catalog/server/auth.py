@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import math
-import threading
-import time
-from collections.abc import Callable
+import secrets
 from dataclasses import dataclass
 from typing import Any
 
 from fastapi import Depends, Request
 
 from synesthete.catalog.keys import SCOPES, Keys
+from synesthete.catalog.server.state import SharedState
 from synesthete.server.auth import LOOPBACK, Gate
 from synesthete.server.errors import Refused
 
 OWNER = "owner"
 OWNER_PER_MINUTE = 6000
-MOST_BUCKETS = 10_000
 
 
 class KeyGate(Gate):
@@ -29,12 +27,30 @@ class KeyGate(Gate):
         Of the catalogue.
     gate
         The token, the hosts.
+    shared
+        What keeps the link; all workers of a server have the same.
     """
 
-    def __init__(self, keys: Keys, gate: Gate | None = None) -> None:
+    def __init__(
+        self, keys: Keys, gate: Gate | None = None, shared: SharedState | None = None
+    ) -> None:
         given = gate or Gate()
         super().__init__(given.token, hosts=given.hosts or LOOPBACK, any_address=given.any_address)
         self.keys = keys
+        self._shared = shared or SharedState()
+
+    @property
+    def link(self) -> str:
+        """Path that opens the catalogue once, in whichever process it arrives."""
+        self._shared.offer_link(self._link)
+        return super().link
+
+    def enter(self, key: str) -> bool:
+        """Whether this is the key of a link that was offered; it is spent by that."""
+        right = self._shared.spend_link(key)
+        if right:
+            self._link = secrets.token_urlsafe(24)
+        return right
 
     def is_token(self, token: str) -> bool:
         """Whether this is the owner's token or a valid key."""
@@ -97,8 +113,8 @@ def requires(scope: str) -> Any:
 
     def check(request: Request) -> Caller:
         caller = caller_of(request)
-        limiter: RateLimiter = request.app.state.limiter
-        allowance = limiter.take(caller.id, caller.per_minute)
+        shared: SharedState = request.app.state.shared
+        allowance = shared.take(caller.id, caller.per_minute)
         limits = {
             "RateLimit-Limit": str(caller.per_minute),
             "RateLimit-Remaining": str(allowance.left),
@@ -115,50 +131,3 @@ def requires(scope: str) -> Any:
         return caller
 
     return Depends(check)
-
-
-@dataclass(frozen=True)
-class Allowance:
-    """Whether a request is within the rate, how many more are, and after how many seconds the next is."""
-
-    allowed: bool
-    left: int
-    wait: float
-
-
-class RateLimiter:
-    """Token buckets, one for each caller, that hold a minute's worth of requests.
-
-    Parameters
-    ----------
-    clock
-        Seconds.
-
-    Examples
-    --------
-    >>> now = [0.0]
-    >>> limiter = RateLimiter(lambda: now[0])
-    >>> [limiter.take("a", 2).allowed for _ in range(3)], limiter.take("b", 2).allowed
-    ([True, True, False], True)
-    >>> now[0] = 30.0  # after half a minute, half of the bucket is full again
-    >>> [limiter.take("a", 2).allowed for _ in range(2)]
-    [True, False]
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._buckets: dict[str, tuple[float, float]] = {}
-        self._lock = threading.Lock()
-
-    def take(self, caller: str, per_minute: int) -> Allowance:
-        """Take one token, where there is one."""
-        now, rate = self._clock(), per_minute / 60
-        with self._lock:
-            tokens, since = self._buckets.pop(caller, (float(per_minute), now))
-            tokens = min(float(per_minute), tokens + (now - since) * rate)
-            allowed = tokens >= 1
-            tokens -= allowed
-            self._buckets[caller] = (tokens, now)
-            while len(self._buckets) > MOST_BUCKETS:
-                del self._buckets[next(iter(self._buckets))]
-        return Allowance(allowed, int(tokens), 0.0 if tokens >= 1 else (1 - tokens) / rate)

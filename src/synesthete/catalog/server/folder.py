@@ -10,6 +10,7 @@ from synesthete.catalog.classify import Classifier
 from synesthete.catalog.events import EventLog
 from synesthete.catalog.people import Policy, Queue, policy_of
 from synesthete.catalog.server.idempotency import IdempotentRequests
+from synesthete.catalog.webhooks import Webhooks
 from synesthete.errors import near
 from synesthete.server.errors import Missing
 
@@ -32,6 +33,7 @@ class CatalogFolder:
         self.catalog = Catalog.open(self.path)
         self.events = EventLog(self.path, known=self.catalog.__contains__)
         self.queue = Queue(self.path)
+        self.webhooks = Webhooks(self.path)
         self.requests = IdempotentRequests(self.path)
         self._classifiers: dict[str, tuple[float, Classifier]] = {}
         self._lock = threading.Lock()

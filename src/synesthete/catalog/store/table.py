@@ -45,6 +45,7 @@ KEPT_SECONDS = 3600  # how long a reader may go on with what it opened
 SMALL, STALE, FRAGMENTS = 10_000, 50, 64
 CHUNK = 4096
 ARRAYS = ("images", "texts", "units")
+INDEXED = ("words", "id", "facets")
 
 
 def schema_of(dim: int, units: int, centres: Centres) -> pa.Schema:
@@ -230,9 +231,8 @@ class ItemTable:
         if not schema.field("id").metadata:  # a copied schema has it
             table.set_unenforced_primary_key("id")
         words = FTS(base_tokenizer="icu/split", stem=False, remove_stop_words=False)
-        table.create_index("words", config=words)
-        table.create_index("id", config=BTree())
-        table.create_index("facets", config=LabelList())
+        for column, config in zip(INDEXED, (words, BTree(), LabelList()), strict=True):
+            table.create_index(column, config=config)
         return table
 
     def _index(self, table: Table | None = None) -> None:
@@ -254,6 +254,12 @@ class ItemTable:
             probes, recall = _measured(table)
             facts = {"table": table.name, "probes": probes, "recall": recall}
             write_file(self.path / f"{table.name}.json", json.dumps(facts).encode())
+
+    def missing_indexes(self) -> list[str]:
+        """Columns whose index is not there, though searches use it."""
+        with self.errors():
+            there = {column for index in self._table().list_indices() for column in index.columns}
+        return [column for column in INDEXED if column not in there]
 
     def probes(self) -> int:
         """How many of the vector index's lists a search looks into, so that it finds what it should."""
@@ -292,6 +298,10 @@ class ItemTable:
                 continue
             shutil.rmtree(folder, ignore_errors=True)
             (self.path / f"{folder.stem}.json").unlink(missing_ok=True)
+
+    def locked(self) -> contextlib.AbstractContextManager[None]:
+        """While it holds, other writers wait."""
+        return self._writing()
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
