@@ -65,10 +65,13 @@ class Weights:
     ----------
     changed
         The copies, by name.
+    ends_in_map
+        The network is of another library: its embedding is what the classifier reads, mostly the average of the last map.
     """
 
     def __init__(self, network: nn.Module) -> None:
         self._given = network.state_dict()
+        self.ends_in_map = isinstance(network, Network)
         self.changed: dict[str, torch.Tensor] = {}
 
     def __getitem__(self, name: str) -> torch.Tensor:
@@ -415,6 +418,10 @@ def _fold_last(
         edit = _shift(edit)
         if not edit.shifts:
             return
+    if weights.ends_in_map:
+        raise edit.refuse(
+            "no weights are known to stand between the last map and the embedding", "ablate it"
+        )
     pooling, own = getattr(visual, "global_pool", None), getattr(visual, "fc", None)
     averaged = type(pooling).__name__ == "SelectAdaptivePool2d" and pooling.pool_type == "avg"  # type: ignore[union-attr]
     head = (
