@@ -5,8 +5,10 @@ from __future__ import annotations
 import filecmp
 import json
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -182,6 +184,25 @@ def _embedded(
     return np.concatenate([of_images, model.encode_texts(texts)]) if texts else of_images
 
 
+@contextmanager
+def _without_hub(folder: Path, source: Source) -> Iterator[Path]:
+    """The checkpoint where open_clip finds the shape of a text tower of transformers beside it, and does not ask the hub."""
+    from synesthete.models.building import shape_of_text, write_configuration
+
+    shape = shape_of_text(source)
+    if shape is None:
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="synesthete-export-") as name:
+        written = json.loads((folder / CONFIGURATION).read_text(encoding="utf-8"))
+        known = replace(source, config=written["model_cfg"], preprocess=written["preprocess_cfg"])
+        write_configuration(Path(name), known, shape)
+        for file in folder.iterdir():
+            if file.name != CONFIGURATION:
+                (Path(name) / file.name).symlink_to(file)
+        yield Path(name)
+
+
 def _plain_open_clip(
     folder: Path, images: Sequence[Image.Image], texts: Sequence[str], device: str
 ) -> Float32:
@@ -226,7 +247,8 @@ def _written_plain(
     source = resolve(model.name)
     if source.library == "open_clip":
         _write(folder, model, weights, source)
-        return _plain_open_clip(folder, images, texts, device), local
+        with _without_hub(folder, source) as place:
+            return _plain_open_clip(place, images, texts, device), local
     if source.library != "transformers":
         from synesthete.models.vision_libraries import VisionModel
 

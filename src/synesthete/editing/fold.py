@@ -133,7 +133,8 @@ def _fold(model: ImageTextModel, weights: Weights, edit: Edit, changes: dict[str
             "a latent of a sparse dictionary is computed beside the network, and no weight is its own",
             "edit the neurons that write along its direction",
         )
-    if isinstance(network, Network) and site.kind in ("mlp", "residual"):
+    seen = isinstance(network, Network) or bool(site.writer or site.reader)
+    if seen and site.kind in ("mlp", "residual"):
         fold_seen(weights, site, affine, before=before)
     elif site.kind == "mlp":
         fold_mlp(weights, path, site.window, affine, before=before)
