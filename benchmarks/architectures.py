@@ -4,11 +4,13 @@ Each is built offline with random weights in a process of its own, with limits o
 `docs/architectures.jsonl` says what came of it; a later run goes on with those that have none, or with those named. Then
 `docs/architectures.md` is written from the rows (`--page` alone does only that).
 
-What is compared, on images of noise and (of open_clip's own text towers) random tokens:
+What is compared, on images of noise and random tokens:
 
 - embeddings while every layer is read, with those of the library's plain pass;
-- every block that the library itself can return (`forward_intermediates`), with what is read there;
-- MLP neurons of the first and the last block: the rest of the MLP applied to them, with what the MLP returned;
+- every block that the library itself can return (`forward_intermediates`; of text towers of transformers `output_hidden_states`), with
+  what is read there;
+- MLP neurons of the first and the last block: the rest of the MLP applied to them, with what the MLP returned; of text towers of
+  transformers, with what the linear layer behind them is given;
 - `:pre`: the non-linearity applied to it, with the layer itself;
 - edits at the last layer of every kind: the library's plain pass with the folded weights, with the live edit. It is the comparison
   that `export_edits` makes, without writing the file.
@@ -32,6 +34,9 @@ EXACT = 1e-4  # of the largest value
 EXPORTED = 1e-4  # of an embedding's components, as `export_edits` demands
 MEMORY = 12.0  # gigabytes of one
 GB, BYTES = 2**30, 4  # bytes of a float32
+NOT_BUILT = "not built"
+CONTEXT = 77  # tokens that open_clip gives a text tower of transformers
+CONFIGURATION = "open_clip_config.json"
 TIMES = 1.25  # memory that a network takes while it is built and edited, in sizes of its weights
 KINDS = {"mlp": "MLP neurons", "heads": "heads", "residual": "residual stream", "block": "block channels"}  # fmt: skip
 
@@ -42,6 +47,7 @@ def measure(name: str) -> dict[str, Any]:
 
     from synesthete.models import load_model
     from synesthete.models.building import ImageOnly
+    from synesthete.models.hub_text import HubTower
 
     torch.set_num_threads(1)
     model = load_model(f"{name}/random", device="cpu")
@@ -57,12 +63,13 @@ def measure(name: str) -> dict[str, Any]:
         if one
         for kind, value in one["errors"].items()
     }
-    only_images = isinstance(model.network, ImageOnly)
+    tower = model._text_tower
+    kind = type(tower.encoder.transformer if isinstance(tower, HubTower) else tower).__name__
     edits = _edits(model, pixels, image, text)
     return {
         "image_tower": model.description["image_tower"],
         "image_size": side,
-        "text_tower": "not built" if only_images else type(model._text_tower).__name__,
+        "text_tower": NOT_BUILT if isinstance(model.network, ImageOnly) else kind,
         "layers": {"image": len(image["units"]), "text": len(text["units"]) if text else 0},
         "units": sum(unit for one in (image, text) if one for unit in one["units"].values()),
         "default": model.default_layers[0],
@@ -76,8 +83,17 @@ def _tokens(model: Any) -> Any:
     """Random tokens with an end in the middle, as every tower finds it."""
     import torch
 
+    from synesthete.models.hub_text import HubTower
+
     tower = model._text_tower
     known = int(tower.vocab_size)
+    if isinstance(tower, HubTower):
+        # The lowest numbers mark start, end and padding.
+        tokens = torch.full((2, CONTEXT), tower.pad)
+        tokens[:, : CONTEXT // 2] = torch.randint(
+            8, known, (2, CONTEXT // 2), generator=torch.Generator().manual_seed(0)
+        )
+        return tokens
     tokens = torch.zeros(2, int(tower.context_length), dtype=torch.long)
     half = tokens.shape[1] // 2
     tokens[:, :half] = torch.randint(
@@ -95,6 +111,7 @@ def _read(model: Any, taps: Any, given: Any) -> dict[str, Any]:
     from torch.nn.functional import normalize
 
     from synesthete.models.hooks import capture
+    from synesthete.models.hub_text import HubTower
 
     of_text = given.ndim == 2
     tower = model._text_tower if of_text else model.network.visual
@@ -102,7 +119,7 @@ def _read(model: Any, taps: Any, given: Any) -> dict[str, Any]:
     ends = {id(tap.window) for tap in (mlps[0], mlps[-1])} if mlps else set()
     blocks = [t for t in taps.values() if t.kind != "mlp" and not t.layer.endswith(":pre")]
     # Of every stage (or of the only one) what it ends with; for blocks in a row, every block.
-    units, kept, returned = {}, {}, {}
+    units, kept, returned, readers = {}, {}, {}, {}
 
     def take(tap: Any, found: Any) -> None:
         units[tap.layer] = int(found.patches.shape[2])
@@ -116,12 +133,23 @@ def _read(model: Any, taps: Any, given: Any) -> dict[str, Any]:
         for tap in mlps
         if id(tap.window) in ends and not tap.layer.endswith(":pre")
     ]
+    of_hub = isinstance(tower, HubTower)
+    if of_hub:
+        handles += [
+            model.network.get_submodule(tap.reader).register_forward_pre_hook(
+                lambda module, args, tap=tap: readers.__setitem__(tap.layer, args[0].clone())
+            )
+            for tap in mlps
+            if id(tap.window) in ends and not tap.layer.endswith(":pre")
+        ]
     with capture(list(taps.values()), take):
         whole = model.network.encode_text if of_text else model.network.encode_image
         embedded = whole(given, normalize=True)
     for handle in handles:
         handle.remove()
-    if of_text:
+    if of_hub:
+        plain = _hidden_states(tower, given)
+    elif of_text:
         more = {} if tower is model.network else {"output_fmt": "NLC"}
         plain = tower.forward_intermediates(text=given, **more)
     else:
@@ -132,14 +160,19 @@ def _read(model: Any, taps: Any, given: Any) -> dict[str, Any]:
     last = {
         tap.layer.rpartition(".")[0] if tap.kind == "block" else tap.layer: tap for tap in blocks
     }
-    pairs = list(zip(reversed(last.values()), reversed(features), strict=False))
+    if of_hub:
+        pairs = [(last[name], state) for name, state in features.items()]
+    else:
+        pairs = list(zip(reversed(last.values()), reversed(features), strict=False))
     compared = [
         _error(kept[tap.layer][:, : _flat(feature).shape[1]], _flat(feature))
         for tap, feature in pairs
     ]
     errors["blocks"] = max(compared)
     for tap in mlps:
-        if tap.layer in returned and tap.layer in kept:
+        if tap.layer in readers:
+            errors["mlp"] = max(errors.get("mlp", 0.0), _error(kept[tap.layer], readers[tap.layer]))
+        elif tap.layer in returned and tap.layer in kept:
             out = tap.arranged.responses(returned[tap.layer], tap.layer).patches
             errors["mlp"] = max(errors.get("mlp", 0.0), _error(_rest(tap, kept[tap.layer]), out))
     for name in [one for one in kept if f"{one}:pre" in kept]:
@@ -153,6 +186,29 @@ def _read(model: Any, taps: Any, given: Any) -> dict[str, Any]:
     }
     assert all(torch.isfinite(values).all() for values in kept.values())
     return {"units": units, "errors": errors, "alive": alive, "compared": len(compared)}
+
+
+def _hidden_states(tower: Any, tokens: Any) -> dict[str, Any]:
+    """What transformers itself returns of a text tower: its embeddings, and by its last layer the stream behind every block.
+
+    Of towers that end in a norm, what is returned as the last block's has been through it, and is left out.
+    """
+    out = tower.encoder.transformer(
+        input_ids=tokens, attention_mask=(tokens != tower.pad).long(), output_hidden_states=True
+    )
+    states = out.hidden_states[1:]
+    if any("final" in name or name == "layer_norm" for name, _ in tower.encoder.transformer.named_children()):  # fmt: skip
+        states = states[:-1]
+    blocks: dict[int, str] = {}
+    for place in tower.places:
+        if place.kind == "residual":
+            blocks[int(re.findall(r"\d+", place.name)[0])] = f"text.{place.name}"
+    return {
+        "text_features": tower.encoder.proj(
+            tower.encoder.pooler(out, (tokens != tower.pad).long())
+        ),
+        "text_intermediates": {blocks[at]: state for at, state in enumerate(states)},
+    }
 
 
 def _rest(tap: Any, neurons: Any) -> Any:
@@ -247,25 +303,31 @@ def _work(name: str, memory: int, row: dict[str, Any], path: str) -> None:
 
 
 def _sizes(names: Sequence[str], path: str) -> None:
-    """How many weights each has, from builds that allocate nothing; of those with a text tower of transformers, the image tower alone."""
+    """How many weights each has, from builds that allocate nothing."""
+    import tempfile
+
     import torch
     from open_clip.coca_model import CoCa
-    from open_clip.model import CLIP
+    from open_clip.model import CLIP, CustomTextCLIP
 
-    from synesthete.models.names import configuration_of
+    from synesthete.models.building import shape_of_text, write_configuration
+    from synesthete.models.sources import resolve
 
     rows = []
     for name in names:
-        config = dict(configuration_of(name) or {})
-        only = bool(config["text_cfg"].get("hf_model_name"))
-        if only:
-            config["text_cfg"] = {"layers": 1, "width": 8, "heads": 1, "vocab_size": 2}
-        kept = ("embed_dim", "vision_cfg", "text_cfg", *(() if only else ("multimodal_cfg",)))
-        parts = {key: config[key] for key in kept if key in config}
-        with torch.device("meta"):
-            network = (CoCa if "multimodal_cfg" in parts else CLIP)(**parts)
-        size = sum(weight.numel() for weight in (network.visual if only else network).parameters())
-        rows.append({"architecture": name, "parameters": size, "image_only": only})
+        source = resolve(f"{name}/random")
+        shape = shape_of_text(source)
+        with tempfile.TemporaryDirectory() as folder, torch.device("meta"):
+            write_configuration(Path(folder), source, shape)
+            config = json.loads((Path(folder) / CONFIGURATION).read_text())["model_cfg"]
+            kept = ("embed_dim", "vision_cfg", "text_cfg", "multimodal_cfg")
+            parts = {key: config[key] for key in kept if key in config}
+            if shape:
+                parts["text_cfg"]["hf_model_pretrained"] = False
+            plain = CustomTextCLIP if shape else CLIP
+            network = (CoCa if "multimodal_cfg" in parts else plain)(**parts)
+        size = sum(weight.numel() for weight in network.parameters())
+        rows.append({"architecture": name, "parameters": size})
     Path(path).write_text(json.dumps(rows), encoding="utf-8")
 
 
@@ -306,7 +368,7 @@ def run(names: Sequence[str], *, limit: int, memory: float, seconds: float) -> N
     ]
     for row in wanted[: limit or None]:
         name = row["architecture"]
-        known = {key: row.get(key) for key in ("architecture", "parameters", "image_only")}
+        known = {key: row[key] for key in ("architecture", "parameters")}
         need = TIMES * BYTES * row["parameters"] / GB + 1
         free = min(memory, _free() - 2)
         if need > free:
@@ -370,12 +432,12 @@ Every architecture of open_clip {version}, built offline with random weights in 
 text tower of {texts}, and {crashed}.** {rest}
 
 - **Exact**: embeddings while every layer is read, every block that the library itself can return, the MLP neurons of the first and the last block, and `:pre`,
-  against the library's plain pass, on two images of noise and (open_clip's own text towers) two random texts. The number is the largest difference, as a share of the
+  against the library's plain pass, on two images of noise and two random texts. The number is the largest difference, as a share of the
   largest value; up to {limit:g} counts as exact.
 - **Edits exported**: one edit at the last layer of each kind is folded into the weights, and the library's plain pass with them gives the embeddings of the
   live edit within {exported_limit:g} (an export does the same comparison, with the written file). Of the residual stream, only shifts can be folded. Numbers in
   brackets are reasons against it, below the table.
-- **Text**: *none* where the text tower is a model of transformers, whose configuration is on the hub: then the image tower is built alone.
+- **Text towers of transformers** (roberta, xlm-roberta, mt5, nllb) are built from the shapes in `synesthete/models/hub_text.py`.
 - **Seconds** are of one processor core; memory is the peak of the whole process, of which about 0.6 GB are the libraries.
 
 `make matrix` goes on with what was not run, and writes this page from `docs/architectures.jsonl`; `make matrix MATRIX="RN50 ViT-B-32"` runs those again.
@@ -439,7 +501,7 @@ def _line(row: dict[str, Any], reasons: list[str]) -> str:
     layers = f"{row['layers']['image']} + {row['layers']['text']}"
     reading = f"{'exact' if row['exact'] else 'differs'}, {largest:.0e}" if largest else "exact, 0"
     cells = [_cell(row, tower, reasons) for tower in ("image", "text")]
-    if row["image_only"]:
+    if row["text_tower"] == NOT_BUILT:
         cells[1] = "none"
     return f"{start} | {row['image_tower']} {row['image_size']} px | {size} | {layers} | {reading} | {cells[0]} | {cells[1]} | {end}"  # fmt: skip
 

@@ -229,7 +229,7 @@ def test_a_harmless_tokenizer_of_a_folder_still_works(folder: Path, no_lookups: 
         ({"vision_cfg": {"timm_model_name": "no_such_model"}}, "no_such_model"),
         ({"text_cfg": {"hf_model_name": "/somewhere/else"}}, "of the model hub"),
         ({"text_cfg": {"hf_model_name": "../else"}}, "of the model hub"),
-        ({"text_cfg": {"hf_model_name": "roberta-base"}}, "not in the hub's cache"),
+        ({"text_cfg": {"hf_model_name": "org/other"}}, "not in the hub's cache"),
         ({"text_cfg": {"hf_tokenizer_name": "/somewhere/else"}}, "of the model hub"),
         ({"text_cfg": {"hf_tokenizer_name": "./here"}}, "of the model hub"),
         ({"text_cfg": {"tokenizer_kwargs": {"bpe_path": "/etc/passwd"}}}, "no setting"),

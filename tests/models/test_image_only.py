@@ -20,7 +20,7 @@ from tests.models.conftest import VISION, random_pixels, scramble
 CONFIG: dict[str, Any] = {
     "embed_dim": 24,
     "vision_cfg": VISION["vit"],
-    "text_cfg": {"hf_model_name": "roberta-base", "hf_tokenizer_name": "roberta-base"},
+    "text_cfg": {"hf_model_name": "org/other", "hf_tokenizer_name": "org/other"},
 }
 PART = "visual.transformer.resblocks.2.mlp"
 
@@ -55,7 +55,7 @@ def test_random_weights_stand_alone(tmp_path: Path) -> None:
     twin = model.random_twin(3)
     assert twin.weights_sha256 != model.weights_sha256
     assert twin.read(pixels, [PART]).activations[PART].std() > 0
-    why = "text tower was not built: config.json of roberta-base is out of reach"
+    why = "text tower was not built: config.json of org/other is out of reach"
     assert why in model.description["text_tower"]
     for texts in (lambda: model.encode_texts(["a"]), lambda: model.tokens("a")):
         with pytest.raises(SynestheteError, match=f"{why} .connect once"):

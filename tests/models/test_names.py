@@ -154,6 +154,10 @@ class _Answers(BaseHTTPRequestHandler):
         self.answer(True)
 
     def answer(self, body: bool) -> None:
+        listed = re.match(r"/api/models/([^/]+/[^/]+)/(revision|tree)/", self.path)
+        if listed:
+            self.list(listed[1], tree=listed[2] == "tree")
+            return
         match = re.fullmatch(r"/([^/]+/[^/]+)/resolve/[^/]+/([^/?]+).*", self.path)
         name = f"{match[1]}/{match[2]}" if match else ""
         ranged = self.headers.get("Range")
@@ -185,6 +189,21 @@ class _Answers(BaseHTTPRequestHandler):
             self.connection.shutdown(socket.SHUT_RDWR)
             return
         self.wfile.write(data[start:])
+
+    def list(self, repository: str, *, tree: bool) -> None:
+        """A repository's revision, or what is in it."""
+        self.server.log.append((self.command, self.path, None))
+        files = [
+            {"type": "file", "path": name.rpartition("/")[2], "oid": "0" * 40, "size": len(data)}
+            for name, data in self.server.files.items()
+            if name.startswith(f"{repository}/")
+        ]
+        text = json.dumps(files if tree else {"id": repository, "sha": "0" * 40}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
 
 
 @pytest.fixture
@@ -258,6 +277,57 @@ def test_a_repository_in_transformers_format(
     resolve("org/hf")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     assert load_model("org/hf", device="cpu").weights_sha256 == model.weights_sha256
+
+
+def test_a_siglip_of_transformers_cold_warm_and_gone(
+    server: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("transformers")
+    from tests.models.families import write_family
+
+    (tmp_path / "siglip").mkdir()
+    folder = write_family(tmp_path / "siglip", "siglip")
+    server.add("org/siglip", folder)
+    texts = ["an apple", "two red dogs"]
+    own = load_model(f"hf-dir:{folder}", device="cpu")
+    expected = own.encode_texts(texts)
+    model = load_model("org/siglip", device="cpu")
+    assert model.name == "hf-hub:org/siglip"
+    assert "transformers" in model.description
+    assert model.weights_sha256 == own.weights_sha256
+    np.testing.assert_array_equal(model.encode_texts(texts), expected)
+    server.log.clear()
+    warm = load_model("hf-hub:org/siglip", device="cpu")
+    assert warm.weights_sha256 == own.weights_sha256
+    assert not server.log
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    gone = load_model(SITE + "org/siglip", device="cpu")
+    assert gone.preprocessing == own.preprocessing
+    np.testing.assert_array_equal(gone.encode_texts(texts), expected)
+
+
+def test_a_repository_of_timm_cold_warm_and_gone(
+    server: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.models.test_vision_libraries import write_timm
+
+    folder = write_timm(tmp_path / "timm")
+    server.add("org/timm", folder)
+    own = load_model(f"local-dir:{folder}", device="cpu")
+    model = load_model("org/timm", device="cpu")
+    assert (model.name, model.weights_sha256) == ("hf-hub:org/timm", own.weights_sha256)
+    assert "timm" in model.description
+    assert not model.reads_texts
+    assert {name for method, name, _ in server.log if method == "GET" and "org/timm" in name} == {
+        "org/timm/config.json", "org/timm/model.safetensors",
+    }  # fmt: skip
+    server.log.clear()
+    assert load_model("hf-hub:org/timm", device="cpu").weights_sha256 == own.weights_sha256
+    assert not server.log
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    gone = load_model("org/timm", device="cpu")
+    assert gone.weights_sha256 == own.weights_sha256
+    assert gone.preprocessing == own.preprocessing
 
 
 def test_an_open_clip_tag_is_fetched_from_its_repository(server: Hub, good: Path) -> None:

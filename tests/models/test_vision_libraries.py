@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import chdir
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 import timm
 import torch
+import torchvision
 from PIL import Image
 from safetensors.torch import save_file
 from torchvision import models as torchvision_models
 
-from synesthete.editing import plan_edits
+from synesthete.editing import export_edits, plan_edits
 from synesthete.errors import SynestheteError
 from synesthete.models import ImageTextModel, load_model
 from synesthete.models.gradients import GradientTower
@@ -220,7 +223,9 @@ def test_out_of_reach(spec: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         ({"architecture": "resnet152"}, "do not load into"),
         ({"architecture": "vit_giant_patch14_dinov2"}, "more than"),
         ({"num_classes": 1 << 30}, "expected an integer"),
-        ({"model_args": {"block": "evil"}}, "model_args is"),
+        ({"model_args": {"block": "evil"}}, 'model_args."block" is no setting of timm'),
+        ({"model_args": {"in_chans": 9}}, "model_args.in_chans is 9"),
+        ({"model_args": ["evil"]}, "model_args is"),
         ({"features": True}, '"features" is no setting of timm'),
         ({"auto_map": {}}, "asks for Python code"),
         ({"pretrained_cfg": {"input_size": [3, 4096, 4096]}}, "expected a list of 3"),
@@ -233,6 +238,69 @@ def test_hostile_folders_of_timm(tmp_path: Path, changes: dict[str, Any], says: 
         load_model(str(folder), device="cpu")
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("spec", "sites"),
+    [
+        ("timm:test_vit/random", ["visual.trunk.blocks.3.mlp", "visual.trunk.blocks.3.attn"]),
+        ("timm:test_resnet/random", ["visual.trunk.layer4.0", "visual.trunk.layer2.0"]),
+        ("folder", ["visual.trunk.layer4.0"]),
+        ("torchvision:resnet18/random:3", ["visual.trunk.layer4.1", "visual.trunk.layer2.1"]),
+    ],
+)
+def test_an_export_is_what_the_plain_library_loads(
+    spec: str, sites: list[str], models: Callable[[str], ImageTextModel], tmp_path: Path
+) -> None:
+    folder = spec == "folder"
+    model = (
+        load_model(str(write_timm(tmp_path / "model")), device="cpu") if folder else models(spec)
+    )
+    noise = np.random.default_rng(0).integers(0, 256, (2, 120, 100, 3), dtype=np.uint8)
+    shown = [Image.fromarray(one) for one in noise]
+    pixels = torch.stack([model.preprocess(one) for one in shown])
+    units = []
+    for site in sites:
+        values = model.read(pixels, [site]).activations[site] if not site.endswith("attn") else np.ones((1, 1))  # fmt: skip
+        units.append(f"{site}:{int(np.abs(values).min(axis=0).argmax())}")
+    edits = plan_edits(model, ablate=units)
+    out = tmp_path / "out"
+    done = export_edits(model, edits, out, shown)
+    assert done.difference <= 1e-4 < done.effect
+    with model.edited(edits):
+        live = model.encode_images(pixels)
+    if spec.startswith("torchvision"):
+        about = json.loads((out / "loading.json").read_text())
+        names: dict[str, Any] = {"torchvision": torchvision, "safetensors": safetensors}
+        with chdir(out):
+            exec("\n".join(about["load"]), names)
+        plain = names["network"].eval()
+        plain.fc = torch.nn.Identity()
+    else:
+        plain = timm.create_model(f"local-dir:{out}", pretrained=True).eval()
+        assert plain.num_classes == (5 if folder else 1000)
+        if folder:
+            assert list(plain.pretrained_cfg["mean"]) == [0.4, 0.5, 0.6]
+    with torch.no_grad():
+        found = embedded(plain, pixels).numpy()
+    assert np.abs(found - live).max() <= 1e-4
+    # It is a model like any other here.
+    again = load_model(done.spec, device="cpu")
+    assert np.abs(again.encode_images(pixels) - live).max() <= 1e-4
+    assert torch.equal(again.preprocess(shown[0]), pixels[0])
+
+
+def test_a_map_whose_average_is_the_embedding_is_not_scaled(
+    models: Callable[[str], ImageTextModel], tmp_path: Path
+) -> None:
+    for spec, layer in (("timm:test_resnet/random", "layer4.0"), ("torchvision:resnet18/random:3", "layer4.1")):  # fmt: skip
+        model = models(spec)
+        edits = plan_edits(model, scale={f"visual.trunk.{layer}:3": 2.0})
+        with pytest.raises(
+            SynestheteError, match="no weights are known to stand between the last map"
+        ):
+            export_edits(model, edits, tmp_path / "x", [Image.new("RGB", (64, 64))])
+    assert not (tmp_path / "x").exists()
 
 
 def test_links_out_of_a_folder_of_timm(tmp_path: Path) -> None:

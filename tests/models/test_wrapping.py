@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import chdir
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from PIL import Image
 from torch import nn
@@ -149,13 +153,33 @@ def test_edits_gradients_and_twins(net: Any) -> None:
         twin = model.twin(kind, 1)
         assert np.array_equal(twin.encode_images(pixels), model.twin(kind, 1).encode_images(pixels))
         assert np.abs(twin.encode_images(pixels) - model.encode_images(pixels)).max() > 0.05
-    with pytest.raises(SynestheteError, match="wrap:module"):
-        syn.export_edits(
-            model,
-            syn.plan_edits(model, ablate=[f"{layer}:4"]),
-            "nowhere",
-            [Image.new("RGB", (9, 9))],
-        )
+
+
+def test_an_export_is_a_state_dict_that_the_module_loads(net: Any, tmp_path: Path) -> None:
+    model = syn.wrap(net, STEPS, name="mine")
+    pixels = random_pixels(model, 2)
+    colours = [Image.new("RGB", (40, 40), colour) for colour in ("red", "teal")]
+    layer = "visual.trunk.mixers.1.act"
+    unit = int(np.abs(model.read(pixels, [layer]).activations[layer]).max(axis=0).argmax())
+    edits = syn.plan_edits(model, ablate=[f"{layer}:{unit}"])
+    done = syn.export_edits(model, edits, tmp_path / "out", colours)
+    assert done.difference <= 1e-4 < done.effect
+    assert done.spec == "wrap:mine"
+    about = json.loads((tmp_path / "out" / "loading.json").read_text())
+    assert about["class"] == f"{__name__}.Net"
+    # As a program that knows the class does it, with the line that the file says.
+    names: dict[str, Any] = {"network": Net().eval(), "safetensors": safetensors}
+    with chdir(tmp_path / "out"):
+        exec(about["load"][1], names)
+    with model.edited(edits):
+        live = model.encode_images(pixels)
+    with torch.no_grad():
+        found = nn.functional.normalize(names["network"](pixels), dim=-1).numpy()
+    assert np.abs(found - live).max() <= 1e-4
+    # A ReLU of no ResNet's block: nothing says which weights would do it.
+    with pytest.raises(SynestheteError, match="cannot be folded into weights"):
+        syn.export_edits(model, syn.plan_edits(model, ablate=["visual.trunk.body.1:3"]), tmp_path / "no", colours)  # fmt: skip
+    assert not (tmp_path / "no").exists()
 
 
 def test_texts(net: Any) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import filecmp
 import json
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,13 +51,13 @@ class Exported:
     Attributes
     ----------
     path
-        The folder; `local-dir:PATH` loads it.
+        The folder.
     spec
-        That name.
+        The name that loads it, such as `local-dir:PATH`; of a wrapped module its own, which no other program can load.
     images, texts
         How many images and texts it was checked on.
     difference
-        Largest difference of an embedding's component between the plain library (open_clip, transformers) on the checkpoint and
+        Largest difference of an embedding's component between the plain library (open_clip, transformers, timm, torchvision) on the checkpoint and
         the live edited model. At most `TOLERANCE`.
     effect
         Largest difference between the edited and the unedited model, which says that there was something to check.
@@ -97,7 +99,6 @@ def export_edits(
         by more than 1e-4; then nothing is written.
     """
     from synesthete.editing.fold import fold
-    from synesthete.models.sources import resolve
 
     folder = Path(folder).expanduser()
     if not len(edits):
@@ -119,12 +120,7 @@ def export_edits(
         live = _embedded(model, images, texts)
     place = folder.absolute()
     with disk_errors(folder), claim_draft(place.with_name(f".{place.name}.draft")) as draft:
-        source = resolve(model.name)
-        if source.library == "open_clip":
-            _write(draft, model, folded, source)
-            plain = _plain_open_clip(draft, images, texts, str(model.device))
-        else:
-            plain = _written_plain(draft, model, folded, source, images, texts)
+        plain, spec = _written_plain(draft, model, folded, images, texts)
         difference = float(np.abs(plain - live).max())
         # Written so that a NaN is refused as well.
         if not difference <= TOLERANCE:
@@ -135,7 +131,7 @@ def export_edits(
             )
         exported = Exported(
             path=str(folder),
-            spec=f"local-dir:{folder}",
+            spec=spec.replace("{folder}", str(folder)),
             images=len(images),
             texts=len(texts),
             difference=difference,
@@ -188,6 +184,25 @@ def _embedded(
     return np.concatenate([of_images, model.encode_texts(texts)]) if texts else of_images
 
 
+@contextmanager
+def _without_hub(folder: Path, source: Source) -> Iterator[Path]:
+    """The checkpoint where open_clip finds the shape of a text tower of transformers beside it, and does not ask the hub."""
+    from synesthete.models.building import shape_of_text, write_configuration
+
+    shape = shape_of_text(source)
+    if shape is None:
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="synesthete-export-") as name:
+        written = json.loads((folder / CONFIGURATION).read_text(encoding="utf-8"))
+        known = replace(source, config=written["model_cfg"], preprocess=written["preprocess_cfg"])
+        write_configuration(Path(name), known, shape)
+        for file in folder.iterdir():
+            if file.name != CONFIGURATION:
+                (Path(name) / file.name).symlink_to(file)
+        yield Path(name)
+
+
 def _plain_open_clip(
     folder: Path, images: Sequence[Image.Image], texts: Sequence[str], device: str
 ) -> Float32:
@@ -217,24 +232,56 @@ def _written_plain(
     folder: Path,
     model: ImageTextModel,
     weights: Mapping[str, torch.Tensor],
-    source: Source,
     images: Sequence[Image.Image],
     texts: Sequence[str],
-) -> Float32:
-    """Write a folder of transformers, and say what transformers itself makes of it."""
-    if source.library != "transformers":
-        raise SynestheteError(
-            f"{model.name} is a model of {source.library}, whose edits are not exported",
-            hint="edit it while it runs; exports are of open_clip's and transformers' models",
-        )
+) -> tuple[Float32, str]:
+    """Write a checkpoint, and say what its own library makes of it and what `load_model` calls it, with `{folder}` in it."""
     import torch
 
+    from synesthete.models.names import WRAPPED
+    from synesthete.models.sources import resolve
+
+    local, device = "local-dir:{folder}", str(model.device)
+    if model.name.startswith(WRAPPED):
+        return _plain_wrapped(folder, model, weights, images), model.name
+    source = resolve(model.name)
+    if source.library == "open_clip":
+        _write(folder, model, weights, source)
+        with _without_hub(folder, source) as place:
+            return _plain_open_clip(place, images, texts, device), local
+    if source.library != "transformers":
+        from synesthete.models.vision_libraries import VisionModel
+
+        maker = VisionModel(source)
+        spec = maker.save(weights, folder)
+        return maker.plain_features(folder, images, device, BATCH), spec
     from synesthete.models.transformers_models import TransformersModel, plain_features
 
     TransformersModel(source).save(weights, folder)
     pixels = torch.stack([model.preprocess(one) for one in images])
     tokens = model.token_ids(texts) if texts else None
-    return plain_features(folder, pixels, tokens, str(model.device), BATCH)
+    return plain_features(folder, pixels, tokens, device, BATCH), local
+
+
+def _plain_wrapped(
+    folder: Path,
+    model: ImageTextModel,
+    weights: Mapping[str, torch.Tensor],
+    images: Sequence[Image.Image],
+) -> Float32:
+    """Write a module's state dict, and say what the module makes of it."""
+    import torch
+
+    from synesthete.models.wrapping import save_wrapped
+
+    plain = save_wrapped(model, weights, folder)
+    visual: Any = model.network.visual
+    parts = []
+    with torch.inference_mode():
+        for start in range(0, len(images), BATCH):
+            pixels = torch.stack([model.preprocess(one) for one in images[start : start + BATCH]])
+            parts.append(visual.call(plain, pixels.to(model.device)))
+    return torch.nn.functional.normalize(torch.cat(parts), dim=-1).float().cpu().numpy()
 
 
 def _write(

@@ -65,10 +65,13 @@ class Weights:
     ----------
     changed
         The copies, by name.
+    ends_in_map
+        The network is of another library: its embedding is what the classifier reads, mostly the average of the last map.
     """
 
     def __init__(self, network: nn.Module) -> None:
         self._given = network.state_dict()
+        self.ends_in_map = isinstance(network, Network)
         self.changed: dict[str, torch.Tensor] = {}
 
     def __getitem__(self, name: str) -> torch.Tensor:
@@ -130,7 +133,8 @@ def _fold(model: ImageTextModel, weights: Weights, edit: Edit, changes: dict[str
             "a latent of a sparse dictionary is computed beside the network, and no weight is its own",
             "edit the neurons that write along its direction",
         )
-    if isinstance(network, Network) and site.kind in ("mlp", "residual"):
+    seen = isinstance(network, Network) or bool(site.writer or site.reader)
+    if seen and site.kind in ("mlp", "residual"):
         fold_seen(weights, site, affine, before=before)
     elif site.kind == "mlp":
         fold_mlp(weights, path, site.window, affine, before=before)
@@ -415,6 +419,10 @@ def _fold_last(
         edit = _shift(edit)
         if not edit.shifts:
             return
+    if weights.ends_in_map:
+        raise edit.refuse(
+            "no weights are known to stand between the last map and the embedding", "ablate it"
+        )
     pooling, own = getattr(visual, "global_pool", None), getattr(visual, "fc", None)
     averaged = type(pooling).__name__ == "SelectAdaptivePool2d" and pooling.pool_type == "avg"  # type: ignore[union-attr]
     head = (

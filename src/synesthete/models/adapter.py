@@ -64,17 +64,34 @@ class TextTower(Tower):
         empty
             Token ids `[context]` of the empty text: the tokens that mark start and end.
         """
-        own = tokens >= 0
-        places = torch.arange(tokens.shape[1], device=tokens.device)
-        stop = (own * (places + 1)).max(dim=1).values
-        first = own.int().argmax(dim=1)
-        marks = empty[empty >= 0]
-        if len(marks) > 1:
-            first += tokens.gather(1, first[:, None])[:, 0].eq(marks[0]).long()
-        if self.pool == "end":
-            return first, stop, (stop - 1).clamp(min=0)
-        end = 0 if self.pool == "first" else tokens.shape[1] - 1
-        return first, stop, torch.full_like(stop, end)
+        return spans_among(tokens, tokens >= 0, empty[empty >= 0], self.pool)
+
+
+def spans_among(
+    tokens: torch.Tensor, own: torch.Tensor, marks: torch.Tensor, pool: Pool
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """What `TextTower.spans` gives, of a tower whose texts are padded.
+
+    Parameters
+    ----------
+    tokens
+        `[texts, context]`.
+    own
+        `[texts, context]`: those that are no padding.
+    marks
+        The tokens that mark start and end.
+    pool
+        Where the tower reads its embedding.
+    """
+    places = torch.arange(tokens.shape[1], device=tokens.device)
+    stop = (own * (places + 1)).max(dim=1).values
+    first = own.int().argmax(dim=1)
+    if len(marks) > 1:
+        first += tokens.gather(1, first[:, None])[:, 0].eq(marks[0]).long()
+    if pool == "end":
+        return first, stop, (stop - 1).clamp(min=0)
+    end = 0 if pool == "first" else tokens.shape[1] - 1
+    return first, stop, torch.full_like(stop, end)
 
 
 class Network(nn.Module):

@@ -80,7 +80,7 @@ def find_taps(visual: nn.Module) -> dict[str, Tap]:
     )
 
 
-def find_text_taps(tower: nn.Module | None) -> dict[str, Tap]:
+def find_text_taps(tower: Any | None) -> dict[str, Tap]:
     """Every layer of a text tower that can be read, in the order of the forward pass.
 
     They are called `text.transformer.resblocks.K…` wherever the network keeps its text tower.
@@ -88,11 +88,11 @@ def find_text_taps(tower: nn.Module | None) -> dict[str, Tap]:
     Parameters
     ----------
     tower
-        From `synesthete.models.text.text_tower`; of None, and of open_clip's towers of transformers, no layer can be read.
+        From `synesthete.models.text.text_tower`; of None no layer can be read.
     """
     if tower is None:
         return {}
-    if isinstance(tower, Tower):
+    if hasattr(tower, "taps"):
         return {tap.layer: tap for tap in tower.taps("text")}
     transformer: Any = tower.transformer
     arranged = Arranged(_order(transformer))
@@ -350,7 +350,7 @@ def _inner(name: str, block: Any) -> Iterator[Tap]:
 
 
 def _heads(name: str, block: Any) -> Iterator[Heads]:
-    for part in ("attn", "self_attn", "attention", "self_attention"):
+    for part in ("attn", "self_attn", "attention", "self_attention", "SelfAttention"):
         found = heads_of(f"{name}.{part}", getattr(block, part, None))
         if found is not None:
             yield found

@@ -34,6 +34,7 @@ from synesthete.models.configuration import (
     number,
 )
 from synesthete.models.hub import fetch, in_cache, one_line, root_of
+from synesthete.models.hub_text import SHAPES
 from synesthete.models.sources import SPARE_ELEMENTS, Source
 
 _NAMED = either(NONE, matching(re.compile(r"[a-z0-9_-]{1,32}"), "a word"))
@@ -97,7 +98,7 @@ def builder_of(source: Source) -> Callable[[], nn.Module]:
 
         built, text_tower, reason = source, None, None
         try:
-            text_tower = _text_tower(source)
+            text_tower = shape_of_text(source)
         except SynestheteError as error:
             if not source.trusted or (source.checkpoint is not None and has_transformers()):
                 raise
@@ -128,6 +129,10 @@ def builder_of(source: Source) -> Callable[[], nn.Module]:
                 f"{source.spec} cannot be built: {one_line(error)}",
                 hint="check its configuration, or, when files are missing, connect once to fetch them",
             ) from error
+        if (decoder := getattr(network, "text_decoder", None)) is not None:
+            # CoCa's captions: open_clip leaves this matrix as the memory was.
+            projection: Tensor = decoder.text_projection
+            nn.init.normal_(projection, std=projection.shape[0] ** -0.5)
         return network if reason is None else ImageOnly(network, reason)
 
     return build
@@ -186,16 +191,18 @@ def write_configuration(
     (folder / CONFIGURATION).write_text(text, encoding="utf-8")
 
 
-def _text_tower(source: Source) -> dict[str, Any] | None:
-    """Of a text tower of transformers, what shapes it; from the hub, or for a user's folder from the hub's cache."""
+def shape_of_text(source: Source) -> dict[str, Any] | None:
+    """Of a text tower of transformers, what shapes it: known here, or from the hub, or for a user's folder from the hub's cache."""
     name = source.config["text_cfg"].get("hf_model_name")
     if not name:
         return None
     if not has_transformers():
         raise needs_transformers(f"the text tower of {source.spec}")
-    get = fetch if source.folder is None else in_cache
-    file = get(source.spec, name, "config.json")
-    found = read_json(file, root=root_of(file.parent))
+    found = SHAPES.get(name)
+    if found is None:
+        get = fetch if source.folder is None else in_cache
+        file = get(source.spec, name, "config.json")
+        found = read_json(file, root=root_of(file.parent))
     shape = {key: found[key] for key in _TEXT_TOWER if key in found}
     for key, value in shape.items():
         if not _TEXT_TOWER[key].fits(value):
@@ -203,7 +210,8 @@ def _text_tower(source: Source) -> dict[str, Any] | None:
                 f"{source.spec} cannot be built: {key} of {name} is {json.dumps(value)[:60]},"
                 f" expected {_TEXT_TOWER[key].expected}"
             )
-    return shape
+    # open_clip builds a decoder and throws it away.
+    return shape | {key: 0 for key in ("decoder_layers", "num_decoder_layers") if key in shape}
 
 
 class _TooLarge(Exception):

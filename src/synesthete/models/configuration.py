@@ -303,6 +303,11 @@ _TIMM: dict[str, Rule] = {
     "num_classes": integer(0, 1 << 20),
     "global_pool": WORD,
 }
+# Arguments of the architecture, which timm 1.0.31 writes beside the same settings.
+_TIMM_ARGUMENTS = {name: _TIMM[name] for name in ("num_classes", "global_pool")} | {
+    "in_chans": integer(3, 3),
+    "img_size": SIZE,
+}
 # What describes the training and its classes, or repeats what the architecture says.
 _TIMM_PASSED = ("num_features", "pretrained_cfg", "label_names", "label_descriptions", "model_args")
 
@@ -321,8 +326,10 @@ def check_timm(found: Mapping[str, Any]) -> dict[str, Any]:
         With the setting, its value and what was expected.
     """
     _check({k: v for k, v in found.items() if k not in _TIMM_PASSED}, _TIMM, "", of="timm")
-    if found.get("model_args"):
-        raise RefusedSetting(f"model_args is {_shown(found['model_args'])}, expected none")
+    named = found.get("model_args") or {}
+    if not isinstance(named, dict):
+        raise RefusedSetting(f"model_args is {_shown(named)}, expected an object")
+    _check(named, _TIMM_ARGUMENTS, "model_args.", of="timm")
     given = found.get("pretrained_cfg")
     images = {
         key: value
@@ -333,7 +340,11 @@ def check_timm(found: Mapping[str, Any]) -> dict[str, Any]:
     arguments = {
         key: found[key] for key in ("num_classes", "global_pool") if found.get(key) is not None
     }
-    return {"architecture": found["architecture"], "arguments": arguments, "images": images}
+    return {
+        "architecture": found["architecture"],
+        "arguments": arguments | named,
+        "images": images,
+    }
 
 
 def refuse_code(found: Any, where: str) -> None:

@@ -83,8 +83,8 @@ class Heads:
 
 
 # timm's, and those of transformers.
-PROJECTIONS = ("proj", "out_proj", "o_proj", "output.dense")
-COUNTS = ("num_heads", "num_attention_heads", "self.num_attention_heads")
+PROJECTIONS = ("proj", "out_proj", "o_proj", "output.dense", "o")
+COUNTS = ("num_heads", "num_attention_heads", "self.num_attention_heads", "n_heads")
 
 
 def heads_of(layer: str, attention: object) -> Heads | None:

@@ -222,10 +222,11 @@ def unreachable(spec: str, repository: str, reason: str) -> SynestheteError:
     ways = [
         "connect once to fetch it",
         "unset HF_HUB_OFFLINE" if offline() else "set HF_ENDPOINT to a mirror",
-        f"copy {folder} from another machine's cache into {constants.HF_HUB_CACHE} (set by HF_HOME),"
-        " or the files of its snapshot into a folder and name that local-dir:PATH",
-        f"meanwhile, {architecture or 'ViT-B-32'}/random has random weights",
+        f"copy {folder} from another machine's cache into {constants.HF_HUB_CACHE} (set by HF_HOME)",
     ]
+    if not spec.startswith("the "):  # a whole model, and not a part of one
+        ways[-1] += ", or the files of its snapshot into a folder and name that local-dir:PATH"
+        ways.append(f"meanwhile, {architecture or 'ViT-B-32'}/random has random weights")
     return SynestheteError(
         f"{spec} is not on this machine and could not be downloaded: {reason}",
         hint="; ".join(ways if repository else [ways[0], ways[-1]]),

@@ -44,6 +44,7 @@ from synesthete.models.architectures import (
 from synesthete.models.dictionaries import RANDOM_DICTIONARY, SparseDictionary, split_layer
 from synesthete.models.hooks import Tap, capture
 from synesthete.models.hub import one_line
+from synesthete.models.hub_text import HubTower
 from synesthete.models.interventions import Change, Rewrite, intervene, rewriting
 from synesthete.models.preprocessing import Preprocessing, Preprocessor, TransformPreprocessor
 from synesthete.models.random_init import twin_of
@@ -119,6 +120,7 @@ class ImageTextModel:
         self._preprocessor = preprocessor or Preprocessor(preprocessing)
         # Hooks belong to the network, so a second reading at the same time would answer the first one's.
         self._lock = threading.RLock()
+        network.eval()
         self._taps = find_taps(_visual(network))
         self._text_tower = text_tower(network)
         self._text_taps = find_text_taps(self._text_tower)
@@ -129,9 +131,9 @@ class ImageTextModel:
             torch.channels_last if _is_convolutional(self._taps) else torch.contiguous_format
         )
         self.network = (
-            network.eval()
-            .requires_grad_(False)
-            .to(self.device, torch.float32, memory_format=self._memory_format)  # type: ignore[call-overload]
+            network.requires_grad_(False).to(
+                self.device, torch.float32, memory_format=self._memory_format
+            )  # type: ignore[call-overload]
         )
 
     def __repr__(self) -> str:
@@ -742,7 +744,10 @@ class ImageTextModel:
 
         # Made here, as a tokenizer may lie on the hub.
         tower: Any = self._text_tower
-        tokens = torch.ones(1, int(tower.context_length), dtype=torch.long, device=self.device)
+        if isinstance(tower, HubTower):
+            tokens = tower.sample_tokens()
+        else:
+            tokens = torch.ones(1, int(tower.context_length), dtype=torch.long, device=self.device)
         with self._lock, torch.inference_mode(), capture(taps, take) as taken:
             encode_text(self.network, tokens)
         return {tap.layer: taken[tap.layer] for tap in taps}

@@ -315,8 +315,7 @@ def _from_hub_transformers(spec: str, repository: str) -> Source:
     kind = type_of(folder, spec)
     if kind != "clip":
         require_transformers(spec, kind)
-        for name in (PREPROCESSOR, PROCESSOR):
-            _fetch_where_there(spec, repository, name)
+        _fetch_first(spec, repository, PREPROCESSOR, PROCESSOR)
         files = tuple(_fetch_safetensors(spec, repository))
         return _by_transformers(spec, folder, files, repository, repository=repository)
     read_transformers(folder, spec)
@@ -336,28 +335,31 @@ def _from_hub_transformers(spec: str, repository: str) -> Source:
     return _transformers(spec, folder, file, repository)
 
 
-def _fetch_where_there(spec: str, repository: str, name: str) -> Path | None:
-    try:
-        return fetch(spec, repository, name)
-    except SynestheteError as error:
-        if _missing(error):
-            return None
-        raise
+def _fetch_first(spec: str, repository: str, *names: str) -> Path | None:
+    """The first of several files that a repository has; the hub is not asked about the others where one is in its cache."""
+    for name in names:
+        if (found := cached(repository, name)) is not None:
+            return found
+    for name in names:
+        try:
+            return fetch(spec, repository, name)
+        except SynestheteError as error:
+            if not _missing(error):
+                raise
+    return None
 
 
 def _fetch_safetensors(spec: str, repository: str) -> Iterator[Path]:
     """The weights of a repository in transformers' format, in one file or in several."""
-    single = _fetch_where_there(spec, repository, SAFE_WEIGHTS[1])
-    if single is not None:
-        yield single
-        return
-    index = _fetch_where_there(spec, repository, INDEX)
+    index = _fetch_first(spec, repository, SAFE_WEIGHTS[1], INDEX)
     if index is None:
         raise SynestheteError(
             f"{spec}: the hub's {repository} has no {SAFE_WEIGHTS[1]}",
             hint=nearest(repository) or "weights as a pickle are not read there",
         )
     yield index
+    if index.name != INDEX:
+        return
     for name in shards(index, root_of(index.parent), spec):
         yield fetch(spec, repository, name)
 

@@ -32,6 +32,7 @@ from synesthete.models.building import (
 )
 from synesthete.models.configuration import refuse_code
 from synesthete.models.hub import fetch_some, one_line, root_of
+from synesthete.models.hub_text import HubTower
 from synesthete.models.sources import Source
 from synesthete.models.tokens import Tokenizer
 
@@ -140,7 +141,7 @@ def tokenizer_files(source: Source) -> dict[str, bytes]:
             raise SynestheteError(
                 f"{source.spec} cannot read texts: random weights come without a tokenizer"
             )
-        folder = fetch_some(source.spec, name, (*VOCABULARIES, *SETTINGS))
+        folder = fetch_some(f"the tokenizer of {source.spec}", name, (*VOCABULARIES, *SETTINGS))
     files = {}
     for one in (*VOCABULARIES, *SETTINGS):
         if os.path.lexists(folder / one):
@@ -263,9 +264,12 @@ def used_length(network: Any, tokens: torch.Tensor) -> int:
 
 
 def text_tower(network: Any) -> Any | None:
-    """The text tower whose layers are read: open_clip's own, in the network itself (class CLIP) or under `text`, or a `TextTower`."""
-    if isinstance(getattr(network, "text", None), TextTower):
-        return network.text
+    """The text tower whose layers are read: open_clip's own, in the network itself (class CLIP) or under `text`, or one of transformers."""
+    text = getattr(network, "text", None)
+    if isinstance(text, TextTower):
+        return text
+    if hasattr(text, "pooler") and hasattr(text, "config"):
+        return HubTower(text)
     for tower in (getattr(network, "text", None), network):
         if hasattr(getattr(tower, "transformer", None), "resblocks") and hasattr(
             tower, "token_embedding"
@@ -305,7 +309,7 @@ def spans_of(tower: Any, tokens: torch.Tensor, empty: torch.Tensor) -> Spans:
         Token ids `[context]` of the empty text, which starts as every text does; where there is no start token, as
         none does.
     """
-    if isinstance(tower, TextTower):
+    if isinstance(tower, TextTower | HubTower):
         return Spans(*tower.spans(tokens, empty))
     context = tokens.shape[1]
     pool = getattr(tower, "pool_type", getattr(tower, "text_pool_type", ""))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,11 @@ from synesthete.models.sources import Source
 from synesthete.models.tokens import Tokenizer
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     from PIL import Image
+
+WEIGHTS, LOADING = "model.safetensors", "loading.json"
 
 
 class VisionModel:
@@ -84,6 +89,46 @@ class VisionModel:
             ) from error
         return network
 
+    def save(self, weights: Mapping[str, torch.Tensor], folder: Path) -> str:
+        """Write a network with its classifier, as its library loads it.
+
+        Parameters
+        ----------
+        weights
+            By the names that `network` gives them.
+        folder
+            An empty folder.
+
+        Returns
+        -------
+        str
+            What `load_model` calls it, with `{folder}` where its folder is.
+        """
+        from synesthete.models.random_init import seeded
+
+        with seeded(self.source.seed):
+            network = self.trained() if self.files else self.blank()
+        network.load_state_dict(
+            network.state_dict()
+            | {name.removeprefix("visual.trunk."): one.cpu() for name, one in weights.items()}
+        )
+        with quiet(), self._explained("be exported"):
+            return self._library.save(network, folder)
+
+    def plain_features(
+        self, folder: Path, images: Sequence[Image.Image], device: str, batch: int
+    ) -> npt.NDArray[np.float32]:
+        """What the library itself makes of a folder that `save` wrote: normalised embeddings `[images, dimension]`."""
+        with quiet(), self._explained("be exported"):
+            network, transform = self._library.plain(folder), self._library.transform()
+        network = self._library.headless(network.eval()).to(device)
+        parts = []
+        with torch.inference_mode():
+            for start in range(0, len(images), batch):
+                some = [transform(one.convert("RGB")) for one in images[start : start + batch]]
+                parts.append(self._library.see(network, torch.stack(some).to(device)))
+        return nn.functional.normalize(torch.cat(parts), dim=-1).float().cpu().numpy()
+
     def network(self, model: nn.Module, side: int) -> Network:
         """The same with the interface of open_clip's."""
         model = self._library.headless(model.eval())
@@ -114,6 +159,12 @@ class _Library:
         raise NotImplementedError
 
     def transform(self) -> Callable[[Image.Image], torch.Tensor]:
+        raise NotImplementedError
+
+    def save(self, network: nn.Module, folder: Path) -> str:
+        raise NotImplementedError
+
+    def plain(self, folder: Path) -> nn.Module:
         raise NotImplementedError
 
     def headless(self, network: nn.Module) -> nn.Module:
@@ -169,6 +220,19 @@ class _Timm(_Library):
         )
         return transform
 
+    def save(self, network: nn.Module, folder: Path) -> str:
+        import timm
+
+        save: Any = timm.models.save_for_hf
+        save(network, folder, safe_serialization=True, data_config=self.source.config.get("images"))
+        return "local-dir:{folder}"
+
+    def plain(self, folder: Path) -> nn.Module:
+        import timm
+
+        network: nn.Module = timm.create_model(f"local-dir:{folder}", pretrained=True)
+        return network
+
 
 class _Torchvision(_Library):
     def __init__(self, source: Source) -> None:
@@ -218,6 +282,21 @@ class _Torchvision(_Library):
         transform: Callable[[Image.Image], torch.Tensor] = self._weights.transforms()
         return transform
 
+    def save(self, network: nn.Module, folder: Path) -> str:
+        import torchvision
+
+        about = {"library": "torchvision", "version": torchvision.__version__, "architecture": self.name}  # fmt: skip
+        build = f"network = torchvision.models.get_model({self.name!r}, weights=None)"
+        save_weights(network, folder, about, build)
+        return f"torchvision:{self.name}@{{folder}}/{WEIGHTS}"
+
+    def plain(self, folder: Path) -> nn.Module:
+        from safetensors.torch import load_file
+
+        network = self.build()
+        network.load_state_dict(load_file(folder / WEIGHTS), strict=True)
+        return network
+
     def headless(self, network: nn.Module) -> nn.Module:
         """Without the classifier, the last of the linear layers; SqueezeNet has none, and its embedding is its logits."""
         linear = [name for name, one in network.named_modules() if isinstance(one, nn.Linear)]
@@ -226,6 +305,18 @@ class _Torchvision(_Library):
             parent, _, last = linear[-1].rpartition(".")
             setattr(network.get_submodule(parent), last, nn.Identity())
         return network
+
+
+def save_weights(network: nn.Module, folder: Path, about: Mapping[str, str], build: str) -> None:
+    """Write a network's weights, and beside them what it is and the lines of Python that load it."""
+    from safetensors.torch import save_file
+
+    # Every tensor on its own: tied weights would be refused.
+    weights = {name: one.detach().cpu().clone() for name, one in network.state_dict().items()}
+    save_file({name: one.contiguous() for name, one in weights.items()}, folder / WEIGHTS)
+    load = f"network.load_state_dict(safetensors.torch.load_file({WEIGHTS!r}))"
+    text = json.dumps({**about, "weights": WEIGHTS, "load": [build, load]}, indent=2)
+    (folder / LOADING).write_text(text + "\n", encoding="utf-8")
 
 
 def timm_features(trunk: Any, pixels: torch.Tensor) -> torch.Tensor:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch import nn
 from synesthete.errors import SynestheteError
 from synesthete.models.adapter import Network
 from synesthete.models.architectures import Tower
+from synesthete.models.building import explained
 from synesthete.models.hub import one_line
 from synesthete.models.image_text_model import ImageTextModel, TextEncoder
 from synesthete.models.names import WRAPPED
@@ -23,7 +25,7 @@ from synesthete.models.preprocessing import (
     TransformPreprocessor,
     measure,
 )
-from synesthete.models.vision_libraries import plain_features
+from synesthete.models.vision_libraries import WEIGHTS, plain_features, save_weights
 
 
 def wrap(
@@ -121,6 +123,34 @@ def wrap(
         },
         device=device,
     )
+
+
+def save_wrapped(
+    model: ImageTextModel, weights: Mapping[str, torch.Tensor], folder: Path
+) -> nn.Module:
+    """Write the state dict of a wrapped module with other weights, and give a module of its class that has loaded it.
+
+    Parameters
+    ----------
+    model
+        From `wrap`.
+    weights
+        By the names that the model gives them.
+    folder
+        An empty folder.
+    """
+    from safetensors.torch import load_file
+
+    own: Any = model.network.visual.trunk
+    kind = f"{type(own).__module__}.{type(own).__qualname__}"
+    with explained(model.name, "be exported", hint="its state dict must hold tensors only"):
+        trunk = copy.deepcopy(own)
+        trunk.load_state_dict({n.removeprefix("visual.trunk."): w for n, w in weights.items()})
+        about = {"library": "torch", "class": kind}
+        save_weights(trunk, folder, about, f"network = ...  # your {kind}")
+        plain: nn.Module = copy.deepcopy(own)
+        plain.load_state_dict(load_file(folder / WEIGHTS), strict=True)
+    return plain
 
 
 def _reset(network: nn.Module) -> nn.Module:
