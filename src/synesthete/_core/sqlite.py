@@ -8,7 +8,7 @@ import sqlite3
 import stat
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from synesthete._core.user_files import leads_out
@@ -136,8 +136,21 @@ class AppendOnly:
     private
         Whether only the owner may read and write the file.
     version
-        Of the schema; a file of another one is refused, an older one until `migrate`.
+        Of the schema; a file of a newer one is refused, an older one until `migrate`.
+    upgrade
+        Brings a file of an older version to this one, within the transaction that first opens it.
+
+    Attributes
+    ----------
+    TYPES
+        What a schema for several databases calls here a row's number, bytes, and a table that is its own index.
     """
+
+    TYPES: ClassVar = {
+        "serial": "INTEGER PRIMARY KEY AUTOINCREMENT",
+        "bytes": "BLOB",
+        "keyed": "WITHOUT ROWID",
+    }
 
     def __init__(
         self,
@@ -147,12 +160,14 @@ class AppendOnly:
         tables: Sequence[str],
         private: bool = True,
         version: int = 1,
+        upgrade: Callable[[sqlite3.Connection], None] | None = None,
     ) -> None:
         self.path = path
-        triggers = (trigger for name in tables for trigger in _refuse(name))
-        self._schema = [*schema, *triggers, f"PRAGMA user_version = {version}"]
+        self._triggers = {name: statement for table in tables for name, statement in _refuse(table)}
+        self._schema = [*schema, *self._triggers.values(), f"PRAGMA user_version = {version}"]
         self._private = private
         self._version = version
+        self._upgrade = upgrade
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection | None]:
@@ -175,6 +190,41 @@ class AppendOnly:
             for statement in () if self._has_tables(connection) else self._schema:
                 connection.execute(statement)
             yield connection
+
+    @contextlib.contextmanager
+    def forgetting(self) -> Iterator[sqlite3.Connection]:
+        """As `writing`, and the one door by which rows are removed: call `compact` after it.
+
+        What is deleted is overwritten with zeros.
+        """
+        with self._open() as connection:
+            connection.execute("PRAGMA secure_delete = ON")
+            with self._within(connection), self._with_tables(connection):
+                for name in self._triggers:
+                    connection.execute(f"DROP TRIGGER {name}")
+                yield connection
+                for statement in self._triggers.values():
+                    connection.execute(statement)
+
+    def compact(self) -> None:
+        """Write the file without what was deleted from it, and empty SQLite's write-ahead log, which holds pages as they were.
+
+        Raises
+        ------
+        SynestheteError
+            Somebody has read or written for so long that the log cannot be emptied yet.
+        """
+        if not self.path.exists():
+            return
+        with self._open() as connection:
+            write_ahead(connection)
+            connection.execute("VACUUM")
+            busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise SynestheteError(
+                f"{self.path}: others are reading it, so that its write-ahead log still holds what was deleted",
+                hint="run the same command again later",
+            )
 
     def migrate(self, aside: Sequence[str], fill: Sequence[str]) -> tuple[int, int]:
         """Bring a file of an older version to this one: all of it or, after an error or a kill, nothing.
