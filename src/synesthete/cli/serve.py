@@ -27,6 +27,9 @@ PORT = 8765
 TRIES = 50
 TOKEN_VARIABLE = "SYNESTHETE_TOKEN"
 TOKEN_FILE_LIMIT = 4096
+EVENTS_URL = "SYNESTHETE_EVENTS_URL"
+RETENTION_DAYS = "SYNESTHETE_RETENTION_DAYS"
+IDEMPOTENCY_HOURS = "SYNESTHETE_IDEMPOTENCY_HOURS"
 
 app = typer.Typer()
 
@@ -41,6 +44,11 @@ def serve(
     allow_host: list[str] | None = None,
     max_connections: Annotated[int | None, typer.Option(min=1)] = None,
     connections_per_address: Annotated[int | None, typer.Option(min=1)] = None,
+    events_url: Annotated[str | None, typer.Option(envvar=EVENTS_URL)] = None,
+    retention_days: Annotated[float | None, typer.Option(envvar=RETENTION_DAYS, min=0.01)] = None,
+    idempotency_hours: Annotated[
+        float | None, typer.Option(envvar=IDEMPOTENCY_HOURS, min=0.01)
+    ] = None,
     browser: bool = True,
 ) -> None:
     """Open the microscope: the pages of one or more atlases, for your browser; or a catalogue with its REST API.
@@ -68,6 +76,14 @@ def serve(
         Open connections, in all; without it 1,000, fewer where the system lets the process open fewer than 2,000 files.
     connections_per_address : N
         Open connections of one address (of one /64 network with IPv6); not for use behind a proxy, where all come from one.
+    events_url : URL
+        Of a catalogue: the PostgreSQL database that events are kept in, postgresql://user:password@host/database; without it
+        SQLite in its folder. A password belongs into SYNESTHETE_EVENTS_URL, which other users of the machine cannot read.
+    retention_days : DAYS
+        Of a catalogue: remove events that are older, every hour; without it (or SYNESTHETE_RETENTION_DAYS) never.
+    idempotency_hours : HOURS
+        Of a catalogue: how long the response to a request with an idempotency key is kept; without it (or
+        SYNESTHETE_IDEMPOTENCY_HOURS) 24.
     browser
         Open it in a browser.
 
@@ -83,6 +99,14 @@ def serve(
     from synesthete.server.auth import gate_for
     from synesthete.server.connections import ConnectionLimits, LimitedServer
 
+    # A catalogue reads its settings from the environment, in every process that serves it.
+    for name, value in (
+        (EVENTS_URL, events_url),
+        (RETENTION_DAYS, retention_days),
+        (IDEMPOTENCY_HOURS, idempotency_hours),
+    ):
+        if value is not None:
+            os.environ[name] = str(value)
     chosen = chosen_token(token, token_file)
     gate = gate_for(host, chosen, allow_host or [])
     wanted = ConnectionLimits(per_address=connections_per_address)

@@ -320,4 +320,5 @@ def pairs_needed(
 def _rate(results: Float64) -> Estimate:
     if np.isin(results, (0.0, 1.0)).all():
         return share_of(int(results.sum()), len(results))
-    return mean_of(results)
+    others = results[results != 0]
+    return mean_of(others, zeros=len(results) - len(others))

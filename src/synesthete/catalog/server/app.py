@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from synesthete.catalog.keys import Keys
+from synesthete.catalog.retention import Retention
 from synesthete.catalog.server import api, pages
 from synesthete.catalog.server.auth import KeyGate, RateLimiter
 from synesthete.catalog.server.folder import CatalogFolder
@@ -40,6 +41,8 @@ def create_app(path: str | Path, gate: Gate | None = None) -> FastAPI:
         No catalogue there, or one that cannot be opened.
     """
     folder = CatalogFolder(path)
+    if folder.settings.retention_days is not None:
+        Retention(folder.path, folder.events, folder.settings.retention_days).start()
     app = build_app(
         gate=KeyGate(Keys(folder.path), gate),
         routers=[api.router, pages.router],
