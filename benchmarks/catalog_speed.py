@@ -3,6 +3,7 @@
     python benchmarks/catalog_speed.py --part store      whole searches in a catalogue of 10⁵ items, and those after a change
     python benchmarks/catalog_speed.py --part growth     bytes on disk by number of items, and when every item is replaced
     python benchmarks/catalog_speed.py --part indexing   items a second beside a bare loop, peak memory by number of items
+    python benchmarks/catalog_speed.py --part events     rates and an experiment of a week of 10⁶ events, beside reading them
 
 No number here depends on what a model has learnt.
 """
@@ -17,7 +18,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +30,13 @@ from PIL import Image
 
 from synesthete.catalog import Catalog, Item
 from synesthete.catalog.encode import Batch
+from synesthete.catalog.events import EventLog
+from synesthete.catalog.metrics import assign, compare, summarize
 from synesthete.catalog.query_encoder import QueryEncoder
 from synesthete.catalog.search import search
 from synesthete.catalog.store.table import ItemTable
 from synesthete.probes.decoding import decode
+from tests.oracles import visitors as oracle
 
 
 def main() -> None:
@@ -42,6 +48,7 @@ def main() -> None:
         "store": store,
         "growth": growth,
         "indexing": indexing,
+        "events": events,
     }
     parser.add_argument("--part", choices=parts, required=True)
     parser.add_argument("--model", default="mini")
@@ -49,6 +56,8 @@ def main() -> None:
     parser.add_argument("--million", action="store_true", help="as --vectors 1000000")
     parser.add_argument("--changes", type=int, default=20)
     parser.add_argument("--items", type=int, nargs="*", default=[256, 1024])
+    parser.add_argument("--events", type=int, default=1_000_000)
+    parser.add_argument("--events-url", help="a PostgreSQL database; without it SQLite in a file")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--peak-of", type=int, default=0, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -209,6 +218,83 @@ def peak_here(options: argparse.Namespace) -> dict[str, Any]:
             "peak memory MB": top,
             "of that before indexing": base,
         }
+
+
+def events(options: argparse.Namespace) -> dict[str, Any]:
+    """A week of a shop's visitors, all in one experiment: rates and the experiment by SQL, and as they were before, by reading it.
+
+    With a PostgreSQL database, its processor time is not in these numbers; the clock's is.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        now = datetime(2026, 5, 8, tzinfo=UTC)
+        log = EventLog(folder, now=lambda: now, url=options.events_url)
+        found: dict[str, Any] = {"events": options.events}
+        rows = visits(options.events, now - timedelta(days=7))
+
+        def timed(name: str, work: Callable[[], Any]) -> Any:
+            clock, processor = time.perf_counter(), time.process_time()
+            value = work()
+            spent = time.process_time() - processor
+            found[name] = {
+                "processor ms": round(1000 * spent, 1),
+                "clock ms": round(1000 * (time.perf_counter() - clock), 1),
+            }
+            return value
+
+        def add_all() -> None:
+            while some := list(islice(rows, 5000)):
+                log.take(some, history=True)
+
+        timed("all added, 5,000 at once", add_all)
+        found["bytes an event"] = round(on_disk(Path(folder)) / options.events)
+        one = {"key": "one more", "kind": "impression", "item": "i1", "subject": "v1", "list": "l"}
+        timed("one more added", lambda: log.take([one]))
+        again = EventLog(folder, now=lambda: now, url=options.events_url)
+        summary = timed("rates", lambda: summarize(again))
+        compared = timed("experiment", lambda: compare(again, "home"))
+        timed("experiment, value", lambda: compare(again, "home", "value", cap=100.0))
+        timed("number of events of each kind", again.counts)
+        found["impressions"], found["visitors"] = summary.total.impressions, summary.total.visitors
+        found["visitors of A and B"] = [compared.lift.a.n, compared.lift.b.n]
+        before = timed("rates, read one by one", lambda: oracle.summarize(again.read()))
+        assert before.total.click == summary.total.click
+        mine = lambda: again.read(experiment="home")  # noqa: E731
+        before = timed("experiment, read one by one", lambda: oracle.compare(mine(), "home"))
+        assert before.lift == compared.lift
+        timed("a visitor forgotten", lambda: again.forget("v1"))
+        found["peak memory MB"] = peak()
+        return found
+
+
+def visits(count: int, start: datetime) -> Iterator[dict[str, Any]]:
+    """Events of visitors who look at lists of 20 items, in the order of their times."""
+    rng = np.random.default_rng(0)
+    lists = count // 21
+    seconds = np.sort(rng.uniform(0, 7 * 86_400 - 3600, lists))
+    who = rng.zipf(1.6, lists * 2) % (lists // 3)
+    answers = {"click": 0.045, "add": 0.011, "conversion": 0.004, "dismissal": 0.005}
+    number_of = 0
+    for number, second in enumerate(seconds):
+        at = start + timedelta(seconds=float(second))
+        subject = f"v{rng.integers(lists // 2) if number % 3 else who[number]}"
+        common = {"subject": subject, "list": f"l{number}", "experiment": "home"}
+        common["variant"] = assign(subject, "home")
+        for position, item in enumerate(rng.integers(0, 2000, 20), start=1):
+            number_of += 1
+            place = {**common, "item": f"i{item}", "position": position, "at": at.isoformat()}
+            yield {**place, "key": f"e{number_of}", "kind": "impression"}
+            for kind, chance in answers.items():
+                if rng.random() < chance:
+                    number_of += 1
+                    later = (at + timedelta(seconds=float(rng.exponential(300)))).isoformat()
+                    value = round(float(rng.lognormal(3, 1)), 2) if kind == "conversion" else 0.0
+                    yield {
+                        **place,
+                        "key": f"e{number_of}",
+                        "kind": kind,
+                        "at": later,
+                        "value": value,
+                    }
 
 
 def drawn(count: int) -> Any:

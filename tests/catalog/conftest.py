@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import itertools
 import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +15,9 @@ from PIL import Image
 
 import synesthete as syn
 from synesthete.catalog import Catalog, Item
+from synesthete.catalog.events import EventLog
 from synesthete.models.image_text_model import ImageTextModel
+from tests import postgres
 from tests.small_atlas import write_model
 
 COLOURS = {"red": "#c22", "blue": "#22c", "green": "#2a2", "white": "#eee"}
@@ -84,3 +89,29 @@ def empty(tmp_path: Path, model: ImageTextModel, empty_path: Path) -> Catalog:
 def catalog(tmp_path: Path, model: ImageTextModel, shop_path: Path) -> Catalog:
     shutil.copytree(shop_path, tmp_path / "my.catalog")
     return Catalog.open(tmp_path / "my.catalog", model=model)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    with postgres.server() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def new_log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..., EventLog]]:
+    """Makes logs of events, each with tables of its own."""
+    numbers = itertools.count()
+
+    def in_file(**options: Any) -> EventLog:
+        folder = tmp_path / str(next(numbers))
+        folder.mkdir()
+        return EventLog(folder, **options)
+
+    def in_database(**options: Any) -> EventLog:
+        return EventLog(tmp_path, url=postgres.new_schema(url), **options)
+
+    if request.param == "sqlite":
+        yield in_file
+    else:
+        url = request.getfixturevalue("postgres_server")
+        yield in_database

@@ -8,8 +8,9 @@ import sqlite3
 import stat
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 from synesthete._core.user_files import leads_out
 from synesthete.errors import SynestheteError
@@ -136,8 +137,22 @@ class AppendOnly:
     private
         Whether only the owner may read and write the file.
     version
-        Of the schema; a file of another one is refused, an older one until `migrate`.
+        Of the schema; a file of a newer one is refused, an older one until `migrate`.
+    upgrade
+        Brings a file of an older version to this one, within the transaction that first writes it or before it is read;
+        it is given the statements that make the new tables.
+
+    Attributes
+    ----------
+    TYPES
+        What a schema for several databases calls here a row's number, bytes, and a table that is its own index.
     """
+
+    TYPES: ClassVar = {
+        "serial": "INTEGER PRIMARY KEY AUTOINCREMENT",
+        "bytes": "BLOB",
+        "keyed": "WITHOUT ROWID",
+    }
 
     def __init__(
         self,
@@ -147,12 +162,16 @@ class AppendOnly:
         tables: Sequence[str],
         private: bool = True,
         version: int = 1,
+        upgrade: Callable[[sqlite3.Connection, Sequence[str]], None] | None = None,
     ) -> None:
         self.path = path
-        triggers = (trigger for name in tables for trigger in _refuse(name))
-        self._schema = [*schema, *triggers, f"PRAGMA user_version = {version}"]
+        self._triggers = {
+            name: trigger for table in tables for name, trigger in _refuse(table).items()
+        }
+        self._schema = [*schema, *self._triggers.values(), f"PRAGMA user_version = {version}"]
         self._private = private
         self._version = version
+        self._upgrade = upgrade
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection | None]:
@@ -161,7 +180,11 @@ class AppendOnly:
             yield None
             return
         with self._open() as connection:
-            if not self._has_tables(connection):
+            version = self._readable(connection)
+            if 0 < version < self._version:
+                with self.writing():
+                    pass  # which upgrades it
+            if version == 0:
                 yield None
                 return
             connection.execute("BEGIN")
@@ -172,9 +195,42 @@ class AppendOnly:
     def writing(self) -> Iterator[sqlite3.Connection]:
         """A connection within a transaction: all that is done in the block, or after an error or a kill nothing."""
         with self._transaction() as connection:
-            for statement in () if self._has_tables(connection) else self._schema:
-                connection.execute(statement)
+            self._prepare(connection)
             yield connection
+
+    @contextlib.contextmanager
+    def forgetting(self) -> Iterator[sqlite3.Connection]:
+        """As `writing`, and the one door by which rows are removed: what is deleted in it is overwritten with zeros.
+
+        Call `compact` after it, as the file's write-ahead log holds pages as they were.
+        """
+        with self._transaction(secure=True) as connection:
+            self._prepare(connection)
+            for name in self._triggers:
+                connection.execute(f"DROP TRIGGER IF EXISTS {name}")
+            yield connection
+            for statement in self._triggers.values():
+                connection.execute(statement)
+
+    def compact(self) -> None:
+        """Write the file without what was deleted from it, and empty SQLite's write-ahead log, which holds pages as they were.
+
+        Raises
+        ------
+        SynestheteError
+            Somebody has read or written for so long that the log cannot be emptied yet.
+        """
+        if not self.path.exists():
+            return
+        with self._open() as connection:
+            write_ahead(connection)
+            connection.execute("VACUUM")
+            busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise SynestheteError(
+                f"{self.path}: others are reading it, so that its write-ahead log still holds what was deleted",
+                hint="run the same command again later",
+            )
 
     def migrate(self, aside: Sequence[str], fill: Sequence[str]) -> tuple[int, int]:
         """Bring a file of an older version to this one: all of it or, after an error or a kill, nothing.
@@ -195,19 +251,33 @@ class AppendOnly:
                 connection.execute(statement)
         return before, self._version
 
-    def _has_tables(self, connection: sqlite3.Connection) -> bool:
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        """Create the tables, or bring those of an older version to this one."""
+        version = self._readable(connection)
+        if version == 0:
+            for statement in self._schema:
+                connection.execute(statement)
+        elif version < self._version and self._upgrade is not None:
+            for name in self._triggers:
+                connection.execute(f"DROP TRIGGER IF EXISTS {name}")
+            self._upgrade(connection, self._schema)
+
+    def _readable(self, connection: sqlite3.Connection) -> int:
+        """The file's version: 0 where nothing has been written yet."""
         version = format_of(connection, self.path, newest=self._version)
-        if 0 < version < self._version:
+        if 0 < version < self._version and self._upgrade is None:
             raise SynestheteError(
                 f"{self.path} is of format {version}, older than this program's {self._version}",
                 hint=f"run: synesthete migrate {self.path.parent}",
             )
-        return version > 0
+        return version
 
     @contextlib.contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def _transaction(self, *, secure: bool = False) -> Iterator[sqlite3.Connection]:
         with self._open() as connection:
             write_ahead(connection)
+            if secure:
+                connection.execute("PRAGMA secure_delete = ON")
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
@@ -226,11 +296,11 @@ class AppendOnly:
             raise SynestheteError(f"{self.path}: {error}") from error
 
 
-def _refuse(table: str) -> tuple[str, str]:
-    """Triggers by which a table refuses to change or forget."""
+def _refuse(table: str) -> dict[str, str]:
+    """Triggers by which a table refuses to change or forget, by their names."""
     message = f"{table} are never changed"
     raised = f"BEGIN SELECT RAISE(ABORT, '{message}'); END"
-    return (
-        f"CREATE TRIGGER {table}_stay BEFORE UPDATE ON {table} {raised}",
-        f"CREATE TRIGGER {table}_remain BEFORE DELETE ON {table} {raised}",
-    )
+    return {
+        f"{table}_stay": f"CREATE TRIGGER {table}_stay BEFORE UPDATE ON {table} {raised}",
+        f"{table}_remain": f"CREATE TRIGGER {table}_remain BEFORE DELETE ON {table} {raised}",
+    }

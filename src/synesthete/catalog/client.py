@@ -36,7 +36,7 @@ class CatalogClient:
     """A catalogue on a server.
 
     Calls that change something carry an idempotency key, so that they are tried again after a lost connection, or when
-    the server is busy (429, and 503 with `Retry-After`), without being carried out twice.
+    the server is busy (429, and 503 or 409 with `Retry-After`), without being carried out twice.
 
     Parameters
     ----------
@@ -267,7 +267,7 @@ class CatalogClient:
                     f"{self._http.base_url} cannot be reached: {error}"
                 ) from error
             wait = response.headers.get("retry-after", "1" if response.status_code == 429 else "")
-            if response.status_code in (429, 503) and wait and left:
+            if response.status_code in (409, 429, 503) and wait and left:
                 time.sleep(min(float(wait), LONGEST_WAIT))
                 continue
             return _read(response, kind)

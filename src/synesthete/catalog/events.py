@@ -8,32 +8,46 @@ import json
 import math
 import secrets
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from synesthete._core.postgres import AppendOnlyPostgres
 from synesthete._core.sqlite import AppendOnly
+from synesthete.catalog import aggregates
 from synesthete.errors import SynestheteError, near
 
 FILE = "events.sqlite"
 MOST_AT_ONCE = 10_000
 KEPT_ASIDE = 4_000
-KINDS = ("impression", "click", "add", "conversion", "dismissal")
+KINDS = ("impression", *aggregates.ANSWERS)
 VARIANTS = ("", "A", "B")
 LONGEST = 200
 LONGEST_ITEM = 500
 AHEAD, BEHIND = timedelta(minutes=5), timedelta(days=30)
+PAGE = 10_000  # events that are read together
+KEYS_AT_ONCE = 500
+FORMAT = 2
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_TABLES = ("events", "aside", "forgotten")
 _SCHEMA = (
-    "CREATE TABLE secret (value BLOB NOT NULL)",
-    "CREATE TABLE events (place INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL UNIQUE, kind TEXT NOT NULL,"
+    "CREATE TABLE secret (value {bytes} NOT NULL)",
+    "CREATE TABLE events (place {serial}, key TEXT NOT NULL UNIQUE, kind TEXT NOT NULL,"
     " item TEXT NOT NULL, at TEXT NOT NULL, subject TEXT NOT NULL, list TEXT NOT NULL, position INTEGER NOT NULL,"
-    " experiment TEXT NOT NULL, variant TEXT NOT NULL, team TEXT NOT NULL, value REAL NOT NULL,"
-    " received TEXT NOT NULL, unknown INTEGER NOT NULL, skewed INTEGER NOT NULL, digest TEXT NOT NULL)",
-    "CREATE INDEX events_by_experiment ON events (experiment, place)",
-    "CREATE TABLE aside (place INTEGER PRIMARY KEY AUTOINCREMENT, received TEXT NOT NULL, told TEXT NOT NULL,"
-    " reason TEXT NOT NULL)",
+    " experiment TEXT NOT NULL, variant TEXT NOT NULL, team TEXT NOT NULL, value DOUBLE PRECISION NOT NULL,"
+    " received TEXT NOT NULL, unknown INTEGER NOT NULL, skewed INTEGER NOT NULL, digest TEXT NOT NULL,"
+    " time BIGINT NOT NULL)",
+    "CREATE INDEX events_of_visitors ON events (experiment, subject) WHERE experiment <> ''",
+    "CREATE INDEX events_with_value ON events (experiment, subject) WHERE kind = 'conversion'",
+    "CREATE INDEX events_by_time ON events (time)",
+    "CREATE TABLE aside (place {serial}, received TEXT NOT NULL, told TEXT NOT NULL, reason TEXT NOT NULL,"
+    " subject TEXT NOT NULL)",
+    "CREATE TABLE forgotten (place {serial}, at TEXT NOT NULL, why TEXT NOT NULL, events BIGINT NOT NULL,"
+    " aside BIGINT NOT NULL)",
+    *aggregates.SCHEMA,
 )
 
 
@@ -79,7 +93,7 @@ class Event:
 
     def digest(self) -> str:
         """SHA-256 of all fields, which distinguishes a replay from another event with the same key."""
-        text = json.dumps(asdict(self), sort_keys=True)
+        text = json.dumps(vars(self), sort_keys=True)
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -257,6 +271,25 @@ class Taken:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class Forgotten:
+    """What was removed from a log: events, and what had been set aside."""
+
+    events: int = 0
+    aside: int = 0
+
+
+def microseconds(time: datetime) -> int:
+    """A time as the log's tables hold it: microseconds since 1970, UTC.
+
+    Examples
+    --------
+    >>> microseconds(moment("1970-01-01T00:00:01+00:00"))
+    1000000
+    """
+    return (time - _EPOCH) // timedelta(microseconds=1)
+
+
 def _now() -> datetime:
     return datetime.now(UTC)
 
@@ -267,11 +300,13 @@ class EventLog:
     Parameters
     ----------
     folder
-        The catalogue's.
+        The catalogue's; they are in a SQLite file in it.
     known
         Whether the catalogue has an item; without it every item counts as known.
     now
         The clock.
+    url
+        Of a PostgreSQL database that they are in instead.
     """
 
     def __init__(
@@ -280,10 +315,24 @@ class EventLog:
         *,
         known: Callable[[str], bool] | None = None,
         now: Callable[[], datetime] = _now,
+        url: str | None = None,
     ) -> None:
-        self._file = AppendOnly(Path(folder) / FILE, _SCHEMA, tables=("events", "aside"))
+        self._tables: AppendOnly | AppendOnlyPostgres
+        if url:
+            schema = [statement.format(**AppendOnlyPostgres.TYPES) for statement in _SCHEMA]
+            self._tables = AppendOnlyPostgres(url, schema, tables=_TABLES, version=FORMAT)
+        else:
+            schema = [statement.format(**AppendOnly.TYPES) for statement in _SCHEMA]
+            file = Path(folder) / FILE
+            self._tables = AppendOnly(
+                file, schema, tables=_TABLES, version=FORMAT, upgrade=_upgrade
+            )
         self._known = known or (lambda item: True)
         self._now = now
+
+    def reading(self) -> AbstractContextManager[Any]:
+        """A connection that sees one moment of the log and of `aggregates`, or None while nothing was written yet."""
+        return self._tables.reading()
 
     def take(
         self,
@@ -317,29 +366,32 @@ class EventLog:
         # Before the transaction: the catalogue must not be waited for with the log locked.
         valid, refused = _parsed(rows)
         unknown = {event.item for _, event in valid if not self._known(event.item)}
-        added: list[tuple[bool, bool]] = []
+        added: list[dict[str, Any]] = []
         replayed = 0
-        with self._file.writing() as connection:
+        with self._tables.writing() as connection:
             secret = _secret(connection)
+            digests = _digests(connection, [event.key for _, event in valid])
+            (last,) = connection.execute("SELECT COALESCE(MAX(place), 0) FROM events").fetchone()
             for index, event in valid:
                 plain = replace(event, subject=_pseudonym(secret, event.subject))
-                found = connection.execute(
-                    "SELECT digest FROM events WHERE key = ?", (event.key,)
-                ).fetchone()
-                if found is None:
-                    flags = _insert(connection, plain, received, event.item in unknown, history)
-                    added.append(flags)
-                elif found == (plain.digest(),):
+                digest = plain.digest()
+                if digests.setdefault(event.key, "") == digest:
                     replayed += 1
-                else:
+                elif digests[event.key]:
                     refused.append(Refusal(index, event.key, "the key is of another event"))
-            _put_aside(connection, rows, refused, received, history)
+                else:
+                    digests[event.key] = digest
+                    unknown_item = event.item in unknown
+                    added.append(_row(plain, digest, received, unknown_item, history))
+            connection.executemany(_INSERT, added)
+            aggregates.count_events(connection, last)
+            _put_aside(connection, secret, rows, refused, received, history)
         refused.sort(key=lambda one: one.index)
         return Taken(
             added=len(added),
             replayed=replayed,
-            unknown=sum(flag for flag, _ in added),
-            skewed=sum(flag for _, flag in added),
+            unknown=sum(row["unknown"] for row in added),
+            skewed=sum(row["skewed"] for row in added),
             refused=tuple(refused),
         )
 
@@ -357,47 +409,140 @@ class EventLog:
         limit
             At most so many.
         """
-        query = f"SELECT {', '.join(NAMES)}, place, received, unknown, skewed FROM events WHERE place > ?"
-        given: list[Any] = [after]
+        query = f"SELECT {', '.join(NAMES)}, place, received, unknown, skewed FROM events WHERE place > :after"
+        given: dict[str, Any] = {}
         if experiment is not None:
-            query += " AND experiment = ?"
-            given.append(experiment)
-        query += " ORDER BY place LIMIT ?"
-        given.append(-1 if limit is None else limit)
-        with self._file.reading() as connection:
-            for row in connection.execute(query, given) if connection else ():
-                *event, place, received, unknown, skewed = row
-                yield Logged(
-                    event=Event(**dict(zip(NAMES, event, strict=True))),
-                    place=place,
-                    received=datetime.fromisoformat(received),
-                    unknown=bool(unknown),
-                    skewed=bool(skewed),
-                )
+            query += " AND experiment = :experiment"
+            given["experiment"] = experiment
+        query += " ORDER BY place LIMIT :limit"
+        left = math.inf if limit is None else limit
+        with self.reading() as connection:
+            while connection and left > 0:
+                page = {**given, "after": after, "limit": min(left, PAGE)}
+                rows = connection.execute(query, page).fetchall()
+                yield from map(_logged, rows)
+                left -= len(rows)
+                if len(rows) < page["limit"]:
+                    return
+                after = rows[-1][len(NAMES)]
 
     def counts(self) -> dict[str, int]:
         """How many of each kind, of unknown items, with wrong clocks, and set aside."""
         counts = dict.fromkeys((*KINDS, "unknown", "skewed", "aside"), 0)
-        with self._file.reading() as connection:
+        with self.reading() as connection:
             if connection:
-                counts.update(connection.execute("SELECT kind, COUNT(*) FROM events GROUP BY kind"))
-                totals = "SELECT COALESCE(SUM(unknown), 0), COALESCE(SUM(skewed), 0) FROM events"
-                counts["unknown"], counts["skewed"] = connection.execute(totals).fetchone()
+                for name, count in connection.execute("SELECT name, count FROM totals").fetchall():
+                    if name in counts:
+                        counts[name] = count
                 (counts["aside"],) = connection.execute("SELECT COUNT(*) FROM aside").fetchone()
         return counts
 
     def experiments(self) -> list[str]:
         """Names of all experiments."""
-        with self._file.reading() as connection:
-            query = "SELECT DISTINCT experiment FROM events WHERE experiment != '' ORDER BY 1"
-            return [name for (name,) in connection.execute(query)] if connection else []
+        with self.reading() as connection:
+            query = "SELECT name FROM experiments"
+            rows = connection.execute(query).fetchall() if connection else []
+        return sorted(name for (name,) in rows)
+
+    def last_time(self, experiment: str) -> datetime | None:
+        """When the last event of an experiment happened, by the clock of its sender."""
+        with self.reading() as connection:
+            query = "SELECT time FROM experiments WHERE name = :name"
+            found = connection and connection.execute(query, {"name": experiment}).fetchone()
+        return _EPOCH + timedelta(microseconds=found[0]) if found else None
 
     def aside(self, limit: int = 100) -> list[dict[str, str]]:
         """What was refused, the latest first: when, the event (shortened), why."""
-        with self._file.reading() as connection:
-            query = "SELECT received, told, reason FROM aside ORDER BY place DESC LIMIT ?"
-            rows = connection.execute(query, (limit,)).fetchall() if connection else []
+        with self.reading() as connection:
+            query = "SELECT received, told, reason FROM aside ORDER BY place DESC LIMIT :limit"
+            rows = connection.execute(query, {"limit": limit}).fetchall() if connection else []
         return [dict(zip(("received", "event", "reason"), row, strict=True)) for row in rows]
+
+    def forget(self, subject: str) -> Forgotten:
+        """Remove all events of a visitor, and what was set aside that is theirs or names them; nothing on the disk holds it then.
+
+        That it was done is kept, without the visitor. What is sent of them afterwards is new.
+
+        Raises
+        ------
+        SynestheteError
+            An empty name, or somebody has read for so long that the file could not be compacted.
+        """
+        if not subject:
+            raise SynestheteError("whose events? a visitor's name is empty")
+
+        def remove(connection: Any, secret: bytes) -> Forgotten:
+            of = {"subject": _pseudonym(secret, subject)}
+            events = connection.execute("DELETE FROM events WHERE subject = :subject", of).rowcount
+            # As JSON has it, and as a reason quotes it, where a long one is cut.
+            named = {json.dumps(subject), repr(subject), repr(subject[:40])}
+            theirs = [
+                {"place": place}
+                for place, told, reason, whose in connection.execute(
+                    "SELECT place, told, reason, subject FROM aside"
+                ).fetchall()
+                if whose == of["subject"] or any(name in told or name in reason for name in named)
+            ]
+            connection.executemany("DELETE FROM aside WHERE place = :place", theirs)
+            aggregates.count_without(connection, of["subject"])
+            return Forgotten(events, len(theirs))
+
+        return self._forget("a visitor", remove)
+
+    def forget_before(self, time: datetime) -> Forgotten:
+        """Remove events that happened, and what was set aside, before a time; see `forget`."""
+        given = {
+            "time": microseconds(time),
+            "received": time.astimezone(UTC).isoformat(timespec="microseconds"),
+        }
+        old = (
+            "SELECT EXISTS (SELECT 1 FROM events WHERE time < :time)"
+            " OR EXISTS (SELECT 1 FROM aside WHERE received < :received)"
+        )
+        with self.reading() as connection:
+            if not (connection and connection.execute(old, given).fetchone()[0]):
+                return Forgotten()
+
+        def remove(connection: Any, secret: bytes) -> Forgotten:
+            events = connection.execute("DELETE FROM events WHERE time < :time", given)
+            aside = connection.execute("DELETE FROM aside WHERE received < :received", given)
+            if events.rowcount:
+                aggregates.count_again(connection)
+            return Forgotten(events.rowcount, aside.rowcount)
+
+        return self._forget(f"before {time.astimezone(UTC).isoformat(timespec='seconds')}", remove)
+
+    def forgettings(self) -> list[dict[str, Any]]:
+        """When events were removed, the latest first: why (`a visitor`, or before when), and how many."""
+        with self.reading() as connection:
+            query = "SELECT at, why, events, aside FROM forgotten ORDER BY place DESC"
+            rows = connection.execute(query).fetchall() if connection else []
+        return [dict(zip(("at", "why", "events", "aside"), row, strict=True)) for row in rows]
+
+    def _forget(self, why: str, remove: Callable[[Any, bytes], Forgotten]) -> Forgotten:
+        with self.reading() as connection:
+            if not connection:
+                return Forgotten()
+        with self._tables.forgetting() as connection:
+            done = remove(connection, _secret(connection))
+            connection.execute(
+                "INSERT INTO forgotten (at, why, events, aside) VALUES (:at, :why, :events, :aside)",
+                {"at": self._now().isoformat(timespec="seconds"), "why": why, **asdict(done)},
+            )
+        # Even if nothing was removed: the command may be run again because this could not be done then.
+        self._tables.compact()
+        return done
+
+
+def _logged(row: Any) -> Logged:
+    *event, place, received, unknown, skewed = row
+    return Logged(
+        event=Event(**dict(zip(NAMES, event, strict=True))),
+        place=place,
+        received=datetime.fromisoformat(received),
+        unknown=bool(unknown),
+        skewed=bool(skewed),
+    )
 
 
 def _parsed(
@@ -426,25 +571,45 @@ def _key(row: object) -> str:
     return key[:200].encode("utf-8", "replace").decode() if isinstance(key, str) else ""
 
 
-def _insert(
-    connection: sqlite3.Connection, event: Event, received: datetime, unknown: bool, history: bool
-) -> tuple[bool, bool]:
+_COLUMNS = (*NAMES, "received", "unknown", "skewed", "digest", "time")
+_INSERT = (
+    f"INSERT INTO events ({', '.join(_COLUMNS)})"
+    f" VALUES ({', '.join(f':{name}' for name in _COLUMNS)})"
+)
+
+
+def _digests(connection: Any, keys: list[str]) -> dict[str, str]:
+    """Of the keys that the log has, the digests."""
+    found: dict[str, str] = {}
+    for start in range(0, len(keys), KEYS_AT_ONCE):
+        given = {f"k{i}": key for i, key in enumerate(keys[start : start + KEYS_AT_ONCE])}
+        names = ", ".join(f":{name}" for name in given)
+        query = f"SELECT key, digest FROM events WHERE key IN ({names})"
+        found.update(tuple(row) for row in connection.execute(query, given).fetchall())
+    return found
+
+
+def _row(
+    event: Event, digest: str, received: datetime, unknown: bool, history: bool
+) -> dict[str, Any]:
+    """An event as the log holds it. The digest is of what was sent, so that a replay without a time is the same event."""
+    at = moment(event.at) if event.at else received
+    skewed = is_skewed(at, received, history=history)
     came = received.isoformat(timespec="microseconds")
-    skewed = bool(event.at) and is_skewed(moment(event.at), received, history=history)
-    # The digest is of what was sent, so that a replay without a time is still the same event.
-    digest = event.digest()
-    kept = replace(event, at=event.at or came)
-    names = (*NAMES, "received", "unknown", "skewed", "digest")
-    values = [getattr(kept, name) for name in NAMES]
-    connection.execute(
-        f"INSERT INTO events ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})",
-        [*values, came, unknown, skewed, digest],
-    )
-    return unknown, skewed
+    return {
+        **vars(event),
+        "at": event.at or came,
+        "received": came,
+        "unknown": int(unknown),
+        "skewed": int(skewed),
+        "digest": digest,
+        "time": microseconds(received if skewed else at),
+    }
 
 
 def _put_aside(
-    connection: sqlite3.Connection,
+    connection: Any,
+    secret: bytes,
     rows: list[Any],
     refused: list[Refusal],
     received: datetime,
@@ -455,26 +620,60 @@ def _put_aside(
     for one in refused:
         row = rows[one.index]
         event = asdict(row) if isinstance(row, Event) else row
+        subject = ""
         if isinstance(event, Mapping):
+            subject = _pseudonym(secret, str(event.get("subject") or ""))
             event = {name: value for name, value in event.items() if name != "subject"}
         text = json.dumps(event, default=str, sort_keys=True)[:KEPT_ASIDE]
         # An import that was killed is run again, from its first row.
-        known = "SELECT 1 FROM aside WHERE told = ? AND reason = ?"
-        if history and connection.execute(known, (text, one.reason)).fetchone():
+        known = "SELECT 1 FROM aside WHERE told = :told AND reason = :reason"
+        kept = {"told": text, "reason": one.reason, "subject": subject}
+        kept["received"] = received.isoformat(timespec="microseconds")
+        if history and connection.execute(known, kept).fetchone():
             continue
         connection.execute(
-            "INSERT INTO aside (received, told, reason) VALUES (?, ?, ?)",
-            (received.isoformat(timespec="microseconds"), text, one.reason),
+            "INSERT INTO aside (received, told, reason, subject)"
+            " VALUES (:received, :told, :reason, :subject)",
+            kept,
         )
 
 
-def _secret(connection: sqlite3.Connection) -> bytes:
+def _upgrade(connection: sqlite3.Connection, schema: Sequence[str]) -> None:
+    """Format 1 had no times in one zone, and counted nothing as it came."""
+    connection.create_function("time_of", 3, _time_of)
+    for statement in (
+        "ALTER TABLE secret RENAME TO old_secret",
+        "ALTER TABLE events RENAME TO old_events",
+        "ALTER TABLE aside RENAME TO old_aside",
+        "DROP INDEX IF EXISTS aside_by_told",
+        *schema,
+        "INSERT INTO secret SELECT value FROM old_secret",
+        f"INSERT INTO events ({', '.join(_COLUMNS)}, place) SELECT {', '.join(_COLUMNS[:-1])},"
+        " time_of(at, received, skewed), place FROM old_events",
+        "INSERT INTO aside SELECT place, received, told, reason, '' FROM old_aside",
+        "DROP TABLE old_secret",
+        "DROP TABLE old_events",
+        "DROP TABLE old_aside",
+    ):
+        connection.execute(statement)
+    aggregates.count_events(connection, 0)
+
+
+def _time_of(at: str, received: str, skewed: int) -> int:
+    return microseconds(datetime.fromisoformat(received) if skewed else moment(at))
+
+
+def _secret(connection: Any) -> bytes:
     found = connection.execute("SELECT value FROM secret").fetchone()
     if found is None:
         found = (secrets.token_bytes(32),)
-        connection.execute("INSERT INTO secret VALUES (?)", found)
+        connection.execute("INSERT INTO secret VALUES (:value)", {"value": found[0]})
     return bytes(found[0])
 
 
 def _pseudonym(secret: bytes, subject: str) -> str:
-    return hmac.digest(secret, subject.encode(), "sha256").hex()[:32] if subject else ""
+    return (
+        hmac.digest(secret, subject.encode("utf-8", "surrogatepass"), "sha256").hex()[:32]
+        if subject
+        else ""
+    )

@@ -471,7 +471,13 @@ def _live(
                 hint=near(experiment, names) or f"it has {', '.join(names) or 'none'}",
             )
         # A file is of the past: the moment of looking is its last event, by the clock of its sender.
-        kept = list(log.read(experiment=experiment))
-        last = max(one.time for one in kept)
-        found = compare(kept, experiment, metric, alpha=alpha, window=window, now=last, cap=cap)
+        found = compare(
+            log,
+            experiment,
+            metric,
+            alpha=alpha,
+            window=window,
+            now=log.last_time(experiment),
+            cap=cap,
+        )
         return found, refused

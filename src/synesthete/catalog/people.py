@@ -277,6 +277,12 @@ class Queue:
         found.sort(key=lambda case: (not case.open, not case.disputed, case.confidence, case.at))
         return found
 
+    def forget(self, visitor: str) -> int:
+        """Remove the cases whose payload has a visitor's name as a value, and what was decided of them; returns how many cases."""
+        theirs = [case.ticket for case in self.cases() if _names(case.payload, visitor)]
+        self.trail.forget(theirs)
+        return len(theirs)
+
     def labels(self, kind: str | None = None) -> list[Label]:
         """Labels of the settled cases; those without reference and dismissed ones have none."""
         labels = []
@@ -296,6 +302,13 @@ def trail_row(place: int, chain: str, act: Act) -> dict[str, Any]:
     """An entry of the trail, as JSON writes it."""
     who = {"place": place, "at": act.at, "actor": act.rater, "did": act.kind}
     return {**who, "ticket": act.address, "body": _body(act), "chain": chain}
+
+
+def _names(value: Any, text: str) -> bool:
+    """Whether a text is somewhere among JSON values."""
+    if isinstance(value, dict):
+        return any(_names(one, text) for one in value.values())
+    return any(_names(one, text) for one in value) if isinstance(value, list) else value == text
 
 
 def _body(act: Act) -> dict[str, Any]:

@@ -25,6 +25,9 @@ PORT = 8765
 TRIES = 50
 TOKEN_VARIABLE = "SYNESTHETE_TOKEN"
 TOKEN_FILE_LIMIT = 4096
+EVENTS_URL = "SYNESTHETE_EVENTS_URL"
+RETENTION_DAYS = "SYNESTHETE_RETENTION_DAYS"
+IDEMPOTENCY_HOURS = "SYNESTHETE_IDEMPOTENCY_HOURS"
 
 app = typer.Typer()
 
@@ -40,6 +43,11 @@ def serve(
     max_connections: Annotated[int | None, typer.Option(min=1)] = None,
     connections_per_address: Annotated[int | None, typer.Option(min=1)] = None,
     workers: Annotated[int, typer.Option(min=1, max=64)] = 1,
+    events_url: Annotated[str | None, typer.Option(envvar=EVENTS_URL)] = None,
+    retention_days: Annotated[float | None, typer.Option(envvar=RETENTION_DAYS, min=0.01)] = None,
+    idempotency_hours: Annotated[
+        float | None, typer.Option(envvar=IDEMPOTENCY_HOURS, min=0.01)
+    ] = None,
     browser: bool = True,
 ) -> None:
     """Open the microscope: the pages of one or more atlases, for your browser; or a catalogue with its REST API.
@@ -69,6 +77,14 @@ def serve(
         Open connections of one address (of one /64 network with IPv6); not for use behind a proxy, where all come from one.
     workers : N
         Of a catalogue: processes that answer, each with a model of its own; one that dies is replaced.
+    events_url : URL
+        Of a catalogue: the PostgreSQL database that events are kept in, postgresql://user:password@host/database; without it
+        SQLite in its folder. A password belongs into SYNESTHETE_EVENTS_URL, which other users of the machine cannot read.
+    retention_days : DAYS
+        Of a catalogue: remove events that are older, every hour; without it (or SYNESTHETE_RETENTION_DAYS) never.
+    idempotency_hours : HOURS
+        Of a catalogue: how long the response to a request with an idempotency key is kept; without it (or
+        SYNESTHETE_IDEMPOTENCY_HOURS) 24.
     browser
         Open it in a browser.
 
@@ -84,6 +100,14 @@ def serve(
     from synesthete.server.auth import gate_for
     from synesthete.server.connections import ConnectionLimits, LimitedServer, fit_open_files
 
+    # A catalogue reads its settings from the environment, in every process that serves it.
+    for name, value in (
+        (EVENTS_URL, events_url),
+        (RETENTION_DAYS, retention_days),
+        (IDEMPOTENCY_HOURS, idempotency_hours),
+    ):
+        if value is not None:
+            os.environ[name] = str(value)
     chosen = chosen_token(token, token_file)
     gate = gate_for(host, chosen, allow_host or [])
     wanted = ConnectionLimits(per_address=connections_per_address)

@@ -7,7 +7,7 @@ import json
 import re
 import sqlite3
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ MACHINE = "machine"  # signs what the program itself asks
 LONGEST = 2000
 LONGEST_NAME = 200
 LONGEST_CASE = 100_000
+PLACES_AT_ONCE = 1000
 _ID = re.compile(r"[0-9a-f]{32}")
 _HASH = re.compile(r"[0-9a-f]{64}")
 
@@ -130,16 +131,20 @@ CASES = Subjects(
     file="people.sqlite",
     version=2,
     schema="synesthete-cases-1",
-    kinds={"ask": 0, "again": 0, "accept": 0, "override": LONGEST_NAME, "dismiss": 0, "policy": 0},
+    kinds={
+        **dict.fromkeys(("ask", "again", "accept", "dismiss", "policy", "forget"), 0),
+        "override": LONGEST_NAME,
+    },
     bodies={
         "ask": {"kind": str, "payload": dict, "reason": str, "confidence": float},
         "again": {},
         **{kind: {"label": str, "note": str} for kind in ("accept", "override", "dismiss")},
         "policy": {"threshold": float, "audit": float},
+        "forget": {"places": list},
     },
     verdicts=("accept", "override", "dismiss"),
-    requests=("ask", "again"),
-    address=(re.compile(r"[0-9a-f]{16}|policy .+"), "a ticket has 16 hexadecimal digits"),
+    requests=("ask", "again", "forget"),
+    address=(re.compile(r"[0-9a-f]{16}|policy .+|forget"), "a ticket has 16 hexadecimal digits"),
     chained=True,
 )
 
@@ -323,15 +328,60 @@ class Log:
             When an act was changed, taken out or put in by other means than this program. Acts cut off at the end
             do not show; keep the last chain value elsewhere if that matters.
         """
-        before = ""
-        entries = self.entries()
-        for number, (place, chain, act) in enumerate(entries, start=1):
-            before = link(before, act)
+        query = f"SELECT place, chain, acts.id IS NOT NULL, {_SELECT} FROM links LEFT JOIN acts USING (id) ORDER BY place"
+        with self._file.reading() as connection:
+            rows = connection.execute(query).fetchall() if connection else []
+        forgotten = {
+            place
+            for act in self.read()
+            if act.kind == "forget"
+            for place in parse_json(act.value, "the forget").get("places", [])
+        }
+        before, acts = "", 0
+        for number, (place, chain, there, *columns) in enumerate(rows, start=1):
+            # Of an act that was forgotten its hash stays, which the next one is linked to.
+            before = link(before, _act(columns)) if there or place not in forgotten else chain
             if (place, chain) != (number, before):
                 raise SynestheteError(f"the trail was changed at act {number}")
-        if len(self.read()) != len(entries):
+            acts += there
+        if len(self.read()) != acts:
             raise SynestheteError("the trail was changed: it holds acts that nothing links")
-        return len(entries)
+        return acts
+
+    def forget(self, addresses: Collection[str]) -> int:
+        """Remove the acts of a chained log that are about some subjects; returns how many.
+
+        Their hashes stay in the chain, and an act says which were removed: `verify` allows no others.
+
+        Raises
+        ------
+        SynestheteError
+            The file cannot be written, or not be compacted while others read it.
+        """
+        removed: list[tuple[int, str]] = []
+        with self._file.reading() as connection:
+            if not (connection and addresses):
+                return 0
+        with self._file.forgetting() as connection:
+            for address in addresses:
+                query = "SELECT place, id FROM links JOIN acts USING (id) WHERE address = ? ORDER BY place"
+                removed += connection.execute(query, (address,)).fetchall()
+                connection.execute("DELETE FROM acts WHERE address = ?", (address,))
+            for start in range(0, len(removed), PLACES_AT_ONCE):
+                places = [place for place, _ in removed[start : start + PLACES_AT_ONCE]]
+                act = Act(
+                    id=uuid.uuid4().hex,
+                    at=datetime.now(UTC).isoformat(timespec="microseconds"),
+                    rater=MACHINE,
+                    address="forget",
+                    kind="forget",
+                    value=json.dumps({"places": places}),
+                )
+                check(act, self.subjects)
+                connection.execute(_INSERT, tuple(vars(act).values()))
+                _link(connection, act)
+        self._file.compact()
+        return len(removed)
 
     def migrate(self) -> tuple[int, int]:
         """Bring a file of an older format to this program's: all of it or, after a kill, nothing.

@@ -32,11 +32,14 @@ class Refused(SynestheteError):
     ----------
     status
         HTTP status of the response.
+    retry_after
+        Seconds after which the same request may be sent again; 0 where it need not.
     """
 
-    def __init__(self, status: int, message: str, *, hint: str = "") -> None:
+    def __init__(self, status: int, message: str, *, hint: str = "", retry_after: int = 0) -> None:
         super().__init__(message, hint=hint)
         self.status = status
+        self.retry_after = retry_after
 
 
 def status_of(error: SynestheteError) -> int:
@@ -79,7 +82,10 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     403: _error("A foreign host or origin, or a key without the scope."),
     404: _error("There is no such thing; `near` lists what there is."),
     405: _error("The path has other methods; `Allow` lists them.", "Allow"),
-    409: _error("The request is well formed, but cannot be carried out; the message says why."),
+    409: _error(
+        "The request is well formed, but cannot be carried out; the message says why.",
+        "Retry-After",
+    ),
     413: _error("Too much at once: the body, or the pixels of an image."),
     422: _error("The request differs from this description."),
     429: _error("Too many requests; `Retry-After` says when to try again.", "Retry-After"),
@@ -115,7 +121,7 @@ def refused(request: Request, error: SynestheteError) -> Response:
     """The response to a request that could not be carried out, or that middleware refuses."""
     near: tuple[Near, ...] = tuple(error.near) if isinstance(error, Missing) else ()
     response = refusal(request, ErrorFacts(status_of(error), error.message, error.hint, near))
-    if isinstance(error, Busy):
+    if isinstance(error, Busy | Refused) and error.retry_after:
         response.headers["Retry-After"] = str(error.retry_after)
     return response
 

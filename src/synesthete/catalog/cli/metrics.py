@@ -1,4 +1,4 @@
-"""`synesthete catalog events`, `metrics`, `pilot`: what visitors did, and what it says of a catalogue."""
+"""`synesthete catalog events`, `metrics`, `forget`, `pilot`: what visitors did, and what it says of a catalogue."""
 
 from __future__ import annotations
 
@@ -15,7 +15,14 @@ from rich.text import Text
 
 from synesthete.atlas.files import write_together
 from synesthete.catalog import Catalog
-from synesthete.catalog.cli.options import CatalogArgument, Limit, Trial, set_aside
+from synesthete.catalog.cli.options import (
+    CatalogArgument,
+    EventsUrl,
+    FolderArgument,
+    Limit,
+    Trial,
+    set_aside,
+)
 from synesthete.catalog.events import EventLog
 from synesthete.cli.command import Output, command
 from synesthete.cli.console import Note, count, percent, plain, say, share, table
@@ -30,6 +37,7 @@ def events(
     catalog: CatalogArgument,
     file: Annotated[Path | None, typer.Option("--import")] = None,
     aside: bool = False,
+    events_url: EventsUrl = None,
 ) -> Output:
     """Count impressions, clicks, add-to-carts, conversions and dismissals; import a file of them.
 
@@ -52,7 +60,7 @@ def events(
     --------
     synesthete catalog events my.catalog --import events.csv --aside
     """
-    log = EventLog(catalog.path, known=catalog.__contains__)
+    log = EventLog(catalog.path, known=catalog.__contains__, url=events_url)
     data: dict[str, Any] = {}
     view: list[RenderableType] = []
     if file is not None:
@@ -76,6 +84,7 @@ def metrics(
     trial: Trial,
     share_of_b: Annotated[float, typer.Option(min=0.001, max=0.999)] = 0.5,
     drift: str | None = None,
+    events_url: EventsUrl = None,
 ) -> Output:
     """Measure click, add-to-cart, conversion and dismissal rates; compare variants A and B; measure drift.
 
@@ -106,26 +115,71 @@ def metrics(
     """
     from synesthete.catalog.metrics import compare, duel, summarize
 
-    log = EventLog(catalog.path)
+    log = EventLog(catalog.path, url=events_url)
     if drift is not None:
         return _drift(catalog, log, drift)
     if experiment is None:
-        summary = summarize(log.read())
+        summary = summarize(log)
         return Output(summary, lambda: _summary_view(summary))
     if experiment not in (names := log.experiments()):
         hint = ", ".join(names) or "no event names one"
         raise SynestheteError(f"there is no experiment {experiment!r}", hint=hint)
-    read = log.read(experiment=experiment)
     if trial.metric == "interleaved":
-        duelled = duel(read, experiment, alpha=trial.alpha)
+        duelled = duel(log, experiment, alpha=trial.alpha)
         preference = duelled.lift.difference
         line = (
             f"{duelled.lift.verdict}: preference for B {preference.value:+.3f} ({preference.low:+.3f} to "
             f"{preference.high:+.3f}), {count(duelled.lists)} lists with a winner, {count(duelled.ties)} without"
         )
         return Output(duelled, [line])
-    compared = compare(read, experiment, share_of_b=share_of_b, **trial.arguments())
+    compared = compare(log, experiment, share_of_b=share_of_b, **trial.arguments())
     return Output(compared, lambda: _experiment_view(compared))
+
+
+@command(app)
+def forget(
+    catalog: FolderArgument,
+    visitor: Annotated[str | None, typer.Argument()] = None,
+    older_than: Annotated[float | None, typer.Option(min=0.01)] = None,
+    events_url: EventsUrl = None,
+) -> Output:
+    """Remove a visitor's events, or those older than a number of days, from everything that the catalogue keeps.
+
+    Events, what was set aside, cases of the queue that name the visitor, and kept responses; the files are compacted, so that
+    nothing of it is left in them. That it was done is kept, without the visitor. Backups keep what they hold.
+
+    Parameters
+    ----------
+    visitor : VISITOR
+        The `subject` of their events, as it was sent.
+    older_than : DAYS
+        Remove the events of everybody that happened more than so many days ago.
+
+    Returns
+    -------
+    how many `events`, `aside`, `cases` and `responses` were removed.
+
+    See Also
+    --------
+    catalog-metrics.md#forgetting
+
+    Examples
+    --------
+    synesthete catalog forget my.catalog visitor-17
+    synesthete catalog forget my.catalog --older-than 3650
+    """
+    from synesthete.catalog.retention import forget_before, forget_visitor
+
+    log = EventLog(catalog, url=events_url)
+    if (visitor is None) == (older_than is None):
+        raise SynestheteError("who is to be forgotten?", hint="give a VISITOR or --older-than DAYS")
+    if visitor is not None:
+        removed = forget_visitor(catalog, log, visitor)
+    else:
+        assert older_than is not None
+        removed = forget_before(catalog, log, older_than)
+    counts = (f"{count(number)} {name}" for name, number in vars(removed).items())
+    return Output(removed, [f"removed: {', '.join(counts)}"])
 
 
 @command(app)
@@ -229,7 +283,7 @@ def _drift(catalog: Catalog, log: EventLog, day: str) -> Output:
     from synesthete.catalog.metrics import drift_since
 
     try:
-        found = drift_since(catalog, log.read(), date.fromisoformat(day))
+        found = drift_since(catalog, log, date.fromisoformat(day))
     except ValueError:
         raise SynestheteError(f"{day!r} is not a valid day", hint="write 2026-01-31") from None
     alerts = [one for one in found if one.level != "stable"]

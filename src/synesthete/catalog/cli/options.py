@@ -44,6 +44,14 @@ CatalogArgument = Annotated[
 FolderArgument = Annotated[
     Path, typer.Argument(parser=folder, metavar="CATALOG", help="Such as my.catalog.")
 ]
+EventsUrl = Annotated[
+    str | None,
+    typer.Option(
+        envvar="SYNESTHETE_EVENTS_URL",
+        metavar="URL",
+        help="The PostgreSQL database that events are kept in; without it (or SYNESTHETE_EVENTS_URL) SQLite in the folder.",
+    ),
+]
 Limit = Annotated[int, typer.Option("-k", "--limit", min=1, help="Results at most.")]
 Count = Annotated[int, typer.Option(min=0)]
 Where = Annotated[

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Literal
@@ -13,11 +13,12 @@ from scipy.stats import chi2, false_discovery_control
 
 from synesthete._core.arrays import Float64, Int64
 from synesthete._core.intervals import percentile_interval
+from synesthete.catalog.events import microseconds
 from synesthete.errors import SynestheteError
 
 if TYPE_CHECKING:
     from synesthete.catalog.catalog import Catalog
-    from synesthete.catalog.events import Logged
+    from synesthete.catalog.events import EventLog
 
 BINS = 10
 WATCH, ALERT = 0.1, 0.25
@@ -83,6 +84,7 @@ def drift(
     now: npt.ArrayLike,
     names: Sequence[str],
     *,
+    counts: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
     bins: int = BINS,
     seed: int = 0,
 ) -> list[Drift]:
@@ -98,6 +100,8 @@ def drift(
         `[images, units]`, activations.
     names
         Of the units.
+    counts
+        How often each image of before and of now counts; without them once.
 
     Examples
     --------
@@ -111,22 +115,28 @@ def drift(
         raise SynestheteError(
             f"activations of shapes {then.shape} and {later.shape} for {len(names)} units"
         )
-    if len(then) < bins or not len(later):
+    given = counts or (np.ones(len(then)), np.ones(len(later)))
+    often = [np.asarray(some, np.int64) for some in given]
+    n, m = (int(some.sum()) for some in often)
+    if n < bins or not m:
         raise SynestheteError(
-            f"{len(then)} images before and {len(later)} now",
-            hint=f"at least {bins} before and 1 now",
+            f"{n} images before and {m} now", hint=f"at least {bins} before and 1 now"
         )
     if not (np.isfinite(then).all() and np.isfinite(later).all()):
         raise SynestheteError("an activation is not finite")
     rng = np.random.default_rng(seed)
-    scale = len(then) * len(later) / (len(then) + len(later))
+    scale = n * m / (n + m)
     rows = []
     for unit in range(len(names)):
-        edges = np.unique(np.quantile(then[:, unit], np.linspace(0, 1, bins + 1)[1:-1]))
-        counts = [_counts(one[:, unit], edges) for one in (then, later)]
-        psi = stability(*counts)
-        freedom = max(len(counts[0]) - 1, 1)
-        drawn = (rng.multinomial(one.sum(), one / one.sum(), RESAMPLES) for one in counts)
+        # Repeated unit by unit: all units of a million impressions at once would take gigabytes.
+        values = [
+            np.repeat(one[:, unit], some) for one, some in zip((then, later), often, strict=True)
+        ]
+        edges = np.unique(np.quantile(values[0], np.linspace(0, 1, bins + 1)[1:-1]))
+        binned = [_counts(one, edges) for one in values]
+        psi = stability(*binned)
+        freedom = max(len(binned[0]) - 1, 1)
+        drawn = (rng.multinomial(one.sum(), one / one.sum(), RESAMPLES) for one in binned)
         again = _indices(*drawn)
         # A resample of a resample moves as much again: the bootstrap is turned round its value.
         low, high = percentile_interval(again)
@@ -142,8 +152,8 @@ def drift(
             chance=freedom / scale,
             p=float(p[i]),
             q=float(q[i]),
-            n_before=len(then),
-            n_now=len(later),
+            n_before=n,
+            n_now=m,
             level=_level(psi, float(q[i])),
         )
         for i, (name, (psi, low, high, freedom)) in enumerate(zip(names, rows, strict=True))
@@ -151,7 +161,7 @@ def drift(
     return sorted(found, key=lambda one: (-one.psi, one.name))
 
 
-def drift_since(catalog: Catalog, events: Iterable[Logged], day: date) -> list[Drift]:
+def drift_since(catalog: Catalog, log: EventLog, day: date) -> list[Drift]:
     """How far units moved between the items shown before a day (UTC) and those shown from it on, the furthest first.
 
     Every impression of an item with an image counts once.
@@ -162,20 +172,26 @@ def drift_since(catalog: Catalog, events: Iterable[Logged], day: date) -> list[D
         No such impressions before the day or from it on, or too few of them.
     """
     moment = datetime.combine(day, datetime.min.time(), UTC)
-    shown: tuple[list[str], list[str]] = ([], [])
-    for logged in events:
-        if logged.event.kind == "impression" and logged.event.item in catalog:
-            shown[logged.time >= moment].append(logged.event.item)
-    values = []
-    for items in shown:
-        distinct = sorted(set(items))
-        units = dict(zip(distinct, catalog.units(distinct), strict=True)) if distinct else {}
-        values.append(np.array([units[item] for item in items if not np.isnan(units[item]).any()]))
-    before, now = values
-    if not (len(before) and len(now)):
+    query = (
+        "SELECT item, SUM(CASE WHEN time < :moment THEN 1 ELSE 0 END), COUNT(*) FROM events"
+        " WHERE kind = 'impression' GROUP BY item"
+    )
+    with log.reading() as connection:
+        given = {"moment": microseconds(moment)}
+        rows = connection.execute(query, given).fetchall() if connection else []
+    shown = sorted(tuple(row) for row in rows if row[0] in catalog)
+    if not shown:
+        raise SynestheteError(f"there are no impressions of images before or from {day} on")
+    units = np.array(list(catalog.units([item for item, *_ in shown])))
+    with_image = ~np.isnan(units).any(axis=1)
+    before = np.array([some for _, some, _ in shown], np.int64)
+    now = np.array([total - some for _, some, total in shown], np.int64)
+    early, late = with_image & (before > 0), with_image & (now > 0)
+    if not (early.any() and late.any()):
         raise SynestheteError(f"there are no impressions of images before or from {day} on")
     layer = catalog.manifest["model"]["layer"]
-    return drift(before, now, [f"{layer}:{unit}" for unit in range(before.shape[1])])
+    names = [f"{layer}:{unit}" for unit in range(units.shape[1])]
+    return drift(units[early], units[late], names, counts=(before[early], now[late]))
 
 
 def _indices(before: npt.NDArray[np.generic], now: npt.NDArray[np.generic]) -> Float64:

@@ -15,7 +15,14 @@ from scipy.special import betaln
 
 from synesthete._core.arrays import Float64, Int64
 from synesthete.catalog.metrics.estimates import Estimate, mean_of, share_of
-from synesthete.catalog.metrics.sequences import Bounds, Outcomes, bounds, evidence, pair
+from synesthete.catalog.metrics.sequences import (
+    Bounds,
+    Outcomes,
+    bounds,
+    evidence,
+    pair,
+    running_bounds,
+)
 from synesthete.errors import SynestheteError
 
 Verdict = Literal["B is better", "A is better", "undecided"]
@@ -170,8 +177,7 @@ def lift(a: npt.ArrayLike, b: npt.ArrayLike, *, alpha: float = 0.05, looks: int 
     path = []
     decided: int | None = None
     verdict: Verdict = "undecided"
-    for moment, counts in zip(moments, running.counts, strict=True):
-        now = bounds(Outcomes(pairs.a, pairs.b, counts), "difference", alpha)
+    for moment, now in zip(moments, running_bounds(running, "difference", alpha), strict=True):
         path.append(Look(int(moment), now.value, now.low, now.high))
         if decided is None and (now.low > 0 or now.high < 0):
             decided = int(moment)
@@ -314,4 +320,5 @@ def pairs_needed(
 def _rate(results: Float64) -> Estimate:
     if np.isin(results, (0.0, 1.0)).all():
         return share_of(int(results.sum()), len(results))
-    return mean_of(results)
+    others = results[results != 0]
+    return mean_of(others, zeros=len(results) - len(others))

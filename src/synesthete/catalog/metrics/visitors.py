@@ -1,23 +1,30 @@
-"""From the log of events to numbers: click, add-to-cart, conversion and dismissal rates, and experiments."""
+"""From the log of events to numbers: click, add-to-cart, conversion and dismissal rates, and experiments.
+
+What is counted is in the log's own tables (`synesthete.catalog.aggregates`): nothing here reads the events one by one.
+"""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import asdict, dataclass
+from datetime import date, datetime, timedelta
 from typing import Any, Literal
 
 import numpy as np
 
-from synesthete.catalog.events import Logged
-from synesthete.catalog.metrics.estimates import NOTHING, Estimate, mean_of, ratio_of, share_of
-from synesthete.catalog.metrics.experiment import Interleaved, Lift, credit, lift, split_evidence
+from synesthete._core.arrays import Float64
+from synesthete.catalog.aggregates import ALL_DAYS, ANSWERS, MOMENTS, NEVER
+from synesthete.catalog.events import EventLog, microseconds
+from synesthete.catalog.metrics.estimates import Estimate, mean_of, ratio_of_sums, share_of
+from synesthete.catalog.metrics.experiment import Lift, lift, split_evidence
 from synesthete.errors import SynestheteError, near
 
 Metric = Literal["click", "add", "conversion", "dismissal", "value"]
 METRICS: tuple[Metric, ...] = ("click", "add", "conversion", "dismissal", "value")
 SPLIT_ALARM = 1000.0
+BOTH = "visitors seen in both variants"
+INSIDE = "visitors still inside the attribution window"
+NAMELESS = "events without a visitor's name"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,44 +79,43 @@ class Summary:
         return asdict(self)
 
 
-@dataclass
-class _Visitor:
-    shown: set[tuple[str, str]] = field(default_factory=set)
-    answers: dict[str, set[tuple[str, str]]] = field(default_factory=lambda: defaultdict(set))
-    value: float = 0.0
-
-
-def summarize(events: Iterable[Logged], *, days: bool = True) -> Summary:
+def summarize(log: EventLog, *, days: bool = True) -> Summary:
     """Rates of a log, in total and by day.
 
     An impression is an item in a list; a click, add, conversion or dismissal counts for the impression of the same
     visitor, list and item, whichever of the two came first: send the same visitor and list with both. A visitor without
     a name is as many as their lists.
     """
-    kept = list(events)
-    shown = {_place(one) for one in kept if one.event.kind == "impression" and not one.unknown}
-    left_out: Counter[str] = Counter()
-    counted = []
-    for one in kept:
-        if one.unknown:
-            left_out["unknown item"] += 1
-        elif _place(one) not in shown:
-            left_out["answer to what was not shown"] += 1
-        else:
-            counted.append(one)
-    by_day: dict[str, list[Logged]] = defaultdict(list)
-    day_of: dict[tuple[str, str, str], str] = {}
-    for one in counted:
-        if one.event.kind == "impression":
-            day_of.setdefault(_place(one), one.time.date().isoformat())
-    if days:
-        for one in counted:
-            by_day[day_of[_place(one)]].append(one)
+    of_day = "" if days else f" WHERE day = {ALL_DAYS}"
+    moments: dict[int, dict[str, int]] = {}
+    values: dict[int, list[float]] = {}
+    totals: dict[str, int] = {}
+    with log.reading() as connection:
+        if connection:
+            query = f"SELECT day, {', '.join(MOMENTS)} FROM moments{of_day}"
+            for day, *sums in connection.execute(query).fetchall():
+                moments[day] = dict(zip(MOMENTS, sums, strict=True))
+            query = (
+                f"SELECT day, value FROM visits WHERE value <> 0{of_day.replace('WHERE', 'AND')}"
+            )
+            for day, value in connection.execute(query).fetchall():
+                values.setdefault(day, []).append(value)
+            totals.update(connection.execute("SELECT name, count FROM totals").fetchall())
+    rates = {
+        day: _rates(sums, np.sort(values.get(day, [])))
+        for day, sums in sorted(moments.items())
+        if sums["visitors"]
+    }
+    left_out = {
+        "unknown item": totals.get("unknown", 0),
+        "answer to what was not shown": totals.get("not shown", 0),
+    }
+    nothing = _rates(dict.fromkeys(MOMENTS, 0), np.array([]))
     return Summary(
-        _rates(counted),
-        {day: _rates(some) for day, some in sorted(by_day.items())},
-        dict(left_out),
-        sum(one.skewed for one in kept),
+        rates.pop(ALL_DAYS, nothing),
+        {date.fromordinal(day + 1).isoformat(): found for day, found in rates.items()},
+        {what: count for what, count in left_out.items() if count},
+        totals.get("skewed", 0),
     )
 
 
@@ -143,7 +149,7 @@ class Experiment:
 
 
 def compare(
-    events: Iterable[Logged],
+    log: EventLog,
     experiment: str,
     metric: Metric = "conversion",
     *,
@@ -161,8 +167,6 @@ def compare(
 
     Parameters
     ----------
-    events
-        Of the log; those of other experiments are skipped.
     metric
         `click`, `add`, `conversion`, `dismissal`: at least one; `value`: of their conversions, up to `cap`.
     window
@@ -183,41 +187,28 @@ def compare(
         raise SynestheteError(
             "the metric value needs a cap above 0", hint="add --cap, chosen before looking"
         )
-    mine = sorted(
-        (one for one in events if one.event.experiment == experiment and not one.unknown),
-        key=lambda one: (one.time, one.place),
-    )
-    now = now or max((one.received for one in mine), default=None)
-    left_out: Counter[str] = Counter()
-    first: dict[str, tuple[datetime, str]] = {}
-    both: set[str] = set()
-    for one in mine:
-        who, variant = one.event.subject, one.event.variant
-        if not who:
-            left_out["events without a visitor's name"] += 1
-        elif variant and who in first and first[who][1] != variant:
-            both.add(who)
-        elif variant and one.event.kind == "impression":
-            first.setdefault(who, (one.time, variant))
-    got: dict[str, float] = defaultdict(float)
-    for one in mine:
-        who = one.event.subject
-        if who in first and timedelta(0) <= one.time - first[who][0] <= window:
-            if metric == "value" and one.event.kind == "conversion":
-                got[who] += max(one.event.value, 0.0)
-            elif one.event.kind == metric:
-                got[who] = 1.0
-    results: dict[str, list[float]] = {"A": [], "B": []}
-    counts = Counter(variant for who, (_, variant) in first.items() if who not in both)
-    for who, (began, variant) in first.items():
-        if who in both:
-            left_out["visitors seen in both variants"] += 1
-        elif now is not None and began + window > now:
-            left_out["visitors still inside the attribution window"] += 1
-        else:
-            results[variant].append(
-                min(got[who] / cap, 1.0) if cap and metric == "value" else got[who]
+    width = min(window // timedelta(microseconds=1), NEVER - 1)
+    counts = {"A": 0, "B": 0}
+    results = {"A": np.array([]), "B": np.array([])}
+    left_out = dict.fromkeys((BOTH, INSIDE, NAMELESS), 0)
+    with log.reading() as connection:
+        given: dict[str, Any] = {"name": experiment}
+        query = "SELECT received, nameless FROM experiments WHERE name = :name"
+        found = connection.execute(query, given).fetchone() if connection else None
+        if connection and found:
+            last, left_out[NAMELESS] = found
+            until = now or (datetime.fromisoformat(last) if last else None)
+            given["over"] = NEVER if until is None else microseconds(until) - width
+            query = "SELECT COUNT(*) FROM exposed WHERE experiment = :name AND mixed = 1"
+            (left_out[BOTH],) = connection.execute(query, given).fetchone()
+            query = (
+                "SELECT variant, COUNT(*), SUM(CASE WHEN time > :over THEN 1 ELSE 0 END)"
+                " FROM exposed WHERE experiment = :name AND mixed = 0 GROUP BY variant"
             )
+            for variant, seen, inside in connection.execute(query, given).fetchall():
+                counts[variant] = seen
+                left_out[INSIDE] += inside
+            results = _results(connection, given, metric, width, cap)
     odd = split_evidence(counts["A"], counts["B"], share_of_b)
     return Experiment(
         name=experiment,
@@ -225,7 +216,7 @@ def compare(
         lift=lift(results["A"], results["B"], alpha=alpha),
         split=odd,
         split_is_off=odd >= SPLIT_ALARM,
-        left_out=dict(left_out),
+        left_out={what: count for what, count in left_out.items() if count},
         cap=cap if metric == "value" else None,
     )
 
@@ -247,81 +238,104 @@ class Duel:
     ties: int
 
 
-def duel(events: Iterable[Logged], experiment: str, *, alpha: float = 0.05) -> Duel:
+def duel(log: EventLog, experiment: str, *, alpha: float = 0.05) -> Duel:
     """Which of two rankers do clicks in interleaved lists speak for? Each list counts once, ties do not count."""
-    teams: dict[str, dict[str, str]] = {}
-    clicks: dict[str, set[str]] = defaultdict(set)
-    for one in events:
-        event = one.event
-        if event.experiment != experiment or one.unknown or not event.list:
-            continue
-        if event.kind == "impression" and event.team:
-            teams.setdefault(event.list, {})[event.item] = event.team
-        elif event.kind == "click":
-            clicks[event.list].add(event.item)
-    won = []
-    for name, items in teams.items():
-        shown = Interleaved(list(items), list(items.values()))
-        won.append(credit(shown, clicks[name]))
-    decided = np.array([one for one in won if one], np.float64)
+    mine = (
+        "FROM events WHERE experiment = :name AND experiment <> '' AND unknown = 0 AND list <> ''"
+    )
+    query = (
+        # The ranker that last put an item into a list is the one that it is credited to.
+        "WITH put AS (SELECT list, item, team, place, ROW_NUMBER() OVER (PARTITION BY list, item ORDER BY place DESC) AS number"
+        f" {mine} AND kind = 'impression' AND team <> ''),"
+        f" clicked AS (SELECT DISTINCT list, item {mine} AND kind = 'click')"
+        " SELECT MIN(put.place), SUM(CASE WHEN number > 1 OR clicked.item IS NULL THEN 0"
+        " WHEN team = 'B' THEN 1 ELSE -1 END) FROM put"
+        " LEFT JOIN clicked ON clicked.list = put.list AND clicked.item = put.item"
+        " GROUP BY put.list ORDER BY 1"
+    )
+    with log.reading() as connection:
+        rows = connection.execute(query, {"name": experiment}).fetchall() if connection else []
+    won = np.sign([credit for _, credit in rows])
+    decided = won[won != 0]
     return Duel(lift(decided < 0, decided > 0, alpha=alpha), len(decided), len(won) - len(decided))
 
 
-def known_by(events: Iterable[Logged]) -> tuple[dict[str, int], int]:
+def known_by(log: EventLog) -> tuple[dict[str, int], int]:
     """How many visitors were shown each item, and how many visitors there are; for `novelty`."""
-    seen: dict[str, set[str]] = defaultdict(set)
-    for one in events:
-        if one.event.kind == "impression" and not one.unknown:
-            seen[one.event.item].add(_who(one))
-    everyone = set().union(*seen.values()) if seen else set()
-    return {item: len(people) for item, people in seen.items()}, len(everyone)
+    shown = "SELECT item, COUNT(DISTINCT who) FROM shown WHERE day IS NOT NULL GROUP BY item"
+    everyone = f"SELECT COUNT(*) FROM visits WHERE day = {ALL_DAYS}"
+    with log.reading() as connection:
+        if not connection:
+            return {}, 0
+        seen = dict(tuple(row) for row in connection.execute(shown).fetchall())
+        return seen, connection.execute(everyone).fetchone()[0]
 
 
 def histories(
-    events: Iterable[Logged], kinds: Iterable[str] = ("click", "add", "conversion")
+    log: EventLog, kinds: Iterable[str] = ("click", "add", "conversion")
 ) -> Mapping[str, list[str]]:
     """Named visitor → the items they answered to, in order of time; for `leave_one_out`."""
-    wanted = frozenset(kinds)
-    found: dict[str, list[str]] = defaultdict(list)
-    for one in sorted(events, key=lambda one: (one.time, one.place)):
-        if one.event.kind in wanted and one.event.subject and not one.unknown:
-            found[one.event.subject].append(one.event.item)
-    return dict(found)
+    wanted = {f"kind{i}": kind for i, kind in enumerate(kinds)}
+    query = (
+        f"SELECT subject, item FROM events WHERE kind IN ({', '.join(f':{name}' for name in wanted)})"
+        " AND subject <> '' AND unknown = 0 ORDER BY time, place"
+    )
+    found: dict[str, list[str]] = {}
+    with log.reading() as connection:
+        for subject, item in connection.execute(query, wanted) if connection else ():
+            found.setdefault(subject, []).append(item)
+    return found
 
 
-def _rates(events: list[Logged]) -> Rates:
-    visitors: dict[str, _Visitor] = defaultdict(_Visitor)
-    for one in events:
-        visitor, place = visitors[_who(one)], _place(one)[1:]
-        if one.event.kind == "impression":
-            visitor.shown.add(place)
-        else:
-            visitor.answers[one.event.kind].add(place)
-            if one.event.kind == "conversion":
-                visitor.value += one.event.value
-    trials = [len(one.shown) for one in visitors.values()]
+def _rates(sums: Mapping[str, int], values: Float64) -> Rates:
+    """Rates of a day's moments, and the values of those who bought."""
+    visitors = sums["visitors"]
 
     def rate(kind: str) -> Estimate:
-        return ratio_of([len(one.answers[kind]) for one in visitors.values()], trials)
+        name = ANSWERS[kind]
+        return ratio_of_sums(
+            visitors,
+            hits=sums[name],
+            trials=sums["shown"],
+            hits_hits=sums[f"{name}_{name}"],
+            hits_trials=sums[f"{name}_shown"],
+            trials_trials=sums["shown_shown"],
+        )
 
-    buyers = sum(bool(one.answers["conversion"]) for one in visitors.values())
     return Rates(
-        visitors=len(visitors),
-        impressions=sum(trials),
+        visitors=visitors,
+        impressions=sums["shown"],
         click=rate("click"),
         add=rate("add"),
         conversion=rate("conversion"),
         dismissal=rate("dismissal"),
-        buyers=share_of(buyers, len(visitors)),
-        value=mean_of([one.value for one in visitors.values()]) if visitors else NOTHING,
+        buyers=share_of(sums["buyers"], visitors),
+        value=mean_of(values, zeros=visitors - len(values)),
     )
 
 
-def _who(one: Logged) -> str:
-    return one.event.subject or f"list {one.event.list or one.place}"
-
-
-def _place(one: Logged) -> tuple[str, str, str]:
-    """What joins an answer to its impression; what has neither visitor nor list joins nothing."""
-    alone = not (one.event.subject or one.event.list)
-    return one.event.subject, f"#{one.place}" if alone else one.event.list, one.event.item
+def _results(
+    connection: Any, given: Mapping[str, Any], metric: Metric, width: int, cap: float | None
+) -> dict[str, Float64]:
+    """Results of the visitors of each variant, in the order in which they first saw the experiment."""
+    values = {**given, "width": width}
+    result, spent = f"CASE WHEN {ANSWERS.get(metric)} <= :width THEN 1.0 ELSE 0.0 END", ""
+    if metric == "value":
+        result = "COALESCE(spent.value, 0)"
+        spent = (
+            " LEFT JOIN (SELECT x.subject AS subject, SUM(CASE WHEN e.value > 0 THEN e.value ELSE 0 END) AS value"
+            " FROM events AS e JOIN exposed AS x ON x.experiment = e.experiment AND x.subject = e.subject"
+            " WHERE e.kind = 'conversion' AND e.experiment = :name AND e.unknown = 0"
+            " AND e.time >= x.time AND e.time - x.time <= :width GROUP BY x.subject) AS spent"
+            " ON spent.subject = x.subject"
+        )
+    query = (
+        f"SELECT variant, {result} FROM exposed AS x{spent}"
+        " WHERE experiment = :name AND mixed = 0 AND time <= :over ORDER BY x.time, x.place"
+    )
+    rows = connection.execute(query, values).fetchall()
+    variants = np.array([variant for variant, _ in rows], dtype="U1")
+    found = np.array([result for _, result in rows], np.float64)
+    if cap and metric == "value":
+        found = np.minimum(found / cap, 1.0)
+    return {variant: found[variants == variant] for variant in ("A", "B")}

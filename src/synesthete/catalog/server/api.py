@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
 from typing import Annotated
@@ -12,7 +11,7 @@ from starlette.responses import Response
 
 from synesthete import __version__
 from synesthete.catalog.classify import make_record
-from synesthete.catalog.events import Logged, Taken
+from synesthete.catalog.events import EventLog, Taken
 from synesthete.catalog.metrics import Experiment, Summary, assign, compare, summarize
 from synesthete.catalog.people import Case, policy_of, set_policy, trail_row
 from synesthete.catalog.schema import Suggestion, Written
@@ -237,7 +236,7 @@ def list_events(
 @get("/metrics", Summary, tag="metrics")
 def get_metrics(request: Request, caller: Analyst) -> Response:
     """Get click, add-to-cart, conversion and dismissal rates, in all and by day, with intervals."""
-    return respond(request, summarize(folder_of(request).events.read()))
+    return respond(request, summarize(folder_of(request).events))
 
 
 @get("/experiments", schema.Experiments, tag="metrics")
@@ -258,10 +257,10 @@ def get_experiment(
     cap: Cap = None,
 ) -> Response:
     """Compare two variants by anytime-valid confidence sequences."""
-    events = experiment_events(folder_of(request), name)
+    log = log_with(folder_of(request), name)
     window = timedelta(hours=window_hours)
     experiment = compare(
-        events, name, metric, alpha=alpha, share_of_b=share_of_b, window=window, cap=cap
+        log, name, metric, alpha=alpha, share_of_b=share_of_b, window=window, cap=cap
     )
     return respond(request, experiment)
 
@@ -347,8 +346,8 @@ def change_policy(
     return respond(request, schema.PolicyFacts.of(kind, policy))
 
 
-def experiment_events(folder: CatalogFolder, name: str) -> Iterator[Logged]:
-    """The events of an experiment.
+def log_with(folder: CatalogFolder, name: str) -> EventLog:
+    """The log of events, which has some of an experiment.
 
     Raises
     ------
@@ -357,7 +356,7 @@ def experiment_events(folder: CatalogFolder, name: str) -> Iterator[Logged]:
     """
     if name not in folder.events.experiments():
         raise Missing(f"there is no experiment {name[:80]!r}")
-    return folder.events.read(experiment=name)
+    return folder.events
 
 
 def find_case(folder: CatalogFolder, ticket: str) -> Case:

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 
 from synesthete.catalog.keys import Keys
+from synesthete.catalog.retention import Retention
 from synesthete.catalog.server import api, operations, pages
 from synesthete.catalog.server.auth import KeyGate
 from synesthete.catalog.server.folder import CatalogFolder
@@ -53,6 +54,8 @@ def create_app(
     folder, shared = CatalogFolder(path), shared or SharedState()
     measurements = operations.Measurements(folder)
     warm_up = operations.WarmUp(folder, shared, measurements)
+    if folder.settings.retention_days is not None:
+        Retention(folder.path, folder.events, folder.settings.retention_days).start()
     app = build_app(
         gate=KeyGate(Keys(folder.path), gate, shared),
         routers=[api.router, operations.router, pages.router],

@@ -9,6 +9,7 @@ from synesthete.catalog import Catalog
 from synesthete.catalog.classify import Classifier
 from synesthete.catalog.events import EventLog
 from synesthete.catalog.people import Policy, Queue, policy_of
+from synesthete.catalog.retention import Settings
 from synesthete.catalog.server.idempotency import IdempotentRequests
 from synesthete.catalog.webhooks import Webhooks
 from synesthete.errors import near
@@ -24,17 +25,20 @@ class CatalogFolder:
     Parameters
     ----------
     path
-        The catalogue's folder.
+        The catalogue's folder. Where its events are, and for how long, is in environment variables (`Settings`).
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.name = self.path.resolve().name.removesuffix(".catalog")
         self.catalog = Catalog.open(self.path)
-        self.events = EventLog(self.path, known=self.catalog.__contains__)
+        self.settings = Settings.of_environment()
+        url = self.settings.events_url
+        self.events = EventLog(self.path, known=self.catalog.__contains__, url=url)
         self.queue = Queue(self.path)
         self.webhooks = Webhooks(self.path)
-        self.requests = IdempotentRequests(self.path)
+        hours = self.settings.idempotency_hours
+        self.requests = IdempotentRequests(self.path, hours=hours)
         self._classifiers: dict[str, tuple[float, Classifier]] = {}
         self._lock = threading.Lock()
 

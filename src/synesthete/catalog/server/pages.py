@@ -16,7 +16,7 @@ from synesthete.catalog.classify import make_record
 from synesthete.catalog.experiments import lift_chart, rates_chart
 from synesthete.catalog.metrics import METRICS, compare, summarize
 from synesthete.catalog.schema import Side, Signal
-from synesthete.catalog.server.api import experiment_events, find_case
+from synesthete.catalog.server.api import find_case, log_with
 from synesthete.catalog.server.auth import OWNER, caller_of
 from synesthete.catalog.server.folder import CLASSIFIERS, CatalogFolder
 from synesthete.catalog.server.routing import folder_of
@@ -328,7 +328,7 @@ def decide(
 @router.get("/metrics")
 def metrics_page(request: Request, folder: Folder) -> Response:
     """The dashboard."""
-    summary = summarize(folder.events.read())
+    summary = summarize(folder.events)
     total = summary.total
     rates = (
         ("clicked", total.click),
@@ -358,8 +358,8 @@ def experiment_page(
     window_hours: Annotated[float, Query(ge=0, le=10_000)] = 24.0,
 ) -> Response:
     """One experiment."""
-    events = experiment_events(folder, name)
-    experiment = compare(events, name, metric, window=timedelta(hours=window_hours))
+    log = log_with(folder, name)
+    experiment = compare(log, name, metric, window=timedelta(hours=window_hours))
     lift = experiment.lift
     return page(
         request,
