@@ -50,7 +50,7 @@ def record_crowd(
 
 @dataclasses.dataclass
 class Poisoned:
-    """Images one of which kills whoever reads it, unless that is the process that made this."""
+    """Images one of which kills whoever reads it, unless that is the process where this began."""
 
     inner: Any
     row: int
