@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import doctest
 import io
 import json
 import re
 import shlex
+import sqlite3
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -180,6 +182,10 @@ def write_catalog(folder: Path) -> None:
     ):
         with (folder / name).open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows(lines)
+    with contextlib.closing(sqlite3.connect(folder / "shop.sqlite")) as database:
+        database.execute("CREATE TABLE products (id, title, price, updated_at)")
+        database.execute("INSERT INTO products VALUES ('vase-1', 'a vase', 9.5, '2026-03-01')")
+        database.commit()
     write_records(folder)
 
 

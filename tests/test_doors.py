@@ -311,8 +311,8 @@ def test_a_price_beyond_all_numbers_costs_the_price_alone(tmp_path: Path) -> Non
 
 
 def test_every_part_of_the_sound_item_is_read() -> None:
+    from synesthete.catalog.sources import item_rows
     from synesthete.catalog.store.ingest import cleaned
-    from synesthete.catalog.tables import item_rows
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "items.jsonl"

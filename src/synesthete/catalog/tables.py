@@ -1,4 +1,4 @@
-"""Tables of items, queries and signals: CSV, JSON lines and Parquet, row by row, with columns under their usual names."""
+"""Tables of queries and signals, and what all tables share: rows of CSV, JSON lines and Parquet, their columns and cells."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import contextlib
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ from synesthete._core.user_files import (
     open_named,
     relative_name,
 )
-from synesthete.catalog.schema import ImageSource, Item, Quarantined, Signal
+from synesthete.catalog.schema import ImageSource, Signal
 from synesthete.errors import SynestheteError, near
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
@@ -40,6 +42,16 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "category": ("category", "type", "class", "label", "concept", "department"),
     "reviews": ("reviews", "review"),
     "price": ("price",),
+    "updated": (
+        "updated_at",
+        "updated",
+        "last_updated",
+        "date_updated",
+        "modified_at",
+        "modified",
+        "last_modified",
+        "date_modified",
+    ),
     "attributes": ("attributes",),
     "images": (
         "pictures",
@@ -58,7 +70,8 @@ QUERY_ALIASES: Mapping[str, tuple[str, ...]] = {
     "relevant": ("relevant", "relevant_ids", "item_id", "item", "id", "target", "label"),
     "category": ("category",),
 }
-_NUMBERED = re.compile(r"(?:pictures?|images?|photos?)[ _-]?\d+")
+# An image each: `image_2`, `Photo 3`.
+NUMBERED = re.compile(r"(?:pictures?|images?|photos?)[ _-]?\d+")
 _PRICE = re.compile(r"[-+]?\d[\d.,' \u00a0]*")
 SIGNAL_KEYS = frozenset({"side", "item", "text", "image", "weight", "age_days"})
 
@@ -177,46 +190,6 @@ class QueryRow:
     categories: tuple[str, ...]
 
 
-def item_rows(
-    path: Path,
-    *,
-    columns: Mapping[str, str] | None = None,
-    images: Path | None = None,
-    root: Path | None = None,
-) -> Iterator[Item | Quarantined]:
-    """Items of a table.
-
-    Columns are known by their usual names: `id` (or `sku`, ...), `title`, `description`, `category`, `reviews`, `price`,
-    `images`, `attributes` (a JSON object); every other column is an attribute. Several images, reviews or values of an
-    attribute are a JSON list, or stand with `|` between them.
-
-    Parameters
-    ----------
-    columns
-        Part to column, where the table has other names: `{"id": "Artikelnummer"}`.
-    images
-        The folder that images are named in; the table's own without it. None may lie outside of it.
-    root
-        The folder that the table was found in, where the user named no file.
-
-    Raises
-    ------
-    SynestheteError
-        A table that cannot be read, or without a column of ids; none of its rows can be read.
-    """
-    folder = (images or path.parent).resolve()
-    chosen: Mapping[str, str] | None = None
-    names: Sequence[str] = ()
-    for line, row in rows_and_errors(path, root=root):
-        if isinstance(row, SynestheteError):
-            yield Quarantined(f"{path.name}, line {line}", "row", str(row))
-            continue
-        if chosen is None or set(row) - set(names):
-            names = list(dict.fromkeys([*names, *row]))
-            chosen = _choose(path, names, columns or {}, ALIASES, "id")
-        yield from _item(f"{path.name}, line {line}", row, chosen, folder)
-
-
 def query_rows(
     path: Path, *, columns: Mapping[str, str] | None = None, root: Path | None = None
 ) -> Iterator[tuple[int, QueryRow]]:
@@ -229,11 +202,10 @@ def query_rows(
     """
     folder = path.parent.resolve()
     for line, row in read_rows(path, root=root):
-        chosen = _choose(
-            path, list(row), columns or {}, QUERY_ALIASES, "relevant", or_else="category"
-        )
+        chosen = choose(path.name, row, columns or {}, QUERY_ALIASES, ("relevant", "category"))
         cell = row.get(chosen.get("image", ""))
-        images = list(_images(cell, folder)) if cell not in (None, "") else []
+        found = cell_images(cell, partial(inside, folder))
+        images = list(found) if cell not in (None, "") else []
         if images and isinstance(images[0], str):
             raise SynestheteError(f"{path.name}, line {line}: {images[0]}")
         yield (
@@ -263,21 +235,36 @@ def split(cell: Any) -> list[str]:
 
 
 def as_text(value: Any) -> str:
-    """A cell as text; nothing is empty, a whole number has no decimals."""
+    """A cell as text; nothing is empty, a whole number has no decimals.
+
+    Examples
+    --------
+    >>> as_text(None), as_text(2.0), as_text(True), as_text({"a": 1}), as_text(Decimal("2.50"))
+    ('', '2', 'true', '{"a": 1}', '2.50')
+    """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
         return str(int(value))
-    if isinstance(value, str):
-        return value
-    try:
-        return json.dumps(value, ensure_ascii=False, default=str)
-    except (TypeError, ValueError, RecursionError):  # Parquet's nested types
-        return str(value)
+    if isinstance(value, bool | float | list | tuple | dict):
+        # Parquet's nested types may hold anything.
+        with contextlib.suppress(TypeError, ValueError, RecursionError):
+            return json.dumps(value, ensure_ascii=False, default=str)
+    return str(value)
 
 
-def price_of(cell: Any) -> float | None:
-    """A price as a number: the last of `.` and `,` marks the decimals.
+def price_of(cell: Any, *, grouped: bool = True) -> float | None:
+    """A price as a number.
+
+    A number is taken as it is. In a text, of `.` and `,` the one that stands last marks the decimals where both occur; where
+    one occurs, it groups thousands if it occurs twice or three digits follow it, and marks the decimals otherwise.
+
+    Parameters
+    ----------
+    cell
+        Of a table.
+    grouped
+        Whether thousands may be grouped; where they never are, three digits after the mark are decimals.
 
     Raises
     ------
@@ -286,26 +273,35 @@ def price_of(cell: Any) -> float | None:
 
     Examples
     --------
-    >>> price_of("€ 1.299,50"), price_of("1,299"), price_of("12.5 kr"), price_of("")
-    (1299.5, 1299.0, 12.5, None)
+    >>> price_of("€ 1.299,50"), price_of("1,299"), price_of("12.5 kr"), price_of(""), price_of(1.299)
+    (1299.5, 1299.0, 12.5, None, 1.299)
+    >>> price_of("1.299", grouped=False)
+    1.299
     """
-    if isinstance(cell, float) and not math.isfinite(cell):
-        return None
+    if isinstance(cell, int | float | Decimal) and not isinstance(cell, bool):
+        try:
+            number = float(cell)
+        except OverflowError:
+            raise SynestheteError("the price is too large") from None
+        return number if math.isfinite(number) else None
     text = as_text(cell).strip()
     if not text:
         return None
     found = [one.strip(" .,'\u00a0") for one in _PRICE.findall(text)]
     if len(found) != 1:
-        raise SynestheteError(f"the price {text[:40]!r} is not a valid number")
-    number = re.sub(r"[' \u00a0]", "", found[0])
-    mark = max(number.rfind("."), number.rfind(","))
-    decimals = len(number) - mark - 1
-    both = "." in number and "," in number
-    if mark >= 0 and not both and (decimals == 3 or number.count(number[mark]) > 1):
-        number = re.sub(r"[.,]", "", number)
+        raise SynestheteError(
+            f"the price {text[:40]!r} is not a valid number", hint="write one number, such as 12.50"
+        )
+    digits = re.sub(r"[' \u00a0]", "", found[0])
+    mark = max(digits.rfind("."), digits.rfind(","))
+    decimals = len(digits) - mark - 1
+    both = "." in digits and "," in digits
+    repeated = mark >= 0 and digits.count(digits[mark]) > 1
+    if mark >= 0 and not both and (repeated or (grouped and decimals == 3)):
+        digits = re.sub(r"[.,]", "", digits)
     elif mark >= 0:
-        number = re.sub(r"[.,]", "", number[:mark]) + "." + number[mark + 1 :]
-    price = float(number)
+        digits = re.sub(r"[.,]", "", digits[:mark]) + "." + digits[mark + 1 :]
+    price = float(digits)
     if not math.isfinite(price):
         raise SynestheteError(f"the price {text[:40]!r} is too large")
     return price
@@ -330,59 +326,18 @@ def image_at(root: Path, name: str, where: str) -> Path:
     return found
 
 
-def _item(
-    where: str, row: Row, chosen: Mapping[str, str], root: Path
-) -> Iterator[Item | Quarantined]:
-    taken = set(chosen.values())
-    item_id = as_text(row.get(chosen["id"])).strip()
-    shown = item_id[:80] or where
-    images: list[ImageSource] = []
-    numbered = [name for name in row if _NUMBERED.fullmatch(name.casefold()) and name not in taken]
-    for name in [chosen.get("images", ""), *numbered]:
-        for one in _images(row.get(name), root):
-            if isinstance(one, str):
-                yield Quarantined(shown, "image", one)
-            else:
-                images.append(one)
-    attributes = {}
-    for name, cell in row.items():
-        if name not in taken and name not in numbered and (values := split(cell)):
-            attributes[name] = tuple(values)
-    attributes.update(_object(row.get(chosen.get("attributes", ""))))
-    price = None
-    try:
-        price = price_of(row.get(chosen.get("price", "")))
-    except SynestheteError as error:
-        yield Quarantined(shown, "price", str(error))
-    yield Item(
-        item_id,
-        title=as_text(row.get(chosen.get("title", ""))),
-        description=as_text(row.get(chosen.get("description", ""))),
-        category=as_text(row.get(chosen.get("category", ""))),
-        reviews=tuple(split(row.get(chosen.get("reviews", "")))),
-        price=price,
-        attributes=attributes,
-        images=tuple(images),
-    )
+def cell_images(
+    cell: Any, find: Callable[[str], ImageSource | str | None]
+) -> Iterator[ImageSource | str]:
+    """Images of a cell; a text says why one is not taken.
 
-
-def _object(cell: Any) -> dict[str, tuple[str, ...]]:
-    """Attributes in one cell: an object, or `colour=red; size=L`."""
-    if isinstance(cell, str) and cell.lstrip().startswith("{"):
-        with contextlib.suppress(InvalidJson):
-            cell = parse_json(cell, "a cell")
-    if isinstance(cell, list) and all(isinstance(one, tuple) and len(one) == 2 for one in cell):
-        pairs = [(as_text(key), values) for key, values in cell]  # a map of Parquet
-    elif isinstance(cell, dict):
-        pairs = [(str(key), values) for key, values in cell.items()]
-    else:
-        parts = (part.partition("=") for part in as_text(cell).split(";"))
-        pairs = [(key, value) for key, mark, value in parts if mark]
-    return {key.strip(): tuple(split(values)) for key, values in pairs if split(values)}
-
-
-def _images(cell: Any, root: Path) -> Iterator[ImageSource | str]:
-    """Images of a cell; a text says why one is not taken."""
+    Parameters
+    ----------
+    cell
+        Encoded bytes, names, a dictionary of Hugging Face's datasets, or a list of these.
+    find
+        The image of a name, or why there is none, or None to leave it out.
+    """
     if isinstance(cell, dict):
         # An image of Hugging Face's datasets: its bytes, or where they are.
         cell = cell.get("bytes") or cell.get("path")
@@ -390,39 +345,62 @@ def _images(cell: Any, root: Path) -> Iterator[ImageSource | str]:
         yield cell
     elif isinstance(cell, list | tuple) and any(isinstance(one, dict | bytes) for one in cell):
         for one in cell:
-            yield from _images(one, root)
+            yield from cell_images(one, find)
     elif cell is not None:
-        yield from (inside(root, name) for name in split(cell))
+        yield from (one for one in map(find, split(cell)) if one is not None)
 
 
-def _choose(
-    path: Path,
-    names: Sequence[str],
+def folded(name: str) -> str:
+    """The name of a column as it is compared: `Product Name` is `product_name`."""
+    return name.strip().casefold().replace(" ", "_")
+
+
+def choose(
+    table: str,
+    names: Iterable[str],
     given: Mapping[str, str],
     aliases: Mapping[str, tuple[str, ...]],
-    needed: str,
-    or_else: str = "",
+    needed: Sequence[str],
 ) -> dict[str, str]:
-    """Part to column."""
-    folded = {name.strip().casefold().replace(" ", "_"): name for name in names}
+    """Part to column.
+
+    Parameters
+    ----------
+    table
+        Its name, for messages.
+    names
+        Its columns.
+    given
+        Part to column, as the user named them.
+    aliases
+        Part to the usual names of its column.
+    needed
+        Parts, one of which there must be.
+
+    Raises
+    ------
+    SynestheteError
+        An unknown part, a column that is not there, none of the needed ones.
+    """
+    names = list(names)
+    by_folded = {folded(name): name for name in names}
+    known = set(names)
     for part, column in given.items():
         if part not in aliases:
             raise SynestheteError(
                 f"there is no part {part!r}", hint=f"there are {', '.join(aliases)}"
             )
-        if column not in names:
-            raise SynestheteError(
-                f"'{path.name}' has no column {column!r}", hint=near(column, names)
-            )
+        if column not in known:
+            raise SynestheteError(f"'{table}' has no column {column!r}", hint=near(column, names))
     chosen = dict(given)
     for part, options in aliases.items():
-        found = [folded[option] for option in options if option in folded]
+        found = [by_folded[option] for option in options if option in by_folded]
         free = [name for name in found if name not in chosen.values()]
         if part not in chosen and free:
             chosen[part] = free[0]
-    if needed not in chosen and or_else not in chosen:
-        hint = f"its columns are {', '.join(map(str, names))[:300]}; name one of them {needed}"
-        raise SynestheteError(f"'{path.name}' has no column {needed}", hint=hint)
+    if not any(part in chosen for part in needed):
+        hint = f"its columns are {', '.join(map(str, names[:100]))[:300]}; name one of them {needed[0]}"
+        raise SynestheteError(f"'{table}' has no column {needed[0]}", hint=hint)
     return chosen
 
 

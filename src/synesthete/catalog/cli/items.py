@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,22 +18,73 @@ from synesthete.catalog.cli.options import (
     set_aside,
 )
 from synesthete.cli.command import Output, command
-from synesthete.cli.console import count, dim, table
+from synesthete.cli.console import Note, count, dim, table
 from synesthete.cli.progress import Reporter
 from synesthete.errors import SynestheteError
+
+if TYPE_CHECKING:
+    from synesthete.catalog.sources import LeftOut, RemoteImages, Watermark
 
 app = typer.Typer()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Fetching:
+    """Whether and how images on the web are fetched.
+
+    Attributes
+    ----------
+    fetch_images
+        Fetch images whose https addresses the table gives, from --image-hosts only, into the catalogue's folder; without it they are
+        counted and ignored.
+    image_hosts : HOST,...
+        Hosts that images are fetched from: cdn.example.com, *.example.com, localhost:8443 (comma-separated, or repeat for more).
+    allow_http
+        Also fetch over unencrypted connections.
+    allow_private
+        Also fetch from private networks and this machine.
+    """
+
+    fetch_images: bool = False
+    image_hosts: list[str] | None = None
+    allow_http: bool = False
+    allow_private: bool = False
+
+    def images_of(self, catalog: Path) -> RemoteImages | None:
+        """What fetches images for a catalogue.
+
+        Raises
+        ------
+        SynestheteError
+            No hosts; options without --fetch-images.
+        """
+        from synesthete.catalog.sources import RemoteImages
+
+        if not self.fetch_images:
+            if self.image_hosts or self.allow_http or self.allow_private:
+                raise SynestheteError("images are fetched only with --fetch-images", hint="add it")
+            return None
+        hosts = [host for given in self.image_hosts or () for host in given.split(",")]
+        return RemoteImages(
+            catalog / "images",
+            hosts,
+            allow_http=self.allow_http,
+            allow_private=self.allow_private,
+        )
+
+
 @command(app)
 def index(
-    items: Path,
+    items: str,
     *,
     out: Path,
     model: str | None = None,
     atlas: Path | None = None,
+    sql: str | None = None,
     column: Columns = None,
     images: Path | None = None,
+    fetching: Fetching,
+    since: str | None = None,
     prune: bool = False,
 ) -> Output:
     """Put items into a catalogue: new ones are added, changed ones replaced, unchanged ones skipped.
@@ -44,15 +95,21 @@ def index(
     Parameters
     ----------
     items : ITEMS
-        A .csv, .jsonl or .parquet, a folder with a metadata or items table, or a folder of images and texts.
+        A .csv, .jsonl or .parquet, also as Shopify and WooCommerce export it; a folder with a metadata or items table, or of
+        images and texts; with --sql the URL of a database, or '$NAME' for the URL in an environment variable.
     out : X.catalog
         The catalogue; made when it is not there.
     model : M
         As for `synesthete record`; mini for a new catalogue. A catalogue that another model built is refused.
     atlas : X.atlas
         Of the same model: its tested names and families go into reasons and flags. Only when the catalogue is made.
+    sql : SELECT
+        Index the rows of this query, which changes nothing; :since in it is the time of --since.
     images : FOLDER
         Folder of the table's images; without it the table's own.
+    since : TIME
+        Read only rows that changed at or after this time (2026-03-01T12:00:00Z), or with `last` since the latest change that the
+        catalogue has of ITEMS. The column is updated_at, modified, ..., or --column updated=NAME.
     prune
         Also delete items that are not in ITEMS.
 
@@ -67,24 +124,50 @@ def index(
     Examples
     --------
     synesthete catalog index items.csv --out my.catalog
+    synesthete catalog index sqlite:///shop.sqlite --sql "SELECT id, title, price, updated_at FROM products" --since last --out my.catalog
     """
-    from synesthete.catalog.sources import read_items
+    from synesthete.catalog.sources import LeftOut, Watermark, read_items, source_name
+    from synesthete.catalog.sources.watermark import keep_mark, read_mark
 
-    source = read_items(items, columns=dict(column or []), images=images)
+    if prune and since is not None:
+        hint = "leave one of them out"
+        raise SynestheteError("--prune needs all rows, and --since leaves some out", hint=hint)
+    name = source_name(items, sql)
+    mark = Watermark(read_mark(out, name) if since == "last" else since, required=since is not None)
+    remote, left_out = fetching.images_of(out), LeftOut()
+    source = read_items(
+        items,
+        sql=sql,
+        columns=dict(column or []),
+        images=images,
+        remote=remote,
+        since=mark,
+        left_out=left_out,
+    )
     catalog = _open_or_create(out, model, atlas)
     given: set[str] = set()
     with Reporter("indexing", "items") as reporter:
         written = catalog.upsert(_noting(source, given) if prune else source, progress=reporter)
+    if prune and not given:
+        hint = "is the table complete? To empty a catalogue, delete its folder"
+        raise SynestheteError(f"no items in {name}: --prune would delete all", hint=hint)
     gone = [item for item in catalog.snapshot().ids if item not in given] if prune else []
     deleted = catalog.delete(gone).deleted if gone else 0
     data = {"catalog": str(out), "items": len(catalog), **written.as_dict(), "deleted": deleted}
     data["quarantine"] = len(catalog.quarantine())
+    data["left_out"] = asdict(left_out)
+    data["images_fetched"] = remote.transferred if remote else 0
+    # An image that may come later shall be asked for again.
+    data["changed_until"] = read_mark(out, name)
+    if not (remote and remote.later):
+        data["changed_until"] = keep_mark(out, name, mark)
     refused = (f"{one.id}, {one.what}: {one.reason}" for one in written.quarantined)
     more = f": synesthete catalog quarantine {out}"
     view = [
         f"{count(len(catalog))} items in {out}: {count(written.added)} added, {count(written.changed)} changed, "
         f"{count(written.unchanged)} unchanged, {count(deleted)} deleted",
         *set_aside(refused, len(written.quarantined), more=more),
+        *_notes(left_out, mark, remote),
     ]
     return Output(data, view)
 
@@ -309,6 +392,24 @@ def _open_or_create(path: Path, model: str | None, atlas: Path | None) -> Catalo
 
         return Catalog.open(path, model=load_model(model))
     return catalog
+
+
+def _notes(left_out: LeftOut, mark: Watermark, remote: RemoteImages | None) -> Iterator[Note]:
+    """What was left out on purpose, and how to have it."""
+    if left_out.unchanged:
+        yield Note(f"{count(left_out.unchanged)} items unchanged since {mark.text}, not read")
+    if mark.required and mark.unreadable:
+        yield Note(f"{count(mark.unreadable)} rows read whose time of change is not a valid time")
+    if left_out.unpublished:
+        yield Note(f"{count(left_out.unpublished)} products not published, left out")
+    if hosts := left_out.image_urls:
+        named = ",".join(sorted(hosts, key=lambda host: -hosts[host])[:3])
+        hint = f"to fetch them: --fetch-images --image-hosts {named}"
+        yield Note(f"{count(sum(hosts.values()))} images on the web, ignored ({hint})")
+    if remote and remote.later:
+        yield Note(
+            f"{count(remote.later)} images may be there later: run the same command again, --since starts where it did"
+        )
 
 
 def _noting(source: Iterable[Item | Quarantined], given: set[str]) -> Iterator[Item | Quarantined]:

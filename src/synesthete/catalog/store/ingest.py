@@ -20,7 +20,7 @@ BATCH = 256
 BATCH_BYTES = 64 * 1024 * 1024  # of texts and encoded images held at once
 ID_LENGTH = 512
 TEXT_LENGTH = 16 * 1024 * 1024  # characters of one text
-REVIEWS, ATTRIBUTES, IMAGES = 10_000, 500, 100  # of one item, at most
+REVIEWS, ATTRIBUTES, IMAGES = 10_000, 500, 250  # of one item, at most
 SHOWN = 1000  # quarantined things that are handed back; the catalogue keeps all
 
 

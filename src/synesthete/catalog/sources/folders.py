@@ -1,21 +1,17 @@
-"""Items out of whatever there is: a table, a folder with one, a folder of images and texts, or the built-in probe set."""
+"""Items out of a folder of images and texts: a folder each, or an image each."""
 
 from __future__ import annotations
 
-import io
 import re
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from itertools import chain
+from collections.abc import Iterator
 from pathlib import Path
 
 from synesthete._core.json_reader import InvalidJson, parse_json
 from synesthete._core.user_files import FileInside, UnusableFile, decoded, leads_out, read_inside
 from synesthete.catalog.schema import ImageSource, Item, Quarantined
-from synesthete.catalog.tables import SUFFIXES, item_rows, price_of, split
+from synesthete.catalog.tables import price_of, split
 from synesthete.errors import SynestheteError
 
-METADATA = tuple(f"{stem}{suffix}" for stem in ("metadata", "items") for suffix in SUFFIXES)
 IMAGE_SUFFIXES = frozenset(
     re.findall(r"\.\w+", ".png .jpg .jpeg .jfif .webp .gif .bmp .tif .tiff .ppm .avif .jp2 .heic")
 )
@@ -28,50 +24,6 @@ _OWN = {
     "category": "category",
     "price": "price",
 }
-
-DEMO_IMAGES = 3  # of an item, at most: a photo before drawings, and those before symbols
-_DEMO_MODALITIES = ("photo", "drawing", "symbol")
-
-
-def read_items(
-    source: str | Path,
-    *,
-    columns: Mapping[str, str] | None = None,
-    images: Path | None = None,
-) -> Iterator[Item | Quarantined]:
-    """Items of a table or a folder, one by one, and what could not be read.
-
-    A folder is read as its `metadata` or `items` table (`.csv`, `.jsonl`, `.parquet`), or as its Parquet files. Without
-    these every folder in it that has images and no further folders is one item with all its images, called by its
-    name, in the category of the folder above; unless all images lie in the outermost folder, or their folder holds
-    several items' texts: then every image is an item of its own. `.txt` files are descriptions, in which lines such as
-    `Title: Blue mug` fill that part, or an attribute; a `.json` file has the parts by name. A file that leads out of
-    the folder through a link is set aside.
-
-    Parameters
-    ----------
-    columns, images
-        As for `item_rows`.
-
-    Raises
-    ------
-    SynestheteError
-        Nothing there, nothing in it, a table that cannot be read.
-    """
-    path = Path(source).expanduser()
-    if not path.exists():
-        raise SynestheteError(f"no such folder or table: '{source}'")
-    if path.is_file():
-        return item_rows(path, columns=columns, images=images)
-    for name in METADATA:
-        if (path / name).is_file():
-            return item_rows(path / name, columns=columns, images=images or path, root=path)
-    tables = sorted(path.glob("**/*.parquet"))
-    if tables:
-        return chain.from_iterable(
-            item_rows(one, columns=columns, images=images, root=path) for one in tables
-        )
-    return _folder(path)
 
 
 def images_under(path: Path) -> list[Path]:
@@ -94,7 +46,14 @@ def images_under(path: Path) -> list[Path]:
     return found
 
 
-def _folder(root: Path) -> Iterator[Item | Quarantined]:
+def folder_items(root: Path) -> Iterator[Item | Quarantined]:
+    """Items of a folder without a table; see `read_items`.
+
+    Raises
+    ------
+    SynestheteError
+        Neither images nor texts in it.
+    """
     found = False
     for folder in sorted([root, *(one for one in root.rglob("*") if one.is_dir())]):
         if any(part.startswith(".") for part in folder.relative_to(root).parts):
@@ -205,48 +164,3 @@ def _put(
         parts.setdefault(own, values[0])
     else:
         attributes[key.casefold()] = tuple(values)
-
-
-def demo_items() -> Iterator[Item]:
-    """Every second concept of the probe set `concepts`, with up to three images by different artists.
-
-    The family is the category; ways of showing and artists are attributes. Words are left out: a catalogue has few
-    images of its products' names.
-    """
-    from synesthete.probes import load_probes
-    from synesthete.probes.decoding import UnreadableImage
-
-    probes = load_probes("concepts", texts=False)
-    rows: dict[str, list[int]] = defaultdict(list)
-    labels = probes.labels.select(["concept", "modality", "artist", "family"]).to_pylist()
-    for row, label in enumerate(labels):
-        if label["modality"] in _DEMO_MODALITIES:
-            rows[label["concept"]].append(row)
-    for concept in sorted(rows)[::2]:
-        chosen: list[int] = []
-        for row in sorted(
-            rows[concept], key=lambda r: (_DEMO_MODALITIES.index(labels[r]["modality"]), r)
-        ):
-            if len(chosen) < DEMO_IMAGES and labels[row]["artist"] not in {
-                labels[r]["artist"] for r in chosen
-            }:
-                chosen.append(row)
-        images: list[ImageSource] = []
-        for row in chosen:
-            try:
-                stream = io.BytesIO()
-                probes.image(row).save(stream, "PNG")
-            except UnreadableImage:
-                continue
-            images.append(stream.getvalue())
-        first = labels[chosen[0]]
-        yield Item(
-            concept.replace(" ", "-"),
-            title=concept,
-            category=first["family"],
-            attributes={
-                "shown as": tuple(dict.fromkeys(labels[row]["modality"] for row in chosen)),
-                "artist": tuple(dict.fromkeys(labels[row]["artist"] for row in chosen)),
-            },
-            images=tuple(images),
-        )
