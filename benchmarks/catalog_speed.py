@@ -33,7 +33,8 @@ from synesthete.catalog.encode import Batch
 from synesthete.catalog.events import EventLog
 from synesthete.catalog.metrics import assign, compare, summarize
 from synesthete.catalog.query_encoder import QueryEncoder
-from synesthete.catalog.search import search
+from synesthete.catalog.requests import Search
+from synesthete.catalog.search import ranked
 from synesthete.catalog.store.table import ItemTable
 from synesthete.probes.decoding import decode
 from tests.oracles import visitors as oracle
@@ -89,18 +90,19 @@ def store(options: argparse.Namespace) -> dict[str, Any]:
         timed("written in s, vectors given", lambda: fill(result, count, 4096))
         encoder = QueryEncoder(result.snapshot(), lambda: result.model)
         query = encoder.query("apple", None)
-        timed("first search, s", lambda: search(result.snapshot(), query))
+        timed("first search, s", lambda: ranked(result.snapshot(), query, Search()))
         names = result.reference.concepts[:100]
         for label, settings in (
             ("whole search", {}),
             ("without reasons", {"reasons": 0}),
             ("price<5", {"where": ["price<5"]}),
+            ("with facets", {"facets": 10}),
         ):
             times = []
             for name in names:
                 one = encoder.query(name, None)
                 started = time.process_time()
-                search(result.snapshot(), one, **settings)
+                ranked(result.snapshot(), one, Search(**settings))
                 times.append(time.process_time() - started)
             p50, p95 = np.quantile(times, [0.5, 0.95]) * 1000
             found[f"{label}, processor"] = {"n": len(names), "p50 ms": p50, "p95 ms": p95}
@@ -109,9 +111,9 @@ def store(options: argparse.Namespace) -> dict[str, Any]:
             started = time.process_time()
             result.upsert([Item(f"one more {number}", title="one more thing")])
             written = time.process_time()
-            search(result.snapshot(), query)
+            ranked(result.snapshot(), query, Search())
             searched = time.process_time()
-            search(result.snapshot(), query)
+            ranked(result.snapshot(), query, Search())
             writes.append(written - started)
             after.append(searched - written)
             again.append(time.process_time() - searched)

@@ -296,17 +296,20 @@ def _fonts(path: Path) -> bool:
 
 
 def _assistant(path: Path) -> bool:
-    from synesthete.catalog.mcp import respond
+    from synesthete._core.json_reader import read_json
+    from synesthete.catalog.mcp import answer
+    from synesthete.catalog.requests import SearchPage
 
     class Shop:
-        def search(self, *given: Any, **named: Any) -> list[Any]:
-            json.dumps([str(given), str(named)])
-            return []
+        def answer(self, request: Any) -> SearchPage:
+            json.dumps(str(request))
+            return SearchPage(hits=[], next=None, total=0)
 
-    line = path.read_bytes().decode("utf-8", "surrogateescape")
-    answer = respond(Shop(), line)  # type: ignore[arg-type]
-    json.dumps(answer, allow_nan=False)
-    return answer is not None and "error" in answer
+    arguments = read_json(path, root=path.parent)
+    if not isinstance(arguments, dict):
+        raise SynestheteError("not arguments")
+    json.dumps(answer(Shop(), "search", arguments), allow_nan=False)  # type: ignore[arg-type]
+    return False
 
 
 def _table_centres(path: Path) -> bool:
@@ -553,8 +556,7 @@ DOORS: dict[str, Door] = {
     "direction": Door("direction.npy", lambda: np.ones(4, np.float32), _direction),
     "held-out list": Door("held-out.json", lambda: {"drawing": {"artists": ["emojione"]}, "photo": {"keys": ["k"]}}, _held_out),
     "fonts": Door("fonts.json", lambda: [{"file": "fonts.json", "family": "f", "held_out": False}], _fonts),
-    "assistant": Door("line.json", lambda: {"jsonrpc": "2.0", "id": 1, "method": "tools/call",
-                      "params": {"name": "search", "arguments": {"text": "mug", "without": ["x"], "k": 3}}}, _assistant),
+    "assistant": Door("arguments.json", lambda: {"text": "mug", "without": ["x"], "where": {"colour": ["red"]}, "limit": 3}, _assistant),
 }  # fmt: skip
 
 

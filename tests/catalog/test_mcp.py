@@ -1,68 +1,77 @@
-"""The tools of an assistant: a conversation in the protocol, and wrong messages at every door."""
+"""The tools of an assistant: real client sessions over the protocol, and wrong messages at every door."""
 
 from __future__ import annotations
 
 import base64
 import io
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
+from mcp import Client, StdioServerParameters
+from mcp.shared.exceptions import MCPError
+from PIL import Image
 
 from synesthete.catalog import Catalog
-from synesthete.catalog.mcp import TOOLS, respond, serve
+from synesthete.catalog.mcp import TOOLS, create_mcp
+from synesthete.errors import SynestheteError
+from synesthete.server import mcp_server
 from tests.catalog.conftest import image
 
 PHOTO = base64.b64encode(image("red", 8)).decode()
 
 
-def call(catalog: Catalog, tool: str, **arguments: Any) -> dict[str, Any]:
-    message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call"}
-    answer = respond(
-        catalog, json.dumps({**message, "params": {"name": tool, "arguments": arguments}})
-    )
-    assert answer is not None
-    result: dict[str, Any] = answer["result"]
-    return result
+def call(server: Any, tool: str, **arguments: Any) -> tuple[bool, Any]:
+    """Whether it went wrong, and the answer."""
+
+    async def session() -> tuple[bool, Any]:
+        async with Client(server) as client:
+            found = await client.call_tool(tool, arguments)
+            text = "".join(getattr(part, "text", "") for part in found.content)
+            if found.is_error:
+                return True, text
+            assert json.loads(text) == found.structured_content
+            return False, found.structured_content
+
+    return anyio.run(session)
 
 
-def test_a_conversation(catalog: Catalog) -> None:
-    lines = [
-        {
-            "jsonrpc": "2.0",
-            "id": 0,
-            "method": "initialize",
-            "params": {"protocolVersion": "2025-03-26"},
-        },
-        {"jsonrpc": "2.0", "method": "notifications/initialized"},
-        {"jsonrpc": "2.0", "id": "a", "method": "tools/list"},
-        {
-            "jsonrpc": "2.0",
-            "id": 2,
-            "method": "tools/call",
-            "params": {"name": "search", "arguments": {"text": "lamp", "limit": 2}},
-        },
-    ]
-    source, sink = io.StringIO("\n".join(map(json.dumps, lines)) + "\n\n"), io.StringIO()
-    serve(catalog, source, sink)
-    hello, tools, found = map(json.loads, sink.getvalue().splitlines())
-    assert hello["result"]["protocolVersion"] == "2025-03-26"
-    assert [tool["name"] for tool in tools["result"]["tools"]] == [tool["name"] for tool in TOOLS]
-    assert tools["id"] == "a"
-    content = found["result"]["structuredContent"]
-    assert json.loads(found["result"]["content"][0]["text"]) == content
-    assert [one["id"] for one in content["items"]] == [
-        h.id for h in catalog.search("lamp", limit=2)
-    ]
+def test_the_tools_are_the_requests(catalog: Catalog) -> None:
+    async def tools() -> list[Any]:
+        async with Client(create_mcp(catalog)) as client:
+            return list((await client.list_tools()).tools)
+
+    found = {tool.name: tool for tool in anyio.run(tools)}
+    assert list(found) == list(TOOLS) == ["search", "recommend", "align", "suggest"]
+    for tool in found.values():
+        assert tool.annotations.read_only_hint
+        assert len(tool.description) > 30
+        assert tool.input_schema["additionalProperties"] is False
+        assert all(one["description"] for one in tool.input_schema["properties"].values())
+    limit = found["search"].input_schema["properties"]["limit"]
+    assert (limit["minimum"], limit["maximum"]) == (1, 200)
 
 
 def test_every_tool(catalog: Catalog) -> None:
-    suggested = call(catalog, "suggest", image=PHOTO, brief="a lamp")["structuredContent"]
+    server = create_mcp(catalog)
+    _, found = call(server, "search", text="lamp", limit=2, facets=3)
+    assert [one["id"] for one in found["hits"]] == [h.id for h in catalog.search("lamp", limit=2)]
+    assert found["next"] == 2
+    assert {"colour", "category"} <= {one["name"] for one in found["facets"]}
+    _, found = call(server, "search", where=["colour=red"], sort="-price", limit=1)
+    assert found["hits"][0]["id"] == "spoon-red"
+    _, suggested = call(server, "suggest", image=PHOTO, brief="a lamp")
     assert {"items", "questions", "confidence", "abstained"} <= set(suggested)
-    found = call(catalog, "recommend", like=["lamp-red"], phrases=["tea"], mute=["chair"], limit=3)
-    assert len(found["structuredContent"]["items"]) == 3
-    found = call(catalog, "align", copies=["a", "b c"], image=f"data:image/png;base64,{PHOTO}")
-    assert len(found["structuredContent"]["copies"]) == 2
+    signals = [{"item": "lamp-red"}, {"text": "tea"}, {"side": "dislike", "image": PHOTO}]
+    _, found = call(server, "recommend", signals=signals, mute=["chair"], limit=3)
+    assert len(found["hits"]) == 3
+    _, found = call(server, "align", copies=["a", "b c"], images=[f"data:image/png;base64,{PHOTO}"])
+    assert len(found["pairs"]) == 2
 
 
 @pytest.mark.parametrize(
@@ -75,57 +84,102 @@ def test_every_tool(catalog: Catalog) -> None:
         ("search", {"text": "x", "limit": 0}, "argument limit"),
         ("search", {"text": "x", "limit": True}, "argument limit"),
         ("search", {"text": "x", "without": "y"}, "argument without"),
+        ("search", {"text": "x" * 20_001}, "argument text"),
         ("suggest", {"image": "%%%"}, "not base64"),
+        ("suggest", {"image": "/etc/passwd"}, "not base64"),
         ("suggest", {"image": ""}, "empty file"),
-        ("recommend", {"like": ["none"]}, "no item"),
-        ("align", {"copies": ["x"]}, "image is missing"),
+        ("recommend", {"signals": [{"item": "none"}]}, "no item"),
+        ("recommend", {"signals": [{"itm": "none"}]}, "no argument 'signals.0.itm'"),
+        ("align", {"copies": ["x"]}, "argument images"),
     ],
 )
 def test_wrong_arguments_are_reported_to_the_assistant(
     catalog: Catalog, tool: str, arguments: dict[str, Any], message: str
 ) -> None:
-    result = call(catalog, tool, **arguments)
-    assert result["isError"]
-    assert message in result["content"][0]["text"]
+    failed, text = call(create_mcp(catalog), tool, **arguments)
+    assert failed
+    assert message in text
+    assert "\n" not in text
 
 
-@pytest.mark.parametrize(
-    ("line", "code"),
-    [
-        ("{", -32700),
-        ("[]", -32600),
-        ('{"id": 1}', -32600),
-        ('{"id": 1, "method": "x"}', -32601),
-        ('{"id": 1, "method": "tools/call", "params": {"name": "x"}}', -32602),
-        ('{"id": 1, "method": "tools/call", "params": []}', -32602),
-        (
-            '{"id": 1, "method": "tools/call", "params": {"name": "search", "arguments": [1]}}',
-            -32602,
-        ),
-    ],
-)
-def test_wrong_messages(catalog: Catalog, line: str, code: int) -> None:
-    answer = respond(catalog, line)
-    assert answer is not None
-    assert answer["error"]["code"] == code
+def test_an_unknown_tool_is_an_error_of_the_protocol(catalog: Catalog) -> None:
+    async def session() -> None:
+        async with Client(create_mcp(catalog)) as client:
+            with pytest.raises(MCPError, match="no tool 'x'"):
+                await client.call_tool("x", {})
 
-
-def test_notifications_are_not_answered(catalog: Catalog) -> None:
-    assert respond(catalog, '{"method": "notifications/cancelled"}') is None
-    assert respond(catalog, '{"id": 5, "method": "ping"}') == {
-        "jsonrpc": "2.0",
-        "id": 5,
-        "result": {},
-    }
+    anyio.run(session)
 
 
 def test_an_image_above_the_limit_is_refused_with_the_limit(catalog: Catalog) -> None:
-    from PIL import Image
-
     stream = io.BytesIO()
     Image.new("1", (4001, 4000)).save(stream, "PNG")
     bomb = base64.b64encode(stream.getvalue()).decode()
-    for tool, more in (("search", {}), ("suggest", {}), ("align", {"copies": ["a lamp"]})):
-        result = call(catalog, tool, image=bomb, **more)
-        assert result["isError"]
-        assert "limit of 16,000,000" in result["content"][0]["text"]
+    server = create_mcp(catalog)
+    large = base64.b64encode(bytes(9 * 2**20)).decode()
+    for tool, key, more in (
+        ("search", "image", {}),
+        ("suggest", "image", {}),
+        ("align", "images", {"copies": ["a lamp"]}),
+    ):
+        for sent, message in ((bomb, "limit of 16,000,000"), (large, "more than 8 MB")):
+            given = [sent] if key == "images" else sent
+            failed, text = call(server, tool, **more, **{key: given})
+            assert failed
+            assert message in text
+
+
+def test_hostile_lines_do_not_end_the_conversation(shop_path: Path) -> None:
+    """Not JSON, not UTF-8, deep, lone surrogates, no request: the next line is answered."""
+    start = {
+        "protocolVersion": "2025-06-18",
+        "capabilities": {},
+        "clientInfo": {"name": "t", "version": "1"},
+    }
+    lines = [
+        json.dumps({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": start}).encode(),
+        b'{"jsonrpc": "2.0", "method": "notifications/initialized"}',
+        b"{",
+        b"[]",
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"jsonrpc": "2.0", "id": 1}',
+        b'{"jsonrpc": "2.0", "id": 2, "method": "nothing"}',
+        b'{"jsonrpc": "2.0", "id": 3, "method": "tools/call", "params": []}',
+        b'{"jsonrpc": "2.0", "id": 4, "method": "tools/call", "params": {"name": "search", "arguments": [1]}}',
+        b'{"jsonrpc": "2.0", "id": 5, "method": "tools/call", "params": {"name": "search", "arguments": {"text": "\\ud800"}}}',
+        b'{"jsonrpc": "2.0", "id": 6, "method": "tools/call", "params": {"name": "search", "arguments": {"sort": "title"}}}',
+    ]
+    command = [sys.executable, "-m", "synesthete", "catalog", "mcp", str(shop_path)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(b"\n".join(lines) + b"\n")
+    process.stdin.flush()
+    answers = {}
+    while 6 not in answers:
+        line = process.stdout.readline()
+        assert line, "the server ended"
+        message = json.loads(line)
+        answers[message.get("id")] = message
+    process.stdin.close()
+    assert process.wait() == 0
+    assert len(answers[6]["result"]["structuredContent"]["hits"]) == 10
+    assert {number for number, one in answers.items() if "error" in one} >= {2, 4}
+
+
+def test_over_standard_input_and_output(shop_path: Path) -> None:
+    command = StdioServerParameters(
+        command=sys.executable,
+        args=["-m", "synesthete", "catalog", "mcp", str(shop_path)],
+        env=dict(os.environ),
+    )
+    failed, found = call(command, "search", where=["category=lamp"], limit=1)
+    assert not failed
+    assert [one["id"] for one in found["hits"]] == ["lamp-blue"]
+
+
+def test_a_missing_package_is_one_line(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mcp_server, "find_spec", lambda name: None)
+    with pytest.raises(SynestheteError, match=r"pip install 'synesthete\[mcp\]'"):
+        create_mcp(catalog)

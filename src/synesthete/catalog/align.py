@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -14,6 +14,7 @@ from synesthete._core.arrays import Float32
 from synesthete._core.user_files import FileInside, read_inside
 from synesthete.catalog.encode import image_bytes
 from synesthete.catalog.query_encoder import QueryEncoder
+from synesthete.catalog.requests import Align, Alignments
 from synesthete.catalog.schema import Alignment, Flag, ImageSource, Region, Word, image_name
 from synesthete.catalog.search import shares_of, unit_reasons
 from synesthete.catalog.sources import IMAGE_SUFFIXES, TEXT_BYTES
@@ -63,14 +64,15 @@ class _Seen:
     grid: tuple[int, int]
 
 
-def align(
-    encoder: QueryEncoder,
-    model: ImageTextModel,
-    copies: Sequence[str],
-    images: Sequence[ImageSource],
-    limit: int = 5,
-) -> list[Alignment]:
-    """Every copy against every image, best first; see `Catalog.align`."""
+def align(encoder: QueryEncoder, model: ImageTextModel, request: Align) -> Alignments:
+    """Every copy against every image, best first.
+
+    Raises
+    ------
+    SynestheteError
+        No copy or no image, an empty copy, an image that cannot be read.
+    """
+    copies, images = request.copies, request.images
     if not copies or not images:
         raise SynestheteError("nothing to align", hint="give a copy and an image at least")
     snapshot = encoder.snapshot
@@ -79,9 +81,11 @@ def align(
     found = []
     for image in images:
         seen = _see(snapshot, model, image)
-        found += [_one(encoder, pairs, copy, vector, seen, limit) for copy, vector in texts]
+        found += [
+            _one(encoder, pairs, copy, vector, seen, request.reasons) for copy, vector in texts
+        ]
     order = sorted(range(len(found)), key=lambda i: (-found[i].score, i))
-    return [found[i] for i in order]
+    return Alignments([found[i] for i in order])
 
 
 def own_pairs(snapshot: Snapshot) -> Pairs:

@@ -6,7 +6,7 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from synesthete._core.arrays import Float32
 from synesthete._core.user_files import UnusableFile, read_inside
@@ -17,19 +17,25 @@ from synesthete.catalog.evaluate import evaluate
 from synesthete.catalog.query_encoder import QueryEncoder
 from synesthete.catalog.recommend import recommend
 from synesthete.catalog.reference import Reference, make_reference
+from synesthete.catalog.requests import (
+    Align,
+    Answer,
+    Recommend,
+    Request,
+    Search,
+    Suggest,
+    method_of,
+)
 from synesthete.catalog.schema import (
-    Alignment,
     Evaluation,
-    Hit,
     ImageSource,
     Item,
     Quarantined,
     ReviewQueue,
-    Signal,
     Suggestion,
     Written,
 )
-from synesthete.catalog.search import Where, search
+from synesthete.catalog.search import search
 from synesthete.catalog.store import manifest as manifests
 from synesthete.catalog.store.centres import Centres
 from synesthete.catalog.store.ingest import upsert
@@ -290,126 +296,31 @@ class Catalog:
         """
         return write_photos(self.path, self.model, images)
 
-    def search(
-        self,
-        text: str | None = None,
-        image: ImageSource | None = None,
-        *,
-        without: Sequence[str | ImageSource] = (),
-        where: Where = (),
-        limit: int = 10,
-        cut: float = 0.9,
-        only_relevant: bool = False,
-        group: bool = True,
-        reasons: int = 3,
-    ) -> list[Hit]:
-        """Items nearest to a text, an image or both.
-
-        Parameters
-        ----------
-        text, image
-            What is wanted; an image as a `Path` or as encoded bytes.
-        without
-            What is not wanted: a `str` is a text, a `Path` or bytes an image.
-        where
-            Filters, `["colour=red|white", "price<5"]`, or a mapping of names to allowed values.
-        limit
-            How many at most.
-        cut
-            The relevance from which a hit counts as relevant: one unrelated query in ten reaches 0.9.
-        only_relevant
-            Leave out what does not reach the cut.
-        group
-            Put near-duplicates under the first of them.
-        reasons
-            How many at most for each.
+    def answer(self, request: Request[Answer]) -> Answer:
+        """Answer a request as a value: of a search, the next page, how many items match, and facets, too.
 
         Raises
         ------
         SynestheteError
-            Nothing to search for, an image that cannot be read, an unknown filter, `limit` below 1.
+            Nothing to search for, an image that cannot be read, an unknown filter, order or item, a number out of range.
         """
         encoder = self._encoder()
-        query = encoder.query(text, image, without)
-        return search(
-            encoder.snapshot,
-            query,
-            where=where,
-            limit=limit,
-            cut=cut,
-            only_relevant=only_relevant,
-            group=group,
-            reasons=reasons,
-        )
+        result: Any = None
+        if isinstance(request, Search):
+            result = search(encoder, request)
+        elif isinstance(request, Recommend):
+            result = recommend(encoder, request)
+        elif isinstance(request, Align):
+            result = align(encoder, self.model, request)
+        elif isinstance(request, Suggest):
+            result = self.suggest(request.image, request.brief, limit=request.limit)
+        if result is None:
+            raise SynestheteError(f"a catalogue does not answer {type(request).__name__}")
+        return cast("Answer", result)
 
-    def recommend(
-        self,
-        signals: Sequence[Signal],
-        *,
-        mute: Sequence[str] = (),
-        where: Where = (),
-        limit: int = 10,
-        diversity: float = 0.3,
-        half_life_days: float = 30.0,
-        cut: float = 0.9,
-        reasons: int = 3,
-    ) -> list[Hit]:
-        """Items for a taste; those that it was derived from are left out.
-
-        Parameters
-        ----------
-        signals
-            Likes and dislikes: items, texts, images; one phrase is enough to begin with.
-        mute
-            Concepts that shall play no part: items about them are left out.
-        where, limit, cut, reasons
-            As for `search`.
-        diversity
-            0: by score alone; 1: as different from one another as possible.
-        half_life_days
-            After so many days a signal counts half.
-
-        Raises
-        ------
-        SynestheteError
-            No like, an unknown item, a number out of range.
-        """
-        return recommend(
-            self._encoder(),
-            signals,
-            mute=mute,
-            where=where,
-            limit=limit,
-            diversity=diversity,
-            half_life_days=half_life_days,
-            cut=cut,
-            reasons=reasons,
-        )
-
-    def align(
-        self,
-        copies: Sequence[str],
-        images: Sequence[ImageSource],
-        *,
-        reasons: int = 5,
-    ) -> list[Alignment]:
-        """Every copy against every image, the best match first.
-
-        Parameters
-        ----------
-        copies
-            Texts.
-        images
-            Files or encoded bytes.
-        reasons
-            How many units and words on each side.
-
-        Raises
-        ------
-        SynestheteError
-            No copy or no image, an empty copy, an image that cannot be read.
-        """
-        return align(self._encoder(), self.model, copies, images, reasons)
+    search = method_of(Search, lambda page: page.hits)
+    recommend = method_of(Recommend, lambda found: found.hits)
+    align = method_of(Align, lambda found: found.pairs)
 
     def suggest(
         self,
@@ -438,9 +349,7 @@ class Catalog:
         """
         return suggest(
             self._encoder(),
-            image,
-            brief,
-            limit=limit,
+            Suggest(image, brief, limit=limit),
             threshold=threshold,
             queue=queue,
             calibrated=self.confidence,

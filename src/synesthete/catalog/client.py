@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-import base64
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Literal, TypeVar
 
 import httpx
 from pydantic import TypeAdapter, ValidationError
 
-from synesthete._core.user_files import read_file
-from synesthete.catalog.classify import Classification
+from synesthete.catalog.classify import Classify
 from synesthete.catalog.events import Event, Refusal, Taken
-from synesthete.catalog.schema import (
-    Alignment,
-    Hit,
-    ImageSource,
-    Item,
-    Signal,
-    Suggestion,
-    Written,
+from synesthete.catalog.requests import (
+    Align,
+    Answer,
+    Recommend,
+    Request,
+    Search,
+    Suggest,
+    answer_type,
+    method_of,
 )
+from synesthete.catalog.schema import Item, Written
+from synesthete.catalog.server.schema import ItemPage, Upsert
 from synesthete.errors import SynestheteError
 
 T = TypeVar("T")
@@ -89,22 +89,20 @@ class CatalogClient:
         """That it works, how many items, by which model."""
         return self._call("GET", "/health", dict[str, Any])
 
-    def items(self, *, at_once: int = 200) -> Iterator[Item]:
-        """All items, by id, fetched a page at a time; images by where they came from."""
+    def items(self, *, sort: str = "id", at_once: int = 200) -> Iterator[Item]:
+        """All items, by id or in another order, fetched a page at a time; images by where they came from."""
         after: str | None = ""
         while after is not None:
-            page = self._call(
-                "GET", "/items", dict[str, Any], params={"after": after, "limit": at_once}
-            )
-            for row in page["items"]:
-                yield _item(row)
-            after = page["next"]
+            params: dict[str, Any] = {"after": after, "limit": at_once, "sort": sort}
+            page = self._call("GET", "/items", ItemPage, params=params)
+            yield from (one.item() for one in page.items)
+            after = page.next
 
     def upsert(self, items: Iterable[Item]) -> Written:
         """Add items, or replace those with their ids (500 at a time)."""
         total = Written()
         for part in _parts(items, 500):
-            body = {"items": [_item_body(item) for item in part]}
+            body = Upsert(items=part).model_dump(mode="json")
             total = _sum(total, self._call("POST", "/items", Written, json=body, once=True))
         return total
 
@@ -116,82 +114,17 @@ class CatalogClient:
             total = _sum(total, self._call("POST", "/items/delete", Written, json=body, once=True))
         return total
 
-    def search(
-        self,
-        text: str | None = None,
-        image: ImageSource | None = None,
-        *,
-        without: Sequence[str] = (),
-        where: Sequence[str] = (),
-        limit: int = 10,
-        cut: float = 0.9,
-        only_relevant: bool = False,
-        reasons: int = 3,
-    ) -> list[Hit]:
-        """Items nearest to a text, an image or both; as `Catalog.search`."""
-        body = {
-            "text": text,
-            "image": _base64(image),
-            "without": list(without),
-            "where": list(where),
-            "limit": limit,
-            "cut": cut,
-            "only_relevant": only_relevant,
-            "reasons": reasons,
-        }
-        return self._call("POST", "/search", dict[str, list[Hit]], json=body)["hits"]
+    def answer(self, request: Request[Answer]) -> Answer:
+        """Answer a request as a value; as `Catalog.answer`."""
+        kind = type(request)
+        body = TypeAdapter(kind).dump_python(request, mode="json")
+        return self._call("POST", f"/{kind.__name__.lower()}", answer_type(kind), json=body)
 
-    def recommend(
-        self,
-        signals: Sequence[Signal],
-        *,
-        mute: Sequence[str] = (),
-        where: Sequence[str] = (),
-        limit: int = 10,
-        diversity: float = 0.3,
-        half_life_days: float = 30.0,
-        reasons: int = 3,
-    ) -> list[Hit]:
-        """Items for likes and dislikes; as `Catalog.recommend`."""
-        body = {
-            "signals": [_signal_body(signal) for signal in signals],
-            "mute": list(mute),
-            "where": list(where),
-            "limit": limit,
-            "diversity": diversity,
-            "half_life_days": half_life_days,
-            "reasons": reasons,
-        }
-        return self._call("POST", "/recommend", dict[str, list[Hit]], json=body)["hits"]
-
-    def align(
-        self, copies: Sequence[str], images: Sequence[ImageSource], *, reasons: int = 5
-    ) -> list[Alignment]:
-        """Every copy with every image; as `Catalog.align`."""
-        encoded = [_base64(image) for image in images]
-        body = {"copies": list(copies), "images": encoded, "reasons": reasons}
-        return self._call("POST", "/align", dict[str, list[Alignment]], json=body)["pairs"]
-
-    def suggest(
-        self, image: ImageSource | None = None, brief: str | None = None, *, limit: int = 5
-    ) -> Suggestion:
-        """Suggestions for an image with a brief description; as `Catalog.suggest`."""
-        body = {"image": _base64(image), "brief": brief, "limit": limit}
-        return self._call("POST", "/suggest", Suggestion, json=body)
-
-    def classify(
-        self,
-        classifier: str,
-        records: Sequence[tuple[ImageSource | None, str]],
-        *,
-        reasons: bool = True,
-    ) -> list[Classification]:
-        """Labels of records (image, text) by a classifier of the catalogue."""
-        rows = [{"image": _base64(image), "text": text} for image, text in records]
-        body = {"classifier": classifier, "records": rows, "reasons": reasons}
-        return self._call("POST", "/classify", dict[str, list[Classification]], json=body)[
-            "records"
-        ]
+    search = method_of(Search, lambda page: page.hits)
+    recommend = method_of(Recommend, lambda found: found.hits)
+    align = method_of(Align, lambda found: found.pairs)
+    suggest = method_of(Suggest, lambda suggestion: suggestion)
+    classify = method_of(Classify, lambda found: found.records)
 
     def send(self, events: Iterable[Event]) -> Taken:
         """Send events (1,000 at a time); an event sent twice counts once, by its key."""
@@ -288,34 +221,6 @@ def _read(response: httpx.Response, kind: type[T]) -> T:
             f"the server's answer is of another form ({invalid.error_count()} differences)",
             hint="client and server of the same version?",
         ) from invalid
-
-
-def _base64(image: ImageSource | None) -> str | None:
-    if image is None:
-        return None
-    data = read_file(image) if isinstance(image, Path) else image
-    return base64.b64encode(data).decode()
-
-
-def _item_body(item: Item) -> dict[str, Any]:
-    return {**item.as_dict(), "images": [_base64(image) for image in item.images]}
-
-
-def _signal_body(signal: Signal) -> dict[str, Any]:
-    return {**vars(signal), "image": _base64(signal.image)}
-
-
-def _item(row: Mapping[str, Any]) -> Item:
-    return Item(
-        id=row["id"],
-        title=row["title"],
-        description=row["description"],
-        category=row["category"],
-        reviews=tuple(row["reviews"]),
-        price=row["price"],
-        attributes={name: tuple(values) for name, values in row["attributes"].items()},
-        images=tuple(map(Path, row["images"])),
-    )
 
 
 def _sum(one: Written, other: Written) -> Written:

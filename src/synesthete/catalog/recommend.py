@@ -9,18 +9,12 @@ import numpy as np
 
 from synesthete._core.arrays import Bool, Float32, Int64
 from synesthete.catalog.encode import make_query, words_of
+from synesthete.catalog.filters import condition
 from synesthete.catalog.query_encoder import Query, QueryEncoder
 from synesthete.catalog.relevance import Kind, kind_of, relevance
-from synesthete.catalog.schema import Hit, Reason, Signal
-from synesthete.catalog.search import (
-    Found,
-    Where,
-    best,
-    check_limit,
-    condition,
-    hits,
-    reasons_for,
-)
+from synesthete.catalog.requests import Hits, Recommend
+from synesthete.catalog.schema import Reason, Signal
+from synesthete.catalog.search import Found, best, check_limit, hits, reasons_for
 from synesthete.catalog.store.snapshot import Snapshot
 from synesthete.errors import SynestheteError
 
@@ -48,34 +42,26 @@ class Profile:
     known: frozenset[str]
 
 
-def recommend(
-    encoder: QueryEncoder,
-    signals: Sequence[Signal],
-    *,
-    mute: Sequence[str],
-    where: Where,
-    limit: int,
-    diversity: float,
-    half_life_days: float,
-    cut: float,
-    reasons: int,
-) -> list[Hit]:
-    """Items for a taste, without those it was made of; see `Catalog.recommend`, which has the defaults.
+def recommend(encoder: QueryEncoder, request: Recommend) -> Hits:
+    """Items for a taste, without those it was made of.
 
     Raises
     ------
     SynestheteError
         No like at all, an unknown item, a number out of range.
     """
-    check_limit(limit, cut)
+    limit, diversity, mute = request.limit, request.diversity, request.mute
+    check_limit(limit, request.cut)
     if not 0 <= diversity <= 1:
         raise SynestheteError(f"the diversity is {diversity}, expected 0 to 1")
     snapshot = encoder.snapshot
     muted = [encoder.text(text) for text in mute]
-    profile = profile_of(encoder, signals, half_life_days=half_life_days, muted=muted)
+    profile = profile_of(
+        encoder, request.signals, half_life_days=request.half_life_days, muted=muted
+    )
     # A taste is more than its words: the vectors alone say what is near to all of it.
     taste = Query(profile.query.vector, profile.query.kind)
-    allowed = condition(snapshot, where, sorted(profile.known))
+    allowed = condition(snapshot, request.where, sorted(profile.known))
     found = best(snapshot, taste, max(CANDIDATES, 10 * limit), where=allowed)
     found = found.take(np.flatnonzero(~_is_muted(snapshot, found, mute, muted)).tolist())
     order = diversified(found.scores, found.rows.array("fused"), limit, diversity)
@@ -85,14 +71,15 @@ def recommend(
         taste.vector,
         found.rows,
         texts=profile.query.texts,
-        limit=reasons,
+        limit=request.reasons,
         muted=mute,
     )
     why = [
-        (*_liked(profile, vector), *some)[:reasons]
+        (*_liked(profile, vector), *some)[: request.reasons]
         for vector, some in zip(found.rows.array("fused"), why, strict=True)
     ]
-    return hits(found, relevance(snapshot, taste.kind, found.scores), why, cut=cut)
+    relevances = relevance(snapshot, taste.kind, found.scores)
+    return Hits(hits(found, relevances, why, cut=request.cut))
 
 
 def profile_of(

@@ -6,9 +6,13 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, ClassVar, Literal, Protocol
 
-ImageSource = Path | bytes
+from pydantic import ConfigDict, Field
+
+from synesthete.catalog.fields import CHECKED, Age, Id, Image, Name, Number, Text, Value, Weight
+from synesthete.catalog.fields import ImageSource as ImageSource
+
 Side = Literal["like", "dislike"]
 
 
@@ -37,14 +41,18 @@ class Item:
     'Blue mug'
     """
 
-    id: str = field(kw_only=False)
-    title: str = ""
-    description: str = ""
-    category: str = ""
-    reviews: tuple[str, ...] = ()
-    price: float | None = None
-    attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    images: tuple[ImageSource, ...] = ()
+    __pydantic_config__: ClassVar[ConfigDict] = CHECKED
+
+    id: Id = field(kw_only=False)
+    title: Text = ""
+    description: Text = ""
+    category: Name = ""
+    reviews: Annotated[tuple[Text, ...], Field(max_length=1000)] = ()
+    price: Number | None = None
+    attributes: Annotated[
+        Mapping[Id, Annotated[tuple[Value, ...], Field(max_length=100)]], Field(max_length=200)
+    ] = field(default_factory=dict)
+    images: Annotated[tuple[Image, ...], Field(max_length=20)] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """The item as JSON can write it; images by where they came from."""
@@ -80,12 +88,14 @@ class Signal:
         How long ago; old signals count less, by the half-life that `recommend` is given.
     """
 
+    __pydantic_config__: ClassVar[ConfigDict] = CHECKED
+
     side: Side = field(default="like", kw_only=False)
-    item: str | None = None
-    text: str | None = None
-    image: ImageSource | None = None
-    weight: float = 1.0
-    age_days: float = 0.0
+    item: Id | None = None
+    text: Text | None = None
+    image: Image | None = None
+    weight: Weight = 1.0
+    age_days: Age = 0.0
 
 
 class ReviewQueue(Protocol):

@@ -12,40 +12,28 @@ activation lies from its mean over the catalogue.
 
 from __future__ import annotations
 
-import math
-import operator
-import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from synesthete._core.arrays import Float32
 from synesthete.catalog.encode import IMAGE_WEIGHT, TEXT_WEIGHT
-from synesthete.catalog.query_encoder import Query
+from synesthete.catalog.facets import COUNTED, check_sort, column_of, facets_of, sorted_ids
+from synesthete.catalog.filters import condition
+from synesthete.catalog.query_encoder import Query, QueryEncoder
 from synesthete.catalog.relevance import relevance
+from synesthete.catalog.requests import RELEVANCE, Search, SearchPage
 from synesthete.catalog.schema import Hit, Reason
-from synesthete.catalog.store.snapshot import Rows, Snapshot
-from synesthete.catalog.store.table import quoted
-from synesthete.catalog.words import (
-    SEPARATOR,
-    as_number,
-    edits,
-    facet,
-    folded_value,
-    forms,
-    query_words,
-    shared,
-)
-from synesthete.errors import SynestheteError, near
+from synesthete.catalog.store.snapshot import FOUND, Rows, Snapshot
+from synesthete.catalog.words import edits, forms, query_words, shared
+from synesthete.errors import SynestheteError
 
-Where = Mapping[str, Sequence[str]] | Sequence[str]
+if TYPE_CHECKING:
+    import pyarrow as pa
 
-_FORM = re.compile(r"\s*([^=<>!]+?)\s*(!=|<=|>=|=|<|>)\s*(.*?)\s*", re.DOTALL)
-OWN = ("id", "title", "category", "price")
 DETAILS = ("images", "texts", "units")
 
 # Chosen on half of the products of benchmarks/catalog.py (--part words): what an item with all words of a text gains,
@@ -54,7 +42,8 @@ WORDS, MISSPELT = 1.5, 0.8
 NEAR = 2.0  # standard deviations over the concepts, on both sides
 SHOWN_WORDS = 5
 DUPLICATE = 0.97  # cosine of fused vectors
-SPARE = 64  # fetched beyond the limit: ties at the end are settled by id, duplicates fall out
+DEPTH = 1000  # items that are ranked: every page of a search is cut from the same list
+COMPARED = 256  # rows of it that are compared with all at once
 
 
 @dataclass(frozen=True)
@@ -80,143 +69,22 @@ class Found:
         return Found(self.rows.take(places), self.scores[list(places)])
 
 
-@dataclass(frozen=True)
-class Filter:
-    """One condition: a name, a comparison, and the values of which any may hold."""
-
-    name: str
-    comparison: str
-    values: tuple[str, ...]
-
-
-def parse(where: Where) -> list[Filter]:
-    """Filters of their short form, or of a mapping of names to allowed values.
-
-    Raises
-    ------
-    SynestheteError
-        A filter that is none, or compares with what is not a valid number.
-
-    Examples
-    --------
-    >>> parse(["colour=red|white", "price<=5"])
-    [Filter(name='colour', comparison='=', values=('red', 'white')), Filter(name='price', comparison='<=', values=('5',))]
-    """
-    if isinstance(where, str):
-        where = [where]
-    if isinstance(where, Mapping):
-        return [
-            Filter(name, "=", (values,) if isinstance(values, str) else tuple(map(str, values)))
-            for name, values in where.items()
-        ]
-    found = []
-    for text in where:
-        match = _FORM.fullmatch(text)
-        if not match:
-            hint = "write name=value, name!=value, name<number or name>=number"
-            raise SynestheteError(f"{text!r} is no filter", hint=hint)
-        name, comparison, value = match.groups()
-        values = tuple(one.strip() for one in value.split("|"))
-        if comparison in ("<", "<=", ">", ">="):
-            _number(value, text)
-        found.append(Filter(name, comparison, values))
-    return found
-
-
-def condition(snapshot: Snapshot, where: Where, without: Collection[str] = ()) -> str | None:
-    """The filters as a condition of SQL, and without some ids; None when there is nothing to filter by.
-
-    Raises
-    ------
-    SynestheteError
-        A name that no item has; near names are listed.
-    """
-    parts = [_sql(snapshot, one) for one in parse(where)]
-    if without:
-        parts.append(f"id NOT IN ({quoted(without)})")
-    return " AND ".join(parts) or None
-
-
-def values_by_name(snapshot: Snapshot) -> dict[str, set[str]]:
-    """Names of attributes, and `category`, to the values that items have, as filters compare them."""
-    return snapshot.computed("facets", lambda: _facets({}, snapshot.scan(["facets"])), _more_facets)
-
-
-def attribute_names(snapshot: Snapshot) -> list[str]:
-    """Names of all attributes, sorted."""
-    return sorted(values_by_name(snapshot).keys() - {"category"})
-
-
-def _more_facets(known: dict[str, set[str]], snapshot: Snapshot) -> dict[str, set[str]]:
-    return _facets({name: set(values) for name, values in known.items()}, snapshot.fresh)
-
-
-def _facets(found: dict[str, set[str]], batches: Iterable[pa.RecordBatch]) -> dict[str, set[str]]:
-    for batch in batches:
-        for one in pc.unique(pc.list_flatten(batch["facets"])).to_pylist():
-            name, _, value = one.partition(SEPARATOR)
-            found.setdefault(name, set()).add(value)
-    return found
-
-
-def _sql(snapshot: Snapshot, one: Filter) -> str:
-    if one.name not in OWN and one.name not in values_by_name(snapshot) and len(snapshot):
-        names = [*OWN, *attribute_names(snapshot)]
-        hint = near(one.name, names) or f"it has {', '.join(names[:20])}"
-        raise SynestheteError(f"no item has {one.name!r}", hint=hint)
-    if one.comparison in ("=", "!="):
-        right = _equal(one)
-        return f"NOT ({right})" if one.comparison == "!=" else right
-    limit = _number(one.values[0], one.name)
-    if one.name == "price":
-        return f"price {one.comparison} CAST('{limit!r}' AS DOUBLE)"
-    values = values_by_name(snapshot).get(one.name, set())
-    return _has_any(one.name, [v for v in values if _COMPARE[one.comparison](as_number(v), limit)])
-
-
-_COMPARE: dict[str, Callable[[float, float], bool]] = {
-    "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
-}  # fmt: skip
-
-
-def _equal(one: Filter) -> str:
-    if one.name == "price":
-        numbers = [f"CAST('{n!r}' AS DOUBLE)" for n in map(as_number, one.values) if n == n]
-        return f"coalesce(price IN ({', '.join(numbers)}), false)" if numbers else "false"
-    if one.name in ("id", "title"):
-        values = {form for v in one.values for form in (v.strip().casefold(), v.strip().lower())}
-        return f"lower({one.name}) IN ({quoted(sorted(values))})"
-    return _has_any(one.name, [folded_value(value) for value in one.values])
-
-
-def _has_any(name: str, values: Sequence[str]) -> str:
-    if not values:
-        return "false"
-    return f"array_has_any(facets, [{quoted(sorted(facet(name, value) for value in values))}])"
-
-
-def _number(text: str, where: str) -> float:
-    number = as_number(text)
-    if math.isnan(number):
-        raise SynestheteError(f"{text!r} in the filter {where!r} is not a valid number")
-    return number
-
-
 def best(
     snapshot: Snapshot,
     query: Query,
     limit: int,
     *,
     where: str | None = None,
+    columns: Sequence[str] = FOUND,
 ) -> Found:
     """The best items by words and vectors, best first, ties by id; a filter is a condition of SQL."""
     if not len(snapshot):
-        return Found(snapshot.rows([]), np.zeros(0, np.float32))
-    rows = snapshot.nearest(query.vector, limit, where)
+        return Found(snapshot.rows([], columns), np.zeros(0, np.float32))
+    rows = snapshot.nearest(query.vector, limit, where, columns)
     gains = word_gains(snapshot, query_words(query.texts), limit, where)
     known = set(rows.ids)
     if more := [one for one in gains if one not in known]:
-        rows = rows + snapshot.rows(more)
+        rows = rows + snapshot.rows(more, columns)
     # Row by row: a matrix product rounds differently by how many rows there are.
     cosines = (rows.array("fused") * query.vector).sum(axis=1)
     weight = WORDS * query.kind.text_weight
@@ -231,25 +99,25 @@ def word_gains(
 ) -> dict[str, float]:
     """Id to the share of the query's words that an item has, 0 to 1, for the items that BM25 ranks best.
 
-    The best of them has the share that it has; the others less by their BM25 scores. A word that is nowhere in the
-    catalogue is looked for with a wrong letter or two, and counts less.
+    The best of the catalogue has the share that it has; the others less by their BM25 scores. A filter changes no item's
+    share. A word that is nowhere in the catalogue is looked for with a wrong letter or two, and counts less.
     """
     if not words:
         return {}
     gains: dict[str, float] = {}
-    found = snapshot.matching(_every_form(words), limit, where)
     lost = list(words)
-    if found:
-        first = snapshot.rows([found[0][0]]).values("words")[0]
-        has = shared(words, first)
+    if first := snapshot.matching(_every_form(words), 1):
+        ((best_id, highest),) = first
+        has = shared(words, snapshot.rows([best_id], ["words"]).values("words")[0])
         lost = [one for one in words if one not in has or has[one] not in forms(one)]
         share = max(len(words) - len(lost), 1) / len(words)
-        gains = {one: share * score / found[0][1] for one, score in found if score > 0}
+        found = snapshot.matching(_every_form(words), limit, where)
+        gains = {one: share * score / highest for one, score in found if score > 0}
     lost = [one for one in lost if edits(one) and not snapshot.matching(_every_form([one]), 1)]
     for word in lost:
-        near_words = snapshot.matching(word, limit, where, wrong_letters=edits(word))
-        for one, score in near_words:
-            gain = MISSPELT / len(words) * score / near_words[0][1] if score > 0 else 0
+        nearest = snapshot.matching(word, 1, wrong_letters=edits(word))
+        for one, score in snapshot.matching(word, limit, where, wrong_letters=edits(word)):
+            gain = MISSPELT / len(words) * score / nearest[0][1] if score > 0 else 0
             gains[one] = gains.get(one, 0) + gain
     return gains
 
@@ -402,50 +270,94 @@ def _shared(words: Sequence[str], text: str) -> tuple[Reason, ...]:
     return (Reason(kind="words", text=text, weight=float(len(both))),)
 
 
-def search(
-    snapshot: Snapshot,
-    query: Query,
-    *,
-    where: Where = (),
-    limit: int = 10,
-    cut: float = 0.9,
-    only_relevant: bool = False,
-    group: bool = True,
-    reasons: int = 3,
-) -> list[Hit]:
-    """The `limit` best items, best first; fewer when there are fewer.
+def search(encoder: QueryEncoder, request: Search) -> SearchPage:
+    """A page of the items that are nearest to a text, an image or both; without them, of those that pass the filters.
 
     Raises
     ------
     SynestheteError
-        `limit` below 1, a cut outside 0 to 1, an unknown filter.
+        `limit` below 1, an offset below 0, a cut outside 0 to 1, an unknown filter or order, nothing to search for.
     """
-    check_limit(limit, cut)
-    found = best(snapshot, query, limit + SPARE, where=condition(snapshot, where))
-    doubles: dict[str, list[str]] = {}
-    if group:
-        found, doubles = grouped(found, limit)
-    found = found.take(range(min(limit, len(found))))
+    blank = not (request.text or "").strip() and request.image is None
+    unwanted = [*request.without, *request.without_image]
+    if blank and not unwanted and (request.where or request.sort != RELEVANCE):
+        return browse(encoder.snapshot, request)
+    return ranked(encoder.snapshot, encoder.query(request.text, request.image, unwanted), request)
+
+
+def browse(snapshot: Snapshot, request: Search) -> SearchPage:
+    """A page of all items that pass the filters."""
+    check(snapshot, request)
+    columns = {"id", column_of(request.sort), *(COUNTED if request.facets else ())}
+    batches = list(snapshot.scan(sorted(columns), condition(snapshot, request.where)))
+    ids = sorted_ids(batches, request.sort)
+    shown = ids[request.offset : request.offset + request.limit]
+    every = np.ones(len(shown), np.float32)
+    found = Found(snapshot.rows(shown), 0 * every)
+    listed = hits(found, every, [()] * len(shown), cut=request.cut)
+    return _page(snapshot, request, listed, ids, len(ids), batches)
+
+
+def ranked(snapshot: Snapshot, query: Query, request: Search) -> SearchPage:
+    """A page of the items that are nearest to a query; `text`, `image` and `without` of the request are in it already."""
+    check(snapshot, request)
+    # The same items are ranked for every page, so that pages joined are one answer.
+    depth, where = max(DEPTH, request.limit), condition(snapshot, request.where)
+    found = best(snapshot, query, depth, where=where, columns=("id", "fused"))
     relevances = relevance(snapshot, query.kind, found.scores)
-    if only_relevant:
-        keep = np.flatnonzero(relevances >= cut).tolist()
-        found, relevances = found.take(keep), relevances[keep]
-    why = reasons_for(snapshot, query.vector, found.rows, texts=query.texts, limit=reasons)
-    return hits(found, relevances, why, cut=cut, doubles=doubles)
+    total = int((relevances >= request.cut).sum())
+    ids, doubles = found.rows.ids, dict[str, list[str]]()
+    places = list(range(len(found)))
+    if request.group:
+        places, doubles = grouped(found)
+    if request.only_relevant or request.sort != RELEVANCE:
+        places = [place for place in places if place < total]
+    # Of the items that match, where an order or facets need more of them than their vectors.
+    columns = {"id", column_of(request.sort), *(COUNTED if request.facets else ())}
+    needed = request.facets or request.sort != RELEVANCE
+    batches = snapshot.rows(ids[:total], sorted(columns)).table.to_batches() if needed else []
+    if request.sort != RELEVANCE:
+        rank = {one: at for at, one in enumerate(sorted_ids(batches, request.sort))}
+        places.sort(key=lambda place: rank[ids[place]])
+    shown = places[request.offset : request.offset + request.limit]
+    scored = Found(snapshot.rows([ids[place] for place in shown]), found.scores[shown])
+    why = reasons_for(snapshot, query.vector, scored.rows, texts=query.texts, limit=request.reasons)
+    listed = hits(scored, relevances[shown], why, cut=request.cut, doubles=doubles)
+    return _page(snapshot, request, listed, places, total, batches)
 
 
-def grouped(found: Found, limit: int) -> tuple[Found, dict[str, list[str]]]:
-    """Leave out what is nearly the same as something before it; says by id what was left out for whom."""
+def _page(
+    snapshot: Snapshot,
+    request: Search,
+    listed: list[Hit],
+    every: Sequence[Any],
+    total: int,
+    batches: list[pa.RecordBatch],
+) -> SearchPage:
+    end = request.offset + request.limit
+    facets, price = facets_of(snapshot, batches, request.facets) if request.facets else ((), None)
+    return SearchPage(
+        hits=listed,
+        next=end if end < len(every) else None,
+        total=total,
+        facets=facets,
+        price=price,
+    )
+
+
+def grouped(found: Found) -> tuple[list[int], dict[str, list[str]]]:
+    """Places without what is nearly the same as something before it; and by id what was left out for whom."""
     vectors, ids = found.rows.array("fused"), found.rows.ids
-    kept: list[int] = []
+    kept = np.ones(len(found), bool)
     doubles: dict[str, list[str]] = {}
-    for place in range(len(found)):
-        near = vectors[kept] @ vectors[place] if kept else np.zeros(0)
-        if len(near) and near.max() >= DUPLICATE:
-            doubles.setdefault(ids[kept[int(near.argmax())]], []).append(ids[place])
-        elif len(kept) < limit:
-            kept.append(place)
-    return found.take(kept), doubles
+    for start in range(0, len(found), COMPARED):
+        block = np.tril(vectors[start : start + COMPARED] @ vectors.T, start - 1)
+        for row in np.flatnonzero(block.max(axis=1) >= DUPLICATE):
+            near = block[row] * kept
+            if near.max() >= DUPLICATE:
+                doubles.setdefault(ids[int(near.argmax())], []).append(ids[start + row])
+                kept[start + row] = False
+    return np.flatnonzero(kept).tolist(), doubles
 
 
 def hits(
@@ -477,3 +389,12 @@ def check_limit(limit: int, cut: float) -> None:
         raise SynestheteError(f"the limit is {limit}, expected at least 1")
     if not 0 <= cut <= 1:
         raise SynestheteError(f"the cut is {cut}, expected 0 to 1")
+
+
+def check(snapshot: Snapshot, request: Search) -> None:
+    """Refuse a search whose numbers or order make no sense."""
+    check_limit(request.limit, request.cut)
+    for name in ("offset", "reasons", "facets"):
+        if (value := getattr(request, name)) < 0:
+            raise SynestheteError(f"{name} is {value}, expected 0 or more")
+    check_sort(snapshot, request.sort)

@@ -24,8 +24,9 @@ from synesthete.atlas.files import write_file
 from synesthete.catalog.evaluate import categories_by_id, labelled_queries
 from synesthete.catalog.query_encoder import Query, QueryEncoder
 from synesthete.catalog.relevance import kind_of, null_distribution, relevance
-from synesthete.catalog.schema import Choice, ImageSource, Item, Question, ReviewQueue, Suggestion
-from synesthete.catalog.search import best, check_limit, search
+from synesthete.catalog.requests import Search, Suggest
+from synesthete.catalog.schema import Choice, Item, Question, ReviewQueue, Suggestion
+from synesthete.catalog.search import best, ranked
 from synesthete.catalog.store.snapshot import Snapshot
 from synesthete.errors import SynestheteError
 
@@ -198,21 +199,18 @@ def _isotonic(strength: Float64, right: Bool) -> tuple[Float64, Float64]:
 
 def suggest(
     encoder: QueryEncoder,
-    image: ImageSource | None,
-    brief: str | None,
+    request: Suggest,
     *,
-    limit: int = 5,
-    threshold: float = 0.6,
+    threshold: float,
     queue: ReviewQueue | None = None,
     calibrated: Confidence | None = None,
 ) -> Suggestion:
     """Suggestions for an image with a brief description; see `Catalog.suggest`."""
-    check_limit(limit, 0.0)
     if not 0 <= threshold <= 1:
         raise SynestheteError(f"the threshold is {threshold}, expected 0 to 1")
     snapshot = encoder.snapshot
-    query = encoder.query(brief, image)
-    items = search(snapshot, query, limit=limit)
+    query = encoder.query(request.brief, request.image)
+    items = ranked(snapshot, query, Search(limit=request.limit)).hits
     near = best(snapshot, query, LOOKED_AT)
     looked_at = list(snapshot.items(near.rows.ids))
     evidence = weights(near.scores, null_distribution(snapshot, query.kind))
@@ -230,8 +228,8 @@ def suggest(
         ticket = queue.add(
             "suggest",
             {
-                "brief": brief or "",
-                "picture": image is not None,
+                "brief": request.brief or "",
+                "picture": request.image is not None,
                 "items": [
                     {"id": one.id, "score": one.score, "relevance": one.relevance} for one in items
                 ],

@@ -6,10 +6,11 @@ import copy
 import dataclasses
 import functools
 import inspect
-import re
+import types
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -17,6 +18,7 @@ from rich.console import RenderableType
 from rich.text import Text
 from typer.models import ArgumentInfo, OptionInfo
 
+from synesthete._core.docstrings import Help, read_docstring
 from synesthete.atlas import Atlas, open_atlas
 from synesthete.cli.console import Note, out, print_json, say
 from synesthete.errors import SynestheteError
@@ -40,6 +42,7 @@ ModelSpec = Annotated[
         help="mini, ARCH/TAG of open_clip such as RN50/openai, hf-hub:org/name, local-dir:PATH, timm:NAME or torchvision:NAME.",
     ),
 ]
+_UNIONS = (typing.Union, types.UnionType)
 Positive = Annotated[int, typer.Option(min=1)]
 Share = Annotated[float, typer.Option(min=0.0, max=1.0)]
 
@@ -73,15 +76,14 @@ class Only:
         object.__setattr__(self, "names", names)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Help:
-    """What a numpy-style docstring says: the text, each parameter's metavar and meaning, and the other sections."""
+@dataclass(frozen=True)
+class Except:
+    """Names the fields of a settings dataclass that do not: `Annotated[Settings, Except("device")]`."""
 
-    text: str
-    parameters: Mapping[str, tuple[str | None, str]]
-    returns: str
-    see: str
-    examples: Sequence[str]
+    names: tuple[str, ...]
+
+    def __init__(self, *names: str) -> None:
+        object.__setattr__(self, "names", names)
 
 
 def command(
@@ -115,7 +117,7 @@ def command(
         for parameter in signature.parameters.values():
             kind, *more = typing.get_args(parameter.annotation) or (parameter.annotation,)
             if dataclasses.is_dataclass(kind):
-                options = options_of(kind, *(one for only in more for one in only.names))
+                options = options_of(kind, *_chosen(kind, more))
                 settings[parameter.name] = kind, [option.name for option in options]
                 parameters += options
             else:
@@ -128,7 +130,9 @@ def command(
         def run(**given: Any) -> None:
             as_json = given.pop("as_json", False)
             for name, (kind, fields) in settings.items():
-                given[name] = kind(**{field: given.pop(field) for field in fields})
+                values = {field: given.pop(field) for field in fields}
+                # Of an option that may be repeated nothing is None, and the setting has its default.
+                given[name] = kind(**{f: value for f, value in values.items() if value is not None})
             show(function(**given), as_json)
 
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -151,6 +155,7 @@ def options_of(settings: Any, *names: str) -> list[inspect.Parameter]:
     """
     help_ = read_docstring(settings.__doc__)
     hints = typing.get_type_hints(settings, include_extras=True)
+    plain = typing.get_type_hints(settings)
     options = []
     for field in dataclasses.fields(settings):
         if names and field.name not in names:
@@ -160,8 +165,31 @@ def options_of(settings: Any, *names: str) -> list[inspect.Parameter]:
         if kind == tuple[float, ...]:
             info = typer.Option(parser=numbers, metavar="X,X,...")
             kind, default = Annotated[Any, info], ",".join(f"{one:g}" for one in default)
+        elif not any(isinstance(one, OptionInfo) for one in typing.get_args(kind)):
+            kind, default = _as_option(plain[field.name], default)
+        if field.name == "limit":
+            kind = Annotated[kind, typer.Option("-k", "--limit")]
         options.append(_declared(_parameter(field.name, kind, default), help_))
     return options
+
+
+def _as_option(kind: Any, default: Any) -> tuple[Any, Any]:
+    """The type and default that typer knows: of a sequence a list, of an image its path."""
+    kinds = set(typing.get_args(kind)) if typing.get_origin(kind) in _UNIONS else {kind}
+    sequence = next((one for one in kinds if typing.get_origin(one) is Sequence), None)
+    if sequence is not None:
+        (element,) = typing.get_args(sequence)
+        several: Any = list[_as_option(element, None)[0]]  # type: ignore[misc]
+        return several | None, None
+    return (Path if kinds == {Path, bytes} else Path | None if Path in kinds else kind), default
+
+
+def _chosen(settings: Any, more: Sequence[Only | Except]) -> list[str]:
+    """The fields that become options."""
+    names = [field.name for field in dataclasses.fields(settings)]
+    for one in more:
+        names = [name for name in names if (name in one.names) == isinstance(one, Only)]
+    return names
 
 
 def numbers(text: str | tuple[float, ...]) -> tuple[float, ...]:
@@ -178,34 +206,6 @@ def numbers(text: str | tuple[float, ...]) -> tuple[float, ...]:
         raise SynestheteError(f"{text!r} are not numbers separated by commas") from None
 
 
-def read_docstring(docstring: str | None) -> Help:
-    """Take a numpy-style docstring apart.
-
-    Examples
-    --------
-    >>> read_docstring(read_docstring.__doc__).text
-    'Take a numpy-style docstring apart.'
-    """
-    text = inspect.cleandoc(docstring or "")
-    first, *rest = re.split(r"\n*^(\w+(?: \w+)?)\n-+$\n", text, flags=re.MULTILINE)
-    sections = dict(zip(rest[::2], rest[1::2], strict=True))
-    described = sections.get("Parameters", "") + "\n" + sections.get("Attributes", "")
-    parameters = {}
-    for names, metavar, meaning in re.findall(
-        r"^(\w[\w, ]*?)(?: : (.+))?\n((?:[ ]+.*\n?|\n)+)", described, re.MULTILINE
-    ):
-        for name in names.split(", "):
-            parameters[name] = metavar or None, " ".join(meaning.split())
-    returns, see, examples = (sections.get(one, "") for one in ("Returns", "See Also", "Examples"))
-    return Help(
-        text=first.strip(),
-        parameters=parameters,
-        returns=" ".join(returns.split()),
-        see=see.strip(),
-        examples=[line.strip() for line in examples.splitlines() if line.strip()],
-    )
-
-
 def _declared(parameter: inspect.Parameter, help_: Help) -> inspect.Parameter:
     """A parameter as typer understands it, with what the docstring says of it."""
     kind, *more = [parameter.annotation]
@@ -216,6 +216,9 @@ def _declared(parameter: inspect.Parameter, help_: Help) -> inspect.Parameter:
     argument = required and parameter.kind is not inspect.Parameter.KEYWORD_ONLY
     info = copy.copy(known[0]) if known else typer.Argument() if argument else typer.Option()
     metavar, meaning = help_.parameters.get(parameter.name, (None, None))
+    if meaning and typing.get_origin(kind) in _UNIONS and "repeat" not in meaning:
+        several = any(typing.get_origin(one) is list for one in typing.get_args(kind))
+        meaning = f"{meaning.removesuffix('.')} (repeat for more)." if several else meaning
     info.help, info.metavar = info.help or meaning, info.metavar or metavar
     if required or parameter.default is None:
         info.show_default = False

@@ -170,7 +170,7 @@ def _rules(errors: Sequence[Any]) -> str:
 
 def _rule(error: Mapping[str, Any]) -> str:
     place, rule = [str(part) for part in error["loc"][1:]], str(error["msg"])[:200]
-    if error["type"] == "extra_forbidden":
+    if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         place, rule = place[:-1], "has a part that is not known"
     return f"{'.'.join(place)[:200] or 'request'}: {rule}"
 

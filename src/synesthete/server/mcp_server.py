@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 
@@ -38,6 +39,21 @@ A neuron's `heading` is its name or its concept, whichever predicts its held-out
 best among the concepts of the probe set. Addresses are `layer:unit`."""
 
 
+def require_mcp() -> None:
+    """Refuse to go on without the package `mcp`.
+
+    Raises
+    ------
+    SynestheteError
+        It is not installed.
+    """
+    if find_spec("mcp") is None:
+        raise SynestheteError(
+            "the Model Context Protocol needs the package `mcp`",
+            hint="pip install 'synesthete[mcp]'",
+        )
+
+
 def create_mcp(atlas_path: str | Path) -> MCPServer[Any]:
     """The server of one atlas.
 
@@ -46,14 +62,10 @@ def create_mcp(atlas_path: str | Path) -> MCPServer[Any]:
     SynestheteError
         The atlas cannot be opened, or the package `mcp` is not installed.
     """
-    try:
-        from mcp.server import MCPServer
-        from mcp.types import ToolAnnotations
-    except ImportError as error:
-        raise SynestheteError(
-            "the Model Context Protocol needs the package `mcp`",
-            hint="pip install 'synesthete[mcp]'",
-        ) from error
+    require_mcp()
+    from mcp.server import MCPServer
+    from mcp.types import ToolAnnotations
+
     library = Library([atlas_path])
 
     def site() -> Site:

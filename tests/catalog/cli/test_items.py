@@ -118,6 +118,22 @@ def test_search(run: Run) -> None:
     )
 
 
+def test_search_sorts_and_counts(run: Run) -> None:
+    options = ["--where", "category=lamp", "--sort=-price", "--facets", "2", "-k", "3"]
+    page = data(run("search", "shop.catalog", *options, "--json"))
+    assert isinstance(page, dict)
+    assert [one["id"] for one in page["hits"]] == ["lamp-white", "lamp-green", "lamp-blue"]
+    assert (page["total"], page["next"], page["price"]["count"]) == (4, 3, 4)
+    assert [len(one["values"]) for one in page["facets"]] == [1, 2, 2]
+    code, out, _ = run("search", "shop.catalog", *options)
+    assert code == 0
+    assert "4 items match; prices 8 to 11 (4)" in out
+    code, _, err = run("search", "shop.catalog", "--where", "price<3", "--sort", "prise")
+    assert code == 2
+    assert "did you mean 'price'" in err
+    assert "Traceback" not in err
+
+
 def test_recommend(run: Run) -> None:
     Path("me.jsonl").write_text('{"item": "mug-red"}\n')
     options = [
@@ -130,7 +146,16 @@ def test_recommend(run: Run) -> None:
         "--image",
         "shot.png",
     ]
-    options += ["--without", "wood", "--mute", "bowl", "--profile", "me.jsonl", "--half-life", "5"]
+    options += [
+        "--without",
+        "wood",
+        "--mute",
+        "bowl",
+        "--profile",
+        "me.jsonl",
+        "--half-life-days",
+        "5",
+    ]
     found = data(run("recommend", "shop.catalog", *options, "-k", "4", "--json"))
     assert isinstance(found, list)
     assert len(found) == 4

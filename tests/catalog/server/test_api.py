@@ -191,6 +191,47 @@ def test_finding(client: TestClient) -> None:
         assert answer.json()["error"]["message"]
 
 
+def test_a_search_says_what_is_next_and_what_there_is(client: TestClient) -> None:
+    body: dict[str, Any] = {"where": ["category=mug"], "sort": "-price", "limit": 4, "facets": 3}
+    seen: list[str] = []
+    while body.get("offset", 0) is not None:
+        page = client.post(f"{V1}/search", json=body).json()
+        seen += [one["id"] for one in page["hits"]]
+        assert page["total"] == 15
+        assert page["price"] == {"low": 0.0, "high": 28.0, "count": 15}
+        category, colour = page["facets"]
+        assert category == {"name": "category", "values": [{"value": "mug", "count": 15}]}
+        assert colour["name"] == "colour"
+        assert [one["count"] for one in colour["values"]] == [3, 3, 3]
+        body["offset"] = page["next"]
+    assert seen == [f"item-{i:02d}" for i in range(28, -1, -2)]
+    plain = client.post(f"{V1}/search", json={"text": "mug", "limit": 2}).json()
+    assert (plain["next"], plain["facets"], plain["price"]) == (2, [], None)
+    as_names = {"text": "mug", "where": {"colour": ["red"]}, "limit": 50, "group": False}
+    assert len(client.post(f"{V1}/search", json=as_names).json()["hits"]) == 6
+    for wrong, status in (
+        ({"text": "x", "sort": "prize"}, 409),
+        ({"text": "x", "offset": -1}, 422),
+        ({"text": "x", "facets": 101}, 422),
+        ({"text": "x", "where": 3}, 422),
+    ):
+        answer = client.post(f"{V1}/search", json=wrong)
+        assert answer.status_code == status, wrong
+        assert answer.json()["error"]["message"]
+
+
+def test_items_in_another_order(client: TestClient) -> None:
+    seen, after = [], ""
+    while after is not None:
+        query = {"after": after, "limit": 7, "sort": "-price"}
+        page = client.get(f"{V1}/items", params=query).json()
+        seen += [one["id"] for one in page["items"]]
+        after = page["next"]
+    assert seen == [f"item-{i:02d}" for i in range(29, -1, -1)]
+    gone = client.get(f"{V1}/items", params={"after": "never", "sort": "price"})
+    assert (gone.status_code, client.get(f"{V1}/items?sort=prize").status_code) == (409, 409)
+
+
 def test_suggestions_abstain_into_the_queue(client: TestClient) -> None:
     assert client.post(f"{V1}/policy/suggest", json={"threshold": 1.0}).json()["set_by"] == "owner"
     suggestion = client.post(

@@ -13,9 +13,11 @@ import pytest
 from fastapi import FastAPI
 
 from synesthete.catalog import Catalog, Item, Signal
+from synesthete.catalog.classify import NewRecord
 from synesthete.catalog.client import CatalogClient
 from synesthete.catalog.events import Event, EventLog
 from synesthete.catalog.keys import SCOPES, Keys
+from synesthete.catalog.requests import Search
 from synesthete.errors import SynestheteError
 from synesthete.models.image_text_model import ImageTextModel
 from synesthete.server.connections import LimitedServer
@@ -52,6 +54,10 @@ def test_it_gives_what_a_catalogue_gives(
     assert [one.id for one in found] == [one.id for one in expected]
     assert found[0].reasons == expected[0].reasons
     assert [one.id for one in shop.items(at_once=7)] == [one.id for one in own.items()]
+    by_price = [one.id for one in shop.items(sort="-price", at_once=7)]
+    assert by_price == [f"item-{i:02d}" for i in range(29, -1, -1)]
+    request = Search("mug", where={"colour": ["red"]}, sort="price", facets=3, limit=2, cut=0.1)
+    assert shop.answer(request) == own.answer(request)
     liked = [Signal(item="item-01"), Signal("dislike", text="cup")]
     assert [one.id for one in shop.recommend(liked, limit=4)] == [
         one.id for one in own.recommend(liked, limit=4)
@@ -99,6 +105,8 @@ def test_people(shop: CatalogClient, path: Path) -> None:
 def test_errors_are_ours(shop: CatalogClient, url: str) -> None:
     with pytest.raises(SynestheteError, match="no experiment"):
         shop.experiment("spring")
+    with pytest.raises(SynestheteError, match="no classifier"):
+        shop.classify("spots", [NewRecord(png("red"), "a mole")])
     with pytest.raises(SynestheteError, match="authentication required"):
         CatalogClient(url, "wrong").health()
 

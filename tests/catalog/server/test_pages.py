@@ -71,7 +71,11 @@ def test_forms_find(browser: TestClient) -> None:
     )
     assert (
         "For it"
-        in browser.post("/align", data={**form, "copies": "a mug\na boat"}, files=image).text
+        in browser.post(
+            "/align",
+            data={**form, "copies": "a mug\na boat"},
+            files={"images": ("x.png", png("red"), "image/png")},
+        ).text
     )
     assert (
         "confidence"
@@ -84,6 +88,77 @@ def test_forms_find(browser: TestClient) -> None:
     form_page = {"Referer": f"{BASE}/search"}
     nothing = browser.post("/search", data=form, headers=form_page)
     assert 'href="/search">Back to the form' in nothing.text
+
+
+def facets(page: str) -> dict[str, int]:
+    """Value of each button that filters to its count."""
+    found = re.findall(r'name="add" value="([^"]*)">[^<]*<small>([\d,]+)</small>', page)
+    return {value: int(number) for value, number in found}
+
+
+def test_facets_filter_and_pages_go_on(browser: TestClient) -> None:
+    form = {"csrf": csrf(browser.get("/search").text), "sort": "-price"}
+    page = browser.post("/search", data={**form, "where": "price<20"}).text
+    assert "20 items match" in page
+    assert facets(page)["category=mug"] == 10
+    assert facets(page)["colour=red"] == 4
+    assert page.index("item-19") < page.index("item-00")
+    page = browser.post("/search", data={**form, "filter": "price<20", "add": "colour=red"}).text
+    assert "4 items match" in page
+    assert facets(page)["category=mug"] == 2
+    page = browser.post(
+        "/search", data={**form, "filter": ["price<20", "colour=red"], "drop": "price<20"}
+    ).text
+    assert "6 items match" in page
+    first = browser.post("/search", data=form).text
+    assert 'name="offset" value="24"' in first
+    second = browser.post("/search", data={**form, "offset": "24"}).text
+    assert "previous" in second
+    assert "item-05" in second
+    assert "item-06" not in second
+    linked = browser.get("/search", params={"where": "colour=blue", "sort": "title"}).text
+    assert "6 items match" in linked
+    for wrong in ({"offset": "x"}, {"offset": "-1"}, {"text": "x" * 20_001}):
+        answer = browser.post("/search", data={**form, **wrong})
+        assert answer.status_code == 422
+        assert "That did not work" in answer.text
+
+
+def test_an_image_stays_with_its_search(browser: TestClient) -> None:
+    form = {"csrf": csrf(browser.get("/search").text)}
+    image = {"image": ("x.png", png("red"), "image/png")}
+    page = browser.post("/search", data=form, files=image).text
+    kept = re.search(r'name="kept" value="([^"]+)"', page)
+    assert kept
+    hits = re.findall(r'href="/item\?id=([^"]+)"', page)
+    again = browser.post("/search", data={**form, "kept": kept[1]}).text
+    assert re.findall(r'href="/item\?id=([^"]+)"', again) == hits
+    filtered = browser.post("/search", data={**form, "kept": kept[1], "add": "colour=red"}).text
+    found = re.findall(r'href="/item\?id=([^"]+)"', filtered)
+    assert found
+    assert found == [one for one in hits if int(one[-2:]) % 5 == 0][: len(found)]
+    assert browser.post("/search", data={**form, "kept": "%%"}).status_code == 422
+
+
+def test_a_browser_sends_a_file_without_name_where_none_was_chosen(browser: TestClient) -> None:
+    token = csrf(browser.get("/search").text)
+    for path, name in (("/search", "text"), ("/suggest", "brief"), ("/recommend", "likes")):
+        body = (
+            f'--x\r\nContent-Disposition: form-data; name="csrf"\r\n\r\n{token}\r\n'
+            f'--x\r\nContent-Disposition: form-data; name="{name}"\r\n\r\nmug\r\n'
+            '--x\r\nContent-Disposition: form-data; name="image"; filename=""\r\n'
+            "Content-Type: application/octet-stream\r\n\r\n\r\n--x--\r\n"
+        )
+        kind = {"Content-Type": "multipart/form-data; boundary=x"}
+        answer = browser.post(path, content=body, headers=kind)
+        assert answer.status_code == 200, path
+        assert "relevance" in answer.text
+
+
+def test_items_are_listed_in_another_order(browser: TestClient) -> None:
+    page = browser.get("/", params={"sort": "-price"}).text
+    assert page.index("item-29") < page.index("item-03")
+    assert browser.get("/", params={"sort": "prize"}).status_code == 409
 
 
 def test_forms_of_others_are_refused(browser: TestClient) -> None:
@@ -136,6 +211,9 @@ def test_nothing_that_was_given_runs(
     pages.append(browser.get("/item", params={"id": f'"><{NASTY}'}).text)
     pages.append(browser.get("/experiment", params={"name": NASTY}).text)
     pages.append(browser.post("/search", data={**form, "text": NASTY}).text)
+    pages.append(browser.post("/search", data={**form, "text": "x", "sort": NASTY}).text)
+    pages.append(browser.post("/search", data={**form, "sort": "price"}).text)
+    pages.append(browser.post("/search", data={**form, "where": f"category={NASTY}"}).text)
     pages.append(browser.post("/search", data={**form, "text": "x", "where": NASTY}).text)
     pages.append(browser.get("/item", params={"id": NASTY}).text)
     for page in pages:

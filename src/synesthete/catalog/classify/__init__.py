@@ -9,12 +9,16 @@ from synesthete.catalog.classify.records import (
     make_record,
     read_records,
 )
+from synesthete.catalog.classify.requests import Classifications, Classify, NewRecord
 from synesthete.catalog.classify.train import fit
 
 __all__ = [
     "TEMPLATES",
     "Classification",
+    "Classifications",
     "Classifier",
+    "Classify",
+    "NewRecord",
     "Record",
     "Records",
     "Template",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,8 +11,9 @@ import typer
 from rich.console import RenderableType
 
 from synesthete.catalog import Alignment, Hit, Reason, Signal, Suggestion
-from synesthete.catalog.cli.options import CatalogArgument, Columns, Count, Limit, Where
-from synesthete.cli.command import Output, Share, command
+from synesthete.catalog.cli.options import CatalogArgument, Columns, Count
+from synesthete.catalog.requests import Recommend, Search, SearchPage, Suggest
+from synesthete.cli.command import Except, Output, Share, command
 from synesthete.cli.console import Note, count, dim, share, table
 from synesthete.errors import SynestheteError
 
@@ -21,42 +23,25 @@ app = typer.Typer()
 @command(app)
 def search(
     catalog: CatalogArgument,
+    request: Annotated[Search, Except("cut", "only_relevant")],
     *,
-    text: str | None = None,
-    image: Path | None = None,
-    without: list[str] | None = None,
-    without_image: list[Path] | None = None,
-    where: Where = None,
-    limit: Limit = 10,
     min_relevance: Share = 0.0,
-    group: bool = True,
-    reasons: Count = 3,
 ) -> Output:
-    """Find the items nearest to a text, an image or both.
+    """Find the items nearest to a text, an image or both, or list those that pass filters.
 
     The relevance of an item is the share of unrelated queries whose best item scores lower: with 0.9, one unrelated query
-    in ten would have found something. Loads the model.
+    in ten would have found something. Without a text and an image, the items that pass the filters are listed, by id or as
+    sorted. Loads the model for a text or an image.
 
     Parameters
     ----------
-    text : T
-        What is wanted, in words.
-    image : F
-        What is wanted, as an image.
-    without : T
-        What is not wanted, in words (repeat for more).
-    without_image : F
-        What is not wanted, as an image (repeat for more).
     min_relevance
-        Leave out hits of a lower relevance.
-    group
-        Put near-duplicates under the first of them.
-    reasons
-        Reasons for each item, at most.
+        Leave out hits of a lower relevance. Without it, 0.9 is where an item matches, for `--sort` and `--facets`.
 
     Returns
     -------
-    A list of hits: `id`, `score`, `relevance`, `relevant`, `title`, `category`, `price`, `reasons`, `duplicates`.
+    A list of hits: `id`, `score`, `relevance`, `relevant`, `title`, `category`, `price`, `reasons`, `duplicates`. With
+    `--facets`: `hits`, `next`, `total`, `facets`, `price`.
 
     See Also
     --------
@@ -66,37 +51,27 @@ def search(
     --------
     synesthete catalog search my.catalog --text "a red mug" --where "price<20"
     synesthete catalog search my.catalog --image image.png --without apple --json
+    synesthete catalog search my.catalog --where category=fruit --sort title --facets 5
     """
-    hits = catalog.search(
-        text,
-        image,
-        without=[*(without or []), *(without_image or [])],
-        where=where or [],
-        limit=limit,
-        cut=min_relevance,
-        only_relevant=min_relevance > 0,
-        group=group,
-        reasons=reasons,
-    )
-    return _hits_output(hits)
+    if min_relevance:
+        request = replace(request, cut=min_relevance, only_relevant=True)
+    page = catalog.answer(request)
+    if not request.facets:
+        return _hits_output(page.hits)
+    return Output(asdict(page), lambda: _page_view(page))
 
 
 @command(app)
 def recommend(
     catalog: CatalogArgument,
+    request: Annotated[Recommend, Except("signals", "cut")],
     *,
     like: list[str] | None = None,
     dislike: list[str] | None = None,
     text: list[str] | None = None,
     image: list[Path] | None = None,
     without: list[str] | None = None,
-    mute: list[str] | None = None,
     profile: Path | None = None,
-    where: Where = None,
-    limit: Limit = 10,
-    diversity: Share = 0.3,
-    half_life: Annotated[float, typer.Option(min=0.01)] = 30.0,
-    reasons: Count = 3,
 ) -> Output:
     """Recommend items for likes and dislikes: items, phrases and images.
 
@@ -112,16 +87,8 @@ def recommend(
         An image that is liked (repeat for more).
     without : T
         A phrase that is disliked (repeat for more).
-    mute : CONCEPT
-        A concept to disregard: items about it are left out (repeat for more).
     profile : FILE
         Signals as JSON lines: side, one of item, text and image, weight, age_days.
-    diversity
-        0: by score alone; 1: as different as possible.
-    half_life
-        Days after which a signal counts half.
-    reasons
-        Reasons for each item, at most.
 
     Returns
     -------
@@ -145,16 +112,7 @@ def recommend(
         *(Signal("dislike", text=phrase) for phrase in without or []),
         *(read_signals(profile) if profile else []),
     ]
-    hits = catalog.recommend(
-        signals,
-        mute=mute or [],
-        where=where or [],
-        limit=limit,
-        diversity=diversity,
-        half_life_days=half_life,
-        reasons=reasons,
-    )
-    return _hits_output(hits)
+    return _hits_output(catalog.answer(replace(request, signals=signals)).hits)
 
 
 @command(app)
@@ -208,24 +166,13 @@ def align(
 
 
 @command(app)
-def suggest(
-    catalog: CatalogArgument,
-    *,
-    image: Path | None = None,
-    brief: str | None = None,
-    limit: Limit = 5,
-    threshold: Share = 0.6,
-) -> Output:
+def suggest(catalog: CatalogArgument, request: Suggest, *, threshold: Share = 0.6) -> Output:
     """Answer an image with a brief description: items, categories, attributes, and what to ask next.
 
     Its confidence is a probability after `catalog calibrate`. Loads the model.
 
     Parameters
     ----------
-    image : F
-        An image.
-    brief : T
-        A brief description.
     threshold
         Confidence below which the machine abstains.
 
@@ -241,7 +188,9 @@ def suggest(
     --------
     synesthete catalog suggest my.catalog --image image.png --brief "something like this"
     """
-    suggestion = catalog.suggest(image, brief, limit=limit, threshold=threshold)
+    suggestion = catalog.suggest(
+        request.image, request.brief, limit=request.limit, threshold=threshold
+    )
     return Output(suggestion.as_dict(), lambda: _suggestion_view(suggestion))
 
 
@@ -366,7 +315,8 @@ def evaluate(
 def mcp(catalog: CatalogArgument) -> None:
     """Serve a catalogue to an assistant over standard input and output (Model Context Protocol).
 
-    Its tools are suggest, search, recommend and align; images come as base64. Loads the model at the first question.
+    Its tools are search, recommend, align and suggest, with the fields of the REST API; images come as base64. Needs the
+    extra `[mcp]`. Loads the model at the first question.
 
     See Also
     --------
@@ -393,6 +343,15 @@ def _hits_table(hits: Iterable[Hit]) -> RenderableType:
         rows.append((share(hit.relevance), f"{hit.score:.3f}", *shown))
     right = ("relevance", "score")
     return table(*right, "id", "title", "because", right=right, rows=rows)
+
+
+def _page_view(page: SearchPage) -> Iterator[RenderableType]:
+    yield _hits_table(page.hits)
+    rows = [(one.name, v.value, count(v.count)) for one in page.facets for v in one.values]
+    yield table("facet", "value", "items", right=("items",), rows=rows)
+    price = page.price
+    prices = f"; prices {price.low:g} to {price.high:g} ({count(price.count)})" if price else ""
+    yield dim(f"{count(page.total)} items match{prices}")
 
 
 def _pairs_view(pairs: Sequence[Alignment]) -> Iterator[RenderableType]:

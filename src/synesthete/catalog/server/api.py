@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from datetime import timedelta
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
 from synesthete import __version__
-from synesthete.catalog.classify import make_record
+from synesthete._core.docstrings import read_docstring
+from synesthete.catalog.classify import Classify
 from synesthete.catalog.events import EventLog, Taken
+from synesthete.catalog.facets import items_page
 from synesthete.catalog.metrics import Experiment, Summary, assign, compare, summarize
 from synesthete.catalog.people import Case, policy_of, set_policy, trail_row
-from synesthete.catalog.schema import Suggestion, Written
+from synesthete.catalog.requests import Align, Recommend, Search, Suggest, answer_type
+from synesthete.catalog.requests import Request as CatalogRequest
+from synesthete.catalog.schema import Written
 from synesthete.catalog.server import schema
 from synesthete.catalog.server.auth import Caller, requires
 from synesthete.catalog.server.folder import CatalogFolder
@@ -34,6 +38,7 @@ ItemId = Annotated[str, Query(alias="id", min_length=1, max_length=500)]
 Name = Annotated[str, Query(min_length=1, max_length=200)]
 Ticket = Annotated[str, Path(max_length=100, description="Of the case.")]
 Kind = Annotated[str, Path(pattern=r"^(suggest|classify|align)$")]
+Sort = Annotated[str, Query(max_length=500)]
 After = Annotated[int, Query(ge=0, le=2**62, description="`next` of the page before.")]
 Share = Annotated[float, Query(gt=0, lt=1)]
 Cap = Annotated[
@@ -45,6 +50,7 @@ Writer = Annotated[Caller, requires("write")]
 Sender = Annotated[Caller, requires("events")]
 Analyst = Annotated[Caller, requires("metrics")]
 Reviewer = Annotated[Caller, requires("review")]
+FIND: tuple[type[CatalogRequest[Any]], ...] = (Search, Recommend, Align, Suggest, Classify)
 router = APIRouter(prefix=PREFIX, route_class=ApiRoute)
 
 
@@ -72,10 +78,14 @@ def list_items(
     caller: Reader,
     after: Annotated[str, Query(max_length=500, description="Items after this id.")] = "",
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    sort: Sort = "id",
 ) -> Response:
-    """List items, a page at a time, by id."""
+    """List items, a page at a time, by id or in another order.
+
+    `sort` is `id`, `price`, `title`, `category` or an attribute; with a minus before it from high to low.
+    """
     snapshot = folder_of(request).catalog.snapshot()
-    items = snapshot.page(after, limit + 1)
+    items = items_page(snapshot, sort, after, limit + 1)
     following = items[limit - 1].id if len(items) > limit else None
     facts = list(map(schema.ItemFacts.of, items[:limit]))
     page = schema.ItemPage(facts, following, len(snapshot))
@@ -115,8 +125,7 @@ def upsert_items(
 ) -> Response:
     """Add items, or replace those with their ids."""
     catalog = folder_of(request).catalog
-    items = (item.item() for item in body.items)
-    return respond_once(request, caller, key, body, lambda: catalog.upsert(items))
+    return respond_once(request, caller, key, body, lambda: catalog.upsert(body.items))
 
 
 @post("/items/delete", Written, tag="items")
@@ -135,79 +144,20 @@ def list_quarantine(request: Request, caller: Writer) -> Response:
     return respond(request, schema.Quarantine(rows))
 
 
-@post("/search", schema.Hits, tag="find")
-def search(request: Request, caller: Reader, body: schema.Search) -> Response:
-    """Find items for a text, an image or both, away from what is not wanted."""
-    hits = folder_of(request).catalog.search(
-        body.text,
-        schema.decode_image(body.image),
-        without=body.without,
-        where=body.where,
-        limit=body.limit,
-        cut=body.cut,
-        only_relevant=body.only_relevant,
-        group=body.group,
-        reasons=body.reasons,
-    )
-    return respond(request, schema.Hits(list(hits)))
+def _add(kind: type[CatalogRequest[Any]]) -> None:
+    """The endpoint of a request."""
+
+    def find(request: Request, caller: Reader, body: CatalogRequest[Any]) -> Response:
+        return respond(request, folder_of(request).answer(body))
+
+    name = kind.__name__.lower()
+    find.__name__, find.__doc__ = name, read_docstring(kind.__doc__).text
+    find.__annotations__["body"] = kind
+    post(f"/{name}", answer_type(kind), tag="find")(find)
 
 
-@post("/recommend", schema.Hits, tag="find")
-def recommend(request: Request, caller: Reader, body: schema.Recommend) -> Response:
-    """Recommend items for likes and dislikes."""
-    hits = folder_of(request).catalog.recommend(
-        [signal.signal() for signal in body.signals],
-        mute=body.mute,
-        where=body.where,
-        limit=body.limit,
-        diversity=body.diversity,
-        half_life_days=body.half_life_days,
-        cut=body.cut,
-        reasons=body.reasons,
-    )
-    return respond(request, schema.Hits(list(hits)))
-
-
-@post("/align", schema.Alignments, tag="find")
-def align(request: Request, caller: Reader, body: schema.Align) -> Response:
-    """Compare every copy with every image."""
-    images = schema.decode_images(body.images)
-    if not images:
-        raise SynestheteError("no image to compare the copies with")
-    pairs = folder_of(request).catalog.align(body.copies, images, reasons=body.reasons)
-    return respond(request, schema.Alignments(list(pairs)))
-
-
-@post("/suggest", Suggestion, tag="find")
-def suggest(request: Request, caller: Reader, body: schema.Suggest) -> Response:
-    """Answer an image with a brief description by suggestions, or pass the case on to people.
-
-    Below the threshold that people set for `suggest` it abstains, and `ticket` is the case in the queue.
-    """
-    folder = folder_of(request)
-    suggestion = folder.catalog.suggest(
-        schema.decode_image(body.image),
-        body.brief,
-        limit=body.limit,
-        threshold=folder.threshold,
-        queue=folder.queue,
-    )
-    return respond(request, suggestion)
-
-
-@post("/classify", schema.Classifications, tag="find")
-def classify(request: Request, caller: Reader, body: schema.Classify) -> Response:
-    """Classify records of image and text; those that it abstains from go to people."""
-    folder = folder_of(request)
-    classifier = folder.classifier(body.classifier)
-    records = [
-        make_record(schema.decode_image(record.image), record.text, row=row)
-        for row, record in enumerate(body.records, start=1)
-    ]
-    results = classifier.judge(
-        records, queue=folder.queue, policy=folder.policy, reasons=body.reasons
-    )
-    return respond(request, schema.Classifications(results))
+for _kind in FIND:
+    _add(_kind)
 
 
 @post("/events", Taken, tag="events")

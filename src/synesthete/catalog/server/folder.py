@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any, cast
 
 from synesthete.catalog import Catalog
-from synesthete.catalog.classify import Classifier
+from synesthete.catalog.classify import Classifications, Classifier, Classify, make_record
+from synesthete.catalog.encode import image_bytes
 from synesthete.catalog.events import EventLog
 from synesthete.catalog.people import Policy, Queue, policy_of
+from synesthete.catalog.requests import Answer, Request, Suggest
 from synesthete.catalog.retention import Settings
 from synesthete.catalog.server.idempotency import IdempotentRequests
 from synesthete.catalog.webhooks import Webhooks
@@ -58,6 +61,32 @@ class CatalogFolder:
         """Names of the classifiers in the catalogue's folder `classifiers`."""
         paths = (self.path / CLASSIFIERS).glob(f"*{ENDING}/classifier.json")
         return sorted(path.parent.name.removesuffix(ENDING) for path in paths)
+
+    def answer(self, request: Request[Answer]) -> Answer:
+        """Answer a request; what `suggest` and `classify` abstain from goes to people, by the policies that they set."""
+        result: Any
+        if isinstance(request, Suggest):
+            result = self.catalog.suggest(
+                request.image,
+                request.brief,
+                limit=request.limit,
+                threshold=self.threshold,
+                queue=self.queue,
+            )
+        elif isinstance(request, Classify):
+            records = [
+                make_record(image_bytes(one.image) if one.image else None, one.text, row=row)
+                for row, one in enumerate(request.records, start=1)
+            ]
+            classifier = self.classifier(request.classifier)
+            result = Classifications(
+                classifier.judge(
+                    records, queue=self.queue, policy=self.policy, reasons=request.reasons
+                )
+            )
+        else:
+            result = self.catalog.answer(request)
+        return cast("Answer", result)
 
     def classifier(self, name: str) -> Classifier:
         """A classifier by its name, read again after it was fitted again.

@@ -2,31 +2,45 @@
 
 from __future__ import annotations
 
+import base64
+import io
+from dataclasses import replace
 from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, File, Form, Query, Request, UploadFile
+from fastapi import APIRouter, Depends, Form, Query, Request
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
+from PIL import Image
 from starlette.responses import FileResponse, RedirectResponse, Response
 
-from synesthete.catalog.classify import make_record
+from synesthete.catalog.classify import Classify, NewRecord
 from synesthete.catalog.experiments import lift_chart, rates_chart
+from synesthete.catalog.facets import items_page
 from synesthete.catalog.metrics import METRICS, compare, summarize
+from synesthete.catalog.requests import RELEVANCE, Align, Recommend, Search, Suggest
 from synesthete.catalog.schema import Side, Signal
 from synesthete.catalog.server.api import find_case, log_with
 from synesthete.catalog.server.auth import OWNER, caller_of
 from synesthete.catalog.server.folder import CLASSIFIERS, CatalogFolder
+from synesthete.catalog.server.forms import Sent, read_form, split, uploaded
 from synesthete.catalog.server.routing import folder_of
-from synesthete.catalog.server.schema import IMAGE_LIMIT
-from synesthete.errors import SynestheteError
+from synesthete.probes.request_images import see
 from synesthete.server.auth import check_form
 from synesthete.server.errors import ErrorFacts, Missing, Refused, form_page
 from synesthete.server.render import environment
 
 PAGE_SIZE = 48
+FACETS = 12  # values of each
+KEPT_SIDE = 512  # pixels of an image that is searched with
+SORTS = (
+    (RELEVANCE, "relevance"),
+    ("price", "price, low to high"),
+    ("-price", "price, high to low"),
+    ("title", "title"),
+)
 BLANK = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 8 8"><path d="M0 0h8v8H0z" fill="#efede8"/></svg>'
 NAVIGATION = (
     ("Items", "/"),
@@ -52,9 +66,7 @@ def owned(request: Request) -> CatalogFolder:
 
 
 Folder = Annotated[CatalogFolder, Depends(owned)]
-Text = Annotated[str, Form(max_length=20_000)]
 Short = Annotated[str, Form(max_length=200)]
-Image = Annotated[UploadFile | None, File()]
 ItemId = Annotated[str, Query(alias="id", max_length=500)]
 
 
@@ -88,34 +100,23 @@ def _error_page(facts: ErrorFacts, back: str) -> str:
     return _templates().get_template("error.html").render(common, facts=facts, back=back)
 
 
-def _uploaded(image: UploadFile | None) -> bytes | None:
-    """The bytes of an image that a form sent; None where it sent none."""
-    data = image.file.read(IMAGE_LIMIT + 1) if image is not None else b""
-    if len(data) > IMAGE_LIMIT:
-        raise Refused(413, f"an image has at most {IMAGE_LIMIT // 2**20} MB")
-    return data or None
-
-
-def _lines(text: str) -> list[str]:
-    return [line.strip() for line in text.splitlines() if line.strip()]
-
-
-def _split(text: str) -> list[str]:
-    return [part.strip() for part in text.split(";") if part.strip()]
-
-
 @router.get("/")
 def home(
-    request: Request, folder: Folder, after: Annotated[str, Query(max_length=500)] = ""
+    request: Request,
+    folder: Folder,
+    after: Annotated[str, Query(max_length=500)] = "",
+    sort: Annotated[str, Query(max_length=500)] = "id",
 ) -> Response:
     """All items, a page at a time."""
     snapshot = folder.catalog.snapshot()
-    items = snapshot.page(after, PAGE_SIZE + 1)
+    items = items_page(snapshot, sort, after, PAGE_SIZE + 1)
     return page(
         request,
         folder,
         "home",
         items=items[:PAGE_SIZE],
+        sort=sort,
+        sorts={"id": "id", **dict(SORTS[1:])},
         total=len(snapshot),
         following=items[PAGE_SIZE - 1].id if len(items) > PAGE_SIZE else "",
         waiting=len(folder.queue.cases(waiting=True)),
@@ -151,141 +152,94 @@ def item_page(request: Request, folder: Folder, item: ItemId) -> Response:
 
 
 @router.get("/search")
-def search_form(request: Request, folder: Folder) -> Response:
-    """The form."""
-    given = {"text": "", "without": "", "where": ""}
-    return page(request, folder, "search", hits=None, given=given)
-
-
 @router.post("/search")
-def search(
-    request: Request,
-    folder: Folder,
-    csrf: Short = "",
-    text: Text = "",
-    without: Text = "",
-    where: Text = "",
-    image: Image = None,
-) -> Response:
-    """The hits."""
-    check_form(request, csrf)
-    hits = folder.catalog.search(
-        text.strip() or None,
-        _uploaded(image),
-        without=_split(without),
-        where=_split(where),
-        limit=24,
+def search(request: Request, folder: Folder, sent: Sent) -> Response:
+    """The form, and the hits with what they can be filtered by; a link's query is searched, too."""
+    where = [*sent.getlist("filter"), *split(str(sent.get("where", ""))), *sent.getlist("add")]
+    where = [one for one in dict.fromkeys(map(str, where)) if one not in sent.getlist("drop")]
+    # The image is kept in the page, small, so that the next page and another filter are of the same search.
+    upload = uploaded(sent)
+    kept = _small(upload) if upload else str(sent.get("kept", ""))
+    given: dict[str, Any] = {"where": where, **({"image": kept} if kept else {})}
+    wanted = read_form(Search, sent, limit=24, facets=FACETS, **given)
+    start = request.method == "GET" and not (
+        wanted.text or wanted.where or wanted.sort != RELEVANCE
     )
-    given = {"text": text, "without": without, "where": where}
-    return page(request, folder, "search", hits=hits, given=given)
+    found = None if start else folder.answer(wanted)
+    names = [one.name for one in (found.facets if found else ())]
+    sorts = dict(SORTS) | {name: name for name in [*names, wanted.sort] if name not in dict(SORTS)}
+    facts = {"given": wanted, "kept": kept, "found": found, "sorts": sorts}
+    return page(request, folder, "search", **facts)
+
+
+def _small(image: bytes) -> str:
+    """An image in base64, no larger than a model looks at it."""
+
+    def save(image: Image.Image) -> bytes:
+        image.thumbnail((KEPT_SIDE, KEPT_SIDE))
+        stream = io.BytesIO()
+        image.save(stream, "WEBP", quality=90)
+        return stream.getvalue()
+
+    return base64.b64encode(see(image, save)).decode()
 
 
 @router.get("/recommend")
-def recommend_form(request: Request, folder: Folder) -> Response:
-    """The form."""
-    given = {"likes": "", "dislikes": "", "mute": ""}
-    return page(request, folder, "recommend", hits=None, given=given)
-
-
 @router.post("/recommend")
-def recommend(
-    request: Request,
-    folder: Folder,
-    csrf: Short = "",
-    likes: Text = "",
-    dislikes: Text = "",
-    mute: Text = "",
-    image: Image = None,
-) -> Response:
+def recommend(request: Request, folder: Folder, sent: Sent) -> Response:
     """Recommendations; a line that is an item's id means the item."""
-    check_form(request, csrf)
-    sides: tuple[tuple[Side, str], ...] = (("like", likes), ("dislike", dislikes))
-    signals = [
-        Signal(side, item=line) if line in folder.catalog else Signal(side, text=line)
-        for side, lines in sides
-        for line in _lines(lines)
-    ]
-    if data := _uploaded(image):
-        signals.append(Signal(image=data))
-    hits = folder.catalog.recommend(signals, mute=_split(mute), limit=24)
-    given = {"likes": likes, "dislikes": dislikes, "mute": mute}
-    return page(request, folder, "recommend", hits=hits, given=given)
+    given = {name: str(sent.get(name, "")) for name in ("likes", "dislikes", "mute")}
+    found = None
+    if request.method == "POST":
+        sides: tuple[tuple[Side, str], ...] = (("like", "likes"), ("dislike", "dislikes"))
+        signals = [
+            Signal(side, item=line) if line in folder.catalog else Signal(side, text=line)
+            for side, name in sides
+            for line in split(given[name], "\n")
+        ]
+        if data := uploaded(sent):
+            signals.append(Signal(image=data))
+        wanted = read_form(Recommend, sent, limit=24)
+        found = folder.answer(replace(wanted, signals=signals))
+    return page(request, folder, "recommend", found=found, given=given)
 
 
 @router.get("/align")
-def align_form(request: Request, folder: Folder) -> Response:
-    """The form."""
-    return page(request, folder, "align", pairs=None, given={"copies": ""})
-
-
 @router.post("/align")
-def align(
-    request: Request, folder: Folder, csrf: Short = "", copies: Text = "", image: Image = None
-) -> Response:
+def align(request: Request, folder: Folder, sent: Sent) -> Response:
     """Each copy with the image."""
-    check_form(request, csrf)
-    data = _uploaded(image)
-    if data is None:
-        raise SynestheteError("no image to compare the copies with", hint="choose one")
-    pairs = folder.catalog.align(_lines(copies)[:20], [data])
-    return page(request, folder, "align", pairs=pairs, given={"copies": copies})
+    found = None
+    if request.method == "POST":
+        found = folder.answer(read_form(Align, sent, "\n"))
+    return page(request, folder, "align", found=found, copies=sent.get("copies", ""))
 
 
 @router.get("/suggest")
-def suggest_form(request: Request, folder: Folder) -> Response:
-    """The form."""
-    given, threshold = {"brief": ""}, folder.threshold
-    return page(request, folder, "suggest", suggestion=None, given=given, threshold=threshold)
-
-
 @router.post("/suggest")
-def suggest(
-    request: Request, folder: Folder, csrf: Short = "", brief: Text = "", image: Image = None
-) -> Response:
+def suggest(request: Request, folder: Folder, sent: Sent) -> Response:
     """Suggestions, or the case in the queue."""
-    check_form(request, csrf)
-    data, threshold = _uploaded(image), folder.threshold
-    suggestion = folder.catalog.suggest(
-        data, brief.strip() or None, threshold=threshold, queue=folder.queue
-    )
-    facts = {"suggestion": suggestion.as_dict(), "given": {"brief": brief}}
-    return page(request, folder, "suggest", threshold=threshold, **facts)
+    suggestion = None
+    if request.method == "POST":
+        suggestion = folder.answer(read_form(Suggest, sent)).as_dict()
+    facts = {"suggestion": suggestion, "brief": sent.get("brief", "")}
+    return page(request, folder, "suggest", threshold=folder.threshold, **facts)
 
 
 @router.get("/classify")
-def classify_form(request: Request, folder: Folder) -> Response:
-    """The form."""
-    return _classify_page(request, folder, None, "")
-
-
 @router.post("/classify")
-def classify(
-    request: Request,
-    folder: Folder,
-    csrf: Short = "",
-    classifier: Short = "",
-    text: Text = "",
-    image: Image = None,
-) -> Response:
+def classify(request: Request, folder: Folder, sent: Sent) -> Response:
     """The label of a record. Nothing of the record is on the page."""
-    check_form(request, csrf)
-    records = [make_record(_uploaded(image), text)]
-    (result,) = folder.classifier(classifier).judge(
-        records, queue=folder.queue, policy=folder.policy
-    )
-    return _classify_page(request, folder, result, classifier)
-
-
-def _classify_page(
-    request: Request, folder: CatalogFolder, result: Any, classifier: str
-) -> Response:
+    name, result = str(sent.get("classifier", "")), None
+    if request.method == "POST":
+        record = read_form(NewRecord, sent)
+        (result,) = folder.answer(Classify(name, [record])).records
     return page(
         request,
         folder,
         "classify",
         result=result,
         names=folder.classifiers,
-        given={"classifier": classifier},
+        given={"classifier": name},
         place=f"{folder.path.name}/{CLASSIFIERS}",
     )
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request
 from fastapi.routing import APIRoute
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -90,7 +90,7 @@ def respond(request: Request, value: Any, *, replayed: bool = False) -> Response
 
 
 def respond_once(
-    request: Request, caller: Caller, key: str | None, body: Any, work: Callable[[], Any]
+    request: Request, caller: Caller, key: str | None, body: BaseModel, work: Callable[[], Any]
 ) -> Response:
     """Carry a request out once for its idempotency key, and respond."""
 
@@ -99,7 +99,7 @@ def respond_once(
         return TypeAdapter(type(result)).dump_json(result)
 
     operation = f"{request.method} {request.url.path}"
-    sent = json.dumps(body.model_dump(), sort_keys=True).encode()
+    sent = json.dumps(body.model_dump(mode="json"), sort_keys=True).encode()
     requests = folder_of(request).requests
     response, replayed = requests.respond(caller.id, key, operation, sent, carry_out)
     return respond(request, response, replayed=replayed)

@@ -22,8 +22,8 @@ from synesthete.errors import SynestheteError, near
 T = TypeVar("T")
 
 FOUND = ("id", "revision", "title", "category", "price", "words", "fused")  # of what a search finds
-FRESH = ("id", "revision", "title", "category", "description", "facets", "fused")
-CHUNK, MOST_FRESH = 256, 20_000
+FRESH = ("id", "revision", "title", "category", "description", "attributes", "fused")
+CHUNK, IDS, MOST_FRESH = 256, 1024, 20_000  # items, ids and items at once
 
 
 @dataclass(frozen=True)
@@ -154,8 +154,8 @@ class Snapshot:
         """
         wanted = list(dict.fromkeys(ids))
         parts = []
-        for start in range(0, len(wanted), CHUNK):
-            where = f"id IN ({quoted(wanted[start : start + CHUNK])})"
+        for start in range(0, len(wanted), IDS):
+            where = f"id IN ({quoted(wanted[start : start + IDS])})"
             parts += list(self.scan(list(dict.fromkeys(["id", *columns])), where))
         if not parts:
             if wanted:
@@ -172,8 +172,8 @@ class Snapshot:
     def there(self, ids: Sequence[str]) -> dict[str, int]:
         """Id to revision of those ids that are in the catalogue."""
         found: dict[str, int] = {}
-        for start in range(0, len(ids), CHUNK):
-            where = f"id IN ({quoted(ids[start : start + CHUNK])})"
+        for start in range(0, len(ids), IDS):
+            where = f"id IN ({quoted(ids[start : start + IDS])})"
             for batch in self.scan(["id", "revision"], where):
                 found.update(zip(*(batch[n].to_pylist() for n in ("id", "revision")), strict=True))
         return found
@@ -200,11 +200,17 @@ class Snapshot:
             request = self._table.search().select(list(columns))
             yield from (request.where(where) if where else request).to_batches(8192)
 
-    def nearest(self, vector: Float32, limit: int, where: str | None = None) -> Rows:
+    def nearest(
+        self,
+        vector: Float32,
+        limit: int,
+        where: str | None = None,
+        columns: Sequence[str] = FOUND,
+    ) -> Rows:
         """The items whose fused vectors are nearest; above ten thousand items by an index that finds nearly all."""
         with self._items.errors():
             request = self._table.search(np.asarray(vector, np.float32), vector_column_name="fused")
-            request = request.distance_type("dot").select([*FOUND, "_distance"]).limit(limit)
+            request = request.distance_type("dot").select([*columns, "_distance"]).limit(limit)
             if self._probes:  # and more, where few of what they hold passes a filter
                 request = request.minimum_nprobes(self._probes).maximum_nprobes(0)
             request = request.where(where, prefilter=True) if where else request
