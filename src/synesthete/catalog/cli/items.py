@@ -34,6 +34,7 @@ def index(
     atlas: Path | None = None,
     column: Columns = None,
     images: Path | None = None,
+    store: str | None = None,
     prune: bool = False,
 ) -> Output:
     """Put items into a catalogue: new ones are added, changed ones replaced, unchanged ones skipped.
@@ -53,6 +54,9 @@ def index(
         Of the same model: its tested names and families go into reasons and flags. Only when the catalogue is made.
     images : FOLDER
         Folder of the table's images; without it the table's own.
+    store : URL
+        Where the items of a new catalogue are kept: s3://BUCKET/PREFIX, gs:// or az://; in its folder without it. Keys to it are
+        read from the environment (AWS_ACCESS_KEY_ID, ...) and never written.
     prune
         Also delete items that are not in ITEMS.
 
@@ -71,7 +75,7 @@ def index(
     from synesthete.catalog.sources import read_items
 
     source = read_items(items, columns=dict(column or []), images=images)
-    catalog = _open_or_create(out, model, atlas)
+    catalog = _open_or_create(out, model, atlas, store)
     given: set[str] = set()
     with Reporter("indexing", "items") as reporter:
         written = catalog.upsert(_noting(source, given) if prune else source, progress=reporter)
@@ -295,15 +299,20 @@ def quarantine(catalog: CatalogArgument) -> Output:
     return Output(rows, [table("id", "what", "reason", rows=(row.values() for row in rows))])
 
 
-def _open_or_create(path: Path, model: str | None, atlas: Path | None) -> Catalog:
+def _open_or_create(
+    path: Path, model: str | None, atlas: Path | None, store: str | None = None
+) -> Catalog:
     from synesthete.catalog.store.manifest import FILE
 
     if not (path / FILE).exists():
-        return Catalog.create(path, model or "mini", atlas=atlas)
+        return Catalog.create(path, model or "mini", atlas=atlas, store=store)
     if atlas is not None:
         hint = "give --atlas when the catalogue is made"
         raise SynestheteError(f"'{path}' is there already", hint=hint)
     catalog = Catalog.open(path)
+    if store is not None and store.rstrip("/") != catalog.manifest.get("store"):
+        hint = "give --store when the catalogue is made"
+        raise SynestheteError(f"'{path}' is there already, with its items elsewhere", hint=hint)
     if model is not None and model != catalog.manifest["model"]["name"]:
         from synesthete.models import load_model
 

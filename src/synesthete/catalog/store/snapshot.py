@@ -16,7 +16,7 @@ from synesthete.catalog.encode import PHOTO_PRIOR, Space, centre_of
 from synesthete.catalog.reference import Reference
 from synesthete.catalog.schema import Item
 from synesthete.catalog.store.centres import Centres, array_of
-from synesthete.catalog.store.table import ITEM_COLUMNS, ItemTable, item_of, quoted
+from synesthete.catalog.store.table import ITEM_COLUMNS, ItemTable, item_of, probes_of, quoted
 from synesthete.errors import SynestheteError, near
 
 T = TypeVar("T")
@@ -100,7 +100,7 @@ class Snapshot:
         self.layer = layer
         self._table = items.pinned()
         self._items = items
-        self._probes = items.probes()
+        self._probes = probes_of(self._table.schema)
         self.version = (self._table.name, int(self._table.version))
         self.centres = Centres.of(self._table.schema)
         self._photos = photos
