@@ -213,10 +213,9 @@ def best(
     if not len(snapshot):
         return Found(snapshot.rows([]), np.zeros(0, np.float32))
     rows = snapshot.nearest(query.vector, limit, where)
-    gains = word_gains(snapshot, query_words(query.texts), limit, where)
-    known = set(rows.ids)
-    if more := [one for one in gains if one not in known]:
-        rows = rows + snapshot.rows(more)
+    matched: list[Rows] = []
+    gains = word_gains(snapshot, query_words(query.texts), limit, where, matched)
+    rows = Rows.joined([rows, *matched])
     # Row by row: a matrix product rounds differently by how many rows there are.
     cosines = (rows.array("fused") * query.vector).sum(axis=1)
     weight = WORDS * query.kind.text_weight
@@ -227,27 +226,31 @@ def best(
 
 
 def word_gains(
-    snapshot: Snapshot, words: Sequence[str], limit: int, where: str | None = None
+    snapshot: Snapshot,
+    words: Sequence[str],
+    limit: int,
+    where: str | None = None,
+    rows: list[Rows] | None = None,
 ) -> dict[str, float]:
     """Id to the share of the query's words that an item has, 0 to 1, for the items that BM25 ranks best.
 
     The best of them has the share that it has; the others less by their BM25 scores. A word that is nowhere in the
-    catalogue is looked for with a wrong letter or two, and counts less.
+    catalogue is looked for with a wrong letter or two, and counts less. The items are added to `rows`.
     """
     if not words:
         return {}
+    rows = [] if rows is None else rows
     gains: dict[str, float] = {}
-    found = snapshot.matching(_every_form(words), limit, where)
+    found = snapshot.matching(_every_form(words), limit, where, rows=rows)
     lost = list(words)
     if found:
-        first = snapshot.rows([found[0][0]]).values("words")[0]
-        has = shared(words, first)
+        has = shared(words, rows[-1].values("words")[0])
         lost = [one for one in words if one not in has or has[one] not in forms(one)]
         share = max(len(words) - len(lost), 1) / len(words)
         gains = {one: share * score / found[0][1] for one, score in found if score > 0}
     lost = [one for one in lost if edits(one) and not snapshot.matching(_every_form([one]), 1)]
     for word in lost:
-        near_words = snapshot.matching(word, limit, where, wrong_letters=edits(word))
+        near_words = snapshot.matching(word, limit, where, wrong_letters=edits(word), rows=rows)
         for one, score in near_words:
             gain = MISSPELT / len(words) * score / near_words[0][1] if score > 0 else 0
             gains[one] = gains.get(one, 0) + gain
@@ -304,10 +307,13 @@ def reasons_for(
     if limit < 1 or not len(rows):
         return [() for _ in range(len(rows))]
     quiet = {name.casefold() for name in muted}
-    details = snapshot.rows(rows.ids, DETAILS)
-    shares = unit_shares(snapshot, query, details)
-    answers = np.nan_to_num(details.array("units") - snapshot.unit_centre, nan=-1)
-    shares = np.where(answers > 0, shares, 0)
+    if snapshot.reference.tested.any():
+        details = snapshot.rows(rows.ids, DETAILS)
+        shares = unit_shares(snapshot, query, details)
+        answers = np.nan_to_num(details.array("units") - snapshot.unit_centre, nan=-1)
+        shares = np.where(answers > 0, shares, 0)
+    else:  # then no unit is a reason
+        shares = np.zeros((len(rows), 0), np.float32)
     near = _near_concepts(snapshot, query, rows.array("fused"))
     words = query_words(texts)
     shared_words = [_shared(words, text) for text in rows.values("words")]
@@ -345,11 +351,12 @@ def unit_reasons(
     """
     reference = snapshot.reference
     found: list[Reason] = []
-    for unit in np.argsort(-sign * shares, kind="stable"):
+    order = np.argsort(-sign * shares, kind="stable")
+    for unit in order if untested else order[reference.tested[order]]:
         if len(found) >= limit or sign * shares[unit] <= 0:
             break
         name, tested = reference.names[unit], bool(reference.tested[unit])
-        if name.casefold() in quiet or not (tested or untested):
+        if name.casefold() in quiet:
             continue
         # An untested name is no more than where the unit's weights point: it tells nobody anything.
         text = name if tested else "without a tested name"
