@@ -1,6 +1,6 @@
 """How fast the catalogue is and what it needs: whole searches, searches after a change, growth, indexing.
 
-    python benchmarks/catalog_speed.py --part store      whole searches in a catalogue of 10⁵ items, and those after a change
+    python benchmarks/catalog_speed.py --part scale --items 100000   searches and changes, beside bare LanceDB and SQLite
     python benchmarks/catalog_speed.py --part growth     bytes on disk by number of items, and when every item is replaced
     python benchmarks/catalog_speed.py --part indexing   items a second beside a bare loop, peak memory by number of items
     python benchmarks/catalog_speed.py --part events     rates and an experiment of a week of 10⁶ events, beside reading them
@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import catalog_scale
 import numpy as np
 import torch
 from PIL import Image
@@ -32,9 +32,6 @@ from synesthete.catalog import Catalog, Item
 from synesthete.catalog.encode import Batch
 from synesthete.catalog.events import EventLog
 from synesthete.catalog.metrics import assign, compare, summarize
-from synesthete.catalog.query_encoder import QueryEncoder
-from synesthete.catalog.requests import Search
-from synesthete.catalog.search import ranked
 from synesthete.catalog.store.table import ItemTable
 from synesthete.probes.decoding import decode
 from tests.oracles import visitors as oracle
@@ -46,7 +43,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parts: dict[str, Callable[[argparse.Namespace], Any]] = {
-        "store": store,
+        "scale": catalog_scale.scale,
         "growth": growth,
         "indexing": indexing,
         "events": events,
@@ -54,78 +51,18 @@ def main() -> None:
     parser.add_argument("--part", choices=parts, required=True)
     parser.add_argument("--model", default="mini")
     parser.add_argument("--vectors", type=int, default=100_000)
-    parser.add_argument("--million", action="store_true", help="as --vectors 1000000")
-    parser.add_argument("--changes", type=int, default=20)
     parser.add_argument("--items", type=int, nargs="*", default=[256, 1024])
     parser.add_argument("--events", type=int, default=1_000_000)
     parser.add_argument("--events-url", help="a PostgreSQL database; without it SQLite in a file")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--peak-of", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help="where the catalogue is built, and stays")
     options = parser.parse_args()
-    if options.million:
-        options.vectors = 1_000_000
     torch.set_num_threads(options.threads)
     if options.peak_of:
         print(json.dumps(peak_here(options)))
         return
     print(json.dumps({"part": options.part, **parts[options.part](options)}, indent=1))
-
-
-def store(options: argparse.Namespace) -> dict[str, Any]:
-    """A catalogue of synthetic items: opening it, whole searches with relevance and reasons, and searches after a change.
-
-    Seconds are of the clock and, where it says so, of the processor: other work may share the machine.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        result = Catalog.create(Path(folder) / "big.catalog", options.model)
-        count = options.vectors
-        found: dict[str, Any] = {"items": count, "threads": options.threads}
-
-        def timed(name: str, work: Callable[[], Any]) -> Any:
-            started = time.perf_counter()
-            value = work()
-            found[name] = round(time.perf_counter() - started, 3)
-            return value
-
-        timed("written in s, vectors given", lambda: fill(result, count, 4096))
-        encoder = QueryEncoder(result.snapshot(), lambda: result.model)
-        query = encoder.query("apple", None)
-        timed("first search, s", lambda: ranked(result.snapshot(), query, Search()))
-        names = result.reference.concepts[:100]
-        for label, settings in (
-            ("whole search", {}),
-            ("without reasons", {"reasons": 0}),
-            ("price<5", {"where": ["price<5"]}),
-            ("with facets", {"facets": 10}),
-        ):
-            times = []
-            for name in names:
-                one = encoder.query(name, None)
-                started = time.process_time()
-                ranked(result.snapshot(), one, Search(**settings))
-                times.append(time.process_time() - started)
-            p50, p95 = np.quantile(times, [0.5, 0.95]) * 1000
-            found[f"{label}, processor"] = {"n": len(names), "p50 ms": p50, "p95 ms": p95}
-        writes, after, again = [], [], []
-        for number in range(options.changes):
-            started = time.process_time()
-            result.upsert([Item(f"one more {number}", title="one more thing")])
-            written = time.process_time()
-            ranked(result.snapshot(), query, Search())
-            searched = time.process_time()
-            ranked(result.snapshot(), query, Search())
-            writes.append(written - started)
-            after.append(searched - written)
-            again.append(time.process_time() - searched)
-        for label, some in (
-            ("one upsert", writes),
-            ("the search after it", after),
-            ("the same search again", again),
-        ):
-            p50, p95 = np.quantile(some, [0.5, 0.95]) * 1000
-            found[f"{label}, processor"] = {"n": len(some), "p50 ms": p50, "p95 ms": p95}
-        found["peak memory MB"] = peak()
-        return found
 
 
 def growth(options: argparse.Namespace) -> dict[str, Any]:
@@ -137,11 +74,11 @@ def growth(options: argparse.Namespace) -> dict[str, Any]:
             started = time.perf_counter()
             fill(result, count, 256)
             took = time.perf_counter() - started
-            once = on_disk(result.path)
+            once = catalog_scale.on_disk(result.path)
             started = time.perf_counter()
             fill(result, count, 256, seed=1)
             again = time.perf_counter() - started
-            twice = on_disk(result.path)
+            twice = catalog_scale.on_disk(result.path)
             found[f"{count} items"] = {
                 "bytes an item": round(once / count),
                 "of that vectors and units": 2
@@ -150,7 +87,7 @@ def growth(options: argparse.Namespace) -> dict[str, Any]:
                 "all replaced in s": round(again, 1),
                 "bytes an item, all replaced": round(twice / count),
             }
-    found["peak memory MB"] = peak()
+    found["peak memory MB"] = catalog_scale.peak()
     return found
 
 
@@ -182,11 +119,6 @@ def fill(result: Catalog, count: int, size: int, seed: int = 0) -> None:
     table.close()
 
 
-def on_disk(path: Path) -> int:
-    """Bytes of all files of a folder."""
-    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-
-
 def indexing(options: argparse.Namespace) -> dict[str, Any]:
     """Items a second beside a bare loop over the same images, and peak memory in fresh processes."""
     found: dict[str, Any] = {"threads": options.threads}
@@ -202,11 +134,11 @@ def peak_here(options: argparse.Namespace) -> dict[str, Any]:
     """Index so many items with an image, a title and a description each."""
     with tempfile.TemporaryDirectory() as folder:
         result = Catalog.create(Path(folder) / "new.catalog", options.model)
-        base = peak()
+        base = catalog_scale.peak()
         started = time.perf_counter()
         result.upsert(drawn(options.peak_of))
         took = time.perf_counter() - started
-        top = peak()
+        top = catalog_scale.peak()
         some = [decode(bytes(item.images[0])) for item in drawn(256)]  # type: ignore[arg-type]
         started = time.perf_counter()
         for start in range(0, 256, 32):
@@ -248,7 +180,7 @@ def events(options: argparse.Namespace) -> dict[str, Any]:
                 log.take(some, history=True)
 
         timed("all added, 5,000 at once", add_all)
-        found["bytes an event"] = round(on_disk(Path(folder)) / options.events)
+        found["bytes an event"] = round(catalog_scale.on_disk(Path(folder)) / options.events)
         one = {"key": "one more", "kind": "impression", "item": "i1", "subject": "v1", "list": "l"}
         timed("one more added", lambda: log.take([one]))
         again = EventLog(folder, now=lambda: now, url=options.events_url)
@@ -264,7 +196,7 @@ def events(options: argparse.Namespace) -> dict[str, Any]:
         before = timed("experiment, read one by one", lambda: oracle.compare(mine(), "home"))
         assert before.lift == compared.lift
         timed("a visitor forgotten", lambda: again.forget("v1"))
-        found["peak memory MB"] = peak()
+        found["peak memory MB"] = catalog_scale.peak()
         return found
 
 
@@ -320,11 +252,6 @@ def clustered(count: int, dim: int, seed: int = 0) -> Any:
     result = centres[rng.integers(0, 1000, count)]
     result = result + np.float32(0.7) * rng.standard_normal((count, dim), np.float32)
     return np.asarray(result / np.linalg.norm(result, axis=1, keepdims=True), np.float32)
-
-
-def peak() -> int:
-    """Peak resident memory of this process, MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 if __name__ == "__main__":

@@ -32,8 +32,9 @@ from synesthete.atlas.files import (
     sync_folder,
 )
 from synesthete.catalog.catalog import Catalog
+from synesthete.catalog.store.location import LOCK
 from synesthete.catalog.store.manifest import read_manifest
-from synesthete.catalog.store.table import LOCK, ItemTable
+from synesthete.catalog.store.table import ItemTable
 from synesthete.errors import SynestheteError
 
 FILE, FORMAT, VERSION = "backup.json", "synesthete-backup", 1

@@ -39,8 +39,9 @@ from synesthete.catalog.search import search
 from synesthete.catalog.store import manifest as manifests
 from synesthete.catalog.store.centres import Centres
 from synesthete.catalog.store.ingest import upsert
+from synesthete.catalog.store.location import POINTER, check_url, location_of
 from synesthete.catalog.store.snapshot import Snapshot
-from synesthete.catalog.store.table import POINTER, ItemTable
+from synesthete.catalog.store.table import ItemTable
 from synesthete.catalog.suggest import (
     Confidence,
     calibrate,
@@ -75,7 +76,7 @@ class Catalog:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.manifest: Mapping[str, Any] = manifests.read_manifest(self.path)
-        self._table = ItemTable(self.path)
+        self._table = ItemTable(location_of(self.path, self.manifest))
         self._reference = _read_reference(self.path, self.manifest)
         self._lock = threading.RLock()
         self._snapshot: Snapshot | None = None
@@ -91,6 +92,7 @@ class Catalog:
         layer: str | None = None,
         atlas: str | Path | None = None,
         seed: int = 0,
+        store: str | None = None,
     ) -> Catalog:
         """A new, empty catalogue.
 
@@ -106,11 +108,14 @@ class Catalog:
             Of the same model, analysed: its tested names and families are used in reasons and flags.
         seed
             Of the unrelated texts that scores are judged against.
+        store
+            URL of an object store (`s3://bucket/prefix`, `gs://…`, `az://…`) for the items; in the folder without it. How to
+            reach it is read from the environment, as the store's own tools do.
 
         Raises
         ------
         SynestheteError
-            Something is there already; an atlas of another model; no such layer.
+            Something is there already; an atlas of another model; no such layer; a store that cannot be reached.
         """
         from synesthete.atlas import open_atlas
         from synesthete.models import load_model
@@ -124,25 +129,24 @@ class Catalog:
             not place.is_dir() or any(not _begun(name) for name in _names(place))
         ):
             raise SynestheteError(f"'{place}' is there already and is no catalogue")
+        store = None if store is None else check_url(store)
         loaded = load_model(model) if isinstance(model, str) else model
         chosen = loaded.layer(layer or loaded.default_layers[0]).name
         opened = None if atlas is None else open_atlas(atlas)
         reference, facts = make_reference(loaded, chosen, atlas=opened, seed=seed)
         data = reference.to_bytes()
         write_file(place / manifests.REFERENCE, data)
-        ItemTable.create(
-            place, loaded.embedding_dim, loaded.layer(chosen).units, Centres.of_reference(reference)
-        )
-        manifests.write_manifest(
-            place,
-            {
-                "format": manifests.FORMAT,
-                "version": manifests.VERSION,
-                "model": manifests.describe(loaded, chosen),
-                "reference": {**facts, "sha256": hashlib.sha256(data).hexdigest()},
-                "atlas": None if opened is None else opened.manifest["fingerprint"],
-            },
-        )
+        manifest = {
+            "format": manifests.FORMAT,
+            "version": manifests.VERSION,
+            "model": manifests.describe(loaded, chosen),
+            "reference": {**facts, "sha256": hashlib.sha256(data).hexdigest()},
+            "atlas": None if opened is None else opened.manifest["fingerprint"],
+            **({"store": store} if store else {}),
+        }
+        dim, units = loaded.embedding_dim, loaded.layer(chosen).units
+        ItemTable.create(location_of(place, manifest), dim, units, Centres.of_reference(reference))
+        manifests.write_manifest(place, manifest)
         created = cls(place)
         created._model = loaded
         return created

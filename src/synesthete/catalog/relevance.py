@@ -166,9 +166,13 @@ def _better(best: _Best, queries: Float32, batches: Iterable[pa.RecordBatch]) ->
 def _updated(unrelated: _UnrelatedQueries, snapshot: Snapshot) -> _UnrelatedQueries:
     """The same queries in the next snapshot: against what is new, and against all where the best item is gone."""
     best, queries = unrelated.best, unrelated.queries
-    there = snapshot.there(list(dict.fromkeys(best.ids.tolist())))
+    there = None if snapshot.only_new else snapshot.there(list(dict.fromkeys(best.ids.tolist())))
     pairs = zip(best.ids.tolist(), best.revisions.tolist(), strict=True)
-    lost = [at for at, (one, revision) in enumerate(pairs) if there.get(one) != revision]
+    lost = [
+        at
+        for at, (one, revision) in enumerate(pairs)
+        if there is not None and there.get(one) != revision
+    ]
     scores = best.scores.copy()
     scores[lost] = -np.inf
     best = _better(replace(best, scores=scores), queries, snapshot.fresh)
@@ -215,18 +219,28 @@ def _forms(label: str) -> set[str]:
 
 
 def _vocabulary(snapshot: Snapshot) -> set[str]:
-    """Words in the catalogue's titles, categories, descriptions or ids; those of deleted items until it is opened again."""
-    return snapshot.computed("vocabulary", lambda: _words(set(), snapshot.scan(SEARCHED)), _more)
+    """Words of the unrelated queries that are in titles, categories, descriptions or ids; those of deleted items until it is opened again."""
+    return snapshot.computed("vocabulary", lambda: _words(snapshot, snapshot.scan(SEARCHED)), _more)
 
 
 def _more(known: set[str], snapshot: Snapshot) -> set[str]:
-    return _words(known, snapshot.fresh)
+    return known | _words(snapshot, snapshot.fresh)
 
 
-def _words(known: set[str], batches: Iterable[pa.RecordBatch]) -> set[str]:
-    found = set(known)
+def _words(snapshot: Snapshot, batches: Iterable[pa.RecordBatch]) -> set[str]:
+    # Of all words, these alone count, so what is kept does not grow with the items.
+    wanted = snapshot.computed(
+        "reference words", lambda: _reference_words(snapshot), lambda same, _: same
+    )
+    found: set[str] = set()
     for batch in batches:
         for name in SEARCHED:
             pieces = pc.split_pattern_regex(pc.utf8_lower(batch[name]), _BREAK)
-            found.update(pc.unique(pc.list_flatten(pieces)).to_pylist())
+            found |= wanted.intersection(pc.unique(pc.list_flatten(pieces)).to_pylist())
     return found
+
+
+def _reference_words(snapshot: Snapshot) -> set[str]:
+    reference = snapshot.reference
+    found = {word for text in reference.texts for word in text.split()}
+    return found.union(*map(_forms, set(reference.image_labels)))

@@ -81,10 +81,9 @@ def best(
     if not len(snapshot):
         return Found(snapshot.rows([], columns), np.zeros(0, np.float32))
     rows = snapshot.nearest(query.vector, limit, where, columns)
-    gains = word_gains(snapshot, query_words(query.texts), limit, where)
-    known = set(rows.ids)
-    if more := [one for one in gains if one not in known]:
-        rows = rows + snapshot.rows(more, columns)
+    matched: list[Rows] = []
+    gains = word_gains(snapshot, query_words(query.texts), limit, where, matched, columns)
+    rows = Rows.joined([rows, *matched])
     # Row by row: a matrix product rounds differently by how many rows there are.
     cosines = (rows.array("fused") * query.vector).sum(axis=1)
     weight = WORDS * query.kind.text_weight
@@ -95,29 +94,41 @@ def best(
 
 
 def word_gains(
-    snapshot: Snapshot, words: Sequence[str], limit: int, where: str | None = None
+    snapshot: Snapshot,
+    words: Sequence[str],
+    limit: int,
+    where: str | None = None,
+    rows: list[Rows] | None = None,
+    columns: Sequence[str] = FOUND,
 ) -> dict[str, float]:
     """Id to the share of the query's words that an item has, 0 to 1, for the items that BM25 ranks best.
 
     The best of the catalogue has the share that it has; the others less by their BM25 scores. A filter changes no item's
-    share. A word that is nowhere in the catalogue is looked for with a wrong letter or two, and counts less.
+    share. A word that is nowhere in the catalogue is looked for with a wrong letter or two, and counts less. The items are
+    added to `rows`, with these columns.
     """
     if not words:
         return {}
+    rows = [] if rows is None else rows
     gains: dict[str, float] = {}
-    lost = list(words)
-    if first := snapshot.matching(_every_form(words), 1):
+    every, lost = _every_form(words), list(words)
+    found = snapshot.matching(every, limit, where, rows=rows, columns=columns)
+    first = snapshot.matching(every, 1) if where else found[:1]
+    if first:
         ((best_id, highest),) = first
         has = shared(words, snapshot.rows([best_id], ["words"]).values("words")[0])
         lost = [one for one in words if one not in has or has[one] not in forms(one)]
         share = max(len(words) - len(lost), 1) / len(words)
-        found = snapshot.matching(_every_form(words), limit, where)
         gains = {one: share * score / highest for one, score in found if score > 0}
     lost = [one for one in lost if edits(one) and not snapshot.matching(_every_form([one]), 1)]
     for word in lost:
-        nearest = snapshot.matching(word, 1, wrong_letters=edits(word))
-        for one, score in snapshot.matching(word, limit, where, wrong_letters=edits(word)):
-            gain = MISSPELT / len(words) * score / nearest[0][1] if score > 0 else 0
+        off = edits(word)
+        near_words = snapshot.matching(
+            word, limit, where, wrong_letters=off, rows=rows, columns=columns
+        )
+        first = snapshot.matching(word, 1, wrong_letters=off) if where else near_words[:1]
+        for one, score in near_words:
+            gain = MISSPELT / len(words) * score / first[0][1] if score > 0 else 0
             gains[one] = gains.get(one, 0) + gain
     return gains
 
@@ -172,10 +183,13 @@ def reasons_for(
     if limit < 1 or not len(rows):
         return [() for _ in range(len(rows))]
     quiet = {name.casefold() for name in muted}
-    details = snapshot.rows(rows.ids, DETAILS)
-    shares = unit_shares(snapshot, query, details)
-    answers = np.nan_to_num(details.array("units") - snapshot.unit_centre, nan=-1)
-    shares = np.where(answers > 0, shares, 0)
+    if snapshot.reference.tested.any():
+        details = snapshot.rows(rows.ids, DETAILS)
+        shares = unit_shares(snapshot, query, details)
+        answers = np.nan_to_num(details.array("units") - snapshot.unit_centre, nan=-1)
+        shares = np.where(answers > 0, shares, 0)
+    else:  # then no unit is a reason
+        shares = np.zeros((len(rows), 0), np.float32)
     near = _near_concepts(snapshot, query, rows.array("fused"))
     words = query_words(texts)
     shared_words = [_shared(words, text) for text in rows.values("words")]
@@ -213,11 +227,12 @@ def unit_reasons(
     """
     reference = snapshot.reference
     found: list[Reason] = []
-    for unit in np.argsort(-sign * shares, kind="stable"):
+    order = np.argsort(-sign * shares, kind="stable")
+    for unit in order if untested else order[reference.tested[order]]:
         if len(found) >= limit or sign * shares[unit] <= 0:
             break
         name, tested = reference.names[unit], bool(reference.tested[unit])
-        if name.casefold() in quiet or not (tested or untested):
+        if name.casefold() in quiet:
             continue
         # An untested name is no more than where the unit's weights point: it tells nobody anything.
         text = name if tested else "without a tested name"

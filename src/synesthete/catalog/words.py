@@ -25,6 +25,8 @@ def folded(text: str) -> str:
     >>> folded("Crème BRÛLÉE, яйцо")
     'creme brulee, яйцо'
     """
+    if text.isascii():
+        return text.casefold()
     plain = (unicodedata.normalize("NFD", letter)[0] for letter in text)
     pairs = zip(text, plain, strict=True)
     return "".join(base if base < "\x80" else letter for letter, base in pairs).casefold()

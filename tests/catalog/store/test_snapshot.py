@@ -77,6 +77,9 @@ def test_a_refreshed_snapshot_equals_a_new_one(
 def test_one_more_item_reads_nothing_anew(
     catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    known = relevance._vocabulary(catalog.snapshot())
+    words = (word for text in catalog.reference.texts for word in text.split())
+    word = next(one for one in words if one not in known)
     computed(catalog.snapshot())
     before = dict(zip(catalog.snapshot().ids, catalog.vectors(), strict=True))
     real = Snapshot.scan
@@ -87,11 +90,12 @@ def test_one_more_item_reads_nothing_anew(
 
     with monkeypatch.context() as patch:
         patch.setattr(Snapshot, "scan", scan)
-        catalog.upsert([Item("zebra", images=(image("red", 40),), attributes={"size": ("XL",)})])
+        new = Item("new", title=word, images=(image("red", 40),), attributes={"size": ("XL",)})
+        catalog.upsert([new])
         after = catalog.snapshot()
         computed(after)
         assert "xl" in values_by_name(after)["size"]
-        assert "zebra" in relevance._vocabulary(after)
+        assert word in relevance._vocabulary(after)
     vectors = dict(zip(catalog.snapshot().ids, catalog.vectors(), strict=True))
     assert all(np.array_equal(vectors[one], before[one]) for one in before)
 

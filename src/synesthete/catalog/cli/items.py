@@ -85,6 +85,7 @@ def index(
     images: Path | None = None,
     fetching: Fetching,
     since: str | None = None,
+    store: str | None = None,
     prune: bool = False,
 ) -> Output:
     """Put items into a catalogue: new ones are added, changed ones replaced, unchanged ones skipped.
@@ -110,6 +111,9 @@ def index(
     since : TIME
         Read only rows that changed at or after this time (2026-03-01T12:00:00Z), or with `last` since the latest change that the
         catalogue has of ITEMS. The column is updated_at, modified, ..., or --column updated=NAME.
+    store : URL
+        Where the items of a new catalogue are kept: s3://BUCKET/PREFIX, gs:// or az://; in its folder without it. Keys to it are
+        read from the environment (AWS_ACCESS_KEY_ID, ...) and never written.
     prune
         Also delete items that are not in ITEMS.
 
@@ -144,7 +148,7 @@ def index(
         since=mark,
         left_out=left_out,
     )
-    catalog = _open_or_create(out, model, atlas)
+    catalog = _open_or_create(out, model, atlas, store)
     given: set[str] = set()
     with Reporter("indexing", "items") as reporter:
         written = catalog.upsert(_noting(source, given) if prune else source, progress=reporter)
@@ -378,15 +382,20 @@ def quarantine(catalog: CatalogArgument) -> Output:
     return Output(rows, [table("id", "what", "reason", rows=(row.values() for row in rows))])
 
 
-def _open_or_create(path: Path, model: str | None, atlas: Path | None) -> Catalog:
+def _open_or_create(
+    path: Path, model: str | None, atlas: Path | None, store: str | None = None
+) -> Catalog:
     from synesthete.catalog.store.manifest import FILE
 
     if not (path / FILE).exists():
-        return Catalog.create(path, model or "mini", atlas=atlas)
+        return Catalog.create(path, model or "mini", atlas=atlas, store=store)
     if atlas is not None:
         hint = "give --atlas when the catalogue is made"
         raise SynestheteError(f"'{path}' is there already", hint=hint)
     catalog = Catalog.open(path)
+    if store is not None and store.rstrip("/") != catalog.manifest.get("store"):
+        hint = "give --store when the catalogue is made"
+        raise SynestheteError(f"'{path}' is there already, with its items elsewhere", hint=hint)
     if model is not None and model != catalog.manifest["model"]["name"]:
         from synesthete.models import load_model
 

@@ -16,11 +16,12 @@ from synesthete.catalog.encode import PHOTO_PRIOR, Space, centre_of
 from synesthete.catalog.reference import Reference
 from synesthete.catalog.schema import Item
 from synesthete.catalog.store.centres import Centres, array_of
-from synesthete.catalog.store.table import ITEM_COLUMNS, ItemTable, item_of, quoted
+from synesthete.catalog.store.table import ITEM_COLUMNS, ItemTable, item_of, probes_of, quoted
 from synesthete.errors import SynestheteError, near
 
 T = TypeVar("T")
 
+SPARE = 4  # lists looked into, for each that the catalogue's own vectors need: queries are less like items than items are
 FOUND = ("id", "revision", "title", "category", "price", "words", "fused")  # of what a search finds
 FRESH = ("id", "revision", "title", "category", "description", "attributes", "fused")
 CHUNK, IDS, MOST_FRESH = 256, 1024, 20_000  # items, ids and items at once
@@ -57,8 +58,14 @@ class Rows:
         """Some of them, in the order asked for."""
         return Rows(self.table.take(pa.array(places, pa.int64())))
 
-    def __add__(self, other: Rows) -> Rows:
-        return Rows(pa.concat_tables([self.table, other.table]))
+    @classmethod
+    def joined(cls, parts: Sequence[Rows]) -> Rows:
+        """The items of several, each once, in the order in which they come."""
+        table = pa.concat_tables([part.table for part in parts], promote_options="default")
+        places: dict[str, int] = {}
+        for place, one in enumerate(table["id"].to_pylist()):
+            places.setdefault(one, place)
+        return cls(table.take(pa.array(list(places.values()), pa.int64())))
 
 
 class Snapshot:
@@ -85,6 +92,8 @@ class Snapshot:
         Of its items' vectors.
     fresh
         The items that came since the snapshot before, while what it has computed is brought up to date.
+    only_new
+        Whether all others are as they were: none was replaced or deleted.
     """
 
     def __init__(
@@ -100,11 +109,14 @@ class Snapshot:
         self.layer = layer
         self._table = items.pinned()
         self._items = items
-        self._probes = items.probes()
+        self._probes = probes_of(self._table.schema)
         self.version = (self._table.name, int(self._table.version))
         self.centres = Centres.of(self._table.schema)
+        with items.errors():  # at once: later this version of the table may be gone
+            self._count = int(self._table.count_rows())
         self._photos = photos
         self.fresh: list[pa.RecordBatch] = []
+        self.only_new = False
         self._lock = threading.RLock()
         self._kept: dict[Any, Any] = {}
         self._updates: dict[Any, Callable[[Any, Snapshot], Any]] = {}
@@ -115,11 +127,6 @@ class Snapshot:
     def generation(self) -> int:
         """A number that grows with every change of the items."""
         return self.version[1]
-
-    @cached_property
-    def _count(self) -> int:
-        with self._items.errors():
-            return int(self._table.count_rows())
 
     def __len__(self) -> int:
         return self._count
@@ -211,22 +218,44 @@ class Snapshot:
         with self._items.errors():
             request = self._table.search(np.asarray(vector, np.float32), vector_column_name="fused")
             request = request.distance_type("dot").select([*columns, "_distance"]).limit(limit)
-            if self._probes:  # and more, where few of what they hold passes a filter
+            if self._probes and where:  # and more, where few of what they hold passes a filter
                 request = request.minimum_nprobes(self._probes).maximum_nprobes(0)
+            elif (
+                self._probes
+            ):  # without a most a search costs three times as much, even where none is needed
+                request = request.nprobes(SPARE * self._probes)
             request = request.where(where, prefilter=True) if where else request
             return Rows(request.to_arrow().drop_columns("_distance"))
 
     def matching(
-        self, text: str, limit: int, where: str | None = None, *, wrong_letters: int = 0
+        self,
+        text: str,
+        limit: int,
+        where: str | None = None,
+        *,
+        wrong_letters: int = 0,
+        rows: list[Rows] | None = None,
+        columns: Sequence[str] = FOUND,
     ) -> list[tuple[str, float]]:
-        """Id and BM25 score of the items that have any of the words, best first; wrong letters come after a word's first."""
+        """Id and BM25 score of the items that have any of the words, best first.
+
+        Parameters
+        ----------
+        wrong_letters
+            How many are forgiven, after a word's first.
+        rows
+            Where the items go, in the same order, with these columns: to read them here is cheaper than to look them up by id.
+        """
         from lancedb.query import MatchQuery
 
         query = MatchQuery(text, "words", fuzziness=wrong_letters, prefix_length=1)
+        columns = ("id",) if rows is None else columns
         with self._items.errors():
-            request = self._table.search(query, query_type="fts").select(["id", "_score"])
+            request = self._table.search(query, query_type="fts").select([*columns, "_score"])
             request = request.where(where, prefilter=True) if where else request
             found = request.limit(limit).to_arrow()
+        if rows is not None:
+            rows.append(Rows(found.select(columns)))
         return list(zip(found["id"].to_pylist(), found["_score"].to_pylist(), strict=True))
 
     def thumbnail(self, item_id: str) -> bytes | None:
@@ -262,7 +291,9 @@ class Snapshot:
         if not kept:
             return
         self.fresh = list(self.scan(FRESH, f"revision > {before.generation}"))
-        if sum(map(len, self.fresh)) <= MOST_FRESH:
+        fresh = sum(map(len, self.fresh))
+        self.only_new = len(self) - fresh == len(before)
+        if fresh <= MOST_FRESH:
             for key, (value, update) in kept.items():
                 self._kept[key], self._updates[key] = update(value, self), update
         self.fresh = []

@@ -1,18 +1,13 @@
 """The table of a catalogue's items in LanceDB: one row an item, with its fields, vectors, units and searched words.
 
-Writers take turns by a lock on a file, so no item is ever in the table twice; readers open a version and wait for nobody.
-A new set of centres makes a new table beside the old one, and one small file says which of them is the catalogue.
+Writers take turns, so no item is ever in the table twice; readers open a version and wait for nobody.
+A new set of centres makes a new table beside the old one, and the location says which of them is the catalogue.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import json
 import logging
-import os
-import shutil
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import timedelta
@@ -23,27 +18,24 @@ import numpy as np
 import pyarrow as pa
 
 from synesthete._core.arrays import Float32
-from synesthete._core.json_reader import read_json
 from synesthete._core.text import storable
-from synesthete.atlas.files import disk_errors, open_to_write, write_file
 from synesthete.catalog.encode import Batch, Space
 from synesthete.catalog.schema import Item, Quarantined, image_name
 from synesthete.catalog.store.centres import KEY, Centres, array_of, centres_of
+from synesthete.catalog.store.location import ITEMS, Folder, Location
 from synesthete.catalog.words import facet, searched
 from synesthete.errors import SynestheteError
 
 if TYPE_CHECKING:
     from lancedb.table import Table
 
-os.environ.setdefault("LANCEDB_LOG", "error")  # it says on stderr that a new table is new
-
-POINTER, LOCK = "table.json", "write.lock"
-ITEMS, QUARANTINE = "items-", "quarantine"
+QUARANTINE = "quarantine"
 VECTOR_INDEX_ABOVE = 10_000  # items; below, all of them are compared
 RECALL, RECALL_QUERIES, RECALL_AT = 0.98, 100, 10
+PROBES = b"probes"  # in the metadata of the field with the vectors
 KEPT_SECONDS = 3600  # how long a reader may go on with what it opened
 SMALL, STALE, FRAGMENTS = 10_000, 50, 64
-CHUNK = 4096
+CHUNK, LONGEST_REASON = 4096, 300
 ARRAYS = ("images", "texts", "units")
 INDEXED = ("words", "id", "facets")
 
@@ -95,34 +87,43 @@ ITEM_COLUMNS = (
 )  # fmt: skip
 
 
+def probes_of(schema: pa.Schema) -> int:
+    """How many lists of the vector index a search looks into, so that it finds what it should; 0 without an index."""
+    text = (schema.field("fused").metadata or {}).get(PROBES, b"0")
+    if not text.isdigit():
+        raise SynestheteError("the catalogue's table is damaged: it has no valid probes")
+    return int(text)
+
+
 def quoted(values: Iterable[str]) -> str:
     """Texts as a list in SQL."""
     return ", ".join("'" + value.replace("'", "''") + "'" for value in values)
 
 
 class ItemTable:
-    """The items of a catalogue's folder; one object may be used by several threads.
+    """The items of a catalogue; one object may be used by several threads.
 
     Parameters
     ----------
-    path
-        The catalogue's folder.
+    location
+        Where its tables are; a path is that of a catalogue's folder.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, location: Location | Path) -> None:
+        self._location = Folder(location) if isinstance(location, Path) else location
         self._opened: tuple[str, Table] | None = None
         self._database: Any = None
 
     @classmethod
-    def create(cls, path: Path, dim: int, units: int, centres: Centres) -> ItemTable:
-        """An empty table in a folder; what a killed creation left is replaced."""
-        created = cls(path)
+    def create(cls, location: Location | Path, dim: int, units: int, centres: Centres) -> ItemTable:
+        """An empty table; what a killed creation left is replaced."""
+        created = cls(location)
         with created.errors():
+            created._location.refuse_taken()
             created._new(f"{ITEMS}1", schema_of(dim, units, centres))
             fields = [("id", pa.string()), ("what", pa.string()), ("reason", pa.string())]
             created._lance().create_table(QUARANTINE, schema=pa.schema(fields), mode="overwrite")
-        write_file(path / POINTER, json.dumps({"table": f"{ITEMS}1"}).encode())
+            created._location.start(f"{ITEMS}1")
         return created
 
     def close(self) -> None:
@@ -201,13 +202,13 @@ class ItemTable:
             aside = self._lance().open_table(QUARANTINE)
             if aside.stats()["fragment_stats"]["num_fragments"] > FRAGMENTS:
                 aside.optimize(cleanup_older_than=timedelta(seconds=KEPT_SECONDS))
-            self._sweep()
+            self._location.sweep(KEPT_SECONDS)
 
     def recenter(self) -> int:
         """New centres, of the items as they are, and every fused vector again; returns the centres' version."""
         with self._writing():
             version = self._recenter()
-            self._sweep()
+            self._location.sweep(KEPT_SECONDS)
         return version
 
     def _recenter(self) -> int:
@@ -221,7 +222,7 @@ class ItemTable:
             batches = (_fused(batch, centres.space) for batch in old.search().to_batches(CHUNK))
             new.add(pa.RecordBatchReader.from_batches(new.schema, batches))
         self._index(new)
-        write_file(self.path / POINTER, json.dumps({"table": name}).encode())
+        self._location.switch(name)
         return centres.version
 
     def _new(self, name: str, schema: pa.Schema) -> Table:
@@ -252,25 +253,14 @@ class ItemTable:
             lists_of = IvfFlat(distance_type="dot", num_partitions=lists, sample_rate=64)
             table.create_index("fused", config=lists_of)
             probes, recall = _measured(table)
-            facts = {"table": table.name, "probes": probes, "recall": recall}
-            write_file(self.path / f"{table.name}.json", json.dumps(facts).encode())
+            facts = {PROBES.decode(): str(probes), "recall": str(recall)}
+            table.update_field_metadata({"path": "fused", "metadata": facts})
 
     def missing_indexes(self) -> list[str]:
         """Columns whose index is not there, though searches use it."""
         with self.errors():
             there = {column for index in self._table().list_indices() for column in index.columns}
         return [column for column in INDEXED if column not in there]
-
-    def probes(self) -> int:
-        """How many of the vector index's lists a search looks into, so that it finds what it should."""
-        path = self.path / f"{self._table().name}.json"
-        if not path.exists():
-            return 0
-        facts = read_json(path, root=self.path)
-        probes = facts.get("probes") if isinstance(facts, dict) else None
-        if not isinstance(probes, int) or probes < 1:
-            raise SynestheteError(f"{path} is damaged: it has no valid probes")
-        return probes
 
     def _note(self, ids: Sequence[str], quarantined: Iterable[Quarantined]) -> None:
         """Forget what was said of items that come or go, and keep the latest of what is said now."""
@@ -286,29 +276,14 @@ class ItemTable:
             rows = [Quarantined(*key, reason) for key, reason in new.items()]
             table.add([asdict(row) for row in rows])
 
-    def _sweep(self) -> None:
-        """Remove tables that are not in use: at once those that never were, after an hour those that a reader may have open."""
-        name = self._table().name
-        for folder in self.path.glob(f"{ITEMS}*.lance"):
-            number = int(folder.stem.removeprefix(ITEMS))
-            old = number < int(name.removeprefix(ITEMS))
-            if folder.stem == name or (
-                old and time.time() - (self.path / POINTER).stat().st_mtime < KEPT_SECONDS
-            ):
-                continue
-            shutil.rmtree(folder, ignore_errors=True)
-            (self.path / f"{folder.stem}.json").unlink(missing_ok=True)
-
     def locked(self) -> contextlib.AbstractContextManager[None]:
         """While it holds, other writers wait."""
         return self._writing()
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
-        with disk_errors(self.path / LOCK), open_to_write(self.path / LOCK) as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            with self.errors():
-                yield
+        with self.errors(), self._location.writing():
+            yield
 
     @contextlib.contextmanager
     def errors(self) -> Iterator[None]:
@@ -316,31 +291,23 @@ class ItemTable:
         try:
             yield
         except (pa.ArrowException, RuntimeError, ValueError, OSError) as error:
-            reason = str(error).split(", /")[0].splitlines()[0]
-            raise SynestheteError(f"{self.path}: {reason}") from error
+            reason = str(error).split(", /")[0].splitlines()[0][:LONGEST_REASON]
+            raise SynestheteError(
+                f"{self._location}: {reason}", hint=self._location.hint
+            ) from error
 
     def _table(self) -> Table:
         """The table in use, as it is now."""
-        found = read_json(self.path / POINTER, root=self.path)
-        name = found.get("table") if isinstance(found, dict) else None
-        if not isinstance(name, str) or not name.removeprefix(ITEMS).isdecimal():
-            raise SynestheteError(f"{self.path / POINTER} is damaged: it names no table")
+        name = self._location.current()
         opened = self._opened
         if opened is None or opened[0] != name:
-            folder = self.path / f"{name}.lance"
-            if any(one.is_symlink() for one in (folder, *folder.rglob("*"))):
-                raise SynestheteError(f"{folder} has a link in it, which leads out of it")
+            self._location.check(name)
             self._opened = opened = (name, self._lance().open_table(name))
         return opened[1]
 
     def _lance(self) -> Any:
         if self._database is None:
-            # Here, so that a command that needs no catalogue does not wait for it.
-            import lancedb
-
-            self._database = lancedb.connect(
-                self.path.absolute(), read_consistency_interval=timedelta(0)
-            )
+            self._database = self._location.connect()
         return self._database
 
 

@@ -1,0 +1,324 @@
+"""Where a catalogue's tables are, which of them is in use, and whose turn it is to write: a folder, or an object store.
+
+In a folder one small file names the table in use, and writers take turns by a lock on a file. An object store has neither renames nor
+locks: there a table of one row says both, and a writer's turn is a lease. LanceDB commits by writing a file that must not exist
+yet, so of several machines that change the row at once one succeeds, and the others look at it again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import shutil
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+
+from synesthete._core.json_reader import read_json
+from synesthete.atlas.files import disk_errors, open_to_write, write_file
+from synesthete.errors import SynestheteError
+
+os.environ.setdefault("LANCEDB_LOG", "error")  # it says on stderr that a new table is new
+
+POINTER, LOCK, ITEMS, STATE = "table.json", "write.lock", "items-", "state"
+SCHEMES = {
+    "s3": "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION (or AWS_ENDPOINT_URL)",
+    "gs": "GOOGLE_APPLICATION_CREDENTIALS",
+    "az": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
+}
+LEASE, RENEWED, LOOKED = 60.0, 15.0, 0.5  # seconds: a turn, until it is renewed, between looks
+
+
+class Location(Protocol):
+    """What the table of items needs of the place where it is."""
+
+    hint: str
+
+    def __str__(self) -> str: ...
+
+    def connect(self) -> Any:
+        """LanceDB's database there."""
+
+    def current(self) -> str:
+        """The name of the table in use; raises `SynestheteError` where it is damaged."""
+
+    def switch(self, name: str) -> None:
+        """Use another table from now on; the turn to write is held."""
+
+    def check(self, name: str) -> None:
+        """Refuse a table whose files are elsewhere."""
+
+    def refuse_taken(self) -> None:
+        """Raise `SynestheteError` where another catalogue's items are."""
+
+    def start(self, name: str) -> None:
+        """Make an empty table the one in use, of a new catalogue."""
+
+    def sweep(self, kept_seconds: float) -> None:
+        """Remove tables not in use: at once those that never were, later those that a reader may have open."""
+
+    def writing(self) -> contextlib.AbstractContextManager[None]:
+        """Wait for the turn to write, and hold it."""
+
+
+class Folder:
+    """Tables beside the catalogue's other files.
+
+    Parameters
+    ----------
+    path
+        The catalogue's folder.
+    """
+
+    hint = ""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __str__(self) -> str:
+        return str(self._path)
+
+    def connect(self) -> Any:
+        """LanceDB's database in the folder."""
+        return _connected(self._path.absolute())
+
+    def current(self) -> str:
+        """The table that the small file names."""
+        found = read_json(self._path / POINTER, root=self._path)
+        name = found.get("table") if isinstance(found, dict) else None
+        return _checked(name, self._path / POINTER)
+
+    def switch(self, name: str) -> None:
+        """Name another table, in one step."""
+        write_file(self._path / POINTER, json.dumps({"table": name}).encode())
+
+    start = switch
+
+    def refuse_taken(self) -> None:
+        """Whoever makes a catalogue in a folder has looked at what is in it."""
+
+    def check(self, name: str) -> None:
+        """Refuse links, which lead out of the folder."""
+        folder = self._path / f"{name}.lance"
+        if any(one.is_symlink() for one in (folder, *folder.rglob("*"))):
+            raise SynestheteError(f"{folder} has a link in it, which leads out of it")
+
+    def sweep(self, kept_seconds: float) -> None:
+        """Remove folders of tables; the turn to write is held."""
+        switched = (self._path / POINTER).stat().st_mtime
+        names = [folder.stem for folder in self._path.glob(f"{ITEMS}*.lance")]
+        for name in _superfluous(names, self.current(), switched, kept_seconds):
+            shutil.rmtree(self._path / f"{name}.lance", ignore_errors=True)
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Hold the lock of a file, which the system frees when its holder dies."""
+        with disk_errors(self._path / LOCK), open_to_write(self._path / LOCK) as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+class ObjectStore:
+    """Tables under a URL; the catalogue's other files stay in its folder.
+
+    Parameters
+    ----------
+    path
+        The catalogue's folder: its own processes take turns by its lock before they ask for a lease.
+    url
+        As `check_url` lets it pass.
+    catalog
+        What tells this catalogue from others: the checksum of its reference.
+    """
+
+    def __init__(self, path: Path, url: str, catalog: str) -> None:
+        self.url, self._catalog = check_url(url), catalog
+        self.hint = f"is it there, and does the environment say how to reach it: {SCHEMES[urlsplit(url).scheme]}"
+        self._turns = Folder(path)
+        self._opened: Any = None
+        self._holder = ""
+
+    def __str__(self) -> str:
+        return self.url
+
+    def connect(self) -> Any:
+        """LanceDB's database at the URL; it reads how to get there from the environment."""
+        return _connected(self.url)
+
+    def current(self) -> str:
+        """The table that the row names."""
+        row = self._row()
+        if row["catalog"] != self._catalog:
+            raise SynestheteError(
+                f"{self.url} has the items of another catalogue",
+                hint="give every catalogue a URL of its own",
+            )
+        return _checked(row["table"], self.url)
+
+    def switch(self, name: str) -> None:
+        """Name another table, unless another writer has taken over."""
+        if not self._changed(table=name, switched=time.time()):
+            raise self._lost()
+
+    def refuse_taken(self) -> None:
+        """Raise where there are items; tables without any are what a killed creation left."""
+        database = self.connect()
+        if STATE not in database.list_tables().tables:
+            return
+        row = self._row()
+        if database.open_table(_checked(row["table"], self.url)).count_rows():
+            raise SynestheteError(
+                f"{self.url} has the items of a catalogue already",
+                hint="choose another prefix; to share them, copy catalog.json and reference.npz of their catalogue",
+            )
+
+    def start(self, name: str) -> None:
+        """The row of a new catalogue."""
+        row = {
+            "table": name,
+            "catalog": self._catalog,
+            "switched": time.time(),
+            "holder": "",
+            "until": 0.0,
+        }
+        self.connect().create_table(STATE, pa.Table.from_pylist([row]), mode="overwrite")
+
+    def check(self, name: str) -> None:
+        """There are no links in an object store."""
+
+    def sweep(self, kept_seconds: float) -> None:
+        """Drop tables, and old versions of the row; the turn to write is held."""
+        row = self._row()
+        names = [one for one in self.connect().list_tables().tables if one.startswith(ITEMS)]
+        for name in _superfluous(names, row["table"], row["switched"], kept_seconds):
+            self.connect().drop_table(name)
+        self._state().optimize(cleanup_older_than=timedelta(seconds=kept_seconds))
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Hold a lease of the row, renewed while it lasts; that of a writer who was killed ends by itself."""
+        with self._turns.writing():
+            self._holder, done = uuid.uuid4().hex, threading.Event()
+            while not self._take():
+                time.sleep(LOOKED)
+            renewing = threading.Thread(target=self._renew, args=(done,), daemon=True)
+            renewing.start()
+            try:
+                yield
+            finally:
+                done.set()
+                renewing.join()
+                own = self._changed(until=0.0)
+            if not own:
+                raise self._lost()
+
+    def _take(self) -> bool:
+        now = time.time()
+        if self._row()["until"] >= now:  # a change that changes nothing is a version, too
+            return False
+        values = {"holder": self._holder, "until": now + LEASE}
+        return bool(self._state().update(where=f"until < {now!r}", values=values).rows_updated)
+
+    def _renew(self, done: threading.Event) -> None:
+        while not done.wait(RENEWED):
+            try:
+                self._changed(until=time.time() + LEASE)
+            except (RuntimeError, ValueError, OSError) as error:
+                # Whether the turn was lost shows when it ends.
+                logging.getLogger(__name__).warning("%s: not renewed: %s", self.url, error)
+
+    def _changed(self, **values: Any) -> bool:
+        """Change the row if it is still this writer's turn; returns whether it was."""
+        own = f"holder = '{self._holder}'"
+        return bool(self._state().update(where=own, values=values).rows_updated)
+
+    def _lost(self) -> SynestheteError:
+        return SynestheteError(
+            f"{self.url}: this writer was away for so long that another one took its turn",
+            hint="run it again: what is unchanged is skipped",
+        )
+
+    def _row(self) -> dict[str, Any]:
+        rows: list[dict[str, Any]] = self._state().search().limit(1).to_arrow().to_pylist()
+        if not rows or rows[0].keys() != {"table", "catalog", "switched", "holder", "until"}:
+            raise SynestheteError(f"{self.url} is damaged: it names no table")
+        return rows[0]
+
+    def _state(self) -> Any:
+        if self._opened is None:
+            self._opened = self.connect().open_table(STATE)
+        return self._opened
+
+
+def location_of(path: Path, manifest: Mapping[str, Any]) -> Location:
+    """Where the tables of a catalogue are, by its manifest."""
+    url = manifest.get("store")
+    if url is None:
+        return Folder(path)
+    if not isinstance(url, str):
+        raise SynestheteError(f"{path} is damaged: its manifest has no valid store")
+    return ObjectStore(path, url, manifest["reference"]["sha256"])
+
+
+def check_url(url: str) -> str:
+    """The URL of an object store, without a slash at its end.
+
+    Raises
+    ------
+    SynestheteError
+        Another kind of URL; one with a secret in it.
+
+    Examples
+    --------
+    >>> check_url("s3://bucket/shop/")
+    's3://bucket/shop'
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme not in SCHEMES or not parts.netloc:
+        raise SynestheteError(
+            f"{url!r} is not the URL of an object store",
+            hint="write s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX",
+        )
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise SynestheteError(
+            "the URL of a store holds more than a bucket and a prefix",
+            hint=f"give what is secret in the environment: {SCHEMES[parts.scheme]}",
+        )
+    return url.rstrip("/")
+
+
+def _connected(place: Path | str) -> Any:
+    # Here, so that a command that needs no catalogue does not wait for it.
+    import lancedb
+
+    return lancedb.connect(place, read_consistency_interval=timedelta(0))
+
+
+def _checked(name: Any, where: Path | str) -> str:
+    if not isinstance(name, str) or not name.removeprefix(ITEMS).isdecimal():
+        raise SynestheteError(f"{where} is damaged: it names no table")
+    return name
+
+
+def _superfluous(names: list[str], current: str, switched: float, kept_seconds: float) -> list[str]:
+    """Tables newer than the one in use, which a killed writer left, and older ones that nobody reads any more."""
+    number = int(current.removeprefix(ITEMS))
+    return [
+        name
+        for name in names
+        if (own := int(name.removeprefix(ITEMS))) > number
+        or (own < number and time.time() - switched >= kept_seconds)
+    ]

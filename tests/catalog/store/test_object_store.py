@@ -1,0 +1,236 @@
+"""A catalogue whose items are in an object store: everything works as in a folder, and two machines never double an item."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from synesthete.catalog import Catalog, Item, Quarantined
+from synesthete.catalog.store import location as locations
+from synesthete.catalog.store import table as tables
+from synesthete.catalog.store.centres import Centres, array_of
+from synesthete.catalog.store.location import ObjectStore, check_url
+from synesthete.catalog.store.table import ItemTable
+from synesthete.errors import SynestheteError
+from synesthete.models.image_text_model import ImageTextModel
+from tests.catalog.conftest import sample_items
+from tests.catalog.store.small import DIM, UNITS, batch
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("moto") is None,
+    reason="needs an S3 server: pip install 'moto[server]'",
+)
+SECRET = "not-to-be-written-down"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """An S3 server of its own, which refuses to write what is there when it is asked to, as S3 does."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        started = time.monotonic()
+        while True:
+            try:
+                urllib.request.urlopen(f"{url}/moto-api/").read()
+                break
+            except OSError:
+                assert process.poll() is None
+                assert time.monotonic() - started < 120
+                time.sleep(0.1)
+        urllib.request.urlopen(urllib.request.Request(f"{url}/shop-bucket", method="PUT")).read()
+        yield url
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@pytest.fixture
+def bucket(server: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
+    """A URL that is used by one test."""
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "someone",
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+        "AWS_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": server,
+        "AWS_ALLOW_HTTP": "true",
+    }.items():
+        monkeypatch.setenv(name, value)
+    return f"s3://shop-bucket/{request.node.name}"
+
+
+def create(folder: Path, url: str) -> ItemTable:
+    folder.mkdir()
+    zeros = dict.fromkeys(
+        ("images", "texts", "ground_images", "ground_texts"), np.zeros(DIM, np.float32)
+    )
+    units = dict.fromkeys(("units", "ground_units"), np.zeros(UNITS, np.float32))
+    return ItemTable.create(ObjectStore(folder, url, "one"), DIM, UNITS, Centres(**zeros, **units))
+
+
+def content(table: ItemTable) -> dict[str, str]:
+    """Everything in it, each id once, with a check that vectors belong to their items."""
+    found = table.pinned().search().to_arrow()
+    ids, titles = found["id"].to_pylist(), found["title"].to_pylist()
+    assert len(set(ids)) == len(ids)
+    assert array_of(found, "texts")[:, 0].tolist() == [1 + len(title) for title in titles]
+    return dict(zip(ids, titles, strict=True))
+
+
+def test_a_catalogue_works_as_in_its_folder(
+    tmp_path: Path, bucket: str, model: ImageTextModel, shop_path: Path
+) -> None:
+    local = Catalog.open(shop_path, model=model)
+    catalog = Catalog.create(tmp_path / "s.catalog", model, store=f"{bucket}/")
+    assert catalog.upsert(sample_items()).added == 24
+    assert catalog.upsert(sample_items()).unchanged == 24
+    files = {file.name for file in catalog.path.iterdir()}
+    assert files == {"catalog.json", "reference.npz", "write.lock"}
+    assert json.loads((catalog.path / "catalog.json").read_text())["store"] == bucket
+    assert all(SECRET.encode() not in file.read_bytes() for file in catalog.path.iterdir())
+    for query in ({"text": "red mug"}, {"text": "lanp", "where": ["price<15", "colour=red|blue"]}):
+        here, there = catalog.search(**query), local.search(**query)
+        assert [hit.id for hit in here] == [hit.id for hit in there] != []
+        assert [hit.score for hit in here] == [hit.score for hit in there]
+        assert [hit.reasons for hit in here] == [hit.reasons for hit in there]
+    assert catalog.thumbnail("mug-red") == local.thumbnail("mug-red")
+    assert catalog.delete(["mug-red", "none"]).deleted == 1
+    assert catalog.search("red mug")[0].id != "mug-red"
+    before = catalog.snapshot().centres.version
+    assert catalog.recenter() == before + 1
+    other = tmp_path / "other machine"
+    other.mkdir()
+    for name in ("catalog.json", "reference.npz"):
+        (other / name).write_bytes((catalog.path / name).read_bytes())
+    again = Catalog.open(other, model=model)
+    assert sorted(item.id for item in again.items()) == sorted(
+        {item.id for item in sample_items()} - {"mug-red"}
+    )
+    again.upsert([Item("new", title="turquoise teapot"), Quarantined("bad", "item", "no")])
+    assert catalog.search("turquoise teapot")[0].id == "new"
+    assert [one.id for one in catalog.quarantine()] == ["bad"]
+
+
+WRITER = """
+    from contextlib import nullcontext
+    from pathlib import Path
+    from synesthete.catalog.store import location as locations
+    from synesthete.catalog.store.location import ObjectStore
+    from synesthete.catalog.store.table import ItemTable
+    from tests.catalog.store.small import batch
+    locations.LEASE, locations.RENEWED = 5.0, 1.0
+    if not TURNS:
+        ObjectStore.writing = lambda self: nullcontext()
+    table = ItemTable(ObjectStore(Path(FOLDER), URL, "one"))
+    for number in range(ROUNDS):
+        table.commit(batch({f"{n}": f"{NAME}{number}" for n in range(number % 7, 60, 3)}))
+        if TURNS and number % 4 == 0:
+            table.tidy()
+"""
+
+
+def writer(
+    folder: Path, url: str, name: int, rounds: int, *, turns: bool = True
+) -> subprocess.Popen[bytes]:
+    """Another machine: a process with a folder of its own."""
+    folder.mkdir()
+    facts = {"FOLDER": str(folder), "URL": url, "NAME": name, "ROUNDS": rounds, "TURNS": turns}
+    given = "".join(f"{key} = {value!r}\n" for key, value in facts.items())
+    code = given + textwrap.dedent(WRITER)
+    return subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[3])
+
+
+def test_two_machines_and_one_killed_double_nothing(tmp_path: Path, bucket: str) -> None:
+    table = create(tmp_path / "first", bucket)
+    steady = writer(tmp_path / "a", bucket, 1, 5)
+    killed = writer(tmp_path / "b", bucket, 2, 1000)
+    seen: set[str] = set()
+    while not {"1", "2"} <= seen:  # both have written
+        assert killed.poll() is None
+        seen |= {title[0] for title in content(table).values()}
+        time.sleep(1)
+    os.kill(killed.pid, signal.SIGKILL)
+    assert [killed.wait(120), steady.wait(120)] == [-signal.SIGKILL, 0]
+    assert set(content(table)) == {str(n) for n in range(60)}
+    table.commit(batch(dict.fromkeys(content(table), "last")))
+    assert set(content(table).values()) == {"last"}
+
+
+def test_without_turns_the_primary_key_doubles_nothing(tmp_path: Path, bucket: str) -> None:
+    """As for machines whose clocks differ by more than a lease: of two inserts of an id, LanceDB refuses the later and tries again."""
+    table = create(tmp_path / "first", bucket)
+    writers = [writer(tmp_path / name, bucket, 1, 6, turns=False) for name in ("a", "b")]
+    assert [one.wait(120) for one in writers] == [0, 0]
+    assert set(content(table)) == {str(n) for n in range(60)}
+
+
+def test_a_turn_that_was_lost_changes_nothing(
+    tmp_path: Path, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A writer that sleeps longer than its lease finds another table in use, and does not put its own in its place."""
+    table = create(tmp_path / "first", bucket)
+    table.commit(batch({"a": "x"}))
+    (tmp_path / "second").mkdir()
+    slow = ItemTable(ObjectStore(tmp_path / "second", bucket, "one"))
+    built = tables.ItemTable._index
+
+    def stalled(self: ItemTable, new: object = None) -> None:
+        if self is slow:
+            monkeypatch.setattr(tables.ItemTable, "_index", built)
+            table.commit(batch({"b": "y"}))
+        built(self, new)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(tables.ItemTable, "_index", stalled)
+    monkeypatch.setattr(locations, "LEASE", -1.0)  # over as soon as it is given
+    with pytest.raises(SynestheteError, match="another one took its turn"):
+        slow.recenter()
+    assert content(table) == {"a": "x", "b": "y"}
+    assert table.version()[0] == "items-1"
+    monkeypatch.setattr(locations, "LEASE", 60.0)
+    table.tidy()
+    names = table._lance().list_tables().tables
+    assert [name for name in names if name.startswith("items-")] == ["items-1", table.version()[0]]
+
+
+def test_what_is_wrong_is_one_line(tmp_path: Path, bucket: str, empty_path: Path) -> None:
+    for url in ("file:///etc", "https://a/b", "s3://", "/tmp", "s3://[", "memory://"):
+        with pytest.raises(SynestheteError, match="not the URL of an object store"):
+            check_url(url)
+    for url in (f"s3://key:{SECRET}@bucket/a", f"az://a/b?sig={SECRET}"):
+        with pytest.raises(SynestheteError, match="more than a bucket") as caught:
+            check_url(url)
+        assert SECRET not in str(caught.value)
+    create(tmp_path / "one", bucket).commit(batch({"a": "x"}))
+    with pytest.raises(SynestheteError, match="has the items of a catalogue already"):
+        create(tmp_path / "two", bucket)
+    with pytest.raises(SynestheteError, match="s3://no-such-bucket/x: ") as caught:
+        create(tmp_path / "three", "s3://no-such-bucket/x")
+    assert "AWS_REGION" in str(caught.value.hint)
+    other = ItemTable(ObjectStore(tmp_path, bucket, "another"))
+    with pytest.raises(SynestheteError, match="the items of another catalogue"):
+        other.count()
+    shutil.copytree(empty_path, tmp_path / "four")
+    manifest = tmp_path / "four" / "catalog.json"
+    facts = json.loads(manifest.read_text())
+    for wrong, message in ((7, "damaged"), ("file:///tmp", "not the URL")):
+        manifest.write_text(json.dumps({**facts, "store": wrong}))
+        with pytest.raises(SynestheteError, match=message):
+            Catalog.open(manifest.parent)
