@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from synesthete import __version__
 from synesthete._core.docstrings import read_docstring
+from synesthete._core.json_reader import parse_json
 from synesthete.catalog.catalog import Catalog
 from synesthete.catalog.requests import Align, Recommend, Request, Search, Suggest
 from synesthete.errors import SynestheteError
@@ -95,7 +96,7 @@ def answer(catalog: Catalog, tool: str, arguments: Mapping[str, Any]) -> dict[st
     with request_limits():
         result = catalog.answer(request)
     # Through text, for a number that does not exist is null there.
-    found: dict[str, Any] = json.loads(TypeAdapter(type(result)).dump_json(result))
+    found: dict[str, Any] = parse_json(TypeAdapter(type(result)).dump_json(result), "the answer")
     return found
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from synesthete._core.arrays import Float32
+from synesthete._core.json_reader import read_json
 from synesthete.atlas.files import claim_draft, disk_errors, sync_folder
 from synesthete.audits.images import BATCH, embed
 from synesthete.editing.edits import Edits
@@ -194,7 +195,7 @@ def _without_hub(folder: Path, source: Source) -> Iterator[Path]:
         yield folder
         return
     with tempfile.TemporaryDirectory(prefix="synesthete-export-") as name:
-        written = json.loads((folder / CONFIGURATION).read_text(encoding="utf-8"))
+        written = read_json(folder / CONFIGURATION)
         known = replace(source, config=written["model_cfg"], preprocess=written["preprocess_cfg"])
         write_configuration(Path(name), known, shape)
         for file in folder.iterdir():

@@ -144,11 +144,11 @@ class Worker:
             Called with a number of images whenever so many more are done.
         """
         job = self.job
-        begun: deque[int] = deque()
+        queued: deque[int] = deque()
 
         def batches() -> Iterator[range]:
             for number in numbers:
-                begun.append(number)
+                queued.append(number)
                 yield from micro_batches(job.ranges[number])
 
         # One feed for all shards, so that decoding goes on while a shard is summed up and written.
@@ -161,7 +161,7 @@ class Worker:
         )
         with contextlib.closing(decoded):
             for first in decoded:
-                number = begun.popleft()
+                number = queued.popleft()
                 ids = job.ranges[number]
                 rest = islice(decoded, len(micro_batches(ids)) - 1)
                 result = record_shard(

@@ -86,8 +86,9 @@ def test_the_images_of_one_request_are_limited_together(
 def test_pages_have_the_same_limits(client: TestClient) -> None:
     csrf = client.app.state.gate.csrf  # type: ignore[attr-defined]
     for path in ("search", "recommend", "align", "suggest"):
+        field = "images" if path == "align" else "image"
         answer = client.post(
             f"/{path}", data={"csrf": csrf, "copies": "a mug"},
-            files={"image": ("a.png", of_size(4001, 4000))},
+            files={field: ("a.png", of_size(4001, 4000))},
         )  # fmt: skip
         assert answer.status_code == 413, path
