@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -244,3 +245,29 @@ def test_an_item_that_is_gone_ends_a_list(shop: Catalog) -> None:
     with pytest.raises(SynestheteError, match="list from the start"):
         items_page(shop.snapshot(), "price", "never", 5)
     assert items_page(shop.snapshot(), "id", "never", 5)
+
+
+def test_names_of_items_that_are_gone_are_not_known_any_more(
+    catalog: Catalog, tmp_path: Path, model: ImageTextModel
+) -> None:
+    first = Item("a", title="mug", attributes={"tint": ("Red",), "weight": ("5",)})
+    catalog.upsert([first, Item("b", title="cup", attributes={"glaze": ("matt",)})])
+    assert catalog.answer(Search(where=["weight=5", "tint=RED"])).total == 1
+    catalog.upsert([Item("a", title="mug", attributes={"tint": ("red",)})])
+    catalog.delete(["b"])
+    for one in (catalog, Catalog.open(tmp_path / "my.catalog", model=model)):
+        for name in ("weight", "glaze"):
+            with pytest.raises(SynestheteError, match=f"no item has '{name}'"):
+                one.answer(Search(where=[f"{name}=5"]))
+        facets = {f.name: f.values for f in one.answer(Search(where=["tint=red"], facets=3)).facets}
+        assert [value.value for value in facets["tint"]] == ["red"]
+
+
+def test_an_attribute_called_relevance_is_no_order(empty: Catalog) -> None:
+    values = {"a": "3", "b": "1", "c": "2"}
+    empty.upsert(
+        [Item(one, title="mug", attributes={"relevance": (v,)}) for one, v in values.items()]
+    )
+    page = empty.answer(Search(where=["relevance>0"]))
+    assert [hit.id for hit in page.hits] == ["a", "b", "c"]
+    assert [item.id for item in items_page(empty.snapshot(), "relevance", "", 5)] == list("abc")

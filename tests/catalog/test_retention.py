@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hmac
 import json
 import sqlite3
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from synesthete._core.postgres import AppendOnlyPostgres
 from synesthete.catalog.events import EventLog
 from synesthete.catalog.metrics import summarize
 from synesthete.catalog.people import Queue, set_policy
@@ -146,6 +148,63 @@ def test_a_reader_who_stays_is_reported_and_the_command_can_be_run_again(
     assert b"ann-17" not in bytes_of(tmp_path)
 
 
+def test_what_a_reader_prevented_is_done_the_next_time_even_if_nothing_matches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, queue, requests = EventLog(tmp_path), Queue(tmp_path), IdempotentRequests(tmp_path)
+    log.take([event(f"old-{n}", "ann", 90) for n in range(100)], history=True)
+    queue.add("classify", {"subject": "ann", "note": "a secret"}, reason="unsure", confidence=0.1)
+    respond = lambda: requests.respond("site", "k", "POST /events", b"", lambda: b"old-17")  # noqa: E731
+    respond()
+    monkeypatch.setattr("synesthete._core.sqlite.WAIT_SECONDS", 0.1)
+    for reading, forget in (
+        (log.reading, lambda: forget_before(tmp_path, log, 30)),
+        (queue.trail._file.reading, lambda: queue.forget("ann")),
+    ):
+        with reading() as connection:
+            assert connection
+            connection.execute("SELECT * FROM sqlite_master").fetchall()
+            for _ in range(2):
+                with pytest.raises(SynestheteError, match="write-ahead log"):
+                    forget()
+                respond()
+        forget()
+    assert requests.forget() == 1, "that of after the last one"
+    raw = bytes_of(tmp_path)
+    assert b"old-17" not in raw
+    assert b"a secret" not in raw
+    # Nothing is left to be done.
+    before = bytes_of(tmp_path, "events.sqlite"), bytes_of(tmp_path, "people.sqlite")
+    assert forget_before(tmp_path, log, 30).events == queue.forget("ann") == 0
+    assert (bytes_of(tmp_path, "events.sqlite"), bytes_of(tmp_path, "people.sqlite")) == before
+    assert len(log.forgettings()) == 1
+
+
+def test_two_who_remove_the_same_do_it_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = EventLog(tmp_path)
+    log.take([event("old", "ann", 90)], history=True)
+    time = datetime.now(UTC) - timedelta(days=30)
+    monkeypatch.setattr(EventLog, "holds_before", lambda log, time: True)  # both looked at once
+    assert [log.forget_before(time).events for _ in range(2)] == [1, 0]
+    assert [one["events"] for one in log.forgettings()] == [1]
+
+
+def test_workers_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rounds = threading.Semaphore(0)
+    monkeypatch.setattr("synesthete.catalog.retention.forget_before", lambda *of: rounds.release())
+    monkeypatch.setattr("synesthete.catalog.retention.PAUSE_SECONDS", 0.01)
+    retention = Retention(tmp_path, EventLog(tmp_path), 30)
+    with (tmp_path / "retention.lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        retention.start()
+        assert not rounds.acquire(timeout=0.3), "another worker is at it"
+    assert rounds.acquire(timeout=60)
+    retention.stop()
+    retention.join()
+
+
 KILLED = """
 import os, sys
 from synesthete.catalog import aggregates
@@ -255,6 +314,39 @@ def test_forgetting_in_postgres(postgres_server: str, tmp_path: Path) -> None:
     engine.dispose()
     assert log.forget_before(NOW - timedelta(days=10.5)).events == 300 * 9 // 20
     assert summarize(log).total.impressions == log.counts()["impression"] == 300 - 300 * 9 // 20
+
+
+def test_a_removal_in_postgres_that_was_not_compacted_is_completed(
+    postgres_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = EventLog(tmp_path, url=postgres.new_schema(postgres_server), now=lambda: NOW)
+    fill(log)
+    time = NOW - timedelta(days=10.5)
+    with monkeypatch.context() as patch:
+        patch.setattr(AppendOnlyPostgres, "compact", _stopped)
+        for _ in range(2):
+            with pytest.raises(SynestheteError, match="stopped"):
+                log.forget_before(time)
+    assert log.holds_before(time)
+    assert log.forget_before(time).events == 0
+    assert not log.holds_before(time)
+    assert len(log.forgettings()) == 1
+
+
+def _stopped(tables: AppendOnlyPostgres) -> None:
+    raise SynestheteError("stopped")
+
+
+def test_tables_of_another_schema_of_the_search_path_are_not_taken_for_ours(
+    postgres_server: str, tmp_path: Path
+) -> None:
+    first, second = (postgres.new_schema(postgres_server) for _ in range(2))
+    other = EventLog(tmp_path, url=second)
+    other.take([event("1", "ann")], history=True)
+    log = EventLog(tmp_path, url=f"{first}%2C{second.rpartition('%3D')[2]}")
+    assert log.counts()["impression"] == 0
+    log.take([event("2", "ben"), event("3", "ben")], history=True)
+    assert (log.counts()["impression"], other.counts()["impression"]) == (2, 1)
 
 
 def test_writers_at_once_add_each_event_once_in_postgres(

@@ -136,8 +136,11 @@ def test_other_logs_are_never_too_old(tmp_path: Path) -> None:
 def test_a_folder_knows_its_subjects(decided: Path, tmp_path: Path) -> None:
     assert log_of(decided).subjects is CASES
     assert log_of(tmp_path).subjects is NEURONS
-    (tmp_path / "catalog.sqlite").touch()  # a catalogue in which nobody has decided anything yet
-    assert log_of(tmp_path).subjects is CASES
+    # Catalogues in which nobody has decided anything yet, of today's format and the one before.
+    for name in ("catalog.json", "catalog.sqlite"):
+        (tmp_path / name).touch()
+        assert log_of(tmp_path).subjects is CASES
+        (tmp_path / name).unlink()
 
 
 def test_cases_go_from_one_catalogue_to_another_and_back(decided: Path, tmp_path: Path) -> None:

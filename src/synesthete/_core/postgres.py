@@ -7,12 +7,15 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from synesthete._core import compaction
 from synesthete.errors import SynestheteError
 
 if TYPE_CHECKING:
     import sqlalchemy
 
 WAIT_SECONDS = 30
+# In the schema that CREATE uses, not in the others of the search path.
+_THERE = "SELECT to_regclass(quote_ident(current_schema()) || '.' || :name) IS NOT NULL"
 _REFUSE = (
     "CREATE OR REPLACE FUNCTION never_changed() RETURNS trigger LANGUAGE plpgsql AS"
     " $$ BEGIN RAISE EXCEPTION '% are never changed', TG_TABLE_NAME; END $$"
@@ -123,7 +126,7 @@ class AppendOnlyPostgres:
 
     @contextlib.contextmanager
     def forgetting(self) -> Iterator[Connection]:
-        """As `writing`, and the one door by which rows are removed; call `compact` after it."""
+        """As `writing`, and the one door by which rows are removed: `compaction.owe` in it, `compact_if_owed` after it."""
         with self.writing() as connection:
             for table in self._tables:
                 connection.execute(f"DROP TRIGGER never_changed ON {table}")
@@ -134,12 +137,26 @@ class AppendOnlyPostgres:
     def compact(self) -> None:
         """Write every table without what was deleted from it; the next checkpoint takes the old files from the disk."""
         with self._open(isolation_level="AUTOCOMMIT") as connection:
-            for name in self._names if self._has_tables(connection) else ():
+            if not self._has_tables(connection):
+                return
+            number = _owed(connection)
+            for name in self._names:
                 connection.execute(f"VACUUM (FULL, ANALYZE) {name}")
+            compaction.settle(connection, number)
+
+    def is_compact(self) -> bool:
+        """Whether no rows were removed that the tables' files may still hold."""
+        with self.reading() as connection:
+            return connection is None or not _owed(connection)
+
+    def compact_if_owed(self) -> None:
+        """`compact`, where rows were removed since that was last done."""
+        if not self.is_compact():
+            self.compact()
 
     def _has_tables(self, connection: Connection) -> bool:
         if not self._ready:
-            if connection.execute("SELECT to_regclass('format')").fetchone()[0] is None:
+            if not _is_there(connection, "format"):
                 return False
             (version,) = connection.execute("SELECT version FROM format").fetchone()
             if version != self._version:
@@ -169,6 +186,14 @@ class AppendOnlyPostgres:
         for secret in filter(None, self._secrets):
             reason = reason.replace(secret, "***")
         return reason
+
+
+def _is_there(connection: Connection, table: str) -> bool:
+    return bool(connection.execute(_THERE, {"name": table}).fetchone()[0])
+
+
+def _owed(connection: Connection) -> int:
+    return compaction.owed(connection) if _is_there(connection, compaction.TABLE) else 0
 
 
 def _guard(table: str) -> str:

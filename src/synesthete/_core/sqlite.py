@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
+from synesthete._core import compaction
 from synesthete._core.user_files import leads_out
 from synesthete.errors import SynestheteError
 
@@ -202,7 +203,8 @@ class AppendOnly:
     def forgetting(self) -> Iterator[sqlite3.Connection]:
         """As `writing`, and the one door by which rows are removed: what is deleted in it is overwritten with zeros.
 
-        Call `compact` after it, as the file's write-ahead log holds pages as they were.
+        Whoever removes rows for good calls `compaction.owe` in it and `compact_if_owed` after it, as the file's write-ahead log
+        holds pages as they were.
         """
         with self._transaction(secure=True) as connection:
             self._prepare(connection)
@@ -224,13 +226,25 @@ class AppendOnly:
             return
         with self._open() as connection:
             write_ahead(connection)
+            number = _owed(connection)
             connection.execute("VACUUM")
             busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        if busy:
-            raise SynestheteError(
-                f"{self.path}: others are reading it, so that its write-ahead log still holds what was deleted",
-                hint="run the same command again later",
-            )
+            if busy:
+                raise SynestheteError(
+                    f"{self.path}: others are reading it, so that its write-ahead log still holds what was deleted",
+                    hint="run the same command again later",
+                )
+            compaction.settle(connection, number)
+
+    def is_compact(self) -> bool:
+        """Whether no rows were removed that the file may still hold."""
+        with self.reading() as connection:
+            return connection is None or not _owed(connection)
+
+    def compact_if_owed(self) -> None:
+        """`compact`, where rows were removed since that was last done."""
+        if not self.is_compact():
+            self.compact()
 
     def migrate(self, aside: Sequence[str], fill: Sequence[str]) -> tuple[int, int]:
         """Bring a file of an older version to this one: all of it or, after an error or a kill, nothing.
@@ -294,6 +308,12 @@ class AppendOnly:
                 yield connection
         except (sqlite3.Error, UnicodeDecodeError) as error:
             raise SynestheteError(f"{self.path}: {error}") from error
+
+
+def _owed(connection: sqlite3.Connection) -> int:
+    there = "SELECT 1 FROM sqlite_master WHERE name = ?"
+    found = connection.execute(there, (compaction.TABLE,)).fetchone()
+    return compaction.owed(connection) if found else 0
 
 
 def _refuse(table: str) -> dict[str, str]:

@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from synesthete._core import compaction
 from synesthete._core.postgres import AppendOnlyPostgres
 from synesthete._core.sqlite import AppendOnly
 from synesthete.catalog import aggregates
@@ -491,17 +492,9 @@ class EventLog:
 
     def forget_before(self, time: datetime) -> Forgotten:
         """Remove events that happened, and what was set aside, before a time; see `forget`."""
-        given = {
-            "time": microseconds(time),
-            "received": time.astimezone(UTC).isoformat(timespec="microseconds"),
-        }
-        old = (
-            "SELECT EXISTS (SELECT 1 FROM events WHERE time < :time)"
-            " OR EXISTS (SELECT 1 FROM aside WHERE received < :received)"
-        )
-        with self.reading() as connection:
-            if not (connection and connection.execute(old, given).fetchone()[0]):
-                return Forgotten()
+        if not self.holds_before(time):
+            return Forgotten()
+        given = _before(time)
 
         def remove(connection: Any, secret: bytes) -> Forgotten:
             events = connection.execute("DELETE FROM events WHERE time < :time", given)
@@ -511,6 +504,17 @@ class EventLog:
             return Forgotten(events.rowcount, aside.rowcount)
 
         return self._forget(f"before {time.astimezone(UTC).isoformat(timespec='seconds')}", remove)
+
+    def holds_before(self, time: datetime) -> bool:
+        """Whether `forget_before` has anything to do: rows of before a time, or the rest of a removal that could not be completed."""
+        old = (
+            "SELECT EXISTS (SELECT 1 FROM events WHERE time < :time)"
+            " OR EXISTS (SELECT 1 FROM aside WHERE received < :received)"
+        )
+        with self.reading() as connection:
+            if connection and connection.execute(old, _before(time)).fetchone()[0]:
+                return True
+        return not self._tables.is_compact()
 
     def forgettings(self) -> list[dict[str, Any]]:
         """When events were removed, the latest first: why (`a visitor`, or before when), and how many."""
@@ -525,13 +529,20 @@ class EventLog:
                 return Forgotten()
         with self._tables.forgetting() as connection:
             done = remove(connection, _secret(connection))
-            connection.execute(
-                "INSERT INTO forgotten (at, why, events, aside) VALUES (:at, :why, :events, :aside)",
-                {"at": self._now().isoformat(timespec="seconds"), "why": why, **asdict(done)},
-            )
+            if done != Forgotten():  # another process may have removed it meanwhile
+                connection.execute(
+                    "INSERT INTO forgotten (at, why, events, aside) VALUES (:at, :why, :events, :aside)",
+                    {"at": self._now().isoformat(timespec="seconds"), "why": why, **asdict(done)},
+                )
+                compaction.owe(connection)
         # Even if nothing was removed: the command may be run again because this could not be done then.
-        self._tables.compact()
+        self._tables.compact_if_owed()
         return done
+
+
+def _before(time: datetime) -> dict[str, Any]:
+    received = time.astimezone(UTC).isoformat(timespec="microseconds")
+    return {"time": microseconds(time), "received": received}
 
 
 def _logged(row: Any) -> Logged:

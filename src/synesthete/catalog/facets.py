@@ -19,7 +19,9 @@ from synesthete.errors import SynestheteError
 COUNTED = ("id", "price", "facets")
 MOST_FACETS = 20
 OWN = ("id", "title", "price")  # besides the category, which is an attribute like others here
-_Key = tuple[bool, float, str]  # numbers come before texts
+_Key = tuple[
+    bool, float, str
+]  # numbers come before texts from low to high, and after them from high to low
 
 
 def check_sort(snapshot: Snapshot, sort: str) -> None:
@@ -93,6 +95,8 @@ def items_page(snapshot: Snapshot, sort: str, after: str, limit: int) -> list[It
 
 
 def _keys_of(name: str) -> Callable[[Any], list[_Key]]:
+    if name == RELEVANCE:  # without a query all are equal, whatever attribute is called so
+        return lambda value: []
     if name == "price":
         return lambda price: [] if price is None or price != price else [(False, price, "")]
     if name in OWN:

@@ -104,6 +104,8 @@ def known_name(snapshot: Snapshot, name: str, names: Sequence[str] = OWN) -> Non
 
 
 def _more_values(known: dict[str, dict[str, str]], snapshot: Snapshot) -> dict[str, dict[str, str]]:
+    if not snapshot.only_new:  # some that were there may be gone
+        return _values({}, snapshot.scan(_NAMED))
     return _values({name: dict(values) for name, values in known.items()}, snapshot.fresh)
 
 

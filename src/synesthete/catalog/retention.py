@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import threading
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from synesthete.atlas.files import disk_errors, open_to_write
 from synesthete.catalog.events import EventLog
 from synesthete.catalog.people import Queue
 from synesthete.catalog.server.idempotency import KEPT_HOURS, IdempotentRequests
@@ -18,6 +20,7 @@ from synesthete.errors import SynestheteError
 EVENTS_URL = "SYNESTHETE_EVENTS_URL"
 RETENTION_DAYS = "SYNESTHETE_RETENTION_DAYS"
 IDEMPOTENCY_HOURS = "SYNESTHETE_IDEMPOTENCY_HOURS"
+LOCK = "retention.lock"
 PAUSE_SECONDS = 3600.0
 
 
@@ -104,14 +107,15 @@ def forget_before(
     folder: Path, log: EventLog, days: float, *, now: datetime | None = None
 ) -> Removed:
     """Remove the events of more than so many days ago, what was set aside before, and (if there were any) responses to requests."""
-    done = log.forget_before((now or datetime.now(UTC)) - timedelta(days=days))
-    removed = done.events or done.aside
-    responses = IdempotentRequests(folder).forget() if removed else 0
+    time = (now or datetime.now(UTC)) - timedelta(days=days)
+    # Responses go first: after an error the events are still there, or not compacted, and so both are done again.
+    responses = IdempotentRequests(folder).forget() if log.holds_before(time) else 0
+    done = log.forget_before(time)
     return Removed(events=done.events, aside=done.aside, cases=0, responses=responses)
 
 
 class Retention(threading.Thread):
-    """Removes old events of a served catalogue, every hour.
+    """Removes old events of a served catalogue, every hour. The workers of a server take turns by a lock on `retention.lock`.
 
     Parameters
     ----------
@@ -128,11 +132,20 @@ class Retention(threading.Thread):
         """Remove what is too old, until `stop`."""
         while True:
             try:
-                forget_before(*self._of)
+                self._remove()
             except SynestheteError as error:
                 logging.getLogger(__name__).error("retention: %s", error)
             if self._stopped.wait(PAUSE_SECONDS):
                 return
+
+    def _remove(self) -> None:
+        path = self._of[0] / LOCK
+        with disk_errors(path), open_to_write(path) as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return  # another worker is at it
+            forget_before(*self._of)
 
     def stop(self) -> None:
         """End after the present round."""

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from synesthete._core import compaction
 from synesthete._core.json_reader import parse_json
 from synesthete._core.sqlite import AppendOnly
 from synesthete.errors import SynestheteError, near
@@ -360,9 +361,13 @@ class Log:
         """
         removed: list[tuple[int, str]] = []
         with self._file.reading() as connection:
-            if not (connection and addresses):
+            if connection is None:
                 return 0
+        if not addresses:
+            self._file.compact_if_owed()  # which may have failed the last time
+            return 0
         with self._file.forgetting() as connection:
+            compaction.owe(connection)
             for address in addresses:
                 query = "SELECT place, id FROM links JOIN acts USING (id) WHERE address = ? ORDER BY place"
                 removed += connection.execute(query, (address,)).fetchall()
@@ -380,7 +385,7 @@ class Log:
                 check(act, self.subjects)
                 connection.execute(_INSERT, tuple(vars(act).values()))
                 _link(connection, act)
-        self._file.compact()
+        self._file.compact_if_owed()
         return len(removed)
 
     def migrate(self) -> tuple[int, int]:
@@ -413,7 +418,8 @@ def _act(row: Iterable[str]) -> Act:
 
 def log_of(folder: str | Path) -> Log:
     """The log of an atlas's folder or of a catalogue's."""
-    catalog = any((Path(folder) / name).is_file() for name in (CASES.file, "catalog.sqlite"))
+    files = (CASES.file, "catalog.json", "catalog.sqlite")  # the last before `catalog migrate`
+    catalog = any((Path(folder) / name).is_file() for name in files)
     return Log(folder, CASES if catalog else NEURONS)
 
 

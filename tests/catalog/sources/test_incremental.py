@@ -98,6 +98,23 @@ def test_since_last(run: Run) -> None:
     assert (again["left_out"]["unchanged"], again["changed_until"]) == (0, "2026-03-05")
 
 
+def test_a_run_that_began_after_the_mark_does_not_move_it(run: Run) -> None:
+    """What changed between the two was not read, and `last` still finds it."""
+    table = "id,title,updated_at\n1,mug,2026-01-10\n"
+    Path("items.csv").write_text(table)
+    for since in ("2026-01-01", "last"):
+        _, found, _ = run("items.csv", "--since", since)
+        assert found["changed_until"] == (None if since != "last" else "2026-01-10")
+    Path("items.csv").write_text(table + "2,cup,2026-01-20\n3,jug,2026-02-03\n")
+    _, found, _ = run("items.csv", "--since", "2026-02-01")
+    assert (found["added"], found["changed_until"]) == (1, "2026-01-10")
+    _, found, _ = run("items.csv", "--since", "last")
+    assert (found["added"], found["changed_until"]) == (1, "2026-02-03")
+    # One that began at the mark moves it.
+    Path("items.csv").write_text(table + "4,bowl,2026-02-05\n")
+    assert run("items.csv", "--since", "2026-02-03")[1]["changed_until"] == "2026-02-05"
+
+
 def test_a_run_that_fails_keeps_no_mark(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("items.csv").write_text(TABLE)
     run("items.csv")

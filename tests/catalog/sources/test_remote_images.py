@@ -207,6 +207,7 @@ def test_without_the_option_they_are_counted(tmp_path: Path) -> None:
 PRIVATE = (
     "127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "0.0.0.0", "100.64.0.1", "224.0.0.1", "::1", "::",
     "fe80::1%eth0", "fd00::1", "::ffff:10.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "255.255.255.255",
+    "64:ff9b:1::7f00:1", "::127.0.0.1", "fec0::1",
 )  # fmt: skip
 
 
@@ -227,7 +228,15 @@ def test_private_addresses_are_refused(
 def test_link_local_addresses_are_refused_even_where_private_ones_are_not() -> None:
     assert is_allowed("10.0.0.1", private=True)
     assert is_allowed("::1", private=True)
-    for address in ("169.254.169.254", "::ffff:169.254.169.254", "fe80::1", "224.0.0.1", "0.0.0.0"):
+    for address in (
+        "169.254.169.254",
+        "::ffff:169.254.169.254",
+        "fe80::1",
+        "224.0.0.1",
+        "0.0.0.0",
+        "::a9fe:a9fe",
+        "64:ff9b:1::1",
+    ):
         assert not is_allowed(address, private=True), address
 
 
@@ -261,6 +270,16 @@ def test_links_in_the_folder_lead_nowhere(tmp_path: Path, site: Site) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "images" / "localhost").symlink_to(tmp_path / "elsewhere")
     _, reasons, _ = fetch(tmp_path, site, "/a")
+    assert "leads out" in reasons[0]
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_a_folder_of_images_that_is_a_link_is_refused(tmp_path: Path, site: Site) -> None:
+    site.answers["/a"] = send()
+    (tmp_path / "my.catalog").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "my.catalog" / "images").symlink_to(tmp_path / "elsewhere")
+    _, reasons, _ = fetch(tmp_path / "my.catalog", site, "/a")
     assert "leads out" in reasons[0]
     assert list((tmp_path / "elsewhere").iterdir()) == []
 

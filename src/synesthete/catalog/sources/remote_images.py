@@ -43,6 +43,12 @@ _REMEMBERED = 10_000  # outcomes of a run, since a placeholder may be the image 
 _REDIRECT = (301, 302, 303, 307, 308)
 _LATER = (408, 425, 429, 500, 502, 503, 504)
 
+# The well-known prefix of NAT64, and IPv4-compatible addresses (RFC 4291, deprecated).
+_ENDS_IN_IPV4 = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("::/96"))
+_LOCAL_NAT64 = ipaddress.IPv6Network(
+    "64:ff9b:1::/48"
+)  # where the IPv4 address is in it, its network decides
+
 _Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
@@ -263,6 +269,8 @@ def _settled(
 
 def _kept(image: RemoteImage) -> dict[str, str]:
     """What is known of an image that is in its place; empty where there is none, or it is damaged."""
+    if _leads_out(image):
+        return {}
     try:
         facts = parse_json(read_inside(image.folder, _facts(image)).decode(), "facts")
         data = read_inside(image.folder, Path(image), max_bytes=MAX_BYTES)
@@ -285,9 +293,9 @@ def _keep(image: RemoteImage, response: httpcore.Response, sent: dict[str, str])
         raise NotFetched(f"larger than {MAX_BYTES >> 20} MiB")
     place, digest, size = Path(image), hashlib.sha256(), 0
     with disk_errors(place):
+        if _leads_out(image):
+            raise NotFetched(f"{place.parent} is a link that leads out of the catalogue")
         place.parent.mkdir(parents=True, exist_ok=True)
-        if leads_out(image.folder, place.parent):
-            raise NotFetched(f"{place.parent} is a link that leads out of the folder")
         handle, temporary = tempfile.mkstemp(suffix=".part", dir=place.parent)
         try:
             with os.fdopen(handle, "wb") as file:
@@ -305,6 +313,11 @@ def _keep(image: RemoteImage, response: httpcore.Response, sent: dict[str, str])
     facts["etag"] = sent.get("etag", "")
     facts["last_modified"] = sent.get("last-modified", "")
     write_file(_facts(image), json.dumps(facts, indent=1).encode(), sync=False)
+
+
+def _leads_out(image: RemoteImage) -> bool:
+    """Whether the images' folder leads out of the catalogue, or a host's out of that."""
+    return leads_out(image.folder.parent, image.folder) or leads_out(image.folder, image.parent)
 
 
 def _facts(image: RemoteImage) -> Path:
@@ -421,16 +434,21 @@ def is_allowed(address: str, *, private: bool = False) -> bool:
 def _is_allowed(address: _Address, private: bool) -> bool:
     if address.is_link_local or address.is_multicast or address.is_unspecified:
         return False
+    if isinstance(address, ipaddress.IPv6Address):
+        if address in _LOCAL_NAT64:
+            return False
+        if address.is_site_local:
+            return private
     return address.is_global or private
 
 
 def _meant(address: _Address) -> Sequence[_Address]:
-    """An address, and the IPv4 addresses that reach through it: mapped, of 6to4, Teredo and NAT64."""
+    """An address, and the IPv4 addresses that reach through it: mapped, compatible, of 6to4, Teredo and NAT64."""
     if isinstance(address, ipaddress.IPv4Address):
         return [address]
     if address.ipv4_mapped is not None:
         return [address.ipv4_mapped]
     inner = [*filter(None, [address.sixtofour]), *(address.teredo or ())]
-    if address in ipaddress.ip_network("64:ff9b::/96"):
+    if any(address in network for network in _ENDS_IN_IPV4):
         inner.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
     return [address, *inner]

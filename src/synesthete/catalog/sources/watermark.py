@@ -127,10 +127,15 @@ def read_mark(catalog: Path, source: str) -> str | None:
 
 
 def keep_mark(catalog: Path, source: str, mark: Watermark) -> str | None:
-    """Keep the latest change of a source, once all that was read is in the catalogue; returns the latest that is known."""
+    """Keep the latest change of a source, once all that was read is in the catalogue; returns the latest that is known.
+
+    It stays where it is after a run that began later than it: what changed between the two was not read.
+    """
     marks = _marks(catalog)
     known, latest = marks.get(source), mark.highest
-    if latest is None or (known is not None and _sorted(latest) <= _sorted(known)):
+    if latest is None or mark.since > _sorted(known or BEGINNING):
+        return known
+    if known is not None and _sorted(latest) <= _sorted(known):
         return known
     content = {"sources": {**marks, source: latest}}
     text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False)
