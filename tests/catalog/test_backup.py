@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from synesthete.catalog import backup as module
 from synesthete.catalog.backup import back_up, restore
 from synesthete.catalog.keys import Keys
 from synesthete.catalog.people import Queue
+from synesthete.catalog.store.location import ObjectStore
 from synesthete.catalog.webhooks import Webhooks
 from synesthete.cli import main
 from synesthete.errors import SynestheteError
@@ -262,6 +263,85 @@ def test_archives_that_are_refused(whole: Catalog, tmp_path: Path) -> None:
         with pytest.raises(SynestheteError, match=message):
             restore(tmp_path / name, tmp_path / "r.catalog")
     assert not (tmp_path / "r.catalog").exists()
+
+
+@pytest.mark.parametrize(("method", "where"), [(zipfile.ZIP_DEFLATED, 0), (zipfile.ZIP_LZMA, 9)])
+def test_a_damaged_compressed_archive_ends_in_one_line(
+    whole: Catalog, tmp_path: Path, method: int, where: int
+) -> None:
+    """A backup may be packed by another program, which compresses."""
+    back_up(whole.path, tmp_path / "stored.zip")
+    packed = tmp_path / "packed.zip"
+    with zipfile.ZipFile(tmp_path / "stored.zip") as given, zipfile.ZipFile(packed, "w") as to:
+        for name in given.namelist():
+            to.writestr(name, given.read(name), method)
+    restore(packed, tmp_path / "r.catalog")
+    for name in ("catalog.json", "backup.json"):
+        with zipfile.ZipFile(packed) as archive:
+            start = archive.getinfo(name).header_offset + 30 + len(name)
+        data = bytearray(packed.read_bytes())
+        data[start + where] = 0xFF
+        (tmp_path / "damaged.zip").write_bytes(data)
+        with pytest.raises(SynestheteError, match="not a sound archive"):
+            restore(tmp_path / "damaged.zip", tmp_path / "other.catalog")
+    assert not (tmp_path / "other.catalog").exists()
+
+
+def test_what_is_being_prepared_or_goes_meanwhile_is_left_out(
+    whole: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("requests.claims/1.claim", "images/ab/1.part", "images/ab/1.json", "images/ab/2"):
+        (whole.path / name).parent.mkdir(parents=True, exist_ok=True)
+        (whole.path / name).write_text("x")
+    files = module._files
+
+    def going(gone: str) -> None:
+        def listed(source: Path) -> Iterator[str]:
+            for name in files(source):
+                if name.endswith(gone):
+                    (source / name).unlink()
+                yield name
+
+        monkeypatch.setattr(module, "_files", listed)
+
+    going("1.json")
+    back_up(whole.path, tmp_path / "my.backup")
+    assert not (tmp_path / "my.backup" / "requests.claims").exists()
+    left = [path.name for path in (tmp_path / "my.backup" / "images").rglob("*") if path.is_file()]
+    assert left == ["2"]
+    restore(tmp_path / "my.backup", tmp_path / "r.catalog")
+    going(".lance")  # a file with items: without it the copy would be none
+    with pytest.raises(SynestheteError, match="No such file"):
+        back_up(whole.path, tmp_path / "other.backup")
+    assert not (tmp_path / "other.backup").exists()
+
+
+def test_items_in_a_store_stay_there(
+    whole: Catalog,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("the store was opened")
+
+    monkeypatch.setattr(ObjectStore, "connect", refuse)
+    file = whole.path / "catalog.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "store": "s3://shop/items"}))
+    backup, restored = tmp_path / "my.zip", tmp_path / "r.catalog"
+    found = back_up(whole.path, backup)
+    assert (found.items, found.store) == (0, "s3://shop/items")
+    with pytest.raises(SynestheteError, match="items are in s3://shop/items") as refused:
+        restore(backup, restored)
+    assert "--same-store" in str(refused.value.hint)
+    assert not restored.exists()
+    words = ["synesthete", "catalog", "restore", str(backup), str(restored), "--same-store"]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert not end.value.code
+    assert "items stay in s3://shop/items" in " ".join(capsys.readouterr().out.split())
+    assert json.loads((restored / "catalog.json").read_text())["store"] == "s3://shop/items"
 
 
 KILLED = """

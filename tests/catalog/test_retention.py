@@ -29,6 +29,7 @@ from synesthete.catalog.retention import (
     forget_visitor,
 )
 from synesthete.catalog.server.idempotency import IdempotentRequests
+from synesthete.catalog.webhooks import Webhooks
 from synesthete.cli.app import app
 from synesthete.errors import SynestheteError
 from tests import postgres
@@ -84,7 +85,7 @@ def test_a_visitor_is_forgotten_everywhere(tmp_path: Path) -> None:
     response = lambda: b'{"refused": [{"key": "ann-refused"}]}'  # noqa: E731
     IdempotentRequests(tmp_path).respond("site", "k", "POST /events", b"", response)
     removed = forget_visitor(tmp_path, log, "ann@example.org")
-    assert vars(removed) == {"events": 300, "aside": 3, "cases": 1, "responses": 1}
+    assert vars(removed) == {"events": 300, "aside": 3, "cases": 1, "messages": 0, "responses": 1}
     assert summarize(log).total.visitors == 1
     assert [json.loads(row["event"])["key"] for row in log.aside()] == [
         "anna-refused",
@@ -103,6 +104,28 @@ def test_a_visitor_is_forgotten_everywhere(tmp_path: Path) -> None:
     # The table refuses again, and what comes of her afterwards is new.
     refuses(tmp_path / "events.sqlite")
     assert log.take([event("ann-1", "ann@example.org")]).added == 1
+
+
+def test_messages_about_a_visitor_are_not_sent_any_more(tmp_path: Path) -> None:
+    queue, hooks = Queue(tmp_path), Webhooks(tmp_path)
+    for number in range(2):
+        hooks.add(f"https://shop.example/{number}")
+    tickets = []
+    for who in ("ann@example.org", "ben"):
+        payload = {"reference": who, "proposal": "mug"}
+        tickets.append(queue.add("suggest", payload, reason="unsure", confidence=0.1))
+        queue.decide(tickets[-1], "accept", actor="eve")
+    hooks.collect()
+    assert b"ann@example.org" in bytes_of(tmp_path, "webhooks.sqlite*")
+    removed = forget_visitor(tmp_path, EventLog(tmp_path), "ann@example.org")
+    assert (removed.cases, removed.messages) == (1, 2)
+    hooks.collect()
+    left = [json.loads(one.body)["data"]["reference"] for one in hooks.claim()]
+    assert left == ["ben", "ben"]
+    raw = bytes_of(tmp_path)
+    assert tickets[1].encode() in raw
+    for text in (b"ann@example.org", tickets[0].encode()):
+        assert text not in raw, text
 
 
 def test_what_is_too_old_is_removed(tmp_path: Path) -> None:

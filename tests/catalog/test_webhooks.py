@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import json
 import re
+import shutil
 import socket
 import ssl
 import subprocess
@@ -26,6 +27,7 @@ from synesthete.catalog import webhooks as module
 from synesthete.catalog.people import Queue
 from synesthete.catalog.webhooks import (
     BACKOFF,
+    KEPT_SECONDS,
     LEASE_SECONDS,
     Delivery,
     Sender,
@@ -170,6 +172,43 @@ def test_it_arrives_after_a_restart_and_after_a_kill_while_it_was_sent(
     clock.now += LEASE_SECONDS + 1
     assert deliver(other) == 1
     assert receiver.messages[0][0]["webhook-id"] == killed.id
+
+
+def test_a_decision_after_a_restore_has_an_id_of_its_own(
+    tmp_path: Path, clock: Clock, receiver: Receiver
+) -> None:
+    """It takes the place of one that the backup did not have, of which the receiver has seen the message."""
+    folder, restored = tmp_path / "catalog", tmp_path / "restored"
+    folder.mkdir()
+    hooks = Webhooks(folder, now=clock)
+    hooks.add(receiver.url, private=True)
+    case(folder, "before")
+    shutil.copytree(folder, restored)
+    for one, label in ((folder, "cup"), (restored, "mug")):
+        ticket = Queue(one).cases()[0].ticket
+        Queue(one).decide(ticket, "override", actor="ann", label=label)
+        assert deliver(Webhooks(one, now=clock)) == 1
+    messages = [(headers["webhook-id"], json.loads(body)) for headers, body in receiver.messages]
+    assert [body["data"]["label"] for _, body in messages] == ["cup", "mug"]
+    assert messages[0][1]["data"]["place"] == messages[1][1]["data"]["place"]
+    assert messages[0][0] != messages[1][0]
+
+
+def test_what_was_given_up_is_removed_though_nothing_new_is_decided(
+    tmp_path: Path, hooks: Webhooks, clock: Clock
+) -> None:
+    hooks.add("https://shop.example/x")
+    Queue(tmp_path).decide(case(tmp_path), "accept", actor="ann")
+    hooks.collect()
+    for _ in range(len(BACKOFF) + 1):
+        clock.now += max(BACKOFF) + 1
+        hooks.settle(hooks.claim()[0], "no answer")
+    clock.now += KEPT_SECONDS - 1
+    hooks.collect()
+    assert hooks.counts().failed == 1
+    clock.now += 2
+    hooks.collect()
+    assert hooks.counts().failed == 0
 
 
 def test_two_processes_write_and_claim_each_message_once(

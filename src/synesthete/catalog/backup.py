@@ -9,10 +9,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import lzma
 import os
 import shutil
 import sqlite3
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -32,7 +34,8 @@ from synesthete.atlas.files import (
     sync_folder,
 )
 from synesthete.catalog.catalog import Catalog
-from synesthete.catalog.store.location import LOCK
+from synesthete.catalog.server.idempotency import CLAIMS
+from synesthete.catalog.store.location import LOCK, ObjectStore, location_of
 from synesthete.catalog.store.manifest import read_manifest
 from synesthete.catalog.store.table import ItemTable
 from synesthete.errors import SynestheteError
@@ -44,6 +47,7 @@ ARCHIVE = ".zip"
 FIRST = ("requests.sqlite", "webhooks.sqlite")
 DATABASE, BESIDE = ".sqlite", ("-wal", "-shm", "-journal")
 LINKED = ".backup"
+UNFINISHED, TABLE = ".part", ".lance"
 WAIT_SECONDS = 30.0
 MOST_LISTED = 64 * 2**20
 BLOCK = 2**20
@@ -51,11 +55,20 @@ BLOCK = 2**20
 
 @dataclass(frozen=True)
 class Backup:
-    """What is in a backup: how many files, bytes and items."""
+    """What is in a backup.
+
+    Attributes
+    ----------
+    files, bytes, items
+        How many.
+    store
+        URL of the object store that the items stay in, none of which are in the backup then; None where they are in the folder.
+    """
 
     files: int
     bytes: int
     items: int
+    store: str | None = None
 
 
 def back_up(catalog: str | Path, to: str | Path) -> Backup:
@@ -63,6 +76,7 @@ def back_up(catalog: str | Path, to: str | Path) -> Backup:
 
     Databases are copied by SQLite's own backup, each as of one moment; LanceDB's files, which never change once they are
     written, are linked while writers wait, which takes moments, and copied afterwards. Only the owner may read the copy.
+    What is outside the folder is not in it: items in an object store, events in PostgreSQL.
 
     Parameters
     ----------
@@ -87,7 +101,8 @@ def back_up(catalog: str | Path, to: str | Path) -> Backup:
         content = draft / "content"
         content.mkdir(mode=0o700)
         entries = dict(sorted(_copy(source, content)))
-        items = _verify(content, entries)
+        store = _store_of(content)
+        items = _verify(content, entries, store)
         facts = {
             "format": FORMAT,
             "version": VERSION,
@@ -103,10 +118,10 @@ def back_up(catalog: str | Path, to: str | Path) -> Backup:
             with _new_file(content / FILE) as file:
                 file.write(listed)
             _move(content, place)
-    return Backup(len(entries), sum(entry.bytes for entry in entries.values()), items)
+    return Backup(len(entries), sum(entry.bytes for entry in entries.values()), items, store)
 
 
-def restore(backup: str | Path, catalog: str | Path) -> Backup:
+def restore(backup: str | Path, catalog: str | Path, *, same_store: bool = False) -> Backup:
     """Make a catalogue of a backup, every file of it compared with what was backed up.
 
     Parameters
@@ -115,11 +130,15 @@ def restore(backup: str | Path, catalog: str | Path) -> Backup:
         The folder or archive.
     catalog
         A new folder.
+    same_store
+        Whether a catalogue whose items are in an object store may be restored: it reads and writes the store as it is now, with
+        every other catalogue that does.
 
     Raises
     ------
     SynestheteError
-        Something is there already; not a backup, an incomplete or changed one; names that lead out of the folder, or links.
+        Something is there already; not a backup, an incomplete or changed one; names that lead out of the folder, or links;
+        items in an object store, without `same_store`.
     """
     source, place = Path(backup), Path(catalog)
     _refuse_existing(place)
@@ -134,9 +153,15 @@ def restore(backup: str | Path, catalog: str | Path) -> Backup:
                 raise SynestheteError(
                     f"{source}: {name} has other content than when it was backed up"
                 )
-        items = _verify(content, entries)
+        store = _store_of(content)
+        if store and not same_store:
+            raise SynestheteError(
+                f"{source} is of a catalogue whose items are in {store}, not in the backup",
+                hint="give --same-store if the restored one may read and write what is there now",
+            )
+        items = _verify(content, entries, store)
         _move(content, place)
-    return Backup(len(entries), sum(entry.bytes for entry in entries.values()), items)
+    return Backup(len(entries), sum(entry.bytes for entry in entries.values()), items, store)
 
 
 def _copy(source: Path, content: Path) -> Iterator[tuple[str, FileEntry]]:
@@ -147,9 +172,7 @@ def _copy(source: Path, content: Path) -> Iterator[tuple[str, FileEntry]]:
         yield name, entry_of_file(content / name)
     with claim_draft(source / LINKED) as linked:
         with ItemTable(source).locked():
-            names = list(_files(source))
-            for name in names:
-                _link(source / name, linked / name)
+            names = [name for name in _files(source) if _link(source, linked, name)]
         for name in names:
             with open_inside(linked, linked / name, max_bytes=ANY_SIZE) as file:
                 yield name, _write(file, content, name)
@@ -158,7 +181,7 @@ def _copy(source: Path, content: Path) -> Iterator[tuple[str, FileEntry]]:
 def _files(source: Path) -> Iterator[str]:
     """Names of the files that are no database's."""
     for folder, folders, files in os.walk(source):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != CLAIMS)
         for name in (*folders, *files):
             if (Path(folder) / name).is_symlink():
                 shown = (Path(folder) / name).relative_to(source)
@@ -166,17 +189,28 @@ def _files(source: Path) -> Iterator[str]:
         top = Path(folder) == source
         for name in sorted(files):
             database = name.endswith((DATABASE, *(DATABASE + ending for ending in BESIDE)))
-            if not (name.startswith(".") or (top and (database or name == LOCK))):
+            prepared = name.startswith(".") or name.endswith(UNFINISHED)
+            if not (prepared or (top and (database or name == LOCK))):
                 yield (Path(folder) / name).relative_to(source).as_posix()
 
 
-def _link(path: Path, to: Path) -> None:
-    """Keep a file as it is, whoever removes it; a copy where the disk knows no links."""
+def _link(source: Path, linked: Path, name: str) -> bool:
+    """Keep a file as it is, whoever removes it; a copy where the disk knows no links.
+
+    Returns whether it was there: fetched images are replaced without a turn to write, and what is gone is not the catalogue's.
+    """
+    path, to = source / name, linked / name
     to.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(path, to)
     except OSError:
-        shutil.copyfile(path, to)
+        try:
+            shutil.copyfile(path, to)
+        except FileNotFoundError:
+            if any(part.endswith(TABLE) for part in PurePosixPath(name).parts):
+                raise
+            return False
+    return True
 
 
 def _copy_database(path: Path, to: Path) -> None:
@@ -222,8 +256,14 @@ def _write(file: IO[bytes], root: Path, name: str, *, most: int = ANY_SIZE) -> F
     return FileEntry(size, digest.hexdigest())
 
 
-def _verify(content: Path, entries: Mapping[str, FileEntry]) -> int:
-    """Read a copy again, file by file, and open it as a catalogue; returns how many items it has."""
+def _store_of(content: Path) -> str | None:
+    """The object store that a copy names; it is not opened."""
+    location = location_of(content, read_manifest(content))
+    return location.url if isinstance(location, ObjectStore) else None
+
+
+def _verify(content: Path, entries: Mapping[str, FileEntry], store: str | None) -> int:
+    """Read a copy again, file by file, and open it as a catalogue unless its items are in a store; returns how many it has."""
     for name, entry in entries.items():
         if entry_of_file(content / name) != entry:
             raise SynestheteError(
@@ -231,6 +271,8 @@ def _verify(content: Path, entries: Mapping[str, FileEntry]) -> int:
             )
         if "/" not in name and name.endswith(DATABASE):
             _check_database(content / name)
+    if store:
+        return 0
     catalog = Catalog.open(content)
     try:
         catalog.quarantine()
@@ -382,5 +424,7 @@ class _Archive:
             RuntimeError,
             EOFError,
             ValueError,
+            zlib.error,
+            lzma.LZMAError,
         ) as error:
             raise SynestheteError(f"{self._path} is not a sound archive: {error}") from error

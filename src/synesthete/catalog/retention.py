@@ -15,6 +15,7 @@ from synesthete.atlas.files import disk_errors, open_to_write
 from synesthete.catalog.events import EventLog
 from synesthete.catalog.people import Queue
 from synesthete.catalog.server.idempotency import KEPT_HOURS, IdempotentRequests
+from synesthete.catalog.webhooks import Webhooks
 from synesthete.errors import SynestheteError
 
 EVENTS_URL = "SYNESTHETE_EVENTS_URL"
@@ -78,16 +79,21 @@ def _above_zero(variables: Mapping[str, str], name: str) -> float | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Removed:
-    """What was removed: events, what had been set aside, cases of the queue, and kept responses (all of those there were)."""
+    """What was removed: events, what had been set aside, cases of the queue, messages of webhooks about them, and kept responses
+    (all of those there were).
+    """
 
     events: int
     aside: int
     cases: int
+    messages: int
     responses: int
 
 
 def forget_visitor(folder: Path, log: EventLog, visitor: str) -> Removed:
     """Remove everything of a visitor: events, what was set aside of them, cases that name them, and responses to requests.
+
+    Messages of webhooks about those cases that wait or were given up are removed, too, and not sent any more.
 
     Raises
     ------
@@ -99,6 +105,7 @@ def forget_visitor(folder: Path, log: EventLog, visitor: str) -> Removed:
         events=done.events,
         aside=done.aside,
         cases=Queue(folder).forget(visitor),
+        messages=Webhooks(folder).forget(),
         responses=IdempotentRequests(folder).forget(),
     )
 
@@ -111,7 +118,7 @@ def forget_before(
     # Responses go first: after an error the events are still there, or not compacted, and so both are done again.
     responses = IdempotentRequests(folder).forget() if log.holds_before(time) else 0
     done = log.forget_before(time)
-    return Removed(events=done.events, aside=done.aside, cases=0, responses=responses)
+    return Removed(events=done.events, aside=done.aside, cases=0, messages=0, responses=responses)
 
 
 class Retention(threading.Thread):

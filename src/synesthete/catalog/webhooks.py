@@ -241,25 +241,52 @@ class Webhooks:
 
     def collect(self) -> None:
         """Write the messages about decisions that came since the last time, and forget old ones that were given up."""
+        now = self._now()
+        oldest = (now - KEPT_SECONDS,)
+        query = "SELECT 1 FROM deliveries WHERE failed = 1 AND due < ? LIMIT 1"
         with self._file.reading() as connection:
-            places = (
-                connection.execute("SELECT place FROM webhooks").fetchall() if connection else []
-            )
+            if not connection:
+                return
+            places = connection.execute("SELECT place FROM webhooks").fetchall()
+            old = connection.execute(query, oldest).fetchone()
+        if old:
+            with self._file.writing() as connection:
+                connection.execute("DELETE FROM deliveries WHERE failed = 1 AND due < ?", oldest)
         new = self._queue.trail.entries(after=min(places)[0]) if places else []
         if not new:
             return
-        messages = [
-            (place, self._message(place, act)) for place, _, act in new if act.kind in VERDICTS
-        ]
-        last, now = new[-1][0], self._now()
         with self._file.writing() as connection:
+            # Here, so that a case is forgotten either before, and raises, or after, and its messages are removed.
+            messages = [
+                (place, act.id, self._message(place, act))
+                for place, _, act in new
+                if act.kind in VERDICTS
+            ]
             for id, place in connection.execute("SELECT id, place FROM webhooks").fetchall():
-                rows = [(_name(id, at), id, body, now) for at, body in messages if at > place]
+                rows = [(_name(id, act), id, body, now) for at, act, body in messages if at > place]
                 insert = "INSERT OR IGNORE INTO deliveries VALUES (?, ?, ?, 0, ?, 0)"
                 connection.executemany(insert, rows)
-            connection.execute("UPDATE webhooks SET place = max(place, ?)", (last,))
-            old = "DELETE FROM deliveries WHERE failed = 1 AND due < ?"
-            connection.execute(old, (now - KEPT_SECONDS,))
+            connection.execute("UPDATE webhooks SET place = max(place, ?)", (new[-1][0],))
+
+    def forget(self) -> int:
+        """Remove the messages about cases that the queue has no more; returns how many.
+
+        Raises
+        ------
+        SynestheteError
+            The file cannot be written, or not be compacted while others read it.
+        """
+        with self._file.reading() as connection:
+            if not connection:
+                return 0
+        ticket, count = "json_extract(body, '$.data.ticket')", 0
+        with self._file.forgetting() as connection:
+            of = {one for (one,) in connection.execute(f"SELECT {ticket} FROM deliveries")}
+            for gone in of - {case.ticket for case in self._queue.cases()}:
+                remove = f"DELETE FROM deliveries WHERE {ticket} = ?"
+                count += connection.execute(remove, (gone,)).rowcount
+        self._file.compact()
+        return count
 
     def claim(self, most: int = AT_ONCE) -> list[Delivery]:
         """Messages that are due, for this process to send; whose process is killed meanwhile, they are due again."""
@@ -333,9 +360,9 @@ def _body(event: str, at: float, data: dict[str, Any]) -> str:
     return json.dumps({"type": event, "timestamp": when, "data": data}, ensure_ascii=False)
 
 
-def _name(webhook: str, place: int) -> str:
-    """The id of a message: the same however often it is written."""
-    return f"msg_{hashlib.sha256(f'{webhook} {place}'.encode()).hexdigest()[:32]}"
+def _name(webhook: str, act: str) -> str:
+    """The id of a message: the same however often it is written, and of no other act, as its place may be after a restore."""
+    return f"msg_{hashlib.sha256(f'{webhook} {act}'.encode()).hexdigest()[:32]}"
 
 
 def _delivery(row: tuple[str, str, str, int], url: str, secret: str, private: bool) -> Delivery:

@@ -145,8 +145,8 @@ def forget(
 ) -> Output:
     """Remove a visitor's events, or those older than a number of days, from everything that the catalogue keeps.
 
-    Events, what was set aside, cases of the queue that name the visitor, and kept responses; the files are compacted, so that
-    nothing of it is left in them. That it was done is kept, without the visitor. Backups keep what they hold.
+    Events, what was set aside, cases of the queue that name the visitor with the messages of webhooks that were not delivered, and
+    kept responses; the files are compacted, so that nothing of it is left in them. That it was done is kept, without the visitor. Backups keep what they hold.
 
     Parameters
     ----------
@@ -157,7 +157,7 @@ def forget(
 
     Returns
     -------
-    how many `events`, `aside`, `cases` and `responses` were removed.
+    how many `events`, `aside`, `cases`, `messages` and `responses` were removed.
 
     See Also
     --------

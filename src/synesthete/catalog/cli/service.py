@@ -27,7 +27,8 @@ app.add_typer(webhook, name="webhook")
 def backup(catalog: FolderArgument, to: Path) -> Output:
     """Copy a catalogue into a new folder or archive, while it is written and served, and verify the copy.
 
-    It holds everything: items, events, reviews, hashes of keys, and the secrets of webhooks. Only you may read it.
+    It holds everything in the folder: items, events, reviews, hashes of keys, and the secrets of webhooks. Only you may read it.
+    It does not hold items in an object store, nor events in PostgreSQL (SYNESTHETE_EVENTS_URL).
 
     Parameters
     ----------
@@ -36,7 +37,7 @@ def backup(catalog: FolderArgument, to: Path) -> Output:
 
     Returns
     -------
-    how many `files`, `bytes` and `items` are in it.
+    how many `files`, `bytes` and `items` are in it, and the `store` that items stay in.
 
     See Also
     --------
@@ -53,8 +54,10 @@ def backup(catalog: FolderArgument, to: Path) -> Output:
 
 
 @command(app)
-def restore(backup: Path, catalog: Path) -> Output:
+def restore(backup: Path, catalog: Path, same_store: bool = False) -> Output:
     """Make a new catalogue of a backup; every file is compared with what was backed up.
+
+    Items in an object store and events in PostgreSQL are in no backup: they are what they are now.
 
     Parameters
     ----------
@@ -62,10 +65,12 @@ def restore(backup: Path, catalog: Path) -> Output:
         The folder or archive that `catalog backup` wrote.
     catalog : CATALOG
         A new folder.
+    same_store
+        Where items are in an object store: the new catalogue may read and write them there, as the old one does.
 
     Returns
     -------
-    how many `files`, `bytes` and `items` it has.
+    how many `files`, `bytes` and `items` were in the backup, and the `store` that items stay in.
 
     See Also
     --------
@@ -77,7 +82,7 @@ def restore(backup: Path, catalog: Path) -> Output:
     """
     from synesthete.catalog.backup import restore as put_back
 
-    return _shown(put_back(backup, catalog), catalog)
+    return _shown(put_back(backup, catalog, same_store=same_store), catalog)
 
 
 @command(webhook)
@@ -199,5 +204,6 @@ def test(catalog: FolderArgument, name: str) -> Output:
 
 
 def _shown(found: Backup, place: Path) -> Output:
-    what = f"{count(found.files)} files with {count(found.items)} items"
-    return Output(found, [f"{place}: {what}, {count(found.bytes)} bytes, verified"])
+    items = f"items stay in {found.store}" if found.store else f"{count(found.items)} items"
+    what = f"{count(found.files)} files, {items}, {count(found.bytes)} bytes"
+    return Output(found, [f"{place}: {what}, verified"])
