@@ -10,6 +10,8 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from synesthete.models import load_model
 from synesthete.probes import load_probes
 from synesthete.recording import Executor, record
 from synesthete.recording.executors import array_place
-from synesthete.recording.session import WORK
+from synesthete.recording.session import WORK, claim, clear, settle
 from tests.recording.crowd import IMAGES, prepare, record_crowd
 from tests.recording.trees import tree
 
@@ -220,11 +222,16 @@ class TestRay:
 
     @pytest.fixture(autouse=True)
     def _ray(self, monkeypatch: pytest.MonkeyPatch) -> Any:
-        ray = pytest.importorskip("ray")
-        monkeypatch.delenv("RAY_ADDRESS", raising=False)
+        # Not imported here: Ray reads at its import whether tokens are needed.
+        if find_spec("ray") is None:
+            pytest.skip("ray is not installed")
+        for name in ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
+            monkeypatch.delenv(name, raising=False)
         paths = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
         monkeypatch.setenv("PYTHONPATH", paths)
         yield
+        import ray
+
         ray.shutdown()
 
     def test_an_actor_that_is_killed(
@@ -243,6 +250,7 @@ class TestRay:
         record_crowd(crowd, out, Executor(kind="ray", workers=2), progress=kill)
         assert killed
         assert tree(out) == alone
+        assert os.environ["RAY_AUTH_MODE"] == "token"
 
     def test_a_cluster_without_a_token_is_refused(
         self, crowd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -264,3 +272,59 @@ def _command(pid: int) -> bytes:
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return b""
+
+
+def test_a_task_of_slurm_that_starts_others() -> None:
+    slurm = {"SLURM_ARRAY_TASK_ID": "6", "SLURM_ARRAY_TASK_COUNT": "3"}
+    slurm |= {"SLURM_ARRAY_TASK_MIN": "2", "SLURM_ARRAY_TASK_STEP": "2"}
+    assert array_place(slurm) == (2, 3)
+    # What the launcher of one process sets on its own does not count.
+    assert array_place(slurm | {"RANK": "0", "WORLD_SIZE": "1"}) == (2, 3)
+    assert array_place(slurm | {"RANK": "3", "WORLD_SIZE": "4"}) == (3, 4)
+
+
+def test_tasks_begin_at_once_with_one_size_of_shards(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool, claim(tmp_path, shared=True) as work:
+        sizes = list(pool.map(lambda size: settle(tmp_path, work, {"a": 1}, size), range(64, 96)))
+        assert len(set(sizes)) == 1
+        assert [path.name for path in work.iterdir() if path.name != "lock"] == ["session.json"]
+
+
+def test_a_task_waits_for_whoever_holds_the_folder_alone(tmp_path: Path) -> None:
+    came = []
+    with ThreadPoolExecutor(1) as pool:
+        with claim(tmp_path) as work:
+            late = pool.submit(_share, tmp_path, came)
+            time.sleep(0.2)
+            assert came == []
+            (work / "shard").touch()
+        assert late.result(timeout=60) == ["lock", "shard"]
+        with claim(tmp_path):
+            late = pool.submit(_share, tmp_path, came)
+            time.sleep(0.2)
+            clear(tmp_path)
+        # The lock that it waited for is gone: it took a new one.
+        assert late.result(timeout=60) == ["lock"]
+    assert len(came) == 2
+
+
+def _share(out: Path, came: list[int]) -> list[str]:
+    with claim(out, shared=True) as work:
+        came.append(1)
+        return sorted(path.name for path in work.iterdir())
+
+
+def test_images_of_a_killed_worker_are_not_counted_twice(crowd: Path, tmp_path: Path) -> None:
+    told, killed = [], []
+
+    def kill(done: int, total: int, *_: Any) -> None:
+        told.append((done, total))
+        if done and not killed:
+            (victim,) = multiprocessing.active_children()
+            os.kill(victim.pid or 0, signal.SIGKILL)
+            killed.append(victim.pid)
+
+    record_crowd(crowd, tmp_path / "x.atlas", Executor(kind="processes", workers=1), progress=kill)
+    assert killed
+    assert max(done for done, _ in told) == IMAGES
+    assert told[-1] == (IMAGES, IMAGES)

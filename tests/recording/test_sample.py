@@ -148,6 +148,8 @@ def test_a_sample_of_another_model_is_refused(tmp_path: Path, dense: Atlas) -> N
     shutil.rmtree(path / "sample")
     shutil.copytree(dense.path, path / "sample")
     atlas = open_atlas(path)
-    atlas.manifest = {**manifest, "model": {**manifest["model"], "weights_sha256": "0" * 64}}
+    recipe = manifest["recipe"]
+    other = {**recipe, "model": {**recipe["model"], "weights_sha256": "0" * 64}}
+    atlas.manifest = {**manifest, "recipe": other}
     with pytest.raises(SynestheteError, match="sample is of another model"):
         _ = atlas.sampled

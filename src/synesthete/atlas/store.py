@@ -134,9 +134,9 @@ class Atlas:
         if self.manifest["dense"] or not (path / MANIFEST).exists():
             return self
         sample = open_atlas(path)
-        alike = all(
-            sample.manifest[key] == self.manifest[key] for key in ("model", "layers", "reduction")
-        )
+        keys = ("model", "layers", "reduction", "text_reduction", "preprocessing")
+        mine, other = (one.manifest["recipe"] for one in (self, sample))
+        alike = all(mine.get(key) == other.get(key) for key in keys)
         if not alike:
             raise damaged(self.path, [f"{SAMPLE} is of another model or other layers"])
         return sample

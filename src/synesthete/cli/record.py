@@ -15,7 +15,7 @@ import typer
 from rich.console import RenderableType
 
 from synesthete.atlas import Atlas, open_atlas
-from synesthete.atlas.manifest import MANIFEST, TWINS, WORD_ORDER
+from synesthete.atlas.manifest import MANIFEST, SAMPLE, TWINS, WORD_ORDER
 from synesthete.cli.atlas import neurons_view, summary_view
 from synesthete.cli.command import AtlasArgument, ModelSpec, Output, Positive, Share, command
 from synesthete.cli.console import Note, count, dim, say
@@ -160,6 +160,8 @@ def record(
     _record(model, probes, out, settings)
     if settings.executor == "array":
         complete = (out / MANIFEST).exists()
+        if complete and settings.sample != 0 and not open_atlas(out).manifest["dense"]:
+            complete = (out / SAMPLE / MANIFEST).exists()
         return Output({"complete": complete}, [dim(COMPLETE if complete else INCOMPLETE)])
     if analyze:
         _analyze(out, seed=settings.seed)

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 WEIGHTS, LOADING = "model.safetensors", "loading.json"
 
 
+TRANSFORMED = ("googlenet", "inception_v3")
+
+
 class VisionModel:
     """A model of timm or torchvision that a source describes, built as often as asked.
 
@@ -275,8 +278,13 @@ class _Torchvision(_Library):
         with warnings.catch_warnings():
             # Of GoogLeNet and Inception, that their initial weights will be others one day.
             warnings.simplefilter("ignore", FutureWarning)
-            network: nn.Module = models.get_model(self.name, weights=None)
+            network: nn.Module = models.get_model(self.name, weights=None, **self._more)
         return network
+
+    @property
+    def _more(self) -> dict[str, bool]:
+        """What torchvision sets beside the trained weights of GoogLeNet and Inception: their pixels are scaled once more."""
+        return {"transform_input": True} if self.name in TRANSFORMED else {}
 
     def transform(self) -> Callable[[Image.Image], torch.Tensor]:
         transform: Callable[[Image.Image], torch.Tensor] = self._weights.transforms()
@@ -286,7 +294,8 @@ class _Torchvision(_Library):
         import torchvision
 
         about = {"library": "torchvision", "version": torchvision.__version__, "architecture": self.name}  # fmt: skip
-        build = f"network = torchvision.models.get_model({self.name!r}, weights=None)"
+        more = "".join(f", {name}={value}" for name, value in self._more.items())
+        build = f"network = torchvision.models.get_model({self.name!r}, weights=None{more})"
         save_weights(network, folder, about, build)
         return f"torchvision:{self.name}@{{folder}}/{WEIGHTS}"
 

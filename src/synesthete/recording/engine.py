@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
@@ -183,9 +182,9 @@ def _record(
         return ProgressMeter(before + len(probes) + after, before + done, progress)
 
     if executor.shared:
-        # Somebody who holds the folder alone is completing the atlas.
-        with contextlib.suppress(InUse), claim(out, shared=True) as work:
-            _shards(job_in(work), model, executor, meter)
+        with claim(out, shared=True) as work:
+            if not is_complete(out, recipe):
+                _shards(job_in(work), model, executor, meter)
     try:
         with claim(out) as work:
             if not is_complete(out, recipe):
@@ -222,8 +221,6 @@ def _finished(
     finisher = Finisher(out, model, probes, plan, recipe, found)
     if len(finisher.unreadable) == len(probes):
         clear(out)
-        with contextlib.suppress(OSError):
-            out.rmdir()
         reason = finisher.unreadable[0]
         raise SynestheteError(
             f"none of the {len(probes)} images of {probes.name!r} can be read; the first: {reason}"

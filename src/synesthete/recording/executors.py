@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import secrets
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -35,10 +36,11 @@ if TYPE_CHECKING:
 
 KINDS = ("local", "processes", "ray", "array")
 TRIES = 3  # of a shard whose worker is killed
+SLURM = "SLURM_ARRAY_TASK_ID"
 # Of an array job: the task's number, how many there are. PyTorch and MPI launchers, Slurm, Kubernetes (whose size the job has to set).
 PLACES = (
     ("RANK", "WORLD_SIZE"),
-    ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT"),
+    (SLURM, "SLURM_ARRAY_TASK_COUNT"),
     ("JOB_COMPLETION_INDEX", "JOB_COMPLETIONS"),
 )
 RAY_TOKEN = ("RAY_AUTH_MODE", "token")
@@ -273,12 +275,18 @@ def array_place(environment: Mapping[str, str]) -> tuple[int, int]:
     >>> array_place({"RANK": "2", "WORLD_SIZE": "4"})
     (2, 4)
     """
+    found = None
     for name, of in PLACES:
-        if name not in environment:
+        if name not in environment or (found and found[1] > 1):
             continue
         try:
-            rank = int(environment[name]) - int(environment.get("SLURM_ARRAY_TASK_MIN", 0))
-            size = int(environment[of])
+            rank, size = int(environment[name]), int(environment[of])
+            if name == SLURM:
+                first, step = (
+                    environment.get(f"SLURM_ARRAY_TASK_{what}") or default
+                    for what, default in (("MIN", "0"), ("STEP", "1"))
+                )
+                rank = (rank - int(first)) // max(1, int(step))
         except (KeyError, ValueError):
             raise SynestheteError(
                 f"{name} is {environment[name]!r} and {of} is {environment.get(of)!r}: both must be integers",
@@ -286,7 +294,9 @@ def array_place(environment: Mapping[str, str]) -> tuple[int, int]:
             ) from None
         if not 0 <= rank < size:
             raise SynestheteError(f"{name} says task {rank} of {size}; they count from 0")
-        return rank, size
+        found = rank, size
+    if found:
+        return found
     names = ", ".join(f"{name} and {of}" for name, of in PLACES)
     raise SynestheteError(
         "this is no task of an array job", hint=f"one of these says which it is: {names}"
@@ -295,11 +305,13 @@ def array_place(environment: Mapping[str, str]) -> tuple[int, int]:
 
 @dataclass
 class _Hired:
-    """A worker process: the shards that it has, the one that it is at first, and whether it waits for one."""
+    """A worker process: the shards that it has, the one that it is at first; whether it waits for one, and ever had one; images it saw of them."""
 
     process: BaseProcess
     has: list[int] = field(default_factory=list)
     idle: bool = False
+    began: bool = False
+    seen: int = 0
 
 
 def _in_processes(
@@ -322,8 +334,11 @@ def _in_processes(
         hired.idle = idle and number is None
         if number is not None:
             hired.has.append(number)
+            hired.began = True
         if not hired.idle:
-            connection.send(number)
+            # One that is gone is noticed when it is read from, and what it has is given to another.
+            with contextlib.suppress(OSError):
+                connection.send(number)
 
     try:
         while left.todo or any(hired.has for hired in crew.values()):
@@ -337,6 +352,9 @@ def _in_processes(
                 except (EOFError, OSError):
                     hired.process.join()
                     del crew[connection]
+                    seen(-hired.seen)
+                    if hired.began and not hired.has:
+                        continue
                     left.lost(hired.has, f"ended with {_how(hired.process.exitcode)}")
                     for other, one in list(crew.items()):
                         if one.idle and left.todo:
@@ -345,11 +363,13 @@ def _in_processes(
                 if kind in ("idle", "more"):
                     give(connection, idle=kind == "idle")
                 elif kind == "seen":
+                    hired.seen += value
                     seen(value)
                 elif kind == "failed":
                     raise SynestheteError(value[0], hint=value[1])
                 else:
                     hired.has.remove(value)
+                    hired.seen -= len(job.ranges[value])
                     yield value
     finally:
         for connection, hired in crew.items():
@@ -461,6 +481,8 @@ def _by_ray(
     job: Job, missing: Sequence[int], workers: int, seen: Callable[[int], None], *, trust: bool
 ) -> Iterator[int]:
     ray = _ray(trust=trust, workers=workers)
+    # Each actor holds a core: one that there is none for would be waited for in vain.
+    workers = max(1, min(workers, int(ray.cluster_resources().get("CPU", 1))))
     sent = ray.put(job)
     # An actor that is killed is started again by Ray, and its task is sent to it again.
     remote = ray.remote(num_cpus=1, max_restarts=TRIES, max_task_retries=TRIES)(Worker)
@@ -481,7 +503,9 @@ def _by_ray(
                 if isinstance(error.cause, SynestheteError):
                     raise SynestheteError(error.cause.message, hint=error.cause.hint) from None
                 raise
-            except ray.exceptions.RayActorError:
+            except (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError) as error:
+                if getattr(error, "actor_init_failed", False):
+                    raise SynestheteError(str(error).strip().splitlines()[-1]) from None
                 left.give_up(number, "was ended by the system")
                 actors.append(remote.remote(sent))
                 continue
@@ -496,6 +520,12 @@ def _by_ray(
 
 def _ray(*, trust: bool, workers: int) -> Any:
     """Ray, connected: to the cluster of `RAY_ADDRESS`, else to one of this machine alone."""
+    name, value = RAY_TOKEN
+    address = os.environ.get("RAY_ADDRESS")
+    if not address:
+        # Ray listens on every address: whoever does not know the token is turned away.
+        os.environ[name] = value
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     try:
         import ray
     except ImportError:
@@ -504,8 +534,7 @@ def _ray(*, trust: bool, workers: int) -> Any:
         ) from None
     if ray.is_initialized():
         return ray
-    if address := os.environ.get("RAY_ADDRESS"):
-        name, value = RAY_TOKEN
+    if address:
         if os.environ.get(name) != value and not trust:
             raise SynestheteError(
                 f"the cluster of Ray at {address} asks for no token: whoever reaches it can run code there",
@@ -513,10 +542,6 @@ def _ray(*, trust: bool, workers: int) -> Any:
             )
         ray.init(address=address, log_to_driver=False)
     else:
-        ray.init(
-            num_cpus=workers,
-            include_dashboard=False,
-            log_to_driver=False,
-            _node_ip_address="127.0.0.1",
-        )
+        cores = max(workers, os.cpu_count() or 1)
+        ray.init(address="local", num_cpus=cores, include_dashboard=False, log_to_driver=False)
     return ray

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 import shutil
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from synesthete._core.json_reader import read_json
-from synesthete.atlas.files import disk_errors, open_to_write, write_file
+from synesthete.atlas.files import disk_errors, write_file
 from synesthete.atlas.manifest import MANIFEST, is_intact, recipe_differences, sealed
 from synesthete.atlas.store import open_atlas
 from synesthete.errors import SynestheteError
@@ -60,23 +62,48 @@ def _differs(what: str, differences: list[str]) -> SynestheteError:
 def claim(out: Path, *, shared: bool = False) -> Iterator[Path]:
     """Make the work folder and hold it alone, or together with others who share it; yields its path.
 
-    The system lets go of the claim when the process ends, however it ends.
+    The system lets go of the claim when the process ends, however it ends. A work folder that was cleared is removed at the end. Who
+    shares it waits for whoever holds it alone.
 
     Raises
     ------
     InUse
         Another process holds it.
+    SynestheteError
+        It cannot be written, or is on a file system without locks.
     """
     work = out / WORK
-    with disk_errors(work):
-        work.mkdir(parents=True, exist_ok=True)
-        lock = open_to_write(work / _LOCK)
-    with lock:
+    how = fcntl.LOCK_SH if shared else fcntl.LOCK_EX | fcntl.LOCK_NB
+    with contextlib.ExitStack() as stack:
+        while True:
+            with disk_errors(work):
+                work.mkdir(parents=True, exist_ok=True)
+                # To be read as well: NFS gives no shared lock otherwise.
+                flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+                lock = os.open(work / _LOCK, flags, 0o666)
+            one = stack.enter_context(contextlib.ExitStack())
+            one.callback(os.close, lock)
+            try:
+                fcntl.flock(lock, how)
+            except BlockingIOError as error:
+                raise InUse(f"another process is recording into {out}") from error
+            except OSError as error:
+                raise SynestheteError(f"{work} cannot be locked: {error.strerror}") from error
+            # Whoever held it before may have removed it since.
+            with contextlib.suppress(OSError):
+                if os.path.samestat(os.fstat(lock), (work / _LOCK).stat()):
+                    break
+            one.close()
         try:
-            fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-        except OSError as error:
-            raise InUse(f"another process is recording into {out}") from error
-        yield work
+            yield work
+        finally:
+            cleared = {path.name for path in work.iterdir()} <= {_LOCK} if work.is_dir() else False
+            if cleared and not shared:
+                (work / _LOCK).unlink(missing_ok=True)
+                one.close()
+                for folder in (work, out):  # the atlas's own only where nothing was written into it
+                    with contextlib.suppress(OSError):
+                        folder.rmdir()
 
 
 def settle(out: Path, work: Path, recipe: dict[str, Any], shard_size: int) -> int:
@@ -88,14 +115,23 @@ def settle(out: Path, work: Path, recipe: dict[str, Any], shard_size: int) -> in
         When the one that was started has another recipe.
     """
     path = work / _SESSION
+    there = path.exists()
     try:
         session = read_json(path, root=out)
         started = is_intact(session) and isinstance(session["recipe"], dict)
     except (SynestheteError, KeyError, AttributeError, TypeError):
         started = False
     if not started:
-        write_file(path, sealed({"recipe": recipe, "shard_size": shard_size}))
-        return shard_size
+        with disk_errors(path):
+            if there:
+                path.unlink(missing_ok=True)
+            # Of several who begin at once the first one's holds.
+            draft = work / f".{_SESSION}.{uuid.uuid4().hex}"
+            write_file(draft, sealed({"recipe": recipe, "shard_size": shard_size}))
+            with contextlib.suppress(FileExistsError):
+                path.hardlink_to(draft)
+            draft.unlink()
+        session = read_json(path, root=out)
     differences = recipe_differences(recipe, session["recipe"])
     if differences:
         raise _differs(f"{out} holds an unfinished recording that is another", differences)
@@ -103,13 +139,17 @@ def settle(out: Path, work: Path, recipe: dict[str, Any], shard_size: int) -> in
 
 
 def clear(out: Path) -> None:
-    """Remove the work folder."""
+    """Remove everything from the work folder but its lock, which goes with the claim."""
     with disk_errors(out / WORK):
-        shutil.rmtree(out / WORK)
+        for path in (out / WORK).iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif path.name != _LOCK:
+                path.unlink()
 
 
 def clear_leftovers(out: Path) -> None:
     """Remove the work folder that a kill after the manifest's rename left behind."""
     if (out / WORK).is_dir():
-        with claim(out):
+        with contextlib.suppress(InUse), claim(out):
             clear(out)

@@ -88,9 +88,13 @@ class Gate:
                 self._link = secrets.token_urlsafe(24)
         return right
 
-    def is_token(self, token: str) -> bool:
-        """Whether this is the token (in constant time)."""
+    def is_owner(self, token: str) -> bool:
+        """Whether this is the owner's token (in constant time)."""
         return hmac.compare_digest(token.encode("utf-8", "replace"), self.token.encode())
+
+    def is_token(self, token: str) -> bool:
+        """Whether requests with this token are let in."""
+        return self.is_owner(token)
 
     def is_session(self, value: str) -> bool:
         """Whether this is the cookie's value (in constant time)."""
@@ -242,7 +246,7 @@ def sign_in_page() -> Response:
 def sign_in(request: Request, token: Annotated[str, Form(max_length=500)] = "") -> Response:
     """Check the token that was typed in."""
     gate: Gate = request.app.state.gate
-    if not gate.is_token(token.strip()):
+    if not gate.is_owner(token.strip()):
         raise Refused(401, "invalid token", hint="it stands where the server was started")
     return _set_cookie(gate, request)
 

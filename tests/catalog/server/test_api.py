@@ -95,6 +95,17 @@ def test_a_key_revoked_on_the_way_is_not_the_owners(app: FastAPI, path: Path) ->
         assert program.get("/").status_code == 401
 
 
+def test_a_key_opens_no_session_of_the_owner(app: FastAPI, path: Path) -> None:
+    secret = Keys(path).make("p", ["events"])[1]
+    with TestClient(app, base_url=BASE, headers={"Origin": BASE}) as browser:
+        answer = browser.post("/enter", data={"token": secret}, follow_redirects=False)
+        assert answer.status_code == 401
+        assert "set-cookie" not in answer.headers
+        answer = browser.post("/enter", data={"token": TOKEN}, follow_redirects=False)
+        assert answer.status_code == 303
+        assert "set-cookie" in answer.headers
+
+
 def test_keys_are_kept_as_hashes(path: Path) -> None:
     secret = Keys(path).make("p", ["read"])[1]
     raw = b"".join(one.read_bytes() for one in path.glob("keys.sqlite*"))

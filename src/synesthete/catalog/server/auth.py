@@ -56,10 +56,6 @@ class KeyGate(Gate):
         """Whether this is the owner's token or a valid key."""
         return self.is_owner(token) or self.keys.find(token) is not None
 
-    def is_owner(self, token: str) -> bool:
-        """Whether this is the owner's token."""
-        return super().is_token(token)
-
 
 @dataclass(frozen=True)
 class Caller:
