@@ -1,4 +1,4 @@
-"""A model and images of which every process can open its own, and a program that records them: `python -m tests.recording.crowd FOLDER`."""
+"""A model and images of which every process can open its own, and a program that records them: `python -m tests.recording.crowd FOLDER OUT KIND`."""
 
 from __future__ import annotations
 
@@ -69,5 +69,5 @@ class Poisoned:
 
 
 if __name__ == "__main__":
-    place = Path(sys.argv[1])
-    record_crowd(place, place / "x.atlas", Executor(kind="processes", workers=2))
+    place, out, kind = sys.argv[1:]
+    record_crowd(Path(place), Path(out), Executor(kind=kind, workers=2))

@@ -68,12 +68,7 @@ def test_a_killed_driver_takes_its_workers_along(
     shutil.copytree(crowd / "images", tmp_path / "images")
     shutil.copytree(crowd / "model", tmp_path / "model")
     out = tmp_path / "x.atlas"
-    paths = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
-    driver = subprocess.Popen(
-        [sys.executable, "-m", "tests.recording.crowd", str(tmp_path)],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": paths},
-    )
+    driver = _driver(tmp_path, out, "processes")
     workers: set[int] = set()
     for _ in range(6000):
         workers |= _children(driver.pid)
@@ -95,6 +90,12 @@ def test_a_killed_driver_takes_its_workers_along(
     whole = tree(record_crowd(tmp_path, tmp_path / "y.atlas", None))
     assert tree(out) == whole
     assert {name for name in whole if whole[name] != alone[name]} == {"atlas.json"}
+
+
+def _driver(folder: Path, out: Path, kind: str, **more: str) -> subprocess.Popen[bytes]:
+    paths = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
+    command = [sys.executable, "-m", "tests.recording.crowd", str(folder), str(out), kind]
+    return subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": paths, **more})
 
 
 def _children(pid: int) -> set[int]:
@@ -217,49 +218,30 @@ def test_a_model_that_other_processes_cannot_open(crowd: Path, tmp_path: Path) -
     assert "record in one process" in error.value.hint
 
 
-class TestRay:
-    """Ray's actors, of this machine alone."""
+@pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed")
+def test_an_actor_of_ray_that_is_killed(crowd: Path, alone: dict[str, str], tmp_path: Path) -> None:
+    out = tmp_path / "x.atlas"
+    driver = _driver(crowd, out, "ray", RAY_ADDRESS="")
+    killed: list[int] = []
+    while driver.poll() is None:
+        found = [one for one in _descendants(driver.pid) if b"Worker" in _command(one)]
+        if found and not killed and list((out / WORK).glob("shard-*")):
+            killed.append(found[0])
+            os.kill(found[0], signal.SIGKILL)
+        time.sleep(0.02)
+    assert driver.returncode == 0
+    assert killed
+    assert tree(out) == alone
 
-    @pytest.fixture(autouse=True)
-    def _ray(self, monkeypatch: pytest.MonkeyPatch) -> Any:
-        # Not imported here: Ray reads at its import whether tokens are needed.
-        if find_spec("ray") is None:
-            pytest.skip("ray is not installed")
-        for name in ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
-            monkeypatch.delenv(name, raising=False)
-        paths = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
-        monkeypatch.setenv("PYTHONPATH", paths)
-        yield
-        import ray
 
-        ray.shutdown()
-
-    def test_an_actor_that_is_killed(
-        self, crowd: Path, alone: dict[str, str], tmp_path: Path
-    ) -> None:
-        killed: list[int] = []
-
-        def kill(done: int, *_: Any) -> None:
-            if done and not killed:
-                found = [one for one in _descendants(os.getpid()) if b"Worker" in _command(one)]
-                killed.extend(found[:1])
-                for one in killed:
-                    os.kill(one, signal.SIGKILL)
-
-        out = tmp_path / "x.atlas"
-        record_crowd(crowd, out, Executor(kind="ray", workers=2), progress=kill)
-        assert killed
-        assert tree(out) == alone
-        assert os.environ["RAY_AUTH_MODE"] == "token"
-
-    def test_a_cluster_without_a_token_is_refused(
-        self, crowd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
-        monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
-        with pytest.raises(SynestheteError, match="asks for no token") as error:
-            record_crowd(crowd, tmp_path / "x.atlas", Executor(kind="ray", workers=1))
-        assert "RAY_AUTH_MODE=token" in error.value.hint
+def test_a_cluster_of_ray_without_a_token_is_refused(
+    crowd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    with pytest.raises(SynestheteError, match="asks for no token") as error:
+        record_crowd(crowd, tmp_path / "x.atlas", Executor(kind="ray", workers=1))
+    assert "RAY_AUTH_MODE=token" in error.value.hint
 
 
 def _descendants(pid: int) -> set[int]:
