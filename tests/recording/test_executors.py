@@ -297,10 +297,10 @@ def _share(out: Path, came: list[int]) -> list[str]:
 
 
 def test_images_of_a_killed_worker_are_not_counted_twice(crowd: Path, tmp_path: Path) -> None:
-    told, killed = [], []
+    reports, killed = [], []
 
     def kill(done: int, total: int, *_: Any) -> None:
-        told.append((done, total))
+        reports.append((done, total))
         if done and not killed:
             (victim,) = multiprocessing.active_children()
             os.kill(victim.pid or 0, signal.SIGKILL)
@@ -308,5 +308,5 @@ def test_images_of_a_killed_worker_are_not_counted_twice(crowd: Path, tmp_path: 
 
     record_crowd(crowd, tmp_path / "x.atlas", Executor(kind="processes", workers=1), progress=kill)
     assert killed
-    assert max(done for done, _ in told) == IMAGES
-    assert told[-1] == (IMAGES, IMAGES)
+    assert max(done for done, _ in reports) == IMAGES
+    assert reports[-1] == (IMAGES, IMAGES)
