@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from synesthete._core.environment import EVENTS_URL, IDEMPOTENCY_HOURS, RETENTION_DAYS
 from synesthete.atlas.files import disk_errors, lock_alone, open_to_write
 from synesthete.catalog.events import EventLog
 from synesthete.catalog.people import Queue
@@ -17,9 +18,6 @@ from synesthete.catalog.server.idempotency import KEPT_HOURS, IdempotentRequests
 from synesthete.catalog.webhooks import Webhooks
 from synesthete.errors import SynestheteError
 
-EVENTS_URL = "SYNESTHETE_EVENTS_URL"
-RETENTION_DAYS = "SYNESTHETE_RETENTION_DAYS"
-IDEMPOTENCY_HOURS = "SYNESTHETE_IDEMPOTENCY_HOURS"
 LOCK = "retention.lock"
 PAUSE_SECONDS = 3600.0
 
