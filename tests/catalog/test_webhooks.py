@@ -25,7 +25,6 @@ from cryptography.x509.oid import NameOID
 
 from synesthete.catalog import webhooks as module
 from synesthete.catalog.addresses import is_public
-from synesthete.catalog.people import Queue
 from synesthete.catalog.webhooks import (
     BACKOFF,
     KEPT_SECONDS,
@@ -38,6 +37,7 @@ from synesthete.catalog.webhooks import (
 )
 from synesthete.cli import main
 from synesthete.errors import SynestheteError
+from synesthete.reviews.cases import Queue
 
 DOCS = Path(__file__).parents[2] / "docs" / "service.md"
 
@@ -384,7 +384,7 @@ def test_webhooks_from_the_command_line(
 
 KILLED = """
 import os, sys
-from synesthete.catalog.people import Queue
+from synesthete.reviews.cases import Queue
 from synesthete.catalog.webhooks import Webhooks
 hooks, queue = Webhooks(sys.argv[1]), Queue(sys.argv[1])
 ticket = queue.add("suggest", {"reference": "r", "proposal": "mug"}, reason="unsure", confidence=0.1)

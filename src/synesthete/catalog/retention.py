@@ -13,10 +13,10 @@ from pathlib import Path
 from synesthete._core.environment import EVENTS_URL, IDEMPOTENCY_HOURS, RETENTION_DAYS
 from synesthete.atlas.files import disk_errors, lock_alone, open_to_write
 from synesthete.catalog.events import EventLog
-from synesthete.catalog.people import Queue
 from synesthete.catalog.server.idempotency import KEPT_HOURS, IdempotentRequests
 from synesthete.catalog.webhooks import Webhooks
 from synesthete.errors import SynestheteError
+from synesthete.reviews.cases import Queue
 
 LOCK = "retention.lock"
 PAUSE_SECONDS = 3600.0

@@ -30,14 +30,13 @@ import httpcore
 
 from synesthete._core.sqlite import AppendOnly
 from synesthete.catalog.addresses import is_public
-from synesthete.catalog.people import Case, Queue
 from synesthete.errors import SynestheteError, near
-from synesthete.reviews.acts import Act
+from synesthete.reviews.acts import CASES, Act
+from synesthete.reviews.cases import Case, Queue
 
 FILE = "webhooks.sqlite"
 PREFIX = "whsec_"
 EVENT, TEST = "decision", "test"
-VERDICTS = ("accept", "override", "dismiss")
 MOST, LONGEST_URL = 20, 2000
 # After each attempt that failed, seconds until the next; after the last a message is given up.
 BACKOFF = (30, 120, 600, 3600, 4 * 3600, 12 * 3600, 24 * 3600)
@@ -257,7 +256,7 @@ class Webhooks:
             messages = [
                 (place, act.id, self._message(place, act))
                 for place, _, act in new
-                if act.kind in VERDICTS
+                if act.kind in CASES.verdicts
             ]
             for id, place in connection.execute("SELECT id, place FROM webhooks").fetchall():
                 rows = [(_name(id, act), id, body, now) for at, act, body in messages if at > place]

@@ -15,10 +15,10 @@ from rich.console import RenderableType
 from synesthete._core.environment import RATER
 from synesthete._core.user_files import read_inside
 from synesthete.catalog.cli.options import FolderArgument, folder, set_aside
-from synesthete.catalog.people import Queue, Verdict, policy_of, set_policy, trail_row
 from synesthete.cli.command import Output, Positive, Share, command
 from synesthete.cli.console import Note, count, percent, say, share, table
 from synesthete.errors import SynestheteError
+from synesthete.reviews.cases import Queue, Verdict, policy_of, set_policy, trail_row
 
 if TYPE_CHECKING:
     from synesthete.catalog.classify import Records

@@ -1,4 +1,4 @@
-"""Human review of a catalogue: cases that the machine abstains from, what people's verdicts on them mean, thresholds."""
+"""Cases: what a machine abstains from and people decide, their verdicts and what these mean, thresholds and audits."""
 
 from __future__ import annotations
 
