@@ -12,7 +12,7 @@ from synesthete._core.json_reader import InvalidJson, read_json
 from synesthete._core.user_files import UnusableFile
 from synesthete.atlas.files import write_together
 from synesthete.audits.registry import AUDITS, METRICS, Measure, Report, details, headline
-from synesthete.errors import SynestheteError, near
+from synesthete.errors import SynestheteError, one_of
 
 SCHEMA = "synesthete.audit"
 VERSION = 2
@@ -145,8 +145,7 @@ def parse_thresholds(given: Iterable[str]) -> dict[str, float]:
     for given_limit in given:
         name, _, number = given_limit.partition("=")
         if name not in METRICS:
-            hint = near(name, METRICS) or ", ".join(METRICS)
-            raise SynestheteError(f"no such threshold {name!r}", hint=hint)
+            raise SynestheteError(f"no such threshold {name!r}", hint=one_of(name, METRICS))
         try:
             limits[name] = float(number)
         except ValueError:
@@ -197,8 +196,6 @@ def failed(rows: Iterable[Mapping[str, Any]], fail_on: str | None) -> bool:
     if fail_on is None:
         return False
     if fail_on not in FAIL_ON:
-        raise SynestheteError(
-            f"--fail-on {fail_on!r} is not known", hint=near(fail_on, FAIL_ON) or ", ".join(FAIL_ON)
-        )
+        raise SynestheteError(f"--fail-on {fail_on!r} is not known", hint=one_of(fail_on, FAIL_ON))
     bad = {"fail"} if fail_on == "fail" else {"fail", "undecided"}
     return any(row["verdict"] in bad for row in rows)
