@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from synesthete._core.json_reader import InvalidJson, read_json
+from synesthete._core.json_reader import InvalidJson, plain, read_json
 from synesthete._core.user_files import UnusableFile
 from synesthete.atlas.files import write_together
 from synesthete.audits.registry import AUDITS, METRICS, Measure, Report, details, headline
@@ -19,19 +18,6 @@ VERSION = 2
 JSON_NAME, HTML_NAME, CARD_NAME = "report.json", "report.html", "MODEL_CARD_SECTION.md"
 Verdict = Literal["pass", "undecided", "fail"]
 FAIL_ON = ("fail", "undecided")
-
-
-def plain(value: Any) -> Any:
-    """`value` as JSON can hold it; what is not a number becomes null."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if hasattr(value, "tolist"):
-        return plain(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 def write_report(report: Mapping[str, Any], folder: str | Path) -> dict[str, Path]:
