@@ -24,6 +24,17 @@ def one_line(error: BaseException, limit: int = 300) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
+@contextmanager
+def explained(spec: str, what: str, *, hint: str = "") -> Iterator[None]:
+    """Say in one line what a library raises: `SPEC cannot WHAT: …`. Errors of our own pass."""
+    try:
+        yield
+    except SynestheteError:
+        raise
+    except Exception as error:
+        raise SynestheteError(f"{spec} cannot {what}: {one_line(error)}", hint=hint) from error
+
+
 def pickle_allowed() -> bool:
     """Whether the environment says that pickled weights may be loaded."""
     return os.environ.get(ALLOW_PICKLE, "").strip().lower() in ("1", "true", "yes", "on")
