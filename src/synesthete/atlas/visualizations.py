@@ -202,6 +202,20 @@ def visualization_bytes(path: Path, row: Visualization) -> bytes:
     return data
 
 
+def percentile(value: float | None) -> str:
+    """A percentile as people read it, cut off so that 100 is never claimed too early.
+
+    Examples
+    --------
+    >>> percentile(99.9951), percentile(100.0), percentile(54.27), percentile(None)
+    ('99.99', '100', '54.2', '–')
+    """
+    if value is None:
+        return "–"
+    digits = 100 if value >= 99 else 10
+    return f"{int(value * digits + 1e-9) / digits:g}"
+
+
 @contextlib.contextmanager
 def claim_visualizations(path: Path) -> Iterator[Path]:
     """The folder of images, held by this process alone.
