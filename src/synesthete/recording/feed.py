@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from synesthete._core.remote_files import Unreachable
 from synesthete.atlas.thumbnails import thumbnail_of
 from synesthete.probes.probe_set import text_rows
 from synesthete.recording.plan import MICRO_BATCH
@@ -112,7 +113,8 @@ def decode(model: ImageTextModel, probes: ProbeSet, ids: range, thumbnails: bool
             # What the model sees, scaled once: scaling it again for `preprocess` changes nothing.
             image = model.geometry(probes.image(image_id))
             batch.pixels[slot] = model.preprocess(image)
-        except MemoryError:
+        # A store that does not answer is no fault of the image.
+        except (MemoryError, Unreachable):
             raise
         # An image may break its decoder in any way; one bad file must not end a long run.
         except Exception as error:  # noqa: BLE001
