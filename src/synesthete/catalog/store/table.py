@@ -159,6 +159,19 @@ class ItemTable:
                 found.update((row["id"], row["digest"]) for row in rows.to_arrow().to_pylist())
         return found
 
+    def listed(self) -> pa.Table:
+        """Id and digest of all items, in no order."""
+        with self.errors():
+            return self.pinned().search().select(["id", "digest"]).to_arrow()
+
+    def rows(self, ids: Sequence[str], columns: Sequence[str]) -> list[dict[str, Any]]:
+        """Columns of some items as they are now, in no order; those that are not there are left out."""
+        where = f"id IN ({quoted(ids)})"
+        with self.errors():
+            found = self._table().search().where(where).select(list(columns)).limit(len(ids))
+            rows: list[dict[str, Any]] = found.to_arrow().to_pylist()
+        return rows
+
     def quarantine(self) -> list[Quarantined]:
         """What could not be used, by id."""
         with self.errors():
@@ -275,6 +288,16 @@ class ItemTable:
         if new:
             rows = [Quarantined(*key, reason) for key, reason in new.items()]
             table.add([asdict(row) for row in rows])
+
+    def retire(self) -> None:
+        """Let nobody write these items any more; the lock is held."""
+        with self.errors():
+            self._location.retire()
+
+    def retired(self) -> bool:
+        """Whether that was done."""
+        with self.errors():
+            return self._location.retired()
 
     def locked(self) -> contextlib.AbstractContextManager[None]:
         """While it holds, other writers wait."""
