@@ -35,7 +35,10 @@ if TYPE_CHECKING:
 
 LOCK_FILE = ".reembed.lock"
 BY_THUMBNAIL = "thumbnail "  # before an item's digest, so that indexing it again replaces it
-PASSES = 8  # over what changed meanwhile, before writers wait
+PASSES, FEW = (
+    8,
+    256,
+)  # over what changed meanwhile, and how much of it may be left when writers wait
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +109,7 @@ def reembed(
         work = _Work(old.table, draft.table, loaded, described, progress)
         if not old.table.retired():
             for _ in range(PASSES):
-                if work.one_pass() <= BATCH:
+                if work.one_pass() <= FEW:
                     break
             draft.table.tidy()
             with old.table.locked():

@@ -231,12 +231,32 @@ class ItemTable:
         centres = centres_of(old.search().select(list(ARRAYS)).to_batches(CHUNK), before)
         name = f"{ITEMS}{int(old.name.removeprefix(ITEMS)) + 1}"
         new = self._new(name, old.schema.with_metadata({KEY: centres.to_text()}))
-        if len(old):
-            batches = (_fused(batch, centres.space) for batch in old.search().to_batches(CHUNK))
-            new.add(pa.RecordBatchReader.from_batches(new.schema, batches))
-        self._index(new)
+        self._fill(new, (_fused(batch, centres.space) for batch in _every(old)))
         self._location.switch(name)
         return centres.version
+
+    def copy_to(self, location: Location) -> None:
+        """All items as they are now, with their centres, and the quarantine; what a killed copy left there is replaced.
+
+        Raises
+        ------
+        SynestheteError
+            Another catalogue's items are there.
+        """
+        old, copied, name = self.pinned(), ItemTable(location), f"{ITEMS}1"
+        with self.errors():
+            aside = self._lance().open_table(QUARANTINE).to_arrow()
+        with copied.errors():
+            location.refuse_taken()
+            copied._fill(copied._new(name, old.schema), map(_restarted, _every(old)))
+            copied._lance().create_table(QUARANTINE, aside, mode="overwrite")
+            location.start(name)  # last of all: until then nobody takes it for a catalogue
+        copied.close()
+
+    def _fill(self, new: Table, batches: Iterable[pa.RecordBatch]) -> None:
+        """Rows and indexes of a new table, in one commit."""
+        new.add(pa.RecordBatchReader.from_batches(new.schema, batches))
+        self._index(new)
 
     def _new(self, name: str, schema: pa.Schema) -> Table:
         from lancedb.index import FTS, BTree, LabelList
@@ -376,11 +396,22 @@ def _vectors(values: Any) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(pa.array(flat), values.shape[1])
 
 
+def _every(table: Table) -> Iterable[pa.RecordBatch]:
+    """All rows, piece by piece."""
+    found: Iterable[pa.RecordBatch] = table.search().to_batches(CHUNK)
+    return found
+
+
+def _restarted(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The rows for a table whose versions begin again."""
+    at = batch.schema.get_field_index("revision")
+    return batch.set_column(at, batch.schema.field(at), pa.array(np.zeros(len(batch), np.int64)))
+
+
 def _fused(batch: pa.RecordBatch, space: Space) -> pa.RecordBatch:
     """The rows with their fused vectors in another space, for a table whose versions begin again."""
     fused = space.fuse(array_of(batch, "images"), array_of(batch, "texts")).astype(np.float16)
-    at = batch.schema.get_field_index("revision")
-    batch = batch.set_column(at, batch.schema.field(at), pa.array(np.zeros(len(batch), np.int64)))
+    batch = _restarted(batch)
     at = batch.schema.get_field_index("fused")
     return batch.set_column(at, batch.schema.field(at), _vectors(fused))
 
