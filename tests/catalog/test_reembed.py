@@ -351,3 +351,22 @@ def test_mini_from_the_command_line(
     found = Catalog.open("my.catalog")
     assert found.model.name == "mini"
     assert found.search("red mug")[0].id == "mug-red"
+
+
+@pytest.mark.parametrize("size", ["another", "the same"])
+def test_a_table_that_another_model_wrote_is_refused_in_one_line(
+    tmp_path: Path, place: Path, model: ImageTextModel, expected: Catalog, size: str
+) -> None:
+    stranger = expected.path
+    if size == "the same":
+        other = syn.load_model(write_model(tmp_path / "other", seed=2))
+        stranger = Catalog.create(tmp_path / "other.catalog", other).path
+    for table in place.glob("*.lance"):
+        shutil.rmtree(table)
+    for table in stranger.glob("*.lance"):
+        shutil.copytree(table, place / table.name)
+    shutil.copy(stranger / "table.json", place / "table.json")
+    opened = Catalog.open(place, model=model)
+    with pytest.raises(SynestheteError, match="written with another model") as caught:
+        opened.search("red mug")
+    assert "\n" not in str(caught.value)

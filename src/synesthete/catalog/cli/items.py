@@ -1,4 +1,4 @@
-"""`synesthete catalog index`, `demo`, `items`, `delete`, `recenter`, `migrate`, `adapt`, `quarantine`: what is in a catalogue."""
+"""`synesthete catalog index`, `demo`, `items`, `delete`, `recenter`, `reembed`, `migrate`, `adapt`, `quarantine`: what is in a catalogue."""
 
 from __future__ import annotations
 

@@ -79,7 +79,6 @@ def restore(backup: Path, catalog: Path, store: str | None = None) -> Output:
     Examples
     --------
     synesthete catalog restore my.backup restored.catalog
-    synesthete catalog restore my.backup restored.catalog --store s3://bucket/restored
     """
     from synesthete.catalog.backup import restore as put_back
 

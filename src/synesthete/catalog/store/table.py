@@ -271,7 +271,7 @@ class ItemTable:
 
     def _index(self, table: Table | None = None) -> None:
         """Compact and index what is new, where there is enough of it; the lock is held."""
-        from lancedb.index import IvfFlat
+        from lancedb.index import BTree, IvfFlat
 
         table = table or self._table()
         rows, stats = len(table), table.index_stats("words_idx")
@@ -281,6 +281,8 @@ class ItemTable:
             table.optimize(
                 cleanup_older_than=timedelta(seconds=KEPT_SECONDS), delete_unverified=True
             )
+        if rows > VECTOR_INDEX_ABOVE and table.index_stats("revision_idx") is None:
+            table.create_index("revision", config=BTree())  # by which a search finds what is new
         if rows > VECTOR_INDEX_ABOVE and table.index_stats("fused_idx") is None:
             lists = int(rows**0.5)
             lists_of = IvfFlat(distance_type="dot", num_partitions=lists, sample_rate=64)
