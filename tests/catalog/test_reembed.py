@@ -261,7 +261,7 @@ def test_stopped_in_the_moment_of_the_switch(
         with pytest.raises(Stopped):
             reembed(place, other)
     if moment != "after it":
-        assert len(answers(Catalog.open(place, model=model))) == 24
+        assert Catalog.open(place, model=model).vectors().shape == (24, 16)
         assert reembed(place, other).embedded == 0
     same(place, expected, other)
 
