@@ -302,7 +302,11 @@ CURVES = (
         "catalog",
         ("items a second, vectors given",),
     ),
-    ("compaction, centres, indexes, s of processor", "catalog", ("s", "compaction, centres, indexes")),
+    (
+        "compaction, centres, indexes, s of processor",
+        "catalog",
+        ("s", "compaction, centres, indexes"),
+    ),
     ("disk, MB", "catalog", ("disk MB",)),
     ("peak memory of writing, MB (before the first item)", "catalog", ("peak memory MB",)),
     ("first search after opening, s of processor", "catalog", ("s", "first search")),

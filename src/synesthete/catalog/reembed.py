@@ -104,7 +104,9 @@ def reembed(
             raise SynestheteError(
                 f"{path} is embedded with {described['name']} already", hint="give another model"
             )
-        name = f"{manifests.FOLDER}{int(old.manifest.get('folder', '-1').rpartition('-')[2]) + 1}"
+        name = (
+            f"{manifests.FOLDER}{int(old.manifest.get('folder', 'model-1').rpartition('-')[2]) + 1}"
+        )
         draft = _draft(path, old, loaded, chosen, atlas, seed, name)
         work = _Work(old.table, draft.table, loaded, described, progress)
         if not old.table.retired():
