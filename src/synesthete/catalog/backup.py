@@ -262,10 +262,10 @@ def _out_of_store(source: Path, content: Path) -> dict[str, FileEntry]:
     table = ItemTable(location_of(source, read_manifest(source)))
     table.copy_to(Folder(home))
     table.close()
-    made = [path for top in set(home.iterdir()) - before for path in (top, *top.rglob("*"))]
-    for path in made:
+    written = [path for top in set(home.iterdir()) - before for path in (top, *top.rglob("*"))]
+    for path in written:
         path.chmod(0o700 if path.is_dir() else 0o600)
-    files = [content / MANIFEST, *(path for path in made if path.is_file())]
+    files = [content / MANIFEST, *(path for path in written if path.is_file())]
     return {path.relative_to(content).as_posix(): entry_of_file(path) for path in files}
 
 
