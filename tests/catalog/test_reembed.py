@@ -248,16 +248,12 @@ def test_stopped_in_the_moment_of_the_switch(
     monkeypatch: pytest.MonkeyPatch,
     moment: str,
 ) -> None:
-    def stop(*_: object, **__: object) -> None:
-        raise Stopped
-
     with monkeypatch.context() as patched:
         if moment == "before the rename":
             patched.setattr(module, "_switch", stop)
-        elif moment == "before the manifest":
-            patched.setattr(module.manifests, "write_manifest", only_inside(place, stop))
         else:
-            patched.setattr(Path, "unlink", stop)
+            write = stopping(place, written=moment == "after it")
+            patched.setattr(module.manifests, "write_manifest", write)
         with pytest.raises(Stopped):
             reembed(place, other)
     if moment != "after it":
@@ -266,10 +262,21 @@ def test_stopped_in_the_moment_of_the_switch(
     same(place, expected, other)
 
 
-def only_inside(place: Path, stop: Any) -> Any:
-    """Stops where the catalogue's own manifest is written, and not that of the new vectors."""
+def stop(*_: object) -> None:
+    raise Stopped
+
+
+def stopping(place: Path, *, written: bool) -> Any:
+    """Stops where the catalogue's own manifest is written, before or after it; that of the new vectors is written."""
     write = module.manifests.write_manifest
-    return lambda path, facts: stop() if path == place else write(path, facts)
+
+    def write_or_stop(path: Path, facts: Any) -> None:
+        if path != place or written:
+            write(path, facts)
+        if path == place:
+            raise Stopped
+
+    return write_or_stop
 
 
 def test_what_another_model_left_is_not_gone_on_with(
