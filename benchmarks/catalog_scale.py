@@ -2,6 +2,11 @@
 
     python benchmarks/catalog_speed.py --part scale --items 100000
 
+In parts, for sizes that take long; the catalogue stays in the folder, and the table of all sizes is printed at the end:
+
+    python benchmarks/catalog_scale.py --engine catalog --items 1000000 --folder 1e6 > 1e6/catalog.json   # and lancedb, sqlite
+    python benchmarks/catalog_scale.py --table 1e5 1e6
+
 The items are built-in images with their concept as title, embedded by the model; each is taken many times, with noise on its vectors
 and a brand in its title. What embedding costs is measured apart (`--part indexing`).
 """
@@ -43,12 +48,16 @@ BRANDS, QUERIES, CHANGES, INGESTED = 4900, 100, 10, 4096
 def main() -> None:
     """Measure one engine and print as JSON."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--engine", choices=ENGINES, required=True)
+    parser.add_argument("--engine", choices=ENGINES)
+    parser.add_argument("--table", type=Path, nargs="+", help="folders of measurements")
     parser.add_argument("--model", default="mini")
     parser.add_argument("--items", type=int, nargs=1)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--folder", type=Path)
     options = parser.parse_args()
+    if options.table:
+        print("\n".join(curves(options.table)))
+        return
     torch.set_num_threads(options.threads)
     print(json.dumps(ENGINES[options.engine](options)))
 
@@ -56,7 +65,7 @@ def main() -> None:
 def scale(options: argparse.Namespace) -> dict[str, Any]:
     """A catalogue of many items, and SQLite's FTS5 with numpy and bare LanceDB on the same rows; every engine in a process of its own.
 
-    Times are of the processor, of all threads, unless they say `s`: other work may share the machine.
+    Times are of the processor, of all threads: other work may share the machine.
     """
     found: dict[str, Any] = {"items": options.items[0], "threads": options.threads}
     with tempfile.TemporaryDirectory() as temporary:
@@ -81,10 +90,10 @@ class Meter:
     found: dict[str, Any] = field(default_factory=lambda: {"s": {}, "ms": {}})
 
     def once(self, name: str, work: Callable[[], Any]) -> Any:
-        """Seconds of the clock."""
-        started = time.perf_counter()
+        """Seconds of the processor."""
+        started = time.process_time()
         value = work()
-        self.found["s"][name] = round(time.perf_counter() - started, 2)
+        self.found["s"][name] = round(time.process_time() - started, 2)
         return value
 
     def each(self, name: str, work: Callable[[Any], Any], over: Sequence[Any]) -> list[Any]:
@@ -129,9 +138,9 @@ def in_catalog(options: argparse.Namespace) -> dict[str, Any]:
         table, took, count = ItemTable(path), 0.0, options.items[0]
         for start in range(0, count, INGESTED):
             batch = perturbed(real, start, min(INGESTED, count - start))
-            started = time.perf_counter()
+            started = time.process_time()
             table.commit(batch)
-            took += time.perf_counter() - started
+            took += time.process_time() - started
         meter.found["items a second, vectors given"] = round(count / took)
         meter.once("compaction, centres, indexes", table.tidy)
         table.close()
@@ -282,6 +291,66 @@ def in_sqlite(options: argparse.Namespace) -> dict[str, Any]:
 
 
 ENGINES = {"catalog": in_catalog, "lancedb": in_lancedb, "sqlite": in_sqlite}
+
+
+# What the table shows: in words, the engine, and where it is in the engine's measurements.
+CURVES = (
+    (
+        "catalogue: rows written a second of processor, vectors given",
+        "catalog",
+        ("items a second, vectors given",),
+    ),
+    (
+        "compaction, centres, indexes, s of processor",
+        "catalog",
+        ("s", "compaction, centres, indexes"),
+    ),
+    ("disk, MB", "catalog", ("disk MB",)),
+    ("peak memory of writing, MB (before the first item)", "catalog", ("peak memory MB",)),
+    ("first search after opening, s of processor", "catalog", ("s", "first search")),
+    ("a text encoded", "catalog", ("ms", "text encoded")),
+    ("a search with text", "catalog", ("ms", "search")),
+    ("with `price<5`", "catalog", ("ms", "filtered")),
+    ("ten nearest vectors", "catalog", ("ms", "vectors")),
+    ("their recall", "catalog", ("recall@10 of the index",)),
+    ("one new item", "catalog", ("ms", "upsert")),
+    ("the search after it", "catalog", ("ms", "search after it")),
+    ("bare LanceDB: hybrid", "lancedb", ("ms", "hybrid")),
+    ("with `price<5`", "lancedb", ("ms", "filtered")),
+    ("one new row", "lancedb", ("ms", "upsert")),
+    ("the search after it", "lancedb", ("ms", "search after it")),
+    ("disk, MB", "lancedb", ("disk MB",)),
+    ("SQLite FTS5 + numpy: hybrid", "sqlite", ("ms", "hybrid")),
+    ("with `price<5`", "sqlite", ("ms", "filtered")),
+    ("one new row", "sqlite", ("ms", "upsert")),
+    ("the search after it", "sqlite", ("ms", "search after it")),
+    ("disk and memory of vectors, MB", "sqlite", ("disk MB",)),
+)
+
+
+def curves(folders: Sequence[Path]) -> list[str]:
+    """A table of what was measured in several folders, one a size: times at p50 (p95), in milliseconds of the processor."""
+    measured = [
+        {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+        for folder in folders
+    ]
+    lines = [
+        f"|  | {' | '.join(folder.name for folder in folders)} |",
+        "| --- |" + " ---: |" * len(folders),
+    ]
+    for words, engine, where in CURVES:
+        cells = []
+        for one in measured:
+            value: Any = one.get(engine, {})
+            for key in where:
+                value = value.get(key, {})
+            if isinstance(value, dict):
+                value = f"{value['p50']} ({value['p95']})" if value else ""
+            if words.startswith("peak") and value:
+                value = f"{value:,} ({one[engine]['of that before the first item']:,})"
+            cells.append(f"{value:,}" if isinstance(value, int) else str(value))
+        lines.append(f"| {words} | {' | '.join(cells)} |")
+    return lines
 
 
 def rows_and_queries(catalog: Catalog) -> tuple[pa.Table, list[tuple[str, Any]]]:

@@ -38,15 +38,15 @@ COLOURS = {"apple": "#c33", "boat": "#36c", "<b>&cat</b>": "#777", "drum": "#a62
 SHAPES = {"apple": "ellipse", "boat": "polygon", "<b>&cat</b>": "rectangle", "drum": "line"}
 
 
-def write_model(folder: Path) -> str:
+def write_model(folder: Path, *, seed: int = 0, dim: int = 16) -> str:
     """A small random ModifiedResNet as open_clip's `local-dir:`; returns its spec."""
     import torch
     from open_clip.model import CLIP
     from safetensors.torch import save_file
 
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     config = {
-        "embed_dim": 16,
+        "embed_dim": dim,
         "vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 8, "head_width": 32},
         "text_cfg": {
             "context_length": 16,

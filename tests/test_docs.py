@@ -22,7 +22,7 @@ from synesthete.cli import main, reference
 from synesthete.cli.app import app
 from tests.catalog.classify.conftest import write_records
 from tests.catalog.conftest import sample_items
-from tests.small_atlas import record_small, write_known_analysis
+from tests.small_atlas import record_small, write_known_analysis, write_model
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -140,6 +140,7 @@ def write_catalog(folder: Path) -> None:
     from synesthete.reviews.cases import Queue
 
     items = sample_items()
+    write_model(folder / "other", seed=1)
     catalog = Catalog.create(folder / "my.catalog", f"local-dir:{folder / 'model'}")
     catalog.upsert(items)
     header = ("key", "kind", "item", "at", "subject", "list", "experiment", "variant")
@@ -242,6 +243,7 @@ TINY = {
         "--fit": "--fit --model local-dir:model",
         "--with": "--no-reasons --with",
     },
+    "synesthete catalog reembed": {"ViT-B-32/laion2b_s34b_b79k": "local-dir:other"},
     "synesthete sae train": {"2048": "16 --k 4 --epochs 1"},
     "synesthete joint": {
         "my.atlas": "joint.atlas --latents 32",

@@ -76,8 +76,8 @@ def test_units_that_answer_to_writing_are_flagged_and_hold_a_match_back(catalog:
     free = catalog.align(copies, [shot], reasons=3)[0]
     reference = catalog.reference
     every = np.ones(len(reference.names), bool)
-    catalog._reference = dataclasses.replace(reference, typographic=every, sensitive=~every)
-    catalog._snapshot = None
+    catalog._opened.reference = dataclasses.replace(reference, typographic=every, sensitive=~every)
+    catalog._opened._snapshot = None
     held = next(one for one in catalog.align(copies, [shot], reasons=3) if one.copy == free.copy)
     assert held.flags
     assert {flag.kind for flag in held.flags} == {"typographic"}
@@ -86,8 +86,8 @@ def test_units_that_answer_to_writing_are_flagged_and_hold_a_match_back(catalog:
         != verdict_of(held.among_others)
     )
     assert held.verdict != "match"
-    catalog._reference = dataclasses.replace(reference, typographic=~every, sensitive=~every)
-    catalog._snapshot = None
+    catalog._opened.reference = dataclasses.replace(reference, typographic=~every, sensitive=~every)
+    catalog._opened._snapshot = None
     assert all(not one.flags for one in catalog.align(copies, [shot]))
 
 

@@ -21,7 +21,6 @@ from synesthete.catalog import Catalog, Item
 from synesthete.catalog import backup as module
 from synesthete.catalog.backup import back_up, restore
 from synesthete.catalog.keys import Keys
-from synesthete.catalog.store.location import ObjectStore
 from synesthete.catalog.webhooks import Webhooks
 from synesthete.cli import main
 from synesthete.errors import SynestheteError
@@ -314,34 +313,6 @@ def test_what_is_being_prepared_or_goes_meanwhile_is_left_out(
     with pytest.raises(SynestheteError, match="No such file"):
         back_up(whole.path, tmp_path / "other.backup")
     assert not (tmp_path / "other.backup").exists()
-
-
-def test_items_in_a_store_stay_there(
-    whole: Catalog,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    def refuse(*_: object) -> None:
-        raise AssertionError("the store was opened")
-
-    monkeypatch.setattr(ObjectStore, "connect", refuse)
-    file = whole.path / "catalog.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), "store": "s3://shop/items"}))
-    backup, restored = tmp_path / "my.zip", tmp_path / "r.catalog"
-    found = back_up(whole.path, backup)
-    assert (found.items, found.store) == (0, "s3://shop/items")
-    with pytest.raises(SynestheteError, match="items are in s3://shop/items") as refused:
-        restore(backup, restored)
-    assert "--same-store" in str(refused.value.hint)
-    assert not restored.exists()
-    words = ["synesthete", "catalog", "restore", str(backup), str(restored), "--same-store"]
-    monkeypatch.setattr(sys, "argv", words)
-    with pytest.raises(SystemExit) as end:
-        main()
-    assert not end.value.code
-    assert "items stay in s3://shop/items" in " ".join(capsys.readouterr().out.split())
-    assert json.loads((restored / "catalog.json").read_text())["store"] == "s3://shop/items"
 
 
 KILLED = """

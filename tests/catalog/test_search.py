@@ -260,7 +260,7 @@ def test_misspelt_words_are_found_and_named(catalog: Catalog) -> None:
 
 
 def test_words_add_their_share_to_the_cosine(catalog: Catalog) -> None:
-    query = catalog._encoder().query("blue lamp", None)
+    query = catalog._embedding().encoder().query("blue lamp", None)
     cosines = dict(zip(catalog.snapshot().ids, catalog.vectors() @ query.vector, strict=True))
     gains = {
         hit.id: hit.score - cosines[hit.id]

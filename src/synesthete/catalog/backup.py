@@ -35,8 +35,9 @@ from synesthete.atlas.files import (
 )
 from synesthete.catalog.catalog import Catalog
 from synesthete.catalog.server.idempotency import CLAIMS
-from synesthete.catalog.store.location import LOCK, ObjectStore, location_of
-from synesthete.catalog.store.manifest import read_manifest
+from synesthete.catalog.store.location import LOCK, POINTER, Folder, check_url, location_of
+from synesthete.catalog.store.manifest import FILE as MANIFEST
+from synesthete.catalog.store.manifest import home_of, read_manifest, write_manifest
 from synesthete.catalog.store.table import ItemTable
 from synesthete.errors import SynestheteError
 
@@ -61,14 +62,11 @@ class Backup:
     ----------
     files, bytes, items
         How many.
-    store
-        URL of the object store that the items stay in, none of which are in the backup then; None where they are in the folder.
     """
 
     files: int
     bytes: int
     items: int
-    store: str | None = None
 
 
 def back_up(catalog: str | Path, to: str | Path) -> Backup:
@@ -76,7 +74,8 @@ def back_up(catalog: str | Path, to: str | Path) -> Backup:
 
     Databases are copied by SQLite's own backup, each as of one moment; LanceDB's files, which never change once they are
     written, are linked while writers wait, which takes moments, and copied afterwards. Only the owner may read the copy.
-    What is outside the folder is not in it: items in an object store, events in PostgreSQL.
+    Items in an object store are read from there, as of one moment, and are in the copy as in a folder. Events in PostgreSQL are not
+    in it.
 
     Parameters
     ----------
@@ -100,9 +99,10 @@ def back_up(catalog: str | Path, to: str | Path) -> Backup:
     with claim_draft(_draft_of(place)) as draft, disk_errors(place):
         content = draft / "content"
         content.mkdir(mode=0o700)
-        entries = dict(sorted(_copy(source, content)))
-        store = _store_of(content)
-        items = _verify(content, entries, store)
+        entries = dict(
+            sorted({**dict(_copy(source, content)), **_out_of_store(source, content)}.items())
+        )
+        items = _verify(content, entries)
         facts = {
             "format": FORMAT,
             "version": VERSION,
@@ -118,10 +118,10 @@ def back_up(catalog: str | Path, to: str | Path) -> Backup:
             with _new_file(content / FILE) as file:
                 file.write(listed)
             _move(content, place)
-    return Backup(len(entries), sum(entry.bytes for entry in entries.values()), items, store)
+    return Backup(len(entries), sum(entry.bytes for entry in entries.values()), items)
 
 
-def restore(backup: str | Path, catalog: str | Path, *, same_store: bool = False) -> Backup:
+def restore(backup: str | Path, catalog: str | Path, *, store: str | None = None) -> Backup:
     """Make a catalogue of a backup, every file of it compared with what was backed up.
 
     Parameters
@@ -130,15 +130,14 @@ def restore(backup: str | Path, catalog: str | Path, *, same_store: bool = False
         The folder or archive.
     catalog
         A new folder.
-    same_store
-        Whether a catalogue whose items are in an object store may be restored: it reads and writes the store as it is now, with
-        every other catalogue that does.
+    store
+        URL of an object store for the items, as for `Catalog.create`; in the folder without it, also where they were in a store.
 
     Raises
     ------
     SynestheteError
-        Something is there already; not a backup, an incomplete or changed one; names that lead out of the folder, or links;
-        items in an object store, without `same_store`.
+        Something is there already, in the store, too; not a backup, an incomplete or changed one; names that lead out of the
+        folder, or links.
     """
     source, place = Path(backup), Path(catalog)
     _refuse_existing(place)
@@ -153,15 +152,11 @@ def restore(backup: str | Path, catalog: str | Path, *, same_store: bool = False
                 raise SynestheteError(
                     f"{source}: {name} has other content than when it was backed up"
                 )
-        store = _store_of(content)
-        if store and not same_store:
-            raise SynestheteError(
-                f"{source} is of a catalogue whose items are in {store}, not in the backup",
-                hint="give --same-store if the restored one may read and write what is there now",
-            )
-        items = _verify(content, entries, store)
+        items = _verify(content, entries)
+        if store is not None:
+            _into_store(content, store)
         _move(content, place)
-    return Backup(len(entries), sum(entry.bytes for entry in entries.values()), items, store)
+    return Backup(len(entries), sum(entry.bytes for entry in entries.values()), items)
 
 
 def _copy(source: Path, content: Path) -> Iterator[tuple[str, FileEntry]]:
@@ -171,7 +166,7 @@ def _copy(source: Path, content: Path) -> Iterator[tuple[str, FileEntry]]:
         _copy_database(source / name, content / name)
         yield name, entry_of_file(content / name)
     with claim_draft(source / LINKED) as linked:
-        with ItemTable(source).locked():
+        with Folder(home_of(source, read_manifest(source)), source).writing():
             names = [name for name in _files(source) if _link(source, linked, name)]
         for name in names:
             with open_inside(linked, linked / name, max_bytes=ANY_SIZE) as file:
@@ -256,14 +251,40 @@ def _write(file: IO[bytes], root: Path, name: str, *, most: int = ANY_SIZE) -> F
     return FileEntry(size, digest.hexdigest())
 
 
-def _store_of(content: Path) -> str | None:
-    """The object store that a copy names; it is not opened."""
-    location = location_of(content, read_manifest(content))
-    return location.url if isinstance(location, ObjectStore) else None
+def _out_of_store(source: Path, content: Path) -> dict[str, FileEntry]:
+    """Bring items that are in an object store into a copy of their catalogue's folder; returns the files that are new."""
+    manifest = read_manifest(content)
+    if manifest.pop("store", None) is None:
+        return {}
+    write_manifest(content, manifest)
+    home = home_of(content, manifest)
+    before = set(home.iterdir())
+    table = ItemTable(location_of(source, read_manifest(source)))
+    table.copy_to(Folder(home))
+    table.close()
+    written = [path for top in set(home.iterdir()) - before for path in (top, *top.rglob("*"))]
+    for path in written:
+        path.chmod(0o700 if path.is_dir() else 0o600)
+    files = [content / MANIFEST, *(path for path in written if path.is_file())]
+    return {path.relative_to(content).as_posix(): entry_of_file(path) for path in files}
 
 
-def _verify(content: Path, entries: Mapping[str, FileEntry], store: str | None) -> int:
-    """Read a copy again, file by file, and open it as a catalogue unless its items are in a store; returns how many it has."""
+def _into_store(content: Path, url: str) -> None:
+    """Bring the items of a restored catalogue into an object store, out of its folder."""
+    manifest = read_manifest(content)
+    home, url = home_of(content, manifest), check_url(url)
+    in_store = {**manifest, "store": url + (f"/{home.name}" if home != content else "")}
+    table = ItemTable(Folder(home, content))
+    table.copy_to(location_of(content, in_store))
+    table.close()
+    for folder in home.glob(f"*{TABLE}"):
+        shutil.rmtree(folder)
+    (home / POINTER).unlink()
+    write_manifest(content, in_store)
+
+
+def _verify(content: Path, entries: Mapping[str, FileEntry]) -> int:
+    """Read a copy again, file by file, and open it as a catalogue; returns how many items it has."""
     for name, entry in entries.items():
         if entry_of_file(content / name) != entry:
             raise SynestheteError(
@@ -271,8 +292,6 @@ def _verify(content: Path, entries: Mapping[str, FileEntry], store: str | None) 
             )
         if "/" not in name and name.endswith(DATABASE):
             _check_database(content / name)
-    if store:
-        return 0
     catalog = Catalog.open(content)
     try:
         catalog.quarantine()

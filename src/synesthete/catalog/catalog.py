@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from synesthete._core.arrays import Float32
-from synesthete._core.user_files import UnusableFile, read_inside
 from synesthete.atlas.files import write_file
 from synesthete.catalog.align import align
-from synesthete.catalog.encode import PHOTOS, read_photos, write_photos
+from synesthete.catalog.embedding import Embedding, stamp_of
+from synesthete.catalog.encode import write_photos
 from synesthete.catalog.evaluate import evaluate
-from synesthete.catalog.query_encoder import QueryEncoder
 from synesthete.catalog.recommend import recommend
 from synesthete.catalog.reference import Reference, make_reference
 from synesthete.catalog.requests import (
@@ -69,19 +68,12 @@ class Catalog:
     ----------
     path
         The folder.
-    manifest
-        What `catalog.json` says: the model, the layer whose units give reasons, the reference.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self.manifest: Mapping[str, Any] = manifests.read_manifest(self.path)
-        self._table = ItemTable(location_of(self.path, self.manifest))
-        self._reference = _read_reference(self.path, self.manifest)
         self._lock = threading.RLock()
-        self._snapshot: Snapshot | None = None
-        self._photos = 0
-        self._model: ImageTextModel | None = None
+        self._opened = Embedding(self.path)
 
     @classmethod
     def create(
@@ -148,7 +140,7 @@ class Catalog:
         ItemTable.create(location_of(place, manifest), dim, units, Centres.of_reference(reference))
         manifests.write_manifest(place, manifest)
         created = cls(place)
-        created._model = loaded
+        created._opened.use(loaded)
         return created
 
     @classmethod
@@ -169,17 +161,22 @@ class Catalog:
         """
         opened = cls(path)
         if model is not None:
-            opened._take(model)
+            opened._opened.use(model)
         return opened
 
     def __repr__(self) -> str:
         return f"<Catalog {self.path}: {len(self)} items, {self.manifest['model']['name']}>"
 
     def __len__(self) -> int:
-        return self._table.count()
+        return self._embedding().table.count()
 
     def __contains__(self, item_id: object) -> bool:
-        return isinstance(item_id, str) and bool(self._table.digests([item_id]))
+        return isinstance(item_id, str) and bool(self._embedding().table.digests([item_id]))
+
+    @property
+    def manifest(self) -> Mapping[str, Any]:
+        """What `catalog.json` says: the model, the layer whose units give reasons, the reference."""
+        return self._embedding().manifest
 
     @property
     def model(self) -> ImageTextModel:
@@ -190,39 +187,16 @@ class Catalog:
         SynestheteError
             It cannot be loaded, or is another one now; the message says what differs.
         """
-        with self._lock:
-            if self._model is None:
-                from synesthete.models import load_model
-
-                self._take(load_model(self.manifest["model"]["name"]))
-            assert self._model is not None
-            return self._model
+        return self._embedding().model()
 
     @property
     def reference(self) -> Reference:
         """What the model makes of unrelated things, and what its units are called."""
-        return self._reference
+        return self._embedding().reference
 
     def snapshot(self) -> Snapshot:
         """The catalogue as it is now; the same object as long as nothing changes."""
-        with self._lock:
-            photos = _changed_at(self.path / PHOTOS)
-            current = self._snapshot
-            if (
-                current is None
-                or current.version != self._table.version()
-                or photos != self._photos
-            ):
-                described = self.manifest["model"]
-                self._snapshot = current = Snapshot(
-                    self._table,
-                    self._reference,
-                    described["layer"],
-                    photos=read_photos(self.path, described["embedding_dim"]),
-                    before=current,
-                )
-                self._photos = photos
-            return current
+        return self._embedding().snapshot()
 
     def upsert(
         self, items: Iterable[Item | Quarantined], *, progress: Progress | None = None
@@ -240,12 +214,14 @@ class Catalog:
         progress
             Called with the number of items done, twice.
         """
-        return upsert(self._table, lambda: self.model, self.manifest["model"], items, progress)
+        current = self._embedding()
+        return upsert(current.table, current.model, current.manifest["model"], items, progress)
 
     def delete(self, ids: Iterable[str]) -> Written:
         """Take items out; ids that are not there are ignored."""
-        gone = self._table.delete(list(dict.fromkeys(ids)))
-        self._table.tidy()
+        table = self._embedding().table
+        gone = table.delete(list(dict.fromkeys(ids)))
+        table.tidy()
         return Written(deleted=gone)
 
     def recenter(self) -> int:
@@ -253,7 +229,7 @@ class Catalog:
 
         Done by itself when the number of items has doubled or halved since the centres were made. Searches go on meanwhile.
         """
-        return self._table.recenter()
+        return self._embedding().table.recenter()
 
     def items(self, ids: Sequence[str] | None = None) -> Iterator[Item]:
         """The items as they were given, sorted by id; or those asked for, in that order.
@@ -281,11 +257,11 @@ class Catalog:
 
     def missing_indexes(self) -> list[str]:
         """Columns of the items' table whose index is not there, though searches use it; none unless files were lost."""
-        return self._table.missing_indexes()
+        return self._embedding().table.missing_indexes()
 
     def quarantine(self) -> list[Quarantined]:
         """What could not be used so far, with the reasons; an entry goes when its item is indexed or deleted."""
-        return self._table.quarantine()
+        return self._embedding().table.quarantine()
 
     def adapt(self, images: Iterable[ImageSource]) -> int:
         """Learn what customers' photos have in common, without labels, so that searches look past it.
@@ -298,7 +274,8 @@ class Catalog:
         SynestheteError
             None of them can be read.
         """
-        return write_photos(self.path, self.model, images)
+        current = self._embedding()
+        return write_photos(current.home, current.model(), images)
 
     def answer(self, request: Request[Answer]) -> Answer:
         """Answer a request as a value: of a search, the next page, how many items match, and facets, too.
@@ -308,14 +285,15 @@ class Catalog:
         SynestheteError
             Nothing to search for, an image that cannot be read, an unknown filter, order or item, a number out of range.
         """
-        encoder = self._encoder()
+        current = self._embedding()
+        encoder = current.encoder()
         result: Any = None
         if isinstance(request, Search):
             result = search(encoder, request)
         elif isinstance(request, Recommend):
             result = recommend(encoder, request)
         elif isinstance(request, Align):
-            result = align(encoder, self.model, request)
+            result = align(encoder, current.model(), request)
         elif isinstance(request, Suggest):
             result = self.suggest(request.image, request.brief, limit=request.limit)
         if result is None:
@@ -351,18 +329,19 @@ class Catalog:
         SynestheteError
             Neither an image nor a brief, an image that cannot be read, a number out of range.
         """
+        current = self._embedding()
         return suggest(
-            self._encoder(),
+            current.encoder(),
             Suggest(image, brief, limit=limit),
             threshold=threshold,
             queue=queue,
-            calibrated=self.confidence,
+            calibrated=read_confidence(current.home),
         )
 
     @property
     def confidence(self) -> Confidence | None:
         """How often suggestions of each strength are right, where that was measured (`calibrate`)."""
-        return read_confidence(self.path)
+        return read_confidence(self._embedding().home)
 
     def calibrate(self, queries: str | Path | None = None, *, seed: int = 0) -> Confidence:
         """Measure how often suggestions are right by their strength; from then on `suggest` gives a probability.
@@ -380,9 +359,10 @@ class Catalog:
         SynestheteError
             Fewer than 50 cases, or all right, or all wrong; what `evaluate` raises.
         """
-        encoder = self._encoder()
-        found = calibrate(encoder, None if queries is None else Path(queries), seed=seed)
-        write_confidence(self.path, found)
+        current = self._embedding()
+        path = None if queries is None else Path(queries)
+        found = calibrate(current.encoder(), path, seed=seed)
+        write_confidence(current.home, found)
         return found
 
     def evaluate(
@@ -417,7 +397,7 @@ class Catalog:
             A table that cannot be read, a query without a right answer in the catalogue.
         """
         return evaluate(
-            self._encoder(),
+            self._embedding().encoder(),
             Path(queries),
             ks=[k] if isinstance(k, int) else sorted(set(k)),
             seed=seed,
@@ -427,41 +407,20 @@ class Catalog:
 
     def close(self) -> None:
         """Let go of files and connections."""
+        self._opened.close()
+
+    def _embedding(self) -> Embedding:
+        """What is of the model in use: another one after `reembed`."""
         with self._lock:
-            self._snapshot = None
-            self._table.close()
-
-    def _encoder(self) -> QueryEncoder:
-        return QueryEncoder(self.snapshot(), lambda: self.model)
-
-    def _take(self, model: ImageTextModel) -> None:
-        layer = self.manifest["model"]["layer"]
-        known = {one.name for one in model.layers()}
-        given = manifests.describe(model, layer if layer in known else model.default_layers[0])
-        manifests.refuse_other(self.path, self.manifest["model"], given)
-        self._model = model
-
-
-def _read_reference(path: Path, manifest: Mapping[str, Any]) -> Reference:
-    try:
-        data = read_inside(path, path / manifests.REFERENCE)
-    except UnusableFile as error:
-        raise SynestheteError(f"{path} is damaged: {error}") from None
-    if hashlib.sha256(data).hexdigest() != manifest["reference"]["sha256"]:
-        raise SynestheteError(
-            f"{path} is damaged: {manifests.REFERENCE} has other content than when it was written",
-            hint="index the items again into a new catalogue",
-        )
-    return Reference.from_bytes(data)
+            stamp = stamp_of(self.path)
+            if stamp not in (None, self._opened.stamp):
+                self._opened = Embedding(self.path)
+            return self._opened
 
 
 def _begun(name: str) -> bool:
     """Whether a file of this name may be what a killed creation left."""
     return name in (manifests.REFERENCE, POINTER) or name.endswith(".lance")
-
-
-def _changed_at(path: Path) -> int:
-    return path.stat().st_mtime_ns if path.exists() else 0
 
 
 def _names(place: Path) -> list[str]:

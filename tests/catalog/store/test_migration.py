@@ -62,7 +62,7 @@ def test_everything_moves(old: Path, model: ImageTextModel) -> None:
     assert np.linalg.norm(rows.array("texts"), axis=1) == pytest.approx([1, 0], abs=1e-3)
     assert catalog.snapshot().centres.items == 13
     # The same items again are known to be the same: nothing is encoded.
-    catalog._model = model
+    catalog._opened._model = model
     again = catalog.upsert(given.values())
     assert (again.added, again.changed, again.unchanged) == (0, 0, 13)
     assert len(catalog.search("blue mug", limit=3)) == 3

@@ -17,17 +17,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import synesthete as syn
 from synesthete.catalog import Catalog, Item, Quarantined
+from synesthete.catalog import reembed as reembedding
+from synesthete.catalog.backup import back_up, restore
+from synesthete.catalog.reembed import reembed
 from synesthete.catalog.store import location as locations
 from synesthete.catalog.store import table as tables
 from synesthete.catalog.store.centres import Centres, array_of
 from synesthete.catalog.store.location import ObjectStore, check_url
+from synesthete.catalog.store.manifest import store_of
 from synesthete.catalog.store.table import ItemTable
 from synesthete.errors import SynestheteError
 from synesthete.models.image_text_model import ImageTextModel
 from tests.catalog.conftest import sample_items
 from tests.catalog.store.small import DIM, UNITS, batch
 from tests.s3 import BUCKET, SECRET, s3_environment, s3_server
+from tests.small_atlas import write_model
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("moto") is None,
@@ -206,3 +212,74 @@ def test_what_is_wrong_is_one_line(tmp_path: Path, bucket: str, empty_path: Path
         manifest.write_text(json.dumps({**facts, "store": wrong}))
         with pytest.raises(SynestheteError, match=message):
             Catalog.open(manifest.parent)
+
+
+def test_a_backup_holds_the_items_and_restores_them_into_a_folder_or_a_store(
+    tmp_path: Path, bucket: str, model: ImageTextModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog = Catalog.create(tmp_path / "s.catalog", model, store=bucket)
+    catalog.upsert([*sample_items(), Quarantined("bad", "item", "no")])
+    found = back_up(catalog.path, tmp_path / "b.zip")
+    assert found.items == 24
+    items, hits = list(catalog.items()), catalog.search("red mug")
+    catalog.delete([item.id for item in items])  # nothing of what follows reads it there
+    with monkeypatch.context() as patched:
+        patched.delenv("AWS_ENDPOINT_URL")
+        restore(tmp_path / "b.zip", tmp_path / "local.catalog")
+        for path in (tmp_path / "local.catalog").rglob("*"):
+            assert not path.stat().st_mode & 0o077, path
+        local = Catalog.open(tmp_path / "local.catalog", model=model)
+        assert list(local.items()) == items
+        assert local.search("red mug") == hits
+        assert [one.id for one in local.quarantine()] == ["bad"]
+        assert local.upsert(sample_items()).unchanged == 24
+    catalog.upsert(sample_items()[:1])
+    with pytest.raises(SynestheteError, match="items of a catalogue already"):
+        restore(tmp_path / "b.zip", tmp_path / "r.catalog", store=bucket)
+    with monkeypatch.context() as patched:
+        patched.setattr(ObjectStore, "start", stopped)  # as a kill before the copy is complete
+        with pytest.raises(SynestheteError, match="stopped"):
+            restore(tmp_path / "b.zip", tmp_path / "r.catalog", store=f"{bucket}-2")
+    assert not (tmp_path / "r.catalog").exists()
+    restore(tmp_path / "b.zip", tmp_path / "r.catalog", store=f"{bucket}-2/")
+    again = Catalog.open(tmp_path / "r.catalog", model=model)
+    assert again.manifest["store"] == f"{bucket}-2"
+    assert not [path for path in again.path.iterdir() if path.suffix == ".lance"]
+    assert list(again.items()) == items
+    again.upsert([Item("new", title="turquoise teapot")])
+    assert again.search("turquoise teapot")[0].id == "new"
+
+
+def stopped(*_: object) -> None:
+    raise SynestheteError("stopped")
+
+
+def test_another_model_in_a_store(
+    tmp_path: Path, bucket: str, model: ImageTextModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second machine goes on with what it has, and may not write it, until it has the new manifest."""
+    other = syn.load_model(write_model(tmp_path / "other", seed=1, dim=24))
+    catalog = Catalog.create(tmp_path / "s.catalog", model, store=bucket)
+    catalog.upsert(sample_items())
+    shutil.copytree(catalog.path, tmp_path / "second")
+    second = Catalog.open(tmp_path / "second", model=model)
+    before = [(hit.id, hit.score) for hit in second.search("red mug")]
+    with monkeypatch.context() as patched:
+        patched.setattr(reembedding, "_switch", stopped)  # as a kill after the row says so
+        with pytest.raises(SynestheteError, match="stopped"):
+            reembed(catalog.path, other)
+    with pytest.raises(SynestheteError, match="embedded again with another model"):
+        second.upsert([Item("lost", title="lost")])
+    done = reembed(catalog.path, other)
+    assert (done.items, done.embedded) == (24, 0)
+    assert [(hit.id, hit.score) for hit in second.search("red mug")] == before
+    with pytest.raises(SynestheteError, match="embedded again with another model"):
+        second.delete(["mug-red"])
+    assert catalog.manifest["store"] == f"{bucket}/model-2"
+    assert store_of(catalog.manifest) == bucket
+    shutil.rmtree(tmp_path / "second")
+    shutil.copytree(catalog.path, tmp_path / "second")
+    second = Catalog.open(tmp_path / "second", model=other)
+    second.upsert([Item("new", title="turquoise teapot")])
+    assert catalog.search("turquoise teapot")[0].id == "new"
+    assert catalog.vectors().shape == (25, 24)

@@ -275,7 +275,12 @@ def test_above_a_size_an_index_finds_nearly_all(
     schema = opened.pinned().schema
     assert float(schema.field("fused").metadata[b"recall"]) >= 0.98
     assert probes_of(schema) >= 1
-    assert opened.pinned().index_stats("fused_idx").num_unindexed_rows == 0
+    for name in ("fused_idx", "revision_idx"):
+        assert opened.pinned().index_stats(name).num_unindexed_rows == 0
+    before = opened.version()[1]
+    opened.commit(batch({"new": "y", "7": "y"}))
+    fresh = opened.pinned().search().where(f"revision > {before}").select(["id"]).to_arrow()
+    assert sorted(fresh["id"].to_pylist()) == ["7", "new"]
 
 
 def test_quarantine_goes_when_the_item_comes(place: Path) -> None:

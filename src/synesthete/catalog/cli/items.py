@@ -1,4 +1,4 @@
-"""`synesthete catalog index`, `demo`, `items`, `delete`, `recenter`, `migrate`, `adapt`, `quarantine`: what is in a catalogue."""
+"""`synesthete catalog index`, `demo`, `items`, `delete`, `recenter`, `reembed`, `migrate`, `adapt`, `quarantine`: what is in a catalogue."""
 
 from __future__ import annotations
 
@@ -306,6 +306,46 @@ def recenter(catalog: CatalogArgument) -> Output:
 
 
 @command(app)
+def reembed(catalog: FolderArgument, *, model: str, atlas: Path | None = None) -> Output:
+    """Embed all items again with another model, and switch to it at once.
+
+    The catalogue may be served and written meanwhile: searches use the old vectors until all new ones are there. Interrupted,
+    run the same command again. Events, decisions, keys and experiments stay; what `adapt` and `calibrate` learnt does not hold
+    for another model. Images are read where they were; where they are not there any more, the item's thumbnail is embedded.
+
+    Parameters
+    ----------
+    model : M
+        As for `synesthete record`.
+    atlas : X.atlas
+        Of that model: its tested names and families go into reasons and flags.
+
+    Returns
+    -------
+    how many `items` there are, how many of them were `embedded` now, `by_thumbnail`, and `lost` to the quarantine.
+
+    See Also
+    --------
+    catalog.md
+
+    Examples
+    --------
+    synesthete catalog reembed my.catalog --model ViT-B-32/laion2b_s34b_b79k
+    """
+    from synesthete.catalog.reembed import reembed
+
+    with Reporter("embedding", "items") as reporter:
+        found = reembed(catalog, model, atlas=atlas, progress=reporter)
+    view = [f"{catalog}: {count(found.items)} items, {count(found.embedded)} embedded with {model}"]
+    if found.by_thumbnail:
+        what = "by their thumbnails, as their images are not where they were or changed"
+        view.append(f"{count(found.by_thumbnail)} of them {what}: index them again")
+    if found.lost:
+        view.append(f"{count(found.lost)} lost: synesthete catalog quarantine {catalog}")
+    return Output(asdict(found), view)
+
+
+@command(app)
 def migrate(catalog: FolderArgument) -> Output:
     """Bring a catalogue of an earlier format to this program's, in place.
 
@@ -385,7 +425,7 @@ def quarantine(catalog: CatalogArgument) -> Output:
 def _open_or_create(
     path: Path, model: str | None, atlas: Path | None, store: str | None = None
 ) -> Catalog:
-    from synesthete.catalog.store.manifest import FILE
+    from synesthete.catalog.store.manifest import FILE, store_of
 
     if not (path / FILE).exists():
         return Catalog.create(path, model or "mini", atlas=atlas, store=store)
@@ -393,7 +433,7 @@ def _open_or_create(
         hint = "give --atlas when the catalogue is made"
         raise SynestheteError(f"'{path}' is there already", hint=hint)
     catalog = Catalog.open(path)
-    if store is not None and store.rstrip("/") != catalog.manifest.get("store"):
+    if store is not None and store.rstrip("/") != store_of(catalog.manifest):
         hint = "give --store when the catalogue is made"
         raise SynestheteError(f"'{path}' is there already, with its items elsewhere", hint=hint)
     if model is not None and model != catalog.manifest["model"]["name"]:

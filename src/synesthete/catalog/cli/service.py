@@ -27,8 +27,8 @@ app.add_typer(webhook, name="webhook")
 def backup(catalog: FolderArgument, to: Path) -> Output:
     """Copy a catalogue into a new folder or archive, while it is written and served, and verify the copy.
 
-    It holds everything in the folder: items, events, reviews, hashes of keys, and the secrets of webhooks. Only you may read it.
-    It does not hold items in an object store, nor events in PostgreSQL (SYNESTHETE_EVENTS_URL).
+    It holds items, also those in an object store, events, reviews, hashes of keys, and the secrets of webhooks. Only you may read it.
+    It does not hold events in PostgreSQL (SYNESTHETE_EVENTS_URL).
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def backup(catalog: FolderArgument, to: Path) -> Output:
 
     Returns
     -------
-    how many `files`, `bytes` and `items` are in it, and the `store` that items stay in.
+    how many `files`, `bytes` and `items` are in it.
 
     See Also
     --------
@@ -54,10 +54,10 @@ def backup(catalog: FolderArgument, to: Path) -> Output:
 
 
 @command(app)
-def restore(backup: Path, catalog: Path, same_store: bool = False) -> Output:
+def restore(backup: Path, catalog: Path, store: str | None = None) -> Output:
     """Make a new catalogue of a backup; every file is compared with what was backed up.
 
-    Items in an object store and events in PostgreSQL are in no backup: they are what they are now.
+    Events in PostgreSQL are in no backup: they are what they are now.
 
     Parameters
     ----------
@@ -65,12 +65,12 @@ def restore(backup: Path, catalog: Path, same_store: bool = False) -> Output:
         The folder or archive that `catalog backup` wrote.
     catalog : CATALOG
         A new folder.
-    same_store
-        Where items are in an object store: the new catalogue may read and write them there, as the old one does.
+    store : URL
+        Where the items go: s3://BUCKET/PREFIX, gs:// or az://, where no catalogue's items are; into the folder without it.
 
     Returns
     -------
-    how many `files`, `bytes` and `items` were in the backup, and the `store` that items stay in.
+    how many `files`, `bytes` and `items` were in the backup.
 
     See Also
     --------
@@ -82,7 +82,7 @@ def restore(backup: Path, catalog: Path, same_store: bool = False) -> Output:
     """
     from synesthete.catalog.backup import restore as put_back
 
-    return _shown(put_back(backup, catalog, same_store=same_store), catalog)
+    return _shown(put_back(backup, catalog, store=store), catalog)
 
 
 @command(webhook)
@@ -204,6 +204,5 @@ def test(catalog: FolderArgument, name: str) -> Output:
 
 
 def _shown(found: Backup, place: Path) -> Output:
-    items = f"items stay in {found.store}" if found.store else f"{count(found.items)} items"
-    what = f"{count(found.files)} files, {items}, {count(found.bytes)} bytes"
+    what = f"{count(found.files)} files, {count(found.items)} items, {count(found.bytes)} bytes"
     return Output(found, [f"{place}: {what}, verified"])

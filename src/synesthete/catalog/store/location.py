@@ -26,11 +26,13 @@ import pyarrow as pa
 
 from synesthete._core.json_reader import read_json
 from synesthete.atlas.files import disk_errors, open_to_write, write_file
+from synesthete.catalog.store import manifest as manifests
 from synesthete.errors import SynestheteError
 
 os.environ.setdefault("LANCEDB_LOG", "error")  # it says on stderr that a new table is new
 
 POINTER, LOCK, ITEMS, STATE = "table.json", "write.lock", "items-", "state"
+RETIRED = "embedded again"  # in place of the name of the catalogue
 SCHEMES = {
     "s3": "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION (or AWS_ENDPOINT_URL)",
     "gs": "GOOGLE_APPLICATION_CREDENTIALS",
@@ -55,6 +57,12 @@ class Location(Protocol):
     def switch(self, name: str) -> None:
         """Use another table from now on; the turn to write is held."""
 
+    def retire(self) -> None:
+        """Let nobody write the tables any more, since others take their place; the turn to write is held."""
+
+    def retired(self) -> bool:
+        """Whether that was done, and the manifest does not say so."""
+
     def check(self, name: str) -> None:
         """Refuse a table whose files are elsewhere."""
 
@@ -77,13 +85,16 @@ class Folder:
     Parameters
     ----------
     path
-        The catalogue's folder.
+        The folder of the tables.
+    catalog
+        The catalogue's folder, where that is another one: its lock is the writers'.
     """
 
     hint = ""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, catalog: Path | None = None) -> None:
         self._path = path
+        self._catalog = catalog or path
 
     def __str__(self) -> str:
         return str(self._path)
@@ -107,6 +118,13 @@ class Folder:
     def refuse_taken(self) -> None:
         """Whoever makes a catalogue in a folder has looked at what is in it."""
 
+    def retire(self) -> None:
+        """The manifest alone says it."""
+
+    def retired(self) -> bool:
+        """The manifest alone says it."""
+        return False
+
     def check(self, name: str) -> None:
         """Refuse links, which lead out of the folder."""
         folder = self._path / f"{name}.lance"
@@ -119,12 +137,21 @@ class Folder:
         names = [folder.stem for folder in self._path.glob(f"{ITEMS}*.lance")]
         for name in _superfluous(names, self.current(), switched, kept_seconds):
             shutil.rmtree(self._path / f"{name}.lance", ignore_errors=True)
+        if self._path != self._catalog:
+            replaced = (self._catalog / manifests.FILE).stat().st_mtime
+            if time.time() - replaced >= kept_seconds:
+                manifests.remove_other_homes(self._catalog, self._path)
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
         """Hold the lock of a file, which the system frees when its holder dies."""
-        with disk_errors(self._path / LOCK), open_to_write(self._path / LOCK) as file:
+        lock = self._catalog / LOCK
+        with disk_errors(lock), open_to_write(lock) as file:
             fcntl.flock(file, fcntl.LOCK_EX)
+            if (self._catalog / manifests.FILE).exists():
+                manifest = manifests.read_manifest(self._catalog, oldest=1)
+                if manifests.home_of(self._catalog, manifest) != self._path:
+                    raise reembedded(self._catalog)
             yield
 
 
@@ -139,12 +166,14 @@ class ObjectStore:
         As `check_url` lets it pass.
     catalog
         What tells this catalogue from others: the checksum of its reference.
+    home
+        The folder with that reference, where it is not the catalogue's own.
     """
 
-    def __init__(self, path: Path, url: str, catalog: str) -> None:
+    def __init__(self, path: Path, url: str, catalog: str, home: Path | None = None) -> None:
         self.url, self._catalog = check_url(url), catalog
         self.hint = f"is it there, and does the environment say how to reach it: {SCHEMES[urlsplit(url).scheme]}"
-        self._turns = Folder(path)
+        self._turns = Folder(home or path, path)
         self._opened: Any = None
         self._holder = ""
 
@@ -158,7 +187,7 @@ class ObjectStore:
     def current(self) -> str:
         """The table that the row names."""
         row = self._row()
-        if row["catalog"] != self._catalog:
+        if row["catalog"] not in (self._catalog, RETIRED):
             raise SynestheteError(
                 f"{self.url} has the items of another catalogue",
                 hint="give every catalogue a URL of its own",
@@ -169,6 +198,15 @@ class ObjectStore:
         """Name another table, unless another writer has taken over."""
         if not self._changed(table=name, switched=time.time()):
             raise self._lost()
+
+    def retire(self) -> None:
+        """Say so in the row, which every machine looks at."""
+        if not self._changed(catalog=RETIRED):
+            raise self._lost()
+
+    def retired(self) -> bool:
+        """Whether the row says so."""
+        return bool(self._row()["catalog"] == RETIRED)
 
     def refuse_taken(self) -> None:
         """Raise where there are items; tables without any are what a killed creation left."""
@@ -214,6 +252,8 @@ class ObjectStore:
             renewing = threading.Thread(target=self._renew, args=(done,), daemon=True)
             renewing.start()
             try:
+                if self.retired():
+                    raise reembedded(self.url)
                 yield
             finally:
                 done.set()
@@ -260,14 +300,22 @@ class ObjectStore:
         return self._opened
 
 
+def reembedded(place: Path | str) -> SynestheteError:
+    """What a writer is answered whose tables are not in use any more."""
+    return SynestheteError(
+        f"{place}: all items were embedded again with another model meanwhile",
+        hint="run it again; another machine that shares an object store needs the new catalog.json and model-N first",
+    )
+
+
 def location_of(path: Path, manifest: Mapping[str, Any]) -> Location:
     """Where the tables of a catalogue are, by its manifest."""
-    url = manifest.get("store")
+    url, home = manifest.get("store"), manifests.home_of(path, manifest)
     if url is None:
-        return Folder(path)
+        return Folder(home, path)
     if not isinstance(url, str):
         raise SynestheteError(f"{path} is damaged: its manifest has no valid store")
-    return ObjectStore(path, url, manifest["reference"]["sha256"])
+    return ObjectStore(path, url, manifest["reference"]["sha256"], home)
 
 
 def check_url(url: str) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
 
 FILE, REFERENCE = "catalog.json", "reference.npz"
 FORMAT, VERSION = "synesthete-catalog", 2
+# What is of one model, beside the tables.
+OF_A_MODEL = (REFERENCE, "table.json", "photos.npz", "confidence.json")
+FOLDER = "model-"  # of what the second model made of the items, and the third
 
 
 def describe(model: ImageTextModel, layer: str) -> dict[str, Any]:
@@ -103,6 +108,37 @@ def read_manifest(path: Path, *, oldest: int = VERSION) -> dict[str, Any]:
             where = f"{part}.{key}".strip(".")
             raise SynestheteError(f"{path / FILE} is damaged: it has no valid {where}")
     return found
+
+
+def home_of(path: Path, manifest: Mapping[str, Any]) -> Path:
+    """Where what the model made of the items is: in the catalogue's folder, or in one inside it after `reembed`.
+
+    Raises
+    ------
+    SynestheteError
+        The manifest names a folder that cannot be one.
+    """
+    name = manifest.get("folder")
+    if name is None:
+        return path
+    if not isinstance(name, str) or not re.fullmatch(rf"{FOLDER}[1-9][0-9]{{0,8}}", name):
+        raise SynestheteError(f"{path} is damaged: its manifest has no valid folder")
+    return path / name
+
+
+def store_of(manifest: Mapping[str, Any]) -> str | None:
+    """The URL that was given for the items; what later models made of them is under it."""
+    url, folder = manifest.get("store"), manifest.get("folder")
+    return url.removesuffix(f"/{folder}") if isinstance(url, str) else None
+
+
+def remove_other_homes(path: Path, home: Path) -> None:
+    """Remove what models before made of the items; the turn to write is held."""
+    folders = [one for one in path.glob(f"{FOLDER}*") if one != home]
+    for one in (*folders, *path.glob("*.lance")):
+        shutil.rmtree(one, ignore_errors=True)
+    for name in OF_A_MODEL:
+        (path / name).unlink(missing_ok=True)
 
 
 def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:

@@ -24,6 +24,7 @@ T = TypeVar("T")
 SPARE = 4  # lists looked into, for each that the catalogue's own vectors need: queries are less like items than items are
 FOUND = ("id", "revision", "title", "category", "price", "words", "fused")  # of what a search finds
 FRESH = ("id", "revision", "title", "category", "description", "attributes", "fused")
+SAME_GROUND = 1e-4  # means of unit vectors, by other machines' rounding
 CHUNK, IDS, MOST_FRESH = 256, 1024, 20_000  # items, ids and items at once
 
 
@@ -76,7 +77,7 @@ class Snapshot:
     Parameters
     ----------
     items, reference
-        Of the catalogue.
+        Of the catalogue; raises `SynestheteError` where another model wrote the items.
     layer
         Whose units give the reasons.
     photos
@@ -112,6 +113,7 @@ class Snapshot:
         self._probes = probes_of(self._table.schema)
         self.version = (self._table.name, int(self._table.version))
         self.centres = Centres.of(self._table.schema)
+        _refuse_other(self.centres, reference)
         with items.errors():  # at once: later this version of the table may be gone
             self._count = int(self._table.count_rows())
         self._photos = photos
@@ -301,3 +303,13 @@ class Snapshot:
     def _no_item(self, item_id: str) -> None:
         options = self.ids if len(self) <= 20_000 else []
         raise SynestheteError(f"no item {item_id!r}", hint=near(item_id, options))
+
+
+def _refuse_other(centres: Centres, reference: Reference) -> None:
+    """Raise where a table's centres are about those of another model's reference."""
+    own, given = reference.image_vectors.mean(0), centres.ground_images
+    if own.shape != given.shape or not np.allclose(own, given, atol=SAME_GROUND):
+        raise SynestheteError(
+            "the catalogue's table was written with another model than its reference",
+            hint="restore both from one backup, or index the items into a new catalogue",
+        )

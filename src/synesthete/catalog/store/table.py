@@ -159,6 +159,19 @@ class ItemTable:
                 found.update((row["id"], row["digest"]) for row in rows.to_arrow().to_pylist())
         return found
 
+    def listed(self) -> pa.Table:
+        """Id and digest of all items, in no order."""
+        with self.errors():
+            return self.pinned().search().select(["id", "digest"]).to_arrow()
+
+    def rows(self, ids: Sequence[str], columns: Sequence[str]) -> list[dict[str, Any]]:
+        """Columns of some items as they are now, in no order; those that are not there are left out."""
+        where = f"id IN ({quoted(ids)})"
+        with self.errors():
+            found = self._table().search().where(where).select(list(columns)).limit(len(ids))
+            rows: list[dict[str, Any]] = found.to_arrow().to_pylist()
+        return rows
+
     def quarantine(self) -> list[Quarantined]:
         """What could not be used, by id."""
         with self.errors():
@@ -218,12 +231,32 @@ class ItemTable:
         centres = centres_of(old.search().select(list(ARRAYS)).to_batches(CHUNK), before)
         name = f"{ITEMS}{int(old.name.removeprefix(ITEMS)) + 1}"
         new = self._new(name, old.schema.with_metadata({KEY: centres.to_text()}))
-        if len(old):
-            batches = (_fused(batch, centres.space) for batch in old.search().to_batches(CHUNK))
-            new.add(pa.RecordBatchReader.from_batches(new.schema, batches))
-        self._index(new)
+        self._fill(new, (_fused(batch, centres.space) for batch in _every(old)))
         self._location.switch(name)
         return centres.version
+
+    def copy_to(self, location: Location) -> None:
+        """All items as they are now, with their centres, and the quarantine; what a killed copy left there is replaced.
+
+        Raises
+        ------
+        SynestheteError
+            Another catalogue's items are there.
+        """
+        old, copied, name = self.pinned(), ItemTable(location), f"{ITEMS}1"
+        with self.errors():
+            aside = self._lance().open_table(QUARANTINE).to_arrow()
+        with copied.errors():
+            location.refuse_taken()
+            copied._fill(copied._new(name, old.schema), map(_restarted, _every(old)))
+            copied._lance().create_table(QUARANTINE, aside, mode="overwrite")
+            location.start(name)  # last of all: until then nobody takes it for a catalogue
+        copied.close()
+
+    def _fill(self, new: Table, batches: Iterable[pa.RecordBatch]) -> None:
+        """Rows and indexes of a new table, in one commit."""
+        new.add(pa.RecordBatchReader.from_batches(new.schema, batches))
+        self._index(new)
 
     def _new(self, name: str, schema: pa.Schema) -> Table:
         from lancedb.index import FTS, BTree, LabelList
@@ -238,7 +271,7 @@ class ItemTable:
 
     def _index(self, table: Table | None = None) -> None:
         """Compact and index what is new, where there is enough of it; the lock is held."""
-        from lancedb.index import IvfFlat
+        from lancedb.index import BTree, IvfFlat
 
         table = table or self._table()
         rows, stats = len(table), table.index_stats("words_idx")
@@ -248,6 +281,8 @@ class ItemTable:
             table.optimize(
                 cleanup_older_than=timedelta(seconds=KEPT_SECONDS), delete_unverified=True
             )
+        if rows > VECTOR_INDEX_ABOVE and table.index_stats("revision_idx") is None:
+            table.create_index("revision", config=BTree())  # by which a search finds what is new
         if rows > VECTOR_INDEX_ABOVE and table.index_stats("fused_idx") is None:
             lists = int(rows**0.5)
             lists_of = IvfFlat(distance_type="dot", num_partitions=lists, sample_rate=64)
@@ -275,6 +310,16 @@ class ItemTable:
         if new:
             rows = [Quarantined(*key, reason) for key, reason in new.items()]
             table.add([asdict(row) for row in rows])
+
+    def retire(self) -> None:
+        """Let nobody write these items any more; the lock is held."""
+        with self.errors():
+            self._location.retire()
+
+    def retired(self) -> bool:
+        """Whether that was done."""
+        with self.errors():
+            return self._location.retired()
 
     def locked(self) -> contextlib.AbstractContextManager[None]:
         """While it holds, other writers wait."""
@@ -353,11 +398,22 @@ def _vectors(values: Any) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(pa.array(flat), values.shape[1])
 
 
+def _every(table: Table) -> Iterable[pa.RecordBatch]:
+    """All rows, piece by piece."""
+    found: Iterable[pa.RecordBatch] = table.search().to_batches(CHUNK)
+    return found
+
+
+def _restarted(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The rows for a table whose versions begin again."""
+    at = batch.schema.get_field_index("revision")
+    return batch.set_column(at, batch.schema.field(at), pa.array(np.zeros(len(batch), np.int64)))
+
+
 def _fused(batch: pa.RecordBatch, space: Space) -> pa.RecordBatch:
     """The rows with their fused vectors in another space, for a table whose versions begin again."""
     fused = space.fuse(array_of(batch, "images"), array_of(batch, "texts")).astype(np.float16)
-    at = batch.schema.get_field_index("revision")
-    batch = batch.set_column(at, batch.schema.field(at), pa.array(np.zeros(len(batch), np.int64)))
+    batch = _restarted(batch)
     at = batch.schema.get_field_index("fused")
     return batch.set_column(at, batch.schema.field(at), _vectors(fused))
 

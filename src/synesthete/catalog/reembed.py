@@ -1,0 +1,274 @@
+"""A catalogue's items embedded again by another model, beside the vectors in use, which it takes the place of at once.
+
+The new vectors are a catalogue of their own in a hidden folder until they are complete: killed, the old ones serve on, and the same
+command goes on where it was. Then, while writers wait, what changed meanwhile is embedded, the folder is renamed, and the manifest
+that names it is written: one rename, before which everybody reads the old vectors and after which the new ones.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from synesthete.atlas import open_atlas
+from synesthete.atlas.files import disk_errors, open_to_write, sync_folder
+from synesthete.catalog.catalog import Catalog
+from synesthete.catalog.embedding import Embedding
+from synesthete.catalog.encode import Loaded, digest_of, encode, image_bytes
+from synesthete.catalog.store import manifest as manifests
+from synesthete.catalog.store.ingest import BATCH
+from synesthete.catalog.store.location import LOCK
+from synesthete.catalog.store.table import ITEM_COLUMNS, ItemTable, item_of
+from synesthete.errors import SynestheteError
+from synesthete.probes.decoding import UnreadableImage
+
+if TYPE_CHECKING:
+    from synesthete.models.image_text_model import ImageTextModel
+
+LOCK_FILE = ".reembed.lock"
+BY_THUMBNAIL = "thumbnail "  # before an item's digest, so that indexing it again replaces it
+PASSES, FEW = (
+    8,
+    256,
+)  # over what changed meanwhile, and how much of it may be left when writers wait
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reembedded:
+    """What was done.
+
+    Attributes
+    ----------
+    items
+        Of the catalogue now.
+    embedded
+        How many of them this call embedded; the others were already, before a kill.
+    by_thumbnail
+        Of those, items whose images are not where they were, or are other ones now: their thumbnail was embedded.
+    lost
+        Items that the new model could not use; they are quarantined with the reason.
+    """
+
+    items: int
+    embedded: int
+    by_thumbnail: int
+    lost: int
+
+
+def reembed(
+    path: str | Path,
+    model: str | ImageTextModel,
+    *,
+    layer: str | None = None,
+    atlas: str | Path | None = None,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Reembedded:
+    """Embed all items again with another model, and switch to it at once.
+
+    Items, events, decisions, keys, experiments and fetched images stay. What was learnt with the old model (`adapt`,
+    `calibrate`) does not hold for the new one and is left behind. Images are read where they were, if they still have the
+    content that was indexed; otherwise the item's thumbnail is embedded.
+
+    Parameters
+    ----------
+    path
+        The catalogue's folder; it may be served and written meanwhile.
+    model, layer, atlas, seed
+        As for `Catalog.create`.
+    progress
+        Called with the number of items that are done, and of all.
+
+    Raises
+    ------
+    SynestheteError
+        No catalogue there; a model that cannot be loaded, or is the catalogue's own; another call that is running.
+    """
+    from synesthete.models import load_model
+
+    path = Path(path)
+    with _alone(path):
+        old = Embedding(path)
+        loaded = load_model(model) if isinstance(model, str) else model
+        chosen = loaded.layer(layer or loaded.default_layers[0]).name
+        described = manifests.describe(loaded, chosen)
+        if not manifests.differences(old.manifest["model"], described):
+            raise SynestheteError(
+                f"{path} is embedded with {described['name']} already", hint="give another model"
+            )
+        name = (
+            f"{manifests.FOLDER}{int(old.manifest.get('folder', 'model-1').rpartition('-')[2]) + 1}"
+        )
+        draft = _draft(path, old, loaded, chosen, atlas, seed, name)
+        work = _Work(old.table, draft.table, loaded, described, progress)
+        if not old.table.retired():
+            for _ in range(PASSES):
+                if work.one_pass() <= FEW:
+                    break
+            draft.table.tidy()
+            with old.table.locked():
+                work.one_pass()
+                draft.table.note(old.table.quarantine())
+                old.table.retire()
+                _switch(path, draft, name)
+        else:  # killed in the moment before: nothing was written since
+            _switch(path, draft, name)
+        old.close()
+    items = Embedding(path).table.count()
+    return Reembedded(
+        items=items, embedded=work.embedded, by_thumbnail=work.by_thumbnail, lost=len(work.lost)
+    )
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """One at a time; the system frees the lock when its holder dies."""
+    with disk_errors(path), open_to_write(path / LOCK_FILE) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SynestheteError(
+                f"{path} is being embedded again already", hint="wait until that ends"
+            ) from None
+        yield
+
+
+def _draft(
+    path: Path,
+    old: Embedding,
+    model: ImageTextModel,
+    layer: str,
+    atlas: str | Path | None,
+    seed: int,
+    name: str,
+) -> Embedding:
+    """The catalogue of the new vectors: what a killed call left of the same model, or an empty one."""
+    place = path / f".{name}"
+    if (path / name).exists():  # killed in the moment before the manifest was written
+        (path / name).rename(place)
+    store = manifests.store_of(old.manifest)
+    if (place / manifests.FILE).exists():
+        left = Embedding(place)
+        facts = left.manifest["reference"].get("seed"), left.manifest.get("atlas")
+        wanted = seed, None if atlas is None else open_atlas(atlas).manifest["fingerprint"]
+        described = manifests.describe(model, layer)
+        if facts == wanted and not manifests.differences(left.manifest["model"], described):
+            return left
+        if store:
+            raise SynestheteError(
+                f"{left.manifest['store']} has what {left.manifest['model']['name']} made of some items",
+                hint=f"give that model again, or remove it and {place}",
+            )
+        left.close()
+        shutil.rmtree(place)
+    url = f"{store}/{name}" if store else None
+    Catalog.create(place, model, layer=layer, atlas=atlas, seed=seed, store=url).close()
+    return Embedding(place)
+
+
+def _switch(path: Path, draft: Embedding, name: str) -> None:
+    """Make the new vectors those of the catalogue; the turn to write is held."""
+    draft.close()
+    draft.path.rename(path / name)
+    sync_folder(path)
+    manifests.write_manifest(path, {**draft.manifest, "folder": name})
+    for file in (manifests.FILE, LOCK):
+        (path / name / file).unlink(missing_ok=True)
+
+
+class _Work:
+    """Brings the new table up to date with the old one, as often as it is called.
+
+    Parameters
+    ----------
+    old, new
+        The tables.
+    model, described
+        The new model, and what the manifest says of it.
+    progress
+        Called with how many items are done, and of how many.
+
+    Attributes
+    ----------
+    embedded, by_thumbnail
+        Numbers of items.
+    lost
+        Ids of items that the model cannot use.
+    """
+
+    def __init__(
+        self,
+        old: ItemTable,
+        new: ItemTable,
+        model: ImageTextModel,
+        described: Mapping[str, Any],
+        progress: Callable[[int, int], None] | None,
+    ) -> None:
+        self._old, self._new, self._model, self._progress = old, new, model, progress
+        self._layer, self._units = str(described["layer"]), int(described["units"])
+        self.embedded = self.by_thumbnail = 0
+        self.lost: set[str] = set()
+
+    def one_pass(self) -> int:
+        """Embed what is new or changed in the old table, and take out what is gone; returns how many items that were."""
+        old, new = _listed(self._old), _listed(self._new)
+        gone = new.join(old, "id", join_type="left anti")["id"].to_pylist()
+        if gone:
+            self._new.delete(gone)
+        todo = old.join(new, ["id", "digest"], join_type="left anti")["id"].to_pylist()
+        todo = sorted(set(todo) - self.lost)
+        done, total = len(old) - len(todo), len(old)
+        for start in range(0, len(todo), BATCH):
+            ids = todo[start : start + BATCH]
+            self._embed(self._old.rows(ids, (*ITEM_COLUMNS, "digest", "thumbnail")))
+            done += len(ids)
+            if self._progress is not None:
+                self._progress(done, total)
+        return len(gone) + len(todo)
+
+    def _embed(self, rows: list[dict[str, Any]]) -> None:
+        loaded = [_loaded(row) for row in rows]
+        batch, aside = encode(self._model, self._layer, self._units, loaded)
+        given = {row["id"]: row for row in rows}
+        small = {one.item.id for one in loaded if one.digest.startswith(BY_THUMBNAIL)}
+        batch = replace(
+            batch,
+            items=[item_of(given[item.id]) for item in batch.items],
+            thumbnails=[given[item.id]["thumbnail"] for item in batch.items],
+        )
+        self._new.commit(batch, aside)
+        self.embedded += len(batch.items)
+        self.by_thumbnail += len(small)
+        self.lost |= given.keys() - {item.id for item in batch.items}
+
+
+def _listed(table: ItemTable) -> pa.Table:
+    """Id and digest of all items."""
+    found = table.listed()
+    plain = pc.replace_substring(found["digest"], BY_THUMBNAIL, "", max_replacements=1)
+    return found.set_column(1, "digest", plain)
+
+
+def _loaded(row: Mapping[str, Any]) -> Loaded:
+    """An item with its images, where they have the content that was indexed, or else with its thumbnail."""
+    item, digest = item_of(row), row["digest"].removeprefix(BY_THUMBNAIL)
+    data: list[bytes | None] = []
+    for image in item.images:
+        try:
+            data.append(image_bytes(image))
+        except UnreadableImage:
+            data.append(None)
+    if digest_of(item, data) == digest:
+        return Loaded(item, tuple(data), digest, ())
+    if row["thumbnail"] is None:
+        return Loaded(replace(item, images=()), (), digest, ())
+    small = replace(item, images=item.images[:1])
+    return Loaded(small, (row["thumbnail"],), BY_THUMBNAIL + digest, ())
