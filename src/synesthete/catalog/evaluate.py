@@ -129,7 +129,7 @@ def _tf_idf(items: Sequence[str], queries: Sequence[str]) -> Float32:
 
 
 def _bm25(snapshot: Snapshot, text: str, k: int) -> list[str]:
-    return [one for one, _ in snapshot.matching(text, k)] if text else []
+    return snapshot.matching(text, k).ids if text else []
 
 
 def _write_per_query(

@@ -13,13 +13,14 @@ activation lies from its mean over the catalogue.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
-from synesthete._core.arrays import Float32
+from synesthete._core.arrays import Bool, Float32
 from synesthete.catalog.encode import IMAGE_WEIGHT, TEXT_WEIGHT
 from synesthete.catalog.facets import COUNTED, check_sort, column_of, facets_of, sorted_ids
 from synesthete.catalog.filters import condition
@@ -31,9 +32,6 @@ from synesthete.catalog.store.snapshot import FOUND, Rows, Snapshot
 from synesthete.catalog.words import edits, forms, query_words, shared
 from synesthete.errors import SynestheteError
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 DETAILS = ("images", "texts", "units")
 
 # Chosen on half of the products of benchmarks/catalog.py (--part words): what an item with all words of a text gains,
@@ -42,8 +40,10 @@ WORDS, MISSPELT = 1.5, 0.8
 NEAR = 2.0  # standard deviations over the concepts, on both sides
 SHOWN_WORDS = 5
 DUPLICATE = 0.97  # cosine of fused vectors
-DEPTH = 1000  # items that are ranked: every page of a search is cut from the same list
-COMPARED = 256  # rows of it that are compared with all at once
+HEAD, FEW = 25, 50  # items that come first, and how many of each kind they are the best of
+DEPTH = 1000  # what follows them is the best of so many; every page is cut from the same list
+MOST_KNOWN = 100_000  # words
+COMPARED = 256  # rows that are compared with all at once
 
 
 @dataclass(frozen=True)
@@ -77,60 +77,103 @@ def best(
     where: str | None = None,
     columns: Sequence[str] = FOUND,
 ) -> Found:
-    """The best items by words and vectors, best first, ties by id; a filter is a condition of SQL."""
+    """The best items by words and vectors, best first, ties by id; a filter is a condition of SQL.
+
+    The first `HEAD` are the best among the `FEW` nearest by words and by vectors each, and do not depend on `limit`: to read a
+    thousand items takes longer than all the rest of a search. What follows them is ranked among `DEPTH` of each.
+    """
     if not len(snapshot):
         return Found(snapshot.rows([], columns), np.zeros(0, np.float32))
-    rows = snapshot.nearest(query.vector, limit, where, columns)
-    matched: list[Rows] = []
-    gains = word_gains(snapshot, query_words(query.texts), limit, where, matched, columns)
-    rows = Rows.joined([rows, *matched])
-    # Row by row: a matrix product rounds differently by how many rows there are.
-    cosines = (rows.array("fused") * query.vector).sum(axis=1)
-    weight = WORDS * query.kind.text_weight
-    scores = cosines + weight * np.array([gains.get(one, 0) for one in rows.ids])
-    scores = scores.astype(np.float32)
-    order = sorted(range(len(rows)), key=lambda at: (-scores[at], rows.ids[at]))[:limit]
-    return Found(rows, scores).take(order)
-
-
-def word_gains(
-    snapshot: Snapshot,
-    words: Sequence[str],
-    limit: int,
-    where: str | None = None,
-    rows: list[Rows] | None = None,
-    columns: Sequence[str] = FOUND,
-) -> dict[str, float]:
-    """Id to the share of the query's words that an item has, 0 to 1, for the items that BM25 ranks best.
-
-    The best of the catalogue has the share that it has; the others less by their BM25 scores. A filter changes no item's
-    share. A word that is nowhere in the catalogue is looked for with a wrong letter or two, and counts less. The items are
-    added to `rows`, with these columns.
-    """
+    words = query_words(query.texts)
     if not words:
-        return {}
-    rows = [] if rows is None else rows
+        return _among(snapshot, query, words, limit, where=where, columns=columns)
+    head = _among(snapshot, query, words, FEW, where=where, columns=columns)
+    head = head.take(range(min(limit, HEAD, len(head))))
+    if limit <= HEAD:
+        return head
+    deep = _among(snapshot, query, words, max(DEPTH, limit), where=where, columns=columns)
+    first = set(head.rows.ids)
+    rest = deep.take([at for at, one in enumerate(deep.rows.ids) if one not in first])
+    table = pa.concat_tables([head.rows.table, rest.rows.table])
+    scores = np.concatenate([head.scores, rest.scores])
+    return Found(Rows(table), scores).take(range(min(limit, len(scores))))
+
+
+def _among(
+    snapshot: Snapshot,
+    query: Query,
+    words: Sequence[str],
+    depth: int,
+    *,
+    where: str | None,
+    columns: Sequence[str],
+) -> Found:
+    """The items that are nearest, `depth` by vectors and as many by words, best first."""
+    wanted = list(dict.fromkeys(["id", "fused", *columns]))
+    requests = [snapshot.by_vector(query.vector, depth, where, wanted)]
+    if words:
+        requests.append(snapshot.by_words(_every_form(words), depth, where, columns=wanted))
+        if where or "words" not in wanted:
+            requests.append(snapshot.by_words(_every_form(words), 1, columns=("words",)))
+    near, *matched = snapshot.find(*requests)
     gains: dict[str, float] = {}
-    every, lost = _every_form(words), list(words)
-    found = snapshot.matching(every, limit, where, rows=rows, columns=columns)
-    first = snapshot.matching(every, 1) if where else found[:1]
-    if first:
-        ((best_id, highest),) = first
-        has = shared(words, snapshot.rows([best_id], ["words"]).values("words")[0])
+    if matched:
+        gains, missing = _gains(snapshot, words, matched[0], matched[-1])
+        near = Rows.joined([near, matched[0]])
+        for word in missing:
+            some, more = _misspelt(snapshot, word, depth, where, wanted)
+            near = Rows.joined([near, some])
+            for one, gain in more.items():
+                gains[one] = gains.get(one, 0) + gain / len(words)
+    # Row by row: a matrix product rounds differently by how many rows there are.
+    cosines = (near.array("fused") * query.vector).sum(axis=1)
+    weight = WORDS * query.kind.text_weight
+    scores = cosines + weight * np.array([gains.get(one, 0) for one in near.ids])
+    scores = scores.astype(np.float32)
+    order = np.lexsort((np.array(near.ids), -scores))
+    return Found(near, scores).take(order[:depth].tolist())
+
+
+def _gains(
+    snapshot: Snapshot, words: Sequence[str], matched: Rows, first: Rows
+) -> tuple[dict[str, float], list[str]]:
+    """Id to the share of the words that an item has, 0 to 1, and the words that are nowhere in the catalogue.
+
+    The best of the catalogue, `first`, has the share that it has, whatever the filter; the others less by their BM25 scores.
+    """
+    gains: dict[str, float] = {}
+    lost = list(words)
+    if len(first):
+        has = shared(words, first.values("words")[0])
         lost = [one for one in words if one not in has or has[one] not in forms(one)]
         share = max(len(words) - len(lost), 1) / len(words)
-        gains = {one: share * score / highest for one, score in found if score > 0}
-    lost = [one for one in lost if edits(one) and not snapshot.matching(_every_form([one]), 1)]
-    for word in lost:
-        off = edits(word)
-        near_words = snapshot.matching(
-            word, limit, where, wrong_letters=off, rows=rows, columns=columns
-        )
-        first = snapshot.matching(word, 1, wrong_letters=off) if where else near_words[:1]
-        for one, score in near_words:
-            gain = MISSPELT / len(words) * score / first[0][1] if score > 0 else 0
-            gains[one] = gains.get(one, 0) + gain
-    return gains
+        highest = first.values("_score")[0]
+        pairs = zip(matched.ids, matched.values("_score"), strict=True)
+        gains = {one: share * score / highest for one, score in pairs if score > 0}
+    known = snapshot.computed(
+        "words that items have", set[str], lambda same, now: set(same) if now.only_new else set()
+    )
+    unsure = [one for one in lost if edits(one) and one not in known]
+    requests = [snapshot.by_words(_every_form([one]), 1, columns=()) for one in unsure]
+    found = [len(rows) > 0 for rows in snapshot.find(*requests)] if requests else []
+    if len(known) > MOST_KNOWN:
+        known.clear()
+    known.update(one for one, there in zip(unsure, found, strict=True) if there)
+    return gains, [one for one, there in zip(unsure, found, strict=True) if not there]
+
+
+def _misspelt(
+    snapshot: Snapshot, word: str, depth: int, where: str | None, columns: Sequence[str]
+) -> tuple[Rows, dict[str, float]]:
+    """The items that have a word but for a wrong letter or two, and what each gains by it."""
+    off = edits(word)
+    requests = [snapshot.by_words(word, depth, where, wrong_letters=off, columns=columns)]
+    if where:
+        requests.append(snapshot.by_words(word, 1, wrong_letters=off, columns=()))
+    rows, *first = snapshot.find(*requests)
+    highest = (first[0] if first else rows).values("_score")[:1]
+    pairs = zip(rows.ids, rows.values("_score"), strict=True)
+    return rows, {one: MISSPELT * score / highest[0] for one, score in pairs if score > 0}
 
 
 def _every_form(words: Sequence[str]) -> str:
@@ -316,29 +359,62 @@ def browse(snapshot: Snapshot, request: Search) -> SearchPage:
 def ranked(snapshot: Snapshot, query: Query, request: Search) -> SearchPage:
     """A page of the items that are nearest to a query; `text`, `image` and `without` of the request are in it already."""
     check(snapshot, request)
-    # The same items are ranked for every page, so that pages joined are one answer.
-    depth, where = max(DEPTH, request.limit), condition(snapshot, request.where)
-    found = best(snapshot, query, depth, where=where, columns=("id", "fused"))
-    relevances = relevance(snapshot, query.kind, found.scores)
-    total = int((relevances >= request.cut).sum())
-    ids, doubles = found.rows.ids, dict[str, list[str]]()
-    places = list(range(len(found)))
-    if request.group:
-        places, doubles = grouped(found)
-    if request.only_relevant or request.sort != RELEVANCE:
-        places = [place for place in places if place < total]
+    where = condition(snapshot, request.where)
+    needed = request.facets or request.sort != RELEVANCE  # of all items that match, not of a page
+    end, listing = request.offset + request.limit, None
+    if not needed and end <= HEAD:
+        listing = _listing(snapshot, query, best(snapshot, query, HEAD, where=where), request)
+        if end >= len(listing.places) and len(listing.found) == HEAD:  # what follows is not in it
+            listing = None
+    shallow = listing is not None
+    if listing is None:
+        # The same items are ranked for every page, so that pages joined are one answer.
+        depth = max(DEPTH, request.limit)
+        found = best(snapshot, query, depth, where=where, columns=("id", "fused"))
+        listing = _listing(snapshot, query, found, request)
+    found, places, ids = listing.found, listing.places, listing.found.rows.ids
+    total = int(listing.matching.sum())
     # Of the items that match, where an order or facets need more of them than their vectors.
     columns = {"id", column_of(request.sort), *(COUNTED if request.facets else ())}
-    needed = request.facets or request.sort != RELEVANCE
-    batches = snapshot.rows(ids[:total], sorted(columns)).table.to_batches() if needed else []
+    matching = [ids[place] for place in np.flatnonzero(listing.matching)] if needed else []
+    batches = snapshot.rows(matching, sorted(columns)).table.to_batches() if needed else []
     if request.sort != RELEVANCE:
         rank = {one: at for at, one in enumerate(sorted_ids(batches, request.sort))}
         places.sort(key=lambda place: rank[ids[place]])
-    shown = places[request.offset : request.offset + request.limit]
-    scored = Found(snapshot.rows([ids[place] for place in shown]), found.scores[shown])
+    shown = places[request.offset : end]
+    scored = found.take(shown)
+    if not shallow:
+        scored = Found(snapshot.rows(scored.rows.ids), scored.scores)
     why = reasons_for(snapshot, query.vector, scored.rows, texts=query.texts, limit=request.reasons)
-    listed = hits(scored, relevances[shown], why, cut=request.cut, doubles=doubles)
-    return _page(snapshot, request, listed, places, total, batches)
+    relevances = listing.relevances[shown]
+    listed = hits(scored, relevances, why, cut=request.cut, doubles=listing.doubles)
+    page = _page(snapshot, request, listed, places, total, batches)
+    ranked_all = len(found) < (HEAD if shallow else DEPTH)
+    return replace(page, at_least=not ranked_all and (shallow or total == len(found)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Listing:
+    """What was found, and the places in it that are listed."""
+
+    found: Found
+    relevances: Float32
+    matching: Bool
+    places: list[int]
+    doubles: dict[str, list[str]]
+
+
+def _listing(snapshot: Snapshot, query: Query, found: Found, request: Search) -> _Listing:
+    relevances = relevance(snapshot, query.kind, found.scores)
+    matching = relevances >= request.cut
+    places, doubles = list(range(len(found))), dict[str, list[str]]()
+    if request.group:
+        places, doubles = grouped(found)
+    if request.only_relevant or request.sort != RELEVANCE:
+        places = [place for place in places if matching[place]]
+    return _Listing(
+        found=found, relevances=relevances, matching=matching, places=places, doubles=doubles
+    )
 
 
 def _page(
@@ -361,17 +437,22 @@ def _page(
 
 
 def grouped(found: Found) -> tuple[list[int], dict[str, list[str]]]:
-    """Places without what is nearly the same as something before it; and by id what was left out for whom."""
+    """Places without what is nearly the same as something before it; and by id what was left out for whom.
+
+    The first `HEAD` and what follows them are grouped apart, as they are ranked.
+    """
     vectors, ids = found.rows.array("fused"), found.rows.ids
     kept = np.ones(len(found), bool)
     doubles: dict[str, list[str]] = {}
-    for start in range(0, len(found), COMPARED):
-        block = np.tril(vectors[start : start + COMPARED] @ vectors.T, start - 1)
-        for row in np.flatnonzero(block.max(axis=1) >= DUPLICATE):
-            near = block[row] * kept
-            if near.max() >= DUPLICATE:
-                doubles.setdefault(ids[int(near.argmax())], []).append(ids[start + row])
-                kept[start + row] = False
+    for first, stop in ((0, HEAD), (HEAD, len(found))):
+        for start in range(first, min(stop, len(found)), COMPARED):
+            end = min(start + COMPARED, stop)
+            block = np.tril(vectors[start:end] @ vectors[first:stop].T, start - first - 1)
+            for row in np.flatnonzero(block.max(axis=1) >= DUPLICATE):
+                near = block[row] * kept[first:stop]
+                if near.max() >= DUPLICATE:
+                    doubles.setdefault(ids[first + int(near.argmax())], []).append(ids[start + row])
+                    kept[start + row] = False
     return np.flatnonzero(kept).tolist(), doubles
 
 
