@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from synesthete._core.arrays import Bool, Float32
+from synesthete._core.arrays import Bool, Float32, Floating, Int64
 from synesthete.catalog.encode import IMAGE_WEIGHT, TEXT_WEIGHT
 from synesthete.catalog.facets import COUNTED, check_sort, column_of, facets_of, sorted_ids
 from synesthete.catalog.filters import condition
@@ -40,8 +40,8 @@ WORDS, MISSPELT = 1.5, 0.8
 NEAR = 2.0  # standard deviations over the concepts, on both sides
 SHOWN_WORDS = 5
 DUPLICATE = 0.97  # cosine of fused vectors
-HEAD, FEW = 25, 50  # items that come first, and how many of each kind they are the best of
-DEPTH = 1000  # what follows them is the best of so many; every page is cut from the same list
+HEAD, FEW = 25, 40  # items that come first, and how many are read for them
+DEPTH = 1000  # items that are ranked: every page of a search is cut from the same list
 MOST_KNOWN = 100_000  # words
 COMPARED = 256  # rows that are compared with all at once
 
@@ -79,101 +79,98 @@ def best(
 ) -> Found:
     """The best items by words and vectors, best first, ties by id; a filter is a condition of SQL.
 
-    The first `HEAD` are the best among the `FEW` nearest by words and by vectors each, and do not depend on `limit`: to read a
-    thousand items takes longer than all the rest of a search. What follows them is ranked among `DEPTH` of each.
+    The items are ranked by numbers that the indexes give, of the `DEPTH` nearest by vectors and as many by words, and only the
+    best of them are read. The first `HEAD` are the best of `FEW` that are read, and do not depend on `limit`.
     """
     if not len(snapshot):
         return Found(snapshot.rows([], columns), np.zeros(0, np.float32))
-    words = query_words(query.texts)
+    words, wanted = query_words(query.texts), list(dict.fromkeys(["id", "fused", *columns]))
     if not words:
-        return _among(snapshot, query, words, limit, where=where, columns=columns)
-    head = _among(snapshot, query, words, FEW, where=where, columns=columns)
-    head = head.take(range(min(limit, HEAD, len(head))))
-    if limit <= HEAD:
-        return head
-    deep = _among(snapshot, query, words, max(DEPTH, limit), where=where, columns=columns)
-    first = set(head.rows.ids)
-    rest = deep.take([at for at, one in enumerate(deep.rows.ids) if one not in first])
-    table = pa.concat_tables([head.rows.table, rest.rows.table])
-    scores = np.concatenate([head.scores, rest.scores])
-    return Found(Rows(table), scores).take(range(min(limit, len(scores))))
+        near = snapshot.nearest(query.vector, limit, where, wanted)
+        return _sorted(query, near, np.zeros(len(near)))
+    candidates, gains = _candidates(snapshot, query, words, max(DEPTH, limit), where)
+    read = [candidates[:FEW], candidates[FEW:limit] if limit > HEAD else candidates[:0]]
+    head, tail = (
+        _sorted(query, snapshot.taken(ids, wanted), np.array([gains.get(one, 0) for one in ids]))
+        for ids in (some.tolist() for some in read)
+    )
+    if limit <= HEAD or not len(tail):
+        return head.take(range(min(limit, len(head))))
+    rest = _joined(head.take(range(HEAD, len(head))), tail)
+    order = np.lexsort((np.array(rest.rows.ids), -rest.scores))
+    return _joined(head.take(range(HEAD)), rest.take(order.tolist()))
 
 
-def _among(
-    snapshot: Snapshot,
-    query: Query,
-    words: Sequence[str],
-    depth: int,
-    *,
-    where: str | None,
-    columns: Sequence[str],
-) -> Found:
-    """The items that are nearest, `depth` by vectors and as many by words, best first."""
-    wanted = list(dict.fromkeys(["id", "fused", *columns]))
-    requests = [snapshot.by_vector(query.vector, depth, where, wanted)]
-    if words:
-        requests.append(snapshot.by_words(_every_form(words), depth, where, columns=wanted))
-        if where or "words" not in wanted:
-            requests.append(snapshot.by_words(_every_form(words), 1, columns=("words",)))
-    near, *matched = snapshot.find(*requests)
-    gains: dict[str, float] = {}
-    if matched:
-        gains, missing = _gains(snapshot, words, matched[0], matched[-1])
-        near = Rows.joined([near, matched[0]])
-        for word in missing:
-            some, more = _misspelt(snapshot, word, depth, where, wanted)
-            near = Rows.joined([near, some])
-            for one, gain in more.items():
-                gains[one] = gains.get(one, 0) + gain / len(words)
+def _joined(one: Found, other: Found) -> Found:
+    table = pa.concat_tables([one.rows.table, other.rows.table])
+    return Found(Rows(table), np.concatenate([one.scores, other.scores]))
+
+
+def _sorted(query: Query, rows: Rows, gains: Floating) -> Found:
+    """Items by their exact scores, ties by id."""
     # Row by row: a matrix product rounds differently by how many rows there are.
-    cosines = (near.array("fused") * query.vector).sum(axis=1)
-    weight = WORDS * query.kind.text_weight
-    scores = cosines + weight * np.array([gains.get(one, 0) for one in near.ids])
-    scores = scores.astype(np.float32)
-    order = np.lexsort((np.array(near.ids), -scores))
-    return Found(near, scores).take(order[:depth].tolist())
+    cosines = (rows.array("fused") * query.vector).sum(axis=1)
+    scores = np.asarray(cosines + WORDS * query.kind.text_weight * gains, np.float32)
+    return Found(rows, scores).take(np.lexsort((np.array(rows.ids), -scores)).tolist())
 
 
-def _gains(
-    snapshot: Snapshot, words: Sequence[str], matched: Rows, first: Rows
-) -> tuple[dict[str, float], list[str]]:
-    """Id to the share of the words that an item has, 0 to 1, and the words that are nowhere in the catalogue.
+def _candidates(
+    snapshot: Snapshot, query: Query, words: Sequence[str], depth: int, where: str | None
+) -> tuple[Int64, dict[int, float]]:
+    """Row ids, best first, of `depth` items at most, and by row id the share of the query's words that an item has, 0 to 1.
 
-    The best of the catalogue, `first`, has the share that it has, whatever the filter; the others less by their BM25 scores.
+    The best by words of the whole catalogue has the share that it has, whatever the filter; the others less by their BM25
+    scores. A word that is nowhere in the catalogue is looked for with a wrong letter or two, and counts less.
     """
-    gains: dict[str, float] = {}
+    every = _every_form(words)
+    requests = [
+        snapshot.by_vector(query.vector, depth, where, ()),
+        snapshot.by_words(every, depth, where, columns=()),
+        snapshot.by_words(every, 1, columns=("words",)),
+    ]
+    near, matched, first = snapshot.find(*requests)
+    gains: dict[int, float] = {}
     lost = list(words)
     if len(first):
         has = shared(words, first.values("words")[0])
         lost = [one for one in words if one not in has or has[one] not in forms(one)]
-        share = max(len(words) - len(lost), 1) / len(words)
-        highest = first.values("_score")[0]
-        pairs = zip(matched.ids, matched.values("_score"), strict=True)
-        gains = {one: share * score / highest for one, score in pairs if score > 0}
+        share = max(len(words) - len(lost), 1) / len(words) / first.values("_score")[0]
+        gains = dict(
+            zip(matched.row_ids, (share * matched.numbers("_score")).tolist(), strict=True)
+        )
+    for word in _unknown(snapshot, [one for one in lost if edits(one)]):
+        requests = [
+            snapshot.by_words(word, depth, where, wrong_letters=edits(word), columns=()),
+            snapshot.by_words(word, 1, wrong_letters=edits(word), columns=()),
+        ]
+        matched, first = snapshot.find(*requests)
+        for one, score in zip(matched.row_ids, matched.numbers("_score").tolist(), strict=True):
+            share = MISSPELT / len(words) * score / first.numbers("_score")[0]
+            gains[one] = gains.get(one, 0) + share
+    # What is not among the nearest is at most as near as the last of them.
+    cosines = 1 - near.numbers("_distance")
+    known = dict(zip(near.row_ids, cosines.tolist(), strict=True))
+    least = float(cosines.min(initial=1.0))
+    ids = np.array(list(dict.fromkeys([*known, *gains])), np.int64)
+    weight = WORDS * query.kind.text_weight
+    scores = [known.get(one, least) + weight * gains.get(one, 0) for one in ids.tolist()]
+    return ids[np.lexsort((ids, -np.array(scores)))][:depth], gains
+
+
+def _unknown(snapshot: Snapshot, words: Sequence[str]) -> list[str]:
+    """Those of some words that no item has."""
     known = snapshot.computed(
         "words that items have", set[str], lambda same, now: set(same) if now.only_new else set()
     )
-    unsure = [one for one in lost if edits(one) and one not in known]
+    unsure = [one for one in words if one not in known]
+    if not unsure:
+        return []
     requests = [snapshot.by_words(_every_form([one]), 1, columns=()) for one in unsure]
-    found = [len(rows) > 0 for rows in snapshot.find(*requests)] if requests else []
+    there = [len(rows) > 0 for rows in snapshot.find(*requests)]
     if len(known) > MOST_KNOWN:
         known.clear()
-    known.update(one for one, there in zip(unsure, found, strict=True) if there)
-    return gains, [one for one, there in zip(unsure, found, strict=True) if not there]
-
-
-def _misspelt(
-    snapshot: Snapshot, word: str, depth: int, where: str | None, columns: Sequence[str]
-) -> tuple[Rows, dict[str, float]]:
-    """The items that have a word but for a wrong letter or two, and what each gains by it."""
-    off = edits(word)
-    requests = [snapshot.by_words(word, depth, where, wrong_letters=off, columns=columns)]
-    if where:
-        requests.append(snapshot.by_words(word, 1, wrong_letters=off, columns=()))
-    rows, *first = snapshot.find(*requests)
-    highest = (first[0] if first else rows).values("_score")[:1]
-    pairs = zip(rows.ids, rows.values("_score"), strict=True)
-    return rows, {one: MISSPELT * score / highest[0] for one, score in pairs if score > 0}
+    known.update(one for one, found in zip(unsure, there, strict=True) if found)
+    return [one for one, found in zip(unsure, there, strict=True) if not found]
 
 
 def _every_form(words: Sequence[str]) -> str:

@@ -22,7 +22,7 @@ from synesthete.errors import SynestheteError, near
 T = TypeVar("T")
 
 SPARE = 4  # lists looked into, for each that the catalogue's own vectors need: queries are less like items than items are
-FOUND = ("id", "revision", "title", "category", "price", "words", "fused")  # of what a search finds
+FOUND = ("id", "title", "category", "price", "words", "fused")  # of what a search finds
 FRESH = ("id", "revision", "title", "category", "description", "attributes", "fused")
 CHUNK, IDS, MOST_FRESH = 256, 1024, 20_000  # items, ids and items at once
 
@@ -45,6 +45,15 @@ class Rows:
         """A column."""
         found: list[Any] = self.table[name].to_pylist()
         return found
+
+    @property
+    def row_ids(self) -> list[int]:
+        """Where they stand in their version of the table."""
+        return self.values("_rowid")
+
+    def numbers(self, name: str) -> Float64:
+        """A column of numbers `[rows]`."""
+        return np.asarray(self.table[name].to_numpy(), np.float64)
 
     def array(self, name: str) -> Float32:
         """A column of vectors `[rows, width]`; zeros, or NaN for units, where an item has none."""
@@ -232,6 +241,15 @@ class Snapshot:
         with self._items.errors():
             return [Rows(table) for table in LOOP.run(every())]
 
+    def taken(self, row_ids: Sequence[int], columns: Sequence[str] = FOUND) -> Rows:
+        """The items at some places of the table, in the order asked for."""
+        if not row_ids:
+            return self.rows([], columns)
+        request = self._table._table.take_row_ids(list(row_ids)).select(list(columns))
+        (found,) = self.find(request.with_row_id())
+        place = {one: at for at, one in enumerate(found.row_ids)}
+        return Rows(found.take([place[one] for one in row_ids]).table.select(list(columns)))
+
     def by_vector(
         self,
         vector: Float32,
@@ -241,7 +259,8 @@ class Snapshot:
     ) -> Any:
         """A request for the items whose fused vectors are nearest, for `find`."""
         request = self._query().nearest_to(np.asarray(vector, np.float32)).column("fused")
-        request = request.distance_type("dot").select([*columns, "_distance"]).limit(limit)
+        request = request.distance_type("dot").select([*columns, "_distance"])
+        request = request.with_row_id().limit(limit)
         if self._probes and where:  # and more, where few of what they hold passes a filter
             request = request.minimum_nprobes(self._probes).maximum_nprobes(0)
         elif (
@@ -269,7 +288,8 @@ class Snapshot:
         from lancedb.query import MatchQuery
 
         query = MatchQuery(text, "words", fuzziness=wrong_letters, prefix_length=1)
-        request = self._query().nearest_to_text(query).select([*columns, "_score"]).limit(limit)
+        request = self._query().nearest_to_text(query).select([*columns, "_score"])
+        request = request.with_row_id().limit(limit)
         return request.where(where) if where else request
 
     def _query(self) -> Any:
