@@ -224,6 +224,8 @@ def test_exact_words_and_codes_win(catalog: Catalog) -> None:
             Item("b", title="Äpfel und Birnen"),
             Item("c", title="红苹果 很好吃"),
             Item("d", title="яблоко зелёное"),
+            Item("e", title="น้ำส้มคั้นสด"),  # Thai: orange juice, without spaces
+            Item("f", title="青いりんごジュース"),  # Japanese: apple juice
         ]
     )
     for text, expected in {
@@ -236,6 +238,8 @@ def test_exact_words_and_codes_win(catalog: Catalog) -> None:
         "apfel": "b",
         "苹果": "c",
         "ЯБЛОКО": "d",
+        "ส้ม": "e",
+        "りんご": "f",
     }.items():
         assert first(catalog, text) == expected, text
     assert catalog.search("SKU-4711-X", limit=1)[0].id == "SKU-4711-X"
@@ -253,6 +257,8 @@ def test_misspelt_words_are_found_and_named(catalog: Catalog) -> None:
         (hit,) = [one for one in catalog.search(text, limit=30) if one.id == expected]
         (reason,) = [one for one in hit.reasons if one.kind == "words"]
         assert word in reason.text
+    (hit,) = [one for one in catalog.search("blue lamp", limit=30) if one.id == "lamp-blue"]
+    assert "shares the words blue, lamp" in {reason.text for reason in hit.reasons}
     # A word that is in the catalogue is not taken for another.
     assert not any("(for" in r.text for h in catalog.search("red lamp") for r in h.reasons)
 

@@ -40,7 +40,10 @@ WORDS, MISSPELT = 1.5, 0.8
 NEAR = 2.0  # standard deviations over the concepts, on both sides
 SHOWN_WORDS = 5
 DUPLICATE = 0.97  # cosine of fused vectors
-HEAD, FEW = 25, 40  # items that come first, and how many are read for them: to read items takes longer than to rank them
+HEAD, FEW = (
+    25,
+    40,
+)  # items that come first, and how many are read for them: to read items takes longer than to rank them
 DEPTH = 1000  # items that are ranked: every page of a search is cut from the same list
 MOST_KNOWN = 100_000  # words
 COMPARED = 256  # rows that are compared with all at once
@@ -87,7 +90,9 @@ def best(
     words, wanted = query_words(query.texts), list(dict.fromkeys(["id", "fused", *columns]))
     if not words:
         near = snapshot.nearest(query.vector, limit, where, wanted)
-        return _sorted(query, near, np.zeros(len(near)))
+        cut, nothing = min(HEAD, len(near)), np.zeros(len(near))
+        head = _sorted(query, near.take(range(cut)), nothing[:cut])
+        return _joined(head, _sorted(query, near.take(range(cut, len(near))), nothing[cut:]))
     candidates, gains = _candidates(snapshot, query, words, max(DEPTH, limit), where)
     read = [candidates[:FEW], candidates[FEW:limit] if limit > HEAD else candidates[:0]]
     head, tail = (
@@ -144,9 +149,8 @@ def _candidates(
             snapshot.by_words(word, 1, wrong_letters=edits(word), columns=()),
         ]
         matched, first = snapshot.find(*requests)
-        for one, score in zip(matched.row_ids, matched.numbers("_score").tolist(), strict=True):
-            share = MISSPELT / len(words) * score / first.numbers("_score")[0]
-            gains[one] = gains.get(one, 0) + share
+        for one, gain in _shares(matched, first, MISSPELT / len(words)).items():
+            gains[one] = gains.get(one, 0) + gain
     # What is not among the nearest is at most as near as the last of them.
     cosines = 1 - near.numbers("_distance")
     known = dict(zip(near.row_ids, cosines.tolist(), strict=True))
@@ -155,6 +159,12 @@ def _candidates(
     weight = WORDS * query.kind.text_weight
     scores = [known.get(one, least) + weight * gains.get(one, 0) for one in ids.tolist()]
     return ids[np.lexsort((ids, -np.array(scores)))][:depth], gains
+
+
+def _shares(matched: Rows, first: Rows, share: float) -> dict[int, float]:
+    """Row id to the share that an item has, where the first one of the catalogue has this one."""
+    scores = matched.numbers("_score") * (share / max(first.numbers("_score").max(initial=0), 1e-9))
+    return dict(zip(matched.row_ids, scores.tolist(), strict=True))
 
 
 def _unknown(snapshot: Snapshot, words: Sequence[str]) -> list[str]:

@@ -67,15 +67,6 @@ class Rows:
         """Some of them, in the order asked for."""
         return Rows(self.table.take(pa.array(places, pa.int64())))
 
-    @classmethod
-    def joined(cls, parts: Sequence[Rows]) -> Rows:
-        """The items of several, each once, in the order in which they come."""
-        table = pa.concat_tables([part.table for part in parts], promote_options="default")
-        places: dict[str, int] = {}
-        for place, one in enumerate(table["id"].to_pylist()):
-            places.setdefault(one, place)
-        return cls(table.take(pa.array(list(places.values()), pa.int64())))
-
 
 class Snapshot:
     """Taken when it is made; it never changes.
