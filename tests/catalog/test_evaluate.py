@@ -10,19 +10,9 @@ import pytest
 
 from synesthete.catalog import Catalog
 from synesthete.catalog.encode import unit_length
-from synesthete.catalog.evaluate import BASELINES, METHODS, summarised
+from synesthete.catalog.evaluate import BASELINES, METHODS
 from synesthete.errors import SynestheteError
 from tests.catalog.conftest import image
-
-
-def test_means_over_queries() -> None:
-    found = summarised("x", [["a", "b"], ["c", "a"]], [{"a"}, {"a", "b"}], 2)
-    assert found.recall == pytest.approx(0.75)
-    assert found.mrr == pytest.approx(0.75)
-    assert found.n == 2
-    # A query without a right answer counts nowhere; what stands behind the first k is not looked at.
-    left = summarised("x", [["a", "b"], ["c", "a"], ["a"]], [{"a"}, {"a"}, set()], 1)
-    assert (left.recall, left.mrr, left.n) == (0.5, 0.5, 2)
 
 
 def queries(path: Path) -> Path:

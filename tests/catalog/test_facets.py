@@ -198,8 +198,27 @@ def test_counts_of_a_query_are_what_a_filter_leaves(shop: Catalog, text: str, cu
     assert counted(page) == slow_counts([item for item in shop.items() if item.id in matching])
     for facet in page.facets:
         for one in facet.values:
-            left = shop.answer(Search(text, cut=cut, where={facet.name: [one.value]}, limit=1))
+            where = {facet.name: [one.value]}
+            left = shop.answer(Search(text, cut=cut, where=where, limit=1, facets=1))
             assert left.total == one.count, (facet.name, one)
+
+
+def test_a_first_page_counts_at_least_so_many(shop: Catalog) -> None:
+    """It is of the same list as all others, near-duplicates included, but no more of it is ranked."""
+    for text in ("red lamp", "mug", "a purple elephant"):
+        deep = shop.answer(Search(text, cut=0.2, limit=10, facets=1))
+        page = shop.answer(Search(text, cut=0.2, limit=10))
+        assert page.hits == deep.hits
+        assert page.total <= deep.total
+        assert not deep.at_least
+        assert page.at_least or page.total == deep.total
+    assert shop.answer(Search("red lamp", cut=0.2, limit=2)).at_least
+    few = shop.answer(Search("mug", where=["id=new"]))
+    assert (few.total, few.at_least, few.next) == (
+        len([h for h in few.hits if h.relevant]),
+        False,
+        None,
+    )
 
 
 def test_a_filter_changes_no_score(shop: Catalog) -> None:
@@ -235,7 +254,7 @@ def test_wrong_requests(shop: Catalog, wrong: Search, message: str) -> None:
 def test_beyond_the_end_and_of_nothing(shop: Catalog, empty: Catalog) -> None:
     page = shop.answer(Search("mug", offset=5000))
     assert (page.hits, page.next) == ([], None)
-    assert page.total == shop.answer(Search("mug")).total
+    assert (page.total, page.at_least) == (shop.answer(Search("mug", facets=1)).total, False)
     nothing = empty.answer(Search("mug", sort="colour", facets=3, where=["colour=red"]))
     assert nothing == SearchPage(hits=[], next=None, total=0)
     assert empty.answer(Search(sort="price", facets=3)) == SearchPage(hits=[], next=None, total=0)

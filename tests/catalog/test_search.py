@@ -7,9 +7,9 @@ import pytest
 
 from synesthete.catalog import Catalog, Item
 from synesthete.catalog.encode import make_query
+from synesthete.catalog.query_encoder import Query, QueryEncoder
 from synesthete.catalog.relevance import kind_of, null_distribution, relevance
-from synesthete.catalog.search import WORDS, word_gains
-from synesthete.catalog.words import query_words
+from synesthete.catalog.search import WORDS, best
 from synesthete.errors import SynestheteError
 from tests.catalog.conftest import image
 
@@ -114,8 +114,6 @@ def test_without_moves_away(catalog: Catalog) -> None:
         hit.id: hit.score
         for hit in catalog.search("zebra", without=["red lamp"], limit=24, group=False)
     }
-    from synesthete.catalog.query_encoder import QueryEncoder
-
     snapshot = catalog.snapshot()
     encoder = QueryEncoder(snapshot, lambda: catalog.model)
     wanted, unwanted = encoder.text("zebra"), encoder.text("red lamp")
@@ -215,8 +213,8 @@ def test_photos_move_the_centre_of_query_images(catalog: Catalog) -> None:
 
 def first(catalog: Catalog, text: str) -> str:
     """The item that words alone put first: the vectors are those of a random model."""
-    gains = word_gains(catalog.snapshot(), query_words([text]), 50)
-    return max(gains, key=lambda one: (gains[one], one))
+    nothing = np.zeros(catalog.model.embedding_dim, np.float32)
+    return best(catalog.snapshot(), Query(nothing, kind_of([text], 0), (text,)), 1).rows.ids[0]
 
 
 def test_exact_words_and_codes_win(catalog: Catalog) -> None:
@@ -226,6 +224,8 @@ def test_exact_words_and_codes_win(catalog: Catalog) -> None:
             Item("b", title="Äpfel und Birnen"),
             Item("c", title="红苹果 很好吃"),
             Item("d", title="яблоко зелёное"),
+            Item("e", title="น้ำส้มคั้นสด"),  # Thai: orange juice, without spaces
+            Item("f", title="青いりんごジュース"),  # Japanese: apple juice
         ]
     )
     for text, expected in {
@@ -238,6 +238,8 @@ def test_exact_words_and_codes_win(catalog: Catalog) -> None:
         "apfel": "b",
         "苹果": "c",
         "ЯБЛОКО": "d",
+        "ส้ม": "e",
+        "りんご": "f",
     }.items():
         assert first(catalog, text) == expected, text
     assert catalog.search("SKU-4711-X", limit=1)[0].id == "SKU-4711-X"
@@ -255,6 +257,8 @@ def test_misspelt_words_are_found_and_named(catalog: Catalog) -> None:
         (hit,) = [one for one in catalog.search(text, limit=30) if one.id == expected]
         (reason,) = [one for one in hit.reasons if one.kind == "words"]
         assert word in reason.text
+    (hit,) = [one for one in catalog.search("blue lamp", limit=30) if one.id == "lamp-blue"]
+    assert "shares the words blue, lamp" in {reason.text for reason in hit.reasons}
     # A word that is in the catalogue is not taken for another.
     assert not any("(for" in r.text for h in catalog.search("red lamp") for r in h.reasons)
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from synesthete._core.arrays import Float32
+from synesthete._core.arrays import Float32, Float64
 from synesthete.atlas.files import write_file
 from synesthete.catalog.encode import unit_length
 from synesthete.catalog.query_encoder import Query, QueryEncoder
@@ -66,10 +66,14 @@ def evaluate(
         [one.text for one in labelled if one.text], [one.image for one in labelled if one.image]
     )
     rankings = _rankings(encoder, labelled, max(ks), seed)
+    truth = [dict.fromkeys(one.relevant, 1) for one in labelled]
+    # Here, so that opening a catalogue waits for no statistics.
+    from synesthete.catalog.metrics.ranking import measured
+
+    values = {name: measured(found, truth, ks) for name, found in rankings.items()}
     if per_query is not None:
-        _write_per_query(per_query, labelled, rankings, ks)
-    truth = [one.relevant for one in labelled]
-    return [summarised(name, found, truth, k, seed) for name, found in rankings.items() for k in ks]
+        _write_per_query(per_query, labelled, rankings, values, ks)
+    return [_evaluation(name, found, k, seed) for name, found in values.items() for k in ks]
 
 
 def _rankings(
@@ -79,9 +83,11 @@ def _rankings(
     snapshot = encoder.snapshot
     encoded = [one.encoded(encoder) for one in labelled]
     vectors = np.stack([one.vector for one in encoded])
-    found = {"search": [best(snapshot, one, k).rows.ids for one in encoded]}
     bare = [Query(one.vector, one.kind) for one in encoded]
-    found["vectors"] = [best(snapshot, one, k).rows.ids for one in bare]
+    found = {
+        name: [best(snapshot, one, k, columns=("id", "fused")).rows.ids for one in some]
+        for name, some in (("search", encoded), ("vectors", bare))
+    }
     rows = snapshot.rows(snapshot.ids, ("images", "texts", "words"))
     images, texts = rows.array("images"), rows.array("texts")
     raw = np.stack([_raw(encoder, one) for one in labelled])
@@ -129,60 +135,38 @@ def _tf_idf(items: Sequence[str], queries: Sequence[str]) -> Float32:
 
 
 def _bm25(snapshot: Snapshot, text: str, k: int) -> list[str]:
-    return [one for one, _ in snapshot.matching(text, k)] if text else []
+    return snapshot.matching(text, k).ids if text else []
 
 
 def _write_per_query(
     path: Path,
     labelled: Sequence[LabelledQuery],
     rankings: Mapping[str, Sequence[Sequence[str]]],
+    values: Mapping[str, Mapping[str, Float64]],
     ks: Sequence[int],
 ) -> None:
-    from synesthete.catalog.metrics.ranking import ndcg_at, recall_at, reciprocal_rank
-
     stream = io.StringIO()
     writer = csv.writer(stream)
     writer.writerow(["query", "text", "image", "method", "k", "recall", "ndcg", "rr", "found"])
     for at, query in enumerate(labelled):
-        gains = dict.fromkeys(query.relevant, 1.0)
         image = "" if query.image is None else image_name(query.image)
         for method, found in rankings.items():
             for k in ks:
-                ranked = found[at][:k]
-                measured = (recall_at(ranked, gains, k), ndcg_at(ranked, gains, k))
-                shown = [f"{value:.4f}" for value in (*measured, reciprocal_rank(ranked, gains))]
-                row = [query.row, query.text or "", image, method, k, *shown, " ".join(ranked)]
+                names = (f"recall@{k}", f"ndcg@{k}", f"rr@{k}")
+                shown = [f"{values[method][name][at]:.4f}" for name in names]
+                ranked = " ".join(found[at][:k])
+                row = [query.row, query.text or "", image, method, k, *shown, ranked]
                 writer.writerow(row)
     write_file(path, stream.getvalue().encode())
 
 
-def summarised(
-    method: str,
-    rankings: Sequence[Sequence[str]],
-    relevant: Sequence[Collection[str]],
-    k: int,
-    seed: int = 0,
-) -> Evaluation:
-    """Means over queries with 95 % bootstrap intervals, by the conventions of `catalog.metrics`.
+def _evaluation(method: str, values: Mapping[str, Float64], k: int, seed: int) -> Evaluation:
+    """Means over queries with 95 % bootstrap intervals; MRR looks at the first `k`."""
+    from synesthete.catalog.metrics.estimates import mean_of
 
-    A query without a right answer has no value and is left out of the means and of `n`; MRR looks at the first `k`.
-
-    Examples
-    --------
-    >>> found = summarised("mine", [["a", "b"], ["b", "a"]], [{"a"}, {"a"}], 1)
-    >>> found.recall, found.mrr, found.n
-    (0.5, 0.5, 2)
-    """
-    # Here, so that opening a catalogue waits for no statistics.
-    from synesthete.catalog.metrics.ranking import rankings_quality
-
-    found = rankings_quality(
-        [ranked[:k] for ranked in rankings],
-        [dict.fromkeys(right, 1.0) for right in relevant],
-        k,
-        seed=seed,
+    recall, ndcg, mrr = (
+        mean_of(values[f"{name}@{k}"], seed=seed) for name in ("recall", "ndcg", "rr")
     )
-    recall, ndcg = found.recall, found.ndcg
     return Evaluation(
         method=method,
         k=k,
@@ -191,7 +175,7 @@ def summarised(
         recall_interval=(recall.low, recall.high),
         ndcg=ndcg.value,
         ndcg_interval=(ndcg.low, ndcg.high),
-        mrr=found.mrr.value,
+        mrr=mrr.value,
     )
 
 

@@ -23,9 +23,8 @@ from synesthete.catalog.metrics import (
     Need,
     compare,
     lift,
-    ndcg_at,
+    measured,
     pairs_needed,
-    recall_at,
 )
 from synesthete.catalog.tables import rows_and_errors
 from synesthete.errors import SynestheteError, near
@@ -404,8 +403,8 @@ def run_pilot(
 def _offline(
     catalog: Catalog, queries: Path, a: Variant, b: Variant, *, k: int, alpha: float
 ) -> Offline:
-    ndcg: tuple[list[float], list[float]] = ([], [])
-    recall: tuple[list[float], list[float]] = ([], [])
+    found: tuple[list[list[str]], list[list[str]]] = ([], [])
+    truth: list[dict[str, int]] = []
     skipped = 0
     for query in labelled_queries(catalog.snapshot(), queries, root=queries.parent):
         with naming(query.row):
@@ -413,21 +412,21 @@ def _offline(
         if any(ranked is None for ranked in rankings):
             skipped += 1
             continue
-        gains = dict.fromkeys(query.relevant, 1.0)
-        for place, ranked in enumerate(rankings):
-            assert ranked is not None
-            ndcg[place].append(ndcg_at(ranked, gains, k))
-            recall[place].append(recall_at(ranked, gains, k))
-    if not ndcg[0]:
+        truth.append(dict.fromkeys(query.relevant, 1))
+        for some, ranked in zip(found, rankings, strict=True):
+            some.append(ranked or [])
+    if not truth:
         raise SynestheteError(
             f"{queries.name} has no query that both variants can answer",
             hint="queries with text and image",
         )
+    quality = [measured(some, truth, [k]) for some in found]
+    ndcg, recall = ([one[f"{name}@{k}"] for one in quality] for name in ("ndcg", "recall"))
     return Offline(
         k=k,
         ndcg=lift(*ndcg, alpha=alpha),
         recall=lift(*recall, alpha=alpha),
-        queries=len(ndcg[0]),
+        queries=len(truth),
         skipped=skipped,
     )
 

@@ -180,7 +180,8 @@ def _updated(unrelated: _UnrelatedQueries, snapshot: Snapshot) -> _UnrelatedQuer
         best = _better(best, queries, snapshot.scan(["id", "revision", "fused"]))
     else:
         for at in lost:
-            one = snapshot.nearest(queries[at], 1).table.to_batches()
+            columns = ("id", "revision", "fused")
+            one = snapshot.nearest(queries[at], 1, columns=columns).table.to_batches()
             found = _better(_nothing(1), queries[at : at + 1], one)
             if found.scores[0] > best.scores[at]:
                 best.scores[at], best.ids[at] = found.scores[0], found.ids[0]

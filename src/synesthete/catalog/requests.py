@@ -72,6 +72,9 @@ class SearchPage:
     total
         How many items match: with a text or an image, of the best thousand that pass the filters those that reach the
         cut, near-duplicates included; otherwise all that pass the filters.
+    at_least
+        Whether more than `total` may match. A page of the first 25 items, sorted by relevance and without facets, ranks and
+        counts no more than these: request facets for the full number.
     facets, price
         Of the items that match, where facets were requested: `category` first, then attributes by how many items
         have them, 20 at most; and the range of their prices, null where none has one.
@@ -80,6 +83,7 @@ class SearchPage:
     hits: list[Hit]
     next: int | None
     total: int
+    at_least: bool = False
     facets: tuple[Facet, ...] = ()
     price: PriceRange | None = None
 

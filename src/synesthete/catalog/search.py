@@ -13,13 +13,14 @@ activation lies from its mean over the catalogue.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
-from synesthete._core.arrays import Float32
+from synesthete._core.arrays import Bool, Float32, Floating, Int64
 from synesthete.catalog.encode import IMAGE_WEIGHT, TEXT_WEIGHT
 from synesthete.catalog.facets import COUNTED, check_sort, column_of, facets_of, sorted_ids
 from synesthete.catalog.filters import condition
@@ -31,9 +32,6 @@ from synesthete.catalog.store.snapshot import FOUND, Rows, Snapshot
 from synesthete.catalog.words import edits, forms, query_words, shared
 from synesthete.errors import SynestheteError
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 DETAILS = ("images", "texts", "units")
 
 # Chosen on half of the products of benchmarks/catalog.py (--part words): what an item with all words of a text gains,
@@ -42,8 +40,13 @@ WORDS, MISSPELT = 1.5, 0.8
 NEAR = 2.0  # standard deviations over the concepts, on both sides
 SHOWN_WORDS = 5
 DUPLICATE = 0.97  # cosine of fused vectors
+HEAD, FEW = (
+    25,
+    40,
+)  # items that come first, and how many are read for them: to read items takes longer than to rank them
 DEPTH = 1000  # items that are ranked: every page of a search is cut from the same list
-COMPARED = 256  # rows of it that are compared with all at once
+MOST_KNOWN = 100_000  # words
+COMPARED = 256  # rows that are compared with all at once
 
 
 @dataclass(frozen=True)
@@ -77,60 +80,107 @@ def best(
     where: str | None = None,
     columns: Sequence[str] = FOUND,
 ) -> Found:
-    """The best items by words and vectors, best first, ties by id; a filter is a condition of SQL."""
+    """The best items by words and vectors, best first, ties by id; a filter is a condition of SQL.
+
+    The items are ranked by numbers that the indexes give, of the `DEPTH` nearest by vectors and as many by words, and only the
+    best of them are read. The first `HEAD` are the best of `FEW` that are read, and do not depend on `limit`.
+    """
     if not len(snapshot):
         return Found(snapshot.rows([], columns), np.zeros(0, np.float32))
-    rows = snapshot.nearest(query.vector, limit, where, columns)
-    matched: list[Rows] = []
-    gains = word_gains(snapshot, query_words(query.texts), limit, where, matched, columns)
-    rows = Rows.joined([rows, *matched])
+    words, wanted = query_words(query.texts), list(dict.fromkeys(["id", "fused", *columns]))
+    if not words:
+        near = snapshot.nearest(query.vector, limit, where, wanted)
+        cut, nothing = min(HEAD, len(near)), np.zeros(len(near))
+        head = _sorted(query, near.take(range(cut)), nothing[:cut])
+        return _joined(head, _sorted(query, near.take(range(cut, len(near))), nothing[cut:]))
+    candidates, gains = _candidates(snapshot, query, words, max(DEPTH, limit), where)
+    read = [candidates[:FEW], candidates[FEW:limit] if limit > HEAD else candidates[:0]]
+    head, tail = (
+        _sorted(query, snapshot.taken(ids, wanted), np.array([gains.get(one, 0) for one in ids]))
+        for ids in (some.tolist() for some in read)
+    )
+    if limit <= HEAD or not len(tail):
+        return head.take(range(min(limit, len(head))))
+    rest = _joined(head.take(range(HEAD, len(head))), tail)
+    order = np.lexsort((np.array(rest.rows.ids), -rest.scores))
+    return _joined(head.take(range(HEAD)), rest.take(order.tolist()))
+
+
+def _joined(one: Found, other: Found) -> Found:
+    table = pa.concat_tables([one.rows.table, other.rows.table])
+    return Found(Rows(table), np.concatenate([one.scores, other.scores]))
+
+
+def _sorted(query: Query, rows: Rows, gains: Floating) -> Found:
+    """Items by their exact scores, ties by id."""
     # Row by row: a matrix product rounds differently by how many rows there are.
     cosines = (rows.array("fused") * query.vector).sum(axis=1)
-    weight = WORDS * query.kind.text_weight
-    scores = cosines + weight * np.array([gains.get(one, 0) for one in rows.ids])
-    scores = scores.astype(np.float32)
-    order = sorted(range(len(rows)), key=lambda at: (-scores[at], rows.ids[at]))[:limit]
-    return Found(rows, scores).take(order)
+    scores = np.asarray(cosines + WORDS * query.kind.text_weight * gains, np.float32)
+    return Found(rows, scores).take(np.lexsort((np.array(rows.ids), -scores)).tolist())
 
 
-def word_gains(
-    snapshot: Snapshot,
-    words: Sequence[str],
-    limit: int,
-    where: str | None = None,
-    rows: list[Rows] | None = None,
-    columns: Sequence[str] = FOUND,
-) -> dict[str, float]:
-    """Id to the share of the query's words that an item has, 0 to 1, for the items that BM25 ranks best.
+def _candidates(
+    snapshot: Snapshot, query: Query, words: Sequence[str], depth: int, where: str | None
+) -> tuple[Int64, dict[int, float]]:
+    """Row ids, best first, of `depth` items at most, and by row id the share of the query's words that an item has, 0 to 1.
 
-    The best of the catalogue has the share that it has; the others less by their BM25 scores. A filter changes no item's
-    share. A word that is nowhere in the catalogue is looked for with a wrong letter or two, and counts less. The items are
-    added to `rows`, with these columns.
+    The best by words of the whole catalogue has the share that it has, whatever the filter; the others less by their BM25
+    scores. A word that is nowhere in the catalogue is looked for with a wrong letter or two, and counts less.
     """
-    if not words:
-        return {}
-    rows = [] if rows is None else rows
-    gains: dict[str, float] = {}
-    every, lost = _every_form(words), list(words)
-    found = snapshot.matching(every, limit, where, rows=rows, columns=columns)
-    first = snapshot.matching(every, 1) if where else found[:1]
-    if first:
-        ((best_id, highest),) = first
-        has = shared(words, snapshot.rows([best_id], ["words"]).values("words")[0])
+    every = _every_form(words)
+    requests = [
+        snapshot.by_vector(query.vector, depth, where, ()),
+        snapshot.by_words(every, depth, where, columns=()),
+        snapshot.by_words(every, 1, columns=("words",)),
+    ]
+    near, matched, first = snapshot.find(*requests)
+    gains: dict[int, float] = {}
+    lost = list(words)
+    if len(first):
+        has = shared(words, first.values("words")[0])
         lost = [one for one in words if one not in has or has[one] not in forms(one)]
-        share = max(len(words) - len(lost), 1) / len(words)
-        gains = {one: share * score / highest for one, score in found if score > 0}
-    lost = [one for one in lost if edits(one) and not snapshot.matching(_every_form([one]), 1)]
-    for word in lost:
-        off = edits(word)
-        near_words = snapshot.matching(
-            word, limit, where, wrong_letters=off, rows=rows, columns=columns
+        share = max(len(words) - len(lost), 1) / len(words) / first.values("_score")[0]
+        gains = dict(
+            zip(matched.row_ids, (share * matched.numbers("_score")).tolist(), strict=True)
         )
-        first = snapshot.matching(word, 1, wrong_letters=off) if where else near_words[:1]
-        for one, score in near_words:
-            gain = MISSPELT / len(words) * score / first[0][1] if score > 0 else 0
+    for word in _unknown(snapshot, [one for one in lost if edits(one)]):
+        requests = [
+            snapshot.by_words(word, depth, where, wrong_letters=edits(word), columns=()),
+            snapshot.by_words(word, 1, wrong_letters=edits(word), columns=()),
+        ]
+        matched, first = snapshot.find(*requests)
+        for one, gain in _shares(matched, first, MISSPELT / len(words)).items():
             gains[one] = gains.get(one, 0) + gain
-    return gains
+    # What is not among the nearest is at most as near as the last of them.
+    cosines = 1 - near.numbers("_distance")
+    known = dict(zip(near.row_ids, cosines.tolist(), strict=True))
+    least = float(cosines.min(initial=1.0))
+    ids = np.array(list(dict.fromkeys([*known, *gains])), np.int64)
+    weight = WORDS * query.kind.text_weight
+    scores = [known.get(one, least) + weight * gains.get(one, 0) for one in ids.tolist()]
+    return ids[np.lexsort((ids, -np.array(scores)))][:depth], gains
+
+
+def _shares(matched: Rows, first: Rows, share: float) -> dict[int, float]:
+    """Row id to the share that an item has, where the first one of the catalogue has this one."""
+    scores = matched.numbers("_score") * (share / max(first.numbers("_score").max(initial=0), 1e-9))
+    return dict(zip(matched.row_ids, scores.tolist(), strict=True))
+
+
+def _unknown(snapshot: Snapshot, words: Sequence[str]) -> list[str]:
+    """Those of some words that no item has."""
+    known = snapshot.computed(
+        "words that items have", set[str], lambda same, now: set(same) if now.only_new else set()
+    )
+    unsure = [one for one in words if one not in known]
+    if not unsure:
+        return []
+    requests = [snapshot.by_words(_every_form([one]), 1, columns=()) for one in unsure]
+    there = [len(rows) > 0 for rows in snapshot.find(*requests)]
+    if len(known) > MOST_KNOWN:
+        known.clear()
+    known.update(one for one, found in zip(unsure, there, strict=True) if found)
+    return [one for one, found in zip(unsure, there, strict=True) if not found]
 
 
 def _every_form(words: Sequence[str]) -> str:
@@ -316,29 +366,62 @@ def browse(snapshot: Snapshot, request: Search) -> SearchPage:
 def ranked(snapshot: Snapshot, query: Query, request: Search) -> SearchPage:
     """A page of the items that are nearest to a query; `text`, `image` and `without` of the request are in it already."""
     check(snapshot, request)
-    # The same items are ranked for every page, so that pages joined are one answer.
-    depth, where = max(DEPTH, request.limit), condition(snapshot, request.where)
-    found = best(snapshot, query, depth, where=where, columns=("id", "fused"))
-    relevances = relevance(snapshot, query.kind, found.scores)
-    total = int((relevances >= request.cut).sum())
-    ids, doubles = found.rows.ids, dict[str, list[str]]()
-    places = list(range(len(found)))
-    if request.group:
-        places, doubles = grouped(found)
-    if request.only_relevant or request.sort != RELEVANCE:
-        places = [place for place in places if place < total]
+    where = condition(snapshot, request.where)
+    needed = request.facets or request.sort != RELEVANCE  # of all items that match, not of a page
+    end, listing = request.offset + request.limit, None
+    if not needed and end <= HEAD:
+        listing = _listing(snapshot, query, best(snapshot, query, HEAD, where=where), request)
+        if end >= len(listing.places) and len(listing.found) == HEAD:  # what follows is not in it
+            listing = None
+    shallow = listing is not None
+    if listing is None:
+        # The same items are ranked for every page, so that pages joined are one answer.
+        depth = max(DEPTH, request.limit)
+        found = best(snapshot, query, depth, where=where, columns=("id", "fused"))
+        listing = _listing(snapshot, query, found, request)
+    found, places, ids = listing.found, listing.places, listing.found.rows.ids
+    total = int(listing.matching.sum())
     # Of the items that match, where an order or facets need more of them than their vectors.
     columns = {"id", column_of(request.sort), *(COUNTED if request.facets else ())}
-    needed = request.facets or request.sort != RELEVANCE
-    batches = snapshot.rows(ids[:total], sorted(columns)).table.to_batches() if needed else []
+    matching = [ids[place] for place in np.flatnonzero(listing.matching)] if needed else []
+    batches = snapshot.rows(matching, sorted(columns)).table.to_batches() if needed else []
     if request.sort != RELEVANCE:
         rank = {one: at for at, one in enumerate(sorted_ids(batches, request.sort))}
         places.sort(key=lambda place: rank[ids[place]])
-    shown = places[request.offset : request.offset + request.limit]
-    scored = Found(snapshot.rows([ids[place] for place in shown]), found.scores[shown])
+    shown = places[request.offset : end]
+    scored = found.take(shown)
+    if not shallow:
+        scored = Found(snapshot.rows(scored.rows.ids), scored.scores)
     why = reasons_for(snapshot, query.vector, scored.rows, texts=query.texts, limit=request.reasons)
-    listed = hits(scored, relevances[shown], why, cut=request.cut, doubles=doubles)
-    return _page(snapshot, request, listed, places, total, batches)
+    relevances = listing.relevances[shown]
+    listed = hits(scored, relevances, why, cut=request.cut, doubles=listing.doubles)
+    page = _page(snapshot, request, listed, places, total, batches)
+    ranked_all = len(found) < (HEAD if shallow else DEPTH)
+    return replace(page, at_least=not ranked_all and (shallow or total == len(found)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Listing:
+    """What was found, and the places in it that are listed."""
+
+    found: Found
+    relevances: Float32
+    matching: Bool
+    places: list[int]
+    doubles: dict[str, list[str]]
+
+
+def _listing(snapshot: Snapshot, query: Query, found: Found, request: Search) -> _Listing:
+    relevances = relevance(snapshot, query.kind, found.scores)
+    matching = relevances >= request.cut
+    places, doubles = list(range(len(found))), dict[str, list[str]]()
+    if request.group:
+        places, doubles = grouped(found)
+    if request.only_relevant or request.sort != RELEVANCE:
+        places = [place for place in places if matching[place]]
+    return _Listing(
+        found=found, relevances=relevances, matching=matching, places=places, doubles=doubles
+    )
 
 
 def _page(
@@ -361,17 +444,22 @@ def _page(
 
 
 def grouped(found: Found) -> tuple[list[int], dict[str, list[str]]]:
-    """Places without what is nearly the same as something before it; and by id what was left out for whom."""
+    """Places without what is nearly the same as something before it; and by id what was left out for whom.
+
+    The first `HEAD` and what follows them are grouped apart, as they are ranked.
+    """
     vectors, ids = found.rows.array("fused"), found.rows.ids
     kept = np.ones(len(found), bool)
     doubles: dict[str, list[str]] = {}
-    for start in range(0, len(found), COMPARED):
-        block = np.tril(vectors[start : start + COMPARED] @ vectors.T, start - 1)
-        for row in np.flatnonzero(block.max(axis=1) >= DUPLICATE):
-            near = block[row] * kept
-            if near.max() >= DUPLICATE:
-                doubles.setdefault(ids[int(near.argmax())], []).append(ids[start + row])
-                kept[start + row] = False
+    for first, stop in ((0, HEAD), (HEAD, len(found))):
+        for start in range(first, min(stop, len(found)), COMPARED):
+            end = min(start + COMPARED, stop)
+            block = np.tril(vectors[start:end] @ vectors[first:stop].T, start - first - 1)
+            for row in np.flatnonzero(block.max(axis=1) >= DUPLICATE):
+                near = block[row] * kept[first:stop]
+                if near.max() >= DUPLICATE:
+                    doubles.setdefault(ids[first + int(near.argmax())], []).append(ids[start + row])
+                    kept[start + row] = False
     return np.flatnonzero(kept).tolist(), doubles
 
 

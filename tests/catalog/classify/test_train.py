@@ -23,10 +23,12 @@ from synesthete.catalog.classify.evaluate import (
 from synesthete.catalog.classify.linear_probe import LinearProbe, calibrated
 from synesthete.catalog.classify.train import (
     Fitted,
+    before_fitting,
     conformal_quantile,
     curves,
     fit_linear_probe,
     least_records,
+    lowest_risk,
     sharpness,
     split_records,
 )
@@ -150,6 +152,21 @@ def test_a_suggested_risk_can_mostly_be_promised() -> None:
         again = fit_linear_probe(x, labels, risk=found.promisable_risk)
         kept.append(math.isfinite(again.probe.threshold))
     assert sum(kept) >= 5
+
+
+def test_what_can_be_promised_is_known_before_fitting() -> None:
+    for records in (60, 248, 500, 4000):
+        assert least_records(lowest_risk(records) + 1e-3) <= records < least_records(lowest_risk(records) * 0.9)  # fmt: skip
+    enough, later = before_fitting(500, 0.05)
+    assert "takes 248 records" in enough
+    assert "can promise 2.5 %" in enough
+    assert "model card" in later
+    _, nothing = before_fitting(120, 0.05)
+    assert "decide nothing" in nothing
+    suggested = float(nothing.split("--risk ")[1].split()[0])
+    assert least_records(suggested) <= 120 < least_records(0.05)
+    assert "to try" not in before_fitting(8, 0.05)[1]
+    assert before_fitting(100, 2.0) == []
 
 
 def test_what_is_measured_are_the_sets_that_are_kept(fitted: Fitted) -> None:

@@ -15,64 +15,62 @@ from synesthete.catalog.metrics import (
     diversity,
     leave_one_out,
     mean_of,
-    ndcg_at,
+    measured,
     novelty,
     rankings_quality,
     ratio_of,
-    recall_at,
-    reciprocal_rank,
     share_of,
     team_draft,
 )
 from synesthete.errors import SynestheteError
+from tests.oracles import ranking as oracle
 
 
-def test_ndcg_by_hand() -> None:
+def one(ranked: list[str], gains: dict[str, int], k: int) -> tuple[float, float, float]:
+    """NDCG, recall and reciprocal rank of one ranking."""
+    found = measured([ranked], [gains], [k])
+    assert set(found) == {f"ndcg@{k}", f"recall@{k}", f"rr@{k}"}
+    return tuple(float(values[0]) for values in found.values())  # type: ignore[return-value]
+
+
+def test_quality_by_hand() -> None:
     # Gains 3, 0, 2 at places 1 to 3; the best order is 3, 2, 1.
     got = 3 / math.log2(2) + 0 + 2 / math.log2(4)
     best = 3 / math.log2(2) + 2 / math.log2(3) + 1 / math.log2(4)
-    gains = {"a": 3.0, "b": 2.0, "c": 1.0}
-    assert ndcg_at(["a", "x", "b"], gains, 3) == pytest.approx(got / best)
-    assert ndcg_at(["a", "b", "c"], gains, 10) == 1.0
-    assert ndcg_at(["x", "y"], gains, 2) == 0.0
-    assert math.isnan(ndcg_at(["x"], {"a": 0.0}, 2))
+    gains = {"a": 3, "b": 2, "c": 1}
+    assert one(["a", "x", "b"], gains, 3) == pytest.approx((got / best, 2 / 3, 1))
+    assert one(["a", "b", "c"], gains, 10) == pytest.approx((1, 1, 1))
+    assert one(["x", "y"], gains, 2) == (0, 0, 0)
+    assert one([], gains, 2) == (0, 0, 0)
     # Cut at one: only the best one counts as ideal.
-    assert ndcg_at(["b"], gains, 1) == pytest.approx(2 / 3)
+    assert one(["b"], gains, 1) == pytest.approx((2 / 3, 1 / 3, 1))
+    assert one(["c", "x", "b", "a"], {"a": 1, "b": 2, "c": 0}, 4)[2] == pytest.approx(1 / 3)
+    for nothing in ({}, {"a": 0}):
+        assert all(math.isnan(value) for value in one(["x"], nothing, 2))
+    # Ids in an order that is neither theirs nor the reverse: places count, not names.
+    assert one(["9", "10", "1"], {"10": 1}, 3)[2] == 0.5
 
 
-def test_ndcg_is_scikit_learns() -> None:
+def test_quality_is_that_of_plain_python_and_scikit_learn() -> None:
     rng = np.random.default_rng(0)
-    for _ in range(50):
-        gains = rng.integers(0, 4, 12).astype(float)
-        if not gains.any():
-            continue
-        scores = rng.permutation(12).astype(float)
-        ranked = [str(i) for i in np.argsort(-scores)]
-        named = {str(i): gain for i, gain in enumerate(gains)}
-        ours = ndcg_at(ranked, named, 5)
-        assert ours == pytest.approx(ndcg_score([gains], [scores], k=5))
-
-
-def test_recall_and_reciprocal_rank_by_hand() -> None:
-    gains = {"a": 1.0, "b": 2.0, "c": 0.0}
-    assert recall_at(["c", "a", "b"], gains, 1) == 0.0
-    assert recall_at(["c", "a", "b"], gains, 2) == 0.5
-    assert recall_at(["c", "a", "b"], gains, 99) == 1.0
-    assert reciprocal_rank(["c", "x", "b", "a"], gains) == pytest.approx(1 / 3)
-    assert reciprocal_rank(["c"], gains) == 0.0
-    assert math.isnan(reciprocal_rank(["c"], {}))
-
-
-def test_right_or_wrong_by_hand() -> None:
-    ranked, right = ["a", "b", "c", "d"], dict.fromkeys("bdz", 1.0)
-    assert recall_at(ranked, right, 2) == pytest.approx(1 / 3)
-    assert recall_at(ranked, right, 4) == pytest.approx(2 / 3)
-    gain = 1 / math.log2(3) + 1 / math.log2(5)
-    best = 1 + 1 / math.log2(3) + 1 / math.log2(4)
-    assert ndcg_at(ranked, right, 4) == pytest.approx(gain / best)
-    assert ndcg_at(ranked, dict.fromkeys("abc", 1.0), 2) == 1.0
-    nothing = (recall_at(ranked, {}, 2), ndcg_at(ranked, {}, 2), reciprocal_rank(ranked, {}))
-    assert all(math.isnan(value) for value in nothing)
+    ids = [f"item {n}" for n in range(30)]
+    rankings = [rng.permutation(ids)[: rng.integers(0, 30)].tolist() for _ in range(300)]
+    gains = [
+        {str(item): int(rng.integers(0, 4)) for item in rng.permutation(ids)[: rng.integers(0, 6)]}
+        for _ in rankings
+    ]
+    ks = (1, 5, 40)
+    found = measured(rankings, gains, ks)
+    for k in ks:
+        slow = np.array([oracle.quality(*pair, k) for pair in zip(rankings, gains, strict=True)])
+        for name, expected in zip(("ndcg", "recall", "rr"), slow.T, strict=True):
+            np.testing.assert_allclose(found[f"{name}@{k}"], expected, rtol=0, atol=1e-12)
+    assert 0 < np.isnan(found["ndcg@5"]).sum() < 150
+    whole = measured([ids] * 300, gains, [7])["ndcg@7"]
+    for value, some in zip(whole, gains, strict=True):
+        if any(some.values()):
+            truth = [[some.get(item, 0) for item in ids]]
+            assert value == pytest.approx(ndcg_score(truth, [np.arange(30, 0, -1)], k=7))
 
 
 def test_quality_over_queries() -> None:
@@ -87,11 +85,20 @@ def test_quality_over_queries() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ranked", "gains", "k"), [(["a", "a"], {}, 1), (["a"], {"a": -1.0}, 1), (["a"], {"a": math.nan}, 1), (["a"], {}, 0)]
-)  # fmt: skip
-def test_bad_rankings_are_refused(ranked: list[str], gains: dict[str, float], k: int) -> None:
+    ("ranked", "gains", "ks"),
+    [
+        (["a", "a"], {}, [1]),
+        (["a"], {"a": -1}, [1]),
+        (["a"], {"a": 0.5}, [1]),
+        (["a"], {"a": math.nan}, [1]),
+        (["a"], {"a": math.inf}, [1]),
+        (["a"], {}, [3, 0]),
+        (["a"], {}, []),
+    ],
+)
+def test_bad_rankings_are_refused(ranked: list[str], gains: dict[str, int], ks: list[int]) -> None:
     with pytest.raises(SynestheteError):
-        ndcg_at(ranked, gains, k)
+        measured([ranked], [gains], ks)
 
 
 def test_leave_one_out_never_leaks() -> None:

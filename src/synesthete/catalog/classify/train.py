@@ -17,6 +17,8 @@ from scipy.special import log_softmax
 from synesthete._core.arrays import Float64, Floating, Int64
 from synesthete.catalog.classify.classifier import Classifier, vocabulary
 from synesthete.catalog.classify.evaluate import (
+    CERTAINTY,
+    RISKS,
     Measured,
     candidates_for,
     least_decisions,
@@ -103,6 +105,44 @@ def least_records(risk: float) -> int:
     (248, 60)
     """
     return HOLD * least_decisions(risk)
+
+
+def lowest_risk(records: int) -> float:
+    """The lowest risk that so many records can promise, if the classifier never erred: the inverse of `least_records`.
+
+    Examples
+    --------
+    >>> round(lowest_risk(248), 3), round(lowest_risk(500), 3), lowest_risk(3)
+    (0.049, 0.025, 1.0)
+    """
+    tests = records // HOLD
+    return 1 - (1 - CERTAINTY) ** (1.05 / tests) if tests else 1.0
+
+
+def before_fitting(records: int, risk: float) -> list[str]:
+    """What is known of a promise before anything is fitted: how many records it takes, and what these can promise.
+
+    Parameters
+    ----------
+    records
+        How many there are.
+    risk
+        Share of wrong decisions that is to be promised.
+    """
+    if not 0 < risk < 1:
+        return []
+    lowest = f"{100 * lowest_risk(records):.1f} %"
+    notes = [
+        f"a promise that at most {100 * risk:g} % of the decisions are wrong takes {least_records(risk):,} records at least, of a "
+        f"classifier that never errs; these {records:,} can promise {lowest} at best"
+    ]
+    if records < least_records(risk):
+        few = next((one for one in RISKS if least_records(one) <= records), None)
+        could = f"; --risk {few:g} is the lowest to try" if few else ""
+        notes.append(f"so it will decide nothing by itself{could}")
+    else:
+        notes.append("the model card will say what the fitted classifier can promise")
+    return notes
 
 
 def fit_linear_probe(

@@ -183,16 +183,13 @@ def classify(
     from synesthete.atlas import open_atlas
     from synesthete.catalog.classify import Classifier, read_records
     from synesthete.catalog.classify import fit as train
-    from synesthete.catalog.classify.train import least_records
+    from synesthete.catalog.classify.train import before_fitting
 
     waiting = None if queue is None else Queue(queue)
     if fit:
         labelled = read_records(records, template=template)  # type: ignore[arg-type]
-        if 0 < risk < 1 and len(labelled.records) < (least := least_records(risk)):
-            say(
-                f"{count(len(labelled.records))} records cannot promise a risk of {percent(risk)}, which takes {count(least)} even of a "
-                "classifier that never errs: it will decide nothing by itself; give more records, or a higher --risk"
-            )
+        for note in before_fitting(len(labelled.records), risk):
+            say(note)
         trained = train(
             labelled,
             classifier,

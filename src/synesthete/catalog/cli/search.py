@@ -41,7 +41,7 @@ def search(
     Returns
     -------
     A list of hits: `id`, `score`, `relevance`, `relevant`, `title`, `category`, `price`, `reasons`, `duplicates`. With
-    `--facets`: `hits`, `next`, `total`, `facets`, `price`.
+    `--facets`: `hits`, `next`, `total`, `at_least`, `facets`, `price`.
 
     See Also
     --------

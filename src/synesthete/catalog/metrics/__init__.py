@@ -18,11 +18,9 @@ from synesthete.catalog.metrics.ranking import (
     coverage,
     diversity,
     leave_one_out,
-    ndcg_at,
+    measured,
     novelty,
     rankings_quality,
-    recall_at,
-    reciprocal_rank,
 )
 from synesthete.catalog.metrics.sequences import Bounds, bounds, evidence, pair
 from synesthete.catalog.metrics.visitors import (
@@ -68,14 +66,12 @@ __all__ = [
     "leave_one_out",
     "lift",
     "mean_of",
-    "ndcg_at",
+    "measured",
     "novelty",
     "pair",
     "pairs_needed",
     "rankings_quality",
     "ratio_of",
-    "recall_at",
-    "reciprocal_rank",
     "share_of",
     "split_evidence",
     "stability",

@@ -8,69 +8,64 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from synesthete._core.arrays import Floating
+from synesthete._core.arrays import Float64, Floating
 from synesthete.catalog.metrics.estimates import NOTHING, Estimate, mean_of, share_of
 from synesthete.errors import SynestheteError
 
-Gains = Mapping[str, float]
+Gains = Mapping[str, int]
 
 
-def ndcg_at(ranked: Sequence[str], gains: Gains, k: int) -> float:
-    """Normalized discounted cumulative gain of the first k (Järvelin & Kekäläinen 2002), with linear gains.
+def measured(
+    rankings: Sequence[Sequence[str]], gains: Sequence[Gains], ks: Sequence[int]
+) -> dict[str, Float64]:
+    """Quality of each ranking by `ir-measures`: `ndcg@k` (Järvelin & Kekäläinen 2002, linear gains), `recall@k`, `rr@k`.
+
+    A ranking shorter than k loses what it leaves out.
 
     Parameters
     ----------
-    ranked
-        Item ids, best first; each at most once.
+    rankings
+        Per query the item ids, best first; each at most once.
     gains
-        Item id → how right it is, 0 or more. Items that are not named gain nothing.
-    k
-        At least 1. A ranking shorter than k loses what it leaves out.
+        Per query item id → how right it is, a whole number, 0 or more. Items that are not named gain nothing.
+    ks
+        Each at least 1.
 
     Returns
     -------
-    float
-        1 for the best ranking there is, 0 for one without a right answer, NaN where nothing is right.
+    dict
+        Name → `[queries]`, 0 to 1; NaN where nothing is right.
+
+    Raises
+    ------
+    SynestheteError
+        Not as many rankings as gains, an item twice, a gain that is no whole number, a k below 1.
 
     Examples
     --------
-    >>> round(ndcg_at(["x", "a", "b"], {"a": 1, "b": 1}, 3), 4)  # (1/log2(3) + 1/2) / (1 + 1/log2(3))
-    0.6934
+    >>> found = measured([["x", "a", "b"]], [{"a": 1, "b": 1}], [2, 3])
+    >>> found["recall@2"].tolist(), found["rr@3"].tolist()
+    ([0.5], [0.5])
+    >>> found["ndcg@3"].round(4).tolist()  # (1/log2(3) + 1/2) / (1 + 1/log2(3))
+    [0.6934]
     """
-    _check(ranked, gains, k)
-    best = sorted((gain for gain in gains.values() if gain > 0), reverse=True)[:k]
-    if not best:
-        return math.nan
-    got = [gains.get(item, 0.0) for item in ranked[:k]]
-    return _discounted(got) / _discounted(best)
+    import ir_measures
+    from ir_measures import RR, R, nDCG
 
-
-def recall_at(ranked: Sequence[str], gains: Gains, k: int) -> float:
-    """Share of the right items that are among the first k; NaN where nothing is right.
-
-    Examples
-    --------
-    >>> recall_at(["x", "a", "b"], {"a": 1, "b": 1}, 2)
-    0.5
-    """
-    _check(ranked, gains, k)
-    right = {item for item, gain in gains.items() if gain > 0}
-    return len(right & set(ranked[:k])) / len(right) if right else math.nan
-
-
-def reciprocal_rank(ranked: Sequence[str], gains: Gains) -> float:
-    """1 / the place of the first right item, 0 where none is in the ranking; NaN where nothing is right.
-
-    Examples
-    --------
-    >>> reciprocal_rank(["x", "a", "b"], {"a": 1, "b": 1})
-    0.5
-    """
-    _check(ranked, gains, 1)
-    if not any(gain > 0 for gain in gains.values()):
-        return math.nan
-    places = (place for place, item in enumerate(ranked, start=1) if gains.get(item, 0.0) > 0)
-    return 1 / next(places, math.inf)
+    _check(rankings, gains, ks)
+    kinds = {"ndcg": nDCG, "recall": R, "rr": RR}
+    names = {kind @ k: f"{name}@{k}" for name, kind in kinds.items() for k in ks}
+    found = {name: np.full(len(rankings), np.nan) for name in names.values()}
+    right = {
+        str(at): {item: int(gain) for item, gain in one.items()}
+        for at, one in enumerate(gains)
+        if any(one.values())
+    }
+    # An item's score is minus its place, so that the order is ours, whatever the ids are.
+    scores = {at: {one: -place for place, one in enumerate(rankings[int(at)])} for at in right}
+    for one in ir_measures.iter_calc(list(names), right, scores) if right else ():
+        found[names[one.measure]][int(one.query_id)] = one.value
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +99,7 @@ class Ranked:
 def rankings_quality(
     rankings: Sequence[Sequence[str]], gains: Sequence[Gains], k: int = 10, *, seed: int = 0
 ) -> Ranked:
-    """NDCG, recall and MRR of many queries.
+    """NDCG and recall at k, and MRR of the whole rankings, of many queries.
 
     Parameters
     ----------
@@ -113,20 +108,15 @@ def rankings_quality(
     seed
         Of the bootstrap.
     """
-    if len(rankings) != len(gains):
-        raise SynestheteError(f"{len(rankings)} rankings and the answers to {len(gains)} queries")
-    answerable = [
-        (ranked, right)
-        for ranked, right in zip(rankings, gains, strict=True)
-        if any(gain > 0 for gain in right.values())
-    ]
-    return Ranked(
-        k=k,
-        ndcg=mean_of([ndcg_at(ranked, right, k) for ranked, right in answerable], seed=seed),
-        recall=mean_of([recall_at(ranked, right, k) for ranked, right in answerable], seed=seed),
-        mrr=mean_of([reciprocal_rank(ranked, right) for ranked, right in answerable], seed=seed),
-        skipped=len(gains) - len(answerable),
+    longest = max([k, *map(len, rankings)])
+    found = measured(rankings, gains, sorted({k, longest}))
+    answerable = ~np.isnan(found[f"ndcg@{k}"])
+    ndcg, recall, mrr = (
+        mean_of(found[name][answerable], seed=seed)
+        for name in (f"ndcg@{k}", f"recall@{k}", f"rr@{longest}")
     )
+    skipped = int((~answerable).sum())
+    return Ranked(k=k, ndcg=ndcg, recall=recall, mrr=mrr, skipped=skipped)
 
 
 def leave_one_out(histories: Mapping[str, Sequence[str]]) -> dict[str, tuple[list[str], str]]:
@@ -147,17 +137,16 @@ def leave_one_out(histories: Mapping[str, Sequence[str]]) -> dict[str, tuple[lis
     return found
 
 
-def _discounted(gains: Sequence[float]) -> float:
-    return sum(gain / math.log2(place + 2) for place, gain in enumerate(gains))
-
-
-def _check(ranked: Sequence[str], gains: Gains, k: int) -> None:
-    if k < 1:
-        raise SynestheteError(f"k is {k}; it is 1 or more")
-    if len(set(ranked)) != len(ranked):
+def _check(rankings: Sequence[Sequence[str]], gains: Sequence[Gains], ks: Sequence[int]) -> None:
+    if len(rankings) != len(gains):
+        raise SynestheteError(f"{len(rankings)} rankings and the answers to {len(gains)} queries")
+    if min(ks, default=0) < 1:
+        raise SynestheteError(f"k is {min(ks, default=0)}; it is 1 or more")
+    if any(len(set(ranked)) != len(ranked) for ranked in rankings):
         raise SynestheteError("a ranking names an item twice")
-    if any(not (math.isfinite(gain) and gain >= 0) for gain in gains.values()):
-        raise SynestheteError("gains are finite numbers, 0 or more")
+    # The library would round what is not whole.
+    if not all(gain >= 0 and float(gain).is_integer() for one in gains for gain in one.values()):
+        raise SynestheteError("gains are whole numbers, 0 or more")
 
 
 def coverage(rankings: Sequence[Sequence[str]], items: int, k: int) -> Estimate:

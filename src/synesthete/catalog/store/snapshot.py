@@ -22,7 +22,7 @@ from synesthete.errors import SynestheteError, near
 T = TypeVar("T")
 
 SPARE = 4  # lists looked into, for each that the catalogue's own vectors need: queries are less like items than items are
-FOUND = ("id", "revision", "title", "category", "price", "words", "fused")  # of what a search finds
+FOUND = ("id", "title", "category", "price", "words", "fused")  # of what a search finds
 FRESH = ("id", "revision", "title", "category", "description", "attributes", "fused")
 SAME_GROUND = 1e-4  # means of unit vectors, by other machines' rounding
 CHUNK, IDS, MOST_FRESH = 256, 1024, 20_000  # items, ids and items at once
@@ -47,6 +47,15 @@ class Rows:
         found: list[Any] = self.table[name].to_pylist()
         return found
 
+    @property
+    def row_ids(self) -> list[int]:
+        """Where they stand in their version of the table."""
+        return self.values("_rowid")
+
+    def numbers(self, name: str) -> Float64:
+        """A column of numbers `[rows]`."""
+        return np.asarray(self.table[name].to_numpy(), np.float64)
+
     def array(self, name: str) -> Float32:
         """A column of vectors `[rows, width]`; zeros, or NaN for units, where an item has none."""
         return array_of(self.table, name)
@@ -58,15 +67,6 @@ class Rows:
     def take(self, places: Sequence[int]) -> Rows:
         """Some of them, in the order asked for."""
         return Rows(self.table.take(pa.array(places, pa.int64())))
-
-    @classmethod
-    def joined(cls, parts: Sequence[Rows]) -> Rows:
-        """The items of several, each once, in the order in which they come."""
-        table = pa.concat_tables([part.table for part in parts], promote_options="default")
-        places: dict[str, int] = {}
-        for place, one in enumerate(table["id"].to_pylist()):
-            places.setdefault(one, place)
-        return cls(table.take(pa.array(list(places.values()), pa.int64())))
 
 
 class Snapshot:
@@ -161,17 +161,14 @@ class Snapshot:
         SynestheteError
             No such item; near ids are listed.
         """
-        wanted = list(dict.fromkeys(ids))
-        parts = []
-        for start in range(0, len(wanted), IDS):
-            where = f"id IN ({quoted(wanted[start : start + IDS])})"
-            parts += list(self.scan(list(dict.fromkeys(["id", *columns])), where))
-        if not parts:
-            if wanted:
-                self._no_item(wanted[0])
-            names = [self._table.schema.field(name) for name in dict.fromkeys(["id", *columns])]
-            return Rows(pa.schema(names).empty_table())
-        table = pa.Table.from_batches(parts)
+        wanted, names = list(dict.fromkeys(ids)), list(dict.fromkeys(["id", *columns]))
+        requests = [
+            self._query().where(f"id IN ({quoted(wanted[start : start + IDS])})").select(names)
+            for start in range(0, len(wanted), IDS)
+        ]
+        if not requests:
+            return Rows(pa.schema([self._table.schema.field(name) for name in names]).empty_table())
+        table = pa.concat_tables([found.table for found in self.find(*requests)])
         place = {one: at for at, one in enumerate(table["id"].to_pylist())}
         for one in wanted:
             if one not in place:
@@ -217,48 +214,80 @@ class Snapshot:
         columns: Sequence[str] = FOUND,
     ) -> Rows:
         """The items whose fused vectors are nearest; above ten thousand items by an index that finds nearly all."""
-        with self._items.errors():
-            request = self._table.search(np.asarray(vector, np.float32), vector_column_name="fused")
-            request = request.distance_type("dot").select([*columns, "_distance"]).limit(limit)
-            if self._probes and where:  # and more, where few of what they hold passes a filter
-                request = request.minimum_nprobes(self._probes).maximum_nprobes(0)
-            elif (
-                self._probes
-            ):  # without a most a search costs three times as much, even where none is needed
-                request = request.nprobes(SPARE * self._probes)
-            request = request.where(where, prefilter=True) if where else request
-            return Rows(request.to_arrow().drop_columns("_distance"))
+        (found,) = self.find(self.by_vector(vector, limit, where, columns))
+        return found
 
-    def matching(
+    def matching(self, text: str, limit: int, columns: Sequence[str] = ("id",)) -> Rows:
+        """The items that have any of the words, the best BM25 score first."""
+        (found,) = self.find(self.by_words(text, limit, columns=columns))
+        return found
+
+    def find(self, *requests: Any) -> list[Rows]:
+        """What some requests of `by_vector` and `by_words` find, carried out at once."""
+        import asyncio
+
+        from lancedb.background_loop import LOOP
+
+        async def every() -> list[pa.Table]:
+            return await asyncio.gather(*(request.to_arrow() for request in requests))
+
+        with self._items.errors():
+            return [Rows(table) for table in LOOP.run(every())]
+
+    def taken(self, row_ids: Sequence[int], columns: Sequence[str] = FOUND) -> Rows:
+        """The items at some places of the table, in the order asked for."""
+        if not row_ids:
+            return self.rows([], columns)
+        request = self._table._table.take_row_ids(list(row_ids)).select(list(columns))
+        (found,) = self.find(request.with_row_id())
+        place = {one: at for at, one in enumerate(found.row_ids)}
+        return Rows(found.take([place[one] for one in row_ids]).table.select(list(columns)))
+
+    def by_vector(
+        self,
+        vector: Float32,
+        limit: int,
+        where: str | None = None,
+        columns: Sequence[str] = FOUND,
+    ) -> Any:
+        """A request for the items whose fused vectors are nearest, for `find`."""
+        request = self._query().nearest_to(np.asarray(vector, np.float32)).column("fused")
+        request = request.distance_type("dot").select([*columns, "_distance"])
+        request = request.with_row_id().limit(limit)
+        if self._probes and where:  # and more, where few of what they hold passes a filter
+            request = request.minimum_nprobes(self._probes).maximum_nprobes(0)
+        elif (
+            self._probes
+        ):  # without a most a search costs three times as much, even where none is needed
+            request = request.nprobes(SPARE * self._probes)
+        return request.where(where) if where else request
+
+    def by_words(
         self,
         text: str,
         limit: int,
         where: str | None = None,
         *,
         wrong_letters: int = 0,
-        rows: list[Rows] | None = None,
         columns: Sequence[str] = FOUND,
-    ) -> list[tuple[str, float]]:
-        """Id and BM25 score of the items that have any of the words, best first.
+    ) -> Any:
+        """A request for the items that have any of the words, for `find`: best first, with BM25 scores in `_score`.
 
         Parameters
         ----------
         wrong_letters
             How many are forgiven, after a word's first.
-        rows
-            Where the items go, in the same order, with these columns: to read them here is cheaper than to look them up by id.
         """
         from lancedb.query import MatchQuery
 
         query = MatchQuery(text, "words", fuzziness=wrong_letters, prefix_length=1)
-        columns = ("id",) if rows is None else columns
-        with self._items.errors():
-            request = self._table.search(query, query_type="fts").select([*columns, "_score"])
-            request = request.where(where, prefilter=True) if where else request
-            found = request.limit(limit).to_arrow()
-        if rows is not None:
-            rows.append(Rows(found.select(columns)))
-        return list(zip(found["id"].to_pylist(), found["_score"].to_pylist(), strict=True))
+        request = self._query().nearest_to_text(query).select([*columns, "_score"])
+        request = request.with_row_id().limit(limit)
+        return request.where(where) if where else request
+
+    def _query(self) -> Any:
+        # LanceDB's synchronous table asks for the schema three times in every search; the asynchronous one that it wraps does not.
+        return self._table._table.query()
 
     def thumbnail(self, item_id: str) -> bytes | None:
         """The thumbnail of an item."""
