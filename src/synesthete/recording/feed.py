@@ -25,14 +25,14 @@ _LONGEST_REASON = 200
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """Up to 32 images of consecutive ids, ready for the model.
+    """Up to 32 images (or the plan's number) of consecutive ids, ready for the model.
 
     Attributes
     ----------
     ids
-        Image ids; the first is a multiple of 32.
+        Image ids; the first is a multiple of that number.
     pixels
-        [32, 3, height, width] float32; zeros where an image is unreadable or there is none.
+        [32, 3, height, width] float32, whatever the number of ids; zeros where an image is unreadable or there is none.
     texts
         Image id → text.
     unreadable
@@ -48,16 +48,16 @@ class MicroBatch:
     texts: dict[int, str] = field(default_factory=dict)
 
 
-def micro_batches(ids: range) -> list[range]:
-    """The micro-batches of a range of image ids that begins at a multiple of 32.
+def micro_batches(ids: range, size: int = MICRO_BATCH) -> list[range]:
+    """The micro-batches of a range of image ids that begins at a multiple of their size.
 
     Examples
     --------
     >>> micro_batches(range(32, 100))
     [range(32, 64), range(64, 96), range(96, 100)]
     """
-    starts = range(ids.start, ids.stop, MICRO_BATCH)
-    return [range(start, min(start + MICRO_BATCH, ids.stop)) for start in starts]
+    starts = range(ids.start, ids.stop, size)
+    return [range(start, min(start + size, ids.stop)) for start in starts]
 
 
 def feed(
@@ -65,6 +65,7 @@ def feed(
     probes: ProbeSet,
     batches: Iterable[range],
     *,
+    size: int = MICRO_BATCH,
     ahead: int = 4,
     thumbnails: bool = True,
 ) -> Generator[MicroBatch, None, None]:
@@ -76,6 +77,8 @@ def feed(
         Whose preprocessing, whose images.
     batches
         Image ids of each micro-batch.
+    size
+        Rows of the pixels of every one.
     ahead
         Micro-batches held decoded at most; with it memory is bounded.
     thumbnails
@@ -87,22 +90,24 @@ def feed(
     pool = ThreadPoolExecutor(1, thread_name_prefix="decoding")
     try:
         for ids in islice(rest, ahead):
-            waiting.append(pool.submit(decode, model, probes, ids, thumbnails))
+            waiting.append(pool.submit(decode, model, probes, ids, size, thumbnails))
         while waiting:
             ready = waiting.popleft().result()
             for ids in islice(rest, 1):
-                waiting.append(pool.submit(decode, model, probes, ids, thumbnails))
+                waiting.append(pool.submit(decode, model, probes, ids, size, thumbnails))
             yield ready
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def decode(model: ImageTextModel, probes: ProbeSet, ids: range, thumbnails: bool) -> MicroBatch:
+def decode(
+    model: ImageTextModel, probes: ProbeSet, ids: range, size: int, thumbnails: bool
+) -> MicroBatch:
     """Read and preprocess the images and texts of one micro-batch; what cannot be read gets a reason."""
     import torch
 
     side = model.preprocessing.image_size
-    batch = MicroBatch(ids, torch.zeros(MICRO_BATCH, 3, side, side))
+    batch = MicroBatch(ids, torch.zeros(size, 3, side, side))
     of_text = text_rows(probes.labels.slice(ids.start, len(ids)))
     for slot, image_id in enumerate(ids):
         try:
