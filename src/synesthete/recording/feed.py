@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -107,26 +108,44 @@ def decode(
     import torch
 
     side = model.preprocessing.image_size
-    batch = MicroBatch(ids, torch.zeros(size, 3, side, side))
+    pixels = torch.empty(size, 3, side, side, memory_format=torch.channels_last)
+    batch = MicroBatch(ids, pixels.zero_())
     of_text = text_rows(probes.labels.slice(ids.start, len(ids)))
+    shown: dict[int, Image.Image] = {}
     for slot, image_id in enumerate(ids):
-        try:
+        with _quarantining(batch, image_id):
             if of_text[slot]:
                 batch.texts[image_id] = probes.text(image_id)
                 continue
             # What the model sees, scaled once: scaling it again for `preprocess` changes nothing.
-            image = model.geometry(probes.image(image_id))
-            batch.pixels[slot] = model.preprocess(image)
-        except MemoryError:
-            raise
-        # An image may break its decoder in any way; one bad file must not end a long run.
-        except Exception as error:  # noqa: BLE001
-            batch.pixels[slot] = 0
-            batch.unreadable[image_id] = _reason(error)
-            continue
-        if thumbnails:
-            batch.thumbnails[image_id] = thumbnail_of(image)
+            shown[slot] = model.geometry(probes.image(image_id))
+    try:
+        if shown:
+            pixels[list(shown)] = model.preprocess_all(list(shown.values()))
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001
+        for slot, image in shown.items():
+            pixels[slot] = 0
+            with _quarantining(batch, ids[slot]):
+                pixels[slot] = model.preprocess(image)
+    if thumbnails:
+        seen = {ids[slot]: image for slot, image in shown.items()}
+        for image_id, image in seen.items():
+            if image_id not in batch.unreadable:
+                batch.thumbnails[image_id] = thumbnail_of(image)
     return batch
+
+
+@contextmanager
+def _quarantining(batch: MicroBatch, image_id: int) -> Iterator[None]:
+    """Note why an image cannot be used: it may break its decoder in any way, and one bad file must not end a long run."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001
+        batch.unreadable[image_id] = _reason(error)
 
 
 def _reason(error: Exception) -> str:
