@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import json
+import os
 import platform
 import re
 import subprocess
@@ -252,6 +253,9 @@ def machine() -> dict[str, Any]:
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "processor": f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}",
+        "cores": os.cpu_count(),
+        # Above the number of cores others were at work as well, and only ratios mean anything.
+        "load": round(os.getloadavg()[0], 1),
         "python": platform.python_version(),
         "versions": versions,
     }
@@ -264,7 +268,7 @@ def markdown(result: dict[str, Any]) -> str:
         "# Benchmarks", "",
         "Written by `make bench`: one run, ratios of both sides on the same machine. "
         "An aim that was missed stands as missed.", "",
-        f"{about['date']}; {about['processor']}, {result['threads']} thread; Python {about['python']}, "
+        f"{about['date']}; {about['processor']}, {about['cores']} cores, {result['threads']} thread, load average {about['load']}; Python {about['python']}, "
         + ", ".join(f"{name} {version}" for name, version in about["versions"].items() if version)
         + ".",
         "", "| part | claim | measured | lowest to highest | n | aim | |", "| --- | --- | --: | --- | --: | --: | --- |",
