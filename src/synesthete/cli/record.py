@@ -58,9 +58,9 @@ class Recording:
     seed
         Seed of the untrained networks and of the shuffled labels.
     precision : P
-        In which the image tower computes: auto, fp32 (the same bytes as always) or bf16. auto measures once which is quicker, with images of the probe set, and
-        takes bf16 only where the embeddings agree (cosine at least 0.999); with fewer than 4,096 images it is fp32. What was chosen is printed,
-        and resumed work keeps it.
+        In which the image tower computes: fp32 (the same bytes on every machine that sums alike), bf16 or auto. auto measures once which is quicker, with images of
+        the probe set, and takes bf16 only where the embeddings agree (cosine at least 0.999); with fewer than 4,096 images it is fp32. What was chosen
+        is printed, and resumed work keeps it.
     words
         Draw the names of the concepts and add them, unless the probe set has written words.
     executor : WHO
@@ -79,7 +79,7 @@ class Recording:
     twins: str | None = None
     sample: Annotated[int | None, typer.Option(min=0)] = None
     seed: int = 0
-    precision: str = "auto"
+    precision: str = "fp32"
     words: bool = True
     executor: str = "local"
     workers: Annotated[int, typer.Option(min=0)] = 0
@@ -110,7 +110,7 @@ def demo(out: Path = Path("demo.atlas"), serve: bool | None = None) -> Output:
     synesthete demo
     """
     started = time.monotonic()
-    _record(MODEL, PROBES, out, Recording(precision="fp32"), both_towers=True)
+    _record(MODEL, PROBES, out, Recording(), both_towers=True)
     if not open_atlas(out).analysed:
         _analyze(out)
     if "families" not in open_atlas(out).manifest:
