@@ -286,6 +286,13 @@ def markdown(result: dict[str, Any]) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
+def write(out: Path, result: dict[str, Any]) -> None:
+    """Both files."""
+    out.with_suffix(".md").write_text(markdown(result))
+    rows = [{"part": name, **asdict(row), "met": row.met} for name, row in result["rows"]]
+    out.with_suffix(".json").write_text(json.dumps({**result, "rows": rows}, indent=1) + "\n")
+
+
 def main() -> None:
     """Run all parts, print and write."""
     parser = argparse.ArgumentParser(
@@ -302,6 +309,7 @@ def main() -> None:
     options = parser.parse_args()
     rows: list[tuple[str, Row]] = []
     failed: dict[str, str] = {}
+    result = {"machine": machine(), "threads": options.threads, "rows": rows, "failed": failed}
     for part in PARTS:
         if options.only and part.name not in options.only:
             continue
@@ -311,15 +319,10 @@ def main() -> None:
                 print(f"{part.name}: {row.claim}: {row.value:,.4g} {row.unit}", flush=True)
         except (OSError, ValueError, ImportError, subprocess.CalledProcessError) as error:
             failed[part.name] = f"{type(error).__name__}: {error}"[:300]
-    result = {"machine": machine(), "threads": options.threads, "rows": rows, "failed": failed}
-    text = markdown(result)
-    print(f"\n{text}")
-    if options.out:
-        options.out.with_suffix(".md").write_text(text)
-        plain = [{"part": name, **asdict(row), "met": row.met} for name, row in rows]
-        options.out.with_suffix(".json").write_text(
-            json.dumps({**result, "rows": plain}, indent=1) + "\n"
-        )
+        # After each, so that a run that is ended keeps what it has.
+        if options.out:
+            write(options.out, result)
+    print(f"\n{markdown(result)}")
     if failed:
         sys.exit(f"not run: {', '.join(failed)}")
 

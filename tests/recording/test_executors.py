@@ -69,7 +69,7 @@ def test_a_killed_driver_takes_its_workers_along(
     out = tmp_path / "x.atlas"
     driver = _driver(crowd, out, "processes")
     workers: set[int] = set()
-    for _ in range(6000):
+    for _ in range(30_000):
         workers |= _children(driver.pid)
         if list((out / WORK).glob("shard-*")) or driver.poll() is not None:
             break
