@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from synesthete.probes import load_probes
 
 REAL = 512  # images that are embedded
 NOISE = 0.3  # length of what is added to a vector, beside its own
+SHOWN = ["id", "title", "category", "price"]
 BRANDS, QUERIES, CHANGES, INGESTED = 4900, 100, 10, 4096
 
 
@@ -88,14 +89,27 @@ class Meter:
 
     def each(self, name: str, work: Callable[[Any], Any], over: Sequence[Any]) -> list[Any]:
         """Milliseconds of the processor for each of many."""
-        times, values = [], []
+        return self.in_turn({name: work}, over)[name]
+
+    def in_turn(
+        self, works: Mapping[str, Callable[[Any], Any]], over: Sequence[Any]
+    ) -> dict[str, list[Any]]:
+        """The same of several, one after the other for each of many."""
+        times: dict[str, list[float]] = {name: [] for name in works}
+        values: dict[str, list[Any]] = {name: [] for name in works}
         for one in over:
-            started = time.process_time()
-            values.append(work(one))
-            times.append(1000 * (time.process_time() - started))
-        p50, p95 = np.quantile(times, [0.5, 0.95])
-        self.found["ms"][name] = {"n": len(times), "p50": round(p50, 1), "p95": round(p95, 1)}
+            for name, work in works.items():
+                started = time.process_time()
+                values[name].append(work(one))
+                times[name].append(1000 * (time.process_time() - started))
+        for name, some in times.items():
+            p50, p95 = np.quantile(some, [0.5, 0.95])
+            self.found["ms"][name] = {"n": len(some), "p50": round(p50, 1), "p95": round(p95, 1)}
         return values
+
+    def changes(self, upsert: Callable[[int], Any], find: Callable[[int], Any]) -> None:
+        """One more row, and the search after it, again and again."""
+        self.in_turn({"upsert": upsert, "search after it": find}, range(CHANGES))
 
     def recall(self, name: str, found: list[set[str]], truth: list[set[str]]) -> None:
         """The share of the true nearest that was found."""
@@ -138,17 +152,9 @@ def in_catalog(options: argparse.Namespace) -> dict[str, Any]:
     meter.recall("recall@10 of the index", [set(rows.ids) for rows in near], truth)
     meter.found["probes"] = snapshot._probes
     items = [Item(f"new {n}", title=f"{text} again") for n, text in enumerate(texts[:CHANGES])]
-    upserts, after = [], []
-    for item, text in zip(items, texts, strict=False):
-        started = time.process_time()
-        result.upsert([item])
-        upserts.append(time.process_time() - started)
-        started = time.process_time()
-        result.search(text)
-        after.append(time.process_time() - started)
-    for name, times in (("upsert", upserts), ("search after it", after)):
-        p50, p95 = 1000 * np.quantile(times, [0.5, 0.95])
-        meter.found["ms"][name] = {"n": len(times), "p50": round(p50, 1), "p95": round(p95, 1)}
+    meter.changes(
+        lambda number: result.upsert([items[number]]), lambda number: result.search(texts[number])
+    )
     meter.found["peak memory MB, with searches"] = peak()
     return meter.found
 
@@ -160,12 +166,8 @@ def in_lancedb(options: argparse.Namespace) -> dict[str, Any]:
 
     meter, before = Meter(), peak()
     catalog = Catalog.open(options.folder / "big.catalog")
-    columns = ["id", "title", "category", "price", "words", "fused"]
-    rows = pa.Table.from_batches(catalog.snapshot().scan(columns))
+    rows, wanted = rows_and_queries(catalog)
     probes = catalog.snapshot()._probes
-    encoder = QueryEncoder(catalog.snapshot(), lambda: catalog.model)
-    texts = queries(catalog.reference.concepts)
-    wanted = [(text, encoder.query(text, None).vector) for text in texts]
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         database = lancedb.connect(folder)
         table = meter.once("ingest", lambda: database.create_table("items", rows))
@@ -183,7 +185,7 @@ def in_lancedb(options: argparse.Namespace) -> dict[str, Any]:
                 request = request.distance_type("dot")
                 request = request.bypass_vector_index() if flat else request.nprobes(probes or 20)
             request = request.where(where, prefilter=True) if where else request
-            return request.select(["id", "title", "category", "price"]).limit(10).to_arrow()
+            return request.select(SHOWN).limit(10).to_arrow()
 
         truth = meter.each("vectors, flat", lambda one: by(None, one[1], flat=True), wanted)
         if probes:
@@ -205,7 +207,7 @@ def in_lancedb(options: argparse.Namespace) -> dict[str, Any]:
             merge = table.merge_insert("id").when_matched_update_all()
             merge.when_not_matched_insert_all().execute(one)
 
-        _changes(meter, upsert, lambda number: by(*wanted[number]))
+        meter.changes(upsert, lambda number: by(*wanted[number]))
     meter.found["peak memory MB"], meter.found["of that before"] = peak(), before
     return meter.found
 
@@ -214,11 +216,7 @@ def in_sqlite(options: argparse.Namespace) -> dict[str, Any]:
     """The same rows in SQLite's FTS5, and a numpy matrix of their vectors in memory."""
     meter, before = Meter(), peak()
     catalog = Catalog.open(options.folder / "big.catalog")
-    columns = ["id", "title", "category", "price", "words", "fused"]
-    rows = pa.Table.from_batches(catalog.snapshot().scan(columns))
-    encoder = QueryEncoder(catalog.snapshot(), lambda: catalog.model)
-    texts = queries(catalog.reference.concepts)
-    wanted = [(text, encoder.query(text, None).vector) for text in texts]
+    rows, wanted = rows_and_queries(catalog)
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         database = sqlite3.connect(Path(folder) / "items.sqlite")
         database.execute("CREATE TABLE items (at INTEGER PRIMARY KEY, id TEXT UNIQUE, price REAL)")
@@ -276,7 +274,7 @@ def in_sqlite(options: argparse.Namespace) -> dict[str, Any]:
             room[filled] = room[number]
             filled += 1
 
-        _changes(meter, upsert, lambda number: both(wanted[number]))
+        meter.changes(upsert, lambda number: both(wanted[number]))
         database.close()
         meter.found["disk MB"] = (on_disk(Path(folder)) + matrix.nbytes) >> 20
     meter.found["peak memory MB"], meter.found["of that before"] = peak(), before
@@ -286,17 +284,13 @@ def in_sqlite(options: argparse.Namespace) -> dict[str, Any]:
 ENGINES = {"catalog": in_catalog, "lancedb": in_lancedb, "sqlite": in_sqlite}
 
 
-def _changes(meter: Meter, upsert: Callable[[int], None], find: Callable[[int], Any]) -> None:
-    """One more row, and the search after it, again and again."""
-    times: dict[str, list[float]] = {"upsert": [], "search after it": []}
-    for number in range(CHANGES):
-        for name, work in (("upsert", upsert), ("search after it", find)):
-            started = time.process_time()
-            work(number)
-            times[name].append(time.process_time() - started)
-    for name, some in times.items():
-        p50, p95 = 1000 * np.quantile(some, [0.5, 0.95])
-        meter.found["ms"][name] = {"n": len(some), "p50": round(p50, 1), "p95": round(p95, 1)}
+def rows_and_queries(catalog: Catalog) -> tuple[pa.Table, list[tuple[str, Any]]]:
+    """The catalogue's rows, and queries with their vectors: what the other engines are given."""
+    snapshot = catalog.snapshot()
+    rows = pa.Table.from_batches(snapshot.scan([*SHOWN, "words", "fused"]))
+    encoder = QueryEncoder(snapshot, lambda: catalog.model)
+    texts = queries(catalog.reference.concepts)
+    return rows, [(text, encoder.query(text, None).vector) for text in texts]
 
 
 def _kind(text: str | None) -> dict[str, str]:

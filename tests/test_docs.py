@@ -136,8 +136,8 @@ def write_catalog(folder: Path) -> None:
     from synesthete.catalog import Catalog
     from synesthete.catalog.events import EventLog
     from synesthete.catalog.keys import Keys
-    from synesthete.catalog.people import Queue
     from synesthete.catalog.webhooks import Webhooks
+    from synesthete.reviews.cases import Queue
 
     items = sample_items()
     catalog = Catalog.create(folder / "my.catalog", f"local-dir:{folder / 'model'}")

@@ -48,6 +48,18 @@ def _one_line(text: str) -> str:
     )
 
 
+def one_of(name: str, options: Iterable[str]) -> str:
+    """Near matches of `name` among `options`, or else all of them, as a hint.
+
+    Examples
+    --------
+    >>> one_of("rejct", ["accept", "reject"]), one_of("x", ["accept", "reject"])
+    ("did you mean 'reject'?", 'accept, reject')
+    """
+    options = list(options)
+    return near(name, options) or ", ".join(options)
+
+
 def near(name: str, options: Iterable[str], *, limit: int = 3) -> str:
     """Near matches of `name` among `options`, as a hint; empty when nothing is near.
 

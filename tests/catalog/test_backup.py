@@ -21,12 +21,12 @@ from synesthete.catalog import Catalog, Item
 from synesthete.catalog import backup as module
 from synesthete.catalog.backup import back_up, restore
 from synesthete.catalog.keys import Keys
-from synesthete.catalog.people import Queue
 from synesthete.catalog.store.location import ObjectStore
 from synesthete.catalog.webhooks import Webhooks
 from synesthete.cli import main
 from synesthete.errors import SynestheteError
 from synesthete.models.image_text_model import ImageTextModel
+from synesthete.reviews.cases import Queue
 
 KINDS = ("my.backup", "backup.zip")
 

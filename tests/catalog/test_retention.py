@@ -21,7 +21,6 @@ from typer.testing import CliRunner
 from synesthete._core.postgres import AppendOnlyPostgres
 from synesthete.catalog.events import EventLog
 from synesthete.catalog.metrics import summarize
-from synesthete.catalog.people import Queue, set_policy
 from synesthete.catalog.retention import (
     Retention,
     Settings,
@@ -32,6 +31,7 @@ from synesthete.catalog.server.idempotency import IdempotentRequests
 from synesthete.catalog.webhooks import Webhooks
 from synesthete.cli.app import app
 from synesthete.errors import SynestheteError
+from synesthete.reviews.cases import Queue, set_policy
 from tests import postgres
 
 NOW = datetime(2026, 5, 3, 12, tzinfo=UTC)

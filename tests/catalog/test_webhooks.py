@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from synesthete.catalog import webhooks as module
-from synesthete.catalog.people import Queue
+from synesthete.catalog.addresses import is_public
 from synesthete.catalog.webhooks import (
     BACKOFF,
     KEPT_SECONDS,
@@ -33,11 +33,11 @@ from synesthete.catalog.webhooks import (
     Sender,
     Webhooks,
     check_url,
-    is_public,
     send,
 )
 from synesthete.cli import main
 from synesthete.errors import SynestheteError
+from synesthete.reviews.cases import Queue
 
 DOCS = Path(__file__).parents[2] / "docs" / "service.md"
 
@@ -252,7 +252,8 @@ def test_a_receiver_that_never_ends_its_answer_is_left(
     [
         "127.0.0.1", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1",
         "255.255.255.255", "::1", "::", "fe80::1", "fe80::1%eth0", "fc00::1", "ff02::1", "::ffff:127.0.0.1", "::127.0.0.1",
-        "64:ff9b::7f00:1", "2002:7f00:1::", "2001:0:7f00:1::", "240.0.0.1", "198.18.0.1",
+        "64:ff9b::7f00:1", "2002:7f00:1::", "2001:0:7f00:1::", "240.0.0.1", "198.18.0.1", "fec0::1",
+        "64:ff9b:1::7f00:1",
     ],
 )  # fmt: skip
 def test_addresses_inside(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -383,7 +384,7 @@ def test_webhooks_from_the_command_line(
 
 KILLED = """
 import os, sys
-from synesthete.catalog.people import Queue
+from synesthete.reviews.cases import Queue
 from synesthete.catalog.webhooks import Webhooks
 hooks, queue = Webhooks(sys.argv[1]), Queue(sys.argv[1])
 ticket = queue.add("suggest", {"reference": "r", "proposal": "mug"}, reason="unsure", confidence=0.1)

@@ -11,8 +11,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from synesthete._core.environment import ALLOW_PICKLE
 from synesthete.errors import SynestheteError
-from synesthete.models import hub, load_model, sources
+from synesthete.models import load_model, sources
 
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 
@@ -121,7 +122,7 @@ def pickled(folder: Path, name: str) -> None:
 
 
 def test_pickles_are_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(hub.PICKLE_VARIABLE, raising=False)
+    monkeypatch.delenv(ALLOW_PICKLE, raising=False)
     expected = load_model(f"local-dir:{folder}", device="cpu").weights_sha256
     pickled(folder, "open_clip_pytorch_model.bin")
     (folder / WEIGHTS).unlink()
@@ -129,11 +130,11 @@ def test_pickles_are_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert "as a pickle only" in text
     assert "SYNESTHETE_ALLOW_PICKLE=1" in text
     for no in ("", "0", "no"):
-        monkeypatch.setenv(hub.PICKLE_VARIABLE, no)
+        monkeypatch.setenv(ALLOW_PICKLE, no)
         assert "as a pickle only" in message(folder)
     loaded = load_model(f"local-dir:{folder}", device="cpu", allow_pickle=True)
     assert loaded.weights_sha256 == expected
-    monkeypatch.setenv(hub.PICKLE_VARIABLE, "1")
+    monkeypatch.setenv(ALLOW_PICKLE, "1")
     assert load_model(f"local-dir:{folder}", device="cpu").weights_sha256 == expected
     assert "as a pickle only" in message(folder, allow_pickle=False)
 
@@ -159,7 +160,7 @@ def test_hub_repository_without_safetensors(monkeypatch: pytest.MonkeyPatch) -> 
         raise RemoteEntryNotFoundError("404", response=SimpleNamespace(headers={}, request=None))
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", missing)
-    monkeypatch.delenv(hub.PICKLE_VARIABLE, raising=False)
+    monkeypatch.delenv(ALLOW_PICKLE, raising=False)
     assert "as a pickle only" in message("ViTamin-S/datacomp1b")
     assert "has no file open_clip_config.json" in message("hf-hub:some-org/some-model")
 

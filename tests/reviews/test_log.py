@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from synesthete._core.sqlite import AppendOnly
-from synesthete.catalog.people import Queue, policy_of, set_policy, trail_row
 from synesthete.cli import main
 from synesthete.errors import SynestheteError
 from synesthete.reviews import agreement, export_reviews, import_reviews, log_of, ratings
 from synesthete.reviews.acts import CASES, NEURONS, Log, check
+from synesthete.reviews.cases import Queue, policy_of, set_policy, trail_row
 from tests.small_atlas import record_small
 
 DATA = (

@@ -16,9 +16,10 @@ from pathlib import Path
 
 import pytest
 
+from synesthete._core.environment import TOKEN
 from synesthete.atlas import open_atlas
 from synesthete.cli import main
-from synesthete.cli.serve import TOKEN_VARIABLE, chosen_token
+from synesthete.cli.serve import chosen_token
 from synesthete.server.connections import ConnectionLimits, LimitedServer
 from tests.small_atlas import LAYER
 
@@ -130,11 +131,11 @@ def test_the_token_comes_from_the_command_line_a_file_or_the_environment(
     file = tmp_path / "token"
     file.touch(0o600)
     file.write_text("of-the-file\n")
-    monkeypatch.delenv(TOKEN_VARIABLE, raising=False)
+    monkeypatch.delenv(TOKEN, raising=False)
     assert chosen_token(None, None) is None
     assert chosen_token("of-the-line", None) == "of-the-line"
     assert chosen_token(None, file) == "of-the-file"
-    monkeypatch.setenv(TOKEN_VARIABLE, "of-the-environment")
+    monkeypatch.setenv(TOKEN, "of-the-environment")
     assert chosen_token(None, None) == "of-the-environment"
     assert chosen_token("of-the-line", None) == "of-the-line"
     assert chosen_token(None, file) == "of-the-file"
@@ -169,8 +170,8 @@ def test_tokens_that_are_refused(
         assert message in refused("--token-file", file), text
     assert "no such file" in refused("--token-file", tmp_path / "nothing")
     assert "not a regular file" in refused("--token-file", tmp_path)
-    monkeypatch.setenv(TOKEN_VARIABLE, "")
-    assert f"{TOKEN_VARIABLE} is empty" in refused()
+    monkeypatch.setenv(TOKEN, "")
+    assert f"{TOKEN} is empty" in refused()
 
 
 def test_a_chosen_token_is_not_printed(
@@ -178,7 +179,7 @@ def test_a_chosen_token_is_not_printed(
 ) -> None:
     given: list[ConnectionLimits] = []
     monkeypatch.setattr(LimitedServer, "run", lambda self, sockets: given.append(self.limits))
-    monkeypatch.setenv(TOKEN_VARIABLE, "secret-of-mine")
+    monkeypatch.setenv(TOKEN, "secret-of-mine")
     words = [
         "serve",
         original,
@@ -193,7 +194,7 @@ def test_a_chosen_token_is_not_printed(
     assert "secret-of-mine" not in out + error
     assert "your token" in error
     assert (given[0].connections, given[0].per_address) == (30, 7)
-    monkeypatch.delenv(TOKEN_VARIABLE)
+    monkeypatch.delenv(TOKEN)
     code, _, error = run(monkeypatch, capsys, "serve", original, "--no-browser")
     assert code == 0
     assert "with the token" in error

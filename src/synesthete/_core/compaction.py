@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager
 from typing import Any
 
 TABLE = "to_compact"
@@ -29,3 +31,32 @@ def settle(connection: Any, number: int) -> None:
     if number:
         query = f"UPDATE {TABLE} SET done = :number WHERE done < :number"
         connection.execute(query, {"number": number})
+
+
+class Compactable(ABC):
+    """Tables whose files may hold rows that were removed, until `compact` has written them again."""
+
+    @abstractmethod
+    def reading(self) -> AbstractContextManager[Any]:
+        """A connection that sees one moment of the tables, or None while nothing was written yet."""
+
+    @abstractmethod
+    def compact(self) -> None:
+        """Write the tables again, without the rows that were removed."""
+
+    @abstractmethod
+    def _has(self, connection: Any, table: str) -> bool:
+        """Whether a table is there."""
+
+    def is_compact(self) -> bool:
+        """Whether no rows were removed that the files may still hold."""
+        with self.reading() as connection:
+            return connection is None or not self._owed(connection)
+
+    def compact_if_owed(self) -> None:
+        """`compact`, where rows were removed since that was last done."""
+        if not self.is_compact():
+            self.compact()
+
+    def _owed(self, connection: Any) -> int:
+        return owed(connection) if self._has(connection, TABLE) else 0

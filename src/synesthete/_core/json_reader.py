@@ -1,11 +1,12 @@
-"""JSON of unknown origin: bounded in size and depth, finite numbers, text that UTF-8 can hold."""
+"""JSON of unknown origin: bounded in size and depth, finite numbers, text that UTF-8 can hold; and values as JSON can hold them."""
 
 from __future__ import annotations
 
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -184,3 +185,26 @@ def _fits_in_64_bits(text: str) -> int:
     if len(text) > 20 or not -(2**63) <= int(text) < 2**64:
         raise ValueError(f"the integer {text[:24]} has more than 64 bits")
     return int(text)
+
+
+def plain(value: Any) -> Any:
+    """`value` as JSON can hold it: dataclasses and numpy scalars unwrapped, NaN and infinity as null.
+
+    Examples
+    --------
+    >>> plain({"auc": float("nan"), "families": ("fruit",)})
+    {'auc': None, 'families': ['fruit']}
+    """
+    if is_dataclass(value) and not isinstance(value, type):
+        value = asdict(value)
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, Sequence | set | frozenset) and not isinstance(value, str | bytes):
+        return [plain(item) for item in value]
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    return str(value)

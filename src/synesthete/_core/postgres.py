@@ -42,7 +42,7 @@ class Connection:
             self._connection.execute(sqlalchemy.text(statement), rows)
 
 
-class AppendOnlyPostgres:
+class AppendOnlyPostgres(compaction.Compactable):
     """Tables of a PostgreSQL database that rows are only added to, in the schema that its connections use first.
 
     Writers wait for each other, on any machine; readers for nobody.
@@ -139,24 +139,17 @@ class AppendOnlyPostgres:
         with self._open(isolation_level="AUTOCOMMIT") as connection:
             if not self._has_tables(connection):
                 return
-            number = _owed(connection)
+            number = self._owed(connection)
             for name in self._names:
                 connection.execute(f"VACUUM (FULL, ANALYZE) {name}")
             compaction.settle(connection, number)
 
-    def is_compact(self) -> bool:
-        """Whether no rows were removed that the tables' files may still hold."""
-        with self.reading() as connection:
-            return connection is None or not _owed(connection)
-
-    def compact_if_owed(self) -> None:
-        """`compact`, where rows were removed since that was last done."""
-        if not self.is_compact():
-            self.compact()
+    def _has(self, connection: Connection, table: str) -> bool:
+        return bool(connection.execute(_THERE, {"name": table}).fetchone()[0])
 
     def _has_tables(self, connection: Connection) -> bool:
         if not self._ready:
-            if not _is_there(connection, "format"):
+            if not self._has(connection, "format"):
                 return False
             (version,) = connection.execute("SELECT version FROM format").fetchone()
             if version != self._version:
@@ -186,14 +179,6 @@ class AppendOnlyPostgres:
         for secret in filter(None, self._secrets):
             reason = reason.replace(secret, "***")
         return reason
-
-
-def _is_there(connection: Connection, table: str) -> bool:
-    return bool(connection.execute(_THERE, {"name": table}).fetchone()[0])
-
-
-def _owed(connection: Connection) -> int:
-    return compaction.owed(connection) if _is_there(connection, compaction.TABLE) else 0
 
 
 def _guard(table: str) -> str:

@@ -122,7 +122,7 @@ def format_of(connection: sqlite3.Connection, path: Path, *, newest: int) -> int
     return int(version)
 
 
-class AppendOnly:
+class AppendOnly(compaction.Compactable):
     """One file with tables that rows are only added to.
 
     Each transaction has a connection of its own: a server has many threads, few of which need a file at the same time.
@@ -226,7 +226,7 @@ class AppendOnly:
             return
         with self._open() as connection:
             write_ahead(connection)
-            number = _owed(connection)
+            number = self._owed(connection)
             connection.execute("VACUUM")
             busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             if busy:
@@ -235,16 +235,6 @@ class AppendOnly:
                     hint="run the same command again later",
                 )
             compaction.settle(connection, number)
-
-    def is_compact(self) -> bool:
-        """Whether no rows were removed that the file may still hold."""
-        with self.reading() as connection:
-            return connection is None or not _owed(connection)
-
-    def compact_if_owed(self) -> None:
-        """`compact`, where rows were removed since that was last done."""
-        if not self.is_compact():
-            self.compact()
 
     def migrate(self, aside: Sequence[str], fill: Sequence[str]) -> tuple[int, int]:
         """Bring a file of an older version to this one: all of it or, after an error or a kill, nothing.
@@ -264,6 +254,10 @@ class AppendOnly:
             for statement in (*aside, *self._schema, *fill) if before < self._version else ():
                 connection.execute(statement)
         return before, self._version
+
+    def _has(self, connection: sqlite3.Connection, table: str) -> bool:
+        there = "SELECT 1 FROM sqlite_master WHERE name = ?"
+        return connection.execute(there, (table,)).fetchone() is not None
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         """Create the tables, or bring those of an older version to this one."""
@@ -308,12 +302,6 @@ class AppendOnly:
                 yield connection
         except (sqlite3.Error, UnicodeDecodeError) as error:
             raise SynestheteError(f"{self.path}: {error}") from error
-
-
-def _owed(connection: sqlite3.Connection) -> int:
-    there = "SELECT 1 FROM sqlite_master WHERE name = ?"
-    found = connection.execute(there, (compaction.TABLE,)).fetchone()
-    return compaction.owed(connection) if found else 0
 
 
 def _refuse(table: str) -> dict[str, str]:

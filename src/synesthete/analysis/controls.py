@@ -15,6 +15,7 @@ from synesthete.analysis.multimodality import DEFAULT, Criteria, Scores, is_cons
 from synesthete.analysis.provenance import RANDOM_TWIN
 from synesthete.analysis.selectivity import concept_scores
 from synesthete.analysis.text_controls import Texts, among_matched
+from synesthete.atlas.summary import VERDICTS
 from synesthete.probes.probe_set import IMAGE_MODALITIES
 
 PERMUTED, ROTATION, SHUFFLED = "permuted", "rotation", "shuffled"
@@ -26,7 +27,6 @@ ALIKE = 0.8  # units whose activations correlate more are one finding
 FIVE = 5  # modalities, of images and texts together: so many show a whole concept cell
 LETTERS = 1  # words whose names differ by at most so many letters are of equal length
 INITIALISATIONS = (RANDOM_TWIN, "random_he")
-VERDICTS = ("selective", "multimodal", "concept_cells")
 # Beside the counts, of a network: how many findings they are, and the same test with something simple ruled out.
 BESIDE = (
     "distinct",

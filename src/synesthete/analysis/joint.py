@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -32,7 +31,7 @@ from synesthete.analysis.dictionary_training import every_tenth
 from synesthete.analysis.multimodality import Criteria
 from synesthete.analysis.provenance import RANDOM_TWIN, control_activations
 from synesthete.atlas import Atlas, open_atlas, write_layer
-from synesthete.atlas.arrays import npy_pieces, npz_bytes
+from synesthete.atlas.arrays import npy_bytes, npz_bytes
 from synesthete.atlas.manifest import RANDOM_DICTIONARY, WORD_ORDER, layer_folder
 from synesthete.errors import SynestheteError
 from synesthete.recording.exemplars import exemplars_of
@@ -202,13 +201,13 @@ def _add(
     )
     contents = {
         dictionary_file(name): dictionary_bytes(dictionaries),
-        f"layers/{folder}/activations.npy": _npy(own),
+        f"layers/{folder}/activations.npy": npy_bytes(own),
         f"layers/{folder}/statistics.npz": npz_bytes(statistics.arrays()),
         f"layers/{folder}/exemplars.npz": npz_bytes(exemplars.arrays()),
     }
     if RANDOM_TWIN in values:
         file = f"controls/{RANDOM_TWIN}/layers/{folder}/activations.npy"
-        contents[file] = _npy(values[RANDOM_TWIN])
+        contents[file] = npy_bytes(values[RANDOM_TWIN])
     found = None
     if atlas.analysed:
         data = LayerData(
@@ -248,10 +247,3 @@ def _analysis(atlas: Atlas, data: LayerData, steps: Steps) -> LayerAnalysis:
     if tower_of(atlas, atlas.main_layers[0]) != "joint":
         found.counts["design"] = labelled.notes()
     return found
-
-
-def _npy(values: Float16) -> bytes:
-    stream = io.BytesIO()
-    for piece in npy_pieces(values.shape, np.float16, [values]):
-        stream.write(piece)
-    return stream.getvalue()

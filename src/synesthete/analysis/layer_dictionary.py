@@ -25,7 +25,7 @@ from synesthete.analysis.provenance import own_model, own_probes
 from synesthete.atlas import Atlas, open_atlas
 from synesthete.atlas.files import write_file, write_together
 from synesthete.atlas.manifest import fingerprint_of
-from synesthete.errors import SynestheteError, near
+from synesthete.errors import SynestheteError, one_of
 from synesthete.models.dictionaries import CONFIG, SparseDictionary
 from synesthete.models.dictionary_formats import metadata_of
 from synesthete.recording.feed import MicroBatch, feed, micro_batches
@@ -146,9 +146,7 @@ def train_dictionary(
 
 def _check(kind: str, latents: int, k: int, epochs: int) -> None:
     if kind not in KINDS:
-        raise SynestheteError(
-            f"no kind {kind!r} of dictionary", hint=near(kind, KINDS) or ", ".join(KINDS)
-        )
+        raise SynestheteError(f"no kind {kind!r} of dictionary", hint=one_of(kind, KINDS))
     if not 2 <= latents <= MOST_LATENTS:
         raise SynestheteError(f"a dictionary has 2 to {MOST_LATENTS:,} latents, not {latents}")
     if not 1 <= k <= latents:

@@ -79,7 +79,9 @@ def own_probes(atlas: Atlas, spec: ProbeSet | str | Path | None = None) -> Probe
     described = atlas.manifest["probes"]
     try:
         given = described["name"] if spec is None else spec
-        probes = given if isinstance(given, ProbeSet) else load_probes(given)
+        # An atlas may come from anybody: what it names is looked for on this machine only.
+        own = spec is not None
+        probes = given if isinstance(given, ProbeSet) else load_probes(given, remote=own)
     except SynestheteError as error:
         if spec is not None:
             raise

@@ -11,10 +11,10 @@ from synesthete._core.arrays import Bool, Floating, Int64
 from synesthete.analysis.design import Design, design_of, labelled_rows, tower_of
 from synesthete.analysis.multimodality import DEFAULT, Criteria, Scores, score_halves
 from synesthete.atlas import Atlas
+from synesthete.atlas.summary import VERDICTS
 from synesthete.errors import SynestheteError
 
 SPLITS, RESAMPLES = 10, 10
-VERDICTS = ("selective", "multimodal", "concept_cells")
 
 
 def other_splits(design: Design, splits: int, *, seed: int = 0) -> list[Design]:

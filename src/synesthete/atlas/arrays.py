@@ -54,6 +54,11 @@ def npy_pieces(
         yield np.ascontiguousarray(block, dtype=dtype).tobytes()
 
 
+def npy_bytes(values: NDArray[np.float16]) -> bytes:
+    """A `.npy` file of float16."""
+    return b"".join(npy_pieces(values.shape, np.float16, [values]))
+
+
 def npz_bytes(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     """A compressed `.npz` file whose bytes depend on nothing but names and values.
 

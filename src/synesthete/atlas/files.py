@@ -161,6 +161,26 @@ def _staged(path: Path, pieces: Iterable[bytes]) -> Iterator[tuple[Path, FileEnt
         raise
 
 
+def lock_alone(descriptor: int, path: Path) -> bool:
+    """Lock an open file or folder for this process alone, at once or not at all; the system frees it when the process ends.
+
+    Returns
+    -------
+    bool
+        False when another holds it, or the one who held it has moved or removed the file at `path` since.
+
+    Raises
+    ------
+    OSError
+        The file system has no locks.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except (BlockingIOError, FileNotFoundError):
+        return False
+
+
 @contextlib.contextmanager
 def claim_draft(draft: Path) -> Iterator[Path]:
     """An empty folder to prepare something in, held by this process alone; gone at the end unless it was moved.
@@ -176,13 +196,7 @@ def claim_draft(draft: Path) -> Iterator[Path]:
         draft.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(draft, os.O_RDONLY)
         stack.callback(os.close, descriptor)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Whoever held it may have moved it away since.
-            alone = os.path.samestat(os.fstat(descriptor), draft.stat())
-        except OSError:
-            alone = False
-        if not alone:
+        if not lock_alone(descriptor, draft):
             raise SynestheteError(f"another process is writing {draft}", hint="wait until it ends")
         stack.callback(shutil.rmtree, draft, ignore_errors=True)
         for entry in draft.iterdir():

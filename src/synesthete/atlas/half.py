@@ -63,11 +63,6 @@ def half_value(codes: NDArray[np.uint16]) -> NDArray[np.float16]:
     return bits.view(np.float16)
 
 
-def histogram_bin(values: NDArray[np.float16]) -> NDArray[np.int64]:
-    """The bin (0 … 511) of each finite value: 8 bins per octave and sign, for any data."""
-    return (half_code(values) >> 7).astype(np.int64)
-
-
 def coarse_bin(values: NDArray[np.float16]) -> NDArray[np.uint8]:
     """The coarse bin (0 … 127) of each finite value: 2 bins per octave and sign."""
     return (half_code(values) >> 9).astype(np.uint8)

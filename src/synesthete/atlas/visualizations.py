@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
+import contextlib
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,14 @@ import pyarrow as pa
 
 from synesthete._core.user_files import UnusableFile, read_file, read_inside
 from synesthete.atlas.arrays import parquet_bytes, read_parquet
-from synesthete.atlas.files import disk_errors, entry_of, inside, open_to_write, write_file
+from synesthete.atlas.files import (
+    disk_errors,
+    entry_of,
+    inside,
+    lock_alone,
+    open_to_write,
+    write_file,
+)
 from synesthete.atlas.manifest import layer_folder
 from synesthete.errors import SynestheteError
 
@@ -196,7 +202,21 @@ def visualization_bytes(path: Path, row: Visualization) -> bytes:
     return data
 
 
-@contextmanager
+def percentile(value: float | None) -> str:
+    """A percentile as people read it, cut off so that 100 is never claimed too early.
+
+    Examples
+    --------
+    >>> percentile(99.9951), percentile(100.0), percentile(54.27), percentile(None)
+    ('99.99', '100', '54.2', '–')
+    """
+    if value is None:
+        return "–"
+    digits = 100 if value >= 99 else 10
+    return f"{int(value * digits + 1e-9) / digits:g}"
+
+
+@contextlib.contextmanager
 def claim_visualizations(path: Path) -> Iterator[Path]:
     """The folder of images, held by this process alone.
 
@@ -206,12 +226,11 @@ def claim_visualizations(path: Path) -> Iterator[Path]:
         When another process is making images there, or it cannot be written.
     """
     folder = path / FOLDER
-    with disk_errors(folder):
-        folder.mkdir(exist_ok=True)
-        lock = open_to_write(folder / ".lock")
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise SynestheteError(f"another process is making images in {path}") from error
+    with contextlib.ExitStack() as stack:
+        with disk_errors(folder):
+            folder.mkdir(exist_ok=True)
+            lock = stack.enter_context(open_to_write(folder / ".lock"))
+            alone = lock_alone(lock.fileno(), folder / ".lock")
+        if not alone:
+            raise SynestheteError(f"another process is making images in {path}")
         yield folder

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from synesthete.atlas.arrays import npy_pieces, parquet_bytes
+from synesthete.atlas.arrays import npy_bytes, parquet_bytes
 from synesthete.atlas.manifest import layer_folder, read_manifest
 from synesthete.atlas.writing import add_files
 from synesthete.errors import SynestheteError
@@ -65,17 +64,10 @@ def write_words(
         raise SynestheteError(f"words of shapes {given} do not fit the layers of {path}")
     contents = {
         TABLE: parquet_bytes(pa.table({"word": pa.array(words, pa.string())})),
-        EMBEDDINGS: _npy(embeddings),
-        **{activations_file(layer): _npy(values) for layer, values in activations.items()},
+        EMBEDDINGS: npy_bytes(embeddings),
+        **{activations_file(layer): npy_bytes(values) for layer, values in activations.items()},
     }
     add_files(path, contents, meanwhile={"words": None}, notes={"words": dict(notes)})
-
-
-def _npy(values: npt.NDArray[np.float16]) -> bytes:
-    stream = io.BytesIO()
-    for piece in npy_pieces(values.shape, np.float16, [values]):
-        stream.write(piece)
-    return stream.getvalue()
 
 
 def need_words(atlas: Atlas) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from synesthete.errors import SynestheteError, near
+from synesthete.errors import SynestheteError, near, one_of
 from synesthete.probes.words import Colour, Font, has_letters, load_fonts, render_line
 
 HANDWRITTEN = "Caveat"
@@ -79,8 +79,7 @@ def find_font(family: str) -> Font:
     """
     fonts = {font.family: font for font in load_fonts()}
     if family not in fonts:
-        hint = near(family, fonts) or ", ".join(fonts)
-        raise SynestheteError(f"no font {family!r} in the package", hint=hint)
+        raise SynestheteError(f"no font {family!r} in the package", hint=one_of(family, fonts))
     return fonts[family]
 
 

@@ -9,8 +9,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from synesthete._core.json_reader import plain
 from synesthete.audits.registry import AUDITS
-from synesthete.audits.report.report import SCHEMA, VERSION, plain, verdicts
+from synesthete.audits.report.report import SCHEMA, VERSION, verdicts
 from synesthete.errors import SynestheteError, near
 
 if TYPE_CHECKING:

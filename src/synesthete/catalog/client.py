@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from types import TracebackType
 from typing import Any, Literal, TypeVar
 
@@ -234,11 +235,6 @@ def _sum(one: Written, other: Written) -> Written:
 
 
 def _parts(values: Iterable[T], size: int) -> Iterator[list[T]]:
-    part: list[T] = []
-    for value in values:
-        part.append(value)
-        if len(part) == size:
-            yield part
-            part = []
-    if part:
+    left = iter(values)
+    while part := list(islice(left, size)):
         yield part

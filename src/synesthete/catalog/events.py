@@ -19,7 +19,7 @@ from synesthete._core import compaction
 from synesthete._core.postgres import AppendOnlyPostgres
 from synesthete._core.sqlite import AppendOnly
 from synesthete.catalog import aggregates
-from synesthete.errors import SynestheteError, near
+from synesthete.errors import SynestheteError, near, one_of
 
 FILE = "events.sqlite"
 MOST_AT_ONCE = 10_000
@@ -157,8 +157,9 @@ def check(event: Event) -> None:
         zone, a negative position, a value that is not finite.
     """
     if event.kind not in KINDS:
-        hint = near(event.kind, KINDS) or ", ".join(KINDS)
-        raise SynestheteError(f"no such kind of event: {event.kind[:40]!r}", hint=hint)
+        raise SynestheteError(
+            f"no such kind of event: {event.kind[:40]!r}", hint=one_of(event.kind, KINDS)
+        )
     for name in NAMES:
         text = getattr(event, name)
         most = LONGEST_ITEM if name == "item" else LONGEST

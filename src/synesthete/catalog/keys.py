@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from synesthete._core.sqlite import AppendOnly
-from synesthete.errors import SynestheteError, near
+from synesthete.errors import SynestheteError, near, one_of
 
 FILE = "keys.sqlite"
 SCOPES = {
@@ -103,9 +103,7 @@ class Keys:
             )
         for scope in wanted:
             if scope not in SCOPES:
-                raise SynestheteError(
-                    f"no such scope: {scope!r}", hint=near(scope, SCOPES) or ", ".join(SCOPES)
-                )
+                raise SynestheteError(f"no such scope: {scope!r}", hint=one_of(scope, SCOPES))
         if not wanted:
             raise SynestheteError("a key needs a scope", hint=", ".join(SCOPES))
         if not 1 <= per_minute <= MOST_A_MINUTE:

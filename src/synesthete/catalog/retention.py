@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import threading
@@ -11,16 +10,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from synesthete.atlas.files import disk_errors, open_to_write
+from synesthete._core.environment import EVENTS_URL, IDEMPOTENCY_HOURS, RETENTION_DAYS
+from synesthete.atlas.files import disk_errors, lock_alone, open_to_write
 from synesthete.catalog.events import EventLog
-from synesthete.catalog.people import Queue
 from synesthete.catalog.server.idempotency import KEPT_HOURS, IdempotentRequests
 from synesthete.catalog.webhooks import Webhooks
 from synesthete.errors import SynestheteError
+from synesthete.reviews.cases import Queue
 
-EVENTS_URL = "SYNESTHETE_EVENTS_URL"
-RETENTION_DAYS = "SYNESTHETE_RETENTION_DAYS"
-IDEMPOTENCY_HOURS = "SYNESTHETE_IDEMPOTENCY_HOURS"
 LOCK = "retention.lock"
 PAUSE_SECONDS = 3600.0
 
@@ -148,11 +145,8 @@ class Retention(threading.Thread):
     def _remove(self) -> None:
         path = self._of[0] / LOCK
         with disk_errors(path), open_to_write(path) as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return  # another worker is at it
-            forget_before(*self._of)
+            if lock_alone(file.fileno(), path):  # else another worker is at it
+                forget_before(*self._of)
 
     def stop(self) -> None:
         """End after the present round."""

@@ -29,24 +29,20 @@ import anyio
 import httpcore
 
 from synesthete._core.sqlite import AppendOnly
-from synesthete.catalog.people import Case, Queue
+from synesthete.catalog.addresses import is_public
 from synesthete.errors import SynestheteError, near
-from synesthete.reviews.acts import Act
+from synesthete.reviews.acts import CASES, Act
+from synesthete.reviews.cases import Case, Queue
 
 FILE = "webhooks.sqlite"
 PREFIX = "whsec_"
 EVENT, TEST = "decision", "test"
-VERDICTS = ("accept", "override", "dismiss")
 MOST, LONGEST_URL = 20, 2000
 # After each attempt that failed, seconds until the next; after the last a message is given up.
 BACKOFF = (30, 120, 600, 3600, 4 * 3600, 12 * 3600, 24 * 3600)
 KEPT_SECONDS = 30 * 24 * 3600  # how long a message that was given up is shown
 TOTAL_SECONDS, LEASE_SECONDS = 10.0, 60.0
 AT_ONCE, LOOK_SECONDS, TROUBLE_SECONDS = 8, 1.0, 10.0
-# Addresses that stand for others: NAT64, 6to4, Teredo.
-TRANSLATED = tuple(
-    map(ipaddress.IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32"))
-)
 _UNREACHABLE = (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException)
 _SCHEMA = (
     "CREATE TABLE webhooks (id TEXT PRIMARY KEY, url TEXT NOT NULL UNIQUE, secret TEXT NOT NULL, private INTEGER NOT NULL,"
@@ -260,7 +256,7 @@ class Webhooks:
             messages = [
                 (place, act.id, self._message(place, act))
                 for place, _, act in new
-                if act.kind in VERDICTS
+                if act.kind in CASES.verdicts
             ]
             for id, place in connection.execute("SELECT id, place FROM webhooks").fetchall():
                 rows = [(_name(id, act), id, body, now) for at, act, body in messages if at > place]
@@ -409,23 +405,6 @@ def check_url(url: str, *, private: bool) -> None:
     except ValueError:
         return
     _check_address(host, private=private, secure=parts.scheme == "https")
-
-
-def is_public(address: str) -> bool:
-    """Whether an IP address is of the internet, and not of this machine, its networks, or a translation of such a one.
-
-    Examples
-    --------
-    >>> is_public("93.184.215.14"), is_public("127.0.0.1"), is_public("169.254.169.254"), is_public("::ffff:10.0.0.1")
-    (True, False, False, False)
-    """
-    found = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(found, ipaddress.IPv6Address):
-        if found.ipv4_mapped:
-            return is_public(str(found.ipv4_mapped))
-        if any(found in network for network in TRANSLATED):
-            return False
-    return found.is_global and not (found.is_multicast or found.is_reserved)
 
 
 def _check_address(address: str, *, private: bool, secure: bool) -> None:

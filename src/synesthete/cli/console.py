@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, is_dataclass
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from synesthete._core.json_reader import plain
 
 
 def out() -> Console:
@@ -39,29 +40,6 @@ def fail(message: str) -> None:
     """Print what went wrong: one red line, on standard error."""
     line = " ".join(message.split())
     err().print(Text("error: ", style="bold red") + Text(line, style="red"), soft_wrap=True)
-
-
-def plain(value: Any) -> Any:
-    """`value` as JSON can hold it: dataclasses and numpy scalars unwrapped, NaN and infinity as null.
-
-    Examples
-    --------
-    >>> plain({"auc": float("nan"), "families": ("fruit",)})
-    {'auc': None, 'families': ['fruit']}
-    """
-    if is_dataclass(value) and not isinstance(value, type):
-        value = asdict(value)
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, Sequence | set | frozenset) and not isinstance(value, str | bytes):
-        return [plain(item) for item in value]
-    if hasattr(value, "tolist"):
-        return plain(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if value is None or isinstance(value, str | bool | int | float):
-        return value
-    return str(value)
 
 
 def print_json(value: Any) -> None:

@@ -145,7 +145,8 @@ def record(
     out : X.atlas
         Where the atlas is written.
     probes : P
-        concepts, a folder of images, a metadata.csv or .jsonl, or a parquet file.
+        concepts, a folder of images, a metadata.csv or .jsonl, parquet files or WebDataset tars, several as in 'shards/{000..009}.tar' or
+        '*.parquet'; also by URL: s3://, gs://, hf://datasets/ and, for files, https://.
     analyze
         Analyse what was recorded, as `synesthete analyze` does.
 
@@ -235,6 +236,8 @@ def _record(
     from synesthete.recording.precision import check_precision
 
     probe_set = load_probes(probes, words=settings.words)
+    for note in probe_set.notes:
+        say(f"note: {note}")
     loaded, layers = with_named_dictionaries(loaded, settings.layer or loaded.default_layers)
     if both_towers and probe_set.is_text.any():
         of_text = [one.name for one in loaded.layers("text") if one.kind == "mlp"]

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from synesthete._core.environment import RATER
 from synesthete.atlas import Atlas, open_atlas
 from synesthete.cli.command import Address, AtlasArgument, Output, Positive, command
 from synesthete.cli.console import Note, count, out, say, share, table
@@ -23,7 +24,7 @@ Rater = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        envvar="SYNESTHETE_RATER",
+        envvar=RATER,
         help="Who says so; without it the name of the user.",
     ),
 ]

@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from synesthete._core.environment import EVENTS_URL, IDEMPOTENCY_HOURS, RETENTION_DAYS, TOKEN
 from synesthete._core.user_files import open_named
 from synesthete.cli.command import AtlasArgument, Output, command
 from synesthete.cli.console import count, out, say
@@ -23,11 +24,7 @@ PANEL = "Show it in the browser"
 CATALOG = "catalog.json"
 PORT = 8765
 TRIES = 50
-TOKEN_VARIABLE = "SYNESTHETE_TOKEN"
 TOKEN_FILE_LIMIT = 4096
-EVENTS_URL = "SYNESTHETE_EVENTS_URL"
-RETENTION_DAYS = "SYNESTHETE_RETENTION_DAYS"
-IDEMPOTENCY_HOURS = "SYNESTHETE_IDEMPOTENCY_HOURS"
 
 app = typer.Typer()
 
@@ -171,8 +168,8 @@ def chosen_token(token: str | None, token_file: Path | None) -> str | None:
         is set and empty.
     """
     if token_file is None:
-        if token is None and (token := os.environ.get(TOKEN_VARIABLE)) == "":
-            raise SynestheteError(f"{TOKEN_VARIABLE} is empty", hint="unset it, or put a token in")
+        if token is None and (token := os.environ.get(TOKEN)) == "":
+            raise SynestheteError(f"{TOKEN} is empty", hint="unset it, or put a token in")
         return token
     if token is not None:
         raise SynestheteError(

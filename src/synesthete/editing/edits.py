@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from synesthete._core.json_reader import InvalidJson, read_json
 from synesthete._core.user_files import UnusableFile
 from synesthete.atlas.files import write_file
-from synesthete.errors import SynestheteError, near
+from synesthete.errors import SynestheteError, one_of
 
 if TYPE_CHECKING:
     import torch
@@ -66,8 +66,9 @@ class Edit:
         # visual.layer4.1:007 and visual.layer4.1:7 are one unit.
         object.__setattr__(self, "address", f"{layer}:{int(unit)}")
         if self.op not in EDIT_KINDS:
-            hint = near(self.op, EDIT_KINDS) or ", ".join(EDIT_KINDS)
-            raise SynestheteError(f"unknown kind of edit {self.op!r}", hint=hint)
+            raise SynestheteError(
+                f"unknown kind of edit {self.op!r}", hint=one_of(self.op, EDIT_KINDS)
+            )
         if (self.value is None) != (self.op == "ablate"):
             problem = "takes no value" if self.value is not None else "needs a value"
             raise SynestheteError(f"{self.op} {self.address} {problem}")

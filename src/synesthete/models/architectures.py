@@ -141,6 +141,27 @@ def default_layer(taps: dict[str, Tap]) -> str:
     return (neurons or names)[-1]
 
 
+def _output_of(block: nn.Module, name: str, kind: str, arranged: Arranged) -> Tap:
+    """A layer that is what a block gives."""
+    return Tap(layer=name, kind=kind, window=block, source=block, side="output", arranged=arranged)
+
+
+def _both_sides(
+    window: nn.Module, name: str, kind: str, nonlinearity: nn.Module, arranged: Arranged
+) -> Iterator[Tap]:
+    """What goes into a non-linearity, and what comes out."""
+    before = Tap(
+        layer=f"{name}:pre",
+        kind=kind,
+        window=window,
+        source=nonlinearity,
+        side="input",
+        arranged=arranged,
+    )
+    yield before
+    yield replace(before, layer=name, side="output")
+
+
 def _residual_network(visual: Any, path: str = "visual") -> Iterator[Tap]:
     """ModifiedResNet, and timm's ResNets: blocks that end in an activation."""
     for stage_name in STAGES:
@@ -160,9 +181,7 @@ def _residual_network(visual: Any, path: str = "visual") -> Iterator[Tap]:
                     arranged=MAPS,
                     closing=True,
                 )
-            yield Tap(
-                layer=name, kind="block", window=block, source=block, side="output", arranged=MAPS
-            )
+            yield _output_of(block, name, "block", MAPS)
 
 
 def _vision_transformer(visual: Any) -> Iterator[Tap]:
@@ -176,15 +195,8 @@ def _residual_blocks(transformer: Any, path: str, arranged: Arranged) -> Iterato
     """The blocks of open_clip's own transformers, of images and of texts."""
     for index, block in enumerate(transformer.resblocks):
         name = f"{path}.resblocks.{index}"
-        yield from _mlp(block.mlp, f"{name}.mlp", arranged, nonlinearity=block.mlp.gelu)
-        yield Tap(
-            layer=name,
-            kind="residual",
-            window=block,
-            source=block,
-            side="output",
-            arranged=arranged,
-        )
+        yield from _both_sides(block.mlp, f"{name}.mlp", "mlp", block.mlp.gelu, arranged)
+        yield _output_of(block, name, "residual", arranged)
 
 
 def _timm_transformer(visual: Any) -> Iterator[Tap]:
@@ -195,14 +207,7 @@ def _timm_transformer(visual: Any) -> Iterator[Tap]:
     for index, block in enumerate(trunk.blocks):
         name = f"visual.trunk.blocks.{index}"
         yield from _timm_mlp(block, name, arranged)
-        yield Tap(
-            layer=name,
-            kind="residual",
-            window=block,
-            source=block,
-            side="output",
-            arranged=arranged,
-        )
+        yield _output_of(block, name, "residual", arranged)
 
 
 def _timm_stages(visual: Any) -> Iterator[Tap]:
@@ -213,14 +218,7 @@ def _timm_stages(visual: Any) -> Iterator[Tap]:
     for stage_index, stage in enumerate(getattr(trunk, key)):
         for index, block in enumerate(stage.blocks):
             name = f"visual.trunk.{key}.{stage_index}.blocks.{index}"
-            yield Tap(
-                layer=name,
-                kind="block",
-                window=block,
-                source=block,
-                side="output",
-                arranged=Arranged(arrangement),
-            )
+            yield _output_of(block, name, "block", Arranged(arrangement))
 
 
 def _timm_mlp(block: Any, name: str, arranged: Arranged) -> Iterator[Tap]:
@@ -228,7 +226,7 @@ def _timm_mlp(block: Any, name: str, arranged: Arranged) -> Iterator[Tap]:
     if mlp is None:
         return
     if type(mlp).__name__ == "Mlp":
-        yield from _mlp(mlp, f"{name}.mlp", arranged, nonlinearity=mlp.act)
+        yield from _both_sides(mlp, f"{name}.mlp", "mlp", mlp.act, arranged)
         return
     linear = [child for child in mlp.children() if isinstance(child, nn.Linear)]
     if linear:
@@ -241,22 +239,6 @@ def _timm_mlp(block: Any, name: str, arranged: Arranged) -> Iterator[Tap]:
             side="input",
             arranged=arranged,
         )
-
-
-def _mlp(
-    mlp: nn.Module, name: str, arranged: Arranged, *, nonlinearity: nn.Module
-) -> Iterator[Tap]:
-    yield Tap(
-        layer=f"{name}:pre",
-        kind="mlp",
-        window=mlp,
-        source=nonlinearity,
-        side="input",
-        arranged=arranged,
-    )
-    yield Tap(
-        layer=name, kind="mlp", window=mlp, source=nonlinearity, side="output", arranged=arranged
-    )
 
 
 def _pair(grid: Any) -> tuple[int, int]:
@@ -331,22 +313,7 @@ def _inner(name: str, block: Any) -> Iterator[Tap]:
     for inner in ("act1", "act2"):
         act = getattr(block, inner, None)
         if isinstance(act, nn.ReLU) and hasattr(block, "conv3"):
-            yield Tap(
-                layer=f"{name}.{inner}:pre",
-                kind="inner",
-                window=block,
-                source=act,
-                side="input",
-                arranged=MAPS,
-            )
-            yield Tap(
-                layer=f"{name}.{inner}",
-                kind="inner",
-                window=block,
-                source=act,
-                side="output",
-                arranged=MAPS,
-            )
+            yield from _both_sides(block, f"{name}.{inner}", "inner", act, MAPS)
 
 
 def _heads(name: str, block: Any) -> Iterator[Heads]:

@@ -33,7 +33,7 @@ from synesthete.models.configuration import (
     matching,
     number,
 )
-from synesthete.models.hub import fetch, in_cache, one_line, root_of
+from synesthete.models.hub import explained, fetch, in_cache, root_of
 from synesthete.models.hub_text import SHAPES
 from synesthete.models.sources import SPARE_ELEMENTS, Source
 
@@ -107,28 +107,22 @@ def builder_of(source: Source) -> Callable[[], nn.Module]:
         if not source.trusted and source.checkpoint is not None:
             # Every number of the network stands in its weights, in a byte at least.
             limit = source.checkpoint.stat().st_size + SPARE_ELEMENTS
-        try:
-            with (
-                tempfile.TemporaryDirectory(prefix="synesthete-model-") as folder,
-                quiet(),
-                at_most(limit) if limit else nullcontext(),
-            ):
-                write_configuration(Path(folder), built, text_tower)
-                network: nn.Module = create_model(
-                    f"local-dir:{folder}",
-                    load_weights=False,
-                    # The weights of the whole model follow; those of single towers would be a download.
-                    pretrained_image=False,
-                    pretrained_text=False,
-                    force_quick_gelu=source.quick_gelu,
-                )
-        except SynestheteError:
-            raise
-        except Exception as error:
-            raise SynestheteError(
-                f"{source.spec} cannot be built: {one_line(error)}",
-                hint="check its configuration, or, when files are missing, connect once to fetch them",
-            ) from error
+        hint = "check its configuration, or, when files are missing, connect once to fetch them"
+        with (
+            explained(source.spec, "be built", hint=hint),
+            tempfile.TemporaryDirectory(prefix="synesthete-model-") as folder,
+            quiet(),
+            at_most(limit) if limit else nullcontext(),
+        ):
+            write_configuration(Path(folder), built, text_tower)
+            network: nn.Module = create_model(
+                f"local-dir:{folder}",
+                load_weights=False,
+                # The weights of the whole model follow; those of single towers would be a download.
+                pretrained_image=False,
+                pretrained_text=False,
+                force_quick_gelu=source.quick_gelu,
+            )
         if (decoder := getattr(network, "text_decoder", None)) is not None:
             # CoCa's captions: open_clip leaves this matrix as the memory was.
             projection: Tensor = decoder.text_projection
@@ -250,17 +244,6 @@ def refuse_larger(build: Callable[[], object], elements: int) -> None:
     """Build a network of a library where nothing is allocated, so that one of more numbers is found out before."""
     with device("meta"), at_most(elements):
         build()
-
-
-@contextmanager
-def explained(spec: str, what: str, *, hint: str) -> Iterator[None]:
-    """Say in one line what a library raises: `SPEC cannot WHAT: …`. Errors of our own pass."""
-    try:
-        yield
-    except SynestheteError:
-        raise
-    except Exception as error:
-        raise SynestheteError(f"{spec} cannot {what}: {one_line(error)}", hint=hint) from error
 
 
 @contextmanager

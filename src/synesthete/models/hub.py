@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from synesthete._core.environment import ALLOW_PICKLE
 from synesthete.errors import SynestheteError
 
-PICKLE_VARIABLE = "SYNESTHETE_ALLOW_PICKLE"
 SAFE_WEIGHTS = ("open_clip_model.safetensors", "model.safetensors")
 PICKLED_WEIGHTS = ("open_clip_pytorch_model.bin", "pytorch_model.bin")
 PATIENCE = 3.0
@@ -24,16 +24,27 @@ def one_line(error: BaseException, limit: int = 300) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
+@contextmanager
+def explained(spec: str, what: str, *, hint: str = "") -> Iterator[None]:
+    """Say in one line what a library raises: `SPEC cannot WHAT: …`. Errors of our own pass."""
+    try:
+        yield
+    except SynestheteError:
+        raise
+    except Exception as error:
+        raise SynestheteError(f"{spec} cannot {what}: {one_line(error)}", hint=hint) from error
+
+
 def pickle_allowed() -> bool:
     """Whether the environment says that pickled weights may be loaded."""
-    return os.environ.get(PICKLE_VARIABLE, "").strip().lower() in ("1", "true", "yes", "on")
+    return os.environ.get(ALLOW_PICKLE, "").strip().lower() in ("1", "true", "yes", "on")
 
 
 def refuse_pickle(what: str) -> SynestheteError:
     """What to raise where there are pickled weights only."""
     return SynestheteError(
         f"{what} holds weights as a pickle only, which can run code of whoever made it",
-        hint=f"if you trust it, set {PICKLE_VARIABLE}=1 or pass allow_pickle=True",
+        hint=f"if you trust it, set {ALLOW_PICKLE}=1 or pass allow_pickle=True",
     )
 
 

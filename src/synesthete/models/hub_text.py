@@ -9,10 +9,9 @@ from typing import Any
 
 import torch
 
-from synesthete.errors import SynestheteError
 from synesthete.models.adapter import Pool, spans_among
 from synesthete.models.hooks import Tap
-from synesthete.models.hub import one_line
+from synesthete.models.hub import explained
 from synesthete.models.places import BATCH, Place, find_places
 
 _ROBERTA: dict[str, Any] = {
@@ -89,17 +88,11 @@ class HubTower:
         SynestheteError
             The tower cannot be run.
         """
-        try:
+        kind = type(self.encoder.transformer).__name__
+        hint = "check its configuration, or fetch or copy the model again"
+        with explained(f"its text tower, a {kind},", "be run", hint=hint):
             tokens = self.sample_tokens()
             return find_places(self.encoder, lambda: self.encoder(tokens), texts=True)
-        except SynestheteError:
-            raise
-        except Exception as error:
-            kind = type(self.encoder.transformer).__name__
-            raise SynestheteError(
-                f"its text tower, a {kind}, cannot be run: {one_line(error)}",
-                hint="check its configuration, or fetch or copy the model again",
-            ) from error
 
     def taps(self, tower: str) -> Iterator[Tap]:
         """Its layers in the network."""

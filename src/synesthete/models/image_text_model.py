@@ -44,7 +44,7 @@ from synesthete.models.architectures import (
 )
 from synesthete.models.dictionaries import RANDOM_DICTIONARY, SparseDictionary, split_layer
 from synesthete.models.hooks import Tap, capture
-from synesthete.models.hub import one_line
+from synesthete.models.hub import explained
 from synesthete.models.hub_text import HubTower
 from synesthete.models.interventions import Change, Rewrite, intervene, rewriting
 from synesthete.models.preprocessing import Preprocessing, Preprocessor, TransformPreprocessor
@@ -379,12 +379,8 @@ class ImageTextModel:
         return self._checked_texts(lambda: nn.functional.normalize(encode(texts).float(), dim=-1))
 
     def _checked_texts(self, embed: Callable[[], torch.Tensor]) -> npt.NDArray[np.float32]:
-        try:
+        with explained(self.name, "read texts"):
             found = _numpy(embed())
-        except SynestheteError:
-            raise
-        except Exception as error:
-            raise SynestheteError(f"{self.name} cannot read texts: {one_line(error)}") from error
         if found.shape[1:] != (self.embedding_dim,):
             raise SynestheteError(
                 f"{self.name} gives embeddings of texts of shape {found.shape[1:]},"

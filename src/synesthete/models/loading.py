@@ -6,7 +6,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Protocol, cast
 
 from synesthete.errors import SynestheteError
-from synesthete.models.hub import one_line
+from synesthete.models.hub import explained, one_line
 from synesthete.models.sources import Source, resolve
 
 if TYPE_CHECKING:
@@ -243,15 +243,9 @@ def _try_once(model: ImageTextModel) -> None:
     import torch
 
     side = model.preprocessing.image_size
-    try:
+    hint = "check its configuration, or fetch or copy the model again"
+    with explained(model.name, "see images", hint=hint):
         found = model.encode_images(torch.zeros(1, 3, side, side))
-    except SynestheteError:
-        raise
-    except Exception as error:
-        raise SynestheteError(
-            f"{model.name} cannot see images: {one_line(error)}",
-            hint="check its configuration, or fetch or copy the model again",
-        ) from error
     if found.shape != (1, model.embedding_dim):
         raise SynestheteError(
             f"{model.name} gives embeddings of shape {found.shape[1:]}, and its configuration says"

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from synesthete.errors import SynestheteError, near
+from synesthete.errors import SynestheteError, one_of
 from synesthete.models.architectures import STAGES
 
 KINDS = ("random_twin", "random_he", "permuted")
@@ -76,8 +76,7 @@ def twin_of(
         When there is no such kind.
     """
     if kind not in KINDS:
-        hint = near(kind, KINDS) or f"there are {', '.join(KINDS)}"
-        raise SynestheteError(f"no twin {kind!r} of a model", hint=hint)
+        raise SynestheteError(f"no twin {kind!r} of a model", hint=one_of(kind, KINDS))
     if kind == "random_he":
         return fresh_network(build, seed)
     with seeded(seed):

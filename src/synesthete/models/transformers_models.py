@@ -25,8 +25,9 @@ from torch import nn
 from synesthete.errors import SynestheteError
 from synesthete.models.adapter import HIDDEN, SHOWN, Network, Pool, TextTower
 from synesthete.models.architectures import Tower
-from synesthete.models.building import explained, quiet, refuse_larger
+from synesthete.models.building import quiet, refuse_larger
 from synesthete.models.configuration import Rule, choice, either, integer, matching, number, several
+from synesthete.models.hub import explained
 from synesthete.models.places import BATCH, find_places
 from synesthete.models.preprocessing import (
     Preprocessing,

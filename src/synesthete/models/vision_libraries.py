@@ -16,8 +16,8 @@ from synesthete.errors import SynestheteError, near
 from synesthete.models.adapter import Network, TextTower
 from synesthete.models.architectures import Tower
 from synesthete.models.archives import read_archive
-from synesthete.models.building import explained, quiet, refuse_larger
-from synesthete.models.hub import fetch, offline, one_line, unreachable
+from synesthete.models.building import quiet, refuse_larger
+from synesthete.models.hub import explained, fetch, offline, one_line, unreachable
 from synesthete.models.places import BATCH, Place, find_places
 from synesthete.models.preprocessing import TransformPreprocessor, measure
 from synesthete.models.sources import Source

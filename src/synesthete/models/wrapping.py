@@ -14,8 +14,7 @@ from torch import nn
 from synesthete.errors import SynestheteError
 from synesthete.models.adapter import Network
 from synesthete.models.architectures import Tower
-from synesthete.models.building import explained
-from synesthete.models.hub import one_line
+from synesthete.models.hub import explained, one_line
 from synesthete.models.image_text_model import ImageTextModel, TextEncoder
 from synesthete.models.names import WRAPPED
 from synesthete.models.places import BATCH, find_places

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from synesthete._core.remote_files import is_url, shown
 from synesthete.errors import SynestheteError, near
 from synesthete.probes.builtin import (
     BUILTINS,
@@ -14,6 +15,7 @@ from synesthete.probes.builtin import (
     with_words,
 )
 from synesthete.probes.decoding import UnreadableImage, decode
+from synesthete.probes.locations import is_pattern
 from synesthete.probes.probe_set import (
     COLUMNS,
     IMAGE_MODALITIES,
@@ -21,7 +23,7 @@ from synesthete.probes.probe_set import (
     TEXT_MODALITIES,
     ProbeSet,
 )
-from synesthete.probes.readers import read_path
+from synesthete.probes.readers import read_path, read_spec
 from synesthete.probes.sheet import contact_sheets, write_contact_sheets
 from synesthete.probes.words import load_fonts, render_word
 
@@ -45,19 +47,24 @@ __all__ = [
 ]
 
 
-def load_probes(spec: str | Path, *, words: bool = False, texts: bool = True) -> ProbeSet:
+def load_probes(
+    spec: str | Path, *, words: bool = False, texts: bool = True, remote: bool = True
+) -> ProbeSet:
     """Load a probe set: one that comes with the package, or the user's own.
 
     Parameters
     ----------
     spec
         `"concepts"`, the built-in set; or the path of a folder (`concept/` or
-        `concept/modality/`), a `.csv` or `.jsonl` of metadata, or a `.parquet`. For a folder with
-        the name of a built-in set, pass a `Path` or `./concepts`.
+        `concept/modality/`), a `.csv` or `.jsonl` of metadata, a `.parquet`, or a WebDataset `.tar`. For a folder with
+        the name of a built-in set, pass a `Path` or `./concepts`. Several files of one kind by a pattern
+        (`shards/{000..009}.tar`, `*.parquet`); all of these by URL too: `s3://`, `gs://`, `hf://datasets/`, and files by `https://`.
     words
         Whether to render the concepts' names as images and add them (`with_words`), unless the set has words.
     texts
         Whether to keep its texts, as for those who only show images.
+    remote
+        Whether it may be a URL: not where somebody else's file names the set.
 
     Raises
     ------
@@ -73,12 +80,17 @@ def load_probes(spec: str | Path, *, words: bool = False, texts: bool = True) ->
     """
     if isinstance(spec, str) and spec in BUILTINS:
         return load_builtin(spec).part(texts=texts)
+    if is_url(spec) and not remote:
+        raise SynestheteError(f"{shown(str(spec))} is not fetched: a file names it, not you")
     try:
         path = Path(spec).expanduser()
         found = path.exists()
     except (OSError, RuntimeError, ValueError):
         # Too long for a path, of nobody's home folder, or with a zero byte in it.
         found = False
+    if isinstance(spec, str) and (is_url(spec) or (not found and is_pattern(spec))):
+        probes = read_spec(spec).part(texts=texts)
+        return with_words(probes) if words else probes
     if not found:
         hint = near(str(spec)[:80], BUILTINS)
         raise SynestheteError(f"no such probe set, folder or file: '{str(spec)[:200]}'", hint=hint)

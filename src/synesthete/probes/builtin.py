@@ -165,7 +165,9 @@ def with_words(probes: ProbeSet, *, fonts: Path = FONT_FOLDER) -> ProbeSet:
         return probes
     rows = [int(row) for row in probes.rows]
     source = _Chosen(probes, rows)
-    return _with_words(probes.name, probes.labels, source, load_fonts(fonts))
+    drawn = _with_words(probes.name, probes.labels, source, load_fonts(fonts))
+    drawn.notes = probes.notes
+    return drawn
 
 
 def list_probes() -> list[dict[str, Any]]:

@@ -35,6 +35,7 @@ DEFAULT_TEXT_MODALITY = "description"
 # Far more than any model reads.
 MAX_TEXT = 10_000
 _SHOWN = 200
+UNNAMED = "no concept is given for it: name the concept or leave the image out"
 
 
 def modality_name(text: str) -> str:
@@ -112,9 +113,17 @@ class LabelTable:
                 wrong = wrong or f"a text, and '{modality}' is a modality of images"
             problem = problem or wrong
         if not problem and self._named and not self.columns["concept"][-1]:
-            problem = "no concept is given for it: name the concept or leave the image out"
+            problem = UNNAMED
         if problem:
             self.problems[len(self) - 1] = problem
+
+    def require_concepts(self) -> None:
+        """An image without a concept cannot be used, if any has one: for readers that know only at the end."""
+        concepts = self.columns["concept"]
+        if any(concepts):
+            for row, concept in enumerate(concepts):
+                if not concept:
+                    self.problems.setdefault(row, UNNAMED)
 
     def table(self) -> pa.Table:
         """The label table `[images, COLUMNS]`, all strings, and where there are texts `text` and any `origin`."""

@@ -16,10 +16,12 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from synesthete._core.json_reader import InvalidJson, parse_json
-from synesthete._core.user_files import ANY_SIZE, FileInside, open_file
+from synesthete._core.remote_files import Unreachable
+from synesthete._core.user_files import FileInside
 from synesthete.errors import SynestheteError
 from synesthete.probes.decoding import UnreadableImage, decode
 from synesthete.probes.labels import ALIASES, LabelTable, modality_name
+from synesthete.probes.locations import Located, opened
 from synesthete.probes.probe_set import TEXT, TEXT_MODALITIES, ImageSource, ProbeSet
 from synesthete.probes.sources import FileSource, RecentlyUsed
 
@@ -29,7 +31,7 @@ _BATCH = 16
 _READ_BUFFER = 1 << 20
 
 
-def read_parquet(*paths: Path, name: str = "", root: Path | None = None) -> ProbeSet:
+def read_parquet(*paths: Located, name: str = "", root: Path | None = None) -> ProbeSet:
     """Read parquet files, Hugging Face's data sets among them, as one probe set.
 
     Parameters
@@ -55,7 +57,10 @@ def read_parquet(*paths: Path, name: str = "", root: Path | None = None) -> Prob
     groups in order from the group's start, so memory stays bounded whatever the file's size; in
     large groups reading in order is fast and reading at random is not.
     """
-    files = [path if root is None else FileInside.of(root, path) for path in paths]
+    files: list[Located] = [
+        FileInside.of(root, path) if root is not None and isinstance(path, Path) else path
+        for path in paths
+    ]
     schema = _schema(files[0])
     column = _image_column(schema, files[0])
     has_images = column != TEXT
@@ -92,7 +97,7 @@ def read_parquet(*paths: Path, name: str = "", root: Path | None = None) -> Prob
     if has_images:
         source = ParquetSource(files, f"{column}.bytes" if is_struct else column)
     else:
-        source = FileSource(files[0].parent, ())
+        source = FileSource(Path(), ())
     return ProbeSet(name or files[0].stem, labels.table(), source, problems=labels.problems)
 
 
@@ -110,7 +115,7 @@ class ParquetSource:
     """
 
     def __init__(
-        self, paths: Sequence[Path], column: str, *, group_bytes: int = GROUP_BYTES
+        self, paths: Sequence[Located], column: str, *, group_bytes: int = GROUP_BYTES
     ) -> None:
         self.paths = list(paths)
         self.column = column
@@ -158,7 +163,7 @@ class ParquetSource:
                 if stream is None or stream.index != index or not stream.reaches(offset):
                     stream = self._stream = _Stream(index, self._batches(index))
                 return stream.at(offset)
-        except UnreadableImage:
+        except (UnreadableImage, Unreachable):
             raise
         except (pa.ArrowException, OSError, IndexError, SynestheteError) as error:
             raise UnreadableImage(_short("damaged parquet data", error)) from None
@@ -209,8 +214,8 @@ class _Stream:
 
 
 @contextlib.contextmanager
-def _open(path: Path) -> Iterator[pq.ParquetFile]:
-    with open_file(path, max_bytes=ANY_SIZE) as raw:
+def _open(path: Located) -> Iterator[pq.ParquetFile]:
+    with opened(path) as raw:
         try:
             # A read buffer keeps pyarrow from loading a row group's whole column at once.
             file = pq.ParquetFile(raw, buffer_size=_READ_BUFFER, pre_buffer=False)
@@ -220,7 +225,7 @@ def _open(path: Path) -> Iterator[pq.ParquetFile]:
         yield file
 
 
-def _schema(path: Path) -> pa.Schema:
+def _schema(path: Located) -> pa.Schema:
     with _open(path) as file:
         return file.schema_arrow
 
@@ -231,7 +236,7 @@ def _leaf(metadata: pq.FileMetaData, column: str) -> int:
     return next(i for i in range(len(schema)) if schema.column(i).path == column)
 
 
-def _image_column(schema: pa.Schema, path: Path) -> str:
+def _image_column(schema: pa.Schema, path: Located) -> str:
     found = [f.name for f in schema if _holds_images(f.type)]
     for name in IMAGE_NAMES:
         if name in found:
@@ -275,7 +280,7 @@ def _class_names(schema: pa.Schema) -> dict[str, list[str]]:
         return {}
 
 
-def _records(path: Path, columns: list[str]) -> Iterator[dict[str, Any]]:
+def _records(path: Located, columns: list[str]) -> Iterator[dict[str, Any]]:
     try:
         with _open(path) as file:
             for batch in file.iter_batches(4096, columns=columns, use_threads=False):

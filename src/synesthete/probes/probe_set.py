@@ -71,6 +71,8 @@ class ProbeSet:
     problems
         Rows of `source` known to be unusable, with the reason: they stay in the set, and `image`
         raises for them, so that a recording can quarantine them by name.
+    notes
+        What the reader left out and people should know, in lines.
 
     Raises
     ------
@@ -86,6 +88,7 @@ class ProbeSet:
         *,
         rows: Sequence[int] | None = None,
         problems: Mapping[int, str] | None = None,
+        notes: Sequence[str] = (),
     ) -> None:
         if labels.num_rows == 0:
             raise SynestheteError(f"probe set '{name}' has no images")
@@ -96,6 +99,7 @@ class ProbeSet:
         self.labels: pa.Table = labels.select(list(kept))
         self.source = source
         self.problems = dict(problems or {})
+        self.notes = tuple(notes)
         self.rows = np.arange(len(labels)) if rows is None else np.asarray(rows, dtype=np.int64)
         if len(self.rows) != len(labels):
             raise SynestheteError(f"{len(labels)} labels for {len(self.rows)} images in '{name}'")
@@ -256,6 +260,7 @@ class ProbeSet:
             self.source,
             rows=self.rows[kept].tolist(),
             problems=self.problems,
+            notes=self.notes,
         )
         chosen._digests = self._digests
         return chosen

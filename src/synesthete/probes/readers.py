@@ -1,15 +1,20 @@
-"""Probe sets out of the user's own data: a folder of images and texts, a table of metadata, parquet files."""
+"""Probe sets out of the user's own data, here or by URL: a folder of images and texts, a table of metadata, parquet files, tars."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
+import tempfile
 from collections import defaultdict
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Protocol
 
+from synesthete._core.remote_files import check_url, is_url, list_files, shown
 from synesthete._core.row_reader import Rows, csv_rows, jsonl_rows
 from synesthete._core.user_files import (
+    FileInside,
     UnusableFile,
     decoded,
     leads_out,
@@ -18,9 +23,11 @@ from synesthete._core.user_files import (
 )
 from synesthete.errors import SynestheteError
 from synesthete.probes.labels import ALIASES, LabelTable, modality_name
+from synesthete.probes.locations import Located, expanded, is_pattern, opened
 from synesthete.probes.parquet import read_parquet
-from synesthete.probes.probe_set import MODALITIES, TEXT, ProbeSet
-from synesthete.probes.sources import MISSING, OUTSIDE, FileSource
+from synesthete.probes.probe_set import MODALITIES, TEXT, ImageSource, ProbeSet
+from synesthete.probes.sources import MISSING, OUTSIDE, FileSource, RemoteSource
+from synesthete.probes.webdataset import read_tars
 
 LAYOUT = (
     "make it FOLDER/CONCEPT/IMAGE or FOLDER/CONCEPT/MODALITY/IMAGE, "
@@ -31,14 +38,54 @@ MAX_TEXT_BYTES = 16 * 1024 * 1024
 _LITTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 
 
+class Folder(Protocol):
+    """A folder of files, here or elsewhere."""
+
+    name: str
+
+    def __str__(self) -> str: ...
+
+    def names(self) -> list[str]:
+        """The files in it by their paths from here, in an order that does not depend on the disk; those that are hidden left out."""
+        ...
+
+    def table(self) -> str:
+        """The name of the metadata table in it; empty without one."""
+        ...
+
+    def files(self, names: Sequence[str]) -> list[Located]:
+        """The files of these names."""
+        ...
+
+    def problem(self, name: str) -> str:
+        """Why a file that was listed must not be read; empty where nothing is known."""
+        ...
+
+    def inside(self, name: str, where: str) -> str:
+        """The path of a file that a table names; raises `SynestheteError` where it leads out."""
+        ...
+
+    def missing(self, name: str) -> bool:
+        """Whether a file that a table names is not there."""
+        ...
+
+    def read(self, name: str) -> bytes:
+        """The bytes of a text file; raises `UnusableFile`."""
+        ...
+
+    def source(self, names: Sequence[str]) -> ImageSource:
+        """The images of these names, row by row."""
+        ...
+
+
 def read_path(path: Path) -> ProbeSet:
-    """Read a probe set from a folder, a metadata file or a parquet file.
+    """Read a probe set from a folder, a metadata file, a parquet file or a tar.
 
     Parameters
     ----------
     path
-        Of something that exists: a folder (with `metadata.csv` or `.jsonl`: read by that; with parquet files only: read as
-        one table; otherwise `concept/` or `concept/modality/`), a `.csv`, `.jsonl` or `.parquet`.
+        Of something that exists: a folder (with `metadata.csv` or `.jsonl`: read by that; with parquet files or tars only: read as
+        one table; otherwise `concept/` or `concept/modality/`), a `.csv`, `.jsonl`, `.parquet` or `.tar`.
 
     Raises
     ------
@@ -46,21 +93,70 @@ def read_path(path: Path) -> ProbeSet:
         A kind of file that is not read, or nothing usable in it.
     """
     if path.is_dir():
-        for name in METADATA_FILES:
-            if (path / name).is_file():
-                return read_metadata(path / name, root=path)
-        visible = [p for p in sorted(path.iterdir()) if not _ignored(p.name)]
-        if visible and all(p.suffix.lower() == ".parquet" for p in visible):
-            return read_parquet(*visible, name=path.resolve().name, root=path)
-        return read_folder(path)
-    suffix = path.suffix.lower()
-    if suffix in (".csv", ".jsonl"):
+        return _read_folder(LocalFolder(path))
+    if path.suffix.lower() in METADATA:
         return read_metadata(path)
-    if suffix == ".parquet":
-        return read_parquet(path)
+    return read_files([path], path.stem)
+
+
+def read_spec(spec: str) -> ProbeSet:
+    """Read a probe set from a URL, or from files that a pattern names.
+
+    Raises
+    ------
+    SynestheteError
+        A URL of a kind that is not allowed, nothing there, or as `read_path`.
+    """
+    if not is_url(spec):
+        return read_files(expanded(spec), Path(spec).parent.name or "probes")
+    url = check_url(spec)
+    ending = PurePosixPath(url.partition("?")[0]).suffix.lower()
+    if is_pattern(url) or ending in COLUMNAR:
+        files = expanded(url)
+        shown_name = str(files[0]).rpartition("/")[0].rpartition("/")[2]
+        return read_files(files, files[0].stem if len(files) == 1 else shown_name)
+    if ending in METADATA:
+        folder, _, name = url.rpartition("/")
+        return _metadata_elsewhere(RemoteFolder(folder), name)
+    return _read_folder(RemoteFolder(url))
+
+
+def read_files(files: Sequence[Located], name: str, *, root: Path | None = None) -> ProbeSet:
+    """Read parquet files, or tars, as one set.
+
+    Raises
+    ------
+    SynestheteError
+        They are of different kinds, or of none that is read.
+    """
+    kinds = {file.suffix.lower() for file in files}
+    if kinds == {".tar"}:
+        inside = [
+            FileInside.of(root, one) if root and isinstance(one, Path) else one for one in files
+        ]
+        return read_tars(inside, name)
+    if kinds == {".parquet"}:
+        return read_parquet(*files, name=name, root=root)
+    if len(kinds) > 1:
+        raise SynestheteError(
+            f"files of different kinds ({', '.join(sorted(kinds))})", hint="give one kind at a time"
+        )
     raise SynestheteError(
-        f"'{path}' is no probe set", hint="give a folder, a .csv, a .jsonl or a .parquet file"
+        f"'{files[0]}' is no probe set",
+        hint="give a folder, a .csv, .jsonl, .parquet or .tar file",
     )
+
+
+def _read_folder(folder: Folder) -> ProbeSet:
+    if table := folder.table():
+        return _metadata_of(folder, table)
+    names = folder.names()
+    kinds = {PurePosixPath(name).suffix.lower() for name in names}
+    flat = not any("/" in name for name in names)
+    if flat and len(kinds) == 1 and kinds <= set(COLUMNAR):
+        root = folder.root if isinstance(folder, LocalFolder) else None
+        return read_files(folder.files(names), folder.name, root=root)
+    return _labelled_by_place(folder, names)
 
 
 def read_folder(path: Path) -> ProbeSet:
@@ -77,10 +173,13 @@ def read_folder(path: Path) -> ProbeSet:
     SynestheteError
         The folder holds no file, or none of them lies where a concept can be inferred.
     """
-    root = path.resolve()
-    files = list(_walk(root, root))
+    folder = LocalFolder(path)
+    return _labelled_by_place(folder, folder.names())
+
+
+def _labelled_by_place(folder: Folder, files: list[str]) -> ProbeSet:
     if not files:
-        raise SynestheteError(f"no images in the folder '{path}'", hint=LAYOUT)
+        raise SynestheteError(f"no images in the folder '{folder}'", hint=LAYOUT)
     parts = [list(Path(file).parts) for file in files]
     placed = [part for part in parts if len(part) > 1]
     swapped = all(len(p) == 3 and modality_name(p[0]) in MODALITIES for p in placed)
@@ -91,28 +190,26 @@ def read_folder(path: Path) -> ProbeSet:
         concept, modality, problem = (
             _place(part, swapped, own_modalities) if placed else ("", "", "")
         )
-        if not problem and (root / file).is_symlink() and leads_out(root, root / file):
-            problem = OUTSIDE
+        problem = problem or folder.problem(file)
         values = {"concept": concept.replace("_", " "), "modality": modality}
         text = None
         if file.lower().endswith(TEXT_SUFFIX):
-            text, unreadable = ("", "") if problem else _text_of(root, file)
+            text, unreadable = ("", "") if problem else _text_of(folder, file)
             problem = problem or unreadable
         labels.add(key, values, problem, text)
     if len(labels.problems) == len(labels):
         # Not the first by name, which is often a README beside the folders.
         row = max(labels.problems, key=lambda row: len(parts[row]))
         raise SynestheteError(
-            f"no usable image in the folder '{path}': '{files[row]}' {labels.problems[row]}"
+            f"no usable image in the folder '{folder}': '{files[row]}' {labels.problems[row]}"
         )
-    return ProbeSet(root.name, labels.table(), FileSource(root, files), problems=labels.problems)
+    return ProbeSet(folder.name, labels.table(), folder.source(files), problems=labels.problems)
 
 
-def _text_of(root: Path, file: str) -> tuple[str, str]:
+def _text_of(folder: Folder, file: str) -> tuple[str, str]:
     """The text of a file, and why it cannot be read."""
     try:
-        data = read_inside(root, root / file, max_bytes=MAX_TEXT_BYTES)
-        return decoded(data, Path(file)), ""
+        return decoded(folder.read(file), Path(file)), ""
     except UnusableFile as error:
         return "", error.reason
 
@@ -178,6 +275,7 @@ def _ignored(name: str) -> bool:
 
 
 METADATA_FILES = ("metadata.csv", "metadata.jsonl")
+METADATA, COLUMNAR = (".csv", ".jsonl"), (".parquet", ".tar")
 FILE_COLUMN = "file_name"
 FIELD_CHARACTERS = 131_072
 
@@ -206,11 +304,30 @@ def read_metadata(path: Path, *, root: Path | None = None) -> ProbeSet:
     A file that does not exist, an empty text, or a line without a concept, stays in the set as an unusable image
     or text with its reason. Of a line with a file, `text` is a caption.
     """
-    folder = (path if root is None else root / path.name).parent.resolve()
+    folder = LocalFolder((path if root is None else root / path.name).parent)
+    return _table_of(folder, path, root)
+
+
+def _metadata_of(folder: Folder, name: str) -> ProbeSet:
+    if isinstance(folder, LocalFolder):
+        return read_metadata(folder.path / name, root=folder.path)
+    return _metadata_elsewhere(folder, name)
+
+
+def _metadata_elsewhere(folder: Folder, name: str) -> ProbeSet:
+    """The table is read from a copy, which is gone afterwards; the files that it names are read where they are."""
+    (file,) = folder.files([name])
+    with tempfile.TemporaryDirectory() as scratch, opened(file) as content:
+        copy = Path(scratch) / Path(name).name
+        with copy.open("wb") as out:
+            shutil.copyfileobj(content, out)
+        return _table_of(folder, copy, None)
+
+
+def _table_of(folder: Folder, path: Path, root: Path | None) -> ProbeSet:
     labels = LabelTable()
     files: list[str] = []
     columns: set[str] = set()
-    parents: dict[str, bool] = {}
     for line, row in _rows(path, root):
         if isinstance(row, SynestheteError):
             raise row
@@ -226,13 +343,13 @@ def read_metadata(path: Path, *, root: Path | None = None) -> ProbeSet:
         if not file:
             hint = f"its columns are {', '.join(sorted(columns)) or 'none'}"
             raise SynestheteError(f"{where}: no {FILE_COLUMN}", hint=hint)
-        file = _inside(folder, file, where, parents)
+        file = folder.inside(file, where)
         files.append(file)
         if file.lower().endswith(TEXT_SUFFIX):
             text, problem = _text_of(folder, file)
             labels.add(file, values, problem, text)
         else:
-            labels.add(file, values, "" if _exists(folder / file) else MISSING)
+            labels.add(file, values, MISSING if folder.missing(file) else "")
     if not files:
         raise SynestheteError(f"'{path}' lists no images")
     if not columns.intersection(ALIASES["concept"]):
@@ -241,9 +358,7 @@ def read_metadata(path: Path, *, root: Path | None = None) -> ProbeSet:
     if len(labels.problems) == len(labels):
         at, reason = next(iter(labels.problems.items()))
         raise SynestheteError(f"no usable image in '{path}': '{files[at]}' has {reason}")
-    return ProbeSet(
-        folder.name, labels.table(), FileSource(folder, files), problems=labels.problems
-    )
+    return ProbeSet(folder.name, labels.table(), folder.source(files), problems=labels.problems)
 
 
 def _rows(path: Path, root: Path | None) -> Rows:
@@ -257,38 +372,144 @@ def _rows(path: Path, root: Path | None) -> Rows:
     return rows
 
 
-def _inside(folder: Path, file: str, where: str, parents: dict[str, bool]) -> str:
-    """The path relative to the folder, or an error when it leads out of it.
-
-    `parents` remembers which folders lead out: a table names few folders and many files.
-    """
-    try:
-        relative = relative_name(file)
-    except UnusableFile as error:
-        raise SynestheteError(f"{where}: {error.message}", hint=error.hint) from None
-    path = folder / relative
-    parent = str(path.parent)
-    if parent not in parents:
-        parents[parent] = leads_out(folder, path.parent)
-    try:
-        link = path.is_symlink()
-    except OSError:
-        # A name longer than the file system allows: it leads nowhere, and counts as missing.
-        return relative
-    if parents[parent] or (link and leads_out(folder, path)):
-        raise SynestheteError(f"{where}: '{file}' is a link that leads out of the table's folder")
-    return relative
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:
-        # A name longer than the file system allows.
-        return False
-
-
 def _as_text(value: object) -> str:
     if value is None:
         return ""
     return value if isinstance(value, str) else json.dumps(value)
+
+
+class LocalFolder:
+    """A folder of this machine.
+
+    Parameters
+    ----------
+    path
+        As the user named it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.root = path.resolve()
+        self.name = self.root.name
+        self._leading_out: dict[str, bool] = {}  # a table names few folders and many files
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def names(self) -> list[str]:
+        """The files, in the order of their names, folder by folder."""
+        return list(_walk(self.root, self.root))
+
+    def table(self) -> str:
+        """`metadata.csv` or `metadata.jsonl`."""
+        return next((name for name in METADATA_FILES if (self.path / name).is_file()), "")
+
+    def files(self, names: Sequence[str]) -> list[Located]:
+        """Their paths."""
+        return [self.path / name for name in names]
+
+    def problem(self, name: str) -> str:
+        """A link may lead out."""
+        path = self.root / name
+        return OUTSIDE if path.is_symlink() and leads_out(self.root, path) else ""
+
+    def inside(self, name: str, where: str) -> str:
+        """The path relative to the folder, or an error when it leads out of it."""
+        relative = _relative(name, where)
+        path = self.root / relative
+        parent = str(path.parent)
+        if parent not in self._leading_out:
+            self._leading_out[parent] = leads_out(self.root, path.parent)
+        try:
+            link = path.is_symlink()
+        except OSError:
+            # A name longer than the file system allows: it leads nowhere, and counts as missing.
+            return relative
+        if self._leading_out[parent] or (link and leads_out(self.root, path)):
+            raise SynestheteError(
+                f"{where}: '{name}' is a link that leads out of the table's folder"
+            )
+        return relative
+
+    def missing(self, name: str) -> bool:
+        """Whether there is nothing of the name."""
+        try:
+            return not (self.root / name).exists()
+        except OSError:
+            # A name longer than the file system allows.
+            return True
+
+    def read(self, name: str) -> bytes:
+        """The bytes of a text file."""
+        return read_inside(self.root, self.root / name, max_bytes=MAX_TEXT_BYTES)
+
+    def source(self, names: Sequence[str]) -> ImageSource:
+        """The images."""
+        return FileSource(self.root, names)
+
+
+class RemoteFolder:
+    """A folder by its URL, listed once.
+
+    Parameters
+    ----------
+    url
+        As `check_url` lets it pass.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = check_url(url)
+        self.name = shown(self.url).rpartition("/")[2] or "probes"
+        self._found = list_files(self.url)
+        if not self._found:
+            raise SynestheteError(f"there are no files under {self}")
+
+    def __str__(self) -> str:
+        return shown(self.url)
+
+    def names(self) -> list[str]:
+        """The files, in the order of their names, folder by folder, as on a disk."""
+        seen = [name for name in self._found if not any(map(_ignored, name.split("/")))]
+        return sorted(seen, key=lambda name: name.split("/"))
+
+    def table(self) -> str:
+        """`metadata.csv` or `metadata.jsonl`."""
+        return next((name for name in METADATA_FILES if name in self._found), "")
+
+    def files(self, names: Sequence[str]) -> list[Located]:
+        """As they were listed."""
+        if lost := [name for name in names if name not in self._found]:
+            raise SynestheteError(f"there is no {self}/{lost[0]}")
+        return [self._found[name] for name in names]
+
+    def problem(self, name: str) -> str:
+        """There are no links there."""
+        del name
+        return ""
+
+    def inside(self, name: str, where: str) -> str:
+        """The path relative to the folder."""
+        return _relative(name, where)
+
+    def missing(self, name: str) -> bool:
+        """Whether it was not listed."""
+        return name not in self._found
+
+    def read(self, name: str) -> bytes:
+        """The bytes of a text file."""
+        if name not in self._found:
+            raise UnusableFile.of(Path(name), "no such file", "correct its name or leave it out")
+        if self._found[name].size > MAX_TEXT_BYTES:
+            raise UnusableFile.of(Path(name), f"more than {MAX_TEXT_BYTES >> 20} MiB of text")
+        return self._found[name].read()
+
+    def source(self, names: Sequence[str]) -> ImageSource:
+        """The images."""
+        return RemoteSource([self._found.get(name) for name in names])
+
+
+def _relative(name: str, where: str) -> str:
+    try:
+        return relative_name(name)
+    except UnusableFile as error:
+        raise SynestheteError(f"{where}: {error.message}", hint=error.hint) from None

@@ -7,18 +7,21 @@ import threading
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from PIL import Image
 
+from synesthete._core.remote_files import RemoteFile
 from synesthete._core.user_files import ANY_SIZE, UnusableFile, open_inside, read_inside
 from synesthete.probes.decoding import UnreadableImage, decode
 from synesthete.probes.probe_set import ImageSource
 
 MAX_FILE_BYTES = 512 * 1024 * 1024
 MISSING = "no such file: correct its name or leave it out"
+_AT_ONCE, _AHEAD, _AHEAD_BYTES = 8, 16, 8 * 1024 * 1024  # fetched ahead: at once, files, largest
 OUTSIDE = "a link that leads out of the probe folder: copy the file into the folder"
 
 V = TypeVar("V")
@@ -59,6 +62,65 @@ class FileSource:
 
     def _path(self, row: int) -> Path:
         return self.root / self.files[row]
+
+
+class RemoteSource:
+    """Images in files elsewhere, each read whole, a few ahead of their use.
+
+    Parameters
+    ----------
+    files
+        For each row its file as it was listed; None where there is none.
+    """
+
+    def __init__(self, files: Sequence[RemoteFile | None]) -> None:
+        self.files = files
+        self._pool: ThreadPoolExecutor | None = None
+        self._ahead: dict[int, Future[bytes]] = {}
+        self._lock = threading.Lock()
+
+    def image(self, row: int) -> Image.Image:
+        """The decoded image of a row; raises `UnreadableImage`, and `Unreachable` where the store does not answer."""
+        file = self.files[row]
+        if file is None:
+            raise UnreadableImage(MISSING)
+        if file.size > MAX_FILE_BYTES:
+            raise UnreadableImage(f"a file of {file.size >> 20:,} MiB", hint="make it smaller")
+        return decode(self._bytes(row))
+
+    def digest(self, row: int) -> str:
+        """SHA-256 of the file's bytes; empty where there is none."""
+        file = self.files[row]
+        if file is None:
+            return ""
+        if file.size <= _AHEAD_BYTES:
+            return hashlib.sha256(self._bytes(row)).hexdigest()
+        with file.open() as content:
+            return hashlib.file_digest(content, "sha256").hexdigest()  # type: ignore[arg-type]
+
+    def _bytes(self, row: int) -> bytes:
+        """The bytes of a row; those of the next rows are fetched meanwhile."""
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="fetching")
+            wanted = range(row, min(row + _AHEAD, len(self.files)))
+            for other in set(self._ahead) - set(wanted):
+                self._ahead.pop(other).cancel()
+            for other in wanted:
+                file = self.files[other]
+                if file is None or other in self._ahead:
+                    continue
+                if other == row or file.size <= _AHEAD_BYTES:
+                    self._ahead[other] = self._pool.submit(file.read)
+            # Taken out at once: what was read is not kept.
+            fetched = self._ahead.pop(row)
+        return fetched.result()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"files": self.files}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["files"])  # type: ignore[misc]
 
 
 class JoinedSource:

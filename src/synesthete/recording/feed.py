@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from synesthete._core.remote_files import Unreachable
 from synesthete.atlas.thumbnails import thumbnail_of
 from synesthete.probes.probe_set import text_rows
 from synesthete.recording.plan import MICRO_BATCH
@@ -142,7 +143,8 @@ def _quarantining(batch: MicroBatch, image_id: int) -> Iterator[None]:
     """Note why an image cannot be used: it may break its decoder in any way, and one bad file must not end a long run."""
     try:
         yield
-    except MemoryError:
+    # A store that does not answer is no fault of the image.
+    except (MemoryError, Unreachable):
         raise
     except Exception as error:  # noqa: BLE001
         batch.unreadable[image_id] = _reason(error)

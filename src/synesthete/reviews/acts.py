@@ -16,7 +16,7 @@ from typing import Any
 from synesthete._core import compaction
 from synesthete._core.json_reader import parse_json
 from synesthete._core.sqlite import AppendOnly
-from synesthete.errors import SynestheteError, near
+from synesthete.errors import SynestheteError, one_of
 
 MACHINE = "machine"  # signs what the program itself asks
 LONGEST = 2000
@@ -160,8 +160,9 @@ def check(act: Act, subjects: Subjects = NEURONS) -> None:
         id, time or hash.
     """
     if act.kind not in subjects.kinds:
-        hint = near(act.kind, subjects.kinds) or ", ".join(subjects.kinds)
-        raise SynestheteError(f"no such kind of review: {act.kind!r}", hint=hint)
+        raise SynestheteError(
+            f"no such kind of review: {act.kind!r}", hint=one_of(act.kind, subjects.kinds)
+        )
     if not act.rater:
         raise SynestheteError("a review needs a rater: who did it?", hint="give --rater NAME")
     if act.rater.casefold() == MACHINE and act.kind not in subjects.requests:

@@ -166,7 +166,6 @@ def labels(atlas: Atlas, address: str, question: str) -> dict[int, str]:
             votes.setdefault(act.image, Reviewed()).record(act.rater, act.kind, act.value)
     found = {}
     for image in range(atlas.probes.num_rows):
-        leading = votes.get(image_hash(atlas, image), Reviewed()).leading()
-        if len(leading) == 1:
-            found[image] = leading[0][1]
+        if label := votes.get(image_hash(atlas, image), Reviewed()).majority():
+            found[image] = label[1]
     return found

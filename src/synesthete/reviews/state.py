@@ -59,6 +59,11 @@ class Reviewed:
         most = max(counts.values(), default=0)
         return [verdict for verdict, count in counts.items() if count == most][::-1]
 
+    def majority(self) -> tuple[str, str] | None:
+        """The verdict that more raters gave than any other; None without one, or in a tie."""
+        leading = self.leading()
+        return leading[0] if len(leading) == 1 else None
+
 
 S = TypeVar("S", bound=Reviewed)
 

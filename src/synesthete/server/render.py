@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup
 from starlette.requests import Request
 
+from synesthete.atlas.visualizations import percentile
 from synesthete.audits.report import report_body
 from synesthete.report import charts, svg
 from synesthete.report.counts import counts_in_words
@@ -114,20 +115,6 @@ def sentence(text: str) -> str:
     ('There is no such page.', "Did you mean 'a'?")
     """
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "?", "!")) else ".")
-
-
-def percentile(value: float | None) -> str:
-    """A percentile, cut off so that 100 is never claimed too early.
-
-    Examples
-    --------
-    >>> percentile(99.9951), percentile(100.0), percentile(54.27), percentile(None)
-    ('99.99', '100', '54.2', '–')
-    """
-    if value is None:
-        return "–"
-    digits = 100 if value >= 99 else 10
-    return f"{int(value * digits + 1e-9) / digits:g}"
 
 
 def thousands(value: int | None) -> str:

@@ -19,10 +19,10 @@ from synesthete.analysis.decomposition.explain import contributions
 from synesthete.catalog.classify import Classifier, fit, make_record, read_records, records
 from synesthete.catalog.classify.classifier import vocabulary, words_of
 from synesthete.catalog.classify.records import embed, fuse, image_direction
-from synesthete.catalog.people import Policy, Queue
 from synesthete.errors import SynestheteError
 from synesthete.models.image_text_model import ImageTextModel
 from synesthete.probes.decoding import decode
+from synesthete.reviews.cases import Policy, Queue
 from tests.catalog.classify.conftest import RECORDS, SECRETS
 
 SLOW_TO_READ = "the vocabulary holds what five groups share"

@@ -12,9 +12,9 @@ import pytest
 
 from synesthete.catalog import Catalog
 from synesthete.catalog.keys import Keys
-from synesthete.catalog.people import Queue
 from synesthete.cli import main
 from synesthete.models.image_text_model import ImageTextModel
+from synesthete.reviews.cases import Queue
 from tests.catalog.classify.conftest import SECRETS, write_records
 
 Run = Callable[..., tuple[int, str, str]]

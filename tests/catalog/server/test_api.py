@@ -14,8 +14,8 @@ from starlette.testclient import TestClient
 
 from synesthete.catalog.events import EventLog
 from synesthete.catalog.keys import SCOPES, Keys
-from synesthete.catalog.people import Queue
 from synesthete.errors import SynestheteError
+from synesthete.reviews.cases import Queue
 from tests.catalog.server.conftest import BASE, TOKEN, png
 
 Keyed = Callable[..., TestClient]

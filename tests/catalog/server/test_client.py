@@ -91,7 +91,7 @@ def test_changing_and_telling(shop: CatalogClient, path: Path) -> None:
 
 
 def test_people(shop: CatalogClient, path: Path) -> None:
-    from synesthete.catalog.people import Queue
+    from synesthete.reviews.cases import Queue
 
     tickets = [
         Queue(path).add("suggest", {"proposal": str(i)}, reason="r", confidence=0.1)

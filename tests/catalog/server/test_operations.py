@@ -14,10 +14,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
 from synesthete.catalog import Catalog
-from synesthete.catalog.people import Queue
 from synesthete.catalog.server import operations
 from synesthete.catalog.server.app import create_app
 from synesthete.errors import SynestheteError
+from synesthete.reviews.cases import Queue
 from synesthete.server.auth import Gate
 from tests.catalog.server.conftest import BASE, TOKEN
 

@@ -12,8 +12,8 @@ from starlette.testclient import TestClient
 
 from synesthete.catalog import Catalog, Item
 from synesthete.catalog.events import EventLog
-from synesthete.catalog.people import Queue
 from synesthete.models.image_text_model import ImageTextModel
+from synesthete.reviews.cases import Queue
 from tests.catalog.server.conftest import BASE, TOKEN, png
 
 NASTY = "<script>alert(1)</script>"

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from synesthete.catalog import Item, Quarantined
+from synesthete.catalog.addresses import is_allowed
 from synesthete.catalog.encode import load
 from synesthete.catalog.sources import LeftOut, RemoteImages, read_items, remote_images
-from synesthete.catalog.sources.remote_images import is_allowed
 from synesthete.errors import SynestheteError
 from tests.catalog.sources.site import PNG, Site, send, serving
 

@@ -14,12 +14,12 @@ import pytest
 from synesthete.catalog import Catalog
 from synesthete.catalog.events import EventLog
 from synesthete.catalog.keys import Keys
-from synesthete.catalog.people import Queue
 from synesthete.catalog.store import migration
 from synesthete.catalog.store.migration import migrate_catalog
 from synesthete.errors import SynestheteError
 from synesthete.models.image_text_model import ImageTextModel
 from synesthete.probes.decoding import decode
+from synesthete.reviews.cases import Queue
 from tests.catalog.conftest import sample_items
 
 

@@ -7,12 +7,10 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import textwrap
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,52 +27,26 @@ from synesthete.errors import SynestheteError
 from synesthete.models.image_text_model import ImageTextModel
 from tests.catalog.conftest import sample_items
 from tests.catalog.store.small import DIM, UNITS, batch
+from tests.s3 import BUCKET, SECRET, s3_environment, s3_server
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("moto") is None,
     reason="needs an S3 server: pip install 'moto[server]'",
 )
-SECRET = "not-to-be-written-down"
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    """An S3 server of its own, which refuses to write what is there when it is asked to, as S3 does."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        started = time.monotonic()
-        while True:
-            try:
-                urllib.request.urlopen(f"{url}/moto-api/").read()
-                break
-            except OSError:
-                assert process.poll() is None
-                assert time.monotonic() - started < 120
-                time.sleep(0.1)
-        urllib.request.urlopen(urllib.request.Request(f"{url}/shop-bucket", method="PUT")).read()
+    with s3_server() as url:
         yield url
-    finally:
-        process.terminate()
-        process.wait()
 
 
 @pytest.fixture
 def bucket(server: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
     """A URL that is used by one test."""
-    for name, value in {
-        "AWS_ACCESS_KEY_ID": "someone",
-        "AWS_SECRET_ACCESS_KEY": SECRET,
-        "AWS_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": server,
-        "AWS_ALLOW_HTTP": "true",
-    }.items():
+    for name, value in s3_environment(server).items():
         monkeypatch.setenv(name, value)
-    return f"s3://shop-bucket/{request.node.name}"
+    return f"s3://{BUCKET}/{request.node.name}"
 
 
 def create(folder: Path, url: str) -> ItemTable:

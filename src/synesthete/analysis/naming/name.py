@@ -32,7 +32,7 @@ from synesthete.analysis.provenance import RANDOM_TWIN, control_activations, own
 from synesthete.analysis.vocabulary import BUILT_IN, CONCEPTS, load_vocabulary
 from synesthete.analysis.zero_shot import class_embeddings
 from synesthete.atlas import Atlas, open_atlas, write_unit_tables
-from synesthete.errors import SynestheteError, near
+from synesthete.errors import SynestheteError, one_of
 
 OURS = "ours"
 METHODS = (OURS, *SCORERS)  # who may propose names
@@ -96,8 +96,7 @@ def name_neurons(
     if threshold is not None and not 0.5 <= threshold < 1:
         raise SynestheteError(f"the threshold must be at least 0.5 and below 1, not {threshold}")
     if method not in METHODS:
-        hint = near(method, METHODS) or f"one of {', '.join(METHODS)}"
-        raise SynestheteError(f"there is no method {method!r}", hint=hint)
+        raise SynestheteError(f"there is no method {method!r}", hint=one_of(method, METHODS))
     atlas = open_atlas(atlas_path)
     sample = atlas.sampled
     chosen = [atlas.layer(name)["name"] for name in dict.fromkeys(layers or atlas.layers)]

@@ -10,7 +10,7 @@ from typing import Any
 
 from synesthete._core.user_files import UnusableFile
 from synesthete._core.yaml_reader import read_yaml
-from synesthete.errors import SynestheteError, near
+from synesthete.errors import SynestheteError, one_of
 
 DEFAULT = Path(__file__).parent / "default.yaml"
 VERSION = 1
@@ -80,8 +80,7 @@ def parse_lists(value: Any, source: str) -> Lists:
     top = _mapping(value, source, "the file")
     for key in top:
         if key not in KEYS:
-            hint = near(key, KEYS) or ", ".join(KEYS)
-            raise SynestheteError(f"{source}: {key!r} is not known", hint=hint)
+            raise SynestheteError(f"{source}: {key!r} is not known", hint=one_of(key, KEYS))
     if top.get("version") != VERSION:
         raise SynestheteError(
             f"{source} is of version {top.get('version')!r}, and {VERSION} is read",
@@ -145,8 +144,9 @@ def _test(
     one = _mapping(value, source, "tests")
     axis = str(one.get("axis", ""))
     if axis not in groups:
-        hint = near(axis, groups) or ", ".join(groups)
-        raise SynestheteError(f"{source}: tests: there is no axis {axis!r}", hint=hint)
+        raise SynestheteError(
+            f"{source}: tests: there is no axis {axis!r}", hint=one_of(axis, groups)
+        )
     pairs = []
     for key, known in (("attributes", attributes), ("groups", groups[axis])):
         names = _texts(one.get(key), source, f"tests.{key}")
@@ -154,8 +154,9 @@ def _test(
             raise SynestheteError(f"{source}: a test needs two different {key}, not {names}")
         for name in names:
             if name not in known:
-                hint = near(name, known) or ", ".join(known)
-                raise SynestheteError(f"{source}: tests: no {key} {name!r}", hint=hint)
+                raise SynestheteError(
+                    f"{source}: tests: no {key} {name!r}", hint=one_of(name, known)
+                )
         pairs.append((names[0], names[1]))
     return Test(pairs[0], axis, pairs[1], str(one.get("source", "")))
 

@@ -3,35 +3,21 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from synesthete._core.json_reader import InvalidJson, read_json
+from synesthete._core.json_reader import InvalidJson, plain, read_json
 from synesthete._core.user_files import UnusableFile
 from synesthete.atlas.files import write_together
 from synesthete.audits.registry import AUDITS, METRICS, Measure, Report, details, headline
-from synesthete.errors import SynestheteError, near
+from synesthete.errors import SynestheteError, one_of
 
 SCHEMA = "synesthete.audit"
 VERSION = 2
 JSON_NAME, HTML_NAME, CARD_NAME = "report.json", "report.html", "MODEL_CARD_SECTION.md"
 Verdict = Literal["pass", "undecided", "fail"]
 FAIL_ON = ("fail", "undecided")
-
-
-def plain(value: Any) -> Any:
-    """`value` as JSON can hold it; what is not a number becomes null."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if hasattr(value, "tolist"):
-        return plain(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 def write_report(report: Mapping[str, Any], folder: str | Path) -> dict[str, Path]:
@@ -145,8 +131,7 @@ def parse_thresholds(given: Iterable[str]) -> dict[str, float]:
     for given_limit in given:
         name, _, number = given_limit.partition("=")
         if name not in METRICS:
-            hint = near(name, METRICS) or ", ".join(METRICS)
-            raise SynestheteError(f"no such threshold {name!r}", hint=hint)
+            raise SynestheteError(f"no such threshold {name!r}", hint=one_of(name, METRICS))
         try:
             limits[name] = float(number)
         except ValueError:
@@ -197,8 +182,6 @@ def failed(rows: Iterable[Mapping[str, Any]], fail_on: str | None) -> bool:
     if fail_on is None:
         return False
     if fail_on not in FAIL_ON:
-        raise SynestheteError(
-            f"--fail-on {fail_on!r} is not known", hint=near(fail_on, FAIL_ON) or ", ".join(FAIL_ON)
-        )
+        raise SynestheteError(f"--fail-on {fail_on!r} is not known", hint=one_of(fail_on, FAIL_ON))
     bad = {"fail"} if fail_on == "fail" else {"fail", "undecided"}
     return any(row["verdict"] in bad for row in rows)

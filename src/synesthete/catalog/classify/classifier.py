@@ -20,11 +20,11 @@ from synesthete.catalog.classify.linear_probe import (
     read_linear_probe,
 )
 from synesthete.catalog.classify.records import Record, embed, fuse, image_direction
-from synesthete.catalog.people import Policy, Queue
 from synesthete.catalog.schema import Reason
 from synesthete.errors import SynestheteError
 from synesthete.probes.decoding import UnreadableImage
 from synesthete.probes.request_images import see
+from synesthete.reviews.cases import Policy, Queue
 
 if TYPE_CHECKING:
     from synesthete.atlas import Atlas

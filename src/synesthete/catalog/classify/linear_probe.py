@@ -15,7 +15,7 @@ import numpy as np
 from scipy.special import softmax
 
 from synesthete._core.arrays import Bool, Float64, Floating
-from synesthete._core.json_reader import read_json
+from synesthete._core.json_reader import plain, read_json
 from synesthete._core.user_files import read_inside
 from synesthete.atlas.arrays import NUMBERS, Shape, npz_names, read_npz
 from synesthete.atlas.files import write_file
@@ -191,11 +191,11 @@ def _line(name: str, one: Mapping[str, Any], *, share: bool = True) -> str:
 
 
 def _percent(value: float | None) -> str:
-    return "–" if value is None or math.isnan(value) else f"{100 * value:.1f} %"
+    return "–" if value is None else f"{100 * value:.1f} %"
 
 
 def _number(value: float | None) -> str:
-    return "–" if value is None or math.isnan(value) else f"{value:.3f}"
+    return "–" if value is None else f"{value:.3f}"
 
 
 def _cell(text: str) -> str:
@@ -240,7 +240,7 @@ def write_classifier(out: Path, facts: Mapping[str, Any], probe: LinearProbe) ->
     stream = io.BytesIO()
     np.savez(stream, **arrays)  # type: ignore[arg-type]
     name = f"{WEIGHTS}{hashlib.sha256(stream.getvalue()).hexdigest()[:16]}.npz"
-    content = {**_finite(facts), "weights": name}
+    content = {**plain(facts), "weights": name}
     write_file(out / name, stream.getvalue())
     write_file(out / CARD, card(content).encode())
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
@@ -249,14 +249,6 @@ def write_classifier(out: Path, facts: Mapping[str, Any], probe: LinearProbe) ->
     for old in out.glob(f"{WEIGHTS}*.npz"):
         if old.name != name:
             old.unlink()
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _finite(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_facts(path: Path) -> dict[str, Any]:

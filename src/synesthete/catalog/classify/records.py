@@ -17,7 +17,7 @@ from synesthete._core.json_reader import InvalidJson
 from synesthete._core.text import storable
 from synesthete.catalog.encode import image_bytes
 from synesthete.catalog.tables import inside, rows_and_errors
-from synesthete.errors import SynestheteError, near
+from synesthete.errors import SynestheteError, one_of
 from synesthete.probes.decoding import UnreadableImage
 from synesthete.probes.request_images import RequestImageTooLarge, see
 
@@ -129,7 +129,7 @@ def read_records(path: str | Path, *, template: Template = "general") -> Records
     if template not in TEMPLATES:
         raise SynestheteError(
             f"no such template: {template!r}",
-            hint=near(template, TEMPLATES) or ", ".join(TEMPLATES),
+            hint=one_of(template, TEMPLATES),
         )
     records: list[Record] = []
     aside: dict[int, str] = {}

@@ -37,8 +37,8 @@ from synesthete.catalog.classify.linear_probe import (
 )
 from synesthete.catalog.classify.records import Records, Template, embed, fuse, personal
 from synesthete.catalog.metrics.estimates import Estimate, share_of
-from synesthete.catalog.people import Label
 from synesthete.errors import SynestheteError
+from synesthete.reviews.cases import Label
 
 if TYPE_CHECKING:
     from synesthete.models.image_text_model import ImageTextModel

@@ -13,6 +13,7 @@ import typer
 from rich.console import RenderableType
 from rich.text import Text
 
+from synesthete._core.json_reader import plain
 from synesthete.atlas.files import write_together
 from synesthete.catalog import Catalog
 from synesthete.catalog.cli.options import (
@@ -25,7 +26,7 @@ from synesthete.catalog.cli.options import (
 )
 from synesthete.catalog.events import EventLog
 from synesthete.cli.command import Output, command
-from synesthete.cli.console import Note, count, percent, plain, say, share, table
+from synesthete.cli.console import Note, count, percent, say, share, table
 from synesthete.errors import SynestheteError
 
 AT_ONCE = 5000  # events that are committed together

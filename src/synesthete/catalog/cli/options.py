@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from synesthete._core.environment import EVENTS_URL
 from synesthete.catalog import Catalog
 from synesthete.cli.console import Note, count
 from synesthete.errors import SynestheteError
@@ -47,9 +48,9 @@ FolderArgument = Annotated[
 EventsUrl = Annotated[
     str | None,
     typer.Option(
-        envvar="SYNESTHETE_EVENTS_URL",
+        envvar=EVENTS_URL,
         metavar="URL",
-        help="The PostgreSQL database that events are kept in; without it (or SYNESTHETE_EVENTS_URL) SQLite in the folder.",
+        help=f"The PostgreSQL database that events are kept in; without it (or {EVENTS_URL}) SQLite in the folder.",
     ),
 ]
 Limit = Annotated[int, typer.Option("-k", "--limit", min=1, help="Results at most.")]

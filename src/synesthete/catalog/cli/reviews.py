@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import RenderableType
 
+from synesthete._core.environment import RATER
 from synesthete._core.user_files import read_inside
 from synesthete.catalog.cli.options import FolderArgument, folder, set_aside
-from synesthete.catalog.people import Queue, Verdict, policy_of, set_policy, trail_row
 from synesthete.cli.command import Output, Positive, Share, command
 from synesthete.cli.console import Note, count, percent, say, share, table
 from synesthete.errors import SynestheteError
+from synesthete.reviews.cases import Queue, Verdict, policy_of, set_policy, trail_row
 
 if TYPE_CHECKING:
     from synesthete.catalog.classify import Records
@@ -33,7 +34,7 @@ def queue(
     override: str | None = None,
     dismiss: bool = False,
     note: str = "",
-    actor: Annotated[str | None, typer.Option(envvar="SYNESTHETE_RATER")] = None,
+    actor: Annotated[str | None, typer.Option(envvar=RATER)] = None,
     threshold: str | None = None,
     audit: Share = 0.0,
     trail: bool = False,

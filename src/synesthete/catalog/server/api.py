@@ -15,7 +15,6 @@ from synesthete.catalog.classify import Classify
 from synesthete.catalog.events import EventLog, Taken
 from synesthete.catalog.facets import items_page
 from synesthete.catalog.metrics import Experiment, Summary, assign, compare, summarize
-from synesthete.catalog.people import Case, policy_of, set_policy, trail_row
 from synesthete.catalog.requests import Align, Recommend, Search, Suggest, answer_type
 from synesthete.catalog.requests import Request as CatalogRequest
 from synesthete.catalog.schema import Written
@@ -32,6 +31,7 @@ from synesthete.catalog.server.routing import (
     respond_once,
 )
 from synesthete.errors import SynestheteError
+from synesthete.reviews.cases import Case, policy_of, set_policy, trail_row
 from synesthete.server.errors import ERRORS, Missing
 
 ItemId = Annotated[str, Query(alias="id", min_length=1, max_length=500)]

@@ -10,12 +10,12 @@ from synesthete.catalog import Catalog
 from synesthete.catalog.classify import Classifications, Classifier, Classify, make_record
 from synesthete.catalog.encode import image_bytes
 from synesthete.catalog.events import EventLog
-from synesthete.catalog.people import Policy, Queue, policy_of
 from synesthete.catalog.requests import Answer, Request, Suggest
 from synesthete.catalog.retention import Settings
 from synesthete.catalog.server.idempotency import IdempotentRequests
 from synesthete.catalog.webhooks import Webhooks
 from synesthete.errors import near
+from synesthete.reviews.cases import Policy, Queue, policy_of
 from synesthete.server.errors import Missing
 
 CLASSIFIERS = "classifiers"

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from synesthete._core.sqlite import AppendOnly
 from synesthete._core.user_files import leads_out
-from synesthete.atlas.files import disk_errors, open_to_write
+from synesthete.atlas.files import disk_errors, lock_alone, open_to_write
 from synesthete.errors import SynestheteError
 from synesthete.server.errors import Refused
 
@@ -126,7 +124,9 @@ class IdempotentRequests:
             with disk_errors(path):
                 file = open_to_write(path)
             with file:
-                if _is_mine(file.fileno(), path):
+                with disk_errors(path):
+                    alone = lock_alone(file.fileno(), path)
+                if alone:
                     try:
                         yield
                     finally:
@@ -137,14 +137,6 @@ class IdempotentRequests:
                 message = "a request with that idempotency key is still carried out"
                 raise Refused(409, message, hint="send it again later", retry_after=2)
             time.sleep(PAUSE_SECONDS)
-
-
-def _is_mine(descriptor: int, path: Path) -> bool:
-    """Lock a file at once or not at all; one that its holder has removed meanwhile claims nothing."""
-    with suppress(OSError):
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return os.path.samestat(os.fstat(descriptor), path.stat())
-    return False
 
 
 def _upgrade(connection: sqlite3.Connection, schema: Sequence[str]) -> None:

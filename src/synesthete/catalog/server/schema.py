@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, create_mod
 from synesthete.catalog.events import KINDS, Event, Logged
 from synesthete.catalog.fields import Id, Integer, Number, Share
 from synesthete.catalog.metrics import METRICS
-from synesthete.catalog.people import Case, Policy
 from synesthete.catalog.schema import Item, image_name
+from synesthete.reviews.cases import Case, Policy
 
 EventKind = Literal["impression", "click", "add", "conversion", "dismissal"]
 MetricName = Literal["click", "add", "conversion", "dismissal", "value"]

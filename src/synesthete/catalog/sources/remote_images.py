@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import ipaddress
 import json
 import os
 import socket
@@ -18,11 +17,11 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import httpcore
 import httpx
@@ -30,6 +29,7 @@ import httpx
 from synesthete._core.json_reader import parse_json
 from synesthete._core.user_files import FileInside, UnusableFile, leads_out, read_inside
 from synesthete.atlas.files import disk_errors, write_file
+from synesthete.catalog.addresses import is_allowed
 from synesthete.catalog.schema import Item, Quarantined
 from synesthete.errors import SynestheteError
 
@@ -42,14 +42,6 @@ AT_ONCE, AHEAD = 8, 64  # images; items
 _REMEMBERED = 10_000  # outcomes of a run, since a placeholder may be the image of many items
 _REDIRECT = (301, 302, 303, 307, 308)
 _LATER = (408, 425, 429, 500, 502, 503, 504)
-
-# The well-known prefix of NAT64, and IPv4-compatible addresses (RFC 4291, deprecated).
-_ENDS_IN_IPV4 = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("::/96"))
-_LOCAL_NAT64 = ipaddress.IPv6Network(
-    "64:ff9b:1::/48"
-)  # where the IPv4 address is in it, its network decides
-
-_Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class RemoteImage(FileInside):
@@ -414,41 +406,3 @@ class _TimedStream(httpcore.NetworkStream):
     def get_extra_info(self, info: str) -> Any:
         """As the stream's."""
         return self._stream.get_extra_info(info)
-
-
-def is_allowed(address: str, *, private: bool = False) -> bool:
-    """Whether an address may be connected to: one on the public internet, or with `private` one of a private network.
-
-    Examples
-    --------
-    >>> [is_allowed(one) for one in ("93.184.216.34", "10.0.0.1", "::ffff:127.0.0.1", "64:ff9b::a00:1")]
-    [True, False, False, False]
-    >>> is_allowed("127.0.0.1", private=True), is_allowed("169.254.169.254", private=True)
-    (True, False)
-    """
-    return all(
-        _is_allowed(one, private) for one in _meant(ipaddress.ip_address(address.partition("%")[0]))
-    )
-
-
-def _is_allowed(address: _Address, private: bool) -> bool:
-    if address.is_link_local or address.is_multicast or address.is_unspecified:
-        return False
-    if isinstance(address, ipaddress.IPv6Address):
-        if address in _LOCAL_NAT64:
-            return False
-        if address.is_site_local:
-            return private
-    return address.is_global or private
-
-
-def _meant(address: _Address) -> Sequence[_Address]:
-    """An address, and the IPv4 addresses that reach through it: mapped, compatible, of 6to4, Teredo and NAT64."""
-    if isinstance(address, ipaddress.IPv4Address):
-        return [address]
-    if address.ipv4_mapped is not None:
-        return [address.ipv4_mapped]
-    inner = [*filter(None, [address.sixtofour]), *(address.teredo or ())]
-    if any(address in network for network in _ENDS_IN_IPV4):
-        inner.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
-    return [address, *inner]

@@ -218,7 +218,7 @@ def own_image(atlas: Atlas, number: int) -> Image.Image:
 def _load(name: str) -> ProbeSet:
     from synesthete.probes import load_probes
 
-    return load_probes(name)
+    return load_probes(name, remote=False)
 
 
 IMAGE = Page(path="/image/{key}", template="image.html", view=image_page, exported=False)

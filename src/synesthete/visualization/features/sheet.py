@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from synesthete.atlas import Atlas, Visualization
 from synesthete.atlas.files import write_file
-from synesthete.atlas.visualizations import PLAIN
+from synesthete.atlas.visualizations import PLAIN, percentile
 from synesthete.errors import SynestheteError
 from synesthete.visualization import font_bytes
 
@@ -134,7 +134,7 @@ def _reached(
 ) -> None:
     """The percentile below a visualization; one that does not excite is marked."""
     x, y = corner
-    label = _percentile(item.percentile)
+    label = percentile(item.percentile)
     if not item.excites:
         label = f"× {label}"
         pen.rectangle((x - 1, y - 1, x + tile, y + tile), outline=ACCENT, width=2)
@@ -166,20 +166,6 @@ def _strongest(atlas: Atlas, item: Visualization) -> list[tuple[Image.Image, str
         ids = kept.top(item.unit, modality, limit=limit).ids.tolist()
         shown += [(int(image), modality) for image in ids]
     return [(atlas.thumbnail(image), modality) for image, modality in shown[:REAL]]
-
-
-def _percentile(value: float) -> str:
-    """A percentile, cut off rather than rounded up.
-
-    Examples
-    --------
-    >>> _percentile(99.9999), _percentile(100.0), _percentile(54.26)
-    ('99.99', '100', '54.2')
-    """
-    if value == 100:
-        return "100"
-    digits = 100 if value >= 99 else 10
-    return f"{int(value * digits + 1e-9) / digits:g}"
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:

@@ -1,4 +1,4 @@
-"""Human review of a catalogue: cases that the machine abstains from, what people's verdicts on them mean, thresholds."""
+"""Cases: what a machine abstains from and people decide, their verdicts and what these mean, thresholds and audits."""
 
 from __future__ import annotations
 
@@ -123,11 +123,11 @@ class Case(Reviewed):
     @property
     def open(self) -> bool:
         """Whether it waits: nobody decided, or people disagree and no verdict has the majority."""
-        return len(self.leading()) != 1
+        return self.majority() is None
 
     def verdict(self) -> tuple[Verdict, str] | None:
         """The verdict of most people, with the label of an override; None while it waits."""
-        return None if self.open else cast("tuple[Verdict, str]", self.leading()[0])
+        return cast("tuple[Verdict, str] | None", self.majority())
 
     def label(self) -> str | None:
         """The label after review: the override, or what the machine proposed and people accepted."""

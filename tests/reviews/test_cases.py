@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from synesthete.catalog.people import Policy, Queue, policy_of, set_policy
 from synesthete.errors import SynestheteError
+from synesthete.reviews.cases import Policy, Queue, policy_of, set_policy
 
 
 @pytest.fixture
