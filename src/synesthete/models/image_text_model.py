@@ -537,10 +537,8 @@ class ImageTextModel:
         found._taps = find_taps(visual)
         found._sites = find_sites(visual, found._taps) | find_text_sites(found._text_taps)
         found.dictionaries = MappingProxyType({})
-        try:
+        with explained(self.name, f"compute in {precision}"):
             found._measured(list(found._taps.values()))
-        except RuntimeError as error:
-            raise SynestheteError(f"{self.name} cannot compute in {precision}: {one_line(error)}") from error  # fmt: skip
         return found.with_dictionaries(self.dictionaries)
 
     def with_dictionary(
