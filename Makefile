@@ -13,7 +13,7 @@ LOCKED := --require-hashes --only-binary :all: --requirement
 COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
     --no-annotate --custom-compile-command 'make lock' $(UPGRADE)
 
-.PHONY: help install demo test torture matrix check mini lock format clean
+.PHONY: help install demo test torture matrix bench check mini lock format clean
 
 help: ## say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ torture: $(STAMP) ## kill, mutate, flood and bomb it, and print a table of what 
 
 matrix: $(STAMP) ## build, read and edit every open_clip architecture, resumable (hours; docs/architectures.md)
 	@HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/architectures.py $(MATRIX)
+
+bench: $(STAMP) ## measure the claims of the docs side by side, into benchmarks/results.md (BENCH="--only search")
+	@HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python benchmarks/run_all.py --out benchmarks/results $(BENCH)
 
 mini: $(STAMP) ## train a model as mini was trained, from packages (hours; docs/training.md)
 	@$(PIP) $(LOCKED) requirements-training.lock

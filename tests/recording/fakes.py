@@ -82,6 +82,11 @@ class FakeModel:
         pixels = np.asarray(image.resize((SIDE, SIDE)), dtype=np.float32) / 255 - 0.5
         return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
 
+    def preprocess_all(self, images: Any) -> Any:
+        import torch
+
+        return torch.stack([self.preprocess(image) for image in images])
+
     def read(self, pixels: Any, layers: Any, reduction: str = "max") -> FakeReading:
         assert pixels.shape[0] == 32, "the model must always see micro-batches of 32"
         self.images_read += len(pixels)

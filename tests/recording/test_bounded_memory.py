@@ -79,4 +79,5 @@ def test_only_so_many_images_are_decoded_ahead() -> None:
         # The one in use, and those ahead of it.
         assert len(requested) * 32 <= seen + 2 * 32
     assert seen == 512
-    assert most < 32
+    # Of the one that is being prepared: its images, and the tensor of each.
+    assert most <= 64

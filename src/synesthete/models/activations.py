@@ -14,6 +14,7 @@ from synesthete.errors import SynestheteError
 Reduction = Literal["max", "mean", "cls"]
 TextReduction = Literal["end", "max", "mean"]
 Tower = Literal["image", "text", "joint"]
+Precision = Literal["fp32", "bf16"]
 JOINT = "joint"
 DICTIONARY = "dictionary"
 Arrangement = Literal["NCHW", "NHWC", "NLC", "LNC"]

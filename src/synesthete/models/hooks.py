@@ -137,7 +137,8 @@ class _Reader(Generic[Kept]):
 
     def keep(self, raw: object) -> None:
         tensor = _tensor(raw, self.tap.layer)
-        self.seen = [self.take(self.tap, self.tap.responses(tensor))]
+        # What is read of a pass in bfloat16 is reduced in float32, and so are the latents of a dictionary.
+        self.seen = [self.take(self.tap, self.tap.responses(tensor.float()))]
 
     def window_before(self, module: nn.Module, args: Any) -> None:
         self.running, self.seen, self.last_output = True, [], None

@@ -22,6 +22,7 @@ from synesthete.errors import SynestheteError, near
 from synesthete.models.activations import (
     JOINT,
     Layer,
+    Precision,
     Reading,
     Responses,
     TextReading,
@@ -93,7 +94,11 @@ class ImageTextModel:
         The network itself, in evaluation mode, float32.
     dictionaries
         The sparse dictionaries whose latents are layers, by the name of the layer: `LAYER@NAME`.
+    precision
+        Of the passes of images: `fp32`, or `bf16` (see `at_precision`).
     """
+
+    precision: Precision = "fp32"
 
     def __init__(
         self,
@@ -146,6 +151,10 @@ class ImageTextModel:
     def preprocess(self, image: Image.Image) -> torch.Tensor:
         """The image as a normalised tensor `[3, height, width]`, equal to the library's own."""
         return self._preprocessor.tensor(image)
+
+    def preprocess_all(self, images: Sequence[Image.Image]) -> torch.Tensor:
+        """What `preprocess` gives of images that `geometry` made, `[images, 3, height, width]`; bit for bit, and three times as fast."""
+        return self._preprocessor.tensors(images)
 
     @cached_property
     def weights_sha256(self) -> str:
@@ -499,6 +508,39 @@ class ImageTextModel:
         hint = near(name, self._sites) or f"it has {', '.join(self._sites)}"
         raise SynestheteError(f"{self.name} has no layer {name!r} to change", hint=hint)
 
+    def at_precision(self, precision: Precision) -> ImageTextModel:
+        """The model with an image tower that computes in another precision; of this model itself where it does so already.
+
+        With `bf16` the tower is a copy with its weights rounded to bfloat16, except those of batch normalisation. Embeddings and
+        activations are given in float32 as before, and `weights_sha256` is that of the float32 weights. Texts stay in float32. Such a model is
+        for reading: gradients and edits are of the float32 one.
+
+        Raises
+        ------
+        SynestheteError
+            The tower cannot compute in it.
+        """
+        if precision == self.precision:
+            return self
+        if self.precision != "fp32":
+            raise SynestheteError(f"{self.name} was rounded to {self.precision}; open it again")
+        visual = copy.deepcopy(_visual(self.network)).to(torch.bfloat16)
+        for module in visual.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.float()
+        found = copy.copy(self)
+        found.__dict__["weights_sha256"] = self.weights_sha256
+        found.precision = precision
+        # The text tower is the same one.
+        found.network = copy.copy(self.network)
+        found.network._modules = {**self.network._modules, "visual": visual}
+        found._taps = find_taps(visual)
+        found._sites = find_sites(visual, found._taps) | find_text_sites(found._text_taps)
+        found.dictionaries = MappingProxyType({})
+        with explained(self.name, f"compute in {precision}"):
+            found._measured(list(found._taps.values()))
+        return found.with_dictionaries(self.dictionaries)
+
     def with_dictionary(
         self, layer: str, name: str, dictionary: SparseDictionary
     ) -> ImageTextModel:
@@ -643,8 +685,12 @@ class ImageTextModel:
         return taken[layer].clone()
 
     def _embed(self, ready: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = self.network.encode_image(ready, normalize=True)
-        return found
+        if self.precision == "fp32":
+            found: torch.Tensor = self.network.encode_image(ready, normalize=True)
+            return found
+        return nn.functional.normalize(
+            self.network.encode_image(ready, normalize=False).float(), dim=-1
+        )
 
     def _check_finite(self, ready: torch.Tensor, *found: npt.NDArray[np.float32]) -> None:
         """Refuse what a pass gave if NaN or infinity is in it, and say where they come from.
@@ -750,7 +796,7 @@ class ImageTextModel:
 
     @contextmanager
     def _running(self, pixels: torch.Tensor) -> Iterator[torch.Tensor]:
-        """The tensor ready for a pass of full float32 precision, alone on this network."""
+        """The tensor ready for a pass of exactly this precision, alone on this network."""
         side = self.preprocessing.image_size
         if pixels.ndim != 4 or pixels.shape[1:] != (3, side, side):
             raise SynestheteError(
@@ -763,7 +809,8 @@ class ImageTextModel:
         )
         with self._lock, torch.inference_mode(), exact:
             self.network.eval()
-            yield pixels.to(self.device, torch.float32, memory_format=self._memory_format)
+            dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
+            yield pixels.to(self.device, dtype, memory_format=self._memory_format)
 
 
 def _visual(network: nn.Module) -> nn.Module:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 
@@ -116,6 +117,7 @@ class Preprocessor:
         steps = self._whole.transforms
         first_tensor = next(i for i, step in enumerate(steps) if isinstance(step, MaybeToTensor))
         self._on_images: list[Callable[[Image.Image], Image.Image]] = steps[:first_tensor]
+        self._mean, self._std = _channels(settings.mean), _channels(settings.std)
 
     def geometry(self, image: Image.Image) -> Image.Image:
         """The scaled and cropped RGB image, `image_size` pixels square."""
@@ -128,6 +130,12 @@ class Preprocessor:
         """The normalised tensor `[3, image_size, image_size]`, float32."""
         self._check(image)
         return self._whole(image)
+
+    def tensors(self, images: Sequence[Image.Image]) -> torch.Tensor:
+        """The tensors `[images, 3, image_size, image_size]` of images that `geometry` gave, with the same bits as `tensor`."""
+        pixels = torch.from_numpy(np.stack([np.asarray(image) for image in images]))
+        values = pixels.permute(0, 3, 1, 2).to(torch.float32).div_(255)
+        return values.sub_(self._mean).div_(self._std)
 
     def _check(self, image: Image.Image) -> None:
         _check_size(image, self.settings)
@@ -149,8 +157,7 @@ class TransformPreprocessor:
     ) -> None:
         self.settings = settings
         self._transform = transform
-        self._mean = torch.tensor(settings.mean)[:, None, None]
-        self._std = torch.tensor(settings.std)[:, None, None]
+        self._mean, self._std = _channels(settings.mean), _channels(settings.std)
 
     def geometry(self, image: Image.Image) -> Image.Image:
         """The image that the tensor shows, `image_size` pixels square."""
@@ -161,6 +168,14 @@ class TransformPreprocessor:
         """What the transform gives, `[3, image_size, image_size]`, float32."""
         _check_size(image, self.settings)
         return self._transform(image.convert("RGB")).to(torch.float32)
+
+    def tensors(self, images: Sequence[Image.Image]) -> torch.Tensor:
+        """What `tensor` gives of several, `[images, 3, side, side]`."""
+        return torch.stack([self.tensor(image) for image in images])
+
+
+def _channels(values: tuple[float, float, float]) -> torch.Tensor:
+    return torch.tensor(values)[:, None, None]
 
 
 def measure(

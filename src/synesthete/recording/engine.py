@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from synesthete.recording.plan import (
     recipe_of,
     sample_rows,
 )
+from synesthete.recording.precision import Choice, Forward, check_precision, choose
 from synesthete.recording.progress import Progress, ProgressMeter
 from synesthete.recording.session import (
     InUse,
@@ -27,6 +29,7 @@ from synesthete.recording.session import (
     clear_leftovers,
     is_complete,
     settle,
+    started_forward,
 )
 from synesthete.recording.shard import shard_ranges
 from synesthete.recording.shards import StoredShard, clear_unfinished, find_shard
@@ -52,6 +55,8 @@ def record(
     executor: Executor | None = None,
     twins: Collection[str] | None = None,
     seed: int = 0,
+    precision: Choice = "fp32",
+    chosen: Callable[[Forward], None] | None = None,
     progress: Progress | None = None,
 ) -> Path:
     """Run every image and text of a probe set through a model once, and store the activations of its units in an atlas.
@@ -95,6 +100,12 @@ def record(
         `random_twin` alone beyond.
     seed
         Seed of the controls.
+    precision
+        In which the image tower computes: `fp32`; `bf16` (bfloat16), which gives other bytes; or `auto`, the one that is measured to be quicker,
+        with the number of images that pass at once, where the embeddings agree (`synesthete.recording.precision.choose`). An atlas or a
+        recording that was started keeps its own, and tasks of an array job, none of which can choose for the others, take `fp32`.
+    chosen
+        Called with what `auto` chose, and why, before anything is recorded.
     executor
         Who computes the shards; this process without it. With several processes the bytes are the same wherever the processor sums alike with fewer
         threads. After an `array` task that is not the last one there is no atlas yet.
@@ -108,7 +119,7 @@ def record(
     Raises
     ------
     SynestheteError
-        No such layer, reduction or twin; `out` holds something else, another atlas, or a damaged one; no
+        No such layer, reduction, precision or twin; `out` holds something else, another atlas, or a damaged one; no
         image can be read; the disk is full (what was committed is kept).
     """
     out = Path(out)
@@ -118,6 +129,7 @@ def record(
         raise SynestheteError(f"the batch size is {batch_size}, expected at least 1")
     if layers:
         model, layers = with_named_dictionaries(model, layers)
+    check_precision(precision)
     probes = needed_part(model, probes, layers)
     shard_ranges(len(probes), shard_size)
     planned = partial(
@@ -130,22 +142,48 @@ def record(
         twins=twins,
         seed=seed,
     )
+    executor = executor or Executor()
     recorded = partial(
         _record,
         model,
         batch_size=batch_size,
         shard_size=shard_size,
-        executor=executor or Executor(),
+        executor=executor,
         progress=progress,
     )
     plan = planned(probes, dense=dense)
+    if precision == "auto":
+        forward = _forward(model, probes, plan, out, shared=executor.shared)
+        if chosen is not None:
+            chosen(forward)
+    else:
+        forward = Forward(precision=precision, speeds={}, reason="as requested")
+
+    def passing(plan: Plan) -> Plan:
+        return replace(plan, precision=forward.precision, micro_batch=forward.micro_batch)
+
+    plan = passing(plan)
     if plan.dense or sample == 0:
         recorded(probes, plan, out)
         return out
-    chosen = probes.select(indices=sample_rows(probes, sum(plan.units), sample, seed))
-    recorded(probes, plan, out, after=len(chosen))
-    recorded(chosen, planned(chosen, dense=True), out / SAMPLE, before=len(probes))
+    some = probes.select(indices=sample_rows(probes, sum(plan.units), sample, seed))
+    recorded(probes, plan, out, after=len(some))
+    recorded(some, passing(planned(some, dense=True)), out / SAMPLE, before=len(probes))
     return out
+
+
+def _forward(
+    model: ImageTextModel, probes: ProbeSet, plan: Plan, out: Path, *, shared: bool
+) -> Forward:
+    """How the images pass: as in what `out` holds, else as it was measured."""
+    started = started_forward(out)
+    if started is not None:
+        precision, batch = started
+        reason = f"as {out} was started"
+        return Forward(precision=precision, micro_batch=batch, speeds={}, reason=reason)
+    if shared:
+        return Forward(speeds={}, reason="tasks of an array job do not measure")
+    return choose(model, probes, plan.reading("image"), plan.reduction)
 
 
 def _record(

@@ -15,7 +15,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any
 from synesthete.atlas.manifest import WORD_ORDER, fingerprint_of
 from synesthete.errors import SynestheteError, near
 from synesthete.recording.feed import feed, micro_batches
-from synesthete.recording.plan import MICRO_BATCH, Plan, recipe_of
-from synesthete.recording.shard import record_shard
+from synesthete.recording.plan import Plan, recipe_of
+from synesthete.recording.shard import at_precision, record_shard
 from synesthete.recording.shards import commit_shard
 
 if TYPE_CHECKING:
@@ -126,13 +126,14 @@ class Worker:
         self.job = job
         opened = model or (job.model and job.model())
         assert opened is not None
-        self.model = opened
-        recipe = recipe_of(job.plan, self.model, job.probes)
+        recipe = recipe_of(job.plan, opened, job.probes)
         if fingerprint_of(recipe) != job.fingerprint:
             raise SynestheteError(
                 "another process opens another model or other images than are recorded",
                 hint="the same version of Synesthete everywhere?",
             )
+        self.model = at_precision(opened, job.plan)
+        self._exact = opened
         self._twins: dict[str, ImageTextModel] | None = None
 
     def record(
@@ -151,28 +152,29 @@ class Worker:
         def batches() -> Iterator[range]:
             for number in numbers:
                 queued.append(number)
-                yield from micro_batches(job.ranges[number])
+                yield from micro_batches(job.ranges[number], job.plan.micro_batch)
 
         # One feed for all shards, so that decoding goes on while a shard is summed up and written.
         decoded = feed(
             self.model,
             job.probes,
             batches(),
-            ahead=-(-job.batch_size // MICRO_BATCH),
+            size=job.plan.micro_batch,
+            ahead=-(-job.batch_size // job.plan.micro_batch),
             thumbnails=job.plan.thumbnails == "all",
         )
         with contextlib.closing(decoded):
             for first in decoded:
                 number = queued.popleft()
                 ids = job.ranges[number]
-                rest = islice(decoded, len(micro_batches(ids)) - 1)
+                rest = islice(decoded, len(micro_batches(ids, job.plan.micro_batch)) - 1)
                 result = record_shard(
                     self.model,
                     job.probes,
                     ids,
                     job.plan,
                     twins=self._all_twins(),
-                    batches=_joined(first, rest),
+                    batches=chain([first], rest),
                     seen=seen,
                 )
                 commit_shard(job.work, number, result, job.plan, job.fingerprint)
@@ -185,17 +187,14 @@ class Worker:
     def _all_twins(self) -> dict[str, ImageTextModel]:
         """The plan's, from the first shard on: they are not even built when there is none."""
         if self._twins is None:
-            model, plan = self.model, self.job.plan
+            plan = self.job.plan
             self._twins = {
-                name: model if name == WORD_ORDER else model.twin(name, plan.seed)
+                name: self.model
+                if name == WORD_ORDER
+                else at_precision(self._exact.twin(name, plan.seed), plan)
                 for name in plan.twins
             }
         return self._twins
-
-
-def _joined(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
-    yield first
-    yield from rest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,7 +221,6 @@ class Executor:
     kind: str = "local"
     workers: int = 0
     trust_cluster: bool = False
-    place: tuple[int, int] = field(init=False, default=(0, 1))
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -231,7 +229,7 @@ class Executor:
         if self.workers < 0:
             raise SynestheteError(f"the number of workers is {self.workers}, expected 0 or more")
         if self.kind == "array":
-            object.__setattr__(self, "place", array_place(os.environ))
+            array_place(os.environ)
 
     @property
     def shared(self) -> bool:
@@ -251,7 +249,7 @@ class Executor:
             For those that are recorded in this process.
         """
         if self.kind in ("local", "array"):
-            rank, size = self.place
+            rank, size = array_place(os.environ) if self.shared else (0, 1)
             own = [number for number in missing if number % size == rank]
             return Worker(job, model).record(own, seen)
         cores = os.cpu_count() or 1

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -26,14 +27,14 @@ _LONGEST_REASON = 200
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """Up to 32 images of consecutive ids, ready for the model.
+    """Up to 32 images (or the plan's number) of consecutive ids, ready for the model.
 
     Attributes
     ----------
     ids
-        Image ids; the first is a multiple of 32.
+        Image ids; the first is a multiple of that number.
     pixels
-        [32, 3, height, width] float32; zeros where an image is unreadable or there is none.
+        [32, 3, height, width] float32, whatever the number of ids; zeros where an image is unreadable or there is none.
     texts
         Image id → text.
     unreadable
@@ -49,16 +50,16 @@ class MicroBatch:
     texts: dict[int, str] = field(default_factory=dict)
 
 
-def micro_batches(ids: range) -> list[range]:
-    """The micro-batches of a range of image ids that begins at a multiple of 32.
+def micro_batches(ids: range, size: int = MICRO_BATCH) -> list[range]:
+    """The micro-batches of a range of image ids that begins at a multiple of their size.
 
     Examples
     --------
     >>> micro_batches(range(32, 100))
     [range(32, 64), range(64, 96), range(96, 100)]
     """
-    starts = range(ids.start, ids.stop, MICRO_BATCH)
-    return [range(start, min(start + MICRO_BATCH, ids.stop)) for start in starts]
+    starts = range(ids.start, ids.stop, size)
+    return [range(start, min(start + size, ids.stop)) for start in starts]
 
 
 def feed(
@@ -66,6 +67,7 @@ def feed(
     probes: ProbeSet,
     batches: Iterable[range],
     *,
+    size: int = MICRO_BATCH,
     ahead: int = 4,
     thumbnails: bool = True,
 ) -> Generator[MicroBatch, None, None]:
@@ -77,6 +79,8 @@ def feed(
         Whose preprocessing, whose images.
     batches
         Image ids of each micro-batch.
+    size
+        Rows of the pixels of every one.
     ahead
         Micro-batches held decoded at most; with it memory is bounded.
     thumbnails
@@ -88,42 +92,62 @@ def feed(
     pool = ThreadPoolExecutor(1, thread_name_prefix="decoding")
     try:
         for ids in islice(rest, ahead):
-            waiting.append(pool.submit(decode, model, probes, ids, thumbnails))
+            waiting.append(pool.submit(decode, model, probes, ids, size, thumbnails))
         while waiting:
             ready = waiting.popleft().result()
             for ids in islice(rest, 1):
-                waiting.append(pool.submit(decode, model, probes, ids, thumbnails))
+                waiting.append(pool.submit(decode, model, probes, ids, size, thumbnails))
             yield ready
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def decode(model: ImageTextModel, probes: ProbeSet, ids: range, thumbnails: bool) -> MicroBatch:
+def decode(
+    model: ImageTextModel, probes: ProbeSet, ids: range, size: int, thumbnails: bool
+) -> MicroBatch:
     """Read and preprocess the images and texts of one micro-batch; what cannot be read gets a reason."""
     import torch
 
     side = model.preprocessing.image_size
-    batch = MicroBatch(ids, torch.zeros(MICRO_BATCH, 3, side, side))
+    pixels = torch.empty(size, 3, side, side, memory_format=torch.channels_last)
+    batch = MicroBatch(ids, pixels.zero_())
     of_text = text_rows(probes.labels.slice(ids.start, len(ids)))
+    shown: dict[int, Image.Image] = {}
     for slot, image_id in enumerate(ids):
-        try:
+        with _quarantining(batch, image_id):
             if of_text[slot]:
                 batch.texts[image_id] = probes.text(image_id)
                 continue
             # What the model sees, scaled once: scaling it again for `preprocess` changes nothing.
-            image = model.geometry(probes.image(image_id))
-            batch.pixels[slot] = model.preprocess(image)
-        # A store that does not answer is no fault of the image.
-        except (MemoryError, Unreachable):
-            raise
-        # An image may break its decoder in any way; one bad file must not end a long run.
-        except Exception as error:  # noqa: BLE001
-            batch.pixels[slot] = 0
-            batch.unreadable[image_id] = _reason(error)
-            continue
-        if thumbnails:
-            batch.thumbnails[image_id] = thumbnail_of(image)
+            shown[slot] = model.geometry(probes.image(image_id))
+    try:
+        if shown:
+            pixels[list(shown)] = model.preprocess_all(list(shown.values()))
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001
+        for slot, image in shown.items():
+            pixels[slot] = 0
+            with _quarantining(batch, ids[slot]):
+                pixels[slot] = model.preprocess(image)
+    if thumbnails:
+        seen = {ids[slot]: image for slot, image in shown.items()}
+        for image_id, image in seen.items():
+            if image_id not in batch.unreadable:
+                batch.thumbnails[image_id] = thumbnail_of(image)
     return batch
+
+
+@contextmanager
+def _quarantining(batch: MicroBatch, image_id: int) -> Iterator[None]:
+    """Note why an image cannot be used: it may break its decoder in any way, and one bad file must not end a long run."""
+    try:
+        yield
+    # A store that does not answer is no fault of the image.
+    except (MemoryError, Unreachable):
+        raise
+    except Exception as error:  # noqa: BLE001
+        batch.unreadable[image_id] = _reason(error)
 
 
 def _reason(error: Exception) -> str:

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from synesthete.models import ImageTextModel
-    from synesthete.models.activations import Tower
+    from synesthete.models.activations import Precision, Tower
     from synesthete.probes import ProbeSet
 
 REDUCTIONS = ("max", "mean", "cls")
 TEXT_REDUCTIONS = ("end", "max", "mean")
-# The model always sees these many images at once, the same ones together, so that neither the
+# The model always sees these many images at once (or as many as the plan says), the same ones together, so that neither the
 # batch size nor the sharding can change how floating-point sums are taken.
 MICRO_BATCH = 32
 DENSE_LIMIT_BYTES = 4_000_000_000
@@ -67,6 +67,10 @@ class Plan:
         Of those.
     thumbnails
         Whether thumbnails are made of all images or of exemplars only.
+    precision
+        In which the image tower computes: `fp32` or `bf16`.
+    micro_batch
+        How many images pass at once, a divisor of 64.
     """
 
     layers: tuple[str, ...]
@@ -81,6 +85,8 @@ class Plan:
     seed: int
     thumbnails: Literal["all", "exemplars"]
     dictionaries: Mapping[str, str] = field(default_factory=dict)
+    precision: Precision = "fp32"
+    micro_batch: int = MICRO_BATCH
 
     def reading(self, tower: Tower, twin: str = "") -> list[str]:
         """The layers that answer to an `image`, or to a `text`; of those the ones that a twin is a control of."""
@@ -287,7 +293,8 @@ def recipe_of(plan: Plan, model: ImageTextModel, probes: ProbeSet) -> dict[str, 
         "groups": list(plan.groups),
         "reduction": plan.reduction,
         "dtype": "float16",
-        "micro_batch": MICRO_BATCH,
+        "micro_batch": plan.micro_batch,
+        **({} if plan.precision == "fp32" else {"precision": plan.precision}),
         "histogram_bins": HISTOGRAM_BINS,
         "exemplars": {"ends": plan.exemplars, "per_bin": PER_BIN, "bins": COARSE_BINS},
         "dense": plan.dense,

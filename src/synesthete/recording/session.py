@@ -106,6 +106,17 @@ def claim(out: Path, *, shared: bool = False) -> Iterator[Path]:
                         folder.rmdir()
 
 
+def started_forward(out: Path) -> tuple[Any, Any] | None:
+    """Precision and micro-batch of the atlas or the unfinished recording that a folder holds; None where it holds neither."""
+    for path in (out / MANIFEST, out / WORK / _SESSION):
+        try:
+            recipe = read_json(path, root=out)["recipe"]
+            return recipe.get("precision", "fp32"), recipe["micro_batch"]
+        except (SynestheteError, KeyError, AttributeError, TypeError):
+            continue
+    return None
+
+
 def settle(out: Path, work: Path, recipe: dict[str, Any], shard_size: int) -> int:
     """Begin a recording or take up the one that was started; returns the shard size that holds.
 

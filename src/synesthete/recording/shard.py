@@ -108,6 +108,8 @@ def record_shard(
     seen
         Called with the number of images after each micro-batch.
     """
+    model = at_precision(model, plan)
+    twins = {name: at_precision(twin, plan) for name, twin in twins.items()}
     rows = len(ids)
     embeddings = _nothing(rows, model.embedding_dim)
     sizes = dict(zip(plan.layers, plan.units, strict=True))
@@ -121,7 +123,11 @@ def record_shard(
     grids: dict[str, tuple[int, int]] = {}
     unreadable: dict[int, str] = {}
     decoded = batches or feed(
-        model, probes, micro_batches(ids), thumbnails=plan.thumbnails == "all"
+        model,
+        probes,
+        micro_batches(ids, plan.micro_batch),
+        size=plan.micro_batch,
+        thumbnails=plan.thumbnails == "all",
     )
     with _SpriteMaker() as sprites:
         for batch in decoded:
@@ -178,6 +184,11 @@ def record_shard(
         unreadable=unreadable,
         sprites=sprites.finished(),
     )
+
+
+def at_precision(model: ImageTextModel, plan: Plan) -> ImageTextModel:
+    """The model in the precision that a plan says."""
+    return model if plan.precision == "fp32" else model.at_precision(plan.precision)
 
 
 def shard_ranges(images: int, shard_size: int) -> list[range]:
