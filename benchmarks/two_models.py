@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 import synesthete as syn
-from synesthete.analysis.compare import Comparison, compare_models
 from synesthete._core.intervals import wilson_interval
+from synesthete.analysis.compare import Comparison, compare_models
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 MINI = "src/synesthete/models/mini"
@@ -133,9 +133,13 @@ def tables(pairs: list[dict[str, Any]]) -> list[str]:
 def main() -> None:
     """Record what is not recorded, compare, and print the tables (and JSON with --json)."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("names", nargs="+", metavar="NAME", help="two or more: atlas, revision, or model")
+    parser.add_argument(
+        "names", nargs="+", metavar="NAME", help="two or more: atlas, revision, or model"
+    )
     parser.add_argument("--work", type=Path, help="where atlases are kept; without it nothing is")
-    parser.add_argument("--concepts", type=int, help="record this many concepts, drawn at random; all without it")
+    parser.add_argument(
+        "--concepts", type=int, help="record this many concepts, drawn at random; all without it"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="write the numbers here")
     given = parser.parse_args()

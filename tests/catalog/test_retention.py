@@ -276,7 +276,9 @@ def test_the_command(tmp_path: Path) -> None:
     EventLog(tmp_path).take([event("1", "ann", 100), event("2", "ben")], history=True)
 
     def forget(*arguments: str) -> Any:
-        return CliRunner().invoke(make_app(), ["catalog", "forget", str(tmp_path), *arguments, "--json"])
+        return CliRunner().invoke(
+            make_app(), ["catalog", "forget", str(tmp_path), *arguments, "--json"]
+        )
 
     assert json.loads(forget("ben").stdout)["events"] == 1
     assert json.loads(forget("--older-than", "90").stdout)["events"] == 1

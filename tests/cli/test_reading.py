@@ -142,7 +142,9 @@ def test_migrate(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", READING, ids=lambda command: command[0])
-def test_reading_loads_neither_model_nor_what_else_takes_long(command: tuple[str, ...], workplace: Path, tmp_path: Path) -> None:
+def test_reading_loads_neither_model_nor_what_else_takes_long(
+    command: tuple[str, ...], workplace: Path, tmp_path: Path
+) -> None:
     options = ["--out", str(tmp_path)] if command[0] == "show" else []
     code = (
         "import sys\nfrom synesthete.cli import main\n"

@@ -60,7 +60,9 @@ def arrow_text(text: str) -> pa.Scalar:
     """
     content = text.encode()
     offsets = np.array([0, len(content)], np.int32).tobytes()
-    return pa.Array.from_buffers(pa.string(), 1, [None, pa.py_buffer(offsets), pa.py_buffer(content)])[0]
+    return pa.Array.from_buffers(
+        pa.string(), 1, [None, pa.py_buffer(offsets), pa.py_buffer(content)]
+    )[0]
 
 
 def arrow_integers(numbers: Iterable[int]) -> pa.Int64Array:
@@ -87,7 +89,9 @@ def column_numbers(column: pa.Array | pa.ChunkedArray) -> NDArray[Any]:
     """
     chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
     if not chunks or column.null_count:
-        return np.array(column.to_pylist(), np.float64 if column.null_count else column.type.to_pandas_dtype())
+        return np.array(
+            column.to_pylist(), np.float64 if column.null_count else column.type.to_pandas_dtype()
+        )
     parts = [np.from_dlpack(chunk) for chunk in chunks]
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 

@@ -182,7 +182,9 @@ def name_leads(table: pa.Table, names: pa.Table | None) -> Bool:
     def measured(of: pa.Table, rows: Any) -> Float64:
         missing = np.full(len(rows), np.nan)
         values = [
-            column_numbers(of[name].cast(pa.float64()))[rows] if name in of.column_names else missing
+            column_numbers(of[name].cast(pa.float64()))[rows]
+            if name in of.column_names
+            else missing
             for name in columns
         ]
         return np.reshape(values, (len(columns), len(rows))).astype(np.float64)

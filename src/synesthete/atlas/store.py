@@ -397,7 +397,9 @@ class Atlas:
     def concepts(self) -> list[str]:
         """Concepts of the readable probe images, sorted."""
         columns = (self.probes[name].to_pylist() for name in ("concept", "status"))
-        return sorted({name for name, status in zip(*columns, strict=True) if name and status == "ok"})
+        return sorted(
+            {name for name, status in zip(*columns, strict=True) if name and status == "ok"}
+        )
 
     @cached_property
     def _thumbnails(self) -> ThumbnailIndex:

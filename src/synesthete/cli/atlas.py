@@ -159,9 +159,7 @@ def neurons(
 
 
 @command(app, panel=PANEL)
-def show(
-    atlas: AtlasArgument, address: Address, out: Path = Path(), png: bool = False
-) -> Output:
+def show(atlas: AtlasArgument, address: Address, out: Path = Path(), png: bool = False) -> Output:
     """Write the card of one neuron as a self-contained HTML page, and on request as an image.
 
     The card shows how well the neuron distinguishes its concept from the rest in each modality, the images that excite it
@@ -187,7 +185,7 @@ def show(
     from synesthete.report.card import write_report
 
     neuron = atlas.neuron(address)
-    report = neuron_report(source_of(atlas), neuron.address)
+    report = neuron_report(source_of(atlas), neuron.address, towers=False)
     card = write_report(report, atlas.thumbnail, out, png=png)
 
     def view() -> Iterator[RenderableType]:

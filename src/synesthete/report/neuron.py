@@ -354,8 +354,15 @@ class NeuronReport:
         return f"{self.neuron.heading or 'unknown'}: neuron {self.neuron.address} of {self.model}"
 
 
-def neuron_report(source: Source, address: str) -> NeuronReport:
+def neuron_report(source: Source, address: str, *, towers: bool = True) -> NeuronReport:
     """One neuron: name, multimodality by modality, images at every level, what is like it, the controls.
+
+    Parameters
+    ----------
+    source, address
+        The atlas, and one of its neurons.
+    towers
+        Find its partner in the other tower, for which all units of both are matched once; without it `read_by` is None.
 
     Raises
     ------
@@ -406,7 +413,7 @@ def neuron_report(source: Source, address: str) -> NeuronReport:
         answers=answers(source, layer, unit),
         visualizations=visualizations(source, layer, unit),
         words=_words(source, layer, unit),
-        read_by=read_by(source, layer, unit),
+        read_by=read_by(source, layer, unit) if towers else None,
         joint=joint(source, columns, unit),
         counts=counts,
         rule=rule,

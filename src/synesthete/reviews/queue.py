@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 
 from synesthete._core.arrays import Bool, Float64, Int64
 from synesthete.atlas import Atlas
@@ -120,7 +119,9 @@ def _sensitive(atlas: Atlas, layer: str, units: int) -> Bool:
     elif table is not None:
         table = table.filter(arrow_mask(column_numbers(table["rank"]) == 0))
     if table is not None:
-        found[column_numbers(table["unit"])] = [one in SENSITIVE for one in table["family"].to_pylist()]
+        found[column_numbers(table["unit"])] = [
+            one in SENSITIVE for one in table["family"].to_pylist()
+        ]
     return found
 
 
