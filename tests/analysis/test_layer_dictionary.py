@@ -261,13 +261,16 @@ def test_latents_are_recorded_beside_neurons(
 
 
 def test_latents_are_named_seen_and_audited(
-    recorded: Path, trained: Any, tmp_path: Path
+    atlas: Atlas, recorded: Path, trained: Any, tmp_path: Path
 ) -> None:
     path, latents = Path(shutil.copytree(recorded, tmp_path / "y.atlas")), f"{LAYER}@x"
     assert latents in name_neurons(path)["layers"]
     assert open_atlas(path).unit_table(latents, "names") is not None
     unit = int(np.nanmax(open_atlas(path).activations(latents), axis=0).argmax())
-    made = visualize(path, [f"{latents}:{unit}"], facets="none", settings=Settings(steps=2))
+    images = atlas.path.parent / "images" / "metadata.csv"
+    made = visualize(
+        path, [f"{latents}:{unit}"], facets="none", settings=Settings(steps=2), probes=images
+    )
     assert [(one.layer, one.unit) for one in made.visualizations] == [(latents, unit)]
     assert [one.file for one in open_atlas(path).visualizations(latents)]
     write_image_folders(tmp_path / "images")
