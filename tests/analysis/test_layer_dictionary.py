@@ -268,10 +268,10 @@ def test_latents_are_named_seen_and_audited(
     assert open_atlas(path).unit_table(latents, "names") is not None
     unit = int(np.nanmax(open_atlas(path).activations(latents), axis=0).argmax())
     images = atlas.path.parent / "images" / "metadata.csv"
-    made = visualize(
+    seen = visualize(
         path, [f"{latents}:{unit}"], facets="none", settings=Settings(steps=2), probes=images
     )
-    assert [(one.layer, one.unit) for one in made.visualizations] == [(latents, unit)]
+    assert [(one.layer, one.unit) for one in seen.visualizations] == [(latents, unit)]
     assert [one.file for one in open_atlas(path).visualizations(latents)]
     write_image_folders(tmp_path / "images")
     model = load_model(open_atlas(path).manifest["model"]["name"])
