@@ -3,7 +3,7 @@
 A name is an atlas, a git revision of this repository (its version of mini's weights; the history must be there, so not a shallow clone) or a model
 such as `torchvision:resnet18/random`. All are shown the same built-in images, with a random twin each, analysed, and the first is
 compared with every other as `synesthete compare` does. Which versions of mini were trained from nothing is in docs/training.md:
-all but the first continue from the second. After a kill the same command goes on.
+from the third on, each continues from one before it. After a kill the same command goes on.
 """
 
 from __future__ import annotations
