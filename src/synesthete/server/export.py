@@ -114,8 +114,8 @@ def _write_site(
                 progress[0](listed, max(known, listed))
     images = [path for path in files.wanted if _is_image(path)]
     site = Site(opened, Links(live=False))
-    for start in range(0, len(images), TOGETHER):
-        some = images[start : start + TOGETHER]
+    for first in range(0, len(images), TOGETHER):
+        some = images[first : first + TOGETHER]
         opened.thumbnails.prepare(one for path in some for one in _thumbnails_of(site, path))
         for path in some:
             _write(site, path, folder, files)
