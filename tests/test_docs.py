@@ -19,7 +19,7 @@ import pytest
 import typer
 
 from synesthete.cli import main, reference
-from synesthete.cli.app import app
+from synesthete.cli.app import make_app
 from tests.catalog.classify.conftest import write_records
 from tests.catalog.conftest import sample_items
 from tests.small_atlas import record_small, write_known_analysis, write_model
@@ -47,7 +47,7 @@ def commands(command: Any, path: str = "synesthete") -> Iterator[tuple[str, list
     yield path, options
 
 
-COMMANDS = dict(commands(typer.main.get_command(app)))
+COMMANDS = dict(commands(typer.main.get_command(make_app())))
 
 
 def section(page: str, title: str) -> str:
@@ -81,7 +81,7 @@ def test_every_command_says_what_it_does() -> None:
         for child in getattr(command, "commands", {}).values():
             yield from helped(child)
 
-    assert all(len(text) > 30 for text in helped(typer.main.get_command(app)))
+    assert all(len(text) > 30 for text in helped(typer.main.get_command(make_app())))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -271,7 +271,7 @@ NEEDED = {
 }
 EXAMPLES = {
     path: reference.help_of(command)[1]
-    for path, command, _ in reference.commands(typer.main.get_command(app))
+    for path, command, _ in reference.commands(typer.main.get_command(make_app()))
 }
 
 

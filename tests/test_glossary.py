@@ -11,7 +11,7 @@ import pytest
 import typer
 
 from synesthete.cli import reference
-from synesthete.cli.app import app
+from synesthete.cli.app import make_app
 
 ROOT = Path(__file__).parents[1]
 GLOSSARY = ROOT / "docs" / "glossary.md"
@@ -139,7 +139,7 @@ def test_no_file_says_a_retired_word(folder: str) -> None:
 
 
 def test_no_help_says_a_retired_word() -> None:
-    for path, command, _ in reference.commands(typer.main.get_command(app)):
+    for path, command, _ in reference.commands(typer.main.get_command(make_app())):
         texts = [command.help or "", *(option.help or "" for option in command.params)]
         assert not list(words_in("\n".join(texts))), path
 

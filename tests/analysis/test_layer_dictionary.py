@@ -14,7 +14,9 @@ import torch
 from synesthete.analysis import analyze, layer_dictionary, provenance
 from synesthete.analysis.dictionary_training import Recipe, Trainer, random_start
 from synesthete.analysis.layer_dictionary import measure, train_dictionary
+from synesthete.analysis.naming import name_neurons
 from synesthete.atlas import Atlas, open_atlas
+from synesthete.audits import run_audit
 from synesthete.editing import edited, export_edits, load_edits, plan_edits, save_edits
 from synesthete.errors import SynestheteError
 from synesthete.models import load_model
@@ -22,6 +24,9 @@ from synesthete.models.dictionary_formats import read_dictionary
 from synesthete.probes import ProbeSet
 from synesthete.recording import record
 from synesthete.report import neuron_report, source_of
+from synesthete.visualization.features import visualize
+from synesthete.visualization.settings import Settings
+from tests.audits.fakes import write_image_folders
 from tests.recording.trees import tree
 from tests.small_atlas import LAYER, record_small
 
@@ -253,6 +258,26 @@ def test_latents_are_recorded_beside_neurons(
     assert found.neuron(f"{latents}:5").layer == latents
     assert neuron_report(source_of(found), f"{latents}:5").modalities
     assert found.summary()["layers"] == [LAYER, latents]
+
+
+def test_latents_are_named_seen_and_audited(
+    atlas: Atlas, recorded: Path, trained: Any, tmp_path: Path
+) -> None:
+    path, latents = Path(shutil.copytree(recorded, tmp_path / "y.atlas")), f"{LAYER}@x"
+    assert latents in name_neurons(path)["layers"]
+    assert open_atlas(path).unit_table(latents, "names") is not None
+    unit = int(np.nanmax(open_atlas(path).activations(latents), axis=0).argmax())
+    images = atlas.path.parent / "images" / "metadata.csv"
+    seen = visualize(
+        path, [f"{latents}:{unit}"], facets="none", settings=Settings(steps=2), probes=images
+    )
+    assert [(one.layer, one.unit) for one in seen.visualizations] == [(latents, unit)]
+    assert [one.file for one in open_atlas(path).visualizations(latents)]
+    write_image_folders(tmp_path / "images")
+    model = load_model(open_atlas(path).manifest["model"]["name"])
+    layer = f"{LAYER}@{trained[0]}"
+    report = run_audit(model, "typographic", images=tmp_path / "images", layer=layer, limit=30)
+    assert report["typographic"]["carriers"]["layer"] == latents
 
 
 def test_edits_of_latents(recorded: Path, probes: ProbeSet, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from synesthete.analysis.stability import (
 )
 from synesthete.atlas import open_atlas
 from synesthete.atlas.summary import stability_of
-from synesthete.cli.app import app
+from synesthete.cli.app import make_app
 from synesthete.errors import SynestheteError
 from tests.analysis.planted_atlas import LAYER, record_planted, small_design
 from tests.oracles import selectivity as oracle
@@ -181,7 +181,7 @@ def test_the_command_shows_and_measures_again(
     before = (atlas_path / "atlas.json").read_bytes()
 
     def run(*options: str) -> str:
-        app(["stability", str(atlas_path), *options], standalone_mode=False)
+        make_app()(["stability", str(atlas_path), *options], standalone_mode=False)
         return capsys.readouterr().out
 
     stored = json.loads(run("--json"))

@@ -29,7 +29,7 @@ from synesthete.catalog.retention import (
 )
 from synesthete.catalog.server.idempotency import IdempotentRequests
 from synesthete.catalog.webhooks import Webhooks
-from synesthete.cli.app import app
+from synesthete.cli.app import make_app
 from synesthete.errors import SynestheteError
 from synesthete.reviews.cases import Queue, set_policy
 from tests import postgres
@@ -276,7 +276,9 @@ def test_the_command(tmp_path: Path) -> None:
     EventLog(tmp_path).take([event("1", "ann", 100), event("2", "ben")], history=True)
 
     def forget(*arguments: str) -> Any:
-        return CliRunner().invoke(app, ["catalog", "forget", str(tmp_path), *arguments, "--json"])
+        return CliRunner().invoke(
+            make_app(), ["catalog", "forget", str(tmp_path), *arguments, "--json"]
+        )
 
     assert json.loads(forget("ben").stdout)["events"] == 1
     assert json.loads(forget("--older-than", "90").stdout)["events"] == 1

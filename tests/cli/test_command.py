@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
+from synesthete.cli.app import TOPICS, make_app
 from synesthete.cli.command import Only, Output, command
 from synesthete.cli.console import table
 from synesthete.cli.reference import help_of
@@ -111,3 +112,16 @@ def test_the_help_is_the_docstring() -> None:
     assert helps["model"] == ("MODEL", "Which one.")
     assert helps["steps"] == ("N", "How many steps.")
     assert helps["as_json"][1] == "Print as JSON: everything."
+
+
+def test_a_call_imports_the_module_of_its_command_alone() -> None:
+    """Every command is of one topic, and is the same where only that is imported."""
+    whole: Any = typer.main.get_command(make_app())
+    listed = [name for names in TOPICS.values() for name in names]
+    assert sorted(listed) == sorted(whole.commands)
+    for topic, names in TOPICS.items():
+        for name in names:
+            alone: Any = typer.main.get_command(make_app(name))
+            assert set(alone.commands) == set(names), topic
+            assert help_of(alone.commands[name]) == help_of(whole.commands[name])
+    assert set(typer.main.get_command(make_app("--help")).commands) == set(whole.commands)  # type: ignore[attr-defined]

@@ -86,8 +86,12 @@ def test_neurons_for_people(run: Run) -> None:
     assert "<b>&cat</b>" in ended.out
 
 
-def test_show_writes_both_files(run: Run, tmp_path: Path) -> None:
-    ended = run("show", "small.atlas", f"{LAYER}:1", "--out", tmp_path / "cards", "--json")
+def test_show_writes_a_page_and_an_image_on_request(run: Run, tmp_path: Path) -> None:
+    page = run("show", "small.atlas", f"{LAYER}:1", "--out", tmp_path / "page", "--json")
+    assert json.loads(page.out)["png"] is None
+    assert [file.suffix for file in (tmp_path / "page").iterdir()] == [".html"]
+    assert "--png" in run("show", "small.atlas", f"{LAYER}:1", "--out", tmp_path / "page").err
+    ended = run("show", "small.atlas", f"{LAYER}:1", "--out", tmp_path / "cards", "--png", "--json")
     printed = json.loads(ended.out)
     assert printed["concept"] == "<b>&cat</b>"
     assert Path(printed["html"]).read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
@@ -138,13 +142,16 @@ def test_migrate(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", READING, ids=lambda command: command[0])
-def test_reading_loads_no_model(command: tuple[str, ...], workplace: Path, tmp_path: Path) -> None:
+def test_reading_loads_neither_model_nor_what_else_takes_long(
+    command: tuple[str, ...], workplace: Path, tmp_path: Path
+) -> None:
     options = ["--out", str(tmp_path)] if command[0] == "show" else []
     code = (
         "import sys\nfrom synesthete.cli import main\n"
         f"sys.argv = {['synesthete', *command, *options]!r}\n"
         "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
-        "loaded = {'torch', 'open_clip', 'torchvision', 'synesthete.models'} & set(sys.modules)\n"
+        "loaded = {'torch', 'open_clip', 'torchvision', 'scipy', 'pandas', 'httpx', 'synesthete.models', 'synesthete.catalog', "
+        "'synesthete.server'} & set(sys.modules)\n"
         "assert not loaded, loaded"
     )
     done = subprocess.run(

@@ -22,7 +22,7 @@ from tests.small_atlas import CONCEPTS, LAYER
 @pytest.fixture(scope="module")
 def site(original: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site") / "site"
-    counts = export_site(original, folder)
+    counts = export_site(original, folder, neurons=None)
     assert counts["pages"] == len(list(folder.rglob("*.html")))
     return folder
 
@@ -58,7 +58,7 @@ def test_a_second_export_replaces_and_other_folders_are_left_alone(
     original: Path, site: Path, tmp_path: Path
 ) -> None:
     before = {page.name: page.read_bytes() for page in site.glob("*.html")}
-    export_site(original, site)
+    export_site(original, site, neurons=None)
     assert {page.name: page.read_bytes() for page in site.glob("*.html")} == before
     mine = tmp_path / "mine"
     mine.mkdir()
@@ -106,7 +106,7 @@ def test_a_site_with_its_first_page_is_complete(
     wanted = tree(site)
     monkeypatch.setattr(
         "synesthete.server.export._write_site",
-        lambda opened, folder, progress: written(site, folder),
+        lambda opened, folder, *more: written(site, folder),
     )
     own = Path(shutil.copytree(site, tmp_path / "own"))
     (own / "CNAME").write_text("mine")
@@ -140,3 +140,31 @@ def test_an_export_that_fails_leaves_the_site_that_was_there(
     with pytest.raises(SynestheteError, match="lead nowhere"):
         export_site(original, own)
     assert tree(own) == before
+
+
+def test_neurons_left_out_are_shown_without_a_link(
+    original: Path, site: Path, tmp_path: Path
+) -> None:
+    """Everything else is as in the whole site, and both bars know their end from the start."""
+    seen: dict[str, list[tuple[int, int]]] = {"pages": [], "images": []}
+    counts = export_site(
+        original,
+        tmp_path / "few",
+        neurons=3,
+        progress=lambda done, total: seen["pages"].append((done, total)),
+        image_progress=lambda done, total: seen["images"].append((done, total)),
+    )
+    assert (counts["neurons"], counts["left_out"]) == (3, 253)
+    pages = {page.stem for page in (tmp_path / "few" / "neuron").glob("*.html")}
+    assert pages == {f"{LAYER}-{unit}" for unit in (0, 1, 3)}
+    assert broken_links(tmp_path / "few") == []
+    grid = (tmp_path / "few" / "neurons.html").read_text(encoding="utf-8")
+    assert f"{LAYER}-4.webp" in grid, "the image of a neuron without a page"
+    assert f'href="neuron/{LAYER}-0.html"' in grid
+    assert f'href="neuron/{LAYER}-4.html"' not in grid
+    for name, calls in seen.items():
+        assert len({total for _, total in calls}) == 1, f"the end of {name} moved"
+        assert calls[-1][0] == calls[-1][1] == len(calls), name
+    assert len(seen["images"]) == counts["images"]
+    for image in (tmp_path / "few").rglob("*.webp"):
+        assert image.read_bytes() == (site / image.relative_to(tmp_path / "few")).read_bytes()

@@ -321,7 +321,7 @@ class Bases:
         cli("name", ATLAS, "--threshold", "0.6")
 
     def _card(self) -> None:
-        cli("show", ATLAS, f"{LAYER}:0", "--out", "cards")
+        cli("show", ATLAS, f"{LAYER}:0", "--out", "cards", "--png")
         cli("name", ATLAS, "--threshold", "0.6")
 
     def _review(self) -> None:
@@ -414,7 +414,7 @@ def stages(bases: Bases) -> list[Stage]:
         Stage(name="visualisation", base="analysed", run=command("visualize", ATLAS, "--top", "2", "--layer", SECOND, *drawn), **atlas),
         Stage(name="attribution", base="analysed", run=command("attribute", ATLAS, f"{SECOND}:0", *probes, "--out", "a.png"),
               result=tree, presented=whole("a.png")),
-        Stage(name="neuron card", base="carded", run=command("show", ATLAS, f"{LAYER}:0", "--out", "cards"),
+        Stage(name="neuron card", base="carded", run=command("show", ATLAS, f"{LAYER}:0", "--out", "cards", "--png"),
               result=tree, presented=sealed("cards", "visual.layer1.0-0.html")),
         Stage(name="static site", base="alone", run=command("export", ATLAS, "site"), result=tree, presented=site),
         Stage(name="static site again", base="sited", run=command("export", ATLAS, "site"), result=tree, presented=site),

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
 
 from synesthete._core.arrays import Float64, Int64
 from synesthete._core.intervals import wilson_interval
 from synesthete.atlas import Atlas
+from synesthete.atlas.arrays import arrow_text, column_numbers
 from synesthete.errors import SynestheteError
 
 BINS, SHOWN = 12, 5
@@ -161,8 +161,10 @@ def _coded(atlas: Atlas, by: str, labels: Mapping[int, str] | None) -> tuple[lis
     """All categories, sorted, and which of them each image shows; -1 for none."""
     images = atlas.probes.num_rows
     if labels is None:
-        texts = pc.fill_null(atlas.probes[by], "").combine_chunks().dictionary_encode()
-        given, codes = texts.dictionary.to_pylist(), texts.indices.to_numpy().astype(np.int64)
+        import pyarrow.compute as pc
+
+        texts = pc.fill_null(atlas.probes[by], arrow_text("")).combine_chunks().dictionary_encode()
+        given, codes = texts.dictionary.to_pylist(), column_numbers(texts.indices).astype(np.int64)
     else:
         unknown = [i for i in labels if not 0 <= i < images]
         if unknown:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
-from scipy.special import ndtr
 
 from synesthete._core.arrays import Bool, Float64, Floating, Int64
 from synesthete.analysis.design import Design
@@ -124,6 +123,8 @@ def match(own: Profiles, other: Profiles) -> Matches:
         Profiles `[units, points]` on the selection half and on the scoring half, standardised over points. The points of the halves
         are not the same, or not as many, where they are images.
     """
+    from scipy.special import ndtr  # takes long to import
+
     live, theirs = (profiles[0].any(axis=1) & profiles[1].any(axis=1) for profiles in (own, other))
     similar = own[0] @ other[0].T / own[0].shape[1]
     similar[:, ~theirs] = -np.inf

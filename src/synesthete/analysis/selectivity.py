@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
 
 from synesthete._core.arrays import Bool, Float32, Float64, Floating, Int64
 from synesthete.errors import SynestheteError
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 # Values ranked at a time: bounds the temporary arrays (about 60 bytes a value) whatever the layer's width.
 RANKED_AT_ONCE = 2_000_000
@@ -360,8 +363,10 @@ def _checked_codes(labels: npt.ArrayLike, n_images: int, n_concepts: int) -> Int
     return codes
 
 
-def _indicator(codes: Sequence[Int64], n_images: int, n_concepts: int) -> sparse.csr_array:
+def _indicator(codes: Sequence[Int64], n_images: int, n_concepts: int) -> csr_array:
     """Sparse `[labelings * concepts, images]`: 1 where the image shows the concept."""
+    from scipy import sparse  # takes long to import
+
     rows = np.concatenate([c + i * n_concepts for i, c in enumerate(codes)])
     columns = np.tile(np.arange(n_images), len(codes))
     shape = (len(codes) * n_concepts, n_images)

@@ -7,7 +7,6 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtr
 
 from synesthete._core.arrays import Float64
 
@@ -74,6 +73,8 @@ def p_values(wins: npt.ArrayLike, n_pos: npt.ArrayLike, n_neg: npt.ArrayLike) ->
     array `[..., concepts]`
         NaN where either group is empty.
     """
+    from scipy.special import ndtr  # takes long to import
+
     wins_uc = np.asarray(wins, np.float64)
     n_pos, n_neg = np.asarray(n_pos, np.int64), np.asarray(n_neg, np.int64)
     p = np.full(wins_uc.shape, np.nan)

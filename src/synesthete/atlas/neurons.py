@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from synesthete._core.arrays import Bool, Float64
 from synesthete._core.notebook import html_of
+from synesthete.atlas.arrays import arrow_mask, column_numbers
 from synesthete.errors import SynestheteError, near
 
 CANDIDATES = 8
@@ -173,15 +174,17 @@ def name_leads(table: pa.Table, names: pa.Table | None) -> Bool:
     leads = np.zeros(table.num_rows, np.bool_)
     if names is None or not names.num_rows:
         return leads
-    best = names.filter(pa.array(names["rank"].to_numpy() == 0))
-    units = best["unit"].to_numpy()
+    best = names.filter(arrow_mask(column_numbers(names["rank"]) == 0))
+    units = column_numbers(best["unit"])
     columns = [name for name in table.column_names if name.startswith("ap_")]
     columns = [name for name in columns if not name.startswith("ap_low_")]
 
     def measured(of: pa.Table, rows: Any) -> Float64:
         missing = np.full(len(rows), np.nan)
         values = [
-            of[name].cast(pa.float64()).to_numpy()[rows] if name in of.column_names else missing
+            column_numbers(of[name].cast(pa.float64()))[rows]
+            if name in of.column_names
+            else missing
             for name in columns
         ]
         return np.reshape(values, (len(columns), len(rows))).astype(np.float64)

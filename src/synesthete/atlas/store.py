@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from synesthete._core.notebook import html_of
 from synesthete._core.user_files import ANY_SIZE, UnusableFile, read_file
@@ -397,8 +396,10 @@ class Atlas:
     @cached_property
     def concepts(self) -> list[str]:
         """Concepts of the readable probe images, sorted."""
-        ok = self.probes.filter(pc.equal(self.probes["status"], "ok"))
-        return sorted(name for name in ok["concept"].unique().to_pylist() if name)
+        columns = (self.probes[name].to_pylist() for name in ("concept", "status"))
+        return sorted(
+            {name for name, status in zip(*columns, strict=True) if name and status == "ok"}
+        )
 
     @cached_property
     def _thumbnails(self) -> ThumbnailIndex:

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from synesthete.atlas.arrays import column_numbers
 from synesthete.errors import SynestheteError
 
 if TYPE_CHECKING:
@@ -55,8 +56,8 @@ class ThumbnailIndex:
     """
 
     def __init__(self, table: pa.Table) -> None:
-        self._ids: NDArray[np.int64] = table["id"].to_numpy()
-        self._tiles: NDArray[np.int64] = table["tile"].to_numpy()
+        self._ids: NDArray[np.int64] = column_numbers(table["id"])
+        self._tiles: NDArray[np.int64] = column_numbers(table["tile"])
         self._sprites = table["sprite"]
 
     def position(self, image: int) -> ThumbnailPosition:

@@ -159,8 +159,8 @@ def neurons(
 
 
 @command(app, panel=PANEL)
-def show(atlas: AtlasArgument, address: Address, out: Path = Path()) -> Output:
-    """Write the card of one neuron as a self-contained HTML page and a PNG image.
+def show(atlas: AtlasArgument, address: Address, out: Path = Path(), png: bool = False) -> Output:
+    """Write the card of one neuron as a self-contained HTML page, and on request as an image.
 
     The card shows how well the neuron distinguishes its concept from the rest in each modality, the images that excite it
     most and least with the region that it responds to, and the controls.
@@ -169,25 +169,29 @@ def show(atlas: AtlasArgument, address: Address, out: Path = Path()) -> Output:
     ----------
     out : DIR
         The folder for the card.
+    png
+        Write a PNG image of it too, which takes as long as everything else.
 
     Returns
     -------
-    the neuron, and the paths of the files: `html`, `png`.
+    the neuron, and the paths of the files: `html`, `png` (null without --png).
 
     Examples
     --------
     synesthete show demo.atlas visual.layer4.1:12 --out cards
+    synesthete show demo.atlas visual.layer4.1:12 --png
     """
     from synesthete.report import neuron_report, source_of
     from synesthete.report.card import write_report
 
     neuron = atlas.neuron(address)
-    report = neuron_report(source_of(atlas), neuron.address)
-    card = write_report(report, atlas.thumbnail, out)
+    report = neuron_report(source_of(atlas), neuron.address, towers=False)
+    card = write_report(report, atlas.thumbnail, out, png=png)
 
     def view() -> Iterator[RenderableType]:
         yield from report_view(atlas, report)
-        yield f"  {card.html}\n  {card.png}"
+        yield f"  {card.html}"
+        yield f"  {card.png}" if card.png else Note("--png writes it as an image, too")
 
     return Output(
         lambda: neuron_rows(atlas, [neuron])[0] | {"html": card.html, "png": card.png}, view

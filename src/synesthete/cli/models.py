@@ -12,6 +12,7 @@ from synesthete.cli.console import Note, bounds, count, dim, percent, table
 from synesthete.cli.progress import Reporter
 
 models = typer.Typer(help="Models: image-text models and their layers.", no_args_is_help=True)
+PANEL = "Probe sets and models"
 probes = typer.Typer(help="Probe sets: the images that a model is shown.", no_args_is_help=True)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from synesthete.cli.app import app
+from synesthete.cli.app import make_app
 
 INTRODUCTION = """\
 # The command line
@@ -62,7 +62,7 @@ def commands(
 def page() -> str:
     """The whole page."""
     panels: dict[str, list[str]] = {}
-    for path, command, panel in commands(typer.main.get_command(app)):
+    for path, command, panel in commands(typer.main.get_command(make_app())):
         panels.setdefault(panel, []).append(section(path, command))
     parts = [INTRODUCTION]
     for panel, sections in panels.items():

@@ -15,6 +15,8 @@ from synesthete.cli.command import Address, AtlasArgument, Output, Positive, com
 from synesthete.cli.console import Note, count, out, say, share, table
 from synesthete.errors import SynestheteError
 
+PANEL = "Say what neurons are about"
+
 app = typer.Typer(
     help="What people say of neurons: verdicts on names, labels given blind, flags, notes.",
     no_args_is_help=True,

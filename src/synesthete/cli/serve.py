@@ -15,8 +15,8 @@ import typer
 
 from synesthete._core.environment import EVENTS_URL, IDEMPOTENCY_HOURS, RETENTION_DAYS, TOKEN
 from synesthete._core.user_files import open_named
-from synesthete.cli.command import AtlasArgument, Output, command
-from synesthete.cli.console import count, out, say
+from synesthete.cli.command import AtlasArgument, Output, Positive, command
+from synesthete.cli.console import Note, count, out, say
 from synesthete.cli.progress import Reporter
 from synesthete.errors import SynestheteError
 
@@ -212,7 +212,12 @@ def _listen(host: str, port: int | None) -> socket.socket:
 
 
 @command(app, panel=PANEL)
-def export(atlas: Path, site: Path) -> Output:
+def export(
+    atlas: Path,
+    site: Path,
+    neurons: Positive = 100,
+    every: Annotated[bool, typer.Option("--all", help="Write a page for every neuron.")] = False,
+) -> Output:
     """Write the microscope's pages as files that open from a disk and can be published as they are.
 
     Links are checked. The site is prepared in SITE/.draft, and index.html comes last: where it is, the site is complete.
@@ -224,10 +229,13 @@ def export(atlas: Path, site: Path) -> Output:
         The atlas, such as demo.atlas.
     site : SITE
         A new folder, or one that this command wrote before.
+    neurons
+        So many of each layer have a page, the most multimodal. The others are in the grids and on the map, without a link; --all writes
+        theirs, too.
 
     Returns
     -------
-    how many `pages` and `images` were written.
+    how many `pages` and `images` were written, how many `neurons` have a page, and how many were `left_out`.
 
     See Also
     --------
@@ -236,13 +244,32 @@ def export(atlas: Path, site: Path) -> Output:
     Examples
     --------
     synesthete export demo.atlas site
+    synesthete export demo.atlas site --all
     """
     from synesthete.server.export import export_site
 
-    with Reporter("exporting", unit="files") as reporter:
-        counts = export_site(atlas, site, progress=reporter)
-    pages, images = count(counts["pages"]), count(counts["images"])
-    return Output(counts, [f"{pages} pages and {images} images: {site / 'index.html'}"])
+    with (
+        Reporter("exporting", unit="neurons and concepts") as pages,
+        Reporter("exporting") as images,
+    ):
+        counts = export_site(
+            atlas,
+            site,
+            neurons=None if every else neurons,
+            progress=pages,
+            image_progress=images,
+        )
+    lines: list[str] = [
+        f"{count(counts['pages'])} pages and {count(counts['images'])} images: {site / 'index.html'}"
+    ]
+    if left_out := counts["left_out"]:
+        total = count(counts["neurons"] + left_out)
+        lines.append(
+            Note(
+                f"pages of {count(counts['neurons'])} of {total} neurons, the most multimodal of each layer; --all writes every one"
+            )
+        )
+    return Output(counts, lines)
 
 
 @command(app, "map", panel=PANEL)

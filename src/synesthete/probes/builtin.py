@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from PIL import Image
 
@@ -67,6 +66,8 @@ def load_builtin(
     """
     if name not in BUILTINS:
         raise SynestheteError(f"no built-in probe set '{name}'", hint=near(name, BUILTINS))
+    import pyarrow.compute as pc  # takes long to import
+
     folder = data / name
     try:
         # From bytes, and no `sort_by`: both else have threads of Arrow's (`atlas.arrays.read_parquet` says why not).

@@ -11,7 +11,6 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 from PIL import Image
 
 from synesthete.errors import SynestheteError, near
@@ -307,6 +306,8 @@ def text_rows(labels: pa.Table) -> npt.NDArray[np.bool_]:
     """Which rows of a table of labels are texts `[images]`: those that have one, or are of a modality of texts."""
     if TEXT not in labels.column_names:
         return np.zeros(len(labels), np.bool_)
+    import pyarrow.compute as pc  # takes long to import
+
     of_texts = pc.is_in(labels["modality"], pa.array(TEXT_MODALITIES))
     found = pc.or_(pc.not_equal(labels[TEXT], ""), of_texts)
     return np.asarray(found.to_numpy(zero_copy_only=False), np.bool_)

@@ -56,10 +56,10 @@ REGION = LIGHT["where"]
 
 @dataclass(frozen=True)
 class CardFiles:
-    """Where a card was written."""
+    """Where a card was written; `png` is None where no image of it was."""
 
     html: Path
-    png: Path
+    png: Path | None
 
 
 def neuron_card(atlas: Atlas, address: str | Neuron) -> str:
@@ -104,16 +104,19 @@ def write_card(atlas: Atlas, neuron: Neuron, folder: str | Path) -> CardFiles:
     return write_report(neuron_report(source_of(atlas), neuron.address), atlas.thumbnail, folder)
 
 
-def write_report(report: NeuronReport, thumbnails: Thumbnails, folder: str | Path) -> CardFiles:
-    """Write a report that was gathered already, as `write_card` does."""
+def write_report(
+    report: NeuronReport, thumbnails: Thumbnails, folder: str | Path, *, png: bool = True
+) -> CardFiles:
+    """Write a report that was gathered already, as `write_card` does; without the image where `png` is false."""
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise SynestheteError(f"{folder} is a file; the card needs a folder")
     name = file_name(report.neuron.address)
-    files = CardFiles(folder / f"{name}.html", folder / f"{name}.png")
+    files = CardFiles(folder / f"{name}.html", folder / f"{name}.png" if png else None)
     card = draw(report, thumbnails)
     page = card_page(report, card).encode()
-    write_together(folder, {files.png.name: render(card), files.html.name: page})
+    image = {files.png.name: render(card)} if files.png else {}
+    write_together(folder, image | {files.html.name: page})
     return files
 
 

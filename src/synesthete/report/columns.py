@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from synesthete._core.arrays import Bool, Float64, Floating, Int64
+from synesthete.atlas.arrays import arrow_integers, arrow_text, column_numbers
 from synesthete.atlas.neurons import also_called, name_leads
 
 if TYPE_CHECKING:
@@ -79,14 +80,14 @@ def coded(column: pa.ChunkedArray | pa.Array) -> Coded:
     """
     import pyarrow.compute as pc
 
-    filled = pc.fill_null(column, "")
+    filled = pc.fill_null(column, arrow_text(""))
     if isinstance(filled, pa.ChunkedArray):
         filled = filled.combine_chunks()
     if isinstance(filled, pa.ChunkedArray):
         filled = pa.concat_arrays(filled.chunks) if filled.num_chunks else pa.array([], pa.string())
     table = filled.dictionary_encode()
     texts = [str(text) for text in table.dictionary.to_pylist()]
-    codes = table.indices.to_numpy(zero_copy_only=False).astype(np.int32)
+    codes = column_numbers(table.indices).astype(np.int32)
     empty = texts.index("") if "" in texts else None
     if empty is None:
         return Coded(codes + 1, ("", *texts))
@@ -100,10 +101,10 @@ def spread(units: int, table: pa.Table | None, column: str) -> Coded:
     """A text column of a table of units (rank 0) as a row per unit; "" for units without a row."""
     if table is None:
         return Coded(np.zeros(units, np.int32), ("",))
-    best = table["rank"].to_numpy() == 0
+    best = column_numbers(table["rank"]) == 0
     some = coded(table[column])
     codes = np.zeros(units, np.int32)
-    codes[table["unit"].to_numpy()[best]] = some.codes[best]
+    codes[column_numbers(table["unit"])[best]] = some.codes[best]
     return Coded(codes, some.texts)
 
 
@@ -259,22 +260,19 @@ def in_order(modalities: Iterable[str]) -> tuple[str, ...]:
 
 
 def _numbers(column: Any) -> Float64:
-    values: Float64 = column.cast(pa.float64()).to_numpy()
+    values: Float64 = column_numbers(column.cast(pa.float64()))
     return values
 
 
 def _bools(column: Any) -> Bool:
-    import pyarrow.compute as pc
-
-    values: Bool = pc.fill_null(column, False).to_numpy().astype(bool)
-    return values
+    return np.array(column.to_pylist(), bool)  # None is False
 
 
 def _spread_numbers(units: int, table: pa.Table | None, column: str) -> Float64:
     values = np.full(units, np.nan)
     if table is not None:
-        best = table["rank"].to_numpy() == 0
-        values[table["unit"].to_numpy()[best]] = _numbers(table[column])[best]
+        best = column_numbers(table["rank"]) == 0
+        values[column_numbers(table["unit"])[best]] = _numbers(table[column])[best]
     return values
 
 
@@ -323,7 +321,7 @@ class ProbeColumns:
 
     def rows(self, images: list[int]) -> list[dict[str, Any]]:
         """All that is known of some images."""
-        found: list[dict[str, Any]] = self.table.take(pa.array(images, pa.int64())).to_pylist()
+        found: list[dict[str, Any]] = self.table.take(arrow_integers(images)).to_pylist()
         return found
 
     def tested(self, concept: str, modality: str) -> tuple[int, int]:
@@ -348,7 +346,7 @@ def read_probe_columns(atlas: Atlas) -> ProbeColumns:
 
     table = atlas.probes
     concept, artist = coded(table["concept"]), coded(table["artist"])
-    readable = pc.equal(table["status"], "ok").to_numpy().astype(bool)
+    readable = np.array(pc.equal(table["status"], arrow_text("ok")).to_pylist(), bool)
     analysis = atlas.manifest["analysis"] or {}
     halves = analysis.get("halves", {})
     # Images of unknown artist lie in either half, one by one, and the analysis keeps no list.

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
-from pydantic import TypeAdapter
 
+from synesthete.atlas.arrays import arrow_text, column_numbers
 from synesthete.errors import near
 from synesthete.report.columns import Columns, Part, by_multimodality, ranked
 from synesthete.report.counts import Rule, rule_of
@@ -199,6 +198,8 @@ def concept_report(source: Source, concept: str) -> ConceptReport:
 
 def concept_facts(report: ConceptReport) -> dict[str, Any]:
     """A concept as JSON can hold it: what the page's representation is."""
+    from pydantic import TypeAdapter  # takes long to import
+
     facts: dict[str, Any] = TypeAdapter(ConceptReport).dump_python(report, mode="json")
     return facts
 
@@ -293,13 +294,15 @@ def _cell(source: Source, found: list[_Found]) -> NeuronRow | None:
 
 def _others(source: Source, name: str) -> list[NeuronRow]:
     """By the lowest AUC of the modalities tested, over all images."""
+    import pyarrow.compute as pc
+
     parts: list[Part] = []
     for layer in source.atlas.main_layers if source.atlas.analysed else ():
         columns, table = source.opened.columns(layer), source.opened.selectivity(layer)
-        own = table.filter(pc.equal(table["concept"], name))
-        units = own["unit"].to_numpy()
+        own = table.filter(pc.equal(table["concept"], arrow_text(name)))
+        units = column_numbers(own["unit"])
         tested = [column for column in own.column_names if column.startswith("auc_")]
-        auc = np.array([own[column].cast("float64").to_numpy() for column in tested])
+        auc = np.array([column_numbers(own[column].cast("float64")) for column in tested])
         weakest = np.nanmin(np.where(np.isnan(auc), np.inf, auc), axis=0, initial=np.inf)
         found = ~columns.concept.rows(name)[units] & np.isfinite(weakest)
         parts.append(Part(layer, units[found], (-weakest[found],)))

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy as np
-import pyarrow.compute as pc
 from pydantic import Field
 
 from synesthete._core.arrays import Bool, Float16, Float32, Float64, Floating
@@ -17,6 +16,7 @@ from synesthete.analysis.design import tower_of
 from synesthete.analysis.joint_scores import CLASSES, joint_scores
 from synesthete.analysis.towers import TowerPairs, default_layers, tower_pairs
 from synesthete.atlas import Atlas, ExemplarList
+from synesthete.atlas.arrays import arrow_mask, column_numbers
 from synesthete.atlas.exemplars import Exemplars
 from synesthete.atlas.words import activations_file
 from synesthete.errors import SynestheteError
@@ -354,8 +354,15 @@ class NeuronReport:
         return f"{self.neuron.heading or 'unknown'}: neuron {self.neuron.address} of {self.model}"
 
 
-def neuron_report(source: Source, address: str) -> NeuronReport:
+def neuron_report(source: Source, address: str, *, towers: bool = True) -> NeuronReport:
     """One neuron: name, multimodality by modality, images at every level, what is like it, the controls.
+
+    Parameters
+    ----------
+    source, address
+        The atlas, and one of its neurons.
+    towers
+        Find its partner in the other tower, for which all units of both are matched once; without it `read_by` is None.
 
     Raises
     ------
@@ -406,7 +413,7 @@ def neuron_report(source: Source, address: str) -> NeuronReport:
         answers=answers(source, layer, unit),
         visualizations=visualizations(source, layer, unit),
         words=_words(source, layer, unit),
-        read_by=read_by(source, layer, unit),
+        read_by=read_by(source, layer, unit) if towers else None,
         joint=joint(source, columns, unit),
         counts=counts,
         rule=rule,
@@ -526,7 +533,7 @@ def _names(source: Source, layer: str, unit: int) -> list[str]:
     if table is None:
         return []
     # Its rows are sorted by unit.
-    start, end = np.searchsorted(table["unit"].to_numpy(), [unit, unit + 1])
+    start, end = np.searchsorted(column_numbers(table["unit"]), [unit, unit + 1])
     return [str(name) for name in table["name"][start:end].to_pylist()]
 
 
@@ -549,7 +556,7 @@ def _levels(found: ExemplarList) -> list[tuple[float, float, ExemplarList]]:
 def answers(source: Source, layer: str, unit: int) -> list[Answer]:
     """The concepts that were tested for a unit, the best first."""
     table = source.opened.selectivity(layer)
-    rows = table.filter(pc.equal(table["unit"], unit)).to_pylist()
+    rows = table.filter(arrow_mask(column_numbers(table["unit"]) == unit)).to_pylist()
     modalities = in_order(name[4:] for name in table.column_names if name.startswith("auc_"))
     found = []
     for row in rows:

@@ -14,13 +14,16 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from markupsafe import Markup
-from PIL import Image, ImageFont
 
 from synesthete.atlas.files import write_file
 from synesthete.errors import SynestheteError
 from synesthete.visualization import FONTS, font_bytes
+
+if TYPE_CHECKING:
+    from PIL import Image, ImageFont
 
 STACK = "Inter, 'Helvetica Neue', 'Segoe UI', Roboto, Arial, sans-serif"
 DISPLAY = "'Inter Display', Inter, 'Helvetica Neue', 'Segoe UI', Roboto, Arial, sans-serif"
@@ -358,7 +361,7 @@ def embedded_image(x: float, y: float, size: float, uri: str, alt: str) -> str:
 def data_uri(image: Image.Image) -> str:
     """`image` inside an address of its own, as lossless WebP."""
     stream = io.BytesIO()
-    image.convert("RGB").save(stream, "WEBP", lossless=True, method=4)
+    image.convert("RGB").save(stream, "WEBP", lossless=True, method=1)
     return "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode()
 
 
@@ -447,6 +450,8 @@ def text_width(content: str, size: float) -> float:
 
 @cache
 def _regular() -> ImageFont.FreeTypeFont:
+    from PIL import ImageFont  # takes long to import
+
     return ImageFont.truetype(io.BytesIO(font_bytes("Inter-Regular")), 100)
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from synesthete._core.arrays import Bool, Float64, Int64
 from synesthete.atlas import Atlas
+from synesthete.atlas.arrays import arrow_mask, column_numbers
 from synesthete.errors import SynestheteError
 from synesthete.reviews.acts import read
 from synesthete.reviews.state import Reviewed, State, belongs, current, image_hash
@@ -65,8 +64,8 @@ def _waiting(
 ) -> tuple[Int64, list[str | None], dict[str, Float64]]:
     """The units of a layer that wait: numbers, names and the parts of their scores, each `[units]`."""
     table = atlas.unit_table(layer, "names")
-    best = None if table is None else table.filter(pc.equal(table["rank"], 0))
-    named = np.zeros(0, np.int64) if best is None else best["unit"].to_numpy().astype(np.int64)
+    best = None if table is None else table.filter(arrow_mask(column_numbers(table["rank"]) == 0))
+    named = np.zeros(0, np.int64) if best is None else column_numbers(best["unit"]).astype(np.int64)
     spread = atlas.statistics(layer).std
     own = {
         int(address.rpartition(":")[2]): state
@@ -85,7 +84,7 @@ def _waiting(
     notes = atlas.manifest.get("names", {}).get("layers", {}).get(layer, {})
     undecided = np.zeros(len(units))
     if best is not None:
-        low, high = (best[f"confidence_{end}"].to_numpy() for end in ("low", "high"))
+        low, high = (column_numbers(best[f"confidence_{end}"]) for end in ("low", "high"))
         undecided[row >= 0] = _undecided(low, high, notes.get("threshold"))[row[row >= 0]]
     use = np.argsort(np.argsort(np.nan_to_num(spread))) / max(len(spread) - 1, 1)
     return (
@@ -118,10 +117,11 @@ def _sensitive(atlas: Atlas, layer: str, units: int) -> Bool:
     if table is None and atlas.analysed:
         table = atlas.neuron_table(layer)
     elif table is not None:
-        table = table.filter(pc.equal(table["rank"], 0))
+        table = table.filter(arrow_mask(column_numbers(table["rank"]) == 0))
     if table is not None:
-        own = pc.is_in(table["family"], value_set=pa.array(sorted(SENSITIVE)))
-        found[table["unit"].to_numpy()] = own.to_numpy()
+        found[column_numbers(table["unit"])] = [
+            one in SENSITIVE for one in table["family"].to_pylist()
+        ]
     return found
 
 

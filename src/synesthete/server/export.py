@@ -6,7 +6,7 @@ import json
 import posixpath
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
@@ -21,7 +21,7 @@ from synesthete.report.source import Links, Opened
 from synesthete.server.library import Library, Site
 from synesthete.server.page import Page, navigation
 from synesthete.server.pages import PAGES
-from synesthete.server.pages.images import mosaic, tile, visualization
+from synesthete.server.pages.images import in_mosaic, mosaic, tile, visualization
 from synesthete.server.render import render
 
 STATIC = Path(__file__).parent / "static"
@@ -32,11 +32,18 @@ NAVIGATION = (*navigation(EXPORTED), ("Search", "/search"))
 _SAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _ATTRIBUTE = re.compile(r'\b(href|src|action)="(/[^"]*)"')
 _VALUE = re.compile(r'"(path|image)": "(/[^"]*)"')
+NEURONS = 100  # of each layer have a page unless more are wanted
+TOGETHER = 1_000  # images written from one set of thumbnails
 Progress = Callable[[int, int], None]
 
 
 def export_site(
-    atlas_path: str | Path, out: str | Path, *, progress: Progress | None = None
+    atlas_path: str | Path,
+    out: str | Path,
+    *,
+    neurons: int | None = NEURONS,
+    progress: Progress | None = None,
+    image_progress: Progress | None = None,
 ) -> dict[str, int]:
     """Write the pages of an atlas as files.
 
@@ -50,13 +57,17 @@ def export_site(
     ----------
     out
         A folder that does not exist, is empty, or holds a site that this wrote before (which is replaced file by file).
+    neurons
+        So many of each layer have a page, the most multimodal; None for all. The others are in the grids and on the map, without a link.
     progress
-        Called with (files written, files known of).
+        Called with (pages of neurons and concepts written, how many there will be).
+    image_progress
+        Called with (images written, how many there will be), after the pages.
 
     Returns
     -------
     dict
-        How many `pages` and `images` were written.
+        How many `pages` and `images` were written, how many `neurons` have a page, and how many were `left_out`.
 
     Raises
     ------
@@ -72,26 +83,46 @@ def export_site(
         # First of all, and there with one step: it says whose folder this is, whatever happens.
         (folder / MARK).write_text("written by synesthete export\n", encoding="utf-8")
         with claim_draft(folder / DRAFT) as draft:
-            counts = _write_site(opened, draft, progress)
+            counts = _write_site(opened, draft, neurons, (progress, image_progress))
             _put_in_place(draft, folder)
     return counts
 
 
-def _write_site(opened: Opened, folder: Path, progress: Progress | None) -> dict[str, int]:
-    files, counts = SiteFiles(), {"pages": 0, "images": 0}
+def _write_site(
+    opened: Opened,
+    folder: Path,
+    neurons: int | None,
+    progress: tuple[Progress | None, Progress | None],
+) -> dict[str, int]:
+    kept, left_out = _with_page(opened, neurons)
+    files, counts = SiteFiles(left_out), {"pages": 0, "images": 0}
     for start in ("/", "/search"):
         files.file(start)
+    # Pages first: they say which images there are, and those are written in the order of the sprites that they are cut from.
+    known = len(kept) + len(opened.atlas.concepts)
     done: set[str] = set()
-    while left := [path for path in files.wanted if path not in done]:
+    listed = 0
+    while left := [path for path in files.wanted if path not in done and not _is_image(path)]:
         for path in left:
-            target = folder / files.wanted[path]
-            target.parent.mkdir(parents=True, exist_ok=True)
-            site = Site(opened, Links(live=False), path=urlsplit(path).path)
-            kind = _write(site, path, target, files)
+            kind = _write(
+                Site(opened, Links(live=False), path=urlsplit(path).path), path, folder, files
+            )
             counts[kind] = counts.get(kind, 0) + 1
             done.add(path)
-            if progress is not None:
-                progress(len(done), len(files.wanted))
+            if progress[0] is not None and path.startswith(("/neuron/", "/concept/")):
+                listed += 1
+                progress[0](listed, max(known, listed))
+    images = [path for path in files.wanted if _is_image(path)]
+    site = Site(opened, Links(live=False))
+    for first in range(0, len(images), TOGETHER):
+        some = images[first : first + TOGETHER]
+        opened.thumbnails.prepare(one for path in some for one in _thumbnails_of(site, path))
+        for path in some:
+            _write(site, path, folder, files)
+            counts["images"] += 1
+            if progress[1] is not None:
+                progress[1](counts["images"], len(images))
+    opened.thumbnails.prepare(())
     ignored = shutil.ignore_patterns("*.py", "__pycache__")
     shutil.copytree(FONTS, folder / "static" / "fonts", ignore=ignored, dirs_exist_ok=True)
     index = json.dumps(_index(Site(opened, Links(live=False)), files), ensure_ascii=False)
@@ -101,7 +132,37 @@ def _write_site(opened: Opened, folder: Path, progress: Progress | None) -> dict
     broken = broken_links(folder)
     if broken:
         raise SynestheteError(f"{len(broken)} links lead nowhere, for example {broken[0]}")
-    return {"pages": counts["pages"], "images": counts["images"]}
+    pages, written = counts["pages"], counts["images"]
+    return {"pages": pages, "images": written, "neurons": len(kept), "left_out": len(left_out)}
+
+
+def _with_page(opened: Opened, neurons: int | None) -> tuple[set[str], set[str]]:
+    """Paths of the neurons that have a page, and of those that have none."""
+    kept: set[str] = set()
+    left_out: set[str] = set()
+    links = Links(live=False)
+    for layer in opened.atlas.layers if opened.atlas.analysed else ():
+        columns = opened.columns(layer)
+        order = ordered(columns, np.arange(columns.units), "multimodality")
+        paths = [links.neuron(columns.address(int(unit))) for unit in order]
+        kept.update(paths[:neurons])
+        left_out.update(paths[len(paths) if neurons is None else neurons :])
+    return kept, left_out
+
+
+def _is_image(path: str) -> bool:
+    return path.endswith(".webp") and not path.startswith("/static/")
+
+
+def _thumbnails_of(site: Site, path: str) -> list[int]:
+    """The images that a file is made of."""
+    key = unquote(path).removesuffix(".webp")
+    if key.startswith("/image/"):
+        number = site.opened.ids.number(key.removeprefix("/image/"))
+        return [] if number is None else [number]
+    if key.startswith("/neuron/"):
+        return [one for one in in_mosaic(site, key.removeprefix("/neuron/")) if one is not None]
+    return []
 
 
 def _check_place(folder: Path) -> None:
@@ -124,7 +185,9 @@ def _put_in_place(draft: Path, folder: Path) -> None:
     (draft / FIRST).replace(folder / FIRST)
 
 
-def _write(site: Site, path: str, target: Path, files: SiteFiles) -> str:
+def _write(site: Site, path: str, folder: Path, files: SiteFiles) -> str:
+    target = folder / files.wanted[path]
+    target.parent.mkdir(parents=True, exist_ok=True)
     plain = unquote(urlsplit(path).path)
     if plain.startswith("/static/"):
         target.write_bytes(_asset(plain.removeprefix("/static/")))
@@ -210,13 +273,19 @@ def _index(site: Site, files: SiteFiles) -> list[dict[str, Any]]:
 class SiteFiles:
     """Gives every path of the microscope one file, and remembers which paths pages lead to.
 
+    Parameters
+    ----------
+    left_out
+        Paths that are not written; what links to them has no link in the site.
+
     Attributes
     ----------
     wanted
         Path → file, in the order in which pages first linked to them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, left_out: Collection[str] = ()) -> None:
+        self.left_out = left_out
         self.wanted: dict[str, str] = {}
         self._taken: set[str] = set()
 
@@ -253,9 +322,13 @@ class SiteFiles:
         """A page with every address made relative to its file `here`."""
 
         def attribute(found: re.Match[str]) -> str:
+            if _unescaped(found[2]) in self.left_out:
+                return ""
             return f'{found[1]}="{self._relative(_unescaped(found[2]), here)}"'
 
         def value(found: re.Match[str]) -> str:
+            if found[2] in self.left_out:
+                return f'"{found[1]}": null'
             return f'"{found[1]}": "{self._relative(found[2], here)}"'
 
         return _VALUE.sub(value, _ATTRIBUTE.sub(attribute, html))

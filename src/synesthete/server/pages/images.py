@@ -165,6 +165,11 @@ def tile(site: Site, key: str) -> WebP:
 
 def mosaic(site: Site, address: str) -> WebP:
     """A neuron's strongest image of what it is called in each modality (WebP); of all images where it is called nothing."""
+    return site.opened.thumbnails.mosaic(in_mosaic(site, address))
+
+
+def in_mosaic(site: Site, address: str) -> list[int | None]:
+    """The images of a neuron's mosaic, one a modality."""
     columns, unit = find_unit(site, address)
     kept = site.atlas.exemplars(columns.layer)
     chosen: list[int | None] = []
@@ -173,7 +178,7 @@ def mosaic(site: Site, address: str) -> WebP:
         if own is None and not columns.heading[unit] and name in kept.groups:
             own = next((int(i) for i in kept.top(unit, name).ids.tolist()), None)
         chosen.append(own)
-    return site.opened.thumbnails.mosaic(chosen)
+    return chosen
 
 
 def visualization(site: Site, address: str, name: str) -> WebP:

@@ -63,7 +63,7 @@ export default function map(frame) {
     card.hidden = index < 0;
     if (index >= 0) {
       const p = points[index], [x, y] = spots[index];
-      card.href = p.path;
+      if (p.path) card.href = p.path; else card.removeAttribute("href");
       card.querySelector("img").src = p.image;
       card.querySelector("strong").textContent = p.heading || "no concept";
       card.querySelector("span").textContent = [p.address, p.family].filter(Boolean).join(" · ");
@@ -81,10 +81,10 @@ export default function map(frame) {
 
   canvas.addEventListener("pointermove", (event) => choose(nearest(event.offsetX, event.offsetY)));
   canvas.addEventListener("pointerleave", () => choose(-1));
-  canvas.addEventListener("click", (event) => { const i = nearest(event.offsetX, event.offsetY); if (i >= 0) location.href = points[i].path; });
+  canvas.addEventListener("click", (event) => { const i = nearest(event.offsetX, event.offsetY); if (points[i]?.path) location.href = points[i].path; });
   canvas.addEventListener("keydown", (event) => {
     const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
-    if (event.key === "Enter" && chosen >= 0) location.href = points[chosen].path;
+    if (event.key === "Enter" && points[chosen]?.path) location.href = points[chosen].path;
     if (!way) return;
     event.preventDefault();
     const [x, y] = chosen >= 0 ? spots[chosen] : [canvas.clientWidth / 2, canvas.clientHeight / 2];
