@@ -69,15 +69,15 @@ def draw_words(
         No such vocabulary or font, no word that can be drawn, another model than the atlas's.
     """
     atlas = open_atlas(atlas_path)
-    chosen = _font(font)
+    chosen = font_of(font)
     listed = load_vocabulary(vocabulary, atlas.concepts)
-    skipped = {item: why for item in listed if (why := _why_not(item, chosen))}
+    skipped = {item: why for item in listed if (why := undrawable(item, chosen))}
     words = [item for item in listed if item not in skipped]
     if not words:
         reason = next(iter(skipped.values()))
         raise SynestheteError(f"none of the {len(listed)} words can be drawn: {reason}")
     model = own_model(atlas)
-    activations, embeddings = _read(model, atlas, words, chosen, progress)
+    activations, embeddings = read_words(model, atlas, words, chosen, progress)
     notes = {
         "vocabulary": vocabulary if vocabulary in BUILT_IN else Path(vocabulary).name,
         "vocabulary_sha256": hashlib.sha256("\n".join(listed).encode()).hexdigest(),
@@ -153,7 +153,8 @@ def _terms(expression: str) -> list[tuple[int, str]]:
     return list(zip(signs, parts[0::2], strict=True))
 
 
-def _font(family: str | None) -> Font:
+def font_of(family: str | None) -> Font:
+    """A font of the package by its family; the first without one."""
     fonts = load_fonts()
     if family is None:
         return fonts[0]
@@ -165,7 +166,8 @@ def _font(family: str | None) -> Font:
     raise SynestheteError(f"no font {family!r} in the package", hint=hint)
 
 
-def _why_not(word: str, font: Font) -> str:
+def undrawable(word: str, font: Font) -> str:
+    """Why a word cannot be drawn; empty where it can."""
     if not has_letters(word, font):
         return f"{font.family} has no letters for it"
     return "" if len(word) <= 60 else "it is longer than 60 letters"
@@ -182,14 +184,14 @@ def renderings(word: str, font: Font) -> Iterator[Image.Image]:
             yield image
 
 
-def _read(
+def read_words(
     model: ImageTextModel,
     atlas: Atlas,
     words: Sequence[str],
     font: Font,
-    progress: Progress | None,
+    progress: Progress | None = None,
 ) -> tuple[dict[str, Float16], Float16]:
-    """ConceptTests `[words, units]` of every layer and embeddings `[words, dim]`, a batch of words at a time."""
+    """Activations `[words, units]` of every layer and embeddings `[words, dim]`, a batch of words at a time."""
     import torch
 
     reduction = str(atlas.manifest["reduction"])

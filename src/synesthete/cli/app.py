@@ -19,6 +19,7 @@ from synesthete.cli import (
     joint,
     models,
     record,
+    reproduce,
     reviews,
     sae,
     serve,
@@ -60,7 +61,7 @@ def _options(
     """Take the options that stand before the command."""
 
 
-for topic in (record, atlas, compare, analyze, joint, visualize, edit, serve):
+for topic in (record, atlas, compare, analyze, joint, visualize, edit, reproduce, serve):
     app.add_typer(topic.app)
 app.add_typer(audit.app, name="audit", rich_help_panel=audit.PANEL)
 app.add_typer(sae.app, name="sae", rich_help_panel=sae.PANEL)

@@ -172,7 +172,7 @@ def show(atlas: AtlasArgument, address: Address, out: Path = Path()) -> Output:
 
     Returns
     -------
-    the neuron, and the paths of the files: `html`, `png`.
+    the neuron, the name that Goh et al. 2021 published for it (`published`, for the weights that they read), and the paths of the files: `html`, `png`.
 
     Examples
     --------
@@ -190,7 +190,11 @@ def show(atlas: AtlasArgument, address: Address, out: Path = Path()) -> Output:
         yield f"  {card.html}\n  {card.png}"
 
     return Output(
-        lambda: neuron_rows(atlas, [neuron])[0] | {"html": card.html, "png": card.png}, view
+        lambda: (
+            neuron_rows(atlas, [neuron])[0]
+            | {"published": report.published, "html": card.html, "png": card.png}
+        ),
+        view,
     )
 
 
@@ -535,6 +539,8 @@ def report_view(atlas: Atlas, report: NeuronReport) -> Iterator[RenderableType]:
     """What is known of one neuron: its row, what the measurements come to, and the controls."""
     yield _neuron_table(atlas, [report.neuron])
     yield report.sentence
+    if report.published:
+        yield dim(f"Goh et al. 2021 call it {report.published}.")
     for shown in report.most if any(one.text for one in report.most) else ():
         yield _words(shown)
     yield dim(f"● {controls_line(_facts_of(atlas, [report.neuron]))}\n")
