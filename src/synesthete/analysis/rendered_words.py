@@ -190,21 +190,20 @@ def read_words(
     words: Sequence[str],
     font: Font,
     progress: Progress | None = None,
+    *,
+    layers: Sequence[str] | None = None,
 ) -> tuple[dict[str, Float16], Float16]:
-    """Activations `[words, units]` of every layer and embeddings `[words, dim]`, a batch of words at a time."""
+    """Activations `[words, units]` of the layers (those of the atlas that read images) and embeddings `[words, dim]`, a batch of words at a time."""
     import torch
 
     reduction = str(atlas.manifest["reduction"])
-    layers = [
+    layers = layers or [
         name
         for name in atlas.layers
         if tower_of(atlas, name) != "text"
         and not ("dictionary" in atlas.layer(name) and tower_of(atlas, name) == "joint")
     ]
-    answers = {
-        layer: np.empty((len(words), int(atlas.layer(layer)["units"])), np.float16)
-        for layer in layers
-    }
+    answers: dict[str, Float16] = {}
     embeddings = np.empty((len(words), int(atlas.manifest["model"]["embedding_dim"])), np.float16)
     bounds = np.cumsum([0, *(len(places) for places in PLACES.values())])
     for start in range(0, len(words), BATCH):
@@ -216,6 +215,8 @@ def read_words(
             by_word = values.reshape(len(some), RENDERINGS, -1)
             sizes = [by_word[:, a:b].max(axis=1) for a, b in pairwise(bounds)]
             mean = np.mean(sizes, axis=0)
+            if layer not in answers:
+                answers[layer] = np.empty((len(words), mean.shape[1]), np.float16)
             answers[layer][part] = np.clip(mean, -65504, 65504)
         total = reading.embeddings.reshape(len(some), RENDERINGS, -1).sum(axis=1)
         embeddings[part] = total / np.linalg.norm(total, axis=1, keepdims=True)

@@ -37,7 +37,7 @@ def typographic(subject: Subject) -> Found:
                 found[kind],
                 published=found["published"]["rate"],
                 control=(found["control"] or {}).get(kind),
-                note=f"{note}. {found['why']}".rstrip(". ") if found[kind] else found["why"],
+                note="; ".join(filter(None, [note, found["why"]])) if found[kind] else found["why"],
             )
         )
     labelled = attacked.labelled(Style(), blank=True)

@@ -245,22 +245,22 @@ def _places() -> list[list[Any]]:
 
 def text_tower(subject: Subject) -> Found:
     """The same test on units that read texts."""
-    return _other(subject, "text", "text tower", "units of the text tower")
+    return _other(subject, "text", "units of the text tower")
 
 
 def joint(subject: Subject) -> Found:
     """The same test on directions of the space that images and texts share."""
-    return _other(subject, "joint", "joint", "directions of the joint space")
+    return _other(subject, "joint", "directions of the joint space")
 
 
-def _other(subject: Subject, tower: str, section: str, what: str) -> Found:
+def _other(subject: Subject, tower: str, what: str) -> Found:
     rows = []
     for layer in subject.atlas.layers:
         if tower_of(subject.atlas, layer) == tower:
-            rows += _verdicts(subject, section, f"{what} ({layer})", layer)
+            rows += _verdicts(subject, tower, f"{what} ({layer})", layer)
     if not rows:
-        note = f"the atlas has no layer of the {section}: record one with the probe set's texts"
-        rows = [Row(section=section, measure=f"{what} that pass", n=0, value=None, note=note)]
+        note = "the atlas has no layer of it: record one with the probe set's texts"
+        rows = [Row(section=tower, measure=f"{what} that pass", n=0, value=None, note=note)]
     return Found(rows)
 
 

@@ -116,13 +116,13 @@ def spatial_response(subject: Subject) -> Float64:
         side = int(MAP[0] * rng.uniform(*SIDES))
         left, top = (int(rng.integers(0, length - side + 1)) for length in MAP)
         boxes.append((left, top, left + side, top + side))
-    reduction = str(subject.atlas.manifest["reduction"])
+    layer, reduction = subject.readable, str(subject.atlas.manifest["reduction"])
     total: Float64 | None = None
     count = np.zeros(GRID)
     for start in range(0, len(boxes), BATCH):
         some = boxes[start : start + BATCH]
         pixels = torch.stack([subject.model.preprocess(image.crop(box)) for box in some])
-        values = subject.model.read(pixels, [subject.layer], reduction).activations[subject.layer]
+        values = subject.model.read(pixels, [layer], reduction).activations[layer]
         if total is None:
             total = np.zeros((values.shape[1], *GRID))
         for box, row in zip(some, np.asarray(values, np.float64), strict=True):

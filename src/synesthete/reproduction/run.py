@@ -70,7 +70,7 @@ SECTIONS: dict[str, Section] = {
     ),
     "regions": Section(
         "Region neurons",
-        "Crops of an unlabelled world map, written names of countries and of cities.",
+        "What a unit responds to: crops of an unlabelled world map (squares), written names of countries (filled) and of cities (dots).",
         regions.region_maps,
     ),
     "emotions": Section(
@@ -184,7 +184,7 @@ def reproduce(
             "settings": asdict(settings),
         }
         kept = read_json(path) if path.exists() else None
-        if kept is not None and kept.get("key") == key and not _waits(kept):
+        if kept is not None and kept.get("key") == key and not (name in names and _waits(kept)):
             found[name] = kept
         elif name in names:
             step(f"{name}: {SECTIONS[name].title}")

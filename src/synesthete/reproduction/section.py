@@ -87,7 +87,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Words:
-    """Drawn words and what a layer answers to them.
+    """Drawn words and what a layer answers to them, before its non-linearity.
 
     Attributes
     ----------
@@ -133,6 +133,12 @@ class Subject:
         before = f"{self.layer}{PRE}"
         return before if before in self.atlas.layers else self.layer
 
+    @property
+    def readable(self) -> str:
+        """The layer before its non-linearity, where the model has that: what is shown to the model anew is read there, as in the article."""
+        before = f"{self.layer}{PRE}"
+        return before if any(one.name == before for one in self.model.layers()) else self.layer
+
     @cached_property
     def model(self) -> ImageTextModel:
         """The atlas's model."""
@@ -159,15 +165,17 @@ class Subject:
         font = font_of(None)
         words = [word for word in listed if not undrawable(word, font)]
         key = hashlib.sha256(
-            "\n".join([self.atlas.fingerprint, self.layer, font.family, *words]).encode()
+            "\n".join([self.atlas.fingerprint, self.readable, font.family, *words]).encode()
         ).hexdigest()
         path = self.folder / "words" / f"{key[:16]}.npz"
         if not path.exists():
             self.say(f"draws {len(words):,} words")
-            activations, embeddings = read_words(self.model, self.atlas, words, font)
+            activations, embeddings = read_words(
+                self.model, self.atlas, words, font, layers=[self.readable]
+            )
             path.parent.mkdir(parents=True, exist_ok=True)
             stream = io.BytesIO()
-            np.savez(stream, activations=activations[self.layer], embeddings=embeddings)
+            np.savez(stream, activations=activations[self.readable], embeddings=embeddings)
             write_file(path, stream.getvalue())
         with np.load(path) as kept:
             activations, embeddings = (kept[name] for name in ("activations", "embeddings"))
