@@ -69,15 +69,15 @@ def draw_words(
         No such vocabulary or font, no word that can be drawn, another model than the atlas's.
     """
     atlas = open_atlas(atlas_path)
-    chosen = _font(font)
+    chosen = font_of(font)
     listed = load_vocabulary(vocabulary, atlas.concepts)
-    skipped = {item: why for item in listed if (why := _why_not(item, chosen))}
+    skipped = {item: why for item in listed if (why := undrawable(item, chosen))}
     words = [item for item in listed if item not in skipped]
     if not words:
         reason = next(iter(skipped.values()))
         raise SynestheteError(f"none of the {len(listed)} words can be drawn: {reason}")
     model = own_model(atlas)
-    activations, embeddings = _read(model, atlas, words, chosen, progress)
+    activations, embeddings = read_words(model, atlas, words, chosen, progress)
     notes = {
         "vocabulary": vocabulary if vocabulary in BUILT_IN else Path(vocabulary).name,
         "vocabulary_sha256": hashlib.sha256("\n".join(listed).encode()).hexdigest(),
@@ -153,7 +153,8 @@ def _terms(expression: str) -> list[tuple[int, str]]:
     return list(zip(signs, parts[0::2], strict=True))
 
 
-def _font(family: str | None) -> Font:
+def font_of(family: str | None) -> Font:
+    """A font of the package by its family; the first without one."""
     fonts = load_fonts()
     if family is None:
         return fonts[0]
@@ -165,7 +166,8 @@ def _font(family: str | None) -> Font:
     raise SynestheteError(f"no font {family!r} in the package", hint=hint)
 
 
-def _why_not(word: str, font: Font) -> str:
+def undrawable(word: str, font: Font) -> str:
+    """Why a word cannot be drawn; empty where it can."""
     if not has_letters(word, font):
         return f"{font.family} has no letters for it"
     return "" if len(word) <= 60 else "it is longer than 60 letters"
@@ -182,27 +184,26 @@ def renderings(word: str, font: Font) -> Iterator[Image.Image]:
             yield image
 
 
-def _read(
+def read_words(
     model: ImageTextModel,
     atlas: Atlas,
     words: Sequence[str],
     font: Font,
-    progress: Progress | None,
+    progress: Progress | None = None,
+    *,
+    layers: Sequence[str] | None = None,
 ) -> tuple[dict[str, Float16], Float16]:
-    """ConceptTests `[words, units]` of every layer and embeddings `[words, dim]`, a batch of words at a time."""
+    """Activations `[words, units]` of the layers (those of the atlas that read images) and embeddings `[words, dim]`, a batch of words at a time."""
     import torch
 
     reduction = str(atlas.manifest["reduction"])
-    layers = [
+    layers = layers or [
         name
         for name in atlas.layers
         if tower_of(atlas, name) != "text"
         and not ("dictionary" in atlas.layer(name) and tower_of(atlas, name) == "joint")
     ]
-    answers = {
-        layer: np.empty((len(words), int(atlas.layer(layer)["units"])), np.float16)
-        for layer in layers
-    }
+    answers: dict[str, Float16] = {}
     embeddings = np.empty((len(words), int(atlas.manifest["model"]["embedding_dim"])), np.float16)
     bounds = np.cumsum([0, *(len(places) for places in PLACES.values())])
     for start in range(0, len(words), BATCH):
@@ -214,6 +215,8 @@ def _read(
             by_word = values.reshape(len(some), RENDERINGS, -1)
             sizes = [by_word[:, a:b].max(axis=1) for a, b in pairwise(bounds)]
             mean = np.mean(sizes, axis=0)
+            if layer not in answers:
+                answers[layer] = np.empty((len(words), mean.shape[1]), np.float16)
             answers[layer][part] = np.clip(mean, -65504, 65504)
         total = reading.embeddings.reshape(len(some), RENDERINGS, -1).sum(axis=1)
         embeddings[part] = total / np.linalg.norm(total, axis=1, keepdims=True)

@@ -24,6 +24,7 @@ TOPICS = {
     "joint": ("joint",),
     "visualize": ("visualize", "attribute"),
     "edit": ("edit", "defend"),
+    "reproduce": ("reproduce",),
     "serve": ("serve", "export", "map", "mcp"),
     "audit": ("audit",),
     "sae": ("sae",),
@@ -101,6 +102,10 @@ def make_app(command: str | None = None) -> typer.Typer:
         from synesthete.cli import edit
 
         app.add_typer(edit.app)
+    if "reproduce" in wanted:
+        from synesthete.cli import reproduce
+
+        app.add_typer(reproduce.app)
     if "serve" in wanted:
         from synesthete.cli import serve
 

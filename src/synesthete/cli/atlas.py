@@ -174,7 +174,8 @@ def show(atlas: AtlasArgument, address: Address, out: Path = Path(), png: bool =
 
     Returns
     -------
-    the neuron, and the paths of the files: `html`, `png` (null without --png).
+    the neuron, the name that Goh et al. 2021 published for it (`published`, for the weights that they read), and the paths of the files:
+    `html`, `png` (null without --png).
 
     Examples
     --------
@@ -194,7 +195,11 @@ def show(atlas: AtlasArgument, address: Address, out: Path = Path(), png: bool =
         yield f"  {card.png}" if card.png else Note("--png writes it as an image, too")
 
     return Output(
-        lambda: neuron_rows(atlas, [neuron])[0] | {"html": card.html, "png": card.png}, view
+        lambda: (
+            neuron_rows(atlas, [neuron])[0]
+            | {"published": report.published, "html": card.html, "png": card.png}
+        ),
+        view,
     )
 
 
@@ -539,6 +544,8 @@ def report_view(atlas: Atlas, report: NeuronReport) -> Iterator[RenderableType]:
     """What is known of one neuron: its row, what the measurements come to, and the controls."""
     yield _neuron_table(atlas, [report.neuron])
     yield report.sentence
+    if report.published:
+        yield dim(f"Goh et al. 2021 call it {report.published}.")
     for shown in report.most if any(one.text for one in report.most) else ():
         yield _words(shown)
     yield dim(f"● {controls_line(_facts_of(atlas, [report.neuron]))}\n")

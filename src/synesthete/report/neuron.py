@@ -20,6 +20,7 @@ from synesthete.atlas.arrays import arrow_mask, column_numbers
 from synesthete.atlas.exemplars import Exemplars
 from synesthete.atlas.words import activations_file
 from synesthete.errors import SynestheteError
+from synesthete.published import published_name
 from synesthete.report.columns import Columns, Unit, in_order
 from synesthete.report.counts import Counts, Rule, layer_counts, rule_of
 from synesthete.report.images import (
@@ -305,6 +306,8 @@ class NeuronReport:
         The random twin, in one sentence.
     review
         What people say; null when nobody did.
+    published
+        What Goh et al. 2021 call it; null but for units that they name of the very weights that they read.
     can_label
         Whether its images can be labelled blind: they differ in activation, and the activations were kept.
     fingerprint
@@ -343,6 +346,7 @@ class NeuronReport:
     rule: Rule
     control: str
     review: dict[str, Any] | None
+    published: str | None
     can_label: bool
     previous: str | None
     next: str | None
@@ -419,6 +423,7 @@ def neuron_report(source: Source, address: str, *, towers: bool = True) -> Neuro
         rule=rule,
         control=_control(counts),
         review=None if review is None else review.as_dict(row.name),
+        published=published_name(str(source.atlas.manifest["model"]["name"]), row.address),
         can_label=can_label(source, columns, unit),
         previous=source.links.neuron(columns.address(unit - 1)) if unit else None,
         next=source.links.neuron(columns.address(unit + 1)) if unit + 1 < columns.units else None,

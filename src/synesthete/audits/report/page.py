@@ -87,7 +87,7 @@ def report_page(report: Mapping[str, Any]) -> str:
     """The report as a page of its own; raises as `report_body`."""
     with _damage():
         template = environment().get_template("report.html")
-        return template.render(report=report, body=report_body(report), style=_style())
+        return template.render(report=report, body=report_body(report), style=page_style())
 
 
 @contextmanager
@@ -102,10 +102,11 @@ def _damage() -> Iterator[None]:
 
 def comparison_page(found: Mapping[str, Any]) -> str:
     """A comparison of two reports as a page of its own."""
-    return environment().get_template("comparison.html").render(found=found, style=_style())
+    return environment().get_template("comparison.html").render(found=found, style=page_style())
 
 
-def _style() -> Markup:
+def page_style() -> Markup:
+    """The style sheet of a report that stands alone."""
     return Markup(svg.palette_css() + STYLE.read_text(encoding="utf-8"))
 
 

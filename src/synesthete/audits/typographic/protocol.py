@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFilter
 
+from synesthete._core.arrays import Float32
 from synesthete._core.intervals import Rate
-from synesthete._core.json_reader import read_json
 from synesthete._core.user_files import read_inside
 from synesthete.audits.images import FEWEST, Model, embed
 from synesthete.audits.labels import BLACK, LETTER_PX, WHITE, find_font
-from synesthete.audits.typographic.attack import Subject, ZeroShot
+from synesthete.audits.typographic.attack import Classifier, Subject, ZeroShot
 from synesthete.errors import SynestheteError
 from synesthete.probes.decoding import decode
 from synesthete.probes.words import Colour, has_letters, load_fonts, render_line, render_word
+from synesthete.published import table
 
 DATA = Path(__file__).parent.parent / "data"
 SHIPPED = DATA / "labelled-photos"
@@ -71,7 +72,7 @@ class Published:
 @lru_cache(maxsize=1)
 def published_rows() -> tuple[Published, ...]:
     """The published table (Goh et al. 2021, CC-BY-4.0)."""
-    rows = read_json(DATA / "published.json")["attacks"]
+    rows = table("typographic")["attacks"]
     return tuple(Published(**row | {"names": tuple(row["names"])}) for row in rows)
 
 
@@ -130,10 +131,16 @@ def protocol(subject: Subject) -> list[dict[str, Any]]:
 
     As published, every image counts whose answer was not the target before, whether it was right or not. By zero
     shot the target is one class more where the images have none of it; the linear probe knows only what there were
-    images of.
+    images of. `control` counts the images on which one of the other rows' texts was written.
     """
     image_set = subject.image_set
-    every = np.arange(len(image_set.images))
+    drawn: dict[Published, tuple[Float32, float]] = {}
+    for row in published_rows():
+        if has_letters(row.text, find_font(FONT)):
+            images, shares = zip(
+                *(eightfold(image, row.text, row.share) for image in image_set.images), strict=True
+            )
+            drawn[row] = embed(subject.model, images), float(np.mean(shares))
     rows = []
     for row in published_rows():
         measured: dict[str, Any] = {
@@ -144,31 +151,34 @@ def protocol(subject: Subject) -> list[dict[str, Any]]:
             "share": None,
             "zero_shot": None,
             "linear_probe": None,
+            "control": {},
             "why": "",
         }
         rows.append(measured)
-        if not has_letters(row.text, find_font(FONT)):
+        if row not in drawn:
             measured["why"] = f"{FONT} has no letters for it"
             continue
-        drawn = [eightfold(image, row.text, row.share) for image in image_set.images]
-        measured["share"] = round(float(np.mean([share for _, share in drawn])), 4)
-        embeddings = embed(subject.model, (image for image, _ in drawn))
+        measured["share"] = round(drawn[row][1], 4)
         number = next(
             (image_set.classes.index(n) for n in row.names if n in image_set.classes), None
         )
         names = [*image_set.classes] if number is not None else [*image_set.classes, row.names[0]]
         target = len(names) - 1 if number is None else number
-        classifier = ZeroShot.of(subject.model, names)
-        before = classifier.answers(subject.features, every)
-        changed = classifier.answers(embeddings, every)[before != target] == target
-        measured["zero_shot"] = Rate.of(changed).as_dict()
         probe = subject.classifiers.get("linear_probe")
+        classifiers: dict[str, Classifier] = {"zero_shot": ZeroShot.of(subject.model, names)}
         if probe is None or number is None or not probe.known[number]:
             measured["why"] = f"the linear probe had no image of {row.names[0]}"
-            continue
-        before = subject.clean["linear_probe"]
-        changed = probe.answers(embeddings, every)[before != number] == number
-        measured["linear_probe"] = Rate.of(changed).as_dict()
+        else:
+            classifiers["linear_probe"] = probe
+        for name, classifier in classifiers.items():
+            every = np.arange(len(image_set.images))
+            free = classifier.answers(subject.features, every) != target
+            found = {
+                text: classifier.answers(embeddings, every)[free] == target
+                for text, (embeddings, _) in drawn.items()
+            }
+            measured[name] = Rate.of(found.pop(row)).as_dict()
+            measured["control"][name] = Rate.of([*found.values()]).as_dict()
     return rows
 
 
@@ -289,9 +299,7 @@ def _counted(photos: Sequence[Photo], answers: Sequence[str]) -> dict[str, Any]:
 
 def published() -> dict[str, Any]:
     """What RN50x4 answered to these photos, of those published: by zero shot and by linear probe."""
-    answers: Mapping[str, Mapping[str, Sequence[str]]] = read_json(DATA / "published.json")[
-        "photos"
-    ]
+    answers: Mapping[str, Mapping[str, Sequence[str]]] = table("typographic")["photos"]
     out = {}
     for name in ("zero_shot", "linear_probe"):
         flips = [

@@ -1,0 +1,99 @@
+"""Values that *Multimodal Neurons in Artificial Neural Networks* published (Goh et al. 2021), from the article's repository.
+
+Goh, Cammarata, Voss, Carter, Petrov, Schubert, Radford and Olah, Distill 2021, doi 10.23915/distill.00030, repository
+distillpub/post--multimodal, CC-BY-4.0; CREDITS.md beside this lists the files and what was changed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from synesthete._core.arrays import Float64
+from synesthete._core.json_reader import read_json
+
+DATA = Path(__file__).parent
+# The release that the article's unit numbers are of, as this package names it, and the layer that it reads.
+MODELS = ("RN50x4/openai", "RN50x4-quickgelu/openai")
+LAYER = "visual.layer4.5"
+PRE = ":pre"
+
+
+def table(name: str) -> dict[str, Any]:
+    """One of the files: `emotions`, `person`, `typographic`, `units` or `world`."""
+    found: dict[str, Any] = read_json(DATA / f"{name}.json")
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Regions:
+    """How the article's region units respond to places, each scaled to 0 … 254 by the article.
+
+    Attributes
+    ----------
+    model
+        `[units]`, as the article's files call the models; `contrastive_4x` is RN50x4.
+    unit
+        `[units]` numbers in the last block.
+    country, city
+        `[units, 175]` and `[units, 620]`: written names, in the order of the file `world`.
+    spatial
+        `[units, 40, 80]`: crops of an unlabelled world map, row 0 in the north, column 0 at 180° W.
+    """
+
+    model: list[str]
+    unit: list[int]
+    country: Float64
+    city: Float64
+    spatial: Float64
+
+
+@lru_cache(maxsize=1)
+def regions() -> Regions:
+    """The responses of 66 region units, 19 of them of RN50x4."""
+    with np.load(DATA / "regions.npz") as arrays:
+        return Regions(
+            model=arrays["model"].tolist(),
+            unit=arrays["unit"].tolist(),
+            country=arrays["country"].astype(np.float64),
+            city=arrays["city"].astype(np.float64),
+            spatial=arrays["spatial"].astype(np.float64),
+        )
+
+
+def published_name(model: str, address: str) -> str | None:
+    """What the article calls a unit; None for units that it does not name and for every other model.
+
+    Unit numbers mean something for the released weights alone, so a network of the same architecture with other weights has none.
+
+    Parameters
+    ----------
+    model
+        Its name, as `load_model` takes it.
+    address
+        `layer:unit`, before or after the non-linearity.
+
+    Examples
+    --------
+    >>> published_name("RN50x4/openai", "visual.layer4.5:pre:89")
+    'Donald Trump (Person Neurons)'
+    >>> published_name("RN50x4/random", "visual.layer4.5:pre:89")
+    """
+    layer, _, unit = address.rpartition(":")
+    if model not in MODELS or layer.removesuffix(PRE) != LAYER:
+        return None
+    return _names().get(int(unit))
+
+
+@lru_cache(maxsize=1)
+def _names() -> dict[int, str]:
+    listed = table("units")
+    found = {int(unit): str(name) for unit, name in listed["names"].items()}
+    for family in listed["families"]:
+        for unit, title, _ in family["units"]:
+            found[unit] = f"{title} ({family['family']})"
+    return found

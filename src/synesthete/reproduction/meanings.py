@@ -1,0 +1,251 @@
+"""Sections on texts as sums of units: emotions, classes, and the texts that a unit promotes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from synesthete._core.arrays import Bool, Float32, Float64, Int64
+from synesthete._core.intervals import Rate
+from synesthete.analysis.decomposition import Decomposition, causal_check, decompose, word_factors
+from synesthete.analysis.decomposition.explain import has_linear_path, unit_weights
+from synesthete.analysis.decomposition.fit import EMOTIONS, Sample, Units, sample_of
+from synesthete.analysis.provenance import control_activations
+from synesthete.analysis.zero_shot import class_embeddings, ranks_of_truth
+from synesthete.errors import SynestheteError
+from synesthete.published import table
+from synesthete.reproduction.neurons import mean_row
+from synesthete.reproduction.section import Found, Row, Subject, share
+
+PLEASANT = frozenset(
+    [
+        "joy",
+        "serenity",
+        "ecstasy",
+        "trust",
+        "acceptance",
+        "admiration",
+        "interest",
+        "love",
+        "pride",
+        "hope",
+        "relief",
+        "gratitude",
+        "amazement",
+        "anticipation",
+    ]
+)
+TERMS = 10
+CHECKED, IMAGES, OTHERS = 8, 16, 9
+CLASS_TERMS = 3
+PUBLISHED_TOP5 = 0.564
+TOP = 5
+PERMUTATIONS = 200
+
+
+def emotions(subject: Subject) -> Found:
+    """Emotions as sparse sums of units, whether raising the first of them moves images there, and factors of the sums."""
+    subject.say(f"writes {len(EMOTIONS)} emotions as sums of units")
+    sums = [
+        decompose(subject.atlas, word, layer=subject.layer, terms=TERMS, positive=True)
+        for word in EMOTIONS
+    ]
+    twins = [one.r2_random_twin for one in sums if one.r2_random_twin is not None]
+    theirs = table("emotions")["words"]
+    rows = [
+        mean_row(
+            "emotions",
+            f"explained variance of an emotion by {TERMS} units, on images by held-out artists",
+            [one.r2 for one in sums],
+            seed=subject.seed,
+            control=float(np.mean(twins)) if twins else None,
+            note=f"R², mean over emotions (below 0: worse than the mean); control: units of the untrained twin; with images shuffled "
+            f"{np.mean([one.r2_shuffled for one in sums]):.3f}. The article prints weights of {len(theirs)} words, not how well they explain",
+        )
+    ]
+    for factors in (2, 7):
+        found = word_factors(
+            subject.atlas, EMOTIONS, factors=factors, layer=subject.layer, terms=TERMS
+        )
+        rows.append(
+            Row(
+                section="emotions",
+                measure=f"share of the squared weights that {factors} factors keep",
+                n=len(EMOTIONS),
+                value=found.explained,
+                control=_permuted_factors(found.weights, factors, subject.seed),
+                note="NMF; control: each emotion's weights permuted over the units",
+            )
+        )
+        if factors == 2:
+            rows.append(_valence(found.words, found.loadings, subject.seed))
+    rows.append(_causal(subject, sums))
+    lines = [
+        f"{one.text} = " + " + ".join(t.heading or t.address for t in one.terms[:3]) for one in sums
+    ]
+    return Found(rows, {}, lines)
+
+
+def _permuted_factors(weights: Float64, factors: int, seed: int) -> float:
+    from sklearn.decomposition import NMF
+
+    rng = np.random.default_rng(seed)
+    shuffled = np.array([row[rng.permutation(len(row))] for row in weights])
+    model = NMF(factors, init="nndsvd", max_iter=2000, tol=1e-6, random_state=0)
+    left = ((shuffled - model.fit_transform(shuffled) @ model.components_) ** 2).sum()
+    return float(1 - left / (shuffled**2).sum())
+
+
+def _valence(words: list[str], loadings: Float64, seed: int) -> Row:
+    """Whether the first two factors tell pleasant from unpleasant emotions, whichever is which."""
+    total = loadings.sum(axis=1)
+    side = np.divide(loadings[:, 0], total, out=np.full(len(total), 0.5), where=total > 0)
+    pleasant = np.array([word in PLEASANT for word in words])
+    value = _separation(side, pleasant)
+    rng = np.random.default_rng(seed)
+    random = [_separation(side, rng.permutation(pleasant)) for _ in range(PERMUTATIONS)]
+    return Row(
+        section="emotions",
+        measure="separation of pleasant and unpleasant emotions by two factors (AUC)",
+        n=len(words),
+        value=value,
+        control=float(np.mean(random)),
+        note=f"the article's two factors are valence and arousal; control: labels permuted, of which {np.mean(np.array(random) >= value):.0%} "
+        "are as high",
+    )
+
+
+def _separation(values: Float64, positive: Bool) -> float:
+    higher = (values[positive][:, None] > values[~positive]).mean()
+    equal = (values[positive][:, None] == values[~positive]).mean()
+    area = float(higher + equal / 2)
+    return max(area, 1 - area)
+
+
+def _causal(subject: Subject, sums: list[Decomposition]) -> Row:
+    """Raise an emotion's first unit on images of other things: does it move them there more than other units do?"""
+    measure = "emotions whose first unit, raised, moves images to them more than any of the other units raised"
+    hits, done = 0, 0
+    reason = ""
+    for one in sorted(sums, key=lambda found: -found.r2)[:CHECKED]:
+        if not one.terms:
+            continue
+        try:
+            check = causal_check(
+                subject.atlas,
+                one.terms[0].address,
+                text=one.text,
+                images=IMAGES,
+                controls=OTHERS,
+                seed=subject.seed,
+            )
+        except SynestheteError as error:
+            reason = str(error)
+            continue
+        done += 1
+        hits += check.p <= 1 / (1 + OTHERS) + 1e-9
+    note = f"the {CHECKED} best explained emotions, {IMAGES} images of other concepts; control: by chance among {OTHERS} others"
+    return share(
+        "emotions", measure, hits, done, control=1 / (1 + OTHERS), note=note if done else reason
+    )
+
+
+def classes(subject: Subject) -> Found:
+    """Classes as sums of three units each, fitted on one half of the artists and asked to classify the images of the other."""
+    atlas = subject.atlas
+    sample = sample_of(atlas)
+    names = list(atlas.concepts)
+    directions = class_embeddings(subject.model, names)
+    embeddings = np.asarray(atlas.embeddings()[sample.rows], np.float32)
+    concept = atlas.probes["concept"].to_pylist()
+    number = {name: i for i, name in enumerate(names)}
+    truth = np.array([number[concept[row]] for row in sample.rows[sample.test]], np.int64)
+    targets = sample.centred(embeddings.astype(np.float64) @ directions.T)
+    values = sample.activations(atlas.activations(subject.layer))
+    subject.say(f"writes {len(names)} classes as sums of {CLASS_TERMS} units")
+    top5, top1 = _classified(values, targets, sample, truth)
+    control = control_activations(atlas, subject.layer)
+    twin = (
+        None
+        if control is None
+        else _classified(sample.activations(control), targets, sample, truth)[0]
+    )
+    whole = Rate.of(ranks_of_truth(embeddings[sample.test], directions, truth) < TOP)
+    return Found(
+        [
+            share(
+                "classes",
+                f"images whose class is among the first {TOP}, each class a sum of {CLASS_TERMS} units",
+                top5.successes,
+                top5.n,
+                published=PUBLISHED_TOP5,
+                control=None if twin is None else twin.rate,
+                note=f"{len(names)} classes, images by held-out artists (the article: 1,000 of ImageNet); control: units of the untrained twin; "
+                f"by chance {TOP / len(names):.3f}; the whole embedding, zero shot: {whole.rate:.3f}",
+            ),
+            share(
+                "classes",
+                f"images whose class is the first, each class a sum of {CLASS_TERMS} units",
+                top1.successes,
+                top1.n,
+                control=1 / len(names),
+                note="control: chance",
+            ),
+        ]
+    )
+
+
+def _classified(
+    values: Float32, targets: Float64, sample: Sample, truth: Int64
+) -> tuple[Rate, Rate]:
+    """Rates of the truth among the first five and as the first."""
+    fit, test = ~sample.test, sample.test
+    units = Units(values[fit])
+    scores = np.empty((int(test.sum()), targets.shape[1]), np.float32)
+    held_out = values[test]
+    for i, target in enumerate(targets.T):
+        weights, picked = units.fit(target[fit], CLASS_TERMS)
+        scores[:, i] = held_out[:, picked] @ weights
+    own = scores[np.arange(len(truth)), truth]
+    ranks = (scores >= own[:, None]).sum(axis=1) - 1
+    return Rate.of(ranks < TOP), Rate.of(ranks < 1)
+
+
+def promoted_texts(subject: Subject) -> Found:
+    """Which texts a unit drives the embedding towards: whether its concept is among the first of all concepts."""
+    names = list(subject.atlas.concepts)
+    directions = class_embeddings(subject.model, names)
+    directions = directions - directions.mean(axis=0)
+    neurons = subject.multimodal
+    units = [one.unit for one in neurons]
+    if has_linear_path(subject.model, subject.layer):
+        route, scores = "along the weights", unit_weights(subject.model, subject.layer, directions)
+    else:
+        sample = sample_of(subject.atlas)
+        values = sample.activations(subject.atlas.activations(subject.layer))
+        embeddings = sample.centred(np.asarray(subject.atlas.embeddings()[sample.rows], np.float64))
+        route, scores = "by covariance", directions @ (embeddings.T @ values / len(values))
+    number = {name: i for i, name in enumerate(names)}
+    own = np.array([number[one.concept] for one in neurons], np.int64)
+    best = np.argsort(-scores[:, units], axis=0, kind="stable")[:TOP]
+    rng = np.random.default_rng(subject.seed)
+    random = [
+        float((best == own[rng.permutation(len(own))]).any(axis=0).mean())
+        for _ in range(PERMUTATIONS if len(own) else 0)
+    ]
+    return Found(
+        [
+            share(
+                "texts",
+                f"multimodal neurons whose concept is among the {TOP} texts that they promote most",
+                int((best == own).any(axis=0).sum()),
+                len(neurons),
+                control=float(np.mean(random)) if random else None,
+                note=f"of {len(names)} concepts, {route}; control: concepts exchanged among the neurons",
+            )
+        ],
+        {},
+        [
+            f"{one.heading} ({one.address}): " + ", ".join(names[i] for i in best[:, k])
+            for k, one in enumerate(neurons[:8])
+        ],
+    )

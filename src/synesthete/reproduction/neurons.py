@@ -1,0 +1,342 @@
+"""Sections that only read the atlas: triage, what an activation means, families, the other tower, the shared space, controls."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from synesthete._core.intervals import Rate, bootstrap_interval
+from synesthete._core.user_files import decoded, read_file
+from synesthete.analysis.conditional import conditional
+from synesthete.analysis.design import labelled_design, tower_of
+from synesthete.atlas.files import write_file
+from synesthete.atlas.summary import CONTROLS
+from synesthete.errors import SynestheteError
+from synesthete.published import table
+from synesthete.report import charts, svg
+from synesthete.reproduction.section import Found, Row, Subject, share
+
+SAMPLE = 50
+SHOWN = 12
+JUDGEMENTS = ("interpretable", "polysemantic", "uninterpretable")
+PUBLISHED_TRIAGE = {"interpretable": 0.76, "polysemantic": 0.18, "uninterpretable": 0.06}
+STRONG = 30.0  # standard deviations from zero
+BEST = 10
+TOP = 5
+
+
+def triage(subject: Subject) -> Found:
+    """A random sample of units, judged blind: the task is written, and counted once somebody has filled it in."""
+    rng = np.random.default_rng(subject.seed)
+    neurons = sorted(subject.neurons, key=lambda one: one.unit)
+    some = [neurons[i] for i in rng.choice(len(neurons), min(SAMPLE, len(neurons)), replace=False)]
+    path = subject.folder / "triage" / "judgements.csv"
+    numbers = [one.unit for one in some]
+    answers = _judgements(path, numbers) if path.exists() else {}
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_file(path.with_name("task.html"), _task(subject, numbers).encode())
+        stream = io.StringIO()
+        csv.writer(stream).writerows([("unit", "judgement"), *((unit, "") for unit in numbers)])
+        write_file(path, stream.getvalue().encode())
+    judged = [answers[unit] for unit in numbers if answers.get(unit)]
+    rows = []
+    for name in JUDGEMENTS:
+        measure = f"sampled units that a person judges {name}"
+        if len(judged) < len(numbers):
+            note = (
+                f"not judged ({len(judged)} of {len(numbers)}): look at triage/task.html, fill in triage/judgements.csv "
+                f"({', '.join(JUDGEMENTS)}), and run this section again"
+            )
+            rows.append(
+                Row(
+                    section="triage",
+                    measure=measure,
+                    n=len(judged),
+                    value=None,
+                    published=PUBLISHED_TRIAGE[name],
+                    note=note,
+                )
+            )
+        else:
+            rows.append(
+                share(
+                    "triage",
+                    measure,
+                    judged.count(name),
+                    len(judged),
+                    published=PUBLISHED_TRIAGE[name],
+                    note="judged blind by a person; there is no control for a person's eye",
+                )
+            )
+    passing = sum(one.verdict not in ("none", "untested") for one in some)
+    rows.append(
+        share(
+            "triage",
+            "the same units, selective by the labels of the probe set",
+            passing,
+            len(some),
+            control=_control_share(subject, "selective"),
+            note="no person's judgement",
+        )
+    )
+    return Found(rows)
+
+
+def _judgements(path: Any, units: list[int]) -> dict[int, str]:
+    found: dict[int, str] = {}
+    for line in csv.DictReader(io.StringIO(decoded(read_file(path), path))):
+        unit, judgement = (line.get("unit") or "").strip(), (line.get("judgement") or "").strip()
+        if not unit.isdecimal() or int(unit) not in units or judgement not in (*JUDGEMENTS, ""):
+            raise SynestheteError(
+                f"{path}: unit {unit!r}, judgement {judgement!r} is not a line of this task",
+                hint=f"judgements are {', '.join(JUDGEMENTS)}, or nothing",
+            )
+        found[int(unit)] = judgement
+    return found
+
+
+def _task(subject: Subject, units: list[int]) -> str:
+    """A page with the images that excite each sampled unit most, and nothing that names it."""
+    pieces = []
+    values = subject.atlas.activations(subject.layer)
+    is_text = np.array([subject.atlas.text(i) is not None for i in range(len(values))])
+    for unit in units:
+        column = np.nan_to_num(np.asarray(values[:, unit], np.float32), nan=-np.inf)
+        column[is_text] = -np.inf
+        strongest = np.argsort(-column, kind="stable")[:SHOWN]
+        images = "".join(
+            f'<img alt="image {rank + 1}" src="{svg.data_uri(subject.atlas.thumbnail(int(i)))}">'
+            for rank, i in enumerate(strongest)
+        )
+        pieces.append(f"<section><h2>Unit {unit}</h2>{images}</section>")
+    return (
+        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Triage</title>'
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">"
+        "<style>body{font:16px sans-serif;max-width:60rem;margin:2rem auto}img{width:7.5%;margin:.2%}</style>"
+        "<h1>What do these images have in common?</h1>"
+        f"<p>Judge each unit by its {SHOWN} strongest images alone: <b>interpretable</b> (one thing), <b>polysemantic</b> "
+        "(two things or more, each clear), or <b>uninterpretable</b>. Write the word behind its number in judgements.csv.</p>"
+        + "".join(pieces)
+    )
+
+
+def conditional_probability(subject: Subject) -> Found:
+    """P(category | activation), on images by artists who had no part in choosing the category."""
+    best = subject.multimodal[:BEST] or subject.neurons[:BEST]
+    layer = subject.before_relu
+    rows_, design = labelled_design(subject.atlas, purpose="conditional probabilities")
+    scored = rows_[design.split.scoring]
+    concepts = np.array(subject.atlas.probes["concept"].to_pylist(), object)[scored]
+    matrix = subject.atlas.activations(layer)
+    beyond: list[bool] = []
+    upper: list[bool] = []
+    base = []
+    for one in best:
+        column = np.nan_to_num(np.asarray(matrix[:, one.unit], np.float64))
+        scaled = column[scored] / max(float(column.std()), 1e-12)
+        own = concepts == one.concept
+        beyond += own[scaled > STRONG].tolist()
+        upper += own[scaled > scaled.max() / 2].tolist()
+        base.append(float(own.mean()))
+    chance = float(np.mean(base)) if base else None
+    strong, half = Rate.of(beyond), Rate.of(upper)
+    note = f"{len(best)} neurons, held-out images by the labels of the probe set, of {layer}; control: the concept's share of all images"
+    found = Found(
+        [
+            share(
+                "conditional",
+                f"images above {STRONG:g} standard deviations that show the neuron's concept",
+                strong.successes,
+                strong.n,
+                published=0.9,
+                control=chance,
+                note=note
+                if strong.n
+                else "no activation is that strong; the article's unit 89 has more than 90 % there",
+            ),
+            share(
+                "conditional",
+                "images above half of the neuron's strongest activation that show its concept",
+                half.successes,
+                half.n,
+                control=chance,
+                note=note,
+            ),
+        ],
+        {
+            f"{best[0].heading or best[0].address}: what an activation means": charts.conditional_chart(
+                conditional(subject.atlas, f"{layer}:{best[0].unit}")
+            )
+        }
+        if best
+        else {},
+    )
+    return found
+
+
+def families(subject: Subject) -> Found:
+    """Which of the article's families there are, and how many units are about places."""
+    known = [row["family"] for row in table("units")["families"]]
+    counts = Counter(one.family for one in subject.neurons if one.family)
+    words = subject.words
+    places = {name.casefold() for name, *_ in _places()}
+    listed = np.flatnonzero(words.english)
+    geographic = np.array([words.words[i].casefold() in places for i in listed])
+    top = np.argsort(-words.activations[listed], axis=0, kind="stable")[:TOP]
+    alive = [one.unit for one in subject.neurons]
+    hits = geographic[top][:, alive]
+    every = int(hits.all(axis=0).sum())
+    some = int(hits.any(axis=0).sum())
+    odds = float(geographic.mean())
+    note = f"of {len(listed):,} English words {int(geographic.sum())} are names of countries or cities; control: words at random"
+    rows = [
+        share(
+            "families",
+            "units whose five strongest words are all geographic",
+            every,
+            len(alive),
+            published=0.025,
+            control=odds**TOP,
+            note=note,
+        ),
+        share(
+            "families",
+            "units with a geographic word among the five strongest",
+            some,
+            len(alive),
+            control=1 - (1 - odds) ** TOP,
+            note=note,
+        ),
+    ]
+    if counts:
+        largest, most = counts.most_common(1)[0]
+        rows.append(
+            share(
+                "families",
+                f"units of the largest family, {largest}",
+                most,
+                len(alive),
+                note=f"{len(counts)} families have a unit; the article lists {len(known)}. Families are assigned by names, so there is no control",
+            )
+        )
+    else:
+        rows.append(
+            Row(
+                section="families",
+                measure="units of the largest family",
+                n=0,
+                value=None,
+                note="no families: name the neurons of this atlas (synesthete name, synesthete families)",
+            )
+        )
+    return Found(rows, {}, [f"{family}: {count} units" for family, count in counts.most_common()])
+
+
+def _places() -> list[list[Any]]:
+    world = table("world")
+    return [*world["countries"], *world["cities"]]
+
+
+def text_tower(subject: Subject) -> Found:
+    """The same test on units that read texts."""
+    return _other(subject, "text", "units of the text tower")
+
+
+def joint(subject: Subject) -> Found:
+    """The same test on directions of the space that images and texts share."""
+    return _other(subject, "joint", "directions of the joint space")
+
+
+def _other(subject: Subject, tower: str, what: str) -> Found:
+    rows = []
+    for layer in subject.atlas.layers:
+        if tower_of(subject.atlas, layer) == tower:
+            rows += _verdicts(subject, tower, f"{what} ({layer})", layer)
+    if not rows:
+        note = "the atlas has no layer of it: record one with the probe set's texts"
+        rows = [Row(section=tower, measure=f"{what} that pass", n=0, value=None, note=note)]
+    return Found(rows)
+
+
+def controls(subject: Subject) -> Found:
+    """Multimodal units, beside every network and labelling in which there is nothing to find."""
+    rows = _verdicts(subject, "controls", f"units of {subject.layer}", subject.layer)
+    counts = _counts(subject, subject.layer)
+    bars = []
+    for name in ("", *CONTROLS):
+        passing = counts.get(f"multimodal_{name}" if name else "multimodal")
+        if passing is not None:
+            rate = Rate(int(passing), _live(counts))
+            low, high = rate.interval
+            bars.append(
+                charts.Rate(
+                    label=(name or "the model").replace("_", " "),
+                    value=rate.rate,
+                    low=low,
+                    high=high,
+                    note=f"{int(passing)} of {_live(counts)}",
+                    colour="faint" if name else "accent",
+                )
+            )
+    return Found(rows, {"Multimodal units": str(charts.rate_bars(bars, "Multimodal units"))})
+
+
+def _verdicts(subject: Subject, section: str, what: str, layer: str) -> list[Row]:
+    counts = _counts(subject, layer)
+    n = _live(counts)
+    return [
+        share(
+            section,
+            f"{what}: {verdict.replace('_', ' ')}",
+            int(counts[verdict]),
+            n,
+            control=_largest(counts, verdict, n),
+            note="labels of the probe set; control: the largest count among untrained networks, rotated units and shuffled labels. "
+            "The interval is over units; those over artists are in the atlas",
+        )
+        for verdict in ("selective", "multimodal", "concept_cells")
+        if counts.get(verdict) is not None
+    ]
+
+
+def _counts(subject: Subject, layer: str) -> Mapping[str, Any]:
+    analysis = subject.atlas.manifest["analysis"]
+    found: Mapping[str, Any] = analysis["layers"][layer]
+    return found
+
+
+def _live(counts: Mapping[str, Any]) -> int:
+    return int(counts["live_units"])
+
+
+def _largest(counts: Mapping[str, Any], verdict: str, n: int) -> float | None:
+    found = [counts.get(f"{verdict}_{name}") for name in CONTROLS]
+    there = [int(count) for count in found if count is not None]
+    return max(there) / n if there and n else None
+
+
+def _control_share(subject: Subject, verdict: str) -> float | None:
+    counts = _counts(subject, subject.layer)
+    return _largest(counts, verdict, _live(counts))
+
+
+def mean_row(section: str, measure: str, values: Any, *, seed: int, **more: Any) -> Row:
+    """The row of a mean, with a bootstrap interval over what was averaged."""
+    array = np.asarray(values, np.float64)
+    low, high = bootstrap_interval(
+        lambda drawn: drawn.mean(axis=1), array, draws=1000, seed=seed, vectorized=True
+    )
+    return Row(
+        section=section,
+        measure=measure,
+        n=len(array),
+        value=float(array.mean()),
+        interval=(low, high),
+        **more,
+    )

@@ -1,0 +1,73 @@
+"""Faceted feature visualization: images optimised for a neuron, and whether they excite it more than real images do."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from synesthete._core.intervals import Rate
+from synesthete.probes.decoding import decode
+from synesthete.report import svg
+from synesthete.reproduction.section import Found, Subject, share
+from synesthete.visualization.features import visualize
+
+EXTREME = 0.999
+SHOWN = 12
+
+
+def faceted_images(subject: Subject) -> Found:
+    """For the best neurons, one image without a facet and one for each."""
+    import torch
+
+    neurons = (subject.multimodal or subject.neurons)[: subject.settings.pictures]
+    addresses = [one.address for one in neurons]
+    subject.say(f"optimises images of {len(neurons)} neurons in every facet")
+    visualize(subject.atlas, addresses)
+    made = [
+        one
+        for one in subject.atlas.visualizations(subject.layer)
+        if one.target in addresses and one.goal == "most"
+    ]
+    images = [decode(subject.atlas.visualization(one)) for one in made]
+    pixels = torch.stack([subject.model.preprocess(image) for image in images])
+    reduction = str(subject.atlas.manifest["reduction"])
+    values = subject.model.read(pixels, [subject.layer], reduction).activations[subject.layer]
+    matrix = subject.atlas.activations(subject.layer)
+    own: list[bool] = []
+    others: list[bool] = []
+    for one in neurons:
+        column = np.asarray(matrix[:, one.unit], np.float64)
+        extreme = np.nanquantile(column, EXTREME)
+        for image, row in zip(made, np.asarray(values), strict=True):
+            (own if image.target == one.address else others).append(bool(row[one.unit] > extreme))
+    hits, mistaken = Rate.of(own), Rate.of(others)
+    row = share(
+        "pictures",
+        f"optimised images that excite their neuron more than {EXTREME:.1%} of the real images do",
+        hits.successes,
+        hits.n,
+        control=mistaken.rate,
+        note=f"{len(neurons)} neurons in {len({one.facet for one in made})} facets, judged by the model itself; control: images of the other neurons",
+    )
+    figures = {
+        f"{neurons[0].heading or neurons[0].address}, by facet": _strip(
+            [
+                (image, one.facet)
+                for image, one in zip(images, made, strict=True)
+                if one.target == neurons[0].address
+            ][:SHOWN]
+        )
+    }
+    return Found([row], figures)
+
+
+def _strip(images: list[tuple[Image.Image, str]]) -> str:
+    """Images side by side with their facets."""
+    size, across = 112.0, 6
+    pieces = []
+    for place, (image, facet) in enumerate(images):
+        x, y = (place % across) * (size + 8), (place // across) * (size + 26)
+        pieces.append(svg.embedded_image(x, y, size, svg.data_uri(image), facet))
+        pieces.append(svg.text(x, y + size + 14, facet, size=12))
+    height = -(-len(images) // across) * (size + 26)
+    return str(svg.inline(across * (size + 8), height, "images by facet", pieces))

@@ -1,0 +1,270 @@
+"""The whole article on one model: record, analyse, measure section after section, and write the report."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from synesthete._core.json_reader import read_json
+from synesthete.atlas import Atlas, open_atlas
+from synesthete.atlas.files import write_file
+from synesthete.errors import SynestheteError, near
+from synesthete.reproduction import attacks, meanings, neurons, pictures, regions, words
+from synesthete.reproduction.page import report_page
+from synesthete.reproduction.section import Found, Say, Subject
+from synesthete.reproduction.settings import Settings
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Section:
+    """One measurement of the article.
+
+    Attributes
+    ----------
+    title
+        As the report heads it.
+    about
+        One sentence: what the article did.
+    run
+        Measures it.
+    """
+
+    title: str
+    about: str
+    run: Callable[[Subject], Found]
+
+
+SECTIONS: dict[str, Section] = {
+    "controls": Section(
+        "Multimodal neurons, with controls",
+        "Units that respond to one concept however it is shown. The article names them by hand; here they are counted by a test on "
+        "images by held-out artists.",
+        neurons.controls,
+    ),
+    "triage": Section(
+        "Triage",
+        "A random sample of 50 units, each judged by its images: interpretable, polysemantic, or not.",
+        neurons.triage,
+    ),
+    "conditional": Section(
+        "What an activation means",
+        "Images over the whole range of a unit's activation, labelled blind: P(category | activation).",
+        neurons.conditional_probability,
+    ),
+    "words": Section(
+        "Rendered words",
+        "A vocabulary drawn as images: the words that excite a unit, and how near the images of words are to each other.",
+        words.rendered_words,
+    ),
+    "families": Section(
+        "Families",
+        "Sixteen families of neurons; 2.5 % of the units respond to geographic words before all others.",
+        neurons.families,
+    ),
+    "regions": Section(
+        "Region neurons",
+        "What a unit responds to: crops of an unlabelled world map (squares), written names of countries (filled) and of cities (dots).",
+        regions.region_maps,
+    ),
+    "emotions": Section(
+        "The emotion atlas",
+        "Emotions as sparse sums of units; two factors give valence and arousal, seven the standard categories.",
+        meanings.emotions,
+    ),
+    "classes": Section(
+        "Classes as sums of units",
+        "Three units for each class of ImageNet give 56.4 % top-5 accuracy.",
+        meanings.classes,
+    ),
+    "texts": Section(
+        "Texts that a unit promotes",
+        "The bilinear form between a unit and the embedding of a text.",
+        meanings.promoted_texts,
+    ),
+    "pictures": Section(
+        "Faceted feature visualization",
+        "Images optimised to excite a unit, each steered towards a facet: face, text, logo, architecture, indoor, nature, pose.",
+        pictures.faceted_images,
+    ),
+    "typographic": Section(
+        "Typographic attacks",
+        "A word written on an image becomes the answer.",
+        attacks.typographic,
+    ),
+    "stroop": Section(
+        "Stroop test",
+        "The name of one colour in the ink of another: all of 49 cells read the word.",
+        attacks.stroop_test,
+    ),
+    "text": Section(
+        "The text tower",
+        "The article reads the image tower alone; but a concept can be described too.",
+        neurons.text_tower,
+    ),
+    "joint": Section(
+        "The joint space",
+        "Directions in which images and texts lie alike.",
+        neurons.joint,
+    ),
+}
+
+
+def reproduce(
+    model: str,
+    out: str | Path,
+    *,
+    sections: Sequence[str] = (),
+    probes: str = "concepts",
+    atlas: str | Path | None = None,
+    settings: Settings | None = None,
+    say: Say | None = None,
+) -> dict[str, Any]:
+    """Measure on a model what *Multimodal Neurons in Artificial Neural Networks* measured, and write a report.
+
+    Each section is kept as soon as it is measured; a second run measures only what is missing, or what other settings or another
+    atlas would change.
+
+    Parameters
+    ----------
+    model
+        A name as for `load_model`.
+    out
+        Folder of the report: `report.html`, `report.json`, `sections/NAME.json`; and, without `atlas`, the recorded `model.atlas`.
+    sections
+        Names from `SECTIONS`; all of them without any.
+    probes
+        The probe set to record, as for `load_probes`.
+    atlas
+        An atlas of the model that is analysed already; nothing is recorded then.
+    settings
+        How much is measured.
+    say
+        Called with what is being done.
+
+    Returns
+    -------
+    dict
+        The report: `model`, `layer`, `settings`, and `sections`, name → `title`, `about`, `rows`, `figures`, `lines`, `seconds`.
+
+    Raises
+    ------
+    SynestheteError
+        No such section, model or probe set; an atlas of another model, or one that is not analysed.
+    """
+    names = list(dict.fromkeys(sections)) or list(SECTIONS)
+    for name in names:
+        if name not in SECTIONS:
+            raise SynestheteError(
+                f"no section {name!r}", hint=near(name, SECTIONS) or ", ".join(SECTIONS)
+            )
+    step = say or (lambda message: None)
+    folder, settings = Path(out), settings or Settings()
+    folder.mkdir(parents=True, exist_ok=True)
+    opened = (
+        _recorded(model, probes, folder / "model.atlas", settings, step)
+        if atlas is None
+        else _given(model, atlas)
+    )
+    subject = Subject(opened, folder, settings, step)
+    found = {}
+    for name in SECTIONS:
+        path = folder / "sections" / f"{name}.json"
+        key = {
+            "format": FORMAT,
+            "atlas": opened.fingerprint,
+            "analysis": str((opened.manifest["analysis"] or {}).get("sha256", "")),
+            "layer": subject.layer,
+            "settings": asdict(settings),
+        }
+        kept = read_json(path) if path.exists() else None
+        if kept is not None and kept.get("key") == key and not (name in names and _waits(kept)):
+            found[name] = kept
+        elif name in names:
+            step(f"{name}: {SECTIONS[name].title}")
+            started = time.monotonic()
+            one = SECTIONS[name].run(subject)
+            found[name] = {
+                "key": key,
+                "title": SECTIONS[name].title,
+                "about": SECTIONS[name].about,
+                "rows": [row.as_dict() for row in one.rows],
+                "figures": one.figures,
+                "lines": list(one.lines),
+                "seconds": round(time.monotonic() - started, 1),
+            }
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_file(path, _json(found[name]))
+    report = {
+        "schema": "synesthete.reproduction",
+        "version": FORMAT,
+        "model": opened.manifest["model"]["name"],
+        "weights_sha256": opened.manifest["model"]["weights_sha256"],
+        "probes": opened.manifest["probes"]["name"],
+        "images": opened.manifest["probes"]["images"],
+        "layer": subject.layer,
+        "settings": asdict(settings),
+        "versions": {"synesthete": version("synesthete"), "torch": version("torch")},
+        "sections": {
+            name: {key: value for key, value in one.items() if key != "key"}
+            for name, one in found.items()
+        },
+    }
+    write_file(folder / "report.html", report_page(report).encode())
+    write_file(folder / "report.json", _json(report))
+    return report
+
+
+def _waits(kept: dict[str, Any]) -> bool:
+    """Whether a section waits for a person, who may have answered by now."""
+    return any(row["value"] is None and "not judged" in row["note"] for row in kept["rows"])
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False).encode() + b"\n"
+
+
+def _given(model: str, path: str | Path) -> Atlas:
+    opened = open_atlas(path)
+    named = str(opened.manifest["model"]["name"])
+    if named != model:
+        raise SynestheteError(f"{path} is of {named}, not of {model}")
+    if not opened.analysed:
+        raise SynestheteError(f"{path} is not analysed", hint=f"synesthete analyze {path}")
+    return opened
+
+
+def _recorded(model: str, probes: str, path: Path, settings: Settings, say: Say) -> Atlas:
+    """Record the last block, the last layer of the text tower and the joint space, unless that is done; analyse and name."""
+    from synesthete.analysis import analyze
+    from synesthete.analysis.families import assign_families
+    from synesthete.analysis.naming import name_neurons
+    from synesthete.models import load_model
+    from synesthete.probes import load_probes
+    from synesthete.published import PRE
+    from synesthete.recording import record
+
+    loaded = load_model(model)
+    probe_set = load_probes(probes)
+    layers = [settings.layer or loaded.default_layers[0]]
+    if any(one.name == f"{layers[0]}{PRE}" for one in loaded.layers("image")):
+        layers.append(f"{layers[0]}{PRE}")
+    if probe_set.is_text.any():
+        of_text = [one.name for one in loaded.layers("text") if one.kind == "mlp"]
+        layers = [*layers, *of_text[-1:], "joint"]
+    say(f"records {', '.join(layers)}")
+    record(loaded, probe_set, layers, path, seed=settings.seed)
+    if not open_atlas(path).analysed:
+        say("analyses")
+        analyze(path, seed=settings.seed)
+    if "families" not in open_atlas(path).manifest:
+        say("names the neurons")
+        name_neurons(path)
+        assign_families(path)
+    return open_atlas(path)

@@ -1,0 +1,212 @@
+"""A section of the report: what it measures, in rows that all have the same columns, with the published value and a control."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from synesthete._core.arrays import Bool, Float32, Int64
+from synesthete._core.intervals import wilson_interval
+from synesthete.analysis.decomposition.fit import EMOTIONS
+from synesthete.analysis.design import image_layer
+from synesthete.analysis.provenance import own_model
+from synesthete.analysis.rendered_words import font_of, read_words, undrawable
+from synesthete.analysis.vocabulary import ENGLISH, load_vocabulary
+from synesthete.atlas import Atlas, Neuron
+from synesthete.atlas.files import write_file
+from synesthete.published import MODELS, PRE, table
+from synesthete.reproduction.settings import Settings
+
+if TYPE_CHECKING:
+    from synesthete.models.image_text_model import ImageTextModel
+
+Say = Callable[[str], None]
+# Words of the article's figure of associations.
+ASSOCIATED = ("terrorist", "muslims")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One number.
+
+    Attributes
+    ----------
+    section, measure
+        Whose, and what is measured.
+    n
+        On how many; of what, `note` or `measure` says.
+    value, interval
+        Ours with its 95 % interval; None where nothing could be measured, and `note` says why.
+    published
+        The article's, of RN50x4 on its own images; None where it has none.
+    control
+        The same number where there is nothing to find; None where `note` says why there is none.
+    note
+        What must be known to read it.
+    """
+
+    section: str
+    measure: str
+    n: int
+    value: float | None
+    interval: tuple[float, float] | None = None
+    published: float | None = None
+    control: float | None = None
+    note: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON can write it."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a section found.
+
+    Attributes
+    ----------
+    rows
+        Its numbers.
+    figures
+        Title → inline SVG.
+    lines
+        Sentences of what was seen: examples that belong to the numbers.
+    """
+
+    rows: Sequence[Row]
+    figures: dict[str, str] = field(default_factory=dict)
+    lines: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Words:
+    """Drawn words and what a layer answers to them, before its non-linearity.
+
+    Attributes
+    ----------
+    words
+        In the order of the rows.
+    activations, embeddings
+        `[words, units]` and `[words, dim]`.
+    english
+        `[words]`, those of the list of English words.
+    """
+
+    words: list[str]
+    activations: Float32
+    embeddings: Float32
+    english: Bool
+
+    def rows(self, names: Sequence[str]) -> Int64:
+        """Row numbers of words that were drawn; -1 for others."""
+        place = {word: i for i, word in enumerate(self.words)}
+        return np.array([place.get(name, -1) for name in names], np.int64)
+
+
+class Subject:
+    """What every section looks at: an analysed atlas, the layer that is read, and what is computed once for several sections."""
+
+    def __init__(self, atlas: Atlas, folder: Path, settings: Settings, say: Say) -> None:
+        self.atlas, self.folder, self.settings, self.say = atlas, folder, settings, say
+        self.layer = image_layer(atlas, settings.layer)
+
+    @property
+    def seed(self) -> int:
+        """Of what is drawn at random."""
+        return self.settings.seed
+
+    @property
+    def is_published(self) -> bool:
+        """Whether this is the very model of the article, whose units have its numbers."""
+        return str(self.atlas.manifest["model"]["name"]) in MODELS
+
+    @property
+    def before_relu(self) -> str:
+        """The layer as it is before its non-linearity, where that was recorded: there an activation can be negative, as in the article."""
+        before = f"{self.layer}{PRE}"
+        return before if before in self.atlas.layers else self.layer
+
+    @property
+    def readable(self) -> str:
+        """The layer before its non-linearity, where the model has that: what is shown to the model anew is read there, as in the article."""
+        before = f"{self.layer}{PRE}"
+        return before if any(one.name == before for one in self.model.layers()) else self.layer
+
+    @cached_property
+    def model(self) -> ImageTextModel:
+        """The atlas's model."""
+        return own_model(self.atlas)
+
+    @cached_property
+    def neurons(self) -> list[Neuron]:
+        """Living units of the layer, the most certain first."""
+        alive = [one for one in self.atlas.neurons(self.layer) if not one.dead]
+        return sorted(alive, key=lambda one: (-np.nan_to_num(one.lower, nan=-1.0), one.unit))
+
+    @cached_property
+    def multimodal(self) -> list[Neuron]:
+        """Those that are multimodal, the most certain first."""
+        return [one for one in self.neurons if one.multimodal]
+
+    @cached_property
+    def words(self) -> Words:
+        """What the layer answers to drawn words; kept in the folder, so that a second section or run reads it."""
+        world = table("world")
+        english = load_vocabulary(ENGLISH)[: self.settings.words]
+        places = [name for name, *_ in (*world["countries"], *world["cities"])]
+        listed = dict.fromkeys([*english, *ASSOCIATED, *self.atlas.concepts, *places, *EMOTIONS])
+        font = font_of(None)
+        words = [word for word in listed if not undrawable(word, font)]
+        key = hashlib.sha256(
+            "\n".join([self.atlas.fingerprint, self.readable, font.family, *words]).encode()
+        ).hexdigest()
+        path = self.folder / "words" / f"{key[:16]}.npz"
+        if not path.exists():
+            self.say(f"draws {len(words):,} words")
+            activations, embeddings = read_words(
+                self.model, self.atlas, words, font, layers=[self.readable]
+            )
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stream = io.BytesIO()
+            np.savez(stream, activations=activations[self.readable], embeddings=embeddings)
+            write_file(path, stream.getvalue())
+        with np.load(path) as kept:
+            activations, embeddings = (kept[name] for name in ("activations", "embeddings"))
+        known = set(english)
+        return Words(
+            words,
+            np.asarray(activations, np.float32),
+            np.asarray(embeddings, np.float32),
+            np.array([word in known for word in words]),
+        )
+
+
+def share(
+    section: str,
+    measure: str,
+    hits: int,
+    n: int,
+    *,
+    published: float | None = None,
+    control: float | None = None,
+    note: str = "",
+) -> Row:
+    """The row of a proportion, with Wilson's interval; without a value where nothing was counted."""
+    low, high = wilson_interval(hits, n)
+    return Row(
+        section=section,
+        measure=measure,
+        n=n,
+        value=hits / n if n else None,
+        interval=(low, high) if n else None,
+        published=published,
+        control=control,
+        note=note if n or note else "nothing to count",
+    )

@@ -1,0 +1,33 @@
+"""How much of the article is measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How much is measured.
+
+    Attributes
+    ----------
+    layer : L
+        The layer to read; without it the model's last block.
+    words : N
+        Of the commonest English words so many are drawn, beside the names of concepts, countries, cities and emotions; the article draws 10,000.
+    images : N
+        Images that are attacked; the article attacks 1,000.
+    pictures : N
+        Neurons that images are optimised for, in every facet.
+    crops : N
+        Crops of the world map.
+    seed
+        Of what is drawn at random.
+    """
+
+    layer: str | None = None
+    words: int = 2000
+    images: int = 150
+    pictures: int = 2
+    crops: int = 600
+    seed: int = 0

@@ -1,0 +1,159 @@
+"""The article on a small model: every section measures, keeps what it measured, and says what it could not."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from synesthete.atlas import open_atlas
+from synesthete.errors import SynestheteError
+from synesthete.published import MODELS, published_name, regions, table
+from synesthete.reproduction.regions import GRID, agreement, cells, draw_map, world
+from synesthete.reproduction.run import SECTIONS, reproduce
+from synesthete.reproduction.settings import Settings
+from tests.small_atlas import record_small, write_known_analysis
+
+SMALL = Settings(words=30, images=30, pictures=1, crops=8)
+COLUMNS = {"section", "measure", "n", "value", "interval", "published", "control", "note"}
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = record_small(tmp_path_factory.mktemp("reproduction"))
+    write_known_analysis(path)
+    return path
+
+
+def model_of(path: Path) -> str:
+    return str(open_atlas(path).manifest["model"]["name"])
+
+
+def run(path: Path, out: Path, *sections: str, settings: Settings = SMALL) -> dict[str, Any]:
+    return reproduce(model_of(path), out, sections=sections, atlas=path, settings=settings)
+
+
+@pytest.fixture(scope="module")
+def report(small: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    out = tmp_path_factory.mktemp("report")
+    every = [name for name in SECTIONS if name != "pictures"]
+    return out, run(small, out, *every)
+
+
+def test_every_section_measures_or_says_why_not(report: tuple[Path, dict[str, Any]]) -> None:
+    _, found = report
+    assert list(found["sections"]) == [name for name in SECTIONS if name != "pictures"]
+    for name, one in found["sections"].items():
+        assert one["rows"], name
+        for row in one["rows"]:
+            assert set(row) == COLUMNS
+            assert row["section"] == name
+            if row["value"] is None:
+                assert row["note"], row
+            elif row["interval"] is not None:
+                low, high = row["interval"]
+                assert low <= row["value"] <= high, row
+
+
+def test_the_page_holds_every_number_and_loads_nothing(
+    report: tuple[Path, dict[str, Any]],
+) -> None:
+    out, found = report
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert json.loads((out / "report.json").read_text(encoding="utf-8")) == json.loads(
+        json.dumps(found)
+    )
+    for one in found["sections"].values():
+        assert one["title"] in page.replace("&#39;", "'")
+    assert "<script" not in page.replace("&lt;script", "")
+    assert "http://" not in page.replace("http://www.w3.org/", "")
+    assert 'src="http' not in page
+    assert len(page) < 2_000_000
+
+
+def test_what_was_measured_is_kept_until_settings_change(small: Path, tmp_path: Path) -> None:
+    run(small, tmp_path, "stroop")
+    path = tmp_path / "sections" / "stroop.json"
+    kept = path.read_bytes()
+    marked = kept.replace(b'"seconds": ', b'"seconds": 9')
+    path.write_bytes(marked)
+    run(small, tmp_path, "stroop")
+    assert path.read_bytes() == marked
+    found = run(small, tmp_path, "controls")
+    assert set(found["sections"]) == {"stroop", "controls"}
+    run(small, tmp_path, "stroop", settings=replace(SMALL, seed=1))
+    assert path.read_bytes() != marked
+
+
+def test_a_triage_is_counted_once_a_person_judged_every_unit(small: Path, tmp_path: Path) -> None:
+    rows = run(small, tmp_path, "triage")["sections"]["triage"]["rows"]
+    assert [row["value"] for row in rows[:3]] == [None] * 3
+    assert [row["published"] for row in rows[:3]] == [0.76, 0.18, 0.06]
+    path = tmp_path / "triage" / "judgements.csv"
+    page = (tmp_path / "triage" / "task.html").read_text(encoding="utf-8")
+    neuron = open_atlas(small).neurons()[0]
+    assert neuron.concept
+    assert f">{neuron.concept}<" not in page
+    units = [line["unit"] for line in csv.DictReader(path.open(encoding="utf-8"))]
+    written = "unit,judgement\n" + "".join(
+        f"{unit},{'interpretable' if i else 'polysemantic'}\n" for i, unit in enumerate(units)
+    )
+    path.write_text(written, encoding="utf-8")
+    rows = run(small, tmp_path, "triage")["sections"]["triage"]["rows"]
+    assert [row["value"] for row in rows[:2]] == [(len(units) - 1) / len(units), 1 / len(units)]
+    assert path.read_text(encoding="utf-8") == written
+    path.write_text("unit,judgement\n0,nice\n", encoding="utf-8")
+    (tmp_path / "sections" / "triage.json").unlink()
+    with pytest.raises(SynestheteError, match=r"judgements\.csv"):
+        run(small, tmp_path, "triage")
+
+
+def test_wrong_input(small: Path, tmp_path: Path) -> None:
+    with pytest.raises(SynestheteError, match="no section 'strop'") as caught:
+        run(small, tmp_path, "strop")
+    assert "stroop" in str(caught.value.hint)
+    with pytest.raises(SynestheteError, match="not of mini"):
+        reproduce("mini", tmp_path, sections=["stroop"], atlas=small)
+
+
+def test_a_map_that_follows_the_cities_agrees_with_their_names() -> None:
+    places = world().positions
+    rng = np.random.default_rng(0)
+    spatial = rng.normal(size=(3, *GRID))
+    row, column = cells(places)
+    names = spatial[:, row, column] + 0.01 * rng.normal(size=(3, len(places)))
+    found = agreement(spatial, names, places)
+    assert (np.diag(found) > 0.99).all()
+    assert (np.abs(found[~np.eye(3, dtype=bool)]) < 0.2).all()
+    assert (np.abs(np.diag(agreement(spatial[:, ::-1], names, places))) < 0.2).all()
+
+
+def test_the_map_shows_land_where_there_is_land() -> None:
+    image = draw_map((720, 360))
+    sahara, atlantic = (
+        image.getpixel((2 * (180 + lon), 2 * (90 - lat))) for lon, lat in ((10, 24), (-40, 30))
+    )
+    assert sahara != atlantic
+
+
+def test_the_published_maps_agree_with_the_published_names_and_not_with_others() -> None:
+    read = regions()
+    found = agreement(read.spatial, read.city, world().positions)
+    assert np.diag(found).mean() > 0.2
+    assert abs(found[~np.eye(len(found), dtype=bool)].mean()) < 0.05
+    assert read.model.count("contrastive_4x") == 19
+
+
+def test_published_names_belong_to_the_published_weights_alone() -> None:
+    address = "visual.layer4.5:pre:89"
+    for model in MODELS:
+        assert published_name(model, address) == "Donald Trump (Person Neurons)"
+    for model in ("RN50x4/random", "RN50/openai", "mini", "local-dir:RN50x4/openai"):
+        assert published_name(model, address) is None
+    assert published_name(MODELS[0], "visual.layer4.4:89") is None
+    assert len(table("emotions")["words"]) == 126
