@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from synesthete._core.user_files import open_named
-from synesthete.cli.command import AtlasArgument, Output, command
+from synesthete.cli.command import AtlasArgument, Output, command, here
 from synesthete.cli.console import count, out, say
 from synesthete.cli.progress import Reporter
 from synesthete.errors import SynestheteError
@@ -34,7 +34,7 @@ app = typer.Typer()
 
 @command(app, panel=PANEL)
 def serve(
-    atlases: list[Path],
+    atlases: Annotated[list[Path], typer.Argument(parser=here, metavar="ATLAS...")],
     host: str = "127.0.0.1",
     port: Annotated[int | None, typer.Option(min=0, max=65535)] = None,
     token: str | None = None,
@@ -215,7 +215,7 @@ def _listen(host: str, port: int | None) -> socket.socket:
 
 
 @command(app, panel=PANEL)
-def export(atlas: Path, site: Path) -> Output:
+def export(atlas: Annotated[Path, typer.Argument(parser=here)], site: Path) -> Output:
     """Write the microscope's pages as files that open from a disk and can be published as they are.
 
     Links are checked. The site is prepared in SITE/.draft, and index.html comes last: where it is, the site is complete.
@@ -279,7 +279,7 @@ def lay_out(atlas: AtlasArgument, layer: str | None = None, seed: int = 0) -> Ou
 
 
 @command(app, panel=PANEL)
-def mcp(atlas: Path) -> None:
+def mcp(atlas: Annotated[Path, typer.Argument(parser=here)]) -> None:
     """Serve an atlas to an assistant: search, neuron, concept and explain, as tools that only read.
 
     Speaks the Model Context Protocol on standard input and output; an assistant starts it, not a person.
