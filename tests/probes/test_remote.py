@@ -182,7 +182,7 @@ def test_a_store_that_does_not_answer_is_one_line(
 )  # fmt: skip
 def test_other_protocols_and_chains_are_refused(url: str) -> None:
     for enter in (check_url, load_probes):
-        with pytest.raises(SynestheteError, match="not a URL|no meaning"):
+        with pytest.raises(SynestheteError, match=r"not a URL|no meaning"):
             enter(url)
 
 
@@ -355,8 +355,9 @@ def test_a_file_object_reads_as_a_file_does(tmp_path: Path, site: Site) -> None:
 
 def test_hugging_face_is_read_at_one_commit(monkeypatch: pytest.MonkeyPatch) -> None:
     """The hub itself is not asked: a stand-in for its file system, with the calls that are made of it."""
-    import huggingface_hub
     from types import SimpleNamespace
+
+    import huggingface_hub
 
     commit = "c" * 40
     files = {"a/000.tar": tar_bytes(sample("1", 1, concept="x")), "b.txt": b""}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -190,13 +191,13 @@ def test_what_is_no_tar_is_one_line(tmp_path: Path) -> None:
         info.size, info.type = size, kind
         sparse[:512] = info.tobuf(tarfile.GNU_FORMAT)
         write(path, bytes(sparse))
-        with pytest.raises(SynestheteError, match="ends in the middle|a name of"):
+        with pytest.raises(SynestheteError, match=r"ends in the middle|a name of"):
             load_probes(path)
 
 
 def test_any_damage_is_an_error_or_a_row(tmp_path: Path) -> None:
     """Bytes turned at random: no traceback, no hang."""
-    random = Random(0)
+    random, seen = Random(0), 0
     files = sample("a", 1, concept="x") | sample("b" * 150, 2, concept="y")
     for kind in (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
         whole = tar_bytes(files, kind)
@@ -209,15 +210,13 @@ def test_any_damage_is_an_error_or_a_row(tmp_path: Path) -> None:
                 fixed = 256 + sum(data[at : at + 148]) + sum(data[at + 156 : at + 512])
                 data[at + 148 : at + 156] = b"%06o\0 " % fixed
             path = write(tmp_path / "x.tar", bytes(data))
-            try:
+            with contextlib.suppress(SynestheteError):
                 probes = load_probes(path)
                 for row in range(len(probes)):
-                    try:
+                    with contextlib.suppress(UnreadableImage):
                         probes.text(row) if probes.is_text[row] else probes.image(row)
-                    except UnreadableImage as error:
-                        assert error.reason
-            except SynestheteError as error:
-                assert len(str(error)) < 500
+                        seen += 1
+    assert seen > 50
 
 
 def test_attributes_of_a_megabyte_are_read_in_one_pass(tmp_path: Path) -> None:
