@@ -11,10 +11,11 @@ import numpy as np
 import pyarrow as pa
 
 from synesthete._core.notebook import html_of
+from synesthete._core.remote_files import is_url
 from synesthete._core.user_files import ANY_SIZE, UnusableFile, read_file
 from synesthete.atlas.arrays import Shape, map_npy, read_parquet
 from synesthete.atlas.exemplars import Exemplars, parse_exemplars
-from synesthete.atlas.files import entry_of, inside
+from synesthete.atlas.files import difference, entry_of, inside
 from synesthete.atlas.manifest import (
     MANIFEST,
     SAMPLE,
@@ -24,6 +25,7 @@ from synesthete.atlas.manifest import (
     listed_files,
     read_manifest,
 )
+from synesthete.atlas.mirror import Mirror, mirror_at
 from synesthete.atlas.neurons import (
     Neuron,
     called,
@@ -55,7 +57,7 @@ def open_atlas(path: str | Path) -> Atlas:
     Parameters
     ----------
     path
-        Folder of the atlas.
+        Folder of the atlas, or its URL: files are then fetched when they are read, into a cache (docs/recording.md).
 
     Raises
     ------
@@ -64,6 +66,10 @@ def open_atlas(path: str | Path) -> Atlas:
         or its size differs from the manifest. Contents are checked when they are read
         (memory-mapped matrices only by `Atlas.verify`).
     """
+    mirror = Mirror(str(path)) if is_url(path) else mirror_at(Path(path))
+    if mirror is not None:
+        mirror.refresh()
+        return Atlas(mirror.folder, read_manifest(mirror.folder), mirror)
     path = Path(path)
     if not path.exists():
         beside = [other.name for other in path.parent.glob("*.atlas")]
@@ -86,10 +92,11 @@ class Atlas:
         The content of `atlas.json`.
     """
 
-    def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
+    def __init__(self, path: Path, manifest: dict[str, Any], mirror: Mirror | None = None) -> None:
         self.path = path
         self.manifest = manifest
-        self._contents = Contents(path, manifest)
+        self._mirror = mirror
+        self._contents = Contents(path, manifest, mirror)
         self._layers = {entry["name"]: entry for entry in manifest["layers"]}
         self.statistics = cache(self._statistics)
         self.exemplars = cache(self._exemplars)
@@ -129,8 +136,15 @@ class Atlas:
         SynestheteError
             The sample is damaged, or of another model or other layers.
         """
-        path = self.path / SAMPLE
-        if self.manifest["dense"] or not (path / MANIFEST).exists():
+        path: str | Path = self.path / SAMPLE
+        if self.manifest["dense"]:
+            return self
+        if self._mirror is not None:
+            remote = self._mirror.sample()
+            path = remote.folder if remote else ""
+        elif not (self.path / SAMPLE / MANIFEST).exists():
+            path = ""
+        if not path:
             return self
         sample = open_atlas(path)
         keys = ("model", "layers", "reduction", "text_reduction", "preprocessing")
@@ -388,10 +402,21 @@ class Atlas:
         -------
         One line per file that is missing, altered or unknown; empty when the atlas is sound.
         """
-        differences = file_differences(self.path, read_manifest(self.path), hashes=True)
+        if self._mirror is None:
+            differences = file_differences(self.path, read_manifest(self.path), hashes=True)
+        else:
+            lines = (self._fetched_difference(name) for name in listed_files(self.manifest))
+            differences = [line for line in lines if line]
         if self.sampled is not self:
             differences += [f"{SAMPLE}/{line}" for line in self.sampled.verify()]
         return differences
+
+    def _fetched_difference(self, name: str) -> str:
+        # One after the other: the cache may not hold all of them at once.
+        assert self._mirror is not None
+        entry = listed_files(self.manifest)[name]
+        self._mirror.fetch(name, entry)
+        return difference(self.path, name, entry, hashes=True)
 
     @cached_property
     def concepts(self) -> list[str]:
@@ -442,11 +467,14 @@ class Contents:
         Folder of the atlas.
     manifest
         The content of `atlas.json`.
+    mirror
+        Of an atlas elsewhere: fetches what is read.
     """
 
-    def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
+    def __init__(self, path: Path, manifest: dict[str, Any], mirror: Mirror | None = None) -> None:
         self._path = path
         self._files = listed_files(manifest)
+        self._mirror = mirror
 
     def __contains__(self, name: str) -> bool:
         return name in self._files
@@ -461,6 +489,7 @@ class Contents:
         """
         if name not in self._files:
             raise damaged(self._path, [f"atlas.json does not list {name}"])
+        self._fetch(name)
         try:
             data = read_file(inside(self._path, name), max_bytes=ANY_SIZE)
         except UnusableFile as error:
@@ -486,4 +515,9 @@ class Contents:
             message = f"{self._path} was recorded without {name}"
             hint = "record with the dense matrix (dense=True), or with a sample"
             raise SynestheteError(message, hint=hint)
+        self._fetch(name)
         return map_npy(inside(self._path, name), np.float16, shape, source=name)
+
+    def _fetch(self, name: str) -> None:
+        if self._mirror is not None:
+            self._mirror.fetch(name, self._files[name])

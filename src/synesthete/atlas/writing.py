@@ -12,7 +12,8 @@ import pyarrow as pa
 
 from synesthete.atlas.arrays import parquet_bytes
 from synesthete.atlas.files import inside, write_file
-from synesthete.atlas.manifest import layer_folder, read_manifest, write_manifest
+from synesthete.atlas.manifest import layer_folder, read_manifest, sealed, write_manifest
+from synesthete.atlas.mirror import Mirror, mirror_at
 from synesthete.atlas.neurons import COLUMNS
 from synesthete.errors import SynestheteError, near
 
@@ -56,11 +57,21 @@ def add_files(
     files = {name: entry for name, entry in manifest["files"].items() if name not in contents}
     sections = {**manifest, **meanwhile, "files": dict(files)}
     before = {key: section for key, section in sections.items() if key not in gone}
+    mirror = mirror_at(path)
     if before != manifest:
-        write_manifest(path, before)
+        _manifest_into(path, before, mirror)
     for name, content in contents.items():
         files[name] = write_file(inside(path, name), content).as_dict()
-    write_manifest(path, {**before, **notes, "files": files})
+        if mirror is not None:
+            mirror.push(name)
+    _manifest_into(path, {**before, **notes, "files": files}, mirror)
+
+
+def _manifest_into(path: Path, manifest: Mapping[str, Any], mirror: Mirror | None = None) -> None:
+    """Write a manifest; of an atlas elsewhere there first, unless somebody else has changed it since."""
+    if mirror is not None:
+        mirror.push_manifest(sealed(manifest))
+    write_manifest(path, manifest)
 
 
 def write_layer(
@@ -179,7 +190,9 @@ def write_analysis(path: str | Path, analysis: Mapping[str, Any]) -> None:
         missing += [f"{layer}.{key}" for key in LAYER_COUNTS if key not in counts]
     if missing:
         raise SynestheteError(f"the notes of the analysis lack {', '.join(missing)}")
-    write_manifest(Path(path), {**read_manifest(Path(path)), "analysis": dict(analysis)})
+    path = Path(path)
+    manifest = {**read_manifest(path), "analysis": dict(analysis)}
+    _manifest_into(path, manifest, mirror_at(path))
 
 
 def clear_analysis(path: str | Path) -> None:
@@ -195,7 +208,8 @@ def clear_analysis(path: str | Path) -> None:
         if not name.endswith(ANALYSIS_FILES)
     }
     if manifest["analysis"] is not None or len(files) != len(manifest["files"]):
-        write_manifest(Path(path), {**manifest, "files": files, "analysis": None})
+        changed = {**manifest, "files": files, "analysis": None}
+        _manifest_into(Path(path), changed, mirror_at(Path(path)))
 
 
 def _units(path: Path, layer: str) -> int:

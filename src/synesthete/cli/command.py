@@ -19,6 +19,7 @@ from rich.text import Text
 from typer.models import ArgumentInfo, OptionInfo
 
 from synesthete._core.docstrings import Help, read_docstring
+from synesthete._core.remote_files import is_url
 from synesthete.atlas import Atlas, open_atlas
 from synesthete.cli.console import Note, out, print_json, say
 from synesthete.errors import SynestheteError
@@ -27,6 +28,13 @@ AtlasArgument = Annotated[
     Atlas,
     typer.Argument(parser=open_atlas, metavar="ATLAS", help="The atlas, such as demo.atlas."),
 ]
+
+
+def here(place: str) -> Path:
+    """The folder that a path or a URL of an atlas stands for on this machine."""
+    return open_atlas(place).path if is_url(place) else Path(place)
+
+
 Address = Annotated[
     str,
     typer.Argument(

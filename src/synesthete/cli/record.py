@@ -15,7 +15,7 @@ import typer
 from rich.console import RenderableType
 
 from synesthete.atlas import Atlas, open_atlas
-from synesthete.atlas.manifest import MANIFEST, SAMPLE, TWINS, WORD_ORDER
+from synesthete.atlas.manifest import MANIFEST, TWINS, WORD_ORDER
 from synesthete.cli.atlas import neurons_view, summary_view
 from synesthete.cli.command import AtlasArgument, ModelSpec, Output, Positive, Share, command
 from synesthete.cli.console import Note, count, dim, say
@@ -129,7 +129,7 @@ def demo(out: Path = Path("demo.atlas"), serve: bool | None = None) -> Output:
 def record(
     model: ModelSpec,
     *,
-    out: Path,
+    out: str,
     probes: str = PROBES,
     settings: Recording,
     analyze: bool = True,
@@ -143,7 +143,7 @@ def record(
     Parameters
     ----------
     out : X.atlas
-        Where the atlas is written.
+        Where the atlas is written: a folder, or s3://BUCKET/X.atlas or gs://BUCKET/X.atlas.
     probes : P
         concepts, a folder of images, a metadata.csv or .jsonl, parquet files or WebDataset tars, several as in 'shards/{000..009}.tar' or
         '*.parquet'; also by URL: s3://, gs://, hf://datasets/ and, for files, https://.
@@ -163,15 +163,15 @@ def record(
     synesthete record mini --probes my-images --out my.atlas
     synesthete record mini --probes my-images --out my.atlas --executor processes --workers 2
     """
-    _record(model, probes, out, settings)
+    path = _record(model, probes, out, settings)
     if settings.executor == "array":
-        complete = (out / MANIFEST).exists()
-        if complete and settings.sample != 0 and not open_atlas(out).manifest["dense"]:
-            complete = (out / SAMPLE / MANIFEST).exists()
+        complete = (path / MANIFEST).exists()
+        if complete and settings.sample != 0:
+            complete = bool(open_atlas(path).sampled.manifest["dense"])
         return Output({"complete": complete}, [dim(COMPLETE if complete else INCOMPLETE)])
     if analyze:
-        _analyze(out, seed=settings.seed)
-    return _recorded(open_atlas(out))
+        _analyze(path, seed=settings.seed)
+    return _recorded(open_atlas(path))
 
 
 @command(app, panel=PANEL)
@@ -218,8 +218,8 @@ def analyze(
 
 
 def _record(
-    model: str, probes: str, path: Path, settings: Recording, *, both_towers: bool = False
-) -> None:
+    model: str, probes: str, out: str | Path, settings: Recording, *, both_towers: bool = False
+) -> Path:
     from synesthete.models import load_model
     from synesthete.probes import load_probes
     from synesthete.recording.executors import Executor
@@ -245,11 +245,11 @@ def _record(
     if naming := len(needed_part(loaded, probe_set, layers).naming_texts):
         say(f"note: {count(naming)} descriptions and anecdotes say the name of their concept")
     with Reporter("recording") as reporter:
-        record_atlas(
+        return record_atlas(
             loaded,
             probe_set,
             layers,
-            path,
+            out,
             reduction=settings.reduction,
             text_reduction=settings.text_reduction,
             batch_size=settings.batch_size,

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from synesthete._core.environment import RATER
+from synesthete._core.remote_files import is_url
 from synesthete.atlas import Atlas, open_atlas
 from synesthete.cli.command import Address, AtlasArgument, Output, Positive, command
 from synesthete.cli.console import Note, count, out, say, share, table
@@ -42,6 +43,8 @@ def folder(path: str) -> Path:
     """
     from synesthete.reviews.acts import NEURONS, log_of
 
+    if is_url(path):
+        return open_atlas(path).path
     if log_of(path).subjects is NEURONS:
         open_atlas(path)
     return Path(path)

@@ -15,7 +15,7 @@ import typer
 
 from synesthete._core.environment import EVENTS_URL, IDEMPOTENCY_HOURS, RETENTION_DAYS, TOKEN
 from synesthete._core.user_files import open_named
-from synesthete.cli.command import AtlasArgument, Output, Positive, command
+from synesthete.cli.command import AtlasArgument, Output, Positive, command, here
 from synesthete.cli.console import Note, count, out, say
 from synesthete.cli.progress import Reporter
 from synesthete.errors import SynestheteError
@@ -31,7 +31,7 @@ app = typer.Typer()
 
 @command(app, panel=PANEL)
 def serve(
-    atlases: list[Path],
+    atlases: Annotated[list[Path], typer.Argument(parser=here, metavar="ATLAS...")],
     host: str = "127.0.0.1",
     port: Annotated[int | None, typer.Option(min=0, max=65535)] = None,
     token: str | None = None,
@@ -213,7 +213,7 @@ def _listen(host: str, port: int | None) -> socket.socket:
 
 @command(app, panel=PANEL)
 def export(
-    atlas: Path,
+    atlas: Annotated[Path, typer.Argument(parser=here)],
     site: Path,
     neurons: Positive = 100,
     every: Annotated[bool, typer.Option("--all", help="Write a page for every neuron.")] = False,
@@ -303,7 +303,7 @@ def lay_out(atlas: AtlasArgument, layer: str | None = None, seed: int = 0) -> Ou
 
 
 @command(app, panel=PANEL)
-def mcp(atlas: Path) -> None:
+def mcp(atlas: Annotated[Path, typer.Argument(parser=here)]) -> None:
     """Serve an atlas to an assistant: search, neuron, concept and explain, as tools that only read.
 
     Speaks the Model Context Protocol on standard input and output; an assistant starts it, not a person.

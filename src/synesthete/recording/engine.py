@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from synesthete._core.remote_files import WRITABLE, NotThere, RemoteFile, check_url, is_url
 from synesthete.atlas.manifest import SAMPLE, fingerprint_of
 from synesthete.errors import SynestheteError
 from synesthete.models.dictionary_formats import with_named_dictionaries
+from synesthete.recording.elsewhere import RemoteWork
 from synesthete.recording.executors import Executor, Job
 from synesthete.recording.finish import Finisher
 from synesthete.recording.plan import (
@@ -32,7 +35,7 @@ from synesthete.recording.session import (
     started_forward,
 )
 from synesthete.recording.shard import shard_ranges
-from synesthete.recording.shards import StoredShard, clear_unfinished, find_shard
+from synesthete.recording.shards import StoredShard, clear_unfinished, find_shard, shard_folder
 
 if TYPE_CHECKING:
     from synesthete.models import ImageTextModel
@@ -75,7 +78,7 @@ def record(
         Names of layers, of images, texts and `joint`; None or an empty list for the model's default layers. `LAYER@PATH` are the
         latents of a sparse dictionary of a layer (`synesthete.models.dictionary_formats.read_dictionary`), called `LAYER@NAME` by its file.
     out
-        Folder of the atlas, created if needed.
+        Folder of the atlas, created if needed; or a URL, `s3://BUCKET/PREFIX` or `gs://BUCKET/PREFIX`.
     reduction
         How a unit's response map becomes one number: `max`, `mean` or `cls`.
     text_reduction
@@ -114,7 +117,7 @@ def record(
 
     Returns
     -------
-    The path of the atlas.
+    The path of the atlas; of one at a URL, of the folder that it is read through.
 
     Raises
     ------
@@ -122,7 +125,7 @@ def record(
         No such layer, reduction, precision or twin; `out` holds something else, another atlas, or a damaged one; no
         image can be read; the disk is full (what was committed is kept).
     """
-    out = Path(out)
+    remote = RemoteWork(check_url(str(out), schemes=WRITABLE)) if is_url(out) else None
     if len(probes) == 0:
         raise SynestheteError(f"the probe set {probes.name!r} has no images")
     if batch_size < 1:
@@ -151,9 +154,10 @@ def record(
         executor=executor,
         progress=progress,
     )
+    place = remote or Path(out)
     plan = planned(probes, dense=dense)
     if precision == "auto":
-        forward = _forward(model, probes, plan, out, shared=executor.shared)
+        forward = _forward(model, probes, plan, place, shared=executor.shared)
         if chosen is not None:
             chosen(forward)
     else:
@@ -164,25 +168,29 @@ def record(
 
     plan = passing(plan)
     if plan.dense or sample == 0:
-        recorded(probes, plan, out)
-        return out
+        return recorded(probes, plan, place)
     some = probes.select(indices=sample_rows(probes, sum(plan.units), sample, seed))
-    recorded(probes, plan, out, after=len(some))
-    recorded(some, passing(planned(some, dense=True)), out / SAMPLE, before=len(probes))
-    return out
+    path = recorded(probes, plan, place, after=len(some))
+    recorded(some, passing(planned(some, dense=True)), place / SAMPLE, before=len(probes))
+    return path
 
 
 def _forward(
-    model: ImageTextModel, probes: ProbeSet, plan: Plan, out: Path, *, shared: bool
+    model: ImageTextModel,
+    probes: ProbeSet,
+    plan: Plan,
+    place: Path | RemoteWork,
+    *,
+    shared: bool,
 ) -> Forward:
-    """How the images pass: as in what `out` holds, else as it was measured."""
-    started = started_forward(out)
+    """How the images pass: as in what a folder holds, else as it was measured."""
+    started = None if isinstance(place, RemoteWork) else started_forward(place)
     if started is not None:
         precision, batch = started
-        reason = f"as {out} was started"
+        reason = f"as {place} was started"
         return Forward(precision=precision, micro_batch=batch, speeds={}, reason=reason)
-    if shared:
-        return Forward(speeds={}, reason="tasks of an array job do not measure")
+    if shared or isinstance(place, RemoteWork):
+        return Forward(speeds={}, reason="machines that share a recording do not measure")
     return choose(model, probes, plan.reading("image"), plan.reduction)
 
 
@@ -190,7 +198,7 @@ def _record(
     model: ImageTextModel,
     probes: ProbeSet,
     plan: Plan,
-    out: Path,
+    place: Path | RemoteWork,
     *,
     batch_size: int,
     shard_size: int,
@@ -198,15 +206,35 @@ def _record(
     progress: Progress | None,
     before: int = 0,
     after: int = 0,
-) -> None:
-    """Record into one folder, unless that is done; `before` and `after` are what else is recorded, for the progress."""
+) -> Path:
+    """Record into one folder, unless that is done; `before` and `after` are what else is recorded, for the progress.
+
+    Returns where the atlas is read.
+    """
     recipe = recipe_of(plan, model, probes)
+    remote = place if isinstance(place, RemoteWork) else None
+    out = place.folder(fingerprint_of(recipe)) if isinstance(place, RemoteWork) else place
+
+    def done() -> Path:
+        if remote is None:
+            return out
+        if not remote.is_complete(recipe):
+            remote.publish(out)
+        remote.clear()
+        return remote.hand_over(out)
+
+    if remote is not None and remote.is_complete(recipe):
+        return done()
     if is_complete(out, recipe):
         clear_leftovers(out)
-        return
+        return done()
 
     def job_in(work: Path) -> Job:
-        size = settle(out, work, recipe, shard_size)
+        size = remote.settle(recipe, shard_size) if remote else shard_size
+        if settle(out, work, recipe, size) != size and remote:
+            clear(out)  # of an earlier recording, which somebody removed from the object store
+            settle(out, work, recipe, size)
+        size = settle(out, work, recipe, size)
         return Job(
             probes=probes,
             plan=plan,
@@ -214,6 +242,7 @@ def _record(
             fingerprint=fingerprint_of(recipe),
             ranges=tuple(shard_ranges(len(probes), size)),
             batch_size=batch_size,
+            remote=remote,
         )
 
     def meter(done: int) -> ProgressMeter:
@@ -233,11 +262,17 @@ def _record(
                     clear_unfinished(work)
                     shards = _shards(job, model, executor, meter)
                 if not _finished(shards, out, model, probes, plan, recipe, shared=executor.shared):
-                    return
+                    return out
             clear(out)
     except InUse:
         if not executor.shared:
             raise
+        return out
+    except NotThere:
+        # Another machine completed the atlas meanwhile, and removed the shards.
+        if remote is None or not remote.is_complete(recipe):
+            raise
+    return done()
 
 
 def _finished(
@@ -268,22 +303,61 @@ def _finished(
 
 
 def _stored(job: Job) -> list[StoredShard | None]:
-    """The shards of a job in order; None for those that are not there yet."""
-    return [_find(job, number) for number in range(len(job.ranges))]
+    """The shards of a job in order; None for those that are not there yet. Of an object store they are fetched when all are there."""
+    numbers = range(len(job.ranges))
+    if job.remote is None:
+        return [_find(job, number) for number in numbers]
+    there = job.remote.committed()
+    if not there.keys() >= set(numbers):
+        return [None for _ in numbers]
+    return [_fetched(job, number, there[number]) for number in numbers]
 
 
 def _find(job: Job, number: int) -> StoredShard | None:
     return find_shard(job.work, number, job.ranges[number], job.plan, job.fingerprint)
 
 
+def _fetched(job: Job, number: int, file: RemoteFile) -> StoredShard:
+    assert job.remote is not None
+    if (shard := _find(job, number)) is None:
+        folder = shard_folder(job.work, number)
+        shutil.rmtree(folder, ignore_errors=True)
+        job.remote.fetch(number, file, folder)
+        shard = _find(job, number)
+    if shard is None:
+        raise SynestheteError(f"{file} is damaged", hint="delete it and run the same command again")
+    return shard
+
+
+def _committed(job: Job) -> set[int]:
+    """The numbers of the shards that are there now, by their names alone."""
+    if job.remote is not None:
+        return set(job.remote.committed())
+    return {n for n in range(len(job.ranges)) if shard_folder(job.work, n).is_dir()}
+
+
 def _shards(
     job: Job, model: ImageTextModel, executor: Executor, meter: Callable[[int], ProgressMeter]
 ) -> list[StoredShard | None]:
     """All shards in order; those that are not there yet are recorded and committed, of an array job this task's share of them."""
-    shards = _stored(job)
-    missing = [number for number, shard in enumerate(shards) if shard is None]
-    images = sum(len(job.ranges[number]) for number in missing)
-    seen = meter(len(job.probes) - images).add
-    for number in executor.run(job, missing, model, seen) if missing else ():
-        shards[number] = _find(job, number)
-    return shards
+    numbers = range(len(job.ranges))
+    if job.remote is None:
+        shards = _stored(job)
+        missing = [number for number in numbers if shards[number] is None]
+    else:
+        missing = sorted(set(numbers) - job.remote.committed().keys())
+    open_ = set(missing)
+    progress = meter(len(job.probes) - _images(job, open_))
+    for number in executor.run(job, missing, model, progress.add) if missing else ():
+        if job.remote is None:
+            shards[number] = _find(job, number)
+        open_.discard(number)
+        if executor.shared:  # what other tasks have recorded meanwhile is part of the whole
+            others = open_ & _committed(job)
+            open_ -= others
+            progress.add(_images(job, others))
+    return shards if job.remote is None else _stored(job)
+
+
+def _images(job: Job, numbers: Collection[int]) -> int:
+    return sum(len(job.ranges[number]) for number in numbers)

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from synesthete.atlas.manifest import WORD_ORDER, fingerprint_of
 from synesthete.errors import SynestheteError, near
+from synesthete.recording.elsewhere import RemoteWork
 from synesthete.recording.feed import feed, micro_batches
 from synesthete.recording.plan import Plan, recipe_of
 from synesthete.recording.shard import at_precision, record_shard
@@ -66,6 +67,8 @@ class Job:
         Threads of each worker; 0 for as many as PyTorch takes.
     model
         Opens the model, for workers that are not given one.
+    remote
+        Of a recording into an object store: where shards are committed.
     """
 
     probes: ProbeSet
@@ -76,6 +79,7 @@ class Job:
     batch_size: int
     threads: int = 0
     model: Callable[[], ImageTextModel] | None = None
+    remote: RemoteWork | None = None
 
 
 def model_by_name(model: ImageTextModel) -> Callable[[], ImageTextModel]:
@@ -177,7 +181,7 @@ class Worker:
                     batches=chain([first], rest),
                     seen=seen,
                 )
-                commit_shard(job.work, number, result, job.plan, job.fingerprint)
+                commit_shard(job.work, number, result, job.plan, job.fingerprint, remote=job.remote)
                 yield number
 
     def one(self, number: int) -> int:

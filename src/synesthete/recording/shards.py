@@ -16,6 +16,7 @@ from synesthete.atlas.exemplars import Exemplars, parse_exemplars
 from synesthete.atlas.files import FileEntry, difference, disk_errors, sync_folder, write_file
 from synesthete.atlas.manifest import is_intact, sealed
 from synesthete.errors import SynestheteError
+from synesthete.recording.elsewhere import RemoteWork
 from synesthete.recording.plan import Plan
 from synesthete.recording.shard import Halves, ShardResult
 from synesthete.recording.statistics import UnitStatistics
@@ -29,9 +30,17 @@ def shard_folder(work: Path, number: int) -> Path:
 
 
 def commit_shard(
-    work: Path, number: int, result: ShardResult, plan: Plan, fingerprint: str
+    work: Path,
+    number: int,
+    result: ShardResult,
+    plan: Plan,
+    fingerprint: str,
+    *,
+    remote: RemoteWork | None = None,
 ) -> None:
     """Write a shard aside, then rename it into place: it counts from then on, whole. One that is there already stays.
+
+    Of a recording into an object store it counts when it was added there; where another machine was earlier, that one's counts.
 
     Raises
     ------
@@ -45,6 +54,13 @@ def commit_shard(
         aside.mkdir(parents=True)
         try:
             _write(aside, result, plan, fingerprint)
+            if remote is not None:
+                own = remote.commit(number, aside)
+                # What is in its place here is of no use now: another machine's is fetched at the end.
+                shutil.rmtree(final, ignore_errors=True)
+                if not own:
+                    shutil.rmtree(aside)
+                    return
         except BaseException:
             # A half-written shard is of no use, and after "disk full" it stands in the way.
             shutil.rmtree(aside, ignore_errors=True)

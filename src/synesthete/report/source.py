@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlencode
 
 from synesthete._core.cache import Bounded, file_stamp
+from synesthete.atlas.mirror import people_folder
 from synesthete.atlas.neurons import CANDIDATES
 from synesthete.errors import SynestheteError, near
 from synesthete.report.columns import Columns, ProbeColumns, read_columns, read_probe_columns
@@ -207,7 +208,8 @@ class Opened:
         """What people say of units, by address; read again when somebody wrote a review."""
         from synesthete.reviews import current
 
-        stamp = tuple(file_stamp(self.atlas.path / f"reviews.sqlite{end}") for end in ("", "-wal"))
+        folder = people_folder(self.atlas.path)
+        stamp = tuple(file_stamp(folder / f"reviews.sqlite{end}") for end in ("", "-wal"))
         with self._lock:
             if self._reviews[0] != stamp:
                 self._reviews = (stamp, current(self.atlas) if any(stamp) else {})

@@ -16,6 +16,7 @@ from typing import Any
 from synesthete._core import compaction
 from synesthete._core.json_reader import parse_json
 from synesthete._core.sqlite import AppendOnly
+from synesthete.atlas.mirror import people_folder
 from synesthete.errors import SynestheteError, one_of
 
 MACHINE = "machine"  # signs what the program itself asks
@@ -247,7 +248,7 @@ class Log:
     def __init__(self, folder: str | Path, subjects: Subjects = NEURONS) -> None:
         self.subjects = subjects
         self._file = AppendOnly(
-            Path(folder) / subjects.file,
+            people_folder(Path(folder)) / subjects.file,
             (*_ACTS, _LINKS) if subjects.chained else _ACTS,
             tables=("acts", "links") if subjects.chained else ("acts",),
             private=subjects.chained,
