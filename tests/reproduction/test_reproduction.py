@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from synesthete.atlas import open_atlas
+from synesthete.atlas import open_atlas, write_analysis
 from synesthete.errors import SynestheteError
 from synesthete.published import MODELS, published_name, regions, table
 from synesthete.reproduction.regions import GRID, agreement, cells, draw_map, world
 from synesthete.reproduction.run import SECTIONS, reproduce
 from synesthete.reproduction.settings import Settings
-from tests.small_atlas import record_small, write_known_analysis
+from tests.small_atlas import LAYER, record_small, write_known_analysis
 
 SMALL = Settings(words=30, images=30, pictures=1, crops=8)
 COLUMNS = {"section", "measure", "n", "value", "interval", "published", "control", "note"}
@@ -90,12 +90,25 @@ def test_what_was_measured_is_kept_until_settings_change(small: Path, tmp_path: 
     assert path.read_bytes() != marked
 
 
+def test_another_analysis_is_measured_anew(tmp_path: Path) -> None:
+    atlas = record_small(tmp_path)
+    write_known_analysis(atlas)
+    out = tmp_path / "report"
+    row = run(atlas, out, "controls")["sections"]["controls"]["rows"][1]
+    assert row["value"] == pytest.approx(2 / row["n"])
+    notes = open_atlas(atlas).manifest["analysis"]
+    counts = notes["layers"][LAYER] | {"multimodal": 1}
+    write_analysis(atlas, {**notes, "layers": {LAYER: counts}})
+    again = run(atlas, out, "controls")["sections"]["controls"]["rows"][1]
+    assert again["value"] == pytest.approx(1 / row["n"])
+
+
 def test_a_triage_is_counted_once_a_person_judged_every_unit(small: Path, tmp_path: Path) -> None:
     rows = run(small, tmp_path, "triage")["sections"]["triage"]["rows"]
     assert [row["value"] for row in rows[:3]] == [None] * 3
     assert [row["published"] for row in rows[:3]] == [0.76, 0.18, 0.06]
-    path = tmp_path / "triage" / "judgements.csv"
-    page = (tmp_path / "triage" / "task.html").read_text(encoding="utf-8")
+    (path,) = (tmp_path / "triage").glob("*/judgements.csv")
+    page = path.with_name("task.html").read_text(encoding="utf-8")
     neuron = open_atlas(small).neurons()[0]
     assert neuron.concept
     assert f">{neuron.concept}<" not in page
@@ -108,15 +121,19 @@ def test_a_triage_is_counted_once_a_person_judged_every_unit(small: Path, tmp_pa
     assert [row["value"] for row in rows[:2]] == [(len(units) - 1) / len(units), 1 / len(units)]
     assert path.read_text(encoding="utf-8") == written
     path.write_text("unit,judgement\n0,nice\n", encoding="utf-8")
-    (tmp_path / "sections" / "triage.json").unlink()
-    with pytest.raises(SynestheteError, match=r"judgements\.csv"):
-        run(small, tmp_path, "triage")
+    (row,) = run(small, tmp_path, "triage")["sections"]["triage"]["rows"]
+    assert row["value"] is None
+    assert "judgements.csv: unit '0', judgement 'nice'" in row["note"]
+    run(small, tmp_path, "triage", settings=replace(SMALL, seed=3))
+    assert len(list((tmp_path / "triage").iterdir())) == 2
 
 
 def test_wrong_input(small: Path, tmp_path: Path) -> None:
     with pytest.raises(SynestheteError, match="no section 'strop'") as caught:
         run(small, tmp_path, "strop")
     assert "stroop" in str(caught.value.hint)
+    with pytest.raises(SynestheteError, match="crops is 0, expected at least 1"):
+        Settings(crops=0)
     with pytest.raises(SynestheteError, match="not of mini"):
         reproduce("mini", tmp_path, sections=["stroop"], atlas=small)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 from collections import Counter
 from collections.abc import Mapping
@@ -35,7 +36,8 @@ def triage(subject: Subject) -> Found:
     rng = np.random.default_rng(subject.seed)
     neurons = sorted(subject.neurons, key=lambda one: one.unit)
     some = [neurons[i] for i in rng.choice(len(neurons), min(SAMPLE, len(neurons)), replace=False)]
-    path = subject.folder / "triage" / "judgements.csv"
+    task = hashlib.sha256(f"{subject.atlas.fingerprint} {subject.layer} {subject.seed}".encode())
+    path = subject.folder / "triage" / task.hexdigest()[:8] / "judgements.csv"
     numbers = [one.unit for one in some]
     answers = _judgements(path, numbers) if path.exists() else {}
     if not path.exists():
@@ -50,7 +52,7 @@ def triage(subject: Subject) -> Found:
         measure = f"sampled units that a person judges {name}"
         if len(judged) < len(numbers):
             note = (
-                f"not judged ({len(judged)} of {len(numbers)}): look at triage/task.html, fill in triage/judgements.csv "
+                f"not judged ({len(judged)} of {len(numbers)}): look at task.html, fill in judgements.csv, both in triage/{path.parent.name} "
                 f"({', '.join(JUDGEMENTS)}), and run this section again"
             )
             rows.append(
@@ -127,7 +129,7 @@ def _task(subject: Subject, units: list[int]) -> str:
 
 
 def conditional_probability(subject: Subject) -> Found:
-    """P(category | activation), on images by artists who had no part in choosing the category."""
+    """P(category | activation), on images by artists who had no part in choosing the category (but in choosing the neurons)."""
     best = subject.multimodal[:BEST] or subject.neurons[:BEST]
     layer = subject.before_relu
     rows_, design = labelled_design(subject.atlas, purpose="conditional probabilities")
@@ -138,15 +140,15 @@ def conditional_probability(subject: Subject) -> Found:
     upper: list[bool] = []
     base = []
     for one in best:
-        column = np.nan_to_num(np.asarray(matrix[:, one.unit], np.float64))
-        scaled = column[scored] / max(float(column.std()), 1e-12)
+        column = np.asarray(matrix[:, one.unit], np.float64)
+        scaled = np.nan_to_num(column[scored]) / max(float(np.nanstd(column)), 1e-12)
         own = concepts == one.concept
         beyond += own[scaled > STRONG].tolist()
         upper += own[scaled > scaled.max() / 2].tolist()
         base.append(float(own.mean()))
     chance = float(np.mean(base)) if base else None
     strong, half = Rate.of(beyond), Rate.of(upper)
-    note = f"{len(best)} neurons, held-out images by the labels of the probe set, of {layer}; control: the concept's share of all images"
+    note = f"{len(best)} neurons, the ones whose score on these images is the surest, so the shares are high ones; images by artists that the concept was not chosen on, labels of the probe set, {layer}; control: the concept's share of all images"
     found = Found(
         [
             share(
@@ -158,7 +160,7 @@ def conditional_probability(subject: Subject) -> Found:
                 control=chance,
                 note=note
                 if strong.n
-                else "no activation is that strong; the article's unit 89 has more than 90 % there",
+                else "no activation of these is that strong; the article's unit 89 has more than 90 % there",
             ),
             share(
                 "conditional",
@@ -329,6 +331,8 @@ def _control_share(subject: Subject, verdict: str) -> float | None:
 def mean_row(section: str, measure: str, values: Any, *, seed: int, **more: Any) -> Row:
     """The row of a mean, with a bootstrap interval over what was averaged."""
     array = np.asarray(values, np.float64)
+    if not len(array):
+        return Row(section=section, measure=measure, n=0, value=None, **more)
     low, high = bootstrap_interval(
         lambda drawn: drawn.mean(axis=1), array, draws=1000, seed=seed, vectorized=True
     )

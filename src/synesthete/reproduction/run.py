@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -16,7 +17,7 @@ from synesthete.atlas.files import write_file
 from synesthete.errors import SynestheteError, near
 from synesthete.reproduction import attacks, meanings, neurons, pictures, regions, words
 from synesthete.reproduction.page import report_page
-from synesthete.reproduction.section import Found, Say, Subject
+from synesthete.reproduction.section import Found, Row, Say, Subject
 from synesthete.reproduction.settings import Settings
 
 FORMAT = 1
@@ -179,17 +180,34 @@ def reproduce(
         key = {
             "format": FORMAT,
             "atlas": opened.fingerprint,
-            "analysis": str((opened.manifest["analysis"] or {}).get("sha256", "")),
+            "analysis": _digest(opened),
             "layer": subject.layer,
             "settings": asdict(settings),
         }
         kept = read_json(path) if path.exists() else None
-        if kept is not None and kept.get("key") == key and not (name in names and _waits(kept)):
+        if (
+            kept is not None
+            and kept.get("key") == key
+            and not (name in names and _waits(name, kept))
+        ):
             found[name] = kept
         elif name in names:
             step(f"{name}: {SECTIONS[name].title}")
             started = time.monotonic()
-            one = SECTIONS[name].run(subject)
+            try:
+                one = SECTIONS[name].run(subject)
+            except SynestheteError as error:
+                one = Found(
+                    [
+                        Row(
+                            section=name,
+                            measure=SECTIONS[name].title,
+                            n=0,
+                            value=None,
+                            note=f"not measured: {error}",
+                        )
+                    ]
+                )
             found[name] = {
                 "key": key,
                 "title": SECTIONS[name].title,
@@ -221,9 +239,16 @@ def reproduce(
     return report
 
 
-def _waits(kept: dict[str, Any]) -> bool:
-    """Whether a section waits for a person, who may have answered by now."""
-    return any(row["value"] is None and "not judged" in row["note"] for row in kept["rows"])
+def _digest(atlas: Atlas) -> str:
+    """Of the analysis, the names and the families: with other ones every section is measured anew."""
+    parts = [atlas.manifest.get(part) for part in ("analysis", "names", "families")]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _waits(name: str, kept: dict[str, Any]) -> bool:
+    """Whether a section would find something else now: a person may have judged, or what it needs may be there."""
+    missing = any((row["note"] or "").startswith("not measured") for row in kept["rows"])
+    return name == "triage" or missing
 
 
 def _json(value: Any) -> bytes:

@@ -208,5 +208,5 @@ def share(
         interval=(low, high) if n else None,
         published=published,
         control=control,
-        note=note if n or note else "nothing to count",
+        note=note if n else "; ".join(filter(None, ["nothing to count", note])),
     )

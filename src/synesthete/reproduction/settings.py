@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from synesthete.errors import SynestheteError
+
+LEAST = {"words": 20, "images": 30, "pictures": 1, "crops": 1}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -31,3 +35,8 @@ class Settings:
     pictures: int = 2
     crops: int = 600
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in LEAST.items():
+            if getattr(self, name) < least:
+                raise SynestheteError(f"{name} is {getattr(self, name)}, expected at least {least}")
