@@ -280,5 +280,42 @@ def test_reviews_and_what_is_added(
     machine(monkeypatch, tmp_path, "one")
     with pytest.raises(SynestheteError, match="changed by somebody else"):
         add_files(path, {"extra.bin": b"3"})
-    assert open_atlas(url)._contents.read("extra.bin") == b"2"
+    atlas = open_atlas(url)
+    assert atlas._contents.read("extra.bin") == b"2"
+    assert "writing" not in atlas.manifest
     assert [act.value for act in read(path)] == ["hm"]
+
+
+def test_two_analyses_at_once_damage_nothing(
+    tmp_path: Path, url: str, local: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both start from the same manifest, which lists none of the new tables."""
+    from synesthete.atlas.writing import add_files
+
+    one = run(url)
+    machine(monkeypatch, tmp_path, "two")
+    two = open_atlas(url).path
+    add_files(two, {"extra.bin": b"2"})
+    machine(monkeypatch, tmp_path, "one")
+    with pytest.raises(SynestheteError, match="changed by somebody else"):
+        add_files(one, {"extra.bin": b"1"})
+    assert RemoteFolder(url).names()["extra.bin"].read() == b"2"
+    # The other one begins while this one writes: this one's next file stays as it is.
+    put = RemoteFolder.put
+
+    def late(self: RemoteFolder, name: str, data: Any, **more: Any) -> bool:
+        found = put(self, name, data, **more)
+        if name == "a.bin":
+            monkeypatch.setattr(RemoteFolder, "put", put)
+            with monkeypatch.context() as other:
+                machine(other, tmp_path, "two")
+                add_files(open_atlas(url).path, {"b.bin": b"two"})
+        return found
+
+    open_atlas(url)
+    monkeypatch.setattr(RemoteFolder, "put", late)
+    with pytest.raises(SynestheteError, match="changed by somebody else"):
+        add_files(one, {"a.bin": b"one", "b.bin": b"one"})
+    machine(monkeypatch, tmp_path, "three")
+    assert open_atlas(url)._contents.read("b.bin") == b"two"
+    assert open_atlas(url).verify() == []

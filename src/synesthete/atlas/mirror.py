@@ -149,7 +149,15 @@ class Mirror:
         return Mirror(f"{self.url}/{SAMPLE}", self.folder / SAMPLE)
 
     def push(self, name: str) -> None:
-        """Write a file of the folder to the URL."""
+        """Write a file of the folder to the URL.
+
+        Raises
+        ------
+        SynestheteError
+            The manifest there is not the one that was pushed, or read, last.
+        """
+        if self._seen is None or RemoteFolder(self.url).find(MANIFEST) != self._seen:
+            raise self._changed()
         with open_inside(self.folder, self.folder / name, max_bytes=ANY_SIZE) as file:
             RemoteFolder(self.url).put(name, file)
 
@@ -169,10 +177,15 @@ class Mirror:
         else:
             known = True
         if not known or not remote.put(MANIFEST, content, instead_of=self._seen):
-            raise SynestheteError(
-                f"{self} was changed by somebody else meanwhile", hint="run the same command again"
-            )
+            raise self._changed()
         self._seen = remote.find(MANIFEST)
+        if self._seen is None or self._seen.read() != content:
+            raise self._changed()
+
+    def _changed(self) -> SynestheteError:
+        return SynestheteError(
+            f"{self} was changed by somebody else meanwhile", hint="run the same command again"
+        )
 
     def _other(self, name: str) -> SynestheteError:
         return SynestheteError(
