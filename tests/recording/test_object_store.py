@@ -319,3 +319,49 @@ def test_two_analyses_at_once_damage_nothing(
     machine(monkeypatch, tmp_path, "three")
     assert open_atlas(url)._contents.read("b.bin") == b"two"
     assert open_atlas(url).verify() == []
+
+
+def test_a_slower_machine_leaves_the_published_atlas_alone(
+    tmp_path: Path, url: str, local: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from synesthete.atlas.writing import add_files
+
+    add_files(run(url), {"extra.bin": b"1"})
+    before = stored(url, tmp_path / "before")
+    monkeypatch.setattr(RemoteFolder, "put", lambda *_, **__: pytest.fail("it writes"))
+    RemoteWork(url).publish(local)
+    RemoteWork(url).clear()
+    assert stored(url, tmp_path / "after") == before
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_another_machine_completes_the_atlas_while_the_shards_are_read(
+    tmp_path: Path, url: str, local: Path, monkeypatch: pytest.MonkeyPatch, seen: bool
+) -> None:
+    """The shards go after they were listed, or right before."""
+
+    def never(self: RemoteWork, out: Path) -> None:
+        raise Killed
+
+    with monkeypatch.context() as zero:
+        machine(zero, tmp_path, "zero")
+        zero.setattr(RemoteWork, "publish", never)
+        with pytest.raises(Killed):
+            run(url)
+    committed, calls = RemoteWork.committed, 0
+
+    def late(self: RemoteWork) -> Any:
+        nonlocal calls
+        calls += 1
+        found = committed(self)
+        if calls == 2:
+            with monkeypatch.context() as other:
+                machine(other, tmp_path, "two")
+                run(url)
+            return found if seen else committed(self)
+        return found
+
+    monkeypatch.setattr(RemoteWork, "committed", late)
+    assert tree(open_atlas(run(url)).path).keys() >= {"atlas.json"}
+    assert calls > 2
+    assert stored(url, tmp_path / "copy") == tree(local)
