@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from synesthete._core.remote_files import WRITABLE, NotThere, RemoteFile, check_url, is_url
+from synesthete._core.remote_files import WRITABLE, RemoteFile, Unreachable, check_url, is_url
 from synesthete.atlas.manifest import SAMPLE, fingerprint_of
 from synesthete.errors import SynestheteError
 from synesthete.models.dictionary_formats import with_named_dictionaries
@@ -261,15 +261,19 @@ def _record(
                 else:
                     clear_unfinished(work)
                     shards = _shards(job, model, executor, meter)
-                if not _finished(shards, out, model, probes, plan, recipe, shared=executor.shared):
+                if any(shard is None for shard in shards) and remote and remote.is_complete(recipe):
+                    pass  # another machine completed the atlas meanwhile, and removed the shards
+                elif not _finished(
+                    shards, out, model, probes, plan, recipe, shared=executor.shared
+                ):
                     return out
             clear(out)
     except InUse:
         if not executor.shared:
             raise
         return out
-    except NotThere:
-        # Another machine completed the atlas meanwhile, and removed the shards.
+    except Unreachable:
+        # The same, while a shard was read: it is gone, or was changed.
         if remote is None or not remote.is_complete(recipe):
             raise
     return done()
