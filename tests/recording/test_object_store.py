@@ -214,13 +214,27 @@ def test_what_is_read_is_fetched_once_and_checked(
     name = "layers/visual.layer4.1/activations.npy"
     assert tree(atlas.path)[name] == tree(local)[name]
     assert open_atlas(atlas.path).path == atlas.path  # by the folder, as commands pass it on
+    # Others on this machine: fetched once more, and no reason to call the atlas damaged.
+    size = len((local / "probes.parquet").read_bytes())
+    (atlas.path / "probes.parquet").write_bytes(b"x" * size)
+    assert open_atlas(url).probes.equals(open_atlas(local).probes)
+    (atlas.path / name).write_bytes(b"x" * len((local / name).read_bytes()))
+    assert open_atlas(url).verify() == []
+    assert not (atlas.path / name).exists()
     # Others than the manifest says: refused, and nothing of it is kept.
-    size = len((local / "embeddings.npy").read_bytes())
-    for content in (b"x" * size, b"x"):
+    whole = len((local / "embeddings.npy").read_bytes())
+    for content in (b"x" * whole, b"x"):
         remote.put("embeddings.npy", content)
         with pytest.raises(SynestheteError, match=r"damaged atlas s3://.*embeddings\.npy"):
             open_atlas(url).embeddings()
         assert not (atlas.path / "embeddings.npy").exists()
+    # A file that has changed there since it was fetched, and one that is gone.
+    remote.put("probes.parquet", b"x" * size)
+    remote.remove([name])
+    embeddings, matrix, probes = sorted(open_atlas(url).verify())
+    assert embeddings.startswith("embeddings.npy has 1 bytes")
+    assert matrix == f"{name} is missing"
+    assert probes.startswith("probes.parquet has other content")
     # A manifest that lists a name outside of the folder.
     manifest = json.loads((local / "atlas.json").read_text())
     manifest["files"]["../../../evil"] = {"bytes": 1, "sha256": "0" * 64}
@@ -240,7 +254,9 @@ def test_the_cache_has_a_limit(
     for name in tree(local):
         RemoteFolder(url).put(name, (local / name).read_bytes())
     monkeypatch.setenv("SYNESTHETE_CACHE_GB", "0.00001")
-    assert open_atlas(url).verify() == []  # though few of them are kept at a time
+    atlas = open_atlas(url)
+    for name in atlas.manifest["files"]:
+        atlas._contents.read(name)  # though few of them are kept at a time
     kept = {file.name for file in cache_folder().rglob("*") if file.is_file()}
     assert {"atlas.json", "url"} < kept
     assert len(kept) < len(tree(local))

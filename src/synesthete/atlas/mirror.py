@@ -140,6 +140,32 @@ class Mirror:
                 aside.unlink(missing_ok=True)
         trim(keep=path)
 
+    def fetch_again(self, name: str, entry: FileEntry) -> None:
+        """As `fetch`, without regard to the copy that is there."""
+        inside(self.folder, name).unlink(missing_ok=True)
+        self.fetch(name, entry)
+
+    def difference(self, name: str, entry: FileEntry) -> str:
+        """What differs between a file at the URL, whatever the copy of it is, and its entry, in words; empty when nothing does.
+
+        Raises
+        ------
+        Unreachable
+            It cannot be read.
+        """
+        digest = hashlib.sha256()
+        try:
+            found = find_file(f"{self.url}/{name}")
+        except NotThere:
+            return f"{name} is missing"
+        if found.size != entry.bytes:
+            return f"{name} has {found.size:,} bytes instead of {entry.bytes:,}"
+        for start in range(0, found.size, _BLOCK):
+            digest.update(found.read(start, start + _BLOCK))
+        if digest.hexdigest() != entry.sha256:
+            return f"{name} has other content than when it was written (SHA-256 differs)"
+        return ""
+
     def sample(self) -> Mirror | None:
         """The atlas in the atlas; None where there is none."""
         try:
