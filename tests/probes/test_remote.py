@@ -162,6 +162,33 @@ def test_a_file_is_added_once_and_replaced_only_as_it_was_seen(bucket: str) -> N
 
 
 @needs_s3
+def test_a_large_file_has_time_to_be_written(
+    tmp_path: Path, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import obstore
+
+    put, limits = obstore.put, []
+
+    def noted(store: Any, *arguments: Any, **more: Any) -> Any:
+        limits.append(store.client_options["timeout"])
+        return put(store, *arguments, **more)
+
+    monkeypatch.setattr(obstore, "put", noted)
+    folder, large = RemoteFolder(bucket), bytes(remote_files.BLOCK + 1)
+    write(tmp_path / "large", large)
+    assert folder.add("small", b"1")
+    assert folder.add("a", memoryview(large))
+    with (tmp_path / "large").open("rb") as file:
+        assert folder.put("b", file)
+    assert limits == ["120s", remote_files.LONG, remote_files.LONG]
+    assert {name: file.size for name, file in folder.names().items()} == {
+        "small": 1,
+        "a": len(large),
+        "b": len(large),
+    }
+
+
+@needs_s3
 def test_a_store_that_does_not_answer_is_one_line(
     bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -305,7 +332,7 @@ def test_failures_are_tried_again_and_then_one_line(tmp_path: Path, site: Site) 
 
 
 @pytest.mark.parametrize(
-    "target", ["http://127.0.0.1:1/x.tar", "file:///etc/passwd", "https://u:p@h/x", "ftp://h/x"]
+    "target", ["http://host/x.tar", "file:///etc/passwd", "https://u:p@h/x", "ftp://h/x"]
 )
 def test_redirects_stay_on_https(tmp_path: Path, site: Site, target: str) -> None:
     def away(handler: Any, count: int) -> bool:
@@ -317,6 +344,38 @@ def test_redirects_stay_on_https(tmp_path: Path, site: Site, target: str) -> Non
     site.odd = away
     with pytest.raises(SynestheteError):
         load_probes(f"{site.url}/a.tar")
+
+
+@pytest.mark.parametrize("target", ["{site}/x.tar", "https://10.0.0.1/x", "https://localhost./x"])
+def test_the_web_does_not_lead_to_this_machine(
+    tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch, target: str
+) -> None:
+    import httpx
+
+    shards(tmp_path)
+    hosts = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        hosts.append(request.url.host)
+        return httpx.Response(302, headers={"Location": target.format(site=site.url)})
+
+    client = httpx.Client(mounts={"https://": httpx.MockTransport(answer)})
+    monkeypatch.setattr(remote_files, "_client", lambda: client)
+    with pytest.raises(Unreachable, match="it redirects to .*, which is not followed"):
+        load_probes("https://example.com/a.tar")
+    assert hosts == ["example.com"]
+    assert site.requests == []
+
+    def moved(handler: Any, count: int) -> bool:
+        if handler.path != "/moved.tar":
+            return False
+        handler.send_response(302)
+        handler.send_header("Location", f"{site.url}/000.tar")
+        handler.end_headers()
+        return True
+
+    site.odd = moved
+    assert find_file(f"{site.url}/moved.tar").size == (tmp_path / "000.tar").stat().st_size
 
 
 def test_servers_that_cannot_send_parts_or_lie_about_them(tmp_path: Path, site: Site) -> None:

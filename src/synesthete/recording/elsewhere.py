@@ -113,7 +113,7 @@ class RemoteWork:
                 info.size = path.stat().st_size
                 with open_inside(shard, path, max_bytes=ANY_SIZE) as file:
                     tar.addfile(info, file)
-        return self._work.add(f"shard-{number:05d}.tar", buffer.getvalue())
+        return self._work.add(f"shard-{number:05d}.tar", buffer.getbuffer())
 
     def fetch(self, number: int, file: RemoteFile, shard: Path) -> None:
         """Copy a shard into a folder, which must not be there."""
