@@ -80,7 +80,7 @@ def check_url(url: str, *, schemes: tuple[str, ...] = READABLE) -> str:
         parts = urlsplit(url)
         host, secret = (
             parts.hostname or "",
-            parts.username is not None or parts.password is not None,
+            parts.username is not None or parts.password is not None or _has_strange_port(url),
         )
         clean = url.isprintable() and "\\" not in url and "::" not in url.replace("[::1]", "")
     except ValueError:
@@ -108,9 +108,19 @@ def shown(url: str) -> str:
     'https://host/a.tar'
     """
     scheme, colon, rest = url.partition("://")
+    if _has_strange_port(url):  # a password with a slash in it
+        return f"{scheme}{colon}…"[:300]
     place = re.split(r"[?#]", rest, maxsplit=1)[0]
     host, slash, path = place.partition("/")
     return f"{scheme}{colon}{host.rpartition('@')[2]}{slash}{path}"[:300]
+
+
+def _has_strange_port(url: str) -> bool:
+    """Whether what is behind the colon of the host is no number, or one that a path with an `@` follows."""
+    host, _, path = re.split(r"[?#]", url.partition("://")[2], maxsplit=1)[0].partition("/")
+    _, colon, port = re.sub(r"\[.*\]", "", host.rpartition("@")[2]).partition(":")
+    local = url.startswith("http://") and host.partition(":")[0] in _LOOPBACK
+    return bool(colon) and (not re.fullmatch("[0-9]{0,5}", port) or ("@" in path and not local))
 
 
 @dataclass(frozen=True, kw_only=True)
