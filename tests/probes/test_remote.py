@@ -215,7 +215,8 @@ def test_other_protocols_and_chains_are_refused(url: str) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    [f"s3://key:{SECRET}@bucket/a", f"https://{SECRET}@host/a.tar", f"s3://b/a?token={SECRET}", f"https://h/a.tar#{SECRET}"],
+    [f"s3://key:{SECRET}@bucket/a", f"https://{SECRET}@host/a.tar", f"s3://b/a?token={SECRET}", f"https://h/a.tar#{SECRET}",
+     f"https://me:a/{SECRET}@host/a.tar", f"https://me:{SECRET}/b@host/a.tar", f"https://me:1/{SECRET}@host/a.tar", f"s3://key:{SECRET}?b@bucket/a"],
 )  # fmt: skip
 def test_secrets_in_a_url_are_refused_unsaid(url: str) -> None:
     with pytest.raises(SynestheteError, match="more than a place") as caught:
@@ -361,7 +362,7 @@ def test_the_web_does_not_lead_to_this_machine(
 
     client = httpx.Client(mounts={"https://": httpx.MockTransport(answer)})
     monkeypatch.setattr(remote_files, "_client", lambda: client)
-    with pytest.raises(Unreachable, match="it redirects to .*, which is not followed"):
+    with pytest.raises(Unreachable, match=r"it redirects to .*, which is not followed"):
         load_probes("https://example.com/a.tar")
     assert hosts == ["example.com"]
     assert site.requests == []
@@ -458,6 +459,26 @@ def test_hugging_face_is_read_at_one_commit(monkeypatch: pytest.MonkeyPatch) -> 
         assert probes.labels["key"].to_pylist() == ["000/1.png"]
         assert probes.image(0).size == (40, 30)
     assert list(list_files("hf://datasets/org/name@main")) == ["a/000.tar", "b.txt"]
+
+
+def test_a_wildcard_names_files_in_the_order_of_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from synesthete.probes import locations
+
+    names = sorted(["a/1.tar", "a-b/1.tar", "a.b/1.tar", "a/0.tar", "b/1.tar"])
+    for name in names:
+        write(tmp_path / name, b"")
+    files = {name: RemoteFile(url=f"s3://b/{name}", size=0, tag="") for name in names}
+    monkeypatch.setattr(locations, "list_files", lambda _: files)
+    here = [
+        str(Path(str(one)).relative_to(tmp_path))
+        for one in locations.expanded(f"{tmp_path}/*/*.tar")
+    ]
+    assert [
+        str(one).removeprefix("s3://b/") for one in locations.expanded("s3://b/*/*.tar")
+    ] == here
+    assert here != names
 
 
 def test_memory_of_a_listed_file_is_small() -> None:

@@ -273,6 +273,28 @@ def test_a_folder_that_claims_to_be_of_a_url_is_not_believed(tmp_path: Path, loc
     assert mirror_at(folder) is None
 
 
+def test_without_a_home_folder_no_atlas_is_elsewhere(
+    tmp_path: Path, local: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def homeless() -> Path:
+        raise RuntimeError
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    assert mirror_at(local) is None
+    assert open_atlas(local).verify() == []
+    with pytest.raises(SynestheteError, match="no home folder"):
+        open_atlas("s3://bucket/x.atlas")
+
+
+def test_a_path_is_no_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for path in (Path("s3://bucket/x.atlas"), "gs:/bucket/x.atlas"):
+        with pytest.raises(SynestheteError, match="a Path cannot hold a URL"):
+            run(path)  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())
+
+
 def test_reviews_and_what_is_added(
     tmp_path: Path, url: str, local: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -226,7 +226,11 @@ def mirror_at(path: Path) -> Mirror | None:
     Only a folder of the cache can be one: what a downloaded atlas says of itself is not believed.
     """
     folder = Path(path)
-    if folder.parent.parent != cache_folder() / "atlases":
+    try:
+        copies = cache_folder() / "atlases"
+    except SynestheteError:
+        return None  # without a home folder there is no cache
+    if folder.parent.parent != copies:
         above = folder.parent
         outer = mirror_at(above) if folder.name == SAMPLE and above != folder else None
         return outer and Mirror(f"{outer.url}/{SAMPLE}", folder)
@@ -283,5 +287,10 @@ def _copies() -> Iterator[tuple[float, int, Path]]:
 def _xdg(variable: str, otherwise: str) -> Path:
     named = os.environ.get(variable, "")
     # As the specification has it: a relative path is ignored.
-    root = Path(named) if Path(named).is_absolute() else Path.home() / otherwise
+    try:
+        root = Path(named) if Path(named).is_absolute() else Path.home() / otherwise
+    except RuntimeError:
+        raise SynestheteError(
+            "this machine has no home folder for you", hint=f"set HOME or {variable}"
+        ) from None
     return root / "synesthete"

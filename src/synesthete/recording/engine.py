@@ -125,6 +125,8 @@ def record(
         No such layer, reduction, precision or twin; `out` holds something else, another atlas, or a damaged one; no
         image can be read; the disk is full (what was committed is kept).
     """
+    if not is_url(out) and str(out).startswith(tuple(f"{scheme}:/" for scheme in WRITABLE)):
+        raise SynestheteError("a Path cannot hold a URL", hint="give the URL as a text")
     remote = RemoteWork(check_url(str(out), schemes=WRITABLE)) if is_url(out) else None
     if len(probes) == 0:
         raise SynestheteError(f"the probe set {probes.name!r} has no images")
