@@ -80,7 +80,9 @@ def check_url(url: str, *, schemes: tuple[str, ...] = READABLE) -> str:
         parts = urlsplit(url)
         host, secret = (
             parts.hostname or "",
-            parts.username is not None or parts.password is not None or _has_strange_port(url),
+            parts.username is not None
+            or parts.password is not None
+            or ("@" in url and _has_strange_port(url)),
         )
         clean = url.isprintable() and "\\" not in url and "::" not in url.replace("[::1]", "")
     except ValueError:
