@@ -141,7 +141,7 @@ def test_what_changed_or_went_since_is_refused_and_never_quarantined(
     RemoteFolder(bucket).remove(["f/a/1.png"])
     for probes in (tars, folder):
         with pytest.raises(Unreachable, match="was changed while it was read"):
-            decode(FakeModel(), probes, range(1), False)  # type: ignore[arg-type]
+            decode(FakeModel(), probes, range(1), 1, False)  # type: ignore[arg-type]
 
 
 @needs_s3
