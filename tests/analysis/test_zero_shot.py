@@ -87,6 +87,18 @@ def test_mini_was_trained_on_none_of_your_own_images(tmp_path: Path) -> None:
     assert not unseen.all()
 
 
+def test_the_signature_of_a_url_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    from types import SimpleNamespace
+
+    from synesthete import models, probes
+
+    monkeypatch.setattr(models, "load_model", lambda _: None)
+    monkeypatch.setattr(probes, "load_probes", lambda *_, **__: SimpleNamespace(concepts=["a"]))
+    with pytest.raises(SynestheteError, match="has 1 concept") as caught:
+        zero_shot.evaluate("mini", "https://host/a.tar?token=secret")
+    assert "secret" not in str(caught.value)
+
+
 def test_templates_are_averaged_and_normalised() -> None:
     class Texts:
         def encode_texts(self, texts: Any) -> Any:

@@ -141,7 +141,7 @@ def test_what_changed_or_went_since_is_refused_and_never_quarantined(
     RemoteFolder(bucket).remove(["f/a/1.png"])
     for probes in (tars, folder):
         with pytest.raises(Unreachable, match="was changed while it was read"):
-            decode(FakeModel(), probes, range(1), False)  # type: ignore[arg-type]
+            decode(FakeModel(), probes, range(1), 1, False)  # type: ignore[arg-type]
 
 
 @needs_s3
@@ -159,6 +159,33 @@ def test_a_file_is_added_once_and_replaced_only_as_it_was_seen(bucket: str) -> N
     assert list(folder.names()) == ["a"]
     folder.remove(["a", "none"])
     assert folder.find("a") is None
+
+
+@needs_s3
+def test_a_large_file_has_time_to_be_written(
+    tmp_path: Path, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import obstore
+
+    put, limits = obstore.put, []
+
+    def noted(store: Any, *arguments: Any, **more: Any) -> Any:
+        limits.append(store.client_options["timeout"])
+        return put(store, *arguments, **more)
+
+    monkeypatch.setattr(obstore, "put", noted)
+    folder, large = RemoteFolder(bucket), bytes(remote_files.BLOCK + 1)
+    write(tmp_path / "large", large)
+    assert folder.add("small", b"1")
+    assert folder.add("a", memoryview(large))
+    with (tmp_path / "large").open("rb") as file:
+        assert folder.put("b", file)
+    assert limits == ["120s", remote_files.LONG, remote_files.LONG]
+    assert {name: file.size for name, file in folder.names().items()} == {
+        "small": 1,
+        "a": len(large),
+        "b": len(large),
+    }
 
 
 @needs_s3
@@ -188,7 +215,8 @@ def test_other_protocols_and_chains_are_refused(url: str) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    [f"s3://key:{SECRET}@bucket/a", f"https://{SECRET}@host/a.tar", f"s3://b/a?token={SECRET}", f"https://h/a.tar#{SECRET}"],
+    [f"s3://key:{SECRET}@bucket/a", f"https://{SECRET}@host/a.tar", f"s3://b/a?token={SECRET}", f"https://h/a.tar#{SECRET}",
+     f"https://me:a/{SECRET}@host/a.tar", f"https://me:{SECRET}/b@host/a.tar", f"https://me:1/{SECRET}@host/a.tar", f"s3://key:{SECRET}?b@bucket/a"],
 )  # fmt: skip
 def test_secrets_in_a_url_are_refused_unsaid(url: str) -> None:
     with pytest.raises(SynestheteError, match="more than a place") as caught:
@@ -305,7 +333,7 @@ def test_failures_are_tried_again_and_then_one_line(tmp_path: Path, site: Site) 
 
 
 @pytest.mark.parametrize(
-    "target", ["http://127.0.0.1:1/x.tar", "file:///etc/passwd", "https://u:p@h/x", "ftp://h/x"]
+    "target", ["http://host/x.tar", "file:///etc/passwd", "https://u:p@h/x", "ftp://h/x"]
 )
 def test_redirects_stay_on_https(tmp_path: Path, site: Site, target: str) -> None:
     def away(handler: Any, count: int) -> bool:
@@ -317,6 +345,38 @@ def test_redirects_stay_on_https(tmp_path: Path, site: Site, target: str) -> Non
     site.odd = away
     with pytest.raises(SynestheteError):
         load_probes(f"{site.url}/a.tar")
+
+
+@pytest.mark.parametrize("target", ["{site}/x.tar", "https://10.0.0.1/x", "https://localhost./x"])
+def test_the_web_does_not_lead_to_this_machine(
+    tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch, target: str
+) -> None:
+    import httpx
+
+    shards(tmp_path)
+    hosts = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        hosts.append(request.url.host)
+        return httpx.Response(302, headers={"Location": target.format(site=site.url)})
+
+    client = httpx.Client(mounts={"https://": httpx.MockTransport(answer)})
+    monkeypatch.setattr(remote_files, "_client", lambda: client)
+    with pytest.raises(Unreachable, match=r"it redirects to .*, which is not followed"):
+        load_probes("https://example.com/a.tar")
+    assert hosts == ["example.com"]
+    assert site.requests == []
+
+    def moved(handler: Any, count: int) -> bool:
+        if handler.path != "/moved.tar":
+            return False
+        handler.send_response(302)
+        handler.send_header("Location", f"{site.url}/000.tar")
+        handler.end_headers()
+        return True
+
+    site.odd = moved
+    assert find_file(f"{site.url}/moved.tar").size == (tmp_path / "000.tar").stat().st_size
 
 
 def test_servers_that_cannot_send_parts_or_lie_about_them(tmp_path: Path, site: Site) -> None:
@@ -399,6 +459,26 @@ def test_hugging_face_is_read_at_one_commit(monkeypatch: pytest.MonkeyPatch) -> 
         assert probes.labels["key"].to_pylist() == ["000/1.png"]
         assert probes.image(0).size == (40, 30)
     assert list(list_files("hf://datasets/org/name@main")) == ["a/000.tar", "b.txt"]
+
+
+def test_a_wildcard_names_files_in_the_order_of_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from synesthete.probes import locations
+
+    names = sorted(["a/1.tar", "a-b/1.tar", "a.b/1.tar", "a/0.tar", "b/1.tar"])
+    for name in names:
+        write(tmp_path / name, b"")
+    files = {name: RemoteFile(url=f"s3://b/{name}", size=0, tag="") for name in names}
+    monkeypatch.setattr(locations, "list_files", lambda _: files)
+    here = [
+        str(Path(str(one)).relative_to(tmp_path))
+        for one in locations.expanded(f"{tmp_path}/*/*.tar")
+    ]
+    assert [
+        str(one).removeprefix("s3://b/") for one in locations.expanded("s3://b/*/*.tar")
+    ] == here
+    assert here != names
 
 
 def test_memory_of_a_listed_file_is_small() -> None:

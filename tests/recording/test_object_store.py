@@ -214,13 +214,27 @@ def test_what_is_read_is_fetched_once_and_checked(
     name = "layers/visual.layer4.1/activations.npy"
     assert tree(atlas.path)[name] == tree(local)[name]
     assert open_atlas(atlas.path).path == atlas.path  # by the folder, as commands pass it on
+    # Others on this machine: fetched once more, and no reason to call the atlas damaged.
+    size = len((local / "probes.parquet").read_bytes())
+    (atlas.path / "probes.parquet").write_bytes(b"x" * size)
+    assert open_atlas(url).probes.equals(open_atlas(local).probes)
+    (atlas.path / name).write_bytes(b"x" * len((local / name).read_bytes()))
+    assert open_atlas(url).verify() == []
+    assert not (atlas.path / name).exists()
     # Others than the manifest says: refused, and nothing of it is kept.
-    size = len((local / "embeddings.npy").read_bytes())
-    for content in (b"x" * size, b"x"):
+    whole = len((local / "embeddings.npy").read_bytes())
+    for content in (b"x" * whole, b"x"):
         remote.put("embeddings.npy", content)
         with pytest.raises(SynestheteError, match=r"damaged atlas s3://.*embeddings\.npy"):
             open_atlas(url).embeddings()
         assert not (atlas.path / "embeddings.npy").exists()
+    # A file that has changed there since it was fetched, and one that is gone.
+    remote.put("probes.parquet", b"x" * size)
+    remote.remove([name])
+    embeddings, matrix, probes = sorted(open_atlas(url).verify())
+    assert embeddings.startswith("embeddings.npy has 1 bytes")
+    assert matrix == f"{name} is missing"
+    assert probes.startswith("probes.parquet has other content")
     # A manifest that lists a name outside of the folder.
     manifest = json.loads((local / "atlas.json").read_text())
     manifest["files"]["../../../evil"] = {"bytes": 1, "sha256": "0" * 64}
@@ -240,7 +254,9 @@ def test_the_cache_has_a_limit(
     for name in tree(local):
         RemoteFolder(url).put(name, (local / name).read_bytes())
     monkeypatch.setenv("SYNESTHETE_CACHE_GB", "0.00001")
-    assert open_atlas(url).verify() == []  # though few of them are kept at a time
+    atlas = open_atlas(url)
+    for name in atlas.manifest["files"]:
+        atlas._contents.read(name)  # though few of them are kept at a time
     kept = {file.name for file in cache_folder().rglob("*") if file.is_file()}
     assert {"atlas.json", "url"} < kept
     assert len(kept) < len(tree(local))
@@ -255,6 +271,28 @@ def test_a_folder_that_claims_to_be_of_a_url_is_not_believed(tmp_path: Path, loc
     folder.symlink_to(local)
     (folder.parent / "url").write_text('{"url": "https://evil.example/x.atlas"}')
     assert mirror_at(folder) is None
+
+
+def test_without_a_home_folder_no_atlas_is_elsewhere(
+    tmp_path: Path, local: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def homeless() -> Path:
+        raise RuntimeError
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    assert mirror_at(local) is None
+    assert open_atlas(local).verify() == []
+    with pytest.raises(SynestheteError, match="no home folder"):
+        open_atlas("s3://bucket/x.atlas")
+
+
+def test_a_path_is_no_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for path in (Path("s3://bucket/x.atlas"), "gs:/bucket/x.atlas"):
+        with pytest.raises(SynestheteError, match="a Path cannot hold a URL"):
+            run(path)  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())
 
 
 def test_reviews_and_what_is_added(
@@ -280,5 +318,88 @@ def test_reviews_and_what_is_added(
     machine(monkeypatch, tmp_path, "one")
     with pytest.raises(SynestheteError, match="changed by somebody else"):
         add_files(path, {"extra.bin": b"3"})
-    assert open_atlas(url)._contents.read("extra.bin") == b"2"
+    atlas = open_atlas(url)
+    assert atlas._contents.read("extra.bin") == b"2"
+    assert "writing" not in atlas.manifest
     assert [act.value for act in read(path)] == ["hm"]
+
+
+def test_two_analyses_at_once_damage_nothing(
+    tmp_path: Path, url: str, local: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both start from the same manifest, which lists none of the new tables."""
+    from synesthete.atlas.writing import add_files
+
+    one = run(url)
+    machine(monkeypatch, tmp_path, "two")
+    two = open_atlas(url).path
+    add_files(two, {"extra.bin": b"2"})
+    machine(monkeypatch, tmp_path, "one")
+    with pytest.raises(SynestheteError, match="changed by somebody else"):
+        add_files(one, {"extra.bin": b"1"})
+    assert RemoteFolder(url).names()["extra.bin"].read() == b"2"
+    # The other one begins while this one writes: this one's next file stays as it is.
+    put = RemoteFolder.put
+
+    def late(self: RemoteFolder, name: str, data: Any, **more: Any) -> bool:
+        found = put(self, name, data, **more)
+        if name == "a.bin":
+            monkeypatch.setattr(RemoteFolder, "put", put)
+            with monkeypatch.context() as other:
+                machine(other, tmp_path, "two")
+                add_files(open_atlas(url).path, {"b.bin": b"two"})
+        return found
+
+    open_atlas(url)
+    monkeypatch.setattr(RemoteFolder, "put", late)
+    with pytest.raises(SynestheteError, match="changed by somebody else"):
+        add_files(one, {"a.bin": b"one", "b.bin": b"one"})
+    machine(monkeypatch, tmp_path, "three")
+    assert open_atlas(url)._contents.read("b.bin") == b"two"
+    assert open_atlas(url).verify() == []
+
+
+def test_a_slower_machine_leaves_the_published_atlas_alone(
+    tmp_path: Path, url: str, local: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from synesthete.atlas.writing import add_files
+
+    add_files(run(url), {"extra.bin": b"1"})
+    before = stored(url, tmp_path / "before")
+    monkeypatch.setattr(RemoteFolder, "put", lambda *_, **__: pytest.fail("it writes"))
+    RemoteWork(url).publish(local)
+    RemoteWork(url).clear()
+    assert stored(url, tmp_path / "after") == before
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_another_machine_completes_the_atlas_while_the_shards_are_read(
+    tmp_path: Path, url: str, local: Path, monkeypatch: pytest.MonkeyPatch, seen: bool
+) -> None:
+    """The shards go after they were listed, or right before."""
+
+    def never(self: RemoteWork, out: Path) -> None:
+        raise Killed
+
+    with monkeypatch.context() as zero:
+        machine(zero, tmp_path, "zero")
+        zero.setattr(RemoteWork, "publish", never)
+        with pytest.raises(Killed):
+            run(url)
+    committed, calls = RemoteWork.committed, 0
+
+    def late(self: RemoteWork) -> Any:
+        nonlocal calls
+        calls += 1
+        found = committed(self)
+        if calls == 2:
+            with monkeypatch.context() as other:
+                machine(other, tmp_path, "two")
+                run(url)
+            return found if seen else committed(self)
+        return found
+
+    monkeypatch.setattr(RemoteWork, "committed", late)
+    assert tree(open_atlas(run(url)).path).keys() >= {"atlas.json"}
+    assert calls > 2
+    assert stored(url, tmp_path / "copy") == tree(local)

@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import ipaddress
 import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any, BinaryIO, Protocol, TypeVar
+from typing import Any, BinaryIO, Protocol, TypeAlias, TypeVar
 from urllib.parse import unquote, urljoin, urlsplit
 
 from synesthete.errors import SynestheteError
@@ -31,11 +32,14 @@ BLOCK = 4 * 1024 * 1024
 TRIES = 4
 PAUSE = 0.25  # seconds, doubled after each try
 SILENCE = 30.0
+LONG = "6h"  # for one large upload: the client's limit of silence counts from its start, too
 REDIRECTS = 5
 _LATER = (408, 425, 429, 500, 502, 503, 504)
 _REDIRECT = (301, 302, 303, 307, 308)
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+
+Content: TypeAlias = bytes | memoryview | BinaryIO
 
 Result = TypeVar("Result")
 
@@ -76,7 +80,9 @@ def check_url(url: str, *, schemes: tuple[str, ...] = READABLE) -> str:
         parts = urlsplit(url)
         host, secret = (
             parts.hostname or "",
-            parts.username is not None or parts.password is not None,
+            parts.username is not None
+            or parts.password is not None
+            or ("@" in url and _has_strange_port(url)),
         )
         clean = url.isprintable() and "\\" not in url and "::" not in url.replace("[::1]", "")
     except ValueError:
@@ -104,9 +110,19 @@ def shown(url: str) -> str:
     'https://host/a.tar'
     """
     scheme, colon, rest = url.partition("://")
+    if _has_strange_port(url):  # a password with a slash in it
+        return f"{scheme}{colon}…"[:300]
     place = re.split(r"[?#]", rest, maxsplit=1)[0]
     host, slash, path = place.partition("/")
     return f"{scheme}{colon}{host.rpartition('@')[2]}{slash}{path}"[:300]
+
+
+def _has_strange_port(url: str) -> bool:
+    """Whether what is behind the colon of the host is no number, or one that a path with an `@` follows."""
+    host, _, path = re.split(r"[?#]", url.partition("://")[2], maxsplit=1)[0].partition("/")
+    _, colon, port = re.sub(r"\[.*\]", "", host.rpartition("@")[2]).partition(":")
+    local = url.startswith("http://") and host.partition(":")[0] in _LOOPBACK
+    return bool(colon) and (not re.fullmatch("[0-9]{0,5}", port) or ("@" in path and not local))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -262,13 +278,11 @@ class RemoteFolder:
         except NotThere:
             return None
 
-    def add(self, name: str, data: bytes | BinaryIO) -> bool:
+    def add(self, name: str, data: Content) -> bool:
         """Write a file that is not there yet (`If-None-Match: *`); whether it was not."""
         return self._put(name, data, "create")
 
-    def put(
-        self, name: str, data: bytes | BinaryIO, *, instead_of: RemoteFile | None = None
-    ) -> bool:
+    def put(self, name: str, data: Content, *, instead_of: RemoteFile | None = None) -> bool:
         """Write a file, in place of an earlier one; where that is another than `instead_of`, do nothing and return False."""
         if instead_of is None:
             return self._put(name, data, "overwrite")
@@ -283,7 +297,7 @@ class RemoteFolder:
             batch = [f"{path}/{name}" for name in names[start : start + 500]]
             _attempt(self.url, functools.partial(store.delete, batch))
 
-    def _put(self, name: str, data: bytes | BinaryIO, mode: Any) -> bool:
+    def _put(self, name: str, data: Content, mode: Any) -> bool:
         store, path = _store_of(f"{self.url}/{name}")
         assert isinstance(store, _ObjectStore)
         return _attempt(f"{self.url}/{name}", lambda: store.put(path, data, mode))
@@ -363,7 +377,10 @@ class _ObjectStore:
         if scheme == "s3" and os.environ.get("AWS_ALLOW_HTTP", "").lower() in ("1", "true"):
             settings["client_options"]["allow_http"] = True
         self._scheme, self._bucket = scheme, bucket
-        self._store: Any = (S3Store if scheme == "s3" else GCSStore)(bucket, **settings)
+        kind: Any = S3Store if scheme == "s3" else GCSStore
+        self._store = kind(bucket, **settings)
+        patient = {**settings["client_options"], "timeout": LONG}
+        self._patient = kind(bucket, **settings | {"client_options": patient})
 
     @contextlib.contextmanager
     def _errors(self, what: str) -> Iterator[None]:
@@ -413,7 +430,7 @@ class _ObjectStore:
         except NotThere:
             raise _changed(file) from None
 
-    def put(self, path: str, data: bytes | BinaryIO, mode: Any) -> bool:
+    def put(self, path: str, data: Content, mode: Any) -> bool:
         import obstore
         from obstore.exceptions import AlreadyExistsError, PreconditionError
 
@@ -421,7 +438,8 @@ class _ObjectStore:
             try:
                 # A condition is checked in one step only where there is one request.
                 parts = None if mode == "overwrite" else False
-                obstore.put(self._store, path, data, mode=mode, use_multipart=parts)
+                store = self._store if _size(data) <= BLOCK else self._patient
+                obstore.put(store, path, data, mode=mode, use_multipart=parts)
             except (AlreadyExistsError, PreconditionError):
                 return False
         return True
@@ -431,6 +449,15 @@ class _ObjectStore:
 
         with self._errors(self._url(paths[0])), contextlib.suppress(FileNotFoundError):
             obstore.delete(self._store, paths)
+
+
+def _size(data: Content) -> int:
+    if isinstance(data, bytes | memoryview):
+        return len(data)
+    at = data.tell()
+    end = data.seek(0, io.SEEK_END)
+    data.seek(at)
+    return end - at
 
 
 class _Web:
@@ -470,8 +497,7 @@ class _Web:
                 with client.stream("GET", url, headers=headers) as answer:
                     if answer.status_code in _REDIRECT:
                         target = urljoin(url, answer.headers.get("Location", ""))
-                        # A redirect is as little trusted as a URL, and may carry a signature of its own.
-                        url = check_url(target, schemes=("https",))
+                        url = _checked_redirect(url, target)
                         continue
                     if answer.status_code in _LATER:
                         raise _Again(f"the server answers {answer.status_code}")
@@ -491,6 +517,25 @@ class _Web:
             raise _Again(f"no connection ({type(error).__name__})") from None
         except httpx.InvalidURL:
             raise Unreachable(f"{what} is not a valid URL") from None
+
+
+def _checked_redirect(url: str, target: str) -> str:
+    """Where a redirect leads. It is as little trusted as a URL, may carry a signature of its own, and leads to this machine only from it."""
+    target = check_url(target, schemes=("https",))
+    here, there = urlsplit(url), urlsplit(target)
+    elsewhere = there.hostname != here.hostname and _is_private(there.hostname or "")
+    if here.scheme == "https" and (there.scheme != "https" or elsewhere):
+        raise Unreachable(f"{shown(url)}: it redirects to {shown(target)}, which is not followed")
+    return target
+
+
+def _is_private(host: str) -> bool:
+    """Whether a host is named as an address that is not of the internet, or as this machine."""
+    host = host.rstrip(".")
+    try:
+        return not ipaddress.ip_address(host).is_global
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 def _tag(headers: Mapping[str, str]) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from synesthete._core.arrays import Bool, Float32, Int64
 from synesthete._core.intervals import wilson_interval
 from synesthete._core.progress import Progress
+from synesthete._core.remote_files import is_url, shown
 from synesthete.errors import SynestheteError
 
 TEMPLATES = ("{}", "a photo of a {}", "a drawing of a {}", "an icon of a {}", "the word {}")
@@ -183,6 +184,8 @@ def evaluate(
 
     model, probes = load_model(spec), load_probes(probes_spec, texts=False)
     names = list(probes.concepts)
+    # The query of a signed URL is secret.
+    probes_spec = shown(probes_spec) if is_url(probes_spec) else probes_spec
     if len(names) < 2:
         raise SynestheteError(
             f"{probes_spec} has {len(names)} concept; classification needs two or more",

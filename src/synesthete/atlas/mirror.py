@@ -140,6 +140,32 @@ class Mirror:
                 aside.unlink(missing_ok=True)
         trim(keep=path)
 
+    def fetch_again(self, name: str, entry: FileEntry) -> None:
+        """As `fetch`, without regard to the copy that is there."""
+        inside(self.folder, name).unlink(missing_ok=True)
+        self.fetch(name, entry)
+
+    def difference(self, name: str, entry: FileEntry) -> str:
+        """What differs between a file at the URL, whatever the copy of it is, and its entry, in words; empty when nothing does.
+
+        Raises
+        ------
+        Unreachable
+            It cannot be read.
+        """
+        digest = hashlib.sha256()
+        try:
+            found = find_file(f"{self.url}/{name}")
+        except NotThere:
+            return f"{name} is missing"
+        if found.size != entry.bytes:
+            return f"{name} has {found.size:,} bytes instead of {entry.bytes:,}"
+        for start in range(0, found.size, _BLOCK):
+            digest.update(found.read(start, start + _BLOCK))
+        if digest.hexdigest() != entry.sha256:
+            return f"{name} has other content than when it was written (SHA-256 differs)"
+        return ""
+
     def sample(self) -> Mirror | None:
         """The atlas in the atlas; None where there is none."""
         try:
@@ -149,7 +175,15 @@ class Mirror:
         return Mirror(f"{self.url}/{SAMPLE}", self.folder / SAMPLE)
 
     def push(self, name: str) -> None:
-        """Write a file of the folder to the URL."""
+        """Write a file of the folder to the URL.
+
+        Raises
+        ------
+        SynestheteError
+            The manifest there is not the one that was pushed, or read, last.
+        """
+        if self._seen is None or RemoteFolder(self.url).find(MANIFEST) != self._seen:
+            raise self._changed()
         with open_inside(self.folder, self.folder / name, max_bytes=ANY_SIZE) as file:
             RemoteFolder(self.url).put(name, file)
 
@@ -169,10 +203,15 @@ class Mirror:
         else:
             known = True
         if not known or not remote.put(MANIFEST, content, instead_of=self._seen):
-            raise SynestheteError(
-                f"{self} was changed by somebody else meanwhile", hint="run the same command again"
-            )
+            raise self._changed()
         self._seen = remote.find(MANIFEST)
+        if self._seen is None or self._seen.read() != content:
+            raise self._changed()
+
+    def _changed(self) -> SynestheteError:
+        return SynestheteError(
+            f"{self} was changed by somebody else meanwhile", hint="run the same command again"
+        )
 
     def _other(self, name: str) -> SynestheteError:
         return SynestheteError(
@@ -187,7 +226,11 @@ def mirror_at(path: Path) -> Mirror | None:
     Only a folder of the cache can be one: what a downloaded atlas says of itself is not believed.
     """
     folder = Path(path)
-    if folder.parent.parent != cache_folder() / "atlases":
+    try:
+        copies = cache_folder() / "atlases"
+    except SynestheteError:
+        return None  # without a home folder there is no cache
+    if folder.parent.parent != copies:
         above = folder.parent
         outer = mirror_at(above) if folder.name == SAMPLE and above != folder else None
         return outer and Mirror(f"{outer.url}/{SAMPLE}", folder)
@@ -244,5 +287,10 @@ def _copies() -> Iterator[tuple[float, int, Path]]:
 def _xdg(variable: str, otherwise: str) -> Path:
     named = os.environ.get(variable, "")
     # As the specification has it: a relative path is ignored.
-    root = Path(named) if Path(named).is_absolute() else Path.home() / otherwise
+    try:
+        root = Path(named) if Path(named).is_absolute() else Path.home() / otherwise
+    except RuntimeError:
+        raise SynestheteError(
+            "this machine has no home folder for you", hint=f"set HOME or {variable}"
+        ) from None
     return root / "synesthete"

@@ -396,7 +396,7 @@ class Atlas:
         return summarise(self)
 
     def verify(self) -> list[str]:
-        """Read every file and say what is not as it was written.
+        """Read every file and say what is not as it was written; of an atlas at a URL the files there, and copies that differ are removed.
 
         Returns
         -------
@@ -405,18 +405,15 @@ class Atlas:
         if self._mirror is None:
             differences = file_differences(self.path, read_manifest(self.path), hashes=True)
         else:
-            lines = (self._fetched_difference(name) for name in listed_files(self.manifest))
+            listed = listed_files(self.manifest)
+            lines = [self._mirror.difference(name, entry) for name, entry in listed.items()]
             differences = [line for line in lines if line]
+            for name, entry in listed.items():
+                if difference(self.path, name, entry, hashes=True):
+                    inside(self.path, name).unlink(missing_ok=True)
         if self.sampled is not self:
             differences += [f"{SAMPLE}/{line}" for line in self.sampled.verify()]
         return differences
-
-    def _fetched_difference(self, name: str) -> str:
-        # One after the other: the cache may not hold all of them at once.
-        assert self._mirror is not None
-        entry = listed_files(self.manifest)[name]
-        self._mirror.fetch(name, entry)
-        return difference(self.path, name, entry, hashes=True)
 
     @cached_property
     def concepts(self) -> list[str]:
@@ -480,7 +477,7 @@ class Contents:
         return name in self._files
 
     def read(self, name: str) -> bytes:
-        """A whole file, checked against the manifest.
+        """A whole file, checked against the manifest; of an atlas elsewhere a copy that differs is fetched once more.
 
         Raises
         ------
@@ -490,10 +487,10 @@ class Contents:
         if name not in self._files:
             raise damaged(self._path, [f"atlas.json does not list {name}"])
         self._fetch(name)
-        try:
-            data = read_file(inside(self._path, name), max_bytes=ANY_SIZE)
-        except UnusableFile as error:
-            raise damaged(self._path, [f"{name} is missing ({error.reason})"]) from None
+        data = self._read(name)
+        if entry_of(data) != self._files[name] and self._mirror is not None:
+            self._mirror.fetch_again(name, self._files[name])
+            data = self._read(name)
         if entry_of(data) != self._files[name]:
             message = f"{name} has other content than when it was written (SHA-256 differs)"
             raise damaged(self._path, [message])
@@ -517,6 +514,12 @@ class Contents:
             raise SynestheteError(message, hint=hint)
         self._fetch(name)
         return map_npy(inside(self._path, name), np.float16, shape, source=name)
+
+    def _read(self, name: str) -> bytes:
+        try:
+            return read_file(inside(self._path, name), max_bytes=ANY_SIZE)
+        except UnusableFile as error:
+            raise damaged(self._path, [f"{name} is missing ({error.reason})"]) from None
 
     def _fetch(self, name: str) -> None:
         if self._mirror is not None:

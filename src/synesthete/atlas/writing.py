@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +18,8 @@ from synesthete.atlas.mirror import Mirror, mirror_at
 from synesthete.atlas.neurons import COLUMNS
 from synesthete.errors import SynestheteError, near
 
+# Of a manifest elsewhere while files are written: whose turn it is. What a killed process left of it counts for nothing.
+WRITING = "writing"
 ANALYSIS_FILES = ("/neurons.parquet", "/selectivity.parquet")
 LAYER_COUNTS = (
     "units",
@@ -39,7 +42,8 @@ def add_files(
     """Write files into an atlas and list them in its manifest, with what is said of them there.
 
     The old entries leave the manifest first, then the files change, then the new entries come in:
-    killed at any point, the manifest never lists a file that is not as it says.
+    killed at any point, the manifest never lists a file that is not as it says. Of an atlas elsewhere the first manifest
+    differs in any case (`writing`): of two machines that start from the same one, one writes, and the other changes no file.
 
     Parameters
     ----------
@@ -53,13 +57,15 @@ def add_files(
         Sections as they are from then on.
     """
     manifest = read_manifest(path)
-    gone = {key for key, section in meanwhile.items() if section is None}
+    gone = {key for key, section in meanwhile.items() if section is None} | {WRITING}
     files = {name: entry for name, entry in manifest["files"].items() if name not in contents}
     sections = {**manifest, **meanwhile, "files": dict(files)}
     before = {key: section for key, section in sections.items() if key not in gone}
     mirror = mirror_at(path)
-    if before != manifest:
-        _manifest_into(path, before, mirror)
+    if mirror is not None:
+        _manifest_into(path, {**before, WRITING: uuid.uuid4().hex}, mirror)
+    elif before != manifest:
+        _manifest_into(path, before)
     for name, content in contents.items():
         files[name] = write_file(inside(path, name), content).as_dict()
         if mirror is not None:

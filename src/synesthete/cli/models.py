@@ -131,7 +131,7 @@ def evaluate(model: ModelSpec, probes: str = "concepts") -> Output:
         for modality, rates in result["modalities"].items()
     )
     held_out = "never seen in training" if result["held_out_only"] else "all of the probe set"
-    line = f"{result['model']} names images of {probes} ({held_out}) among {count(result['classes'])} concepts"
+    line = f"{result['model']} names images of {result['probes']} ({held_out}) among {count(result['classes'])} concepts"
     return Output(result, [table("modality", *right, right=right, rows=cells), dim(line)])
 
 

@@ -124,7 +124,8 @@ def _remote(url: str) -> Iterator[RemoteFile]:
     pattern = url.removeprefix(f"{folder}/")
     if "://" not in folder or not folder.partition("://")[2]:
         raise SynestheteError(f"{shown(url)}: a bucket cannot be a pattern")
-    for name, file in list_files(folder).items():
+    # In the order of paths here, where a folder counts before what its name begins.
+    for name, file in sorted(list_files(folder).items(), key=lambda found: found[0].split("/")):
         # As in a shell, a wildcard stops at a slash.
         if name.count("/") == pattern.count("/") and fnmatchcase(name, pattern):
             yield file

@@ -113,7 +113,7 @@ class RemoteWork:
                 info.size = path.stat().st_size
                 with open_inside(shard, path, max_bytes=ANY_SIZE) as file:
                     tar.addfile(info, file)
-        return self._work.add(f"shard-{number:05d}.tar", buffer.getvalue())
+        return self._work.add(f"shard-{number:05d}.tar", buffer.getbuffer())
 
     def fetch(self, number: int, file: RemoteFile, shard: Path) -> None:
         """Copy a shard into a folder, which must not be there."""
@@ -132,7 +132,7 @@ class RemoteWork:
                 shutil.rmtree(aside, ignore_errors=True)
 
     def publish(self, out: Path) -> None:
-        """Write the finished atlas of a folder there, its manifest last.
+        """Write the finished atlas of a folder there, its manifest last; where that is, nothing.
 
         Raises
         ------
@@ -150,6 +150,11 @@ class RemoteWork:
                     f"{self.url}: another machine completes it, with other versions of the libraries",
                     hint=f"let it finish; if it was killed, delete {self.url}/{WORK}/{_DRAFT} and run the same command again",
                 )
+        # Slower than another machine, which may have gone on to an analysis: what is there stays.
+        if (found := self._atlas.find(MANIFEST)) is not None:
+            ours, theirs = parse_json(content, MANIFEST)["recipe"], _sealed(found, "recipe")
+            _refuse(recipe_differences(ours, theirs), f"{self.url} holds another atlas")
+            return
         for name in files:
             with open_inside(out, out / name, max_bytes=ANY_SIZE) as file:
                 self._atlas.put(name, file)

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from synesthete._core.remote_files import WRITABLE, NotThere, RemoteFile, check_url, is_url
+from synesthete._core.remote_files import WRITABLE, RemoteFile, Unreachable, check_url, is_url
 from synesthete.atlas.manifest import SAMPLE, fingerprint_of
 from synesthete.errors import SynestheteError
 from synesthete.models.dictionary_formats import with_named_dictionaries
@@ -125,6 +125,8 @@ def record(
         No such layer, reduction, precision or twin; `out` holds something else, another atlas, or a damaged one; no
         image can be read; the disk is full (what was committed is kept).
     """
+    if not is_url(out) and str(out).startswith(tuple(f"{scheme}:/" for scheme in WRITABLE)):
+        raise SynestheteError("a Path cannot hold a URL", hint="give the URL as a text")
     remote = RemoteWork(check_url(str(out), schemes=WRITABLE)) if is_url(out) else None
     if len(probes) == 0:
         raise SynestheteError(f"the probe set {probes.name!r} has no images")
@@ -261,15 +263,19 @@ def _record(
                 else:
                     clear_unfinished(work)
                     shards = _shards(job, model, executor, meter)
-                if not _finished(shards, out, model, probes, plan, recipe, shared=executor.shared):
+                if any(shard is None for shard in shards) and remote and remote.is_complete(recipe):
+                    pass  # another machine completed the atlas meanwhile, and removed the shards
+                elif not _finished(
+                    shards, out, model, probes, plan, recipe, shared=executor.shared
+                ):
                     return out
             clear(out)
     except InUse:
         if not executor.shared:
             raise
         return out
-    except NotThere:
-        # Another machine completed the atlas meanwhile, and removed the shards.
+    except Unreachable:
+        # The same, while a shard was read: it is gone, or was changed.
         if remote is None or not remote.is_complete(recipe):
             raise
     return done()
