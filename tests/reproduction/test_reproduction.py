@@ -19,7 +19,7 @@ from synesthete.reproduction.run import SECTIONS, reproduce
 from synesthete.reproduction.settings import Settings
 from tests.small_atlas import LAYER, record_small, write_known_analysis
 
-SMALL = Settings(words=30, images=30, pictures=1, crops=8)
+SMALL = Settings(words=30, images=30, visualized=1, crops=8)
 COLUMNS = {"section", "measure", "n", "value", "interval", "published", "control", "note"}
 
 
@@ -41,13 +41,13 @@ def run(path: Path, out: Path, *sections: str, settings: Settings = SMALL) -> di
 @pytest.fixture(scope="module")
 def report(small: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     out = tmp_path_factory.mktemp("report")
-    every = [name for name in SECTIONS if name != "pictures"]
+    every = [name for name in SECTIONS if name != "visualizations"]
     return out, run(small, out, *every)
 
 
 def test_every_section_measures_or_says_why_not(report: tuple[Path, dict[str, Any]]) -> None:
     _, found = report
-    assert list(found["sections"]) == [name for name in SECTIONS if name != "pictures"]
+    assert list(found["sections"]) == [name for name in SECTIONS if name != "visualizations"]
     for name, one in found["sections"].items():
         assert one["rows"], name
         for row in one["rows"]:

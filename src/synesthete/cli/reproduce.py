@@ -39,7 +39,7 @@ def reproduce(
     out : DIR
         Folder of the report, report.html and report.json.
     sections : NAMES
-        Some of controls,triage,conditional,words,families,regions,emotions,classes,texts,pictures,typographic,stroop,text,joint; all without it.
+        Some of controls,triage,conditional,words,families,regions,emotions,classes,texts,visualizations,typographic,stroop,text,joint; all without it.
     probes : P
         The probe set to record, as `synesthete record` takes it.
     atlas : X.atlas

@@ -15,7 +15,7 @@ from synesthete._core.json_reader import read_json
 from synesthete.atlas import Atlas, open_atlas
 from synesthete.atlas.files import write_file
 from synesthete.errors import SynestheteError, near
-from synesthete.reproduction import attacks, meanings, neurons, pictures, regions, words
+from synesthete.reproduction import attacks, meanings, neurons, regions, visualizations, words
 from synesthete.reproduction.page import report_page
 from synesthete.reproduction.section import Found, Row, Say, Subject
 from synesthete.reproduction.settings import Settings
@@ -89,10 +89,10 @@ SECTIONS: dict[str, Section] = {
         "The bilinear form between a unit and the embedding of a text.",
         meanings.promoted_texts,
     ),
-    "pictures": Section(
+    "visualizations": Section(
         "Faceted feature visualization",
         "Images optimised to excite a unit, each steered towards a facet: face, text, logo, architecture, indoor, nature, pose.",
-        pictures.faceted_images,
+        visualizations.faceted_images,
     ),
     "typographic": Section(
         "Typographic attacks",

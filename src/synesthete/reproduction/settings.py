@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from synesthete.errors import SynestheteError
 
-LEAST = {"words": 20, "images": 30, "pictures": 1, "crops": 1}
+LEAST = {"words": 20, "images": 30, "visualized": 1, "crops": 1}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +21,7 @@ class Settings:
         Of the commonest English words so many are drawn, beside the names of concepts, countries, cities and emotions; the article draws 10,000.
     images : N
         Images that are attacked; the article attacks 1,000.
-    pictures : N
+    visualized : N
         Neurons that images are optimised for, in every facet.
     crops : N
         Crops of the world map.
@@ -32,7 +32,7 @@ class Settings:
     layer: str | None = None
     words: int = 2000
     images: int = 150
-    pictures: int = 2
+    visualized: int = 2
     crops: int = 600
     seed: int = 0
 

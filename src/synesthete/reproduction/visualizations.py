@@ -19,7 +19,7 @@ def faceted_images(subject: Subject) -> Found:
     """For the best neurons, one image without a facet and one for each."""
     import torch
 
-    neurons = (subject.multimodal or subject.neurons)[: subject.settings.pictures]
+    neurons = (subject.multimodal or subject.neurons)[: subject.settings.visualized]
     addresses = [one.address for one in neurons]
     subject.say(f"optimises images of {len(neurons)} neurons in every facet")
     visualize(subject.atlas, addresses)
@@ -42,7 +42,7 @@ def faceted_images(subject: Subject) -> Found:
             (own if image.target == one.address else others).append(bool(row[one.unit] > extreme))
     hits, mistaken = Rate.of(own), Rate.of(others)
     row = share(
-        "pictures",
+        "visualizations",
         f"optimised images that excite their neuron more than {EXTREME:.1%} of the real images do",
         hits.successes,
         hits.n,
