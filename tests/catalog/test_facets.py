@@ -13,8 +13,12 @@ import pytest
 from synesthete.catalog import Catalog, Item
 from synesthete.catalog.facets import items_page
 from synesthete.catalog.requests import Search, SearchPage
+from synesthete.catalog.schema import Hit
+from synesthete.catalog.search import DEPTH, HEAD
+from synesthete.catalog.store.snapshot import Snapshot
 from synesthete.errors import SynestheteError
 from synesthete.models.image_text_model import ImageTextModel
+from tests.catalog.conftest import image
 
 COLOURS = ("red", "Red", "blue", "dark green", "Weiß")
 SIZES = ("5", "5.0", "12", "1e1", "large", "-3")
@@ -219,6 +223,29 @@ def test_a_first_page_counts_at_least_so_many(shop: Catalog) -> None:
         False,
         None,
     )
+
+
+def test_pages_of_an_image_query_are_of_one_list(
+    shop: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The index is searched for as many items for each: how deep it looks behind a filter depends on that."""
+    by_vector, limits = Snapshot.by_vector, set[int]()
+
+    def noting(self: Snapshot, vector: Any, limit: int, *more: Any) -> Any:
+        limits.add(limit)
+        return by_vector(self, vector, limit, *more)
+
+    shot, where = image("red", 50), ["price<200"]
+    whole = shop.answer(Search(image=shot, where=where, limit=1000))
+    assert len(whole.hits) > HEAD + 10
+    monkeypatch.setattr(Snapshot, "by_vector", noting)
+    joined: list[Hit] = []
+    start: int | None = 0
+    while start is not None:
+        page = shop.answer(Search(image=shot, where=where, limit=10, offset=start))
+        joined, start = [*joined, *page.hits], page.next
+    assert joined == whole.hits
+    assert limits == {DEPTH}
 
 
 def test_a_filter_changes_no_score(shop: Catalog) -> None:

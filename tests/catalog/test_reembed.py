@@ -27,7 +27,7 @@ from synesthete.cli.app import main
 from synesthete.errors import SynestheteError
 from synesthete.models.image_text_model import ImageTextModel
 from synesthete.reviews.cases import Queue
-from tests.catalog.conftest import sample_items
+from tests.catalog.conftest import image, sample_items
 from tests.small_atlas import write_model
 
 
@@ -314,6 +314,62 @@ def test_images_that_are_elsewhere_are_embedded_by_their_thumbnails(
     assert [item.images for item in found.items(["mug-red"])] == [moved[0].images]
     written = found.upsert([*files[:3]])  # with the images there again
     assert (written.changed, written.unchanged) == (2, 1)
+
+
+@pytest.mark.parametrize("later", ["corrupt still", "gone since"])
+def test_images_beside_one_that_was_set_aside_are_embedded(
+    tmp_path: Path,
+    place: Path,
+    other: ImageTextModel,
+    model: ImageTextModel,
+    monkeypatch: pytest.MonkeyPatch,
+    later: str,
+) -> None:
+    """The digest is of all images that were given; one cannot be decoded, another is not there."""
+    names = [tmp_path / f"{number}.png" for number in range(5)]
+    for number, name in enumerate(names):
+        name.write_bytes(image("red", number))
+    names[2].write_bytes(b"no image")
+    if later == "gone since":
+        names[2].unlink()
+    item = Item("five", title="five", images=tuple(names))
+    writer = Catalog.open(place, model=model)
+    assert len(writer.upsert([item]).quarantined) == 1
+    monkeypatch.setattr(module, "BATCH_BYTES", 20_000)
+    assert reembed(place, other) == Reembedded(items=25, embedded=25, by_thumbnail=0, lost=0)
+    found = Catalog.open(place, model=other)
+    fresh = Catalog.create(tmp_path / "fresh.catalog", other)
+    fresh.upsert([item])
+    assert np.array_equal(found.units(["five"]), fresh.units(["five"]))
+    assert found.upsert([item]).unchanged == 1
+
+
+def test_images_held_at_once_are_bounded(
+    place: Path, other: ImageTextModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+
+    def noting(embedder: Any, layer: str, units: int, loaded: Any) -> Any:
+        sizes.append(len(loaded))
+        return encode(embedder, layer, units, loaded)
+
+    encode = module.encode
+    monkeypatch.setattr(module, "encode", noting)
+    monkeypatch.setattr(module, "BATCH_BYTES", 1)
+    assert reembed(place, other).embedded == 24
+    assert sum(sizes) == 24
+    assert max(sizes) == 2, "an item without an image waits for the next one"
+
+
+@pytest.mark.parametrize(("number", "stays"), [(1, False), (2, True), (3, True), (10, True)])
+def test_vectors_that_wait_for_their_manifest_are_not_swept(
+    tmp_path: Path, number: int, stays: bool
+) -> None:
+    for name in ("model-2", f"model-{number}"):
+        (tmp_path / name).mkdir(exist_ok=True)
+    module.manifests.remove_other_homes(tmp_path, tmp_path / "model-2")
+    assert (tmp_path / f"model-{number}").exists() == stays
+    assert (tmp_path / "model-2").exists()
 
 
 def test_what_is_refused_in_one_line(

@@ -142,6 +142,23 @@ def test_an_export_that_fails_leaves_the_site_that_was_there(
     assert tree(own) == before
 
 
+def test_neurons_that_have_no_page_now_lose_the_one_they_had(
+    original: Path, site: Path, tmp_path: Path
+) -> None:
+    own = Path(shutil.copytree(site, tmp_path / "own"))
+    (own / "visualization" / "old").mkdir(parents=True)
+    for name in ("neuron/gone-7.webp", "visualization/old/1.webp", "neuron/notes.txt", "CNAME"):
+        (own / name).write_text("x")
+    export_site(original, own, neurons=3)
+    pages = {page.stem for page in (own / "neuron").glob("*.html")}
+    assert pages == {f"{LAYER}-{unit}" for unit in (0, 1, 3)}
+    assert not (own / "neuron" / "gone-7.webp").exists()
+    assert not (own / "visualization" / "old" / "1.webp").exists()
+    assert (own / "neuron" / "notes.txt").exists(), "not of an export"
+    assert (own / "CNAME").exists()
+    assert broken_links(own) == []
+
+
 def test_neurons_left_out_are_shown_without_a_link(
     original: Path, site: Path, tmp_path: Path
 ) -> None:

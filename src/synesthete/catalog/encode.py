@@ -231,10 +231,20 @@ def image_bytes(image: ImageSource) -> bytes:
 
 def digest_of(item: Item, images: Sequence[bytes | None]) -> str:
     """SHA-256 over an item's texts and the bytes of its images (None for an unreadable one)."""
+    return digest_by(item, [hash_of(data) for data in images])
+
+
+def hash_of(data: bytes | None) -> str | None:
+    """SHA-256 of an image; None for one that cannot be read."""
+    return hashlib.sha256(data).hexdigest() if data is not None else None
+
+
+def digest_by(item: Item, hashes: Sequence[str | None]) -> str:
+    """`digest_of` by what `hash_of` gives."""
     facts = item.as_dict()
     del facts["images"]
     # Under the key of the first catalogues: another one would make every indexed item look changed.
-    facts["pictures"] = [data and hashlib.sha256(data).hexdigest() for data in images]
+    facts["pictures"] = list(hashes)
     text = json.dumps(facts, sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +24,10 @@ from synesthete.atlas import open_atlas
 from synesthete.atlas.files import disk_errors, open_to_write, sync_folder
 from synesthete.catalog.catalog import Catalog
 from synesthete.catalog.embedding import Embedding
-from synesthete.catalog.encode import Loaded, digest_of, encode, image_bytes
+from synesthete.catalog.encode import Loaded, digest_by, encode, hash_of, image_bytes
+from synesthete.catalog.schema import ImageSource
 from synesthete.catalog.store import manifest as manifests
-from synesthete.catalog.store.ingest import BATCH
+from synesthete.catalog.store.ingest import BATCH, BATCH_BYTES
 from synesthete.catalog.store.location import LOCK
 from synesthete.catalog.store.table import ITEM_COLUMNS, ItemTable, item_of
 from synesthete.errors import SynestheteError
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
 
 LOCK_FILE = ".reembed.lock"
 BY_THUMBNAIL = "thumbnail "  # before an item's digest, so that indexing it again replaces it
+TRIES = 2000  # places that images which were set aside may have had among those of an item
 PASSES, FEW = (
     8,
     256,
@@ -216,6 +220,7 @@ class _Work:
         self._layer, self._units = str(described["layer"]), int(described["units"])
         self.embedded = self.by_thumbnail = 0
         self.lost: set[str] = set()
+        self._aside: Mapping[str, Sequence[str]] = {}
 
     def one_pass(self) -> int:
         """Embed what is new or changed in the old table, and take out what is gone; returns how many items that were."""
@@ -226,6 +231,10 @@ class _Work:
         todo = old.join(new, ["id", "digest"], join_type="left anti")["id"].to_pylist()
         todo = sorted(set(todo) - self.lost)
         done, total = len(old) - len(todo), len(old)
+        aside = defaultdict[str, list[str]](list)
+        for one in self._old.quarantine() if todo else ():
+            aside[one.id].append(one.what)
+        self._aside = aside
         for start in range(0, len(todo), BATCH):
             ids = todo[start : start + BATCH]
             self._embed(self._old.rows(ids, (*ITEM_COLUMNS, "digest", "thumbnail")))
@@ -235,7 +244,20 @@ class _Work:
         return len(gone) + len(todo)
 
     def _embed(self, rows: list[dict[str, Any]]) -> None:
-        loaded = [_loaded(row) for row in rows]
+        """Embed items, as many at once as their images leave room for."""
+        waiting: list[tuple[dict[str, Any], Loaded]] = []
+        held = 0
+        for row in rows:
+            waiting.append((row, _loaded(row, self._aside.get(row["id"], ()))))
+            held += sum(len(data) for data in waiting[-1][1].data if data)
+            if held >= BATCH_BYTES:
+                self._write(waiting)
+                waiting, held = [], 0
+        if waiting:
+            self._write(waiting)
+
+    def _write(self, items: Sequence[tuple[dict[str, Any], Loaded]]) -> None:
+        rows, loaded = [row for row, _ in items], [one for _, one in items]
         batch, aside = encode(self._model, self._layer, self._units, loaded)
         given = {row["id"]: row for row in rows}
         small = {one.item.id for one in loaded if one.digest.startswith(BY_THUMBNAIL)}
@@ -257,18 +279,47 @@ def _listed(table: ItemTable) -> pa.Table:
     return found.set_column(1, "digest", plain)
 
 
-def _loaded(row: Mapping[str, Any]) -> Loaded:
-    """An item with its images, where they have the content that was indexed, or else with its thumbnail."""
+def _loaded(row: Mapping[str, Any], aside: Sequence[str]) -> Loaded:
+    """An item with its images, where they have the content that was indexed, or else with its thumbnail.
+
+    Parameters
+    ----------
+    aside
+        What of the item is quarantined. The digest is of all images that were given, the item has those that could be used.
+    """
     item, digest = item_of(row), row["digest"].removeprefix(BY_THUMBNAIL)
-    data: list[bytes | None] = []
-    for image in item.images:
-        try:
-            data.append(image_bytes(image))
-        except UnreadableImage:
-            data.append(None)
-    if digest_of(item, data) == digest:
+    data = [_content(image) for image in item.images]
+    more = [(hash_of(_content(Path(name))), None) for name in aside]
+    given = islice(_given([hash_of(one) for one in data], more), TRIES)
+    if any(digest_by(item, hashes) == digest for hashes in given):
         return Loaded(item, tuple(data), digest, ())
     if row["thumbnail"] is None:
         return Loaded(replace(item, images=()), (), digest, ())
     small = replace(item, images=item.images[:1])
     return Loaded(small, (row["thumbnail"],), BY_THUMBNAIL + digest, ())
+
+
+def _content(image: ImageSource) -> bytes | None:
+    try:
+        return image_bytes(image)
+    except UnreadableImage:
+        return None
+
+
+def _given(
+    hashes: list[str | None], more: Sequence[tuple[str | None, ...]]
+) -> Iterator[list[str | None]]:
+    """What may have been given for what was used: each of `more` in one of its forms somewhere among it, or nowhere.
+
+    Examples
+    --------
+    >>> list(_given(["a"], [("b",)]))
+    [['a'], ['b', 'a'], ['a', 'b']]
+    """
+    if not more:
+        yield hashes
+        return
+    yield from _given(hashes, more[1:])
+    for one in dict.fromkeys(more[0]):
+        for place in range(len(hashes) + 1):
+            yield from _given([*hashes[:place], one, *hashes[place:]], more[1:])

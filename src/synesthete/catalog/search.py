@@ -88,11 +88,6 @@ def best(
     if not len(snapshot):
         return Found(snapshot.rows([], columns), np.zeros(0, np.float32))
     words, wanted = query_words(query.texts), list(dict.fromkeys(["id", "fused", *columns]))
-    if not words:
-        near = snapshot.nearest(query.vector, limit, where, wanted)
-        cut, nothing = min(HEAD, len(near)), np.zeros(len(near))
-        head = _sorted(query, near.take(range(cut)), nothing[:cut])
-        return _joined(head, _sorted(query, near.take(range(cut, len(near))), nothing[cut:]))
     candidates, gains = _candidates(snapshot, query, words, max(DEPTH, limit), where)
     read = [candidates[:FEW], candidates[FEW:limit] if limit > HEAD else candidates[:0]]
     head, tail = (
@@ -127,6 +122,11 @@ def _candidates(
     The best by words of the whole catalogue has the share that it has, whatever the filter; the others less by their BM25
     scores. A word that is nowhere in the catalogue is looked for with a wrong letter or two, and counts less.
     """
+    if not words:
+        # As many whatever the page: with a filter the index looks into more lists for more items.
+        near = snapshot.nearest(query.vector, depth, where, ())
+        ids = np.array(near.row_ids, np.int64)
+        return ids[np.lexsort((ids, near.numbers("_distance")))], {}
     every = _every_form(words)
     requests = [
         snapshot.by_vector(query.vector, depth, where, ()),

@@ -32,6 +32,7 @@ NAVIGATION = (*navigation(EXPORTED), ("Search", "/search"))
 _SAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _ATTRIBUTE = re.compile(r'\b(href|src|action)="(/[^"]*)"')
 _VALUE = re.compile(r'"(path|image)": "(/[^"]*)"')
+OF_NEURONS, ENDINGS = ("neuron", "visualization"), (".html", ".webp", ".json")
 NEURONS = 100  # of each layer have a page unless more are wanted
 TOGETHER = 1_000  # images written from one set of thumbnails
 Progress = Callable[[int, int], None]
@@ -56,7 +57,8 @@ def export_site(
     Parameters
     ----------
     out
-        A folder that does not exist, is empty, or holds a site that this wrote before (which is replaced file by file).
+        A folder that does not exist, is empty, or holds a site that this wrote before (which is replaced file by file;
+        pages and images of neurons that have none now are removed).
     neurons
         So many of each layer have a page, the most multimodal; None for all. The others are in the grids and on the map, without a link.
     progress
@@ -175,9 +177,16 @@ def _check_place(folder: Path) -> None:
 
 
 def _put_in_place(draft: Path, folder: Path) -> None:
-    """Every file by one rename; there is no first page meanwhile."""
+    """Every file by one rename; there is no first page meanwhile. What earlier exports wrote of other neurons goes."""
     (folder / FIRST).unlink(missing_ok=True)
-    for path in sorted(one for one in draft.rglob("*") if one.is_file()):
+    paths = sorted(one for one in draft.rglob("*") if one.is_file())
+    # Not every disk tells letter case apart.
+    written = {path.relative_to(draft).as_posix().casefold() for path in paths}
+    for old in [one for name in OF_NEURONS for one in (folder / name).rglob("*")]:
+        there = old.relative_to(folder).as_posix().casefold()
+        if old.is_file() and old.suffix in ENDINGS and there not in written:
+            old.unlink()
+    for path in paths:
         name = path.relative_to(draft)
         if name.as_posix() != FIRST:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -6,15 +6,17 @@ import json
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from synesthete.catalog import Catalog
+from synesthete.catalog import Catalog, search
 from synesthete.cli import main
 from synesthete.models.image_text_model import ImageTextModel
 from tests.catalog.conftest import image
 
+page_of = search._page
 Ended = tuple[int, str, str]
 Run = Callable[..., Ended]
 
@@ -118,6 +120,13 @@ def test_search(run: Run) -> None:
     )
 
 
+def test_a_number_that_may_be_higher_says_so(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "_page", lambda *given: replace(page_of(*given), at_least=True))
+    code, out, _ = run("search", "shop.catalog", "--where", "category=lamp", "--facets", "2")
+    assert code == 0
+    assert "at least 4 items match" in out
+
+
 def test_search_sorts_and_counts(run: Run) -> None:
     options = ["--where", "category=lamp", "--sort=-price", "--facets", "2", "-k", "3"]
     page = data(run("search", "shop.catalog", *options, "--json"))
@@ -128,6 +137,7 @@ def test_search_sorts_and_counts(run: Run) -> None:
     code, out, _ = run("search", "shop.catalog", *options)
     assert code == 0
     assert "4 items match; prices 8 to 11 (4)" in out
+    assert "at least" not in out
     code, _, err = run("search", "shop.catalog", "--where", "price<3", "--sort", "prise")
     assert code == 2
     assert "did you mean 'price'" in err

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
-from synesthete.catalog import Catalog, Item
+from synesthete.catalog import Catalog, Item, search
 from synesthete.catalog.events import EventLog
 from synesthete.models.image_text_model import ImageTextModel
 from synesthete.reviews.cases import Queue
@@ -94,6 +95,16 @@ def facets(page: str) -> dict[str, int]:
     """Value of each button that filters to its count."""
     found = re.findall(r'name="add" value="([^"]*)">[^<]*<small>([\d,]+)</small>', page)
     return {value: int(number) for value, number in found}
+
+
+def test_a_number_that_may_be_higher_says_so(
+    browser: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page_of = search._page
+    assert "<p>6 items match" in browser.get("/search", params={"where": "colour=blue"}).text
+    monkeypatch.setattr(search, "_page", lambda *given: replace(page_of(*given), at_least=True))
+    page = browser.get("/search", params={"where": "colour=blue"}).text
+    assert "<p>at least 6 items match" in page
 
 
 def test_facets_filter_and_pages_go_on(browser: TestClient) -> None:

@@ -351,7 +351,8 @@ def _page_view(page: SearchPage) -> Iterator[RenderableType]:
     yield table("facet", "value", "items", right=("items",), rows=rows)
     price = page.price
     prices = f"; prices {price.low:g} to {price.high:g} ({count(price.count)})" if price else ""
-    yield dim(f"{count(page.total)} items match{prices}")
+    least = "at least " if page.at_least else ""
+    yield dim(f"{least}{count(page.total)} items match{prices}")
 
 
 def _pairs_view(pairs: Sequence[Alignment]) -> Iterator[RenderableType]:

@@ -133,8 +133,13 @@ def store_of(manifest: Mapping[str, Any]) -> str | None:
 
 
 def remove_other_homes(path: Path, home: Path) -> None:
-    """Remove what models before made of the items; the turn to write is held."""
-    folders = [one for one in path.glob(f"{FOLDER}*") if one != home]
+    """Remove what models before made of the items; the turn to write is held.
+
+    A folder with a higher number is complete and waits for the manifest that names it: `reembed` was killed in between.
+    """
+    numbers = {one: one.name.removeprefix(FOLDER) for one in path.glob(f"{FOLDER}*")}
+    own = int(home.name.removeprefix(FOLDER))
+    folders = [one for one, text in numbers.items() if text.isdecimal() and int(text) < own]
     for one in (*folders, *path.glob("*.lance")):
         shutil.rmtree(one, ignore_errors=True)
     for name in OF_A_MODEL:
