@@ -240,7 +240,7 @@ def reproduce(
 
 
 def _digest(atlas: Atlas) -> str:
-    """Of the analysis, the names and the families: with other ones every section is measured anew."""
+    """Of the analysis, the names and the families: with other ones every section is measured again."""
     parts = [atlas.manifest.get(part) for part in ("analysis", "names", "families")]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 

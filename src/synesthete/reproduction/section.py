@@ -135,7 +135,7 @@ class Subject:
 
     @property
     def readable(self) -> str:
-        """The layer before its non-linearity, where the model has that: what is shown to the model anew is read there, as in the article."""
+        """The layer before its non-linearity, where the model has that: what is shown to the model for a section is read there, as in the article."""
         before = f"{self.layer}{PRE}"
         return before if any(one.name == before for one in self.model.layers()) else self.layer
 
@@ -163,7 +163,7 @@ class Subject:
         places = [name for name, *_ in (*world["countries"], *world["cities"])]
         listed = dict.fromkeys([*english, *ASSOCIATED, *self.atlas.concepts, *places, *EMOTIONS])
         font = font_of(None)
-        words = [word for word in listed if not undrawable(word, font)]
+        words = [one for one in listed if not undrawable(one, font)]
         key = hashlib.sha256(
             "\n".join([self.atlas.fingerprint, self.readable, font.family, *words]).encode()
         ).hexdigest()

@@ -23,12 +23,12 @@ def faceted_images(subject: Subject) -> Found:
     addresses = [one.address for one in neurons]
     subject.say(f"optimises images of {len(neurons)} neurons in every facet")
     visualize(subject.atlas, addresses)
-    made = [
+    optimised = [
         one
         for one in subject.atlas.visualizations(subject.layer)
         if one.target in addresses and one.goal == "most"
     ]
-    images = [decode(subject.atlas.visualization(one)) for one in made]
+    images = [decode(subject.atlas.visualization(one)) for one in optimised]
     pixels = torch.stack([subject.model.preprocess(image) for image in images])
     reduction = str(subject.atlas.manifest["reduction"])
     values = subject.model.read(pixels, [subject.layer], reduction).activations[subject.layer]
@@ -38,7 +38,7 @@ def faceted_images(subject: Subject) -> Found:
     for one in neurons:
         column = np.asarray(matrix[:, one.unit], np.float64)
         extreme = np.nanquantile(column, EXTREME)
-        for image, row in zip(made, np.asarray(values), strict=True):
+        for image, row in zip(optimised, np.asarray(values), strict=True):
             (own if image.target == one.address else others).append(bool(row[one.unit] > extreme))
     hits, mistaken = Rate.of(own), Rate.of(others)
     row = share(
@@ -47,13 +47,13 @@ def faceted_images(subject: Subject) -> Found:
         hits.successes,
         hits.n,
         control=mistaken.rate,
-        note=f"{len(neurons)} neurons in {len({one.facet for one in made})} facets, judged by the model itself; control: images of the other neurons",
+        note=f"{len(neurons)} neurons in {len({one.facet for one in optimised})} facets, judged by the model itself; control: images of the other neurons",
     )
     figures = {
         f"{neurons[0].heading or neurons[0].address}, by facet": _strip(
             [
                 (image, one.facet)
-                for image, one in zip(images, made, strict=True)
+                for image, one in zip(images, optimised, strict=True)
                 if one.target == neurons[0].address
             ][:SHOWN]
         )
