@@ -15,6 +15,8 @@ import numpy as np
 
 from synesthete._core.arrays import Float64
 from synesthete._core.json_reader import read_json
+from synesthete._core.user_files import read_file
+from synesthete.atlas.arrays import NUMBERS, STRINGS, read_npz
 
 DATA = Path(__file__).parent
 # The release that the article's unit numbers are of, as this package names it, and the layer that it reads.
@@ -55,14 +57,19 @@ class Regions:
 @lru_cache(maxsize=1)
 def regions() -> Regions:
     """The responses of 66 region units, 19 of them of RN50x4."""
-    with np.load(DATA / "regions.npz") as arrays:
-        return Regions(
-            model=arrays["model"].tolist(),
-            unit=arrays["unit"].tolist(),
-            country=arrays["country"].astype(np.float64),
-            city=arrays["city"].astype(np.float64),
-            spatial=arrays["spatial"].astype(np.float64),
-        )
+    shapes = {"country": (None, None), "city": (None, None), "spatial": (None, None, None)}
+    expected = {
+        "model": (STRINGS, (None,)),
+        "unit": (NUMBERS, (None,)),
+        **{name: (np.uint8, shape) for name, shape in shapes.items()},
+    }
+    path = DATA / "regions.npz"
+    arrays = read_npz(read_file(path), expected, source=path.name)
+    return Regions(
+        model=arrays["model"].tolist(),
+        unit=arrays["unit"].tolist(),
+        **{name: arrays[name].astype(np.float64) for name in shapes},
+    )
 
 
 def published_name(model: str, address: str) -> str | None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from synesthete._core.intervals import Rate, bootstrap_interval
-from synesthete._core.user_files import decoded, read_file
+from synesthete._core.row_reader import csv_rows
 from synesthete.analysis.conditional import conditional
 from synesthete.analysis.design import labelled_design, tower_of
 from synesthete.atlas.files import write_file
@@ -92,7 +92,9 @@ def triage(subject: Subject) -> Found:
 
 def _judgements(path: Any, units: list[int]) -> dict[int, str]:
     found: dict[int, str] = {}
-    for line in csv.DictReader(io.StringIO(decoded(read_file(path), path))):
+    for _, line in csv_rows(path)[1]:
+        if isinstance(line, SynestheteError):
+            raise line
         unit, judgement = (line.get("unit") or "").strip(), (line.get("judgement") or "").strip()
         if not unit.isdecimal() or int(unit) not in units or judgement not in (*JUDGEMENTS, ""):
             raise SynestheteError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -14,12 +13,14 @@ import numpy as np
 
 from synesthete._core.arrays import Bool, Float32, Int64
 from synesthete._core.intervals import wilson_interval
+from synesthete._core.user_files import read_file
 from synesthete.analysis.decomposition.fit import EMOTIONS
 from synesthete.analysis.design import image_layer
 from synesthete.analysis.provenance import own_model
 from synesthete.analysis.rendered_words import font_of, read_words, undrawable
 from synesthete.analysis.vocabulary import ENGLISH, load_vocabulary
 from synesthete.atlas import Atlas, Neuron
+from synesthete.atlas.arrays import npz_bytes, read_npz
 from synesthete.atlas.files import write_file
 from synesthete.published import MODELS, PRE, table
 from synesthete.reproduction.settings import Settings
@@ -174,16 +175,16 @@ class Subject:
                 self.model, self.atlas, words, font, layers=[self.readable]
             )
             path.parent.mkdir(parents=True, exist_ok=True)
-            stream = io.BytesIO()
-            np.savez(stream, activations=activations[self.readable], embeddings=embeddings)
-            write_file(path, stream.getvalue())
-        with np.load(path) as kept:
-            activations, embeddings = (kept[name] for name in ("activations", "embeddings"))
+            found = {"activations": activations[self.readable], "embeddings": embeddings}
+            write_file(path, npz_bytes(found))
+        shape = (np.float16, (len(words), None))
+        expected = {"activations": shape, "embeddings": shape}
+        kept = read_npz(read_file(path), expected, source=str(path))
         known = set(english)
         return Words(
             words,
-            np.asarray(activations, np.float32),
-            np.asarray(embeddings, np.float32),
+            np.asarray(kept["activations"], np.float32),
+            np.asarray(kept["embeddings"], np.float32),
             np.array([word in known for word in words]),
         )
 
