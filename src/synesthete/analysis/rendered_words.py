@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from synesthete._core.arrays import Float16, Float32
+from synesthete._core.arrays import Float16, Float32, Int64
 from synesthete._core.progress import Progress
 from synesthete.analysis.design import tower_of
 from synesthete.analysis.provenance import own_model
@@ -34,6 +34,7 @@ PLACES: dict[float, tuple[tuple[float, float], ...]] = {
 RENDERINGS = sum(len(places) for places in PLACES.values())
 BATCH = 32  # words per pass
 LIMIT = 20
+EVERY = slice(None)
 
 
 def draw_words(
@@ -138,8 +139,12 @@ def nearest_words(atlas: Atlas, expression: str, *, limit: int = LIMIT) -> list[
 
 def word_vectors(atlas: Atlas) -> Float32:
     """Embeddings of the drawn words with their mean removed, of length one, `[words, dim]`."""
-    rows = np.asarray(atlas.word_embeddings(), np.float32)
-    rows = rows - rows.mean(axis=0)
+    return centred(np.asarray(atlas.word_embeddings(), np.float32))
+
+
+def centred(rows: Float32, vocabulary: Int64 | slice = EVERY) -> Float32:
+    """`rows` `[words, dim]` less the mean over a vocabulary (numbers of rows; all of them without it), of length one."""
+    rows = rows - rows[vocabulary].mean(axis=0)
     return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6))
 
 

@@ -19,6 +19,8 @@ from synesthete.analysis.zero_shot import class_embeddings
 from synesthete.atlas import Atlas
 from synesthete.errors import SynestheteError
 
+Route = Literal["exact", "fitted"]
+
 if TYPE_CHECKING:
     import torch
 
@@ -224,7 +226,7 @@ class WantedTexts:
     """
 
     address: str
-    route: Literal["exact", "fitted"]
+    route: Route
     vocabulary: int
     most: list[Wanted]
     least: list[Wanted]
@@ -249,11 +251,8 @@ def wanted_texts(
     model = own_model(atlas)
     directions = model.encode_texts(words)
     directions = directions - directions.mean(axis=0)
-    route: Literal["exact", "fitted"] = "fitted"
-    if has_linear_path(model, layer):
-        route, scores = "exact", unit_weights(model, layer, directions)[:, unit]
-    else:
-        scores = directions @ _direction(atlas, layer, unit)
+    route, by_unit = text_scores(atlas, model, layer, [unit], directions)
+    scores = by_unit[:, 0]
     spread = float(scores.std())
     scaled = scores / spread if spread > 0 else scores
     order = np.argsort(-scaled, kind="stable")
@@ -264,10 +263,25 @@ def wanted_texts(
     )
 
 
-def _direction(atlas: Atlas, layer: str, unit: int) -> Float32:
-    """Covariance of a unit's activation and the image embeddings, `[dim]`."""
+def text_scores(
+    atlas: Atlas, model: ImageTextModel, layer: str, units: Sequence[int], directions: Float32
+) -> tuple[Route, Float32]:
+    """What one more of each unit adds to each text's cosine, `[texts, units]`, and by which route (`WantedTexts`).
+
+    Parameters
+    ----------
+    directions
+        Embeddings of the texts, `[texts, dim]`.
+    """
+    if has_linear_path(model, layer):
+        return "exact", unit_weights(model, layer, directions)[:, list(units)]
+    return "fitted", directions @ _covariances(atlas, layer, units).T
+
+
+def _covariances(atlas: Atlas, layer: str, units: Sequence[int]) -> Float32:
+    """Covariances of units' activations and the image embeddings, `[units, dim]`."""
     sample = sample_of(atlas)
-    values = np.nan_to_num(np.asarray(atlas.activations(layer)[sample.rows, unit], np.float64))
-    embeddings = np.asarray(atlas.embeddings()[sample.rows], np.float64)
-    values, embeddings = sample.centred(values), sample.centred(embeddings)
-    return np.asarray(values @ embeddings / len(values), np.float32)
+    columns = atlas.activations(layer)[np.ix_(sample.rows, np.asarray(units, np.int64))]
+    values = sample.centred(np.nan_to_num(np.asarray(columns, np.float64)))
+    embeddings = sample.centred(np.asarray(atlas.embeddings()[sample.rows], np.float64))
+    return np.asarray(values.T @ embeddings / len(values), np.float32)

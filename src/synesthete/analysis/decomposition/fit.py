@@ -349,10 +349,7 @@ def word_factors(
     kept = weights[:, used]
     if not used.size:
         raise SynestheteError(f"no unit of {layer} rises with any of these words")
-    model = NMF(factors, init="nndsvd", max_iter=2000, tol=1e-6, random_state=0)
-    loadings = model.fit_transform(kept)
-    left = ((kept - loadings @ model.components_) ** 2).sum()
-    share = float(1 - left / (kept**2).sum())
+    loadings, parts, explained = factored(kept, factors)
     return WordFactors(
         words=listed,
         layer=layer,
@@ -360,6 +357,14 @@ def word_factors(
         weights=kept,
         r2=r2,
         loadings=loadings,
-        parts=model.components_,
-        explained=share,
+        parts=parts,
+        explained=explained,
     )
+
+
+def factored(weights: Float64, factors: int) -> tuple[Float64, Float64, float]:
+    """Non-negative factors of `weights` `[words, units]` (NMF): loadings, parts, and the share of the squared weights that they keep."""
+    model = NMF(factors, init="nndsvd", max_iter=2000, tol=1e-6, random_state=0)
+    loadings = model.fit_transform(weights)
+    left = ((weights - loadings @ model.components_) ** 2).sum()
+    return loadings, model.components_, float(1 - left / (weights**2).sum())
