@@ -232,7 +232,7 @@ def _record(
     )  # before what imports torch: a name that nothing has is answered at once
     from synesthete.models.dictionary_formats import with_named_dictionaries
     from synesthete.recording import record as record_atlas
-    from synesthete.recording.plan import needed_part
+    from synesthete.recording.plan import needed_part, reading_texts
     from synesthete.recording.precision import check_precision
 
     probe_set = load_probes(probes, words=settings.words)
@@ -240,8 +240,7 @@ def _record(
         say(f"note: {note}")
     loaded, layers = with_named_dictionaries(loaded, settings.layer or loaded.default_layers)
     if both_towers and probe_set.is_text.any():
-        of_text = [one.name for one in loaded.layers("text") if one.kind == "mlp"]
-        layers = [*layers, *of_text[-1:], "joint"]
+        layers = [*layers, *reading_texts(loaded)]
     if naming := len(needed_part(loaded, probe_set, layers).naming_texts):
         say(f"note: {count(naming)} descriptions and anecdotes say the name of their concept")
     with Reporter("recording") as reporter:

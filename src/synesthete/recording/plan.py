@@ -133,6 +133,12 @@ def needed_part(model: ImageTextModel, probes: ProbeSet, layers: Sequence[str] |
     return probes.part(images=towers != {"text"}, texts=towers != {"image"})
 
 
+def reading_texts(model: ImageTextModel) -> list[str]:
+    """What is recorded of texts beside a layer of the image tower: the text tower's last MLP, where it has one, and the joint space."""
+    of_text = [one.name for one in model.layers("text") if one.kind == "mlp"]
+    return [*of_text[-1:], "joint"]
+
+
 def make_plan(
     model: ImageTextModel,
     probes: ProbeSet,
