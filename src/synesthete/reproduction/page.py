@@ -3,27 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
 from synesthete.audits.report.page import page_style
-from synesthete.report import svg
-
-
-@lru_cache(maxsize=1)
-def _environment() -> Environment:
-    templates = Environment(
-        loader=PackageLoader("synesthete.reproduction"),
-        autoescape=select_autoescape(default=True, default_for_string=True),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    templates.filters.update(number=svg.number)
-    return templates
+from synesthete.report.templates import templates_of
 
 
 def report_page(report: Mapping[str, Any]) -> str:
@@ -38,5 +23,5 @@ def report_page(report: Mapping[str, Any]) -> str:
         }
         for name, one in report["sections"].items()
     }
-    page = _environment().get_template("report.html")
+    page = templates_of("synesthete.reproduction").get_template("report.html")
     return page.render(report=report, sections=sections, style=page_style())

@@ -8,7 +8,7 @@ from functools import lru_cache
 from importlib.metadata import version
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from jinja2 import Environment
 from markupsafe import Markup
 from starlette.requests import Request
 
@@ -17,6 +17,7 @@ from synesthete.audits.report import report_body
 from synesthete.report import charts, svg
 from synesthete.report.counts import counts_in_words
 from synesthete.report.source import Links
+from synesthete.report.templates import templates_of
 from synesthete.server.errors import ErrorFacts, form_page
 from synesthete.server.library import Site
 
@@ -26,16 +27,8 @@ Navigation = tuple[tuple[str, str], ...]
 @lru_cache(maxsize=1)
 def environment() -> Environment:
     """The templates."""
-    templates = Environment(
-        loader=PackageLoader("synesthete.server"),
-        autoescape=select_autoescape(default=True, default_for_string=True),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    templates = templates_of("synesthete.server")
     templates.filters.update(
-        percent=svg.percent,
-        number=svg.number,
         auc=svg.auc,
         thousands=thousands,
         activation=svg.amount,

@@ -8,19 +8,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import (
-    Environment,
-    PackageLoader,
-    StrictUndefined,
-    TemplateError,
-    select_autoescape,
-)
+from jinja2 import Environment, TemplateError
 from markupsafe import Markup
 
 from synesthete.audits.registry import AUDITS, notes
 from synesthete.errors import SynestheteError
 from synesthete.report import charts, svg
 from synesthete.report.charts import Rate, Series
+from synesthete.report.templates import templates_of
 
 STYLE = Path(__file__).parent / "templates" / "report.css"
 FACTORS = {
@@ -46,14 +41,7 @@ PERCENT = ("typographic.", "adversarial.", "bias.largest_harm_gap")
 @lru_cache(maxsize=1)
 def environment() -> Environment:
     """The templates."""
-    templates = Environment(
-        loader=PackageLoader("synesthete.audits.report"),
-        autoescape=select_autoescape(default=True, default_for_string=True),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    templates.filters.update(percent=svg.percent, number=svg.number)
+    templates = templates_of("synesthete.audits.report")
     templates.globals.update(
         AUDITS=AUDITS,
         FACTORS=FACTORS,
