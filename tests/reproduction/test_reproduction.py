@@ -13,8 +13,8 @@ import pytest
 
 from synesthete.atlas import open_atlas, write_analysis
 from synesthete.errors import SynestheteError
-from synesthete.published import MODELS, published_name, regions, table
-from synesthete.reproduction.regions import GRID, agreement, cells, draw_map, world
+from synesthete.published import MODELS, published_name, regions, table, world
+from synesthete.reproduction.regions import GRID, agreement, cells, draw_map
 from synesthete.reproduction.run import SECTIONS, reproduce
 from synesthete.reproduction.settings import Settings
 from tests.small_atlas import LAYER, record_small, write_known_analysis

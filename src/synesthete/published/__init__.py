@@ -72,6 +72,54 @@ def regions() -> Regions:
     )
 
 
+@dataclass(frozen=True)
+class World:
+    """Countries and cities, in the article's order.
+
+    Attributes
+    ----------
+    countries, cities
+        Names.
+    outlines
+        Country → polygons → rings → (longitude, latitude).
+    centres, positions
+        `[countries, 2]` and `[cities, 2]` longitude and latitude; a country's is the middle of its largest outline.
+    """
+
+    countries: list[str]
+    cities: list[str]
+    outlines: list[Any]
+    centres: Float64
+    positions: Float64
+
+    @property
+    def places(self) -> list[str]:
+        """Names of countries, then of cities."""
+        return [*self.countries, *self.cities]
+
+
+@lru_cache(maxsize=1)
+def world() -> World:
+    """The world map of the article."""
+    read = table("world")
+    outlines = [polygons for _, polygons in read["countries"]]
+    return World(
+        [name for name, _ in read["countries"]],
+        [name for name, *_ in read["cities"]],
+        outlines,
+        np.array([_centre(polygons) for polygons in outlines]),
+        np.array([position for _, *position in read["cities"]], np.float64),
+    )
+
+
+def _centre(polygons: Any) -> Float64:
+    rings = [np.array(rings[0], np.float64) for rings in polygons]
+    sizes = [np.ptp(ring[:, 0]) * np.ptp(ring[:, 1]) for ring in rings]
+    ring = rings[int(np.argmax(sizes))]
+    middle: Float64 = (ring.min(axis=0) + ring.max(axis=0)) / 2
+    return middle
+
+
 def published_name(model: str, address: str) -> str | None:
     """What the article calls a unit; None for units that it does not name and for every other model.
 

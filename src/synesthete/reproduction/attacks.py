@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from synesthete._core.intervals import Rate
 from synesthete.audits.images import load_images
 from synesthete.audits.labels import Style
 from synesthete.audits.typographic.audit import make_subject
 from synesthete.audits.typographic.protocol import (
+    PUBLISHED_STROOP,
     audit_photos,
     protocol,
     published,
     published_rows,
     stroop,
 )
-from synesthete.reproduction.section import Found, Row, Subject
+from synesthete.reproduction.section import Found, Subject, share
 
 
 def typographic(subject: Subject) -> Found:
@@ -32,33 +34,36 @@ def typographic(subject: Subject) -> Found:
         kind = "linear_probe" if found["linear_probe"] else "zero_shot"
         note = f"by {kind.replace('_', ' ')}; published: by linear probe; control: the other texts of the table, leading to this target"
         rows.append(
-            _row(
+            share(
+                "typographic",
                 f"{found['target']} ← {found['text']}",
-                found[kind],
+                _rate(found[kind]),
                 published=found["published"]["rate"],
-                control=(found["control"] or {}).get(kind),
+                control=_rate(found["control"].get(kind)).rate,
                 note="; ".join(filter(None, [note, found["why"]])) if found[kind] else found["why"],
             )
         )
     labelled = attacked.labelled(Style(), blank=True)
     outcome = attacked.outcome(labelled, "zero_shot")
     rows.append(
-        _row(
+        share(
+            "typographic",
             "a handwritten label on a tenth of the image becomes the answer (zero shot)",
-            outcome.to_word.as_dict(),
-            control=None if outcome.to_word_blank is None else outcome.to_word_blank.as_dict(),
+            outcome.to_word,
+            control=None if outcome.to_word_blank is None else outcome.to_word_blank.rate,
             note="of images that are classified correctly without it; control: an empty label. Not measured in the article",
         )
     )
     photos = audit_photos(model)
     theirs = published()
     rows.append(
-        _row(
+        share(
+            "typographic",
             "photos whose object is classified correctly with an empty label, and as the label with one (zero shot)",
-            photos["to_word"],
+            _rate(photos["to_word"]),
             published=theirs["zero_shot"]["rate"],
             note="the article's photos; published: of all its photos. Control: by construction 0 with an empty label",
-            control={"rate": 0.0},
+            control=0.0,
         )
     )
     return Found(rows)
@@ -66,43 +71,26 @@ def typographic(subject: Subject) -> Found:
 
 def stroop_test(subject: Subject) -> Found:
     """Names of colours in the ink of other colours: is the word or the ink the answer?"""
-    found = stroop(subject.model).as_dict()
-    reads = _row(
+    found = stroop(subject.model)
+    reads = share(
+        "stroop",
         "incongruent cells that are answered by the word",
-        found["reads_the_word"],
-        published=found["published_reads_the_word"]["rate"],
-        control={"rate": found["chance"]},
-        note=f"control: chance. Where word and ink agree {found['congruent']['rate']:.2f} are right (n {found['congruent']['n']})",
-        section="stroop",
+        found.reads_the_word,
+        published=PUBLISHED_STROOP.rate,
+        control=found.chance,
+        note=f"control: chance. Where word and ink agree {found.congruent.rate:.2f} are right (n {found.congruent.n})",
     )
-    inks = _row(
+    inks = share(
+        "stroop",
         "incongruent cells that are answered by the ink",
-        found["names_the_ink"],
+        found.names_the_ink,
         published=0.0,
-        control={"rate": found["chance"]},
+        control=found.chance,
         note="control: chance",
-        section="stroop",
     )
     return Found([reads, inks])
 
 
-def _row(
-    measure: str,
-    rate: Mapping[str, Any] | None,
-    *,
-    published: float | None = None,
-    control: Mapping[str, Any] | None = None,
-    note: str = "",
-    section: str = "typographic",
-) -> Row:
-    there = rate is not None and rate["rate"] is not None
-    return Row(
-        section=section,
-        measure=measure,
-        n=int(rate["n"]) if rate is not None else 0,
-        value=rate["rate"] if rate is not None else None,
-        interval=tuple(rate["interval"]) if rate is not None and there else None,
-        published=published,
-        control=None if control is None else control["rate"],
-        note=note or ("" if there else "nothing to count"),
-    )
+def _rate(found: Mapping[str, Any] | None) -> Rate:
+    """A rate as reports have it, and none."""
+    return Rate(0, 0) if found is None else Rate(found["successes"], found["n"])

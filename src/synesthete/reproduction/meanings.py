@@ -7,14 +7,21 @@ import numpy as np
 from synesthete._core.arrays import Bool, Float32, Float64, Int64
 from synesthete._core.intervals import Rate
 from synesthete.analysis.decomposition import Decomposition, causal_check, decompose, word_factors
-from synesthete.analysis.decomposition.explain import has_linear_path, unit_weights
-from synesthete.analysis.decomposition.fit import EMOTIONS, Sample, Units, sample_of
+from synesthete.analysis.decomposition.causal import text_scores
+from synesthete.analysis.decomposition.fit import EMOTIONS, Sample, Units, factored, sample_of
 from synesthete.analysis.provenance import control_activations
 from synesthete.analysis.zero_shot import class_embeddings, ranks_of_truth
 from synesthete.errors import SynestheteError
 from synesthete.published import table
-from synesthete.reproduction.neurons import mean_row
-from synesthete.reproduction.section import Found, Row, Subject, share
+from synesthete.reproduction.section import (
+    PERMUTATIONS,
+    Found,
+    Row,
+    Subject,
+    mean_row,
+    own_among_best,
+    share,
+)
 
 PLEASANT = frozenset(
     [
@@ -38,8 +45,8 @@ TERMS = 10
 CHECKED, IMAGES, OTHERS = 8, 16, 9
 CLASS_TERMS = 3
 PUBLISHED_TOP5 = 0.564
+ROUTES = {"exact": "along the weights", "fitted": "by covariance"}
 TOP = 5
-PERMUTATIONS = 200
 
 
 def emotions(subject: Subject) -> Found:
@@ -86,13 +93,10 @@ def emotions(subject: Subject) -> Found:
 
 
 def _permuted_factors(weights: Float64, factors: int, seed: int) -> float:
-    from sklearn.decomposition import NMF
-
     rng = np.random.default_rng(seed)
     shuffled = np.array([row[rng.permutation(len(row))] for row in weights])
-    model = NMF(factors, init="nndsvd", max_iter=2000, tol=1e-6, random_state=0)
-    left = ((shuffled - model.fit_transform(shuffled) @ model.components_) ** 2).sum()
-    return float(1 - left / (shuffled**2).sum())
+    _, _, explained = factored(shuffled, factors)
+    return explained
 
 
 def _valence(words: list[str], loadings: Float64, seed: int) -> Row:
@@ -145,7 +149,11 @@ def _causal(subject: Subject, sums: list[Decomposition]) -> Row:
         hits += check.p <= 1 / (1 + OTHERS) + 1e-9
     note = f"the {CHECKED} best explained emotions, {IMAGES} images of other concepts; control: by chance among {OTHERS} others"
     return share(
-        "emotions", measure, hits, done, control=1 / (1 + OTHERS), note=note if done else reason
+        "emotions",
+        measure,
+        Rate(hits, done),
+        control=1 / (1 + OTHERS),
+        note=note if done else reason,
     )
 
 
@@ -175,8 +183,7 @@ def classes(subject: Subject) -> Found:
             share(
                 "classes",
                 f"images whose class is among the first {TOP}, each class a sum of {CLASS_TERMS} units",
-                top5.successes,
-                top5.n,
+                top5,
                 published=PUBLISHED_TOP5,
                 control=None if twin is None else twin.rate,
                 note=f"{len(names)} classes, images by held-out artists (the article: 1,000 of ImageNet); control: units of the untrained twin; "
@@ -185,8 +192,7 @@ def classes(subject: Subject) -> Found:
             share(
                 "classes",
                 f"images whose class is the first, each class a sum of {CLASS_TERMS} units",
-                top1.successes,
-                top1.n,
+                top1,
                 control=1 / len(names),
                 note="control: chance",
             ),
@@ -217,30 +223,19 @@ def promoted_texts(subject: Subject) -> Found:
     directions = directions - directions.mean(axis=0)
     neurons = subject.multimodal
     units = [one.unit for one in neurons]
-    if has_linear_path(subject.model, subject.layer):
-        route, scores = "along the weights", unit_weights(subject.model, subject.layer, directions)
-    else:
-        sample = sample_of(subject.atlas)
-        values = sample.activations(subject.atlas.activations(subject.layer))
-        embeddings = sample.centred(np.asarray(subject.atlas.embeddings()[sample.rows], np.float64))
-        route, scores = "by covariance", directions @ (embeddings.T @ values / len(values))
+    route, scores = text_scores(subject.atlas, subject.model, subject.layer, units, directions)
     number = {name: i for i, name in enumerate(names)}
     own = np.array([number[one.concept] for one in neurons], np.int64)
-    best = np.argsort(-scores[:, units], axis=0, kind="stable")[:TOP]
-    rng = np.random.default_rng(subject.seed)
-    random = [
-        float((best == own[rng.permutation(len(own))]).any(axis=0).mean())
-        for _ in range(PERMUTATIONS if len(own) else 0)
-    ]
+    best = np.argsort(-scores, axis=0, kind="stable")[:TOP]
+    hits, exchanged = own_among_best(best, own, subject.seed)
     return Found(
         [
             share(
                 "texts",
                 f"multimodal neurons whose concept is among the {TOP} texts that they promote most",
-                int((best == own).any(axis=0).sum()),
-                len(neurons),
-                control=float(np.mean(random)) if random else None,
-                note=f"of {len(names)} concepts, {route}; control: concepts exchanged among the neurons",
+                hits,
+                control=exchanged,
+                note=f"of {len(names)} concepts, {ROUTES[route]}; control: concepts exchanged among the neurons",
             )
         ],
         {},

@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from synesthete._core.intervals import Rate, bootstrap_interval
+from synesthete._core.intervals import Rate
 from synesthete._core.row_reader import csv_rows
 from synesthete.analysis.conditional import conditional
 from synesthete.analysis.design import labelled_design, tower_of
 from synesthete.atlas.files import write_file
 from synesthete.atlas.summary import CONTROLS
 from synesthete.errors import SynestheteError
-from synesthete.published import table
+from synesthete.published import table, world
 from synesthete.report import charts, svg
 from synesthete.reproduction.section import Found, Row, Subject, share
 
@@ -70,19 +70,17 @@ def triage(subject: Subject) -> Found:
                 share(
                     "triage",
                     measure,
-                    judged.count(name),
-                    len(judged),
+                    Rate(judged.count(name), len(judged)),
                     published=PUBLISHED_TRIAGE[name],
                     note="judged blind by a person; there is no control for a person's eye",
                 )
             )
-    passing = sum(one.verdict not in ("none", "untested") for one in some)
+    passing = Rate.of([one.verdict not in ("none", "untested") for one in some])
     rows.append(
         share(
             "triage",
             "the same units, selective by the labels of the probe set",
             passing,
-            len(some),
             control=_control_share(subject, "selective"),
             note="no person's judgement",
         )
@@ -151,13 +149,12 @@ def conditional_probability(subject: Subject) -> Found:
     chance = float(np.mean(base)) if base else None
     strong, half = Rate.of(beyond), Rate.of(upper)
     note = f"{len(best)} neurons, the ones whose score on these images is the surest, so the shares are high ones; images by artists that the concept was not chosen on, labels of the probe set, {layer}; control: the concept's share of all images"
-    found = Found(
+    return Found(
         [
             share(
                 "conditional",
                 f"images above {STRONG:g} standard deviations that show the neuron's concept",
-                strong.successes,
-                strong.n,
+                strong,
                 published=0.9,
                 control=chance,
                 note=note
@@ -167,8 +164,7 @@ def conditional_probability(subject: Subject) -> Found:
             share(
                 "conditional",
                 "images above half of the neuron's strongest activation that show its concept",
-                half.successes,
-                half.n,
+                half,
                 control=chance,
                 note=note,
             ),
@@ -181,7 +177,6 @@ def conditional_probability(subject: Subject) -> Found:
         if best
         else {},
     )
-    return found
 
 
 def families(subject: Subject) -> Found:
@@ -189,22 +184,19 @@ def families(subject: Subject) -> Found:
     known = [row["family"] for row in table("units")["families"]]
     counts = Counter(one.family for one in subject.neurons if one.family)
     words = subject.words
-    places = {name.casefold() for name, *_ in _places()}
+    places = {name.casefold() for name in world().places}
     listed = np.flatnonzero(words.english)
     geographic = np.array([words.words[i].casefold() in places for i in listed])
     top = np.argsort(-words.activations[listed], axis=0, kind="stable")[:TOP]
     alive = [one.unit for one in subject.neurons]
     hits = geographic[top][:, alive]
-    every = int(hits.all(axis=0).sum())
-    some = int(hits.any(axis=0).sum())
     odds = float(geographic.mean())
     note = f"of {len(listed):,} English words {int(geographic.sum())} are names of countries or cities; control: words at random"
     rows = [
         share(
             "families",
             "units whose five strongest words are all geographic",
-            every,
-            len(alive),
+            Rate.of(hits.all(axis=0)),
             published=0.025,
             control=odds**TOP,
             note=note,
@@ -212,8 +204,7 @@ def families(subject: Subject) -> Found:
         share(
             "families",
             "units with a geographic word among the five strongest",
-            some,
-            len(alive),
+            Rate.of(hits.any(axis=0)),
             control=1 - (1 - odds) ** TOP,
             note=note,
         ),
@@ -224,8 +215,7 @@ def families(subject: Subject) -> Found:
             share(
                 "families",
                 f"units of the largest family, {largest}",
-                most,
-                len(alive),
+                Rate(most, len(alive)),
                 note=f"{len(counts)} families have a unit; the article lists {len(known)}. Families are assigned by names, so there is no control",
             )
         )
@@ -240,11 +230,6 @@ def families(subject: Subject) -> Found:
             )
         )
     return Found(rows, {}, [f"{family}: {count} units" for family, count in counts.most_common()])
-
-
-def _places() -> list[list[Any]]:
-    world = table("world")
-    return [*world["countries"], *world["cities"]]
 
 
 def text_tower(subject: Subject) -> Found:
@@ -298,8 +283,7 @@ def _verdicts(subject: Subject, section: str, what: str, layer: str) -> list[Row
         share(
             section,
             f"{what}: {verdict.replace('_', ' ')}",
-            int(counts[verdict]),
-            n,
+            Rate(int(counts[verdict]), n),
             control=_largest(counts, verdict, n),
             note="labels of the probe set; control: the largest count among untrained networks, rotated units and shuffled labels. "
             "The interval is over units; those over artists are in the atlas",
@@ -328,21 +312,3 @@ def _largest(counts: Mapping[str, Any], verdict: str, n: int) -> float | None:
 def _control_share(subject: Subject, verdict: str) -> float | None:
     counts = _counts(subject, subject.layer)
     return _largest(counts, verdict, _live(counts))
-
-
-def mean_row(section: str, measure: str, values: Any, *, seed: int, **more: Any) -> Row:
-    """The row of a mean, with a bootstrap interval over what was averaged."""
-    array = np.asarray(values, np.float64)
-    if not len(array):
-        return Row(section=section, measure=measure, n=0, value=None, **more)
-    low, high = bootstrap_interval(
-        lambda drawn: drawn.mean(axis=1), array, draws=1000, seed=seed, vectorized=True
-    )
-    return Row(
-        section=section,
-        measure=measure,
-        n=len(array),
-        value=float(array.mean()),
-        interval=(low, high),
-        **more,
-    )

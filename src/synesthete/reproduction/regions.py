@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -11,10 +9,9 @@ from PIL import Image, ImageDraw
 from scipy.stats import rankdata
 
 from synesthete._core.arrays import Float64, Int64
-from synesthete.published import Regions, regions, table
+from synesthete.published import Regions, regions, world
 from synesthete.report import svg
-from synesthete.reproduction.neurons import mean_row
-from synesthete.reproduction.section import Found, Row, Subject
+from synesthete.reproduction.section import Found, Row, Subject, mean_row
 
 GRID = (40, 80)  # rows from the north, columns from 180° W
 UNITS = 20
@@ -24,49 +21,6 @@ SIDES = (0.12, 0.25)  # of a crop, by the width of the map
 BATCH = 32
 GROUND, LAND, BORDER = (214, 232, 244), (246, 242, 226), (120, 120, 120)
 PUBLISHED_MODEL = "contrastive_4x"  # as the article's files call RN50x4
-
-
-@dataclass(frozen=True)
-class World:
-    """Countries and cities, in the article's order.
-
-    Attributes
-    ----------
-    countries, cities
-        Names.
-    outlines
-        Country → polygons → rings → (longitude, latitude).
-    centres, positions
-        `[countries, 2]` and `[cities, 2]` longitude and latitude; a country's is the middle of its largest outline.
-    """
-
-    countries: list[str]
-    cities: list[str]
-    outlines: list[Any]
-    centres: Float64
-    positions: Float64
-
-
-@lru_cache(maxsize=1)
-def world() -> World:
-    """The map."""
-    read = table("world")
-    outlines = [polygons for _, polygons in read["countries"]]
-    return World(
-        [name for name, _ in read["countries"]],
-        [name for name, *_ in read["cities"]],
-        outlines,
-        np.array([_centre(polygons) for polygons in outlines]),
-        np.array([position for _, *position in read["cities"]], np.float64),
-    )
-
-
-def _centre(polygons: Any) -> Float64:
-    rings = [np.array(rings[0], np.float64) for rings in polygons]
-    sizes = [np.ptp(ring[:, 0]) * np.ptp(ring[:, 1]) for ring in rings]
-    ring = rings[int(np.argmax(sizes))]
-    middle: Float64 = (ring.min(axis=0) + ring.max(axis=0)) / 2
-    return middle
 
 
 def draw_map(size: tuple[int, int] = MAP) -> Image.Image:

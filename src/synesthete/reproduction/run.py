@@ -14,13 +14,14 @@ from typing import Any
 from synesthete._core.json_reader import read_json
 from synesthete.atlas import Atlas, open_atlas
 from synesthete.atlas.files import write_file
-from synesthete.errors import SynestheteError, near
+from synesthete.errors import SynestheteError, one_of
 from synesthete.reproduction import attacks, meanings, neurons, regions, visualizations, words
 from synesthete.reproduction.page import report_page
 from synesthete.reproduction.section import Found, Row, Say, Subject
 from synesthete.reproduction.settings import Settings
 
 FORMAT = 1
+UNMEASURED = "not measured"
 
 
 @dataclass(frozen=True)
@@ -162,9 +163,7 @@ def reproduce(
     names = list(dict.fromkeys(sections)) or list(SECTIONS)
     for name in names:
         if name not in SECTIONS:
-            raise SynestheteError(
-                f"no section {name!r}", hint=near(name, SECTIONS) or ", ".join(SECTIONS)
-            )
+            raise SynestheteError(f"no section {name!r}", hint=one_of(name, SECTIONS))
     step = say or (lambda message: None)
     folder, settings = Path(out), settings or Settings()
     folder.mkdir(parents=True, exist_ok=True)
@@ -174,51 +173,26 @@ def reproduce(
         else _given(model, atlas)
     )
     subject = Subject(opened, folder, settings, step)
+    key = {
+        "format": FORMAT,
+        "atlas": opened.fingerprint,
+        "analysis": _digest(opened),
+        "layer": subject.layer,
+        "settings": asdict(settings),
+    }
     found = {}
-    for name in SECTIONS:
+    for name, section in SECTIONS.items():
         path = folder / "sections" / f"{name}.json"
-        key = {
-            "format": FORMAT,
-            "atlas": opened.fingerprint,
-            "analysis": _digest(opened),
-            "layer": subject.layer,
-            "settings": asdict(settings),
-        }
         kept = read_json(path) if path.exists() else None
-        if (
-            kept is not None
-            and kept.get("key") == key
-            and not (name in names and _waits(name, kept))
-        ):
-            found[name] = kept
-        elif name in names:
-            step(f"{name}: {SECTIONS[name].title}")
-            started = time.monotonic()
-            try:
-                one = SECTIONS[name].run(subject)
-            except SynestheteError as error:
-                one = Found(
-                    [
-                        Row(
-                            section=name,
-                            measure=SECTIONS[name].title,
-                            n=0,
-                            value=None,
-                            note=f"not measured: {error}",
-                        )
-                    ]
-                )
-            found[name] = {
-                "key": key,
-                "title": SECTIONS[name].title,
-                "about": SECTIONS[name].about,
-                "rows": [row.as_dict() for row in one.rows],
-                "figures": one.figures,
-                "lines": list(one.lines),
-                "seconds": round(time.monotonic() - started, 1),
-            }
+        if kept is not None and (kept.get("key") != key or (name in names and _waits(name, kept))):
+            kept = None
+        if kept is None and name in names:
+            step(f"{name}: {section.title}")
+            kept = {"key": key, **_measured(name, section, subject)}
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_file(path, _json(found[name]))
+            write_file(path, _json(kept))
+        if kept is not None:
+            found[name] = kept
     report = {
         "schema": "synesthete.reproduction",
         "version": FORMAT,
@@ -239,6 +213,24 @@ def reproduce(
     return report
 
 
+def _measured(name: str, section: Section, subject: Subject) -> dict[str, Any]:
+    """A section as the report has it; one that cannot be measured says why in its only row."""
+    started = time.monotonic()
+    try:
+        found = section.run(subject)
+    except SynestheteError as error:
+        why = f"{UNMEASURED}: {error}"
+        found = Found([Row(section=name, measure=section.title, n=0, value=None, note=why)])
+    return {
+        "title": section.title,
+        "about": section.about,
+        "rows": [row.as_dict() for row in found.rows],
+        "figures": found.figures,
+        "lines": list(found.lines),
+        "seconds": round(time.monotonic() - started, 1),
+    }
+
+
 def _digest(atlas: Atlas) -> str:
     """Of the analysis, the names and the families: with other ones every section is measured again."""
     parts = [atlas.manifest.get(part) for part in ("analysis", "names", "families")]
@@ -247,7 +239,7 @@ def _digest(atlas: Atlas) -> str:
 
 def _waits(name: str, kept: dict[str, Any]) -> bool:
     """Whether a section would find something else now: a person may have judged, or what it needs may be there."""
-    missing = any((row["note"] or "").startswith("not measured") for row in kept["rows"])
+    missing = any(row["note"].startswith(UNMEASURED) for row in kept["rows"])
     return name == "triage" or missing
 
 
@@ -274,6 +266,7 @@ def _recorded(model: str, probes: str, path: Path, settings: Settings, say: Say)
     from synesthete.probes import load_probes
     from synesthete.published import PRE
     from synesthete.recording import record
+    from synesthete.recording.plan import reading_texts
 
     loaded = load_model(model)
     probe_set = load_probes(probes)
@@ -281,8 +274,7 @@ def _recorded(model: str, probes: str, path: Path, settings: Settings, say: Say)
     if any(one.name == f"{layers[0]}{PRE}" for one in loaded.layers("image")):
         layers.append(f"{layers[0]}{PRE}")
     if probe_set.is_text.any():
-        of_text = [one.name for one in loaded.layers("text") if one.kind == "mlp"]
-        layers = [*layers, *of_text[-1:], "joint"]
+        layers = [*layers, *reading_texts(loaded)]
     say(f"records {', '.join(layers)}")
     record(loaded, probe_set, layers, path, seed=settings.seed)
     if not open_atlas(path).analysed:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from synesthete._core.arrays import Bool, Float32, Int64
-from synesthete._core.intervals import wilson_interval
+from synesthete._core.intervals import Rate, bootstrap_interval
 from synesthete._core.user_files import read_file
 from synesthete.analysis.decomposition.fit import EMOTIONS
 from synesthete.analysis.design import image_layer
@@ -22,7 +22,7 @@ from synesthete.analysis.vocabulary import ENGLISH, load_vocabulary
 from synesthete.atlas import Atlas, Neuron
 from synesthete.atlas.arrays import npz_bytes, read_npz
 from synesthete.atlas.files import write_file
-from synesthete.published import MODELS, PRE, table
+from synesthete.published import MODELS, PRE, world
 from synesthete.reproduction.settings import Settings
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 # Words of the article's figure of associations.
 ASSOCIATED = ("terrorist", "muslims")
+PERMUTATIONS = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,10 +160,10 @@ class Subject:
     @cached_property
     def words(self) -> Words:
         """What the layer answers to drawn words; kept in the folder, so that a second section or run reads it."""
-        world = table("world")
         english = load_vocabulary(ENGLISH)[: self.settings.words]
-        places = [name for name, *_ in (*world["countries"], *world["cities"])]
-        listed = dict.fromkeys([*english, *ASSOCIATED, *self.atlas.concepts, *places, *EMOTIONS])
+        listed = dict.fromkeys(
+            [*english, *ASSOCIATED, *self.atlas.concepts, *world().places, *EMOTIONS]
+        )
         font = font_of(None)
         words = [one for one in listed if not undrawable(one, font)]
         key = hashlib.sha256(
@@ -192,22 +193,56 @@ class Subject:
 def share(
     section: str,
     measure: str,
-    hits: int,
-    n: int,
+    rate: Rate,
     *,
     published: float | None = None,
     control: float | None = None,
     note: str = "",
 ) -> Row:
     """The row of a proportion, with Wilson's interval; without a value where nothing was counted."""
-    low, high = wilson_interval(hits, n)
     return Row(
         section=section,
         measure=measure,
-        n=n,
-        value=hits / n if n else None,
-        interval=(low, high) if n else None,
+        n=rate.n,
+        value=rate.rate,
+        interval=rate.interval if rate.n else None,
         published=published,
         control=control,
-        note=note if n else "; ".join(filter(None, ["nothing to count", note])),
+        note=note if rate.n else "; ".join(filter(None, ["nothing to count", note])),
     )
+
+
+def mean_row(section: str, measure: str, values: Any, *, seed: int, **more: Any) -> Row:
+    """The row of a mean, with a bootstrap interval over what was averaged."""
+    array = np.asarray(values, np.float64)
+    if not len(array):
+        return Row(section=section, measure=measure, n=0, value=None, **more)
+    low, high = bootstrap_interval(
+        lambda drawn: drawn.mean(axis=1), array, draws=1000, seed=seed, vectorized=True
+    )
+    return Row(
+        section=section,
+        measure=measure,
+        n=len(array),
+        value=float(array.mean()),
+        interval=(low, high),
+        **more,
+    )
+
+
+def own_among_best(best: Int64, own: Int64, seed: int) -> tuple[Rate, float | None]:
+    """How many neurons have their own concept among their best, and the mean rate with concepts exchanged among them.
+
+    Parameters
+    ----------
+    best
+        `[best, neurons]`, numbers of words or texts.
+    own
+        `[neurons]`, the number of each one's concept.
+    """
+    rng = np.random.default_rng(seed)
+    exchanged = [
+        (best == own[rng.permutation(len(own))]).any(axis=0).mean()
+        for _ in range(PERMUTATIONS if len(own) else 0)
+    ]
+    return Rate.of((best == own).any(axis=0)), float(np.mean(exchanged)) if exchanged else None

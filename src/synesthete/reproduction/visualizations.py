@@ -44,8 +44,7 @@ def faceted_images(subject: Subject) -> Found:
     row = share(
         "visualizations",
         f"optimised images that excite their neuron more than {EXTREME:.1%} of the real images do",
-        hits.successes,
-        hits.n,
+        hits,
         control=mistaken.rate,
         note=f"{len(neurons)} neurons in {len({one.facet for one in optimised})} facets, judged by the model itself; control: images of the other neurons",
     )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from synesthete.reproduction.section import ASSOCIATED, Found, Row, Subject, share
+from synesthete.analysis.rendered_words import centred
+from synesthete.reproduction.section import ASSOCIATED, Found, Row, Subject, own_among_best, share
 
 TOP = 5
 PAIRS = 10_000
-PERMUTATIONS = 200
 PUBLISHED_COSINE = 0.52
 SHOWN = 8
 
@@ -21,19 +21,13 @@ def rendered_words(subject: Subject) -> Found:
     order = np.argsort(-words.activations, axis=0, kind="stable")[:TOP]
     own = np.array([place[one.concept] for one in neurons], np.int64)
     best = order[:, [one.unit for one in neurons]]
-    hits = int((best == own).any(axis=0).sum())
-    rng = np.random.default_rng(subject.seed)
-    permuted = [
-        float((best == own[rng.permutation(len(own))]).any(axis=0).mean())
-        for _ in range(PERMUTATIONS if len(own) else 0)
-    ]
+    hits, exchanged = own_among_best(best, own, subject.seed)
     rows = [
         share(
             "words",
             f"multimodal neurons whose concept is among the {TOP} words that excite them most",
             hits,
-            len(neurons),
-            control=float(np.mean(permuted)) if permuted else None,
+            control=exchanged,
             note=f"of {len(words.words):,} drawn words; control: concepts exchanged among the neurons. Their concepts were chosen on words in "
             "other fonts among other images",
         )
@@ -50,8 +44,7 @@ def _associated(subject: Subject) -> Row:
     """The article's example of an association that a model should not have."""
     words = subject.words
     english = np.flatnonzero(words.english)
-    vectors = words.embeddings - words.embeddings[english].mean(axis=0)
-    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6)
+    vectors = centred(words.embeddings, english)
     left, right = words.rows(ASSOCIATED)
     rng = np.random.default_rng(subject.seed)
     a, b = rng.choice(english, (2, PAIRS))
