@@ -220,7 +220,8 @@ def test_an_actor_of_ray_that_is_killed(crowd: Path, alone: dict[str, str], tmp_
     driver = _driver(crowd, out, "ray", RAY_ADDRESS="")
     killed: list[int] = []
     while driver.poll() is None:
-        found = [one for one in _descendants(driver.pid) if b"Worker" in _command(one)]
+        # `ray::Worker…` is the title of an actor; the command line of the raylet names a worker of Java.
+        found = [x for x in _descendants(driver.pid) if _command(x).startswith(b"ray::Worker")]
         if found and not killed and list((out / WORK).glob("shard-*")):
             killed.append(found[0])
             os.kill(found[0], signal.SIGKILL)
