@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from synesthete._core.json_reader import read_json
 from synesthete.atlas.files import write_file
 from synesthete.atlas.manifest import canonical, is_intact, sealed
+from synesthete.atlas.mirror import cache_folder
 from synesthete.errors import SynestheteError, near
 from synesthete.recording.plan import MICRO_BATCH
 
@@ -221,13 +222,8 @@ def _cache_of(model: ImageTextModel, layers: Sequence[str], reduction: str) -> P
     key = [
         *machine, torch.__version__, model.weights_sha256, model.preprocessing.image_size, list(layers), reduction
     ]  # fmt: skip
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return (
-        base
-        / "synesthete"
-        / "precision"
-        / f"{hashlib.sha256(canonical(key)).hexdigest()[:32]}.json"
-    )
+    name = hashlib.sha256(canonical(key)).hexdigest()[:32]
+    return cache_folder() / "precision" / f"{name}.json"
 
 
 def _kept(path: Path) -> Forward | None:
