@@ -29,7 +29,7 @@ from synesthete.atlas.manifest import (
 )
 from synesthete.atlas.mirror import Mirror, place_of
 from synesthete.errors import SynestheteError
-from synesthete.probes.tar import members
+from synesthete.probes.tar import blocks, members
 
 WORK = ".recording"
 _SESSION, _DRAFT = "session.json", "atlas.json"
@@ -118,15 +118,14 @@ class RemoteWork:
     def fetch(self, number: int, file: RemoteFile, shard: Path) -> None:
         """Copy a shard into a folder, which must not be there."""
         aside = shard.with_name(f".{shard.name}.{uuid.uuid4().hex}.tmp")
-        with disk_errors(shard), file.open() as content:
+        with disk_errors(shard), file.open() as source:
             aside.mkdir(parents=True)
             try:
-                for member in members(content, file.size, str(file)):
+                for member in members(source, file.size, str(file)):
                     if member.other or not _PART.fullmatch(member.name):
                         raise SynestheteError(f"{file} is damaged: {member.name!r} is in it")
-                    content.seek(member.offset)
                     with (aside / member.name).open("xb") as out:
-                        shutil.copyfileobj(_Limited(content, member.size), out, 1 << 20)
+                        out.writelines(blocks(source, member))
                 aside.rename(shard)
             finally:
                 shutil.rmtree(aside, ignore_errors=True)
@@ -185,21 +184,6 @@ class RemoteWork:
                 shutil.move(out, mirror.folder)
         mirror.refresh()
         return mirror.folder
-
-
-class _Limited(io.RawIOBase):
-    """The next bytes of a file, and no more."""
-
-    def __init__(self, file: Any, size: int) -> None:
-        self._file, self._left = file, size
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        data: bytes = self._file.read(self._left if size < 0 else min(size, self._left))
-        self._left -= len(data)
-        return data
 
 
 def _sealed(file: RemoteFile, part: str) -> dict[str, Any]:
