@@ -24,15 +24,15 @@ from synesthete.atlas.manifest import (
     MANIFEST,
     is_intact,
     listed_files,
-    recipe_differences,
     sealed,
 )
 from synesthete.atlas.mirror import Mirror, place_of
 from synesthete.errors import SynestheteError
 from synesthete.probes.tar import blocks, members
+from synesthete.recording.session import SESSION, WORK, refuse_other
 
-WORK = ".recording"
-_SESSION, _DRAFT = "session.json", "atlas.json"
+_DRAFT = "atlas.json"
+_THERE = "what is there"
 _SHARD = re.compile(r"shard-(\d{5,})\.tar")
 _PART = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 
@@ -78,9 +78,9 @@ class RemoteWork:
         found = self._atlas.find(MANIFEST)
         if found is not None:
             theirs = _sealed(found, "recipe")
-            _refuse(recipe_differences(recipe, theirs), f"{self.url} holds another atlas")
+            refuse_other(recipe, theirs, f"{self.url} holds another atlas", there=_THERE)
             return True
-        if self._work.find(_SESSION) is None and (names := self._atlas.names()):
+        if self._work.find(SESSION) is None and (names := self._atlas.names()):
             raise SynestheteError(
                 f"{self.url} holds something else ({', '.join(list(names)[:3])})",
                 hint="name another --out",
@@ -90,14 +90,14 @@ class RemoteWork:
     def settle(self, recipe: Mapping[str, Any], shard_size: int) -> int:
         """Begin a recording or take up the one that was started, by whomever; returns the shard size that holds."""
         content = sealed({"recipe": dict(recipe), "shard_size": shard_size})
-        self._work.add(_SESSION, content)
-        session = self._work.find(_SESSION)
+        self._work.add(SESSION, content)
+        session = self._work.find(SESSION)
         if session is None:
             raise NotThere(f"{self.url}: somebody removed the recording that was started")
         theirs = _sealed(session, "recipe")
         what = f"{self.url} holds an unfinished recording that is another"
-        _refuse(recipe_differences(recipe, theirs), what)
-        return int(parse_json(session.read(), _SESSION)["shard_size"])
+        refuse_other(recipe, theirs, what, there=_THERE)
+        return int(parse_json(session.read(), SESSION)["shard_size"])
 
     def committed(self) -> dict[int, RemoteFile]:
         """The shards that are there, by number."""
@@ -152,7 +152,7 @@ class RemoteWork:
         # Slower than another machine, which may have gone on to an analysis: what is there stays.
         if (found := self._atlas.find(MANIFEST)) is not None:
             ours, theirs = parse_json(content, MANIFEST)["recipe"], _sealed(found, "recipe")
-            _refuse(recipe_differences(ours, theirs), f"{self.url} holds another atlas")
+            refuse_other(ours, theirs, f"{self.url} holds another atlas", there=_THERE)
             return
         for name in files:
             with open_inside(out, out / name, max_bytes=ANY_SIZE) as file:
@@ -194,11 +194,3 @@ def _sealed(file: RemoteFile, part: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise SynestheteError(f"{file} is damaged: it has no {part}")
     return value
-
-
-def _refuse(differences: list[str], what: str) -> None:
-    if differences:
-        message = "; ".join(differences[:4]) + ("; …" if len(differences) > 4 else "")
-        raise SynestheteError(
-            f"{what}: {message}", hint="name another --out, or delete what is there"
-        )
