@@ -77,7 +77,7 @@ class RemoteWork:
         """
         found = self._atlas.find(MANIFEST)
         if found is not None:
-            theirs = _sealed(found, "recipe")
+            theirs = _content_of(found)["recipe"]
             refuse_other(recipe, theirs, f"{self.url} holds another atlas", there=_THERE)
             return True
         if self._work.find(SESSION) is None and (names := self._atlas.names()):
@@ -94,10 +94,10 @@ class RemoteWork:
         session = self._work.find(SESSION)
         if session is None:
             raise NotThere(f"{self.url}: somebody removed the recording that was started")
-        theirs = _sealed(session, "recipe")
+        started = _content_of(session)
         what = f"{self.url} holds an unfinished recording that is another"
-        refuse_other(recipe, theirs, what, there=_THERE)
-        return int(parse_json(session.read(), SESSION)["shard_size"])
+        refuse_other(recipe, started["recipe"], what, there=_THERE)
+        return int(started["shard_size"])
 
     def committed(self) -> dict[int, RemoteFile]:
         """The shards that are there, by number."""
@@ -151,7 +151,7 @@ class RemoteWork:
                 )
         # Slower than another machine, which may have gone on to an analysis: what is there stays.
         if (found := self._atlas.find(MANIFEST)) is not None:
-            ours, theirs = parse_json(content, MANIFEST)["recipe"], _sealed(found, "recipe")
+            ours, theirs = parse_json(content, MANIFEST)["recipe"], _content_of(found)["recipe"]
             refuse_other(ours, theirs, f"{self.url} holds another atlas", there=_THERE)
             return
         for name in files:
@@ -186,11 +186,11 @@ class RemoteWork:
         return mirror.folder
 
 
-def _sealed(file: RemoteFile, part: str) -> dict[str, Any]:
+def _content_of(file: RemoteFile) -> dict[str, Any]:
+    """Of a sealed file with a recipe."""
     content = parse_json(file.read(), str(file))
     if not isinstance(content, dict) or not is_intact(content):
         raise SynestheteError(f"{file} is damaged", hint="delete it and record again")
-    value = content.get(part)
-    if not isinstance(value, dict):
-        raise SynestheteError(f"{file} is damaged: it has no {part}")
-    return value
+    if not isinstance(content.get("recipe"), dict):
+        raise SynestheteError(f"{file} is damaged: it has no recipe")
+    return content
