@@ -488,10 +488,12 @@ class Contents:
             raise damaged(self._path, [f"atlas.json does not list {name}"])
         self._fetch(name)
         data = self._read(name)
-        if entry_of(data) != self._files[name] and self._mirror is not None:
+        sound = entry_of(data) == self._files[name]
+        if not sound and self._mirror is not None:
             self._mirror.fetch_again(name, self._files[name])
             data = self._read(name)
-        if entry_of(data) != self._files[name]:
+            sound = entry_of(data) == self._files[name]
+        if not sound:
             message = f"{name} has other content than when it was written (SHA-256 differs)"
             raise damaged(self._path, [message])
         return data
