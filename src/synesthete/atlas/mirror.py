@@ -166,13 +166,13 @@ class Mirror:
             return f"{name} has other content than when it was written (SHA-256 differs)"
         return ""
 
-    def sample(self) -> Mirror | None:
-        """The atlas in the atlas; None where there is none."""
+    def has_sample(self) -> bool:
+        """Whether there is an atlas in the atlas."""
         try:
             find_file(f"{self.url}/{SAMPLE}/{MANIFEST}")
         except NotThere:
-            return None
-        return Mirror(f"{self.url}/{SAMPLE}", self.folder / SAMPLE)
+            return False
+        return True
 
     def push(self, name: str) -> None:
         """Write a file of the folder to the URL.

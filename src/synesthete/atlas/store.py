@@ -136,15 +136,11 @@ class Atlas:
         SynestheteError
             The sample is damaged, or of another model or other layers.
         """
-        path: str | Path = self.path / SAMPLE
+        path = self.path / SAMPLE
         if self.manifest["dense"]:
             return self
-        if self._mirror is not None:
-            remote = self._mirror.sample()
-            path = remote.folder if remote else ""
-        elif not (self.path / SAMPLE / MANIFEST).exists():
-            path = ""
-        if not path:
+        mirror = self._mirror
+        if not (mirror.has_sample() if mirror else (path / MANIFEST).exists()):
             return self
         sample = open_atlas(path)
         keys = ("model", "layers", "reduction", "text_reduction", "preprocessing")
