@@ -177,6 +177,11 @@ class RemoteFile:
             return b""
         return _attempt(self.url, lambda: self._part(start, stop))
 
+    def blocks(self) -> Iterator[bytes]:
+        """All of it, block by block; errors as for `read`."""
+        for start in range(0, self.size, BLOCK):
+            yield self.read(start, start + BLOCK)
+
     def _part(self, start: int, stop: int) -> bytes:
         store, path = _store_of(self.url)
         data = store.part(path, start, stop, self)
