@@ -584,9 +584,10 @@ class _Hub:
     def listed(self, path: str) -> Iterator[tuple[str, int, str]]:
         with self._errors(path):
             found = self._files.find(path, detail=True)
+        repository, _, place = path.partition("@")
+        root = f"{repository}@{place.partition('/')[0]}"
         for name, one in found.items():
             inside = name.partition("@")[2].partition("/")[2]
-            root = path.partition("@")[0] + "@" + path.partition("@")[2].partition("/")[0]
             yield f"{root}/{inside}", one["size"], str(one.get("blob_id", ""))
 
     def part(self, path: str, start: int, stop: int, file: RemoteFile) -> bytes:
