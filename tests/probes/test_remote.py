@@ -32,25 +32,12 @@ from synesthete.probes.readers import read_path
 from tests.probes.samples import png, write
 from tests.probes.test_parquet import struct_file
 from tests.probes.test_webdataset import sample, tar_bytes
-from tests.s3 import BUCKET, SECRET, s3_environment, s3_server
+from tests.s3 import SECRET
 
 needs_s3 = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("moto", "obstore")),
     reason="needs an S3 server and its client: pip install 'moto[server]' obstore",
 )
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with s3_server() as url:
-        yield url
-
-
-@pytest.fixture
-def bucket(server: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
-    for name, value in s3_environment(server).items():
-        monkeypatch.setenv(name, value)
-    return f"s3://{BUCKET}/{request.node.name.partition('[')[0]}"
 
 
 def upload(folder: Path, url: str) -> None:

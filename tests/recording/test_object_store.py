@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from synesthete.recording.elsewhere import RemoteWork
 from tests.recording import killed
 from tests.recording.fakes import FakeModel, FakeProbes
 from tests.recording.trees import tree
-from tests.s3 import BUCKET, SECRET, s3_environment, s3_server
+from tests.s3 import SECRET
 
 pytestmark = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("moto", "obstore")),
@@ -33,12 +32,6 @@ LAYERS = ["visual.layer4.1", "visual.layer4.1:pre"]
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with s3_server() as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
 def local(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("local") / "x.atlas"
     killed.run(out)
@@ -46,13 +39,9 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def url(
-    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
-) -> str:
-    for name, value in s3_environment(server).items():
-        monkeypatch.setenv(name, value)
+def url(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     machine(monkeypatch, tmp_path, "one")
-    return f"s3://{BUCKET}/{request.node.name}/x.atlas"
+    return f"{bucket}/x.atlas"
 
 
 def machine(monkeypatch: pytest.MonkeyPatch, root: Path, name: str) -> None:

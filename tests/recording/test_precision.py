@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -34,6 +34,8 @@ class Clocked:
 
     device = torch.device("cpu")
     weights_sha256 = "0" * 64
+    embedding_dim = 48
+    description: Mapping[str, Any] = {}
     preprocessing = SimpleNamespace(image_size=4)
 
     def __init__(self, cost: Callable[[str, int], float], error: float = 0.0) -> None:
@@ -108,6 +110,18 @@ def test_what_was_measured_is_kept_until_it_is_damaged(
     (kept,) = tmp_path.rglob("*.json")
     kept.write_bytes(kept.read_bytes().replace(b"bf16", b"fp32", 1))
     assert chosen(crowd, monkeypatch, tmp_path, model) == first
+    assert model.reads[0] == 2 * measured
+
+
+def test_what_was_measured_is_of_one_network(
+    crowd: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """RN50 and RN50-quickgelu have the same weights."""
+    model = Clocked(lambda name, images: images)
+    chosen(crowd, monkeypatch, tmp_path, model)
+    measured = model.reads[0]
+    model.description = {"quick_gelu": True}
+    chosen(crowd, monkeypatch, tmp_path, model)
     assert model.reads[0] == 2 * measured
 
 

@@ -177,6 +177,11 @@ class RemoteFile:
             return b""
         return _attempt(self.url, lambda: self._part(start, stop))
 
+    def blocks(self) -> Iterator[bytes]:
+        """All of it, block by block; errors as for `read`."""
+        for start in range(0, self.size, BLOCK):
+            yield self.read(start, start + BLOCK)
+
     def _part(self, start: int, stop: int) -> bytes:
         store, path = _store_of(self.url)
         data = store.part(path, start, stop, self)
@@ -579,9 +584,10 @@ class _Hub:
     def listed(self, path: str) -> Iterator[tuple[str, int, str]]:
         with self._errors(path):
             found = self._files.find(path, detail=True)
+        repository, _, place = path.partition("@")
+        root = f"{repository}@{place.partition('/')[0]}"
         for name, one in found.items():
             inside = name.partition("@")[2].partition("/")[2]
-            root = path.partition("@")[0] + "@" + path.partition("@")[2].partition("/")[0]
             yield f"{root}/{inside}", one["size"], str(one.get("blob_id", ""))
 
     def part(self, path: str, start: int, stop: int, file: RemoteFile) -> bytes:

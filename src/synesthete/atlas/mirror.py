@@ -28,7 +28,6 @@ from synesthete.errors import SynestheteError
 
 CACHE_GB = 50
 _MOST_MANIFEST = 64 * 1024 * 1024
-_BLOCK = 4 * 1024 * 1024
 
 
 def cache_folder() -> Path:
@@ -129,8 +128,7 @@ class Mirror:
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 with aside.open("wb") as out:
-                    for start in range(0, found.size, _BLOCK):
-                        block = found.read(start, start + _BLOCK)
+                    for block in found.blocks():
                         digest.update(block)
                         out.write(block)
                 if digest.hexdigest() != entry.sha256:
@@ -160,19 +158,19 @@ class Mirror:
             return f"{name} is missing"
         if found.size != entry.bytes:
             return f"{name} has {found.size:,} bytes instead of {entry.bytes:,}"
-        for start in range(0, found.size, _BLOCK):
-            digest.update(found.read(start, start + _BLOCK))
+        for block in found.blocks():
+            digest.update(block)
         if digest.hexdigest() != entry.sha256:
             return f"{name} has other content than when it was written (SHA-256 differs)"
         return ""
 
-    def sample(self) -> Mirror | None:
-        """The atlas in the atlas; None where there is none."""
+    def has_sample(self) -> bool:
+        """Whether there is an atlas in the atlas."""
         try:
             find_file(f"{self.url}/{SAMPLE}/{MANIFEST}")
         except NotThere:
-            return None
-        return Mirror(f"{self.url}/{SAMPLE}", self.folder / SAMPLE)
+            return False
+        return True
 
     def push(self, name: str) -> None:
         """Write a file of the folder to the URL.

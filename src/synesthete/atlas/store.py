@@ -136,15 +136,11 @@ class Atlas:
         SynestheteError
             The sample is damaged, or of another model or other layers.
         """
-        path: str | Path = self.path / SAMPLE
+        path = self.path / SAMPLE
         if self.manifest["dense"]:
             return self
-        if self._mirror is not None:
-            remote = self._mirror.sample()
-            path = remote.folder if remote else ""
-        elif not (self.path / SAMPLE / MANIFEST).exists():
-            path = ""
-        if not path:
+        mirror = self._mirror
+        if not (mirror.has_sample() if mirror else (path / MANIFEST).exists()):
             return self
         sample = open_atlas(path)
         keys = ("model", "layers", "reduction", "text_reduction", "preprocessing")
@@ -488,10 +484,12 @@ class Contents:
             raise damaged(self._path, [f"atlas.json does not list {name}"])
         self._fetch(name)
         data = self._read(name)
-        if entry_of(data) != self._files[name] and self._mirror is not None:
+        sound = entry_of(data) == self._files[name]
+        if not sound and self._mirror is not None:
             self._mirror.fetch_again(name, self._files[name])
             data = self._read(name)
-        if entry_of(data) != self._files[name]:
+            sound = entry_of(data) == self._files[name]
+        if not sound:
             message = f"{name} has other content than when it was written (SHA-256 differs)"
             raise damaged(self._path, [message])
         return data

@@ -9,7 +9,14 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
-from synesthete._core.remote_files import RemoteFile, check_url, find_file, list_files, shown
+from synesthete._core.remote_files import (
+    RemoteFile,
+    check_url,
+    find_file,
+    is_url,
+    list_files,
+    shown,
+)
 from synesthete._core.user_files import ANY_SIZE, open_file
 from synesthete.errors import SynestheteError
 
@@ -64,7 +71,7 @@ def expanded(spec: str) -> list[Located]:
     SynestheteError
         One of the names that are spelled out has no file, a wildcard has none, or there are more than 100,000.
     """
-    remote = "://" in spec
+    remote = is_url(spec)
     found: list[Located] = []
     for one in braces(check_url(spec) if remote else spec):
         several: list[Located] = [*_remote(one)] if remote else [*_local(one)]
@@ -122,7 +129,7 @@ def _remote(url: str) -> Iterator[RemoteFile]:
         return
     folder = url[: wild.start()].rpartition("/")[0]
     pattern = url.removeprefix(f"{folder}/")
-    if "://" not in folder or not folder.partition("://")[2]:
+    if not is_url(folder) or not folder.partition("://")[2]:
         raise SynestheteError(f"{shown(url)}: a bucket cannot be a pattern")
     # In the order of paths here, where a folder counts before what its name begins.
     for name, file in sorted(list_files(folder).items(), key=lambda found: found[0].split("/")):

@@ -17,7 +17,6 @@ from PIL import Image
 
 from synesthete._core.json_reader import InvalidJson, parse_json
 from synesthete._core.remote_files import Unreachable
-from synesthete._core.user_files import FileInside
 from synesthete.errors import SynestheteError
 from synesthete.probes.decoding import UnreadableImage, decode
 from synesthete.probes.labels import ALIASES, LabelTable, modality_name
@@ -31,20 +30,18 @@ _BATCH = 16
 _READ_BUFFER = 1 << 20
 
 
-def read_parquet(*paths: Located, name: str = "", root: Path | None = None) -> ProbeSet:
+def read_parquet(*files: Located, name: str = "") -> ProbeSet:
     """Read parquet files, Hugging Face's data sets among them, as one probe set.
 
     Parameters
     ----------
-    paths
-        Files with the same columns: an image column of `struct{bytes, path}` or of binary type or, for texts,
+    files
+        With the same columns: an image column of `struct{bytes, path}` or of binary type or, for texts,
         `text` (where both are there, rows of a modality of texts are texts), and any of `key`, `concept` or `label`, `modality`, `caption` or `text`, `artist`, `family`,
         `source`, `licence` or `license`, `author`. Integer labels take the names that a Hugging
         Face schema gives them.
     name
         Name of the set; the first file's by default.
-    root
-        The folder that the files were found in, where the user named none of them: they must lie inside.
 
     Raises
     ------
@@ -57,10 +54,6 @@ def read_parquet(*paths: Located, name: str = "", root: Path | None = None) -> P
     groups in order from the group's start, so memory stays bounded whatever the file's size; in
     large groups reading in order is fast and reading at random is not.
     """
-    files: list[Located] = [
-        FileInside.of(root, path) if root is not None and isinstance(path, Path) else path
-        for path in paths
-    ]
     schema = _schema(files[0])
     column = _image_column(schema, files[0])
     has_images = column != TEXT

@@ -121,7 +121,7 @@ def read_spec(spec: str) -> ProbeSet:
     return _read_folder(RemoteFolder(url))
 
 
-def read_files(files: Sequence[Located], name: str, *, root: Path | None = None) -> ProbeSet:
+def read_files(files: Sequence[Located], name: str) -> ProbeSet:
     """Read parquet files, or tars, as one set.
 
     Raises
@@ -131,12 +131,9 @@ def read_files(files: Sequence[Located], name: str, *, root: Path | None = None)
     """
     kinds = {file.suffix.lower() for file in files}
     if kinds == {".tar"}:
-        inside = [
-            FileInside.of(root, one) if root and isinstance(one, Path) else one for one in files
-        ]
-        return read_tars(inside, name)
+        return read_tars(files, name)
     if kinds == {".parquet"}:
-        return read_parquet(*files, name=name, root=root)
+        return read_parquet(*files, name=name)
     if len(kinds) > 1:
         raise SynestheteError(
             f"files of different kinds ({', '.join(sorted(kinds))})", hint="give one kind at a time"
@@ -154,12 +151,11 @@ def _read_folder(folder: Folder) -> ProbeSet:
     kinds = {PurePosixPath(name).suffix.lower() for name in names}
     flat = not any("/" in name for name in names)
     if flat and len(kinds) == 1 and kinds <= set(COLUMNAR):
-        root = folder.root if isinstance(folder, LocalFolder) else None
-        return read_files(folder.files(names), folder.name, root=root)
+        return read_files(folder.files(names), folder.name)
     return _labelled_by_place(folder, names)
 
 
-def read_folder(path: Path) -> ProbeSet:
+def _labelled_by_place(folder: Folder, files: list[str]) -> ProbeSet:
     """Read `CONCEPT/IMAGE` and `CONCEPT/MODALITY/IMAGE`; a `.txt` file in an image's place is a text. Underscores in concepts count as spaces.
 
     A folder in a concept is a modality when it bears the name of one (`photo`, `drawing`, `symbol`,
@@ -173,11 +169,6 @@ def read_folder(path: Path) -> ProbeSet:
     SynestheteError
         The folder holds no file, or none of them lies where a concept can be inferred.
     """
-    folder = LocalFolder(path)
-    return _labelled_by_place(folder, folder.names())
-
-
-def _labelled_by_place(folder: Folder, files: list[str]) -> ProbeSet:
     if not files:
         raise SynestheteError(f"no images in the folder '{folder}'", hint=LAYOUT)
     parts = [list(Path(file).parts) for file in files]
@@ -280,7 +271,7 @@ FILE_COLUMN = "file_name"
 FIELD_CHARACTERS = 131_072
 
 
-def read_metadata(path: Path, *, root: Path | None = None) -> ProbeSet:
+def read_metadata(path: Path) -> ProbeSet:
     """Read a table that names image files and says what they show.
 
     Parameters
@@ -290,8 +281,6 @@ def read_metadata(path: Path, *, root: Path | None = None) -> ProbeSet:
         line) in UTF-8. Column `file_name`, relative to the table's folder, or for a text `text`; further `concept` or
         `label`, `modality`, `caption` or `text`, `artist`, `family`, `source`, `licence` or
         `license`, `author`; other columns are ignored.
-    root
-        The folder that the table was found in, where the user named no file: it must lie inside.
 
     Raises
     ------
@@ -304,13 +293,12 @@ def read_metadata(path: Path, *, root: Path | None = None) -> ProbeSet:
     A file that does not exist, an empty text, or a line without a concept, stays in the set as an unusable image
     or text with its reason. Of a line with a file, `text` is a caption.
     """
-    folder = LocalFolder((path if root is None else root / path.name).parent)
-    return _table_of(folder, path, root)
+    return _table_of(LocalFolder(path.parent), path, None)
 
 
 def _metadata_of(folder: Folder, name: str) -> ProbeSet:
     if isinstance(folder, LocalFolder):
-        return read_metadata(folder.path / name, root=folder.path)
+        return _table_of(folder, folder.path / name, folder.path)
     return _metadata_elsewhere(folder, name)
 
 
@@ -325,6 +313,7 @@ def _metadata_elsewhere(folder: Folder, name: str) -> ProbeSet:
 
 
 def _table_of(folder: Folder, path: Path, root: Path | None) -> ProbeSet:
+    """As `read_metadata`, of a table that must lie inside `root`, where the user named no file."""
     labels = LabelTable()
     files: list[str] = []
     columns: set[str] = set()
@@ -405,8 +394,8 @@ class LocalFolder:
         return next((name for name in METADATA_FILES if (self.path / name).is_file()), "")
 
     def files(self, names: Sequence[str]) -> list[Located]:
-        """Their paths."""
-        return [self.path / name for name in names]
+        """Their paths; each must lie inside when it is opened."""
+        return [FileInside.of(self.root, self.path / name) for name in names]
 
     def problem(self, name: str) -> str:
         """A link may lead out."""

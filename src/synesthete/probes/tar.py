@@ -10,6 +10,7 @@ from typing import BinaryIO
 from synesthete.errors import SynestheteError
 
 _UNIT = 512
+_BLOCK = 1 << 20
 MAX_NOTE = 1 << 20  # bytes of a long name or of extended attributes
 MAX_TAIL = 1 << 20  # of padding behind the end mark
 _FILES = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)
@@ -108,6 +109,15 @@ def members(file: BinaryIO, size: int, name: str) -> Iterator[Member]:
         yield Member(name=called, other=other, offset=data, size=length)
         long_name, attributes = "", {}
         at = data + _padded(length)
+
+
+def blocks(file: BinaryIO, member: Member) -> Iterator[bytes]:
+    """The bytes of a member, in blocks; fewer where the file became shorter."""
+    file.seek(member.offset)
+    left = member.size
+    while left and (block := file.read(min(left, _BLOCK))):
+        yield block
+        left -= len(block)
 
 
 def _padded(length: int) -> int:

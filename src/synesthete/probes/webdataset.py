@@ -20,7 +20,7 @@ from synesthete.probes.labels import ALIASES, LabelTable
 from synesthete.probes.locations import Located, opened, size_of
 from synesthete.probes.probe_set import ProbeSet
 from synesthete.probes.sources import MAX_FILE_BYTES
-from synesthete.probes.tar import Member, members
+from synesthete.probes.tar import Member, blocks, members
 
 IMAGES = ("jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "ppm", "pgm", "jp2", "avif")
 TEXT = "txt"
@@ -28,7 +28,6 @@ MAX_LABEL_BYTES = 1 << 20
 # Reading these can run code; others that are not read cannot.
 PICKLES = ("pyd", "pickle", "pkl", "pth", "pt", "npy", "npz", "ten", "joblib", "dill")
 _LABELS = frozenset(alias for aliases in ALIASES.values() for alias in aliases)
-_BLOCK = 1 << 20
 
 
 def read_tars(files: Sequence[Located], name: str) -> ProbeSet:
@@ -186,7 +185,7 @@ class _Index:
         if not problem and member.size > MAX_LABEL_BYTES:
             problem = f"its .{ending} has {member.size >> 20:,} MiB: labels are short"
         if not problem:
-            problem = _label(sample, ending, _bytes(handle, member))
+            problem = _label(sample, ending, b"".join(blocks(handle, member)))
         sample.problem = sample.problem or problem
 
     def _add(self, sample: _Sample | None, file: Located) -> None:
@@ -220,18 +219,10 @@ class _Index:
         self.digests.append(digest)
 
 
-def _bytes(handle: BinaryIO, member: Member) -> bytes:
-    handle.seek(member.offset)
-    return handle.read(member.size)
-
-
 def _digest(handle: BinaryIO, member: Member) -> bytes:
     total = hashlib.sha256()
-    handle.seek(member.offset)
-    left = member.size
-    while left and (block := handle.read(min(left, _BLOCK))):
+    for block in blocks(handle, member):
         total.update(block)
-        left -= len(block)
     return total.digest()
 
 

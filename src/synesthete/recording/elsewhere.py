@@ -24,15 +24,15 @@ from synesthete.atlas.manifest import (
     MANIFEST,
     is_intact,
     listed_files,
-    recipe_differences,
     sealed,
 )
 from synesthete.atlas.mirror import Mirror, place_of
 from synesthete.errors import SynestheteError
-from synesthete.probes.tar import members
+from synesthete.probes.tar import blocks, members
+from synesthete.recording.session import SESSION, WORK, refuse_other
 
-WORK = ".recording"
-_SESSION, _DRAFT = "session.json", "atlas.json"
+_DRAFT = "atlas.json"
+_THERE = "what is there"
 _SHARD = re.compile(r"shard-(\d{5,})\.tar")
 _PART = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 
@@ -77,10 +77,10 @@ class RemoteWork:
         """
         found = self._atlas.find(MANIFEST)
         if found is not None:
-            theirs = _sealed(found, "recipe")
-            _refuse(recipe_differences(recipe, theirs), f"{self.url} holds another atlas")
+            theirs = _content_of(found)["recipe"]
+            refuse_other(recipe, theirs, f"{self.url} holds another atlas", there=_THERE)
             return True
-        if self._work.find(_SESSION) is None and (names := self._atlas.names()):
+        if self._work.find(SESSION) is None and (names := self._atlas.names()):
             raise SynestheteError(
                 f"{self.url} holds something else ({', '.join(list(names)[:3])})",
                 hint="name another --out",
@@ -90,14 +90,14 @@ class RemoteWork:
     def settle(self, recipe: Mapping[str, Any], shard_size: int) -> int:
         """Begin a recording or take up the one that was started, by whomever; returns the shard size that holds."""
         content = sealed({"recipe": dict(recipe), "shard_size": shard_size})
-        self._work.add(_SESSION, content)
-        session = self._work.find(_SESSION)
+        self._work.add(SESSION, content)
+        session = self._work.find(SESSION)
         if session is None:
             raise NotThere(f"{self.url}: somebody removed the recording that was started")
-        theirs = _sealed(session, "recipe")
+        started = _content_of(session)
         what = f"{self.url} holds an unfinished recording that is another"
-        _refuse(recipe_differences(recipe, theirs), what)
-        return int(parse_json(session.read(), _SESSION)["shard_size"])
+        refuse_other(recipe, started["recipe"], what, there=_THERE)
+        return int(started["shard_size"])
 
     def committed(self) -> dict[int, RemoteFile]:
         """The shards that are there, by number."""
@@ -118,15 +118,14 @@ class RemoteWork:
     def fetch(self, number: int, file: RemoteFile, shard: Path) -> None:
         """Copy a shard into a folder, which must not be there."""
         aside = shard.with_name(f".{shard.name}.{uuid.uuid4().hex}.tmp")
-        with disk_errors(shard), file.open() as content:
+        with disk_errors(shard), file.open() as source:
             aside.mkdir(parents=True)
             try:
-                for member in members(content, file.size, str(file)):
+                for member in members(source, file.size, str(file)):
                     if member.other or not _PART.fullmatch(member.name):
                         raise SynestheteError(f"{file} is damaged: {member.name!r} is in it")
-                    content.seek(member.offset)
                     with (aside / member.name).open("xb") as out:
-                        shutil.copyfileobj(_Limited(content, member.size), out, 1 << 20)
+                        out.writelines(blocks(source, member))
                 aside.rename(shard)
             finally:
                 shutil.rmtree(aside, ignore_errors=True)
@@ -152,8 +151,8 @@ class RemoteWork:
                 )
         # Slower than another machine, which may have gone on to an analysis: what is there stays.
         if (found := self._atlas.find(MANIFEST)) is not None:
-            ours, theirs = parse_json(content, MANIFEST)["recipe"], _sealed(found, "recipe")
-            _refuse(recipe_differences(ours, theirs), f"{self.url} holds another atlas")
+            ours, theirs = parse_json(content, MANIFEST)["recipe"], _content_of(found)["recipe"]
+            refuse_other(ours, theirs, f"{self.url} holds another atlas", there=_THERE)
             return
         for name in files:
             with open_inside(out, out / name, max_bytes=ANY_SIZE) as file:
@@ -187,34 +186,11 @@ class RemoteWork:
         return mirror.folder
 
 
-class _Limited(io.RawIOBase):
-    """The next bytes of a file, and no more."""
-
-    def __init__(self, file: Any, size: int) -> None:
-        self._file, self._left = file, size
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        data: bytes = self._file.read(self._left if size < 0 else min(size, self._left))
-        self._left -= len(data)
-        return data
-
-
-def _sealed(file: RemoteFile, part: str) -> dict[str, Any]:
+def _content_of(file: RemoteFile) -> dict[str, Any]:
+    """Of a sealed file with a recipe."""
     content = parse_json(file.read(), str(file))
     if not isinstance(content, dict) or not is_intact(content):
         raise SynestheteError(f"{file} is damaged", hint="delete it and record again")
-    value = content.get(part)
-    if not isinstance(value, dict):
-        raise SynestheteError(f"{file} is damaged: it has no {part}")
-    return value
-
-
-def _refuse(differences: list[str], what: str) -> None:
-    if differences:
-        message = "; ".join(differences[:4]) + ("; …" if len(differences) > 4 else "")
-        raise SynestheteError(
-            f"{what}: {message}", hint="name another --out, or delete what is there"
-        )
+    if not isinstance(content.get("recipe"), dict):
+        raise SynestheteError(f"{file} is damaged: it has no recipe")
+    return content

@@ -232,11 +232,11 @@ def _record(
         return done()
 
     def job_in(work: Path) -> Job:
-        size = remote.settle(recipe, shard_size) if remote else shard_size
-        if settle(out, work, recipe, size) != size and remote:
+        wanted = remote.settle(recipe, shard_size) if remote else shard_size
+        size = settle(out, work, recipe, wanted)
+        if remote and size != wanted:
             clear(out)  # of an earlier recording, which somebody removed from the object store
-            settle(out, work, recipe, size)
-        size = settle(out, work, recipe, size)
+            size = settle(out, work, recipe, wanted)
         return Job(
             probes=probes,
             plan=plan,

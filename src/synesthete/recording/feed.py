@@ -131,10 +131,9 @@ def decode(
             with _quarantining(batch, ids[slot]):
                 pixels[slot] = model.preprocess(image)
     if thumbnails:
-        seen = {ids[slot]: image for slot, image in shown.items()}
-        for image_id, image in seen.items():
-            if image_id not in batch.unreadable:
-                batch.thumbnails[image_id] = thumbnail_of(image)
+        for slot, image in shown.items():
+            if ids[slot] not in batch.unreadable:
+                batch.thumbnails[ids[slot]] = thumbnail_of(image)
     return batch
 
 

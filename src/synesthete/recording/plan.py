@@ -268,24 +268,29 @@ def group_codes(table: pa.Table, ids: range, groups: Sequence[str]) -> NDArray[n
     return np.array([index[name] for name in names], dtype=np.int64)
 
 
+def network_of(model: ImageTextModel) -> dict[str, Any]:
+    """What tells a network from others, as JSON values."""
+    # Weights alone do not: RN50 and RN50-quickgelu share them.
+    wiring = ("architecture", "image_tower", "quick_gelu")
+    return {
+        "weights_sha256": model.weights_sha256,
+        "embedding_dim": model.embedding_dim,
+        **{key: model.description[key] for key in wiring if key in model.description},
+    }
+
+
 def recipe_of(plan: Plan, model: ImageTextModel, probes: ProbeSet) -> dict[str, Any]:
     """Everything that decides the content of an atlas, as JSON values.
 
     The batch and shard sizes are not in it, because they change nothing, and neither are the names
     of model and probe set.
     """
-    # Weights alone do not tell a network: RN50 and RN50-quickgelu share them.
-    wiring = ("architecture", "image_tower", "quick_gelu")
     texts = int(text_rows(probes.labels).sum())
     # What only recordings of texts have is not said of others, whose fingerprint stays as it was.
     of_texts = {"text_reduction": plan.text_reduction} if "text" in plan.towers else {}
     return {
         "format": RECORDING_VERSION,
-        "model": {
-            "weights_sha256": model.weights_sha256,
-            "embedding_dim": model.embedding_dim,
-            **{key: model.description[key] for key in wiring if key in model.description},
-        },
+        "model": network_of(model),
         "preprocessing": model.preprocessing.as_dict(),
         "probes": {"fingerprint": probes.fingerprint, "images": len(probes)}
         | ({"texts": texts} if texts else {}),

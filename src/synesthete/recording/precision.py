@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from synesthete._core.json_reader import read_json
 from synesthete.atlas.files import write_file
 from synesthete.atlas.manifest import canonical, is_intact, sealed
+from synesthete.atlas.mirror import cache_folder
 from synesthete.errors import SynestheteError, near
-from synesthete.recording.plan import MICRO_BATCH
+from synesthete.recording.plan import MICRO_BATCH, network_of
 
 if TYPE_CHECKING:
     import torch
@@ -98,7 +99,7 @@ def choose(
 
     bfloat16 is taken where it is at least 1.2 times as fast and the embeddings of 64 images of the probe set have a cosine of
     at least 0.999 with those in float32; 16 or 64 images at once in place of 32 where that is 1.1 times as fast. What was measured is kept
-    in the user's cache folder, for the same machine, version of PyTorch, weights and image size.
+    in the user's cache folder, for the same machine, version of PyTorch, network and image size.
 
     Parameters
     ----------
@@ -219,15 +220,10 @@ def _cache_of(model: ImageTextModel, layers: Sequence[str], reduction: str) -> P
         torch.get_num_threads(),
     ]
     key = [
-        *machine, torch.__version__, model.weights_sha256, model.preprocessing.image_size, list(layers), reduction
+        *machine, torch.__version__, network_of(model), model.preprocessing.image_size, list(layers), reduction
     ]  # fmt: skip
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return (
-        base
-        / "synesthete"
-        / "precision"
-        / f"{hashlib.sha256(canonical(key)).hexdigest()[:32]}.json"
-    )
+    name = hashlib.sha256(canonical(key)).hexdigest()[:32]
+    return cache_folder() / "precision" / f"{name}.json"
 
 
 def _kept(path: Path) -> Forward | None:

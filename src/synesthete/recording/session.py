@@ -7,7 +7,7 @@ import fcntl
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from synesthete.atlas.store import open_atlas
 from synesthete.errors import SynestheteError
 
 WORK = ".recording"
-_SESSION = "session.json"
+SESSION = "session.json"
 _LOCK = "lock"
 
 
@@ -40,9 +40,7 @@ def is_complete(out: Path, recipe: dict[str, Any]) -> bool:
         raise SynestheteError(f"{out} is a file; an atlas is a folder", hint="name another --out")
     if (out / MANIFEST).exists():
         atlas = open_atlas(out)
-        differences = recipe_differences(recipe, atlas.manifest["recipe"])
-        if differences:
-            raise _differs(f"{out} holds another atlas", differences)
+        refuse_other(recipe, atlas.manifest["recipe"], f"{out} holds another atlas")
         return True
     names = {entry.name for entry in out.iterdir()}
     if names and WORK not in names:
@@ -53,9 +51,14 @@ def is_complete(out: Path, recipe: dict[str, Any]) -> bool:
     return False
 
 
-def _differs(what: str, differences: list[str]) -> SynestheteError:
-    message = "; ".join(differences[:4]) + ("; …" if len(differences) > 4 else "")
-    return SynestheteError(f"{what}: {message}", hint="name another --out, or delete the folder")
+def refuse_other(
+    ours: Mapping[str, Any], theirs: Mapping[str, Any], what: str, *, there: str = "the folder"
+) -> None:
+    """Raise where a recipe is another than that of what is there, with the differences."""
+    differences = recipe_differences(ours, theirs)
+    if differences:
+        message = "; ".join(differences[:4]) + ("; …" if len(differences) > 4 else "")
+        raise SynestheteError(f"{what}: {message}", hint=f"name another --out, or delete {there}")
 
 
 @contextlib.contextmanager
@@ -108,7 +111,7 @@ def claim(out: Path, *, shared: bool = False) -> Iterator[Path]:
 
 def started_forward(out: Path) -> tuple[Any, Any] | None:
     """Precision and micro-batch of the atlas or the unfinished recording that a folder holds; None where it holds neither."""
-    for path in (out / MANIFEST, out / WORK / _SESSION):
+    for path in (out / MANIFEST, out / WORK / SESSION):
         try:
             recipe = read_json(path, root=out)["recipe"]
             return recipe.get("precision", "fp32"), recipe["micro_batch"]
@@ -125,7 +128,7 @@ def settle(out: Path, work: Path, recipe: dict[str, Any], shard_size: int) -> in
     SynestheteError
         When the one that was started has another recipe.
     """
-    path = work / _SESSION
+    path = work / SESSION
     there = path.exists()
     try:
         session = read_json(path, root=out)
@@ -137,15 +140,13 @@ def settle(out: Path, work: Path, recipe: dict[str, Any], shard_size: int) -> in
             if there:
                 path.unlink(missing_ok=True)
             # Of several who begin at once the first one's holds.
-            draft = work / f".{_SESSION}.{uuid.uuid4().hex}"
+            draft = work / f".{SESSION}.{uuid.uuid4().hex}"
             write_file(draft, sealed({"recipe": recipe, "shard_size": shard_size}))
             with contextlib.suppress(FileExistsError):
                 path.hardlink_to(draft)
             draft.unlink()
         session = read_json(path, root=out)
-    differences = recipe_differences(recipe, session["recipe"])
-    if differences:
-        raise _differs(f"{out} holds an unfinished recording that is another", differences)
+    refuse_other(recipe, session["recipe"], f"{out} holds an unfinished recording that is another")
     return int(session["shard_size"])
 
 

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -32,27 +31,13 @@ from synesthete.errors import SynestheteError
 from synesthete.models.image_text_model import ImageTextModel
 from tests.catalog.conftest import sample_items
 from tests.catalog.store.small import DIM, UNITS, batch
-from tests.s3 import BUCKET, SECRET, s3_environment, s3_server
+from tests.s3 import SECRET
 from tests.small_atlas import write_model
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("moto") is None,
     reason="needs an S3 server: pip install 'moto[server]'",
 )
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with s3_server() as url:
-        yield url
-
-
-@pytest.fixture
-def bucket(server: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
-    """A URL that is used by one test."""
-    for name, value in s3_environment(server).items():
-        monkeypatch.setenv(name, value)
-    return f"s3://{BUCKET}/{request.node.name}"
 
 
 def create(folder: Path, url: str) -> ItemTable:

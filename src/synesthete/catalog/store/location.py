@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 
 from synesthete._core.json_reader import read_json
+from synesthete._core.remote_files import ENVIRONMENT, WRITABLE
 from synesthete.atlas.files import disk_errors, open_to_write, write_file
 from synesthete.catalog.store import manifest as manifests
 from synesthete.errors import SynestheteError
@@ -34,8 +35,7 @@ os.environ.setdefault("LANCEDB_LOG", "error")  # it says on stderr that a new ta
 POINTER, LOCK, ITEMS, STATE = "table.json", "write.lock", "items-", "state"
 RETIRED = "embedded again"  # in place of the name of the catalogue
 SCHEMES = {
-    "s3": "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION (or AWS_ENDPOINT_URL)",
-    "gs": "GOOGLE_APPLICATION_CREDENTIALS",
+    **{scheme: ENVIRONMENT[scheme] for scheme in WRITABLE},
     "az": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
 }
 LEASE, RENEWED, LOOKED = 60.0, 15.0, 0.5  # seconds: a turn, until it is renewed, between looks
