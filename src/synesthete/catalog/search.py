@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from synesthete._core.arrays import Bool, Float32, Floating, Int64
+from synesthete._core.arrays import Bool, Float32, Int64
 from synesthete.catalog.encode import IMAGE_WEIGHT, TEXT_WEIGHT
 from synesthete.catalog.facets import COUNTED, check_sort, column_of, facets_of, sorted_ids
 from synesthete.catalog.filters import condition
@@ -40,10 +40,8 @@ WORDS, MISSPELT = 1.5, 0.8
 NEAR = 2.0  # standard deviations over the concepts, on both sides
 SHOWN_WORDS = 5
 DUPLICATE = 0.97  # cosine of fused vectors
-HEAD, FEW = (
-    25,
-    40,
-)  # items that come first, and how many are read for them: to read items takes longer than to rank them
+# Items that come first, and how many are read for them: to read items takes longer than to rank them.
+HEAD, FEW = 25, 40
 DEPTH = 1000  # items that are ranked: every page of a search is cut from the same list
 MOST_KNOWN = 100_000  # words
 COMPARED = 256  # rows that are compared with all at once
@@ -87,41 +85,28 @@ def best(
     """
     if not len(snapshot):
         return Found(snapshot.rows([], columns), np.zeros(0, np.float32))
-    words, wanted = query_words(query.texts), list(dict.fromkeys(["id", "fused", *columns]))
-    candidates, gains = _candidates(snapshot, query, words, max(DEPTH, limit), where)
-    read = [candidates[:FEW], candidates[FEW:limit] if limit > HEAD else candidates[:0]]
-    head, tail = (
-        _sorted(query, snapshot.taken(ids, wanted), np.array([gains.get(one, 0) for one in ids]))
-        for ids in (some.tolist() for some in read)
-    )
-    if limit <= HEAD or not len(tail):
-        return head.take(range(min(limit, len(head))))
-    rest = _joined(head.take(range(HEAD, len(head))), tail)
-    order = np.lexsort((np.array(rest.rows.ids), -rest.scores))
-    return _joined(head.take(range(HEAD)), rest.take(order.tolist()))
-
-
-def _joined(one: Found, other: Found) -> Found:
-    table = pa.concat_tables([one.rows.table, other.rows.table])
-    return Found(Rows(table), np.concatenate([one.scores, other.scores]))
-
-
-def _sorted(query: Query, rows: Rows, gains: Floating) -> Found:
-    """Items by their exact scores, ties by id."""
+    candidates, gains = _candidates(snapshot, query, max(DEPTH, limit), where)
+    chosen = candidates[: max(FEW, limit)].tolist()
+    rows = snapshot.taken(chosen, list(dict.fromkeys(["id", "fused", *columns])))
     # Row by row: a matrix product rounds differently by how many rows there are.
     cosines = (rows.array("fused") * query.vector).sum(axis=1)
-    scores = np.asarray(cosines + WORDS * query.kind.text_weight * gains, np.float32)
-    return Found(rows, scores).take(np.lexsort((np.array(rows.ids), -scores)).tolist())
+    gained = np.array([gains.get(one, 0) for one in chosen])
+    scores = np.asarray(cosines + WORDS * query.kind.text_weight * gained, np.float32)
+    order = np.lexsort((np.array(rows.ids), -scores))
+    head = order[order < FEW][:HEAD]
+    rest = order[~np.isin(order, head)]
+    return Found(rows, scores).take([*head.tolist(), *rest.tolist()][:limit])
 
 
 def _candidates(
-    snapshot: Snapshot, query: Query, words: Sequence[str], depth: int, where: str | None
+    snapshot: Snapshot, query: Query, depth: int, where: str | None
 ) -> tuple[Int64, dict[int, float]]:
     """Row ids, best first, of `depth` items at most, and by row id the share of the query's words that an item has, 0 to 1.
 
     The best by words of the whole catalogue has the share that it has, whatever the filter; the others less by their BM25
     scores. A word that is nowhere in the catalogue is looked for with a wrong letter or two, and counts less.
     """
+    words = query_words(query.texts)
     if not words:
         # As many whatever the page: with a filter the index looks into more lists for more items.
         near = snapshot.nearest(query.vector, depth, where, ())
@@ -139,10 +124,7 @@ def _candidates(
     if len(first):
         has = shared(words, first.values("words")[0])
         lost = [one for one in words if one not in has or has[one] not in forms(one)]
-        share = max(len(words) - len(lost), 1) / len(words) / first.values("_score")[0]
-        gains = dict(
-            zip(matched.row_ids, (share * matched.numbers("_score")).tolist(), strict=True)
-        )
+        gains = _shares(matched, first, max(len(words) - len(lost), 1) / len(words))
     for word in _unknown(snapshot, [one for one in lost if edits(one)]):
         requests = [
             snapshot.by_words(word, depth, where, wrong_letters=edits(word), columns=()),
