@@ -83,14 +83,24 @@ def best(
     The items are ranked by numbers that the indexes give, of the `DEPTH` nearest by vectors and as many by words, and only the
     best of them are read. The first `HEAD` are the best of `FEW` that are read, and do not depend on `limit`.
     """
-    if not len(snapshot):
-        return Found(snapshot.rows([], columns), np.zeros(0, np.float32))
-    candidates, gains = _candidates(snapshot, query, max(DEPTH, limit), where)
-    chosen = candidates[: max(FEW, limit)].tolist()
+    return _read(
+        snapshot, query, _candidates(snapshot, query, max(DEPTH, limit), where), limit, columns
+    )
+
+
+def _read(
+    snapshot: Snapshot,
+    query: Query,
+    candidates: _Candidates,
+    limit: int,
+    columns: Sequence[str] = FOUND,
+) -> Found:
+    """The best of the candidates, as `best` gives them."""
+    chosen = candidates.row_ids[: max(FEW, limit)].tolist()
     rows = snapshot.taken(chosen, list(dict.fromkeys(["id", "fused", *columns])))
     # Row by row: a matrix product rounds differently by how many rows there are.
     cosines = (rows.array("fused") * query.vector).sum(axis=1)
-    gained = np.array([gains.get(one, 0) for one in chosen])
+    gained = np.array([candidates.gains.get(one, 0) for one in chosen])
     scores = np.asarray(cosines + WORDS * query.kind.text_weight * gained, np.float32)
     order = np.lexsort((np.array(rows.ids), -scores))
     head = order[order < FEW][:HEAD]
@@ -98,20 +108,28 @@ def best(
     return Found(rows, scores).take([*head.tolist(), *rest.tolist()][:limit])
 
 
-def _candidates(
-    snapshot: Snapshot, query: Query, depth: int, where: str | None
-) -> tuple[Int64, dict[int, float]]:
-    """Row ids, best first, of `depth` items at most, and by row id the share of the query's words that an item has, 0 to 1.
+@dataclass(frozen=True)
+class _Candidates:
+    """Row ids, best first, and by row id the share of the query's words that an item has, 0 to 1."""
+
+    row_ids: Int64
+    gains: dict[int, float]
+
+
+def _candidates(snapshot: Snapshot, query: Query, depth: int, where: str | None) -> _Candidates:
+    """What the indexes find, `depth` items at most.
 
     The best by words of the whole catalogue has the share that it has, whatever the filter; the others less by their BM25
     scores. A word that is nowhere in the catalogue is looked for with a wrong letter or two, and counts less.
     """
+    if not len(snapshot):
+        return _Candidates(np.zeros(0, np.int64), {})
     words = query_words(query.texts)
     if not words:
         # As many whatever the page: with a filter the index looks into more lists for more items.
         near = snapshot.nearest(query.vector, depth, where, ())
         ids = np.array(near.row_ids, np.int64)
-        return ids[np.lexsort((ids, near.numbers("_distance")))], {}
+        return _Candidates(ids[np.lexsort((ids, near.numbers("_distance")))], {})
     every = _every_form(words)
     requests = [
         snapshot.by_vector(query.vector, depth, where, ()),
@@ -140,7 +158,7 @@ def _candidates(
     ids = np.array(list(dict.fromkeys([*known, *gains])), np.int64)
     weight = WORDS * query.kind.text_weight
     scores = [known.get(one, least) + weight * gains.get(one, 0) for one in ids.tolist()]
-    return ids[np.lexsort((ids, -np.array(scores)))][:depth], gains
+    return _Candidates(ids[np.lexsort((ids, -np.array(scores)))][:depth], gains)
 
 
 def _shares(matched: Rows, first: Rows, share: float) -> dict[int, float]:
@@ -348,20 +366,20 @@ def browse(snapshot: Snapshot, request: Search) -> SearchPage:
 def ranked(snapshot: Snapshot, query: Query, request: Search) -> SearchPage:
     """A page of the items that are nearest to a query; `text`, `image` and `without` of the request are in it already."""
     check(snapshot, request)
-    where = condition(snapshot, request.where)
     needed = request.facets or request.sort != RELEVANCE  # of all items that match, not of a page
-    end, listing = request.offset + request.limit, None
-    if not needed and end <= HEAD:
-        listing = _listing(snapshot, query, best(snapshot, query, HEAD, where=where), request)
-        if end >= len(listing.places) and len(listing.found) == HEAD:  # what follows is not in it
-            listing = None
-    shallow = listing is not None
-    if listing is None:
-        # The same items are ranked for every page, so that pages joined are one answer.
-        depth = max(DEPTH, request.limit)
-        found = best(snapshot, query, depth, where=where, columns=("id", "fused"))
+    # The same items are ranked for every page, so that pages joined are one answer.
+    end, depth = request.offset + request.limit, max(DEPTH, request.limit)
+    candidates = _candidates(snapshot, query, depth, condition(snapshot, request.where))
+    shallow = not needed and end <= HEAD
+    if shallow:
+        found = _read(snapshot, query, candidates, HEAD)
         listing = _listing(snapshot, query, found, request)
-    found, places, ids = listing.found, listing.places, listing.found.rows.ids
+        # Otherwise what follows is not in it.
+        shallow = end < len(listing.places) or len(found) < HEAD
+    if not shallow:
+        found = _read(snapshot, query, candidates, depth, ("id", "fused"))
+        listing = _listing(snapshot, query, found, request)
+    places, ids = listing.places, found.rows.ids
     total = int(listing.matching.sum())
     # Of the items that match, where an order or facets need more of them than their vectors.
     columns = {"id", column_of(request.sort), *(COUNTED if request.facets else ())}
@@ -384,9 +402,8 @@ def ranked(snapshot: Snapshot, query: Query, request: Search) -> SearchPage:
 
 @dataclass(frozen=True, kw_only=True)
 class _Listing:
-    """What was found, and the places in it that are listed."""
+    """How relevant each item found is, and the places of those that are listed."""
 
-    found: Found
     relevances: Float32
     matching: Bool
     places: list[int]
@@ -401,9 +418,7 @@ def _listing(snapshot: Snapshot, query: Query, found: Found, request: Search) ->
         places, doubles = grouped(found)
     if request.only_relevant or request.sort != RELEVANCE:
         places = [place for place in places if matching[place]]
-    return _Listing(
-        found=found, relevances=relevances, matching=matching, places=places, doubles=doubles
-    )
+    return _Listing(relevances=relevances, matching=matching, places=places, doubles=doubles)
 
 
 def _page(
