@@ -12,23 +12,21 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import catalog_scale
 import httpx
 import numpy as np
+from server import HEADERS, served
 
 from synesthete.catalog import Catalog
 
-TOKEN, WARM = "benchmark", 50
+WARM = 50
 
 
 def main() -> None:
@@ -49,7 +47,8 @@ def main() -> None:
     rounds = len(options.connections)
     texts = distinct(opened.reference.concepts, WARM + rounds * options.queries)
     found: dict[str, Any] = {"items": len(opened), "workers": options.workers, "load": []}
-    with served(options.catalog, options.workers) as (base, process):
+    workers = ["--workers", str(options.workers)]
+    with served(options.catalog, *workers, ready="/readyz") as (base, process):
         sender(base, texts[:WARM], 4)
         for at, connections in enumerate(options.connections):
             start = WARM + at * options.queries
@@ -87,8 +86,7 @@ def sent(base: str, texts: list[str], connections: int) -> dict[str, Any]:
     waiting, times, lock = iter(texts), [], threading.Lock()
 
     def send() -> None:
-        headers = {"Authorization": f"Bearer {TOKEN}"}
-        with httpx.Client(base_url=base, headers=headers, timeout=60) as client:
+        with httpx.Client(base_url=base, headers=HEADERS, timeout=60) as client:
             while True:
                 with lock:
                     text = next(waiting, None)
@@ -117,31 +115,6 @@ def sent(base: str, texts: list[str], connections: int) -> dict[str, Any]:
         "p50 ms": round(p50, 1),
         "p95 ms": round(p95, 1),
     }
-
-
-@contextmanager
-def served(catalog: Path, workers: int) -> Iterator[tuple[str, int]]:
-    """`synesthete serve`, ready, and its process."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "synesthete", "serve", str(catalog), "--port", str(port)]
-    command += ["--workers", str(workers), "--token", TOKEN, "--no-browser"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    base = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(1200):
-            if process.poll() is not None:
-                raise SystemExit(f"it could not be served: {' '.join(command)}")
-            try:
-                if httpx.get(f"{base}/readyz", timeout=5).status_code == 200:
-                    break
-            except httpx.TransportError:
-                pass
-            time.sleep(0.25)
-        yield base, process.pid
-    finally:
-        process.terminate()
-        process.wait(60)
 
 
 def processor_seconds(process: int) -> float:

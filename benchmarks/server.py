@@ -66,7 +66,10 @@ def main() -> None:
 
 def measure(atlas: Path, options: argparse.Namespace, *, model: bool = False) -> dict[str, Any]:
     """Pages and load of one atlas, and what its `model` answers, where it has one."""
-    with served(atlas) as base, httpx.Client(base_url=base, headers=HEADERS, timeout=120) as client:
+    with (
+        served(atlas) as (base, _),
+        httpx.Client(base_url=base, headers=HEADERS, timeout=120) as client,
+    ):
         card = client.get("/index.json").json()
         layer, units = card["layers"][0]["name"], card["layers"][0]["units"]
         names = [one["concept"] for one in client.get("/concepts.json").json()["concepts"]]
@@ -192,37 +195,30 @@ def loaded(base: str, path: str, seconds: int) -> dict[str, Any] | None:
 
 
 @contextmanager
-def served(atlas: Path) -> Iterator[str]:
-    """`synesthete serve` as a process of its own."""
+def served(
+    folder: Path, *options: str, ready: str = "/static/style.css"
+) -> Iterator[tuple[str, int]]:
+    """`synesthete serve` as a process of its own, once it answers: its address and its process."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    command = [
-        sys.executable,
-        "-m",
-        "synesthete",
-        "serve",
-        str(atlas),
-        "--port",
-        str(port),
-        "--token",
-        TOKEN,
-        "--no-browser",
-    ]
+    command = [sys.executable, "-m", "synesthete", "serve", str(folder), "--port", str(port)]
+    command += ["--token", TOKEN, "--no-browser", *options]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     base = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(600):
+        for _ in range(3000):
             if process.poll() is not None:
                 raise SystemExit(f"it could not be served: {' '.join(command)}")
             try:
-                httpx.get(f"{base}/static/style.css", timeout=5)
-                break
+                if httpx.get(f"{base}{ready}", timeout=5).status_code == 200:
+                    break
             except httpx.TransportError:
-                time.sleep(0.1)
-        yield base
+                pass
+            time.sleep(0.1)
+        yield base, process.pid
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
 
 
 def export(atlas: Path, site: Path) -> dict[str, Any]:

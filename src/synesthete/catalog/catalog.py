@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from synesthete._core.arrays import Float32
+from synesthete._core.cache import file_stamp
 from synesthete.atlas.files import write_file
 from synesthete.catalog.align import align
-from synesthete.catalog.embedding import Embedding, stamp_of
+from synesthete.catalog.embedding import Embedding
 from synesthete.catalog.encode import write_photos
 from synesthete.catalog.evaluate import evaluate
 from synesthete.catalog.recommend import recommend
@@ -412,7 +413,7 @@ class Catalog:
     def _embedding(self) -> Embedding:
         """What is of the model in use: another one after `reembed`."""
         with self._lock:
-            stamp = stamp_of(self.path)
+            stamp = file_stamp(self.path / manifests.FILE)
             if stamp not in (None, self._opened.stamp):
                 self._opened = Embedding(self.path)
             return self._opened

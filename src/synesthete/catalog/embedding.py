@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from synesthete._core.cache import file_stamp
 from synesthete._core.user_files import UnusableFile, read_inside
 from synesthete.catalog.encode import PHOTOS, read_photos
 from synesthete.catalog.query_encoder import QueryEncoder
@@ -44,14 +45,14 @@ class Embedding:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.stamp = stamp_of(path)
+        self.stamp = file_stamp(path / manifests.FILE)
         self.manifest: Mapping[str, Any] = manifests.read_manifest(path)
         self.home = manifests.home_of(path, self.manifest)
         self.table = ItemTable(location_of(path, self.manifest))
         self.reference = _read_reference(self.home, self.manifest)
         self._lock = threading.RLock()
         self._snapshot: Snapshot | None = None
-        self._photos = 0
+        self._photos: tuple[int, int, int] | None = None
         self._model: ImageTextModel | None = None
 
     def model(self) -> ImageTextModel:
@@ -75,7 +76,7 @@ class Embedding:
     def snapshot(self) -> Snapshot:
         """The items as they are now; the same object as long as nothing changes."""
         with self._lock:
-            photos = _changed_at(self.home / PHOTOS)
+            photos = file_stamp(self.home / PHOTOS)
             current = self._snapshot
             if current is None or current.version != self.table.version() or photos != self._photos:
                 described = self.manifest["model"]
@@ -100,15 +101,6 @@ class Embedding:
             self.table.close()
 
 
-def stamp_of(path: Path) -> tuple[int, int] | None:
-    """Changes whenever a catalogue's manifest is written; None without one."""
-    try:
-        found = (path / manifests.FILE).stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_mtime_ns
-
-
 def _read_reference(home: Path, manifest: Mapping[str, Any]) -> Reference:
     try:
         data = read_inside(home, home / manifests.REFERENCE)
@@ -120,7 +112,3 @@ def _read_reference(home: Path, manifest: Mapping[str, Any]) -> Reference:
             hint="index the items again into a new catalogue",
         )
     return Reference.from_bytes(data)
-
-
-def _changed_at(path: Path) -> int:
-    return path.stat().st_mtime_ns if path.exists() else 0

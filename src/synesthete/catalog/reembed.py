@@ -8,7 +8,6 @@ that names it is written: one rename, before which everybody reads the old vecto
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from synesthete.atlas import open_atlas
-from synesthete.atlas.files import disk_errors, open_to_write, sync_folder
+from synesthete.atlas.files import disk_errors, lock_alone, open_to_write, sync_folder
 from synesthete.catalog.catalog import Catalog
 from synesthete.catalog.embedding import Embedding
 from synesthete.catalog.encode import Loaded, digest_by, encode, hash_of, image_bytes
@@ -39,10 +38,8 @@ if TYPE_CHECKING:
 LOCK_FILE = ".reembed.lock"
 BY_THUMBNAIL = "thumbnail "  # before an item's digest, so that indexing it again replaces it
 TRIES = 2000  # places that images which were set aside may have had among those of an item
-PASSES, FEW = (
-    8,
-    256,
-)  # over what changed meanwhile, and how much of it may be left when writers wait
+# Passes over what changed meanwhile, and how much of it may be left when writers wait.
+PASSES, FEW = 8, 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,13 +132,12 @@ def reembed(
 @contextlib.contextmanager
 def _alone(path: Path) -> Iterator[None]:
     """One at a time; the system frees the lock when its holder dies."""
-    with disk_errors(path), open_to_write(path / LOCK_FILE) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+    lock = path / LOCK_FILE
+    with disk_errors(path), open_to_write(lock) as file:
+        if not lock_alone(file.fileno(), lock):
             raise SynestheteError(
                 f"{path} is being embedded again already", hint="wait until that ends"
-            ) from None
+            )
         yield
 
 
@@ -257,10 +253,8 @@ class _Work:
             self._write(waiting)
 
     def _write(self, items: Sequence[tuple[dict[str, Any], Loaded]]) -> None:
-        rows, loaded = [row for row, _ in items], [one for _, one in items]
+        given, loaded = {row["id"]: row for row, _ in items}, [one for _, one in items]
         batch, aside = encode(self._model, self._layer, self._units, loaded)
-        given = {row["id"]: row for row in rows}
-        small = {one.item.id for one in loaded if one.digest.startswith(BY_THUMBNAIL)}
         batch = replace(
             batch,
             items=[item_of(given[item.id]) for item in batch.items],
@@ -268,7 +262,7 @@ class _Work:
         )
         self._new.commit(batch, aside)
         self.embedded += len(batch.items)
-        self.by_thumbnail += len(small)
+        self.by_thumbnail += sum(one.digest.startswith(BY_THUMBNAIL) for one in loaded)
         self.lost |= given.keys() - {item.id for item in batch.items}
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from synesthete._core.arrays import Bool, Float32, Floating, Int64
+from synesthete._core.arrays import Bool, Float32, Int64
 from synesthete.catalog.encode import IMAGE_WEIGHT, TEXT_WEIGHT
 from synesthete.catalog.facets import COUNTED, check_sort, column_of, facets_of, sorted_ids
 from synesthete.catalog.filters import condition
@@ -40,10 +40,8 @@ WORDS, MISSPELT = 1.5, 0.8
 NEAR = 2.0  # standard deviations over the concepts, on both sides
 SHOWN_WORDS = 5
 DUPLICATE = 0.97  # cosine of fused vectors
-HEAD, FEW = (
-    25,
-    40,
-)  # items that come first, and how many are read for them: to read items takes longer than to rank them
+# Items that come first, and how many are read for them: to read items takes longer than to rank them.
+HEAD, FEW = 25, 40
 DEPTH = 1000  # items that are ranked: every page of a search is cut from the same list
 MOST_KNOWN = 100_000  # words
 COMPARED = 256  # rows that are compared with all at once
@@ -85,48 +83,53 @@ def best(
     The items are ranked by numbers that the indexes give, of the `DEPTH` nearest by vectors and as many by words, and only the
     best of them are read. The first `HEAD` are the best of `FEW` that are read, and do not depend on `limit`.
     """
-    if not len(snapshot):
-        return Found(snapshot.rows([], columns), np.zeros(0, np.float32))
-    words, wanted = query_words(query.texts), list(dict.fromkeys(["id", "fused", *columns]))
-    candidates, gains = _candidates(snapshot, query, words, max(DEPTH, limit), where)
-    read = [candidates[:FEW], candidates[FEW:limit] if limit > HEAD else candidates[:0]]
-    head, tail = (
-        _sorted(query, snapshot.taken(ids, wanted), np.array([gains.get(one, 0) for one in ids]))
-        for ids in (some.tolist() for some in read)
+    return _read(
+        snapshot, query, _candidates(snapshot, query, max(DEPTH, limit), where), limit, columns
     )
-    if limit <= HEAD or not len(tail):
-        return head.take(range(min(limit, len(head))))
-    rest = _joined(head.take(range(HEAD, len(head))), tail)
-    order = np.lexsort((np.array(rest.rows.ids), -rest.scores))
-    return _joined(head.take(range(HEAD)), rest.take(order.tolist()))
 
 
-def _joined(one: Found, other: Found) -> Found:
-    table = pa.concat_tables([one.rows.table, other.rows.table])
-    return Found(Rows(table), np.concatenate([one.scores, other.scores]))
-
-
-def _sorted(query: Query, rows: Rows, gains: Floating) -> Found:
-    """Items by their exact scores, ties by id."""
+def _read(
+    snapshot: Snapshot,
+    query: Query,
+    candidates: _Candidates,
+    limit: int,
+    columns: Sequence[str] = FOUND,
+) -> Found:
+    """The best of the candidates, as `best` gives them."""
+    chosen = candidates.row_ids[: max(FEW, limit)].tolist()
+    rows = snapshot.taken(chosen, list(dict.fromkeys(["id", "fused", *columns])))
     # Row by row: a matrix product rounds differently by how many rows there are.
     cosines = (rows.array("fused") * query.vector).sum(axis=1)
-    scores = np.asarray(cosines + WORDS * query.kind.text_weight * gains, np.float32)
-    return Found(rows, scores).take(np.lexsort((np.array(rows.ids), -scores)).tolist())
+    gained = np.array([candidates.gains.get(one, 0) for one in chosen])
+    scores = np.asarray(cosines + WORDS * query.kind.text_weight * gained, np.float32)
+    order = np.lexsort((np.array(rows.ids), -scores))
+    head = order[order < FEW][:HEAD]
+    rest = order[~np.isin(order, head)]
+    return Found(rows, scores).take([*head.tolist(), *rest.tolist()][:limit])
 
 
-def _candidates(
-    snapshot: Snapshot, query: Query, words: Sequence[str], depth: int, where: str | None
-) -> tuple[Int64, dict[int, float]]:
-    """Row ids, best first, of `depth` items at most, and by row id the share of the query's words that an item has, 0 to 1.
+@dataclass(frozen=True)
+class _Candidates:
+    """Row ids, best first, and by row id the share of the query's words that an item has, 0 to 1."""
+
+    row_ids: Int64
+    gains: dict[int, float]
+
+
+def _candidates(snapshot: Snapshot, query: Query, depth: int, where: str | None) -> _Candidates:
+    """What the indexes find, `depth` items at most.
 
     The best by words of the whole catalogue has the share that it has, whatever the filter; the others less by their BM25
     scores. A word that is nowhere in the catalogue is looked for with a wrong letter or two, and counts less.
     """
+    if not len(snapshot):
+        return _Candidates(np.zeros(0, np.int64), {})
+    words = query_words(query.texts)
     if not words:
         # As many whatever the page: with a filter the index looks into more lists for more items.
         near = snapshot.nearest(query.vector, depth, where, ())
         ids = np.array(near.row_ids, np.int64)
-        return ids[np.lexsort((ids, near.numbers("_distance")))], {}
+        return _Candidates(ids[np.lexsort((ids, near.numbers("_distance")))], {})
     every = _every_form(words)
     requests = [
         snapshot.by_vector(query.vector, depth, where, ()),
@@ -139,10 +142,7 @@ def _candidates(
     if len(first):
         has = shared(words, first.values("words")[0])
         lost = [one for one in words if one not in has or has[one] not in forms(one)]
-        share = max(len(words) - len(lost), 1) / len(words) / first.values("_score")[0]
-        gains = dict(
-            zip(matched.row_ids, (share * matched.numbers("_score")).tolist(), strict=True)
-        )
+        gains = _shares(matched, first, max(len(words) - len(lost), 1) / len(words))
     for word in _unknown(snapshot, [one for one in lost if edits(one)]):
         requests = [
             snapshot.by_words(word, depth, where, wrong_letters=edits(word), columns=()),
@@ -158,7 +158,7 @@ def _candidates(
     ids = np.array(list(dict.fromkeys([*known, *gains])), np.int64)
     weight = WORDS * query.kind.text_weight
     scores = [known.get(one, least) + weight * gains.get(one, 0) for one in ids.tolist()]
-    return ids[np.lexsort((ids, -np.array(scores)))][:depth], gains
+    return _Candidates(ids[np.lexsort((ids, -np.array(scores)))][:depth], gains)
 
 
 def _shares(matched: Rows, first: Rows, share: float) -> dict[int, float]:
@@ -366,20 +366,20 @@ def browse(snapshot: Snapshot, request: Search) -> SearchPage:
 def ranked(snapshot: Snapshot, query: Query, request: Search) -> SearchPage:
     """A page of the items that are nearest to a query; `text`, `image` and `without` of the request are in it already."""
     check(snapshot, request)
-    where = condition(snapshot, request.where)
     needed = request.facets or request.sort != RELEVANCE  # of all items that match, not of a page
-    end, listing = request.offset + request.limit, None
-    if not needed and end <= HEAD:
-        listing = _listing(snapshot, query, best(snapshot, query, HEAD, where=where), request)
-        if end >= len(listing.places) and len(listing.found) == HEAD:  # what follows is not in it
-            listing = None
-    shallow = listing is not None
-    if listing is None:
-        # The same items are ranked for every page, so that pages joined are one answer.
-        depth = max(DEPTH, request.limit)
-        found = best(snapshot, query, depth, where=where, columns=("id", "fused"))
+    # The same items are ranked for every page, so that pages joined are one answer.
+    end, depth = request.offset + request.limit, max(DEPTH, request.limit)
+    candidates = _candidates(snapshot, query, depth, condition(snapshot, request.where))
+    shallow = not needed and end <= HEAD
+    if shallow:
+        found = _read(snapshot, query, candidates, HEAD)
         listing = _listing(snapshot, query, found, request)
-    found, places, ids = listing.found, listing.places, listing.found.rows.ids
+        # Otherwise what follows is not in it.
+        shallow = end < len(listing.places) or len(found) < HEAD
+    if not shallow:
+        found = _read(snapshot, query, candidates, depth, ("id", "fused"))
+        listing = _listing(snapshot, query, found, request)
+    places, ids = listing.places, found.rows.ids
     total = int(listing.matching.sum())
     # Of the items that match, where an order or facets need more of them than their vectors.
     columns = {"id", column_of(request.sort), *(COUNTED if request.facets else ())}
@@ -402,9 +402,8 @@ def ranked(snapshot: Snapshot, query: Query, request: Search) -> SearchPage:
 
 @dataclass(frozen=True, kw_only=True)
 class _Listing:
-    """What was found, and the places in it that are listed."""
+    """How relevant each item found is, and the places of those that are listed."""
 
-    found: Found
     relevances: Float32
     matching: Bool
     places: list[int]
@@ -419,9 +418,7 @@ def _listing(snapshot: Snapshot, query: Query, found: Found, request: Search) ->
         places, doubles = grouped(found)
     if request.only_relevant or request.sort != RELEVANCE:
         places = [place for place in places if matching[place]]
-    return _Listing(
-        found=found, relevances=relevances, matching=matching, places=places, doubles=doubles
-    )
+    return _Listing(relevances=relevances, matching=matching, places=places, doubles=doubles)
 
 
 def _page(

@@ -134,6 +134,7 @@ def protocol(subject: Subject) -> list[dict[str, Any]]:
     images of. `control` counts the images on which one of the other rows' texts was written.
     """
     image_set = subject.image_set
+    every = np.arange(len(image_set.images))
     drawn: dict[Published, tuple[Float32, float]] = {}
     for row in published_rows():
         if has_letters(row.text, find_font(FONT)):
@@ -171,7 +172,6 @@ def protocol(subject: Subject) -> list[dict[str, Any]]:
         else:
             classifiers["linear_probe"] = probe
         for name, classifier in classifiers.items():
-            every = np.arange(len(image_set.images))
             free = classifier.answers(subject.features, every) != target
             found = {
                 text: classifier.answers(embeddings, every)[free] == target

@@ -217,13 +217,13 @@ class Snapshot:
         (found,) = self.find(self.by_vector(vector, limit, where, columns))
         return found
 
-    def matching(self, text: str, limit: int, columns: Sequence[str] = ("id",)) -> Rows:
-        """The items that have any of the words, the best BM25 score first."""
-        (found,) = self.find(self.by_words(text, limit, columns=columns))
+    def matching(self, text: str, limit: int) -> Rows:
+        """Ids of the items that have any of the words, the best BM25 score first."""
+        (found,) = self.find(self.by_words(text, limit, columns=("id",)))
         return found
 
     def find(self, *requests: Any) -> list[Rows]:
-        """What some requests of `by_vector` and `by_words` find, carried out at once."""
+        """What some requests find (as of `by_vector` and `by_words`), carried out at once."""
         import asyncio
 
         from lancedb.background_loop import LOOP
@@ -234,7 +234,7 @@ class Snapshot:
         with self._items.errors():
             return [Rows(table) for table in LOOP.run(every())]
 
-    def taken(self, row_ids: Sequence[int], columns: Sequence[str] = FOUND) -> Rows:
+    def taken(self, row_ids: Sequence[int], columns: Sequence[str]) -> Rows:
         """The items at some places of the table, in the order asked for."""
         if not row_ids:
             return self.rows([], columns)
@@ -244,11 +244,7 @@ class Snapshot:
         return Rows(found.take([place[one] for one in row_ids]).table.select(list(columns)))
 
     def by_vector(
-        self,
-        vector: Float32,
-        limit: int,
-        where: str | None = None,
-        columns: Sequence[str] = FOUND,
+        self, vector: Float32, limit: int, where: str | None, columns: Sequence[str]
     ) -> Any:
         """A request for the items whose fused vectors are nearest, for `find`."""
         request = self._query().nearest_to(np.asarray(vector, np.float32)).column("fused")
@@ -256,9 +252,8 @@ class Snapshot:
         request = request.with_row_id().limit(limit)
         if self._probes and where:  # and more, where few of what they hold passes a filter
             request = request.minimum_nprobes(self._probes).maximum_nprobes(0)
-        elif (
-            self._probes
-        ):  # without a most a search costs three times as much, even where none is needed
+        elif self._probes:
+            # Without a most a search costs three times as much, even where none is needed.
             request = request.nprobes(SPARE * self._probes)
         return request.where(where) if where else request
 
@@ -268,8 +263,8 @@ class Snapshot:
         limit: int,
         where: str | None = None,
         *,
+        columns: Sequence[str],
         wrong_letters: int = 0,
-        columns: Sequence[str] = FOUND,
     ) -> Any:
         """A request for the items that have any of the words, for `find`: best first, with BM25 scores in `_score`.
 
