@@ -18,7 +18,7 @@ take labels, as LE(label) does, and their word is the one of the largest weight.
 - CoSy (Kopf et al., NeurIPS 2024): AUC and mean activation difference of images of the word against all others, held-out images in place of generated ones.
 
 Intervals are 95 % (Wilson; bootstrap over units). "−ours" is the mean difference from ours of the same source over units, and its interval.
-The constants of ours were chosen with mini's figures in sight, so on its units they are validation figures; the planted units are drawn anew.
+The constants of ours were chosen with mini's figures in sight, so on its units they are validation figures; the planted units are drawn for each run from a fixed seed.
 """
 
 from __future__ import annotations
