@@ -1,5 +1,8 @@
 # Everything a newcomer types: `make demo` and `make test`. Both set up what they need in .venv first.
 
+# Without bytecode, every process that a test starts compiles torch anew, which takes seven seconds.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 VENV := .venv

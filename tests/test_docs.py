@@ -99,11 +99,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     It holds `demo.atlas`, `my-images`, `my-photos`, `image.png` and `my-words.txt`; what `write_catalog` makes; and for
     what would take minutes `small.atlas` and its model, `model`.
     """
-    import torch
-
     import synesthete as syn
 
-    torch.set_num_threads(2)
     folder = tmp_path_factory.mktemp("docs")
     probes = syn.load_probes("concepts", texts=False)
     photographed = probes.select(modalities=["photo"]).concepts
