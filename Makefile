@@ -42,7 +42,7 @@ demo: $(STAMP) ## record the shipped model on the built-in probes and show what 
 
 test: $(STAMP) check ## run every check and every test
 	@bash tools/get_chromium.sh $(BIN)/python
-	@HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart 0
+	@HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 torture: $(STAMP) ## kill, mutate, flood and bomb it, and print a table of what held (20 minutes; SECURITY.md)
 	@HF_HUB_OFFLINE=1 $(BIN)/python -m tests.torture $(TORTURE)
