@@ -13,18 +13,22 @@ HERE = Path(__file__).parent
 # The files that take longest, the longest first: a worker that is handed one of them last works on alone.
 LONG = (
     "test_docs.py",
-    "browser/test_every_page.py",
     "recording/test_executors.py",
-    "reproduction/test_reproduction.py",
+    "browser/test_every_page.py",
     "server/test_image_limits.py",
-    "torture/test_soak.py",
     "torture/test_kills.py",
+    "recording/test_resume.py",
+    "reproduction/test_reproduction.py",
+    "torture/test_soak.py",
     "server/test_openapi.py",
     "catalog/server/test_schema.py",
     "catalog/server/test_service.py",
     "catalog/store/test_object_store.py",
+    "catalog/test_reembed.py",
     "browser/test_doing.py",
+    "cli/test_errors.py",
     "cli/test_making.py",
+    "training/test_short_run.py",
 )
 
 
