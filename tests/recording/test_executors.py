@@ -210,7 +210,7 @@ def test_an_actor_of_ray_that_is_killed(crowd: Path, alone: dict[str, str], tmp_
     out = tmp_path / "x.atlas"
     code, output = _drive(crowd, out, "ray", "kill an actor", RAY_ADDRESS="")
     assert code == 0
-    assert not _alive(int(output))
+    assert not _alive(int(output.split()[-1]))
     assert tree(out) == alone
 
 

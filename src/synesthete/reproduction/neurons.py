@@ -110,8 +110,11 @@ def _task(subject: Subject, units: list[int]) -> str:
     pieces = []
     values = subject.atlas.activations(subject.layer)
     is_text = np.array([subject.atlas.text(i) is not None for i in range(len(values))])
-    # An image excites many units, and is decoded for one.
-    shown = cache(lambda image: svg.data_uri(subject.atlas.thumbnail(image)))
+
+    @cache  # an image excites many units, and is decoded for one
+    def shown(image: int) -> str:
+        return svg.data_uri(subject.atlas.thumbnail(image))
+
     for unit in units:
         column = np.nan_to_num(np.asarray(values[:, unit], np.float32), nan=-np.inf)
         column[is_text] = -np.inf
