@@ -2,7 +2,9 @@
 
 from synesthete.editing.defence.association import Association, Axis, load_axis
 from synesthete.editing.defence.find import (
+    Carriers,
     Defence,
+    Frontier,
     Point,
     Series,
     defend,
@@ -15,8 +17,10 @@ from synesthete.editing.defence.typographic import Typographic
 __all__ = [
     "Association",
     "Axis",
+    "Carriers",
     "Defence",
     "Evaluation",
+    "Frontier",
     "Measured",
     "Point",
     "Series",
