@@ -243,9 +243,11 @@ def test_from_a_folder_to_edits(family: Family, coloured: ProbeSet) -> None:
 def test_heads_of_a_pool_from_a_folder(family: Family, coloured: ProbeSet) -> None:
     found = defend(family("modified-resnet"), coloured, limit=42, method="dyslexify", most=4)
     assert found.layers == ["visual.attnpool"]
-    assert len(found.attention) == 9
-    assert found.attention["area"] == pytest.approx(SHARE, rel=0.15)
-    assert all(0 <= share <= 1 for share in found.attention.values())
+    assert len(found.attention) == 8
+    shares = [one.share for one in found.attention]
+    assert shares == sorted(shares, reverse=True)
+    # Random weights look at labels no more than elsewhere: at their share of the area.
+    assert np.mean(shares) == pytest.approx(SHARE, rel=0.4)
 
 
 def test_mini_is_defended_on_somebodys_own_images(coloured: ProbeSet) -> None:

@@ -333,10 +333,10 @@ def _defence_view(found: Defence) -> Iterator[RenderableType]:
     edits = ", ".join(f"{edit.op} {edit.address}" for edit in found.edits.edits) or "no edit pays"
     yield f"{len(found.edits)} of {found.considered:,} units: {edits}"
     if found.attention:
-        area = found.attention["area"]
-        heads = list(found.attention.items())[:3]
-        listed = ", ".join(f"{address} {share:.1%}" for address, share in heads)
-        yield dim(f"attention to the label, {area:.1%} of the area: {listed}")
+        heads = (
+            f"{one.address} {one.share:.1%} ({one.elsewhere:.1%})" for one in found.attention[:3]
+        )
+        yield dim(f"attention to the label (where another image has its own): {', '.join(heads)}")
     ways = found.carriers
     if ways.strongest:
         address, share = ways.strongest[0]

@@ -11,6 +11,7 @@ from synesthete.editing.defence.find import (
     find_defence,
     objectives,
 )
+from synesthete.editing.defence.heads import Looking
 from synesthete.editing.defence.objective import Evaluation, Measured
 from synesthete.editing.defence.typographic import Typographic
 
@@ -21,6 +22,7 @@ __all__ = [
     "Defence",
     "Evaluation",
     "Frontier",
+    "Looking",
     "Measured",
     "Point",
     "Series",

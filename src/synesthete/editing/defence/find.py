@@ -12,7 +12,7 @@ from synesthete._core.arrays import Float32
 from synesthete._core.intervals import paired_change
 from synesthete.analysis.zero_shot import class_embeddings, unseen_rows
 from synesthete.editing.defence.association import Axis, associations
-from synesthete.editing.defence.heads import area_share, class_heads, keep_heads, label_attention
+from synesthete.editing.defence.heads import Looking, class_heads, keep_heads, label_attention
 from synesthete.editing.defence.objective import Evaluation, Measured, Objective, rate_of
 from synesthete.editing.defence.search import (
     SHORTLIST,
@@ -139,8 +139,7 @@ class Defence:
     rank
         Of the subspace, as chosen on the validation split; None where there is none.
     attention
-        Of `dyslexify`: each head's share of attention to the label on the fitting split, the largest first; the last entry,
-        `area`, is the label's share of the area.
+        Of `dyslexify`: how much each head looks at the label on the fitting split, the most first.
     carriers
         By which units of those considered the harm goes, on the fitting split.
     edits
@@ -161,7 +160,7 @@ class Defence:
     budget: float
     series: list[Series]
     rank: int | None
-    attention: dict[str, float]
+    attention: list[Looking]
     carriers: Carriers
     edits: Edits
 
@@ -248,16 +247,15 @@ def find_defence(
     near, middle, far = (
         Tail(model, layers, split.pixels) for split in (search, middle_of, held_out)
     )
-    attention: dict[str, float] = {}
+    attention: list[Looking] = []
     if method == "dyslexify":
         assert written is not None
         scores = label_attention(model, layers, written[0])
-        order = sorted(among.units, key=lambda unit: -scores[unit])
+        order = sorted(among.units, key=lambda unit: -scores[unit].share)
         chosen = keep_heads(
             middle, written[1], among, order, most=most, budget=budget, progress=progress
         )
-        attention = {f"{layer}:{head}": scores[layer, head] for layer, head in order}
-        attention["area"] = area_share(written[0])
+        attention = [scores[unit] for unit in order]
         second, other = "attention", order[:most]
     else:
         chosen = greedy(

@@ -9,9 +9,9 @@ ten heads in a row were not kept. On a ModifiedResNet the attention pool's query
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
 from synesthete.editing.defence.search import BATCH, Candidates, Progress, Tail
@@ -50,30 +50,50 @@ def class_heads(model: ImageTextModel, layers: Sequence[str] | None) -> list[str
     return list(layers) if layers else known
 
 
+@dataclass(frozen=True)
+class Looking:
+    """How much of a head's attention to the positions of the image the label has.
+
+    Attributes
+    ----------
+    address
+        The head.
+    share
+        Over all attacked images; a position that the label covers in part counts by that part.
+    elsewhere
+        The control: the same where the label of another image is.
+    """
+
+    address: str
+    share: float
+    elsewhere: float
+
+
 def label_attention(
     model: ImageTextModel, layers: Sequence[str], objective: Typographic
-) -> dict[Unit, float]:
-    """The share of each head's attention to the positions of the image that the label has, over all attacked images.
-
-    A position that the label covers in part counts by that part. A head that looks everywhere alike has the label's share of the
-    area.
-    """
-    found: dict[Unit, float] = {}
-    plain, shares = len(objective.truth), {}
+) -> dict[Unit, Looking]:
+    """Of every head of class-head sites, its attention to the label."""
+    plain = len(objective.truth)
+    shares: dict[tuple[int, int], torch.Tensor] = {}
     sums: dict[str, list[torch.Tensor]] = {layer: [] for layer in layers}
     for start in range(plain, len(objective.pixels), BATCH):
         pixels = objective.pixels[start : start + BATCH]
+        here = slice(start - plain, start - plain + len(pixels))
         for layer, weights in class_attention(model, layers, pixels).items():
             grid = (int(weights.shape[2]), int(weights.shape[3]))
             if grid not in shares:
                 shares[grid] = objective.label_shares(grid)
-            covered = shares[grid][start - plain : start - plain + len(pixels), None]
-            on_label = (weights * covered).sum((0, 2, 3))
-            sums[layer].append(torch.stack([on_label, weights.sum((0, 2, 3))]))
-    for layer, parts in sums.items():
-        on_label, everywhere = torch.stack(parts).double().sum(0)
-        for head, share in enumerate((on_label / everywhere).tolist()):
-            found[layer, head] = share
+            covered = shares[grid]
+            parts = (covered[here], covered.roll(1, 0)[here], torch.ones(1, *grid))
+            sums[layer].append(
+                torch.stack([(weights * part[:, None]).sum((0, 2, 3)) for part in parts])
+            )
+    found: dict[Unit, Looking] = {}
+    for layer, batches in sums.items():
+        share, elsewhere, whole = torch.stack(batches).double().sum(0).unbind()
+        for head in range(len(whole)):
+            looks = (float(part[head] / whole[head]) for part in (share, elsewhere))
+            found[layer, head] = Looking(f"{layer}:{head}", *looks)
     return found
 
 
@@ -110,8 +130,3 @@ def keep_heads(
             break
         kept, best, skipped = [*kept, unit], survived, 0
     return kept
-
-
-def area_share(objective: Typographic) -> float:
-    """Mean share of the area that the labels cover: the attention of a head that does not look for them."""
-    return float(np.mean(objective.label_shares((16, 16)).numpy()))
