@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from synesthete.editing import Edit, Edits, Unfoldable, load_edits, plan_edits, save_edits
-from synesthete.editing.defence import Typographic, find_defence
+from synesthete.editing.defence import Typographic, defend, find_defence
 from synesthete.editing.defence.find import Defence
 from synesthete.editing.defence.heads import keep_heads
 from synesthete.editing.defence.search import Tail, candidates
@@ -212,6 +212,8 @@ def test_what_has_no_such_heads_is_refused(family: Family, splits: Splits) -> No
     model = family("convnext")
     with pytest.raises(SynestheteError, match=r"no attention heads .*--method greedy"):
         find_defence(model, splits[0], splits[2], method="dyslexify")
+    with pytest.raises(SynestheteError, match="no attention heads"):  # before an image is read
+        defend(model, None, method="dyslexify")  # type: ignore[arg-type]
     model = family("vit")
     for layers, message in (
         (["visual.transformer.resblocks.1.mlp"], "no heads that write into the class token"),

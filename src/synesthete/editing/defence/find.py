@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 DRAWS = 5
 METHODS = ("greedy", "dyslexify")
 LISTED = 12
+NO_AXIS = "dyslexify defends against written words, not against an axis"
 
 
 @dataclass(frozen=True)
@@ -198,7 +199,7 @@ def find_defence(
         `greedy`: of the units that the gradient favours, the one that helps most, again and again. `dyslexify`: the heads
         that look at the written label (`synesthete.editing.defence.heads`).
     layers
-        Where to look; by default the model's default layers and, in transformers, all attention heads; for `dyslexify`, heads that
+        Where to look; by default the model's default layers and all attention heads; for `dyslexify`, heads that
         write into the class token or a pooled one.
     how
         `ablate`, or `mean-ablate`: held at their means over the fitting split's images.
@@ -219,25 +220,13 @@ def find_defence(
         No such layer, no such way, numbers out of range; for `dyslexify` a model without such heads, or another harm than
         written words.
     """
-    if how not in ("ablate", "mean-ablate"):
-        raise SynestheteError(
-            f"units cannot be switched off by {how!r}", hint="ablate or mean-ablate"
-        )
-    if method not in METHODS:
-        raise SynestheteError(f"no such method {method!r}", hint=one_of(method, METHODS))
+    layers = search_layers(model, method=method, how=how, layers=layers)
     if not (most >= 1 and shortlist >= 1 and weight >= 0 and budget >= 0):
         raise SynestheteError("a search needs a unit at least, and no negative weight or budget")
     middle_of = validation or search
     written = _all_written(search, middle_of, held_out)
-    if method == "dyslexify":
-        if written is None:
-            raise SynestheteError("dyslexify defends against written words, not against an axis")
-        layers = class_heads(model, layers)
-    layers = list(layers) if layers else default_layers(model)
-    for layer in layers:
-        model.site(layer)
-        if layer in {one.name for one in model.sites("text")}:
-            raise SynestheteError(f"{layer} reads texts, and a defence is of what reads images")
+    if method == "dyslexify" and written is None:
+        raise SynestheteError(NO_AXIS)
     among = candidates(model, layers, search.pixels, mean=how == "mean-ablate")
     if not among.units:
         raise SynestheteError(f"no unit of {', '.join(layers)} answers to anything")
@@ -366,6 +355,31 @@ def _subspaces(
     ]
 
 
+def search_layers(
+    model: ImageTextModel,
+    *,
+    method: str = "greedy",
+    how: str = "ablate",
+    layers: Sequence[str] | None = None,
+) -> list[str]:
+    """Where `find_defence` looks; what it would refuse is refused here, before anything is computed."""
+    if how not in ("ablate", "mean-ablate"):
+        raise SynestheteError(
+            f"units cannot be switched off by {how!r}", hint="ablate or mean-ablate"
+        )
+    if method not in METHODS:
+        raise SynestheteError(f"no such method {method!r}", hint=one_of(method, METHODS))
+    if method == "dyslexify":
+        return class_heads(model, layers)
+    layers = list(layers) if layers else default_layers(model)
+    of_text = {one.name for one in model.sites("text")}
+    for layer in layers:
+        model.site(layer)
+        if layer in of_text:
+            raise SynestheteError(f"{layer} reads texts, and a defence is of what reads images")
+    return layers
+
+
 def default_layers(model: ImageTextModel) -> list[str]:
     """The default layers, and all attention heads where there are any."""
     heads = [
@@ -469,6 +483,10 @@ def defend(
     search
         As `find_defence` takes them: `method`, `layers`, `how`, `most`, `budget`, `weight`, `shortlist`.
     """
+    given = {key: search[key] for key in ("method", "how", "layers") if key in search}
+    search_layers(model, **given)
+    if axis is not None and search.get("method") == "dyslexify":
+        raise SynestheteError(NO_AXIS)
     near, middle, far = objectives(
         model, probes, axis=axis, limit=limit, classes=classes, seed=seed
     )
