@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from synesthete.editing import Edit, Edits, Unfoldable, load_edits, plan_edits, save_edits
+from synesthete.editing import Edit, Edits, load_edits, plan_edits, save_edits
 from synesthete.editing.defence import Typographic, defend, find_defence
 from synesthete.editing.defence.find import Defence
 from synesthete.editing.defence.heads import keep_heads
@@ -20,7 +20,7 @@ from synesthete.editing.defence.subspace import (
     random_directions,
     written_directions,
 )
-from synesthete.editing.fold import fold
+from synesthete.editing.fold import Unfoldable, fold
 from synesthete.errors import SynestheteError
 from synesthete.models import ImageTextModel
 from tests.editing.conftest import Family
