@@ -231,7 +231,7 @@ AUDITS: dict[str, Audit] = {
         notes=_adversarial_notes,
     ),
     "bias": Audit(
-        settings=("people", "lists", "layer"),
+        settings=("people", "lists", "words", "layer"),
         run=_run_bias,
         metrics={
             "largest_effect": Metric("largest association effect", "low", 0.5, _effect),

@@ -170,6 +170,7 @@ def bias(
     model: ModelSpec,
     images: Path | None = None,
     lists: Path | None = None,
+    words: Path | None = None,
     layer: str | None = None,
     *,
     reporting: Reporting,
@@ -184,12 +185,14 @@ def bias(
         Your labelled photos of people, FOLDER/GROUP/IMAGE; without it a few drawn persons.
     lists : FILE
         YAML of groups, attributes and labels; without it the built-in one.
+    words : FILE
+        CSV of words to compare with the images of the groups, with the columns type and word.
     layer : L
         Where units are read; without it the last block.
 
     Returns
     -------
-    `tests`, `units`, `retrieval`, `harms` and all else.
+    `tests`, `units`, `retrieval`, `harms`, `label_sets`, `words` and all else.
 
     See Also
     --------
@@ -199,7 +202,7 @@ def bias(
     --------
     synesthete audit bias mini --out bias-audit
     """
-    return reporting.run(model, "bias", people=images, lists=lists, layer=layer)
+    return reporting.run(model, "bias", people=images, lists=lists, words=words, layer=layer)
 
 
 @command(app, "all")
