@@ -12,7 +12,7 @@ import pytest
 
 from synesthete._core.intervals import Rate
 from synesthete.audits import compare_reports, read_report, report_page, verdicts, write_report
-from synesthete.audits.registry import METRICS, Measure, details, headline, notes
+from synesthete.audits.registry import AUDITS, METRICS, Measure, details, headline, notes
 from synesthete.audits.report import report_body
 from synesthete.audits.report.compare import change
 from synesthete.audits.report.report import failed, judge, parse_thresholds
@@ -100,13 +100,9 @@ def test_texts_of_a_report_are_never_markup(report: dict[str, Any]) -> None:
     assert "<img src=x" not in html
 
 
-@pytest.mark.parametrize("kind", ["typographic", "adversarial", "bias"])
+@pytest.mark.parametrize("kind", AUDITS)
 def test_a_report_of_one_kind_has_a_page(report: dict[str, Any], kind: str) -> None:
-    alone = {
-        k: v
-        for k, v in report.items()
-        if k not in ("typographic", "adversarial", "bias") or k == kind
-    }
+    alone = {k: v for k, v in report.items() if k not in AUDITS or k == kind}
     alone["verdicts"] = verdicts(alone)
     assert {row["metric"].partition(".")[0] for row in alone["verdicts"]} == {kind}
     assert f'id="{kind}"' in report_page(alone)
