@@ -289,7 +289,7 @@ def scored(seed: int, lean: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_a_planted_association_of_a_type_is_found_and_no_other() -> None:
-    scores, codes = scored(0, 2.0)
+    scores, codes = scored(1, 2.0)
     found = word_associations(scores, codes, ["a", "b"], TYPES)
     crime, work = found["types"]["crime"], found["types"]["work"]
     assert (crime["group"], crime["p"] <= 0.01) == ("b", True)

@@ -20,7 +20,8 @@ from synesthete.audits.spurious import (
 
 SIDE = 96
 NAMES = ["ox", "panda", "zebra"]
-GROUNDS = ((200, 60, 60), (60, 180, 60), (70, 70, 220))
+GROUNDS = ((150, 110, 110), (110, 150, 110), (110, 110, 150))
+SHADES = (64, 120, 176)
 
 
 def image_set(count: int = 60) -> ImageSet:
@@ -29,7 +30,7 @@ def image_set(count: int = 60) -> ImageSet:
     images = []
     for label in truth.tolist():
         image = Image.new("RGB", (SIDE, SIDE), GROUNDS[label])
-        ImageDraw.Draw(image).rectangle((30, 30, 66, 66), fill=(20 + 100 * label,) * 3)
+        ImageDraw.Draw(image).rectangle((30, 30, 66, 66), fill=(SHADES[label],) * 3)
         images.append(image)
     return ImageSet(source="made", images=images, truth=truth.astype(np.int64), classes=NAMES)
 
@@ -56,8 +57,9 @@ class Sees:
         if self.ground:
             rim = np.concatenate([values[:, :6].reshape(len(values), -1, 3), values[:, -6:].reshape(len(values), -1, 3)], 1).mean(1)  # fmt: skip
             return np.stack([-np.abs(rim - ground).sum(-1) for ground in GROUNDS], 1)
-        middle = values[:, 44:52, 44:52].mean((1, 2, 3))
-        return np.stack([-np.abs(middle - 20 - 100 * label) for label in range(3)], 1)
+        light = values[:, 44:52, 44:52].mean((1, 2)) @ [0.299, 0.587, 0.114]
+        middle = (light / 8).round() * 8  # recoloured pixels are whole numbers
+        return np.stack([-np.abs(middle - shade) for shade in SHADES], 1)
 
     def encode_images(self, pixels: Any) -> np.ndarray:
         return np.eye(3, dtype=np.float32)[self.scores(pixels).argmax(1)]

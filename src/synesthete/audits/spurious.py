@@ -16,6 +16,7 @@ from synesthete.analysis.significance import benjamini_hochberg, p_values
 from synesthete.audits.images import LIMIT, ImageSet, embed, load_images, read_units
 from synesthete.audits.labels import Style, can_write, write_label
 from synesthete.audits.typographic.attack import ZeroShot, other_classes
+from synesthete.errors import SynestheteError
 
 if TYPE_CHECKING:
     from synesthete.models.image_text_model import ImageTextModel
@@ -111,6 +112,10 @@ def donor_classes(image_set: ImageSet, rng: np.random.Generator) -> Int64:
         for one in np.unique(image_set.truth).tolist()
         if can_write(image_set.classes[one], Style())
     ]
+    if len(there) < 2:
+        raise SynestheteError(
+            f"{Style().font} has letters for {len(there)} of the classes {', '.join(image_set.classes[:8])!r}; two are needed"
+        )
     return np.sort(rng.choice(there, min(DONORS, len(there)), replace=False)).astype(np.int64)
 
 

@@ -223,7 +223,7 @@ def bias(
     lists : FILE
         YAML of groups, attributes and labels; without it the built-in one.
     words : FILE
-        CSV of words to compare with the images of the groups, with the columns type and word.
+        CSV of words to compare with the images of the groups, with the columns type and word; without it the attributes of the lists.
     layer : L
         Where units are read; without it the last block.
 

@@ -62,7 +62,7 @@ def audit_bias(
     lists
         Groups, attributes and labels (`load_lists`).
     words
-        Words by type, to be compared with the images of the groups (`load_words`).
+        Words by type, to be compared with the images of the groups (`load_words`); the attributes of the lists without it.
     layer
         Where units are read; by default the model's last block.
 
@@ -78,7 +78,7 @@ def audit_bias(
     """
     say = progress or (lambda message: None)
     word_lists = load_lists(lists)
-    types = None if words is None else load_words(words)
+    types = word_lists.attributes if words is None else load_words(words)
     if layer is not None:
         model.layer(layer)
     say("association tests")
@@ -101,15 +101,13 @@ def audit_bias(
     found["retrieval"], found["harms"], found["label_sets"] = rankings(
         model, word_lists, axes, embeddings, seed=seed
     )
-    found["words"] = None
-    if types is not None:
-        say("words by type")
-        every = list(chain.from_iterable(types.values()))
-        columns = class_embeddings(model, every, word_lists.templates).T
-        found["words"] = {
-            axis: word_associations(embeddings[axis] @ columns, codes, names, types, seed=seed)
-            for axis, (_, codes, names) in axes.items()
-        }
+    say("words by type")
+    every = list(chain.from_iterable(types.values()))
+    columns = class_embeddings(model, every, word_lists.templates).T
+    found["words"] = {
+        axis: word_associations(embeddings[axis] @ columns, codes, names, types, seed=seed)
+        for axis, (_, codes, names) in axes.items()
+    }
     effects = [abs(test["effect"]) for test in found["tests"]]
     gaps = [
         category["gap"]

@@ -158,7 +158,8 @@ def harm_sensitivity(
         drawn.append(rates(np.unique(np.concatenate([*half, more]))))
     out = {}
     for place, category in enumerate(categories):
-        most, least = int(full[place].argmax()), int(full[place].argmin())
+        order = np.argsort(full[place], kind="stable")
+        most, least = int(order[-1]), int(order[0])
         value = float(full[place, most] - full[place, least])
         others = [float(one[place, most] - one[place, least]) for one in drawn]
         out[category] = {
