@@ -304,7 +304,8 @@ def test_a_planted_association_of_a_type_is_found_and_no_other() -> None:
     assert found["permuted"]["successes"] <= 1
 
 
-def test_shuffled_labels_have_no_association() -> None:
+def test_shuffled_labels_have_no_association(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("synesthete.audits.bias.words.DRAWS", 200)
     called = []
     for seed in range(12):
         scores, codes = scored(seed, 2.0)

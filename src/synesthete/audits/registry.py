@@ -258,10 +258,10 @@ AUDITS: dict[str, Audit] = {
         run=_run_spurious,
         metrics={
             "background": Metric(
-                "another class's background becomes the answer", "low", 0.1, _feature("background")
+                "a background takes the answer to its class", "low", 0.1, _feature("background")
             ),
             "colour": Metric(
-                "another class's colours become the answer", "low", 0.1, _feature("colour")
+                "colours take the answer to their class", "low", 0.1, _feature("colour")
             ),
         },
         details=_spurious_details,
