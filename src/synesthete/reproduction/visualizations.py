@@ -10,6 +10,7 @@ from synesthete.probes.decoding import decode
 from synesthete.report import svg
 from synesthete.reproduction.section import Found, Subject, share
 from synesthete.visualization.features import visualize
+from synesthete.visualization.settings import STRENGTHS, Settings
 
 EXTREME = 0.999
 SHOWN = 12
@@ -22,7 +23,7 @@ def faceted_images(subject: Subject) -> Found:
     neurons = (subject.multimodal or subject.neurons)[: subject.settings.visualized]
     addresses = [one.address for one in neurons]
     subject.say(f"optimises images of {len(neurons)} neurons in every facet")
-    visualize(subject.atlas, addresses)
+    visualize(subject.atlas, addresses, settings=Settings(strengths=STRENGTHS))
     optimised = [
         one
         for one in subject.atlas.visualizations(subject.layer)
