@@ -99,7 +99,7 @@ class _Writer:
         self._done += len(self._waiting)
         self._waiting, self._bytes, self._aside = [], 0, []
         if self.progress is not None and self._done:
-            self.progress(self._done, self._done)
+            self.progress(self._done, 0)  # a source does not say how many it has
 
     def written(self) -> Written:
         return Written(**self._counts, quarantined=tuple(self._shown))
