@@ -33,7 +33,9 @@ def test_a_planted_curve_is_found_again() -> None:
     assert found.error_interval is not None
     assert found.raw_error_interval is not None
     assert found.raw_error_interval[0] < found.raw_error < found.raw_error_interval[1]
-    assert found.error_interval[1] < found.raw_error_interval[0] < 0.25 < found.raw_error_interval[1]
+    assert (
+        found.error_interval[1] < found.raw_error_interval[0] < 0.25 < found.raw_error_interval[1]
+    )
     assert found.n == sum(one.n for one in found.bins) == 4000
     inside = sum(one.low <= one.stated <= one.high for one in found.bins)
     assert inside >= len(found.bins) - 1
