@@ -471,7 +471,9 @@ def confidence(options: argparse.Namespace) -> dict[str, Any]:
             "of the bare strength": error(np.array(strength)),
             "of the share of right answers for all": error(np.array(flat)),
             "squared error": interval((np.array(stated) - hits) ** 2),
-            "squared error of the share of right answers for all": interval((np.array(flat) - hits) ** 2),
+            "squared error of the share of right answers for all": interval(
+                (np.array(flat) - hits) ** 2
+            ),
             "squared error of the strength": interval((np.array(strength) - hits) ** 2),
             "stated and observed, by thirds": [
                 {"stated": float(np.array(stated)[part].mean()), **share(hits[part].tolist())}

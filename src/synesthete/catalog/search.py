@@ -404,7 +404,7 @@ def ranked(snapshot: Snapshot, query: Query, request: Search) -> SearchPage:
     relevances = listing.relevances[shown]
     listed = hits(scored, relevances, why, cut=request.cut, doubles=listing.doubles)
     page = _page(snapshot, request, listed, places, total, batches)
-    ranked_all = len(found) < (HEAD if shallow else DEPTH)
+    ranked_all = len(found) < (HEAD if shallow else depth)
     return replace(page, at_least=not ranked_all and (shallow or total == len(found)))
 
 

@@ -810,7 +810,8 @@ class ImageTextModel:
         with self._lock, torch.inference_mode(), exact:
             self.network.eval()
             dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
-            yield pixels.to(self.device, dtype, memory_format=self._memory_format)
+            there = pixels.to(self.device, non_blocking=True)
+            yield there.to(dtype, memory_format=self._memory_format)
 
 
 def _visual(network: nn.Module) -> nn.Module:
