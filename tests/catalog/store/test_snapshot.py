@@ -85,9 +85,9 @@ def test_one_more_item_reads_nothing_anew(
     before = dict(zip(catalog.snapshot().ids, catalog.vectors(), strict=True))
     real = Snapshot.scan
 
-    def scan(self: Snapshot, columns: list[str], where: str | None = None) -> object:
+    def scan(self: Snapshot, columns: list[str], where: str | None = None, **more: bool) -> object:
         assert where is not None, "all items were read again"
-        return real(self, columns, where)
+        return real(self, columns, where, **more)
 
     with monkeypatch.context() as patch:
         patch.setattr(Snapshot, "scan", scan)

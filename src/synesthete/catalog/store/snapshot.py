@@ -154,10 +154,10 @@ class Snapshot:
         self._probes = probes_of(schema)
         self._indexed_to = indexed_to(schema) if self._probes else 0
         self.version = (self._table.name, int(self._table.version))
-        if before is not None and before.version[0] == self.version[0]:
-            self.centres = before.centres  # a table keeps those that it was made with
-        else:
-            before, self.centres = None, Centres.of(schema)
+        same = before if before is not None and before.version[0] == self.version[0] else None
+        # A table keeps the centres that it was made with.
+        self.centres: Centres = Centres.of(schema) if same is None else same.centres
+        if same is None:
             _refuse_other(self.centres, reference)
         with items.errors():  # at once: later this version of the table may be gone
             self._count = int(self._table.count_rows())
@@ -167,8 +167,8 @@ class Snapshot:
         self._lock = threading.RLock()
         self._kept: dict[Any, Any] = {}
         self._updates: dict[Any, Callable[[Any, Snapshot], Any]] = {}
-        if before is not None:
-            self._take_over(before)
+        if same is not None:
+            self._take_over(same)
 
     @property
     def generation(self) -> int:
