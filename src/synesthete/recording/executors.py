@@ -74,19 +74,38 @@ class Job(Protocol):
         ...
 
 
-def model_by_name(model: ImageTextModel) -> Callable[[], ImageTextModel]:
-    """Opens the same model in another process: by its name, with its weights checked."""
-    return partial(_opened, model.name, model.weights_sha256, dict(model.dictionaries))
+def model_by_name(model: ImageTextModel) -> Callable[[int], ImageTextModel]:
+    """Opens the same model in another process, whose number it is given: by its name, with its weights checked, on a device of the same kind."""
+    facts = model.name, model.weights_sha256, dict(model.dictionaries), str(model.device)
+    return partial(_opened, *facts)
+
+
+def device_of(device: str, place: int, cards: int) -> str:
+    """The device of one of several workers: those of `cuda`, which names no card, take turns at the cards.
+
+    Examples
+    --------
+    >>> [device_of("cuda", place, 2) for place in range(3)], device_of("cuda:1", 0, 2), device_of("cpu", 1, 0)
+    (['cuda:0', 'cuda:1', 'cuda:0'], 'cuda:1', 'cpu')
+    """
+    return f"cuda:{place % cards}" if device == "cuda" and cards else device
 
 
 def _opened(
-    name: str, weights_sha256: str, dictionaries: Mapping[str, SparseDictionary]
+    name: str,
+    weights_sha256: str,
+    dictionaries: Mapping[str, SparseDictionary],
+    device: str,
+    place: int,
 ) -> ImageTextModel:
+    import torch
+
     from synesthete.models import load_model
 
     why = "it has other weights"
     try:
-        model = load_model(name)
+        own = device_of(device, place, torch.cuda.device_count())
+        model = load_model(name, device=own)
         fine = model.weights_sha256 == weights_sha256
     except SynestheteError as error:
         fine, why = False, error.message
@@ -107,6 +126,8 @@ class Worker:
         What is computed; opens the model for it.
     threads
         Of PyTorch.
+    place
+        Which of the workers of this machine it is, from 0.
 
     Raises
     ------
@@ -114,11 +135,13 @@ class Worker:
         What it opens is not what the job is of.
     """
 
-    def __init__(self, job: Job, model: Callable[[], ImageTextModel], threads: int) -> None:
+    def __init__(
+        self, job: Job, model: Callable[[int], ImageTextModel], threads: int, place: int = 0
+    ) -> None:
         import torch
 
         torch.set_num_threads(threads)
-        self.work = job.start(model())
+        self.work = job.start(model(place))
 
     def one(self, number: int) -> int:
         """Compute and commit a shard; gives how many things it has."""
@@ -138,7 +161,7 @@ class Executor:
         machine, or of the cluster that `RAY_ADDRESS` names. `array`: this process is one task of several that run the same command on a
         shared folder (`PLACES` are the environment variables that say which); the task that commits the last shard completes the atlas.
     workers
-        How many, for `processes` and `ray`; 0 for one for each core.
+        How many, for `processes` and `ray`; 0 for one for each core, or for each GPU where the model is on one.
     trust_cluster
         Use a cluster of Ray that asks for no token: whoever reaches its ports can run code there (CVE-2023-48022).
 
@@ -185,14 +208,21 @@ class Executor:
             own = (number for number in missing if number % size == rank)
             return job.start(model).run(own, seen)
         cores = os.cpu_count() or 1
-        workers = self.workers or cores
+        on_gpu = model.device.type == "cuda"
+        workers = self.workers or (_cards() if on_gpu else cores)
         if isinstance(missing, Sized):
             workers = min(workers, len(missing))
         worker = partial(Worker, job, model_by_name(model), max(1, cores // workers))
         left = _Left(job, missing)
         if self.kind == "processes":
             return _in_processes(worker, left, workers, seen)
-        return _by_ray(worker, left, workers, seen, trust=self.trust_cluster)
+        return _by_ray(worker, left, workers, seen, trust=self.trust_cluster, on_gpu=on_gpu)
+
+
+def _cards() -> int:
+    import torch
+
+    return max(1, torch.cuda.device_count())
 
 
 def array_place(environment: Mapping[str, str]) -> tuple[int, int]:
@@ -238,9 +268,10 @@ def array_place(environment: Mapping[str, str]) -> tuple[int, int]:
 
 @dataclass
 class _Hired:
-    """A worker process: the shards that it has, the one that it is at first; whether it waits for one, and ever had one; what it has done of the one that it is at."""
+    """A worker process and its place: the shards that it has, the one that it is at first; whether it waits for one, and ever had one; what it has done of the one that it is at."""
 
     process: BaseProcess
+    place: int
     has: list[int] = field(default_factory=list)
     idle: bool = False
     began: bool = False
@@ -255,10 +286,11 @@ def _in_processes(
 
     def hire() -> None:
         ours, theirs = context.Pipe()
-        process = context.Process(target=_work, args=(theirs, worker), daemon=True)
+        place = min({*range(len(crew) + 1)} - {one.place for one in crew.values()})
+        process = context.Process(target=_work, args=(theirs, worker, place), daemon=True)
         process.start()
         theirs.close()
-        crew[ours] = _Hired(process)
+        crew[ours] = _Hired(process, place)
 
     def give(connection: Connection, *, idle: bool) -> None:
         hired = crew[connection]
@@ -383,7 +415,7 @@ def _how(code: int | None) -> str:
     return f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
 
 
-def _work(connection: Connection, worker: partial[Worker]) -> None:
+def _work(connection: Connection, worker: partial[Worker], place: int) -> None:
     """A worker process: asks for shards until its parent is gone."""
     parent = multiprocessing.parent_process()
     assert parent is not None
@@ -401,7 +433,7 @@ def _work(connection: Connection, worker: partial[Worker]) -> None:
             yield number
 
     try:
-        work = worker().work
+        work = worker(place=place).work
         while (first := request("idle")) is not None:
             for number in work.run(more(first), lambda count: connection.send(("seen", count))):
                 connection.send(("done", number))
@@ -423,13 +455,17 @@ def _by_ray(
     seen: Callable[[int], None],
     *,
     trust: bool,
+    on_gpu: bool,
 ) -> Iterator[int]:
     ray = _ray(trust=trust, workers=workers)
-    # Each actor holds a core: one that there is none for would be waited for in vain.
-    workers = max(1, min(workers, int(ray.cluster_resources().get("CPU", 1))))
+    # Each actor holds a core, or a GPU, which Ray shows to it alone: one that there is none for would be waited for in vain.
+    there = ray.cluster_resources()
+    workers = max(1, min(workers, int(there.get("GPU" if on_gpu else "CPU", 1))))
     sent = [ray.put(one) for one in worker.args]
     # An actor that is killed is started again by Ray, and its task is sent to it again.
-    remote = ray.remote(num_cpus=1, max_restarts=TRIES, max_task_retries=TRIES)(Worker)
+    remote = ray.remote(
+        num_cpus=1, num_gpus=int(on_gpu), max_restarts=TRIES, max_task_retries=TRIES
+    )(Worker)
     actors = deque(remote.remote(*sent) for _ in range(workers) if left.at_least(1))
     busy: dict[Any, tuple[Any, int]] = {}
     try:
