@@ -11,6 +11,7 @@ from synesthete.probes.decoding import decode
 from synesthete.report import svg
 from synesthete.reproduction.section import Found, Subject, share
 from synesthete.visualization.features import visualize
+from synesthete.visualization.settings import STRENGTHS, Settings
 
 EXTREME = 0.999
 SHOWN = 12
@@ -23,7 +24,7 @@ def faceted_images(subject: Subject) -> Found:
     neurons = (subject.multimodal or subject.neurons)[: subject.settings.visualized]
     addresses = [one.address for one in neurons]
     subject.say(f"optimises images of {len(neurons)} neurons in every facet")
-    finished = visualize(subject.atlas, addresses)
+    finished = visualize(subject.atlas, addresses, settings=Settings(strengths=STRENGTHS))
     optimised = finished.visualizations
     if not optimised:
         raise SynestheteError(
