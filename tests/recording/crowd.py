@@ -82,9 +82,10 @@ def die() -> None:
 
 def kill_an_actor() -> None:
     """`ray::Worker…` is the title of an actor; the command line of the raylet names a worker of Java."""
-    actors = [x for x in descendants(os.getpid()) if command(x).startswith(b"ray::Worker")]
-    os.kill(actors[0], signal.SIGKILL)
-    print(actors[0], flush=True)
+    titles = {x: command(x) for x in descendants(os.getpid())}
+    ready = [x for x, title in titles.items() if title.startswith(b"ray::Worker") and b"__init__" not in title]  # fmt: skip
+    os.kill(ready[0], signal.SIGKILL)
+    print(ready[0], flush=True)
 
 
 ACTS = {"die": die, "kill an actor": kill_an_actor}
