@@ -85,7 +85,7 @@ def kill_an_actor() -> None:
     titles = {x: command(x) for x in descendants(os.getpid())}
     ready = [x for x, title in titles.items() if title.startswith(b"ray::Worker") and b"__init__" not in title]  # fmt: skip
     os.kill(ready[0], signal.SIGKILL)
-    print(ready[0], flush=True)
+    print(f"\nkilled {ready[0]}", flush=True)  # among what Ray prints
 
 
 ACTS = {"die": die, "kill an actor": kill_an_actor}

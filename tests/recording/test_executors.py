@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -212,7 +213,9 @@ def test_an_actor_of_ray_that_is_killed(crowd: Path, alone: dict[str, str], tmp_
     ray = {"RAY_ADDRESS": "", "RAY_worker_niceness": "0"}
     code, output = _drive(crowd, out, "ray", "kill an actor", **ray)
     assert code == 0
-    assert not _alive(int(output.split()[-1]))
+    killed = re.search(r"^killed (\d+)$", output, re.MULTILINE)
+    assert killed
+    assert not _alive(int(killed[1]))
     assert tree(out) == alone
 
 
