@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import time
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -155,26 +155,23 @@ def embeddings(design: Design, dim: int = 192, seed: int = 0) -> tuple[np.ndarra
     return rows[0].astype(np.float32), rows[1].astype(np.float32)
 
 
-def on_planted(units: int) -> None:
-    """Truth 1: units whose concept was planted, at two levels of noise."""
-    for noise in (0.15, 0.3):
-        design = planted_design(200)
-        planted = plant(design, units, noise=noise)
-        silent = np.isin(planted.kind, ("noise", "constant", "dead"))
-        kept = np.flatnonzero(np.isin(planted.kind, NAMEABLE) | silent)
-        right = [
-            set() if silent[u] else {int(planted.concept[u]), int(planted.second[u])} - {-1}
-            for u in kept
-        ]
-        kinds = [str(planted.kind[u]) for u in kept]
-        title = f"planted, d' {1 / noise:.1f}"
-        truth = Truth(
-            title=title, activations=planted.activations[:, kept], right=right, kinds=kinds
-        )
-        judge(truth, Known(design, *embeddings(design)))
+def planted_truth(units: int, noise: float) -> tuple[Truth, Known]:
+    """Truth 1: units whose concept was planted."""
+    design = planted_design(200)
+    planted = plant(design, units, noise=noise)
+    silent = np.isin(planted.kind, ("noise", "constant", "dead"))
+    kept = np.flatnonzero(np.isin(planted.kind, NAMEABLE) | silent)
+    right = [
+        set() if silent[u] else {int(planted.concept[u]), int(planted.second[u])} - {-1}
+        for u in kept
+    ]
+    kinds = [str(planted.kind[u]) for u in kept]
+    title = f"planted, d' {1 / noise:.1f}"
+    truth = Truth(title=title, activations=planted.activations[:, kept], right=right, kinds=kinds)
+    return truth, Known(design, *embeddings(design))
 
 
-def on_atlas(atlas: Atlas) -> None:
+def atlas_truths(atlas: Atlas) -> Iterator[tuple[Truth, Known]]:
     """Truths 2 and 3: outputs of a linear classifier, and units that pass the test of multimodality."""
     from sklearn.linear_model import RidgeClassifier
 
@@ -195,7 +192,7 @@ def on_atlas(atlas: Atlas) -> None:
     shown = [i for i, name in enumerate(classes) if name in code]
     right = [{code[classes[i]]} for i in shown]
     words = known.words[[design.concepts.index(name) for name in others.concepts]]
-    judge(
+    yield (
         Truth(
             title="classifier units",
             activations=outputs[:, shown].astype(np.float32),
@@ -217,8 +214,7 @@ def on_atlas(atlas: Atlas) -> None:
             control = None if control is None else np.asarray(control[rows])
             right = [{number[n.concept]} for n in neurons]
             title = f"{kind} units of {layer}"
-            truth = Truth(title=title, activations=matrix, right=right, twin=control)
-            judge(truth, known)
+            yield Truth(title=title, activations=matrix, right=right, twin=control), known
 
 
 def measured(call: Callable[[], np.ndarray]) -> tuple[np.ndarray | None, str]:
@@ -280,10 +276,10 @@ def main() -> None:
     parser.add_argument("--units", type=int, default=400, help="planted units; 0 for none")
     parser.add_argument("--scorer", action="append", choices=SCORERS, help="cost of these only")
     arguments = parser.parse_args()
-    if arguments.units:
-        on_planted(arguments.units)
-    if arguments.atlas:
-        on_atlas(open_atlas(arguments.atlas))
+    for noise in (0.15, 0.3) if arguments.units else ():
+        judge(*planted_truth(arguments.units, noise))
+    for truth, known in atlas_truths(open_atlas(arguments.atlas)) if arguments.atlas else ():
+        judge(truth, known)
     cost(arguments.scorer or list(SCORERS), full=arguments.full)
 
 

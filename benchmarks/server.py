@@ -70,39 +70,40 @@ def measure(atlas: Path, options: argparse.Namespace, *, model: bool = False) ->
         served(atlas) as (base, _),
         httpx.Client(base_url=base, headers=HEADERS, timeout=120) as client,
     ):
-        card = client.get("/index.json").json()
-        layer, units = card["layers"][0]["name"], card["layers"][0]["units"]
-        names = [one["concept"] for one in client.get("/concepts.json").json()["concepts"]]
-        rng = np.random.default_rng(0)
-        chosen = [f"{layer}:{unit}" for unit in rng.integers(0, units, options.requests + 1)]
-        count = options.requests + 1
-        kinds = {
-            "model card": ["/"] * count,
-            "layer grid": [
-                f"/layer/{layer}?page={1 + i % max(1, units // 48)}" for i in range(count)
-            ],
-            "neuron": [f"/neuron/{one}" for one in chosen],
-            "neuron.json": [f"/neuron/{one}.json" for one in reversed(chosen)],
-            "concept": [f"/concept/{names[i % len(names)]}" for i in range(count)],
-            "concepts": ["/concepts"] * count,
-            "families": ["/families"] * count,
-            "map": ["/map"] * 5,
-            "search": [f"/search?q={names[i % len(names)]}" for i in range(count)],
-            "compare": [
-                f"/compare?a={a}&b={b}" for a, b in zip(chosen, reversed(chosen), strict=True)
-            ],
-            "reviews": ["/reviews"] * 5,
-            "licences": ["/licences"] * count,
-            "image": [f"/neuron/{one}.webp" for one in chosen],
-        }
+        kinds = addresses(client, options.requests + 1)
         pages = {name: page(client, paths) for name, paths in kinds.items()}
         if model:
-            pages["image shown"] = shown(client, [names[i % len(names)] for i in range(count)])
+            names = [path.rpartition("/")[2] for path in kinds["concept"]]
+            pages["image shown"] = shown(client, names)
         load = {
             name: loaded(base, kinds[name][0], options.seconds)
             for name in ("model card", "neuron", "layer grid")
         }
-    return {"units": units, "pages": pages, "load": load}
+    return {"pages": pages, "load": load}
+
+
+def addresses(client: Any, count: int) -> dict[str, list[str]]:
+    """Addresses of each kind of page, `count` of a kind, of an atlas that `client` asks of its server."""
+    card = client.get("/index.json").json()
+    layer, units = card["layers"][0]["name"], card["layers"][0]["units"]
+    names = [one["concept"] for one in client.get("/concepts.json").json()["concepts"]]
+    rng = np.random.default_rng(0)
+    chosen = [f"{layer}:{unit}" for unit in rng.integers(0, units, count)]
+    return {
+        "model card": ["/"] * count,
+        "layer grid": [f"/layer/{layer}?page={1 + i % max(1, units // 48)}" for i in range(count)],
+        "neuron": [f"/neuron/{one}" for one in chosen],
+        "neuron.json": [f"/neuron/{one}.json" for one in reversed(chosen)],
+        "concept": [f"/concept/{names[i % len(names)]}" for i in range(count)],
+        "concepts": ["/concepts"] * count,
+        "families": ["/families"] * count,
+        "map": ["/map"] * count,
+        "search": [f"/search?q={names[i % len(names)]}" for i in range(count)],
+        "compare": [f"/compare?a={a}&b={b}" for a, b in zip(chosen, reversed(chosen), strict=True)],
+        "reviews": ["/reviews"] * count,
+        "licences": ["/licences"] * count,
+        "image": [f"/neuron/{one}.webp" for one in chosen],
+    }
 
 
 def page(client: httpx.Client, paths: list[str]) -> dict[str, Any]:

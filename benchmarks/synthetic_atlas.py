@@ -102,7 +102,7 @@ def make(folder: Path, units: int) -> Path:
     counts = {
         "units": units, "live_units": units, "multimodal": int(multimodal.sum()),
         "selective": int(multimodal.sum()), "concept_cells": 0,
-        "multimodal_random_twin": None, "multimodal_rotation": 0, "multimodal_shuffled": 0,
+        "multimodal_random_twin": None, "multimodal_permuted": None, "multimodal_rotation": 0, "multimodal_shuffled": 0,
     }  # fmt: skip
     rule = {"threshold": 0.9, "q": 0.01, "ap": 0.2, "cell": 0.5, "curve": [], "seed": 0}
     write_analysis(path, {**rule, "layers": {LAYER: counts}})

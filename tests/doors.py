@@ -251,6 +251,20 @@ def _lists(path: Path) -> bool:
     return False
 
 
+def _coco(path: Path) -> bool:
+    (path.parent / "a.png").write_bytes(png())
+    return _probes(path)
+
+
+def _coco_facts() -> Any:
+    return {
+        "info": {"year": 2017}, "licenses": [{"id": 4, "name": "CC-BY"}],
+        "images": [{"id": 1, "file_name": "a.png", "license": 4, "coco_url": "http://x/a.png"}],
+        "annotations": [{"id": 7, "image_id": 1, "caption": "a red apple"}, {"id": 8, "image_id": 1, "category_id": 2, "area": 7.5}],
+        "categories": [{"id": 2, "name": "apple", "supercategory": "food"}],
+    }  # fmt: skip
+
+
 def _translations(path: Path) -> bool:
     from synesthete.audits.typographic.audit import read_translations
 
@@ -533,6 +547,7 @@ DOORS: dict[str, Door] = {
     "catalog classify, Parquet": Door("records.parquet", _columns(RECORD), _records),
     "reviews import": Door("reviews.jsonl", _many(REVIEW, "id"), _reviews),
     "probes, CSV": Door("metadata.csv", _cells(PROBE, "caption"), _probes),
+    "probes, COCO": Door("captions_a.json", _coco_facts, _coco),
     "probes, JSON lines": Door("metadata.jsonl", _many(PROBE, "caption"), _probes),
     "probes, Parquet": Door("probes.parquet", _columns({"image": png(), "concept": "apple", "artist": "ann", "key": "k"}), _probes),
     "families": Door("families.json", _family_facts, _families),

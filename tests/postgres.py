@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import socket
 import subprocess
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,14 @@ def _programs() -> Path | None:
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     where = shutil.which("initdb")
     return found[-1].parent if found else Path(where).parent if where else None
+
+
+def free_port() -> int:
+    """A port that is free, below those that the system gives to others: none takes it before the server does."""
+    while True:
+        port = random.SystemRandom().randrange(15_000, 32_000)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 @contextmanager
@@ -52,9 +61,7 @@ def server() -> Iterator[str]:
 
         call("initdb", "-D", str(data), "-U", "tests", "--auth=scram-sha-256", f"--pwfile={secret}",
              "--no-sync", "--locale=C", "--encoding=UTF8")  # fmt: skip
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         options = (
             f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=off"
         )

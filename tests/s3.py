@@ -2,42 +2,44 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 BUCKET = "shop-bucket"
 SECRET = "not-to-be-written-down"
+SERVER = """
+import sys
+from moto.server import ThreadedMotoServer
+
+server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+server.start()
+print("http://{}:{}".format(*server.get_host_and_port()), flush=True)
+sys.stdin.read()  # to its end, which is also that of whoever started it
+"""
 
 
 @contextmanager
 def s3_server() -> Iterator[str]:
     """Its URL; it has one bucket."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}"
+    process = subprocess.Popen(
+        [sys.executable, "-c", SERVER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
     try:
-        started = time.monotonic()
-        while True:
-            try:
-                urllib.request.urlopen(f"{url}/moto-api/").read()
-                break
-            except OSError:
-                assert process.poll() is None
-                assert time.monotonic() - started < 120
-                time.sleep(0.1)
+        assert process.stdout
+        url = process.stdout.readline().strip()
+        assert url, "no S3 server"
         urllib.request.urlopen(urllib.request.Request(f"{url}/{BUCKET}", method="PUT")).read()
         yield url
     finally:
         process.terminate()
-        process.wait()
+        process.communicate()
 
 
 def s3_environment(server: str) -> Mapping[str, str]:

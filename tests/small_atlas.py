@@ -104,13 +104,10 @@ def record_small(
     folder: Path, *, dense: bool = True, sample: int = 0, layers: tuple[str, ...] = (LAYER,)
 ) -> Path:
     """Record the small model on the images; not analysed yet."""
-    import torch
-
     from synesthete.models import load_model
     from synesthete.probes import load_probes
     from synesthete.recording import record
 
-    torch.set_num_threads(2)
     model = load_model(write_model(folder / "model"))
     probes = load_probes(write_images(folder / "images"))
     out = folder / "small.atlas"

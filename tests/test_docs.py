@@ -101,11 +101,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     It holds `demo.atlas`, `my-images`, `my-photos`, `image.png`, `my-words.txt` and `my-types.csv`; what `write_catalog` makes; and for
     what would take minutes `small.atlas` and its model, `model`.
     """
-    import torch
-
     import synesthete as syn
 
-    torch.set_num_threads(2)
     folder = tmp_path_factory.mktemp("docs")
     probes = syn.load_probes("concepts", texts=False)
     photographed = probes.select(modalities=["photo"]).concepts
@@ -131,6 +128,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("synesthete.probes.load_builtin", lambda name: few)
         patch.setattr("PIL.Image.Image.show", lambda image: None)
+        # A dictionary of 32 latents and 64 images; tests/analysis has those that learnt something.
+        patch.setattr("synesthete.analysis.dictionary.STEPS", 100)
+        patch.setattr("synesthete.analysis.joint.TRAINING_STEPS", 100)
         yield folder
 
 
@@ -254,6 +254,7 @@ TINY = {
         "32": "4",
     },
     "synesthete export": {"demo.atlas": "small.atlas"},
+    "synesthete visualize": {"demo.atlas": "small.atlas"},
     "synesthete compare": {"other.atlas": "demo.atlas"},
     "synesthete audit typographic": {"mini": "local-dir:model --images my-photos"},
     "synesthete audit spurious": {"mini": "local-dir:model --images my-photos"},

@@ -76,7 +76,7 @@ def test_the_torture_counts_every_file() -> None:
 # Doors whose file is in a folder that the user names, so that it may be somebody else's link.
 FOUND = (
     "catalog align, CSV", "catalog pilot, CSV", "catalog.json", "confidence.json", "classifier.json", "atlas.json",
-    "atlas images", "fonts", "catalogue keys", "catalogue table",
+    "atlas images", "fonts", "catalogue keys", "catalogue table", "probes, COCO",
 )  # fmt: skip
 
 

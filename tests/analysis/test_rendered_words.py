@@ -15,7 +15,7 @@ from synesthete.errors import SynestheteError
 from synesthete.models import load_model
 from synesthete.probes.words import load_fonts
 from tests.recording.trees import tree
-from tests.small_atlas import record_small, write_known_analysis
+from tests.small_atlas import LAYER, record_small, write_known_analysis
 
 WORDS = ["apple", "hot dog", "Äpfel", "cat", "house", "a"]
 
@@ -53,6 +53,25 @@ def test_answers_are_the_greatest_over_places_and_the_mean_over_sizes(drawn: Pat
             total / np.linalg.norm(total),
             atol=2e-3,
         )
+
+
+def test_fewer_images_of_a_word_are_the_first_ones(drawn: Path, tmp_path: Path) -> None:
+    import torch
+
+    path = Path(shutil.copytree(drawn, tmp_path / "few.atlas"))
+    notes = draw_words(path, vocabulary=str(drawn.parent / "words.txt"), rendered=3)
+    assert (notes["sizes"], notes["places"]) == ([1.0, 0.6], [1, 2])
+    atlas, font = open_atlas(path), load_fonts()[0]
+    assert not atlas.verify()
+    model = load_model(atlas.manifest["model"]["name"])
+    shown = torch.stack([model.preprocess(image) for image in renderings("cat", font)][:3])
+    values = model.read(shown, [LAYER], "max").activations[LAYER]
+    wanted = (values[0] + values[1:].max(axis=0)) / 2
+    found = atlas.word_activations(LAYER)[WORDS.index("cat")].astype(np.float32)
+    np.testing.assert_allclose(found, wanted, rtol=2e-3, atol=2e-3)
+    for number in (0, 7):
+        with pytest.raises(SynestheteError, match="1 to 6 times"):
+            draw_words(path, rendered=number)
 
 
 def test_top_words_are_sorted_and_limited(drawn: Path) -> None:

@@ -49,11 +49,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def model(place: Path) -> ImageTextModel:
-    import torch
-
     from synesthete.models import load_model
 
-    torch.set_num_threads(2)
     return load_model(f"local-dir:{place / 'model'}")
 
 

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 def trained() -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
     """A small convolutional network that tells three patterns apart, and 60 images that it is right about."""
     torch.manual_seed(0)
-    torch.set_num_threads(1)
     patterns = torch.rand(3, 3, 8, 8)
     truth = torch.arange(120) % 3
     pixels = (0.12 * patterns[truth] + 0.3 + 0.35 * torch.rand(120, 3, 8, 8)).clamp(0, 1)

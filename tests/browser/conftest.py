@@ -13,15 +13,17 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
+from synesthete.reviews import say
 from synesthete.server import Gate, create_app
 from synesthete.server.connections import LimitedServer
 from tests.browser import chromium
 from tests.server.conftest import TOKEN, original
+from tests.small_atlas import LAYER
 
 __all__ = ["original"]
 
 # A busy machine may take long over anything; five seconds, the default, were not always enough.
-expect.set_options(timeout=60_000)
+expect.set_options(timeout=300_000)
 
 
 @dataclass
@@ -48,6 +50,8 @@ def served(original: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     folder = tmp_path_factory.mktemp("browsed")
     atlas = Path(shutil.copytree(original, folder / "small.atlas"))
     shutil.copytree(original.parent / "made.audit", folder / "made.audit")
+    # So that the page of reviews has its table, whether the tests that write some ran before or not.
+    say(atlas, "accept", f"{LAYER}:0", rater="cleo")
     gate = Gate(TOKEN)
     listener = socket.create_server(("127.0.0.1", 0))
     server = LimitedServer(create_app([atlas, original], gate))
@@ -95,7 +99,7 @@ def open_page(browser: Browser, served: Served, seen: Seen) -> Iterator[Opener]:
         if inside:
             cookie = {"name": served.gate.cookie, "value": served.gate.session, "url": served.base}
             context.add_cookies([cookie])  # type: ignore[list-item]
-        context.set_default_timeout(60_000)
+        context.set_default_timeout(300_000)
         page = context.new_page()
         page.on("request", lambda request: seen.requests.append(request.url))
         page.on("pageerror", lambda error: seen.errors.append(str(error)))

@@ -21,5 +21,6 @@ def test_site_local_and_reserved_addresses_are_not_public(address: str) -> None:
 
 def test_private_addresses_are_allowed_where_that_is_meant() -> None:
     assert is_allowed("fec0::1", private=True)
+    assert not is_allowed("fd00:ec2::254", private=True)
     assert is_allowed("64:ff9b::a00:1", private=True)
     assert not is_allowed("64:ff9b::a9fe:a9fe", private=True)

@@ -346,6 +346,37 @@ def test_images_beside_one_that_was_set_aside_are_embedded(
     assert found.upsert([item]).unchanged == 1
 
 
+def test_a_draft_that_was_removed_after_the_old_items_were_closed(
+    place: Path, expected: Catalog, other: ImageTextModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a store, where a kill between the two leaves them closed."""
+    monkeypatch.setattr(tables.ItemTable, "retired", lambda _: True)
+    assert reembed(place, other) == Reembedded(items=24, embedded=24, by_thumbnail=0, lost=0)
+    same(place, expected, other)
+
+
+def test_an_id_that_a_feed_repeats_a_thousand_times(place: Path, other: ImageTextModel) -> None:
+    embedding = module.Embedding(place)
+    embedding.table.note(
+        [Quarantined("mug-red", f"item {n}", "there are several") for n in range(1200)]
+        + [Quarantined("mug-red", f"{n}.png", "there is no such file") for n in range(40)]
+    )
+    embedding.close()
+    assert reembed(place, other).embedded == 24
+
+
+def test_fetched_images_of_a_catalogue_that_was_moved(
+    tmp_path: Path, place: Path, other: ImageTextModel
+) -> None:
+    fetched = place / "images" / "shop.example" / "1.png"
+    fetched.parent.mkdir(parents=True)
+    fetched.write_bytes(image("red", 1))
+    Catalog.open(place).upsert([Item("fetched", title="cup", images=(fetched,))])
+    moved = tmp_path / "moved.catalog"
+    place.rename(moved)
+    assert reembed(moved, other).by_thumbnail == 0
+
+
 def test_images_held_at_once_are_bounded(
     place: Path, other: ImageTextModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

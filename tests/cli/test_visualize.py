@@ -44,6 +44,19 @@ def test_json_is_a_list_of_images(run: Run, atlas: Path, tmp_path: Path) -> None
     assert "no facet flag" in printed.err
 
 
+def test_what_the_quick_default_leaves_out_is_printed(run: Run, atlas: Path) -> None:
+    (address,) = live(atlas, 1)
+    plain = run("visualize", atlas, address, "--steps", "2")
+    assert "--facets all also steers" in plain.err
+    faceted = run("visualize", atlas, address, "--facets", "word", "--steps", "2", "--json")
+    assert "each facet at strength 1; --strengths 1,3,10 tries 3" in faceted.err
+    assert {row["strength"] for row in json.loads(faceted.out)} == {0.0, 1.0}
+    several = run(
+        "visualize", atlas, address, "--facets", "word", "--steps", "2", "--strengths", "1,3"
+    )
+    assert "tries 3" not in several.err
+
+
 def test_top_family_and_layer_name_neurons(run: Run, atlas: Path) -> None:
     rows = json.loads(run("visualize", atlas, "--top", "2", *QUICK, "--json").out)
     expected = [n.address for n in open_atlas(atlas).neurons() if n.std > 0][:2]

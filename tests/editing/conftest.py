@@ -13,7 +13,6 @@ from synesthete.editing.edits import layer_totals
 from synesthete.models import ImageTextModel, load_model
 from tests.editing.families import write_model
 
-torch.set_num_threads(2)
 Family = Callable[[str], ImageTextModel]
 
 

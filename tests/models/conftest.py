@@ -15,8 +15,6 @@ from torch import nn
 
 from synesthete.models import ImageTextModel, load_model
 
-torch.set_num_threads(2)
-
 TEXT = {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1}
 VISION: dict[str, dict[str, Any]] = {
     "resnet": {"image_size": 64, "layers": [2, 2, 2, 2], "width": 16, "head_width": 32},

@@ -8,7 +8,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -405,10 +404,12 @@ def test_out_of_reach(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
             Thread(target=answer, daemon=True).start()
         monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{listening.getsockname()[1]}")
-        started = time.monotonic()
+        # The hub's client would try again and again for most of a minute: it is not even called.
+        called: list[object] = []
+        monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *given: called.append(given))
         with pytest.raises(SynestheteError) as caught:
             resolve("openai/clip-vit-base-patch32")
-        assert time.monotonic() - started < 5
+        assert not called
     text = str(caught.value)
     assert "ViT-B-32/openai is not on this machine and could not be downloaded" in text
     assert "…" not in text
@@ -433,7 +434,7 @@ def test_the_answer_comes_before_torch(tmp_path: Path, good: Path) -> None:
         }  # fmt: skip
         done = subprocess.run(
             [sys.executable, "-c", code, "openai/clip-vit-base-patch32"],
-            env=environment, capture_output=True, text=True, timeout=120, check=True,
+            env=environment, capture_output=True, text=True, timeout=600, check=True,
         )  # fmt: skip
     assert done.stdout.startswith("SynestheteError ViT-B-32/openai is not on this machine")
     assert f"{endpoint} cannot be reached" in done.stdout

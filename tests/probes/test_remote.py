@@ -319,6 +319,18 @@ def test_failures_are_tried_again_and_then_one_line(tmp_path: Path, site: Site) 
     assert len(site.requests) == remote_files.TRIES
 
 
+@pytest.mark.parametrize("host", ["127.1", "2130706433", "0x7f.1", "10.1", "localhost."])
+def test_redirects_to_this_machine_by_another_name_of_it(host: str) -> None:
+    with pytest.raises(Unreachable, match="which is not followed"):
+        remote_files._checked_redirect("https://a.example/x", f"https://{host}/x")
+
+
+def test_a_url_is_kept_but_for_its_protocol_and_a_slash() -> None:
+    assert remote_files.check_url("S3://Bucket/X/") == "s3://Bucket/X"
+    signed = "https://host/a.tar?signature=abc/"
+    assert remote_files.check_url(signed) == signed
+
+
 @pytest.mark.parametrize(
     "target", ["http://host/x.tar", "file:///etc/passwd", "https://u:p@h/x", "ftp://h/x"]
 )

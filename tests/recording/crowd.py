@@ -1,11 +1,17 @@
-"""A model and images of which every process can open its own, and a program that records them: `python -m tests.recording.crowd FOLDER OUT KIND`."""
+"""A model and images of which every process can open its own, and a program that records them.
+
+`python -m tests.recording.crowd FOLDER OUT KIND ACT`: once a first shard is committed, it does as ACT says and prints the
+processes that this is about.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import multiprocessing
 import os
 import signal
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +74,51 @@ class Poisoned:
         return image
 
 
+def die() -> None:
+    """Leave the workers behind."""
+    print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def kill_an_actor() -> None:
+    """`ray::Worker…` is the title of an actor; the command line of the raylet names a worker of Java."""
+    actors = [x for x in descendants(os.getpid()) if command(x).startswith(b"ray::Worker")]
+    os.kill(actors[0], signal.SIGKILL)
+    print(actors[0], flush=True)
+
+
+ACTS = {"die": die, "kill an actor": kill_an_actor}
+
+
+def descendants(pid: int) -> set[int]:
+    try:
+        text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    except OSError:
+        return set()
+    found = set(map(int, text.split()))
+    return found | {other for one in found for other in descendants(one)}
+
+
+def command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def after_one_shard(act: Callable[[], None]) -> None:
+    run = Executor.run
+
+    def watched(self: Executor, *given: Any) -> Iterator[int]:
+        for place, number in enumerate(run(self, *given)):
+            if place == 0:
+                act()
+            yield number
+
+    Executor.run = watched  # type: ignore[method-assign]
+
+
 if __name__ == "__main__":
-    place, out, kind = sys.argv[1:]
+    place, out, kind, act = sys.argv[1:]
+    after_one_shard(ACTS[act])
     record_crowd(Path(place), Path(out), Executor(kind=kind, workers=2))

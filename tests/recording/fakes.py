@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import torch
 from PIL import Image
 
 from synesthete.atlas.manifest import TWINS
@@ -46,6 +47,7 @@ class FakeModel:
     """A random linear reading of 4 × 4 patches of a 16 × 16 image, on numpy."""
 
     embedding_dim = 6
+    device = torch.device("cpu")
     default_layers = ("visual.layer4.1",)
 
     def __init__(self, seed: int = 1, units: int = 5) -> None:

@@ -204,3 +204,24 @@ def test_images_are_prepared_together_as_one_by_one() -> None:
     ]
     together = prepare.tensors([prepare.geometry(image) for image in images])
     assert torch.equal(together, torch.stack([prepare.tensor(image) for image in images]))
+
+
+@pytest.mark.parametrize(
+    ("failing", "expected"),
+    [(("bf16", 32), ("fp32", 32)), (("bf16", 64), ("bf16", 32))],
+)
+def test_a_way_that_fails_is_not_chosen(
+    crowd: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    failing: tuple[str, int],
+    expected: tuple[str, int],
+) -> None:
+    def cost(name: str, images: int) -> float:
+        if (name, images) == failing:
+            raise torch.OutOfMemoryError("not enough memory")
+        # Quicker in bf16, and quicker still with many at once.
+        return (0.5 if name == "bf16" else 1.0) * (0.01 if images > 32 else 0.1) * images
+
+    found = chosen(crowd, monkeypatch, tmp_path, Clocked(cost))
+    assert (found.precision, found.micro_batch) == expected

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from synesthete.analysis.decomposition.fit import EMOTIONS
 from synesthete.atlas import open_atlas, write_analysis
 from synesthete.errors import SynestheteError
 from synesthete.published import MODELS, published_name, regions, table, world
@@ -90,6 +91,37 @@ def test_what_was_measured_is_kept_until_settings_change(small: Path, tmp_path: 
     assert path.read_bytes() != marked
 
 
+def test_settings_that_a_section_does_not_read_leave_it_alone(small: Path, tmp_path: Path) -> None:
+    run(small, tmp_path, "stroop")
+    path = tmp_path / "sections" / "stroop.json"
+    kept = path.read_bytes()
+    found = run(small, tmp_path, "controls", settings=replace(SMALL, crops=9, words=31))
+    assert set(found["sections"]) == {"stroop", "controls"}
+    assert path.read_bytes() == kept
+    path.write_bytes(kept[:40])
+    run(small, tmp_path, "stroop")
+    assert json.loads(path.read_text(encoding="utf-8"))["rows"] == json.loads(kept)["rows"]
+
+
+def test_what_failed_in_part_is_measured_again(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def failing(*given: Any, **settings: Any) -> Any:
+        calls.append(settings["seed"])
+        raise SynestheteError("the probe set is not on this machine")
+
+    monkeypatch.setattr("synesthete.reproduction.meanings.causal_check", failing)
+    monkeypatch.setattr("synesthete.reproduction.meanings.EMOTIONS", EMOTIONS[:9])
+    for _ in range(2):
+        rows = run(small, tmp_path, "emotions")["sections"]["emotions"]["rows"]
+        assert rows[-1]["n"] == 0
+        assert "the probe set is not on this machine" in rows[-1]["note"]
+    # Once more at the second run; every emotion with images and units of its own.
+    assert len(calls) == 2 * len(set(calls))
+
+
 def test_another_analysis_is_measured_anew(tmp_path: Path) -> None:
     atlas = record_small(tmp_path)
     write_known_analysis(atlas)
@@ -134,8 +166,28 @@ def test_wrong_input(small: Path, tmp_path: Path) -> None:
     assert "stroop" in str(caught.value.hint)
     with pytest.raises(SynestheteError, match="crops is 0, expected at least 1"):
         Settings(crops=0)
+    with pytest.raises(SynestheteError, match="give the atlas, or probes"):
+        reproduce("mini", tmp_path, sections=["stroop"], atlas=small, probes="concepts")
     with pytest.raises(SynestheteError, match="not of mini"):
         reproduce("mini", tmp_path, sections=["stroop"], atlas=small)
+
+
+def test_too_few_cities_on_the_crops_give_no_correlation(
+    report: tuple[Path, dict[str, Any]],
+) -> None:
+    _, found = report
+    row = found["sections"]["regions"]["rows"][0]
+    assert (row["value"] is None) == (row["n"] == 0)
+    places = world().positions
+    _, seen = agreement(np.full((2, *GRID), np.nan), np.zeros((2, len(places))), places)
+    assert seen == 0
+
+
+def test_classes_are_counted_by_modality(report: tuple[Path, dict[str, Any]]) -> None:
+    _, found = report
+    rows = found["sections"]["classes"]["rows"]
+    assert len({row["measure"].partition(":")[0] for row in rows}) == len(rows) > 1
+    assert all(row["published"] is None for row in rows if not row["measure"].startswith("photo"))
 
 
 def test_a_map_that_follows_the_cities_agrees_with_their_names() -> None:
@@ -144,10 +196,11 @@ def test_a_map_that_follows_the_cities_agrees_with_their_names() -> None:
     spatial = rng.normal(size=(3, *GRID))
     row, column = cells(places)
     names = spatial[:, row, column] + 0.01 * rng.normal(size=(3, len(places)))
-    found = agreement(spatial, names, places)
+    found, seen = agreement(spatial, names, places)
+    assert seen == len(places)
     assert (np.diag(found) > 0.99).all()
     assert (np.abs(found[~np.eye(3, dtype=bool)]) < 0.2).all()
-    assert (np.abs(np.diag(agreement(spatial[:, ::-1], names, places))) < 0.2).all()
+    assert (np.abs(np.diag(agreement(spatial[:, ::-1], names, places)[0])) < 0.2).all()
 
 
 def test_the_map_shows_land_where_there_is_land() -> None:
@@ -160,7 +213,7 @@ def test_the_map_shows_land_where_there_is_land() -> None:
 
 def test_the_published_maps_agree_with_the_published_names_and_not_with_others() -> None:
     read = regions()
-    found = agreement(read.spatial, read.city, world().positions)
+    found, _ = agreement(read.spatial, read.city, world().positions)
     assert np.diag(found).mean() > 0.2
     assert abs(found[~np.eye(len(found), dtype=bool)].mean()) < 0.05
     assert read.model.count("contrastive_4x") == 19

@@ -8,11 +8,17 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from synesthete.server.connections import ConnectionLimits, LimitedServer, fit_open_files
+from synesthete.server.connections import (
+    PROGRESS,
+    ConnectionLimits,
+    LimitedServer,
+    fit_open_files,
+)
 from tests.server.limited import (
     BIG,
     HELD,
@@ -114,22 +120,28 @@ def test_the_body_of_a_refused_request_has_its_time() -> None:
         for path in ("/enter", "/static/short"):
             with opened(port_of(server), head(path, "POST", token=False, length=1000)) as slow:
                 until(lambda slow=slow: drip(slow))  # type: ignore[misc]
-        # A body that comes in time is read to its end, so that the answer arrives, and the connection stays.
-        with opened(port_of(server), head(method="POST", token=False, length=10**6)) as whole:
-            whole.sendall(b"x" * 10**6 + head())
-            assert [answer(whole)[0], answer(whole)[0]] == [401, 200]
+    # A body that comes in time is read to its end, so that the answer arrives, and the connection stays.
+    with (
+        in_thread(**NEVER) as server,
+        opened(port_of(server), head(method="POST", token=False, length=10**6)) as whole,
+    ):
+        whole.sendall(b"x" * 10**6 + head())
+        assert [answer(whole)[0], answer(whole)[0]] == [401, 200]
 
 
 def test_an_upload_with_the_token_has_longer_and_not_for_ever() -> None:
-    with in_thread(body_seconds=0.3, upload_seconds=3) as server:
-        with opened(port_of(server), head("/echo", "POST", length=10)) as slow:
-            began = time.monotonic()
-            while time.monotonic() < began + 1.2:
-                assert not is_closed(slow)
-                time.sleep(0.1)
-            slow.setblocking(True)
-            slow.sendall(b"x" * 10)
-            assert answer(slow)[::2] == (200, b"10")
+    with (
+        in_thread(body_seconds=0.3, upload_seconds=600) as server,
+        opened(port_of(server), head("/echo", "POST", length=10)) as slow,
+    ):
+        began = time.monotonic()
+        while time.monotonic() < began + 1.2:
+            assert not is_closed(slow)
+            time.sleep(0.1)
+        slow.setblocking(True)
+        slow.sendall(b"x" * 10)
+        assert answer(slow)[::2] == (200, b"10")
+    with in_thread(body_seconds=600, upload_seconds=0.3) as server:
         for path in ("/echo", "/"):  # one reads the body, the other answers without
             with opened(port_of(server), head(path, "POST", length=10**6)) as slow:
                 until(lambda slow=slow: drip(slow))  # type: ignore[misc]
@@ -137,23 +149,38 @@ def test_an_upload_with_the_token_has_longer_and_not_for_ever() -> None:
 
 
 def test_who_does_not_read_the_answer_is_cut_off() -> None:
-    with in_thread(write_seconds=1.5, idle_seconds=0.3) as server:
-        with opened(port_of(server), head("/big")):
-            until(lambda: len(server.open) == 1)
-            until(lambda: not len(server.open))
-        with opened(port_of(server), head("/big")) as slow:
-            data = b""
-            while more := slow.recv(2**18):  # about three seconds, longer than any limit
-                data += more
-                time.sleep(0.03)
-            assert len(data) > BIG
+    with in_thread(write_seconds=0.3) as server, opened(port_of(server), head("/big")):
+        until(lambda: len(server.open) == 1)
+        until(lambda: not len(server.open))
+
+
+def test_who_reads_on_slowly_gets_the_whole_answer() -> None:
+    with (
+        in_thread(write_seconds=3600, idle_seconds=0.3) as server,
+        opened(port_of(server), head("/big")) as slow,
+    ):
+        until(lambda: any(one._unread for one in server.open._all))
+        (held,) = server.open._all
+        clock, ahead, data = held.loop.time, 0.0, b""
+        held.loop.time = lambda: clock() + ahead  # type: ignore[method-assign]
+        for _ in range(3):  # two and a half times the limit, but progress within each
+            left, seen = held.transport.get_write_buffer_size(), held._unread
+            assert seen is not None
+            while held.transport.get_write_buffer_size() > left - PROGRESS:
+                data += slow.recv(2**18)
+            ahead += 3000
+            until(lambda seen=seen: held._unread[0] > seen[0] + 2000)  # type: ignore[misc]
+        while more := slow.recv(2**18):
+            data += more
+        assert len(data) > BIG
 
 
 def test_a_connection_is_kept_alive_for_a_while() -> None:
-    with in_thread(idle_seconds=1) as server, opened(port_of(server), head()) as kept:
+    with in_thread(idle_seconds=600) as server, opened(port_of(server), head()) as kept:
         assert answer(kept)[0] == 200
         kept.sendall(head())
         assert answer(kept)[0] == 200
+        server.open.limits = replace(server.open.limits, idle_seconds=0.1)
         until(lambda: is_closed(kept))
 
 

@@ -87,11 +87,14 @@ def refuse(request: Request, error: SynestheteError) -> Response:
 def test_large_bodies_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two of the largest are held; small ones and others' pages never wait."""
     monkeypatch.setattr(middleware, "MOST_WAITING", 2)
-    monkeypatch.setattr(middleware, "LONGEST_WAIT", 0.5)
+    monkeypatch.setattr(middleware, "LONGEST_WAIT", 3600.0)
 
     async def scene() -> None:
         log: list[str] = []
         go = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        clock, ahead = loop.time, 0.0
+        monkeypatch.setattr(loop, "time", lambda: clock() + ahead)
 
         async def inner(scope: Any, receive: Any, send: Any) -> None:
             log.append("in")
@@ -109,7 +112,8 @@ def test_large_bodies_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
         await sent(app, UPLOAD_LIMIT, log, "e")  # the queue is full
         assert log == ["in", "in", "in", "small 200", "e 503"]
         tasks[3].cancel()  # a client that went away leaves its place in the queue
-        await asyncio.sleep(0.8)
+        ahead = 3601.0
+        await tasks[2]
         assert log[5:] == ["c 503"]  # waited too long
         tasks.append(asyncio.create_task(sent(app, UPLOAD_LIMIT, log, "f")))
         await asyncio.sleep(0)

@@ -42,23 +42,23 @@ def test_what_counts_as_broken(
 
 
 @pytest.mark.parametrize(
-    ("code", "details"),
+    ("code", "seconds", "details"),
     [
-        ("raise SystemExit('gone')", "ended with 1: gone"), ("import os; os._exit(3)", "ended with 3"),
-        ("import time; time.sleep(60)", "did not end in time"), ("import os; os.abort()", "ended with -6"),
+        ("raise SystemExit('gone')", 300, "ended with 1: gone"), ("import os; os._exit(3)", 300, "ended with 3"),
+        ("import time; time.sleep(600)", 1, "did not end in time"), ("import os; os.abort()", 300, "ended with -6"),
     ],
 )  # fmt: skip
 def test_a_trial_that_does_not_return_is_broken(
-    code: str, details: str, monkeypatch: pytest.MonkeyPatch
+    code: str, seconds: float, details: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(harness, "CODE", code)
-    row = run_trial(Trial("x", ""), 2.0)
+    row = run_trial(Trial("x", ""), seconds)
     assert (row.tried, row.held, row.broken) == (0, 0, 1)
     assert row.details.startswith(details)
 
 
 def test_a_trial_that_is_missing_is_broken() -> None:
-    row = run_trial(Trial("no_such_trial", ""), 60.0)
+    row = run_trial(Trial("no_such_trial", ""), 300.0)
     assert row.broken == 1
     assert "No module named 'tests.torture.no_such_trial'" in row.details
 

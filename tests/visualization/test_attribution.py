@@ -29,7 +29,6 @@ LOCAL = ("gradient-activation", "integrated-gradients", "response")
 
 @pytest.fixture(scope="module")
 def mini() -> GradientTower:
-    torch.set_num_threads(2)
     return GradientTower(load_model("mini"))
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 from synesthete._core.text import any_lone_surrogate, has_lone_surrogate
 from synesthete._core.user_files import read_inside, read_named
@@ -16,6 +17,9 @@ from synesthete.errors import SynestheteError
 
 MAX_BYTES = 64 * 1024 * 1024
 MAX_DEPTH = 64
+MAX_ELEMENT = 4 * 1024 * 1024
+BLOCK = 1 << 20
+_NO_SPACE = re.compile(r"[^ \t\r\n]")
 _STRINGS = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _BRACKETS = re.compile(r"[\[\]{}]")
 
@@ -158,6 +162,136 @@ def json_lines(
         )
 
 
+def json_elements(
+    file: BinaryIO, name: str, *, hint: str = "", max_bytes: int = MAX_ELEMENT
+) -> Iterator[tuple[str, Any]]:
+    """The elements of the lists in one object, each with the key of its list, without holding more than one.
+
+    Values that are no lists are checked and left out.
+
+    Parameters
+    ----------
+    file
+        UTF-8, with or without a byte order mark; of any length.
+    name
+        Of the file, for messages.
+    hint
+        What it should look like.
+    max_bytes
+        Length above which an element is refused, in characters.
+
+    Raises
+    ------
+    InvalidJson
+        As for `parse_json`, with `max_bytes` for an element; no object; something after its end.
+
+    Examples
+    --------
+    >>> import io
+    >>> list(json_elements(io.BytesIO(b'{"info": {}, "images": [{"id": 1}, 2]}'), "x.json"))
+    [('images', {'id': 1}), ('images', 2)]
+    """
+    scan = _Scan(file, name, hint, max_bytes)
+    scan.take("{")
+    for _ in scan.until("}"):
+        key = scan.value()
+        if not isinstance(key, str):
+            raise scan.error("a key that is no string")
+        scan.take(":")
+        if scan.take("[", needed=False):
+            for _ in scan.until("]"):
+                yield key, scan.value()
+        else:
+            scan.value()
+    if scan.peek():
+        raise scan.error("something after its end")
+
+
+class _Scan:
+    """Reads values from the front of a file, of which only what is not read yet is in memory."""
+
+    def __init__(self, file: BinaryIO, name: str, hint: str, max_bytes: int) -> None:
+        self._file, self._name, self._hint, self._max = file, name, hint, max_bytes
+        self._utf8 = codecs.getincrementaldecoder("utf-8-sig")()
+        self._text, self._at, self._ended = "", 0, False
+
+    def error(self, reason: str) -> InvalidJson:
+        return InvalidJson.of(self._name, reason, self._hint)
+
+    def peek(self) -> str:
+        """The next character that is no space; empty at the end."""
+        while True:
+            found = _NO_SPACE.search(self._text, self._at)
+            if found:
+                self._at = found.start()
+                return found.group()
+            self._at = len(self._text)
+            if not self._more():
+                return ""
+
+    def take(self, wanted: str, *, needed: bool = True) -> bool:
+        """Read a character, if it is the next."""
+        found = self.peek()
+        if found != wanted:
+            if needed:
+                raise self.error(
+                    f"{wanted!r} expected, {found!r} found" if found else "it ends early"
+                )
+            return False
+        self._at += 1
+        return True
+
+    def until(self, closing: str) -> Iterator[None]:
+        """Once for each of the values that commas separate, up to the closing bracket."""
+        if self.take(closing, needed=False):
+            return
+        while True:
+            yield
+            if self.take(closing, needed=False):
+                return
+            self.take(",")
+
+    def value(self) -> Any:
+        """The value that is next."""
+        if not self.peek():
+            raise self.error("it ends early")
+        while True:
+            reason = "it ends early"
+            try:
+                found, end = _DECODER.raw_decode(self._text, self._at)
+            except (ValueError, RecursionError) as error:
+                reason = str(error) or type(error).__name__
+                end = 0
+            # A number at the end of what was read may go on.
+            if end and (end < len(self._text) or self._ended):
+                break
+            if len(self._text) - self._at > self._max:
+                raise self.error(
+                    f"an element that is longer than {self._max:,} bytes, or: {reason}"
+                )
+            if not self._more() and not end:
+                raise self.error(reason)
+        text, self._at = self._text[self._at : end], end
+        if _too_deep(text, MAX_DEPTH):
+            raise self.error(f"nested deeper than {MAX_DEPTH} levels")
+        if "\\ud" in text.lower() and any_lone_surrogate(found):
+            raise self.error("a string with a lone surrogate")
+        return found
+
+    def _more(self) -> bool:
+        """Read on, at least as much as there is, so that a long value is tried few times; whether there was more."""
+        if self._ended:
+            return False
+        rest = self._text[self._at :]
+        data = self._file.read(max(BLOCK, len(rest)))
+        self._ended = not data
+        try:
+            self._text, self._at = rest + self._utf8.decode(data, final=self._ended), 0
+        except UnicodeDecodeError as error:
+            raise self.error(f"not UTF-8 ({error.reason})") from None
+        return not self._ended
+
+
 def _too_deep(text: str, limit: int) -> bool:
     """Counted without recursion, before a recursive parser sees the text."""
     if text.count("[") + text.count("{") <= limit:
@@ -185,6 +319,9 @@ def _fits_in_64_bits(text: str) -> int:
     if len(text) > 20 or not -(2**63) <= int(text) < 2**64:
         raise ValueError(f"the integer {text[:24]} has more than 64 bits")
     return int(text)
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite, parse_int=_fits_in_64_bits)
 
 
 def plain(value: Any) -> Any:

@@ -12,6 +12,7 @@ import io
 import ipaddress
 import os
 import re
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ REDIRECTS = 5
 _LATER = (408, 425, 429, 500, 502, 503, 504)
 _REDIRECT = (301, 302, 303, 307, 308)
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
-_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 
 Content: TypeAlias = bytes | memoryview | BinaryIO
 
@@ -98,7 +99,8 @@ def check_url(url: str, *, schemes: tuple[str, ...] = READABLE) -> str:
         raise SynestheteError(f"{shown(url)!r} is not a URL of a kind that is used here ({known})")
     if any(part in (".", "..") for part in unquote(parts.path).split("/")):
         raise SynestheteError(f"{shown(url)}: '.' and '..' have no meaning in a URL")
-    return url.rstrip("/")
+    scheme, _, rest = url.partition("://")
+    return f"{scheme.lower()}://{rest if parts.query else rest.rstrip('/')}"
 
 
 def shown(url: str) -> str:
@@ -520,7 +522,7 @@ class _Web:
             raise Unreachable(f"{what}: more than {REDIRECTS} redirects")
         except httpx.TransportError as error:
             raise _Again(f"no connection ({type(error).__name__})") from None
-        except httpx.InvalidURL:
+        except (httpx.InvalidURL, ValueError):  # of where a redirect leads, too
             raise Unreachable(f"{what} is not a valid URL") from None
 
 
@@ -537,6 +539,8 @@ def _checked_redirect(url: str, target: str) -> str:
 def _is_private(host: str) -> bool:
     """Whether a host is named as an address that is not of the internet, or as this machine."""
     host = host.rstrip(".")
+    with contextlib.suppress(OSError, UnicodeError):  # an address in fewer parts, or as one number
+        host = socket.inet_ntoa(socket.inet_aton(host))
     try:
         return not ipaddress.ip_address(host).is_global
     except ValueError:

@@ -32,7 +32,8 @@ PLACES: dict[float, tuple[tuple[float, float], ...]] = {
     0.6: ((0.5, 0.5), (0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0)),
 }
 RENDERINGS = sum(len(places) for places in PLACES.values())
-BATCH = 32  # words per pass
+QUICK = 2  # without the corners
+AT_ONCE = 32  # images per pass: more are slower on a processor
 LIMIT = 20
 EVERY = slice(None)
 
@@ -42,6 +43,7 @@ def draw_words(
     *,
     vocabulary: str = CONCEPTS,
     font: str | None = None,
+    rendered: int = RENDERINGS,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Show the model of an atlas a vocabulary of rendered words, and write activations and embeddings into the atlas.
@@ -56,6 +58,8 @@ def draw_words(
         `concepts`, `english`, `wordnet-nouns`, or a file (`load_vocabulary`).
     font
         A font family of the package; the first by default.
+    rendered
+        Images of each word, 1 to 6: the large one, the small one in the middle, then in the corners. Each costs the same.
     progress
         Called with (words done, words in all).
 
@@ -67,8 +71,9 @@ def draw_words(
     Raises
     ------
     SynestheteError
-        No such vocabulary or font, no word that can be drawn, another model than the atlas's.
+        No such vocabulary or font, no word that can be drawn, another model than the atlas's, no such number of images.
     """
+    places = places_of(rendered)
     atlas = open_atlas(atlas_path)
     chosen = font_of(font)
     listed = load_vocabulary(vocabulary, atlas.concepts)
@@ -78,15 +83,15 @@ def draw_words(
         reason = next(iter(skipped.values()))
         raise SynestheteError(f"none of the {len(listed)} words can be drawn: {reason}")
     model = own_model(atlas)
-    activations, embeddings = read_words(model, atlas, words, chosen, progress)
+    activations, embeddings = read_words(model, atlas, words, chosen, progress, rendered=rendered)
     notes = {
         "vocabulary": vocabulary if vocabulary in BUILT_IN else Path(vocabulary).name,
         "vocabulary_sha256": hashlib.sha256("\n".join(listed).encode()).hexdigest(),
         "words": len(words),
         "skipped": skipped,
         "font": chosen.family,
-        "sizes": list(PLACES),
-        "places": [len(places) for places in PLACES.values()],
+        "sizes": list(places),
+        "places": [len(several) for several in places.values()],
         "weights_sha256": atlas.manifest["model"]["weights_sha256"],
     }
     write_words(atlas_path, words, activations, embeddings, notes)
@@ -178,9 +183,27 @@ def undrawable(word: str, font: Font) -> str:
     return "" if len(word) <= 60 else "it is longer than 60 letters"
 
 
-def renderings(word: str, font: Font) -> Iterator[Image.Image]:
-    """The images of one word: each size at each of its places, RGB, `SIDE` pixels square."""
+def places_of(rendered: int) -> dict[float, tuple[tuple[float, float], ...]]:
+    """The first so many of `PLACES`.
+
+    Examples
+    --------
+    >>> places_of(2)
+    {1.0: ((0.5, 0.5),), 0.6: ((0.5, 0.5),)}
+    """
+    if not 1 <= rendered <= RENDERINGS:
+        raise SynestheteError(f"a word is drawn 1 to {RENDERINGS} times, not {rendered}")
+    found, left = {}, rendered
     for share, places in PLACES.items():
+        if left:
+            found[share] = places[:left]
+            left -= len(found[share])
+    return found
+
+
+def renderings(word: str, font: Font, rendered: int = RENDERINGS) -> Iterator[Image.Image]:
+    """The images of one word: each size at each of its places, RGB, `SIDE` pixels square."""
+    for share, places in places_of(rendered).items():
         drawn = render_word(word, font, size_px=round(share * SIDE))
         room = SIDE - drawn.width
         for across, down in places:
@@ -197,6 +220,7 @@ def read_words(
     progress: Progress | None = None,
     *,
     layers: Sequence[str] | None = None,
+    rendered: int = RENDERINGS,
 ) -> tuple[dict[str, Float16], Float16]:
     """Activations `[words, units]` of the layers (those of the atlas that read images) and embeddings `[words, dim]`, a batch of words at a time."""
     import torch
@@ -210,21 +234,24 @@ def read_words(
     ]
     answers: dict[str, Float16] = {}
     embeddings = np.empty((len(words), int(atlas.manifest["model"]["embedding_dim"])), np.float16)
-    bounds = np.cumsum([0, *(len(places) for places in PLACES.values())])
-    for start in range(0, len(words), BATCH):
-        some = words[start : start + BATCH]
+    bounds = np.cumsum([0, *(len(places) for places in places_of(rendered).values())])
+    batch = AT_ONCE // rendered
+    for start in range(0, len(words), batch):
+        some = words[start : start + batch]
         part = slice(start, start + len(some))
-        shown = [model.preprocess(image) for word in some for image in renderings(word, font)]
+        shown = [
+            model.preprocess(image) for word in some for image in renderings(word, font, rendered)
+        ]
         reading = model.read(torch.stack(shown), layers, reduction)
         for layer, values in reading.activations.items():
-            by_word = values.reshape(len(some), RENDERINGS, -1)
+            by_word = values.reshape(len(some), rendered, -1)
             sizes = [by_word[:, a:b].max(axis=1) for a, b in pairwise(bounds)]
             mean = np.mean(sizes, axis=0)
             if layer not in answers:
                 answers[layer] = np.empty((len(words), mean.shape[1]), np.float16)
             answers[layer][part] = np.clip(mean, -65504, 65504)
-        total = reading.embeddings.reshape(len(some), RENDERINGS, -1).sum(axis=1)
+        total = reading.embeddings.reshape(len(some), rendered, -1).sum(axis=1)
         embeddings[part] = total / np.linalg.norm(total, axis=1, keepdims=True)
         if progress is not None:
-            progress(min(start + BATCH, len(words)), len(words))
+            progress(start + len(some), len(words))
     return answers, embeddings

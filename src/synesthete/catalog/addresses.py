@@ -10,6 +10,8 @@ from typing import TypeAlias
 _ENDS_IN_IPV4 = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("::/96"))
 # Where the IPv4 address is in it, its network decides (RFC 8215).
 _LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b:1::/48")
+# Of AWS and Google, beside the link-local one of all.
+_METADATA = (ipaddress.ip_address("fd00:ec2::254"), ipaddress.ip_address("fd20:ce::254"))
 
 _Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -36,7 +38,7 @@ def is_public(address: str) -> bool:
 def is_allowed(address: str, *, private: bool = False) -> bool:
     """Whether an address may be read from: a public one, or with `private` one of a private network or of this machine.
 
-    Link-local addresses, where clouds have their credentials, never are.
+    Link-local addresses and the others where clouds have their credentials never are.
 
     Examples
     --------
@@ -44,7 +46,11 @@ def is_allowed(address: str, *, private: bool = False) -> bool:
     (False, True, False)
     """
     never = (
-        one.is_link_local or one.is_multicast or one.is_unspecified or one in _LOCAL_NAT64
+        one.is_link_local
+        or one.is_multicast
+        or one.is_unspecified
+        or one in _LOCAL_NAT64
+        or one in _METADATA
         for one in _meant(address)
     )
     return is_public(address) or (private and not any(never))

@@ -160,7 +160,7 @@ def sheet(
     Parameters
     ----------
     probes
-        concepts, a folder of images, a metadata.csv or .jsonl, or a parquet file.
+        concepts, a folder of images, a metadata.csv or .jsonl, captions_*.json of COCO, a parquet file or WebDataset tars.
     out : DIR
         The folder for the sheets.
 

@@ -59,7 +59,7 @@ class Reporter:
         images_per_second: float | None = None,
         seconds_left: float | None = None,
     ) -> None:
-        """Report that `done` of `total` are done; the speed is measured here when it is not given."""
+        """Report that `done` of `total` are done, 0 where the total is not known; the speed is measured here when it is not given."""
         now = time.monotonic()
         if self._first is None:
             self._first = done
@@ -68,13 +68,14 @@ class Reporter:
             images_per_second = (done - self._first) / seconds if seconds > 1 else 0.0
         if seconds_left is None and images_per_second:
             seconds_left = (total - done) / images_per_second
-        status = f"{count(done)} of {count(total)} {self.unit}{_pace(images_per_second, self.unit)}"
+        of = f" of {count(total)}" if total else ""
+        status = f"{count(done)}{of} {self.unit}{_pace(images_per_second, self.unit)}"
         if seconds_left and done < total:
             status += f", {_duration(seconds_left)} left"
         if self._live is not None:
             if self._task is None:
-                self._task = self._live.add_task(self.verb, total=total, status="")
-            self._live.update(self._task, completed=done, total=total, status=status)
+                self._task = self._live.add_task(self.verb, total=total or None, status="")
+            self._live.update(self._task, completed=done, total=total or None, status=status)
         elif (done == total and done > self._first) or now - self._printed >= EVERY_SECONDS:
             self._printed = now
             say(f"{self.verb}: {status}")

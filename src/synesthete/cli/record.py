@@ -145,7 +145,7 @@ def record(
     out : X.atlas
         Where the atlas is written: a folder, or s3://BUCKET/X.atlas or gs://BUCKET/X.atlas.
     probes : P
-        concepts, a folder of images, a metadata.csv or .jsonl, parquet files or WebDataset tars, several as in 'shards/{000..009}.tar' or
+        concepts, a folder of images, a metadata.csv or .jsonl, captions_*.json of COCO, parquet files or WebDataset tars, several as in 'shards/{000..009}.tar' or
         '*.parquet'; also by URL: s3://, gs://, hf://datasets/ and, for files, https://.
     analyze
         Analyse what was recorded, as `synesthete analyze` does.

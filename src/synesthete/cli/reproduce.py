@@ -25,7 +25,7 @@ def reproduce(
     *,
     out: Path,
     sections: str | None = None,
-    probes: str = "concepts",
+    probes: str | None = None,
     atlas: Path | None = None,
     settings: Settings,
 ) -> Output:
@@ -41,9 +41,9 @@ def reproduce(
     sections : NAMES
         Some of controls,triage,conditional,words,families,regions,emotions,classes,texts,visualizations,typographic,stroop,text,joint; all without it.
     probes : P
-        The probe set to record, as `synesthete record` takes it.
+        The probe set to record, as `synesthete record` takes it; the built-in concepts by default.
     atlas : X.atlas
-        An analysed atlas of the model, in place of recording one.
+        An analysed atlas of the model, in place of recording one from --probes.
 
     Returns
     -------

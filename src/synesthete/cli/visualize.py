@@ -19,7 +19,7 @@ from synesthete.cli.command import Address, AtlasArgument, Only, Output, Positiv
 from synesthete.cli.console import Note, count, percent, say, table
 from synesthete.cli.progress import Reporter
 from synesthete.errors import SynestheteError
-from synesthete.visualization.settings import Settings
+from synesthete.visualization.settings import STRENGTHS, Settings
 
 if TYPE_CHECKING:
     from synesthete.visualization.features import Target, Visualized
@@ -174,6 +174,8 @@ def visualize(
         write_sheet(contact_sheet(atlas, found.visualizations), sheet)
     for target, why in found.failed.items():
         say(f"no image of {target}: {why}")
+    if left_out := _left_out(facets, facet_folder, settings):
+        say(left_out)
     return Output(
         lambda: [
             one.as_dict() | {"path": str(atlas.path / one.file)} for one in found.visualizations
@@ -242,6 +244,19 @@ def attribute(
     )
     right = ("activation", "left", "top", "width", "height", "holds")
     return Output(rows, [table("image", *right, right=right, rows=cells)])
+
+
+def _left_out(facets: str, folders: list[Path] | None, settings: Settings) -> str:
+    """What the quick default does not make, and how to have it; empty where all is made."""
+    if facets == "none" and not folders:
+        return "without facets; --facets all also steers an image to each of them"
+    if settings.strengths == Settings().strengths:
+        several = ",".join(f"{one:g}" for one in STRENGTHS)
+        return (
+            f"each facet at strength {STRENGTHS[0]:g}; --strengths {several} tries {len(STRENGTHS)} "
+            "and keeps the best"
+        )
+    return ""
 
 
 def _view(atlas: Atlas, found: Visualized) -> Iterator[RenderableType]:

@@ -43,10 +43,11 @@ from synesthete.models.architectures import (
     with_dictionary,
 )
 from synesthete.models.dictionaries import RANDOM_DICTIONARY, SparseDictionary, split_layer
+from synesthete.models.heads import Rewrite
 from synesthete.models.hooks import Tap, capture
 from synesthete.models.hub import explained
 from synesthete.models.hub_text import HubTower
-from synesthete.models.interventions import Change, Rewrite, intervene, rewriting
+from synesthete.models.interventions import Change, intervene, rewriting
 from synesthete.models.preprocessing import Preprocessing, Preprocessor, TransformPreprocessor
 from synesthete.models.random_init import twin_of
 from synesthete.models.text import encode_text, reduce_texts, spans_of, text_tower
@@ -760,7 +761,7 @@ class ImageTextModel:
         return {
             name: measured[name]
             if isinstance(site, Tap)
-            else Layer(name, site.count, "heads", None, _tower_of(name))
+            else Layer(name, site.count, site.kind, None, _tower_of(name))
             for name, site in self._sites.items()
         }
 
@@ -810,7 +811,8 @@ class ImageTextModel:
         with self._lock, torch.inference_mode(), exact:
             self.network.eval()
             dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
-            yield pixels.to(self.device, dtype, memory_format=self._memory_format)
+            there = pixels.to(self.device, non_blocking=True)
+            yield there.to(dtype, memory_format=self._memory_format)
 
 
 def _visual(network: nn.Module) -> nn.Module:

@@ -56,8 +56,8 @@ def load_probes(
     ----------
     spec
         `"concepts"`, the built-in set; or the path of a folder (`concept/` or
-        `concept/modality/`), a `.csv` or `.jsonl` of metadata, a `.parquet`, or a WebDataset `.tar`. For a folder with
-        the name of a built-in set, pass a `Path` or `./concepts`. Several files of one kind by a pattern
+        `concept/modality/`), a `.csv` or `.jsonl` of metadata, a `.parquet`, a WebDataset `.tar`, or COCO (a folder with
+        `annotations/`, or one of its `captions_*.json` and `instances_*.json`). For a folder with the name of a built-in set, pass a `Path` or `./concepts`. Several files of one kind by a pattern
         (`shards/{000..009}.tar`, `*.parquet`); all of these by URL too: `s3://`, `gs://`, `hf://datasets/`, and files by `https://`.
     words
         Whether to render the concepts' names as images and add them (`with_words`), unless the set has words.

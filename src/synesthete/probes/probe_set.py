@@ -38,6 +38,7 @@ COLUMNS = (
 )
 TEXT = "text"
 ORIGIN = "origin"  # of a text: person, model or resource
+CHUNK = 4096  # rows that become Python's objects at once
 _IDENTITY = ("key", "sha256", "concept", "modality", "artist")
 
 
@@ -102,7 +103,9 @@ class ProbeSet:
         self.rows = np.arange(len(labels)) if rows is None else np.asarray(rows, dtype=np.int64)
         if len(self.rows) != len(labels):
             raise SynestheteError(f"{len(labels)} labels for {len(self.rows)} images in '{name}'")
-        self._digests: dict[int, str] = {}
+        # Of each row of the source, of which there may be millions; zeros where nothing can be read.
+        self._digests = np.zeros(int(self.rows.max()) + 1, "V32")
+        self._hashed = np.zeros(len(self._digests), np.bool_)
 
     def __len__(self) -> int:
         return int(self.labels.num_rows)
@@ -185,19 +188,29 @@ class ProbeSet:
         """`labels` with the column `sha256`; the first use reads every image's bytes, one by one."""
         # In the order of storage, because columnar files are read from front to back.
         for row in np.sort(self.rows[~self.is_text]):
-            if int(row) not in self._digests:
-                self._digests[int(row)] = self.source.digest(int(row))
-        digests = [
-            _digest(str(self.labels[TEXT][index])) if text else self._digests[int(row)]
-            for index, (row, text) in enumerate(zip(self.rows, self.is_text, strict=True))
+            if not self._hashed[row]:
+                self._digests[row] = bytes.fromhex(self.source.digest(int(row)))
+                self._hashed[row] = True
+        columns = [
+            pa.array(
+                [self._digest_of(index) for index in range(start, min(start + CHUNK, len(self)))],
+                pa.string(),
+            )
+            for start in range(0, len(self), CHUNK)
         ]
-        return self.labels.append_column("sha256", pa.array(digests, pa.string()))
+        return self.labels.append_column("sha256", pa.chunked_array(columns, pa.string()))
+
+    def _digest_of(self, index: int) -> str:
+        if self.is_text[index]:
+            return _digest(str(self.labels[TEXT][index]))
+        digest = bytes(self._digests[int(self.rows[index])])
+        return digest.hex() if digest.strip(b"\0") else ""
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over key, hash of the image or text, concept, modality and artist of every image in order."""
         total = hashlib.sha256()
-        for batch in self.table.select(list(_IDENTITY)).to_batches(max_chunksize=4096):
+        for batch in self.table.select(list(_IDENTITY)).to_batches(max_chunksize=CHUNK):
             for values in zip(*(column.to_pylist() for column in batch.columns), strict=True):
                 for value in values:
                     encoded = value.encode()
@@ -261,7 +274,7 @@ class ProbeSet:
             problems=self.problems,
             notes=self.notes,
         )
-        chosen._digests = self._digests
+        chosen._digests, chosen._hashed = self._digests, self._hashed
         return chosen
 
     def _among(

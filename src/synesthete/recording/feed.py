@@ -109,7 +109,15 @@ def decode(
     import torch
 
     side = model.preprocessing.image_size
-    pixels = torch.empty(size, 3, side, side, memory_format=torch.channels_last)
+    # Page-locked memory is copied to a GPU while it computes.
+    pixels = torch.empty(
+        size,
+        3,
+        side,
+        side,
+        memory_format=torch.channels_last,
+        pin_memory=model.device.type == "cuda",
+    )
     batch = MicroBatch(ids, pixels.zero_())
     of_text = text_rows(probes.labels.slice(ids.start, len(ids)))
     shown: dict[int, Image.Image] = {}

@@ -99,7 +99,7 @@ def choose(
 
     bfloat16 is taken where it is at least 1.2 times as fast and the embeddings of 64 images of the probe set have a cosine of
     at least 0.999 with those in float32; 16 or 64 images at once in place of 32 where that is 1.1 times as fast. What was measured is kept
-    in the user's cache folder, for the same machine, version of PyTorch, network and image size.
+    in the user's cache folder, for the same machine, version of PyTorch, network, image size and images.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def choose(
     images = np.flatnonzero(~probes.is_text)
     if len(images) < LEAST_IMAGES:
         return Forward(speeds={}, reason=f"fewer than {LEAST_IMAGES:,} images are not measured")
-    path = _cache_of(model, layers, reduction)
+    path = _cache_of(model, probes, layers, reduction)
     kept = _kept(path)
     if kept is not None:
         return kept
@@ -129,9 +129,9 @@ def _measured(
     names: tuple[Precision, ...] = ("fp32", "bf16")
     try:
         models = {name: model.at_precision(name) for name in names}
-    except SynestheteError as error:
-        return Forward(speeds={}, reason=error.message)
-    exact, lower = (_read(models[name], pixels, layers, reduction) for name in names)
+        exact, lower = (_read(models[name], pixels, layers, reduction) for name in names)
+    except (SynestheteError, RuntimeError) as error:  # not finite in bf16, no kernel, no memory
+        return Forward(speeds={}, reason=str(error).partition("\n")[0])
     cosine = float((exact.embeddings * lower.embeddings).sum(axis=1).min())
     shares = [_overlap(exact.activations[name], lower.activations[name]) for name in layers]
     overlap = float(np.mean(shares)) if shares else 1.0
@@ -141,14 +141,17 @@ def _measured(
         for _ in range(ROUNDS):  # in turns, so that a busy machine slows all of them
             for precision, batch in ways:
                 started = time.perf_counter()
-                _read(models[precision], pixels, layers, reduction, batch)
+                try:
+                    _read(models[precision], pixels, layers, reduction, batch)
+                except RuntimeError:  # no memory for so many at once
+                    continue
                 best[precision, batch] = min(best[precision, batch], time.perf_counter() - started)
         return {way: len(pixels) / seconds for way, seconds in best.items()}
 
     found = speeds([(name, MICRO_BATCH) for name in names])
     ratio = found["bf16", MICRO_BATCH] / found["fp32", MICRO_BATCH]
     taken: Precision = "fp32"
-    if cosine < PARITY:
+    if not cosine >= PARITY:
         reason = f"bf16 differs by more than a cosine of {PARITY}"
     elif ratio < GAIN:
         reason = f"bf16 is {ratio:.2f} times as fast, less than {GAIN}"
@@ -208,7 +211,9 @@ def _sample(model: ImageTextModel, probes: ProbeSet, images: NDArray[np.int64]) 
     return torch.stack(found) if found else torch.zeros(0)
 
 
-def _cache_of(model: ImageTextModel, layers: Sequence[str], reduction: str) -> Path:
+def _cache_of(
+    model: ImageTextModel, probes: ProbeSet, layers: Sequence[str], reduction: str
+) -> Path:
     import torch
 
     cuda = model.device.type == "cuda"
@@ -219,9 +224,9 @@ def _cache_of(model: ImageTextModel, layers: Sequence[str], reduction: str) -> P
         os.cpu_count(),
         torch.get_num_threads(),
     ]
-    key = [
-        *machine, torch.__version__, network_of(model), model.preprocessing.image_size, list(layers), reduction
-    ]  # fmt: skip
+    network = [torch.__version__, network_of(model), model.preprocessing.image_size]
+    rules = [PARITY, GAIN, BATCH_GAIN, BATCHES, SAMPLE, ROUNDS]
+    key = [*machine, *network, list(layers), reduction, probes.fingerprint, *rules]
     name = hashlib.sha256(canonical(key)).hexdigest()[:32]
     return cache_folder() / "precision" / f"{name}.json"
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from synesthete._core.arrays import Int64
+from synesthete._core.arrays import Bool, Int64
 from synesthete.report.columns import Columns, Sort, ordered
 from synesthete.report.counts import Counts, Rule, layer_counts, rule_of
 from synesthete.report.images import plain_visualizations
@@ -102,8 +102,17 @@ def layer_report(source: Source, layer: str) -> LayerReport:
 
 def chosen(source: Source, layer: str, filters: Filters) -> Int64:
     """The units of a layer that pass the filters, in their order."""
+    order = in_order(source, layer, filters.sort)
+    found: Int64 = order[_kept(source.opened.columns(layer), filters)[order]]
+    return found
+
+
+def in_order(source: Source, layer: str, sort: Sort) -> Int64:
+    """All units of a layer in an order; sorted once."""
     columns = source.opened.columns(layer)
-    return ordered(columns, _kept(columns, filters), filters.sort)
+    return source.opened.computed(
+        ("order", layer, sort), lambda: ordered(columns, np.arange(columns.units), sort)
+    )
 
 
 def layer_neurons(
@@ -117,8 +126,9 @@ def layer_neurons(
     return [replace(row, image=paths.get(row.unit, row.image)) for row in rows]
 
 
-def _kept(columns: Columns, filters: Filters) -> Int64:
-    kept = np.ones(columns.units, bool)
+def _kept(columns: Columns, filters: Filters) -> Bool:
+    """`[units]`: which pass the filters."""
+    kept: Bool = np.ones(columns.units, bool)
     for wanted, column in ((filters.family, columns.family), (filters.concept, columns.concept)):
         if wanted:
             kept &= column.codes == 0 if wanted == NONE else column.rows(wanted)
@@ -131,8 +141,7 @@ def _kept(columns: Columns, filters: Filters) -> Int64:
         kept &= np.nan_to_num(columns.confidence, nan=-1.0) >= filters.confidence
     if filters.multimodal:
         kept &= columns.multimodal
-    found: Int64 = np.flatnonzero(kept)
-    return found
+    return kept
 
 
 def _families(columns: Columns) -> list[Choice]:

@@ -17,7 +17,7 @@ from synesthete.audits.typographic.protocol import (
     published_rows,
     stroop,
 )
-from synesthete.reproduction.section import Found, Subject, share
+from synesthete.reproduction.section import Found, Row, Subject, share
 
 
 def typographic(subject: Subject) -> Found:
@@ -31,18 +31,19 @@ def typographic(subject: Subject) -> Found:
     subject.say(f"writes on {len(image_set.images)} images")
     rows = []
     for found in protocol(attacked):
-        kind = "linear_probe" if found["linear_probe"] else "zero_shot"
-        note = f"by {kind.replace('_', ' ')}; published: by linear probe; control: the other texts of the table, leading to this target"
-        rows.append(
-            share(
-                "typographic",
-                f"{found['target']} ← {found['text']}",
-                _rate(found[kind]),
-                published=found["published"]["rate"],
-                control=_rate(found["control"].get(kind)).rate,
-                note="; ".join(filter(None, [note, found["why"]])) if found[kind] else found["why"],
+        for kind in ("linear_probe", "zero_shot"):
+            by = kind.replace("_", " ")
+            note = "control: the other texts of the table, leading to this target"
+            rows.append(
+                share(
+                    "typographic",
+                    f"{found['target']} ← {found['text']}, by {by}",
+                    _rate(found[kind]),
+                    published=found["published"]["rate"] if kind == "linear_probe" else None,
+                    control=_rate(found["control"].get(kind)).rate,
+                    note=note if found[kind] else found["why"],
+                )
             )
-        )
     labelled = attacked.labelled(Style(), blank=True)
     outcome = attacked.outcome(labelled, "zero_shot")
     rows.append(
@@ -56,14 +57,18 @@ def typographic(subject: Subject) -> Found:
     )
     photos = audit_photos(model)
     theirs = published()
+    objects = ", ".join(f"{name} {one['rate']:.2f} of {one['n']}" for name, one in photos["by_object"].items())  # fmt: skip
+    attacked_photos = _rate(photos["to_word_of_all"])
     rows.append(
-        share(
-            "typographic",
-            "photos whose object is classified correctly with an empty label, and as the label with one (zero shot)",
-            _rate(photos["to_word"]),
+        Row(
+            section="typographic",
+            measure="photos with a label of another thing that are answered by it (zero shot)",
+            n=attacked_photos.n,
+            value=attacked_photos.rate,
             published=theirs["zero_shot"]["rate"],
-            note="the article's photos; published: of all its photos. Control: by construction 0 with an empty label",
             control=0.0,
+            note="the article's photos, all of them, as published. The photos are of a few objects, too few for an interval; of objects that are "
+            f"classified correctly with an empty label: {objects or 'none'}. Control: with an empty label, by construction",
         )
     )
     return Found(rows)

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 from scipy.stats import rankdata
 
 from synesthete._core.arrays import Float64, Int64
-from synesthete.published import Regions, regions, world
+from synesthete.published import LAYER, PRE, Regions, regions, world
 from synesthete.report import svg
 from synesthete.reproduction.section import Found, Row, Subject, mean_row
 
@@ -20,6 +20,7 @@ MAP = (2048, 1024)
 SIDES = (0.12, 0.25)  # of a crop, by the width of the map
 BATCH = 32
 GROUND, LAND, BORDER = (214, 232, 244), (246, 242, 226), (120, 120, 120)
+FEWEST_CITIES = 20  # on the crops, for a correlation over them
 PUBLISHED_MODEL = "contrastive_4x"  # as the article's files call RN50x4
 
 
@@ -90,8 +91,8 @@ def spatial_response(subject: Subject) -> Float64:
     return found
 
 
-def agreement(spatial: Float64, names: Float64, positions: Float64) -> Float64:
-    """Spearman correlation of each map with each list of responses to names, `[maps, lists]`.
+def agreement(spatial: Float64, names: Float64, positions: Float64) -> tuple[Float64, int]:
+    """Spearman correlation of each map with each list of responses to names, `[maps, lists]`, and over how many places it is.
 
     Parameters
     ----------
@@ -106,7 +107,7 @@ def agreement(spatial: Float64, names: Float64, positions: Float64) -> Float64:
     at = spatial[:, row, column]
     seen = np.isfinite(at).all(axis=0) & np.isfinite(names).all(axis=0)
     left, right = (_ranked(values[:, seen]) for values in (at, names))
-    return np.asarray(left @ right.T, np.float64)
+    return np.asarray(left @ right.T, np.float64), int(seen.sum())
 
 
 def _ranked(values: Float64) -> Float64:
@@ -119,7 +120,7 @@ def _ranked(values: Float64) -> Float64:
 def _published_agreement(read: Regions) -> tuple[float, float]:
     """The article's own maps and city names of RN50x4: units with themselves, and with each other."""
     own = [i for i, model in enumerate(read.model) if model == PUBLISHED_MODEL]
-    found = agreement(read.spatial[own], read.city[own], world().positions)
+    found, _ = agreement(read.spatial[own], read.city[own], world().positions)
     same = np.diag(found)
     return float(same.mean()), float(found[~np.eye(len(found), dtype=bool)].mean())
 
@@ -130,26 +131,27 @@ def region_maps(subject: Subject) -> Found:
     words = subject.words
     units = np.array([one.unit for one in subject.neurons], np.int64)
     countries, cities = words.rows(known.countries), words.rows(known.cities)
-    english = words.activations[words.english][:, units]
+    others = words.activations[words.capitalised][:, units]
     country = _padded(words.activations[:, units], countries)
     city = _padded(words.activations[:, units], cities)
     with np.errstate(invalid="ignore", divide="ignore"):
-        lead = (np.nanmean(country, axis=1) - english.mean(axis=0)) / english.std(axis=0)
+        lead = (np.nanmean(country, axis=1) - others.mean(axis=0)) / others.std(axis=0)
     chosen = np.argsort(-np.nan_to_num(lead, nan=-np.inf), kind="stable")[:UNITS]
     subject.say(f"shows {subject.settings.crops} crops of the world map")
     spatial = spatial_response(subject)[units[chosen]]
-    found = agreement(spatial, city[chosen], known.positions)
+    found, seen = agreement(spatial, city[chosen], known.positions)
     off = ~np.eye(len(found), dtype=bool)
     same, other = _published_agreement(regions())
     rows = [
         mean_row(
             "regions",
             "correlation of the map's and the city names' response, of the units that answer most to names of countries",
-            np.diag(found),
+            np.diag(found) if seen >= FEWEST_CITIES else [],
             seed=subject.seed,
             published=same,
-            control=float(found[off].mean()) if off.any() else None,
-            note=f"mean over units (Spearman, {int((cities >= 0).sum())} cities); control: the map of one unit with the names of another "
+            control=float(found[off].mean()) if off.any() and seen >= FEWEST_CITIES else None,
+            note=f"mean over units (Spearman, {seen} cities that a crop shows; no value for fewer than {FEWEST_CITIES}); units by their mean response to "
+            f"{int((countries >= 0).sum())} names of countries, less that to {int(words.capitalised.sum())} other words with a capital; control: the map of one unit with the names of another "
             f"(the article's: {other:.2f}); published: computed from the article's data of 19 region units of RN50x4",
         )
     ]
@@ -173,7 +175,7 @@ def _padded(activations: Any, rows: Int64) -> Float64:
 
 def _same_units(subject: Subject, chosen: Int64, units: Int64, spatial: Float64) -> list[Row]:
     """For the article's own model: the very units' maps beside those that were published."""
-    if not subject.is_published:
+    if not subject.is_published or subject.layer.removesuffix(PRE) != LAYER:
         return []
     read = regions()
     theirs = {

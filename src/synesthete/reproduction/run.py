@@ -17,11 +17,12 @@ from synesthete.atlas.files import write_file
 from synesthete.errors import SynestheteError, one_of
 from synesthete.reproduction import attacks, meanings, neurons, regions, visualizations, words
 from synesthete.reproduction.page import report_page
-from synesthete.reproduction.section import Found, Row, Say, Subject
+from synesthete.reproduction.section import UNMEASURED, Found, Row, Say, Subject
 from synesthete.reproduction.settings import Settings
 
-FORMAT = 1
-UNMEASURED = "not measured"
+FORMAT = 2
+PROBES = "concepts"
+SEED = 0  # of an atlas that is recorded here: another seed of the report shall not record again
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,14 @@ class Section:
         One sentence: what the article did.
     run
         Measures it.
+    reads
+        The settings that it depends on, beside the seed.
     """
 
     title: str
     about: str
     run: Callable[[Subject], Found]
+    reads: tuple[str, ...] = ()
 
 
 SECTIONS: dict[str, Section] = {
@@ -64,16 +68,19 @@ SECTIONS: dict[str, Section] = {
         "Rendered words",
         "A vocabulary drawn as images: the words that excite a unit, and how near the images of words are to each other.",
         words.rendered_words,
+        ("words",),
     ),
     "families": Section(
         "Families",
         "Sixteen families of neurons; 2.5 % of the units respond to geographic words before all others.",
         neurons.families,
+        ("words",),
     ),
     "regions": Section(
         "Region neurons",
         "What a unit responds to: crops of an unlabelled world map (squares), written names of countries (filled) and of cities (dots).",
         regions.region_maps,
+        ("words", "crops"),
     ),
     "emotions": Section(
         "The emotion atlas",
@@ -94,11 +101,13 @@ SECTIONS: dict[str, Section] = {
         "Faceted feature visualization",
         "Images optimised to excite a unit, each steered towards a facet: face, text, logo, architecture, indoor, nature, pose.",
         visualizations.faceted_images,
+        ("visualized",),
     ),
     "typographic": Section(
         "Typographic attacks",
         "A word written on an image becomes the answer.",
         attacks.typographic,
+        ("images",),
     ),
     "stroop": Section(
         "Stroop test",
@@ -123,28 +132,28 @@ def reproduce(
     out: str | Path,
     *,
     sections: Sequence[str] = (),
-    probes: str = "concepts",
+    probes: str | None = None,
     atlas: str | Path | None = None,
     settings: Settings | None = None,
     say: Say | None = None,
 ) -> dict[str, Any]:
     """Measure on a model what *Multimodal Neurons in Artificial Neural Networks* measured, and write a report.
 
-    Each section is kept as soon as it is measured; a second run measures only what is missing, or what other settings or another
-    atlas would change.
+    Each section is kept as soon as it is measured; a second run measures only what is missing, or what other settings that it depends on, another
+    atlas or another version would change.
 
     Parameters
     ----------
     model
         A name as for `load_model`.
     out
-        Folder of the report: `report.html`, `report.json`, `sections/NAME.json`; and, without `atlas`, the recorded `model.atlas`.
+        Folder of the report: `report.html`, `report.json`, `sections/NAME.json`; and, without `atlas`, the one that is recorded, `model-….atlas`.
     sections
         Names from `SECTIONS`; all of them without any.
     probes
-        The probe set to record, as for `load_probes`.
+        The probe set to record, as for `load_probes`; `concepts` by default.
     atlas
-        An atlas of the model that is analysed already; nothing is recorded then.
+        An atlas of the model that is analysed already; nothing is recorded then, and `probes` has no place.
     settings
         How much is measured.
     say
@@ -160,6 +169,8 @@ def reproduce(
     SynestheteError
         No such section, model or probe set; an atlas of another model, or one that is not analysed.
     """
+    if probes is not None and atlas is not None:
+        raise SynestheteError("an atlas has its images: give the atlas, or probes to record")
     names = list(dict.fromkeys(sections)) or list(SECTIONS)
     for name in names:
         if name not in SECTIONS:
@@ -168,7 +179,7 @@ def reproduce(
     folder, settings = Path(out), settings or Settings()
     folder.mkdir(parents=True, exist_ok=True)
     opened = (
-        _recorded(model, probes, folder / "model.atlas", settings, step)
+        _recorded(model, probes or PROBES, folder, settings, step)
         if atlas is None
         else _given(model, atlas)
     )
@@ -178,17 +189,19 @@ def reproduce(
         "atlas": opened.fingerprint,
         "analysis": _digest(opened),
         "layer": subject.layer,
-        "settings": asdict(settings),
+        "synesthete": version("synesthete"),
+        "seed": settings.seed,
     }
     found = {}
     for name, section in SECTIONS.items():
         path = folder / "sections" / f"{name}.json"
-        kept = read_json(path) if path.exists() else None
-        if kept is not None and (kept.get("key") != key or (name in names and _waits(name, kept))):
+        own = key | {one: getattr(settings, one) for one in section.reads}
+        kept = _kept(path)
+        if kept is not None and (kept.get("key") != own or (name in names and _waits(name, kept))):
             kept = None
         if kept is None and name in names:
             step(f"{name}: {section.title}")
-            kept = {"key": key, **_measured(name, section, subject)}
+            kept = {"key": own, **_measured(name, section, subject)}
             path.parent.mkdir(parents=True, exist_ok=True)
             write_file(path, _json(kept))
         if kept is not None:
@@ -211,6 +224,15 @@ def reproduce(
     write_file(folder / "report.html", report_page(report).encode())
     write_file(folder / "report.json", _json(report))
     return report
+
+
+def _kept(path: Path) -> dict[str, Any] | None:
+    """A section that was measured; a damaged one is measured again."""
+    try:
+        found: dict[str, Any] | None = read_json(path) if path.exists() else None
+    except SynestheteError:
+        return None
+    return found
 
 
 def _measured(name: str, section: Section, subject: Subject) -> dict[str, Any]:
@@ -239,7 +261,7 @@ def _digest(atlas: Atlas) -> str:
 
 def _waits(name: str, kept: dict[str, Any]) -> bool:
     """Whether a section would find something else now: a person may have judged, or what it needs may be there."""
-    missing = any(row["note"].startswith(UNMEASURED) for row in kept["rows"])
+    missing = any(UNMEASURED in row["note"] for row in kept["rows"])
     return name == "triage" or missing
 
 
@@ -257,7 +279,7 @@ def _given(model: str, path: str | Path) -> Atlas:
     return opened
 
 
-def _recorded(model: str, probes: str, path: Path, settings: Settings, say: Say) -> Atlas:
+def _recorded(model: str, probes: str, folder: Path, settings: Settings, say: Say) -> Atlas:
     """Record the last block, the last layer of the text tower and the joint space, unless that is done; analyse and name."""
     from synesthete.analysis import analyze
     from synesthete.analysis.families import assign_families
@@ -275,11 +297,13 @@ def _recorded(model: str, probes: str, path: Path, settings: Settings, say: Say)
         layers.append(f"{layers[0]}{PRE}")
     if probe_set.is_text.any():
         layers = [*layers, *reading_texts(loaded)]
-    say(f"records {', '.join(layers)}")
-    record(loaded, probe_set, layers, path, seed=settings.seed)
+    recipe = json.dumps([model, probe_set.fingerprint, layers])
+    path = folder / f"model-{hashlib.sha256(recipe.encode()).hexdigest()[:8]}.atlas"
+    say(f"records {', '.join(layers)} into {path}")
+    record(loaded, probe_set, layers, path, seed=SEED)
     if not open_atlas(path).analysed:
         say("analyses")
-        analyze(path, seed=settings.seed)
+        analyze(path, seed=SEED)
     if "families" not in open_atlas(path).manifest:
         say("names the neurons")
         name_neurons(path)

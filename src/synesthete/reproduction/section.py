@@ -29,9 +29,11 @@ if TYPE_CHECKING:
     from synesthete.models.image_text_model import ImageTextModel
 
 Say = Callable[[str], None]
+UNMEASURED = "not measured"
 # Words of the article's figure of associations.
 ASSOCIATED = ("terrorist", "muslims")
 PERMUTATIONS = 200
+CAPITALISED = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,12 +101,18 @@ class Words:
         `[words, units]` and `[words, dim]`.
     english
         `[words]`, those of the list of English words.
+    capitalised
+        `[words]`, other English words with a capital, as names have it.
+    font
+        That they are drawn in.
     """
 
     words: list[str]
     activations: Float32
     embeddings: Float32
     english: Bool
+    capitalised: Bool
+    font: str
 
     def rows(self, names: Sequence[str]) -> Int64:
         """Row numbers of words that were drawn; -1 for others."""
@@ -117,7 +125,15 @@ class Subject:
 
     def __init__(self, atlas: Atlas, folder: Path, settings: Settings, say: Say) -> None:
         self.atlas, self.folder, self.settings, self.say = atlas, folder, settings, say
-        self.layer = image_layer(atlas, settings.layer)
+        self.layer = image_layer(atlas, settings.layer or self._last_block(atlas))
+
+    @staticmethod
+    def _last_block(atlas: Atlas) -> str | None:
+        """The model's last block, of an atlas that has it among other layers of images."""
+        if len(atlas.main_layers) == 1:
+            return None
+        last = own_model(atlas).default_layers[0]
+        return last if last in atlas.layers else None
 
     @property
     def seed(self) -> int:
@@ -160,9 +176,15 @@ class Subject:
     @cached_property
     def words(self) -> Words:
         """What the layer answers to drawn words; kept in the folder, so that a second section or run reads it."""
-        english = load_vocabulary(ENGLISH)[: self.settings.words]
+        vocabulary = load_vocabulary(ENGLISH)
+        english = vocabulary[: self.settings.words]
+        places = {name.casefold() for name in world().places}
+        # Of the length of names of places; not of the commonest, which are short.
+        names = [one.title() for one in vocabulary if len(one) >= 4 and one.casefold() not in places]  # fmt: skip
+        drawn = np.random.default_rng(0).choice(len(names), CAPITALISED, replace=False)
+        capitals = [names[i] for i in np.sort(drawn)]
         listed = dict.fromkeys(
-            [*english, *ASSOCIATED, *self.atlas.concepts, *world().places, *EMOTIONS]
+            [*english, *ASSOCIATED, *self.atlas.concepts, *world().places, *EMOTIONS, *capitals]
         )
         font = font_of(None)
         words = [one for one in listed if not undrawable(one, font)]
@@ -181,12 +203,13 @@ class Subject:
         shape = (np.float16, (len(words), None))
         expected = {"activations": shape, "embeddings": shape}
         kept = read_npz(read_file(path), expected, source=str(path))
-        known = set(english)
         return Words(
             words,
             np.asarray(kept["activations"], np.float32),
             np.asarray(kept["embeddings"], np.float32),
-            np.array([word in known for word in words]),
+            np.isin(words, english),
+            np.isin(words, capitals),
+            font.family,
         )
 
 
@@ -241,8 +264,9 @@ def own_among_best(best: Int64, own: Int64, seed: int) -> tuple[Rate, float | No
         `[neurons]`, the number of each one's concept.
     """
     rng = np.random.default_rng(seed)
-    exchanged = [
-        (best == own[rng.permutation(len(own))]).any(axis=0).mean()
-        for _ in range(PERMUTATIONS if len(own) else 0)
-    ]
+    exchanged = []
+    for _ in range(PERMUTATIONS if len(own) > 1 else 0):
+        order, others = rng.permutation(len(own)), np.empty_like(own)
+        others[order] = np.roll(own[order], 1)  # nobody keeps its own
+        exchanged.append((best == others).any(axis=0).mean())
     return Rate.of((best == own).any(axis=0)), float(np.mean(exchanged)) if exchanged else None

@@ -6,10 +6,12 @@ import numpy as np
 from PIL import Image
 
 from synesthete._core.intervals import Rate
+from synesthete.errors import SynestheteError
 from synesthete.probes.decoding import decode
 from synesthete.report import svg
 from synesthete.reproduction.section import Found, Subject, share
 from synesthete.visualization.features import visualize
+from synesthete.visualization.settings import STRENGTHS, Settings
 
 EXTREME = 0.999
 SHOWN = 12
@@ -22,12 +24,12 @@ def faceted_images(subject: Subject) -> Found:
     neurons = (subject.multimodal or subject.neurons)[: subject.settings.visualized]
     addresses = [one.address for one in neurons]
     subject.say(f"optimises images of {len(neurons)} neurons in every facet")
-    visualize(subject.atlas, addresses)
-    optimised = [
-        one
-        for one in subject.atlas.visualizations(subject.layer)
-        if one.target in addresses and one.goal == "most"
-    ]
+    finished = visualize(subject.atlas, addresses, settings=Settings(strengths=STRENGTHS))
+    optimised = finished.visualizations
+    if not optimised:
+        raise SynestheteError(
+            "no image could be optimised", hint="; ".join(finished.failed.values())
+        )
     images = [decode(subject.atlas.visualization(one)) for one in optimised]
     pixels = torch.stack([subject.model.preprocess(image) for image in images])
     reduction = str(subject.atlas.manifest["reduction"])
@@ -40,13 +42,15 @@ def faceted_images(subject: Subject) -> Found:
         extreme = np.nanquantile(column, EXTREME)
         for image, row in zip(optimised, np.asarray(values), strict=True):
             (own if image.target == one.address else others).append(bool(row[one.unit] > extreme))
+    own += [False] * len(finished.failed)  # one that diverged excites nothing
     hits, mistaken = Rate.of(own), Rate.of(others)
     row = share(
         "visualizations",
         f"optimised images that excite their neuron more than {EXTREME:.1%} of the real images do",
         hits,
         control=mistaken.rate,
-        note=f"{len(neurons)} neurons in {len({one.facet for one in optimised})} facets, judged by the model itself; control: images of the other neurons",
+        note=f"{len(neurons)} neurons in {len({one.facet for one in optimised})} facets, judged by the model itself; the interval is over images and not over neurons; control: images of the other neurons"
+        + ("" if subject.multimodal else ". No neuron is multimodal: of the others"),
     )
     figures = {
         f"{neurons[0].heading or neurons[0].address}, by facet": _strip(

@@ -28,8 +28,8 @@ def rendered_words(subject: Subject) -> Found:
             f"multimodal neurons whose concept is among the {TOP} words that excite them most",
             hits,
             control=exchanged,
-            note=f"of {len(words.words):,} drawn words; control: concepts exchanged among the neurons. Their concepts were chosen on words in "
-            "other fonts among other images",
+            note=f"of {len(words.words):,} drawn words; control: concepts exchanged among the neurons. Their concepts were chosen on other images and "
+            f"fonts, but they count as multimodal by a test that words in this font ({words.font}) are part of, so the share is a high one",
         )
     ]
     rows.append(_associated(subject))

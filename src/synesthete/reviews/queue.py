@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 
 from synesthete._core.arrays import Bool, Float64, Int64
 from synesthete.atlas import Atlas
@@ -28,7 +30,55 @@ class Item:
     why: dict[str, float]
 
 
-def queue(atlas: Atlas, *, limit: int | None = None) -> list[Item]:
+@dataclass(frozen=True, kw_only=True)
+class Grounds:
+    """What the queue of a layer rests on besides reviews: the same until the atlas is written again.
+
+    Attributes
+    ----------
+    table
+        The names, one row per named unit, as text.
+    row
+        `[units]`: of each unit its row of `table`, or -1.
+    undecided, sensitive, use
+        `[units]`: parts of the score; see `queue`.
+    """
+
+    table: pa.Table | None
+    row: Int64
+    undecided: Float64
+    sensitive: Float64
+    use: Float64
+
+
+def grounds(atlas: Atlas, layer: str) -> Grounds:
+    """What the queue of a layer rests on besides reviews. To be kept, where the queue is asked for often."""
+    table = atlas.unit_table(layer, "names")
+    best = None if table is None else table.filter(arrow_mask(column_numbers(table["rank"]) == 0))
+    spread = atlas.statistics(layer).std
+    row, undecided = np.full(len(spread), -1), np.zeros(len(spread))
+    if best is not None:
+        named = column_numbers(best["unit"]).astype(np.int64)
+        row[named] = np.arange(len(named))
+        notes = atlas.manifest.get("names", {}).get("layers", {}).get(layer, {})
+        low, high = (column_numbers(best[f"confidence_{end}"]) for end in ("low", "high"))
+        undecided[named] = _undecided(low, high, notes.get("threshold"))
+    return Grounds(
+        table=best,
+        row=row,
+        undecided=undecided,
+        sensitive=_sensitive(atlas, layer, len(spread)).astype(float),
+        use=np.argsort(np.argsort(np.nan_to_num(spread))) / max(len(spread) - 1, 1),
+    )
+
+
+def queue(
+    atlas: Atlas,
+    *,
+    limit: int | None = None,
+    reviews: Mapping[str, State] | None = None,
+    known: Callable[[str], Grounds] | None = None,
+) -> list[Item]:
     """Units whose review would settle most, first.
 
     The score sums, by `WEIGHTS`: whether the program asked (until a person gives a verdict); whether raters
@@ -36,9 +86,21 @@ def queue(atlas: Atlas, *, limit: int | None = None) -> list[Item]:
     0 outside); whether the family is sensitive; and the rank of the unit's standard deviation in its layer, 0
     to 1, as how much it is used. Units with a verdict that nobody disputes do not wait, nor do those without
     a name that nobody asked about. Ties by address.
+
+    Parameters
+    ----------
+    limit
+        At most so many.
+    reviews
+        What people say, where it was read already.
+    known
+        Layer → its `grounds`, where they were computed already.
     """
-    reviews = current(atlas)
-    waiting = [(layer, *_waiting(atlas, layer, reviews)) for layer in atlas.layers]
+    reviews = current(atlas) if reviews is None else reviews
+    known = known or (lambda layer: grounds(atlas, layer))
+    waiting = [
+        (layer, ground := known(layer), *_waiting(layer, ground, reviews)) for layer in atlas.layers
+    ]
     scores = [np.sum([WEIGHTS[k] * v for k, v in parts.items()], axis=0) for *_, parts in waiting]
     every = np.concatenate(scores)
     # Only those that can be among the first become objects: an atlas may have 100,000 units.
@@ -47,26 +109,27 @@ def queue(atlas: Atlas, *, limit: int | None = None) -> list[Item]:
         least = np.partition(every, -limit)[-limit]
     items = [
         Item(
-            f"{layer}:{units[row]}",
-            names[row],
-            float(score[row]),
-            {key: float(values[row]) for key, values in parts.items()},
+            f"{layer}:{units[place]}",
+            _name(ground, int(units[place])),
+            float(score[place]),
+            {key: float(values[place]) for key, values in parts.items()},
         )
-        for (layer, units, names, parts), score in zip(waiting, scores, strict=True)
-        for row in np.flatnonzero(score >= least)
+        for (layer, ground, units, parts), score in zip(waiting, scores, strict=True)
+        for place in np.flatnonzero(score >= least)
     ]
     items.sort(key=lambda item: (-item.score, item.address))
     return items[:limit]
 
 
+def _name(ground: Grounds, unit: int) -> str | None:
+    row = int(ground.row[unit])
+    return None if ground.table is None or row < 0 else str(ground.table["name"][row])
+
+
 def _waiting(
-    atlas: Atlas, layer: str, reviews: dict[str, State]
-) -> tuple[Int64, list[str | None], dict[str, Float64]]:
-    """The units of a layer that wait: numbers, names and the parts of their scores, each `[units]`."""
-    table = atlas.unit_table(layer, "names")
-    best = None if table is None else table.filter(arrow_mask(column_numbers(table["rank"]) == 0))
-    named = np.zeros(0, np.int64) if best is None else column_numbers(best["unit"]).astype(np.int64)
-    spread = atlas.statistics(layer).std
+    layer: str, ground: Grounds, reviews: Mapping[str, State]
+) -> tuple[Int64, dict[str, Float64]]:
+    """The units of a layer that wait: numbers, and the parts of their scores, each `[units]`."""
     own = {
         int(address.rpartition(":")[2]): state
         for address, state in reviews.items()
@@ -75,29 +138,17 @@ def _waiting(
     settled = [unit for unit, one in own.items() if one.verdicts and not one.disputed]
     requested = [unit for unit, one in own.items() if one.requests and not one.verdicts]
     disputed = [unit for unit, one in own.items() if one.disputed]
-    every = np.union1d(named, np.array([*requested, *disputed], np.int64))
-    units = np.setdiff1d(every, np.array(settled, np.int64))
-    place = np.full(len(spread), -1)
-    place[named] = np.arange(len(named))
-    row = place[units]
-    names = [] if best is None else best["name"].to_pylist()
-    notes = atlas.manifest.get("names", {}).get("layers", {}).get(layer, {})
-    undecided = np.zeros(len(units))
-    if best is not None:
-        low, high = (column_numbers(best[f"confidence_{end}"]) for end in ("low", "high"))
-        undecided[row >= 0] = _undecided(low, high, notes.get("threshold"))[row[row >= 0]]
-    use = np.argsort(np.argsort(np.nan_to_num(spread))) / max(len(spread) - 1, 1)
-    return (
-        units,
-        [names[i] if i >= 0 else None for i in row],
-        {
-            "requested": np.isin(units, requested).astype(float),
-            "disputed": np.isin(units, disputed).astype(float),
-            "undecided": undecided,
-            "sensitive": _sensitive(atlas, layer, len(spread))[units].astype(float),
-            "use": use[units],
-        },
-    )
+    waits = ground.row >= 0
+    waits[[*requested, *disputed]] = True
+    waits[settled] = False
+    units = np.flatnonzero(waits)
+    return units, {
+        "requested": np.isin(units, requested).astype(float),
+        "disputed": np.isin(units, disputed).astype(float),
+        "undecided": ground.undecided[units],
+        "sensitive": ground.sensitive[units],
+        "use": ground.use[units],
+    }
 
 
 def _undecided(low: Float64, high: Float64, threshold: float | None) -> Float64:

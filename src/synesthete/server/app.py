@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -68,10 +69,16 @@ def create_app(atlases: Sequence[str | Path], gate: auth.Gate | None = None) -> 
     library = Library(atlases)
     app = build_app(
         gate=gate or auth.Gate(),
-        routers=[api_docs.router, *IMAGES, routes(PAGES)],
+        routers=[api_docs.router, *IMAGES, _pages()],
         error_page=render_error,
         title="Synesthete",
         description="A microscope for the multimodal neurons of CLIP. Every page has a JSON representation.",
     )
     app.state.library, app.state.navigation = library, navigation(PAGES)
     return app
+
+
+@cache
+def _pages() -> APIRouter:
+    """The routes of all pages, which are the same for every application of a process."""
+    return routes(PAGES)

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from pydantic import TypeAdapter
+from pydantic.dataclasses import dataclass as pydantic_dataclass
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -63,7 +64,8 @@ class ErrorFacts:
     near: tuple[Near, ...] = ()
 
 
-@dataclass(frozen=True)
+# One of pydantic's, which builds its schema once and not for every status of every operation.
+@pydantic_dataclass(frozen=True)
 class ErrorBody:
     """The one form of every error as JSON."""
 

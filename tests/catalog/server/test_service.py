@@ -19,7 +19,7 @@ from synesthete.catalog.server.app import create_app
 from synesthete.catalog.server.state import SharedState
 from synesthete.server.auth import Gate
 from tests.catalog.server.conftest import BASE, TOKEN
-from tests.server.limited import answer, opened, until
+from tests.server.limited import PATIENCE, answer, opened, until
 
 ROOT = Path(__file__).parents[3]
 OWNER = {"Authorization": f"Bearer {TOKEN}"}
@@ -166,20 +166,18 @@ def gone(pid: int) -> bool:
 
 
 def test_a_killed_worker_is_replaced_and_nothing_is_forgotten(served: Served) -> None:
-    with httpx.Client(base_url=served.base, headers=OWNER, timeout=60) as client:
-        assert httpx.get(f"{served.base}/readyz").json() == {"status": "ok"}
+    with httpx.Client(base_url=served.base, headers=OWNER, timeout=PATIENCE) as client:
+        assert client.get("/readyz").json() == {"status": "ok"}
         for _ in range(20):
-            health = httpx.get(f"{served.base}/api/v1/health", headers=OWNER)
+            health = httpx.get(f"{served.base}/api/v1/health", headers=OWNER, timeout=PATIENCE)
             assert (health.status_code, health.json()["items"]) == (200, 30)
         workers = served.workers()
         assert len(workers) == 2
         os.kill(workers[0], signal.SIGKILL)
         until(lambda: is_dead(workers[0]))
         for _ in range(20):  # those that are left go on
-            assert (
-                httpx.get(f"{served.base}/api/v1/health", headers=OWNER, timeout=60).status_code
-                == 200
-            )
+            health = httpx.get(f"{served.base}/api/v1/health", headers=OWNER, timeout=PATIENCE)
+            assert health.status_code == 200
         until(lambda: "replaces it" in served.log)
         assert f"worker {workers[0]} ended (signal 9)" in served.log
         assert len(set(served.workers()) - set(workers)) == 1
@@ -210,7 +208,7 @@ def test_sigterm_ends_all_of_them_once_they_have_answered(served: Served) -> Non
         until(lambda: is_refused(port))
         connection.sendall(body)
         assert answer(connection)[0] == 200
-    assert served.process.wait(60) == 0
+    assert served.process.wait(PATIENCE) == 0
     assert all(map(gone, workers))
     assert not list(served.folder.glob("synesthete-*")), "what they shared is gone"
 

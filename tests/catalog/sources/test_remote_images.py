@@ -285,7 +285,7 @@ def test_a_folder_of_images_that_is_a_link_is_refused(tmp_path: Path, site: Site
 
 
 def test_several_at_once(tmp_path: Path, site: Site) -> None:
-    together = threading.Barrier(remote_images.AT_ONCE, timeout=20)
+    together = threading.Barrier(remote_images.AT_ONCE, timeout=300)
 
     def meeting(handler: BaseHTTPRequestHandler) -> None:
         together.wait()

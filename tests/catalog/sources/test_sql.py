@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
-import socket
 import sqlite3
 import subprocess
 import tempfile
@@ -19,6 +18,7 @@ import pytest
 from synesthete.catalog import Item, Quarantined
 from synesthete.catalog.sources import LeftOut, Watermark, read_items, source_name
 from synesthete.errors import SynestheteError
+from tests.postgres import free_port
 
 ROWS = [
     (1, "Blue mug", 12.5, "2026-03-01 10:00:00"),
@@ -132,16 +132,14 @@ def postgresql() -> Iterator[str]:
         pytest.skip("this is root, and there is no user nobody")
     folder = Path(tempfile.mkdtemp(prefix="pg"))
     (folder / "password").write_text(PASSWORD)
-    with closing(socket.socket()) as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     if user:
         for path in (folder, folder / "password"):
             shutil.chown(path, user)
 
     def run(program: str, *arguments: str) -> None:
         command = [str(Path(found).with_name(program)), "-D", str(folder / "data"), *arguments]
-        subprocess.run(command, user=user, check=True, capture_output=True, cwd=folder, timeout=120)
+        subprocess.run(command, user=user, check=True, capture_output=True, cwd=folder, timeout=600)
 
     try:
         run(

@@ -78,12 +78,15 @@ class Sample:
         `[images]`, True for those of held-out artists.
     modality, artist
         `[images]` codes.
+    modalities
+        Names of the modalities, by code.
     """
 
     rows: Int64
     test: Bool
     modality: Int64
     artist: Int64
+    modalities: tuple[str, ...]
 
     def centred(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """`values` `[images, ...]` less the mean of each modality and half."""
@@ -116,7 +119,13 @@ def sample_of(atlas: Atlas) -> Sample:
     artists = atlas.probes["artist"].to_pylist()
     names = [artists[i] or f"image {i}" for i in rows]
     _, artist = np.unique(names, return_inverse=True)
-    return Sample(rows, design.split.scoring, design.modality, artist)
+    return Sample(
+        rows=rows,
+        test=design.split.scoring,
+        modality=design.modality,
+        artist=artist,
+        modalities=tuple(design.modalities),
+    )
 
 
 def decompose(

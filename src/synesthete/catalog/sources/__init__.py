@@ -117,4 +117,4 @@ def _items(source: str | Path, sql: str | None, reading: Reading) -> Iterator[It
         raise SynestheteError(
             f"the folder '{source}' has no times of change", hint="give a table, or no --since"
         )
-    return folder_items(path)
+    return folder_items(path.resolve())

@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-import numpy as np
 from fastapi import Query
 from pydantic import Field
 
-from synesthete.report.columns import Sort, ordered
+from synesthete.report.columns import Sort
 from synesthete.report.counts import Counts, Rule, layer_counts, rule_of
 from synesthete.report.layer import (
     Filters,
     LayerReport,
     Show,
     chosen,
+    in_order,
     layer_neurons,
     layer_report,
 )
@@ -53,7 +53,7 @@ def neurons_page(site: Site) -> NeuronsPage:
     parts = []
     for name in site.atlas.layers:
         columns = site.opened.columns(name)
-        units = ordered(columns, np.arange(columns.units), "multimodality")[:BEST]
+        units = in_order(site, name, "multimodality")[:BEST]
         rows = neuron_rows(site, columns, units)
         part = LayerPart(
             layer=name,

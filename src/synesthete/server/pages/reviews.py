@@ -11,6 +11,7 @@ from synesthete.report.neuron import NeuronRow, neuron_row
 from synesthete.report.source import Missing, can_label, find_unit
 from synesthete.reviews import queue, read, say, session
 from synesthete.reviews.acts import Act
+from synesthete.reviews.queue import Grounds, grounds
 from synesthete.server.library import Site
 from synesthete.server.page import Page, Post
 
@@ -49,12 +50,17 @@ class ReviewsPage:
 def reviews_page(site: Site) -> ReviewsPage:
     """The neurons whose review would settle most, and all reviews."""
     waiting = []
-    for item in queue(site.atlas, limit=WAITING):
+
+    def known(layer: str) -> Grounds:
+        return site.opened.computed(("grounds", layer), lambda: grounds(site.atlas, layer))
+
+    reviews = site.opened.reviews()
+    for item in queue(site.atlas, limit=WAITING, reviews=reviews, known=known):
         found = find_unit(site, item.address)
         row, labels = neuron_row(site, *found), can_label(site, *found)
         waiting.append(Waiting(row, item.score, labels, item.why))
     reviewed = []
-    for address, state in sorted(site.opened.reviews().items()):
+    for address, state in sorted(reviews.items()):
         row = neuron_row(site, *find_unit(site, address))
         reviewed.append(Reviewed(row, state.as_dict(row.name)))
     return ReviewsPage(waiting, reviewed, len(read(site.atlas.path)))
