@@ -16,7 +16,7 @@ LOCKED := --require-hashes --only-binary :all: --requirement
 COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
     --no-annotate --custom-compile-command 'make lock' $(UPGRADE)
 
-.PHONY: help install demo test torture matrix bench check style types tests mini lock format clean
+.PHONY: help install demo tutorial test torture matrix bench check style types tests mini lock format clean
 
 help: ## say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ $(STAMP): pyproject.toml requirements.lock
 
 demo: $(STAMP) ## record the shipped model on the built-in probes and show what it found
 	@$(BIN)/synesthete demo --out $(ATLAS)
+
+tutorial: $(STAMP) ## run every block of docs/tutorial.md on demo.atlas and write its numbers and figures (15 minutes)
+	@HF_HUB_OFFLINE=1 $(BIN)/python docs/update_tutorial.py $(ATLAS)
 
 test: $(STAMP) style ## run every check and every test
 	@bash tools/get_chromium.sh $(BIN)/python

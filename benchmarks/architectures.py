@@ -251,7 +251,7 @@ def _edits(model: Any, pixels: Any, image: Any, text: Any) -> dict[str, Any]:
             kind = model.site(layer).kind
             # Nothing but a shift of the residual stream can be folded.
             wanted[kind] = Edit(f"{layer}:{unit}", *(("steer", 3.0) if kind == "residual" else ("ablate",)))  # fmt: skip
-        heads = [name for name, site in model._sites.items() if hasattr(site, "width") and name.startswith("text.") == (tower == "text")]  # fmt: skip
+        heads = [name for name, site in model._sites.items() if site.kind == "heads" and name.startswith("text.") == (tower == "text")]  # fmt: skip
         if heads:
             wanted["heads"] = Edit(f"{heads[-1]}:0", "ablate")
         fine = []

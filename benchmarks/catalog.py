@@ -428,7 +428,10 @@ def confidence(options: argparse.Namespace) -> dict[str, Any]:
 
     Control: the bare strength, and the share of right answers stated for every photo alike.
     """
-    from synesthete.catalog.classify.evaluate import calibration_error
+    from synesthete.catalog.classify.evaluate import calibration_error, calibration_interval
+
+    def error(values: Any) -> list[float]:
+        return [calibration_error(values, hits, 5), *calibration_interval(values, hits, 5)]
 
     with tempfile.TemporaryDirectory() as folder:
         catalog = groceries(options, folder)
@@ -464,11 +467,14 @@ def confidence(options: argparse.Namespace) -> dict[str, Any]:
             "model": options.model,
             "n": len(hits),
             "right": share(right),
-            "calibration error": calibration_error(np.array(stated), hits, 5),
-            "of the bare strength": calibration_error(np.array(strength), hits, 5),
+            "calibration error": error(np.array(stated)),
+            "of the bare strength": error(np.array(strength)),
+            "of the share of right answers for all": error(np.array(flat)),
             "squared error": interval((np.array(stated) - hits) ** 2),
-            "of the share of right answers for all": interval((np.array(flat) - hits) ** 2),
-            "of the strength": interval((np.array(strength) - hits) ** 2),
+            "squared error of the share of right answers for all": interval(
+                (np.array(flat) - hits) ** 2
+            ),
+            "squared error of the strength": interval((np.array(strength) - hits) ** 2),
             "stated and observed, by thirds": [
                 {"stated": float(np.array(stated)[part].mean()), **share(hits[part].tolist())}
                 for part in thirds
@@ -477,6 +483,7 @@ def confidence(options: argparse.Namespace) -> dict[str, Any]:
                 "n": own.n,
                 "right": own.right,
                 "error": own.error,
+                "interval": own.error_interval,
                 "order": own.order,
             },
         }

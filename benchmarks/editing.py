@@ -7,10 +7,9 @@
 `parity` exports edits of every kind of site that folds, loads the checkpoint with plain open_clip, and prints the largest difference of an
 embedding's component from the live edited model, beside how far the edits move embeddings.
 
-`defence` prints attack success and clean accuracy on the held-out split (other images, words and fonts) with Wilson intervals, and
+`defence` prints attack success and clean accuracy on the test split (other images, words and fonts) with Wilson intervals, and
 their change from the unedited model on the same images with paired ones (Newcombe 1998), for the greedy defence, as many random
-units (each of five draws), and the upper reference: the whole image tower fine-tuned on the search split (fine_tuning.py). After
-Dyslexify (arXiv 2508.20570), which ablates heads without training.
+units (each of five draws), and the upper reference: the whole image tower fine-tuned with the fitting split's words (fine_tuning.py).
 """
 
 from __future__ import annotations
@@ -53,6 +52,7 @@ def main() -> None:
     defence.add_argument("model")
     defence.add_argument("--units", type=int, default=12)
     defence.add_argument("--images", type=int, default=200)
+    defence.add_argument("--classes", type=int, default=100)
     defence.add_argument("--layer", action="append")
     defence.add_argument("--steps", type=int, default=80, help="of the fine-tune; 0 leaves it out")
     defence.add_argument("--rate", type=float, default=1e-4, help="highest of the fine-tune")
@@ -133,10 +133,12 @@ def run_defence(args: Any) -> None:
 
     started = time.monotonic()
     model, probes = load_model(args.model, device="cpu"), load_probes("concepts", texts=False)
-    near, far = objectives(model, probes, limit=args.images, seed=args.seed)
+    near, middle, far = objectives(
+        model, probes, limit=args.images, classes=args.classes, seed=args.seed
+    )
     assert isinstance(far, Typographic)
     found = find_defence(
-        model, near, far, layers=args.layer, most=args.units, budget=args.budget, seed=args.seed,
+        model, near, far, validation=middle, layers=args.layer, most=args.units, budget=args.budget, seed=args.seed,
         progress=lambda done, total: print(f"\rgreedy {done}/{total}", end="", file=sys.stderr),
     )  # fmt: skip
     print("\r", end="", file=sys.stderr)
@@ -147,10 +149,10 @@ def run_defence(args: Any) -> None:
             return embed(model.network, far.pixels).numpy()
 
     size = len(found.edits)
-    greedy, gradient, *random = (one.addresses for one in found.series)
+    greedy, gradient, *random = (one.addresses for one in found.series if one.addresses)
     print(
         f"{model.name}, seed {args.seed}: {found.considered:,} units of {', '.join(found.layers)}\n"
-        f"held-out split: n = {int(far.right.sum())} attacked images that count, {len(far.truth)} plain ones among "
+        f"test split: n = {int(far.right.sum())} attacked images that count, {len(far.truth)} plain ones among "
         f"{len(far.classes)} classes; empty change: the unedited model"
     )
     print(ROW.format(*HEAD))
@@ -162,11 +164,11 @@ def run_defence(args: Any) -> None:
     _line(f"gradient, {len(gradient)} units", far, plain, without(gradient))
     searched = time.monotonic() - started
     if args.steps:
-        drawn, back = lessons(model, probes, args.lessons, args.seed)
+        drawn, back = lessons(model, probes, args.lessons, args.classes, args.seed)
         tuned = fine_tune(model, drawn, back, steps=args.steps, rate=args.rate, seed=args.seed)
         _line("dense fine-tune", far, plain, tuned.embed(far.pixels))
         print(
-            f"fine-tune: {tuned.parameters:,} numbers on {tuned.images} images of the search split, best after "
+            f"fine-tune: {tuned.parameters:,} numbers on {tuned.images} images, best after "
             f"{tuned.step} of {args.steps} steps"
         )
     total = time.monotonic() - started

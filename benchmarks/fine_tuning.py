@@ -1,9 +1,9 @@
 """The dense upper reference of a defence: the image tower itself trained on images with words on them, texts frozen.
 
-The gap to training all weights on the same split is what a defence of few units gives up. Every
-step shows plain images and images with the word of another class (words and fonts of the search split, several draws of each
-image), with the image's own name as the target among all classes. A fifth of the search split's images is kept
-back, and the weights that do best on it are taken; the held-out split is seen by none of this.
+The gap to training all weights is what a defence of few units gives up. Every step shows plain images that the model was trained on (of a
+model that does not say which these are, the fitting split's) and the same with the word of another class (words and fonts of the fitting split,
+several draws of each image), with the image's own name as the target among all classes. The weights that do best on the validation split are
+taken; the test split is seen by none of this.
 """
 
 from __future__ import annotations
@@ -20,7 +20,12 @@ import torch
 
 from synesthete.analysis.zero_shot import class_embeddings, held_out_rows
 from synesthete.editing.defence import Typographic
-from synesthete.editing.defence.typographic import CLASSES, attacked, choose_classes, splits
+from synesthete.editing.defence.typographic import (
+    MODALITIES,
+    attacked,
+    choose_classes,
+    splits,
+)
 from synesthete.models import ImageTextModel
 from synesthete.probes import ProbeSet
 
@@ -53,15 +58,17 @@ class Tuned:
 
 
 def lessons(
-    model: ImageTextModel, probes: ProbeSet, limit: int, seed: int
+    model: ImageTextModel, probes: ProbeSet, limit: int, classes: int, seed: int
 ) -> tuple[list[Typographic], Typographic]:
-    """Draws of the search split's images to train on, and those kept back."""
+    """Draws of images to train on, and the validation split."""
     unseen = held_out_rows(model.name, probes.labels)
-    names = choose_classes(probes, unseen, CLASSES, seed)
+    names = choose_classes(probes, unseen, classes, seed)
     texts = class_embeddings(model, names)
-    near, _ = splits(probes, unseen, names, seed)
-    kept = len(near.rows) // 5
-    back, rest = (replace(near, rows=rows) for rows in (near.rows[:kept], near.rows[kept:]))
+    fitting, back, _ = splits(probes, unseen, names, seed)
+    concept, modality = (np.array(probes.labels[c].to_pylist()) for c in ("concept", "modality"))
+    seen = np.flatnonzero(np.isin(modality, MODALITIES) & np.isin(concept, names) & ~unseen)
+    shuffled = np.random.default_rng(seed).permutation(seen).tolist()
+    rest = replace(fitting, rows=shuffled or fitting.rows)
     drawn = [
         attacked(model, probes, rest, names, texts, limit=limit, seed=seed + 2 + draw)
         for draw in range(DRAWS)

@@ -14,7 +14,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
+import numpy as np
 import pytest
 import typer
 
@@ -96,7 +98,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder as the documentation assumes it, with fewer concepts than shipped.
 
-    It holds `demo.atlas`, `my-images`, `my-photos`, `image.png` and `my-words.txt`; what `write_catalog` makes; and for
+    It holds `demo.atlas`, `my-images`, `my-photos`, `image.png`, `my-words.txt` and `my-types.csv`; what `write_catalog` makes; and for
     what would take minutes `small.atlas` and its model, `model`.
     """
     import synesthete as syn
@@ -121,6 +123,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     few.image(0).save(folder / "image.png")
     write_known_analysis(record_small(folder))
     (folder / "my-words.txt").write_text("\n".join(few.concepts[:8]), encoding="utf-8")
+    (folder / "my-types.csv").write_text("type,word\nwork,doctor\nwork,nurse\ncrime,thief\n")
     write_catalog(folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("synesthete.probes.load_builtin", lambda name: few)
@@ -254,6 +257,7 @@ TINY = {
     "synesthete visualize": {"demo.atlas": "small.atlas"},
     "synesthete compare": {"other.atlas": "demo.atlas"},
     "synesthete audit typographic": {"mini": "local-dir:model --images my-photos"},
+    "synesthete audit spurious": {"mini": "local-dir:model --images my-photos"},
     "synesthete audit bias": {"mini": "local-dir:model"},
     "synesthete audit all": {
         "mini": "local-dir:model --steps 1 --epsilon 1",
@@ -313,6 +317,47 @@ def ended() -> int:
     except SystemExit as end:
         return int(str(end.code or 0))
     return 0
+
+
+def test_the_tutorial_holds_what_its_blocks_print(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    import update_tutorial
+
+    page = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
+    found = update_tutorial.BLOCK.findall(page)
+    assert len(found) == len(re.findall("^```python", page, re.M))
+    assert all(printed for _, code, printed in found if "print(" in code)
+    figures = set(re.findall(r"images/(tutorial-[a-z]+\.\w+)", page))
+    assert figures == set(re.findall(r'"(tutorial-[a-z]+\.\w+)"', page))
+    short = "```python\nprint(6 * 7)\n```\n\n```text\nold\n```\n\n```python slow\nx = 1\n```\n"
+    assert update_tutorial.run(short) == short.replace("old", "42")
+
+
+def test_the_animation_shows_what_was_recorded(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    import update_animation
+
+    from synesthete.atlas import open_atlas
+
+    atlas = open_atlas(place / "demo.atlas")
+    neuron = atlas.neurons(limit=1)[0]
+    found = update_animation.responses(atlas, neuron)
+    column = np.asarray(atlas.activations(neuron.layer)[:, neuron.unit], float)
+    for modality, (own, other) in found.items():
+        for response, same in ((own, True), (other, False)):
+            row = {name: atlas.probes[name][response.image].as_py() for name in ("concept", "modality")}  # fmt: skip
+            assert row["modality"] == modality
+            assert (row["concept"] == neuron.concept) == same
+            expected = (column[response.image] - column.mean()) / column.std()
+            assert response.value == pytest.approx(expected, abs=1e-6)
+    drawing = update_animation.animation(atlas, neuron)
+    root = ET.fromstring(drawing)
+    assert len(root.findall(".//{*}image")) == 2 * len(found)
+    assert not re.findall(r'href="(?!data:)', drawing)
+    assert "prefers-reduced-motion" in drawing
+    assert len(drawing) < update_animation.LARGEST
+    shown = (ROOT / "docs" / "images" / "neuron-animation.svg").read_text(encoding="utf-8")
+    assert len(ET.fromstring(shown).findall(".//{*}image")) == 8
 
 
 def test_readme_numbers_come_from_an_atlas(place: Path, tmp_path: Path) -> None:

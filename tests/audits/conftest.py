@@ -23,6 +23,7 @@ groups:
 attributes:
   soft: [pillow, cloud, foam]
   hard: [stone, steel, glass]
+synonyms: {stone: [pebble]}
 tests:
   - {attributes: [soft, hard], axis: shape, groups: [round, square], source: made}
 retrieval: [a soft thing, a hard thing]
@@ -31,16 +32,18 @@ harms:
   categories: {broken: [shard, ruin]}
   variants: {with foam: [foam]}
 """
+WORDS = "type,word\nmaterial,wood\nmaterial,iron\nthing,wheel\n"
 
 
 @pytest.fixture(scope="session")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`model`, `images`, `people` (folders of groups) and `lists.yaml`."""
+    """`model`, `images`, `people` (folders of groups), `lists.yaml` and `words.csv`."""
     folder = tmp_path_factory.mktemp("audited")
     write_model(folder / "model")
     write_image_folders(folder / "images")
     write_image_folders(folder / "people", ("round", "square"), 16)
     (folder / "lists.yaml").write_text(LISTS, encoding="utf-8")
+    (folder / "words.csv").write_text(WORDS, encoding="utf-8")
     return folder
 
 
@@ -62,6 +65,7 @@ def report(model: ImageTextModel, place: Path) -> dict[str, Any]:
         images=place / "images",
         people=place / "people",
         lists=place / "lists.yaml",
+        words=place / "words.csv",
         epsilons=(0.5, 1.0),
         steps=3,
     )

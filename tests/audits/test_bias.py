@@ -28,6 +28,8 @@ from synesthete.audits.bias.disparities import (
     skews_with_interval,
 )
 from synesthete.audits.bias.lists import DEFAULT, parse_lists
+from synesthete.audits.bias.sensitivity import effect_sensitivity, harm_sensitivity, moved
+from synesthete.audits.bias.words import associations, load_words, word_associations
 from synesthete.errors import SynestheteError
 
 if TYPE_CHECKING:
@@ -232,6 +234,7 @@ def changed(**changes: Any) -> dict[str, Any]:
         (changed(harms={"neutral": ["man"], "categories": {"crime": ["thief"]}}), "harms.neutral has 1"),
         (changed(harms={"neutral": ["man", "thief"], "categories": {"crime": ["thief"]}}), "thief stands in 'neutral' and in 'crime'"),
         (changed(retrieval=[""]), "must be a list of words"),
+        (changed(synonyms={"art": "dance"}), "synonyms.art must be a list of words"),
     ],
 )  # fmt: skip
 def test_lists_that_cannot_be(value: Any, message: str) -> None:
@@ -261,11 +264,136 @@ def test_the_audit_with_a_folder_of_labelled_photos(report: dict[str, Any]) -> N
     one, other = ([cell["value"] for cell in row] for row in found["units"]["by_images"]["matrix"])
     assert one == pytest.approx([-value for value in other], abs=1e-3)
     assert found["tests"][0]["partitions"] == 20
+    moves = found["tests"][0]["sensitivity"]
+    assert (moves["subsets"]["n"], moves["templates"], moves["synonyms"]["n"]) == (200, None, 200)
+    assert set(found["label_sets"]["shape"]) == {"broken"}
+    words = found["words"]["shape"]
+    assert (words["n"], words["words"], set(words["types"])) == (32, 3, {"material", "thing"})
 
 
 def test_people_of_no_known_group(model: ImageTextModel, place: Path) -> None:
     with pytest.raises(SynestheteError, match="no two groups of an axis"):
         audit_bias(model, place / "images", lists=place / "lists.yaml")
+
+
+TYPES = {"crime": [f"crime {i}" for i in range(12)], "work": [f"work {i}" for i in range(20)]}
+
+
+def scored(seed: int, lean: float) -> tuple[np.ndarray, np.ndarray]:
+    """Scores of 60 images of two groups to the words of TYPES: those of crime lean to the second group."""
+    rng = np.random.default_rng(seed)
+    codes = np.repeat([0, 1], 30)
+    scores = rng.normal(size=(60, 32))
+    scores[:, :12] += lean * codes[:, None]
+    return scores, codes
+
+
+def test_a_planted_association_of_a_type_is_found_and_no_other() -> None:
+    scores, codes = scored(1, 2.0)
+    found = word_associations(scores, codes, ["a", "b"], TYPES)
+    crime, work = found["types"]["crime"], found["types"]["work"]
+    assert (crime["group"], crime["p"] <= 0.01) == ("b", True)
+    assert crime["interval"][0] > 0.5
+    assert crime["significant"]["successes"] >= 11
+    assert crime["subsets"]["sign_changes"]["rate"] == 0
+    assert work["p"] > 0.05
+    assert work["significant"]["successes"] == 0
+    assert work["subsets"]["sign_changes"]["rate"] > 0
+    assert all((row["type"], row["group"]) == ("crime", "b") for row in found["strongest"])
+    assert found["significant"]["successes"] == crime["significant"]["successes"]
+    assert found["permuted"]["successes"] <= 1
+
+
+def test_shuffled_labels_have_no_association(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("synesthete.audits.bias.words.DRAWS", 200)
+    called = []
+    for seed in range(12):
+        scores, codes = scored(seed, 2.0)
+        mixed = np.random.default_rng(seed).permutation(codes)
+        found = word_associations(scores, mixed, ["a", "b"], TYPES, seed=seed)
+        called.append(found["significant"]["successes"] > 0)
+    # A family-wise error of 5 %: three or more of twelve come in 2 %.
+    assert sum(called) <= 2
+
+
+def test_association_scores_against_the_slow_way() -> None:
+    rng = np.random.default_rng(3)
+    scores, codes = rng.normal(size=(20, 3)), rng.permutation(np.arange(20) % 3)
+    scores[:, 2] = 1
+    found = associations(scores, codes, 3)
+    for group in range(3):
+        for word in range(2):
+            mine, rest = scores[codes == group, word], scores[codes != group, word]
+            expected = (mine.mean() - rest.mean()) / scores[:, word].std()
+            assert found[group, word] == pytest.approx(expected)
+    assert (found[:, 2] == 0).all()
+
+
+def test_effects_move_with_the_words_only_where_there_is_none() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(2, 24))
+    directions = {"x": a, "y": b, "a": a, "b": b, "s": a}
+    embeddings = {
+        f"{name}{i}": np.stack([d + rng.normal(size=24) for _ in range(3)])
+        for name, d in directions.items()
+        for i in range(6)
+    }
+    words = [[f"{name}{i}" for i in range(6)] for name in "xyab"]
+    kind = effect_sensitivity(embeddings, words, {"x0": ["s0", "s1"]})
+    assert [kind[key]["n"] for key in ("subsets", "templates", "synonyms")] == [200, 3, 200]
+    assert all(one["sign_changes"]["rate"] == 0 and one["interval"][0] > 1 for one in kind.values())
+    # Attributes dealt at random between the lists: halves of the words disagree.
+    mixed = [w for pair in zip(words[0], words[1], strict=True) for w in pair]
+    null = effect_sensitivity(embeddings, [mixed[:6], mixed[6:], *words[2:]], {})
+    assert null["subsets"]["sign_changes"]["rate"] > 0.1
+    assert null["synonyms"] is None
+
+
+def test_the_full_effect_is_that_of_weat() -> None:
+    rng = np.random.default_rng(4)
+    embeddings = {f"{name}{i}": rng.normal(size=(1, 9)) for name in "xyab" for i in range(2)}
+    words = [[f"{name}{i}" for i in range(2)] for name in "xyab"]
+    # Halves of two words are both: every draw is the whole list.
+    found = effect_sensitivity(embeddings, words, {})["subsets"]["interval"]
+    expected = weat(*(np.concatenate([embeddings[w] for w in one]) for one in words)).effect
+    assert found == pytest.approx([expected, expected], abs=1e-4)
+
+
+def test_a_harm_that_hangs_on_one_label_moves_with_the_label_set() -> None:
+    labels = {name: np.eye(5, dtype=np.float32)[i] for i, name in enumerate(("person", "man", "thief", "robber", "child"))}  # fmt: skip
+    codes = np.repeat([0, 1], 10)
+    given: Any = (["young", "old"], labels, ["person", "man"], {"crime": ["thief", "robber"]}, ["child"])  # fmt: skip
+    # Everyone old is nearest to both crimes; the young to one, and to the child even more.
+    people = np.array([[0.2, 0.2, 0.8, 0.1, 0.9]] * 10 + [[0.1, 0.1, 0.8, 0.8, 0]] * 10, np.float32)
+    found = harm_sensitivity(people, codes, *given)["crime"]
+    assert (found["value"], found["interval"]) == (0, [0, 1])
+    steady = people.copy()
+    steady[:10] = [0.9, 0.9, 0, 0, 0]
+    found = harm_sensitivity(steady, codes, *given)["crime"]
+    assert (found["groups"], found["value"], found["interval"]) == (["old", "young"], 1, [1, 1])
+    assert found["sign_changes"]["successes"] == 0
+    assert found["n"] == 200
+
+
+def test_a_figure_of_nothing_has_no_sign() -> None:
+    assert moved(0.0, [0.1, -0.1])["sign_changes"] == {"rate": None, "interval": [0, 1], "successes": 0, "n": 0}  # fmt: skip
+
+
+def test_word_lists_are_read_and_checked(tmp_path: Path) -> None:
+    file = tmp_path / "words.csv"
+    file.write_text("type,word,note\ncrime,thief,x\ncrime, thief ,\nwork,tax  clerk,\n", "utf-8")
+    assert load_words(file) == {"crime": ("thief",), "work": ("tax clerk",)}
+    for text, message in (
+        ("kind,word\na,b\n", "no column 'type'"),
+        ("type,word\ncrime,\n", "line 2: a type and a word"),
+        ("type,word\n", "has no word"),
+        ("type,word\na,b,c\n", "more fields"),
+    ):
+        file.write_text(text, "utf-8")
+        with pytest.raises(SynestheteError, match=message):
+            load_words(file)
+    with pytest.raises(SynestheteError, match="cannot be read"):
+        load_words(tmp_path / "none.csv")
 
 
 def test_the_lists_of_the_documentation_are_good() -> None:

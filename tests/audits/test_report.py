@@ -12,7 +12,7 @@ import pytest
 
 from synesthete._core.intervals import Rate
 from synesthete.audits import compare_reports, read_report, report_page, verdicts, write_report
-from synesthete.audits.registry import METRICS, Measure, details, headline, notes
+from synesthete.audits.registry import AUDITS, METRICS, Measure, details, headline, notes
 from synesthete.audits.report import report_body
 from synesthete.audits.report.compare import change
 from synesthete.audits.report.report import failed, judge, parse_thresholds
@@ -100,13 +100,9 @@ def test_texts_of_a_report_are_never_markup(report: dict[str, Any]) -> None:
     assert "<img src=x" not in html
 
 
-@pytest.mark.parametrize("kind", ["typographic", "adversarial", "bias"])
+@pytest.mark.parametrize("kind", AUDITS)
 def test_a_report_of_one_kind_has_a_page(report: dict[str, Any], kind: str) -> None:
-    alone = {
-        k: v
-        for k, v in report.items()
-        if k not in ("typographic", "adversarial", "bias") or k == kind
-    }
+    alone = {k: v for k, v in report.items() if k not in AUDITS or k == kind}
     alone["verdicts"] = verdicts(alone)
     assert {row["metric"].partition(".")[0] for row in alone["verdicts"]} == {kind}
     assert f'id="{kind}"' in report_page(alone)
@@ -217,9 +213,9 @@ def test_a_report_with_a_hole_anywhere_is_read_or_refused(tmp_path: Path) -> Non
 
 
 def test_reports_with_nothing_in_common(report: dict[str, Any]) -> None:
-    parts = ("typographic", "adversarial", "bias")
     one, other = (
-        {k: v for k, v in report.items() if k not in parts or k == kind} for kind in parts[:2]
+        {k: v for k, v in report.items() if k not in AUDITS or k == kind}
+        for kind in ("typographic", "adversarial")
     )
     with pytest.raises(SynestheteError, match="no number in common"):
         compare_reports(one | {"kind": "typographic"}, other | {"kind": "adversarial"})

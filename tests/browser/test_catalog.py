@@ -35,7 +35,7 @@ def searching(browser: Browser, filled: Path, tmp_path: Path) -> Iterator[Page]:
     base, gate = f"http://127.0.0.1:{listener.getsockname()[1]}", app.state.gate
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     context.add_cookies([{"name": gate.cookie, "value": gate.session, "url": base}])
-    context.set_default_timeout(60_000)
+    context.set_default_timeout(300_000)
     page = context.new_page()
     page.goto(f"{base}/search")
     yield page

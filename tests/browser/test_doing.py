@@ -127,7 +127,7 @@ def test_an_image_is_shown_to_the_model(
         )
     else:
         _hand_over(page, way)
-    page.wait_for_selector(".fired, .none", timeout=120_000)
+    page.wait_for_selector(".fired, .none", timeout=300_000)
     expect(page.locator(".kicker").first).to_contain_text("looks at red.png")
     assert page.locator(".fired .tile, .none").count() >= 1
     # Not `wait_for_function`: what it asks again and again, the page's policy forbids from the second time on.
@@ -156,7 +156,7 @@ def test_a_word_is_shown_to_the_model_and_a_bad_file_refused(open_page: Opener) 
     page = open_page("/try-image")
     page.get_by_label("or draw a word").fill("apple")
     page.keyboard.press("Enter")
-    page.wait_for_selector(".fired, .none", timeout=120_000)
+    page.wait_for_selector(".fired, .none", timeout=300_000)
     expect(page.locator(".kicker").first).to_contain_text("looks at apple")
     page.goto(page.url.split("?")[0])
     alive(page)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +30,12 @@ def test_a_planted_curve_is_found_again() -> None:
     # The bare strength is too sure by the mean of s - s³, a quarter; the probability is not, on cases it never saw.
     assert found.raw_error == pytest.approx(0.25, abs=0.03)
     assert found.error < 0.04
+    assert found.error_interval is not None
+    assert found.raw_error_interval is not None
+    assert found.raw_error_interval[0] < found.raw_error < found.raw_error_interval[1]
+    assert (
+        found.error_interval[1] < found.raw_error_interval[0] < 0.25 < found.raw_error_interval[1]
+    )
     assert found.n == sum(one.n for one in found.bins) == 4000
     inside = sum(one.low <= one.stated <= one.high for one in found.bins)
     assert inside >= len(found.bins) - 1
@@ -58,6 +66,11 @@ def test_kept_in_a_file(tmp_path: Path) -> None:
     before = (tmp_path / CONFIDENCE).read_text()
     (tmp_path / CONFIDENCE).write_text(before.replace('"stated"', '"told"'))  # an earlier version
     assert read_confidence(tmp_path) == found
+    facts = json.loads(before)
+    del facts["error_interval"], facts["raw_error_interval"]  # an earlier one, too
+    (tmp_path / CONFIDENCE).write_text(json.dumps(facts))
+    earlier = replace(found, error_interval=None, raw_error_interval=None)
+    assert read_confidence(tmp_path) == earlier
     (tmp_path / CONFIDENCE).write_text("{")
     with pytest.raises(SynestheteError, match="damaged"):
         read_confidence(tmp_path)

@@ -146,12 +146,12 @@ def test_the_report_adds_up(family: Family) -> None:
     with model.edited(found.edits):
         judged = held.evaluate(model.encode_images(held.pixels))
     assert judged.harm.value == pytest.approx(found.after.harm.value, abs=1e-5)
-    assert found.search_after.harm.value < found.search_before.harm.value
+    assert found.validation_after.harm.value < found.validation_before.harm.value
     json.dumps(found.as_dict(), allow_nan=False)
     nothing = find_defence(
         model, objective, held, layers=["visual.layer4.1"], most=2, budget=0.0, shortlist=1
     )
-    assert nothing.search_after.kept.value >= nothing.search_before.kept.value
+    assert nothing.validation_after.kept.value >= nothing.validation_before.kept.value
 
 
 def test_rates_by_hand() -> None:
@@ -212,17 +212,19 @@ def coloured(tmp_path_factory: pytest.TempPathFactory) -> ProbeSet:
 def test_the_splits_share_nothing(coloured: ProbeSet) -> None:
     unseen = np.ones(len(coloured), bool)
     names = choose_classes(coloured, unseen, 100, 0)
-    near, far = splits(coloured, unseen, names, 0)
-    assert not set(near.rows) & set(far.rows)
-    assert not set(near.words) & set(far.words)
-    assert not set(near.fonts) & set(far.fonts)
-    assert near.fonts
-    assert far.fonts
-    assert len(near.rows) + len(far.rows) == 84
-    assert sorted(near.words + far.words) == names
+    parts = splits(coloured, unseen, names, 0)
+    assert [len(part.rows) for part in parts] == [21, 21, 42]
+    assert sorted(row for part in parts for row in part.rows) == list(range(84))
+    assert sorted(word for part in parts for word in part.words) == names
+    fonts = [set(part.fonts) for part in parts]
+    assert fonts[0] == fonts[1]
+    assert fonts[2]
+    assert not fonts[0] & fonts[2]
+    # Nothing is searched with, validated or tested on what the model was trained on.
     seen = unseen.copy()
-    seen[::2] = False
-    assert set(splits(coloured, seen, names, 0)[1].rows) == set(np.flatnonzero(seen))
+    seen[::4] = False
+    used = {row for part in splits(coloured, seen, names, 0) for row in part.rows}
+    assert used == set(np.flatnonzero(seen))
 
 
 def test_from_a_folder_to_edits(family: Family, coloured: ProbeSet) -> None:
@@ -231,13 +233,28 @@ def test_from_a_folder_to_edits(family: Family, coloured: ProbeSet) -> None:
     assert found.before.kept.n == 42
     assert found.harm_name == "attack success"
     assert len(found.edits) <= 3
+    names = [one.name for one in found.series]
+    assert names[-6:] == ["subspace", *["random subspace"] * 5]
+    frontier = found.series[0].points[0].frontier
+    assert frontier is not None
+    assert (frontier.gain.value, frontier.kept.value) == (0.0, 0.0)
+
+
+def test_heads_of_a_pool_from_a_folder(family: Family, coloured: ProbeSet) -> None:
+    found = defend(family("modified-resnet"), coloured, limit=42, method="dyslexify", most=4)
+    assert found.layers == ["visual.attnpool"]
+    assert len(found.attention) == 8
+    shares = [one.share for one in found.attention]
+    assert shares == sorted(shares, reverse=True)
+    # Random weights look at labels no more than elsewhere: at their share of the area.
+    assert np.mean(shares) == pytest.approx(SHARE, rel=0.4)
 
 
 def test_mini_is_defended_on_somebodys_own_images(coloured: ProbeSet) -> None:
-    near, far = objectives(load_model("mini", device="cpu"), coloured, limit=30)
-    for split in (near, far):
+    parts = objectives(load_model("mini", device="cpu"), coloured, limit=30)
+    for split, count in zip(parts, (21, 21, 30), strict=True):
         assert isinstance(split, Typographic)
-        assert len(split.truth) == 30
+        assert len(split.truth) == count
 
 
 def test_an_axis_from_a_file(family: Family, coloured: ProbeSet, tmp_path: Path) -> None:
@@ -255,6 +272,9 @@ def test_an_axis_from_a_file(family: Family, coloured: ProbeSet, tmp_path: Path)
     )  # fmt: skip
     assert found.harm_name == "effect size"
     assert found.before.harm.n == 28
+    assert found.rank is None
+    with pytest.raises(SynestheteError, match="not against an axis"):
+        defend(family("modified-resnet"), coloured, axis=load_axis(path), method="dyslexify")
     for change, message in (
         ({"groups": {"a": ["x"]}}, "two groups, not 1"), ({"groups": {"a": ["x"], "b": ["x"]}}, "'x' is in both"),
         ({"attributes": {"a": ["x", "y"], "b": ["z"] * 4}}, "lists 2; at least 4"), ({"groups": []}, "is not an axis"),
@@ -270,7 +290,7 @@ def test_an_axis_from_a_file(family: Family, coloured: ProbeSet, tmp_path: Path)
 
 def test_too_little_to_search_with(family: Family, coloured: ProbeSet) -> None:
     model = family("modified-resnet")
-    with pytest.raises(SynestheteError, match="at least 30 are needed on each side"):
+    with pytest.raises(SynestheteError, match=r"42 images .* at least 60 are needed"):
         defend(model, coloured.select(indices=range(0, 84, 2)))
     with pytest.raises(SynestheteError, match="has 1 classes"):
         defend(model, coloured.select(concepts=["apple"]))
@@ -284,7 +304,7 @@ def test_too_little_to_search_with(family: Family, coloured: ProbeSet) -> None:
 def test_the_attack_writes_words_of_its_own_split(family: Family, coloured: ProbeSet) -> None:
     model = family("modified-resnet")
     names = choose_classes(coloured, np.ones(len(coloured), bool), 100, 0)
-    near, _ = splits(coloured, np.ones(len(coloured), bool), names, 0)
+    *_, near = splits(coloured, np.ones(len(coloured), bool), names, 0)
     found = attacked(model, coloured, near, names, class_embeddings(model, names), limit=36, seed=0)
     plain, marked = found.pixels[: len(found.truth)], found.pixels[len(found.truth) :]
     assert len(plain) == len(marked) == 36

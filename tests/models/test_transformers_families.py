@@ -15,6 +15,8 @@ from PIL import Image
 from synesthete.editing import export_edits, plan_edits
 from synesthete.errors import SynestheteError
 from synesthete.models import ImageTextModel, load_model
+from synesthete.models.attention import class_attention
+from synesthete.models.heads import Heads
 from tests.models.conftest import random_pixels
 from tests.models.families import FAMILIES, IMAGES_ONLY, TWO_TOWERS, reference, write_family
 
@@ -381,3 +383,37 @@ def test_weights_in_several_files(
     model = load_model(str(folder), device="cpu")
     pixels = random_pixels(model)
     assert np.array_equal(model.encode_images(pixels), models("vit").encode_images(pixels))
+
+
+@pytest.mark.parametrize("family", ["siglip", "chinese_clip", "dinov2"])
+def test_heads_of_the_class_token_are_read_and_ablated(
+    family: str, models: Callable[[str], ImageTextModel]
+) -> None:
+    model = models(family)
+    layer = [one.name for one in model.sites("image") if one.kind == "class heads"][-1]
+    assert layer.endswith("head.attention" if family == "siglip" else ":cls")
+    pixels, site = random_pixels(model), model.site(layer)
+    assert isinstance(site, Heads)
+    trunk: Any = model.network.visual.trunk
+    fused = class_attention(model, [layer], pixels)[layer]
+    trunk.set_attn_implementation("eager")
+    try:
+        plain = class_attention(model, [layer], pixels)[layer]
+    finally:
+        trunk.set_attn_implementation("sdpa")
+    assert torch.allclose(fused, plain, atol=1e-6)
+    assert float(fused.std()) > 1e-4
+    # The last block's class token is all that the embedding reads, and so is what a pool gives.
+    before = model.encode_images(pixels)
+    with model.edited(plan_edits(model, ablate=[f"{layer}:1"])):
+        found = model.encode_images(pixels)
+    weight: Any = site.attention.get_submodule(site.projection).weight
+    columns = slice(site.width, 2 * site.width)
+    kept = weight[:, columns].clone()
+    weight[:, columns] = 0
+    try:
+        wanted = model.encode_images(pixels)
+    finally:
+        weight[:, columns] = kept
+    assert np.abs(found - wanted).max() < 1e-5
+    assert np.abs(found - before).max() > 1e-4

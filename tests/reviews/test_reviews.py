@@ -128,7 +128,7 @@ def writer(atlas: Path, rater: str, count: int) -> subprocess.Popen[str]:
 
 def test_two_people_at_once_lose_nothing(atlas: Path) -> None:
     people = [writer(atlas, rater, 25) for rater in ("ann", "ben")]
-    assert [person.wait(timeout=120) for person in people] == [0, 0]
+    assert [person.wait(timeout=600) for person in people] == [0, 0]
     notes = [(one.rater, one.value) for one in read(atlas)]
     assert sorted(notes) == sorted((r, str(n)) for r in ("ann", "ben") for n in range(25))
 

@@ -60,7 +60,7 @@ def serving(*words: object) -> Iterator[tuple[str, str]]:
         yield found[1], found[0]  # it listens before it says so
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(300)
 
 
 def status(address: str, **headers: str) -> tuple[int, str]:

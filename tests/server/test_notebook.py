@@ -61,7 +61,7 @@ def test_the_examples_run(path: Path, original: Path, tmp_path: Path) -> None:
     assert not any(cell.get("outputs") for cell in notebook.cells), "keep the file without outputs"
     NotebookClient(
         notebook,
-        timeout=120,
+        timeout=600,
         kernel_name="python3",
         resources={"metadata": {"path": str(tmp_path)}},
     ).execute()

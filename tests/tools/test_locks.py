@@ -79,7 +79,7 @@ def test_make_installs_nothing_unchecked(target: str, tmp_path: Path) -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
         check=True,
     )
     commands = done.stdout.replace("\\\n", " ").splitlines()

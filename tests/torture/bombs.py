@@ -195,7 +195,7 @@ def _serving(kind: Kind, folder: Path) -> Iterator[tuple[subprocess.Popen[str], 
         yield server, address[0]
     finally:
         server.terminate()
-        server.wait(30)
+        server.wait(300)
         assert server.stdout is not None
         server.stdout.close()
 

@@ -129,7 +129,7 @@ def served(folder: Path) -> Iterator[tuple[str, int]]:
         yield found.group(), process.pid
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(300)
 
 
 def addresses(name: str, base: str, pages: int) -> list[Request]:

@@ -111,6 +111,10 @@ def _harm_gap(part: Report) -> Measure | None:
     return Measure(worst["gap"], low, high, n)
 
 
+def _feature(name: str) -> Callable[[Report], Measure | None]:
+    return lambda part: of_rate((part["features"].get(name) or {}).get("to_feature"))
+
+
 def _typographic_details(part: Report) -> Named:
     for classifier, clean in (part.get("clean") or {}).items():
         yield f"clean_accuracy, {_spaced(classifier)}", of_rate(clean)
@@ -126,6 +130,12 @@ def _adversarial_details(part: Report) -> Named:
     yield "clean_accuracy", of_rate(part["clean"])
     for size, row in zip(part["epsilons"], part["curves"]["worst"], strict=True):
         yield f"right at {size:g}/255", of_rate(row)
+
+
+def _spurious_details(part: Report) -> Named:
+    for name, row in part["features"].items():
+        yield f"answer lost to another {name}", of_rate(row["lost"])
+        yield f"units that follow the {name}", of_rate(row["units"]["following"])
 
 
 def _bias_details(part: Report) -> Named:
@@ -153,6 +163,13 @@ def _adversarial_notes(part: Report) -> Iterator[str]:
     yield "Small changes: gradient attacks with full knowledge of the model; a stronger attack may find more."
 
 
+def _spurious_notes(part: Report) -> Iterator[str]:
+    yield (
+        f"Features that come along with a class: tested by putting them on images of other classes; {part['excluded']} images were "
+        "classified wrongly before and do not count."
+    )
+
+
 def _bias_notes(part: Report) -> Iterator[str]:
     yield "Associations: the largest of several is reported, and the largest of several is large by chance too."
     if not part["images"]["of_people"]:
@@ -172,6 +189,12 @@ def _run_adversarial(model: ImageTextModel, **settings: Any) -> dict[str, Any]:
     from synesthete.audits.adversarial.audit import audit_adversarial
 
     return audit_adversarial(model, **settings)
+
+
+def _run_spurious(model: ImageTextModel, **settings: Any) -> dict[str, Any]:
+    from synesthete.audits.spurious import audit_spurious
+
+    return audit_spurious(model, **settings)
 
 
 def _run_bias(model: ImageTextModel, **settings: Any) -> dict[str, Any]:
@@ -230,8 +253,22 @@ AUDITS: dict[str, Audit] = {
         details=_adversarial_details,
         notes=_adversarial_notes,
     ),
+    "spurious": Audit(
+        settings=("images", "limit", "layer"),
+        run=_run_spurious,
+        metrics={
+            "background": Metric(
+                "a background takes the answer to its class", "low", 0.1, _feature("background")
+            ),
+            "colour": Metric(
+                "colours take the answer to their class", "low", 0.1, _feature("colour")
+            ),
+        },
+        details=_spurious_details,
+        notes=_spurious_notes,
+    ),
     "bias": Audit(
-        settings=("people", "lists", "layer"),
+        settings=("people", "lists", "words", "layer"),
         run=_run_bias,
         metrics={
             "largest_effect": Metric("largest association effect", "low", 0.5, _effect),

@@ -27,6 +27,7 @@ def run_audit(
     images: str | Path | None = None,
     people: str | Path | None = None,
     lists: str | Path | None = None,
+    words: str | Path | None = None,
     limits: Mapping[str, float] | None = None,
     limit: int | None = None,
     layer: str | None = None,
@@ -48,6 +49,8 @@ def run_audit(
         The user's labelled photos of people, for `bias`.
     lists
         Groups, attributes and labels, for `bias`.
+    words
+        Words by type (CSV), for `bias`.
     limits
         Metric → limit of the verdicts.
     limit
@@ -92,10 +95,12 @@ def run_audit(
             "images": None if images is None else str(images),
             "people": None if people is None else str(people),
             "lists": None if lists is None else str(lists),
+            "words": None if words is None else str(words),
         },
         "cost": {},
     }
-    settings |= {"images": images, "people": people, "lists": lists, "limit": limit, "layer": layer}
+    settings |= {"images": images, "people": people, "lists": lists, "words": words}
+    settings |= {"limit": limit, "layer": layer}
     for name, audit in AUDITS.items() if kind == "all" else [(kind, AUDITS[kind])]:
         given = {k: settings[k] for k in audit.settings if settings.get(k) is not None}
         started = time.monotonic()

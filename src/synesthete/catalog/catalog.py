@@ -53,6 +53,7 @@ from synesthete.errors import SynestheteError
 
 if TYPE_CHECKING:
     from synesthete.models.image_text_model import ImageTextModel
+    from synesthete.recording.executors import Executor
 
 Progress = Callable[[int, int], None]
 
@@ -200,7 +201,11 @@ class Catalog:
         return self._embedding().snapshot()
 
     def upsert(
-        self, items: Iterable[Item | Quarantined], *, progress: Progress | None = None
+        self,
+        items: Iterable[Item | Quarantined],
+        *,
+        executor: Executor | None = None,
+        progress: Progress | None = None,
     ) -> Written:
         """Add items, or replace those whose id is there already.
 
@@ -212,11 +217,22 @@ class Catalog:
         items
             May be a generator; memory does not grow with their number. What a reader of items could not read
             (`Quarantined`) may be among them and is kept with the rest.
+        executor
+            Who embeds them; this process without it. Processes, and actors of Ray, open the model by its name. What is written is the
+            same wherever the processor sums alike with fewer threads.
         progress
             Called with the number of items done, twice.
         """
         current = self._embedding()
-        return upsert(current.table, current.model, current.manifest["model"], items, progress)
+        return upsert(
+            current.table,
+            current.model,
+            current.manifest["model"],
+            items,
+            executor=executor,
+            home=self.path,
+            progress=progress,
+        )
 
     def delete(self, ids: Iterable[str]) -> Written:
         """Take items out; ids that are not there are ignored."""

@@ -23,18 +23,20 @@ from synesthete.atlas import open_atlas
 from synesthete.atlas.files import disk_errors, lock_alone, open_to_write, sync_folder
 from synesthete.catalog.catalog import Catalog
 from synesthete.catalog.embedding import Embedding
-from synesthete.catalog.encode import Loaded, digest_by, encode, hash_of, image_bytes
-from synesthete.catalog.schema import ImageSource
+from synesthete.catalog.encode import Batch, Loaded, digest_by, hash_of, image_bytes
+from synesthete.catalog.schema import ImageSource, Quarantined
 from synesthete.catalog.sources.remote_images import FOLDER as FETCHED
 from synesthete.catalog.store import manifest as manifests
 from synesthete.catalog.store.ingest import BATCH, BATCH_BYTES
 from synesthete.catalog.store.location import LOCK
+from synesthete.catalog.store.shards import embedded
 from synesthete.catalog.store.table import ITEM_COLUMNS, ItemTable, item_of
 from synesthete.errors import SynestheteError
 from synesthete.probes.decoding import UnreadableImage
 
 if TYPE_CHECKING:
     from synesthete.models.image_text_model import ImageTextModel
+    from synesthete.recording.executors import Executor
 
 LOCK_FILE = ".reembed.lock"
 BY_THUMBNAIL = "thumbnail "  # before an item's digest, so that indexing it again replaces it
@@ -73,6 +75,7 @@ def reembed(
     layer: str | None = None,
     atlas: str | Path | None = None,
     seed: int = 0,
+    executor: Executor | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Reembedded:
     """Embed all items again with another model, and switch to it at once.
@@ -87,6 +90,8 @@ def reembed(
         The catalogue's folder; it may be served and written meanwhile.
     model, layer, atlas, seed
         As for `Catalog.create`.
+    executor
+        Who embeds, as for `Catalog.upsert`; what changes meanwhile is embedded by this process.
     progress
         Called with the number of items that are done, and of all.
 
@@ -114,9 +119,10 @@ def reembed(
         draft, resumed = _draft(path, old, loaded, chosen, atlas, seed, name)
         work = _Work(old.table, draft.table, loaded, described, progress, path)
         if not old.table.retired():
-            for _ in range(PASSES):
-                if work.one_pass() <= FEW:
-                    break
+            if work.one_pass(executor) > FEW:
+                for _ in range(PASSES - 1):
+                    if work.one_pass() <= FEW:
+                        break
             draft.table.tidy()
             with old.table.locked():
                 work.one_pass()
@@ -212,7 +218,7 @@ class _Work:
     progress
         Called with how many items are done, and of how many.
     home
-        The catalogue's folder, where fetched images are.
+        The catalogue's folder, where fetched images are, and batches that others embed.
 
     Attributes
     ----------
@@ -238,7 +244,7 @@ class _Work:
         self.lost: set[tuple[str, str]] = set()
         self._aside: Mapping[str, Sequence[str]] = {}
 
-    def one_pass(self) -> int:
+    def one_pass(self, executor: Executor | None = None) -> int:
         """Embed what is new or changed in the old table, and take out what is gone; returns how many items that were."""
         old, new = _listed(self._old), _listed(self._new)
         gone = new.join(old, "id", join_type="left anti")["id"].to_pylist()
@@ -253,39 +259,52 @@ class _Work:
             if Path(one.what).suffix and one.what not in aside[one.id][:MOST_ASIDE]:
                 aside[one.id].append(one.what)
         self._aside = aside
-        for start in range(0, len(todo), BATCH):
-            ids = todo[start : start + BATCH]
-            self._embed(self._old.rows(ids, (*ITEM_COLUMNS, "digest", "thumbnail")))
-            done += len(ids)
+        batches = embedded(
+            self._pieces(todo),
+            lambda: self._model,
+            self._layer,
+            self._units,
+            executor=executor,
+            home=self._home,
+        )
+        for rows, batch, quarantined in batches:
+            if batch is not None:
+                self._write(rows, batch, quarantined)
+            done += len(rows)
             if self._progress is not None:
                 self._progress(done, total)
         return len(gone) + len(todo)
 
-    def _embed(self, rows: list[dict[str, Any]]) -> None:
-        """Embed items, as many at once as their images leave room for."""
-        waiting: list[tuple[dict[str, Any], Loaded]] = []
-        held = 0
-        for row in rows:
-            aside = self._aside.get(row["id"], ())[:MOST_ASIDE]
-            waiting.append((row, _loaded(row, aside, self._home)))
-            held += sum(len(data) for data in waiting[-1][1].data if data)
-            if held >= BATCH_BYTES:
-                self._write(waiting)
-                waiting, held = [], 0
-        if waiting:
-            self._write(waiting)
+    def _pieces(self, todo: Sequence[str]) -> Iterator[tuple[list[dict[str, Any]], list[Loaded]]]:
+        """Rows of the old table and their items, as many at once as their images leave room for."""
+        for start in range(0, len(todo), BATCH):
+            columns = (*ITEM_COLUMNS, "digest", "thumbnail")
+            rows: list[dict[str, Any]] = []
+            loaded: list[Loaded] = []
+            held = 0
+            for row in self._old.rows(todo[start : start + BATCH], columns):
+                rows.append(row)
+                aside = self._aside.get(row["id"], ())[:MOST_ASIDE]
+                loaded.append(_loaded(row, aside, self._home))
+                held += sum(len(data) for data in loaded[-1].data if data)
+                if held >= BATCH_BYTES:
+                    yield rows, loaded
+                    rows, loaded, held = [], [], 0
+            if rows:
+                yield rows, loaded
 
-    def _write(self, items: Sequence[tuple[dict[str, Any], Loaded]]) -> None:
-        given, loaded = {row["id"]: row for row, _ in items}, [one for _, one in items]
-        batch, aside = encode(self._model, self._layer, self._units, loaded)
+    def _write(
+        self, rows: Sequence[dict[str, Any]], batch: Batch, quarantined: list[Quarantined]
+    ) -> None:
+        given = {row["id"]: row for row in rows}
         batch = replace(
             batch,
             items=[item_of(given[item.id]) for item in batch.items],
             thumbnails=[given[item.id]["thumbnail"] for item in batch.items],
         )
-        self._new.commit(batch, aside)
+        self._new.commit(batch, quarantined)
         self.embedded += len(batch.items)
-        self.by_thumbnail += sum(one.digest.startswith(BY_THUMBNAIL) for one in loaded)
+        self.by_thumbnail += sum(digest.startswith(BY_THUMBNAIL) for digest in batch.digests)
         self.lost |= {
             (one, given[one]["digest"].removeprefix(BY_THUMBNAIL))
             for one in given.keys() - {item.id for item in batch.items}

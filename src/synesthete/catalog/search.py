@@ -127,16 +127,15 @@ def _candidates(snapshot: Snapshot, query: Query, depth: int, where: str | None)
     words = query_words(query.texts)
     if not words:
         # As many whatever the page: with a filter the index looks into more lists for more items.
-        near = snapshot.nearest(query.vector, depth, where, ())
+        (near,) = snapshot.nearest_rows(query.vector, depth, where)
         ids = np.array(near.row_ids, np.int64)
         return _Candidates(ids[np.lexsort((ids, near.numbers("_distance")))], {})
     every = _every_form(words)
-    requests = [
-        snapshot.by_vector(query.vector, depth, where, ()),
-        snapshot.by_words(every, depth, where, columns=()),
-        snapshot.by_words(every, 1, columns=("words",)),
-    ]
-    near, matched, first = snapshot.find(*requests)
+    requests = [snapshot.by_words(every, depth, where, columns=())]
+    if where:
+        requests.append(snapshot.by_words(every, 1, columns=("words",)))
+    near, matched, *best_of_all = snapshot.nearest_rows(query.vector, depth, where, *requests)
+    first = best_of_all[0] if best_of_all else _first(snapshot, matched)
     gains: dict[int, float] = {}
     lost = list(words)
     if len(first):
@@ -159,6 +158,15 @@ def _candidates(snapshot: Snapshot, query: Query, depth: int, where: str | None)
     weight = WORDS * query.kind.text_weight
     scores = [known.get(one, least) + weight * gains.get(one, 0) for one in ids.tolist()]
     return _Candidates(ids[np.lexsort((ids, -np.array(scores)))][:depth], gains)
+
+
+def _first(snapshot: Snapshot, matched: Rows) -> Rows:
+    """The best of what was found by words, with its words: to find it once more takes longer than to read it."""
+    if not len(matched):
+        return matched
+    best = matched.take([int(matched.numbers("_score").argmax())])
+    words = snapshot.taken(best.row_ids, ["words"])
+    return Rows(words.table.append_column("_score", best.table["_score"]))
 
 
 def _shares(matched: Rows, first: Rows, share: float) -> dict[int, float]:

@@ -66,6 +66,8 @@ class Confidence:
         How many cases, and the share of them that was right: the base rate.
     error, raw_error
         Expected calibration error in bins of equal counts, of probabilities from the other folds and of the bare strength.
+    error_interval, raw_error_interval
+        Their 95 % bootstrap intervals over the cases; None where an earlier version measured.
     order
         Probability that a right case is stronger than a wrong one; one half is chance.
     bins
@@ -84,6 +86,8 @@ class Confidence:
     order: float
     bins: tuple[Bin, ...]
     generation: int = 0
+    error_interval: tuple[float, float] | None = None
+    raw_error_interval: tuple[float, float] | None = None
 
     def probability(self, strength: float) -> float:
         """How often a suggestion of this strength is right."""
@@ -107,7 +111,7 @@ def fit_confidence(
     from sklearn.metrics import roc_auc_score
 
     from synesthete._core.intervals import wilson_interval
-    from synesthete.catalog.classify.evaluate import calibration_error
+    from synesthete.catalog.classify.evaluate import calibration_error, calibration_interval
 
     strength, right = np.asarray(strength, np.float64), np.asarray(right, bool)
     if len(strength) < LEAST:
@@ -143,6 +147,8 @@ def fit_confidence(
         order=float(roc_auc_score(right, strength)),
         bins=tuple(bins),
         generation=generation,
+        error_interval=calibration_interval(held, right, BINS, seed=seed),
+        raw_error_interval=calibration_interval(strength, right, BINS, seed=seed),
     )
 
 

@@ -1,4 +1,4 @@
-"""Commands that audit a model: audit typographic, adversarial, bias, all, compare."""
+"""Commands that audit a model: audit typographic, adversarial, spurious, bias, all, compare."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from synesthete.errors import SynestheteError
 PANEL = "Audit and repair"
 EXIT_FAILED = 3
 QUICK, FULL = 50, 150  # images of the typographic audit: by default, and in `audit all`
-KINDS = ("typographic", "adversarial", "bias")
+KINDS = ("typographic", "adversarial", "spurious", "bias")
 STYLES = {"fail": "bold red", "worse": "bold red", "pass": "green", "better": "green"}
 Limit = Annotated[int | None, typer.Option(min=30)]
 
 app = typer.Typer(
-    help="Audit a model: written words, small changes, associations with groups of people.",
+    help="Audit a model: written words, small changes, spurious features, associations with groups of people.",
     no_args_is_help=True,
 )
 
@@ -166,10 +166,48 @@ def adversarial(
 
 
 @command(app)
+def spurious(
+    model: ModelSpec,
+    images: Path | None = None,
+    limit: Limit = None,
+    layer: str | None = None,
+    *,
+    reporting: Reporting,
+) -> Output:
+    """Measure whether predictions and units follow what comes along with a concept: background, colours, a word.
+
+    One feature of another class is put on each image that is classified correctly; the same change without a class is the control.
+
+    Parameters
+    ----------
+    images : FOLDER
+        Your images, FOLDER/CONCEPT/IMAGE; without it the built-in ones.
+    limit : N
+        At most so many images; 150 without it.
+    layer : L
+        Where units are read; without it the last block.
+
+    Returns
+    -------
+    `clean`, `features` and all else.
+
+    See Also
+    --------
+    audits.md
+
+    Examples
+    --------
+    synesthete audit spurious mini --limit 30 --out spurious-audit
+    """
+    return reporting.run(model, "spurious", images=images, limit=limit, layer=layer)
+
+
+@command(app)
 def bias(
     model: ModelSpec,
     images: Path | None = None,
     lists: Path | None = None,
+    words: Path | None = None,
     layer: str | None = None,
     *,
     reporting: Reporting,
@@ -184,12 +222,14 @@ def bias(
         Your labelled photos of people, FOLDER/GROUP/IMAGE; without it a few drawn persons.
     lists : FILE
         YAML of groups, attributes and labels; without it the built-in one.
+    words : FILE
+        CSV of words to compare with the images of the groups, with the columns type and word; without it the attributes of the lists.
     layer : L
         Where units are read; without it the last block.
 
     Returns
     -------
-    `tests`, `units`, `retrieval`, `harms` and all else.
+    `tests`, `units`, `retrieval`, `harms`, `label_sets`, `words` and all else.
 
     See Also
     --------
@@ -198,8 +238,9 @@ def bias(
     Examples
     --------
     synesthete audit bias mini --out bias-audit
+    synesthete audit bias mini --words my-types.csv
     """
-    return reporting.run(model, "bias", people=images, lists=lists, layer=layer)
+    return reporting.run(model, "bias", people=images, lists=lists, words=words, layer=layer)
 
 
 @command(app, "all")
@@ -215,7 +256,7 @@ def all_audits(
     *,
     reporting: Reporting,
 ) -> Output:
-    """Run all three audits and write one report of them: a page, a JSON and a section for a model card.
+    """Run all four audits and write one report of them: a page, a JSON and a section for a model card.
 
     Without --out the report is written to MODEL.audit.
 

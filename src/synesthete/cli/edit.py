@@ -19,7 +19,7 @@ from synesthete.errors import SynestheteError
 
 if TYPE_CHECKING:
     from synesthete.editing import Edits
-    from synesthete.editing.defence import Defence, Measured
+    from synesthete.editing.defence import Defence, Frontier, Measured
     from synesthete.editing.effect import Effect
     from synesthete.models import ImageTextModel
     from synesthete.probes import ProbeSet
@@ -139,17 +139,19 @@ def defend(
     out: Path | None = None,
     probes: str | None = None,
     axis: Path | None = None,
+    method: str = "greedy",
     layer: list[str] | None = None,
     do: str = "ablate",
     units: Positive = 12,
     budget: Share = 0.01,
     images: Annotated[int, typer.Option(min=30)] = 200,
+    classes: Positive = 100,
     seed: int = 0,
 ) -> Output:
     """Find the few units whose switching off makes a model harder to fool by written words.
 
-    Chosen on one split; reported on another with other images, other words and other fonts, beside random units. Loads the
-    model.
+    Ranked on one split, and as many chosen as a second allows; reported on a third with other images, other words and other fonts, beside
+    random units and a linear map of the embedding. Loads the model.
 
     Parameters
     ----------
@@ -161,6 +163,9 @@ def defend(
         Images with their concepts; without it the atlas's own, or the built-in ones.
     axis : FILE
         An axis of bias (JSON) to defend against, instead of written words.
+    method : METHOD
+        greedy, or dyslexify: the heads by which the class token (of a ResNet, the attention pool) looks at the written label; only what they
+        write into that token is taken away.
     layer : L
         Look for units there (repeat for more); without it the default layers, and all attention heads.
     do : EDIT
@@ -168,9 +173,11 @@ def defend(
     units
         At most so many units.
     budget
-        What the proposal may cost in clean accuracy, on the search split.
+        What the proposal may cost in clean accuracy, on the validation split.
     images
         Images of each split, at most.
+    classes
+        Concepts that images are named among, at most.
     seed
         Of splits, words and random units.
 
@@ -185,6 +192,7 @@ def defend(
     Examples
     --------
     synesthete defend demo.atlas --out defence
+    synesthete defend demo.atlas --method dyslexify --json
     """
     from synesthete.editing.defence import defend as search
     from synesthete.editing.defence import load_axis
@@ -196,11 +204,13 @@ def defend(
             model,
             probe_set,
             axis=given,
+            method=method,
             layers=layer,
             how=do,
             most=units,
             budget=budget,
             limit=images,
+            classes=classes,
             seed=seed,
             progress=reporter,
         )
@@ -261,7 +271,7 @@ def _chart(model: ImageTextModel, found: Defence) -> str:
     more = " …" if len(found.layers) > 2 else ""
     return pareto_chart(
         f"Fewer units, less harm: {model.name}",
-        f"{found.how} in {', '.join(found.layers[:2])}{more}; held-out split, n = {harm.n} and {kept.n}; bar: 95 % interval",
+        f"{found.how} in {', '.join(found.layers[:2])}{more}; test split, n = {harm.n} and {kept.n}; bar: 95 % interval",
         lines,
         kept=found.kept_name,
         harm=found.harm_name,
@@ -306,16 +316,64 @@ def _defence_view(found: Defence) -> Iterator[RenderableType]:
 
     harm, kept = found.random_after
     columns = ("", found.harm_name, "95 %", "n", found.kept_name, "95 % ", "n ")
+    validation = found.validation_before, found.validation_after
     yield table(
         *columns,
         right=("n", "n "),
         rows=[
-            ("search split, before", *cells(found.search_before.harm, found.search_before.kept)),
-            ("search split, after", *cells(found.search_after.harm, found.search_after.kept)),
-            ("held out, before", *cells(found.before.harm, found.before.kept)),
-            ("held out, after", *cells(found.after.harm, found.after.kept)),
-            ("held out, random units", f"{harm:.3f}", "", "", f"{kept:.3f}", "", ""),
+            ("validation split, before", *cells(validation[0].harm, validation[0].kept)),
+            ("validation split, after", *cells(validation[1].harm, validation[1].kept)),
+            ("test split, before", *cells(found.before.harm, found.before.kept)),
+            ("test split, after", *cells(found.after.harm, found.after.kept)),
+            ("test split, random units", f"{harm:.3f}", "", "", f"{kept:.3f}", "", ""),
         ],
     )
+    if found.series[0].points[0].frontier is not None:
+        yield from _frontier_view(found)
     edits = ", ".join(f"{edit.op} {edit.address}" for edit in found.edits.edits) or "no edit pays"
     yield f"{len(found.edits)} of {found.considered:,} units: {edits}"
+    if found.attention:
+        heads = (
+            f"{one.address} {one.share:.1%} ({one.elsewhere:.1%})" for one in found.attention[:3]
+        )
+        yield dim(f"attention to the label (where another image has its own): {', '.join(heads)}")
+    ways = found.carriers
+    if ways.strongest:
+        address, share = ways.strongest[0]
+        yield dim(
+            f"by first order, half of the {found.harm_name} goes by {ways.half} of {ways.of:,} units; the strongest, "
+            f"{address}, has {share:.1%}"
+        )
+
+
+def _frontier_view(found: Defence) -> Iterator[RenderableType]:
+    """Changes from the unedited model on the test split, paired, at every size but none; beside them the spans of random draws."""
+    drawn: dict[tuple[str, int], list[Frontier]] = {}
+    for series in found.series:
+        for point in series.points:
+            if series.name.startswith("random") and point.frontier is not None:
+                drawn.setdefault((series.name, point.units), []).append(point.frontier)
+
+    def moved(one: Measured) -> str:
+        return f"{one.value:+.3f} ({one.low:+.3f} to {one.high:+.3f})"
+
+    def span(draws: list[Frontier], part: str) -> str:
+        values = [getattr(one, part).value for one in draws]
+        return f"{min(values):+.3f} to {max(values):+.3f}" if values else ""
+
+    rows = []
+    for series in found.series:
+        control = "random subspace" if series.name == "subspace" else "random"
+        for point in series.points:
+            one = point.frontier
+            if point.units and one is not None and not series.name.startswith("random"):
+                draws = drawn.get((control, point.units), [])
+                cells = (moved(one.gain), span(draws, "gain"), moved(one.kept), span(draws, "kept"))
+                rows.append((series.name, str(point.units), *cells))
+    columns = ("", "size", "attacked accuracy", "random", found.kept_name, "random ")
+    yield table(*columns, right=("size",), rows=rows)
+    rank = "" if found.rank is None else f"; of the subspace rank {found.rank}"
+    n = found.before.kept.n
+    yield dim(
+        f"changes on the test split, n = {n}; the validation split chooses {len(found.edits)} units{rank}"
+    )

@@ -123,6 +123,11 @@ def _fold(model: ImageTextModel, weights: Weights, edit: Edit, changes: dict[str
     scale, add = edit.affine
     device = next(network.parameters()).device
     affine = Affine(edit.address, edit.unit, scale, torch.tensor(add, device=device))
+    if isinstance(site, Heads) and site.writes == "class":
+        raise affine.refuse(
+            "the output projection writes into all tokens, not into the class token alone",
+            f"edit {site.layer.removesuffix(':cls')}:{edit.unit}, at all tokens",
+        )
     path, before = edit.layer.removesuffix(":pre"), edit.layer.endswith(":pre")
     path = parameter_name(network, path)
     if isinstance(site, Heads):

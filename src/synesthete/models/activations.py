@@ -36,7 +36,8 @@ class Layer:
         `"block"` (output of a convolutional block), `"residual"` (the residual stream after a
         transformer block), `"mlp"` (the hidden neurons of an MLP), `"embedding"`, or `"dictionary"` (the latents of a sparse
         dictionary). Places that are changed but
-        not listed as layers: `"inner"` (channels inside a block) and `"heads"` (attention heads).
+        not listed as layers: `"inner"` (channels inside a block), `"heads"` (attention heads) and `"class heads"` (what heads
+        write into the class token, or into the pooled token of an attention pool).
     grid
         Rows and columns of its response map; None where it has none.
     tower

@@ -293,16 +293,16 @@ def find_sites(visual: nn.Module, taps: Mapping[str, Tap]) -> dict[str, Site]:
     taps
         Its layers, from `find_taps`. Added to them: the channels inside the blocks of a ModifiedResNet
         (`visual.layerK.J.act1`, `act2`, and `:pre`), and the attention heads of transformer blocks
-        (`….resblocks.K.attn`, `….blocks.K.attn`, a head being a unit).
+        (`….resblocks.K.attn`, `….blocks.K.attn`, a head being a unit), of these what they write into the class token
+        (`….attn:cls`), and those of an attention pool.
     """
     sites: dict[str, Site] = {}
     for name, tap in taps.items():
         if tap.kind in ("block", "residual") and not name.endswith(":pre"):
-            before = (
-                _heads(name, tap.window) if tap.kind == "residual" else _inner(name, tap.window)
-            )
+            before = _inner(name, tap.window) if tap.kind == "block" else _image_heads(name, tap)
             sites |= {site.layer: site for site in before}
         sites[name] = tap
+    sites |= {pool.layer: pool for pool in _pools(visual)}
     if not hasattr(visual, "attnpool"):
         return {name: site for name, site in sites.items() if getattr(site, "kind", "") != "inner"}
     return sites
@@ -314,6 +314,29 @@ def _inner(name: str, block: Any) -> Iterator[Tap]:
         act = getattr(block, inner, None)
         if isinstance(act, nn.ReLU) and hasattr(block, "conv3"):
             yield from _both_sides(block, f"{name}.{inner}", "inner", act, MAPS)
+
+
+def _image_heads(name: str, tap: Tap) -> Iterator[Heads]:
+    """Those of a block, and what they write into the class token where there is one."""
+    for heads in _heads(name, tap.window):
+        yield heads
+        if tap.arranged.prefix:
+            yield replace(heads, layer=f"{heads.layer}:cls", writes="class")
+
+
+def _pools(visual: Any) -> Iterator[Heads]:
+    """The attention pool that makes the embedding: of a ModifiedResNet, of timm's SigLIPs, of transformers'."""
+    places = {"visual.attnpool": getattr(visual, "attnpool", None)}
+    trunk = getattr(visual, "trunk", None)
+    if trunk is not None:
+        places["visual.trunk.attn_pool"] = getattr(trunk, "attn_pool", None)
+        for name, module in trunk.named_modules():
+            if hasattr(module, "probe"):
+                places[f"visual.trunk.{name}.attention"] = getattr(module, "attention", None)
+    for layer, module in places.items():
+        found = heads_of(layer, module)
+        if found is not None:
+            yield replace(found, writes="pooled")
 
 
 def _heads(name: str, block: Any) -> Iterator[Heads]:

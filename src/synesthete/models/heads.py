@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from synesthete.errors import SynestheteError
+# Takes the responses `[..., units]` (heads: `[..., heads, width]`) and gives those that go on, as a new tensor.
+Rewrite: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,9 @@ class Heads:
         How many heads, and how many values of each the output projection reads.
     projection
         Name of the output projection within the module.
+    writes
+        Where the heads write: into all tokens (`"tokens"`); of that, what they write into the class token
+        (`"class"`, the layer's name ends in `:cls`); or, of a pool, into the pooled token alone (`"pooled"`).
     """
 
     layer: str
@@ -35,13 +39,32 @@ class Heads:
     count: int
     width: int
     projection: str
+    writes: Literal["tokens", "class", "pooled"] = "tokens"
 
-    def install(
-        self, rewrite: Callable[[torch.Tensor], torch.Tensor], handles: list[RemovableHandle]
-    ) -> None:
-        """Give the output projection `rewrite(z)` for `z`, `[..., heads, width]`."""
+    @property
+    def kind(self) -> str:
+        """As `Layer.kind`."""
+        return "heads" if self.writes == "tokens" else "class heads"
+
+    def within(self, rewrite: Rewrite) -> Rewrite:
+        """`rewrite` of these heads' `z` as one of the whole module's, `[batch, tokens, heads, width]`."""
+        if self.writes != "class":
+            return rewrite
+        return lambda z: torch.cat([rewrite(z[:, 0])[:, None], z[:, 1:]], dim=1)
+
+    def install(self, rewrite: Rewrite, handles: list[RemovableHandle]) -> None:
+        """Give the output projection `rewrite(z)` for the whole module's `z`, `[batch, tokens, heads, width]`.
+
+        A module takes one of them: where the answer is computed again, a second would undo the first.
+        """
         attention: Any = self.attention
-        if isinstance(attention, nn.MultiheadAttention):
+        if _is_pool(attention):
+            handles.append(
+                attention.register_forward_hook(
+                    lambda module, args, output: self._pooled(args[0], rewrite)
+                )
+            )
+        elif isinstance(attention, nn.MultiheadAttention):
             # Torch's module never calls its projection, so its answer is computed again.
             handles.append(
                 attention.register_forward_hook(
@@ -62,24 +85,37 @@ class Heads:
     def _split(self, raw: torch.Tensor) -> torch.Tensor:
         return raw.reshape(*raw.shape[:-1], self.count, self.width)
 
-    def _recomputed(
-        self, args: Any, kwargs: Any, rewrite: Callable[[torch.Tensor], torch.Tensor]
-    ) -> torch.Tensor:
+    def _recomputed(self, args: Any, kwargs: Any, rewrite: Rewrite) -> torch.Tensor:
         attention: Any = self.attention
-        if any(one is not args[0] for one in args[1:3]):
-            raise SynestheteError(
-                f"the heads of {self.layer} cannot be changed",
-                hint="only plain self-attention is known",
+        bias = attention.in_proj_bias
+        biases = (None, None, None) if bias is None else bias.chunk(3)
+        given = args[:3] if attention.batch_first else [x.transpose(0, 1) for x in args[:3]]
+        query, key, value = (
+            self._split(F.linear(x, weight, bias)).transpose(1, 2)
+            for x, weight, bias in zip(
+                given, attention.in_proj_weight.chunk(3), biases, strict=True
             )
-        x = args[0] if attention.batch_first else args[0].transpose(0, 1)
-        parts = F.linear(x, attention.in_proj_weight, attention.in_proj_bias).chunk(3, dim=-1)
-        query, key, value = (self._split(part).transpose(1, 2) for part in parts)
+        )
         mask = kwargs.get("attn_mask")
         if mask is not None and mask.ndim == 3:  # One for each text and head.
-            mask = mask.unflatten(0, (len(x), self.count))
+            mask = mask.unflatten(0, (len(query), self.count))
         z = F.scaled_dot_product_attention(query, key, value, attn_mask=mask).transpose(1, 2)
         found: torch.Tensor = attention.out_proj(rewrite(z).flatten(-2))
         return found if attention.batch_first else found.transpose(0, 1)
+
+    def _pooled(self, maps: torch.Tensor, rewrite: Rewrite) -> torch.Tensor:
+        """The attention pool of a ModifiedResNet: the mean over positions asks, the mean and the positions answer."""
+        pool: Any = self.attention
+        x = maps.flatten(2).transpose(1, 2)
+        x = torch.cat([x.mean(dim=1, keepdim=True), x], dim=1)
+        x = x + pool.positional_embedding.to(x.dtype)
+        query, key, value = (
+            self._split(part).transpose(1, 2)
+            for part in (pool.q_proj(x[:, :1]), pool.k_proj(x), pool.v_proj(x))
+        )
+        z = F.scaled_dot_product_attention(query, key, value).transpose(1, 2)
+        found: torch.Tensor = pool.c_proj(rewrite(z).flatten(-2))[:, 0]
+        return found
 
 
 # timm's, and those of transformers.
@@ -99,6 +135,15 @@ def heads_of(layer: str, attention: object) -> Heads | None:
             width=attention.head_dim,
             projection="out_proj",
         )
+    if _is_pool(attention):
+        pool: Any = attention
+        return Heads(
+            layer=layer,
+            attention=pool,
+            count=pool.num_heads,
+            width=pool.v_proj.out_features // pool.num_heads,
+            projection="c_proj",
+        )
     if not isinstance(attention, nn.Module) or hasattr(attention, "in_proj_weight"):
         return None  # open_clip's own attention scales its heads, and may not call its projection
     parts = dict(attention.named_modules())
@@ -109,6 +154,12 @@ def heads_of(layer: str, attention: object) -> Heads | None:
         return None
     width = project.in_features // count
     return Heads(layer=layer, attention=attention, count=count, width=width, projection=projection)
+
+
+def _is_pool(module: object) -> bool:
+    """open_clip's AttentionPool2d, which calls none of its projections."""
+    parts = ("q_proj", "k_proj", "v_proj", "c_proj", "positional_embedding")
+    return isinstance(module, nn.Module) and all(hasattr(module, part) for part in parts)
 
 
 def _number(module: Any, path: str) -> int:

@@ -43,10 +43,11 @@ from synesthete.models.architectures import (
     with_dictionary,
 )
 from synesthete.models.dictionaries import RANDOM_DICTIONARY, SparseDictionary, split_layer
+from synesthete.models.heads import Rewrite
 from synesthete.models.hooks import Tap, capture
 from synesthete.models.hub import explained
 from synesthete.models.hub_text import HubTower
-from synesthete.models.interventions import Change, Rewrite, intervene, rewriting
+from synesthete.models.interventions import Change, intervene, rewriting
 from synesthete.models.preprocessing import Preprocessing, Preprocessor, TransformPreprocessor
 from synesthete.models.random_init import twin_of
 from synesthete.models.text import encode_text, reduce_texts, spans_of, text_tower
@@ -760,7 +761,7 @@ class ImageTextModel:
         return {
             name: measured[name]
             if isinstance(site, Tap)
-            else Layer(name, site.count, "heads", None, _tower_of(name))
+            else Layer(name, site.count, site.kind, None, _tower_of(name))
             for name, site in self._sites.items()
         }
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,11 +13,8 @@ from torch.utils.hooks import RemovableHandle
 
 from synesthete.errors import SynestheteError
 from synesthete.models.architectures import Site
-from synesthete.models.heads import Heads
+from synesthete.models.heads import Heads, Rewrite
 from synesthete.models.hooks import Tap
-
-# Takes the responses `[..., units]` (heads: `[..., heads, width]`) and gives those that go on, as a new tensor.
-Rewrite: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -58,16 +55,29 @@ def intervene(changes: Sequence[tuple[Site, Change]]) -> Iterator[None]:
 def rewriting(rewrites: Sequence[tuple[Site, Rewrite]]) -> Iterator[None]:
     """Let the network go on with what each function makes of the responses at its place."""
     handles: list[RemovableHandle] = []
+    of_module: dict[nn.Module, tuple[Heads, list[Rewrite]]] = {}
     try:
         for site, rewrite in rewrites:
             if isinstance(site, Heads):
-                site.install(rewrite, handles)
+                _, chain = of_module.setdefault(site.attention, (site, []))
+                chain.append(site.within(rewrite))
             else:
                 _Writer(site, rewrite).install(handles)
+        for heads, chain in of_module.values():
+            heads.install(_in_turn(chain), handles)
         yield
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _in_turn(chain: Sequence[Rewrite]) -> Rewrite:
+    def rewrite(responses: torch.Tensor) -> torch.Tensor:
+        for one in chain:
+            responses = one(responses)
+        return responses
+
+    return rewrite
 
 
 class _Writer:

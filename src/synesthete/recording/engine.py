@@ -14,8 +14,9 @@ from synesthete.atlas.manifest import SAMPLE, fingerprint_of
 from synesthete.errors import SynestheteError
 from synesthete.models.dictionary_formats import with_named_dictionaries
 from synesthete.recording.elsewhere import RemoteWork
-from synesthete.recording.executors import Executor, Job
+from synesthete.recording.executors import Executor
 from synesthete.recording.finish import Finisher
+from synesthete.recording.job import RecordingJob
 from synesthete.recording.plan import (
     Plan,
     make_plan,
@@ -231,13 +232,13 @@ def _record(
         clear_leftovers(out)
         return done()
 
-    def job_in(work: Path) -> Job:
+    def job_in(work: Path) -> RecordingJob:
         wanted = remote.settle(recipe, shard_size) if remote else shard_size
         size = settle(out, work, recipe, wanted)
         if remote and size != wanted:
             clear(out)  # of an earlier recording, which somebody removed from the object store
             size = settle(out, work, recipe, wanted)
-        return Job(
+        return RecordingJob(
             probes=probes,
             plan=plan,
             work=work.absolute(),
@@ -308,7 +309,7 @@ def _finished(
     return True
 
 
-def _stored(job: Job) -> list[StoredShard | None]:
+def _stored(job: RecordingJob) -> list[StoredShard | None]:
     """The shards of a job in order; None for those that are not there yet. Of an object store they are fetched when all are there."""
     numbers = range(len(job.ranges))
     if job.remote is None:
@@ -319,11 +320,11 @@ def _stored(job: Job) -> list[StoredShard | None]:
     return [_fetched(job, number, there[number]) for number in numbers]
 
 
-def _find(job: Job, number: int) -> StoredShard | None:
+def _find(job: RecordingJob, number: int) -> StoredShard | None:
     return find_shard(job.work, number, job.ranges[number], job.plan, job.fingerprint)
 
 
-def _fetched(job: Job, number: int, file: RemoteFile) -> StoredShard:
+def _fetched(job: RecordingJob, number: int, file: RemoteFile) -> StoredShard:
     assert job.remote is not None
     if (shard := _find(job, number)) is None:
         folder = shard_folder(job.work, number)
@@ -335,7 +336,7 @@ def _fetched(job: Job, number: int, file: RemoteFile) -> StoredShard:
     return shard
 
 
-def _committed(job: Job) -> set[int]:
+def _committed(job: RecordingJob) -> set[int]:
     """The numbers of the shards that are there now, by their names alone."""
     if job.remote is not None:
         return set(job.remote.committed())
@@ -343,7 +344,10 @@ def _committed(job: Job) -> set[int]:
 
 
 def _shards(
-    job: Job, model: ImageTextModel, executor: Executor, meter: Callable[[int], ProgressMeter]
+    job: RecordingJob,
+    model: ImageTextModel,
+    executor: Executor,
+    meter: Callable[[int], ProgressMeter],
 ) -> list[StoredShard | None]:
     """All shards in order; those that are not there yet are recorded and committed, of an array job this task's share of them."""
     numbers = range(len(job.ranges))
@@ -365,5 +369,5 @@ def _shards(
     return shards if job.remote is None else _stored(job)
 
 
-def _images(job: Job, numbers: Collection[int]) -> int:
+def _images(job: RecordingJob, numbers: Collection[int]) -> int:
     return sum(len(job.ranges[number]) for number in numbers)

@@ -1,7 +1,8 @@
-"""Who records the missing shards of a job: this process, several, Ray, or every task of an array job.
+"""Who computes the missing shards of a job: this process, several, Ray, or every task of an array job.
 
-A shard is a pure function of the job, and is committed by whoever computed it, by one rename in the folder that all of them see. So nothing but numbers
-of shards goes between them, a shard that is computed twice counts once, and whoever is killed loses no more than what was not committed.
+What is computed and how it is committed is the job's (`synesthete.recording.job`; the catalogue has another): by whoever computed it, in one step, in a
+folder that all of them see. So nothing but numbers of shards goes between them, a shard that is computed twice counts once, and whoever is killed loses no
+more than what was not committed.
 """
 
 from __future__ import annotations
@@ -12,27 +13,19 @@ import os
 import secrets
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain, islice
+from itertools import islice
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from synesthete.atlas.manifest import WORD_ORDER, fingerprint_of
 from synesthete.errors import SynestheteError, near
-from synesthete.recording.elsewhere import RemoteWork
-from synesthete.recording.feed import feed, micro_batches
-from synesthete.recording.plan import Plan, recipe_of
-from synesthete.recording.shard import at_precision, record_shard
-from synesthete.recording.shards import commit_shard
 
 if TYPE_CHECKING:
     from synesthete.models import ImageTextModel
     from synesthete.models.dictionaries import SparseDictionary
-    from synesthete.probes import ProbeSet
 
 
 KINDS = ("local", "processes", "ray", "array")
@@ -47,74 +40,94 @@ PLACES = (
 RAY_TOKEN = ("RAY_AUTH_MODE", "token")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """What is recorded, as another process can be sent it: no code, and no weights.
+class Work(Protocol):
+    """A job in one process."""
 
-    Attributes
-    ----------
-    probes, plan
-        What it is shown, and what is kept.
-    work
-        The folder of the shards; every worker sees it.
-    fingerprint
-        Of the recipe.
-    ranges
-        Image ids of every shard.
-    batch_size
-        Images decoded ahead.
-    threads
-        Threads of each worker; 0 for as many as PyTorch takes.
-    model
-        Opens the model, for workers that are not given one.
-    remote
-        Of a recording into an object store: where shards are committed.
+    def run(
+        self, numbers: Iterable[int], seen: Callable[[int], None] | None = None
+    ) -> Iterator[int]:
+        """Compute and commit shards, as their numbers come; gives each number when it is committed.
+
+        Parameters
+        ----------
+        seen
+            Called with a number of things whenever so many more of a shard are done; None where nobody asks.
+        """
+        ...
+
+
+class Job(Protocol):
+    """Work in shards, as another process can be sent it: no code, and no weights."""
+
+    def title(self, number: int) -> str:
+        """Which things a shard has, for messages."""
+        ...
+
+    def start(self, model: ImageTextModel) -> Work:
+        """Begin in this process.
+
+        Raises
+        ------
+        SynestheteError
+            It is not what the job is of that is there in this process.
+        """
+        ...
+
+
+def model_by_name(model: ImageTextModel) -> Callable[[int], ImageTextModel]:
+    """Opens the same model in another process, whose number it is given: by its name, with its weights checked, on a device of the same kind."""
+    facts = model.name, model.weights_sha256, dict(model.dictionaries), str(model.device)
+    return partial(_opened, *facts)
+
+
+def device_of(device: str, place: int, cards: int) -> str:
+    """The device of one of several workers: those of `cuda`, which names no card, take turns at the cards.
+
+    Examples
+    --------
+    >>> [device_of("cuda", place, 2) for place in range(3)], device_of("cuda:1", 0, 2), device_of("cpu", 1, 0)
+    (['cuda:0', 'cuda:1', 'cuda:0'], 'cuda:1', 'cpu')
     """
-
-    probes: ProbeSet
-    plan: Plan
-    work: Path
-    fingerprint: str
-    ranges: tuple[range, ...]
-    batch_size: int
-    threads: int = 0
-    model: Callable[[], ImageTextModel] | None = None
-    remote: RemoteWork | None = None
-
-
-def model_by_name(model: ImageTextModel) -> Callable[[], ImageTextModel]:
-    """Opens the same model in another process: by its name, with its weights checked."""
-    return partial(_opened, model.name, model.weights_sha256, dict(model.dictionaries))
+    return f"cuda:{place % cards}" if device == "cuda" and cards else device
 
 
 def _opened(
-    name: str, weights_sha256: str, dictionaries: Mapping[str, SparseDictionary]
+    name: str,
+    weights_sha256: str,
+    dictionaries: Mapping[str, SparseDictionary],
+    device: str,
+    place: int,
 ) -> ImageTextModel:
+    import torch
+
     from synesthete.models import load_model
 
     why = "it has other weights"
     try:
-        model = load_model(name)
+        own = device_of(device, place, torch.cuda.device_count())
+        model = load_model(name, device=own)
         fine = model.weights_sha256 == weights_sha256
     except SynestheteError as error:
         fine, why = False, error.message
     if not fine:
         raise SynestheteError(
             f"another process cannot open {name}: {why}",
-            hint="save an edited model into a folder and record that, or record in one process",
+            hint="save an edited model into a folder and use that, or record in one process",
         )
     return model.with_dictionaries(dictionaries)
 
 
 class Worker:
-    """Records shards of a job, one after the other, with its own model.
+    """A job in another process, which opens its own model.
 
     Parameters
     ----------
-    job
-        What is recorded.
-    model
-        By default the job's is opened.
+    job, model
+        What is computed; opens the model for it.
+    threads
+        Of PyTorch.
+    place
+        Which of the workers of this machine it is, from 0.
 
     Raises
     ------
@@ -122,88 +135,24 @@ class Worker:
         What it opens is not what the job is of.
     """
 
-    def __init__(self, job: Job, model: ImageTextModel | None = None) -> None:
-        if job.threads:
-            import torch
+    def __init__(
+        self, job: Job, model: Callable[[int], ImageTextModel], threads: int, place: int = 0
+    ) -> None:
+        import torch
 
-            torch.set_num_threads(job.threads)
-        self.job = job
-        opened = model or (job.model and job.model())
-        assert opened is not None
-        recipe = recipe_of(job.plan, opened, job.probes)
-        if fingerprint_of(recipe) != job.fingerprint:
-            raise SynestheteError(
-                "another process opens another model or other images than are recorded",
-                hint="the same version of Synesthete everywhere?",
-            )
-        self.model = at_precision(opened, job.plan)
-        self._exact = opened
-        self._twins: dict[str, ImageTextModel] | None = None
-
-    def record(
-        self, numbers: Iterable[int], seen: Callable[[int], None] | None = None
-    ) -> Iterator[int]:
-        """Record and commit shards, as their numbers come; gives each number when it is committed.
-
-        Parameters
-        ----------
-        seen
-            Called with a number of images whenever so many more are done.
-        """
-        job = self.job
-        queued: deque[int] = deque()
-
-        def batches() -> Iterator[range]:
-            for number in numbers:
-                queued.append(number)
-                yield from micro_batches(job.ranges[number], job.plan.micro_batch)
-
-        # One feed for all shards, so that decoding goes on while a shard is summed up and written.
-        decoded = feed(
-            self.model,
-            job.probes,
-            batches(),
-            size=job.plan.micro_batch,
-            ahead=-(-job.batch_size // job.plan.micro_batch),
-            thumbnails=job.plan.thumbnails == "all",
-        )
-        with contextlib.closing(decoded):
-            for first in decoded:
-                number = queued.popleft()
-                ids = job.ranges[number]
-                rest = islice(decoded, len(micro_batches(ids, job.plan.micro_batch)) - 1)
-                result = record_shard(
-                    self.model,
-                    job.probes,
-                    ids,
-                    job.plan,
-                    twins=self._all_twins(),
-                    batches=chain([first], rest),
-                    seen=seen,
-                )
-                commit_shard(job.work, number, result, job.plan, job.fingerprint, remote=job.remote)
-                yield number
+        torch.set_num_threads(threads)
+        self.work = job.start(model(place))
 
     def one(self, number: int) -> int:
-        """Record and commit a shard; gives its number."""
-        return next(self.record([number]))
-
-    def _all_twins(self) -> dict[str, ImageTextModel]:
-        """The plan's, from the first shard on: they are not even built when there is none."""
-        if self._twins is None:
-            plan = self.job.plan
-            self._twins = {
-                name: self.model
-                if name == WORD_ORDER
-                else at_precision(self._exact.twin(name, plan.seed), plan)
-                for name in plan.twins
-            }
-        return self._twins
+        """Compute and commit a shard; gives how many things it has."""
+        counts: list[int] = []
+        next(self.work.run([number], counts.append))
+        return sum(counts)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Executor:
-    """How the shards of a recording are computed.
+    """How the shards of a job are computed.
 
     Attributes
     ----------
@@ -212,7 +161,7 @@ class Executor:
         machine, or of the cluster that `RAY_ADDRESS` names. `array`: this process is one task of several that run the same command on a
         shared folder (`PLACES` are the environment variables that say which); the task that commits the last shard completes the atlas.
     workers
-        How many, for `processes` and `ray`; 0 for one for each core.
+        How many, for `processes` and `ray`; 0 for one for each core, or for each GPU where the model is on one.
     trust_cluster
         Use a cluster of Ray that asks for no token: whoever reaches its ports can run code there (CVE-2023-48022).
 
@@ -241,27 +190,39 @@ class Executor:
         return self.kind == "array"
 
     def run(
-        self, job: Job, missing: Sequence[int], model: ImageTextModel, seen: Callable[[int], None]
+        self, job: Job, missing: Iterable[int], model: ImageTextModel, seen: Callable[[int], None]
     ) -> Iterator[int]:
-        """Have shards recorded and committed; gives the number of each when it is.
+        """Have shards computed and committed; gives the number of each when it is.
 
         Parameters
         ----------
         missing
-            Numbers of the shards.
+            Numbers of the shards; of an iterator the next is taken when somebody is free for it.
         model
-            For those that are recorded in this process.
+            For those that are computed in this process; others open it by its name.
+        seen
+            Called with a number of things whenever so many more are done; below 0 where they were lost again.
         """
         if self.kind in ("local", "array"):
             rank, size = array_place(os.environ) if self.shared else (0, 1)
-            own = [number for number in missing if number % size == rank]
-            return Worker(job, model).record(own, seen)
+            own = (number for number in missing if number % size == rank)
+            return job.start(model).run(own, seen)
         cores = os.cpu_count() or 1
-        workers = min(self.workers or cores, len(missing))
-        job = replace(job, model=model_by_name(model), threads=max(1, cores // workers))
+        on_gpu = model.device.type == "cuda"
+        workers = self.workers or (_cards() if on_gpu else cores)
+        if isinstance(missing, Sized):
+            workers = min(workers, len(missing))
+        worker = partial(Worker, job, model_by_name(model), max(1, cores // workers))
+        left = _Left(job, missing)
         if self.kind == "processes":
-            return _in_processes(job, missing, workers, seen)
-        return _by_ray(job, missing, workers, seen, trust=self.trust_cluster)
+            return _in_processes(worker, left, workers, seen)
+        return _by_ray(worker, left, workers, seen, trust=self.trust_cluster, on_gpu=on_gpu)
+
+
+def _cards() -> int:
+    import torch
+
+    return max(1, torch.cuda.device_count())
 
 
 def array_place(environment: Mapping[str, str]) -> tuple[int, int]:
@@ -307,9 +268,10 @@ def array_place(environment: Mapping[str, str]) -> tuple[int, int]:
 
 @dataclass
 class _Hired:
-    """A worker process: the shards that it has, the one that it is at first; whether it waits for one, and ever had one; images it saw of them."""
+    """A worker process and its place: the shards that it has, the one that it is at first; whether it waits for one, and ever had one; what it has done of the one that it is at."""
 
     process: BaseProcess
+    place: int
     has: list[int] = field(default_factory=list)
     idle: bool = False
     began: bool = False
@@ -317,18 +279,18 @@ class _Hired:
 
 
 def _in_processes(
-    job: Job, missing: Sequence[int], workers: int, seen: Callable[[int], None]
+    worker: partial[Worker], left: _Left, workers: int, seen: Callable[[int], None]
 ) -> Iterator[int]:
     context = multiprocessing.get_context("spawn")
-    left = _Left(job, missing)
     crew: dict[Connection, _Hired] = {}
 
     def hire() -> None:
         ours, theirs = context.Pipe()
-        process = context.Process(target=_work, args=(theirs, job), daemon=True)
+        place = min({*range(len(crew) + 1)} - {one.place for one in crew.values()})
+        process = context.Process(target=_work, args=(theirs, worker, place), daemon=True)
         process.start()
         theirs.close()
-        crew[ours] = _Hired(process)
+        crew[ours] = _Hired(process, place)
 
     def give(connection: Connection, *, idle: bool) -> None:
         hired = crew[connection]
@@ -343,8 +305,10 @@ def _in_processes(
                 connection.send(number)
 
     try:
-        while left.todo or any(hired.has for hired in crew.values()):
-            while len(crew) < min(workers, len(left.todo) + sum(bool(h.has) for h in crew.values())):  # fmt: skip
+        while left.at_least(1) or any(hired.has for hired in crew.values()):
+            while len(crew) < workers:
+                if not left.at_least(len(crew) + 1 - sum(bool(h.has) for h in crew.values())):
+                    break
                 hire()
             for connection in wait(list(crew)):
                 assert isinstance(connection, Connection)
@@ -359,7 +323,7 @@ def _in_processes(
                         continue
                     left.lost(hired.has, f"ended with {_how(hired.process.exitcode)}")
                     for other, one in list(crew.items()):
-                        if one.idle and left.todo:
+                        if one.idle and left.at_least(1):
                             give(other, idle=True)
                     continue
                 if kind in ("idle", "more"):
@@ -371,7 +335,7 @@ def _in_processes(
                     raise SynestheteError(value[0], hint=value[1])
                 else:
                     hired.has.remove(value)
-                    hired.seen -= len(job.ranges[value])
+                    hired.seen = 0
                     yield value
     finally:
         for connection, hired in crew.items():
@@ -382,24 +346,30 @@ def _in_processes(
 
 
 class _Left:
-    """The shards that are still to be recorded, and those that nobody could.
+    """The shards that are still to be computed, and those that nobody could.
 
     Shards of a worker that was killed are given out one at a time from then on. When a shard was the only one of three workers that were
     killed, nobody is given it any more.
     """
 
-    def __init__(self, job: Job, missing: Sequence[int]) -> None:
-        self.todo = deque(missing)
-        self._job = job
+    def __init__(self, job: Job, missing: Iterable[int]) -> None:
+        self.job = job
+        self._todo: deque[int] = deque()
+        self._later = iter(missing)
         self._lost: Counter[int] = Counter()
         self._suspects: set[int] = set()
         self._given_up: dict[int, str] = {}
 
     def next(self, has: Sequence[int]) -> int | None:
         """The next shard for a worker that has these; None where there is none for it."""
-        if not self.todo or (has and (self._suspects & {*has, self.todo[0]})):
+        if not self.at_least(1) or (has and (self._suspects & {*has, self._todo[0]})):
             return None
-        return self.todo.popleft()
+        return self._todo.popleft()
+
+    def at_least(self, count: int) -> bool:
+        """Whether so many are left."""
+        self._todo.extend(islice(self._later, max(0, count - len(self._todo))))
+        return len(self._todo) >= count
 
     def lost(self, numbers: Sequence[int], how: str) -> None:
         """A worker is gone with these shards.
@@ -410,7 +380,7 @@ class _Left:
             Worker after worker is gone before it has any.
         """
         self._suspects |= set(numbers)
-        self.todo.extendleft(reversed(numbers))
+        self._todo.extendleft(reversed(numbers))
         if len(numbers) > 1:
             return
         (only,) = numbers or (-1,)
@@ -418,15 +388,15 @@ class _Left:
         if self._lost[only] < TRIES:
             return
         if only < 0:
-            raise SynestheteError(f"a worker {how} before it recorded anything, {TRIES} times")
-        self.give_up(self.todo.popleft(), how)
+            raise SynestheteError(f"a worker {how} before it had done anything, {TRIES} times")
+        self.give_up(self._todo.popleft(), how)
 
     def give_up(self, number: int, how: str) -> None:
         """Nobody is given a shard any more."""
         self._given_up[number] = how
 
     def require_all(self) -> None:
-        """Say which shards nobody could record.
+        """Say which shards nobody could compute.
 
         Raises
         ------
@@ -434,11 +404,10 @@ class _Left:
             There are some.
         """
         for number, how in sorted(self._given_up.items()):
-            ids = self._job.ranges[number]
             raise SynestheteError(
-                f"the worker of the images {ids.start} to {ids.stop - 1} {how}, {TRIES} times;"
+                f"the worker of the {self.job.title(number)} {how}, {TRIES} times;"
                 f" {len(self._given_up)} shards are missing, the others are kept",
-                hint="look at these images; run the same command again to go on",
+                hint="look at these; run the same command again to go on",
             )
 
 
@@ -446,7 +415,7 @@ def _how(code: int | None) -> str:
     return f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
 
 
-def _work(connection: Connection, job: Job) -> None:
+def _work(connection: Connection, worker: partial[Worker], place: int) -> None:
     """A worker process: asks for shards until its parent is gone."""
     parent = multiprocessing.parent_process()
     assert parent is not None
@@ -464,9 +433,9 @@ def _work(connection: Connection, job: Job) -> None:
             yield number
 
     try:
-        worker = Worker(job)
+        work = worker(place=place).work
         while (first := request("idle")) is not None:
-            for number in worker.record(more(first), lambda images: connection.send(("seen", images))):  # fmt: skip
+            for number in work.run(more(first), lambda count: connection.send(("seen", count))):
                 connection.send(("done", number))
     except SynestheteError as error:
         connection.send(("failed", (error.message, error.hint)))
@@ -480,27 +449,34 @@ def _end_with(sentinel: int) -> None:
 
 
 def _by_ray(
-    job: Job, missing: Sequence[int], workers: int, seen: Callable[[int], None], *, trust: bool
+    worker: partial[Worker],
+    left: _Left,
+    workers: int,
+    seen: Callable[[int], None],
+    *,
+    trust: bool,
+    on_gpu: bool,
 ) -> Iterator[int]:
     ray = _ray(trust=trust, workers=workers)
-    # Each actor holds a core: one that there is none for would be waited for in vain.
-    workers = max(1, min(workers, int(ray.cluster_resources().get("CPU", 1))))
-    sent = ray.put(job)
+    # Each actor holds a core, or a GPU, which Ray shows to it alone: one that there is none for would be waited for in vain.
+    there = ray.cluster_resources()
+    workers = max(1, min(workers, int(there.get("GPU" if on_gpu else "CPU", 1))))
+    sent = [ray.put(one) for one in worker.args]
     # An actor that is killed is started again by Ray, and its task is sent to it again.
-    remote = ray.remote(num_cpus=1, max_restarts=TRIES, max_task_retries=TRIES)(Worker)
-    actors = deque(remote.remote(sent) for _ in range(workers))
-    todo = deque(missing)
-    left = _Left(job, ())
+    remote = ray.remote(
+        num_cpus=1, num_gpus=int(on_gpu), max_restarts=TRIES, max_task_retries=TRIES
+    )(Worker)
+    actors = deque(remote.remote(*sent) for _ in range(workers) if left.at_least(1))
     busy: dict[Any, tuple[Any, int]] = {}
     try:
-        while todo or busy:
-            while todo and actors:
-                actor, number = actors.popleft(), todo.popleft()
+        while busy or left.at_least(1):
+            while actors and (number := left.next(())) is not None:
+                actor = actors.popleft()
                 busy[actor.one.remote(number)] = actor, number
             (done, *_), _ = ray.wait(list(busy), num_returns=1)
             actor, number = busy.pop(done)
             try:
-                ray.get(done)
+                count = ray.get(done)
             except ray.exceptions.RayTaskError as error:
                 if isinstance(error.cause, SynestheteError):
                     raise SynestheteError(error.cause.message, hint=error.cause.hint) from None
@@ -509,10 +485,10 @@ def _by_ray(
                 if getattr(error, "actor_init_failed", False):
                     raise SynestheteError(str(error).strip().splitlines()[-1]) from None
                 left.give_up(number, "was ended by the system")
-                actors.append(remote.remote(sent))
+                actors.append(remote.remote(*sent))
                 continue
             actors.append(actor)
-            seen(len(job.ranges[number]))
+            seen(count)
             yield number
     finally:
         for actor in (*actors, *(one for one, _ in busy.values())):

@@ -145,7 +145,10 @@ def sum_chart(
     return document(DRAWING, 84 + row * len(terms) + 16, f"{title}: {parts}", pieces)
 
 
-PARETO = {"greedy": "accent", "gradient": "soft", "random": "other"}
+PARETO = {
+    "greedy": "accent", "dyslexify": "accent", "gradient": "soft", "attention": "soft", "subspace": "ink", "random": "other",
+    "random subspace": "faint",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -170,7 +173,7 @@ def pareto_chart(
     Parameters
     ----------
     lines
-        `greedy`, `gradient`, and any number of draws called `random`.
+        `greedy` or `dyslexify`, `gradient` or `attention`, `subspace`, and any number of draws called `random` and `random subspace`.
     kept, harm
         What the axes are called: to the right more is kept, downwards there is less harm.
     proposal
@@ -204,9 +207,9 @@ def pareto_chart(
     pieces.append(line(left, bottom, right, bottom, "soft"))
     for one in sorted(lines, key=lambda one: list(PARETO).index(one.name), reverse=True):
         places = [(x(p[1]), y(p[2])) for p in one.points]
-        thick = 2.5 if one.name == "greedy" else 1.5
+        thick = 2.5 if PARETO[one.name] == "accent" else 1.5
         pieces += [line(*a, *b, PARETO[one.name], stroke=thick) for a, b in pairwise(places)]
-        if one.name != "random":
+        if not one.name.startswith("random"):
             pieces += [dot(*place, 3.0, PARETO[one.name]) for place in places]
     if points:
         _, at, value = lines[0].points[0]
@@ -218,9 +221,11 @@ def pareto_chart(
         pieces.append(line(x(at), y(low), x(at), y(high), "accent"))
         pieces.append(dot(x(at), y(value), 6.0, "accent"))
         pieces.append(text(x(at) + 10, y(value) + 4, count, size=11, weight=600))
-    for place, (name, colour) in enumerate(PARETO.items()):
-        at = top + 8 + 22 * place
-        label = {"random": "random units", "gradient": "by gradient"}.get(name, name)
+    drawn = {one.name for one in lines}
+    labels = {"random": "random units", "gradient": "by gradient", "attention": "by attention"}
+    for place, name in enumerate(name for name in PARETO if name in drawn):
+        at, colour = top + 8 + 22 * place, PARETO[name]
+        label = labels.get(name, name)
         pieces.append(line(right + 24, at, right + 44, at, colour, stroke=2.5))
         pieces.append(text(right + 52, at + 4, label, size=12, colour="soft"))
     return document(DRAWING, 470, f"{title}: {subtitle}", pieces)

@@ -7,6 +7,7 @@ import hashlib
 import io
 from collections import Counter
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -109,12 +110,14 @@ def _task(subject: Subject, units: list[int]) -> str:
     pieces = []
     values = subject.atlas.activations(subject.layer)
     is_text = np.array([subject.atlas.text(i) is not None for i in range(len(values))])
+    # An image excites many units, and is decoded for one.
+    shown = cache(lambda image: svg.data_uri(subject.atlas.thumbnail(image)))
     for unit in units:
         column = np.nan_to_num(np.asarray(values[:, unit], np.float32), nan=-np.inf)
         column[is_text] = -np.inf
         strongest = np.argsort(-column, kind="stable")[:SHOWN]
         images = "".join(
-            f'<img alt="image {rank + 1}" src="{svg.data_uri(subject.atlas.thumbnail(int(i)))}">'
+            f'<img alt="image {rank + 1}" src="{shown(int(i))}">'
             for rank, i in enumerate(strongest)
         )
         pieces.append(f"<section><h2>Unit {unit}</h2>{images}</section>")

@@ -139,7 +139,7 @@ def postgresql() -> Iterator[str]:
 
     def run(program: str, *arguments: str) -> None:
         command = [str(Path(found).with_name(program)), "-D", str(folder / "data"), *arguments]
-        subprocess.run(command, user=user, check=True, capture_output=True, cwd=folder, timeout=120)
+        subprocess.run(command, user=user, check=True, capture_output=True, cwd=folder, timeout=600)
 
     try:
         run(

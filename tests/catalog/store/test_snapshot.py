@@ -14,6 +14,7 @@ from synesthete.catalog import Catalog, Item, relevance
 from synesthete.catalog.filters import values_by_name
 from synesthete.catalog.relevance import kind_of, null_distribution
 from synesthete.catalog.store import table
+from synesthete.catalog.store.centres import array_of
 from synesthete.catalog.store.snapshot import Snapshot
 from synesthete.errors import SynestheteError
 from synesthete.models.image_text_model import ImageTextModel
@@ -84,9 +85,9 @@ def test_one_more_item_reads_nothing_anew(
     before = dict(zip(catalog.snapshot().ids, catalog.vectors(), strict=True))
     real = Snapshot.scan
 
-    def scan(self: Snapshot, columns: list[str], where: str | None = None) -> object:
+    def scan(self: Snapshot, columns: list[str], where: str | None = None, **more: bool) -> object:
         assert where is not None, "all items were read again"
-        return real(self, columns, where)
+        return real(self, columns, where, **more)
 
     with monkeypatch.context() as patch:
         patch.setattr(Snapshot, "scan", scan)
@@ -146,3 +147,60 @@ def test_an_index_finds_what_few_items_pass(
     catalog.upsert([Item("later", title="a later thing", category="lamp")])
     found = catalog.search("zebra", where=["category=lamp"], limit=10, group=False)
     assert {hit.id for hit in found} == {*lamps, "later"}
+
+
+def test_what_the_index_does_not_have_yet_is_found(
+    catalog: Catalog, model: ImageTextModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table, "VECTOR_INDEX_ABOVE", 10)
+    monkeypatch.setattr(table, "SMALL", 10)  # so that a few items wait for their index
+    catalog.upsert([Item(f"thing {n}", title=f"thing {n}", category="thing") for n in range(300)])
+    query = np.eye(1, model.embedding_dim, dtype=np.float32)[0]
+
+    def check() -> Snapshot:
+        """The snapshot that was brought up to date, and one that is opened now, find each row once, the nearest first."""
+        snapshot = catalog.snapshot()
+        rows = list(snapshot.scan(["fused"], row_ids=True))
+        places = np.concatenate([one["_rowid"].to_numpy() for one in rows])
+        cosines = np.concatenate([array_of(one, "fused") for one in rows]) @ query
+        for one in (snapshot, Catalog.open(catalog.path, model=model).snapshot()):
+            (found,) = one.nearest_rows(query, 1000, None)
+            assert sorted(found.row_ids) == sorted(places.tolist())
+            assert 1 - found.numbers("_distance") == pytest.approx(-np.sort(-cosines), abs=1e-3)
+        return snapshot
+
+    before = check()
+    assert (before._indexed_to > 0, len(late(before))) == (True, 0)
+    for number, (change, unindexed) in enumerate(
+        [
+            (lambda: catalog.upsert([Item("a", title="a mug"), Item("b", title="a cup")]), 2),
+            (lambda: catalog.upsert([Item("thing 7", title="another thing")]), 3),
+            (lambda: catalog.upsert([Item("a", title="a new mug")]), 3),
+            (lambda: catalog.delete(["b", "thing 8"]), 2),
+        ]
+    ):
+        change()
+        snapshot = check()
+        assert len(late(snapshot)) == unindexed, number
+        assert snapshot._indexed_to == before._indexed_to
+    with monkeypatch.context() as patched:  # stopped while it brings the index up to date
+        patched.setattr("lancedb.table.LanceTable.optimize", Raises())
+        with pytest.raises(SynestheteError, match="no more"):
+            catalog.upsert([Item(f"more {n}", title=f"more {n}") for n in range(9)])
+    assert check()._indexed_to == 0
+    catalog.upsert([Item(f"most {n}", title=f"most {n}") for n in range(9)])
+    assert check()._indexed_to > before._indexed_to
+    catalog.recenter()
+    catalog.upsert([Item("last", title="the last thing")])
+    assert len(late(check())) == 1
+
+
+def late(snapshot: Snapshot) -> list[int]:
+    found = snapshot.computed("unindexed", snapshot._unindexed)
+    assert found is not None
+    return found.row_ids.tolist()
+
+
+class Raises:
+    def __call__(self, **_: object) -> None:
+        raise RuntimeError("no more")

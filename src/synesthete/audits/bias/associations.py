@@ -77,13 +77,13 @@ def weat(x: Floating, y: Floating, a: Floating, b: Floating, *, seed: int = 0) -
         raise SynestheteError(f"sets of {sizes} words; an association test needs two or more each")
     lean = np.concatenate([leans(x, a, b), leans(y, a, b)])
     size = len(x)
-    effect = _effect(lean[:size], lean[size:])
+    found = effect(lean[:size], lean[size:])
     p, count, exact = _permuted(lean, size, seed)
     low, high = bootstrap_interval(
         _effects, lean[:size], lean[size:], draws=DRAWS, seed=seed, vectorized=True
     )
     return Weat(
-        effect=effect,
+        effect=found,
         low=low,
         high=high,
         p=p,
@@ -94,7 +94,8 @@ def weat(x: Floating, y: Floating, a: Floating, b: Floating, *, seed: int = 0) -
     )
 
 
-def _effect(x: Float64, y: Float64) -> float:
+def effect(x: Float64, y: Float64) -> float:
+    """Effect size of two sets of leans `[targets]`."""
     return float(_effects(x[None], y[None])[0])
 
 

@@ -16,6 +16,8 @@ from synesthete.analysis.zero_shot import class_embeddings
 from synesthete.audits.bias.associations import association_matrix, centred, profiles, weat
 from synesthete.audits.bias.disparities import counts, harm_rates, skews_with_interval
 from synesthete.audits.bias.lists import Lists, load_lists
+from synesthete.audits.bias.sensitivity import effect_sensitivity, harm_sensitivity
+from synesthete.audits.bias.words import load_words, word_associations
 from synesthete.audits.images import FEWEST, Model, embed, read_units, readable
 from synesthete.errors import SynestheteError, near
 from synesthete.probes import load_probes
@@ -45,6 +47,7 @@ def audit_bias(
     people: str | Path | None = None,
     *,
     lists: str | Path | None = None,
+    words: str | Path | None = None,
     layer: str | None = None,
     seed: int = 0,
     progress: Progress | None = None,
@@ -58,13 +61,15 @@ def audit_bias(
         persons of the built-in probe set, which are few and stand for nobody.
     lists
         Groups, attributes and labels (`load_lists`).
+    words
+        Words by type, to be compared with the images of the groups (`load_words`); the attributes of the lists without it.
     layer
         Where units are read; by default the model's last block.
 
     Returns
     -------
     dict
-        `tests`, `units`, `retrieval`, `harms`; docs/audits.md has the fields.
+        `tests`, `units`, `retrieval`, `harms`, `label_sets`, `words`; docs/audits.md has the fields.
 
     Raises
     ------
@@ -73,6 +78,7 @@ def audit_bias(
     """
     say = progress or (lambda message: None)
     word_lists = load_lists(lists)
+    types = word_lists.attributes if words is None else load_words(words)
     if layer is not None:
         model.layer(layer)
     say("association tests")
@@ -91,7 +97,17 @@ def audit_bias(
     say("units")
     found["units"] = unit_associations(model, word_lists, probes, axes, layer=layer, seed=seed)
     say("rankings and harmful labels")
-    found["retrieval"], found["harms"] = rankings(model, word_lists, axes, seed=seed)
+    embeddings = {axis: embed(model, images) for axis, (images, _, _) in axes.items()}
+    found["retrieval"], found["harms"], found["label_sets"] = rankings(
+        model, word_lists, axes, embeddings, seed=seed
+    )
+    say("words by type")
+    every = list(chain.from_iterable(types.values()))
+    columns = class_embeddings(model, every, word_lists.templates).T
+    found["words"] = {
+        axis: word_associations(embeddings[axis] @ columns, codes, names, types, seed=seed)
+        for axis, (_, codes, names) in axes.items()
+    }
     effects = [abs(test["effect"]) for test in found["tests"]]
     gaps = [
         category["gap"]
@@ -111,15 +127,15 @@ def association_tests(model: Model, lists: Lists, *, seed: int = 0) -> list[dict
     """Every test of the lists, and as a control the same with names of things for the two groups."""
     rows = []
     things = class_embeddings(model, THINGS, lists.templates)
+    alone = _by_template(model, lists)
     for test in lists.tests:
         x, y = (
             class_embeddings(model, lists.attributes[name], lists.templates)
             for name in test.attributes
         )
-        a, b = (
-            class_embeddings(model, lists.groups[test.axis][name].words, lists.templates)
-            for name in test.groups
-        )
+        group_words = [lists.groups[test.axis][name].words for name in test.groups]
+        a, b = (class_embeddings(model, one, lists.templates) for one in group_words)
+        targets = [lists.attributes[name] for name in test.attributes]
         found, control = (
             weat(x, y, a, b, seed=seed),
             weat(x, y, things[::2], things[1::2], seed=seed),
@@ -134,9 +150,25 @@ def association_tests(model: Model, lists: Lists, *, seed: int = 0) -> list[dict
                 "words": [len(x), len(y), len(a), len(b)],
                 "control_effect": control.effect,
                 "control_p": control.p,
+                "sensitivity": effect_sensitivity(
+                    alone, [*targets, *group_words], lists.synonyms, seed=seed
+                ),
+                "control_sensitivity": effect_sensitivity(
+                    alone, [*targets, THINGS[::2], THINGS[1::2]], lists.synonyms, seed=seed
+                ),
             }
         )
     return rows
+
+
+def _by_template(model: Model, lists: Lists) -> dict[str, Float32]:
+    """Word → embeddings in each template `[templates, dim]`, of all that tests compare."""
+    groups = (group.words for members in lists.groups.values() for group in members.values())
+    names = list(
+        dict.fromkeys(chain(THINGS, *groups, *lists.attributes.values(), *lists.synonyms.values()))
+    )
+    stack = np.stack([class_embeddings(model, names, (one,)) for one in lists.templates], axis=1)
+    return dict(zip(names, stack, strict=True))
 
 
 def unit_associations(
@@ -191,23 +223,28 @@ def unit_associations(
 
 
 def rankings(
-    model: Model, lists: Lists, axes: dict[str, Axis], *, seed: int = 0
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Skew of every text's ranking, and harm rates of every set of labels, for each axis."""
+    model: Model,
+    lists: Lists,
+    axes: dict[str, Axis],
+    embeddings: dict[str, Float32],
+    *,
+    seed: int = 0,
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """For each axis: skew of every text's ranking, harm rates of every set of labels, and their range over random sets."""
     retrieval: dict[str, Any] = {}
     harms: dict[str, Any] = {}
+    label_sets: dict[str, Any] = {}
     texts = model.encode_texts(lists.retrieval) if lists.retrieval else None
     offered = lists.harms
-    added_or_harmful = (*offered.categories.values(), *offered.variants.values())
-    offered_labels = [*offered.neutral, *chain.from_iterable(added_or_harmful)]
+    added = list(dict.fromkeys(chain.from_iterable(offered.variants.values())))
+    offered_labels = [*offered.neutral, *chain.from_iterable(offered.categories.values()), *added]
     labels: dict[str, Float32] = {}
     if offered_labels:
         embedded = class_embeddings(model, offered_labels, lists.templates)
         labels = dict(zip(offered_labels, embedded, strict=True))
     for axis, (images, codes, names) in axes.items():
-        embeddings = embed(model, images)
         if texts is not None:
-            scores = embeddings @ texts.T
+            scores = embeddings[axis] @ texts.T
             limit = min(SHOWN, len(images))
             retrieval[axis] = [
                 {"text": text}
@@ -216,20 +253,15 @@ def rankings(
             ]
         if offered.categories:
             variants: dict[str, Sequence[str]] = {"as listed": (), **offered.variants}
+            given: Any = (embeddings[axis], codes, names, labels)
             harms[axis] = {
-                name: harm_rates(
-                    embeddings,
-                    codes,
-                    names,
-                    label_embeddings=labels,
-                    neutral=offered.neutral,
-                    categories=offered.categories,
-                    added=added,
-                    seed=seed,
-                )
-                for name, added in variants.items()
+                name: harm_rates(*given, offered.neutral, offered.categories, more, seed=seed)
+                for name, more in variants.items()
             }
-    return retrieval, harms
+            label_sets[axis] = harm_sensitivity(
+                *given, offered.neutral, offered.categories, added, seed=seed
+            )
+    return retrieval, harms, label_sets
 
 
 def _drawn(words: Sequence[str]) -> tuple[list[Image.Image], list[str]]:

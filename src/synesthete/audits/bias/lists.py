@@ -15,7 +15,7 @@ from synesthete.errors import SynestheteError, one_of
 DEFAULT = Path(__file__).parent / "default.yaml"
 VERSION = 1
 FEWEST_WORDS = 2
-KEYS = ("version", "templates", "groups", "attributes", "tests", "retrieval", "harms")
+KEYS = ("version", "templates", "groups", "attributes", "synonyms", "tests", "retrieval", "harms")
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ class Lists:
     templates: tuple[str, ...]
     groups: dict[str, dict[str, Group]]
     attributes: dict[str, tuple[str, ...]]
+    synonyms: dict[str, tuple[str, ...]]
     tests: tuple[Test, ...]
     retrieval: tuple[str, ...]
     harms: Harms
@@ -110,6 +111,10 @@ def parse_lists(value: Any, source: str) -> Lists:
         templates=_templates(top.get("templates") or ["{}"], source),
         groups=groups,
         attributes=attributes,
+        synonyms={
+            word: tuple(_texts(one, source, f"synonyms.{word}"))
+            for word, one in _mapping(top.get("synonyms") or {}, source, "synonyms").items()
+        },
         tests=tests,
         retrieval=tuple(_texts(top.get("retrieval") or [], source, "retrieval")),
         harms=_harms(harms, source),

@@ -35,7 +35,7 @@ VERDICT = {
     "fail": "beyond the limit",
     "undecided": "not decided by this many",
 }
-PERCENT = ("typographic.", "adversarial.", "bias.largest_harm_gap")
+PERCENT = ("typographic.", "adversarial.", "spurious.", "bias.largest_harm_gap")
 
 
 @lru_cache(maxsize=1)

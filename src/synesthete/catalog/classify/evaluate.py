@@ -9,7 +9,8 @@ import numpy as np
 from scipy.stats import binom
 
 from synesthete._core.arrays import Bool, Float64, Int64
-from synesthete.catalog.metrics.estimates import Estimate, mean_of, share_of
+from synesthete._core.intervals import bootstrap_interval
+from synesthete.catalog.metrics.estimates import RESAMPLES, Estimate, mean_of, share_of
 
 BINS = 10
 CERTAINTY = 0.95
@@ -100,6 +101,27 @@ def calibration_error(confidence: Float64, right: Bool, bins: int = BINS) -> flo
     for part in np.array_split(order, min(bins, len(order))):
         total += len(part) * abs(float(confidence[part].mean()) - float(right[part].mean()))
     return round(total / len(order), 12)
+
+
+def calibration_interval(
+    confidence: Float64, right: Bool, bins: int = BINS, *, seed: int = 0
+) -> tuple[float, float]:
+    """95 % percentile bootstrap interval of `calibration_error` over cases `[cases]`, which must be independent.
+
+    The error of a resample, binned again, is larger on average than that of the cases, so the interval errs upwards.
+
+    Examples
+    --------
+    >>> low, high = calibration_interval(np.full(100, 0.8), np.arange(100) < 60, bins=1)
+    >>> 0.05 < low < 0.2 < high < 0.35
+    True
+    """
+    return bootstrap_interval(
+        lambda drawn: calibration_error(confidence[drawn], right[drawn], bins),
+        np.arange(len(right)),
+        draws=RESAMPLES,
+        seed=seed,
+    )
 
 
 def candidates_for(confidence: Float64, records: int, risk: float) -> Float64:

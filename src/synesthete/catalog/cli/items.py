@@ -13,6 +13,7 @@ from synesthete.catalog import Catalog, Item, Quarantined
 from synesthete.catalog.cli.options import (
     CatalogArgument,
     Columns,
+    Embedding,
     FolderArgument,
     Limit,
     set_aside,
@@ -84,6 +85,7 @@ def index(
     column: Columns = None,
     images: Path | None = None,
     fetching: Fetching,
+    embedding: Embedding,
     since: str | None = None,
     store: str | None = None,
     prune: bool = False,
@@ -128,6 +130,7 @@ def index(
     Examples
     --------
     synesthete catalog index items.csv --out my.catalog
+    synesthete catalog index items.csv --out my.catalog --executor processes --workers 2
     synesthete catalog index sqlite:///shop.sqlite --sql "SELECT id, title, price, updated_at FROM products" --since last --out my.catalog
     """
     from synesthete.catalog.sources import LeftOut, Watermark, read_items, source_name
@@ -136,7 +139,7 @@ def index(
     if prune and since is not None:
         hint = "leave one of them out"
         raise SynestheteError("--prune needs all rows, and --since leaves some out", hint=hint)
-    name = source_name(items, sql)
+    executor, name = embedding.opened(), source_name(items, sql)
     mark = Watermark(read_mark(out, name) if since == "last" else since, required=since is not None)
     remote, left_out = fetching.images_of(out), LeftOut()
     source = read_items(
@@ -151,7 +154,9 @@ def index(
     catalog = _open_or_create(out, model, atlas, store)
     given: set[str] = set()
     with Reporter("indexing", "items") as reporter:
-        written = catalog.upsert(_noting(source, given) if prune else source, progress=reporter)
+        written = catalog.upsert(
+            _noting(source, given) if prune else source, executor=executor, progress=reporter
+        )
     if prune and not given:
         hint = "is the table complete? To empty a catalogue, delete its folder"
         raise SynestheteError(f"no items in {name}: --prune would delete all", hint=hint)
@@ -306,7 +311,9 @@ def recenter(catalog: CatalogArgument) -> Output:
 
 
 @command(app)
-def reembed(catalog: FolderArgument, *, model: str, atlas: Path | None = None) -> Output:
+def reembed(
+    catalog: FolderArgument, *, model: str, atlas: Path | None = None, embedding: Embedding
+) -> Output:
     """Embed all items again with another model, and switch to it at once.
 
     The catalogue may be served and written meanwhile: searches use the old vectors until all new ones are there. Interrupted,
@@ -335,7 +342,7 @@ def reembed(catalog: FolderArgument, *, model: str, atlas: Path | None = None) -
     from synesthete.catalog.reembed import reembed
 
     with Reporter("embedding", "items") as reporter:
-        found = reembed(catalog, model, atlas=atlas, progress=reporter)
+        found = reembed(catalog, model, atlas=atlas, executor=embedding.opened(), progress=reporter)
     view = [f"{catalog}: {count(found.items)} items, {count(found.embedded)} embedded with {model}"]
     if found.by_thumbnail:
         what = "by their thumbnails, as their images are not where they were or changed"

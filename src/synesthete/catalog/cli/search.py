@@ -210,7 +210,7 @@ def calibrate(catalog: CatalogArgument, *, queries: Path | None = None, seed: in
 
     Returns
     -------
-    knots, cases, calibration error before and after, stated and observed rates by bins.
+    knots, cases, calibration error before and after with its interval, stated and observed rates by bins.
 
     See Also
     --------
@@ -228,8 +228,8 @@ def calibrate(catalog: CatalogArgument, *, queries: Path | None = None, seed: in
     view = (
         table("stated", "right", "95 %", "cases", right=("stated", "right", "cases"), rows=rows),
         dim(
-            f"{count(found.n)} cases ({found.source}), {share(found.right)} right; calibration error {found.error:.3f}, "
-            f"of the bare strength {found.raw_error:.3f}; a right one is stronger than a wrong one in {share(found.order)}"
+            f"{count(found.n)} cases ({found.source}), {share(found.right)} right; calibration error {_error(found.error, found.error_interval)}, "
+            f"of the bare strength {_error(found.raw_error, found.raw_error_interval)}; a right one is stronger than a wrong one in {share(found.order)}"
         ),
     )
     return Output(found.as_dict(), view)
@@ -393,6 +393,10 @@ def _suggestion_view(suggestion: Suggestion) -> Iterator[RenderableType]:
 def _because(reasons: Iterable[Reason]) -> str:
     names = {"unit": "unit ", "concept": "concept "}
     return "; ".join(f"{names.get(one.kind, '')}{one.text}" for one in reasons)
+
+
+def _error(value: float, interval: tuple[float, float] | None) -> str:
+    return f"{value:.3f}" + (f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else "")
 
 
 def _interval(values: tuple[float, float]) -> str:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synesthete._core.text import check_name, storable
-from synesthete.catalog.encode import Loaded, encode, load
+from synesthete.catalog.encode import Batch, Loaded, load
 from synesthete.catalog.schema import Item, Quarantined, Written
+from synesthete.catalog.store.shards import embedded
 from synesthete.catalog.store.table import ItemTable
 from synesthete.errors import SynestheteError
 
 if TYPE_CHECKING:
     from synesthete.models.image_text_model import ImageTextModel
+    from synesthete.recording.executors import Executor
 
 BATCH = 256
 BATCH_BYTES = 64 * 1024 * 1024  # of texts and encoded images held at once
@@ -29,37 +32,34 @@ def upsert(
     model: Callable[[], ImageTextModel],
     described: Mapping[str, Any],
     items: Iterable[Item | Quarantined],
+    *,
+    executor: Executor | None,
+    home: Path,
     progress: Callable[[int, int], None] | None = None,
 ) -> Written:
-    """Write items; see `Catalog.upsert`."""
-    writer = _Writer(table, model, described, progress)
-    seen: set[str] = set()
-    for place, item in enumerate(items):
-        if isinstance(item, Quarantined):
-            writer.set_aside(item)
-            continue
-        try:
-            item = cleaned(item)
-        except SynestheteError as error:
-            writer.set_aside(Quarantined(_name(item, place), "item", str(error)))
-            continue
-        if item.id in seen:
-            reason = "this id was given before: the first item with it counts; give every item its own id"
-            writer.set_aside(Quarantined(item.id, f"item {place + 1}", reason))
-            continue
-        seen.add(item.id)
-        writer.take(load(item))
-    writer.flush()
+    """Write items; see `Catalog.upsert`. `home` is the catalogue's folder."""
+    writer = _Writer(table, progress)
+    layer, units = str(described["layer"]), int(described["units"])
+    batches = embedded(writer.pieces(items), model, layer, units, executor=executor, home=home)
+    for piece, batch, aside in batches:
+        writer.commit(piece, batch, aside)
     # Though nothing may be new: a writer that was killed after its last batch did not get here.
     table.tidy()
     return writer.written()
 
 
+@dataclass(frozen=True)
+class _Piece:
+    """A batch: how many items it has, the digests of those that are in the table, and what was set aside before its end."""
+
+    count: int
+    known: Mapping[str, str]
+    aside: list[Quarantined]
+
+
 @dataclass
 class _Writer:
     table: ItemTable
-    model: Callable[[], ImageTextModel]
-    described: Mapping[str, Any]
     progress: Callable[[int, int], None] | None
 
     def __post_init__(self) -> None:
@@ -70,34 +70,55 @@ class _Writer:
         self._counts = {"added": 0, "changed": 0, "unchanged": 0}
         self._done = 0
 
-    def set_aside(self, one: Quarantined) -> None:
-        self._aside.append(one)
-        if len(self._shown) < SHOWN:
-            self._shown.append(one)
+    def pieces(
+        self, items: Iterable[Item | Quarantined]
+    ) -> Iterator[tuple[_Piece, Sequence[Loaded]]]:
+        """Batches, and of each the items that are new or changed."""
+        seen: set[str] = set()
+        for place, item in enumerate(items):
+            if isinstance(item, Quarantined):
+                self._aside.append(item)
+                continue
+            try:
+                item = cleaned(item)
+            except SynestheteError as error:
+                self._aside.append(Quarantined(_name(item, place), "item", str(error)))
+                continue
+            if item.id in seen:
+                reason = "this id was given before: the first item with it counts; give every item its own id"
+                self._aside.append(Quarantined(item.id, f"item {place + 1}", reason))
+                continue
+            seen.add(item.id)
+            if self._take(load(item)):
+                yield self._piece()
+        yield self._piece()
 
-    def take(self, loaded: Loaded) -> None:
+    def _take(self, loaded: Loaded) -> bool:
+        """Whether a batch is full."""
         self._waiting.append(loaded)
         self._bytes += sum(len(data) for data in loaded.data if data)
         self._bytes += 4 * len(loaded.item.description) + sum(map(len, loaded.item.reviews))
-        if len(self._waiting) >= BATCH or self._bytes >= BATCH_BYTES:
-            self.flush()
+        return len(self._waiting) >= BATCH or self._bytes >= BATCH_BYTES
 
-    def flush(self) -> None:
+    def _piece(self) -> tuple[_Piece, Sequence[Loaded]]:
         known = self.table.digests([one.item.id for one in self._waiting])
         fresh = [one for one in self._waiting if known.get(one.item.id) != one.digest]
+        piece = _Piece(len(self._waiting), known, self._aside)
         self._counts["unchanged"] += len(self._waiting) - len(fresh)
-        if fresh:
-            layer, units = str(self.described["layer"]), int(self.described["units"])
-            batch, aside = encode(self.model(), layer, units, fresh)
-            for one in aside:
-                self.set_aside(one)
-            self.table.commit(batch, self._aside)
-            for item in batch.items:
-                self._counts["changed" if item.id in known else "added"] += 1
-        else:
-            self.table.note(self._aside)
-        self._done += len(self._waiting)
         self._waiting, self._bytes, self._aside = [], 0, []
+        return piece, fresh
+
+    def commit(self, piece: _Piece, batch: Batch | None, aside: Sequence[Quarantined]) -> None:
+        """Write what was made of a batch; None: nothing in it was new."""
+        quarantined = [*piece.aside, *aside]
+        self._shown += quarantined[: SHOWN - len(self._shown)]
+        if batch is not None:
+            self.table.commit(batch, quarantined)
+            for item in batch.items:
+                self._counts["changed" if item.id in piece.known else "added"] += 1
+        else:
+            self.table.note(quarantined)
+        self._done += piece.count
         if self.progress is not None and self._done:
             self.progress(self._done, 0)  # a source does not say how many it has
 

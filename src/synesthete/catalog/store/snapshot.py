@@ -11,12 +11,19 @@ from typing import Any, TypeVar
 import numpy as np
 import pyarrow as pa
 
-from synesthete._core.arrays import Float32, Float64
+from synesthete._core.arrays import Float32, Float64, Int64
 from synesthete.catalog.encode import PHOTO_PRIOR, Space, centre_of
 from synesthete.catalog.reference import Reference
 from synesthete.catalog.schema import Item
 from synesthete.catalog.store.centres import Centres, array_of
-from synesthete.catalog.store.table import ITEM_COLUMNS, ItemTable, item_of, probes_of, quoted
+from synesthete.catalog.store.table import (
+    ITEM_COLUMNS,
+    ItemTable,
+    indexed_to,
+    item_of,
+    probes_of,
+    quoted,
+)
 from synesthete.errors import SynestheteError, near
 
 T = TypeVar("T")
@@ -69,6 +76,37 @@ class Rows:
         return Rows(self.table.take(pa.array(places, pa.int64())))
 
 
+@dataclass(frozen=True)
+class _Unindexed:
+    """Items that the vector index does not have yet: their places in the table `[items]`, and their vectors `[items, dim]`."""
+
+    row_ids: Int64
+    vectors: Float32
+
+    @classmethod
+    def of(cls, batches: Sequence[pa.RecordBatch], dim: int) -> _Unindexed:
+        """Those of some rows."""
+        ids = [batch["_rowid"].to_numpy().astype(np.int64) for batch in batches]
+        vectors = [array_of(batch, "fused") for batch in batches]
+        return cls(
+            np.concatenate([np.zeros(0, np.int64), *ids]),
+            np.concatenate([np.zeros((0, dim), np.float32), *vectors]),
+        )
+
+    def __add__(self, other: _Unindexed) -> _Unindexed:
+        return _Unindexed(
+            np.concatenate([self.row_ids, other.row_ids]),
+            np.concatenate([self.vectors, other.vectors]),
+        )
+
+    def joined(self, near: Rows, vector: Float32, limit: int) -> Rows:
+        """The nearest of what the index found (`_distance`, `_rowid`) and these."""
+        distances = np.concatenate([near.numbers("_distance"), 1 - self.vectors @ vector])
+        ids = np.concatenate([np.array(near.row_ids, np.int64), self.row_ids])
+        order = np.argsort(distances, kind="stable")[:limit]
+        return Rows(pa.table({"_distance": distances[order], "_rowid": ids[order]}))
+
+
 class Snapshot:
     """Taken when it is made; it never changes.
 
@@ -95,6 +133,8 @@ class Snapshot:
         The items that came since the snapshot before, while what it has computed is brought up to date.
     only_new
         Whether all others are as they were: none was replaced or deleted.
+    moved
+        Whether rows have other places in the table than in the snapshot before.
     """
 
     def __init__(
@@ -110,20 +150,25 @@ class Snapshot:
         self.layer = layer
         self._table = items.pinned()
         self._items = items
-        self._probes = probes_of(self._table.schema)
+        schema = self._table.schema
+        self._probes = probes_of(schema)
+        self._indexed_to = indexed_to(schema) if self._probes else 0
         self.version = (self._table.name, int(self._table.version))
-        self.centres = Centres.of(self._table.schema)
-        _refuse_other(self.centres, reference)
+        same = before if before is not None and before.version[0] == self.version[0] else None
+        # A table keeps the centres that it was made with.
+        self.centres: Centres = Centres.of(schema) if same is None else same.centres
+        if same is None:
+            _refuse_other(self.centres, reference)
         with items.errors():  # at once: later this version of the table may be gone
             self._count = int(self._table.count_rows())
         self._photos = photos
         self.fresh: list[pa.RecordBatch] = []
-        self.only_new = False
+        self.only_new, self.moved = False, True
         self._lock = threading.RLock()
         self._kept: dict[Any, Any] = {}
         self._updates: dict[Any, Callable[[Any, Snapshot], Any]] = {}
-        if before is not None and before.version[0] == self.version[0]:
-            self._take_over(before)
+        if same is not None:
+            self._take_over(same)
 
     @property
     def generation(self) -> int:
@@ -200,10 +245,12 @@ class Snapshot:
             found = request.select(list(ITEM_COLUMNS)).limit(limit).to_arrow()
         return Rows(found).items()
 
-    def scan(self, columns: Sequence[str], where: str | None = None) -> Iterator[pa.RecordBatch]:
-        """Columns of all items that pass a filter, piece by piece, in no order."""
+    def scan(
+        self, columns: Sequence[str], where: str | None = None, *, row_ids: bool = False
+    ) -> Iterator[pa.RecordBatch]:
+        """Columns of all items that pass a filter, piece by piece, in no order; with `_rowid`, if that is wanted."""
         with self._items.errors():
-            request = self._table.search().select(list(columns))
+            request = self._table.search().select(list(columns)).with_row_id(row_ids)
             yield from (request.where(where) if where else request).to_batches(8192)
 
     def nearest(
@@ -216,6 +263,31 @@ class Snapshot:
         """The items whose fused vectors are nearest; above ten thousand items by an index that finds nearly all."""
         (found,) = self.find(self.by_vector(vector, limit, where, columns))
         return found
+
+    def nearest_rows(
+        self, vector: Float32, limit: int, where: str | None, *others: Any
+    ) -> list[Rows]:
+        """Places (`_rowid`) and `_distance` of the items whose fused vectors are nearest; and what other requests find, at once.
+
+        What is not in the index yet is compared here: LanceDB would read and compare again all that it found, too.
+        """
+        late, request = None, self.by_vector(vector, limit, where, ())
+        if self._indexed_to and not where:
+            late = self.computed("unindexed", self._unindexed, _more_unindexed)
+        near, *found = self.find(request.fast_search() if late is not None else request, *others)
+        if late is not None and len(late.row_ids):
+            near = late.joined(near, np.asarray(vector, np.float32), limit)
+        return [near, *found]
+
+    def _unindexed(self) -> _Unindexed | None:
+        """None where they are too many to compare all."""
+        found, count = [], 0
+        for batch in self.scan(["fused"], f"revision > {self._indexed_to}", row_ids=True):
+            found.append(batch)
+            count += len(batch)
+            if count > MOST_FRESH:
+                return None
+        return _Unindexed.of(found, len(self.centres.images))
 
     def matching(self, text: str, limit: int) -> Rows:
         """Ids of the items that have any of the words, the best BM25 score first."""
@@ -316,7 +388,8 @@ class Snapshot:
             kept = {key: (before._kept[key], update) for key, update in before._updates.items()}
         if not kept:
             return
-        self.fresh = list(self.scan(FRESH, f"revision > {before.generation}"))
+        self.fresh = list(self.scan(FRESH, f"revision > {before.generation}", row_ids=True))
+        self.moved = self._indexed_to != before._indexed_to
         fresh = sum(map(len, self.fresh))
         self.only_new = len(self) - fresh == len(before)
         if fresh <= MOST_FRESH:
@@ -327,6 +400,14 @@ class Snapshot:
     def _no_item(self, item_id: str) -> None:
         options = self.ids if len(self) <= 20_000 else []
         raise SynestheteError(f"no item {item_id!r}", hint=near(item_id, options))
+
+
+def _more_unindexed(known: _Unindexed | None, snapshot: Snapshot) -> _Unindexed | None:
+    """Those of the next snapshot."""
+    if snapshot.moved or not snapshot.only_new or known is None:
+        return snapshot._unindexed()
+    found = known + _Unindexed.of(snapshot.fresh, known.vectors.shape[1])
+    return found if len(found.row_ids) <= MOST_FRESH else None
 
 
 def _refuse_other(centres: Centres, reference: Reference) -> None:

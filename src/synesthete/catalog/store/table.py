@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 QUARANTINE = "quarantine"
 VECTOR_INDEX_ABOVE = 10_000  # items; below, all of them are compared
 RECALL, RECALL_QUERIES, RECALL_AT = 0.98, 100, 10
-PROBES = b"probes"  # in the metadata of the field with the vectors
+PROBES, INDEXED_TO = b"probes", b"indexed_to"  # in the metadata of the field with the vectors
 KEPT_SECONDS = 3600  # how long a reader may go on with what it opened
 SMALL, STALE, FRAGMENTS = 10_000, 50, 64
 CHUNK, LONGEST_REASON = 4096, 300
@@ -89,9 +89,18 @@ ITEM_COLUMNS = (
 
 def probes_of(schema: pa.Schema) -> int:
     """How many lists of the vector index a search looks into, so that it finds what it should; 0 without an index."""
-    text = (schema.field("fused").metadata or {}).get(PROBES, b"0")
+    return _number(schema, PROBES)
+
+
+def indexed_to(schema: pa.Schema) -> int:
+    """Up to which revision the vector index has all items, and since when no row moved; 0 where that is not known."""
+    return _number(schema, INDEXED_TO)
+
+
+def _number(schema: pa.Schema, name: bytes) -> int:
+    text = (schema.field("fused").metadata or {}).get(name, b"0")
     if not text.isdigit():
-        raise SynestheteError("the catalogue's table is damaged: it has no valid probes")
+        raise SynestheteError(f"the catalogue's table is damaged: it has no valid {name.decode()}")
     return int(text)
 
 
@@ -261,6 +270,8 @@ class ItemTable:
     def _new(self, name: str, schema: pa.Schema) -> Table:
         from lancedb.index import FTS, BTree, LabelList
 
+        at = schema.get_field_index("fused")
+        schema = schema.set(at, schema.field(at).remove_metadata())  # of another table's index
         table: Table = self._lance().create_table(name, schema=schema, mode="overwrite")
         if not schema.field("id").metadata:  # a copied schema has it
             table.set_unenforced_primary_key("id")
@@ -278,6 +289,8 @@ class ItemTable:
         new = stats.num_unindexed_rows if stats else 0
         pieces = table.stats()["fragment_stats"]["num_fragments"]
         if pieces > FRAGMENTS or (new and (rows <= SMALL or new * STALE > rows)):
+            if indexed_to(table.schema):
+                _mark(table, {INDEXED_TO: 0})  # first of all: rows move, and this may be killed
             table.optimize(
                 cleanup_older_than=timedelta(seconds=KEPT_SECONDS), delete_unverified=True
             )
@@ -288,8 +301,11 @@ class ItemTable:
             lists_of = IvfFlat(distance_type="dot", num_partitions=lists, sample_rate=64)
             table.create_index("fused", config=lists_of)
             probes, recall = _measured(table)
-            facts = {PROBES.decode(): str(probes), "recall": str(recall)}
-            table.update_field_metadata({"path": "fused", "metadata": facts})
+            _mark(table, {PROBES: probes, b"recall": recall})
+        if not indexed_to(table.schema):
+            vectors = table.index_stats("fused_idx")
+            if vectors is not None and not vectors.num_unindexed_rows:
+                _mark(table, {INDEXED_TO: table.version})
 
     def missing_indexes(self) -> list[str]:
         """Columns whose index is not there, though searches use it."""
@@ -354,6 +370,12 @@ class ItemTable:
         if self._database is None:
             self._database = self._location.connect()
         return self._database
+
+
+def _mark(table: Table, facts: Mapping[bytes, float]) -> None:
+    """Write numbers into the metadata of the field with the vectors."""
+    texts = {name.decode(): str(number) for name, number in facts.items()}
+    table.update_field_metadata({"path": "fused", "metadata": texts})
 
 
 def _rows(batch: Batch, schema: pa.Schema, revision: int) -> pa.Table:

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from synesthete._core.arrays import Float32
+from synesthete._core.intervals import paired_change
 from synesthete.analysis.zero_shot import class_embeddings, unseen_rows
 from synesthete.editing.defence.association import Axis, associations
-from synesthete.editing.defence.objective import Evaluation, Measured, Objective
+from synesthete.editing.defence.heads import Looking, class_heads, keep_heads, label_attention
+from synesthete.editing.defence.objective import Evaluation, Measured, Objective, rate_of
 from synesthete.editing.defence.search import (
     SHORTLIST,
     Candidates,
@@ -22,33 +25,89 @@ from synesthete.editing.defence.search import (
     predicted,
     ranked,
 )
-from synesthete.editing.defence.typographic import CLASSES, attacked, choose_classes, splits
+from synesthete.editing.defence.subspace import (
+    project_out,
+    random_directions,
+    written_directions,
+)
+from synesthete.editing.defence.typographic import (
+    CLASSES,
+    Typographic,
+    attacked,
+    choose_classes,
+    splits,
+)
 from synesthete.editing.edits import Edit, Edits
-from synesthete.errors import SynestheteError
+from synesthete.errors import SynestheteError, one_of
 
 if TYPE_CHECKING:
+    import torch
+
     from synesthete.models import ImageTextModel
     from synesthete.probes import ProbeSet
 
 DRAWS = 5
+METHODS = ("greedy", "dyslexify")
+LISTED = 12
+NO_AXIS = "dyslexify defends against written words, not against an axis"
 
 
 @dataclass(frozen=True)
-class Point:
-    """The held-out split with the first `units` units of a series switched off."""
+class Frontier:
+    """What a defence gains and costs on the same images, against the unedited model (Newcombe 1998).
 
-    units: int
+    Attributes
+    ----------
+    attacked
+        Attacked images that are classified correctly among all classes.
+    gain, harm, kept
+        Paired changes of that, of the harm, and of what is kept.
+    """
+
+    attacked: Measured
+    gain: Measured
     harm: Measured
     kept: Measured
 
 
 @dataclass(frozen=True)
+class Point:
+    """The test split with the first `units` units of a series switched off, or as many directions projected out."""
+
+    units: int
+    harm: Measured
+    kept: Measured
+    frontier: Frontier | None = None
+
+
+@dataclass(frozen=True)
 class Series:
-    """One way to choose units, and what it gives: `greedy`, `gradient`, or a draw of `random`."""
+    """One way to choose units, and what it gives.
+
+    `greedy`, `gradient`; `dyslexify`, `attention` (its order alone); a draw of `random` units; `subspace`, and a draw of
+    `random subspace`, which have no addresses.
+    """
 
     name: str
     addresses: list[str]
     points: list[Point]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Carriers:
+    """By which units the harm goes: first-order shares of what ablations would take off its loss.
+
+    Attributes
+    ----------
+    strongest
+        The units with the largest shares, and these.
+    half, of
+        How many units have half of it, of how many that have any.
+    """
+
+    strongest: list[tuple[str, float]]
+    half: int
+    of: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,38 +118,51 @@ class Defence:
     ----------
     harm_name, kept_name
         What the two axes are.
+    method
+        `greedy` or `dyslexify`.
     how
         `ablate` or `mean-ablate`.
     layers
         Where units were looked for.
     considered
         How many units that do something there are.
-    search_before, before
-        The unedited model on the search split and on the held-out split.
-    search_after, after
+    validation_before, before
+        The unedited model on the validation split and on the test split.
+    validation_after, after
         The proposed edits on both.
     random_after
-        As many random units, the mean over the draws.
+        As many random units on the test split, the mean over the draws.
     budget
-        Loss of what is kept that the proposal may cost on the search split.
+        Loss of what is kept that the proposal may cost on the validation split.
     series
-        Greedy, gradient-ranked, and the random draws, all on the held-out split.
+        On the test split: the method's units, its baseline (`gradient`, `attention`) and the random draws; against written words, `subspace`
+        and random subspaces too.
+    rank
+        Of the subspace, as chosen on the validation split; None where there is none.
+    attention
+        Of `dyslexify`: how much each head looks at the label on the fitting split, the most first.
+    carriers
+        By which units of those considered the harm goes, on the fitting split.
     edits
-        The proposal: the first units of the greedy series.
+        The proposal: the first units of the method's series.
     """
 
     harm_name: str
     kept_name: str
+    method: str
     how: str
     layers: list[str]
     considered: int
-    search_before: Evaluation
-    search_after: Evaluation
+    validation_before: Evaluation
+    validation_after: Evaluation
     before: Evaluation
     after: Evaluation
     random_after: tuple[float, float]
     budget: float
     series: list[Series]
+    rank: int | None
+    attention: list[Looking]
+    carriers: Carriers
     edits: Edits
 
     def as_dict(self) -> dict[str, Any]:
@@ -103,6 +175,8 @@ def find_defence(
     search: Objective,
     held_out: Objective,
     *,
+    validation: Objective | None = None,
+    method: str = "greedy",
     layers: Sequence[str] | None = None,
     how: str = "ablate",
     most: int = 20,
@@ -118,16 +192,21 @@ def find_defence(
     Parameters
     ----------
     search, held_out
-        The two splits; units are chosen on the first only.
+        The fitting split, by which units are ranked, and the test split, which nothing is chosen on.
+    validation
+        By which it is chosen how many units are proposed, and the rank of the subspace; without it the fitting split.
+    method
+        `greedy`: of the units that the gradient favours, the one that helps most, again and again. `dyslexify`: the heads
+        that look at the written label (`synesthete.editing.defence.heads`).
     layers
-        Where to look; by default the model's default layers and, in transformers, all attention heads.
+        Where to look; by default the model's default layers and all attention heads; for `dyslexify`, heads that
+        write into the class token or a pooled one.
     how
-        `ablate`, or `mean-ablate`: held at their means over the search split's images.
+        `ablate`, or `mean-ablate`: held at their means over the fitting split's images.
     most
         At most so many units.
     budget
-        The proposal is the longest beginning of the greedy series that costs at most so much of what is kept, on the search
-        split.
+        The proposal costs at most so much of what is kept, on the validation split.
     weight
         Of the loss of what is kept, against that of the harm.
     shortlist
@@ -138,68 +217,176 @@ def find_defence(
     Raises
     ------
     SynestheteError
-        No such layer, no such way, or numbers out of range.
+        No such layer, no such way, numbers out of range; for `dyslexify` a model without such heads, or another harm than
+        written words.
     """
-    if how not in ("ablate", "mean-ablate"):
-        raise SynestheteError(
-            f"units cannot be switched off by {how!r}", hint="ablate or mean-ablate"
-        )
+    layers = search_layers(model, method=method, how=how, layers=layers)
     if not (most >= 1 and shortlist >= 1 and weight >= 0 and budget >= 0):
         raise SynestheteError("a search needs a unit at least, and no negative weight or budget")
-    layers = list(layers) if layers else default_layers(model)
-    for layer in layers:
-        model.site(layer)
-        if layer in {one.name for one in model.sites("text")}:
-            raise SynestheteError(f"{layer} reads texts, and a defence is of what reads images")
+    middle_of = validation or search
+    written = _all_written(search, middle_of, held_out)
+    if method == "dyslexify" and written is None:
+        raise SynestheteError(NO_AXIS)
     among = candidates(model, layers, search.pixels, mean=how == "mean-ablate")
     if not among.units:
         raise SynestheteError(f"no unit of {', '.join(layers)} answers to anything")
     most = min(most, len(among.units))
     tell = say or (lambda message: None)
     tell(f"searching {len(among.units):,} units of {', '.join(layers)}")
-    near, far = Tail(model, layers, search.pixels), Tail(model, layers, held_out.pixels)
-    chosen = greedy(
-        near, search, among, most=most, weight=weight, shortlist=shortlist, progress=progress
+    near, middle, far = (
+        Tail(model, layers, split.pixels) for split in (search, middle_of, held_out)
     )
-    by_gradient = ranked(predicted(near, search, among, [], weight), among, most)
+    attention: list[Looking] = []
+    if method == "dyslexify":
+        assert written is not None
+        scores = label_attention(model, layers, written[0])
+        order = sorted(among.units, key=lambda unit: -scores[unit].share)
+        chosen = keep_heads(
+            middle, written[1], among, order, most=most, budget=budget, progress=progress
+        )
+        attention = [scores[unit] for unit in order]
+        second, other = "attention", order[:most]
+    else:
+        chosen = greedy(
+            near, search, among, most=most, weight=weight, shortlist=shortlist, progress=progress
+        )
+        second, other = "gradient", ranked(predicted(near, search, among, [], weight), among, most)
     rng = np.random.default_rng(seed)
     drawn = [at_random(among, most, rng) for _ in range(DRAWS)]
+    unedited = _embedded(far, among, [])
     sizes = _sizes(most)
-    series = [
-        _series("greedy", chosen, among, far, held_out, list(range(len(chosen) + 1))),
-        _series("gradient", by_gradient, among, far, held_out, sizes),
-        *(_series("random", units, among, far, held_out, sizes) for units in drawn),
+
+    def series(name: str, units: Sequence[tuple[str, int]], sizes: Sequence[int]) -> Series:
+        points = [_point(k, held_out, unedited, _embedded(far, among, units[:k])) for k in sizes]
+        return Series(name, [f"{layer}:{unit}" for layer, unit in units], points)
+
+    validated = [
+        middle_of.evaluate(_embedded(middle, among, chosen[:k])) for k in range(len(chosen) + 1)
     ]
-    search_before = _evaluate(near, search, among, [])
-    kept = [_evaluate(near, search, among, chosen[: k + 1]) for k in range(len(chosen))]
+    # What dyslexify keeps is within the budget at every step, and so is all of it.
     size = max(
-        (k for k, one in enumerate(kept, 1) if one.kept.value >= search_before.kept.value - budget),
-        default=0,
+        k for k, one in enumerate(validated) if one.kept.value >= validated[0].kept.value - budget
     )
-    control = [_evaluate(far, held_out, among, units[:size]) for units in drawn]
+    control = [held_out.evaluate(_embedded(far, among, units[:size])) for units in drawn]
+    rank, subspaces = (
+        (None, [])
+        if written is None
+        else _subspaces(
+            written, [_embedded(t, among, []) for t in (near, middle, far)], budget, rng
+        )
+    )
     return Defence(
         harm_name=search.harm_name,
         kept_name=search.kept_name,
+        method=method,
         how=how,
         layers=layers,
         considered=len(among.units),
-        search_before=search_before,
-        search_after=kept[size - 1] if size else search_before,
-        before=_evaluate(far, held_out, among, []),
-        after=_evaluate(far, held_out, among, chosen[:size]),
+        validation_before=validated[0],
+        validation_after=validated[size],
+        before=held_out.evaluate(unedited),
+        after=held_out.evaluate(_embedded(far, among, chosen[:size])),
         random_after=(
             float(np.mean([one.harm.value for one in control])),
             float(np.mean([one.kept.value for one in control])),
         ),
         budget=budget,
-        series=series,
+        series=[
+            series(method, chosen, range(len(chosen) + 1)),
+            series(second, other, sizes),
+            *(series("random", units, sorted({*sizes, size})) for units in drawn),
+            *subspaces,
+        ],
+        rank=rank,
+        attention=attention,
+        carriers=_carriers(predicted(near, search, among, [], 0.0)),
         edits=_edits(model, among, chosen[:size], how, search.harm_name),
     )
 
 
+def _all_written(*splits: Objective) -> list[Typographic] | None:
+    """The splits, if their harm is written words."""
+    written = [split for split in splits if isinstance(split, Typographic)]
+    return written if len(written) == len(splits) else None
+
+
+def _carriers(scores: dict[str, torch.Tensor]) -> Carriers:
+    """Of first-order changes of the harm, layer to `[units]`: only what an ablation would take off."""
+    taken = {
+        f"{layer}:{unit}": -value
+        for layer, values in scores.items()
+        for unit, value in enumerate(values.tolist())
+        if value < 0
+    }
+    total = sum(taken.values())
+    strongest = sorted(taken.items(), key=lambda item: -item[1])
+    summed = np.cumsum([value for _, value in strongest])
+    half = int(np.searchsorted(summed, total / 2) + 1) if strongest else 0
+    listed = [(address, value / total) for address, value in strongest[:LISTED]]
+    return Carriers(strongest=listed, half=half, of=len(taken))
+
+
+def _subspaces(
+    written: list[Typographic], embeddings: list[Float32], budget: float, rng: np.random.Generator
+) -> tuple[int, list[Series]]:
+    """The rank that the validation split chooses, and the series of the fitted subspace and of random ones on the test split.
+
+    Chosen is the rank at which most attacked images are classified correctly, of those within the budget; the smallest of several.
+    """
+    (fitting, validation, test), (near, middle, far) = written, embeddings
+    directions = written_directions(fitting, near)
+    sizes = _sizes(min(len(directions), near.shape[1] // 2))
+    best, rank = -1.0, 0
+    clean = validation.evaluate(middle).kept.value
+    for size in sizes:
+        projected = project_out(middle, directions[:size])
+        survived = float(validation.survived(projected).mean())
+        if survived > best and validation.evaluate(projected).kept.value >= clean - budget:
+            best, rank = survived, size
+
+    def series(name: str, directions: Float32) -> Series:
+        points = [_point(size, test, far, project_out(far, directions[:size])) for size in sizes]
+        return Series(name, [], points)
+
+    drawn = [random_directions(sizes[-1], far.shape[1], rng) for _ in range(DRAWS)]
+    return rank, [
+        series("subspace", directions),
+        *(series("random subspace", one) for one in drawn),
+    ]
+
+
+def search_layers(
+    model: ImageTextModel,
+    *,
+    method: str = "greedy",
+    how: str = "ablate",
+    layers: Sequence[str] | None = None,
+) -> list[str]:
+    """Where `find_defence` looks; what it would refuse is refused here, before anything is computed."""
+    if how not in ("ablate", "mean-ablate"):
+        raise SynestheteError(
+            f"units cannot be switched off by {how!r}", hint="ablate or mean-ablate"
+        )
+    if method not in METHODS:
+        raise SynestheteError(f"no such method {method!r}", hint=one_of(method, METHODS))
+    if method == "dyslexify":
+        return class_heads(model, layers)
+    layers = list(layers) if layers else default_layers(model)
+    of_text = {one.name for one in model.sites("text")}
+    for layer in layers:
+        model.site(layer)
+        if layer in of_text:
+            raise SynestheteError(f"{layer} reads texts, and a defence is of what reads images")
+    return layers
+
+
 def default_layers(model: ImageTextModel) -> list[str]:
     """The default layers, and all attention heads where there are any."""
-    heads = [one.name for one in model.sites("image") if one.kind == "heads"]
+    heads = [
+        one.name
+        for one in model.sites("image")
+        if one.kind in ("heads", "class heads") and not one.name.endswith(":cls")
+    ]
     return [*model.default_layers, *heads]
 
 
@@ -209,25 +396,20 @@ def _sizes(most: int) -> list[int]:
     return sorted(set(doubling))
 
 
-def _evaluate(
-    tail: Tail, objective: Objective, among: Candidates, units: Sequence[tuple[str, int]]
-) -> Evaluation:
-    return objective.evaluate(tail.embed(among.rewrites(units)).float().cpu().numpy())
+def _embedded(tail: Tail, among: Candidates, units: Sequence[tuple[str, int]]) -> Float32:
+    found: Float32 = tail.embed(among.rewrites(units)).float().cpu().numpy()
+    return found
 
 
-def _series(
-    name: str,
-    units: Sequence[tuple[str, int]],
-    among: Candidates,
-    tail: Tail,
-    objective: Objective,
-    sizes: Sequence[int],
-) -> Series:
-    points = []
-    for size in sizes:
-        scores = _evaluate(tail, objective, among, units[:size])
-        points.append(Point(size, scores.harm, scores.kept))
-    return Series(name, [f"{layer}:{unit}" for layer, unit in units], points)
+def _point(size: int, objective: Objective, unedited: Float32, edited: Float32) -> Point:
+    scores = objective.evaluate(edited)
+    frontier = None
+    if isinstance(objective, Typographic):
+        survived = objective.survived(edited)
+        gain = Measured(*paired_change(objective.survived(unedited), survived), len(survived))
+        change = objective.change(unedited, edited)
+        frontier = Frontier(rate_of(survived), gain, change.harm, change.kept)
+    return Point(size, scores.harm, scores.kept, frontier)
 
 
 def _edits(
@@ -252,10 +434,11 @@ def objectives(
     limit: int = IMAGES,
     classes: int = CLASSES,
     seed: int = 0,
-) -> tuple[Objective, Objective]:
-    """The two splits of a typographic attack, or of an axis of bias.
+) -> tuple[Objective, Objective, Objective]:
+    """The fitting, validation and test split of a typographic attack, or of an axis of bias.
 
-    For a model that says so (the shipped one) the held-out split is of built-in images and fonts that it never saw in training.
+    All three are of images that the model never saw in training, where it says which (the shipped one, of the built-in images), and the test's
+    fonts are others. An axis has two splits: it is validated on the one that is fitted on.
 
     Raises
     ------
@@ -266,12 +449,13 @@ def objectives(
     names = choose_classes(probes, unseen, classes, seed)
     texts = class_embeddings(model, names)
     if axis is not None:
-        return associations(model, probes, axis, names, texts, limit=limit, seed=seed)
-    near, far = splits(probes, unseen, names, seed)
-    return (
-        attacked(model, probes, near, names, texts, limit=limit, seed=seed),
-        attacked(model, probes, far, names, texts, limit=limit, seed=seed + 1),
+        near, far = associations(model, probes, axis, names, texts, limit=limit, seed=seed)
+        return near, near, far
+    fitting, validation, test = (
+        attacked(model, probes, split, names, texts, limit=limit, seed=seed + place)
+        for place, split in enumerate(splits(probes, unseen, names, seed))
     )
+    return fitting, validation, test
 
 
 def defend(
@@ -297,7 +481,13 @@ def defend(
     classes
         Concepts that images are named among, at most.
     search
-        As `find_defence` takes them: `layers`, `how`, `most`, `budget`, `weight`, `shortlist`.
+        As `find_defence` takes them: `method`, `layers`, `how`, `most`, `budget`, `weight`, `shortlist`.
     """
-    near, far = objectives(model, probes, axis=axis, limit=limit, classes=classes, seed=seed)
-    return find_defence(model, near, far, seed=seed, **search)
+    given = {key: search[key] for key in ("method", "how", "layers") if key in search}
+    search_layers(model, **given)
+    if axis is not None and search.get("method") == "dyslexify":
+        raise SynestheteError(NO_AXIS)
+    near, middle, far = objectives(
+        model, probes, axis=axis, limit=limit, classes=classes, seed=seed
+    )
+    return find_defence(model, near, far, validation=middle, seed=seed, **search)

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from synesthete.editing.defence.objective import Objective
+from synesthete.models.heads import Heads
 from synesthete.models.hooks import Tap
 
 if TYPE_CHECKING:
     from synesthete.models import ImageTextModel
-    from synesthete.models.interventions import Rewrite
+    from synesthete.models.heads import Rewrite
 
 BATCH = 64
 
@@ -39,9 +41,8 @@ class Tail:
         self.model = model
         order = [layer.name for layer in model.sites("image")]
         first = min(layers, key=order.index)
-        block = _block(model, first)
-        self._module = block.window
-        self._after = all(name == block.layer for name in layers)
+        self._module, block = _block(model, first)
+        self._after = first == block  # a site within the block would come before it
         side = model.preprocessing.image_size
         self._blank = torch.zeros(1, 3, side, side, device=model.device)
         self._kept = [self._capture(pixels[i : i + BATCH]) for i in range(0, len(pixels), BATCH)]
@@ -92,8 +93,8 @@ class Tail:
         return seen[0]
 
 
-def _block(model: ImageTextModel, layer: str) -> Tap:
-    """The block that a site is in, or is."""
+def _block(model: ImageTextModel, layer: str) -> tuple[nn.Module, str]:
+    """The block that a site is in, or is, and its name; an attention pool is in none, and is a block itself."""
     for one in model.sites("image"):
         tap = model.site(one.name)
         whole = (
@@ -101,8 +102,10 @@ def _block(model: ImageTextModel, layer: str) -> Tap:
         )
         if whole and (layer == one.name or layer.startswith((f"{one.name}.", f"{one.name}:"))):
             assert isinstance(tap, Tap)
-            return tap
-    raise AssertionError(f"{layer} is in no block")
+            return tap.window, one.name
+    pool = model.site(layer)
+    assert isinstance(pool, Heads), f"{layer} is in no block"
+    return pool.attention, ""
 
 
 SHORTLIST = 10

@@ -1,4 +1,4 @@
-"""A small typographic attack to search by: words of other classes written on images, in two splits that share nothing."""
+"""A small typographic attack to search by: words of other classes written on images, in three splits that share nothing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from synesthete.models import ImageTextModel
     from synesthete.probes import ProbeSet
 
-FEWEST = 30
+FEWEST, FEWEST_CLASSES = 30, 6
 CLASSES = 100
 # Area of a label by that of the image.
 SHARE = 0.2
@@ -82,6 +82,29 @@ class Typographic:
         )
         return F.softplus(word - own).mean(), kept
 
+    def label_shares(self, grid: tuple[int, int]) -> torch.Tensor:
+        """Share of each position of a grid that the label covers, `[attacked, rows, columns]`.
+
+        The label is the rectangle around what differs from the plain image.
+        """
+        import torch.nn.functional as F
+
+        plain = len(self.truth)
+        differs = (self.pixels[plain:] != self.pixels[:plain][self.of]).any(1).float()
+        # From the first to the last row and column with a difference.
+        down, across = (
+            differs.amax(axis).cummax(1).values
+            * differs.amax(axis).flip(1).cummax(1).values.flip(1)
+            for axis in (2, 1)
+        )
+        return F.adaptive_avg_pool2d(down[:, :, None] * across[:, None, :], grid)
+
+    def survived(self, embeddings: Float32) -> Bool:
+        """Which attacked images are still classified correctly among all classes, `[attacked]`."""
+        scores = embeddings[len(self.truth) :] @ self.classes.T
+        found: Bool = scores.argmax(1) == self.truth[self.of]
+        return found
+
     def outcomes(self, embeddings: Float32) -> tuple[Bool, Bool]:
         """Which attacks on images that count succeed, and which plain images are classified correctly."""
         plain = len(self.truth)
@@ -121,47 +144,42 @@ class Split:
     fonts: list[str]
 
 
-def splits(
-    probes: ProbeSet, unseen: Bool, classes: Sequence[str], seed: int
-) -> tuple[Split, Split]:
-    """The search split and the held-out split: other images, other words, other fonts.
+def splits(probes: ProbeSet, unseen: Bool, classes: Sequence[str], seed: int) -> list[Split]:
+    """The fitting, validation and test split: other images and other words, and the test in other fonts.
+
+    Half of the images are for the test, a quarter each for the others; of the words each has a third.
 
     Parameters
     ----------
     unseen
-        `[images]`: those that the model never saw in training, which the held-out split is made of; when that
-        says nothing (all of them), half of the images at random.
+        `[images]`: those that the model never saw in training, which all three splits are made of. On images that a model
+        memorised, the gradients and the clean accuracy of a search are not those of other images.
 
     Raises
     ------
     SynestheteError
-        Fewer than 30 images on a side, or fewer than four classes.
+        Fewer than 30 images for the test, or fewer than six classes.
     """
-    if len(classes) < 4:
+    if len(classes) < FEWEST_CLASSES:
         raise SynestheteError(
-            f"{probes.name} has {len(classes)} classes; an attack needs two to search with and two to judge by"
+            f"{probes.name} has {len(classes)} classes; an attack needs {FEWEST_CLASSES}: two to fit, two to validate and "
+            "two to test with"
         )
     rng = np.random.default_rng(seed)
     concept, modality = (np.array(probes.labels[c].to_pylist()) for c in ("concept", "modality"))
-    usable = np.flatnonzero(_can_be_attacked(modality) & np.isin(concept, classes))
-    if unseen[usable].all():
-        held = np.zeros(len(probes), bool)
-        held[rng.permutation(usable)[: len(usable) // 2]] = True
-    else:
-        held = unseen
-    words = rng.permutation(sorted(classes)).tolist()
-    half = len(words) // 2
-    fonts = load_fonts()
-    sides = []
-    for here, some, judging in ((~held, words[:half], False), (held, words[half:], True)):
-        rows = usable[here[usable]]
-        if len(rows) < FEWEST:
-            raise SynestheteError(
-                f"{len(rows)} images of {probes.name} can be attacked; at least {FEWEST} are needed on each side"
-            )
-        own = [font.family for font in fonts if font.held_out == judging]
-        sides.append(Split(rng.permutation(rows).tolist(), some, own))
-    return sides[0], sides[1]
+    usable = np.flatnonzero(_can_be_attacked(modality) & np.isin(concept, classes) & unseen)
+    rows = rng.permutation(usable)
+    if len(rows) // 2 < FEWEST:
+        raise SynestheteError(
+            f"{len(rows)} images of {probes.name} can be attacked; at least {2 * FEWEST} are needed"
+        )
+    words = np.array_split(rng.permutation(sorted(classes)), 3)
+    images = np.split(rows, [len(rows) // 4, len(rows) // 2])
+    fonts = [[f.family for f in load_fonts() if f.held_out == test] for test in (False, True)]
+    return [
+        Split(part.tolist(), some.tolist(), fonts[place == 2])
+        for place, (part, some) in enumerate(zip(images, words, strict=True))
+    ]
 
 
 def _can_be_attacked(modality: npt.NDArray[np.str_]) -> Bool:
@@ -210,7 +228,7 @@ def attacked(
     Raises
     ------
     SynestheteError
-        Fewer than 30 images can be read, or the model classifies none of them correctly.
+        Fewer than 15 images can be read, or the model classifies none of them correctly.
     """
     import torch
 
@@ -230,8 +248,8 @@ def attacked(
         plain.append(model.preprocess(image))
         truth.append(number[concept[row]])
         target.append(number[word])
-    if len(plain) < FEWEST:
-        raise SynestheteError(f"{len(plain)} images can be read; at least {FEWEST} are needed")
+    if len(plain) < FEWEST // 2:
+        raise SynestheteError(f"{len(plain)} images can be read; at least {FEWEST // 2} are needed")
     pixels = torch.stack(plain)
     scores = np.concatenate(
         [model.encode_images(pixels[i : i + 64]) @ embeddings.T for i in range(0, len(pixels), 64)]

@@ -1,0 +1,273 @@
+"""Items embedded by whomever the recording's executors hire: this process, others of this machine, or actors of Ray.
+
+A batch of items is a shard. This process reads the items and writes the table, in the order of the batches, as if it had embedded them itself; the others
+are given a folder with a file for each batch that is being worked on, and answer by a second file. Killed, the folder is of no use: what was
+committed is in the table, and the same command embeds the rest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+
+from synesthete._core.arrays import Float16
+from synesthete._core.user_files import ANY_SIZE, read_inside
+from synesthete.atlas.files import disk_errors, write_file
+from synesthete.catalog.encode import Batch, Loaded, encode
+from synesthete.catalog.schema import Item, Quarantined, image_name
+from synesthete.errors import SynestheteError
+
+if TYPE_CHECKING:
+    from synesthete.models.image_text_model import ImageTextModel
+    from synesthete.recording.executors import Executor
+
+T = TypeVar("T")
+FOLDER, STALE = ".embedding-", 86_400  # seconds after which nobody is at work in a folder
+VECTORS = ("images", "texts", "units")
+EXECUTORS = ("local", "processes", "ray")
+
+
+def embedded(
+    pieces: Iterable[tuple[T, Sequence[Loaded]]],
+    model: Callable[[], ImageTextModel],
+    layer: str,
+    units: int,
+    *,
+    executor: Executor | None,
+    home: Path,
+) -> Iterator[tuple[T, Batch | None, list[Quarantined]]]:
+    """What `encode` makes of batches of items, in their order.
+
+    Parameters
+    ----------
+    pieces
+        Batches, each with anything that shall come back with it; read ahead by no more than two for each worker.
+    model, layer, units
+        As for `encode`.
+    executor
+        Who embeds; this process without it.
+    home
+        The catalogue's folder, in which the batches are that others work on.
+
+    Yields
+    ------
+    tuple
+        What came with a batch, the batch (None of an empty one), and what could not be used.
+
+    Raises
+    ------
+    SynestheteError
+        An array job; workers that cannot open the model, or that are killed by a batch again and again: after all others.
+    """
+    kind = "local" if executor is None else executor.kind
+    if kind not in EXECUTORS:
+        raise SynestheteError(
+            f"items are not embedded by {kind!r}", hint=f"use {', '.join(EXECUTORS)}"
+        )
+    if executor is None or kind == "local":
+        for context, loaded in pieces:
+            yield context, *(encode(model(), layer, units, loaded) if loaded else (None, []))
+        return
+    _sweep(home)
+    waiting: dict[int, tuple[T, bool]] = {}
+    done: set[int] = set()
+    with contextlib.ExitStack() as stack:
+        with disk_errors(home):
+            temporary = tempfile.TemporaryDirectory(
+                prefix=FOLDER, dir=home, ignore_cleanup_errors=True
+            )
+        folder = stack.enter_context(temporary)
+        job = EmbeddingJob(work=Path(folder).absolute(), layer=layer, units=units)
+
+        def given() -> Iterator[int]:
+            for number, (context, loaded) in enumerate(pieces):
+                waiting[number] = context, bool(loaded)
+                if loaded:
+                    write_file(job.given(number), _from_loaded(loaded), sync=False)
+                    yield number
+                else:
+                    done.add(number)
+
+        def finished() -> Iterator[tuple[T, Batch | None, list[Quarantined]]]:
+            """Those before which none is missing."""
+            while (number := min(waiting, default=-1)) in done:
+                context, some = waiting.pop(number)
+                yield context, *(job.result(number) if some else (None, []))
+
+        try:
+            for number in executor.run(job, given(), model(), lambda count: None):
+                done.add(number)
+                yield from finished()
+        except SynestheteError:
+            for number in waiting.keys() - done:
+                del waiting[number]
+            yield from finished()
+            raise
+        yield from finished()
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbeddingJob:
+    """Batches of items, as another process can be sent them.
+
+    Attributes
+    ----------
+    work
+        The folder of the batches; every worker sees it.
+    layer, units
+        As for `encode`.
+    """
+
+    work: Path
+    layer: str
+    units: int
+
+    def given(self, number: int) -> Path:
+        """The file of a batch."""
+        return self.work / f"given-{number}.arrow"
+
+    def made_of(self, number: int) -> Path:
+        """The file of what was made of it."""
+        return self.work / f"embedded-{number}.arrow"
+
+    def title(self, number: int) -> str:
+        """The first and the last item of a batch, for messages."""
+        loaded = _to_loaded(self._read(self.given(number)))
+        return f"items {loaded[0].item.id!r} to {loaded[-1].item.id!r}"
+
+    def start(self, model: ImageTextModel) -> Embedder:
+        """Embed with a model."""
+        return Embedder(self, model)
+
+    def embed(self, number: int, model: ImageTextModel) -> int:
+        """Embed a batch and commit it; gives the number of items."""
+        loaded = _to_loaded(self._read(self.given(number)))
+        result = _from_batch(*encode(model, self.layer, self.units, loaded))
+        write_file(self.made_of(number), result, sync=False)
+        return len(loaded)
+
+    def result(self, number: int) -> tuple[Batch, list[Quarantined]]:
+        """What was made of a batch, once; its files are removed."""
+        found = _to_batch(self._read(self.made_of(number)))
+        for file in (self.given(number), self.made_of(number)):
+            file.unlink()
+        return found
+
+    def _read(self, path: Path) -> pa.Table:
+        data = read_inside(self.work, path, max_bytes=ANY_SIZE)
+        return pa.ipc.open_file(pa.BufferReader(data)).read_all()
+
+
+class Embedder:
+    """Embeds batches, one after the other."""
+
+    def __init__(self, job: EmbeddingJob, model: ImageTextModel) -> None:
+        self._job, self._model = job, model
+
+    def run(
+        self, numbers: Iterable[int], seen: Callable[[int], None] | None = None
+    ) -> Iterator[int]:
+        """As `synesthete.recording.executors.Work` says; `seen` is called with numbers of items."""
+        for number in numbers:
+            count = self._job.embed(number, self._model)
+            if seen is not None:
+                seen(count)
+            yield number
+
+
+def _sweep(home: Path) -> None:
+    """Remove what killed processes left."""
+    for folder in home.glob(f"{FOLDER}*"):
+        with contextlib.suppress(OSError):
+            if time.time() - folder.stat().st_mtime > STALE:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _to_bytes(columns: dict[str, Any], aside: Sequence[Quarantined]) -> bytes:
+    table = pa.table(columns)
+    table = table.replace_schema_metadata({b"aside": json.dumps([asdict(one) for one in aside])})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
+
+
+def _aside(table: pa.Table) -> list[Quarantined]:
+    return [Quarantined(**one) for one in json.loads(table.schema.metadata[b"aside"])]
+
+
+def _from_loaded(loaded: Sequence[Loaded]) -> bytes:
+    columns = {
+        "item": [_from_item(one.item) for one in loaded],
+        "data": pa.array([list(one.data) for one in loaded], pa.list_(pa.large_binary())),
+        "digest": [one.digest for one in loaded],
+        "count": [len(one.quarantined) for one in loaded],
+    }
+    return _to_bytes(columns, [aside for one in loaded for aside in one.quarantined])
+
+
+def _to_loaded(table: pa.Table) -> list[Loaded]:
+    aside = iter(_aside(table))
+    return [
+        Loaded(
+            _to_item(row["item"]),
+            tuple(row["data"]),
+            row["digest"],
+            tuple(next(aside) for _ in range(row["count"])),
+        )
+        for row in table.to_pylist()
+    ]
+
+
+def _from_batch(batch: Batch, aside: Sequence[Quarantined]) -> bytes:
+    columns: dict[str, Any] = {
+        "item": pa.array([_from_item(one) for one in batch.items], pa.string()),
+        "digest": pa.array(batch.digests, pa.string()),
+        "thumbnail": pa.array(batch.thumbnails, pa.large_binary()),
+    }
+    for name in VECTORS:
+        values: Float16 = getattr(batch, name)
+        columns[name] = pa.FixedSizeListArray.from_arrays(
+            pa.array(values.reshape(-1)), values.shape[1]
+        )
+    return _to_bytes(columns, aside)
+
+
+def _to_batch(table: pa.Table) -> tuple[Batch, list[Quarantined]]:
+    arrays = {}
+    for name in VECTORS:
+        column = table[name].combine_chunks()
+        flat = column.flatten().to_numpy(zero_copy_only=False)
+        arrays[name] = np.asarray(flat, np.float16).reshape(-1, column.type.list_size)
+    batch = Batch(
+        items=[_to_item(text) for text in table["item"].to_pylist()],
+        digests=table["digest"].to_pylist(),
+        thumbnails=table["thumbnail"].to_pylist(),
+        **arrays,
+    )
+    return batch, _aside(table)
+
+
+def _from_item(item: Item) -> str:
+    """An item as JSON, with its images by the names that the table keeps of them."""
+    facts = replace(item, images=()).as_dict()
+    return json.dumps({**facts, "images": [image_name(image) for image in item.images]})
+
+
+def _to_item(text: str) -> Item:
+    facts = json.loads(text)
+    facts["reviews"] = tuple(facts["reviews"])
+    facts["attributes"] = {name: tuple(values) for name, values in facts["attributes"].items()}
+    facts["images"] = tuple(map(Path, facts["images"]))
+    return Item(**facts)
