@@ -36,13 +36,13 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.atlases or Path(scratch)
-        atlases = {units: made(folder, units) for units in options.units}
+        atlases = {units: atlas_of(folder, units) for units in options.units}
         with ExitStack() as stack:
             found = measure(atlases, options.requests, stack)
     print(json.dumps(found, indent=1) if options.json else table(found))
 
 
-def made(folder: Path, units: int) -> Path:
+def atlas_of(folder: Path, units: int) -> Path:
     """An atlas of so many units, if it is not there yet."""
     sys.path.insert(0, str(ROOT))
     from synthetic_atlas import make

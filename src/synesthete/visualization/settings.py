@@ -54,7 +54,7 @@ class Settings:
         The facet objective: `released` (gradients cut off below zero and held, as in the paper's code) or `published` (as in the
         paper, differentiated).
     strengths
-        Facet strengths to try; the best is kept. 1, 3 and 10 take three times as long as one.
+        Facet strengths to try; the best is kept. 1, 3 and 10 take twice as long as one.
     precision
         `fp32` or `bf16`.
     batch

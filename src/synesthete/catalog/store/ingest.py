@@ -33,11 +33,11 @@ def upsert(
     described: Mapping[str, Any],
     items: Iterable[Item | Quarantined],
     *,
-    executor: Executor | None,
-    home: Path,
+    executor: Executor | None = None,
+    home: Path = Path(),
     progress: Callable[[int, int], None] | None = None,
 ) -> Written:
-    """Write items; see `Catalog.upsert`. `home` is the catalogue's folder."""
+    """Write items; see `Catalog.upsert`. Other processes need `home`, the catalogue's folder."""
     writer = _Writer(table, progress)
     layer, units = str(described["layer"]), int(described["units"])
     batches = embedded(writer.pieces(items), model, layer, units, executor=executor, home=home)

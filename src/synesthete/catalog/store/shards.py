@@ -21,6 +21,8 @@ import numpy as np
 import pyarrow as pa
 
 from synesthete._core.arrays import Float16
+from synesthete._core.json_reader import parse_json
+from synesthete._core.text import storable
 from synesthete._core.user_files import ANY_SIZE, read_inside
 from synesthete.atlas.files import disk_errors, write_file
 from synesthete.catalog.encode import Batch, Loaded, encode
@@ -136,8 +138,8 @@ class EmbeddingJob:
         """The file of a batch."""
         return self.work / f"given-{number}.arrow"
 
-    def made_of(self, number: int) -> Path:
-        """The file of what was made of it."""
+    def answer(self, number: int) -> Path:
+        """The file of what came of it."""
         return self.work / f"embedded-{number}.arrow"
 
     def title(self, number: int) -> str:
@@ -153,13 +155,13 @@ class EmbeddingJob:
         """Embed a batch and commit it; gives the number of items."""
         loaded = _to_loaded(self._read(self.given(number)))
         result = _from_batch(*encode(model, self.layer, self.units, loaded))
-        write_file(self.made_of(number), result, sync=False)
+        write_file(self.answer(number), result, sync=False)
         return len(loaded)
 
     def result(self, number: int) -> tuple[Batch, list[Quarantined]]:
         """What was made of a batch, once; its files are removed."""
-        found = _to_batch(self._read(self.made_of(number)))
-        for file in (self.given(number), self.made_of(number)):
+        found = _to_batch(self._read(self.answer(number)))
+        for file in (self.given(number), self.answer(number)):
             file.unlink()
         return found
 
@@ -194,8 +196,10 @@ def _sweep(home: Path) -> None:
 
 
 def _to_bytes(columns: dict[str, Any], aside: Sequence[Quarantined]) -> bytes:
+    # Names of files and what libraries say of them may hold anything.
+    reasons = [{name: storable(text) for name, text in asdict(one).items()} for one in aside]
     table = pa.table(columns)
-    table = table.replace_schema_metadata({b"aside": json.dumps([asdict(one) for one in aside])})
+    table = table.replace_schema_metadata({b"aside": json.dumps(reasons)})
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, table.schema) as writer:
         writer.write_table(table)
@@ -204,7 +208,10 @@ def _to_bytes(columns: dict[str, Any], aside: Sequence[Quarantined]) -> bytes:
 
 
 def _aside(table: pa.Table) -> list[Quarantined]:
-    return [Quarantined(**one) for one in json.loads(table.schema.metadata[b"aside"])]
+    found = parse_json(
+        table.schema.metadata[b"aside"], "what could not be used", max_bytes=ANY_SIZE
+    )
+    return [Quarantined(**one) for one in found]
 
 
 def _from_loaded(loaded: Sequence[Loaded]) -> bytes:
@@ -266,7 +273,7 @@ def _from_item(item: Item) -> str:
 
 
 def _to_item(text: str) -> Item:
-    facts = json.loads(text)
+    facts = parse_json(text, "an item", max_bytes=ANY_SIZE)
     facts["reviews"] = tuple(facts["reviews"])
     facts["attributes"] = {name: tuple(values) for name, values in facts["attributes"].items()}
     facts["images"] = tuple(map(Path, facts["images"]))
