@@ -253,7 +253,7 @@ def rankings(
             ]
         if offered.categories:
             variants: dict[str, Sequence[str]] = {"as listed": (), **offered.variants}
-            given: Any = (embeddings[axis], codes, names, labels)
+            given: tuple[Any, Any, Any, Any] = (embeddings[axis], codes, names, labels)
             harms[axis] = {
                 name: harm_rates(*given, offered.neutral, offered.categories, more, seed=seed)
                 for name, more in variants.items()
