@@ -33,6 +33,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -325,10 +326,9 @@ def main() -> None:
     arguments = parser.parse_args()
     peers, rows = Peers(arguments.peers), []
     print(HEAD)
-    truths = [planted_truth(2 * arguments.units, noise) for noise in (0.15, 0.3)]
-    if arguments.atlas:
-        truths += atlas_truths(open_atlas(arguments.atlas))
-    for truth, known in truths:
+    planted = (planted_truth(2 * arguments.units, noise) for noise in (0.15, 0.3))
+    recorded = atlas_truths(open_atlas(arguments.atlas)) if arguments.atlas else ()
+    for truth, known in chain(planted, recorded):
         rows += compare(truth, known, peers, arguments.units)
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=1), encoding="utf-8")
