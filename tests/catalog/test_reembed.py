@@ -23,6 +23,7 @@ from synesthete.catalog import reembed as module
 from synesthete.catalog.backup import back_up, restore
 from synesthete.catalog.events import Event, EventLog
 from synesthete.catalog.reembed import Reembedded, reembed
+from synesthete.catalog.store import shards
 from synesthete.catalog.store import table as tables
 from synesthete.cli.app import main
 from synesthete.errors import SynestheteError
@@ -186,11 +187,11 @@ def test_what_changes_meanwhile_is_not_lost(
     one_pass, passes = module._Work.one_pass, list[int]()
     monkeypatch.setattr(module, "FEW", 0)  # pass after pass, until nothing is new
 
-    def with_changes(work: module._Work) -> int:
+    def with_changes(work: module._Work, executor: Any = None) -> int:
         if len(passes) == 1:
             writer.upsert([Item("new", title="a new one"), Item("mug-white", title="changed")])
             writer.delete(["mug-red", "bad"])
-        passes.append(one_pass(work))
+        passes.append(one_pass(work, executor))
         return passes[-1]
 
     monkeypatch.setattr(module._Work, "one_pass", with_changes)
@@ -211,12 +212,12 @@ KILLED = """
     import os, signal, sys
     from synesthete.catalog import reembed as module
     module.BATCH = 5
-    embed, done = module._Work._embed, []
-    def killing(work, rows):
+    write, done = module._Work._write, []
+    def killing(work, *batch):
         if len(done) == 2:
             os.kill(os.getpid(), signal.SIGKILL)
-        done.append(embed(work, rows))
-    module._Work._embed = killing
+        done.append(write(work, *batch))
+    module._Work._write = killing
     module.reembed(sys.argv[1], sys.argv[2])
 """
 
@@ -386,8 +387,8 @@ def test_images_held_at_once_are_bounded(
         sizes.append(len(loaded))
         return encode(embedder, layer, units, loaded)
 
-    encode = module.encode
-    monkeypatch.setattr(module, "encode", noting)
+    encode = shards.encode
+    monkeypatch.setattr(shards, "encode", noting)
     monkeypatch.setattr(module, "BATCH_BYTES", 1)
     assert reembed(place, other).embedded == 24
     assert sum(sizes) == 24

@@ -118,5 +118,5 @@ def test_what_cannot_be_folded_says_why(run: Run, workplace: Path, tmp_path: Pat
 def test_defend_needs_enough_images(run: Run, workplace: Path) -> None:
     done = run("defend", "small.atlas", "--probes", workplace / "images" / "metadata.csv")
     assert done.code == 2
-    assert "at least 30 are needed on each side" in done.err
+    assert "images has 4 classes; an attack needs 6" in done.err
     assert run("defend", "no-such-model").code == 2

@@ -132,6 +132,7 @@ def reembed(
         else:  # killed in the moment before: nothing was written since
             if not resumed:  # another draft than the complete one, which is gone
                 work.one_pass()
+                draft.table.tidy()
                 draft.table.note(old.table.quarantine())
             _switch(path, draft, name)
         old.close()
