@@ -34,6 +34,8 @@ from synesthete.catalog.events import EventLog
 from synesthete.catalog.metrics import assign, compare, summarize
 from synesthete.catalog.store.table import ItemTable
 from synesthete.probes.decoding import decode
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.oracles import visitors as oracle
 
 
