@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from synesthete.editing import Edit, Edits
 from synesthete.editing.defence import Association, Typographic, defend, find_defence, load_axis
 from synesthete.editing.defence.find import objectives
 from synesthete.editing.defence.objective import Evaluation, Measured
-from synesthete.editing.defence.search import Tail, candidates, greedy, predicted, ranked
+from synesthete.editing.defence.search import Tail, _block, candidates, greedy, predicted, ranked
 from synesthete.editing.defence.typographic import (
     INKS,
     SHARE,
@@ -340,3 +341,11 @@ def test_changes_are_paired() -> None:
     assert (changed.kept.value, changed.kept.n) == (0.0, 3)
     with_less = objective.change(before, np.array([yes] * 6, np.float32))
     assert with_less.harm.value == pytest.approx(-1 / 3)
+
+
+def test_a_layer_that_is_in_no_block_is_refused(family: Family) -> None:
+    model = family("modified-resnet")
+    stem = SimpleNamespace(sites=lambda tower: [], site=model.site)
+    layer = "visual.layer4.1"
+    with pytest.raises(SynestheteError, match=f"{layer} is in no block"):
+        _block(stem, layer)  # type: ignore[arg-type]

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from synesthete.editing.defence.objective import Objective
+from synesthete.errors import SynestheteError
 from synesthete.models.heads import Heads
 from synesthete.models.hooks import Tap
 
@@ -104,7 +105,11 @@ def _block(model: ImageTextModel, layer: str) -> tuple[nn.Module, str]:
             assert isinstance(tap, Tap)
             return tap.window, one.name
     pool = model.site(layer)
-    assert isinstance(pool, Heads), f"{layer} is in no block"
+    if not isinstance(pool, Heads):
+        raise SynestheteError(
+            f"{layer} is in no block, and a defence is searched for in units of one",
+            hint="give a block's own layer, without a dictionary",
+        )
     return pool.attention, ""
 
 
