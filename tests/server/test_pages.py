@@ -161,6 +161,13 @@ def test_a_concept_of_several_neurons_lists_them(shared: TestClient) -> None:
     assert "did you mean 'drum'" in shared.get("/neuron/drumm.json").json()["error"]["hint"]
 
 
+def test_sentences_of_the_lead_have_a_space_between_them(shared: TestClient) -> None:
+    page = shared.get(f"/neuron/{LAYER}:0").text
+    lead = re.search(r'<p class="lead">(.*?)</p>', page, re.DOTALL)
+    assert lead
+    assert not re.search(r"[a-z)]\.[A-Za-z]", re.sub(r"<[^>]*>", "", lead[1])), lead[1]
+
+
 def test_a_neuron_page_says_what_was_measured(shared: TestClient, original: Path) -> None:
     facts = shared.get(f"/neuron/{LAYER}:0.json").json()
     neuron = open_atlas(original).neuron(f"{LAYER}:0")
