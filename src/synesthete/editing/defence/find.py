@@ -21,6 +21,7 @@ from synesthete.editing.defence.search import (
     Tail,
     at_random,
     candidates,
+    embedded,
     greedy,
     predicted,
     ranked,
@@ -233,9 +234,8 @@ def find_defence(
     most = min(most, len(among.units))
     tell = say or (lambda message: None)
     tell(f"searching {len(among.units):,} units of {', '.join(layers)}")
-    near, middle, far = (
-        Tail(model, layers, split.pixels) for split in (search, middle_of, held_out)
-    )
+    near, far = (Tail(model, layers, split.pixels) for split in (search, held_out))
+    middle = near if middle_of is search else Tail(model, layers, middle_of.pixels)
     attention: list[Looking] = []
     if method == "dyslexify":
         assert written is not None
@@ -253,28 +253,27 @@ def find_defence(
         second, other = "gradient", ranked(predicted(near, search, among, [], weight), among, most)
     rng = np.random.default_rng(seed)
     drawn = [at_random(among, most, rng) for _ in range(DRAWS)]
-    unedited = _embedded(far, among, [])
+    unedited = embedded(far, among, [])
     sizes = _sizes(most)
 
     def series(name: str, units: Sequence[tuple[str, int]], sizes: Sequence[int]) -> Series:
-        points = [_point(k, held_out, unedited, _embedded(far, among, units[:k])) for k in sizes]
+        points = [_point(k, held_out, unedited, embedded(far, among, units[:k])) for k in sizes]
         return Series(name, [f"{layer}:{unit}" for layer, unit in units], points)
 
     validated = [
-        middle_of.evaluate(_embedded(middle, among, chosen[:k])) for k in range(len(chosen) + 1)
+        middle_of.evaluate(embedded(middle, among, chosen[:k])) for k in range(len(chosen) + 1)
     ]
     # What dyslexify keeps is within the budget at every step, and so is all of it.
     size = max(
         k for k, one in enumerate(validated) if one.kept.value >= validated[0].kept.value - budget
     )
-    control = [held_out.evaluate(_embedded(far, among, units[:size])) for units in drawn]
-    rank, subspaces = (
-        (None, [])
-        if written is None
-        else _subspaces(
-            written, [_embedded(t, among, []) for t in (near, middle, far)], budget, rng
-        )
-    )
+    ours = series(method, chosen, range(len(chosen) + 1))
+    controls = [series("random", units, sorted({*sizes, size})) for units in drawn]
+    control = [_at(one, size) for one in controls]
+    rank, subspaces = None, list[Series]()
+    if written is not None:
+        plain = [embedded(near, among, []), embedded(middle, among, []), unedited]
+        rank, subspaces = _subspaces(written, plain, budget, rng)
     return Defence(
         harm_name=search.harm_name,
         kept_name=search.kept_name,
@@ -285,16 +284,16 @@ def find_defence(
         validation_before=validated[0],
         validation_after=validated[size],
         before=held_out.evaluate(unedited),
-        after=held_out.evaluate(_embedded(far, among, chosen[:size])),
+        after=_at(ours, size),
         random_after=(
             float(np.mean([one.harm.value for one in control])),
             float(np.mean([one.kept.value for one in control])),
         ),
         budget=budget,
         series=[
-            series(method, chosen, range(len(chosen) + 1)),
+            ours,
             series(second, other, sizes),
-            *(series("random", units, sorted({*sizes, size})) for units in drawn),
+            *controls,
             *subspaces,
         ],
         rank=rank,
@@ -396,9 +395,10 @@ def _sizes(most: int) -> list[int]:
     return sorted(set(doubling))
 
 
-def _embedded(tail: Tail, among: Candidates, units: Sequence[tuple[str, int]]) -> Float32:
-    found: Float32 = tail.embed(among.rewrites(units)).float().cpu().numpy()
-    return found
+def _at(series: Series, size: int) -> Evaluation:
+    """What the test split says of the first units of a series, which has that point."""
+    (point,) = (one for one in series.points if one.units == size)
+    return Evaluation(point.harm, point.kept)
 
 
 def _point(size: int, objective: Objective, unedited: Float32, edited: Float32) -> Point:

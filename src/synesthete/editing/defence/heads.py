@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from synesthete.editing.defence.search import BATCH, Candidates, Progress, Tail
+from synesthete.editing.defence.search import BATCH, Candidates, Progress, Tail, embedded
 from synesthete.editing.defence.typographic import Typographic
 from synesthete.errors import SynestheteError
 from synesthete.models.attention import class_attention
@@ -110,7 +110,7 @@ def keep_heads(
     """Of heads in the order of their attention to the label, those whose ablation helps, within the budget."""
 
     def rates(units: Sequence[Unit]) -> tuple[float, float]:
-        embeddings = tail.embed(among.rewrites(units)).float().cpu().numpy()
+        embeddings = embedded(tail, among, units)
         survived = float(objective.survived(embeddings).mean())
         return survived, objective.evaluate(embeddings).kept.value
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from synesthete._core.arrays import Float32
 from synesthete.editing.defence.objective import Objective
 from synesthete.errors import SynestheteError
 from synesthete.models.heads import Heads
@@ -240,6 +241,12 @@ def at_random(among: Candidates, most: int, rng: np.random.Generator) -> list[tu
     """Units that do something, drawn evenly."""
     units = among.units
     return [units[i] for i in rng.choice(len(units), min(most, len(units)), replace=False)]
+
+
+def embedded(tail: Tail, among: Candidates, units: Sequence[tuple[str, int]]) -> Float32:
+    """Embeddings `[images, dim]` of a split with units held at their constants."""
+    found: Float32 = tail.embed(among.rewrites(units)).float().cpu().numpy()
+    return found
 
 
 def _loss(
