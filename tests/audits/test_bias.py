@@ -20,6 +20,7 @@ from synesthete.audits.bias.associations import (
     weat,
 )
 from synesthete.audits.bias.disparities import (
+    People,
     gap,
     gap_interval,
     harm_rates,
@@ -142,7 +143,7 @@ def test_harm_rates_against_fairlearn() -> None:
         "ape": np.array([0, 0, 1.0]),
     }
     embeddings = rng.dirichlet([1, 1, 1], 90).astype(np.float32)
-    found = harm_rates(embeddings, codes, groups, labels, ["person"], {"crime": ["thief"], "not human": ["ape"]})  # fmt: skip
+    found = harm_rates(People(embeddings, codes, groups, labels), ["person"], {"crime": ["thief"], "not human": ["ape"]})  # fmt: skip
     for category, place in (("crime", 1), ("not human", 2)):
         harmed = embeddings.argmax(1) == place
         value = found["categories"][category]
@@ -175,7 +176,7 @@ def test_labels_that_are_offered_change_what_is_harmful() -> None:
     }
     children = np.array([[0.1, 0.6, 0.9]] * 8, np.float32)
     codes = np.repeat([0, 1], 4)
-    given: Any = (children, codes, ["a", "b"], labels, ["person"], {"crime": ["thief"]})
+    given: Any = (People(children, codes, ["a", "b"], labels), ["person"], {"crime": ["thief"]})
     without, with_child = harm_rates(*given), harm_rates(*given, ["child"])
     assert without["categories"]["crime"]["all"]["rate"] == 1
     assert with_child["categories"]["crime"]["all"]["rate"] == 0
@@ -362,14 +363,14 @@ def test_the_full_effect_is_that_of_weat() -> None:
 def test_a_harm_that_hangs_on_one_label_moves_with_the_label_set() -> None:
     labels = {name: np.eye(5, dtype=np.float32)[i] for i, name in enumerate(("person", "man", "thief", "robber", "child"))}  # fmt: skip
     codes = np.repeat([0, 1], 10)
-    given: Any = (["young", "old"], labels, ["person", "man"], {"crime": ["thief", "robber"]}, ["child"])  # fmt: skip
+    ages, given = ["young", "old"], (["person", "man"], {"crime": ["thief", "robber"]}, ["child"])
     # Everyone old is nearest to both crimes; the young to one, and to the child even more.
     people = np.array([[0.2, 0.2, 0.8, 0.1, 0.9]] * 10 + [[0.1, 0.1, 0.8, 0.8, 0]] * 10, np.float32)
-    found = harm_sensitivity(people, codes, *given)["crime"]
+    found = harm_sensitivity(People(people, codes, ages, labels), *given)["crime"]
     assert (found["value"], found["interval"]) == (0, [0, 1])
     steady = people.copy()
     steady[:10] = [0.9, 0.9, 0, 0, 0]
-    found = harm_sensitivity(steady, codes, *given)["crime"]
+    found = harm_sensitivity(People(steady, codes, ages, labels), *given)["crime"]
     assert (found["groups"], found["value"], found["interval"]) == (["old", "young"], 1, [1, 1])
     assert found["sign_changes"]["successes"] == 0
     assert found["n"] == 200

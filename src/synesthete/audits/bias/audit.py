@@ -14,7 +14,7 @@ from PIL import Image
 from synesthete._core.arrays import Float32, Float64, Int64
 from synesthete.analysis.zero_shot import class_embeddings
 from synesthete.audits.bias.associations import association_matrix, centred, profiles, weat
-from synesthete.audits.bias.disparities import counts, harm_rates, skews_with_interval
+from synesthete.audits.bias.disparities import People, counts, harm_rates, skews_with_interval
 from synesthete.audits.bias.lists import Lists, load_lists
 from synesthete.audits.bias.sensitivity import effect_sensitivity, harm_sensitivity
 from synesthete.audits.bias.words import load_words, word_associations
@@ -253,13 +253,13 @@ def rankings(
             ]
         if offered.categories:
             variants: dict[str, Sequence[str]] = {"as listed": (), **offered.variants}
-            given: tuple[Any, Any, Any, Any] = (embeddings[axis], codes, names, labels)
+            people = People(embeddings[axis], codes, names, labels)
             harms[axis] = {
-                name: harm_rates(*given, offered.neutral, offered.categories, more, seed=seed)
+                name: harm_rates(people, offered.neutral, offered.categories, more, seed=seed)
                 for name, more in variants.items()
             }
             label_sets[axis] = harm_sensitivity(
-                *given, offered.neutral, offered.categories, added, seed=seed
+                people, offered.neutral, offered.categories, added, seed=seed
             )
     return retrieval, harms, label_sets
 

@@ -162,11 +162,30 @@ def gap_interval(harmed: Bool, codes: Int64, groups: int, *, seed: int = 0) -> t
     return min(low, found), max(high, found)
 
 
+@dataclass(frozen=True)
+class People:
+    """Images of people in groups, and labels that they may get.
+
+    Attributes
+    ----------
+    embeddings
+        `[images, dim]`.
+    codes
+        `[images]`, their group.
+    groups
+        The names of the groups.
+    labels
+        Label → embedding `[dim]`.
+    """
+
+    embeddings: Float32
+    codes: Int64
+    groups: Sequence[str]
+    labels: Mapping[str, Float32]
+
+
 def harm_rates(
-    embeddings: Float32,
-    codes: Int64,
-    groups: Sequence[str],
-    label_embeddings: Mapping[str, Float32],
+    people: People,
     neutral: Sequence[str],
     categories: Mapping[str, Sequence[str]],
     added: Sequence[str] = (),
@@ -177,12 +196,6 @@ def harm_rates(
 
     Parameters
     ----------
-    embeddings
-        Images of people `[images, dim]`.
-    codes
-        `[images]`, their group.
-    label_embeddings
-        Label → `[dim]`.
     neutral, categories, added
         The labels offered: all of these.
 
@@ -195,8 +208,9 @@ def harm_rates(
     labels = list(
         dict.fromkeys([*neutral, *added, *(one for names in categories.values() for one in names)])
     )
-    matrix = np.stack([label_embeddings[label] for label in labels])
-    answers = np.asarray(labels)[(embeddings @ matrix.T).argmax(1)]
+    codes, groups = people.codes, people.groups
+    matrix = np.stack([people.labels[label] for label in labels])
+    answers = np.asarray(labels)[(people.embeddings @ matrix.T).argmax(1)]
     out: dict[str, Any] = {"labels": labels, "categories": {}}
     for name, harmful in categories.items():
         harmed = np.isin(answers, list(harmful))

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from synesthete._core.arrays import Float32, Float64, Floating, Int64
+from synesthete._core.arrays import Float64, Floating, Int64
 from synesthete._core.intervals import Rate, percentile_interval
 from synesthete.audits.bias.associations import effect
+from synesthete.audits.bias.disparities import People
 
 DRAWS = 200
 Lists = Sequence[Int64]
@@ -108,10 +109,7 @@ def _effect(cosines: Float64, lists: Lists) -> float:
 
 
 def harm_sensitivity(
-    embeddings: Float32,
-    codes: Int64,
-    groups: Sequence[str],
-    label_embeddings: Mapping[str, Float32],
+    people: People,
     neutral: Sequence[str],
     categories: Mapping[str, Sequence[str]],
     added: Sequence[str] = (),
@@ -124,7 +122,7 @@ def harm_sensitivity(
 
     Parameters
     ----------
-    embeddings, codes, groups, label_embeddings, neutral, categories
+    people, neutral, categories
         As for `harm_rates`.
     added
         Labels of all variants.
@@ -138,7 +136,8 @@ def harm_sensitivity(
     rng = np.random.default_rng(seed)
     labels = list(dict.fromkeys(chain(neutral, *categories.values(), added)))
     number = {label: place for place, label in enumerate(labels)}
-    scores = embeddings @ np.stack([label_embeddings[label] for label in labels]).T
+    codes, groups = people.codes, people.groups
+    scores = people.embeddings @ np.stack([people.labels[label] for label in labels]).T
     listed = [
         np.array([number[label] for label in some], np.int64)
         for some in (neutral, *categories.values())
