@@ -7,7 +7,7 @@ distillpub/post--multimodal, CC-BY-4.0; CREDITS.md beside this lists the files a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +96,14 @@ class World:
     def places(self) -> list[str]:
         """Names of countries, then of cities."""
         return [*self.countries, *self.cities]
+
+    def has(self, word: str) -> bool:
+        """Whether a word is the name of one, in any case of its letters."""
+        return word.casefold() in self._folded
+
+    @cached_property
+    def _folded(self) -> frozenset[str]:
+        return frozenset(name.casefold() for name in self.places)
 
 
 @lru_cache(maxsize=1)

@@ -167,10 +167,9 @@ def classes(subject: Subject) -> Found:
     truth = np.array([number[concept[row]] for row in sample.rows[sample.test]], np.int64)
     targets = sample.centred(embeddings.astype(np.float64) @ directions.T)
     subject.say(f"writes {len(names)} classes as sums of {CLASS_TERMS} units")
-    fits: dict[str, Floating] = {"": atlas.activations(subject.layer)}
-    if (control := control_activations(atlas, subject.layer)) is not None:
-        fits["twin"] = control
-    hits = {name: _ranks(matrix, targets, sample, truth) < TOP for name, matrix in fits.items()}
+    hits = _ranks(atlas.activations(subject.layer), targets, sample, truth) < TOP
+    control = control_activations(atlas, subject.layer)
+    by_twin = None if control is None else _ranks(control, targets, sample, truth) < TOP
     whole = ranks_of_truth(embeddings[sample.test], directions, truth) < TOP
     shown = sample.modality[sample.test]
     rows = []
@@ -185,9 +184,9 @@ def classes(subject: Subject) -> Found:
             share(
                 "classes",
                 f"{modality}: images whose class is among the first {TOP}, each class a sum of {CLASS_TERMS} units",
-                Rate.of(hits[""][here]),
+                Rate.of(hits[here]),
                 published=published,
-                control=float(hits["twin"][here].mean()) if "twin" in hits else None,
+                control=None if by_twin is None else float(by_twin[here].mean()),
                 note=f"{len(names)} classes, images by held-out artists (the article: 1,000 of ImageNet){written}; control: units of the untrained "
                 f"twin; by chance {TOP / len(names):.3f}; the whole embedding, zero shot: {float(whole[here].mean()):.3f}",
             )
@@ -198,8 +197,8 @@ def classes(subject: Subject) -> Found:
 def _ranks(matrix: Floating, targets: Float64, sample: Sample, truth: Int64) -> Int64:
     """`[held-out images]`, the place of the truth among the classes, from 0. What is fitted knows the modalities; of the held-out images only they themselves are used."""
     fit, test = ~sample.test, sample.test
-    units = Units(sample.activations(matrix)[fit])
     values = np.nan_to_num(np.asarray(matrix[sample.rows], np.float32))
+    units = Units(sample.centred(values)[fit])
     held_out = values[test] - values[fit].mean(axis=0)
     scores = np.empty((int(test.sum()), targets.shape[1]), np.float32)
     for i, target in enumerate(targets.T):

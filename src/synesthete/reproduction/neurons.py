@@ -192,9 +192,8 @@ def families(subject: Subject) -> Found:
     known = [row["family"] for row in table("units")["families"]]
     counts = Counter(one.family for one in subject.neurons if one.family)
     words = subject.words
-    places = {name.casefold() for name in world().places}
     listed = np.flatnonzero(words.english)
-    geographic = np.array([words.words[i].casefold() in places for i in listed])
+    geographic = np.array([world().has(words.words[i]) for i in listed])
     top = np.argsort(-words.activations[listed], axis=0, kind="stable")[:TOP]
     alive = [one.unit for one in subject.neurons]
     hits = geographic[top][:, alive]

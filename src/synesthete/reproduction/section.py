@@ -178,9 +178,8 @@ class Subject:
         """What the layer answers to drawn words; kept in the folder, so that a second section or run reads it."""
         vocabulary = load_vocabulary(ENGLISH)
         english = vocabulary[: self.settings.words]
-        places = {name.casefold() for name in world().places}
         # Of the length of names of places; not of the commonest, which are short.
-        names = [one.title() for one in vocabulary if len(one) >= 4 and one.casefold() not in places]  # fmt: skip
+        names = [one.title() for one in vocabulary if len(one) >= 4 and not world().has(one)]
         drawn = np.random.default_rng(0).choice(len(names), CAPITALISED, replace=False)
         capitals = [names[i] for i in np.sort(drawn)]
         listed = dict.fromkeys(
