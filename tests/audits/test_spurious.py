@@ -17,6 +17,7 @@ from synesthete.audits.spurious import (
     own_classes,
     recoloured,
 )
+from synesthete.models import Reading
 
 SIDE = 96
 NAMES = ["ox", "panda", "zebra"]
@@ -68,9 +69,9 @@ class Sees:
         return np.eye(3, dtype=np.float32)[[next(i for i, name in enumerate(NAMES) if name in text) for text in texts]]  # fmt: skip
 
     def read(self, pixels: Any, layers: list[str]) -> Any:
-        from types import SimpleNamespace
-
-        return SimpleNamespace(activations={layers[0]: self.scores(pixels).astype(np.float32)})
+        return Reading(
+            self.encode_images(pixels), {layers[0]: self.scores(pixels).astype(np.float32)}
+        )
 
 
 @pytest.fixture

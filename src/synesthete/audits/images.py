@@ -121,13 +121,22 @@ def embed(model: Model, images: Iterable[Image.Image], batch: int = BATCH) -> Fl
 
 def read_units(model: ImageTextModel, layer: str, images: Sequence[Image.Image]) -> Float32:
     """Activations of a layer `[images, units]`, a batch at a time."""
+    return embed_and_read(model, layer, images)[1]
+
+
+def embed_and_read(
+    model: ImageTextModel, layer: str, images: Sequence[Image.Image]
+) -> tuple[Float32, Float32]:
+    """What `embed` and `read_units` give, in one pass."""
     import torch
 
-    parts = []
+    embeddings, activations = [], []
     for start in range(0, len(images), BATCH):
         pixels = torch.stack([model.preprocess(image) for image in images[start : start + BATCH]])
-        parts.append(model.read(pixels, [layer]).activations[layer])
-    return np.concatenate(parts)
+        reading = model.read(pixels, [layer])
+        embeddings.append(reading.embeddings)
+        activations.append(reading.activations[layer])
+    return np.concatenate(embeddings), np.concatenate(activations)
 
 
 def load_images(

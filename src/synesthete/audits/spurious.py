@@ -13,7 +13,7 @@ from synesthete._core.arrays import Float32, Floating, Int64
 from synesthete._core.intervals import Rate
 from synesthete.analysis.selectivity import auc_tables
 from synesthete.analysis.significance import benjamini_hochberg, p_values
-from synesthete.audits.images import LIMIT, ImageSet, embed, load_images, read_units
+from synesthete.audits.images import LIMIT, ImageSet, embed_and_read, load_images
 from synesthete.audits.labels import Style, can_write, write_label
 from synesthete.audits.typographic.attack import ZeroShot, other_classes
 from synesthete.errors import SynestheteError
@@ -73,10 +73,11 @@ def audit_spurious(
     say(f"{len(image_set.images)} images of {len(image_set.classes)} classes")
     classifier, truth = ZeroShot.of(model, image_set.classes), image_set.truth
     every = np.arange(len(truth))
-    right = classifier.answers(embed(model, image_set.images), every) == truth
+    embeddings, activations = embed_and_read(model, layer, image_set.images)
+    right = classifier.answers(embeddings, every) == truth
     donors = donor_classes(image_set, np.random.default_rng(seed))
     other = other_classes(truth, donors, np.random.default_rng(seed))
-    own = own_classes(read_units(model, layer, image_set.images), truth, donors)
+    own = own_classes(activations, truth, donors)
     rows = np.flatnonzero(right).astype(np.int64)
     found: dict[str, Any] = {
         "images": image_set.described(),
@@ -90,16 +91,18 @@ def audit_spurious(
     target, names = other[rows], [image_set.classes[one] for one in donors]
     for name, change in features(image_set, other, seed).items():
         say(name)
-        with_it, without = ([change(int(row), blank) for row in rows] for blank in (False, True))
-        answers, blank = (classifier.answers(embed(model, x), rows) for x in (with_it, without))
-        rise = read_units(model, layer, with_it) - read_units(model, layer, without)
+        (embedded, raised), (plain, before) = (
+            embed_and_read(model, layer, [change(int(row), blank) for row in rows])
+            for blank in (False, True)
+        )
+        answers, blank = (classifier.answers(one, rows) for one in (embedded, plain))
         found["features"][name] = {
             "to_feature": Rate.of(answers == target).as_dict(),
             "lost": Rate.of(answers != truth[rows]).as_dict(),
             "to_feature_blank": Rate.of(blank == target).as_dict(),
             "lost_to_blank": Rate.of(blank != truth[rows]).as_dict(),
             "units": following_units(
-                rise, np.searchsorted(donors, target), own, names, layer, seed=seed
+                raised - before, np.searchsorted(donors, target), own, names, layer, seed=seed
             ),
         }
     return found
