@@ -15,6 +15,7 @@ import pytest
 
 import synesthete as syn
 from synesthete.catalog import Catalog, Item, Quarantined
+from synesthete.catalog.cli.options import Embedding
 from synesthete.catalog.reembed import reembed
 from synesthete.catalog.store.shards import FOLDER, EmbeddingJob
 from synesthete.catalog.store.table import ItemTable
@@ -130,3 +131,10 @@ def test_an_array_job_embeds_no_items(created: Empty, monkeypatch: pytest.Monkey
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(SynestheteError, match="not embedded by 'array'"):
         created("x.catalog").upsert(given(), executor=Executor(kind="array"))
+
+
+@pytest.mark.parametrize("kind", ["array", "proceses"])
+def test_the_command_says_who_embeds_items(kind: str) -> None:
+    """In whatever environment: it need not be a task of an array job to be refused."""
+    with pytest.raises(SynestheteError, match=f"not embedded by {kind!r}; there are local, proc"):
+        Embedding(executor=kind).opened()

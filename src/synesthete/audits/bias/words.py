@@ -35,7 +35,7 @@ def load_words(path: str | Path) -> dict[str, tuple[str, ...]]:
         if missing := [column for column in COLUMNS if column not in columns]:
             raise SynestheteError(
                 f"{place} has no column {missing[0]!r}",
-                hint="its first line is: type,word; So-B-IT's words are in the appendix of arXiv 2411.00997",
+                hint="its first line is: type,word; So-B-IT's list is of arXiv 2411.00997",
             )
         found: dict[str, dict[str, None]] = {}
         for line, row in rows:

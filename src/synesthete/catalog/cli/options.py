@@ -78,9 +78,11 @@ class Embedding:
         SynestheteError
             No such executor.
         """
+        from synesthete.catalog.store.shards import check_executor
         from synesthete.recording.executors import Executor
 
-        return Executor(kind=self.executor, workers=self.workers, trust_cluster=self.trust_cluster)
+        kind = check_executor(self.executor)
+        return Executor(kind=kind, workers=self.workers, trust_cluster=self.trust_cluster)
 
 
 EventsUrl = Annotated[

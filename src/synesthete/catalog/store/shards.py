@@ -27,7 +27,7 @@ from synesthete._core.user_files import ANY_SIZE, read_inside
 from synesthete.atlas.files import disk_errors, write_file
 from synesthete.catalog.encode import Batch, Loaded, encode
 from synesthete.catalog.schema import Item, Quarantined, image_name
-from synesthete.errors import SynestheteError
+from synesthete.errors import SynestheteError, near
 
 if TYPE_CHECKING:
     from synesthete.models.image_text_model import ImageTextModel
@@ -37,6 +37,20 @@ T = TypeVar("T")
 FOLDER, STALE = ".embedding-", 86_400  # seconds after which nobody is at work in a folder
 VECTORS = ("images", "texts", "units")
 EXECUTORS = ("local", "processes", "ray")
+
+
+def check_executor(kind: str) -> str:
+    """Return `kind`, or say which executors embed items.
+
+    Raises
+    ------
+    SynestheteError
+        It is none of them: an array job, whose tasks would each write the table, or no executor at all.
+    """
+    if kind not in EXECUTORS:
+        message = f"items are not embedded by {kind!r}; there are {', '.join(EXECUTORS)}"
+        raise SynestheteError(message, hint=near(kind, EXECUTORS))
+    return kind
 
 
 def embedded(
@@ -71,11 +85,7 @@ def embedded(
     SynestheteError
         An array job; workers that cannot open the model, or that are killed by a batch again and again: after all others.
     """
-    kind = "local" if executor is None else executor.kind
-    if kind not in EXECUTORS:
-        raise SynestheteError(
-            f"items are not embedded by {kind!r}", hint=f"use {', '.join(EXECUTORS)}"
-        )
+    kind = check_executor("local" if executor is None else executor.kind)
     if executor is None or kind == "local":
         for context, loaded in pieces:
             yield context, *(encode(model(), layer, units, loaded) if loaded else (None, []))
