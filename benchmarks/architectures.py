@@ -271,7 +271,10 @@ def _edits(model: Any, pixels: Any, image: Any, text: Any) -> dict[str, Any]:
                 live = embed(given, normalize=True)
             folded = fold(model, edits)
             given_weights = model.network.state_dict()
-            changed = {n: w for n, w in folded.items() if w is not given_weights[n]}
+            # A state dict's tensors are new ones each time, of the same memory.
+            changed = {
+                n: w for n, w in folded.items() if w.data_ptr() != given_weights[n].data_ptr()
+            }
             kept = {n: given_weights[n].clone() for n in changed}
             for name, weight in changed.items():
                 given_weights[name].copy_(weight)
@@ -438,7 +441,8 @@ text tower of {texts}, and {crashed}.** {rest}
   live edit within {exported_limit:g} (an export does the same comparison, with the written file). Of the residual stream, only shifts can be folded. Numbers in
   brackets are reasons against it, below the table.
 - **Text towers of transformers** (roberta, xlm-roberta, mt5, nllb) are built from the shapes in `synesthete/models/hub_text.py`.
-- **Seconds** are of one processor core; memory is the peak of the whole process, of which about 0.6 GB are the libraries.
+- **Seconds** are of one processor core; memory is the peak of the whole process, of which about 0.6 GB are the libraries. Where it is
+  two or three times the weights, the rest were copies that the benchmark itself held, as it does no more.
 
 `make matrix` goes on with what was not run, and writes this page from `docs/architectures.jsonl`; `make matrix MATRIX="RN50 ViT-B-32"` runs those again.
 `make test` runs one small architecture of each family that has no test of its own.

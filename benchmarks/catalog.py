@@ -205,7 +205,9 @@ def words(options: argparse.Namespace) -> dict[str, Any]:
                 for line in csv.DictReader(file):
                     if line["method"] in ("vectors", "bm25"):
                         for rank, item in enumerate(line["found"].split(), start=1):
-                            scores[int(line["query"].rpartition(" ")[2]) - 2][item] += 1 / (RANK_CONSTANT + rank)
+                            scores[int(line["query"].rpartition(" ")[2]) - 2][item] += 1 / (
+                                RANK_CONSTANT + rank
+                            )
             first = [
                 max(one, key=one.__getitem__) == row[2]
                 for one, row in zip(scores, rows, strict=True)

@@ -201,8 +201,11 @@ def _residual_blocks(transformer: Any, path: str, arranged: Arranged) -> Iterato
 
 def _timm_transformer(visual: Any) -> Iterator[Tap]:
     """Timm's VisionTransformer, Eva and kin: SigLIP, EVA-CLIP, PE-Core, ViTamin, MobileCLIP-B."""
-    trunk = visual.trunk
-    grid = _pair(trunk.patch_embed.grid_size)
+    trunk, embed = visual.trunk, visual.trunk.patch_embed
+    grid = _pair(embed.grid_size)
+    if getattr(trunk, "pos_embed", None) is None and hasattr(embed, "dynamic_feat_size"):
+        # It takes images of any size; ViTamin-XL-384 is configured for others than it is built for.
+        grid = _pair(embed.dynamic_feat_size(_pair(visual.image_size)))
     arranged = Arranged("NLC", prefix=int(trunk.num_prefix_tokens), grid=grid)
     for index, block in enumerate(trunk.blocks):
         name = f"visual.trunk.blocks.{index}"
