@@ -350,8 +350,12 @@ def check_url(url: str) -> str:
 
 def _connected(place: Path | str) -> Any:
     # Here, so that a command that needs no catalogue does not wait for it.
-    import lancedb
-
+    try:
+        import lancedb
+    except ImportError:
+        raise SynestheteError(
+            "a catalogue needs the package lancedb", hint="pip install 'synesthete[catalog]'"
+        ) from None
     return lancedb.connect(place, read_consistency_interval=timedelta(0))
 
 
