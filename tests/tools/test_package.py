@@ -89,14 +89,14 @@ def test_only_those_versions_of_python_are_claimed_that_were_run() -> None:
 
 
 @pytest.mark.parametrize(
-    ("missing", "code", "said"),
+    ("missing", "code", "extra"),
     [
         ("lancedb", "from synesthete.catalog import Catalog; Catalog.create('x', 'mini')", "catalog"),
         ("ir_measures", "from synesthete.catalog.metrics.ranking import measured as m; m([], [], [1])", "catalog"),
         ("transformers", "from synesthete.models.building import needs_transformers as n; raise n('x')", "transformers"),
     ],
 )  # fmt: skip
-def test_what_a_missing_extra_says(missing: str, code: str, said: str, tmp_path: Path) -> None:
+def test_what_a_missing_extra_says(missing: str, code: str, extra: str, tmp_path: Path) -> None:
     program = f"""
 import sys
 sys.modules[{missing!r}] = None
@@ -109,6 +109,6 @@ except SynestheteError as error:
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=600
     )
-    assert f"pip install 'synesthete[{said}]'" in done.stderr
+    assert f"pip install 'synesthete[{extra}]'" in done.stderr
     assert "Traceback" not in done.stderr
     assert not list(tmp_path.iterdir())

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from base64 import b64encode
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synesthete.errors import SynestheteError
-from synesthete.report.card import draw
+from synesthete.report.card import card_of
 from synesthete.report.counts import Count, counts_of
-from synesthete.report.neuron import neuron_report
-from synesthete.report.source import Source, source_of
+from synesthete.report.source import source_of
 from synesthete.report.svg import escape, percent
 
 if TYPE_CHECKING:
@@ -36,19 +33,6 @@ def neuron_html(neuron: Neuron) -> str | None:
 
     card, title = card_of(source_of(open_atlas(neuron.source)), neuron.address)
     return f'<img src="{card}" alt="{escape(title)}" style="max-width: 100%">'
-
-
-def card_of(source: Source, address: str) -> tuple[str, str]:
-    """The card of a neuron as a `data:` address, and its title in plain text.
-
-    Raises
-    ------
-    SynestheteError
-        No such neuron, or an atlas that is gone or damaged.
-    """
-    report = neuron_report(source, address)
-    data = b64encode(draw(report, source.atlas.thumbnail).encode()).decode("ascii")
-    return f"data:image/svg+xml;base64,{data}", report.title
 
 
 def browse(atlas: Atlas | str | Path, address: str | None = None) -> NeuronWidget:
@@ -80,9 +64,11 @@ def browse(atlas: Atlas | str | Path, address: str | None = None) -> NeuronWidge
 
 def neuron_bundle(neuron: Neuron) -> dict[str, Any] | None:
     """A neuron as a widget that begins with it, in the formats of a notebook; None where there is no kernel, no anywidget, or no atlas of it."""
-    shell = sys.modules.get("IPython")
-    running = shell is not None and getattr(shell.get_ipython(), "kernel", None) is not None
-    if neuron.source is None or not running or find_spec("anywidget") is None:
+    if neuron.source is None or find_spec("anywidget") is None:
+        return None
+    from IPython.core.getipython import get_ipython  # anywidget needs it
+
+    if getattr(get_ipython(), "kernel", None) is None:
         return None
     bundle: dict[str, Any] = browse(neuron.source, neuron.address)._repr_mimebundle_()[0]
     return bundle

@@ -9,7 +9,7 @@ import anywidget
 import traitlets
 
 from synesthete.errors import SynestheteError
-from synesthete.report.notebook import card_of
+from synesthete.report.card import card_of
 from synesthete.report.source import source_of
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class NeuronWidget(anywidget.AnyWidget):  # type: ignore[misc]
     _css = Path(__file__).parent / "widget.css"
     address = traitlets.Unicode().tag(sync=True)
     query = traitlets.Unicode().tag(sync=True)
-    found = traitlets.List().tag(sync=True)
+    found: traitlets.List[dict[str, str]] = traitlets.List().tag(sync=True)
     card = traitlets.Unicode().tag(sync=True)
     title = traitlets.Unicode().tag(sync=True)
     message = traitlets.Unicode().tag(sync=True)
