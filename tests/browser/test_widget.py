@@ -60,7 +60,8 @@ def test_click_and_search(browser: Browser, original: Path) -> None:
     page.get_by_role("searchbox").fill("apple")
     page.get_by_role("searchbox").press("Enter")
     expect(page.get_by_role("status")).to_have_text(re.compile(r"^[1-9]\d* found$"))
-    assert widget.query == "apple"
+    assert (widget.query, widget.address) == ("apple", first)
+    expect(pressed).to_contain_text(first)
     expect(page.get_by_role("listitem")).to_have_count(len(widget.found))
     expect(page.get_by_role("listitem").first).to_contain_text(LAYER)
     page.close()

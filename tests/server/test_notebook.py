@@ -96,6 +96,7 @@ def test_a_widget_follows_its_address_and_its_query(original: Path) -> None:
     widget.query = "apple"
     concepts = {open_atlas(original).neuron(one["address"]).concept for one in widget.found}
     assert "apple" in concepts
+    assert widget.address == widget.found[0]["address"] in widget.title
     assert widget.message.endswith(" found")
     sent = widget.get_state(["address", "card", "found", "message", "query", "title"])
     assert NASTY not in json.dumps(sent)

@@ -26,7 +26,7 @@ class NeuronWidget(anywidget.AnyWidget):  # type: ignore[misc]
     address
         Of the neuron that is shown, such as `visual.layer4.1:12`; set it, or click on another. One that the atlas lacks changes nothing but `message`.
     query
-        What is searched for among concepts and names; the most multimodal neurons where it is empty.
+        What is searched for among concepts and names; the most multimodal neurons where it is empty. The first neuron that it finds is shown.
     found
         The first `LIMIT` neurons that it finds, each with `address` and `heading`.
     card, title
@@ -86,4 +86,6 @@ class NeuronWidget(anywidget.AnyWidget):  # type: ignore[misc]
             self.message = str(error)
             return
         self.found = [{"address": one.address, "heading": one.heading or one.concept} for one in hits[:LIMIT]]  # fmt: skip
+        if change is not None and self.found:
+            self.address = self.found[0]["address"]
         self.message = f"{len(hits):,} found" if query else ""
