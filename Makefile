@@ -21,7 +21,7 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-ver
 help: ## say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-install: $(STAMP) ## set up .venv with locked versions (5.6 GB, about two minutes)
+install: $(STAMP) ## set up .venv with locked versions (7.5 GB on Linux, about two minutes)
 
 # The stamp is newer than its inputs only after a complete install, so an interrupted one runs again.
 $(STAMP): pyproject.toml requirements.lock
@@ -32,7 +32,7 @@ $(STAMP): pyproject.toml requirements.lock
 	    "$$python" -m venv $(VENV) || { echo "make: could not create $(VENV)" \
 	        "(on Debian and Ubuntu: apt install python3-venv)" >&2; exit 1; }; \
 	fi
-	@echo "Installing Synesthete and what it stands on (5.6 GB, about two minutes)"
+	@echo "Installing Synesthete and what it stands on (7.5 GB on Linux, about two minutes)"
 	@$(PIP) $(LOCKED) requirements.lock
 	@$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
