@@ -57,6 +57,7 @@ def test_the_wheel_says_what_it_is(built: tuple[Path, Path]) -> None:
     assert metadata["Version"] == __version__
     assert metadata["Requires-Python"] == PROJECT["requires-python"]
     assert set(metadata.get_all("Provides-Extra", [])) == EXTRAS | OURS
+    assert metadata["Author"] in (ROOT / "NOTICE").read_text(encoding="utf-8")
     assert str(metadata.get_payload()).startswith("# Synesthete")
 
 
