@@ -22,6 +22,7 @@ import csv
 import itertools
 import json
 import tempfile
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -46,6 +47,7 @@ QUERIES = Path(__file__).with_name("grocery_queries.csv")
 TEXTS = ("names", "misspelt names", "in other words", "Swedish", "German")
 GROCERY = Path(__file__).parents[2] / "shared" / "data" / "grocery-products"
 UNITS, DRAWS, TOP = 10, 5, 3
+RANK_CONSTANT = 60
 
 
 def main() -> None:
@@ -193,6 +195,24 @@ def words(options: argparse.Namespace) -> dict[str, Any]:
                 found.setdefault(one.method, {})[f"recall@{one.k}"] = line
             return found
 
+        def reciprocal(rows: list[tuple[str, str, str]]) -> str:
+            """Recall at 1 of the ranks of vectors and BM25 fused (Cormack et al. 2009)."""
+            evaluate(rows)
+            every = Path(folder) / "found.csv"
+            catalog.evaluate(table, k=[len(catalog)], per_query=every)
+            scores: list[Counter[str]] = [Counter() for _ in rows]
+            with every.open(newline="", encoding="utf-8") as file:
+                for line in csv.DictReader(file):
+                    if line["method"] in ("vectors", "bm25"):
+                        for rank, item in enumerate(line["found"].split(), start=1):
+                            scores[int(line["query"].rpartition(" ")[2]) - 2][item] += 1 / (RANK_CONSTANT + rank)
+            first = [
+                max(one, key=one.__getitem__) == row[2]
+                for one, row in zip(scores, rows, strict=True)
+            ]
+            found = mean_of(np.array(first, np.float64), seed=0)
+            return f"{found.value:.3f} ({found.low:.3f}–{found.high:.3f})"
+
         def of_half(rows: list[tuple[str, str, str]], mine: bool) -> list[tuple[str, str, str]]:
             return [row for row in rows if (row[2] in chosen) == mine]
 
@@ -208,6 +228,9 @@ def words(options: argparse.Namespace) -> dict[str, Any]:
                 mean = np.mean([float(one.split()[0]) for one in tried.values()])
                 grid[f"words {weight}, misspelt {share}"] = {**tried, "mean": round(mean, 4)}
             searching.WORDS, searching.MISSPELT = kept
+            tried = {name: reciprocal(of_half(tables[name], True)) for name in TEXTS}
+            mean = np.mean([float(one.split()[0]) for one in tried.values()])
+            grid["ranks of vectors and BM25 fused"] = {**tried, "mean": round(mean, 4)}
         found = {name: evaluate(rows) for name, rows in tables.items()}
         found["photos"]["centred cosine"] = centred_cosine(catalog, photographed)
         return {

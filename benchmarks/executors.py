@@ -3,7 +3,7 @@
     python benchmarks/executors.py --kills 100 --images 2048
 
 Speed: mini over the same images by this process with as many threads, by processes and by Ray's actors, in turns; wall time, start of
-the workers included and, as `per image`, without it (from the first image that was reported to the last). Kills: a driver with two workers records
+the workers included and, as `per_image`, without it (from the first report to the last, by the images between them). Kills: a driver with two workers records
 300 images; at a random moment one of its workers, or the driver itself, is killed; then the same is recorded again until it is complete. The
 files of the atlas must be those of a recording that nobody disturbed.
 """
@@ -60,29 +60,29 @@ def speed(options: argparse.Namespace) -> dict[str, Any]:
     probes = probes.select(indices=list(range(min(options.images, len(probes)))))
     _ = model.weights_sha256, probes.fingerprint
     whole: dict[str, list[float]] = {"local": [], "processes": [], "ray": []}
-    after_start: dict[str, list[float]] = {kind: [] for kind in whole}
+    per_image: dict[str, list[float]] = {kind: [] for kind in whole}
     for _ in range(options.rounds):
         for kind in whole:
-            marks: list[float] = []
+            marks: list[tuple[float, int]] = []
             with tempfile.TemporaryDirectory() as folder:
                 started = time.perf_counter()
                 record(
                     model, probes, None, Path(folder) / "x.atlas", twins=(), shard_size=128,
                     executor=Executor(kind=kind, workers=options.workers),
-                    progress=lambda done, *_, marks=marks: marks.append(time.perf_counter()) if done else None,
+                    progress=lambda done, *_, marks=marks: marks.append((time.perf_counter(), done)) if done else None,
                 )  # fmt: skip
                 whole[kind].append(time.perf_counter() - started)
-                after_start[kind].append(marks[-1] - marks[0])
+                (since, first), (until, last) = marks[0], marks[-1]
+                per_image[kind].append((until - since) / (last - first))
     best = {kind: min(found) for kind, found in whole.items()}
-    running = {kind: min(found) for kind, found in after_start.items()}
     return {
         "images": len(probes),
         "workers": options.workers,
         "rounds": options.rounds,
         "seconds": best,
-        "seconds_from_first_to_last_image": running,
+        "per_image": per_image,
         "ray_over_processes": best["ray"] / best["processes"],
-        "ray_over_processes_per_image": running["ray"] / running["processes"],
+        "ray_over_processes_per_image": min(per_image["ray"]) / min(per_image["processes"]),
     }
 
 

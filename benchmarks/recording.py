@@ -202,6 +202,13 @@ def speed(options: argparse.Namespace) -> dict[str, Any]:
         "record_over_by_processor_time": {
             name: processor[name] / processor["record"] for name in names[:4]
         },
+        "by_round": {
+            name: [
+                one[1] / record[1]
+                for one, record in zip(clocks[name], clocks["record"], strict=True)
+            ]
+            for name in names[:4]
+        },
     }
 
 

@@ -1,6 +1,6 @@
 """All claims side by side in one run, with what the machine itself can do: `make bench`.
 
-    python benchmarks/run_all.py [--only SUBSTRING ...] [--out docs/benchmarks]
+    python benchmarks/run_all.py [--only PART ...] [--out docs/benchmarks]
 
 Each part is a command of this folder, or a measurement below; its ratios are of one run on one machine, with both sides in turns or one after the
 other, and `n` is the number of repetitions: the interval is from the lowest to the highest of them where there are several. Writes Markdown and JSON.
@@ -139,32 +139,44 @@ def recording(options: argparse.Namespace) -> Iterator[Row]:
     """`record` against its own loader, the bare forward and the stock loop."""
     for model, images in (
         ("mini", options.images),
-        ("RN50/random", options.images // 8),
-        ("ViT-B-32/random", options.images // 8),
+        ("RN50/random", options.images // 4),
+        ("ViT-B-32/random", options.images // 4),
     ):
         if model not in options.models:
             continue
         text = output(
             "recording.py", "--model", model, "--images", max(images, 64),
-            "--rounds", 2, "--threads", options.threads, "--json",
+            "--rounds", 3, "--threads", options.threads, "--json",
         )  # fmt: skip
         found = json.loads(text[text.index("{") :])
-        over = found["record_over_by_processor_time"]
-        shared: dict[str, Any] = {"unit": "times", "n": found["rounds"], "note": found["forward"]}
-        yield Row(
-            claim=f"{model}: record over decode, preprocess and forward",
-            value=over["loader"], aim=0.95, **shared,
-        )  # fmt: skip
-        aim = None if model == "mini" else 0.95
-        yield Row(
-            claim=f"{model}: record over the bare forward", value=over["bare"], aim=aim, **shared
-        )
-        yield Row(
-            claim=f"{model}: record over the stock open_clip loop",
-            value=over["stock"], aim=1.8, **shared,
-        )  # fmt: skip
+        over, note = found["by_round"], f"{found['images']} images; {found['forward']}"
+        for way, claim, aim in (
+            ("loader", "decode, preprocess and forward", 0.95),
+            ("bare", "the bare forward", None if model == "mini" else 0.95),
+            ("stock", "the stock open_clip loop", 1.8),
+        ):
+            yield spread(f"{model}: record over {claim}", over[way], "times", aim=aim, note=note)
         yield Row(
             claim=f"{model}: lowest cosine with float32", value=found["cosine"], unit="", aim=0.999
+        )
+
+
+def executors(options: argparse.Namespace) -> Iterator[Row]:
+    """The same recording by one process, by two, and by two actors of Ray."""
+    text = output("executors.py", "--images", 2 * options.images, "--workers", 2, "--rounds", 2)
+    found = json.loads(text)
+    note = f"{found['images']} images, two workers, start of the workers left out"
+    for kind, other, aim in (("ray", "processes", 1.15), ("processes", "local", None)):
+        ratios = [
+            a / b for a, b in zip(found["per_image"][kind], found["per_image"][other], strict=True)
+        ]
+        yield spread(
+            f"record: time of {kind} over {other}",
+            ratios,
+            "times",
+            aim=aim,
+            at_most=True,
+            note=note,
         )
 
 
@@ -223,6 +235,7 @@ PARTS = (
     Part(name="selectivity", run=selectivity, command="benchmarks/selectivity.py"),
     Part(name="naming", run=naming, command="this file; benchmarks/naming.py --full"),
     Part(name="recording", run=recording, command="benchmarks/recording.py"),
+    Part(name="executors", run=executors, command="benchmarks/executors.py"),
 )
 
 

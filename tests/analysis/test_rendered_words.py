@@ -14,6 +14,7 @@ from synesthete.atlas import open_atlas
 from synesthete.errors import SynestheteError
 from synesthete.models import load_model
 from synesthete.probes.words import load_fonts
+from synesthete.recording.executors import Executor
 from tests.recording.trees import tree
 from tests.small_atlas import LAYER, record_small, write_known_analysis
 
@@ -133,3 +134,24 @@ def test_what_cannot_be_drawn_is_refused(drawn: Path, tmp_path: Path) -> None:
     write_known_analysis(fresh)
     with pytest.raises(SynestheteError, match="no drawn words"):
         top_words(open_atlas(fresh), f"{open_atlas(fresh).layers[0]}:0")
+
+
+def test_whoever_draws_words(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several pieces, computed by two processes, are what one computes in a row."""
+    monkeypatch.setattr(rendered_words, "PASSES", 1)
+    listed = tmp_path / "words.txt"
+    listed.write_text("\n".join(f"word {n}" for n in range(11)), encoding="utf-8")
+    files = []
+    for name, executor in (("alone", None), ("two", Executor(kind="processes", workers=2))):
+        path = tmp_path / name
+        shutil.copytree(drawn, path)
+        done: list[int] = []
+        draw_words(
+            path,
+            vocabulary=str(listed),
+            executor=executor,
+            progress=lambda count, total, done=done: done.append(count),  # type: ignore[misc]
+        )
+        assert done[-1] == 11
+        files.append(tree(path / "words"))
+    assert files[0] == files[1]

@@ -160,6 +160,19 @@ def test_the_list_of_models() -> None:
     assert models["RN50x4/openai"]["image_size"] == 288
 
 
+def test_the_list_of_a_family() -> None:
+    every = list_models()
+    siglips = list_models("SigLip")
+    assert siglips == [one for one in every if "siglip" in one["name"].lower()]
+    assert len(siglips) > 10
+    assert {one["name"] for one in list_models("ModifiedResNet")} >= {"mini", "RN50/openai"}
+    assert "torchvision:resnet50" in {one["name"] for one in list_models("torchvision")}
+    assert len(list_models("timm")) > 500
+    with pytest.raises(SynestheteError, match="no model is of the family 'siglipp9'") as error:
+        list_models("siglipp9")
+    assert error.value.hint
+
+
 def test_the_list_agrees_with_a_loaded_model() -> None:
     listed = {m["architecture"]: m["default_layers"] for m in list_models()}
     from open_clip.model import CLIPVisionCfg, _build_vision_tower

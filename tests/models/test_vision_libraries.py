@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Callable
 from contextlib import chdir
 from functools import cache
@@ -311,3 +312,17 @@ def test_links_out_of_a_folder_of_timm(tmp_path: Path) -> None:
         with pytest.raises(SynestheteError, match="leads out of"):
             load_model(str(folder), device="cpu")
         write_timm(folder.with_name("model2")).joinpath(name).rename(folder / name)
+
+
+def test_a_host_that_does_not_answer_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("synesthete.models.vision_libraries.offline", lambda: False)
+    monkeypatch.setattr("synesthete.models.vision_libraries.PATIENCE", 0.2)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/resnet18-abcdef01.pth"
+        monkeypatch.setattr(torchvision_models.ResNet18_Weights.IMAGENET1K_V1.value, "url", url)
+        with pytest.raises(SynestheteError, match="timed out"):
+            load_model("torchvision:resnet18/IMAGENET1K_V1")
+    assert list((tmp_path / "checkpoints").iterdir()) == []

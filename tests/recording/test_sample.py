@@ -7,12 +7,15 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synesthete.analysis import analyze
+from synesthete.analysis.conditional import conditional
+from synesthete.analysis.decomposition import decompose, word_factors
 from synesthete.analysis.families import assign_families
 from synesthete.analysis.naming import name_neurons
 from synesthete.analysis.stability import measure_stability
@@ -99,6 +102,27 @@ def test_a_sample_of_all_images_gives_what_the_dense_matrix_gives(
     assert measure_stability(open_atlas(path), splits=2, resamples=0) == measure_stability(
         open_atlas(dense.path), splits=2, resamples=0
     )
+
+
+def test_what_neurons_are_about_by_a_sample_of_all_images(tmp_path: Path, dense: Atlas) -> None:
+    path = sampled(tmp_path, 1000)
+    analyze(path)
+    ours, theirs = open_atlas(path), open_atlas(dense.path)
+    address = next(neuron.address for neuron in theirs.neurons() if neuron.std > 0)
+    for by in ("concept", "modality"):
+        assert (
+            conditional(ours, address, by=by).as_dict()
+            == conditional(theirs, address, by=by).as_dict()
+        )
+    mine, other = (decompose(one, "apple", terms=3) for one in (ours, theirs))
+    assert (mine.r2, mine.r2_shuffled, mine.images) == (other.r2, other.r2_shuffled, other.images)
+    assert [(t.address, t.weight) for t in mine.terms] == [
+        (t.address, t.weight) for t in other.terms
+    ]
+    words = ["joy", "fear", "calm"]
+    first, second = (word_factors(one, words, factors=2) for one in (ours, theirs))
+    assert first.words == second.words
+    np.testing.assert_array_equal(first.weights, second.weights)
 
 
 def test_half_of_the_images(tmp_path: Path, dense: Atlas) -> None:

@@ -18,7 +18,13 @@ from synesthete.published import MODELS, published_name, regions, table, world
 from synesthete.reproduction.regions import GRID, agreement, cells, draw_map
 from synesthete.reproduction.run import SECTIONS, reproduce
 from synesthete.reproduction.settings import Settings
-from tests.small_atlas import LAYER, record_small, write_known_analysis
+from tests.small_atlas import (
+    LAYER,
+    record_small,
+    write_images,
+    write_known_analysis,
+    write_model,
+)
 
 SMALL = Settings(words=30, images=30, visualized=1, crops=8)
 COLUMNS = {"section", "measure", "n", "value", "interval", "published", "control", "note"}
@@ -44,6 +50,22 @@ def report(small: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
     out = tmp_path_factory.mktemp("report")
     every = [name for name in SECTIONS if name != "visualizations"]
     return out, run(small, out, *every)
+
+
+def test_without_an_atlas_one_is_recorded_once(tmp_path: Path) -> None:
+    model = write_model(tmp_path / "model")
+    images = str(write_images(tmp_path / "images"))
+    for again in (False, True):
+        heard: list[str] = []
+        found = reproduce(
+            model, tmp_path / "report", sections=["controls"], probes=images, settings=SMALL, say=heard.append
+        )  # fmt: skip
+        assert found["images"] == 65
+        assert found["sections"]["controls"]["rows"]
+        assert any(line.startswith("analyses, step: ") for line in heard) != again
+        assert ("records images: 65 of 65" in heard) != again
+    (path,) = (tmp_path / "report").glob("model-*.atlas")
+    assert open_atlas(path).analysed
 
 
 def test_every_section_measures_or_says_why_not(report: tuple[Path, dict[str, Any]]) -> None:

@@ -124,8 +124,9 @@ def conditional(
         raise SynestheteError(f"no categories by {by!r}", hint=f"one of {', '.join(FIELDS)}")
     layer, unit = atlas.locate(address)
     address = f"{layer}:{unit}"
-    values = np.asarray(atlas.activations(layer)[:, unit], np.float64)
-    known, codes = _coded(atlas, by, labels)
+    shown = atlas if labels is not None else atlas.sampled
+    values = np.asarray(shown.activations(layer)[:, unit], np.float64)
+    known, codes = _coded(shown, by, labels)
     rows = np.flatnonzero((codes >= 0) & np.isfinite(values))
     if not len(rows):
         raise SynestheteError(f"no image of {atlas.path} has a {'label' if labels else by}")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
+from safetensors.numpy import load, save
 
 from synesthete._core.arrays import Float16, Float32, Int64
 from synesthete._core.progress import Progress
@@ -20,9 +22,11 @@ from synesthete.analysis.vocabulary import BUILT_IN, CONCEPTS, load_vocabulary
 from synesthete.atlas import Atlas, open_atlas, write_words
 from synesthete.errors import SynestheteError, near
 from synesthete.probes.words import Font, has_letters, load_fonts, render_word
+from synesthete.recording.pieces import compute_pieces
 
 if TYPE_CHECKING:
     from synesthete.models.image_text_model import ImageTextModel
+    from synesthete.recording.executors import Executor
 
 
 SIDE = 192  # pixels of a rendering, before the model's own preprocessing
@@ -34,7 +38,9 @@ PLACES: dict[float, tuple[tuple[float, float], ...]] = {
 RENDERINGS = sum(len(places) for places in PLACES.values())
 QUICK = 2  # without the corners
 AT_ONCE = 32  # images per pass: more are slower on a processor
+PASSES = 16  # of a piece of work that one process does
 LIMIT = 20
+EMBEDDINGS = "embeddings"  # among arrays by layer
 EVERY = slice(None)
 
 
@@ -44,6 +50,7 @@ def draw_words(
     vocabulary: str = CONCEPTS,
     font: str | None = None,
     rendered: int = RENDERINGS,
+    executor: Executor | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Show the model of an atlas a vocabulary of rendered words, and write activations and embeddings into the atlas.
@@ -60,6 +67,8 @@ def draw_words(
         A font family of the package; the first by default.
     rendered
         Images of each word, 1 to 6: the large one, the small one in the middle, then in the corners. Each costs the same.
+    executor
+        Who draws and reads them; this process without it. What is written does not depend on it.
     progress
         Called with (words done, words in all).
 
@@ -71,7 +80,7 @@ def draw_words(
     Raises
     ------
     SynestheteError
-        No such vocabulary or font, no word that can be drawn, another model than the atlas's, no such number of images.
+        No such vocabulary or font, no word that can be drawn, another model than the atlas's, no such number of images, an array job.
     """
     places = places_of(rendered)
     atlas = open_atlas(atlas_path)
@@ -83,7 +92,9 @@ def draw_words(
         reason = next(iter(skipped.values()))
         raise SynestheteError(f"none of the {len(listed)} words can be drawn: {reason}")
     model = own_model(atlas)
-    activations, embeddings = read_words(model, atlas, words, chosen, progress, rendered=rendered)
+    activations, embeddings = read_words(
+        model, atlas, words, chosen, progress, rendered=rendered, executor=executor
+    )
     notes = {
         "vocabulary": vocabulary if vocabulary in BUILT_IN else Path(vocabulary).name,
         "vocabulary_sha256": hashlib.sha256("\n".join(listed).encode()).hexdigest(),
@@ -221,37 +232,103 @@ def read_words(
     *,
     layers: Sequence[str] | None = None,
     rendered: int = RENDERINGS,
+    executor: Executor | None = None,
 ) -> tuple[dict[str, Float16], Float16]:
     """Activations `[words, units]` of the layers (those of the atlas that read images) and embeddings `[words, dim]`, a batch of words at a time."""
-    import torch
-
-    reduction = str(atlas.manifest["reduction"])
     layers = layers or [
         name
         for name in atlas.layers
         if tower_of(atlas, name) != "text"
         and not ("dictionary" in atlas.layer(name) and tower_of(atlas, name) == "joint")
     ]
+    drawn = DrawnWords(
+        words=tuple(words), font=font, rendered=rendered, size=AT_ONCE // rendered * PASSES,
+        layers=tuple(layers), reduction=str(atlas.manifest["reduction"]),
+    )  # fmt: skip
     answers: dict[str, Float16] = {}
     embeddings = np.empty((len(words), int(atlas.manifest["model"]["embedding_dim"])), np.float16)
-    bounds = np.cumsum([0, *(len(places) for places in places_of(rendered).values())])
-    batch = AT_ONCE // rendered
-    for start in range(0, len(words), batch):
-        some = words[start : start + batch]
-        part = slice(start, start + len(some))
-        shown = [
-            model.preprocess(image) for word in some for image in renderings(word, font, rendered)
-        ]
-        reading = model.read(torch.stack(shown), layers, reduction)
-        for layer, values in reading.activations.items():
-            by_word = values.reshape(len(some), rendered, -1)
-            sizes = [by_word[:, a:b].max(axis=1) for a, b in pairwise(bounds)]
-            mean = np.mean(sizes, axis=0)
-            if layer not in answers:
-                answers[layer] = np.empty((len(words), mean.shape[1]), np.float16)
-            answers[layer][part] = np.clip(mean, -65504, 65504)
-        total = reading.embeddings.reshape(len(some), rendered, -1).sum(axis=1)
-        embeddings[part] = total / np.linalg.norm(total, axis=1, keepdims=True)
+    done = 0
+
+    def seen(more: int) -> None:
+        nonlocal done
+        done += more
         if progress is not None:
-            progress(start + len(some), len(words))
-    return answers, embeddings
+            progress(done, len(words))
+
+    numbers = range(drawn.pieces)
+    for number, result in compute_pieces(drawn, numbers, model, executor, atlas.path, seen):
+        part, arrays = drawn.part(number), load(result)
+        embeddings[part] = arrays.pop(EMBEDDINGS)
+        for layer, values in arrays.items():
+            if layer not in answers:
+                answers[layer] = np.empty((len(words), values.shape[1]), np.float16)
+            answers[layer][part] = values
+    return {layer: answers[layer] for layer in layers}, embeddings
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawnWords:
+    """Words that are drawn and read, as another process can be sent them (`synesthete.recording.pieces.Pieces`).
+
+    Attributes
+    ----------
+    words, font, rendered
+        What is drawn, and in how many ways.
+    size
+        Words of a piece: whole passes, so that it depends on nothing else which words are read together.
+    layers, reduction
+        What is read of it, and how a response map becomes one number.
+    """
+
+    words: tuple[str, ...]
+    font: Font
+    rendered: int
+    size: int
+    layers: tuple[str, ...]
+    reduction: str
+
+    @property
+    def pieces(self) -> int:
+        """How many there are."""
+        return -(-len(self.words) // self.size)
+
+    def part(self, number: int) -> slice:
+        """Which words a piece has."""
+        return slice(number * self.size, min((number + 1) * self.size, len(self.words)))
+
+    def title(self, number: int) -> str:
+        """The first and the last word of a piece, for messages."""
+        words = self.words[self.part(number)]
+        return f"words {words[0]!r} to {words[-1]!r}"
+
+    def compute(
+        self, number: int, model: ImageTextModel, seen: Callable[[int], None] | None
+    ) -> bytes:
+        """Activations by layer and embeddings, float16, a row for each word of the piece; `seen` is called with numbers of words."""
+        words, batch = self.words[self.part(number)], AT_ONCE // self.rendered
+        found: list[dict[str, Float16]] = []
+        for start in range(0, len(words), batch):
+            some = words[start : start + batch]
+            found.append(self._read(some, model))
+            if seen is not None:
+                seen(len(some))
+        data: bytes = save(
+            {name: np.concatenate([one[name] for one in found]) for name in found[0]}
+        )
+        return data
+
+    def _read(self, words: Sequence[str], model: ImageTextModel) -> dict[str, Float16]:
+        import torch
+
+        bounds = np.cumsum([0, *(len(places) for places in places_of(self.rendered).values())])
+        images = [one for word in words for one in renderings(word, self.font, self.rendered)]
+        shown = torch.stack([model.preprocess(image) for image in images])
+        reading = model.read(shown, self.layers, self.reduction)
+        found: dict[str, Float16] = {}
+        for layer, values in reading.activations.items():
+            by_word = values.reshape(len(words), self.rendered, -1)
+            sizes = [by_word[:, a:b].max(axis=1) for a, b in pairwise(bounds)]
+            found[layer] = np.clip(np.mean(sizes, axis=0), -65504, 65504).astype(np.float16)
+        total = reading.embeddings.reshape(len(words), self.rendered, -1).sum(axis=1)
+        total /= np.linalg.norm(total, axis=1, keepdims=True)
+        return found | {EMBEDDINGS: total.astype(np.float16)}

@@ -30,6 +30,7 @@ UNLISTED = ("reviews.sqlite", "reviews.sqlite-wal", "reviews.sqlite-shm")
 # An atlas in the atlas: images of which every activation is kept, where that is not done of all.
 SAMPLE = "sample"
 UNLISTED_FOLDERS = ("visualizations", ".recording", SAMPLE)
+WORK = ".pieces-"  # what folders of work that is under way, or was killed, start with
 _KEYS: dict[str, type | tuple[type, ...]] = {
     "format": str,
     "version": int,
@@ -279,6 +280,8 @@ def _strangers(path: Path, listed: Mapping[str, FileEntry]) -> list[str]:
     found = (
         file.relative_to(path)
         for file in path.rglob("*")
-        if file.is_file() and file.relative_to(path).parts[0] not in UNLISTED_FOLDERS
+        if file.is_file()
+        and (top := file.relative_to(path).parts[0]) not in UNLISTED_FOLDERS
+        and not top.startswith(WORK)
     )
     return sorted(name for name in (file.as_posix() for file in found) if name not in known)

@@ -16,6 +16,7 @@ from synesthete.atlas import Atlas, open_atlas
 from synesthete.cli.command import Address, AtlasArgument, Output, Positive, command
 from synesthete.cli.console import Note, count, dim, say, share, table
 from synesthete.cli.progress import Reporter
+from synesthete.cli.workers import Workers
 from synesthete.errors import SynestheteError
 
 if TYPE_CHECKING:
@@ -145,6 +146,8 @@ def words(
     renderings: Annotated[int | None, typer.Option(min=1, max=6)] = None,
     like: str | None = None,
     limit: Positive = 20,
+    *,
+    workers: Workers,
 ) -> Output:
     """List the written words that excite a neuron most, or those nearest to a sum of written words.
 
@@ -180,6 +183,7 @@ def words(
     --------
     synesthete words demo.atlas visual.layer4.1:12 --limit 5
     synesthete words demo.atlas visual.layer4.1:12 --vocabulary my-words.txt --json
+    synesthete words demo.atlas visual.layer4.1:12 --vocabulary my-words.txt --executor processes --workers 2
     """
     from synesthete.analysis.rendered_words import (
         QUICK,
@@ -193,7 +197,7 @@ def words(
         raise SynestheteError("give the address of a neuron, or --like with a sum of words")
     if address is not None:
         address = atlas.neuron(address).address
-    wanted = (vocabulary, font, renderings) != (None, None, None)
+    wanted, executor = (vocabulary, font, renderings) != (None, None, None), workers.opened()
     if wanted or "words" not in atlas.manifest:
         with Reporter("drawing", unit="words") as reporter:
             notes = draw_words(
@@ -201,6 +205,7 @@ def words(
                 vocabulary=vocabulary or "concepts",
                 font=font,
                 rendered=renderings or QUICK,
+                executor=executor,
                 progress=reporter,
             )
         if renderings is None:

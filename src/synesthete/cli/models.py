@@ -20,8 +20,15 @@ READS = {"image": "", "text": "reads texts", "joint": "images, texts"}
 
 
 @command(models, "list")
-def list_models() -> Output:
+def list_models(family: str | None = None) -> Output:
     """List the models that can be loaded: the shipped one, and those whose weights open_clip can download.
+
+    Repositories of the hub and folders are not listed: `synesthete models layers openai/clip-vit-base-patch32`.
+
+    Parameters
+    ----------
+    family : F
+        Only those with F in their name or image tower, such as RN50, siglip or convnext; or timm or torchvision, whose models of images only are listed.
 
     Returns
     -------
@@ -30,13 +37,14 @@ def list_models() -> Output:
     Examples
     --------
     synesthete models list
+    synesthete models list --family siglip
     """
     from synesthete.models import list_models as known_models
 
     def side(size: object) -> str:
-        return "×".join(map(str, size)) if isinstance(size, list | tuple) else str(size)
+        return "×".join(map(str, size)) if isinstance(size, list | tuple) else str(size or "–")
 
-    rows = known_models()
+    rows = known_models(family)
     right = ("image size", "embedding")
     cells = (
         (

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import RenderableType
 
-from synesthete.cli.command import ModelSpec, Output, command
+from synesthete.cli.command import ModelSpec, Output, command, here
 from synesthete.cli.console import Note, count, table
 from synesthete.cli.progress import StatusLine
+from synesthete.cli.workers import Workers
 from synesthete.reproduction.settings import Settings
 
 PANEL = "Make an atlas"
@@ -26,8 +27,9 @@ def reproduce(
     out: Path,
     sections: str | None = None,
     probes: str | None = None,
-    atlas: Path | None = None,
+    atlas: Annotated[Path | None, typer.Option(parser=here)] = None,
     settings: Settings,
+    workers: Workers,
 ) -> Output:
     """Measure on a model what the article on multimodal neurons measured, with the published values beside.
 
@@ -57,6 +59,7 @@ def reproduce(
     --------
     synesthete reproduce mini --atlas demo.atlas --sections stroop --out report
     synesthete reproduce mini --atlas demo.atlas --sections stroop,controls --out report --json
+    synesthete reproduce mini --atlas demo.atlas --sections stroop --executor processes --workers 2 --out report
     """
     from synesthete.reproduction.run import reproduce as measure
 
@@ -68,6 +71,7 @@ def reproduce(
         probes=probes,
         atlas=atlas,
         settings=settings,
+        executor=workers.opened(),
         say=StatusLine(),
     )
     chosen = {name: one for name, one in report["sections"].items() if not names or name in names}

@@ -612,8 +612,14 @@ def _shape(config: dict[str, Any]) -> str:
     return f"VisionTransformer {layers} layers width {width} patch {vision.get('patch_size')}"
 
 
-def list_models() -> list[dict[str, Any]]:
+def list_models(family: str | None = None) -> list[dict[str, Any]]:
     """Mini, and every pretrained model that open_clip knows.
+
+    Parameters
+    ----------
+    family
+        Only those whose name or image tower has this in it, such as `RN`, `SigLIP` or `convnext`, in any case; or `timm` or
+        `torchvision`, whose models of images only are listed instead.
 
     Returns
     -------
@@ -622,12 +628,19 @@ def list_models() -> list[dict[str, Any]]:
         `image_size` (pixels), `embedding_dim`, `default_layers` (empty for timm towers, whose layers
         are known only after building) and `shipped` (whether it needs no download).
 
+    Raises
+    ------
+    SynestheteError
+        No model is of the family.
+
     Examples
     --------
     >>> names = [model["name"] for model in list_models()]
     >>> "RN50x4/openai" in names
     True
     """
+    if family in LISTS:
+        return [_of_images(family, name) for name in LISTS[family]()]
     models = []
     if (MINI / CONFIGURATION).is_file():
         mini = resolve("mini")
@@ -640,7 +653,51 @@ def list_models() -> list[dict[str, Any]]:
             _row(f"{architecture}/{tag}", architecture, tag, config) | {"shipped": False}
             for tag in tags
         ]
-    return models
+    if family is None:
+        return models
+    part = family.lower()
+    found = [one for one in models if part in f"{one['name']} {one['image_tower']}".lower()]
+    if not found:
+        known = [*LISTS, *dict.fromkeys(one["architecture"] for one in models)]
+        raise SynestheteError(
+            f"no model is of the family {family[:60]!r}",
+            hint=near(family, known)
+            or "a part of a name, such as RN50 or siglip; timm; torchvision",
+        )
+    return found
+
+
+def _timm_names() -> list[str]:
+    import timm
+
+    return list(map(str, timm.list_models()))
+
+
+def _torchvision_names() -> list[str]:
+    from torchvision import models
+
+    return list(map(str, models.list_models(module=models)))
+
+
+# Of images only: library -> the names of its models.
+LISTS: dict[str, Callable[[], list[str]]] = {
+    "timm": _timm_names,
+    "torchvision": _torchvision_names,
+}
+
+
+def _of_images(library: str, name: str) -> dict[str, Any]:
+    """A model of images only, whose size and layers are known after building."""
+    return {
+        "name": f"{library}:{name}",
+        "architecture": name,
+        "pretrained": "",
+        "image_tower": name,
+        "image_size": None,
+        "embedding_dim": None,
+        "default_layers": [],
+        "shipped": False,
+    }
 
 
 def _row(name: str, architecture: str, pretrained: str, config: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import urllib.request
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -17,7 +18,7 @@ from synesthete.models.adapter import Network, TextTower
 from synesthete.models.architectures import Tower
 from synesthete.models.archives import read_archive
 from synesthete.models.building import quiet, refuse_larger
-from synesthete.models.hub import explained, fetch, offline, one_line, unreachable
+from synesthete.models.hub import PATIENCE, explained, fetch, offline, one_line, unreachable
 from synesthete.models.places import BATCH, Place, find_places
 from synesthete.models.preprocessing import TransformPreprocessor, measure
 from synesthete.models.sources import Source
@@ -267,6 +268,8 @@ class _Torchvision(_Library):
             file.parent.mkdir(parents=True, exist_ok=True)
             prefix = name.rpartition("-")[2].partition(".")[0]
             try:
+                # Which waits for ever by itself where nobody answers.
+                urllib.request.urlopen(url, timeout=PATIENCE).close()
                 torch.hub.download_url_to_file(url, str(file), prefix, progress=False)
             except Exception as error:
                 raise unreachable(self.source.spec, "", one_line(error, 160)) from error

@@ -11,6 +11,7 @@ import contextlib
 import multiprocessing
 import os
 import secrets
+import sys
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
@@ -207,9 +208,11 @@ class Executor:
             rank, size = array_place(os.environ) if self.shared else (0, 1)
             own = (number for number in missing if number % size == rank)
             return job.start(model).run(own, seen)
-        cores = os.cpu_count() or 1
+        cores = _cores()
         on_gpu = model.device.type == "cuda"
-        workers = self.workers or (_cards() if on_gpu else cores)
+        # A cluster has cores, or GPUs, of its own; there are never more actors than these.
+        elsewhere = self.kind == "ray" and bool(os.environ.get("RAY_ADDRESS"))
+        workers = self.workers or (sys.maxsize if elsewhere else _cards() if on_gpu else cores)
         if isinstance(missing, Sized):
             workers = min(workers, len(missing))
         worker = partial(Worker, job, model_by_name(model), max(1, cores // workers))
@@ -217,6 +220,13 @@ class Executor:
         if self.kind == "processes":
             return _in_processes(worker, left, workers, seen)
         return _by_ray(worker, left, workers, seen, trust=self.trust_cluster, on_gpu=on_gpu)
+
+
+def _cores() -> int:
+    """Of this machine, those that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _cards() -> int:
@@ -462,10 +472,10 @@ def _by_ray(
     there = ray.cluster_resources()
     workers = max(1, min(workers, int(there.get("GPU" if on_gpu else "CPU", 1))))
     sent = [ray.put(one) for one in worker.args]
-    # An actor that is killed is started again by Ray, and its task is sent to it again.
-    remote = ray.remote(
-        num_cpus=1, num_gpus=int(on_gpu), max_restarts=TRIES, max_task_retries=TRIES
-    )(Worker)
+    # An actor that is killed is started again by Ray however often, and a task is sent to it again so many times.
+    remote = ray.remote(num_cpus=1, num_gpus=int(on_gpu), max_restarts=-1, max_task_retries=TRIES)(
+        Worker
+    )
     actors = deque(remote.remote(*sent) for _ in range(workers) if left.at_least(1))
     busy: dict[Any, tuple[Any, int]] = {}
     try:
@@ -485,6 +495,7 @@ def _by_ray(
                 if getattr(error, "actor_init_failed", False):
                     raise SynestheteError(str(error).strip().splitlines()[-1]) from None
                 left.give_up(number, "was ended by the system")
+                ray.kill(actor)
                 actors.append(remote.remote(*sent))
                 continue
             actors.append(actor)
@@ -520,6 +531,6 @@ def _ray(*, trust: bool, workers: int) -> Any:
             )
         ray.init(address=address, log_to_driver=False)
     else:
-        cores = max(workers, os.cpu_count() or 1)
+        cores = max(workers, _cores())
         ray.init(address="local", num_cpus=cores, include_dashboard=False, log_to_driver=False)
     return ray

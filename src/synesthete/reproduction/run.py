@@ -7,9 +7,10 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from synesthete._core.json_reader import read_json
 from synesthete.atlas import Atlas, open_atlas
@@ -17,8 +18,11 @@ from synesthete.atlas.files import write_file
 from synesthete.errors import SynestheteError, one_of
 from synesthete.reproduction import attacks, meanings, neurons, regions, visualizations, words
 from synesthete.reproduction.page import report_page
-from synesthete.reproduction.section import UNMEASURED, Found, Row, Say, Subject
+from synesthete.reproduction.section import UNMEASURED, Found, Row, Say, Subject, counted
 from synesthete.reproduction.settings import Settings
+
+if TYPE_CHECKING:
+    from synesthete.recording.executors import Executor
 
 FORMAT = 2
 PROBES = "concepts"
@@ -135,6 +139,7 @@ def reproduce(
     probes: str | None = None,
     atlas: str | Path | None = None,
     settings: Settings | None = None,
+    executor: Executor | None = None,
     say: Say | None = None,
 ) -> dict[str, Any]:
     """Measure on a model what *Multimodal Neurons in Artificial Neural Networks* measured, and write a report.
@@ -156,8 +161,10 @@ def reproduce(
         An atlas of the model that is analysed already; nothing is recorded then, and `probes` has no place.
     settings
         How much is measured.
+    executor
+        Who records the images and reads the drawn words; this process without it.
     say
-        Called with what is being done.
+        Called with what is being done, and how far it is.
 
     Returns
     -------
@@ -179,11 +186,11 @@ def reproduce(
     folder, settings = Path(out), settings or Settings()
     folder.mkdir(parents=True, exist_ok=True)
     opened = (
-        _recorded(model, probes or PROBES, folder, settings, step)
+        _recorded(model, probes or PROBES, folder, settings, step, executor)
         if atlas is None
         else _given(model, atlas)
     )
-    subject = Subject(opened, folder, settings, step)
+    subject = Subject(opened, folder, settings, step, executor)
     key = {
         "format": FORMAT,
         "atlas": opened.fingerprint,
@@ -279,7 +286,9 @@ def _given(model: str, path: str | Path) -> Atlas:
     return opened
 
 
-def _recorded(model: str, probes: str, folder: Path, settings: Settings, say: Say) -> Atlas:
+def _recorded(
+    model: str, probes: str, folder: Path, settings: Settings, say: Say, executor: Executor | None
+) -> Atlas:
     """Record the last block, the last layer of the text tower and the joint space, unless that is done; analyse and name."""
     from synesthete.analysis import analyze
     from synesthete.analysis.families import assign_families
@@ -300,12 +309,19 @@ def _recorded(model: str, probes: str, folder: Path, settings: Settings, say: Sa
     recipe = json.dumps([model, probe_set.fingerprint, layers])
     path = folder / f"model-{hashlib.sha256(recipe.encode()).hexdigest()[:8]}.atlas"
     say(f"records {', '.join(layers)} into {path}")
-    record(loaded, probe_set, layers, path, seed=SEED)
+    progress = partial(counted, say)
+    record(
+        loaded,
+        probe_set,
+        layers,
+        path,
+        seed=SEED,
+        executor=executor,
+        progress=progress("records images"),
+    )
     if not open_atlas(path).analysed:
-        say("analyses")
-        analyze(path, seed=SEED)
+        analyze(path, seed=SEED, progress=progress("analyses, step"))
     if "families" not in open_atlas(path).manifest:
-        say("names the neurons")
-        name_neurons(path)
+        name_neurons(path, progress=progress("names the neurons, step"))
         assign_families(path)
     return open_atlas(path)

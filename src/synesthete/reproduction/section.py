@@ -27,6 +27,7 @@ from synesthete.reproduction.settings import Settings
 
 if TYPE_CHECKING:
     from synesthete.models.image_text_model import ImageTextModel
+    from synesthete.recording.executors import Executor
 
 Say = Callable[[str], None]
 UNMEASURED = "not measured"
@@ -120,11 +121,24 @@ class Words:
         return np.array([place.get(name, -1) for name in names], np.int64)
 
 
+def counted(say: Say, what: str) -> Callable[..., None]:
+    """Says how far something is."""
+    return lambda done, total, *speed: say(f"{what}: {done:,} of {total:,}")
+
+
 class Subject:
     """What every section looks at: an analysed atlas, the layer that is read, and what is computed once for several sections."""
 
-    def __init__(self, atlas: Atlas, folder: Path, settings: Settings, say: Say) -> None:
+    def __init__(
+        self,
+        atlas: Atlas,
+        folder: Path,
+        settings: Settings,
+        say: Say,
+        executor: Executor | None = None,
+    ) -> None:
         self.atlas, self.folder, self.settings, self.say = atlas, folder, settings, say
+        self.executor = executor
         self.layer = image_layer(atlas, settings.layer or self._last_block(atlas))
 
     @staticmethod
@@ -192,9 +206,15 @@ class Subject:
         ).hexdigest()
         path = self.folder / "words" / f"{key[:16]}.npz"
         if not path.exists():
-            self.say(f"draws {len(words):,} words")
+            progress = counted(self.say, "draws words")
             activations, embeddings = read_words(
-                self.model, self.atlas, words, font, layers=[self.readable]
+                self.model,
+                self.atlas,
+                words,
+                font,
+                progress,
+                layers=[self.readable],
+                executor=self.executor,
             )
             path.parent.mkdir(parents=True, exist_ok=True)
             found = {"activations": activations[self.readable], "embeddings": embeddings}

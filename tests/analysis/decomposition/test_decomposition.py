@@ -54,10 +54,12 @@ def test_a_constant_target_takes_no_unit() -> None:
     assert np.allclose(weights, 0)
 
 
-def test_units_and_rest_sum_up_to_the_cosine(atlas: Atlas) -> None:
+def test_units_and_rest_sum_up_to_the_cosine(atlas: Atlas, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
     model = load_model(atlas.manifest["model"]["name"])
+    # The model stays on its device, whichever it is.
+    monkeypatch.delattr(torch.nn.Module, "cpu")
     layer = atlas.layers[0]
     rng = np.random.default_rng(3)
     images = [Image.fromarray(rng.integers(0, 255, (40, 50, 3), np.uint8)) for _ in range(5)]

@@ -14,14 +14,15 @@ import pyarrow as pa
 import pytest
 
 import synesthete as syn
+from synesthete.atlas.manifest import WORK
 from synesthete.catalog import Catalog, Item, Quarantined
-from synesthete.catalog.cli.options import Embedding
 from synesthete.catalog.reembed import reembed
-from synesthete.catalog.store.shards import FOLDER, EmbeddingJob
 from synesthete.catalog.store.table import ItemTable
+from synesthete.cli.workers import Workers
 from synesthete.errors import SynestheteError
 from synesthete.models.image_text_model import ImageTextModel
 from synesthete.recording.executors import Executor
+from synesthete.recording.pieces import PieceJob
 from tests.catalog.conftest import sample_items
 from tests.small_atlas import write_model
 
@@ -37,7 +38,7 @@ class Backwards:
         self.lost = lost
 
     def run(
-        self, job: EmbeddingJob, missing: Iterable[int], model: ImageTextModel, seen: Any
+        self, job: PieceJob, missing: Iterable[int], model: ImageTextModel, seen: Any
     ) -> Iterator[int]:
         for number in reversed(list(missing)):
             if number not in self.lost:
@@ -93,7 +94,7 @@ def test_workers_that_are_killed(created: Empty) -> None:
     assert table(other).equals(table(alone))
     assert other.quarantine() == alone.quarantine()
     assert multiprocessing.active_children() == []
-    assert list(other.path.glob(f"{FOLDER}*")) == []
+    assert list(other.path.glob(f"{WORK}*")) == []
 
 
 def test_batches_in_any_order_and_one_that_is_lost(created: Empty) -> None:
@@ -129,12 +130,12 @@ def test_another_model_by_other_processes(created: Empty, tmp_path: Path) -> Non
 def test_an_array_job_embeds_no_items(created: Empty, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(SynestheteError, match="not embedded by 'array'"):
+    with pytest.raises(SynestheteError, match="only recordings have an executor 'array'"):
         created("x.catalog").upsert(given(), executor=Executor(kind="array"))
 
 
 @pytest.mark.parametrize("kind", ["array", "proceses"])
 def test_the_command_says_who_embeds_items(kind: str) -> None:
     """In whatever environment: it need not be a task of an array job to be refused."""
-    with pytest.raises(SynestheteError, match=f"not embedded by {kind!r}; there are local, proc"):
-        Embedding(executor=kind).opened()
+    with pytest.raises(SynestheteError, match=f"executor {kind!r}; there are local, proc"):
+        Workers(executor=kind).opened()

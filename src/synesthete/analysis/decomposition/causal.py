@@ -280,6 +280,7 @@ def text_scores(
 
 def _covariances(atlas: Atlas, layer: str, units: Sequence[int]) -> Float32:
     """Covariances of units' activations and the image embeddings, `[units, dim]`."""
+    atlas = atlas.sampled
     sample = sample_of(atlas)
     columns = atlas.activations(layer)[np.ix_(sample.rows, np.asarray(units, np.int64))]
     values = sample.centred(np.nan_to_num(np.asarray(columns, np.float64)))

@@ -239,8 +239,8 @@ def contributions(
         tokens = torch.cat([tokens.mean(1, keepdim=True), tokens], dim=1)
         shifted = tokens + pool.positional_embedding.cpu()
         heads = int(pool.num_heads)
-        query = _heads(pool.q_proj.cpu()(shifted[:, :1]), heads)
-        key = _heads(pool.k_proj.cpu()(shifted), heads)
+        query = _heads(_projected(pool.q_proj, shifted[:, :1]), heads)
+        key = _heads(_projected(pool.k_proj, shifted), heads)
         scale = float(query.shape[-1]) ** -0.5
         attention = torch.softmax((query * scale) @ key.transpose(2, 3), dim=-1)[:, :, 0]
         wanted = torch.from_numpy(direction) @ pool.c_proj.weight.cpu()
@@ -257,6 +257,13 @@ def contributions(
         np.asarray((units / length[:, None]).numpy(), np.float32),
         np.asarray((rest / length).numpy(), np.float32),
     )
+
+
+def _projected(layer: Any, values: torch.Tensor) -> torch.Tensor:
+    """What a linear layer makes of values on the processor; the layer itself stays where it is."""
+    from torch.nn.functional import linear
+
+    return linear(values, layer.weight.cpu(), layer.bias.cpu())
 
 
 def _heads(values: torch.Tensor, heads: int) -> torch.Tensor:

@@ -167,6 +167,7 @@ def decompose(
     if terms < 1:
         raise SynestheteError(f"{terms} terms are too few", hint="one or more")
     layer = image_layer(atlas, layer)
+    whole, atlas = atlas, atlas.sampled
     matrix = atlas.activations(layer)
     sample = sample_of(atlas)
     direction = class_embeddings(own_model(atlas), [text], list(templates))[0]
@@ -195,7 +196,7 @@ def decompose(
         r2_high=high,
         r2_random_twin=None if control is None else tested(sample.activations(control)),
         r2_shuffled=tested(values[sample.permutation(seed)]),
-        terms=[term_of(atlas, layer, unit, weight * spread[unit]) for unit, weight in ranked],
+        terms=[term_of(whole, layer, unit, weight * spread[unit]) for unit, weight in ranked],
         images=(int(fit.sum()), int(test.sum())),
     )
 
@@ -340,7 +341,7 @@ def word_factors(
         raise SynestheteError(
             f"{len(listed)} words allow 1 to {len(listed)} factors, not {factors}"
         )
-    layer = image_layer(atlas, layer)
+    layer, atlas = image_layer(atlas, layer), atlas.sampled
     sample = sample_of(atlas)
     values = sample.activations(atlas.activations(layer))
     directions = class_embeddings(own_model(atlas), listed, list(templates))

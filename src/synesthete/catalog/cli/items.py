@@ -13,7 +13,6 @@ from synesthete.catalog import Catalog, Item, Quarantined
 from synesthete.catalog.cli.options import (
     CatalogArgument,
     Columns,
-    Embedding,
     FolderArgument,
     Limit,
     set_aside,
@@ -21,6 +20,7 @@ from synesthete.catalog.cli.options import (
 from synesthete.cli.command import Output, command
 from synesthete.cli.console import Note, count, dim, table
 from synesthete.cli.progress import Reporter
+from synesthete.cli.workers import Workers
 from synesthete.errors import SynestheteError
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def index(
     column: Columns = None,
     images: Path | None = None,
     fetching: Fetching,
-    embedding: Embedding,
+    workers: Workers,
     since: str | None = None,
     store: str | None = None,
     prune: bool = False,
@@ -139,7 +139,7 @@ def index(
     if prune and since is not None:
         hint = "leave one of them out"
         raise SynestheteError("--prune needs all rows, and --since leaves some out", hint=hint)
-    executor, name = embedding.opened(), source_name(items, sql)
+    executor, name = workers.opened(), source_name(items, sql)
     mark = Watermark(read_mark(out, name) if since == "last" else since, required=since is not None)
     remote, left_out = fetching.images_of(out), LeftOut()
     source = read_items(
@@ -312,7 +312,7 @@ def recenter(catalog: CatalogArgument) -> Output:
 
 @command(app)
 def reembed(
-    catalog: FolderArgument, *, model: str, atlas: Path | None = None, embedding: Embedding
+    catalog: FolderArgument, *, model: str, atlas: Path | None = None, workers: Workers
 ) -> Output:
     """Embed all items again with another model, and switch to it at once.
 
@@ -342,7 +342,7 @@ def reembed(
     from synesthete.catalog.reembed import reembed
 
     with Reporter("embedding", "items") as reporter:
-        found = reembed(catalog, model, atlas=atlas, executor=embedding.opened(), progress=reporter)
+        found = reembed(catalog, model, atlas=atlas, executor=workers.opened(), progress=reporter)
     view = [f"{catalog}: {count(found.items)} items, {count(found.embedded)} embedded with {model}"]
     if found.by_thumbnail:
         what = "by their thumbnails, as their images are not where they were or changed"

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import timedelta
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -15,9 +15,6 @@ from synesthete._core.environment import EVENTS_URL
 from synesthete.catalog import Catalog
 from synesthete.cli.console import Note, count
 from synesthete.errors import SynestheteError
-
-if TYPE_CHECKING:
-    from synesthete.recording.executors import Executor
 
 
 def folder(path: str) -> Path:
@@ -49,42 +46,6 @@ FolderArgument = Annotated[
     Path, typer.Argument(parser=folder, metavar="CATALOG", help="Such as my.catalog.")
 ]
 Count = Annotated[int, typer.Option(min=0)]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Embedding:
-    """Who embeds the items.
-
-    Attributes
-    ----------
-    executor : WHO
-        Who embeds: local (this process), processes (of this machine), or ray (actors, of this machine or of the cluster that RAY_ADDRESS names; the
-        catalogue's folder is one that all of them see).
-    workers : N
-        How many processes or actors; 0 for one for each core.
-    trust_cluster
-        Use a cluster of Ray that asks for no token.
-    """
-
-    executor: str = "local"
-    workers: Count = 0
-    trust_cluster: bool = False
-
-    def opened(self) -> Executor:
-        """The executor.
-
-        Raises
-        ------
-        SynestheteError
-            No such executor.
-        """
-        from synesthete.catalog.store.shards import check_executor
-        from synesthete.recording.executors import Executor
-
-        kind = check_executor(self.executor)
-        return Executor(kind=kind, workers=self.workers, trust_cluster=self.trust_cluster)
-
-
 EventsUrl = Annotated[
     str | None,
     typer.Option(

@@ -1,17 +1,13 @@
 """Items embedded by whomever the recording's executors hire: this process, others of this machine, or actors of Ray.
 
-A batch of items is a shard. This process reads the items and writes the table, in the order of the batches, as if it had embedded them itself; the others
-are given a folder with a file for each batch that is being worked on, and answer by a second file. Killed, the folder is of no use: what was
-committed is in the table, and the same command embeds the rest.
+A batch of items is a piece. This process reads the items and writes the table, in the order of the batches, as if it had embedded them itself; the others
+are given a folder with a file for each batch that is being worked on. Killed, the folder is of no use: what was committed is in the table, and the same
+command embeds the rest.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-import shutil
-import tempfile
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -24,33 +20,18 @@ from synesthete._core.arrays import Float16
 from synesthete._core.json_reader import parse_json
 from synesthete._core.text import storable
 from synesthete._core.user_files import ANY_SIZE, read_inside
-from synesthete.atlas.files import disk_errors, write_file
+from synesthete.atlas.files import write_file
 from synesthete.catalog.encode import Batch, Loaded, encode
 from synesthete.catalog.schema import Item, Quarantined, image_name
-from synesthete.errors import SynestheteError, near
+from synesthete.errors import SynestheteError
+from synesthete.recording.pieces import check_executor, compute_pieces, shared_folder
 
 if TYPE_CHECKING:
     from synesthete.models.image_text_model import ImageTextModel
     from synesthete.recording.executors import Executor
 
 T = TypeVar("T")
-FOLDER, STALE = ".embedding-", 86_400  # seconds after which nobody is at work in a folder
 VECTORS = ("images", "texts", "units")
-EXECUTORS = ("local", "processes", "ray")
-
-
-def check_executor(kind: str) -> str:
-    """Return `kind`, or say which executors embed items.
-
-    Raises
-    ------
-    SynestheteError
-        It is none of them: an array job, whose tasks would each write the table, or no executor at all.
-    """
-    if kind not in EXECUTORS:
-        message = f"items are not embedded by {kind!r}; there are {', '.join(EXECUTORS)}"
-        raise SynestheteError(message, hint=near(kind, EXECUTORS))
-    return kind
 
 
 def embedded(
@@ -85,43 +66,36 @@ def embedded(
     SynestheteError
         An array job; workers that cannot open the model, or that are killed by a batch again and again: after all others.
     """
-    kind = check_executor("local" if executor is None else executor.kind)
-    if executor is None or kind == "local":
+    if executor is None or check_executor(executor.kind) == "local":
         for context, loaded in pieces:
             yield context, *(encode(model(), layer, units, loaded) if loaded else (None, []))
         return
-    _sweep(home)
-    waiting: dict[int, tuple[T, bool]] = {}
-    done: set[int] = set()
-    with contextlib.ExitStack() as stack:
-        with disk_errors(home):
-            temporary = tempfile.TemporaryDirectory(
-                prefix=FOLDER, dir=home, ignore_cleanup_errors=True
-            )
-        folder = stack.enter_context(temporary)
-        job = EmbeddingJob(work=Path(folder).absolute(), layer=layer, units=units)
+    waiting: dict[int, T] = {}
+    done: dict[int, tuple[Batch | None, list[Quarantined]]] = {}
+    with shared_folder(home) as folder:
+        batches = ItemBatches(work=folder, layer=layer, units=units)
 
         def given() -> Iterator[int]:
             for number, (context, loaded) in enumerate(pieces):
-                waiting[number] = context, bool(loaded)
+                waiting[number] = context
                 if loaded:
-                    write_file(job.given(number), _from_loaded(loaded), sync=False)
+                    write_file(batches.file(number), _from_loaded(loaded), sync=False)
                     yield number
                 else:
-                    done.add(number)
+                    done[number] = None, []
 
         def finished() -> Iterator[tuple[T, Batch | None, list[Quarantined]]]:
             """Those before which none is missing."""
             while (number := min(waiting, default=-1)) in done:
-                context, some = waiting.pop(number)
-                yield context, *(job.result(number) if some else (None, []))
+                yield waiting.pop(number), *done.pop(number)
 
         try:
-            for number in executor.run(job, given(), model(), lambda count: None):
-                done.add(number)
+            for number, result in compute_pieces(batches, given(), model(), executor, home):
+                done[number] = _to_batch(_table(result))
+                batches.file(number).unlink()
                 yield from finished()
         except SynestheteError:
-            for number in waiting.keys() - done:
+            for number in waiting.keys() - done.keys():
                 del waiting[number]
             yield from finished()
             raise
@@ -129,8 +103,8 @@ def embedded(
 
 
 @dataclass(frozen=True, kw_only=True)
-class EmbeddingJob:
-    """Batches of items, as another process can be sent them.
+class ItemBatches:
+    """Batches of items, as another process can be sent them (`synesthete.recording.pieces.Pieces`).
 
     Attributes
     ----------
@@ -144,65 +118,31 @@ class EmbeddingJob:
     layer: str
     units: int
 
-    def given(self, number: int) -> Path:
+    def file(self, number: int) -> Path:
         """The file of a batch."""
         return self.work / f"given-{number}.arrow"
 
-    def answer(self, number: int) -> Path:
-        """The file of what came of it."""
-        return self.work / f"embedded-{number}.arrow"
-
     def title(self, number: int) -> str:
         """The first and the last item of a batch, for messages."""
-        loaded = _to_loaded(self._read(self.given(number)))
+        loaded = self._loaded(number)
         return f"items {loaded[0].item.id!r} to {loaded[-1].item.id!r}"
 
-    def start(self, model: ImageTextModel) -> Embedder:
-        """Embed with a model."""
-        return Embedder(self, model)
-
-    def embed(self, number: int, model: ImageTextModel) -> int:
-        """Embed a batch and commit it; gives the number of items."""
-        loaded = _to_loaded(self._read(self.given(number)))
+    def compute(
+        self, number: int, model: ImageTextModel, seen: Callable[[int], None] | None
+    ) -> bytes:
+        """What `encode` makes of a batch; `seen` is called with the number of items."""
+        loaded = self._loaded(number)
         result = _from_batch(*encode(model, self.layer, self.units, loaded))
-        write_file(self.answer(number), result, sync=False)
-        return len(loaded)
+        if seen is not None:
+            seen(len(loaded))
+        return result
 
-    def result(self, number: int) -> tuple[Batch, list[Quarantined]]:
-        """What was made of a batch, once; its files are removed."""
-        found = _to_batch(self._read(self.answer(number)))
-        for file in (self.given(number), self.answer(number)):
-            file.unlink()
-        return found
-
-    def _read(self, path: Path) -> pa.Table:
-        data = read_inside(self.work, path, max_bytes=ANY_SIZE)
-        return pa.ipc.open_file(pa.BufferReader(data)).read_all()
+    def _loaded(self, number: int) -> list[Loaded]:
+        return _to_loaded(_table(read_inside(self.work, self.file(number), max_bytes=ANY_SIZE)))
 
 
-class Embedder:
-    """Embeds batches, one after the other."""
-
-    def __init__(self, job: EmbeddingJob, model: ImageTextModel) -> None:
-        self._job, self._model = job, model
-
-    def run(
-        self, numbers: Iterable[int], seen: Callable[[int], None] | None = None
-    ) -> Iterator[int]:
-        """As `synesthete.recording.executors.Work` says; `seen` is called with numbers of items."""
-        for number in numbers:
-            count = self._job.embed(number, self._model)
-            if seen is not None:
-                seen(count)
-            yield number
-
-
-def _sweep(home: Path) -> None:
-    """Remove what killed processes left."""
-    for folder in home.glob(f"{FOLDER}*"):
-        with contextlib.suppress(OSError):
-            if time.time() - folder.stat().st_mtime > STALE:
-                shutil.rmtree(folder, ignore_errors=True)
+def _table(data: bytes) -> pa.Table:
+    return pa.ipc.open_file(pa.BufferReader(data)).read_all()
 
 
 def _to_bytes(columns: dict[str, Any], aside: Sequence[Quarantined]) -> bytes:
