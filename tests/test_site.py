@@ -122,3 +122,16 @@ def test_the_citation_is_of_this_version() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert citation["title"].replace("CLIP", "{CLIP}") in readme
     assert f"{{{__version__}}}" in readme
+
+
+def test_every_place_of_the_gallery_names_a_model_and_its_command() -> None:
+    from synesthete import list_models
+
+    text = (DOCS / "gallery.md").read_text(encoding="utf-8")
+    rows = re.findall(r"\| `synesthete reproduce (\S+) --out \S+` \| (.+) \|$", text, re.MULTILINE)
+    assert len(rows) > 3
+    assert {model for model, _ in rows} <= {model["name"] for model in list_models()}
+    for model, state in rows:
+        measured = re.search(r"\]\(([^)]+)\)", state)
+        assert measured is not None or state == "*empty*", model
+        assert measured is None or (DOCS / measured[1]).is_file()
