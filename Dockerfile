@@ -6,7 +6,7 @@ ARG PIP_OPTIONS=""
 WORKDIR /app
 COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY src src
-RUN pip install --no-cache-dir $PIP_OPTIONS ".[serve]"
+RUN pip install --no-cache-dir $PIP_OPTIONS ".[catalog,serve]"
 COPY tools/serve.sh tools/serve.sh
 
 RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin synesthete \

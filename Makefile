@@ -16,12 +16,12 @@ LOCKED := --require-hashes --only-binary :all: --requirement
 COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
     --no-annotate --custom-compile-command 'make lock' $(UPGRADE)
 
-.PHONY: help install demo tutorial test torture matrix bench check style types tests mini lock format clean
+.PHONY: help install demo tutorial docs wheel test torture matrix bench check style types tests mini lock format clean
 
 help: ## say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-install: $(STAMP) ## set up .venv with locked versions (5.6 GB, about two minutes)
+install: $(STAMP) ## set up .venv with locked versions (7.5 GB on Linux, about two minutes)
 
 # The stamp is newer than its inputs only after a complete install, so an interrupted one runs again.
 $(STAMP): pyproject.toml requirements.lock
@@ -32,7 +32,7 @@ $(STAMP): pyproject.toml requirements.lock
 	    "$$python" -m venv $(VENV) || { echo "make: could not create $(VENV)" \
 	        "(on Debian and Ubuntu: apt install python3-venv)" >&2; exit 1; }; \
 	fi
-	@echo "Installing Synesthete and what it stands on (5.6 GB, about two minutes)"
+	@echo "Installing Synesthete and what it stands on (7.5 GB on Linux, about two minutes)"
 	@$(PIP) $(LOCKED) requirements.lock
 	@$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
@@ -42,6 +42,12 @@ demo: $(STAMP) ## record the shipped model on the built-in probes and show what 
 
 tutorial: $(STAMP) ## run every block of docs/tutorial.md on demo.atlas and write its numbers and figures (15 minutes)
 	@HF_HUB_OFFLINE=1 $(BIN)/python docs/update_tutorial.py $(ATLAS)
+
+docs: $(STAMP) ## build the documentation as a site, strictly, into build/docs/site
+	@$(BIN)/python docs/build_site.py --out build/docs
+
+wheel: $(STAMP) ## build the source archive and the wheel into dist/, install the wheel in a new environment and use it
+	@HF_HUB_OFFLINE=1 $(BIN)/python tools/check_wheel.py
 
 test: $(STAMP) style ## run every check and every test
 	@bash tools/get_chromium.sh $(BIN)/python
@@ -82,4 +88,4 @@ format: $(STAMP) ## put the code into its one format
 	@$(BIN)/ruff format .
 
 clean: ## remove what make made
-	rm -rf $(VENV) $(ATLAS) demo.cards .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(ATLAS) demo.cards build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,7 +1,7 @@
-"""Writes what the README shows: a real neuron card, and the numbers of demo.atlas.
+"""Writes what the README and docs/mini.md show: the numbers of demo.atlas, and a real neuron card.
 
 Run it after `make demo`:  .venv/bin/python docs/update_readme.py [--address LAYER:UNIT] [--check]
-With --check it changes nothing, and fails when the README is not what the atlas says.
+With --check it changes nothing, and fails when one of the two is not what the atlas says.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ BEST, STRONGEST = 10, 8
 
 
 def numbers(atlas: Atlas) -> str:
-    """The README's numbers: the count between its controls, and the best neurons."""
+    """The README's numbers: the count between its controls."""
     facts = atlas.summary()
     of = facts["modalities"]
     modalities = ", ".join(f"{count(n)} as {m}" for m, n in of.items() if m not in TEXT_MODALITIES)
@@ -47,14 +47,18 @@ def numbers(atlas: Atlas) -> str:
         )
     lines += [
         "",
-        *_by_modality(atlas),
-        "",
         f"({count(facts['images'])} images of {count(facts['concepts'])} concepts: {modalities}{texts}; "
         f"`synesthete summary {atlas.path.name}`. {RANGES})",
-        "",
-        *_best(atlas),
     ]
     return "\n".join(lines)
+
+
+def details(atlas: Atlas) -> str:
+    """The numbers of docs/mini.md: by modality, and the best neurons."""
+    return "\n".join([*_by_modality(atlas), "", *_best(atlas)])
+
+
+PAGES = {"README.md": numbers, "docs/mini.md": details}
 
 
 def _span(row: Count) -> str:
@@ -132,37 +136,39 @@ def shown(atlas: Atlas, address: str | None = None) -> Neuron:
     return max(atlas.neurons(multimodal=True) or atlas.neurons(), key=merit)
 
 
-def updated(readme: str, block: str) -> str:
-    """The README with its numbers replaced."""
+def updated(page: str, block: str) -> str:
+    """A page with its numbers replaced."""
     pattern = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
-    if len(pattern.findall(readme)) != 1:
-        raise SystemExit("README.md does not hold the markers of its numbers exactly once")
-    return pattern.sub(lambda _: f"{BEGIN}\n{block}\n{END}", readme)
+    if len(pattern.findall(page)) != 1:
+        raise SystemExit("a page does not hold the markers of its numbers exactly once")
+    return pattern.sub(lambda _: f"{BEGIN}\n{block}\n{END}", page)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Update or check the README."""
+    """Update or check the pages."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--atlas", type=Path, default=ROOT / "demo.atlas")
-    parser.add_argument("--readme", type=Path, default=ROOT / "README.md")
+    parser.add_argument("--root", type=Path, default=ROOT, help="the folder of README.md and docs/")
     parser.add_argument("--address", help="the neuron to show; the best one when not given")
     parser.add_argument(
         "--check", action="store_true", help="change nothing; fail when out of date"
     )
     options = parser.parse_args(arguments)
     atlas = open_atlas(options.atlas)
-    before = options.readme.read_text(encoding="utf-8")
-    after = updated(before, numbers(atlas))
+    before = {name: (options.root / name).read_text(encoding="utf-8") for name in PAGES}
+    after = {name: updated(page, PAGES[name](atlas)) for name, page in before.items()}
+    stale = [name for name in PAGES if before[name] != after[name]]
     if options.check:
-        if before != after:
-            print(f"{options.readme} is not what {options.atlas} says: run docs/update_readme.py")
-        return int(before != after)
-    options.readme.write_text(after, encoding="utf-8")
-    image = options.readme.parent / "docs" / "images" / "neuron.png"
+        for name in stale:
+            print(f"{name} is not what {options.atlas} says: run docs/update_readme.py")
+        return int(bool(stale))
+    for name in stale:
+        (options.root / name).write_text(after[name], encoding="utf-8")
+    image = options.root / "docs" / "images" / "neuron.png"
     image.parent.mkdir(parents=True, exist_ok=True)
     neuron = shown(atlas, options.address)
     image.write_bytes(render(neuron_card(atlas, neuron)))
-    print(f"{options.readme} and {image} show {atlas.path}, neuron {neuron.address}")
+    print(f"{', '.join(PAGES)} and {image} show {atlas.path}, neuron {neuron.address}")
     return 0
 
 

@@ -364,18 +364,20 @@ def test_the_animation_shows_what_was_recorded(place: Path, monkeypatch: pytest.
     assert len(ET.fromstring(shown).findall(".//{*}image")) == 8
 
 
-def test_readme_numbers_come_from_an_atlas(place: Path, tmp_path: Path) -> None:
-    sys.path.insert(0, str(ROOT / "docs"))
-    try:
-        import update_readme
-    finally:
-        sys.path.remove(str(ROOT / "docs"))
-    readme = tmp_path / "README.md"
-    readme.write_text((ROOT / "README.md").read_text(encoding="utf-8"), encoding="utf-8")
-    options = ["--atlas", str(place / "demo.atlas"), "--readme", str(readme)]
+def test_readme_numbers_come_from_an_atlas(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    import update_readme
+
+    (tmp_path / "docs").mkdir()
+    for name in update_readme.PAGES:
+        (tmp_path / name).write_text((ROOT / name).read_text(encoding="utf-8"), encoding="utf-8")
+    options = ["--atlas", str(place / "demo.atlas"), "--root", str(tmp_path)]
     assert update_readme.main([*options, "--check"]) == 1
     assert update_readme.main(options) == 0
     assert update_readme.main([*options, "--check"]) == 0
-    assert "its random twin" in readme.read_text(encoding="utf-8")
+    assert "its random twin" in (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert "concepts that can be tested" in (tmp_path / "docs" / "mini.md").read_text("utf-8")
     image = (tmp_path / "docs" / "images" / "neuron.png").read_bytes()
     assert image.startswith(b"\x89PNG")

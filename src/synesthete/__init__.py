@@ -2,7 +2,7 @@
 
 >>> import synesthete as syn
 >>> sorted(name for name in dir(syn) if name.islower() and not name.startswith("_"))
-['analyze', 'defend', 'edited', 'evaluate', 'export_edits', 'list_models', 'list_probes', 'load_edits', 'load_model',
+['analyze', 'browse', 'defend', 'edited', 'evaluate', 'export_edits', 'list_models', 'list_probes', 'load_edits', 'load_model',
  'load_probes', 'name_neurons', 'neuron_card', 'open_atlas', 'plan_edits', 'record', 'save_edits', 'visualize', 'wrap']
 
 Everything is imported on first use, so that `import synesthete` is instant and reading an atlas
@@ -14,6 +14,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from synesthete._core.notebook import BUNDLES as _BUNDLES
 from synesthete._core.notebook import HTML as _HTML
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from synesthete.probes import load_probes as load_probes
     from synesthete.recording import record as record
     from synesthete.report import neuron_card as neuron_card
+    from synesthete.report.notebook import browse as browse
     from synesthete.visualization.features import visualize as visualize
 
 __version__ = "0.1.0"
@@ -53,6 +55,7 @@ _HOME = {
     "name_neurons": "analysis.naming",
     "open_atlas": "atlas",
     "neuron_card": "report",
+    "browse": "report.notebook",
     "plan_edits": "editing",
     "load_edits": "editing",
     "save_edits": "editing",
@@ -83,6 +86,13 @@ def _neuron_html(neuron: _Neuron) -> str | None:
     return neuron_html(neuron)
 
 
+def _neuron_bundle(neuron: _Neuron) -> dict[str, object] | None:
+    from synesthete.report.notebook import neuron_bundle
+
+    return neuron_bundle(neuron)
+
+
+_BUNDLES.update(neuron=_neuron_bundle)
 _HTML.update(atlas=_atlas_html, neuron=_neuron_html)
 
 

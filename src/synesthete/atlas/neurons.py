@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from synesthete._core.arrays import Bool, Float64
-from synesthete._core.notebook import html_of
+from synesthete._core.notebook import bundle_of, html_of
 from synesthete.atlas.arrays import arrow_mask, column_numbers
 from synesthete.errors import SynestheteError, near
 
@@ -126,6 +126,12 @@ class Neuron:
     def _repr_html_(self) -> str | None:
         """Its card, where a notebook shows it."""
         return html_of("neuron", self)
+
+    def _repr_mimebundle_(
+        self, include: object = None, exclude: object = None
+    ) -> dict[str, Any] | None:
+        """A widget that goes through its atlas, in a notebook with anywidget; its card is shown beside or instead."""
+        return bundle_of("neuron", self)
 
 
 def neurons_of(

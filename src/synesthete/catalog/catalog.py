@@ -39,7 +39,7 @@ from synesthete.catalog.search import search
 from synesthete.catalog.store import manifest as manifests
 from synesthete.catalog.store.centres import Centres
 from synesthete.catalog.store.ingest import upsert
-from synesthete.catalog.store.location import POINTER, check_url, location_of
+from synesthete.catalog.store.location import POINTER, check_url, location_of, require_lancedb
 from synesthete.catalog.store.snapshot import Snapshot
 from synesthete.catalog.store.table import ItemTable
 from synesthete.catalog.suggest import (
@@ -109,8 +109,9 @@ class Catalog:
         Raises
         ------
         SynestheteError
-            Something is there already; an atlas of another model; no such layer; a store that cannot be reached.
+            Something is there already; an atlas of another model; no such layer; a store that cannot be reached; no `lancedb` (extra `[catalog]`).
         """
+        require_lancedb()
         from synesthete.atlas import open_atlas
         from synesthete.models import load_model
 

@@ -157,7 +157,7 @@ def needs_transformers(what: str) -> SynestheteError:
     """What to raise where the package transformers is missing."""
     return SynestheteError(
         f"{what} needs the package transformers, which is not installed",
-        hint="pip install transformers",
+        hint="pip install 'synesthete[transformers]'",
     )
 
 

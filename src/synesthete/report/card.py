@@ -14,7 +14,7 @@ from synesthete.atlas.files import write_together
 from synesthete.errors import SynestheteError
 from synesthete.report.charts import ticks
 from synesthete.report.neuron import ModalityPart, NeuronReport, neuron_report
-from synesthete.report.source import source_of
+from synesthete.report.source import Source, source_of
 from synesthete.report.svg import (
     DARK,
     DISPLAY,
@@ -153,6 +153,19 @@ def draw(report: NeuronReport, thumbnails: Thumbnails) -> str:
     y += height
     pieces.append(_footer(report, y))
     return _document(report, pieces, y + 118)
+
+
+def card_of(source: Source, address: str) -> tuple[str, str]:
+    """The card of a neuron as a `data:` address, and its title in plain text.
+
+    Raises
+    ------
+    SynestheteError
+        No such neuron, or an atlas that is gone or damaged.
+    """
+    report = neuron_report(source, address)
+    data = base64.b64encode(draw(report, source.atlas.thumbnail).encode()).decode("ascii")
+    return f"data:image/svg+xml;base64,{data}", report.title
 
 
 def _header(report: NeuronReport) -> str:

@@ -39,7 +39,7 @@ def measured(
     Raises
     ------
     SynestheteError
-        Not as many rankings as gains, an item twice, a gain that is no whole number, a k below 1.
+        Not as many rankings as gains, an item twice, a gain that is no whole number, a k below 1; no `ir-measures`.
 
     Examples
     --------
@@ -49,8 +49,14 @@ def measured(
     >>> found["ndcg@3"].round(4).tolist()  # (1/log2(3) + 1/2) / (1 + 1/log2(3))
     [0.6934]
     """
-    import ir_measures
-    from ir_measures import RR, R, nDCG
+    try:
+        import ir_measures
+        from ir_measures import RR, R, nDCG
+    except ImportError:
+        raise SynestheteError(
+            "measuring rankings needs the package ir-measures",
+            hint="pip install 'synesthete[catalog]'",
+        ) from None
 
     _check(rankings, gains, ks)
     kinds = {"ndcg": nDCG, "recall": R, "rr": RR}

@@ -18,6 +18,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -348,7 +349,22 @@ def check_url(url: str) -> str:
     return url.rstrip("/")
 
 
+def require_lancedb() -> None:
+    """Refuse to go on without the package `lancedb`.
+
+    Raises
+    ------
+    SynestheteError
+        It is not installed.
+    """
+    if find_spec("lancedb") is None:
+        raise SynestheteError(
+            "a catalogue needs the package lancedb", hint="pip install 'synesthete[catalog]'"
+        )
+
+
 def _connected(place: Path | str) -> Any:
+    require_lancedb()
     # Here, so that a command that needs no catalogue does not wait for it.
     import lancedb
 

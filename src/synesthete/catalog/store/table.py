@@ -268,11 +268,12 @@ class ItemTable:
         self._index(new)
 
     def _new(self, name: str, schema: pa.Schema) -> Table:
+        lance = self._lance()
         from lancedb.index import FTS, BTree, LabelList
 
         at = schema.get_field_index("fused")
         schema = schema.set(at, schema.field(at).remove_metadata())  # of another table's index
-        table: Table = self._lance().create_table(name, schema=schema, mode="overwrite")
+        table: Table = lance.create_table(name, schema=schema, mode="overwrite")
         if not schema.field("id").metadata:  # a copied schema has it
             table.set_unenforced_primary_key("id")
         words = FTS(base_tokenizer="icu/split", stem=False, remove_stop_words=False)
