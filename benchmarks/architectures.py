@@ -38,6 +38,7 @@ NOT_BUILT = "not built"
 CONTEXT = 77  # tokens that open_clip gives a text tower of transformers
 CONFIGURATION = "open_clip_config.json"
 TIMES = 1.25  # memory that a network takes while it is built and edited, in sizes of its weights
+TOO_LARGE = "more than"
 KINDS = {"mlp": "MLP neurons", "heads": "heads", "residual": "residual stream", "block": "block channels"}  # fmt: skip
 
 
@@ -295,10 +296,10 @@ def _work(name: str, memory: int, row: dict[str, Any], path: str) -> None:
     start = time.process_time()
     try:
         row = row | measure(name)
-    except MemoryError:
-        row = row | {"failure": f"more than {memory / GB:.0f} GB of memory"}
     except Exception as error:  # noqa: BLE001 (whatever it is stands in the table)
         text = " ".join(str(error).split())[:200] or type(error).__name__
+        if isinstance(error, MemoryError) or "can't allocate memory" in text:
+            text = f"{TOO_LARGE} {memory / GB:.0f} GB of memory"
         row = row | {"failure": text, "type": type(error).__name__}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     row |= {"seconds": round(time.process_time() - start, 1), "peak_gb": round(peak / GB, 2)}
@@ -372,7 +373,7 @@ def run(names: Sequence[str], *, limit: int, memory: float, seconds: float) -> N
     for row in wanted[: limit or None]:
         name = row["architecture"]
         known = {key: row[key] for key in ("architecture", "parameters")}
-        need = TIMES * BYTES * row["parameters"] / GB + 1
+        need = _need(row)
         free = min(memory, _free() - 2)
         if need > free:
             print(f"{name}: needs about {need:.0f} GB, {free:.0f} GB are free", flush=True)
@@ -458,8 +459,13 @@ def page(rows: Iterable[dict[str, Any]]) -> str:
 
     rows = sorted(rows, key=_order)
     ran = [row for row in rows if "seconds" in row]
+    large = [
+        row
+        for row in rows
+        if row.get("failure", "").startswith(TOO_LARGE) or (row not in ran and _need(row) > MEMORY)
+    ]
+    ran = [row for row in ran if row not in large]
     fine = [row for row in ran if "failure" not in row]
-    large = [row for row in rows if BYTES * row["parameters"] / GB > MEMORY and row not in ran]
     waiting = [row for row in rows if row not in ran and row not in large]
     images, texts = (sum(_exported(row, tower) for row in fine) for tower in ("image", "text"))
     failed = [row for row in ran if "failure" in row]
@@ -494,6 +500,11 @@ def page(rows: Iterable[dict[str, Any]]) -> str:
             names = ", ".join(f"`{row['architecture']}` ({row['parameters'] / 1e6:,.0f})" for row in some)  # fmt: skip
             text += f"\n## {title}\n\nWith their weights in millions: {names}.\n"
     return text
+
+
+def _need(row: dict[str, Any]) -> float:
+    """Gigabytes that an architecture takes, about."""
+    return float(TIMES * BYTES * row["parameters"] / GB + 1)
 
 
 def _line(row: dict[str, Any], reasons: list[str]) -> str:
