@@ -50,6 +50,7 @@ from synesthete.catalog.suggest import (
     write_confidence,
 )
 from synesthete.errors import SynestheteError
+from synesthete.reviews.cases import Policy
 
 if TYPE_CHECKING:
     from synesthete.models.image_text_model import ImageTextModel
@@ -312,7 +313,9 @@ class Catalog:
         elif isinstance(request, Align):
             result = align(encoder, current.model(), request)
         elif isinstance(request, Suggest):
-            result = self.suggest(request.image, request.brief, limit=request.limit)
+            result = self.suggest(
+                request.image, request.brief, reference=request.reference, limit=request.limit
+            )
         if result is None:
             raise SynestheteError(f"a catalogue does not answer {type(request).__name__}")
         return cast("Answer", result)
@@ -326,8 +329,10 @@ class Catalog:
         image: ImageSource | None = None,
         brief: str | None = None,
         *,
+        reference: str = "",
         limit: int = 5,
         threshold: float = 0.6,
+        audit: float = 0.0,
         queue: ReviewQueue | None = None,
     ) -> Suggestion:
         """Items, categories, attributes and next questions for an image with a brief description.
@@ -336,10 +341,14 @@ class Catalog:
         ----------
         image, brief
             One of them may be missing.
+        reference
+            What the case is called in the queue and its labels; without it the image's path, or a hash of what was given.
         threshold
             Of confidence: below it the machine abstains.
+        audit
+            Share of the answers from it on that go to the queue as well, chosen by a hash of the reference.
         queue
-            Where a case goes when it does.
+            Where a case goes when it abstains, or when its answer is audited.
 
         Raises
         ------
@@ -349,8 +358,8 @@ class Catalog:
         current = self._embedding()
         return suggest(
             current.encoder(),
-            Suggest(image, brief, limit=limit),
-            threshold=threshold,
+            Suggest(image, brief, reference=reference, limit=limit),
+            policy=Policy(threshold, audit),
             queue=queue,
             calibrated=read_confidence(current.home),
         )

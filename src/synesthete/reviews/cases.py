@@ -62,7 +62,7 @@ class Policy:
 
 
 def policy_of(trail: Log, kind: str) -> Policy:
-    """The policy for a kind of decision (`suggest`, `classify`, `align`): the one set last."""
+    """The policy for a kind of decision (`suggest`, `classify`): the one set last."""
     acts = [act for act in trail.read(f"policy {kind}") if act.kind == "policy"]
     if not acts:
         return Policy()
@@ -97,7 +97,7 @@ class Case(Reviewed):
     ticket
         Its name in the queue.
     kind
-        Of decision: `suggest`, `classify`, `align`.
+        Of decision: `suggest`, `classify`.
     payload
         What the machine saw, and its answer.
     reason

@@ -37,7 +37,7 @@ from synesthete.server.errors import ERRORS, Missing
 ItemId = Annotated[str, Query(alias="id", min_length=1, max_length=500)]
 Name = Annotated[str, Query(min_length=1, max_length=200)]
 Ticket = Annotated[str, Path(max_length=100, description="Of the case.")]
-Kind = Annotated[str, Path(pattern=r"^(suggest|classify|align)$")]
+Kind = Annotated[str, Path(pattern=r"^(suggest|classify)$")]
 Sort = Annotated[str, Query(max_length=500)]
 After = Annotated[int, Query(ge=0, le=2**62, description="`next` of the page before.")]
 Share = Annotated[float, Query(gt=0, lt=1)]

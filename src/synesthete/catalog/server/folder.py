@@ -46,12 +46,12 @@ class CatalogFolder:
         self._lock = threading.Lock()
 
     @property
-    def threshold(self) -> float:
-        """Confidence below which `suggest` abstains."""
-        return policy_of(self.queue.trail, "suggest").threshold
+    def suggest_policy(self) -> Policy:
+        """Confidence below which `suggest` abstains, and the share of its answers that are audited."""
+        return policy_of(self.queue.trail, "suggest")
 
     @property
-    def policy(self) -> Policy | None:
+    def classify_policy(self) -> Policy | None:
         """What people set for `classify`; None where nobody did, and the classifier's own coverage decides."""
         policy = policy_of(self.queue.trail, "classify")
         return policy if policy.set_by != "machine" else None
@@ -66,11 +66,14 @@ class CatalogFolder:
         """Answer a request; what `suggest` and `classify` abstain from goes to people, by the policies that they set."""
         result: Any
         if isinstance(request, Suggest):
+            policy = self.suggest_policy
             result = self.catalog.suggest(
                 request.image,
                 request.brief,
+                reference=request.reference,
                 limit=request.limit,
-                threshold=self.threshold,
+                threshold=policy.threshold,
+                audit=policy.audit,
                 queue=self.queue,
             )
         elif isinstance(request, Classify):
@@ -81,7 +84,7 @@ class CatalogFolder:
             classifier = self.classifier(request.classifier)
             result = Classifications(
                 classifier.judge(
-                    records, queue=self.queue, policy=self.policy, reasons=request.reasons
+                    records, queue=self.queue, policy=self.classify_policy, reasons=request.reasons
                 )
             )
         else:

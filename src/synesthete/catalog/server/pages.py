@@ -221,8 +221,8 @@ def suggest(request: Request, folder: Folder, sent: Sent) -> Response:
     suggestion = None
     if request.method == "POST":
         suggestion = folder.answer(read_form(Suggest, sent)).as_dict()
-    facts = {"suggestion": suggestion, "brief": sent.get("brief", "")}
-    return page(request, folder, "suggest", threshold=folder.threshold, **facts)
+    facts = {"suggestion": suggestion, **{key: sent.get(key, "") for key in ("brief", "reference")}}
+    return page(request, folder, "suggest", threshold=folder.suggest_policy.threshold, **facts)
 
 
 @router.get("/classify")
