@@ -207,6 +207,7 @@ class Catalog:
         *,
         executor: Executor | None = None,
         progress: Progress | None = None,
+        tidy: bool = True,
     ) -> Written:
         """Add items, or replace those whose id is there already.
 
@@ -223,6 +224,8 @@ class Catalog:
             same wherever the processor sums alike with fewer threads.
         progress
             Called with the number of items done, twice.
+        tidy
+            Whether to `tidy` afterwards.
         """
         current = self._embedding()
         return upsert(
@@ -233,14 +236,23 @@ class Catalog:
             executor=executor,
             home=self.path,
             progress=progress,
+            tidy=tidy,
         )
 
-    def delete(self, ids: Iterable[str]) -> Written:
-        """Take items out; ids that are not there are ignored."""
+    def delete(self, ids: Iterable[str], *, tidy: bool = True) -> Written:
+        """Take items out, and `tidy` if that is wanted; ids that are not there are ignored."""
         table = self._embedding().table
         gone = table.delete(list(dict.fromkeys(ids)))
-        table.tidy()
+        if tidy:
+            table.tidy()
         return Written(deleted=gone)
+
+    def tidy(self) -> None:
+        """Compact, bring the indexes up to date, and make new centres where the number of items has doubled or halved.
+
+        Until then searches find everything, and take longer. They go on meanwhile; other writers wait.
+        """
+        self._embedding().table.tidy()
 
     def recenter(self) -> int:
         """Make new centres of the items as they are, and every item's fused vector again; returns the centres' version.

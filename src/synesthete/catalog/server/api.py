@@ -124,8 +124,8 @@ def upsert_items(
     request: Request, caller: Writer, body: schema.Upsert, key: IdempotencyKey = None
 ) -> Response:
     """Add items, or replace those with their ids."""
-    catalog = folder_of(request).catalog
-    return respond_once(request, caller, key, body, lambda: catalog.upsert(body.items))
+    folder = folder_of(request)
+    return respond_once(request, caller, key, body, lambda: folder.upsert(body.items))
 
 
 @post("/items/delete", Written, tag="items")
@@ -133,8 +133,8 @@ def delete_items(
     request: Request, caller: Writer, body: schema.Delete, key: IdempotencyKey = None
 ) -> Response:
     """Delete items; unknown ids are ignored."""
-    catalog = folder_of(request).catalog
-    return respond_once(request, caller, key, body, lambda: catalog.delete(body.ids))
+    folder = folder_of(request)
+    return respond_once(request, caller, key, body, lambda: folder.delete(body.ids))
 
 
 @get("/quarantine", schema.Quarantine, tag="items")
