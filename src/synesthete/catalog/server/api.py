@@ -238,11 +238,12 @@ def list_cases(
     waiting: bool | None = None,
 ) -> Response:
     """List abstentions awaiting human review and settled cases, those that wait first."""
-    cases = folder_of(request).queue.cases(kind=kind or None)
-    chosen = [case for case in cases if waiting is None or case.open == waiting]
+    queue = folder_of(request).queue
+    chosen = queue.cases(kind=kind or None, waiting=waiting)
+    still_open = len(queue.cases(kind=kind or None, waiting=True))
     page = list(map(schema.CaseFacts.of, chosen[after : after + limit]))
     following = after + limit if len(chosen) > after + limit else None
-    return respond(request, schema.CasePage(page, following, sum(case.open for case in cases)))
+    return respond(request, schema.CasePage(page, following, still_open))
 
 
 @get("/queue/{ticket}", schema.CaseFacts, tag="people")
