@@ -28,12 +28,9 @@ from synesthete.catalog.words import MISSPELT, WORDS, edits
 _BREAK = r"[^\p{L}\p{N}]+"
 SEARCHED = ("id", "title", "category", "description")  # where a word makes a query related
 FEW = 20  # queries that are asked one by one
-TRIED, TOGETHER, CLOSE = (
-    150,
-    10,
-    10,
-)  # words that may be taken for an item's, at once, and items of each
-STALE = 0.05  # of the items, which may change before these words are tried again
+# Words that may be taken for an item's, how many of them are tried at once, and items of each that are kept.
+TRIED, TOGETHER, CLOSE = 150, 10, 10
+STALE, LEAST_STALE = 0.05, 20  # share and number of items that change before they are tried again
 LEAST = 40  # unrelated queries; with fewer all of the reference are used, which makes relevance too low, not too high
 
 
@@ -282,7 +279,7 @@ def _still_misspelt(known: _Misspelt, snapshot: Snapshot) -> _Misspelt:
     came = sum(map(len, snapshot.fresh))
     gone = known.items + came - len(snapshot)
     changed = known.changed + came + gone
-    if changed > STALE * len(snapshot):
+    if changed > max(STALE * len(snapshot), LEAST_STALE):
         return _misspelt(snapshot)
     return replace(known, items=len(snapshot), changed=changed)
 

@@ -70,6 +70,7 @@ def test_a_refreshed_snapshot_equals_a_new_one(
         pytest.MonkeyPatch.context() as patch
     ):  # or words that may be misspelt are kept for a while
         patch.setattr(relevance, "STALE", 0.0)
+        patch.setattr(relevance, "LEAST_STALE", 0)
         taken, fresh = computed(catalog.snapshot()), computed(Catalog(path).snapshot())
     # What only deleted items had is known until the catalogue is opened again.
     assert taken.pop("words") >= fresh.pop("words")  # type: ignore[operator]
