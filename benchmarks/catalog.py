@@ -3,6 +3,7 @@
     python benchmarks/catalog.py --part quality        recall and NDCG on real groceries, beside texts, images, chance
     python benchmarks/catalog.py --part words          names, misspelt, in other words, Swedish, German, photos, photos with a word, beside baselines
     python benchmarks/catalog.py --part words --grid   the same, and the weights that were tried on the development split
+    python benchmarks/catalog.py --part relevance      how often an unrelated word, and a misspelt one, reaches the cut
     python benchmarks/catalog.py --part faithfulness   named units taken away, beside random ones
     python benchmarks/catalog.py --part coverage       conformal sets over 100 splits of real records
     python benchmarks/catalog.py --part confidence     suggestions calibrated on half of the photos, stated and observed on the rest
@@ -21,6 +22,7 @@ import argparse
 import csv
 import itertools
 import json
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Callable
@@ -37,9 +39,11 @@ from synesthete.catalog.encode import unit_length
 from synesthete.catalog.evaluate import categories_by_id
 from synesthete.catalog.metrics import mean_of
 from synesthete.catalog.query_encoder import Query, QueryEncoder
+from synesthete.catalog.reference import COMMON, RARE
 from synesthete.catalog.relevance import kind_of
 from synesthete.catalog.search import DETAILS, best, unit_shares
 from synesthete.catalog.sources import read_items
+from synesthete.catalog.words import folded, forms, searched
 from synesthete.models.interventions import Change
 from synesthete.probes.decoding import decode
 
@@ -58,6 +62,7 @@ def main() -> None:
     parts: dict[str, Callable[[argparse.Namespace], Any]] = {
         "quality": quality,
         "words": words,
+        "relevance": relevance_of_words,
         "faithfulness": faithfulness,
         "coverage": coverage,
         "confidence": confidence,
@@ -254,6 +259,34 @@ def written(items: dict[str, str]) -> dict[str, list[tuple[str, str, str]]]:
         kind: [(row[column], "", items[row["class"]]) for row in rows]
         for kind, column in kinds.items()
     }
+
+
+def relevance_of_words(options: argparse.Namespace) -> dict[str, Any]:
+    """Share of words that reach the cut: common English ones that no item and no text of the null has; and items' own, misspelt."""
+    from wordfreq import top_n_list
+
+    def share(chosen: list[str]) -> dict[str, Any]:
+        relevant = [catalog.search(one, limit=1, reasons=0)[0].relevant for one in chosen]
+        low, high = wilson_interval(sum(relevant), len(relevant))
+        return {
+            "n": len(chosen),
+            "relevant": f"{np.mean(relevant):.3f} ({low:.3f}–{high:.3f})",
+        }
+
+    with tempfile.TemporaryDirectory() as folder:
+        catalog = groceries(options, folder)
+        own = set(re.findall(r"[^\W\d_]+", folded(" ".join(map(searched, catalog.items())))))
+        of_null = {word for text in catalog.reference.texts for word in text.split()}
+        common = [one for one in top_n_list("en", RARE)[COMMON:] if len(one) > 3]
+        plain = [one for one in common if one.isascii() and one.isalpha()]
+        unrelated = [one for one in plain if one not in of_null and own.isdisjoint(forms(one))]
+        rng = np.random.default_rng(0)
+        items = sorted(one for one in own if len(one) > 5)
+        chosen = rng.choice(items, min(200, len(items)), replace=False).tolist()
+        return {
+            "unrelated": share(rng.choice(unrelated, 600, replace=False).tolist()),
+            "misspelt words of items": share([misspelt(one, rng) for one in chosen]),
+        }
 
 
 def misspelt(name: str, rng: np.random.Generator) -> str:

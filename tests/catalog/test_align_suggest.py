@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,11 @@ import pytest
 
 from synesthete.catalog import Catalog, Item
 from synesthete.catalog.align import own_pairs, read_campaign, verdict_of
+from synesthete.catalog.schema import image_name
 from synesthete.catalog.suggest import entropy, weights
 from synesthete.errors import SynestheteError
+from synesthete.reviews.cases import Policy
+from synesthete.reviews.cases import Queue as Cases
 from tests.catalog.conftest import image, sample_items
 
 
@@ -155,10 +159,51 @@ def test_suggestions_abstain_into_the_queue(catalog: Catalog) -> None:
     assert unsure.abstained
     assert unsure.ticket == "case 1"
     ((kind, payload, reason, confidence),) = queue.cases
-    assert (kind, payload["brief"], payload["picture"]) == ("suggest", "red lamp", True)
+    assert (kind, payload["brief"], payload["image"]) == ("suggest", "red lamp", True)
+    assert payload["reference"] == image_name(image("red", 8))
+    assert payload["proposal"] == unsure.categories[0].value == next(iter(payload["choices"]))
     assert confidence == unsure.confidence
     assert "is below 1.00" in reason
     assert catalog.suggest(None, "red lamp", threshold=1.0).ticket is None
+
+
+def test_cases_of_suggestions_become_labels(catalog: Catalog, empty: Catalog) -> None:
+    queue = Cases(catalog.path)
+    found = {
+        reference: catalog.suggest(shot, brief, reference=reference, threshold=1.0, queue=queue)
+        for reference, shot, brief in (
+            ("photo-7", image("red", 8), "red lamp"),
+            ("photo-8", image("blue", 9), None),
+            ("", None, "for Ann, a red lamp"),
+        )
+    }
+    for suggestion in found.values():
+        assert suggestion.ticket is not None
+        queue.decide(suggestion.ticket, "accept", actor="ann")
+    labels = {one.reference: one.label for one in queue.labels("suggest")}
+    (hashed,) = set(labels) - set(found)
+    assert re.fullmatch("text:[0-9a-f]{16}", hashed)
+    assert list(labels.values()).count("") == 0
+    for reference in ("photo-7", "photo-8"):
+        assert labels[reference] == found[reference].categories[0].value
+    # Without categories the proposal is an item; without items there is none.
+    nothing = empty.suggest(None, "a lamp", queue=queue)
+    empty.upsert([Item("a", title="only one")])
+    item = empty.suggest(None, "one", threshold=0.0, audit=1.0, queue=queue)
+    assert [queue.case(one.ticket or "").proposal for one in (nothing, item)] == ["", "a"]
+
+
+def test_answers_are_audited(catalog: Catalog) -> None:
+    queue = Queue()
+    found = [
+        catalog.suggest(None, "red lamp", reference=f"r{n}", threshold=0.0, audit=0.5, queue=queue)
+        for n in range(20)
+    ]
+    audited = [Policy(0.0, 0.5).what(1.0, f"r{n}") == "audit" for n in range(20)]
+    assert [one.ticket is not None for one in found] == audited
+    assert 0 < sum(audited) < 20
+    assert not any(one.abstained for one in found)
+    assert {reason for _, _, reason, _ in queue.cases} == {"audit of an answer"}
 
 
 def test_suggestions_add_up(catalog: Catalog) -> None:
@@ -191,6 +236,8 @@ def test_wrong_suggestions(catalog: Catalog, empty: Catalog) -> None:
         catalog.suggest()
     with pytest.raises(SynestheteError, match="threshold"):
         catalog.suggest(None, "x", threshold=2.0)
+    with pytest.raises(SynestheteError, match="audit"):
+        catalog.suggest(None, "x", audit=-1.0)
     nothing = empty.suggest(None, "a lamp")
     assert (nothing.items, nothing.confidence, nothing.abstained) == ((), 0.0, True)
     empty.upsert([Item("a", title="only one")])

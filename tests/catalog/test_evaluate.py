@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from synesthete.catalog import Catalog
+from synesthete.catalog import Catalog, evaluate
 from synesthete.catalog.encode import unit_length
 from synesthete.catalog.evaluate import BASELINES, METHODS
 from synesthete.errors import SynestheteError
@@ -47,6 +47,23 @@ def test_the_evaluation_is_search_and_its_controls(catalog: Catalog, tmp_path: P
     # By words, half of the queries, which have none, find nothing.
     every = {one.method: one.recall for one in catalog.evaluate(table, k=24)}
     assert {name for name, recall in every.items() if recall < 1} == {"tf-idf", "bm25"}
+
+
+def test_blocks_of_queries_change_no_figure(
+    catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = queries(tmp_path)
+    whole = catalog.evaluate(table, k=[2, 5])
+    monkeypatch.setattr(evaluate, "BLOCK", 2)
+    assert catalog.evaluate(table, k=[2, 5]) == whole
+
+
+@pytest.mark.parametrize("k", [1, 3, 7, 8, 20])
+def test_the_highest_scores_are_those_of_a_stable_sort(k: int) -> None:
+    scores = np.random.default_rng(k).integers(0, 4, (50, 8)).astype(np.float32)
+    scores[::3, 5:] = -np.inf
+    expected = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    assert [one.tolist() for one in evaluate.top_of(scores, k)] == expected.tolist()
 
 
 def test_baselines_are_what_their_names_say(catalog: Catalog, tmp_path: Path) -> None:

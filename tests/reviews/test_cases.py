@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import shutil
 import sqlite3
 import threading
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from synesthete.errors import SynestheteError
+from synesthete.reviews.acts import Act, Log
 from synesthete.reviews.cases import Policy, Queue, policy_of, set_policy
 
 
@@ -152,3 +155,68 @@ def test_audits_take_their_share_by_lot() -> None:
     assert abs(drawn.count("audit") / 2000 - 0.2) < 0.03
     assert drawn == [policy.what(0.7, f"r{i}") for i in range(2000)]
     assert {policy.what(0.49, f"r{i}") for i in range(50)} == {"ask"}
+
+
+def test_a_queue_that_goes_on_is_one_that_is_opened_now(tmp_path: Path) -> None:
+    """Cases that are kept between calls are those of the log, whoever writes it."""
+    kept, other = Queue(tmp_path), Queue(tmp_path)
+    rng = random.Random(0)
+    tickets: list[str] = []
+
+    def check() -> None:
+        fresh = Queue(tmp_path)
+        for which in (None, True, False):
+            expected = [case.as_dict() for case in fresh.cases(waiting=which)]
+            assert [case.as_dict() for case in kept.cases(waiting=which)] == expected
+        assert kept.waiting() == len(fresh.cases(waiting=True))
+
+    check()
+    for number in range(60):
+        writer = rng.choice((kept, other))
+        what = rng.choice(("ask", "decide", "policy", "forget", "nothing"))
+        if what == "ask" or not tickets:
+            tickets.append(ask(writer, f"r{rng.randrange(20)}", rng.random()))
+        elif what == "decide":
+            verdict, label = rng.choice((("accept", ""), ("override", "fig"), ("dismiss", "")))
+            writer.decide(rng.choice(tickets), verdict, actor=rng.choice("abc"), label=label)  # type: ignore[arg-type]
+        elif what == "policy":
+            set_policy(writer.trail, "suggest", threshold=0.5, actor="ann")
+        elif what == "forget" and number % 5 == 0:
+            writer.forget("r3")
+            tickets = [case.ticket for case in Queue(tmp_path).cases()]
+        check()
+
+
+def test_a_log_is_read_again_only_for_what_is_new(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = ask(queue, "r1"), ask(queue, "r2")
+    assert queue.waiting() == 2
+    reads: list[str | None] = []
+    read = Log.read
+
+    def counted(self: Log, address: str | None = None) -> list[Act]:
+        reads.append(address)
+        return read(self, address)
+
+    monkeypatch.setattr(Log, "read", counted)
+    assert [len(queue.cases()), queue.waiting()] == [2, 2]
+    assert reads == []
+    queue.decide(one, "dismiss", actor="ann")
+    reads.clear()
+    assert (queue.waiting(), [case.ticket for case in queue.cases(waiting=True)]) == (1, [two])
+    assert reads == [one]
+
+
+def test_another_log_in_its_place_is_read_as_a_whole(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    first, second = Queue(tmp_path / "a"), Queue(tmp_path / "b")
+    ask(first, "r1")
+    ask(second, "r2")
+    assert first.waiting() == 1
+    for file in (tmp_path / "a").glob("people.sqlite*"):
+        file.unlink()
+    for file in (tmp_path / "b").glob("people.sqlite*"):
+        shutil.copy(file, tmp_path / "a" / file.name)
+    assert [case.payload["reference"] for case in first.cases()] == ["r2"]

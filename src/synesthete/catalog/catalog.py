@@ -50,6 +50,7 @@ from synesthete.catalog.suggest import (
     write_confidence,
 )
 from synesthete.errors import SynestheteError
+from synesthete.reviews.cases import Policy
 
 if TYPE_CHECKING:
     from synesthete.models.image_text_model import ImageTextModel
@@ -207,6 +208,7 @@ class Catalog:
         *,
         executor: Executor | None = None,
         progress: Progress | None = None,
+        tidy: bool = True,
     ) -> Written:
         """Add items, or replace those whose id is there already.
 
@@ -223,6 +225,8 @@ class Catalog:
             same wherever the processor sums alike with fewer threads.
         progress
             Called with the number of items done, twice.
+        tidy
+            Whether to `tidy` afterwards.
         """
         current = self._embedding()
         return upsert(
@@ -233,14 +237,23 @@ class Catalog:
             executor=executor,
             home=self.path,
             progress=progress,
+            tidy=tidy,
         )
 
-    def delete(self, ids: Iterable[str]) -> Written:
-        """Take items out; ids that are not there are ignored."""
+    def delete(self, ids: Iterable[str], *, tidy: bool = True) -> Written:
+        """Take items out, and `tidy` if that is wanted; ids that are not there are ignored."""
         table = self._embedding().table
         gone = table.delete(list(dict.fromkeys(ids)))
-        table.tidy()
+        if tidy:
+            table.tidy()
         return Written(deleted=gone)
+
+    def tidy(self) -> None:
+        """Compact, bring the indexes up to date, and make new centres where the number of items has doubled or halved.
+
+        Until then searches find everything, and take longer. They go on meanwhile; other writers wait.
+        """
+        self._embedding().table.tidy()
 
     def recenter(self) -> int:
         """Make new centres of the items as they are, and every item's fused vector again; returns the centres' version.
@@ -313,7 +326,9 @@ class Catalog:
         elif isinstance(request, Align):
             result = align(encoder, current.model(), request)
         elif isinstance(request, Suggest):
-            result = self.suggest(request.image, request.brief, limit=request.limit)
+            result = self.suggest(
+                request.image, request.brief, reference=request.reference, limit=request.limit
+            )
         if result is None:
             raise SynestheteError(f"a catalogue does not answer {type(request).__name__}")
         return cast("Answer", result)
@@ -327,8 +342,10 @@ class Catalog:
         image: ImageSource | None = None,
         brief: str | None = None,
         *,
+        reference: str = "",
         limit: int = 5,
         threshold: float = 0.6,
+        audit: float = 0.0,
         queue: ReviewQueue | None = None,
     ) -> Suggestion:
         """Items, categories, attributes and next questions for an image with a brief description.
@@ -337,10 +354,14 @@ class Catalog:
         ----------
         image, brief
             One of them may be missing.
+        reference
+            What the case is called in the queue and its labels; without it the image's path, or a hash of what was given.
         threshold
             Of confidence: below it the machine abstains.
+        audit
+            Share of the answers from it on that go to the queue as well, chosen by a hash of the reference.
         queue
-            Where a case goes when it does.
+            Where a case goes when it abstains, or when its answer is audited.
 
         Raises
         ------
@@ -350,8 +371,8 @@ class Catalog:
         current = self._embedding()
         return suggest(
             current.encoder(),
-            Suggest(image, brief, limit=limit),
-            threshold=threshold,
+            Suggest(image, brief, reference=reference, limit=limit),
+            policy=Policy(threshold, audit),
             queue=queue,
             calibrated=read_confidence(current.home),
         )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import is_dataclass
 from itertools import islice
 from types import TracebackType
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_type_hints
 
 import httpx
 from pydantic import TypeAdapter, ValidationError
@@ -25,8 +28,11 @@ from synesthete.catalog.requests import (
     method_of,
 )
 from synesthete.catalog.schema import Item, Written
-from synesthete.catalog.server.schema import ItemPage, Upsert
+from synesthete.catalog.server.schema import CaseFacts, CasePage, Health, ItemPage, Upsert
 from synesthete.errors import SynestheteError
+
+if TYPE_CHECKING:
+    from synesthete.catalog.metrics import Experiment, Summary
 
 T = TypeVar("T")
 TRIES = 4
@@ -86,9 +92,9 @@ class CatalogClient:
         """Close the connections."""
         self._http.close()
 
-    def health(self) -> dict[str, Any]:
+    def health(self) -> Health:
         """That it works, how many items, by which model."""
-        return self._call("GET", "/health", dict[str, Any])
+        return self._call("GET", "/health", Health)
 
     def items(self, *, sort: str = "id", at_once: int = 200) -> Iterator[Item]:
         """All items, by id or in another order, fetched a page at a time; images by where they came from."""
@@ -153,25 +159,31 @@ class CatalogClient:
         row = self._call("GET", "/assignment", dict[str, Any], params=params)
         return "B" if row["variant"] == "B" else "A"
 
-    def metrics(self) -> dict[str, Any]:
+    def metrics(self) -> Summary:
         """Rates, in all and by day."""
-        return self._call("GET", "/metrics", dict[str, Any])
+        from synesthete.catalog.metrics import Summary
 
-    def experiment(self, name: str, metric: str = "conversion", **options: Any) -> dict[str, Any]:
+        return _measured(Summary, self._call("GET", "/metrics", dict[str, Any]))
+
+    def experiment(self, name: str, metric: str = "conversion", **options: Any) -> Experiment:
         """B against A; `options` as the API takes them: `alpha`, `window_hours`, `share_of_b`, `cap`."""
-        params = {"name": name, "metric": metric, **options}
-        return self._call("GET", "/experiment", dict[str, Any], params=params)
+        from synesthete.catalog.metrics import Experiment
 
-    def cases(self, *, waiting: bool | None = None, kind: str = "") -> Iterator[dict[str, Any]]:
+        params = {"name": name, "metric": metric, **options}
+        return _measured(
+            Experiment, self._call("GET", "/experiment", dict[str, Any], params=params)
+        )
+
+    def cases(self, *, waiting: bool | None = None, kind: str = "") -> Iterator[CaseFacts]:
         """Cases of the queue, those that wait first, fetched a page at a time."""
         after: int | None = 0
         while after is not None:
             params: dict[str, Any] = {"after": after, "kind": kind, "limit": 200}
             if waiting is not None:
                 params["waiting"] = waiting
-            page = self._call("GET", "/queue", dict[str, Any], params=params)
-            yield from page["cases"]
-            after = page["next"]
+            page = self._call("GET", "/queue", CasePage, params=params)
+            yield from page.cases
+            after = page.next
 
     def decide(
         self,
@@ -181,10 +193,10 @@ class CatalogClient:
         label: str = "",
         note: str = "",
         actor: str = "",
-    ) -> dict[str, Any]:
+    ) -> CaseFacts:
         """Decide a case."""
         body = {"verdict": verdict, "label": label, "note": note, "actor": actor}
-        return self._call("POST", f"/queue/{ticket}/decision", dict[str, Any], json=body)
+        return self._call("POST", f"/queue/{ticket}/decision", CaseFacts, json=body)
 
     def _call(self, method: str, path: str, kind: type[T], *, once: bool = False, **more: Any) -> T:
         headers = {"Idempotency-Key": uuid.uuid4().hex} if once else {}
@@ -215,13 +227,41 @@ def _read(response: httpx.Response, kind: type[T]) -> T:
         except (ValueError, KeyError, TypeError):
             raise SynestheteError(f"the server answered {response.status_code}") from None
         raise SynestheteError(str(error.get("message", "")), hint=str(error.get("hint", "")))
-    try:
+    with _same_form():
         return TypeAdapter(kind).validate_json(response.content)
+
+
+@contextmanager
+def _same_form() -> Iterator[None]:
+    """Say in one line that an answer is not what this version expects."""
+    try:
+        yield
     except ValidationError as invalid:
         raise SynestheteError(
             f"the server's answer is of another form ({invalid.error_count()} differences)",
             hint="client and server of the same version?",
         ) from invalid
+
+
+def _measured(kind: type[T], answer: dict[str, Any]) -> T:
+    """An answer with measured numbers: where nothing was measured they are null in JSON, and NaN here."""
+    with _same_form():
+        return TypeAdapter(kind).validate_python(_with_nan(kind, answer))
+
+
+def _with_nan(kind: Any, value: Any) -> Any:
+    if kind is float and value is None:
+        return math.nan
+    if is_dataclass(kind) and isinstance(value, dict):
+        hints = get_type_hints(kind)
+        return {key: _with_nan(hints.get(key), one) for key, one in value.items()}
+    if isinstance(value, dict):
+        inner = get_args(kind)[-1:] or (None,)
+        return {key: _with_nan(inner[0], one) for key, one in value.items()}
+    if isinstance(value, list):
+        inner = get_args(kind)[:1] or (None,)
+        return [_with_nan(inner[0], one) for one in value]
+    return value
 
 
 def _sum(one: Written, other: Written) -> Written:

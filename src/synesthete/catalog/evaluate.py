@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from synesthete._core.arrays import Float32, Float64
+from synesthete._core.arrays import Float32, Float64, Int64
 from synesthete.atlas.files import write_file
 from synesthete.catalog.encode import unit_length
 from synesthete.catalog.query_encoder import Query, QueryEncoder
@@ -23,6 +23,7 @@ from synesthete.errors import SynestheteError
 
 METHODS = ("search", "vectors", "text-only", "image-only")
 BASELINES = ("cosine", "tf-idf", "bm25", "random")
+BLOCK = 256  # queries
 
 
 @dataclass(frozen=True)
@@ -92,21 +93,31 @@ def _rankings(
     images, texts = rows.array("images"), rows.array("texts")
     raw = np.stack([_raw(encoder, one) for one in labelled])
     words = [one.text or "" for one in labelled]
-    rng = np.random.default_rng(seed)
-    scores = {
-        "text-only": vectors @ snapshot.space.texts(texts).T,
-        "image-only": vectors @ snapshot.space.images(images).T,
-        "cosine": raw @ unit_length(unit_length(images) + unit_length(texts)).T,
-        "tf-idf": _tf_idf(rows.values("words"), words),
-        "random": rng.random((len(labelled), len(rows))),
-    }
+    rng, tf_idf = np.random.default_rng(seed), _tf_idf(rows.values("words"), words)
     # An item without this part stands behind all that have it.
-    for name, part in (("text-only", texts), ("image-only", images)):
-        scores[name][:, ~part.any(axis=1)] = -np.inf
+    absent = {
+        "text-only": ~texts.any(axis=1),
+        "image-only": ~images.any(axis=1),
+    }
+    spaces = {
+        "text-only": (vectors, snapshot.space.texts(texts).T),
+        "image-only": (vectors, snapshot.space.images(images).T),
+        "cosine": (raw, unit_length(unit_length(images) + unit_length(texts)).T),
+    }
     ids = np.array(rows.ids, object)
-    for name, values in scores.items():
-        order = np.argsort(-values, axis=1, kind="stable")[:, :k]
-        found[name] = [ids[some].tolist() for some in order]
+    found |= {name: [] for name in (*spaces, "tf-idf", "random")}
+    # A few queries at a time, since every one has a score for every item.
+    for start in range(0, len(labelled), BLOCK):
+        some = slice(start, start + BLOCK)
+        scores: dict[str, Float32 | Float64] = {
+            name: queries[some] @ items for name, (queries, items) in spaces.items()
+        }
+        for name, without in absent.items():
+            scores[name][:, without] = -np.inf
+        scores["tf-idf"] = tf_idf(some)
+        scores["random"] = rng.random((len(raw[some]), len(rows)))
+        for name, values in scores.items():
+            found[name] += [ids[top].tolist() for top in top_of(values, k)]
     # A query without words finds nothing by words.
     found["tf-idf"] = [
         ranked if text else [] for ranked, text in zip(found["tf-idf"], words, strict=True)
@@ -123,15 +134,37 @@ def _raw(encoder: QueryEncoder, query: LabelledQuery) -> Float32:
     return found
 
 
-def _tf_idf(items: Sequence[str], queries: Sequence[str]) -> Float32:
+def top_of(scores: Float32 | Float64, k: int) -> list[Int64]:
+    """Places of the `k` highest scores of each row `[queries, items]`, highest first, of equal ones the first.
+
+    Examples
+    --------
+    >>> [one.tolist() for one in top_of(np.array([[1.0, 3.0, 2.0, 3.0]]), 2)]
+    [[1, 3]]
+    """
+    count = scores.shape[1]
+    if k >= count:
+        return list(np.argsort(-scores, axis=1, kind="stable").astype(np.int64))
+    least = np.partition(scores, count - k, axis=1)[:, count - k]
+    found: list[Int64] = []
+    for row, low in zip(scores, least, strict=True):
+        places = np.flatnonzero(row >= low)  # with all that are equal to the last
+        order = np.argsort(-row[places], kind="stable")[:k]
+        found.append(np.asarray(places[order], np.int64))
+    return found
+
+
+def _tf_idf(items: Sequence[str], queries: Sequence[str]) -> Callable[[slice], Float32]:
+    """Cosines of some of the queries with all items, `[queries, items]`."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     counter = TfidfVectorizer()
     try:
         known = counter.fit_transform(items)
     except ValueError:  # no item has a word
-        return np.zeros((len(queries), len(items)), np.float32)
-    return np.asarray((counter.transform(queries) @ known.T).todense(), np.float32)
+        return lambda some: np.zeros((len(queries[some]), len(items)), np.float32)
+    wanted = counter.transform(queries)
+    return lambda some: np.asarray((wanted[some] @ known.T).todense(), np.float32)
 
 
 def _bm25(snapshot: Snapshot, text: str, k: int) -> list[str]:

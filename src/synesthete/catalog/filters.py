@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import operator
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -81,7 +82,7 @@ def condition(snapshot: Snapshot, where: Where, without: Collection[str] = ()) -
 
 def values_by_name(snapshot: Snapshot) -> dict[str, dict[str, str]]:
     """Names of attributes, and `category`, to their values: as filters compare them, and as an item spells them."""
-    return snapshot.computed("values", lambda: _values({}, snapshot.scan(_NAMED)), _more_values)
+    return snapshot.computed("values", lambda: _values_of(snapshot), _values_after).by_name
 
 
 def attribute_names(snapshot: Snapshot) -> list[str]:
@@ -103,26 +104,64 @@ def known_name(snapshot: Snapshot, name: str, names: Sequence[str] = OWN) -> Non
         raise SynestheteError(f"no item has {name!r}", hint=hint)
 
 
-def _more_values(known: dict[str, dict[str, str]], snapshot: Snapshot) -> dict[str, dict[str, str]]:
-    if not snapshot.only_new:  # some that were there may be gone
-        return _values({}, snapshot.scan(_NAMED))
-    return _values({name: dict(values) for name, values in known.items()}, snapshot.fresh)
+@dataclass(frozen=True)
+class _Values:
+    """How many times each name has each value, as items spell it; and what `values_by_name` gives of them."""
+
+    counts: Counter[tuple[str, str]]
+    by_name: dict[str, dict[str, str]]
 
 
-def _values(
-    found: dict[str, dict[str, str]], batches: Iterable[pa.RecordBatch]
-) -> dict[str, dict[str, str]]:
+def _values_of(snapshot: Snapshot) -> _Values:
+    counts = _counted(snapshot.scan(_NAMED))
+    return _Values(counts, _spelt({}, counts))
+
+
+def _values_after(known: _Values, snapshot: Snapshot) -> _Values:
+    """Those of the next snapshot: what came is added, what was replaced or deleted is taken off."""
+    lost = snapshot.lost(_NAMED)
+    if lost is None:
+        return _values_of(snapshot)
+    came, gone = _counted(snapshot.fresh), _counted(lost)
+    counts = known.counts.copy()
+    counts.update(came)
+    counts.subtract(gone)
+    ended = [pair for pair in gone if counts[pair] <= 0]
+    for pair in ended:
+        del counts[pair]
+    # Another spelling of a value that is gone may be there still.
+    again = {name for name, _ in ended}
+    by_name = {name: dict(some) for name, some in known.by_name.items() if name not in again}
+    pairs = counts if again else came
+    return _Values(
+        counts, _spelt(by_name, (one for one in pairs if one in came or one[0] in again))
+    )
+
+
+def _counted(batches: Iterable[pa.RecordBatch]) -> Counter[tuple[str, str]]:
+    found: Counter[tuple[str, str]] = Counter()
     for batch in batches:
-        pairs = [("category", one) for one in pc.unique(batch["category"]).to_pylist() if one]
+        for one in pc.value_counts(batch["category"]).to_pylist():
+            if one["values"]:
+                found["category", one["values"]] += one["counts"]
         attributes = pc.list_flatten(batch["attributes"])
         lists = pc.struct_field(attributes, "values")
         names = pc.struct_field(attributes, "name").take(pc.list_parent_indices(lists))
         columns = {"name": names, "value": pc.list_flatten(lists)}
-        distinct = pa.table(columns).group_by(["name", "value"]).aggregate([])
-        pairs += zip(distinct["name"].to_pylist(), distinct["value"].to_pylist(), strict=True)
-        for name, value in pairs:
-            spellings, compared = found.setdefault(name, {}), folded_value(value)
-            spellings[compared] = min(spellings.get(compared, value), value)
+        distinct = pa.table(columns).group_by(["name", "value"]).aggregate([([], "count_all")])
+        rows = (distinct[name].to_pylist() for name in ("name", "value", "count_all"))
+        for name, value, count in zip(*rows, strict=True):
+            found[name, value] += count
+    return found
+
+
+def _spelt(
+    found: dict[str, dict[str, str]], pairs: Iterable[tuple[str, str]]
+) -> dict[str, dict[str, str]]:
+    """With some more names and values."""
+    for name, value in pairs:
+        spellings, compared = found.setdefault(name, {}), folded_value(value)
+        spellings[compared] = min(spellings.get(compared, value), value)
     return found
 
 

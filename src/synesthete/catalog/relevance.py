@@ -3,14 +3,14 @@
 A cosine means another thing for every query, catalogue and model, so no flat cut-off works. The null is made of
 queries that have nothing to do with the catalogue: texts of common English words that occur in none of its texts, and
 images of the built-in probe set whose concept occurs in none of them. Each is asked of the whole catalogue, and its
-best score is kept. The relevance of a score is the share of those best scores that are lower. For an unrelated query
-the relevance of the first result is therefore uniform between 0 and 1: with a cut at 0.9, one unrelated query in ten
-finds anything, whatever the number of items.
+best score is kept, with what an item gains by a word that an unrelated one may be misspelt for. The relevance of a score
+is the share of those best scores that are lower. For an unrelated query the relevance of the first result is therefore
+uniform between 0 and 1: with a cut at 0.9, one unrelated query in ten finds anything, whatever the number of items.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,10 +23,14 @@ from synesthete.catalog.encode import make_query, unit_length, words_of
 from synesthete.catalog.reference import LENGTHS, TEXTS_PER_LENGTH
 from synesthete.catalog.store.centres import array_of
 from synesthete.catalog.store.snapshot import Snapshot
+from synesthete.catalog.words import MISSPELT, WORDS, edits
 
 _BREAK = r"[^\p{L}\p{N}]+"
 SEARCHED = ("id", "title", "category", "description")  # where a word makes a query related
 FEW = 20  # queries that are asked one by one
+# Words that may be taken for an item's, how many of them are tried at once, and items of each that are kept.
+TRIED, TOGETHER, CLOSE = 150, 10, 10
+STALE, LEAST_STALE = 0.05, 20  # share and number of items that change before they are tried again
 LEAST = 40  # unrelated queries; with fewer all of the reference are used, which makes relevance too low, not too high
 
 
@@ -109,7 +113,7 @@ def _null(snapshot: Snapshot, kind: Kind) -> Float32:
             lambda: _ask(snapshot, kind, texts, images),
             _updated,
         )
-        return np.sort(unrelated.best.scores)
+        return np.sort(_with_gains(snapshot, kind, unrelated.queries, unrelated.best.scores))
     # All are asked and kept, so that another word in the catalogue asks none of them again.
     every = _all_texts(kind.words) if kind.words else _all_images(snapshot)
     nothing = np.zeros(0, np.int64)
@@ -118,7 +122,11 @@ def _null(snapshot: Snapshot, kind: Kind) -> Float32:
         lambda: _ask(snapshot, kind, *((every, nothing) if kind.words else (nothing, every))),
         _updated,
     )
-    return np.sort(unrelated.best.scores[np.isin(every, texts if kind.words else images)])
+    free = np.isin(every, texts if kind.words else images)
+    scores = unrelated.best.scores[free]
+    if kind.words:
+        scores = _with_gains(snapshot, kind, unrelated.queries[free], scores)
+    return np.sort(scores)
 
 
 def _ask(snapshot: Snapshot, kind: Kind, texts: Int64, images: Int64) -> _UnrelatedQueries:
@@ -187,6 +195,93 @@ def _updated(unrelated: _UnrelatedQueries, snapshot: Snapshot) -> _UnrelatedQuer
                 best.scores[at], best.ids[at] = found.scores[0], found.ids[0]
                 best.revisions[at] = found.revisions[0]
     return replace(unrelated, best=best)
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """Items that a search takes an unrelated word for a word of: row ids, shares of the gain, and vectors `[items, dim]`."""
+
+    ids: Int64
+    shares: Float32
+    vectors: Float32
+
+
+@dataclass(frozen=True)
+class _Misspelt:
+    """For each word that was tried the items that it is taken for a word of, None where there are none.
+
+    `items` is how many there are now, `changed` how many came or went since the words were tried.
+    """
+
+    words: Sequence[_Taken | None]
+    items: int
+    changed: int = 0
+
+
+def _with_gains(snapshot: Snapshot, kind: Kind, queries: Float32, scores: Float32) -> Float32:
+    """Best scores of unrelated texts, where an item has words that theirs may be misspelt for.
+
+    Which words are near one of an item does not depend on the other words of a text: so a few words are tried for texts of
+    all lengths, the n-th text has the n-th of them, and longer ones the next ones, too.
+    """
+    taken = snapshot.computed("misspelt", lambda: _misspelt(snapshot), _still_misspelt).words
+    if not any(taken):
+        return scores
+    found = scores.copy()
+    gain = WORDS * kind.text_weight * MISSPELT / kind.words
+    for place, query in enumerate(queries):
+        own = [taken[(place * kind.words + n) % len(taken)] for n in range(kind.words)]
+        near = [one for one in own if one is not None]
+        if near:
+            ids, first, of = np.unique(
+                np.concatenate([one.ids for one in near]), return_index=True, return_inverse=True
+            )
+            gains = np.zeros(len(ids))
+            np.add.at(gains, of, gain * np.concatenate([one.shares for one in near]))
+            vectors = np.concatenate([one.vectors for one in near])[first]
+            found[place] = max(found[place], float((vectors @ query + gains).max()))
+    return found
+
+
+def _misspelt(snapshot: Snapshot) -> _Misspelt:
+    """Try the first unrelated words; most of a small catalogue are near none, so a few are tried at once."""
+    words = [snapshot.reference.texts[row] for row in _texts(snapshot, 1)]
+    known = _vocabulary(snapshot)
+    words = [one for one in words if edits(one) and one not in known][:TRIED]
+    near: dict[str, _Taken | None] = dict.fromkeys(words)
+    for wrong in (1, 2):
+        alike = [one for one in words if edits(one) == wrong]
+        groups = [alike[start : start + TOGETHER] for start in range(0, len(alike), TOGETHER)]
+        any_of = [
+            snapshot.by_words(" ".join(some), 1, columns=(), wrong_letters=wrong) for some in groups
+        ]
+        left = [
+            one
+            for some, rows in zip(groups, snapshot.find(*any_of), strict=True)
+            for one in (some if len(rows) else ())
+        ]
+        each = [
+            snapshot.by_words(one, CLOSE, columns=("fused",), wrong_letters=wrong) for one in left
+        ]
+        for one, rows in zip(left, snapshot.find(*each), strict=True):
+            if len(rows):
+                best = rows.numbers("_score")
+                near[one] = _Taken(
+                    np.array(rows.row_ids, np.int64),
+                    np.asarray(best / max(best.max(), 1e-9), np.float32),
+                    rows.array("fused"),
+                )
+    return _Misspelt(list(near.values()), len(snapshot))
+
+
+def _still_misspelt(known: _Misspelt, snapshot: Snapshot) -> _Misspelt:
+    """What the next snapshot has: the same, until so many items have changed that it may be another share of the words."""
+    came = sum(map(len, snapshot.fresh))
+    gone = known.items + came - len(snapshot)
+    changed = known.changed + came + gone
+    if changed > max(STALE * len(snapshot), LEAST_STALE):
+        return _misspelt(snapshot)
+    return replace(known, items=len(snapshot), changed=changed)
 
 
 def _all_texts(words: int) -> Int64:

@@ -233,6 +233,8 @@ class Suggest(Request[Suggestion]):
         An image.
     brief
         A brief description.
+    reference
+        Your id of the image, for the review queue and its labels; without it a hash of what was sent.
     limit
         Results at most.
     """
@@ -240,6 +242,7 @@ class Suggest(Request[Suggestion]):
     image: Image | None = None
     brief: Text | None = None
     _: KW_ONLY
+    reference: Name = ""
     limit: Limit = 5
 
 

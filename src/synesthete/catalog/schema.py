@@ -295,7 +295,7 @@ class Suggestion:
     abstained
         Whether the confidence is below the threshold, so that a person should answer.
     ticket
-        What the review queue calls the case; None when there was no queue or no need.
+        What the review queue calls the case, of an abstention or of an audited answer; None without either, and without a queue.
     calibrated
         Whether the confidence is a probability.
     """

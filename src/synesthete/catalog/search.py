@@ -29,14 +29,11 @@ from synesthete.catalog.relevance import relevance
 from synesthete.catalog.requests import RELEVANCE, Search, SearchPage
 from synesthete.catalog.schema import Hit, Reason
 from synesthete.catalog.store.snapshot import FOUND, Rows, Snapshot
-from synesthete.catalog.words import edits, forms, query_words, shared
+from synesthete.catalog.words import MISSPELT, WORDS, edits, forms, query_words, shared
 from synesthete.errors import SynestheteError
 
 DETAILS = ("images", "texts", "units")
 
-# Chosen on half of the products of benchmarks/catalog.py (--part words): what an item with all words of a text gains,
-# beside a cosine, and what a misspelt word counts.
-WORDS, MISSPELT = 1.5, 0.8
 NEAR = 2.0  # standard deviations over the concepts, on both sides
 SHOWN_WORDS = 5
 DUPLICATE = 0.97  # cosine of fused vectors

@@ -8,6 +8,7 @@ searched with itself left out: those are studio images, not what customers photo
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections import Counter, defaultdict
@@ -25,10 +26,19 @@ from synesthete.catalog.evaluate import categories_by_id, labelled_queries
 from synesthete.catalog.query_encoder import Query, QueryEncoder
 from synesthete.catalog.relevance import kind_of, null_distribution, relevance
 from synesthete.catalog.requests import Search, Suggest
-from synesthete.catalog.schema import Choice, Item, Question, ReviewQueue, Suggestion
+from synesthete.catalog.schema import (
+    Choice,
+    Hit,
+    Item,
+    Question,
+    ReviewQueue,
+    Suggestion,
+    image_name,
+)
 from synesthete.catalog.search import best, ranked
 from synesthete.catalog.store.snapshot import Snapshot
 from synesthete.errors import SynestheteError
+from synesthete.reviews.cases import Policy
 
 CONFIDENCE = "confidence.json"
 LEAST = 50  # cases; fewer tell too little
@@ -207,13 +217,14 @@ def suggest(
     encoder: QueryEncoder,
     request: Suggest,
     *,
-    threshold: float,
+    policy: Policy,
     queue: ReviewQueue | None = None,
     calibrated: Confidence | None = None,
 ) -> Suggestion:
     """Suggestions for an image with a brief description; see `Catalog.suggest`."""
-    if not 0 <= threshold <= 1:
-        raise SynestheteError(f"the threshold is {threshold}, expected 0 to 1")
+    for name, value in (("threshold", policy.threshold), ("audit", policy.audit)):
+        if not 0 <= value <= 1:
+            raise SynestheteError(f"the {name} is {value}, expected 0 to 1")
     snapshot = encoder.snapshot
     query = encoder.query(request.brief, request.image)
     items = ranked(snapshot, query, Search(limit=request.limit)).hits
@@ -228,22 +239,17 @@ def suggest(
     agreement = _agreement(categories, evidence)
     strength = float(items[0].relevance * agreement) if items else 0.0
     confidence = calibrated.probability(strength) if calibrated and items else strength
-    abstained = confidence < threshold
+    reference = request.reference or _reference(request)
+    action = policy.what(confidence, reference)
     ticket = None
-    if abstained and queue is not None:
+    if action != "answer" and queue is not None:
+        top = items[0].relevance if items else 0.0
         ticket = queue.add(
             "suggest",
-            {
-                "brief": request.brief or "",
-                "picture": request.image is not None,
-                "items": [
-                    {"id": one.id, "score": one.score, "relevance": one.relevance} for one in items
-                ],
-                "categories": [[one.value, one.confidence] for one in categories],
-            },
-            reason=_why(
-                confidence, threshold, items[0].relevance if items else 0.0, agreement, calibrated
-            ),
+            _case(request, reference, items, categories),
+            reason="audit of an answer"
+            if action == "audit"
+            else _why(confidence, policy.threshold, top, agreement, calibrated),
             confidence=confidence,
         )
     return Suggestion(
@@ -252,11 +258,35 @@ def suggest(
         attributes=tuple(attributes[:SHOWN]),
         questions=tuple(questions),
         confidence=confidence,
-        abstained=abstained,
+        abstained=action == "ask",
         ticket=ticket,
         strength=strength,
         calibrated=calibrated is not None,
     )
+
+
+def _reference(request: Suggest) -> str:
+    """What a case without a reference of its own is called: a hash, since what customers write is theirs."""
+    if request.image is not None:
+        return image_name(request.image)
+    return "text:" + hashlib.sha256((request.brief or "").encode()).hexdigest()[:16]
+
+
+def _case(
+    request: Suggest, reference: str, items: Sequence[Hit], categories: Sequence[Choice]
+) -> dict[str, Any]:
+    """What reviewers see: the machine proposes the first category, or without categories the first item."""
+    choices = {one.value: one.confidence for one in categories} or {
+        one.id: one.relevance for one in items
+    }
+    return {
+        "reference": reference,
+        "proposal": next(iter(choices), ""),
+        "choices": {name: round(share, 6) for name, share in choices.items()},
+        "brief": request.brief or "",
+        "image": request.image is not None,
+        "items": [{"id": one.id, "score": one.score, "relevance": one.relevance} for one in items],
+    }
 
 
 def calibrate(encoder: QueryEncoder, queries: Path | None, *, seed: int = 0) -> Confidence:

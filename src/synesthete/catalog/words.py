@@ -13,6 +13,9 @@ from synesthete.catalog.schema import Item
 SEARCHED = 20_000  # characters of an item
 QUERY_WORDS, LONGEST = 24, 40  # words of a query, and letters of one, as full text is indexed
 SEPARATOR = "\x1f"  # between a name and its value
+# Chosen on half of the products of benchmarks/catalog.py (--part words): what an item with all words of a text gains,
+# beside a cosine, and what a misspelt word counts.
+WORDS, MISSPELT = 1.5, 0.8
 SHORTEST_MISSPELT, TWO_EDITS = 4, 8  # letters from which one wrong letter is forgiven, and two
 _CODE = re.compile(r"(?=\S*\d)[^\W_]+(?:[-_./][^\W_]+)+")
 

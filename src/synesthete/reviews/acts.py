@@ -322,6 +322,20 @@ class Log:
             rows = connection.execute(query, (after,)).fetchall() if connection else []
         return [(place, chain, _act(columns)) for place, chain, *columns in rows]
 
+    def last(self) -> tuple[int, str]:
+        """Number and chain of the last act of a chained log: equal as long as nothing happens. 0 and "" at first."""
+        query = "SELECT place, chain FROM links ORDER BY place DESC LIMIT 1"
+        with self._file.reading() as connection:
+            row = connection.execute(query).fetchone() if connection else None
+        return (int(row[0]), str(row[1])) if row else (0, "")
+
+    def chain(self, place: int) -> str:
+        """The chain of an act of a chained log, by its number; "" where there is none."""
+        with self._file.reading() as connection:
+            query = "SELECT chain FROM links WHERE place = ?"
+            row = connection.execute(query, (place,)).fetchone() if connection else None
+        return str(row[0]) if row else ""
+
     def verify(self) -> int:
         """Check the chain; returns how many acts it links.
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -18,6 +19,7 @@ from synesthete.reviews.state import Reviewed, states
 DEFAULT_THRESHOLD = 0.6
 Verdict = Literal["accept", "override", "dismiss"]
 Action = Literal["answer", "audit", "ask"]
+FEW = 100  # cases that are read one by one
 _OF_UNITS = ("flags", "requests")  # what is not said of cases
 
 
@@ -62,7 +64,7 @@ class Policy:
 
 
 def policy_of(trail: Log, kind: str) -> Policy:
-    """The policy for a kind of decision (`suggest`, `classify`, `align`): the one set last."""
+    """The policy for a kind of decision (`suggest`, `classify`): the one set last."""
     acts = [act for act in trail.read(f"policy {kind}") if act.kind == "policy"]
     if not acts:
         return Policy()
@@ -97,7 +99,7 @@ class Case(Reviewed):
     ticket
         Its name in the queue.
     kind
-        Of decision: `suggest`, `classify`, `align`.
+        Of decision: `suggest`, `classify`.
     payload
         What the machine saw, and its answer.
     reason
@@ -198,6 +200,8 @@ class Queue:
     def __init__(self, folder: str | Path) -> None:
         self.trail = Log(folder, CASES)
         self.trail.read("")  # a log of another format is refused here, and not at the first case
+        self._lock = threading.Lock()
+        self._known = _Known()
 
     def add(self, kind: str, payload: Mapping[str, Any], *, reason: str, confidence: float) -> str:
         """Put a case into the queue; the same case has the same ticket.
@@ -269,13 +273,33 @@ class Queue:
         waiting
             Only those that wait, or only those that do not.
         """
-        found = [
+        return [
             case
-            for case in _cases(self.trail.read()).values()
-            if (kind is None or case.kind == kind) and (waiting is None or case.open == waiting)
+            for case, is_open in self._states().ordered
+            if (kind is None or case.kind == kind) and (waiting is None or is_open == waiting)
         ]
-        found.sort(key=lambda case: (not case.open, not case.disputed, case.confidence, case.at))
-        return found
+
+    def waiting(self) -> int:
+        """How many cases wait."""
+        return self._states().waiting
+
+    def _states(self) -> _Known:
+        """All cases; of a log that goes on, what its new acts are about is read again."""
+        with self._lock:
+            last, known = self.trail.last(), self._known
+            if last == known.last:
+                return known
+            new = [act for _, _, act in self.trail.entries(after=known.last[0])]
+            tickets = {act.address for act in new}
+            goes_on = known.last[0] and self.trail.chain(known.last[0]) == known.last[1]
+            if goes_on and len(tickets) <= FEW and all(act.kind != "forget" for act in new):
+                by_ticket = dict(known.by_ticket)
+                for ticket in tickets:
+                    by_ticket |= _cases(self.trail.read(ticket))
+            else:  # another log, or much to read, or acts are gone
+                by_ticket = _cases(self.trail.read())
+            self._known = _Known.of(last, by_ticket)
+            return self._known
 
     def forget(self, visitor: str) -> int:
         """Remove the cases whose payload has a visitor's name as a value, and what was decided of them; returns how many cases."""
@@ -296,6 +320,23 @@ class Queue:
                     )
                 )
         return labels
+
+
+@dataclass(frozen=True)
+class _Known:
+    """The cases after the last act that was read: as `Queue.cases` sorts them, with whether they wait."""
+
+    last: tuple[int, str] = (0, "")
+    by_ticket: Mapping[str, Case] = field(default_factory=dict)
+    ordered: Sequence[tuple[Case, bool]] = ()
+    waiting: int = 0
+
+    @classmethod
+    def of(cls, last: tuple[int, str], by_ticket: Mapping[str, Case]) -> _Known:
+        """The cases, sorted."""
+        found = [(case, case.open) for case in by_ticket.values()]
+        found.sort(key=lambda one: (not one[1], not one[0].disputed, one[0].confidence, one[0].at))
+        return cls(last, by_ticket, found, sum(is_open for _, is_open in found))
 
 
 def trail_row(place: int, chain: str, act: Act) -> dict[str, Any]:

@@ -68,9 +68,35 @@ def test_index_again_and_prune(run: Run, empty_path: Path) -> None:
     assert "1 items in new.catalog: 0 added, 0 changed, 1 unchanged" in out
     assert "set aside: 2, item: neither an image nor a text" in err
     Path("fewer.csv").write_text("id,title\n9,cup\n")
-    pruned = data(run("index", "fewer.csv", "--out", "new.catalog", "--prune", "--json"))
+    pruned = data(
+        run("index", "fewer.csv", "--out", "new.catalog", "--prune", "--prune-any", "--json")
+    )
     assert isinstance(pruned, dict)
     assert (pruned["items"], pruned["added"], pruned["deleted"]) == (1, 1, 1)
+
+
+def test_half_a_download_prunes_nothing(run: Run, empty_path: Path) -> None:
+    shutil.copytree(empty_path, "new.catalog")
+    rows = [f"{n},mug {n}\n" for n in range(20)]
+    prune = ("index", "cut.csv", "--out", "new.catalog", "--prune")
+    Path("cut.csv").write_text("id,title\n" + "".join(rows))
+    assert run(*prune)[0] == 0
+    for text, why in (
+        ("".join(rows)[: len("".join(rows)) // 2], "more than a fifth"),
+        ("".join(rows[:-1]) + ",mug 19\n", "1 rows could not be read"),
+        ("".join(rows[:15]), "would delete 5 of 20 items"),
+    ):
+        Path("cut.csv").write_text("id,title\n" + text)
+        code, _, err = run(*prune)
+        assert (code, len(Catalog.open("new.catalog"))) == (2, 20), why
+        assert why in err
+        assert "--prune-any" in err
+    Path("cut.csv").write_text("id,title\n" + "".join(rows[:16]))
+    assert data(run(*prune, "--json"))["deleted"] == 4  # type: ignore[index]
+    Path("cut.csv").write_text("id,title\n,mug\n" + "".join(rows[:2]))
+    assert data(run(*prune, "--prune-any", "--json"))["deleted"] == 14  # type: ignore[index]
+    code, _, err = run("index", "cut.csv", "--out", "new.catalog", "--prune-any")
+    assert (code, "needs --prune" in err) == (2, True)
 
 
 def test_index_makes_a_catalogue(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

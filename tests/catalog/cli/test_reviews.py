@@ -155,6 +155,7 @@ def test_queue(catalog: Catalog, run: Run) -> None:
     )
     assert run("queue", shop, "--threshold", "sugest=0.7")[0] == 2
     assert run("queue", shop, "--threshold", "suggest=high")[0] == 2
+    assert run("queue", shop, "--threshold", "align=0.7")[0] == 2
     trail = parsed(run("queue", shop, "--trail", "--json"))
     assert (trail["checked"], [act["did"] for act in trail["acts"]]) == (
         3,

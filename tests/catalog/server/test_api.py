@@ -258,6 +258,7 @@ def test_suggestions_abstain_into_the_queue(client: TestClient) -> None:
     assert decided["label"] == "item-01"
     assert decided["verdicts"] == {"ann (owner)": ["override", "item-01"]}
     assert client.get(f"{V1}/queue", params={"waiting": True}).json()["waiting"] == 0
+    assert client.get(f"{V1}/policy/align").status_code == 422, "nothing reads it"
     acts = client.get(f"{V1}/trail", params={"limit": 2}).json()
     assert [one["did"] for one in acts["acts"]] == ["policy", "ask"]
     assert (
@@ -267,6 +268,22 @@ def test_suggestions_abstain_into_the_queue(client: TestClient) -> None:
     wrong = client.post(f"{V1}/queue/{suggestion['ticket']}/decision", json={"verdict": "override"})
     assert wrong.status_code == 409
     assert client.get(f"{V1}/queue/nope").status_code == 404
+
+
+def test_suggestions_are_accepted_and_audited(client: TestClient, path: Path) -> None:
+    client.post(f"{V1}/policy/suggest", json={"threshold": 0.0, "audit": 1.0})
+    body = {"image": b64("green"), "reference": "photo-7"}
+    suggestion = client.post(f"{V1}/suggest", json=body).json()
+    assert not suggestion["abstained"]
+    page = client.get(f"/queue/{suggestion['ticket']}").text
+    assert "photo-7" in page
+    assert 'src="/image?id=item-' in page
+    decided = client.post(
+        f"{V1}/queue/{suggestion['ticket']}/decision", json={"verdict": "accept"}
+    ).json()
+    assert decided["label"] == suggestion["categories"][0]["value"]
+    (label,) = Queue(path).labels("suggest")
+    assert (label.reference, label.label) == ("photo-7", decided["label"])
 
 
 def event(key: str, kind: str = "impression", **more: Any) -> dict[str, Any]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import math
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -17,6 +21,7 @@ from synesthete.catalog.classify import NewRecord
 from synesthete.catalog.client import CatalogClient
 from synesthete.catalog.events import Event, EventLog
 from synesthete.catalog.keys import SCOPES, Keys
+from synesthete.catalog.metrics import compare, summarize
 from synesthete.catalog.requests import Search
 from synesthete.errors import SynestheteError
 from synesthete.models.image_text_model import ImageTextModel
@@ -71,7 +76,7 @@ def test_it_gives_what_a_catalogue_gives(
 
 def test_changing_and_telling(shop: CatalogClient, path: Path) -> None:
     written = shop.upsert(Item(f"new-{i}", title=f"mug {i}") for i in range(3))
-    assert (written.added, shop.health()["items"]) == (3, 33)
+    assert (written.added, shop.health().items) == (3, 33)
     assert shop.delete(["new-0", "never"]).deleted == 1
     events = [
         Event(key=str(i), kind="impression", item="item-01", subject=f"v{i}", list=str(i))
@@ -86,8 +91,37 @@ def test_changing_and_telling(shop: CatalogClient, path: Path) -> None:
     )
     assert (taken.added, taken.unknown, taken.refused[0].index) == (1204, 1, 1204)
     assert shop.send(events[:5]).replayed == 5
-    assert shop.metrics()["total"]["impressions"] == 1203
+    assert shop.metrics().total.impressions == 1203
     assert EventLog(path).counts()["impression"] == 1204
+
+
+def as_json(value: Any) -> str:
+    """Of a dataclass; NaN is equal to NaN here."""
+    return json.dumps(asdict(value), sort_keys=True)
+
+
+def test_numbers_are_those_of_the_library(shop: CatalogClient, path: Path) -> None:
+    empty = shop.metrics()
+    assert (empty.total.visitors, math.isnan(empty.total.click.value)) == (0, True)
+    shop.send(
+        Event(
+            key=f"{kind}{i}",
+            kind=kind,
+            item="item-01",
+            subject=f"v{i}",
+            list=str(i),
+            experiment="spring",
+            variant="AB"[i % 2],
+        )
+        for i in range(8)
+        for kind in ("impression", *["click"] * (i % 3 == 0))
+    )
+    log = EventLog(path)
+    assert as_json(shop.metrics()) == as_json(summarize(log))
+    found, own = shop.experiment("spring", "click"), compare(log, "spring", "click")
+    assert (found.name, found.metric) == ("spring", "click")
+    assert as_json(found.lift) == as_json(own.lift)
+    assert shop.experiment("spring", "conversion", window_hours=1.0).metric == "conversion"
 
 
 def test_people(shop: CatalogClient, path: Path) -> None:
@@ -97,8 +131,8 @@ def test_people(shop: CatalogClient, path: Path) -> None:
         Queue(path).add("suggest", {"proposal": str(i)}, reason="r", confidence=0.1)
         for i in range(3)
     ]
-    assert {one["ticket"] for one in shop.cases(waiting=True)} == set(tickets)
-    assert shop.decide(tickets[0], "accept", actor="ann")["label"] == "0"
+    assert {one.ticket for one in shop.cases(waiting=True)} == set(tickets)
+    assert shop.decide(tickets[0], "accept", actor="ann").label == "0"
     assert len(list(shop.cases(waiting=True))) == 2
 
 

@@ -275,8 +275,13 @@ def test_above_a_size_an_index_finds_nearly_all(
     schema = opened.pinned().schema
     assert float(schema.field("fused").metadata[b"recall"]) >= 0.98
     assert probes_of(schema) >= 1
-    for name in ("fused_idx", "revision_idx"):
+    for name in ("fused_idx", "revision_idx", "price_idx"):
         assert opened.pinned().index_stats(name).num_unindexed_rows == 0
+    # A catalogue of an earlier version has none, is ready without, and gets it when it is tidied next.
+    opened._table().drop_index("price_idx")
+    assert ItemTable(place).missing_indexes() == []
+    opened.tidy()
+    assert opened.pinned().index_stats("price_idx") is not None
     before = opened.version()[1]
     opened.commit(batch({"new": "y", "7": "y"}))
     fresh = opened.pinned().search().where(f"revision > {before}").select(["id"]).to_arrow()

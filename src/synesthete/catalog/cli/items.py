@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from synesthete.catalog.sources import LeftOut, RemoteImages, Watermark
 
 app = typer.Typer()
+MOST_PRUNED = 0.2  # of the items, unless --prune-any says that the table is complete
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +90,7 @@ def index(
     since: str | None = None,
     store: str | None = None,
     prune: bool = False,
+    prune_any: bool = False,
 ) -> Output:
     """Put items into a catalogue: new ones are added, changed ones replaced, unchanged ones skipped.
 
@@ -117,7 +119,10 @@ def index(
         Where the items of a new catalogue are kept: s3://BUCKET/PREFIX, gs:// or az://; in its folder without it. Keys to it are
         read from the environment (AWS_ACCESS_KEY_ID, ...) and never written.
     prune
-        Also delete items that are not in ITEMS.
+        Also delete items that are not in ITEMS: a fifth of the catalogue at most, and only where every row could be read, as half
+        a download may be a table, too.
+    prune_any
+        With --prune: however many go, and whatever could not be read.
 
     Returns
     -------
@@ -136,6 +141,8 @@ def index(
     from synesthete.catalog.sources import LeftOut, Watermark, read_items, source_name
     from synesthete.catalog.sources.watermark import keep_mark, read_mark
 
+    if prune_any and not prune:
+        raise SynestheteError("--prune-any needs --prune", hint="add it")
     if prune and since is not None:
         hint = "leave one of them out"
         raise SynestheteError("--prune needs all rows, and --since leaves some out", hint=hint)
@@ -152,15 +159,17 @@ def index(
         left_out=left_out,
     )
     catalog = _open_or_create(out, model, atlas, store)
-    given: set[str] = set()
+    given, before = _Given(), len(catalog)
     with Reporter("indexing", "items") as reporter:
         written = catalog.upsert(
-            _noting(source, given) if prune else source, executor=executor, progress=reporter
+            given.noted(source) if prune else source, executor=executor, progress=reporter
         )
-    if prune and not given:
+    if prune and not given.ids:
         hint = "is the table complete? To empty a catalogue, delete its folder"
         raise SynestheteError(f"no items in {name}: --prune would delete all", hint=hint)
-    gone = [item for item in catalog.snapshot().ids if item not in given] if prune else []
+    gone = [item for item in catalog.snapshot().ids if item not in given.ids] if prune else []
+    if gone and not prune_any:
+        _refuse_to_prune(len(gone), before, given.unread)
     deleted = catalog.delete(gone).deleted if gone else 0
     data = {"catalog": str(out), "items": len(catalog), **written.as_dict(), "deleted": deleted}
     data["quarantine"] = len(catalog.quarantine())
@@ -468,8 +477,33 @@ def _notes(left_out: LeftOut, mark: Watermark, remote: RemoteImages | None) -> I
         )
 
 
-def _noting(source: Iterable[Item | Quarantined], given: set[str]) -> Iterator[Item | Quarantined]:
-    """The items of a source, whose ids are noted."""
-    for item in source:
-        given.add(item.id.strip() if isinstance(item.id, str) else "")
-        yield item
+class _Given:
+    """What a source gave: ids of items, and how many rows nobody knows the items of."""
+
+    def __init__(self) -> None:
+        self.ids: set[str] = set()
+        self.unread = 0
+
+    def noted(self, source: Iterable[Item | Quarantined]) -> Iterator[Item | Quarantined]:
+        """The items of a source, which are noted."""
+        for one in source:
+            id = one.id.strip() if isinstance(one.id, str) else ""
+            if not id or (isinstance(one, Quarantined) and one.what == "row"):
+                self.unread += 1
+            else:
+                self.ids.add(id)
+            yield one
+
+
+def _refuse_to_prune(gone: int, before: int, unread: int) -> None:
+    """Raise where a table may be half a download: nothing is deleted then, what is in it is indexed."""
+    if unread:
+        why = f"{count(unread)} rows could not be read"
+    elif gone > MOST_PRUNED * before:
+        why = "that is more than a fifth"
+    else:
+        return
+    raise SynestheteError(
+        f"--prune would delete {count(gone)} of {count(before)} items, and {why}: none deleted",
+        hint="is the table complete? Then add --prune-any",
+    )

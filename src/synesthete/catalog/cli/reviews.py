@@ -58,7 +58,7 @@ def queue(
     actor : WHO
         Who decides; without it $SYNESTHETE_RATER, or your user name.
     threshold : KIND=T
-        Answer without people from this confidence on: suggest=0.7; also for classify and align.
+        Answer without people from this confidence on: suggest=0.7; also for classify.
     audit
         With --threshold: share of the answers that people see as well.
     trail
@@ -288,8 +288,8 @@ def keys(
 
 def _set_threshold(reviews: Queue, text: str, audit: float, actor: str) -> Output:
     kind, equals, value = text.partition("=")
-    if kind not in ("suggest", "classify", "align") or not equals:
-        hint = "write suggest=0.7, classify=… or align=…"
+    if kind not in ("suggest", "classify") or not equals:
+        hint = "write suggest=0.7 or classify=…"
         raise SynestheteError(f"{text!r} sets no threshold", hint=hint)
     try:
         number = float(value)

@@ -189,7 +189,11 @@ def suggest(catalog: CatalogArgument, request: Suggest, *, threshold: Share = 0.
     synesthete catalog suggest my.catalog --image image.png --brief "something like this"
     """
     suggestion = catalog.suggest(
-        request.image, request.brief, limit=request.limit, threshold=threshold
+        request.image,
+        request.brief,
+        reference=request.reference,
+        limit=request.limit,
+        threshold=threshold,
     )
     return Output(suggestion.as_dict(), lambda: _suggestion_view(suggestion))
 

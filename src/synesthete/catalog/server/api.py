@@ -37,7 +37,7 @@ from synesthete.server.errors import ERRORS, Missing
 ItemId = Annotated[str, Query(alias="id", min_length=1, max_length=500)]
 Name = Annotated[str, Query(min_length=1, max_length=200)]
 Ticket = Annotated[str, Path(max_length=100, description="Of the case.")]
-Kind = Annotated[str, Path(pattern=r"^(suggest|classify|align)$")]
+Kind = Annotated[str, Path(pattern=r"^(suggest|classify)$")]
 Sort = Annotated[str, Query(max_length=500)]
 After = Annotated[int, Query(ge=0, le=2**62, description="`next` of the page before.")]
 Share = Annotated[float, Query(gt=0, lt=1)]
@@ -124,8 +124,8 @@ def upsert_items(
     request: Request, caller: Writer, body: schema.Upsert, key: IdempotencyKey = None
 ) -> Response:
     """Add items, or replace those with their ids."""
-    catalog = folder_of(request).catalog
-    return respond_once(request, caller, key, body, lambda: catalog.upsert(body.items))
+    folder = folder_of(request)
+    return respond_once(request, caller, key, body, lambda: folder.upsert(body.items))
 
 
 @post("/items/delete", Written, tag="items")
@@ -133,8 +133,8 @@ def delete_items(
     request: Request, caller: Writer, body: schema.Delete, key: IdempotencyKey = None
 ) -> Response:
     """Delete items; unknown ids are ignored."""
-    catalog = folder_of(request).catalog
-    return respond_once(request, caller, key, body, lambda: catalog.delete(body.ids))
+    folder = folder_of(request)
+    return respond_once(request, caller, key, body, lambda: folder.delete(body.ids))
 
 
 @get("/quarantine", schema.Quarantine, tag="items")
@@ -238,11 +238,12 @@ def list_cases(
     waiting: bool | None = None,
 ) -> Response:
     """List abstentions awaiting human review and settled cases, those that wait first."""
-    cases = folder_of(request).queue.cases(kind=kind or None)
-    chosen = [case for case in cases if waiting is None or case.open == waiting]
+    queue = folder_of(request).queue
+    chosen = queue.cases(kind=kind or None, waiting=waiting)
+    still_open = len(queue.cases(kind=kind or None, waiting=True))
     page = list(map(schema.CaseFacts.of, chosen[after : after + limit]))
     following = after + limit if len(chosen) > after + limit else None
-    return respond(request, schema.CasePage(page, following, sum(case.open for case in cases)))
+    return respond(request, schema.CasePage(page, following, still_open))
 
 
 @get("/queue/{ticket}", schema.CaseFacts, tag="people")

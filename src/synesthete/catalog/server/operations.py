@@ -179,7 +179,6 @@ class Measurements:
 
     def __init__(self, folder: CatalogFolder) -> None:
         self._folder = folder
-        self._waiting = (0, 0)
         self._encoder: Histogram | None = None
         self._several = bool(os.environ.get(FOLDER_VARIABLE))
         try:
@@ -258,7 +257,7 @@ class Measurements:
         deliveries = self._folder.webhooks.counts()
         for name, meaning, value in (
             ("items", "Items of the catalogue.", len(self._folder.catalog)),
-            ("queue_waiting", "Cases that wait for a person.", self._count_waiting()),
+            ("queue_waiting", "Cases that wait for a person.", self._folder.queue.waiting()),
             ("webhook_deliveries_waiting", "Messages that wait to be sent.", deliveries.waiting),
             ("webhook_deliveries_failed", "Messages that were given up.", deliveries.failed),
         ):
@@ -267,14 +266,6 @@ class Measurements:
     def describe(self) -> list[Metric]:
         """Nothing, so that to register costs no look at the catalogue."""
         return []
-
-    def _count_waiting(self) -> int:
-        """Open cases; the log is replayed only after something was added to it."""
-        queue, (place, waiting) = self._folder.queue, self._waiting
-        if new := queue.trail.entries(after=place):
-            waiting = sum(case.open for case in queue.cases())
-            self._waiting = new[-1][0], waiting
-        return waiting
 
 
 class Measured:

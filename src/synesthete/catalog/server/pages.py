@@ -119,7 +119,7 @@ def home(
         sorts={"id": "id", **dict(SORTS[1:])},
         total=len(snapshot),
         following=items[PAGE_SIZE - 1].id if len(items) > PAGE_SIZE else "",
-        waiting=len(folder.queue.cases(waiting=True)),
+        waiting=folder.queue.waiting(),
         model=folder.catalog.manifest["model"]["name"],
         quarantined=len(folder.catalog.quarantine()),
     )
@@ -221,8 +221,8 @@ def suggest(request: Request, folder: Folder, sent: Sent) -> Response:
     suggestion = None
     if request.method == "POST":
         suggestion = folder.answer(read_form(Suggest, sent)).as_dict()
-    facts = {"suggestion": suggestion, "brief": sent.get("brief", "")}
-    return page(request, folder, "suggest", threshold=folder.threshold, **facts)
+    facts = {"suggestion": suggestion, **{key: sent.get(key, "") for key in ("brief", "reference")}}
+    return page(request, folder, "suggest", threshold=folder.suggest_policy.threshold, **facts)
 
 
 @router.get("/classify")
@@ -247,9 +247,7 @@ def classify(request: Request, folder: Folder, sent: Sent) -> Response:
 @router.get("/queue")
 def queue_page(request: Request, folder: Folder) -> Response:
     """All cases."""
-    cases = folder.queue.cases()
-    waiting = [case for case in cases if case.open]
-    settled = [case for case in cases if not case.open]
+    waiting, settled = (folder.queue.cases(waiting=which) for which in (True, False))
     return page(request, folder, "queue", waiting=waiting, settled=settled)
 
 

@@ -39,6 +39,7 @@ LOOK_SECONDS = 0.2
 SHORTEST_LIFE = 5.0
 # After the time that requests have to end, until a worker that still runs is killed.
 PATIENCE = 10.0
+TIDYING_SECONDS = 5.0  # that the end waits for; what is not done then is done after the next write
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,6 +218,7 @@ def serve(
     Sender(app.state.folder.webhooks, say).start()
     app.state.warm_up.start(ready)
     LimitedServer(app, limits).run_on(listener)
+    app.state.folder.tidier.close(TIDYING_SECONDS)
 
 
 def work() -> None:

@@ -36,6 +36,7 @@ def upsert(
     executor: Executor | None = None,
     home: Path = Path(),
     progress: Callable[[int, int], None] | None = None,
+    tidy: bool = True,
 ) -> Written:
     """Write items; see `Catalog.upsert`. Other processes need `home`, the catalogue's folder."""
     writer = _Writer(table, progress)
@@ -43,8 +44,10 @@ def upsert(
     batches = embedded(writer.pieces(items), model, layer, units, executor=executor, home=home)
     for piece, batch, aside in batches:
         writer.commit(piece, batch, aside)
-    # Though nothing may be new: a writer that was killed after its last batch did not get here.
-    table.tidy()
+    if (
+        tidy
+    ):  # though nothing may be new: a writer that was killed after its last batch did not get here
+        table.tidy()
     return writer.written()
 
 

@@ -164,6 +164,7 @@ class Snapshot:
         self._photos = photos
         self.fresh: list[pa.RecordBatch] = []
         self.only_new, self.moved = False, True
+        self._before: Snapshot | None = None
         self._lock = threading.RLock()
         self._kept: dict[Any, Any] = {}
         self._updates: dict[Any, Callable[[Any, Snapshot], Any]] = {}
@@ -392,10 +393,31 @@ class Snapshot:
         self.moved = self._indexed_to != before._indexed_to
         fresh = sum(map(len, self.fresh))
         self.only_new = len(self) - fresh == len(before)
+        self._before = before
         if fresh <= MOST_FRESH:
             for key, (value, update) in kept.items():
                 self._kept[key], self._updates[key] = update(value, self), update
-        self.fresh = []
+        self.fresh, self._before = [], None
+
+    def lost(self, columns: Sequence[str]) -> list[pa.RecordBatch] | None:
+        """Of items that were replaced or deleted since the snapshot before, what they were there, while what it has computed is
+        brought up to date; None where they are too many, or that version of the table is gone.
+        """
+        before = self._before
+        if self.only_new or before is None:
+            return [] if self.only_new else None
+        came = [one for batch in self.fresh for one in batch["id"].to_pylist()]
+        try:
+            gone = set(before.there(came))
+            if len(before) - len(gone) + len(came) != len(self):  # others were deleted
+                there = {one for batch in self.scan(["id"]) for one in batch["id"].to_pylist()}
+                were = (one for batch in before.scan(["id"]) for one in batch["id"].to_pylist())
+                gone.update(one for one in were if one not in there)
+            if len(gone) > MOST_FRESH:
+                return None
+            return list(before.rows(sorted(gone), columns).table.to_batches())
+        except SynestheteError:  # a version of an hour ago may be removed
+            return None
 
     def _no_item(self, item_id: str) -> None:
         options = self.ids if len(self) <= 20_000 else []
