@@ -20,7 +20,6 @@ from synesthete.report.source import Missing
 from synesthete.server.errors import Refused
 from synesthete.server.library import Site
 from synesthete.server.page import Page, Post
-from synesthete.server.pages.images import own_image
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -236,7 +235,7 @@ def image_of(site: Site, data: bytes, word: str, key: str) -> Image.Image:
     Missing
         No such image in the atlas.
     """
-    from synesthete.analysis.provenance import own_model
+    from synesthete.analysis.provenance import own_image, own_model
     from synesthete.probes.decoding import TooLarge, UnreadableImage
     from synesthete.probes.request_images import see
 
