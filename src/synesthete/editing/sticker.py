@@ -159,6 +159,29 @@ class State:
             raise SynestheteError("a photo with a word whose parts do not fit together")
 
 
+def without_word(image: int, plain: Float64, names: Sequence[str]) -> State:
+    """The state of a photo that nothing is written on.
+
+    Parameters
+    ----------
+    plain
+        `[labels]`, probabilities of `names`.
+    """
+    best = np.argsort(-plain, kind="stable")[:LABELS].tolist()
+    values = _rounded(plain[best])
+    return State(
+        image=image,
+        word="",
+        labels=[names[i] for i in best],
+        plain=values,
+        without=[values],
+        answers=[names[best[0]]],
+        units=[],
+        control=[],
+        draws=0,
+    )
+
+
 def _rounded(values: Float64) -> list[float]:
     return [round(float(value), 5) for value in values]
 

@@ -161,17 +161,17 @@ def read_survey(atlas: Atlas) -> Survey | None:
 
 
 def bench_layer(atlas: Atlas) -> str:
-    """The layer whose units are switched off: the first that reads images alone.
+    """The layer whose units are switched off: the first that reads images alone, and is no dictionary's.
 
     Raises
     ------
     SynestheteError
         There is none.
     """
-    layer = next((name for name in atlas.layers if tower_of(atlas, name) == "image"), None)
-    if layer is None:
-        raise SynestheteError(f"{atlas.path} has no layer that reads images")
-    return layer
+    for name in atlas.layers:
+        if tower_of(atlas, name) == "image" and "dictionary" not in atlas.layer(name):
+            return name
+    raise SynestheteError(f"{atlas.path} has no layer of the image tower to switch units of off")
 
 
 def photos(atlas: Atlas) -> list[int]:
