@@ -23,7 +23,7 @@ SIDE = (
     384  # pixels of the photo that the word is written on; the model sees it scaled to its own size
 )
 SHARE, PLACE = 0.1, "bottom right"
-CARRIERS, SHORTLIST, DRAWS, LABELS = 3, 24, 8, 5
+CARRIERS, SHORTLIST, DRAWS, LABELS = 3, 24, 8, 3
 
 
 def square(image: Image.Image) -> Image.Image:

@@ -43,7 +43,7 @@ export default function bench(form) {
     });
     if (state.control.length) {
       part("control").textContent = percent(state.control[Math.max(off, 1) - 1]);
-      part("control-note").textContent = off > 1 ? `with ${off} random` : "with a random one";
+      part("control-note").textContent = off > 1 ? `with ${off} random neurons` : "with a random neuron";
       part("draws").textContent = state.draws;
     }
   }
