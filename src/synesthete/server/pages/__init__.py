@@ -13,7 +13,7 @@ from synesthete.server.pages.model_card import MODEL_CARD
 from synesthete.server.pages.neurons import LAYER, NEURON, NEURONS
 from synesthete.server.pages.reviews import LABEL, REVIEWS
 from synesthete.server.pages.search import SEARCH
-from synesthete.server.pages.try_image import TRY_IMAGE
+from synesthete.server.pages.try_image import TRY_IMAGE, TRY_IMAGE_AGAIN
 from synesthete.server.pages.try_text import TRY_TEXT
 
 PAGES = (
@@ -31,6 +31,7 @@ PAGES = (
     COMPARE,
     MODELS,
     TRY_IMAGE,
+    TRY_IMAGE_AGAIN,
     TRY_TEXT,
     EDIT,
     REVIEWS,
