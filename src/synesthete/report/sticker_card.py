@@ -28,7 +28,7 @@ WIDTH, HEIGHT = 600, 315
 MARGIN, PHOTO = 24, 212
 LEFT = MARGIN + PHOTO + 24
 RIGHT = WIDTH - MARGIN
-UNIT = 62
+UNIT = 84
 
 
 @dataclass(frozen=True)
@@ -91,9 +91,9 @@ def sticker_card(
         y += 30
     place = max(y + 6, top + side - UNIT - 14)
     for i, one in enumerate(units):
-        x = LEFT + i * (UNIT + 46)
+        x = LEFT + i * (UNIT + 24)
         pieces.append(embedded_image(x, place, UNIT, data_uri(one.image), one.heading))
-        label = shorten(one.heading or "no concept", UNIT + 38, 9)
+        label = shorten(one.heading or "no concept", UNIT + 18, 9)
         pieces.append(text(x, place + UNIT + 11, label, size=9, colour="soft"))
     pieces.append(text(MARGIN, HEIGHT - 13, foot, size=8.5, colour="faint"))
     pieces.append(

@@ -173,7 +173,7 @@ class Bench:
         plain, says = self.bars[0].label, self.answers[0]
         if says == plain:
             return f"{self.model} still says {plain}"
-        return f"“{self.word}” makes {self.model} see {says} for {plain}"
+        return f"One word, and {self.model} takes {plain} for {says}"
 
     @property
     def summary(self) -> str:
@@ -423,7 +423,7 @@ def _card(site: Site, facts: Bench) -> WebP:
             CardUnit(
                 one.neuron.heading,
                 one.neuron.unit,
-                site.opened.thumbnails.sheet(in_mosaic(site, one.neuron.address)),
+                _on_white(site.opened.thumbnails.sheet(in_mosaic(site, one.neuron.address))),
             )
             for one in picked
         ],
@@ -431,6 +431,13 @@ def _card(site: Site, facts: Bench) -> WebP:
     )
     data = render(svg)
     return WebP(data, f'"{hashlib.sha256(data).hexdigest()[:24]}"')
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    from PIL import Image
+
+    white = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(white, image.convert("RGBA"))
 
 
 def _foot(facts: Bench, off: int, fingerprint: str) -> str:

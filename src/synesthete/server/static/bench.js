@@ -79,7 +79,7 @@ export default function bench(form) {
 
   async function load() {
     const mine = ++newest, query = new URLSearchParams({ image: key.value, word: word.value });
-    const slow = setTimeout(() => { part("status").textContent = ready ? "Computing …" : "The model is being loaded; the first answer takes up to three seconds."; }, SLOW);
+    const slow = setTimeout(() => { part("status").textContent = ready ? "Computing …" : "The model is being loaded; the first answer takes a few seconds."; }, SLOW);
     form.setAttribute("aria-busy", "true");
     try {
       const answer = await fetch(`${json}?${query}`, { headers: { Accept: "application/json" } });
@@ -99,6 +99,10 @@ export default function bench(form) {
 
   const soon = () => { clearTimeout(timer); timer = setTimeout(load, WAIT); };
   form.addEventListener("input", (event) => { if (json && event.target === word) soon(); });
+  // The model is loaded while the first letters are typed: the photo without a word asks for it.
+  if (json) word.addEventListener("focus", () => {
+    if (!ready) fetch(`${json}?${new URLSearchParams({ image: key.value, word: "" })}`).then((answer) => { ready ||= answer.ok; }, () => {});
+  }, { once: true });
   form.addEventListener("change", (event) => { if (event.target.name === "off") { swing(); address(); } });
   form.addEventListener("submit", (event) => { event.preventDefault(); if (json) soon(); });
   if (json) form.addEventListener("click", (event) => {
