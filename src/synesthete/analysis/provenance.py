@@ -12,7 +12,8 @@ from synesthete.analysis.design import tower_of
 from synesthete.atlas import Atlas
 from synesthete.atlas.manifest import RANDOM_DICTIONARY
 from synesthete.errors import SynestheteError
-from synesthete.probes import BUILTINS, ProbeSet, load_probes, with_words
+from synesthete.probes import ProbeSet, load_probes, with_words
+from synesthete.probes.builtin import BUILTINS
 
 if TYPE_CHECKING:
     from PIL import Image
