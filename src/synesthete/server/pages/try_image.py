@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from synesthete._core.arrays import Float32
 from synesthete._core.cache import Bounded
+from synesthete.analysis.provenance import can_show
 from synesthete.errors import SynestheteError
 from synesthete.report.images import Box
 from synesthete.report.neuron import NeuronRow, neuron_row
@@ -322,6 +323,7 @@ def try_image_page(site: Site) -> TryImagePage:
 def _to_try(site: Site) -> tuple[list[ImageExample], list[TextExample], list[TextExample]]:
     """Images of different concepts, photos first; names of concepts to draw; the sentences of the atlas."""
     probes, at = site.opened.probes, site.links.at
+    shown = can_show(site.atlas)
     own = probes.readable & ~probes.of_text & (probes.concept.codes > 0)
     own &= ~probes.modality.rows("word")
     photos = own & probes.modality.rows("photo")
@@ -340,6 +342,7 @@ def _to_try(site: Site) -> tuple[list[ImageExample], list[TextExample], list[Tex
         [
             ImageExample(at(RESULT, image=key), site.links.image(key), name)
             for name, key in keys.items()
+            if shown
         ],
         [TextExample(at(RESULT, word=name), name) for name in list(keys)[:TEXTS]],
         [TextExample(at("/try-text", text=one), one) for one in sentences[:TEXTS]],
