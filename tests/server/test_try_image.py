@@ -170,4 +170,5 @@ def test_a_result_has_an_address(shared: TestClient) -> None:
     html = shared.get(sent["path"], headers={"accept": "text/html"}).text
     assert f'src="{first["image"]}"' in html
     assert shared.get("/try-image/result.json", params={"held": "x"}).status_code == 404
-    assert shared.get("/try-image/result.json").status_code == 409
+    moved = shared.get("/try-image/result.json")
+    assert (moved.status_code, moved.headers["location"]) == (307, "/try-image.json")

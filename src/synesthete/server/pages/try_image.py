@@ -21,7 +21,7 @@ from synesthete.report.neuron import NeuronRow, neuron_row
 from synesthete.report.source import Missing
 from synesthete.server.errors import Refused
 from synesthete.server.library import Site
-from synesthete.server.page import Page, Post
+from synesthete.server.page import Moved, Page, Post
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -383,6 +383,8 @@ def try_image_again(
 ) -> TryImageResult:
     """The model's answer for an image of the atlas, a drawn word, or an image that was sent before and is still kept."""
     word = " ".join(word.split())
+    if not (image or word or held):
+        raise Moved(site.links.at("/try-image"))
     path = site.links.at(RESULT, image=image, word=word, held=held)
     if held and not (image or word):
         kept, name = HELD.get(held, _gone)
