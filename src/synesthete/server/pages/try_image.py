@@ -21,7 +21,7 @@ from synesthete.report.neuron import NeuronRow, neuron_row
 from synesthete.report.source import Missing
 from synesthete.server.errors import Refused
 from synesthete.server.library import Site
-from synesthete.server.page import Moved, Page, Post
+from synesthete.server.page import Page, Post
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -381,10 +381,13 @@ def try_image_again(
         str, Query(max_length=64, description="Key of an image that was sent before.")
     ] = "",
 ) -> TryImageResult:
-    """The model's answer for an image of the atlas, a drawn word, or an image that was sent before and is still kept."""
+    """The model's answer for an image of the atlas, a drawn word, or an image that was sent before and is still kept.
+
+    Without any of them it is the name of the first concept, drawn.
+    """
     word = " ".join(word.split())
     if not (image or word or held):
-        raise Moved(site.links.at("/try-image"))
+        word = next(iter(site.atlas.concepts), "")
     path = site.links.at(RESULT, image=image, word=word, held=held)
     if held and not (image or word):
         kept, name = HELD.get(held, _gone)
