@@ -81,6 +81,7 @@ def test_a_word_is_answered_by_the_model(shared: TestClient) -> None:
     plain = shared.get("/bench.json", params={"image": start["key"]}).json()
     assert plain["units"] == []
     assert plain["bars"][0]["plain"] == plain["bars"][0]["without"][0]
+    assert shared.get(plain["card"]).headers["content-type"] == "image/png"
 
 
 @pytest.mark.parametrize(

@@ -396,7 +396,7 @@ def bench_photo(site: Site, image: Key, word: Word = "") -> WebP:
         raise Refused(409, error.message, hint=error.hint) from error
 
 
-def bench_card(site: Site, image: Key, word: Word, off: Off = None) -> WebP:
+def bench_card(site: Site, image: Key, word: Word = "", off: Off = None) -> WebP:
     """A photo, a word and the answers as one drawing to share (PNG, 1,200 by 630 pixels)."""
     facts = bench(site, image, word, off)
     key = facts.path, site.links.prefix
