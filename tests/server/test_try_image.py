@@ -14,7 +14,7 @@ from synesthete.analysis.zero_shot import class_embeddings
 from synesthete.atlas import open_atlas
 from synesthete.atlas.writing import unit_table_file
 from synesthete.models import load_model
-from tests.small_atlas import LAYER
+from tests.small_atlas import CONCEPTS, LAYER
 
 
 def png(size: tuple[int, int] = (50, 40), seed: int = 0, kind: str = "PNG") -> bytes:
@@ -148,3 +148,27 @@ def test_other_weights_are_refused(
     write_manifest(atlas_path, manifest)
     answer = client.post("/try-image.json", data={"word": "boat"})
     assert answer.status_code in (409, 503)
+
+
+def test_a_result_has_an_address(shared: TestClient) -> None:
+    """Of a file while it is kept, of a drawn word for good; the page starts with examples."""
+    sent = shared.post("/try-image.json", files={"file": ("a.png", png())}).json()
+    again = shared.get(sent["path"].replace("/result", "/result.json")).json()
+    assert sent["kept"] > 0
+    assert (again["shown"], again["guesses"], again["path"]) == (
+        sent["shown"], sent["guesses"], sent["path"],
+    )  # fmt: skip
+    page = shared.get("/try-image.json").json()
+    assert page["examples"] == [], (
+        "of other sets than the built-in ones only thumbnails are at hand"
+    )
+    html = shared.get(page["words"][0]["path"], headers={"accept": "text/html"})
+    assert html.status_code == 200
+    assert "Link to this result" in html.text
+    assert "while the server keeps" not in html.text
+    first = again["fired"][0]["neuron"]
+    html = shared.get(sent["path"], headers={"accept": "text/html"}).text
+    assert f'src="{first["image"]}"' in html
+    assert shared.get("/try-image/result.json", params={"held": "x"}).status_code == 404
+    first = shared.get("/try-image/result.json").json()
+    assert first["shown"] in CONCEPTS

@@ -13,8 +13,11 @@ from synesthete.atlas import Atlas
 from synesthete.atlas.manifest import RANDOM_DICTIONARY
 from synesthete.errors import SynestheteError
 from synesthete.probes import ProbeSet, load_probes, with_words
+from synesthete.probes.builtin import BUILTINS
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from synesthete.models.dictionaries import SparseDictionary
     from synesthete.models.image_text_model import ImageTextModel
 
@@ -102,6 +105,45 @@ def own_probes(atlas: Atlas, spec: ProbeSet | str | Path | None = None) -> Probe
             hint="give the very set that was recorded",
         )
     return probes
+
+
+def photo_of(atlas: Atlas, number: int) -> Image.Image:
+    """An image of an atlas as large as it is at hand: in full from a built-in probe set, else its thumbnail."""
+    return own_image(atlas, number) if can_show(atlas) else atlas.thumbnail(number)
+
+
+def can_show(atlas: Atlas) -> bool:
+    """Whether the atlas was recorded from a built-in probe set; of others it keeps thumbnails only."""
+    return atlas.manifest["probes"]["name"] in BUILTINS
+
+
+def own_image(atlas: Atlas, number: int) -> Image.Image:
+    """An image of a built-in probe set, in full; checked to be the one that was recorded.
+
+    Raises
+    ------
+    SynestheteError
+        The atlas was recorded from other images than are available.
+    """
+    if not can_show(atlas):
+        raise SynestheteError(
+            "the atlas keeps thumbnails of its images only", hint="send the image itself"
+        )
+    name = str(atlas.manifest["probes"]["name"])
+    probes = _built_in(name)
+    # This image alone: to hash all of them takes seconds.
+    there = number < len(probes) and not probes.is_text[number]
+    recorded = atlas.probes["sha256"][number].as_py()
+    if not there or probes.source.digest(int(probes.rows[number])) != recorded:
+        raise SynestheteError(
+            f"the atlas was recorded from another version of {name}", hint="record it again"
+        )
+    return probes.image(number)
+
+
+@lru_cache(maxsize=1)
+def _built_in(name: str) -> ProbeSet:
+    return load_probes(name, remote=False)
 
 
 def twin_activations(atlas: Atlas, layer: str) -> dict[str, Floating]:

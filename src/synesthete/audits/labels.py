@@ -88,6 +88,32 @@ def can_write(text: str, style: Style) -> bool:
     return bool(text.strip()) and has_letters(text, find_font(style.font))
 
 
+def legible(text: str, **style: Any) -> Style:
+    """The style in the first font that has letters for the whole text, a handwritten one if it can be.
+
+    Parameters
+    ----------
+    style
+        As of `Style`, without the font.
+
+    Raises
+    ------
+    SynestheteError
+        A text that no font of the package can write.
+
+    Examples
+    --------
+    >>> legible("apple").font
+    'Caveat'
+    """
+    families = [HANDWRITTEN, *(font.family for font in load_fonts())]
+    styles = (Style(font=family, **style) for family in families)
+    found = next((one for one in styles if can_write(text, one)), None)
+    if found is None:
+        raise SynestheteError(f"no font here has all letters of {text[:60]!r}")
+    return found
+
+
 def write_label(
     image: Image.Image,
     text: str,

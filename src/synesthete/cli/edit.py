@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,6 +28,49 @@ if TYPE_CHECKING:
 PANEL = "Edit a model"
 
 app = typer.Typer()
+
+
+@command(app, panel=PANEL)
+def stickers(atlas: AtlasArgument, limit: Positive = 256, seed: int = 0) -> Output:
+    """Write a word on each photo of an atlas, count the answers that it turns, and find the three units that carry it.
+
+    The word is the name of another concept, drawn for each photo that the model classifies correctly. Counted is how often it becomes the
+    answer, and how often the answer is the photo's again without three units at most, beside as many random ones. The clearest pairs are
+    kept in the atlas, as the examples of the microscope's first page. Loads the model.
+
+    Parameters
+    ----------
+    limit
+        At most so many photos; those that the model was not trained on, where that is known.
+    seed
+        Draws the photos, the words and the random units.
+
+    Returns
+    -------
+    the counts, and the examples under `examples`.
+
+    See Also
+    --------
+    microscope.md
+
+    Examples
+    --------
+    synesthete stickers demo.atlas
+    """
+    from synesthete.editing.sticker_survey import survey_stickers
+
+    with Reporter("words on photos", unit="photos") as reporter:
+        found = survey_stickers(atlas.path, limit=limit, seed=seed, progress=reporter)
+    outcomes = ("the word became the answer", "turned back by three units", "by three random units")
+    lines: list[RenderableType] = [
+        f"{count(found.pairs)} of {count(found.photos)} photos are classified correctly, each with another concept's name on it"
+    ]
+    for name, rate in zip(outcomes, found.rates, strict=True):
+        low, high = rate.interval
+        lines.append(
+            f"{name}: {count(rate.successes)} of {count(rate.n)} ({percent(low)} to {percent(high)})"
+        )
+    return Output(asdict(found), lines)
 
 
 @command(app, panel=PANEL)

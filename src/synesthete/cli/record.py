@@ -120,6 +120,7 @@ def demo(out: Path = Path("demo.atlas"), serve: bool | None = None) -> Output:
 
         lay_out(out)
     _visualize(out)
+    _write_on_photos(out)
     opened = open_atlas(out)
     seconds = time.monotonic() - started
     return Output(opened.summary, lambda: _demo_view(opened, seconds, serve))
@@ -301,6 +302,15 @@ def _visualize(path: Path) -> None:
         quick = Settings(steps=60, strengths=(1.0,))
         with Reporter("visualizing") as reporter:
             visualize(opened, first, facets="word", settings=quick, progress=reporter)
+
+
+def _write_on_photos(path: Path) -> None:
+    """The examples of the microscope's first page, unless the atlas has them."""
+    from synesthete.editing.sticker_survey import SECTION, survey_stickers
+
+    if SECTION not in open_atlas(path).manifest:
+        with Reporter("words on photos", unit="photos") as reporter:
+            survey_stickers(path, progress=reporter)
 
 
 def _recorded(atlas: Atlas) -> Output:

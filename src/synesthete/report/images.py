@@ -128,13 +128,14 @@ class Thumbnails:
         SynestheteError
             When it has none, or its sprite is damaged.
         """
-        return self._tiles.get(image, lambda: _encoded(self._cut(image)))
+        return self._tiles.get(image, lambda: encoded(self._cut(image)))
 
     def mosaic(self, images: Sequence[int | None]) -> WebP:
         """Thumbnails in two columns, row by row; None leaves a place clear."""
-        return self._mosaics.get(tuple(images), lambda: self._composed(images))
+        return self._mosaics.get(tuple(images), lambda: encoded(self.sheet(images)))
 
-    def _composed(self, images: Sequence[int | None]) -> WebP:
+    def sheet(self, images: Sequence[int | None]) -> Image.Image:
+        """The same as an image."""
         from PIL import Image
 
         from synesthete.atlas.thumbnails import THUMBNAIL_SIZE as SIDE
@@ -145,7 +146,7 @@ class Thumbnails:
             if image is not None:
                 row, column = divmod(place, 2)
                 sheet.paste(self._cut(image), (column * SIDE, row * SIDE))
-        return _encoded(sheet)
+        return sheet
 
     def _cut(self, image: int) -> Image.Image:
         from synesthete.atlas.thumbnails import text_tile, whole
@@ -164,7 +165,8 @@ class Thumbnails:
         return sprite.crop((left, top, left + size, top + size))
 
 
-def _encoded(image: Image.Image) -> WebP:
+def encoded(image: Image.Image) -> WebP:
+    """An image as WebP."""
     stream = io.BytesIO()
     image.save(stream, "WEBP", quality=QUALITY, method=2)
     data = stream.getvalue()

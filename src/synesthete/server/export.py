@@ -21,6 +21,7 @@ from synesthete.report.source import Links, Opened
 from synesthete.server.library import Library, Site
 from synesthete.server.page import Page, navigation
 from synesthete.server.pages import PAGES
+from synesthete.server.pages.bench import bench_card, bench_photo
 from synesthete.server.pages.images import in_mosaic, mosaic, tile, visualization
 from synesthete.server.render import render
 
@@ -30,7 +31,7 @@ MARK, DRAFT, FIRST = ".synesthete-site", ".draft", "index.html"
 EXPORTED = tuple(page for page in PAGES if page.exported)
 NAVIGATION = (*navigation(EXPORTED), ("Search", "/search"))
 _SAFE = re.compile(r"[^A-Za-z0-9._-]+")
-_ATTRIBUTE = re.compile(r'\b(href|src|action)="(/[^"]*)"')
+_ATTRIBUTE = re.compile(r'\b(href|src|action|content)="(/[^"]*)"')
 _VALUE = re.compile(r'"(path|image)": "(/[^"]*)"')
 OF_NEURONS, ENDINGS = ("neuron", "visualization"), (".html", ".webp", ".json")
 NEURONS = 100  # of each layer have a page unless more are wanted
@@ -153,7 +154,7 @@ def _with_page(opened: Opened, neurons: int | None) -> tuple[set[str], set[str]]
 
 
 def _is_image(path: str) -> bool:
-    return path.endswith(".webp") and not path.startswith("/static/")
+    return urlsplit(path).path.endswith((".webp", ".png")) and not path.startswith("/static/")
 
 
 def _thumbnails_of(site: Site, path: str) -> list[int]:
@@ -201,14 +202,15 @@ def _write(site: Site, path: str, folder: Path, files: SiteFiles) -> str:
     if plain.startswith("/static/"):
         target.write_bytes(_asset(plain.removeprefix("/static/")))
         return "assets"
-    if plain.endswith(".webp"):
-        target.write_bytes(_image(site, plain))
-        return "images"
-    page, given = _match(plain)
-    given |= {
+    query = {
         key: int(value) if key == "page" else value
         for key, value in parse_qsl(urlsplit(path).query)
     }
+    if _is_image(path):
+        target.write_bytes(_image(site, plain, query))
+        return "images"
+    page, given = _match(plain)
+    given |= query
     facts = page.view(site, **given)
     html = render(page.template, site, facts=facts, static=True, navigation=NAVIGATION)
     target.write_text(files.rewrite(html, files.wanted[path]), encoding="utf-8")
@@ -224,7 +226,9 @@ def _match(path: str) -> tuple[Page, dict[str, Any]]:
     raise SynestheteError(f"no page of a static site lies at {path}")
 
 
-def _image(site: Site, path: str) -> bytes:
+def _image(site: Site, path: str, given: dict[str, Any]) -> bytes:
+    if path.startswith("/bench."):
+        return (bench_card if path.endswith(".png") else bench_photo)(site, **given).data
     key = path.removesuffix(".webp")
     if key.startswith("/image/"):
         return tile(site, key.removeprefix("/image/")).data
@@ -317,7 +321,7 @@ class SiteFiles:
         parts = urlsplit(path)
         pieces = [_plain(unquote(piece)) for piece in parts.path.strip("/").split("/") if piece]
         stem, dot, end = "/".join(pieces).rpartition(".")
-        if not (dot and end in ("webp", "css", "js", "svg")):
+        if not (dot and end in ("webp", "png", "css", "js", "svg")):
             stem, end = "/".join(pieces) or "index", "html"
         stem += "".join(f"-{_plain(key)}-{_plain(value)}" for key, value in parse_qsl(parts.query))
         free, number = f"{stem}.{end}", 2

@@ -238,7 +238,9 @@ def _add_image(
         headers = {"ETag": found.etag, "Cache-Control": "private, max-age=86400"}
         if found.etag in request.headers.get("if-none-match", ""):
             return Response(status_code=304, headers=headers)
-        return Response(found.data, media_type="image/webp", headers=headers)
+        return Response(found.data, media_type=media_type, headers=headers)
+
+    media_type = "image/png" if path.endswith(".png") else "image/webp"
 
     image.__signature__ = _signature(view, site)  # type: ignore[attr-defined]
     router.add_api_route(
@@ -247,7 +249,7 @@ def _add_image(
         methods=["GET"],
         response_class=Response,
         **_description(view, name, prefix),
-        responses={200: {"content": {"image/webp": {}}}, **ERRORS},
+        responses={200: {"content": {media_type: {}}}, **ERRORS},
     )
 
 
@@ -260,6 +262,7 @@ def _html(request: Request, template: str, site: Site, facts: Any, json_path: st
         json_path=json_path,
         navigation=state.navigation,
         csrf=state.gate.csrf,
+        base=str(request.base_url).rstrip("/"),
     )
     return html.encode("utf-8", "replace")
 

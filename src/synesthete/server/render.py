@@ -68,6 +68,7 @@ def render(name: str, site: Site | None, *, navigation: Navigation = (), **facts
         "others": site.others if site else (),
         "static": False,
         "csrf": "",
+        "base": "",
     }
     return environment().get_template(name).render(common | facts)
 

@@ -1,7 +1,8 @@
 """All pages of the microscope, in the order of the navigation; a new page is a module here and a line below."""
 
-from synesthete.server.pages import audits, images, try_image
+from synesthete.server.pages import audits, bench, images, try_image
 from synesthete.server.pages.audits import AUDIT, AUDITS
+from synesthete.server.pages.bench import BENCH
 from synesthete.server.pages.compare import COMPARE, MODELS
 from synesthete.server.pages.concepts import CONCEPT, CONCEPTS
 from synesthete.server.pages.edit import EDIT
@@ -12,11 +13,12 @@ from synesthete.server.pages.model_card import MODEL_CARD
 from synesthete.server.pages.neurons import LAYER, NEURON, NEURONS
 from synesthete.server.pages.reviews import LABEL, REVIEWS
 from synesthete.server.pages.search import SEARCH
-from synesthete.server.pages.try_image import TRY_IMAGE
+from synesthete.server.pages.try_image import TRY_IMAGE, TRY_IMAGE_AGAIN
 from synesthete.server.pages.try_text import TRY_TEXT
 
 PAGES = (
     MODEL_CARD,
+    BENCH,
     NEURONS,
     LAYER,
     NEURON,
@@ -29,6 +31,7 @@ PAGES = (
     COMPARE,
     MODELS,
     TRY_IMAGE,
+    TRY_IMAGE_AGAIN,
     TRY_TEXT,
     EDIT,
     REVIEWS,
@@ -39,6 +42,6 @@ PAGES = (
     LICENCES,
 )
 # Routes of images, which come before those of pages: `/neuron/{address}.webp` is a page's path too.
-IMAGES = (images.router, audits.router, try_image.router)
+IMAGES = (images.router, bench.router, audits.router, try_image.router)
 
 __all__ = ["IMAGES", "PAGES"]

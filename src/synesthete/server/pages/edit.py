@@ -283,15 +283,11 @@ def _others(site: Site, ticked: list[str], seed: int) -> list[str]:
 
 
 def _labelled(image: Image.Image, word: str) -> Image.Image:
-    from synesthete.audits.labels import Style, can_write, write_label
+    from synesthete.audits.labels import legible, write_label
     from synesthete.editing.defence.typographic import SHARE
-    from synesthete.probes.words import load_fonts
 
-    styles = (Style(share=SHARE, font=font.family) for font in load_fonts())
-    style = next((one for one in styles if can_write(word, one)), None)
-    if style is None:
-        raise Refused(409, "the word cannot be written: no font here has all its letters")
     try:
+        style = legible(word, share=SHARE)
         return write_label(image, word, style, np.random.default_rng(0))
     except SynestheteError as error:
         raise Refused(409, f"the word cannot be written: {error.message}") from error

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from synesthete.errors import SynestheteError
+from synesthete.analysis.provenance import can_show
 from synesthete.report.images import Shown, WebP, images, strongest, visualization_rows
 from synesthete.report.neuron import NeuronRow, neuron_row
 from synesthete.report.source import Missing, find_unit
 from synesthete.server.library import Site
 from synesthete.server.page import Page, PageNumber, Paging, image_routes, paging
-
-if TYPE_CHECKING:
-    from PIL import Image
-
-    from synesthete.atlas import Atlas
-    from synesthete.probes import ProbeSet
 
 EXCITED, SIZE = 24, 120
 
@@ -188,42 +180,6 @@ def visualization(site: Site, address: str, name: str) -> WebP:
         if PurePosixPath(row.file).stem == name and (site.atlas.path / row.file).exists():
             return WebP(site.atlas.visualization(row), f'"{row.sha256[:24]}"')
     raise Missing(f"{address} has no visualization {name!r}")
-
-
-def can_show(atlas: Atlas) -> bool:
-    """Whether the atlas was recorded from a built-in probe set; of others it keeps thumbnails only."""
-    from synesthete.probes.builtin import BUILTINS
-
-    return atlas.manifest["probes"]["name"] in BUILTINS
-
-
-def own_image(atlas: Atlas, number: int) -> Image.Image:
-    """An image of the probe set, in full.
-
-    Raises
-    ------
-    SynestheteError
-        The atlas was recorded from other images than are available.
-    """
-    described = atlas.manifest["probes"]
-    if not can_show(atlas):
-        raise SynestheteError(
-            "the atlas keeps thumbnails of its images only", hint="send the image itself"
-        )
-    probes = _load(str(described["name"]))
-    if probes.fingerprint != described["fingerprint"]:
-        raise SynestheteError(
-            f"the atlas was recorded from another version of {described['name']}",
-            hint="record it again",
-        )
-    return probes.image(number)
-
-
-@lru_cache(maxsize=1)
-def _load(name: str) -> ProbeSet:
-    from synesthete.probes import load_probes
-
-    return load_probes(name, remote=False)
 
 
 IMAGE = Page(path="/image/{key}", template="image.html", view=image_page, exported=False)

@@ -1,4 +1,4 @@
-"""`/`: the model card, with the headline and the neurons that show it best."""
+"""`/`: the bench, and below it the model card, with the headline and the neurons that show it best."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from synesthete.report.images import Shown, exemplars, images, standing, stronge
 from synesthete.report.neuron import NeuronRow, neuron_row
 from synesthete.server.library import Site
 from synesthete.server.page import Page
+from synesthete.server.pages.bench import Bench, bench, why_no_bench
 
 SHOWN = 6
 
@@ -53,9 +54,11 @@ class LayerFacts:
 class ModelCard:
     """What the atlas is of, and what was found; `not_counted` says why `counts` is null.
 
-    `ranges` says what the ranges of the counts are over, `moved` what moves with other artists, `moved_note` how that was found.
+    `bench` is a word on a photo and what it does; null where there is none, and then `no_bench` says why. `ranges` says what the ranges of the counts are over, `moved` what moves with other artists, `moved_note` how that was found.
     """
 
+    bench: Bench | None
+    no_bench: str
     atlas: str
     model: str
     architecture: str
@@ -83,7 +86,10 @@ def model_card(site: Site) -> ModelCard:
     """What the atlas is of, and how many neurons are multimodal: in the model, its random twin, by chance."""
     facts, manifest = site.atlas.summary(), site.atlas.manifest
     described = manifest["model"].get("description", {})
+    no_bench = why_no_bench(site)
     return ModelCard(
+        bench=None if no_bench else bench(site),
+        no_bench=no_bench,
         atlas=site.opened.name,
         model=str(facts["model"]),
         architecture=str(described.get("architecture", "")),

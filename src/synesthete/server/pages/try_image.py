@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, File, Form, UploadFile
+from fastapi import APIRouter, File, Form, Query, UploadFile
 from starlette.responses import Response
 
 from synesthete._core.arrays import Float32
 from synesthete._core.cache import Bounded
+from synesthete.analysis.provenance import can_show
 from synesthete.errors import SynestheteError
 from synesthete.report.images import Box
 from synesthete.report.neuron import NeuronRow, neuron_row
@@ -20,12 +22,16 @@ from synesthete.report.source import Missing
 from synesthete.server.errors import Refused
 from synesthete.server.library import Site
 from synesthete.server.page import Page, Post
-from synesthete.server.pages.images import own_image
 
 if TYPE_CHECKING:
     from PIL import Image
 
 FIRED, LABELS, SIDE, WORD_LENGTH = 24, 5, 384, 60
+EXAMPLES, TEXTS, MOST_HELD = 12, 4, 64
+RESULT, OF_ATLAS = "/try-image/result", "an image of the atlas"
+HELD: Bounded[Any] = Bounded(
+    MOST_HELD
+)  # images that were sent last with their names, by hash, in memory only
 KEPT = Bounded[bytes](32)  # images that were shown last, in memory only
 
 # Not `UploadFile | None`: a form has no null, so OpenAPI must not offer it.
@@ -37,12 +43,32 @@ router = APIRouter(include_in_schema=False)
 
 
 @dataclass(frozen=True)
+class ImageExample:
+    """An image of the atlas: the path of the model's answer for it, its thumbnail, what it shows."""
+
+    path: str
+    image: str
+    concept: str
+
+
+@dataclass(frozen=True)
+class TextExample:
+    """A word or a sentence, and the path of the model's answer for it."""
+
+    path: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class TryImagePage:
-    """The model, its layers, and the number of concepts that it chooses from."""
+    """The model, its layers, the number of concepts that it chooses from, and what to start with."""
 
     model: str
     layers: list[str]
     concepts: int
+    examples: list[ImageExample]
+    words: list[TextExample]
+    sentences: list[TextExample]
 
 
 @dataclass(frozen=True)
@@ -109,10 +135,16 @@ class TryImageResult:
         The word that was drawn, or the name of the file.
     image
         Path of the image as the model sees it; it is kept in memory, for a while.
+    path
+        Of this answer: permanent for an image of the atlas and a drawn word, for a file while the last `kept` images are in memory.
+    kept
+        0 where the path is permanent.
     """
 
     shown: str
     image: str
+    path: str
+    kept: int
     layer: str
     model: str
     guesses: list[Guess]
@@ -120,7 +152,9 @@ class TryImageResult:
     decision: Decision | None
 
 
-def show_model(site: Site, image: Image.Image, shown: str) -> TryImageResult:
+def show_model(
+    site: Site, image: Image.Image, shown: str, *, path: str, kept: int = 0
+) -> TryImageResult:
     """Show the model an image (RGB). Loads the model on first use."""
     from synesthete.analysis.provenance import own_model
 
@@ -130,6 +164,8 @@ def show_model(site: Site, image: Image.Image, shown: str) -> TryImageResult:
     values, positions = reading.activations[layer][0], reading.positions[layer][0]
     return TryImageResult(
         shown=shown,
+        path=path,
+        kept=kept,
         image=keep_image(site, model.geometry(image)),
         layer=layer,
         model=model.name,
@@ -236,7 +272,7 @@ def image_of(site: Site, data: bytes, word: str, key: str) -> Image.Image:
     Missing
         No such image in the atlas.
     """
-    from synesthete.analysis.provenance import own_model
+    from synesthete.analysis.provenance import own_image, own_model
     from synesthete.probes.decoding import TooLarge, UnreadableImage
     from synesthete.probes.request_images import see
 
@@ -272,9 +308,45 @@ def _drawn(word: str) -> Image.Image:
 
 
 def try_image_page(site: Site) -> TryImagePage:
-    """The form that shows the model an image or a word. POST it here, or to `/try-image.json`."""
-    name = str(site.atlas.manifest["model"]["name"])
-    return TryImagePage(name, site.atlas.layers, len(site.atlas.concepts))
+    """The form that shows the model an image or a word, with examples. POST it here, or to `/try-image.json`."""
+    images, words, sentences = site.opened.computed(("to try", site.links), lambda: _to_try(site))
+    return TryImagePage(
+        model=str(site.atlas.manifest["model"]["name"]),
+        layers=site.atlas.layers,
+        concepts=len(site.atlas.concepts),
+        examples=images,
+        words=words,
+        sentences=sentences,
+    )
+
+
+def _to_try(site: Site) -> tuple[list[ImageExample], list[TextExample], list[TextExample]]:
+    """Images of different concepts, photos first; names of concepts to draw; the sentences of the atlas."""
+    probes, at = site.opened.probes, site.links.at
+    shown = can_show(site.atlas)
+    own = probes.readable & ~probes.of_text & (probes.concept.codes > 0)
+    own &= ~probes.modality.rows("word")
+    photos = own & probes.modality.rows("photo")
+    chosen: dict[str, int] = {}
+    rows = np.flatnonzero(photos if photos.any() else own)
+    for number in rows[:: max(1, len(rows) // 200)].tolist():
+        chosen.setdefault(probes.concept[number], number)
+    picked = list(chosen.items())[:: max(1, len(chosen) // EXAMPLES)][:EXAMPLES]
+    keys = {concept: site.opened.ids.key(number) for concept, number in picked}
+    sentences = [
+        text
+        for number in np.flatnonzero(probes.readable & probes.of_text).tolist()[::97]
+        if (text := site.atlas.text(number)) and text.count(" ") > 3
+    ]
+    return (
+        [
+            ImageExample(at(RESULT, image=key), site.links.image(key), name)
+            for name, key in keys.items()
+            if shown
+        ],
+        [TextExample(at(RESULT, word=name), name) for name in list(keys)[:TEXTS]],
+        [TextExample(at("/try-text", text=one), one) for one in sentences[:TEXTS]],
+    )
 
 
 def try_image(
@@ -287,9 +359,44 @@ def try_image(
 ) -> TryImageResult:
     """Show the model an image or a drawn word: labels, neurons that fire and where, neurons that decided."""
     data = read_upload(file)
-    name = (file.filename or "image")[:100] if data else word
+    name = " ".join(((file.filename or "image")[:100] if data else word).split())
     shown = image_of(site, data, word, image)
-    return show_model(site, shown, " ".join(name.split()) or "an image of the atlas")
+    if not data:
+        path = site.links.at(RESULT, image=image, word=" ".join(word.split()))
+        return show_model(site, shown, name or OF_ATLAS, path=path)
+    # By its content, so that the same image has the same address.
+    held = hashlib.sha256(site.atlas.fingerprint.encode() + data).hexdigest()[:24]
+    HELD.get(held, lambda: (shown, name))
+    path = site.links.at(RESULT, held=held)
+    return show_model(site, shown, name, path=path, kept=MOST_HELD)
+
+
+def try_image_again(
+    site: Site,
+    image: Annotated[
+        str, Query(max_length=64, description="Opaque id of an image of the atlas.")
+    ] = "",
+    word: Annotated[str, Query(max_length=WORD_LENGTH, description="A word to draw.")] = "",
+    held: Annotated[
+        str, Query(max_length=64, description="Key of an image that was sent before.")
+    ] = "",
+) -> TryImageResult:
+    """The model's answer for an image of the atlas, a drawn word, or an image that was sent before and is still kept.
+
+    Without any of them it is the name of the first concept, drawn.
+    """
+    word = " ".join(word.split())
+    if not (image or word or held):
+        word = next(iter(site.atlas.concepts), "")
+    path = site.links.at(RESULT, image=image, word=word, held=held)
+    if held and not (image or word):
+        kept, name = HELD.get(held, _gone)
+        return show_model(site, kept, name, path=path, kept=MOST_HELD)
+    return show_model(site, image_of(site, b"", word, image), word or OF_ATLAS, path=path)
+
+
+def _gone() -> Any:
+    raise Missing("the image is not kept any more", hint="send it again")
 
 
 def read_upload(file: UploadFile | None) -> bytes:
@@ -313,4 +420,7 @@ TRY_IMAGE = Page(
     label="Try it",
     post=Post(submit=try_image, name="classify image", template="try_image_result.html"),
     exported=False,
+)
+TRY_IMAGE_AGAIN = Page(
+    path=RESULT, template="try_image_result.html", view=try_image_again, exported=False
 )
