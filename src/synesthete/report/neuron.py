@@ -49,6 +49,8 @@ class NeuronRow:
     heading, also
         What it is called: its tested name or its concept, whichever predicts held-out activation better; and the other of the two in words.
         Empty for none.
+    called
+        What people call it, most of them; empty where nobody gave it a name.
     shows
         Whose images stand for it: the heading where the probe set has images of that, else `concept`.
     name, confidence
@@ -67,6 +69,7 @@ class NeuronRow:
     unit: int
     heading: str
     also: str
+    called: str
     shows: str
     name: str | None
     confidence: float | None
@@ -83,6 +86,11 @@ class NeuronRow:
     passes: list[str]
     path: str
     image: str
+
+    @property
+    def untested(self) -> list[str]:
+        """The modalities that its concept has no images in to test."""
+        return [name for name, value in self.auc.items() if value is None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -441,11 +449,13 @@ def _groups(atlas: Atlas, kept: Exemplars) -> list[str]:
 def neuron_row(source: Source, columns: Columns, unit: int) -> NeuronRow:
     """One unit of a layer as a row of a list."""
     address = columns.address(unit)
+    review = source.opened.reviews().get(address)
     return NeuronRow(
         address=address,
         unit=unit,
         heading=columns.heading[unit],
         also=columns.also(unit),
+        called=review.called if review else "",
         shows=standing(source, columns, unit).text,
         name=columns.name[unit] or None,
         confidence=finite(columns.confidence[unit]),
