@@ -8,6 +8,7 @@ from synesthete.server.pages.edit import EDIT
 from synesthete.server.pages.families import FAMILIES, FAMILY
 from synesthete.server.pages.images import IMAGE, LICENCES
 from synesthete.server.pages.map import MAP
+from synesthete.server.pages.map import router as map_router
 from synesthete.server.pages.model_card import MODEL_CARD
 from synesthete.server.pages.neurons import LAYER, NEURON, NEURONS
 from synesthete.server.pages.reviews import LABEL, REVIEWS
@@ -39,6 +40,6 @@ PAGES = (
     LICENCES,
 )
 # Routes of images, which come before those of pages: `/neuron/{address}.webp` is a page's path too.
-IMAGES = (images.router, audits.router, try_image.router)
+IMAGES = (images.router, audits.router, try_image.router, map_router)
 
 __all__ = ["IMAGES", "PAGES"]

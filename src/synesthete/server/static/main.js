@@ -43,6 +43,6 @@ document.addEventListener("keydown", (event) => {
 // An element that a module makes alive names it: data-module="map" is map.js. It comes after the page, and data-alive says when.
 for (const element of document.querySelectorAll("[data-module]")) {
   const name = element.dataset.module;
-  const wake = (module) => { module(element); element.dataset.alive = ""; };
+  const wake = async (module) => { await module(element); element.dataset.alive = ""; };
   import(`./${name}.js`).then((loaded) => wake(loaded.default));
 }
