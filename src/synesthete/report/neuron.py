@@ -21,6 +21,7 @@ from synesthete.atlas.exemplars import Exemplars
 from synesthete.atlas.words import activations_file
 from synesthete.errors import SynestheteError
 from synesthete.published import published_name
+from synesthete.report.cite import bibtex
 from synesthete.report.columns import Columns, Unit, in_order
 from synesthete.report.counts import Counts, Rule, layer_counts, rule_of
 from synesthete.report.images import (
@@ -320,6 +321,8 @@ class NeuronReport:
         Whether its images can be labelled blind: they differ in activation, and the activations were kept.
     fingerprint
         Of the atlas.
+    cite
+        A BibTeX entry.
     """
 
     neuron: NeuronRow
@@ -359,6 +362,7 @@ class NeuronReport:
     previous: str | None
     next: str | None
     fingerprint: str
+    cite: str
 
     @property
     def title(self) -> str:
@@ -436,6 +440,12 @@ def neuron_report(source: Source, address: str, *, towers: bool = True) -> Neuro
         previous=source.links.neuron(columns.address(unit - 1)) if unit else None,
         next=source.links.neuron(columns.address(unit + 1)) if unit + 1 < columns.units else None,
         fingerprint=source.atlas.fingerprint,
+        cite=bibtex(
+            row.address,
+            row.heading,
+            str(source.atlas.manifest["model"]["name"]),
+            source.atlas.fingerprint,
+        ),
     )
 
 

@@ -1,6 +1,6 @@
 """All pages of the microscope, in the order of the navigation; a new page is a module here and a line below."""
 
-from synesthete.server.pages import audits, images, try_image
+from synesthete.server.pages import audits, images, neurons, try_image
 from synesthete.server.pages.audits import AUDIT, AUDITS
 from synesthete.server.pages.compare import COMPARE, MODELS
 from synesthete.server.pages.concepts import CONCEPT, CONCEPTS
@@ -40,6 +40,6 @@ PAGES = (
     LICENCES,
 )
 # Routes of images, which come before those of pages: `/neuron/{address}.webp` is a page's path too.
-IMAGES = (images.router, audits.router, try_image.router, map_router)
+IMAGES = (images.router, neurons.router, audits.router, try_image.router, map_router)
 
 __all__ = ["IMAGES", "PAGES"]

@@ -25,7 +25,10 @@ if (current) document.fonts.ready.then(() => {
 for (const input of document.querySelectorAll("[data-remember]")) {
   const key = `remember-${input.dataset.remember}`;
   input.value ||= stored(key) ?? "";
-  input.addEventListener("change", () => store(key, input.value));
+  input.addEventListener("change", () => {
+    store(key, input.value);
+    for (const other of document.querySelectorAll(`[data-remember="${input.dataset.remember}"]`)) other.value = input.value;
+  });
 }
 
 document.addEventListener("keydown", (event) => {
