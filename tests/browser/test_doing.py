@@ -231,20 +231,20 @@ def test_the_map(renderer: str, open_page: Opener, served: Served, seen: Seen) -
     page.keyboard.press("ArrowUp")
     expect(card).to_be_visible()
     expect(card.locator("img")).to_have_js_property("complete", True)
-    page.get_by_label("Find on the map").fill("red apple")
+    page.get_by_label("Find on the map").fill("no such thing")
     expect(page.locator(".map-found")).to_have_text("0 neurons")
     page.get_by_label("Find on the map").fill("boat")
     expect(page.locator(".map-found")).to_have_text(re.compile(r"^\d+ neurons$"))
     page.keyboard.press("Enter")
     page.get_by_label("Colour by").select_option("verdict")
     expect(page.get_by_role("button", name="none (")).to_have_attribute("aria-pressed", "true")
-    page.get_by_role("button", name="multimodal (").click()
+    page.get_by_role("button", name="concept cell (").click()
     expect(page.get_by_role("button", name="none (")).to_have_attribute("aria-pressed", "false")
     page.get_by_label("Find on the map").fill("")
     page.get_by_role("button", name="Show all").click()
     canvas.focus()
     page.keyboard.press("ArrowLeft")
-    expect(card).to_contain_text("multimodal")
+    expect(card).to_contain_text("concept cell")
     page.keyboard.press("Enter")
     page.wait_for_url("**/neuron/**")
     assert not seen.errors
@@ -253,32 +253,46 @@ def test_the_map(renderer: str, open_page: Opener, served: Served, seen: Seen) -
 def test_the_map_zooms_and_moves_with_the_mouse_and_by_touch(open_page: Opener, seen: Seen) -> None:
     page = open_page("/map", has_touch=True)
     canvas, card = page.locator(".map canvas"), page.locator(".map-card")
-    box = canvas.bounding_box()
-    assert box
-    canvas.focus()
-    page.keyboard.press("ArrowRight")
-    first = card.bounding_box()
-    address = card.locator("span").inner_text()
-    page.mouse.move(box["x"] + 300, box["y"] + 200)
+    points = page.request.get(f"{page.url}.json").json()["points"]
+
+    def place(dot: int, zoom: float = 1) -> tuple[float, float]:
+        """Where a dot is in the window: magnified about its middle."""
+        box, found = canvas.bounding_box(), []
+        assert box
+        for axis, side in (("x", "width"), ("y", "height")):
+            reach = box[side]
+            at = 24 + points[axis][dot] / 65535 * (reach - 48)
+            found.append(box[axis] + (at - reach / 2) * zoom + reach / 2)
+        return found[0], found[1]
+
+    middle = min(
+        range(len(points["x"])),
+        key=lambda i: abs(points["x"][i] - 32767) + abs(points["y"][i] - 32767),
+    )
+    address = f"{LAYER}:{points['unit'][middle]}"
+    page.mouse.move(*place(middle))
+    expect(card).to_be_visible()
+    expect(card).to_contain_text(address)
     page.mouse.down()
-    page.mouse.move(box["x"] + 200, box["y"] + 240, steps=4)
+    page.mouse.move(place(middle)[0] + 50, place(middle)[1] + 30, steps=4)
     page.mouse.up()
     expect(page).to_have_url(re.compile("/map$"))  # a drag opens nothing
-    canvas.focus()
-    page.keyboard.press("+")
-    page.keyboard.press("ArrowRight")
-    assert card.bounding_box() != first
-    page.keyboard.press("0")
-    # A finger's first tap on a neuron shows it, wherever it is; the second opens it.
-    page.keyboard.press("Escape")
-    page.keyboard.press("ArrowRight")
-    expect(card.locator("span")).to_have_text(address)
-    place = card.evaluate("(card) => [card.offsetLeft - 14, card.offsetTop - 14]")
-    page.keyboard.press("Escape")
-    page.touchscreen.tap(box["x"] + place[0], box["y"] + place[1])
+    page.get_by_role("button", name="Show all").click()
+    page.get_by_role("button", name="Zoom in").click()
+    page.mouse.move(1, 1)
+    expect(card).to_be_hidden()
+    page.mouse.move(*place(middle, zoom=1.6))
     expect(card).to_be_visible()
-    page.touchscreen.tap(box["x"] + place[0], box["y"] + place[1])
-    page.wait_for_url("**/neuron/**")
+    expect(card).to_contain_text(address)
+    page.mouse.move(1, 1)
+    expect(card).to_be_hidden()
+    # A finger's first tap on a neuron shows it, the second opens it.
+    page.touchscreen.tap(*place(middle, zoom=1.6))
+    expect(card).to_be_visible()
+    expect(card).to_contain_text(address)
+    expect(page).to_have_url(re.compile("/map$"))
+    page.touchscreen.tap(*place(middle, zoom=1.6))
+    page.wait_for_url(f"**/neuron/{address}")
     assert not seen.errors
 
 
