@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 from starlette.testclient import TestClient
 
-from synesthete.atlas import open_atlas, write_neurons
+from synesthete.atlas import open_atlas, write_neurons, write_unit_tables
 from synesthete.report.columns import Coded, Columns, Part, either, ranked, read_columns
 from synesthete.server.pages import PAGES
 from synesthete.server.pages.model_card import _order
@@ -337,6 +337,32 @@ def test_a_modality_that_was_not_tested_does_not_look_failed(atlas_path: Path) -
     head = page[page.index('<h2 class="photo">') :].partition("</div>")[0]
     assert "not tested" in head
     assert "<svg" not in head, "an empty bar would look like a low score"
+
+
+def test_a_family_says_what_kinds_of_things_it_holds(atlas_path: Path) -> None:
+    units = open_atlas(atlas_path).layer(LAYER)["units"]
+    rows = {
+        "unit": pa.array(range(units), pa.int32()),
+        "rank": pa.array([0] * units, pa.int16()),
+        "family": ["image feature"] * units,
+        "confidence": [0.95] * units,
+        "evidence": ["name: x"] * units,
+    }
+    write_unit_tables(atlas_path, "families", {LAYER: pa.table(rows)}, {"layers": {LAYER: {}}})
+    with client_of(atlas_path, BEARER) as client:
+        (family,) = client.get("/families.json").json()["families"]
+        kinds = {one["kind"]: one["neurons"] for one in family["kinds"]}
+        page = client.get("/family/image%20feature.json", params={"kind": "vehicle"}).json()
+        html = client.get(family["kinds"][0]["path"], headers={"accept": "text/html"})
+        wrong = client.get("/family/image%20feature.json", params={"kind": "vehicl"})
+    # Every unit by its concept, but the two whose names are none of the probe set's concepts, and the one without either.
+    assert sum(kinds.values()) == units - 3
+    assert set(kinds) == set(CONCEPTS.values())
+    assert page["paging"]["total"] == kinds["vehicle"]
+    assert {one["concept"] for one in page["neurons"]} == {"boat"}
+    assert html.status_code == 200
+    assert wrong.status_code == 404
+    assert "vehicle" in wrong.json()["error"]["hint"]
 
 
 def test_images(shared: TestClient, original: Path) -> None:
