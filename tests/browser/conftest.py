@@ -23,7 +23,7 @@ from tests.small_atlas import LAYER
 __all__ = ["original"]
 
 # A busy machine may take long over anything; five seconds, the default, were not always enough.
-expect.set_options(timeout=60_000)
+expect.set_options(timeout=300_000)
 # What Chromium remarks of any WebGL canvas where there is no GPU.
 SOFTWARE_GL = "GPU stall due to ReadPixels"
 
@@ -101,7 +101,7 @@ def open_page(browser: Browser, served: Served, seen: Seen) -> Iterator[Opener]:
         if inside:
             cookie = {"name": served.gate.cookie, "value": served.gate.session, "url": served.base}
             context.add_cookies([cookie])  # type: ignore[list-item]
-        context.set_default_timeout(60_000)
+        context.set_default_timeout(300_000)
         page = context.new_page()
         page.on("request", lambda request: seen.requests.append(request.url))
         page.on("pageerror", lambda error: seen.errors.append(str(error)))

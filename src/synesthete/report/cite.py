@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from importlib.metadata import version
 
+VERSION = version("synesthete")
 _SPECIAL = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -38,7 +39,7 @@ def bibtex(address: str, heading: str, model: str, fingerprint: str) -> str:
     title = f"{heading or 'unknown'}: neuron {address} of {model}"
     fields = {
         "title": f"{{{_latex(title)}}}",
-        "howpublished": f"Synesthete {version('synesthete')}",
+        "howpublished": f"Synesthete {VERSION}",
         "note": f"Atlas {fingerprint}",
     }
     lines = "".join(f"  {name} = {{{value}}},\n" for name, value in fields.items())

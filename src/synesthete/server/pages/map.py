@@ -236,7 +236,7 @@ def _groups(site: Site, columns: Columns, unit: Int64) -> Iterator[tuple[str, li
                 groups.setdefault(column.texts[code], set()).add(dot)
     concepts = site.atlas.concepts
     # Only of units that answer to their concept: of others it is a best match and says little.
-    good = columns.passes.any(axis=0)[unit]
+    good = np.asarray(columns.passes.any(axis=0))[unit]
     of = columns.concept.codes[unit]
     for concept, above in zip(
         concepts, hypernyms(concepts, probe_families(site.atlas)), strict=True
@@ -245,8 +245,8 @@ def _groups(site: Site, columns: Columns, unit: Int64) -> Iterator[tuple[str, li
         dots = np.flatnonzero((of == code) & good).tolist() if code and above else []
         for one in above if dots else ():
             groups.setdefault(one.name, set()).update(dots)
-    for text, dots in groups.items():
-        yield text, sorted(dots)
+    for text, members in groups.items():
+        yield text, sorted(members)
 
 
 MAP = Page(path="/map", template="map.html", view=map_page, label="Map")
