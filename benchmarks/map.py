@@ -55,10 +55,10 @@ def main() -> None:
         browser = playwright.chromium.launch(
             executable_path=chromium.find(), args=list(chromium.ARGUMENTS)
         )
-        made = [make_atlas(Path(folder), options.units)] if options.units else []
+        synthetic = [make_atlas(Path(folder), options.units)] if options.units else []
         rows = [
             {"atlas": atlas.name, "gl": gl} | measure(browser, atlas, gl=gl)
-            for atlas in [*options.atlas, *made]
+            for atlas in [*options.atlas, *synthetic]
             for gl in (True, False)
         ]
         browser.close()
