@@ -24,6 +24,8 @@ __all__ = ["original"]
 
 # A busy machine may take long over anything; five seconds, the default, were not always enough.
 expect.set_options(timeout=300_000)
+# What Chromium remarks of any WebGL canvas where there is no GPU.
+SOFTWARE_GL = "GPU stall due to ReadPixels"
 
 
 @dataclass
@@ -106,12 +108,15 @@ def open_page(browser: Browser, served: Served, seen: Seen) -> Iterator[Opener]:
         page.on(
             "console",
             lambda message: (
-                seen.errors.append(message.text) if message.type in ("error", "warning") else None
+                seen.errors.append(message.text)
+                if message.type in ("error", "warning") and SOFTWARE_GL not in message.text
+                else None
             ),
         )
         if path:
             page.goto(path if "://" in path else served.base + path)
-            alive(page)
+            if more.get("java_script_enabled", True):
+                alive(page)
         return page
 
     yield opener

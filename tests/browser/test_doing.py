@@ -84,17 +84,48 @@ def test_a_name_half_typed_when_the_script_comes_is_typed_to_its_end(
     expect(page.get_by_label("You are")).to_have_value("ada")
 
 
-def test_a_verdict_is_kept_and_shown(open_page: Opener, served: Served) -> None:
+def test_another_name_is_one_field_and_a_verdict_one_click(
+    open_page: Opener, served: Served, seen: Seen
+) -> None:
     page = open_page(f"/neuron/{LAYER}:1")
-    page.get_by_label("You are").fill("ben")
-    page.get_by_label("You say").select_option("rename")
-    page.get_by_label("Name, note or reason").fill("<b>tabby</b>")
-    page.get_by_role("button", name="Say it").click()
-    expect(page.locator("#review")).to_contain_text("called <b>tabby</b>")
-    assert page.url.endswith("#review")
-    assert [act.value for act in read(served.atlas) if act.kind == "rename"] == ["<b>tabby</b>"]
-    page.reload()
-    assert page.get_by_label("You are").input_value() == "ben", "the name is remembered"
+    page.get_by_label("The name is wrong, it is").fill("<b>tabby</b>")
+    page.get_by_label("says").fill("ben")
+    page.get_by_label("The name is wrong, it is").press("Enter")
+    page.wait_for_url("**#review")
+    alive(page)
+    expect(page.locator("h1")).to_contain_text("people: <b>tabby</b>")
+    expect(page.locator(".said-by li")).to_contain_text("ben, 20")
+    expect(page.get_by_label("You are").first).to_have_value("ben")
+    page.get_by_role("button", name="Right").click()
+    expect(page.locator(".said-by li")).to_contain_text("is right")
+    expect(page.locator("h1")).not_to_contain_text("people:")
+    kept = [(act.kind, act.value) for act in read(served.atlas) if act.rater == "ben"]
+    assert kept == [("rename", "<b>tabby</b>"), ("accept", "")]
+    assert not seen.errors
+
+
+def test_enter_beside_the_thumbs_says_nothing(open_page: Opener, served: Served) -> None:
+    page = open_page(f"/neuron/{LAYER}:0")
+    before = len(read(served.atlas))
+    page.get_by_label("You are").first.fill("dora")
+    page.get_by_label("You are").first.press("Enter")
+    page.get_by_text("Cite", exact=True).click()
+    assert len(read(served.atlas)) == before
+
+
+def test_a_neuron_is_cited_and_its_card_saved(open_page: Opener, served: Served) -> None:
+    page = open_page(f"/neuron/{LAYER}:0", permissions=["clipboard-read", "clipboard-write"])
+    page.get_by_role("button", name="Copy link").click()
+    expect(page.locator(".share [role=status]")).to_have_text("Copied.")
+    assert page.evaluate("navigator.clipboard.readText()") == served.base + NEURON
+    page.get_by_text("Cite", exact=True).click()
+    expect(page.locator("#bibtex")).to_contain_text("@misc{synesthete-")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Save its card").click()
+    assert download.value.suggested_filename == f"{LAYER}-0.html"
+    content = download.value.path().read_text(encoding="utf-8")
+    assert "red apple" in content
+    assert "<script" not in content
 
 
 def test_keys_lead_through_the_neurons_and_to_the_search(open_page: Opener) -> None:
@@ -183,20 +214,118 @@ def _lightness(colour: str) -> float:
     return sum(int(part) for part in re.findall(r"\d+", colour)[:3]) / 3
 
 
-def test_the_map(open_page: Opener, seen: Seen) -> None:
-    page = open_page("/map")
+@pytest.mark.parametrize("renderer", ["webgl2", "svg"])
+def test_the_map(renderer: str, open_page: Opener, served: Served, seen: Seen) -> None:
+    page = open_page()
+    if renderer == "svg":
+        page.add_init_script("HTMLCanvasElement.prototype.getContext = () => null")
+    page.goto(f"{served.base}/map")
+    alive(page)
+    assert page.locator(".map").get_attribute("data-renderer") == renderer
     card, canvas = page.locator(".map-card"), page.locator(".map canvas")
     expect(card).to_be_hidden()
     canvas.focus()
     page.keyboard.press("ArrowRight")
     expect(card).to_be_visible()
-    first = card.get_attribute("href")
     page.keyboard.press("ArrowLeft")
     page.keyboard.press("ArrowUp")
     expect(card).to_be_visible()
-    assert first
+    expect(card.locator("img")).to_have_js_property("complete", True)
+    page.get_by_label("Find on the map").fill("no such thing")
+    expect(page.locator(".map-found")).to_have_text("0 neurons")
+    page.get_by_label("Find on the map").fill("boat")
+    expect(page.locator(".map-found")).to_have_text(re.compile(r"^\d+ neurons$"))
+    page.keyboard.press("Enter")
+    page.get_by_label("Colour by").select_option("verdict")
+    expect(page.get_by_role("button", name="none (")).to_have_attribute("aria-pressed", "true")
+    page.get_by_role("button", name="concept cell (").click()
+    expect(page.get_by_role("button", name="none (")).to_have_attribute("aria-pressed", "false")
+    page.get_by_label("Find on the map").fill("")
+    page.get_by_role("button", name="Show all").click()
+    canvas.focus()
+    page.keyboard.press("ArrowLeft")
+    expect(card).to_contain_text("concept cell")
     page.keyboard.press("Enter")
     page.wait_for_url("**/neuron/**")
+    assert not seen.errors
+
+
+def test_the_map_zooms_and_moves_with_the_mouse_and_by_touch(open_page: Opener, seen: Seen) -> None:
+    page = open_page("/map", has_touch=True)
+    canvas, card = page.locator(".map canvas"), page.locator(".map-card")
+    points = page.request.get(f"{page.url}.json").json()["points"]
+
+    def place(dot: int, zoom: float = 1) -> tuple[float, float]:
+        """Where a dot is in the window: magnified about its middle."""
+        box, found = canvas.bounding_box(), []
+        assert box
+        for axis, side in (("x", "width"), ("y", "height")):
+            reach = box[side]
+            at = 24 + points[axis][dot] / 65535 * (reach - 48)
+            found.append(box[axis] + (at - reach / 2) * zoom + reach / 2)
+        return found[0], found[1]
+
+    middle = min(
+        range(len(points["x"])),
+        key=lambda i: abs(points["x"][i] - 32767) + abs(points["y"][i] - 32767),
+    )
+    address = f"{LAYER}:{points['unit'][middle]}"
+    page.mouse.move(*place(middle))
+    expect(card).to_be_visible()
+    expect(card).to_contain_text(address)
+    page.mouse.down()
+    page.mouse.move(place(middle)[0] + 50, place(middle)[1] + 30, steps=4)
+    page.mouse.up()
+    expect(page).to_have_url(re.compile("/map$"))  # a drag opens nothing
+    page.get_by_role("button", name="Show all").click()
+    page.get_by_role("button", name="Zoom in").click()
+    page.mouse.move(1, 1)
+    expect(card).to_be_hidden()
+    page.mouse.move(*place(middle, zoom=1.6))
+    expect(card).to_be_visible()
+    expect(card).to_contain_text(address)
+    page.mouse.move(1, 1)
+    expect(card).to_be_hidden()
+    # A finger's first tap on a neuron shows it, the second opens it.
+    page.touchscreen.tap(*place(middle, zoom=1.6))
+    expect(card).to_be_visible()
+    expect(card).to_contain_text(address)
+    expect(page).to_have_url(re.compile("/map$"))
+    page.touchscreen.tap(*place(middle, zoom=1.6))
+    page.wait_for_url(f"**/neuron/{address}")
+    assert not seen.errors
+
+
+def test_the_map_is_seen_without_scripts(open_page: Opener) -> None:
+    page = open_page("/map", java_script_enabled=False)
+    assert page.locator(".map-drawing path").count() >= 4
+    expect(page.get_by_role("link", name="the list of neurons")).to_be_visible()
+
+
+def test_the_search_field_suggests_and_enter_opens(open_page: Opener, seen: Seen) -> None:
+    page = open_page("/")
+    page.keyboard.press("/")
+    page.keyboard.type("red ap")
+    option = page.get_by_role("option").first
+    expect(option).to_contain_text("red apple")
+    page.keyboard.press("ArrowDown")
+    expect(option).to_have_attribute("aria-selected", "true")
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**{NEURON}")
+    assert not seen.errors
+
+
+def test_search_by_meaning(open_page: Opener, seen: Seen) -> None:
+    page = open_page("/search")
+    page.locator("main input[name=q]").fill("something red")
+    page.get_by_role("button", name="By meaning").click()
+    expect(page.get_by_role("heading", name="Near “something red” in meaning")).to_be_visible()
+    assert page.locator("main .tile").count() == 24
+    page.get_by_label("Neurons like an image").set_input_files(
+        {"name": "red.png", "mimeType": "image/png", "buffer": png()}
+    )
+    page.get_by_role("button", name="By image").click()
+    expect(page.get_by_role("heading", name="Like red.png")).to_be_visible()
     assert not seen.errors
 
 

@@ -158,3 +158,25 @@ def test_reading_loads_neither_model_nor_what_else_takes_long(
         [sys.executable, "-c", code], cwd=workplace, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_neurons_by_meaning(run: Run, workplace: Path) -> None:
+    ended = run("neurons", "small.atlas", "--like", "something red", "--limit", "3", "--json")
+    assert ended.code == 0, ended.err
+    rows = json.loads(ended.out)
+    scores = [row["like"]["score"] for row in rows]
+    assert len(scores) == 3
+    assert scores == sorted(scores, reverse=True)
+    only = run("neurons", "small.atlas", "--like", "apple", "--multimodal", "--json")
+    assert {row["multimodal"] for row in json.loads(only.out)} == {True}
+    image = next((workplace / "images").glob("food-photo-*.png"))
+    shown = run("neurons", "small.atlas", "--like-image", image, "--limit", "2")
+    assert shown.code == 0, shown.err
+    assert "random sets" in shown.out
+    for wrong in (
+        ("--like", " "),
+        ("--like", "a", "--like-image", image),
+        ("--like-image", "none.png"),
+    ):
+        ended = run("neurons", "small.atlas", *wrong)
+        assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1), ended

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import struct
 from html import unescape
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,11 +12,12 @@ from typing import cast
 from urllib.parse import unquote
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from starlette.testclient import TestClient
 
-from synesthete.atlas import open_atlas
-from synesthete.report.columns import Coded, Columns, Part, either, ranked
+from synesthete.atlas import open_atlas, write_neurons, write_unit_tables
+from synesthete.report.columns import Coded, Columns, Part, either, ranked, read_columns
 from synesthete.server.pages import PAGES
 from synesthete.server.pages.model_card import _order
 from tests.server.conftest import BEARER, client_of
@@ -115,7 +117,8 @@ def test_all_links_of_all_pages_lead_somewhere(shared: TestClient) -> None:
         done.add(path)
         answer = shared.get(path, headers={"accept": "text/html"})
         assert answer.status_code == 200, path
-        if answer.headers["content-type"].startswith("text/html"):
+        saved = "content-disposition" in answer.headers
+        if answer.headers["content-type"].startswith("text/html") and not saved:
             todo += [one for one in links(answer.text) if worth_following(one)]
             assert all(one.startswith("/") for one in links(answer.text)), (
                 "a link leaves the machine"
@@ -285,12 +288,83 @@ def test_texts_of_images_are_never_markup(shared: TestClient) -> None:
         html = shared.get(path, headers={"accept": "text/html"}).text
         for nasty in ("<script>alert", "<b>&cat", "<i>cat", 'onerror="'):
             assert nasty not in html, path
-    assert (
-        "<"
-        not in re.search(
-            r'id="points">(.*?)</script>', shared.get("/map", headers={"accept": "text/html"}).text
-        )[1]
+
+
+def test_the_maps_file_holds_what_its_json_does(shared: TestClient) -> None:
+    found, answer = shared.get("/map.json").json(), shared.get("/map.bin")
+    assert answer.headers["content-type"] == "application/octet-stream"
+    (length,) = struct.unpack_from("<I", answer.content)
+    header = json.loads(answer.content[4 : 4 + length])
+    points, at, count = found["points"], 4 + length, header["count"]
+    assert count == len(points["unit"]) > 100
+    assert header["regions"] == found["regions"]
+    for kind, names in (
+        ("<u4", ("unit", "heading")),
+        ("<u2", ("x", "y", "family")),
+        ("u1", ("verdict", "modality")),
+    ):
+        for name in names:
+            assert np.frombuffer(answer.content, kind, count, at).tolist() == points[name]
+            at += count * np.dtype(kind).itemsize
+    assert at == len(answer.content)
+    for key in ("texts", "families", "verdicts", "modalities"):
+        assert header[key] == points[key]
+    assert (min(points["x"]), max(points["x"])) == (0, 65_535)
+    again = shared.get("/map.bin", headers={"if-none-match": answer.headers["etag"]})
+    assert again.status_code == 304
+
+
+def test_a_card_is_one_file_that_is_saved(shared: TestClient) -> None:
+    answer = shared.get(f"/neuron/{LAYER}:0.card.html")
+    assert answer.headers["content-disposition"] == "attachment"
+    assert "red apple" in answer.text
+    assert not re.search(r'\b(?:href|src)="(?!data:|#)', answer.text), "it loads something"
+    assert shared.get(f"/neuron/{LAYER}:99999.card.html").status_code == 404
+
+
+def test_a_modality_that_was_not_tested_does_not_look_failed(atlas_path: Path) -> None:
+    columns = read_columns(open_atlas(atlas_path), LAYER)
+    table = open_atlas(atlas_path).neuron_table(LAYER)
+    place = table.column_names.index("auc_photo")
+    values = [None if unit == 0 else value for unit, value in enumerate(columns.auc[0].tolist())]
+    write_neurons(
+        atlas_path, LAYER, table.set_column(place, "auc_photo", pa.array(values, pa.float64()))
     )
+    with client_of(atlas_path, BEARER) as client:
+        grid = client.get(f"/layer/{LAYER}", headers={"accept": "text/html"}).text
+        page = client.get(f"/neuron/{LAYER}:0", headers={"accept": "text/html"}).text
+    tile = grid[grid.index(f'href="/neuron/{LAYER}:0"') :].partition("</a>")[0]
+    assert "not tested: photo" in tile
+    assert '<i class="photo untested">' in tile
+    head = page[page.index('<h2 class="photo">') :].partition("</div>")[0]
+    assert "not tested" in head
+    assert "<svg" not in head, "an empty bar would look like a low score"
+
+
+def test_a_family_says_what_kinds_of_things_it_holds(atlas_path: Path) -> None:
+    units = open_atlas(atlas_path).layer(LAYER)["units"]
+    rows = {
+        "unit": pa.array(range(units), pa.int32()),
+        "rank": pa.array([0] * units, pa.int16()),
+        "family": ["image feature"] * units,
+        "confidence": [0.95] * units,
+        "evidence": ["name: x"] * units,
+    }
+    write_unit_tables(atlas_path, "families", {LAYER: pa.table(rows)}, {"layers": {LAYER: {}}})
+    with client_of(atlas_path, BEARER) as client:
+        (family,) = client.get("/families.json").json()["families"]
+        kinds = {one["kind"]: one["neurons"] for one in family["kinds"]}
+        page = client.get("/family/image%20feature.json", params={"kind": "vehicle"}).json()
+        html = client.get(family["kinds"][0]["path"], headers={"accept": "text/html"})
+        wrong = client.get("/family/image%20feature.json", params={"kind": "vehicl"})
+    # Every unit by its concept, but the two whose names are none of the probe set's concepts, and the one without either.
+    assert sum(kinds.values()) == units - 3
+    assert set(kinds) == set(CONCEPTS.values())
+    assert page["paging"]["total"] == kinds["vehicle"]
+    assert {one["concept"] for one in page["neurons"]} == {"boat"}
+    assert html.status_code == 200
+    assert wrong.status_code == 404
+    assert "vehicle" in wrong.json()["error"]["hint"]
 
 
 def test_images(shared: TestClient, original: Path) -> None:

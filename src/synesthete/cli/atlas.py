@@ -6,19 +6,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 import typer
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from synesthete._core.user_files import read_named
 from synesthete.atlas import Atlas
 from synesthete.atlas.summary import STABILITY, stability_of
 from synesthete.cli.command import Address, AtlasArgument, Output, command
 from synesthete.cli.console import Note, count, dim, percent, table
+from synesthete.errors import SynestheteError
 
 if TYPE_CHECKING:
+    from synesthete._core.arrays import Bool
     from synesthete.analysis.joint_scores import JointScores
     from synesthete.atlas import Neuron
+    from synesthete.report.columns import Columns
     from synesthete.report.concept import ConceptModality, ConceptReport, ConceptUnit
     from synesthete.report.counts import TextRow
     from synesthete.report.images import Shown
@@ -122,11 +127,13 @@ def neurons(
     concept: str | None = None,
     layer: str | None = None,
     limit: Annotated[int | None, typer.Option(min=1)] = None,
+    like: str | None = None,
+    like_image: Path | None = None,
 ) -> Output:
-    """List neurons, the most multimodal first. A bullet marks those that pass the test.
+    """List neurons, the most multimodal first, or those nearest in meaning to a text or an image. A bullet marks those that pass the test.
 
     A neuron's multimodality is its AUC in its weakest modality, for the concept that was chosen on one half of the
-    artists, measured on the other half.
+    artists, measured on the other half. By meaning they are ranked in the model's embedding space, for which it is loaded.
 
     Parameters
     ----------
@@ -138,24 +145,83 @@ def neurons(
         Only neurons of this layer, such as visual.layer4.1.
     limit
         At most this many; without it 25 in the table, and all with --json.
+    like : TEXT
+        Those nearest to this text in meaning first, such as "red fruit".
+    like_image : FILE
+        Those nearest to this image first.
 
     Returns
     -------
     a list of objects with `address`, `heading`, `also`, `concept`, `name`, `confidence`, `multimodality`, `q`, `auc` (modality →
     number), `multimodal`, `family`, `n_concepts`, `sparseness`, `dead`, `mean`, `std`, `maximum`, `review`; of a layer that reads images and
     texts also `joint`: the Modality Dominance Score `dominance` (1 images alone, 0 texts alone; `dominant` in words), and the Bridge Score
-    `bridge` with the unit that it is largest for (`partner`), over so many `pairs`.
+    `bridge` with the unit that it is largest for (`partner`), over so many `pairs`; by meaning also `like`: the `score`, and what it is the mean of, the cosines of `images` and `name`.
+
+    See Also
+    --------
+    microscope.md#search-by-meaning
 
     Examples
     --------
     synesthete neurons demo.atlas --multimodal --limit 10
     synesthete neurons demo.atlas --concept apple --json
+    synesthete neurons demo.atlas --like "red fruit" --limit 5
     """
     found = atlas.neurons(layer, multimodal=True if multimodal else None, concept=concept)
+    if like is not None or like_image is not None:
+        return _like(atlas, found, like, like_image, limit)
     return Output(
         lambda: neuron_rows(atlas, found[:limit]),
         lambda: neurons_view(atlas, found, limit or SHOWN),
     )
+
+
+def _like(
+    atlas: Atlas,
+    found: Sequence[Neuron],
+    text: str | None,
+    image: Path | None,
+    limit: int | None,
+) -> Output:
+    """Some neurons by their likeness to a text or an image, the nearest first."""
+    from synesthete.probes.decoding import decode
+    from synesthete.report.meaning import like_image, like_text
+    from synesthete.report.source import source_of
+    from synesthete.report.svg import number
+
+    if (text is None) == (image is None):
+        raise SynestheteError("give --like or --like-image, not both")
+    kept: dict[str, list[int]] = {}
+    for one in found:
+        kept.setdefault(one.layer, []).append(one.unit)
+
+    def chosen(columns: Columns) -> Bool:
+        return np.isin(np.arange(columns.units), kept.get(columns.layer, []))
+
+    source, most = source_of(atlas), limit or len(found)
+    if image is None:
+        matches = like_text(source, text or "", limit=most, chosen=chosen)
+    else:
+        pixels = decode(read_named(image))
+        matches = like_image(source, pixels, limit=most, chosen=chosen)
+    by_address = {one.address: one for one in found}
+    nearest = [by_address[one.neuron.address] for one in matches.matches]
+
+    def data() -> list[dict[str, Any]]:
+        return [
+            row | {"like": {"score": one.score, "images": one.images, "name": one.name}}
+            for row, one in zip(neuron_rows(atlas, nearest), matches.matches, strict=True)
+        ]
+
+    def view() -> Iterator[RenderableType]:
+        shown = limit or SHOWN
+        yield _neuron_table(atlas, nearest[:shown]) if nearest else "no such neuron in this atlas"
+        yield dim(
+            f"nearest first, cosine {', '.join(number(one.score) for one in matches.matches[:3])}, …; of {count(matches.units)} neurons "
+            f"{count(matches.beyond)} have images nearer than the nearest of as many random sets (cosine {number(matches.control)})"
+        )
+
+    return Output(data, view)
 
 
 @command(app, panel=PANEL)

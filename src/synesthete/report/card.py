@@ -258,15 +258,16 @@ def _modality(report: NeuronReport, part: ModalityPart, y: float) -> str:
     pieces = [
         text(MARGIN, y + 18, name, size=15, weight=600),
         score,
-        rectangle(MARGIN, y + 30, BAR, 7, "track", radius=1.5),
     ]
+    # No bar at all is not the same as one that is empty.
+    if part.auc is not None:
+        pieces.append(rectangle(MARGIN, y + 30, BAR, 7, "track", radius=1.5))
     if part.auc is not None and part.auc > 0.5:
         colour = "accent" if part.passes else "other"
         pieces.append(rectangle(MARGIN, y + 30, BAR * _along(part.auc), 7, colour, radius=1.5))
-    pieces += [
-        line(tick, y + 26, tick, y + 41, "ink", stroke=1.25),
-        text(MARGIN, y + 58, tested, size=11.5, colour="faint"),
-    ]
+    if part.auc is not None:
+        pieces.append(line(tick, y + 26, tick, y + 41, "ink", stroke=1.25))
+    pieces.append(text(MARGIN, y + 58, tested, size=11.5, colour="faint"))
     return group(pieces)
 
 

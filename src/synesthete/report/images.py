@@ -87,11 +87,15 @@ class OpaqueIds:
 
 
 @dataclass(frozen=True)
-class WebP:
-    """An encoded image, and the ETag of its content."""
+class File:
+    """A file's bytes, and the ETag of its content."""
 
     data: bytes
     etag: str
+
+
+class WebP(File):
+    """An encoded image."""
 
 
 class Thumbnails:

@@ -21,6 +21,7 @@ from synesthete.atlas.exemplars import Exemplars
 from synesthete.atlas.words import activations_file
 from synesthete.errors import SynestheteError
 from synesthete.published import published_name
+from synesthete.report.cite import bibtex
 from synesthete.report.columns import Columns, Unit, in_order
 from synesthete.report.counts import Counts, Rule, layer_counts, rule_of
 from synesthete.report.images import (
@@ -49,6 +50,8 @@ class NeuronRow:
     heading, also
         What it is called: its tested name or its concept, whichever predicts held-out activation better; and the other of the two in words.
         Empty for none.
+    called
+        What people call it, most of them; empty where nobody gave it a name.
     shows
         Whose images stand for it: the heading where the probe set has images of that, else `concept`.
     name, confidence
@@ -67,6 +70,7 @@ class NeuronRow:
     unit: int
     heading: str
     also: str
+    called: str
     shows: str
     name: str | None
     confidence: float | None
@@ -83,6 +87,11 @@ class NeuronRow:
     passes: list[str]
     path: str
     image: str
+
+    @property
+    def untested(self) -> list[str]:
+        """The modalities that its concept has no images in to test."""
+        return [name for name, value in self.auc.items() if value is None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -312,6 +321,8 @@ class NeuronReport:
         Whether its images can be labelled blind: they differ in activation, and the activations were kept.
     fingerprint
         Of the atlas.
+    cite
+        A BibTeX entry.
     """
 
     neuron: NeuronRow
@@ -351,6 +362,7 @@ class NeuronReport:
     previous: str | None
     next: str | None
     fingerprint: str
+    cite: str
 
     @property
     def title(self) -> str:
@@ -428,6 +440,12 @@ def neuron_report(source: Source, address: str, *, towers: bool = True) -> Neuro
         previous=source.links.neuron(columns.address(unit - 1)) if unit else None,
         next=source.links.neuron(columns.address(unit + 1)) if unit + 1 < columns.units else None,
         fingerprint=source.atlas.fingerprint,
+        cite=bibtex(
+            row.address,
+            row.heading,
+            str(source.atlas.manifest["model"]["name"]),
+            source.atlas.fingerprint,
+        ),
     )
 
 
@@ -441,11 +459,13 @@ def _groups(atlas: Atlas, kept: Exemplars) -> list[str]:
 def neuron_row(source: Source, columns: Columns, unit: int) -> NeuronRow:
     """One unit of a layer as a row of a list."""
     address = columns.address(unit)
+    review = source.opened.reviews().get(address)
     return NeuronRow(
         address=address,
         unit=unit,
         heading=columns.heading[unit],
         also=columns.also(unit),
+        called=review.called if review else "",
         shows=standing(source, columns, unit).text,
         name=columns.name[unit] or None,
         confidence=finite(columns.confidence[unit]),

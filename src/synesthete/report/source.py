@@ -71,6 +71,10 @@ class Links:
         """A neuron's strongest image of each modality, as one image."""
         return self.at(f"/neuron/{_part(address)}.webp")
 
+    def card(self, address: str) -> str:
+        """A neuron's card, as one HTML file."""
+        return self.at(f"/neuron/{_part(address)}.card.html")
+
     def visualization(self, address: str, name: str) -> str:
         """A feature visualization of a neuron."""
         return self.at(f"/visualization/{_part(address)}/{_part(name)}.webp")

@@ -22,6 +22,8 @@ class Reviewed:
     verdicts
         Rater → the last verdict: (kind, name), in the order in which they were given; the name is empty where the kind
         has none.
+    times
+        Rater → when that was, UTC, ISO 8601.
     notes
         In order.
     flags
@@ -39,14 +41,15 @@ class Reviewed:
     """
 
     verdicts: dict[str, tuple[str, str]] = field(default_factory=dict)
+    times: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     flags: dict[str, str] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
 
-    def record(self, rater: str, kind: str, name: str = "") -> None:
+    def record(self, rater: str, kind: str, name: str = "", *, at: str = "") -> None:
         """Replace a rater's verdict."""
         self.verdicts.pop(rater, None)
-        self.verdicts[rater] = (kind, name)
+        self.verdicts[rater], self.times[rater] = (kind, name), at
 
     @property
     def disputed(self) -> bool:
@@ -86,7 +89,7 @@ def states(
         found[act.address] = state
         text, note = subjects.text_and_note(act)
         if act.kind in subjects.verdicts:
-            state.record(act.rater, act.kind, text)
+            state.record(act.rater, act.kind, text, at=act.at)
         elif act.kind in subjects.requests:
             state.requests.append(act.value)
         elif act.kind == "flag":
@@ -107,14 +110,24 @@ class State(Reviewed):
         """The verdict of most raters; of a tie the one given last."""
         return self.leading()[-1] if self.verdicts else None
 
+    @property
+    def called(self) -> str:
+        """What people call it; empty where they give it no name of their own."""
+        kind, name = self.verdict() or ("", "")
+        return name if kind == "rename" else ""
+
     def as_dict(self, machine_name: str | None) -> dict[str, Any]:
-        """As JSON can write it; `name` is the name after review, None when rejected."""
+        """As JSON can write it; `name` is the name after review, None when rejected; `verdicts` say who, what and when."""
         kind, renamed = self.verdict() or (None, "")
         name = {"reject": None, "rename": renamed}.get(kind or "", machine_name)
         return {
             "name": name,
             "machine_name": machine_name,
             "verdict": kind,
+            "verdicts": [
+                {"rater": rater, "kind": one, "name": given, "at": self.times.get(rater, "")}
+                for rater, (one, given) in self.verdicts.items()
+            ],
             "raters": len(self.verdicts),
             "disputed": self.disputed,
             "flags": self.flags,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, Any
@@ -13,14 +13,14 @@ from fastapi import APIRouter, Depends, Form, Path, Query, Request
 from pydantic import TypeAdapter
 from starlette.responses import RedirectResponse, Response
 
-from synesthete.report.images import WebP
+from synesthete.report.images import File, WebP
 from synesthete.report.source import Links
 from synesthete.server.auth import check_form
 from synesthete.server.errors import ERRORS, wants_json
 from synesthete.server.library import Site
 from synesthete.server.render import Navigation, render
 
-HTML, JSON = "text/html; charset=utf-8", "application/json"
+HTML, JSON, PNG = "text/html; charset=utf-8", "application/json", "image/png"
 Csrf = Annotated[str, Form(max_length=200)]
 
 
@@ -216,41 +216,55 @@ def _add_post(router: APIRouter, page: Page, post: Post, prefix: str, site: Site
 
 
 def image_routes(*images: tuple[str, Callable[..., WebP], str]) -> APIRouter:
-    """Routes of images, of the first atlas and of each by its name.
+    """Routes of images, WebP unless their path ends in .png, as `file_routes`."""
+    return file_routes(
+        *images, media_type="image/webp", headers={"Cache-Control": "private, max-age=86400"}
+    )
+
+
+def file_routes(
+    *files: tuple[str, Callable[..., File], str],
+    media_type: str,
+    headers: Mapping[str, str] | None = None,
+) -> APIRouter:
+    """Routes of files, of the first atlas and of each by its name.
 
     Parameters
     ----------
-    images
-        Path, a function that gives the image as `view` of a page gives facts, and the name of the operation.
+    files
+        Path, a function that gives the file as `view` of a page gives facts, and the name of the operation.
+    headers
+        Of every answer, beside its ETag; by default a browser asks each time whether the file has changed.
     """
     router = APIRouter()
+    more = {"Cache-Control": "private, no-cache"} | dict(headers or {})
     for prefix, site in SITES:
-        for path, view, name in images:
-            _add_image(router, path, view, name, prefix, site)
+        for path, view, name in files:
+            media = PNG if path.endswith(".png") else media_type
+            endpoint = _file(view, site, media, more)
+            router.add_api_route(
+                f"{prefix}{path}",
+                endpoint,
+                methods=["GET"],
+                response_class=Response,
+                **_description(view, name, prefix),
+                responses={200: {"content": {media: {}}}, **ERRORS},
+            )
     return router
 
 
-def _add_image(
-    router: APIRouter, path: str, view: Callable[..., WebP], name: str, prefix: str, site: SiteOf
-) -> None:
-    def image(request: Request, site: Site, **given: Any) -> Response:
+def _file(
+    view: Callable[..., File], site: SiteOf, media_type: str, more: dict[str, str]
+) -> Callable[..., Response]:
+    def file(request: Request, site: Site, **given: Any) -> Response:
         found = view(site, **given)
-        headers = {"ETag": found.etag, "Cache-Control": "private, max-age=86400"}
+        headers = {"ETag": found.etag} | more
         if found.etag in request.headers.get("if-none-match", ""):
             return Response(status_code=304, headers=headers)
         return Response(found.data, media_type=media_type, headers=headers)
 
-    media_type = "image/png" if path.endswith(".png") else "image/webp"
-
-    image.__signature__ = _signature(view, site)  # type: ignore[attr-defined]
-    router.add_api_route(
-        f"{prefix}{path}",
-        image,
-        methods=["GET"],
-        response_class=Response,
-        **_description(view, name, prefix),
-        responses={200: {"content": {media_type: {}}}, **ERRORS},
-    )
+    file.__signature__ = _signature(view, site)  # type: ignore[attr-defined]
+    return file
 
 
 def _html(request: Request, template: str, site: Site, facts: Any, json_path: str = "") -> bytes:

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from synesthete.atlas.visualizations import percentile
 from synesthete.audits.report import report_body
 from synesthete.report import charts, svg
+from synesthete.report.card import file_name
 from synesthete.report.counts import counts_in_words
 from synesthete.report.source import Links
 from synesthete.report.templates import templates_of
@@ -34,6 +35,7 @@ def environment() -> Environment:
         activation=svg.amount,
         percentile=percentile,
         sentence=sentence,
+        file_name=file_name,
         tojson_points=json_data,
     )
     templates.globals.update(

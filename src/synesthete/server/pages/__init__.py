@@ -1,6 +1,6 @@
 """All pages of the microscope, in the order of the navigation; a new page is a module here and a line below."""
 
-from synesthete.server.pages import audits, bench, images, try_image
+from synesthete.server.pages import audits, bench, images, neurons, try_image
 from synesthete.server.pages.audits import AUDIT, AUDITS
 from synesthete.server.pages.bench import BENCH
 from synesthete.server.pages.compare import COMPARE, MODELS
@@ -9,6 +9,7 @@ from synesthete.server.pages.edit import EDIT
 from synesthete.server.pages.families import FAMILIES, FAMILY
 from synesthete.server.pages.images import IMAGE, LICENCES
 from synesthete.server.pages.map import MAP
+from synesthete.server.pages.map import router as map_router
 from synesthete.server.pages.model_card import MODEL_CARD
 from synesthete.server.pages.neurons import LAYER, NEURON, NEURONS
 from synesthete.server.pages.reviews import LABEL, REVIEWS
@@ -42,6 +43,13 @@ PAGES = (
     LICENCES,
 )
 # Routes of images, which come before those of pages: `/neuron/{address}.webp` is a page's path too.
-IMAGES = (images.router, bench.router, audits.router, try_image.router)
+IMAGES = (
+    images.router,
+    bench.router,
+    neurons.router,
+    audits.router,
+    try_image.router,
+    map_router,
+)
 
 __all__ = ["IMAGES", "PAGES"]

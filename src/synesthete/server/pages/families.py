@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
+from fastapi import Query
 
 from synesthete.errors import near
 from synesthete.report.columns import Part, by_multimodality, ranked
@@ -16,15 +19,31 @@ from synesthete.server.page import Page, PageNumber, Paging, paging
 BEST, SIZE = 6, 48
 
 
+@dataclass(frozen=True)
+class Kind:
+    """A kind within a family, how many neurons are of it, and the page's path."""
+
+    kind: str
+    neurons: int
+    path: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class FamilyRow:
-    """A family: how many neurons, how many of them multimodal, and its best."""
+    """A family: how many neurons, how many of them multimodal, its best, and what kinds of things they are called after.
+
+    Attributes
+    ----------
+    kinds
+        Families of the probe set that the neurons' names (their concepts where they have none) are of, most first; one alone is left out.
+    """
 
     family: str
     path: str
     neurons: int
     multimodal: int
     best: list[NeuronRow]
+    kinds: list[Kind]
 
 
 @dataclass(frozen=True)
@@ -36,12 +55,46 @@ class FamiliesPage:
     families: list[FamilyRow]
 
 
-def units_of_family(site: Site, family: str) -> list[Part]:
-    """A family's neurons, the most multimodal first."""
-    layers = [site.opened.columns(layer) for layer in site.atlas.layers]
-    return [
-        by_multimodality(columns, np.flatnonzero(columns.family.rows(family))) for columns in layers
-    ]
+def units_of_family(site: Site, family: str, kind: str = "") -> list[Part]:
+    """A family's neurons, the most multimodal first; of one kind where that is given."""
+    parts = []
+    for layer in site.atlas.layers:
+        columns = site.opened.columns(layer)
+        units = np.flatnonzero(columns.family.rows(family))
+        if kind:
+            kinds = _kinds(site, layer)
+            units = units[[kinds[unit] == kind for unit in units.tolist()]]
+        parts.append(by_multimodality(columns, units))
+    return parts
+
+
+def _kinds(site: Site, layer: str) -> list[str]:
+    """Of each unit the probe set's family of its name, or of its concept; "" where that has none."""
+
+    def compute() -> list[str]:
+        from synesthete.analysis.naming.name import probe_families
+
+        known, columns = probe_families(site.atlas), site.opened.columns(layer)
+        of_name, of_concept = (
+            [known.get(text, "") for text in column.texts]
+            for column in (columns.name, columns.concept)
+        )
+        codes = zip(columns.name.codes.tolist(), columns.concept.codes.tolist(), strict=True)
+        return [of_name[name] if name else of_concept[concept] for name, concept in codes]
+
+    return site.opened.computed(("kinds", layer), compute)
+
+
+def _kinds_of(site: Site, family: str) -> list[Kind]:
+    counts: Counter[str] = Counter()
+    for layer in site.atlas.layers:
+        kinds = _kinds(site, layer)
+        rows = np.flatnonzero(site.opened.columns(layer).family.rows(family))
+        counts.update(kinds[unit] for unit in rows.tolist() if kinds[unit])
+    if len(counts) < 2:
+        return []
+    by_size = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return [Kind(kind, many, site.links.family(family, kind=kind)) for kind, many in by_size]
 
 
 def families_page(site: Site) -> FamiliesPage:
@@ -68,6 +121,7 @@ def _families(site: Site) -> FamiliesPage:
             neurons=neurons,
             multimodal=multimodal,
             best=best,
+            kinds=_kinds_of(site, family),
         )
         families.append(row)
     return FamiliesPage("families" in site.atlas.manifest, without, families)
@@ -78,16 +132,25 @@ FAMILIES = Page(path="/families", template="families.html", view=families_page, 
 
 @dataclass(frozen=True)
 class FamilyPage:
-    """Neurons of a family, the most multimodal first."""
+    """Neurons of a family, or of one `kind` of it, the most multimodal first."""
 
     family: str
     multimodal: int
     paging: Paging
     neurons: list[NeuronRow]
+    kind: str
+    kinds: list[Kind]
 
 
-def family_page(site: Site, family: str, page: PageNumber = 1) -> FamilyPage:
-    """The neurons of a family."""
+def family_page(
+    site: Site,
+    family: str,
+    kind: Annotated[
+        str, Query(max_length=200, description="A family of the probe set within it.")
+    ] = "",
+    page: PageNumber = 1,
+) -> FamilyPage:
+    """The neurons of a family, all or of one kind: those called after something of that family of the probe set."""
     known = {
         name.casefold(): name
         for layer in site.atlas.layers
@@ -101,13 +164,20 @@ def family_page(site: Site, family: str, page: PageNumber = 1) -> FamilyPage:
             hint=near(family[:200], known.values()),
             near=[Near(one, site.links.family(one)) for one in sorted(known.values())],
         )
-    parts = units_of_family(site, name)
+    kinds = site.opened.computed(("kinds of", name, site.links), lambda: _kinds_of(site, name))
+    if kind and kind not in {one.kind for one in kinds}:
+        raise Missing(
+            f"the family {name!r} has no kind {kind!r}",
+            hint=near(kind, [one.kind for one in kinds]),
+            near=[Near(one.kind, one.path) for one in kinds],
+        )
+    parts = units_of_family(site, name, kind)
     where = paging(page, sum(len(part.units) for part in parts), SIZE)
     multimodal = sum(
         int(site.opened.columns(part.layer).multimodal[part.units].sum()) for part in parts
     )
     shown = ranked(parts, max(where.first - 1, 0), where.last)
-    return FamilyPage(name, multimodal, where, rows_of(site, shown))
+    return FamilyPage(name, multimodal, where, rows_of(site, shown), kind, kinds)
 
 
 FAMILY = Page(path="/family/{family:path}", template="family.html", view=family_page)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from fastapi import Query
 from pydantic import Field
 
+from synesthete.report.card import card_page, draw
 from synesthete.report.columns import Sort
 from synesthete.report.counts import Counts, Rule, layer_counts, rule_of
+from synesthete.report.images import File
 from synesthete.report.layer import (
     Filters,
     LayerReport,
@@ -21,7 +24,7 @@ from synesthete.report.layer import (
 )
 from synesthete.report.neuron import NeuronReport, NeuronRow, neuron_report, neuron_rows
 from synesthete.server.library import Site
-from synesthete.server.page import Moved, Page, PageNumber, Paging, paging
+from synesthete.server.page import Moved, Page, PageNumber, Paging, file_routes, paging
 
 BEST, SIZE = 12, 48
 Text = Annotated[str, Query(max_length=200)]
@@ -127,3 +130,18 @@ def neuron_page(site: Site, address: str) -> NeuronReport:
 
 
 NEURON = Page(path="/neuron/{address:path}", template="neuron.html", view=neuron_page)
+
+
+def card(site: Site, address: str) -> File:
+    """A neuron's card: one HTML file that loads nothing, to save, send or embed (`synesthete show` writes the same)."""
+    report = neuron_report(site, address, towers=False)
+    page = card_page(report, draw(report, site.atlas.thumbnail)).encode()
+    return File(page, f'"{hashlib.blake2b(page, digest_size=12).hexdigest()}"')
+
+
+# Saved and not shown: its style stands in the file, which the policy of the pages does not let run here.
+router = file_routes(
+    ("/neuron/{address:path}.card.html", card, "card"),
+    media_type="text/html",
+    headers={"Content-Disposition": "attachment"},
+)

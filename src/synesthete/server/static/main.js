@@ -25,7 +25,10 @@ if (current) document.fonts.ready.then(() => {
 for (const input of document.querySelectorAll("[data-remember]")) {
   const key = `remember-${input.dataset.remember}`;
   input.value ||= stored(key) ?? "";
-  input.addEventListener("change", () => store(key, input.value));
+  input.addEventListener("change", () => {
+    store(key, input.value);
+    for (const other of document.querySelectorAll(`[data-remember="${input.dataset.remember}"]`)) other.value = input.value;
+  });
 }
 
 document.addEventListener("keydown", (event) => {
@@ -43,6 +46,6 @@ document.addEventListener("keydown", (event) => {
 // An element that a module makes alive names it: data-module="map" is map.js. It comes after the page, and data-alive says when.
 for (const element of document.querySelectorAll("[data-module]")) {
   const name = element.dataset.module;
-  const wake = (module) => { module(element); element.dataset.alive = ""; };
+  const wake = async (module) => { await module(element); element.dataset.alive = ""; };
   import(`./${name}.js`).then((loaded) => wake(loaded.default));
 }
