@@ -6,10 +6,10 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import RenderableType
@@ -20,6 +20,10 @@ from synesthete.cli.atlas import neurons_view, summary_view
 from synesthete.cli.command import AtlasArgument, ModelSpec, Output, Positive, Share, command
 from synesthete.cli.console import Note, count, dim, say
 from synesthete.cli.progress import Reporter
+
+if TYPE_CHECKING:
+    from synesthete.models.image_text_model import ImageTextModel
+    from synesthete.probes import ProbeSet
 
 PANEL = "Make an atlas"
 MODEL = "mini"
@@ -110,11 +114,11 @@ def demo(out: Path = Path("demo.atlas"), serve: bool | None = None) -> Output:
     synesthete demo
     """
     started = time.monotonic()
-    _record(MODEL, PROBES, out, Recording(), both_towers=True)
+    record_set(MODEL, PROBES, out, Recording(), both_towers=True)
     if not open_atlas(out).analysed:
-        _analyze(out)
+        analyze_atlas(out)
     if "families" not in open_atlas(out).manifest:
-        _name(out)
+        name_atlas(out)
     if "layout" not in open_atlas(out).manifest:
         from synesthete.analysis.layout import lay_out
 
@@ -163,14 +167,14 @@ def record(
     synesthete record mini --probes my-images --out my.atlas
     synesthete record mini --probes my-images --out my.atlas --executor processes --workers 2
     """
-    path = _record(model, probes, out, settings)
+    path = record_set(model, probes, out, settings)
     if settings.executor == "array":
         complete = (path / MANIFEST).exists()
         if complete and settings.sample != 0:
             complete = bool(open_atlas(path).sampled.manifest["dense"])
         return Output({"complete": complete}, [dim(COMPLETE if complete else INCOMPLETE)])
     if analyze:
-        _analyze(path, seed=settings.seed)
+        analyze_atlas(path, seed=settings.seed)
     return _recorded(open_atlas(path))
 
 
@@ -213,13 +217,19 @@ def analyze(
     --------
     synesthete analyze demo.atlas --threshold 0.9 --q 0.01
     """
-    _analyze(atlas.path, threshold=threshold, q=q, ap=ap, cell=cell, seed=seed, test=test)
+    analyze_atlas(atlas.path, threshold=threshold, q=q, ap=ap, cell=cell, seed=seed, test=test)
     return _recorded(open_atlas(atlas.path))
 
 
-def _record(
-    model: str, probes: str, out: str | Path, settings: Recording, *, both_towers: bool = False
+def record_set(
+    model: str,
+    probes: str | Callable[[ImageTextModel], ProbeSet],
+    out: str | Path,
+    settings: Recording,
+    *,
+    both_towers: bool = False,
 ) -> Path:
+    """Record a model on a probe set by its name, or on one that a function chooses when the model is there."""
     from synesthete.models import load_model
     from synesthete.probes import load_probes
     from synesthete.recording.executors import Executor
@@ -235,9 +245,12 @@ def _record(
     from synesthete.recording.plan import needed_part, reading_texts
     from synesthete.recording.precision import check_precision
 
-    probe_set = load_probes(probes, words=settings.words)
-    for note in probe_set.notes:
-        say(f"note: {note}")
+    if isinstance(probes, str):
+        probe_set = load_probes(probes, words=settings.words)
+        for note in probe_set.notes:
+            say(f"note: {note}")
+    else:
+        probe_set = probes(loaded)
     loaded, layers = with_named_dictionaries(loaded, settings.layer or loaded.default_layers)
     if both_towers and probe_set.is_text.any():
         layers = [*layers, *reading_texts(loaded)]
@@ -271,14 +284,16 @@ def _twins(names: str | None) -> Sequence[str] | None:
     )
 
 
-def _analyze(path: Path, **settings: Any) -> None:
-    from synesthete.analysis import analyze as analyze_atlas
+def analyze_atlas(path: Path, **settings: Any) -> None:
+    """Analyse an atlas, with progress."""
+    from synesthete.analysis import analyze
 
     with Reporter("analysing", unit="steps") as reporter:
-        analyze_atlas(path, progress=reporter, **settings)
+        analyze(path, progress=reporter, **settings)
 
 
-def _name(path: Path) -> None:
+def name_atlas(path: Path) -> None:
+    """Name its neurons and give them families, with progress."""
     from synesthete.analysis.families import assign_families
     from synesthete.analysis.naming import name_neurons
 
@@ -314,31 +329,32 @@ def _recorded(atlas: Atlas) -> Output:
 def _demo_view(atlas: Atlas, seconds: float, serve: bool | None) -> Iterator[RenderableType]:
     from synesthete.report import write_card
 
-    path, program = atlas.path, _program()
+    path, here = atlas.path, program()
     yield from summary_view(atlas)
     found = atlas.neurons(multimodal=True) or atlas.neurons()
     yield from neurons_view(atlas, found, 12)
     cards = [write_card(atlas, neuron, path.with_suffix(".cards")) for neuron in found[:CARDS]]
     yield f"Done in {seconds:.0f} s. The cards of the best neurons:"
     yield from (f"  {card.html}" for card in cards)
-    yield f"\nGo on with   {program} neurons {path} --multimodal"
-    yield f"             {program} show {path} {found[0].address}"
+    yield f"\nGo on with   {here} neurons {path} --multimodal"
+    yield f"             {here} show {path} {found[0].address}"
     if sys.stdin.isatty() if serve is None else serve:
         from synesthete.cli.serve import serve as open_microscope
 
-        open_microscope([path], browser=_has_screen())
+        open_microscope([path], browser=has_screen())
     else:
-        yield f"See it with  {program} serve {path}"
+        yield f"See it with  {here} serve {path}"
 
 
-def _program() -> str:
+def program() -> str:
     """How this program is called from here: by its name, or by its path where that is not on PATH."""
     if shutil.which("synesthete") or Path(sys.argv[0]).name != "synesthete":
         return "synesthete"
     return os.path.relpath(sys.argv[0])
 
 
-def _has_screen() -> bool:
+def has_screen() -> bool:
+    """Whether a browser can be opened here."""
     if sys.platform.startswith("linux"):
         return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
     return True

@@ -73,12 +73,13 @@ def image_page(site: Site, key: str) -> ImagePage:
         source=row.get("source") or "",
         licence=row.get("licence") or "",
         concept_path=site.links.concept(shown.concept) if shown.concept else None,
-        excited=_excited(site, number),
+        excited=excited(site, number),
         can_explain=can_show(site.atlas),
     )
 
 
-def _excited(site: Site, number: int) -> list[Excited] | None:
+def excited(site: Site, number: int, limit: int = EXCITED) -> list[Excited] | None:
+    """The neurons furthest above their mean for an image, in standard deviations; None where no activation of single images is kept."""
     if not (site.atlas.manifest["dense"] and site.atlas.analysed):
         return None
     found: list[tuple[float, str, int, float]] = []
@@ -86,12 +87,12 @@ def _excited(site: Site, number: int) -> list[Excited] | None:
         columns = site.opened.columns(layer)
         values = np.asarray(site.atlas.activations(layer)[number], np.float64)
         z = columns.z_scores(values)
-        for unit in np.argsort(-z, kind="stable")[:EXCITED]:
+        for unit in np.argsort(-z, kind="stable")[:limit]:
             if z[unit] > 0:
                 found.append((-float(z[unit]), layer, int(unit), float(values[unit])))
     return [
         Excited(neuron_row(site, site.opened.columns(layer), unit), value, -z)
-        for z, layer, unit, value in sorted(found)[:EXCITED]
+        for z, layer, unit, value in sorted(found)[:limit]
     ]
 
 
