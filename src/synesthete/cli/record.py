@@ -19,7 +19,7 @@ from synesthete.atlas.manifest import MANIFEST, TWINS, WORD_ORDER
 from synesthete.cli.atlas import neurons_view, summary_view
 from synesthete.cli.command import AtlasArgument, ModelSpec, Output, Positive, Share, command
 from synesthete.cli.console import Note, count, dim, say
-from synesthete.cli.progress import Reporter
+from synesthete.cli.progress import Reporter, StatusLine
 
 if TYPE_CHECKING:
     from synesthete.models.image_text_model import ImageTextModel
@@ -29,7 +29,8 @@ PANEL = "Make an atlas"
 MODEL = "mini"
 PROBES = "concepts"
 CARDS = 3
-IMAGES = 6
+IMAGES = 10
+AUDITED = 30  # the fewest that an audit takes
 COMPLETE = "the atlas is complete; analyse it next: synesthete analyze"
 INCOMPLETE = (
     "this task's share is recorded; the task that records the last shard completes the atlas"
@@ -95,8 +96,9 @@ def demo(out: Path = Path("demo.atlas"), serve: bool | None = None) -> Output:
     """From nothing to measured multimodal neurons, with the shipped model and the built-in probes.
 
     Records the model mini on the images and texts of the probe set concepts (the last layer of either tower, and the space
-    that they share), analyses what was recorded, names the neurons, prints the counts with their controls, optimises images of what the first six neurons see, writes the cards of the best neurons beside the
-    atlas, and opens the microscope. A second run finds the atlas complete and only shows it.
+    that they share), analyses what was recorded, names the neurons, lays them out on the map, shows the model every concept's written word, optimises images of what the first ten
+    neurons see, audits it with a few images (X.audit), compares two layers, prints the counts with their controls and the seconds of each step, writes the cards of the best neurons beside the
+    atlas, and opens the microscope. Interrupted, the same command goes on with the step that it was at; a second run finds everything there and only shows it.
 
     Parameters
     ----------
@@ -113,19 +115,12 @@ def demo(out: Path = Path("demo.atlas"), serve: bool | None = None) -> Output:
     --------
     synesthete demo
     """
-    started = time.monotonic()
-    record_set(MODEL, PROBES, out, Recording(), both_towers=True)
-    if not open_atlas(out).analysed:
-        analyze_atlas(out)
-    if "families" not in open_atlas(out).manifest:
-        name_atlas(out)
-    if "layout" not in open_atlas(out).manifest:
-        from synesthete.analysis.layout import lay_out
-
-        lay_out(out)
-    _visualize(out)
+    seconds: dict[str, float] = {}
+    for step, work in DEMO.items():
+        started = time.monotonic()
+        work(out)
+        seconds[step] = time.monotonic() - started
     opened = open_atlas(out)
-    seconds = time.monotonic() - started
     return Output(opened.summary, lambda: _demo_view(opened, seconds, serve))
 
 
@@ -303,19 +298,68 @@ def name_atlas(path: Path) -> None:
         assign_families(path, progress=reporter)
 
 
+def _record_demo(path: Path) -> None:
+    record_set(MODEL, PROBES, path, Recording(), both_towers=True)
+
+
+def _analyze_demo(path: Path) -> None:
+    if not open_atlas(path).analysed:
+        analyze_atlas(path)
+
+
+def _name_demo(path: Path) -> None:
+    if "families" not in open_atlas(path).manifest:
+        name_atlas(path)
+
+
+def _lay_out(path: Path) -> None:
+    if "layout" not in open_atlas(path).manifest:
+        from synesthete.analysis.layout import lay_out
+
+        lay_out(path)
+
+
+def _draw_words(path: Path) -> None:
+    if "words" not in open_atlas(path).manifest:
+        from synesthete.analysis.rendered_words import QUICK, draw_words
+
+        with Reporter("drawing", unit="words") as reporter:
+            draw_words(path, rendered=QUICK, progress=reporter)
+
+
 def _visualize(path: Path) -> None:
-    """A few images of what the first neurons see, unless the atlas has some already."""
+    """An image of what each of the first neurons sees, unless the atlas has as many already."""
     opened = open_atlas(path)
-    if any(opened.visualizations(layer) for layer in opened.layers):
+    first = [neuron.address for neuron in opened.neurons() if neuron.std > 0][:IMAGES]
+    if sum(len(opened.visualizations(layer)) for layer in opened.layers) >= len(first):
         return
     from synesthete.visualization.features import visualize
     from synesthete.visualization.settings import Settings
 
-    first = [neuron.address for neuron in opened.neurons() if neuron.std > 0][:IMAGES]
-    if first:
-        quick = Settings(steps=60, strengths=(1.0,))
-        with Reporter("visualizing") as reporter:
-            visualize(opened, first, facets="word", settings=quick, progress=reporter)
+    with Reporter("visualizing") as reporter:
+        visualize(opened, first, facets="none", settings=Settings(steps=60), progress=reporter)
+
+
+def _audit(path: Path) -> None:
+    """A small audit of the atlas's model, beside it, where the microscope looks for reports."""
+    folder = path.with_suffix(".audit")
+    if (folder / "report.json").exists():
+        return
+    from synesthete.audits import run_audit, write_report
+
+    write_report(run_audit(MODEL, "typographic", limit=AUDITED, progress=StatusLine()), folder)
+
+
+# What `demo` does, in this order; each step leaves what is there already.
+DEMO: dict[str, Callable[[Path], None]] = {
+    "record": _record_demo,
+    "analyse": _analyze_demo,
+    "name": _name_demo,
+    "map": _lay_out,
+    "words": _draw_words,
+    "visualize": _visualize,
+    "audit": _audit,
+}
 
 
 def _recorded(atlas: Atlas) -> Output:
@@ -326,7 +370,9 @@ def _recorded(atlas: Atlas) -> Output:
     return Output(atlas.summary, view)
 
 
-def _demo_view(atlas: Atlas, seconds: float, serve: bool | None) -> Iterator[RenderableType]:
+def _demo_view(
+    atlas: Atlas, seconds: dict[str, float], serve: bool | None
+) -> Iterator[RenderableType]:
     from synesthete.report import write_card
 
     path, here = atlas.path, program()
@@ -334,7 +380,9 @@ def _demo_view(atlas: Atlas, seconds: float, serve: bool | None) -> Iterator[Ren
     found = atlas.neurons(multimodal=True) or atlas.neurons()
     yield from neurons_view(atlas, found, 12)
     cards = [write_card(atlas, neuron, path.with_suffix(".cards")) for neuron in found[:CARDS]]
-    yield f"Done in {seconds:.0f} s. The cards of the best neurons:"
+    yield from _compared(atlas)
+    steps = ", ".join(f"{step} {spent:.0f} s" for step, spent in seconds.items())
+    yield f"Done in {sum(seconds.values()):.0f} s ({steps}). The cards of the best neurons:"
     yield from (f"  {card.html}" for card in cards)
     yield f"\nGo on with   {here} neurons {path} --multimodal"
     yield f"             {here} show {path} {found[0].address}"
@@ -344,6 +392,19 @@ def _demo_view(atlas: Atlas, seconds: float, serve: bool | None) -> Iterator[Ren
         open_microscope([path], browser=has_screen())
     else:
         yield f"See it with  {here} serve {path}"
+
+
+def _compared(atlas: Atlas) -> Iterator[RenderableType]:
+    """How far two layers of an atlas find the same concepts, in a line; nothing of an atlas of one layer."""
+    layers = [name for name in atlas.layers if atlas.layer(name).get("tower", "image") != "text"]
+    if len(layers) < 2:
+        return
+    known = [{n.concept for n in atlas.neurons(layer=layer, multimodal=True)} for layer in layers]
+    both = len(known[0] & known[1])
+    yield (
+        f"Concepts with a multimodal neuron: {count(len(known[0]))} in {layers[0]}, {count(len(known[1]))} in {layers[1]}, {count(both)} in both. With "
+        f"controls: {program()} compare {atlas.path} --layer {layers[0]} --other-layer {layers[1]}"
+    )
 
 
 def program() -> str:
