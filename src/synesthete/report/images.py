@@ -118,7 +118,7 @@ class Thumbnails:
         own = [image for image in set(images) if self._atlas.text(image) is None]
         places = {image: self._atlas.thumbnail_position(image) for image in own}
         for image in sorted(own, key=lambda one: places[one].sprite):
-            self._prepared[image] = self._cut(image)
+            self._prepared[image] = self.cut(image)
 
     def tile(self, image: int) -> WebP:
         """The thumbnail of an image.
@@ -128,13 +128,14 @@ class Thumbnails:
         SynestheteError
             When it has none, or its sprite is damaged.
         """
-        return self._tiles.get(image, lambda: _encoded(self._cut(image)))
+        return self._tiles.get(image, lambda: _encoded(self.cut(image)))
 
     def mosaic(self, images: Sequence[int | None]) -> WebP:
         """Thumbnails in two columns, row by row; None leaves a place clear."""
-        return self._mosaics.get(tuple(images), lambda: self._composed(images))
+        return self._mosaics.get(tuple(images), lambda: _encoded(self.composed(images)))
 
-    def _composed(self, images: Sequence[int | None]) -> WebP:
+    def composed(self, images: Sequence[int | None]) -> Image.Image:
+        """A mosaic as an image, RGBA."""
         from PIL import Image
 
         from synesthete.atlas.thumbnails import THUMBNAIL_SIZE as SIDE
@@ -144,10 +145,11 @@ class Thumbnails:
         for place, image in enumerate(images):
             if image is not None:
                 row, column = divmod(place, 2)
-                sheet.paste(self._cut(image), (column * SIDE, row * SIDE))
-        return _encoded(sheet)
+                sheet.paste(self.cut(image), (column * SIDE, row * SIDE))
+        return sheet
 
-    def _cut(self, image: int) -> Image.Image:
+    def cut(self, image: int) -> Image.Image:
+        """A thumbnail as an image, RGB; errors as for `tile`."""
         from synesthete.atlas.thumbnails import text_tile, whole
 
         if image in self._prepared:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from synesthete.probes import ProbeSet
 
 EXCITED, SIZE = 24, 120
+LISTED = 2_000  # of a static site: without their images
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ def licences_page(site: Site, page: PageNumber = 1) -> LicencesPage:
     probes = site.opened.probes
     readable = [int(i) for i in probes.readable.nonzero()[0]]
     sources = site.opened.computed("sources", lambda: _sources(site, readable))
-    where = paging(page, len(readable), SIZE)
+    where = paging(page, len(readable), SIZE if site.links.live else LISTED)
     rows = readable[max(where.first - 1, 0) : where.last]
     facts = probes.rows(rows)
     credits = [
