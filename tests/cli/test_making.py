@@ -140,7 +140,7 @@ def test_demo_ends_by_itself(
     assert all(str(card) in ended.out for card in cards)
     assert opened == []
     monkeypatch.setattr("sys.stdin", type("Terminal", (), {"isatty": lambda self: True})())
-    monkeypatch.setattr(record, "_has_screen", lambda: True)
+    monkeypatch.setattr(record, "has_screen", lambda: True)
     shown = run("demo", "--out", tmp_path / "demo.atlas")
     assert shown.code == 0, shown.err
     assert opened == [([tmp_path / "demo.atlas"], True)]

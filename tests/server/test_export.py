@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import re
 import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from synesthete.errors import SynestheteError
 from synesthete.report.source import Links
 from synesthete.server.export import SiteFiles, broken_links, export_site, script
+from synesthete.server.library import Library, Site
 from tests.recording.trees import tree
 from tests.small_atlas import CONCEPTS, LAYER
 
@@ -147,12 +152,12 @@ def test_neurons_that_have_no_page_now_lose_the_one_they_had(
 ) -> None:
     own = Path(shutil.copytree(site, tmp_path / "own"))
     (own / "visualization" / "old").mkdir(parents=True)
-    for name in ("neuron/gone-7.webp", "visualization/old/1.webp", "neuron/notes.txt", "CNAME"):
+    for name in ("neuron/gone-7.html", "visualization/old/1.webp", "neuron/notes.txt", "CNAME"):
         (own / name).write_text("x")
     export_site(original, own, neurons=3)
     pages = {page.stem for page in (own / "neuron").glob("*.html")}
     assert pages == {f"{LAYER}-{unit}" for unit in (0, 1, 3)}
-    assert not (own / "neuron" / "gone-7.webp").exists()
+    assert not (own / "neuron" / "gone-7.html").exists()
     assert not (own / "visualization" / "old" / "1.webp").exists()
     assert (own / "neuron" / "notes.txt").exists(), "not of an export"
     assert (own / "CNAME").exists()
@@ -162,26 +167,54 @@ def test_neurons_that_have_no_page_now_lose_the_one_they_had(
 def test_neurons_left_out_are_shown_without_a_link(
     original: Path, site: Path, tmp_path: Path
 ) -> None:
-    """Everything else is as in the whole site, and both bars know their end from the start."""
-    seen: dict[str, list[tuple[int, int]]] = {"pages": [], "images": []}
+    """Everything else is as in the whole site, and the bar knows its end from the start."""
+    calls: list[tuple[int, int]] = []
     counts = export_site(
         original,
         tmp_path / "few",
         neurons=3,
-        progress=lambda done, total: seen["pages"].append((done, total)),
-        image_progress=lambda done, total: seen["images"].append((done, total)),
+        progress=lambda done, total: calls.append((done, total)),
     )
     assert (counts["neurons"], counts["left_out"]) == (3, 253)
     pages = {page.stem for page in (tmp_path / "few" / "neuron").glob("*.html")}
     assert pages == {f"{LAYER}-{unit}" for unit in (0, 1, 3)}
     assert broken_links(tmp_path / "few") == []
     grid = (tmp_path / "few" / "neurons.html").read_text(encoding="utf-8")
-    assert f"{LAYER}-4.webp" in grid, "the image of a neuron without a page"
     assert f'href="neuron/{LAYER}-0.html"' in grid
     assert f'href="neuron/{LAYER}-4.html"' not in grid
-    for name, calls in seen.items():
-        assert len({total for _, total in calls}) == 1, f"the end of {name} moved"
-        assert calls[-1][0] == calls[-1][1] == len(calls), name
-    assert len(seen["images"]) == counts["images"]
-    for image in (tmp_path / "few").rglob("*.webp"):
-        assert image.read_bytes() == (site / image.relative_to(tmp_path / "few")).read_bytes()
+    assert calls == [(n + 1, len(calls)) for n in range(2 * (3 + len(CONCEPTS)))]
+    files = [one for one in (tmp_path / "few").rglob("*") if one.is_file()]
+    assert len(files) == counts["files"]
+
+
+def test_the_images_of_a_page_are_views_of_one_file(original: Path, site: Path) -> None:
+    """Decoded again, each is the thumbnail that the server gives."""
+    page = (site / "concept" / "apple.html").read_text(encoding="utf-8")
+    shown = re.findall(r'<img src="\.\./(sprites/concept/apple\.svg)#(t\d+)"', page)
+    assert len(shown) >= 8
+    drawing = (site / "sprites" / "concept" / "apple.svg").read_text(encoding="utf-8")
+    views = dict(re.findall(r'<view id="(t\d+)" viewBox="([^"]+)"/>', drawing))
+    assert {view for _, view in shown} == set(views)
+    (packed,) = re.findall(r'href="data:image/webp;base64,([^"]+)"', drawing)
+    sheet = Image.open(io.BytesIO(base64.b64decode(packed))).convert("RGB")
+    opened = Library([original]).get("small")
+    tile = Site(opened, Links()).opened.thumbnails
+    left, top, wide, high = map(int, views["t0"].split())
+    cut = np.asarray(sheet.crop((left, top, left + wide, top + high)), float)
+    own = [np.asarray(tile.cut(n), float) for n in range(opened.atlas.probes.num_rows - 1)]
+    assert min(np.abs(cut - one).mean() for one in own if one.shape == cut.shape) < 6
+
+
+def test_the_search_shows_images(site: Path) -> None:
+    text = (site / "static" / "search-index.js").read_text(encoding="utf-8")
+    rows = json.loads(text.removeprefix("window.synestheteIndex = ").rstrip().rstrip(";"))
+    for row in rows:
+        if "(family)" not in row["label"]:
+            file, _, view = row["image"].partition("#")
+            assert f'id="{view}"' in (site / file).read_text(encoding="utf-8"), row
+
+
+def test_credits_are_listed_without_images(site: Path) -> None:
+    page = (site / "licences.html").read_text(encoding="utf-8")
+    assert page.count("<figcaption>") == 64
+    assert "<img" not in page

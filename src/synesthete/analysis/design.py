@@ -337,7 +337,10 @@ def _too_few(names: Sequence[str]) -> SynestheteError:
     if any(names):
         shown, hint = f"only {names[0]!r}", "selectivity compares at least two concepts"
     else:
-        shown, hint = "no named concept", "name them: FOLDER/CONCEPT/IMAGE or a metadata.csv"
+        shown, hint = (
+            "no named concept",
+            "name them: FOLDER/CONCEPT/IMAGE, a metadata.csv, or `synesthete look FOLDER`",
+        )
     return SynestheteError(f"the probe images show {shown}", hint=hint)
 
 

@@ -14,6 +14,8 @@ from synesthete.atlas.manifest import RANDOM_DICTIONARY
 from synesthete.errors import SynestheteError
 from synesthete.probes import ProbeSet, load_probes, with_words
 from synesthete.probes.builtin import BUILTINS
+from synesthete.probes.photos import load_photos
+from synesthete.probes.probe_set import ZERO_SHOT
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -80,8 +82,10 @@ def own_probes(atlas: Atlas, spec: ProbeSet | str | Path | None = None) -> Probe
         When it cannot be opened, or has other images than those that were recorded.
     """
     described = atlas.manifest["probes"]
+    given = described["name"] if spec is None else spec
+    if not isinstance(given, ProbeSet) and (photos := _own_photos(atlas, Path(given))):
+        return photos
     try:
-        given = described["name"] if spec is None else spec
         # An atlas may come from anybody: what it names is looked for on this machine only.
         own = spec is not None
         probes = given if isinstance(given, ProbeSet) else load_probes(given, remote=own)
@@ -144,6 +148,25 @@ def own_image(atlas: Atlas, number: int) -> Image.Image:
 @lru_cache(maxsize=1)
 def _built_in(name: str) -> ProbeSet:
     return load_probes(name, remote=False)
+
+
+def _own_photos(atlas: Atlas, folder: Path) -> ProbeSet | None:
+    """A folder that `synesthete look` was shown, with the labels that the atlas has of it; None where the folder is another."""
+    described = atlas.manifest["probes"]
+    if not folder.is_dir():
+        return None
+    columns = (atlas.probes[name].to_pylist() for name in ("key", "concept", "caption"))
+    labels = {
+        key: (concept, caption)
+        for key, concept, caption in zip(*columns, strict=True)
+        if concept.endswith(ZERO_SHOT)
+    }
+    try:
+        photos = load_photos(folder, labels)
+    except SynestheteError:  # no photos in it: `load_probes` says what is wrong with the folder
+        return None
+    same = len(photos) == described["images"] and photos.fingerprint == described["fingerprint"]
+    return photos if same else None
 
 
 def twin_activations(atlas: Atlas, layer: str) -> dict[str, Floating]:

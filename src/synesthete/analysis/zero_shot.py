@@ -93,6 +93,42 @@ def rates(ranks: Int64, classes: int) -> dict[str, Any]:
     }
 
 
+def zero_shot_labels(
+    model: _Model,
+    probes: Any,
+    rows: Sequence[int],
+    names: Sequence[str],
+    *,
+    batch: int = 64,
+    progress: Progress | None = None,
+) -> dict[int, list[tuple[str, float]]]:
+    """The two names nearest to each image, with their cosines.
+
+    Parameters
+    ----------
+    probes
+        A probe set.
+    rows
+        Ids of its images to label; one that cannot be read gets no label.
+    names
+        The vocabulary, two names or more.
+
+    Returns
+    -------
+    dict
+        Id → the nearest name and the next, each with its cosine.
+    """
+    embedded, kept = _embed(model, probes, rows, batch, progress, 0, len(rows))
+    if not kept:
+        return {}
+    scores = embedded @ class_embeddings(model, names).T
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :2]
+    return {
+        row: [(names[i], float(score[i])) for i in best]
+        for row, score, best in zip(kept, scores, order.tolist(), strict=True)
+    }
+
+
 def held_out_rows(spec: str, table: Any) -> Bool:
     """Which rows of a probe table were held out of the training of `spec`; all of them without `held_out.json`.
 

@@ -18,6 +18,7 @@ from synesthete.errors import SynestheteError
 # The commands and groups of each module, in the order of the help.
 TOPICS = {
     "record": ("demo", "record", "analyze"),
+    "look": ("look",),
     "atlas": ("summary", "stability", "neurons", "show", "concept", "migrate", "verify"),
     "compare": ("compare",),
     "analyze": ("name", "families", "words", "conditional", "decompose", "explain", "causal", "texts", "emotions"),
@@ -65,7 +66,7 @@ def make_app(command: str | None = None) -> typer.Typer:
             "A microscope for the multimodal neurons of CLIP.\n\n"
             "Find the neurons of an image-text model that answer to a concept however it is shown: "
             "as a photo, a drawing, a symbol or a written word.\n\n"
-            "Start with **synesthete demo**."
+            "Start with **synesthete demo**, or with your own photos: **synesthete look PHOTOS**."
         ),
         rich_markup_mode="markdown",
         no_args_is_help=True,
@@ -78,6 +79,10 @@ def make_app(command: str | None = None) -> typer.Typer:
         from synesthete.cli import record
 
         app.add_typer(record.app)
+    if "look" in wanted:
+        from synesthete.cli import look
+
+        app.add_typer(look.app)
     if "atlas" in wanted:
         from synesthete.cli import atlas
 

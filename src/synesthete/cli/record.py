@@ -6,10 +6,10 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import RenderableType
@@ -19,13 +19,18 @@ from synesthete.atlas.manifest import MANIFEST, TWINS, WORD_ORDER
 from synesthete.cli.atlas import neurons_view, summary_view
 from synesthete.cli.command import AtlasArgument, ModelSpec, Output, Positive, Share, command
 from synesthete.cli.console import Note, count, dim, say
-from synesthete.cli.progress import Reporter
+from synesthete.cli.progress import Reporter, StatusLine
+
+if TYPE_CHECKING:
+    from synesthete.models.image_text_model import ImageTextModel
+    from synesthete.probes import ProbeSet
 
 PANEL = "Make an atlas"
 MODEL = "mini"
 PROBES = "concepts"
 CARDS = 3
-IMAGES = 6
+IMAGES = 10
+AUDITED = 30  # the fewest that an audit takes
 COMPLETE = "the atlas is complete; analyse it next: synesthete analyze"
 INCOMPLETE = (
     "this task's share is recorded; the task that records the last shard completes the atlas"
@@ -91,8 +96,9 @@ def demo(out: Path = Path("demo.atlas"), serve: bool | None = None) -> Output:
     """From nothing to measured multimodal neurons, with the shipped model and the built-in probes.
 
     Records the model mini on the images and texts of the probe set concepts (the last layer of either tower, and the space
-    that they share), analyses what was recorded, names the neurons, prints the counts with their controls, optimises images of what the first six neurons see, writes the cards of the best neurons beside the
-    atlas, and opens the microscope. A second run finds the atlas complete and only shows it.
+    that they share), analyses what was recorded, names the neurons, lays them out on the map, shows the model every concept's written word, optimises images of what the first ten
+    neurons see, audits it with a few images (X.audit), compares two layers, prints the counts with their controls and the seconds of each step, writes the cards of the best neurons beside the
+    atlas, and opens the microscope. Interrupted, the same command goes on with the step that it was at; a second run finds everything there and only shows it.
 
     Parameters
     ----------
@@ -109,20 +115,12 @@ def demo(out: Path = Path("demo.atlas"), serve: bool | None = None) -> Output:
     --------
     synesthete demo
     """
-    started = time.monotonic()
-    _record(MODEL, PROBES, out, Recording(), both_towers=True)
-    if not open_atlas(out).analysed:
-        _analyze(out)
-    if "families" not in open_atlas(out).manifest:
-        _name(out)
-    if "layout" not in open_atlas(out).manifest:
-        from synesthete.analysis.layout import lay_out
-
-        lay_out(out)
-    _visualize(out)
-    _write_on_photos(out)
+    seconds: dict[str, float] = {}
+    for step, work in DEMO.items():
+        started = time.monotonic()
+        work(out)
+        seconds[step] = time.monotonic() - started
     opened = open_atlas(out)
-    seconds = time.monotonic() - started
     return Output(opened.summary, lambda: _demo_view(opened, seconds, serve))
 
 
@@ -164,14 +162,14 @@ def record(
     synesthete record mini --probes my-images --out my.atlas
     synesthete record mini --probes my-images --out my.atlas --executor processes --workers 2
     """
-    path = _record(model, probes, out, settings)
+    path = record_set(model, probes, out, settings)
     if settings.executor == "array":
         complete = (path / MANIFEST).exists()
         if complete and settings.sample != 0:
             complete = bool(open_atlas(path).sampled.manifest["dense"])
         return Output({"complete": complete}, [dim(COMPLETE if complete else INCOMPLETE)])
     if analyze:
-        _analyze(path, seed=settings.seed)
+        analyze_atlas(path, seed=settings.seed)
     return _recorded(open_atlas(path))
 
 
@@ -214,13 +212,19 @@ def analyze(
     --------
     synesthete analyze demo.atlas --threshold 0.9 --q 0.01
     """
-    _analyze(atlas.path, threshold=threshold, q=q, ap=ap, cell=cell, seed=seed, test=test)
+    analyze_atlas(atlas.path, threshold=threshold, q=q, ap=ap, cell=cell, seed=seed, test=test)
     return _recorded(open_atlas(atlas.path))
 
 
-def _record(
-    model: str, probes: str, out: str | Path, settings: Recording, *, both_towers: bool = False
+def record_set(
+    model: str,
+    probes: str | Callable[[ImageTextModel], ProbeSet],
+    out: str | Path,
+    settings: Recording,
+    *,
+    both_towers: bool = False,
 ) -> Path:
+    """Record a model on a probe set by its name, or on one that a function chooses when the model is there."""
     from synesthete.models import load_model
     from synesthete.probes import load_probes
     from synesthete.recording.executors import Executor
@@ -236,9 +240,12 @@ def _record(
     from synesthete.recording.plan import needed_part, reading_texts
     from synesthete.recording.precision import check_precision
 
-    probe_set = load_probes(probes, words=settings.words)
-    for note in probe_set.notes:
-        say(f"note: {note}")
+    if isinstance(probes, str):
+        probe_set = load_probes(probes, words=settings.words)
+        for note in probe_set.notes:
+            say(f"note: {note}")
+    else:
+        probe_set = probes(loaded)
     loaded, layers = with_named_dictionaries(loaded, settings.layer or loaded.default_layers)
     if both_towers and probe_set.is_text.any():
         layers = [*layers, *reading_texts(loaded)]
@@ -272,14 +279,16 @@ def _twins(names: str | None) -> Sequence[str] | None:
     )
 
 
-def _analyze(path: Path, **settings: Any) -> None:
-    from synesthete.analysis import analyze as analyze_atlas
+def analyze_atlas(path: Path, **settings: Any) -> None:
+    """Analyse an atlas, with progress."""
+    from synesthete.analysis import analyze
 
     with Reporter("analysing", unit="steps") as reporter:
-        analyze_atlas(path, progress=reporter, **settings)
+        analyze(path, progress=reporter, **settings)
 
 
-def _name(path: Path) -> None:
+def name_atlas(path: Path) -> None:
+    """Name its neurons and give them families, with progress."""
     from synesthete.analysis.families import assign_families
     from synesthete.analysis.naming import name_neurons
 
@@ -289,19 +298,56 @@ def _name(path: Path) -> None:
         assign_families(path, progress=reporter)
 
 
+def _record_demo(path: Path) -> None:
+    record_set(MODEL, PROBES, path, Recording(), both_towers=True)
+
+
+def _analyze_demo(path: Path) -> None:
+    if not open_atlas(path).analysed:
+        analyze_atlas(path)
+
+
+def _name_demo(path: Path) -> None:
+    if "families" not in open_atlas(path).manifest:
+        name_atlas(path)
+
+
+def _lay_out(path: Path) -> None:
+    if "layout" not in open_atlas(path).manifest:
+        from synesthete.analysis.layout import lay_out
+
+        lay_out(path)
+
+
+def _draw_words(path: Path) -> None:
+    if "words" not in open_atlas(path).manifest:
+        from synesthete.analysis.rendered_words import QUICK, draw_words
+
+        with Reporter("drawing", unit="words") as reporter:
+            draw_words(path, rendered=QUICK, progress=reporter)
+
+
 def _visualize(path: Path) -> None:
-    """A few images of what the first neurons see, unless the atlas has some already."""
+    """An image of what each of the first neurons sees, unless the atlas has as many already."""
     opened = open_atlas(path)
-    if any(opened.visualizations(layer) for layer in opened.layers):
+    first = [neuron.address for neuron in opened.neurons() if neuron.std > 0][:IMAGES]
+    if sum(len(opened.visualizations(layer)) for layer in opened.layers) >= len(first):
         return
     from synesthete.visualization.features import visualize
     from synesthete.visualization.settings import Settings
 
-    first = [neuron.address for neuron in opened.neurons() if neuron.std > 0][:IMAGES]
-    if first:
-        quick = Settings(steps=60, strengths=(1.0,))
-        with Reporter("visualizing") as reporter:
-            visualize(opened, first, facets="word", settings=quick, progress=reporter)
+    with Reporter("visualizing") as reporter:
+        visualize(opened, first, facets="none", settings=Settings(steps=60), progress=reporter)
+
+
+def _audit(path: Path) -> None:
+    """A small audit of the atlas's model, beside it, where the microscope looks for reports."""
+    folder = path.with_suffix(".audit")
+    if (folder / "report.json").exists():
+        return
+    from synesthete.audits import run_audit, write_report
+
+    write_report(run_audit(MODEL, "typographic", limit=AUDITED, progress=StatusLine()), folder)
 
 
 def _write_on_photos(path: Path) -> None:
@@ -313,6 +359,19 @@ def _write_on_photos(path: Path) -> None:
             survey_stickers(path, progress=reporter)
 
 
+# What `demo` does, in this order; each step leaves what is there already.
+DEMO: dict[str, Callable[[Path], None]] = {
+    "record": _record_demo,
+    "analyse": _analyze_demo,
+    "name": _name_demo,
+    "map": _lay_out,
+    "words": _draw_words,
+    "visualize": _visualize,
+    "audit": _audit,
+    "bench": _write_on_photos,
+}
+
+
 def _recorded(atlas: Atlas) -> Output:
     def view() -> Iterator[RenderableType]:
         yield from summary_view(atlas)
@@ -321,34 +380,52 @@ def _recorded(atlas: Atlas) -> Output:
     return Output(atlas.summary, view)
 
 
-def _demo_view(atlas: Atlas, seconds: float, serve: bool | None) -> Iterator[RenderableType]:
+def _demo_view(
+    atlas: Atlas, seconds: dict[str, float], serve: bool | None
+) -> Iterator[RenderableType]:
     from synesthete.report import write_card
 
-    path, program = atlas.path, _program()
+    path, here = atlas.path, program()
     yield from summary_view(atlas)
     found = atlas.neurons(multimodal=True) or atlas.neurons()
     yield from neurons_view(atlas, found, 12)
     cards = [write_card(atlas, neuron, path.with_suffix(".cards")) for neuron in found[:CARDS]]
-    yield f"Done in {seconds:.0f} s. The cards of the best neurons:"
+    yield from _compared(atlas)
+    steps = ", ".join(f"{step} {spent:.0f} s" for step, spent in seconds.items())
+    yield f"Done in {sum(seconds.values()):.0f} s ({steps}). The cards of the best neurons:"
     yield from (f"  {card.html}" for card in cards)
-    yield f"\nGo on with   {program} neurons {path} --multimodal"
-    yield f"             {program} show {path} {found[0].address}"
+    yield f"\nGo on with   {here} neurons {path} --multimodal"
+    yield f"             {here} show {path} {found[0].address}"
     if sys.stdin.isatty() if serve is None else serve:
         from synesthete.cli.serve import serve as open_microscope
 
-        open_microscope([path], browser=_has_screen())
+        open_microscope([path], browser=has_screen())
     else:
-        yield f"See it with  {program} serve {path}"
+        yield f"See it with  {here} serve {path}"
 
 
-def _program() -> str:
+def _compared(atlas: Atlas) -> Iterator[RenderableType]:
+    """How far two layers of an atlas find the same concepts, in a line; nothing of an atlas of one layer."""
+    layers = [name for name in atlas.layers if atlas.layer(name).get("tower", "image") != "text"]
+    if len(layers) < 2:
+        return
+    known = [{n.concept for n in atlas.neurons(layer=layer, multimodal=True)} for layer in layers]
+    both = len(known[0] & known[1])
+    yield (
+        f"Concepts with a multimodal neuron: {count(len(known[0]))} in {layers[0]}, {count(len(known[1]))} in {layers[1]}, {count(both)} in both. With "
+        f"controls: {program()} compare {atlas.path} --layer {layers[0]} --other-layer {layers[1]}"
+    )
+
+
+def program() -> str:
     """How this program is called from here: by its name, or by its path where that is not on PATH."""
     if shutil.which("synesthete") or Path(sys.argv[0]).name != "synesthete":
         return "synesthete"
     return os.path.relpath(sys.argv[0])
 
 
-def _has_screen() -> bool:
+def has_screen() -> bool:
+    """Whether a browser can be opened here."""
     if sys.platform.startswith("linux"):
         return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
     return True

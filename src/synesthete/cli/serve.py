@@ -235,7 +235,7 @@ def export(
 
     Returns
     -------
-    how many `pages` and `images` were written, how many `neurons` have a page, and how many were `left_out`.
+    how many `files` were written, with how many `pages` and `images`, how many `neurons` have a page, and how many were `left_out`.
 
     See Also
     --------
@@ -248,19 +248,10 @@ def export(
     """
     from synesthete.server.export import export_site
 
-    with (
-        Reporter("exporting", unit="neurons and concepts") as pages,
-        Reporter("exporting") as images,
-    ):
-        counts = export_site(
-            atlas,
-            site,
-            neurons=None if every else neurons,
-            progress=pages,
-            image_progress=images,
-        )
+    with Reporter("exporting", unit="steps") as reporter:
+        counts = export_site(atlas, site, neurons=None if every else neurons, progress=reporter)
     lines: list[str] = [
-        f"{count(counts['pages'])} pages and {count(counts['images'])} images: {site / 'index.html'}"
+        f"{count(counts['pages'])} pages with {count(counts['images'])} images in {count(counts['files'])} files: {site / 'index.html'}"
     ]
     if left_out := counts["left_out"]:
         total = count(counts["neurons"] + left_out)

@@ -15,7 +15,15 @@ from synesthete._core.user_files import UnusableFile, read_inside
 from synesthete.errors import SynestheteError, near
 from synesthete.probes.decoding import UnreadableImage, decode
 from synesthete.probes.labels import usable_text
-from synesthete.probes.probe_set import COLUMNS, ORIGIN, TEXT, ImageSource, ProbeSet
+from synesthete.probes.probe_set import (
+    COLUMNS,
+    ORIGIN,
+    TEXT,
+    ByNumber,
+    ImageSource,
+    ProbeSet,
+    plain_concept,
+)
 from synesthete.probes.sources import JoinedSource, RecentlyUsed, pixel_digest
 from synesthete.probes.words import (
     CASES,
@@ -164,9 +172,7 @@ def with_words(probes: ProbeSet, *, fonts: Path = FONT_FOLDER) -> ProbeSet:
     """
     if "word" in probes.modalities or not probes.concepts:
         return probes
-    rows = [int(row) for row in probes.rows]
-    source = _Chosen(probes, rows)
-    drawn = _with_words(probes.name, probes.labels, source, load_fonts(fonts))
+    drawn = _with_words(probes.name, probes.labels, ByNumber(probes), load_fonts(fonts))
     drawn.notes = probes.notes
     return drawn
 
@@ -290,9 +296,9 @@ def _with_words(
     for f, font in enumerate(fonts):
         for c, concept in enumerate(concepts):
             case = CASES[(f + c) % len(CASES)]
-            text = set_case(concept, case)
+            text = set_case(plain_concept(concept), case)
             if len(text) <= MAX_LETTERS and has_letters(text, font):
-                words.append((concept, font, case))
+                words.append((plain_concept(concept), font, case))
                 rows.append(_word_row(concept, families[concept], font, case, text))
                 unwritten.pop(concept, None)
     problems = {}
@@ -323,17 +329,3 @@ def _word_row(concept: str, family: str, font: Font, case: str, text: str) -> di
         "licence": font.licence,
         "author": font.author,
     }
-
-
-class _Chosen:
-    """A probe set as a source, with the problems it knows of."""
-
-    def __init__(self, probes: ProbeSet, rows: Sequence[int]) -> None:
-        self.probes = probes
-        self.rows = rows
-
-    def image(self, row: int) -> Image.Image:
-        return self.probes.image(row)
-
-    def digest(self, row: int) -> str:
-        return self.probes.source.digest(self.rows[row])

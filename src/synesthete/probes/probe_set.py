@@ -37,6 +37,9 @@ COLUMNS = (
     "author",
 )
 TEXT = "text"
+ZERO_SHOT = (
+    " (zero-shot)"  # ends a concept that a model gave an image, wherever the concept is shown
+)
 ORIGIN = "origin"  # of a text: person, model or resource
 CHUNK = 4096  # rows that become Python's objects at once
 _IDENTITY = ("key", "sha256", "concept", "modality", "artist")
@@ -286,6 +289,26 @@ class ProbeSet:
                 raise SynestheteError(f"no {column} '{value}' in '{self.name}'", hint=hint)
         values = self.labels[column].to_numpy()
         return np.isin(values.astype(str), np.asarray(wanted, dtype=str))
+
+
+class ByNumber:
+    """A probe set as a source: its images by their ids, with the problems that it knows of."""
+
+    def __init__(self, probes: ProbeSet) -> None:
+        self.probes = probes
+
+    def image(self, row: int) -> Image.Image:
+        """The image of an id; raises `UnreadableImage`."""
+        return self.probes.image(row)
+
+    def digest(self, row: int) -> str:
+        """Its digest, as the set's own source gives it."""
+        return self.probes.source.digest(int(self.probes.rows[row]))
+
+
+def plain_concept(concept: str) -> str:
+    """A concept without the mark of one that a model gave (`ZERO_SHOT`)."""
+    return concept.removesuffix(ZERO_SHOT)
 
 
 def says(text: str, name: str) -> bool:

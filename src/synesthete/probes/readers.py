@@ -104,13 +104,22 @@ def read_files(files: Sequence[Located], name: str) -> ProbeSet:
     )
 
 
+def described_elsewhere(folder: Folder, names: Sequence[str]) -> bool:
+    """Whether a table, and not where they lie, says what a folder's images show."""
+    return bool(folder.table() or coco_files(list(names)) or _is_columnar(names))
+
+
+def _is_columnar(names: Sequence[str]) -> bool:
+    kinds = {PurePosixPath(name).suffix.lower() for name in names}
+    flat = not any("/" in name for name in names)
+    return flat and len(kinds) == 1 and kinds <= set(COLUMNAR)
+
+
 def _read_folder(folder: Folder) -> ProbeSet:
     if table := folder.table():
         return _metadata_of(folder, table)
     names = folder.names()
-    kinds = {PurePosixPath(name).suffix.lower() for name in names}
-    flat = not any("/" in name for name in names)
-    if flat and len(kinds) == 1 and kinds <= set(COLUMNAR):
+    if _is_columnar(names):
         return read_files(folder.files(names), folder.name)
     if found := coco_files(names):
         return read_coco(folder, *found)

@@ -122,7 +122,7 @@ class Thumbnails:
         own = [image for image in set(images) if self._atlas.text(image) is None]
         places = {image: self._atlas.thumbnail_position(image) for image in own}
         for image in sorted(own, key=lambda one: places[one].sprite):
-            self._prepared[image] = self._cut(image)
+            self._prepared[image] = self.cut(image)
 
     def tile(self, image: int) -> WebP:
         """The thumbnail of an image.
@@ -132,7 +132,7 @@ class Thumbnails:
         SynestheteError
             When it has none, or its sprite is damaged.
         """
-        return self._tiles.get(image, lambda: encoded(self._cut(image)))
+        return self._tiles.get(image, lambda: encoded(self.cut(image)))
 
     def mosaic(self, images: Sequence[int | None]) -> WebP:
         """Thumbnails in two columns, row by row; None leaves a place clear."""
@@ -149,10 +149,11 @@ class Thumbnails:
         for place, image in enumerate(images):
             if image is not None:
                 row, column = divmod(place, 2)
-                sheet.paste(self._cut(image), (column * SIDE, row * SIDE))
+                sheet.paste(self.cut(image), (column * SIDE, row * SIDE))
         return sheet
 
-    def _cut(self, image: int) -> Image.Image:
+    def cut(self, image: int) -> Image.Image:
+        """A thumbnail as an image, RGB; errors as for `tile`."""
         from synesthete.atlas.thumbnails import text_tile, whole
 
         if image in self._prepared:

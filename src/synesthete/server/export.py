@@ -6,14 +6,15 @@ import json
 import posixpath
 import re
 import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import numpy as np
 
 import synesthete.visualization
+from synesthete._core.progress import Progress, Steps
 from synesthete.atlas.files import claim_draft, disk_errors
 from synesthete.errors import SynestheteError
 from synesthete.report.columns import ordered
@@ -22,8 +23,12 @@ from synesthete.server.library import Library, Site
 from synesthete.server.page import Page, navigation
 from synesthete.server.pages import PAGES
 from synesthete.server.pages.bench import bench_card, bench_photo
-from synesthete.server.pages.images import in_mosaic, mosaic, tile, visualization
+from synesthete.server.pages.images import in_mosaic, visualization
 from synesthete.server.render import render
+from synesthete.server.sprites import OF_PAGES, SHARED, Sprites, draw
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 STATIC = Path(__file__).parent / "static"
 FONTS = synesthete.visualization.FONT_FOLDER
@@ -33,10 +38,12 @@ NAVIGATION = (*navigation(EXPORTED), ("Search", "/search"))
 _SAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _ATTRIBUTE = re.compile(r'\b(href|src|action|content)="(/[^"]*)"')
 _VALUE = re.compile(r'"(path|image)": "(/[^"]*)"')
-OF_NEURONS, ENDINGS = ("neuron", "visualization"), (".html", ".webp", ".json")
+_SPRITED = re.compile(r'<img src="(/(?:image|neuron)/[^"]*\.webp)"')
+# Of neurons and images, which another export may leave out.
+OLD = ("neuron", "visualization", "image", OF_PAGES, SHARED)
+ENDINGS = (".html", ".webp", ".json", ".svg")
 NEURONS = 100  # of each layer have a page unless more are wanted
-TOGETHER = 1_000  # images written from one set of thumbnails
-Progress = Callable[[int, int], None]
+TOGETHER = 6_000  # thumbnails cut for one group of sprites (160 MB)
 
 
 def export_site(
@@ -45,12 +52,11 @@ def export_site(
     *,
     neurons: int | None = NEURONS,
     progress: Progress | None = None,
-    image_progress: Progress | None = None,
 ) -> dict[str, int]:
     """Write the pages of an atlas as files.
 
     Every page that another leads to is written, from the model card on: grids, neurons, concepts, families, the map, the
-    licences, and a search that runs in the browser. What needs a model or writes reviews is left out.
+    licences, and a search that runs in the browser. What needs a model or writes reviews is left out. The thumbnails of a page are one file (`sprites`).
 
     The site is prepared in `.draft` inside the folder, checked, and moved to its place with `index.html` last: a site that
     is there with its first page is complete. Interrupted before, the same call starts again.
@@ -63,14 +69,13 @@ def export_site(
     neurons
         So many of each layer have a page, the most multimodal; None for all. The others are in the grids and on the map, without a link.
     progress
-        Called with (pages of neurons and concepts written, how many there will be).
-    image_progress
-        Called with (images written, how many there will be), after the pages.
+        Called with (steps done, how many there are): one for each page of a neuron or concept, and as many for the images.
 
     Returns
     -------
     dict
-        How many `pages` and `images` were written, how many `neurons` have a page, and how many were `left_out`.
+        How many `files` were written, the `pages` and `images` (thumbnails and visualizations that a page or script shows) among them, how many `neurons` have
+        a page, and how many were `left_out`.
 
     Raises
     ------
@@ -86,57 +91,87 @@ def export_site(
         # First of all, and there with one step: it says whose folder this is, whatever happens.
         (folder / MARK).write_text("written by synesthete export\n", encoding="utf-8")
         with claim_draft(folder / DRAFT) as draft:
-            counts = _write_site(opened, draft, neurons, (progress, image_progress))
+            counts = _write_site(opened, draft, neurons, progress)
             _put_in_place(draft, folder)
     return counts
 
 
 def _write_site(
-    opened: Opened,
-    folder: Path,
-    neurons: int | None,
-    progress: tuple[Progress | None, Progress | None],
+    opened: Opened, folder: Path, neurons: int | None, progress: Progress | None
 ) -> dict[str, int]:
     kept, left_out = _with_page(opened, neurons)
     files, counts = SiteFiles(left_out), {"pages": 0, "images": 0}
+    links = Links(live=False)
+    site = Site(opened, links)
     for start in ("/", "/search"):
         files.file(start)
-    # Pages first: they say which images there are, and those are written in the order of the sprites that they are cut from.
-    known = len(kept) + len(opened.atlas.concepts)
+    # The end of the bar is known before the first page: each of these is written, and is a step, as are its images.
+    known = kept | {links.concept(name) for name in opened.atlas.concepts}
+    steps = Steps(progress, 2 * len(known))
     done: set[str] = set()
-    listed = 0
-    while left := [path for path in files.wanted if path not in done and not _is_image(path)]:
+    while left := [path for path in files.wanted if path not in done] or sorted(known - done):
         for path in left:
-            kind = _write(
-                Site(opened, Links(live=False), path=urlsplit(path).path), path, folder, files
-            )
+            files.file(path)
+            kind = _write(Site(opened, links, path=urlsplit(path).path), path, folder, files)
             counts[kind] = counts.get(kind, 0) + 1
             done.add(path)
-            if progress[0] is not None and path.startswith(("/neuron/", "/concept/")):
-                listed += 1
-                progress[0](listed, max(known, listed))
-    images = [path for path in files.wanted if _is_image(path)]
-    site = Site(opened, Links(live=False))
-    for first in range(0, len(images), TOGETHER):
-        some = images[first : first + TOGETHER]
-        opened.thumbnails.prepare(one for path in some for one in _thumbnails_of(site, path))
-        for path in some:
-            _write(site, path, folder, files)
-            counts["images"] += 1
-            if progress[1] is not None:
-                progress[1](counts["images"], len(images))
-    opened.thumbnails.prepare(())
+            if path in known:
+                steps.advance()
+    index = json.dumps(_index(site, files), ensure_ascii=False)
+    counts["images"] += _write_sprites(site, folder, files.sprites, steps, len(known))
     ignored = shutil.ignore_patterns("*.py", "__pycache__")
     shutil.copytree(FONTS, folder / "static" / "fonts", ignore=ignored, dirs_exist_ok=True)
-    index = json.dumps(_index(Site(opened, Links(live=False)), files), ensure_ascii=False)
     (folder / "static" / "search-index.js").write_text(
         f"window.synestheteIndex = {index};\n", encoding="utf-8"
     )
     broken = broken_links(folder)
     if broken:
         raise SynestheteError(f"{len(broken)} links lead nowhere, for example {broken[0]}")
-    pages, written = counts["pages"], counts["images"]
-    return {"pages": pages, "images": written, "neurons": len(kept), "left_out": len(left_out)}
+    return {
+        "files": sum(one.is_file() for one in folder.rglob("*")) + 1,  # and its mark
+        "pages": counts["pages"],
+        "images": counts["images"],
+        "neurons": len(kept),
+        "left_out": len(left_out),
+    }
+
+
+def _write_sprites(site: Site, folder: Path, sprites: Sprites, steps: Steps, share: int) -> int:
+    """The sprites, in groups for which each of the atlas's own is decoded once; how many images are on them."""
+    sheets = list(sprites.sheets())
+    own = {path: _thumbnails_of(site, path) for path in {p: 0 for _, some in sheets for p in some}}
+    groups: list[list[tuple[str, list[str]]]] = [[]]
+    together: set[int] = set()
+    for name, paths in sheets:
+        if len(together) > TOGETHER:
+            groups.append([])
+            together = set()
+        groups[-1].append((name, paths))
+        together |= {one for path in paths for one in own[path] if one is not None}
+    drawn = 0
+    for group in groups:
+        needed = (one for _, paths in group for path in paths for one in own[path])
+        site.opened.thumbnails.prepare(one for one in needed if one is not None)
+        for name, paths in group:
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(draw([_thumbnail(site, path, own[path]) for path in paths]))
+            drawn += 1
+            for _ in range(share * drawn // len(sheets) - share * (drawn - 1) // len(sheets)):
+                steps.advance()
+    site.opened.thumbnails.prepare(())
+    for _ in range(0 if sheets else share):
+        steps.advance()
+    return len(own)
+
+
+def _thumbnail(site: Site, path: str, images: Sequence[int | None]) -> Image.Image:
+    """An image of a sprite: of the probe set, or a neuron's of each modality."""
+    thumbnails = site.opened.thumbnails
+    if path.startswith("/neuron/"):
+        return thumbnails.sheet(images)
+    (number,) = (one for one in images if one is not None)
+    return thumbnails.cut(number)
 
 
 def _with_page(opened: Opened, neurons: int | None) -> tuple[set[str], set[str]]:
@@ -157,14 +192,14 @@ def _is_image(path: str) -> bool:
     return urlsplit(path).path.endswith((".webp", ".png")) and not path.startswith("/static/")
 
 
-def _thumbnails_of(site: Site, path: str) -> list[int]:
-    """The images that a file is made of."""
+def _thumbnails_of(site: Site, path: str) -> list[int | None]:
+    """The images that a thumbnail is made of; of a neuron one a modality, None for a place that stays clear."""
     key = unquote(path).removesuffix(".webp")
     if key.startswith("/image/"):
         number = site.opened.ids.number(key.removeprefix("/image/"))
         return [] if number is None else [number]
     if key.startswith("/neuron/"):
-        return [one for one in in_mosaic(site, key.removeprefix("/neuron/")) if one is not None]
+        return in_mosaic(site, key.removeprefix("/neuron/"))
     return []
 
 
@@ -183,7 +218,7 @@ def _put_in_place(draft: Path, folder: Path) -> None:
     paths = sorted(one for one in draft.rglob("*") if one.is_file())
     # Not every disk tells letter case apart.
     written = {path.relative_to(draft).as_posix().casefold() for path in paths}
-    for old in [one for name in OF_NEURONS for one in (folder / name).rglob("*")]:
+    for old in [one for name in OLD for one in (folder / name).rglob("*")]:
         there = old.relative_to(folder).as_posix().casefold()
         if old.is_file() and old.suffix in ENDINGS and there not in written:
             old.unlink()
@@ -230,12 +265,8 @@ def _image(site: Site, path: str, given: dict[str, Any]) -> bytes:
     if path.startswith("/bench."):
         return (bench_card if path.endswith(".png") else bench_photo)(site, **given).data
     key = path.removesuffix(".webp")
-    if key.startswith("/image/"):
-        return tile(site, key.removeprefix("/image/")).data
-    if key.startswith("/visualization/"):
-        address, _, name = key.removeprefix("/visualization/").rpartition("/")
-        return visualization(site, address, name).data
-    return mosaic(site, key.removeprefix("/neuron/")).data
+    address, _, name = key.removeprefix("/visualization/").rpartition("/")
+    return visualization(site, address, name).data
 
 
 def _asset(name: str) -> bytes:
@@ -265,13 +296,15 @@ def _index(site: Site, files: SiteFiles) -> list[dict[str, Any]]:
     """Neurons (the most multimodal first), concepts and families that have a page, for the search."""
     rows: list[dict[str, Any]] = []
 
-    def add(text: str, label: str, path: str) -> None:
+    def add(text: str, label: str, path: str, image: str = "") -> None:
         if path in files.wanted:
             row = {"text": text, "label": label, "path": files.wanted[path], "order": len(rows)}
-            rows.append(row)
+            rows.append(row | ({"image": files.sprites.shared(image)} if image else {}))
 
     for concept in site.atlas.concepts:
-        add(concept, f"{concept} (concept)", site.links.concept(concept))
+        path = site.links.concept(concept)
+        image = files.sprites.first(files.wanted.get(path, ""))
+        add(concept, f"{concept} (concept)", path, image)
     for layer in site.atlas.layers if site.atlas.analysed else ():
         columns = site.opened.columns(layer)
         for family in columns.family.counts():
@@ -279,7 +312,8 @@ def _index(site: Site, files: SiteFiles) -> list[dict[str, Any]]:
         for unit in ordered(columns, np.arange(columns.units), "multimodality"):
             address, heading = columns.address(int(unit)), columns.heading[int(unit)]
             label = f"{heading or 'no concept'} · {address}"
-            add(heading or address, label, site.links.neuron(address))
+            path = site.links.neuron(address)
+            add(heading or address, label, path, site.links.mosaic(address))
     return rows
 
 
@@ -295,12 +329,15 @@ class SiteFiles:
     ----------
     wanted
         Path → file, in the order in which pages first linked to them.
+    sprites
+        Where the thumbnails are.
     """
 
     def __init__(self, left_out: Collection[str] = ()) -> None:
         self.left_out = left_out
         self.wanted: dict[str, str] = {}
         self._taken: set[str] = set()
+        self.sprites = Sprites()
 
     def file(self, path: str) -> str:
         """The file of a path (with its query).
@@ -339,17 +376,28 @@ class SiteFiles:
                 return ""
             return f'{found[1]}="{self._relative(_unescaped(found[2]), here)}"'
 
+        def thumbnail(found: re.Match[str]) -> str:
+            file, _, view = self.sprites.of_page(here, _unescaped(found[1])).partition("#")
+            return f'<img src="{_from(here, file)}#{view}"'
+
         def value(found: re.Match[str]) -> str:
             if found[2] in self.left_out:
                 return f'"{found[1]}": null'
+            if found[1] == "image":
+                file, _, view = self.sprites.shared(found[2]).partition("#")
+                return f'"image": "{_from(here, file)}#{view}"'
             return f'"{found[1]}": "{self._relative(found[2], here)}"'
 
-        return _VALUE.sub(value, _ATTRIBUTE.sub(attribute, html))
+        return _VALUE.sub(value, _ATTRIBUTE.sub(attribute, _SPRITED.sub(thumbnail, html)))
 
     def _relative(self, path: str, here: str) -> str:
         base, hash_, place = path.partition("#")
-        there = posixpath.relpath(self.file(base), posixpath.dirname(here) or ".")
-        return quote(there) + hash_ + place
+        return _from(here, self.file(base)) + hash_ + place
+
+
+def _from(here: str, there: str) -> str:
+    """The address of a file of the site on a page of it."""
+    return quote(posixpath.relpath(there, posixpath.dirname(here) or "."))
 
 
 def _unescaped(text: str) -> str:

@@ -15,6 +15,7 @@ from synesthete.server.library import Site
 from synesthete.server.page import Page, PageNumber, Paging, image_routes, paging
 
 EXCITED, SIZE = 24, 120
+LISTED = 2_000  # of a static site: without their images
 
 
 @dataclass(frozen=True)
@@ -65,12 +66,13 @@ def image_page(site: Site, key: str) -> ImagePage:
         source=row.get("source") or "",
         licence=row.get("licence") or "",
         concept_path=site.links.concept(shown.concept) if shown.concept else None,
-        excited=_excited(site, number),
+        excited=excited(site, number),
         can_explain=can_show(site.atlas),
     )
 
 
-def _excited(site: Site, number: int) -> list[Excited] | None:
+def excited(site: Site, number: int, limit: int = EXCITED) -> list[Excited] | None:
+    """The neurons furthest above their mean for an image, in standard deviations; None where no activation of single images is kept."""
     if not (site.atlas.manifest["dense"] and site.atlas.analysed):
         return None
     found: list[tuple[float, str, int, float]] = []
@@ -78,12 +80,12 @@ def _excited(site: Site, number: int) -> list[Excited] | None:
         columns = site.opened.columns(layer)
         values = np.asarray(site.atlas.activations(layer)[number], np.float64)
         z = columns.z_scores(values)
-        for unit in np.argsort(-z, kind="stable")[:EXCITED]:
+        for unit in np.argsort(-z, kind="stable")[:limit]:
             if z[unit] > 0:
                 found.append((-float(z[unit]), layer, int(unit), float(values[unit])))
     return [
         Excited(neuron_row(site, site.opened.columns(layer), unit), value, -z)
-        for z, layer, unit, value in sorted(found)[:EXCITED]
+        for z, layer, unit, value in sorted(found)[:limit]
     ]
 
 
@@ -121,7 +123,7 @@ def licences_page(site: Site, page: PageNumber = 1) -> LicencesPage:
     probes = site.opened.probes
     readable = [int(i) for i in probes.readable.nonzero()[0]]
     sources = site.opened.computed("sources", lambda: _sources(site, readable))
-    where = paging(page, len(readable), SIZE)
+    where = paging(page, len(readable), SIZE if site.links.live else LISTED)
     rows = readable[max(where.first - 1, 0) : where.last]
     facts = probes.rows(rows)
     credits = [

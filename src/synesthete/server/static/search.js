@@ -4,6 +4,7 @@ export default function search(place) {
   const field = document.querySelector("main input[name=q]");
   const index = window.synestheteIndex ?? [];
   const list = document.createElement("ul");
+  list.className = "found";
   list.setAttribute("aria-live", "polite");
   place.append(list);
   field.form.addEventListener("submit", (event) => event.preventDefault());
@@ -17,6 +18,7 @@ export default function search(place) {
     for (const [, one] of found) {
       const item = document.createElement("li"), link = document.createElement("a");
       link.href = one.path; link.textContent = one.label;
+      if (one.image) link.prepend(Object.assign(document.createElement("img"), { src: one.image, alt: "", width: 48, height: 48, loading: "lazy" }));
       item.append(link); list.append(item);
     }
     if (!found.length) list.append(Object.assign(document.createElement("li"), { textContent: `Nothing is called “${field.value.trim()}”.` }));
