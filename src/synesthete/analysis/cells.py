@@ -58,7 +58,7 @@ def cells_of(design: Design, *, q: float = DEFAULT.q) -> list[ModalityCells]:
     >>> few = Design.of(["a", "a", "b", "b", "c"], ["photo"] * 5, ["x", "y", "x", "y", "x"])
     >>> (photo,) = cells_of(few)
     >>> photo.tested, photo.single, photo.weak
-    (('a', 'b'), ('c',), {'a': 0.5, 'b': 0.5})
+    (('a', 'b'), ('c',), {'a': 0.3333333333333333, 'b': 0.3333333333333333})
     """
     found = []
     comparable = design.comparable
