@@ -1,7 +1,7 @@
 """Feature visualization: speed and reach beside Lucent, share of units that are excited, what facets do, memory.
 
     pip install --no-deps --target /tmp/peer torch-lucent==0.1.8 kornia==0.4.1 future decorator
-    python benchmarks/visualization.py ATLAS [--peer /tmp/peer] [--part speed share facets] [--json]
+    python benchmarks/visualization.py ATLAS [--peer /tmp/peer] [--part speed share facets judge] [--json]
 
 `speed`: live units of the same model, images of the same size, the same number of steps, one process and one thread each, one after the
 other; then Lucent with the 512 steps that are its default. Lucent as it comes (its parameterisation, its transforms, Adam 0.05), given the
@@ -11,7 +11,10 @@ multiple of the activation that one real image in a thousand surpasses, on the u
 `share`: live units drawn by a seed, how many of their images surpass the 99.9th percentile of the atlas's images, with Wilson's interval.
 `facets`: how many faceted images are taken for their facet by the probe that steered them, and by judges that did not (probes at the
 embedding, fitted on the atlas's images): by a judge alone, and by which of all judges says it most (chance is one in the number of facets),
-beside the same for the plain images of the same units. Every part says its peak memory; each takes a few minutes on one core.
+beside the same for the plain images of the same units.
+`judge`: what a classifier that is no network at all sees in images of the surest multimodal units: logistic regression on histograms of gradients
+(after Dalal and Triggs 2005) and mean colours, fitted on the atlas's photos, drawings and symbols of these units' concepts by half of the artists. Beside the
+images of ours and Lucent's: real images by the other artists, and the images exchanged among the units. Every part says its peak memory; each takes a few minutes on one core.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,6 +58,7 @@ def main() -> None:
     parser.add_argument("--share-units", type=int, default=96)
     parser.add_argument("--facet-units", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--judge-units", type=int, default=40)
     parser.add_argument("--part", nargs="+", default=["speed", "share", "facets"])
     parser.add_argument("--json", action="store_true", help="a line of JSON for each part")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
@@ -63,7 +68,9 @@ def main() -> None:
         return
     for part in given.part:
         clock = time.perf_counter()
-        found, lines = {"speed": speed, "share": share, "facets": facets}[part](given)
+        found, lines = {"speed": speed, "share": share, "facets": facets, "judge": judge}[part](
+            given
+        )
         found |= {"part": part, "seed": given.seed, "wall": time.perf_counter() - clock}
         print(json.dumps(found) if given.json else "\n".join(lines), flush=True)
 
@@ -225,6 +232,112 @@ def share(given: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
         f"  median percentile {result['median_percentile']:.2f}, lowest {result['lowest_percentile']:.2f}; "
         f"{seconds / n:.2f} CPU s a unit with second attempts; peak {peak_mb():.0f} MB",
     ]
+
+
+def judge(given: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
+    """How many images a classifier that is no network takes for the concept of their unit."""
+    import torch
+    from PIL import Image
+
+    from synesthete.analysis.provenance import own_model
+    from synesthete.visualization.features import Settings, visualize
+    from synesthete.visualization.features.run import decoded
+    from synesthete.visualization.features.targets import unit_target
+
+    atlas = open_atlas(given.atlas)
+    judging = Judge(atlas, given.judge_units, given.seed)
+    addresses = [one.address for one in judging.neurons]
+    twice = 2 * own_model(atlas).preprocessing.image_size
+    plain = Settings(steps=given.steps, seed=given.seed)
+    ways = {
+        "as it comes": plain,
+        "at twice the resolution": replace(plain, size=twice),
+        "the same, phases alone": replace(plain, size=twice, kind="phase"),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        copy = open_atlas(Path(shutil.copytree(given.atlas, Path(folder) / "own.atlas")))
+        for name, settings in ways.items():
+            found = visualize(copy, addresses, facets="none", settings=settings).visualizations
+            images = [decoded(copy.visualization(one)) for one in found]
+            judging.judged(name, images, [one.excites for one in found])
+    if given.peer:
+        sys.path.insert(0, str(given.peer))
+        model, targets = own_model(atlas), [unit_target(atlas, one) for one in addresses]
+        images = [Image.fromarray(one) for one in by_peer(given, atlas, model, targets)[2]]
+        pixels = torch.stack([model.preprocess(one) for one in images])
+        layer = targets[0].layer
+        reached = model.read(pixels, [layer], atlas.manifest["reduction"]).activations[layer]
+        excite = [t.real.excites(float(reached[i, t.unit]), "most") for i, t in enumerate(targets)]
+        judging.judged("Lucent, as many steps", images, excite)
+    return judging.result, judging.lines
+
+
+class Judge:
+    """Tells concepts apart by gradients and colours; fitted on the atlas's photos, drawings and symbols by half of the artists."""
+
+    def __init__(self, atlas: Atlas, units: int, seed: int) -> None:
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+
+        from synesthete.analysis.provenance import own_probes
+
+        surest = {one.concept: one for one in reversed(atlas.neurons(multimodal=True))}
+        neurons = list(reversed(surest.values()))[:units]
+        names, probes = [one.concept for one in neurons], own_probes(atlas)
+        keys = ("concept", "modality", "artist", "status")
+        labels = zip(*(atlas.probes[key].to_pylist() for key in keys), strict=True)
+        rows, own, artists = [], [], []
+        for i, (concept, modality, artist, status) in enumerate(labels):
+            if concept in names and modality in ("photo", "drawing", "symbol") and status == "ok":
+                rows.append(i)
+                own.append(names.index(concept))
+                artists.append(artist or str(i))
+        seen, truth = np.stack([gradients(probes.image(i)) for i in rows]), np.array(own)
+        order = np.random.default_rng(seed).permutation(np.unique(artists))
+        fitted = np.isin(artists, order[: len(order) // 2])
+        self.classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=500))
+        self.classifier.fit(seen[fitted], truth[fitted])
+        self.places = np.intersect1d(truth[fitted], truth[~fitted])
+        self.neurons = [neurons[place] for place in self.places]
+        chance = 1 / len(np.unique(truth[fitted]))
+        self.result: dict[str, Any] = {"units": len(self.neurons), "chance": chance, "images": {}}
+        self.lines = [
+            f"{len(self.neurons)} units, chance {chance:.1%}",
+            f"{'':<26} {'taken for its concept':>22} {'exchanged':>18} {'beyond 99.9 %':>18}",
+        ]
+        rest = np.flatnonzero(~fitted)
+        self._judged("real, other artists", seen[rest], truth[rest])
+        values = np.asarray(atlas.activations(neurons[0].layer)[np.array(rows)], np.float32)
+        strongest = [max(rest[truth[rest] == p], key=lambda i, p=p: values[i, neurons[p].unit]) for p in self.places]  # fmt: skip
+        self._judged("the strongest of these", seen[strongest], self.places)
+
+    def judged(self, name: str, images: Sequence[Any], excite: Sequence[bool]) -> None:
+        """Judge one image of each unit."""
+        self._judged(name, np.stack([gradients(one) for one in images]), self.places, excite)
+
+    def _judged(self, name: str, seen: Any, truth: Any, excite: Sequence[bool] = ()) -> None:
+        answers = self.classifier.predict(seen)
+        right, row = int((answers == truth).sum()), {"n": len(truth)}
+        row["right"], other = right, ""
+        if len(truth) == len(self.places):  # one image of each unit
+            row["exchanged"] = int((answers == np.roll(truth, 1)).sum())
+            other = rate(row["exchanged"], len(truth))
+        self.result["images"][name] = row | ({"excite": sum(excite)} if excite else {})
+        beyond = rate(sum(excite), len(excite)) if excite else ""
+        self.lines.append(f"{name:<26} {rate(right, len(truth)):>22} {other:>18} {beyond:>18}")  # fmt: skip
+
+
+def gradients(image: Any) -> Any:
+    """Histograms of the directions of gradients in 64 parts of an image, each of length one, and mean colours of 16."""
+    small = np.asarray(image.convert("RGB").resize((64, 64)), np.float32) / 255
+    down, right = np.gradient(small.mean(axis=2))
+    turned = (np.arctan2(down, right) % np.pi / np.pi * 9).astype(int).clip(0, 8)
+    strength = np.hypot(down, right)[..., None] * np.eye(9, dtype=np.float32)[turned]
+    cells = strength.reshape(8, 8, 8, 8, 9).sum(axis=(1, 3))
+    cells /= np.linalg.norm(cells, axis=2, keepdims=True) + 0.1
+    colours = small.reshape(4, 16, 4, 16, 3).mean(axis=(1, 3))
+    return np.concatenate([cells.ravel(), colours.ravel()]).astype(np.float32)
 
 
 def visualizations_of(

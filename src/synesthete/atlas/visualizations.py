@@ -45,7 +45,9 @@ _COLUMNS: dict[str, pa.DataType] = {
     "fidelity": pa.float64(),
     "steps": pa.int32(),
     "settings": pa.string(),
+    "held_out": pa.float64(),
 }
+ADDED = ("held_out",)  # columns that tables of earlier versions lack
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +83,9 @@ class Visualization:
         How many were made.
     settings
         Fingerprint of everything that shaped it.
+    held_out
+        Mean activation of the stored file, turned, moved and resized a little in ways that it was not optimised for; null in images of
+        earlier versions.
     """
 
     target: str
@@ -98,6 +103,7 @@ class Visualization:
     fidelity: float | None
     steps: int
     settings: str
+    held_out: float | None = None
 
     @property
     def key(self) -> tuple[str, str, str, int]:
@@ -149,7 +155,11 @@ def read_visualizations(path: Path, folder: str) -> list[Visualization]:
     data = read_inside(path, file)
     hint = f"delete {file} and make its images again"
     try:
-        table = read_parquet(data, source=f"{folder}/{TABLE}").select(list(_COLUMNS))
+        table = read_parquet(data, source=f"{folder}/{TABLE}")
+        for name in ADDED:
+            if name not in table.column_names:
+                table = table.append_column(name, pa.nulls(len(table), _COLUMNS[name]))
+        table = table.select(list(_COLUMNS))
         rows = table.cast(pa.schema(list(_COLUMNS.items()))).to_pylist()
         return [Visualization(**row) for row in rows]
     except (SynestheteError, pa.ArrowException, TypeError, ValueError, KeyError) as error:

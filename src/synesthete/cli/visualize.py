@@ -110,7 +110,10 @@ def visualize(
     facet_folder: list[Path] | None = None,
     least: bool = False,
     phase: bool = False,
-    settings: Annotated[Settings, Only("steps", "strengths", "variant", "copies", "batch", "seed")],
+    settings: Annotated[
+        Settings,
+        Only("steps", "size", "attempts", "strengths", "variant", "copies", "batch", "seed"),
+    ],
     probes: str | None = None,
     sheet: Path | None = None,
 ) -> Output:
@@ -261,12 +264,13 @@ def _left_out(facets: str, folders: list[Path] | None, settings: Settings) -> st
 
 def _view(atlas: Atlas, found: Visualized) -> Iterator[RenderableType]:
     images = found.visualizations
-    right = ("activation", "percentile", "strength")
+    right = ("activation", "held out", "percentile", "strength")
     rows = (
         (
             one.target,
             one.facet,
             f"{one.activation:.3g}",
+            "–" if one.held_out is None else f"{one.held_out:.3g}",
             Text(f"{one.percentile:.2f}", style="" if one.excites else "red"),
             f"{one.strength:g}" if one.strength else "",
         )

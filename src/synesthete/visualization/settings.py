@@ -13,7 +13,8 @@ from synesthete.errors import SynestheteError
 Variant = Literal["released", "published"]
 Precision = Literal["fp32", "bf16"]
 Kind = Literal["spectrum", "phase"]
-RECIPE = 3
+RECIPE = 4
+MOST_SIZE = 1024  # pixels
 STRENGTHS = (1.0, 3.0, 10.0)  # worth trying
 
 
@@ -31,6 +32,9 @@ class Settings:
         Early stopping: an image ends when its mean score over twelve whole views rose by less than this share; 0 to make all steps.
     rate
         Step size of Adam.
+    size
+        Side of the image in pixels: the model's resolution, or the power of two times it that is nearest; 0 for the model's resolution. What is
+        larger than that is seen from several distances in the steps of `parts`, and whole in the others.
     kind
         `spectrum` or `phase` (MACO).
     decay
@@ -44,6 +48,8 @@ class Settings:
         Weights of the regularisers: differences of neighbouring pixels, and distance from mid-grey.
     diversity
         Weight of the similarity among the images of one unit (`copies` above 1).
+    attempts
+        How many starts of each image; the one with the largest held-out activation is kept.
     copies
         How many different images of each facet.
     degrees, scale, shift
@@ -69,6 +75,7 @@ class Settings:
     least_steps: int = 48
     settled: float = 0.01
     rate: float = 0.2
+    size: int = 0
     kind: str = "spectrum"
     decay: float = 1.2
     contrast: float = 1.0
@@ -76,6 +83,7 @@ class Settings:
     total_variation: float = 0.0
     grey: float = 0.0
     diversity: float = 0.0
+    attempts: int = 1
     copies: int = 1
     degrees: float = 8.0
     scale: float = 0.1
@@ -96,7 +104,7 @@ class Settings:
                 raise SynestheteError(
                     f"no such {name} {getattr(self, name)!r}", hint=f"expected {' or '.join(known)}"
                 )
-        for name in ("steps", "copies", "batch"):
+        for name in ("steps", "attempts", "copies", "batch"):
             if getattr(self, name) < 1:
                 raise SynestheteError(f"{name} must be at least 1, not {getattr(self, name)}")
         if not self.strengths:
@@ -106,6 +114,8 @@ class Settings:
             numbers = value if isinstance(value, tuple) else (value,)
             if any(isinstance(n, float) and not (math.isfinite(n) and n >= 0) for n in numbers):
                 raise SynestheteError(f"{field.name} must be a number of at least 0, not {value}")
+        if not 0 <= self.size <= MOST_SIZE:
+            raise SynestheteError(f"size is {self.size}, expected 0 to {MOST_SIZE} pixels")
         if self.parts > 1:
             raise SynestheteError("parts is a share, at most 1")
         if self.rate <= 0:

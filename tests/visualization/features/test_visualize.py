@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import errno
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from synesthete.atlas import Atlas, files, open_atlas
 from synesthete.atlas import visualizations as store
 from synesthete.errors import SynestheteError
+from synesthete.models.gradients import GradientTower
 from synesthete.visualization.features import (
     Settings,
     class_target,
@@ -23,9 +25,10 @@ from synesthete.visualization.features import (
     visualize,
 )
 from synesthete.visualization.features import facets as facets_module
-from synesthete.visualization.features.facets import fit_probes, load_facets
+from synesthete.visualization.features.facets import fit_probes, load_facets, load_natural
+from synesthete.visualization.features.run import Renderer
 from synesthete.visualization.features.sheet import contact_sheet, write_sheet
-from synesthete.visualization.features.targets import Real, real_activations, real_values
+from synesthete.visualization.features.targets import Real, real_activations, real_values, responses
 from tests.small_atlas import LAYER
 
 QUICK = Settings(steps=6, least_steps=6, strengths=(1.0,), batch=8)
@@ -343,3 +346,63 @@ def test_probes_are_the_same_when_they_are_fitted_and_when_they_are_read(own: Pa
     )
     assert fitted.weights.tobytes() == kept.weights.tobytes()
     assert (fitted.threshold, fitted.spread) == (kept.threshold, kept.spread)
+
+
+def test_larger_images_are_scored_through_the_models_own_resolution(own: Path) -> None:
+    large = Settings(steps=9, least_steps=9, size=130)
+    (one,) = visualize(own, live(open_atlas(own))[:1], facets="none", settings=large).visualizations
+    image = Image.open(own / one.file).convert("RGB")
+    assert image.size == (128, 128), "the nearest power of two times 64 pixels"
+    model = facets_module_model(open_atlas(own))
+    reached = model.read(model.preprocess(image)[None], [LAYER]).activations[LAYER]
+    assert float(reached[0, one.unit]) == pytest.approx(one.activation, rel=1e-4, abs=1e-5)
+    # What only the larger image can show is there: it is no enlargement of a small one.
+    blurred = image.resize((64, 64)).resize((128, 128), Image.Resampling.BILINEAR)
+    assert np.abs(np.asarray(image, float) - np.asarray(blurred, float)).mean() > 1
+    with pytest.raises(SynestheteError, match="size is 5000, expected 0 to 1024"):
+        Settings(size=5000)
+
+
+def test_of_several_attempts_the_best_by_held_out_views_is_kept(
+    own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[tuple[str, bool, float, str]] = []
+    attempt = Renderer._attempt
+
+    def spy(self: Renderer, *args: Any) -> Any:
+        found = attempt(self, *args)
+        tried.extend((r.target, r.excites, r.held_out or 0.0, r.sha256) for r, _ in found.values())
+        return found
+
+    monkeypatch.setattr(Renderer, "_attempt", spy)
+    several = Settings(steps=6, least_steps=6, attempts=3)
+    kept = visualize(own, live(open_atlas(own)), facets="none", settings=several).visualizations
+    for one in kept:
+        mine = [row[1:] for row in tried if row[0] == one.target]
+        assert len({sha256 for *_, sha256 in mine}) >= 3
+        assert (one.excites, one.held_out, one.sha256) == max(mine)
+
+
+def test_a_view_of_an_even_image_is_that_image(own: Path) -> None:
+    atlas = open_atlas(own)
+    model = facets_module_model(atlas)
+    tower = GradientTower(model)
+    renderer = Renderer(atlas, model, tower, load_natural(atlas, tower.side), "most", QUICK)
+    directions = np.stack([unit_target(atlas, one).direction for one in live(atlas)[:2]])
+    even = torch.stack([model.preprocess(Image.new("RGB", (64, 64), c)) for c in ("red", "#345")])
+    noise = torch.rand(even.shape, generator=torch.Generator().manual_seed(0))
+    for pixels, alike in ((even, True), (noise, False)):
+        straight = np.diagonal(responses(model, pixels, LAYER, directions, "max"))
+        held_out = renderer._held_out(pixels, LAYER, directions)
+        assert np.allclose(held_out, straight, rtol=1e-4, atol=1e-7) == alike
+
+
+def test_tables_of_earlier_versions_have_no_held_out_activation(own: Path) -> None:
+    import pyarrow.parquet as pq
+
+    visualize(own, live(open_atlas(own))[:1], facets="none", settings=QUICK)
+    (file,) = (own / store.FOLDER).glob(f"*/{store.TABLE}")
+    pq.write_table(pq.read_table(file).drop_columns(["held_out"]), file)
+    (one,) = open_atlas(own).visualizations(LAYER)
+    assert one.held_out is None
+    assert visualize(own, live(open_atlas(own))[:1], facets="none", settings=QUICK).created == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -154,6 +155,17 @@ def penalty(images: torch.Tensor, groups: Sequence[str], settings: Settings) -> 
         directions = functional.normalize(small - small.mean(1, keepdim=True), dim=1)
         lost = lost + settings.diversity * ((directions @ directions.T) * same).sum(1)
     return lost
+
+
+def octaves(side: int, size: int) -> int:
+    """How many times an image is twice as large as a model's resolution.
+
+    Examples
+    --------
+    >>> octaves(128, 0), octaves(128, 256), octaves(224, 512)
+    (0, 1, 1)
+    """
+    return max(0, round(math.log2(size / side))) if size else 0
 
 
 MOST_PARTS = 80  # steps that look at parts

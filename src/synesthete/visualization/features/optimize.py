@@ -10,14 +10,17 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch.nn.functional import avg_pool2d
 
 from synesthete._core.arrays import Float32
 from synesthete.models.gradients import GradientTower
 from synesthete.visualization.features.objective import (
+    MOST_PARTS,
     Objective,
     Robustness,
     draw,
     look,
+    octaves,
     penalty,
     schedule,
     score,
@@ -138,8 +141,9 @@ class _Optimizer:
         settings: Settings,
     ) -> None:
         self.tower, self.jobs, self.settings, self.setup = tower, jobs, settings, setup
+        self.octaves = octaves(tower.side, settings.size)
         self.spectra = Spectra(
-            tower.side,
+            tower.side << self.octaves,
             natural,
             kind=settings.kind,
             decay=settings.decay,
@@ -148,6 +152,7 @@ class _Optimizer:
         )
         share = settings.parts if setup.layer and tower.any_size else 0.0
         self.sides = schedule(tower.side, settings.steps, share)
+        self.near = min(round(settings.steps * settings.parts), MOST_PARTS)
         self.robustness = Robustness(settings.degrees, settings.scale, settings.shift)
         probes = np.zeros((1, 1, 1, 1), np.float32) if setup.probes is None else setup.probes
         self.probes = torch.as_tensor(probes, device=tower.device)
@@ -158,7 +163,7 @@ class _Optimizer:
             scores, sound = self._step(step, side)
             for slot, value, fine in zip(self.slots, scores, sound, strict=True):
                 slot.failed = not fine
-                if side == self.tower.side:
+                if side == self.tower.side and not self._closer(step):
                     slot.scores.append(value)
             last = step + 1 == len(self.sides)
             if (step + 1) % EVERY and all(sound) and not last:
@@ -190,9 +195,15 @@ class _Optimizer:
         self.facet = torch.tensor([job.facet for job in mine], device=device)
         self.strength = torch.tensor([float(job.strength) for job in mine], device=device)
 
+    def _closer(self, step: int) -> int:
+        """From how many octaves nearer than whole an image is seen."""
+        return step % (self.octaves + 1) if step < self.near else 0
+
     def _step(self, step: int, side: int) -> tuple[list[float], list[bool]]:
         draws = torch.stack([slot.draws[step] for slot in self.slots])
-        maps = transforms(draws, side / self.tower.side, self.robustness).to(self.tower.device)
+        closer = self._closer(step)
+        cover = side / (self.tower.side << closer)
+        maps = transforms(draws, cover, self.robustness).to(self.tower.device)
         objective = Objective(
             layer=self.setup.layer,
             reduction=self.setup.reduction,
@@ -207,7 +218,9 @@ class _Optimizer:
         channels = self.spectra.channels(parameters)
         # Colours only where the view looks: a part costs what it shows.
         share = self.spectra.share(channels)
-        views = self.spectra.coloured(look(channels, maps, (side, side)), share)
+        # Seen from afar, neighbouring pixels are one.
+        seen = avg_pool2d(channels, 1 << (self.octaves - closer))
+        views = self.spectra.coloured(look(seen, maps, (side, side)), share)
         gained = score(self.tower, views, maps, objective, self.settings)
         lost = gained.total.new_zeros(())
         if self.settings.regularised:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from synesthete._core.arrays import Float32, Float64
 from synesthete._core.progress import Progress
 from synesthete.analysis.provenance import own_model
 from synesthete.atlas import Atlas, Visualization, open_atlas
@@ -36,6 +37,13 @@ from synesthete.visualization.features.facets import (
     load_natural,
     pooled,
 )
+from synesthete.visualization.features.objective import (
+    Robustness,
+    draw,
+    look,
+    octaves,
+    transforms,
+)
 from synesthete.visualization.features.optimize import (
     RESTARTS,
     Job,
@@ -48,10 +56,16 @@ from synesthete.visualization.features.targets import Target, responses, unit_ta
 from synesthete.visualization.settings import Settings
 
 if TYPE_CHECKING:
+    import torch
+
     from synesthete.models.image_text_model import ImageTextModel
 
 RETRY_STEPS = 2.0  # a second attempt has so many times the steps
 AT_ONCE = 32  # images scored at once
+VIEWS, HELD_OUT_SEED = 8, 20  # of held-out activations
+HELD_OUT = Robustness(
+    degrees=12.0, scale=0.15, shift=0.1
+)  # views that differ more than those of an optimisation
 Scored = tuple[Visualization, bytes]
 
 
@@ -152,8 +166,10 @@ def visualize(
     model = own_model(opened)
     tower = GradientTower(model)
     with claim_visualizations(opened.path):
-        natural = load_natural(opened, tower.side, probes)
-        renderer = Renderer(opened, model, tower, natural, goal, settings or Settings())
+        settings = settings or Settings()
+        side = tower.side << octaves(tower.side, settings.size)
+        natural = load_natural(opened, side, probes)
+        renderer = Renderer(opened, model, tower, natural, goal, settings)
         work = []
         for (layer, _), group in groups.items():
             faceted = Facets(layer="", probes={}, left_out={}, fingerprint="")
@@ -292,31 +308,40 @@ class Renderer:
     ) -> dict[int, Scored]:
         """Create images. Place of the request → the best one.
 
-        Plain ones that do not excite are attempted a second time, with more steps and without a bound on contrast. All
-        targets must be of one layer, and all units or all directions.
+        Plain ones that do not excite in `attempts` are attempted again with more steps: with the spectra of photos, whose phases alone are free,
+        and where that does not excite either, without a bound on contrast. All targets must be of one layer, and all units or all directions.
         """
         finished: dict[int, Scored] = {}
-        settings, left = self.settings, list(range(len(requests)))
-        for number in range(2):
+        left, steps = list(range(len(requests))), round(self.settings.steps * RETRY_STEPS)
+        attempts = (
+            *[self.settings] * self.settings.attempts,
+            replace(self.settings, steps=steps, kind="phase"),
+            replace(self.settings, steps=steps, kind="spectrum", contrast=0.0),
+        )
+        for number, settings in enumerate(attempts):
             report = progress if number == 0 else None
             best = self._attempt([requests[i] for i in left], facets, settings, number, report)
             for place, scored in best.items():
                 old = finished.get(left[place])
                 if old is None or self._better(scored[0], old[0]):
                     finished[left[place]] = scored
+            if number + 1 < self.settings.attempts:
+                continue
             left = [i for i, (row, _) in finished.items() if not row.excites and row.facet == PLAIN]
-            settings = replace(settings, steps=round(settings.steps * RETRY_STEPS), contrast=0.0)
             if not left:
                 break
         return finished
 
     def _better(self, new: Visualization, old: Visualization) -> bool:
-        """Whether to keep one instead of another: by exciting at all, then fidelity to the facet, then activation."""
+        """Whether to keep one instead of another: by exciting at all, then fidelity to the facet, then held-out activation."""
         if new.excites != old.excites:
             return new.excites
         if new.excites and new.fidelity is not None and old.fidelity is not None:
             return new.fidelity > old.fidelity
-        return self.sign * new.activation > self.sign * old.activation
+        mine, other = (
+            row.activation if row.held_out is None else row.held_out for row in (new, old)
+        )
+        return self.sign * mine > self.sign * other
 
     def _attempt(
         self,
@@ -388,6 +413,7 @@ class Renderer:
         directions = np.stack([request.target.direction for request in requests])
         layer = requests[0].target.layer
         reached = responses(self.model, pixels, layer, directions, self.reduction)
+        held_out = self._held_out(pixels, layer, directions)
         maps = pooled(self.model, pixels, facets.layer) if facets.probes else None
         together = zip(results, requests, strengths, files, strict=True)
         for place, (result, request, strength, data) in enumerate(together):
@@ -411,8 +437,22 @@ class Renderer:
                 fidelity=fidelity,
                 steps=result.steps,
                 settings=self.fingerprint(request, facets),
+                held_out=float(held_out[place]),
             )
             yield row, data
+
+    def _held_out(self, pixels: torch.Tensor, layer: str, directions: Float32) -> Float64:
+        """Mean activation of images over `VIEWS` views, the same of all, that no optimisation saw; `[images]`."""
+        import torch
+
+        draws = draw(torch.Generator().manual_seed(HELD_OUT_SEED), VIEWS)
+        total = np.zeros(len(pixels))
+        for one in draws:
+            maps = transforms(one.expand(len(pixels), -1), 1.0, HELD_OUT)
+            views = look(pixels, maps, (pixels.shape[2], pixels.shape[3]))
+            reached = responses(self.model, views, layer, directions, self.reduction)
+            total += np.diagonal(reached)
+        return total / VIEWS
 
 
 def webp(image: npt.NDArray[np.uint8] | None, quality: int) -> bytes:
