@@ -255,6 +255,7 @@ TINY = {
     },
     "synesthete export": {"demo.atlas": "small.atlas"},
     "synesthete visualize": {"demo.atlas": "small.atlas"},
+    "synesthete look": {"RN50/openai": "local-dir:model"},
     "synesthete compare": {"other.atlas": "demo.atlas"},
     "synesthete audit typographic": {"mini": "local-dir:model --images my-photos"},
     "synesthete audit spurious": {"mini": "local-dir:model --images my-photos"},

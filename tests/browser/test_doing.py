@@ -39,7 +39,7 @@ def test_the_link_of_the_start_opens_it_and_the_token_later(
     expect(page.get_by_role("link", name="Neurons", exact=True)).to_be_visible()
     link = served.gate.link
     fresh = open_page(link, inside=False)
-    expect(fresh.locator(".kicker").first).to_have_text("Model card")
+    expect(fresh.get_by_text("Model card", exact=True)).to_be_visible()
     again = open_page(link, inside=False)
     expect(again.locator("h1")).to_have_text("Sign in")
 

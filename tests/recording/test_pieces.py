@@ -67,13 +67,13 @@ def test_a_piece_that_kills_its_worker(model: ImageTextModel, tmp_path: Path) ->
         for number, result in work:
             found[number] = result
 
-    executor = Executor(kind="processes", workers=2)
+    executor, before = Executor(kind="processes", workers=2), multiprocessing.active_children()
     work = compute_pieces(Squares(poison=2), range(NUMBERS), model, executor, tmp_path)
     with pytest.raises(SynestheteError, match="the worker of the square of 2 ended with signal 9"):
         collect(work)
     assert found == {n: result for n, result in expected(model).items() if n != 2}
     assert list(tmp_path.iterdir()) == []
-    assert multiprocessing.active_children() == []
+    assert set(multiprocessing.active_children()) <= set(before)
 
 
 def test_folders_of_the_killed_are_removed_a_day_later(

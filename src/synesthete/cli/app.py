@@ -24,7 +24,7 @@ TOPICS = {
     "analyze": ("name", "families", "words", "conditional", "decompose", "explain", "causal", "texts", "emotions"),
     "joint": ("joint",),
     "visualize": ("visualize", "attribute"),
-    "edit": ("edit", "defend"),
+    "edit": ("edit", "stickers", "defend"),
     "reproduce": ("reproduce",),
     "serve": ("serve", "export", "map", "mcp"),
     "audit": ("audit",),

@@ -77,7 +77,7 @@ def look(
     Examples
     --------
     synesthete look my-photos
-    synesthete look my-photos --model RN50/openai --out my.atlas --no-serve
+    synesthete look my-photos --model RN50/openai --out photos.atlas --no-serve
     """
     from synesthete.probes.photos import load_photos
 

@@ -20,7 +20,7 @@ DEFAULT_THRESHOLD = 0.6
 Verdict = Literal["accept", "override", "dismiss"]
 Action = Literal["answer", "audit", "ask"]
 FEW = 100  # cases that are read one by one
-_OF_UNITS = ("flags", "requests")  # what is not said of cases
+_OF_UNITS = ("flags", "requests", "times")  # what is not said of cases
 
 
 @dataclass(frozen=True)
