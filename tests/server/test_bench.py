@@ -84,6 +84,12 @@ def test_a_word_is_answered_by_the_model(shared: TestClient) -> None:
     assert shared.get(plain["card"]).headers["content-type"] == "image/png"
 
 
+def test_a_card_of_a_photo_of_which_nothing_was_computed(shared: TestClient) -> None:
+    answer = shared.get("/bench.png", params={"image": ""})
+    assert answer.status_code == 200
+    assert Image.open(io.BytesIO(answer.content)).size == (1200, 630)
+
+
 @pytest.mark.parametrize(
     ("query", "status", "message"),
     [

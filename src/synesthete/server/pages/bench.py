@@ -399,6 +399,8 @@ def bench_photo(site: Site, image: Key, word: Word = "") -> WebP:
 def bench_card(site: Site, image: Key, word: Word = "", off: Off = None) -> WebP:
     """A photo, a word and the answers as one drawing to share (PNG, 1,200 by 630 pixels)."""
     facts = bench(site, image, word, off)
+    if not facts.bars:  # of the first photo, which nothing was computed of yet
+        facts = bench(site, facts.key, facts.word, off)
     key = facts.path, site.links.prefix
     return site.opened.computed(("card", key), lambda: _card(site, facts))
 
