@@ -115,7 +115,7 @@ def edit(
 
     Returns
     -------
-    `edits`, `effect`, and `saved` and `export` where asked for.
+    `edits`, `effect` (null for a model of images only), and `saved` and `export` where asked for.
 
     See Also
     --------
@@ -153,8 +153,9 @@ def edit(
     )
     if given is not None:
         planned = given.with_(planned.edits, planned.dictionaries)
-    effect = measure_effect(model, planned, pixels, labels)
-    data: dict[str, Any] = {"edits": planned.as_dict(), "effect": effect.as_dict()}
+    # A model of images only has no names to choose among.
+    effect = measure_effect(model, planned, pixels, labels) if model.reads_texts else None
+    data: dict[str, Any] = {"edits": planned.as_dict(), "effect": effect and effect.as_dict()}
     if save is not None:
         data["saved"] = str(save_edits(planned, save))
 
@@ -323,7 +324,7 @@ def _chart(model: ImageTextModel, found: Defence) -> str:
     )
 
 
-def _edits_view(planned: Edits, effect: Effect) -> Iterator[RenderableType]:
+def _edits_view(planned: Edits, effect: Effect | None) -> Iterator[RenderableType]:
     def number(value: object) -> str:
         if isinstance(value, tuple):
             return f"{len(value)} numbers"
@@ -331,6 +332,9 @@ def _edits_view(planned: Edits, effect: Effect) -> Iterator[RenderableType]:
 
     edits = ((one.address, one.op, number(one.value)) for one in planned.edits)
     yield table("address", "op", "value", right=("value",), rows=edits)
+    if effect is None:
+        yield dim("the model reads no texts: there are no names that the edits could change\n")
+        return
     right = ("named right", "95 %", "other answers")
     yield table(
         "",

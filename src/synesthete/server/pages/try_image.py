@@ -177,8 +177,10 @@ def show_model(
 
 def guesses(site: Site, embedding: Float32) -> list[Guess]:
     """The concepts whose names are nearest to an image's or a text's embedding `[dimensions]`, best first."""
+    from synesthete.analysis.provenance import own_model
+
     names = site.atlas.concepts
-    if not names:
+    if not names or not own_model(site.atlas).reads_texts:
         return []
     cosines = text_directions(site) @ embedding
     return [
@@ -233,7 +235,7 @@ def decision(site: Site, layer: str, pixels: Any) -> Decision | None:
     from synesthete.analysis.provenance import own_model
 
     model, names = own_model(site.atlas), site.atlas.concepts
-    if len(names) < 2 or not has_linear_path(model, layer):
+    if len(names) < 2 or not model.reads_texts or not has_linear_path(model, layer):
         return None
     found = explain_pixels(
         site.atlas, model, pixels, names, text_directions(site), layer=layer, limit=8
