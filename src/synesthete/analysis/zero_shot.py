@@ -7,14 +7,17 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
+from scipy.special import softmax
 
-from synesthete._core.arrays import Bool, Float32, Int64
+from synesthete._core.arrays import Bool, Float32, Float64, Int64
 from synesthete._core.intervals import wilson_interval
 from synesthete._core.progress import Progress
 from synesthete._core.remote_files import is_url, shown
 from synesthete.errors import SynestheteError
 
 TEMPLATES = ("{}", "a photo of a {}", "a drawing of a {}", "an icon of a {}", "the word {}")
+
+LOGIT_SCALE = 100.0  # CLIP's own bound
 
 KEPT = 16  # sets of names whose embeddings are cached; those of 689 names take 1.4 MB
 
@@ -31,12 +34,16 @@ class _Model(Protocol):
 
 
 def class_embeddings(
-    model: _Model, names: Sequence[str], templates: Sequence[str] = TEMPLATES
+    model: _Model,
+    names: Sequence[str],
+    templates: Sequence[str] = TEMPLATES,
+    *,
+    keep: bool = True,
 ) -> Float32:
     """Unit text embeddings of `names`, the mean over `templates`, fp32 `[names, dim]`.
 
     An LRU cache by the model's weights: hundreds of names take seconds, and a server needs the same ones for every
-    request. The array returned is a copy.
+    request. The array returned is a copy. Without `keep` they do not take the place of others in it: for what somebody types.
     """
     weights = getattr(model, "weights_sha256", None)
     key = (weights, tuple(names), tuple(templates))
@@ -46,12 +53,23 @@ def class_embeddings(
         total = sum(model.encode_texts([t.format(name) for name in names]) for t in templates)
         rows = np.asarray(total, np.float32)
         rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    if weights:
+    if weights and keep:
         with _LOCK:
             _KEPT[key] = rows
             while len(_KEPT) > KEPT:
                 del _KEPT[next(iter(_KEPT))]
     return rows.copy()
+
+
+def temperature(model: Any) -> float:
+    """What a model multiplies cosines by before the softmax; `LOGIT_SCALE` for one without it."""
+    scale = getattr(model.network, "logit_scale", None)
+    return LOGIT_SCALE if scale is None else float(scale.detach().exp())
+
+
+def probabilities(embeddings: Float32, classes: Float32, scale: float) -> Float64:
+    """Softmax of the cosines of images `[images, dim]` and classes `[classes, dim]` times `scale`, `[images, classes]`."""
+    return np.asarray(softmax(scale * (embeddings @ classes.T).astype(np.float64), axis=1))
 
 
 def ranks_of_truth(images: Float32, classes: Float32, truth: Int64) -> Int64:

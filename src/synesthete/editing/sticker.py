@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from synesthete._core.arrays import Float32, Float64
+from synesthete.analysis.zero_shot import probabilities, temperature
 from synesthete.audits.labels import legible, write_label
 from synesthete.errors import SynestheteError
 
@@ -19,9 +20,8 @@ if TYPE_CHECKING:
     from synesthete.editing.defence.search import Tail
     from synesthete.models import ImageTextModel
 
-SIDE = (
-    384  # pixels of the photo that the word is written on; the model sees it scaled to its own size
-)
+# Pixels of the photo that the word is written on; the model sees it scaled to its own size.
+SIDE = 384
 SHARE, PLACE = 0.1, "bottom right"
 CARRIERS, SHORTLIST, DRAWS, LABELS = 3, 24, 8, 3
 
@@ -186,26 +186,12 @@ def _rounded(values: Float64) -> list[float]:
     return [round(float(value), 5) for value in values]
 
 
-def probabilities(embeddings: Float32, directions: Float32, scale: float) -> Float64:
-    """`[images, labels]`, from embeddings `[images, dim]` and those of the labels' texts `[labels, dim]`."""
-    scores = scale * (embeddings @ directions.T).astype(np.float64)
-    exp = np.exp(scores - scores.max(axis=1, keepdims=True))
-    found: Float64 = exp / exp.sum(axis=1, keepdims=True)
-    return found
-
-
 def classify(model: ImageTextModel, images: Sequence[Image.Image], directions: Float32) -> Float64:
     """`[images, labels]`: what a model takes square images for, at its own temperature."""
     import torch
 
     pixels = torch.stack([model.preprocess(one) for one in images])
     return probabilities(model.encode_images(pixels), directions, temperature(model))
-
-
-def temperature(model: ImageTextModel) -> float:
-    """What cosines are multiplied by before the softmax; 100, CLIP's own bound, for a model without one."""
-    scale: Any = getattr(model.network, "logit_scale", None)
-    return 100.0 if scale is None else float(scale.exp())
 
 
 def carried(

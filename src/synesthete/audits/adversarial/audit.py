@@ -13,7 +13,7 @@ from torch import nn
 
 from synesthete._core.arrays import Bool, Float32
 from synesthete._core.intervals import Rate
-from synesthete.analysis.zero_shot import class_embeddings
+from synesthete.analysis.zero_shot import LOGIT_SCALE, class_embeddings, temperature
 from synesthete.audits.adversarial.attacks import (
     Classifier,
     apgd,
@@ -44,7 +44,6 @@ PUBLISHED = {
 
 Attack = Callable[[Classifier, torch.Tensor, torch.Tensor, float], torch.Tensor]
 Progress = Callable[[str], None]
-LOGIT_SCALE = 100.0
 
 
 def attacks(steps: int, seed: int) -> dict[str, Attack]:
@@ -223,13 +222,12 @@ class PixelClassifier(nn.Module):
     @classmethod
     def of(cls, model: ImageTextModel, classes: Float32) -> PixelClassifier:
         """The classifier of a loaded model, on its device."""
-        scale = getattr(model.network, "logit_scale", None)
         classifier = cls(
             model.network,
             model.preprocessing.mean,
             model.preprocessing.std,
             classes,
-            LOGIT_SCALE if scale is None else float(scale.detach().exp()),
+            temperature(model),
         )
         return classifier.to(model.device).eval()
 

@@ -13,6 +13,7 @@ from synesthete._core.arrays import Float32, Int64
 from synesthete._core.intervals import bootstrap_interval
 from synesthete._core.json_reader import InvalidJson, read_json
 from synesthete._core.user_files import UnusableFile
+from synesthete.analysis.zero_shot import temperature
 from synesthete.audits.images import readable
 from synesthete.editing.defence.objective import Evaluation, Measured, rate_of
 from synesthete.editing.defence.typographic import FEWEST
@@ -202,7 +203,7 @@ def associations(
                 direction=np.asarray(texts[0] - texts[1], np.float32),
                 truth=np.array([number[concept[row]] for row in truth], np.int64),
                 classes=embeddings,
-                scale=float(model.network.logit_scale.exp()),
+                scale=temperature(model),
             )
         )
     return sides[0], sides[1]

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from synesthete._core.arrays import Bool, Float32, Int64
 from synesthete._core.intervals import paired_change
+from synesthete.analysis.zero_shot import temperature
 from synesthete.audits.images import in_turns
 from synesthete.audits.labels import Style, can_write, write_label
 from synesthete.editing.defence.objective import Evaluation, Measured, rate_of
@@ -268,5 +269,5 @@ def attacked(
         target=written,
         right=right,
         classes=embeddings,
-        scale=float(model.network.logit_scale.exp()),
+        scale=temperature(model),
     )

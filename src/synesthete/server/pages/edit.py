@@ -10,6 +10,7 @@ import numpy as np
 from fastapi import Form, Query
 
 from synesthete._core.cache import Bounded
+from synesthete.analysis.zero_shot import probabilities, temperature
 from synesthete.errors import SynestheteError
 from synesthete.report.neuron import NeuronRow, neuron_row, neuron_rows
 from synesthete.report.source import Missing, find_unit
@@ -204,20 +205,17 @@ def answer_edited(site: Site, edited: Edited, image: Image.Image | None, held: s
         seen = _labelled(seen, edited.label)
     pixels = model.preprocess(seen)[None]
     texts = text_directions(site)
-    scale = float(model.network.logit_scale.exp())
     ticked = [one.neuron.address for one in edited.units if one.edited]
 
-    def probabilities(addresses: list[str], op: EditKind = edited.op) -> Any:
+    def chances(addresses: list[str], op: EditKind = edited.op) -> Any:
         from synesthete.editing import Edits
 
         edits = tuple(_edit(site, one, op) for one in addresses)
         with model.edited(Edits(edits, model.name, model.weights_sha256)):
-            scores = scale * (texts @ model.encode_images(pixels)[0])
-        exp = np.exp(scores - scores.max())
-        return exp / exp.sum()
+            return probabilities(model.encode_images(pixels), texts, temperature(model))[0]
 
-    before = probabilities([])
-    after = probabilities(ticked) if ticked else before
+    before = chances([])
+    after = chances(ticked) if ticked else before
     best = np.argsort(-np.maximum(before, after), kind="stable")[:ANSWERS].tolist()
     answers = [
         EditedAnswer(names[i], site.links.concept(names[i]), float(before[i]), float(after[i]))
@@ -225,11 +223,11 @@ def answer_edited(site: Site, edited: Edited, image: Image.Image | None, held: s
     ]
     control = None
     if ticked:
-        others = [probabilities(_others(site, ticked, seed)) for seed in range(CONTROLS)]
+        others = [chances(_others(site, ticked, seed)) for seed in range(CONTROLS)]
         control = float(np.mean([one[before.argmax()] for one in others]))
     listed = {one.neuron.address for one in edited.units}
     support = [
-        Support(neuron, float(probabilities([neuron.address], "ablate")[before.argmax()]))
+        Support(neuron, float(chances([neuron.address], "ablate")[before.argmax()]))
         for neuron in _support(site, pixels)
         if neuron.address not in listed
     ]
