@@ -14,9 +14,10 @@ from synesthete.atlas import open_atlas
 from synesthete.atlas.writing import add_files
 from synesthete.editing import plan_edits
 from synesthete.editing.sticker import SIDE, carried, classify, square, with_sticker, without_word
-from synesthete.editing.sticker_survey import SECTION, photos, read_survey, survey_stickers
+from synesthete.editing.sticker_survey import SECTION, read_survey, survey_stickers
 from synesthete.errors import SynestheteError
 from synesthete.models import load_model
+from synesthete.report.columns import read_probe_columns
 from tests.editing.conftest import Family
 from tests.small_atlas import CONCEPTS, record_small
 
@@ -85,7 +86,7 @@ def test_a_survey_counts_and_is_kept(tmp_path: Path) -> None:
     path = record_small(tmp_path)
     atlas = open_atlas(path)
     assert read_survey(atlas) is None
-    assert len(photos(atlas)) == 4 * len(CONCEPTS)
+    assert len(read_probe_columns(atlas).photos) == 4 * len(CONCEPTS)
     found = survey_stickers(path)
     assert read_survey(open_atlas(path)) == found
     assert found.photos == 16 >= found.pairs >= found.turned >= found.repaired

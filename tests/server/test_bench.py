@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from starlette.testclient import TestClient
@@ -16,6 +17,7 @@ from synesthete.atlas import open_atlas
 from synesthete.atlas.manifest import read_manifest, write_manifest
 from synesthete.editing.sticker import State
 from synesthete.editing.sticker_survey import SECTION
+from synesthete.report.columns import ProbeColumns, read_probe_columns
 from synesthete.server.export import export_site
 from tests.server.conftest import BEARER, client_of
 from tests.small_atlas import LAYER
@@ -28,10 +30,10 @@ def with_example(path: Path) -> Path:
     """An atlas that keeps one example of known content."""
     from dataclasses import asdict
 
-    from synesthete.editing.sticker_survey import Survey, photos
+    from synesthete.editing.sticker_survey import Survey
 
     example = State(
-        image=photos(open_atlas(path))[0], word="boat", labels=["apple", "boat"], plain=[0.9, 0.1],
+        image=int(read_probe_columns(open_atlas(path)).photos[0]), word="boat", labels=["apple", "boat"], plain=[0.9, 0.1],
         without=[[0.2, 0.8], [0.6, 0.4], [0.3, 0.7], [0.7, 0.3]],
         answers=["boat", "apple", "boat", "apple"], units=UNITS, control=[0.21, 0.22], draws=8,
     )  # fmt: skip
@@ -108,7 +110,7 @@ def test_wrong_input(shared: TestClient, query: dict[str, str], status: int, mes
 def test_an_atlas_of_words_only_has_no_bench(
     atlas_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("synesthete.server.pages.bench.photos", lambda atlas: [])
+    monkeypatch.setattr(ProbeColumns, "photos", np.zeros(0, np.int64))
     with client_of(atlas_path, BEARER) as client:
         home = client.get("/", headers=HTML).text
         assert "No bench to write words on photos here: there is no image" in home

@@ -30,6 +30,7 @@ from synesthete.editing.sticker import (
     with_sticker,
 )
 from synesthete.errors import SynestheteError
+from synesthete.report.columns import read_probe_columns
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -108,7 +109,7 @@ def survey_stickers(
     atlas = open_atlas(path)
     layer = bench_layer(atlas)
     rng = np.random.default_rng(seed)
-    rows = rng.permutation(_unseen(atlas, photos(atlas)))[:limit]
+    rows = rng.permutation(_unseen(atlas, read_probe_columns(atlas).photos))[:limit]
     names = atlas.concepts
     if not len(rows) or len(names) < 2:
         raise SynestheteError(f"{path} has no photos of two concepts to write words on")
@@ -174,25 +175,12 @@ def bench_layer(atlas: Atlas) -> str:
     raise SynestheteError(f"{atlas.path} has no layer of the image tower to switch units of off")
 
 
-def photos(atlas: Atlas) -> list[int]:
-    """Readable photos with a concept; of an atlas without photos every readable image with one that is no written word."""
-    columns = [atlas.probes[name].to_pylist() for name in ("concept", "modality", "status")]
-    there = [
-        (number, modality)
-        for number, (concept, modality, status) in enumerate(zip(*columns, strict=True))
-        if concept and status == "ok" and modality != "word" and atlas.text(number) is None
-    ]
-    found = [number for number, modality in there if modality == "photo"]
-    return found or [number for number, _ in there]
-
-
-def _unseen(atlas: Atlas, rows: Sequence[int]) -> Int64:
+def _unseen(atlas: Atlas, rows: Int64) -> Int64:
     """Of some images those that the model was not trained on, where that is known and leaves any."""
-    every = np.array(rows, np.int64)
     if atlas.manifest["probes"]["name"] != "concepts":
-        return every
+        return rows
     unseen: Bool = held_out_rows(str(atlas.manifest["model"]["name"]), atlas.probes.take(rows))
-    return every[unseen] if unseen.any() else every
+    return rows[unseen] if unseen.any() else rows
 
 
 @dataclass(frozen=True, kw_only=True)

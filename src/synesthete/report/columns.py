@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -309,6 +310,13 @@ class ProbeColumns:
     def modalities(self) -> tuple[str, ...]:
         """The modalities of readable images."""
         return in_order(list(self.modality.counts(self.readable)))
+
+    @cached_property
+    def photos(self) -> Int64:
+        """Readable photos with a concept; without any, every readable image with one that is no written word."""
+        own = self.readable & ~self.of_text & (self.concept.codes > 0) & ~self.modality.rows("word")
+        photos = own & self.modality.rows("photo")
+        return np.flatnonzero(photos if photos.any() else own)
 
     def read_by(self, layer: Mapping[str, Any]) -> Bool:
         """`[images]`: what could be read and a layer (its entry in the manifest) has activations for."""

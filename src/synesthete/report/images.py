@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -86,12 +86,22 @@ class OpaqueIds:
         return self._sorted
 
 
+def etag_of(data: bytes) -> str:
+    """The ETag of some bytes."""
+    return f'"{hashlib.blake2b(data, digest_size=12).hexdigest()}"'
+
+
 @dataclass(frozen=True)
 class File:
     """A file's bytes, and the ETag of its content."""
 
     data: bytes
     etag: str
+
+    @classmethod
+    def of(cls, data: bytes) -> Self:
+        """A file with the ETag of its bytes."""
+        return cls(data, etag_of(data))
 
 
 class WebP(File):
@@ -174,8 +184,7 @@ def encoded(image: Image.Image) -> WebP:
     """An image as WebP."""
     stream = io.BytesIO()
     image.save(stream, "WEBP", quality=QUALITY, method=2)
-    data = stream.getvalue()
-    return WebP(data, f'"{hashlib.sha256(data).hexdigest()[:24]}"')
+    return WebP.of(stream.getvalue())
 
 
 @dataclass(frozen=True)

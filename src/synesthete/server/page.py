@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -101,11 +100,15 @@ def _adapter(view: Callable[..., Any]) -> TypeAdapter[Any]:
 
 def answer(request: Request, body: bytes, media_type: str) -> Response:
     """A page as an answer, with an ETag of its content."""
-    tag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
-    headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
-    if tag in request.headers.get("if-none-match", ""):
+    return _answer(request, File.of(body), media_type, {})
+
+
+def _answer(request: Request, file: File, media_type: str, more: Mapping[str, str]) -> Response:
+    """A file as an answer with these headers; by default a browser asks each time whether it has changed."""
+    headers = {"ETag": file.etag, "Cache-Control": "private, no-cache", **more}
+    if file.etag in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
-    return Response(body, media_type=media_type, headers=headers)
+    return Response(file.data, media_type=media_type, headers=headers)
 
 
 def first_site(request: Request) -> Site:
@@ -237,11 +240,10 @@ def file_routes(
         Of every answer, beside its ETag; by default a browser asks each time whether the file has changed.
     """
     router = APIRouter()
-    more = {"Cache-Control": "private, no-cache"} | dict(headers or {})
     for prefix, site in SITES:
         for path, view, name in files:
             media = PNG if path.endswith(".png") else media_type
-            endpoint = _file(view, site, media, more)
+            endpoint = _file(view, site, media, headers or {})
             router.add_api_route(
                 f"{prefix}{path}",
                 endpoint,
@@ -254,14 +256,10 @@ def file_routes(
 
 
 def _file(
-    view: Callable[..., File], site: SiteOf, media_type: str, more: dict[str, str]
+    view: Callable[..., File], site: SiteOf, media_type: str, more: Mapping[str, str]
 ) -> Callable[..., Response]:
     def file(request: Request, site: Site, **given: Any) -> Response:
-        found = view(site, **given)
-        headers = {"ETag": found.etag} | more
-        if found.etag in request.headers.get("if-none-match", ""):
-            return Response(status_code=304, headers=headers)
-        return Response(found.data, media_type=media_type, headers=headers)
+        return _answer(request, view(site, **given), media_type, more)
 
     file.__signature__ = _signature(view, site)  # type: ignore[attr-defined]
     return file

@@ -14,10 +14,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 OF_PAGES, SHARED = "sprites", "tiles"
-WIDTH, SIDE = (
-    1024,
-    128,
-)  # at most, of a sprite and of an image in it, in pixels; a larger image is made smaller
+# At most, of a sprite and of an image in it, in pixels; a larger image is made smaller.
+WIDTH, SIDE = 1024, 128
 SHARED_CELLS = 64
 
 

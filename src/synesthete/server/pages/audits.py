@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,7 +99,7 @@ def example(site: Site, name: str, number: int) -> WebP:
     # Only what is an image is sent as one, whatever stands in the file.
     if not uri.startswith(EMBEDDED) or data[:4] != b"RIFF" or data[8:12] != b"WEBP":
         raise Missing("there is no such image")
-    return WebP(data, f'"{hashlib.blake2b(data, digest_size=12).hexdigest()}"')
+    return WebP.of(data)
 
 
 def _content(site: Site, name: str) -> dict[str, Any]:

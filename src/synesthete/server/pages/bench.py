@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from fastapi import Query
 
+from synesthete._core.cache import Bounded
 from synesthete.analysis.provenance import can_show, photo_of
-from synesthete.editing.sticker import (
-    State,
-    carried,
-    probabilities,
-    square,
-    temperature,
-    with_sticker,
-    without_word,
-)
-from synesthete.editing.sticker_survey import Survey, bench_layer, photos, read_survey
+from synesthete.analysis.zero_shot import probabilities, temperature
+from synesthete.editing.sticker import State, carried, square, with_sticker, without_word
+from synesthete.editing.sticker_survey import Survey, bench_layer, read_survey
 from synesthete.errors import SynestheteError
 from synesthete.models.names import TIMM, TORCHVISION
 from synesthete.report.images import WebP, encoded, images
@@ -40,6 +33,8 @@ if TYPE_CHECKING:
     from synesthete._core.arrays import Float32
 
 EXAMPLES = 12
+# Images that were shown last, in memory only: many of them would fill it.
+PHOTOS, CARDS = Bounded[Any](32), Bounded[WebP](32)
 Key = Annotated[str, Query(max_length=64, description="Opaque id of a photo of the atlas.")]
 Word = Annotated[
     str, Query(max_length=WORD_LENGTH, description="What is written on it; empty for nothing.")
@@ -202,7 +197,7 @@ def bench(site: Site, image: Key = "", word: Word = "", off: Off = None) -> Benc
 
 def why_no_bench(site: Site) -> str:
     """Why an atlas has no bench; empty where it has one."""
-    if not _rows(site):
+    if not len(site.opened.probes.photos):
         return "there is no image of a concept in this atlas to write words on"
     if len(site.atlas.concepts) < 2:
         return "the atlas has fewer than two concepts to choose from"
@@ -227,10 +222,6 @@ class _Found:
     computed: str
 
 
-def _rows(site: Site) -> list[int]:
-    return site.opened.computed("photos", lambda: photos(site.atlas))
-
-
 def survey_of(site: Site) -> Survey | None:
     """What the atlas keeps of words on its photos."""
     return site.opened.computed("stickers", lambda: read_survey(site.atlas))
@@ -246,7 +237,7 @@ def _find(site: Site, key: str, word: str) -> _Found:
     if not key:
         if not word and kept:
             return _Found(kept[0].image, kept[0].word, kept[0], "before")
-        number = kept[0].image if kept else _rows(site)[0]
+        number = kept[0].image if kept else int(site.opened.probes.photos[0])
         if not word:
             return _Found(number, "", None, "")
         return _Found(number, word, _computed(site, number, word), "now")
@@ -290,13 +281,15 @@ def _labels(site: Site, word: str) -> tuple[list[str], Float32]:
     names, directions = site.atlas.concepts, text_directions(site)
     if not word or word.casefold() in {name.casefold() for name in names}:
         return names, directions
-    own = class_embeddings(own_model(site.atlas), [word])
+    own = class_embeddings(own_model(site.atlas), [word], keep=False)
     return [*names, word], np.concatenate([directions, own])
 
 
 def photo(site: Site, number: int) -> Image.Image:
     """An image of the atlas as words are written on it."""
-    return site.opened.computed(("square", number), lambda: square(photo_of(site.atlas, number)))
+    key = site.atlas.fingerprint, number
+    found: Image.Image = PHOTOS.get(key, lambda: square(photo_of(site.atlas, number)))
+    return found
 
 
 def _facts(site: Site, found: _Found, off: Sequence[str]) -> Bench:
@@ -355,8 +348,8 @@ def _starts(site: Site) -> list[Example]:
 def _list_starts(site: Site) -> list[Example]:
     chosen = [(one.image, one.word) for one in _examples(site)]
     if not chosen:
-        concepts = site.opened.probes.concept
-        first = {concepts[number]: number for number in reversed(_rows(site))}
+        probes = site.opened.probes
+        first = {probes.concept[number]: number for number in probes.photos[::-1].tolist()}
         chosen = [(number, "") for number in list(first.values())[::-1][:EXAMPLES]]
     numbers = [number for number, _ in chosen]
     return [
@@ -401,8 +394,7 @@ def bench_card(site: Site, image: Key, word: Word = "", off: Off = None) -> WebP
     facts = bench(site, image, word, off)
     if not facts.bars:  # of the first photo, which nothing was computed of yet
         facts = bench(site, facts.key, facts.word, off)
-    key = facts.path, site.links.prefix
-    return site.opened.computed(("card", key), lambda: _card(site, facts))
+    return CARDS.get((site.atlas.fingerprint, facts.path), lambda: _card(site, facts))
 
 
 def _card(site: Site, facts: Bench) -> WebP:
@@ -431,8 +423,7 @@ def _card(site: Site, facts: Bench) -> WebP:
         ],
         foot=_foot(facts, len(picked), site.atlas.fingerprint),
     )
-    data = render(svg)
-    return WebP(data, f'"{hashlib.sha256(data).hexdigest()[:24]}"')
+    return WebP.of(render(svg))
 
 
 def _on_white(image: Image.Image) -> Image.Image:

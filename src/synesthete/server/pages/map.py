@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import struct
 from collections.abc import Iterator
@@ -120,9 +119,9 @@ class MapPage:
         return b"".join([struct.pack("<I", len(text)), text, *columns])
 
     @cached_property
-    def etag(self) -> str:
-        """Of the bytes."""
-        return f'"{hashlib.blake2b(self.bytes, digest_size=12).hexdigest()}"'
+    def file(self) -> File:
+        """The bytes as a file."""
+        return File.of(self.bytes)
 
     @cached_property
     def base64(self) -> Markup:
@@ -169,7 +168,7 @@ def map_file(site: Site, layer: Layer = "") -> File:
     found = map_page(site, layer)
     if not found.dots:
         raise Missing(f"where the neurons of {found.layer} lie was not computed yet")
-    return File(found.bytes, found.etag)
+    return found.file
 
 
 def _map(site: Site, layer: str) -> MapPage:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -136,7 +135,7 @@ def card(site: Site, address: str) -> File:
     """A neuron's card: one HTML file that loads nothing, to save, send or embed (`synesthete show` writes the same)."""
     report = neuron_report(site, address, towers=False)
     page = card_page(report, draw(report, site.atlas.thumbnail)).encode()
-    return File(page, f'"{hashlib.blake2b(page, digest_size=12).hexdigest()}"')
+    return File.of(page)
 
 
 # Saved and not shown: its style stands in the file, which the policy of the pages does not let run here.

@@ -29,9 +29,8 @@ if TYPE_CHECKING:
 FIRED, LABELS, SIDE, WORD_LENGTH = 24, 5, 384, 60
 EXAMPLES, TEXTS, MOST_HELD = 12, 4, 64
 RESULT, OF_ATLAS = "/try-image/result", "an image of the atlas"
-HELD: Bounded[Any] = Bounded(
-    MOST_HELD
-)  # images that were sent last with their names, by hash, in memory only
+# Images that were sent last with their names, by hash, in memory only.
+HELD: Bounded[Any] = Bounded(MOST_HELD)
 KEPT = Bounded[bytes](32)  # images that were shown last, in memory only
 
 # Not `UploadFile | None`: a form has no null, so OpenAPI must not offer it.
@@ -326,12 +325,8 @@ def _to_try(site: Site) -> tuple[list[ImageExample], list[TextExample], list[Tex
     """Images of different concepts, photos first; names of concepts to draw; the sentences of the atlas."""
     probes, at = site.opened.probes, site.links.at
     shown = can_show(site.atlas)
-    own = probes.readable & ~probes.of_text & (probes.concept.codes > 0)
-    own &= ~probes.modality.rows("word")
-    photos = own & probes.modality.rows("photo")
     chosen: dict[str, int] = {}
-    rows = np.flatnonzero(photos if photos.any() else own)
-    for number in rows[:: max(1, len(rows) // 200)].tolist():
+    for number in probes.photos[:: max(1, len(probes.photos) // 200)].tolist():
         chosen.setdefault(probes.concept[number], number)
     picked = list(chosen.items())[:: max(1, len(chosen) // EXAMPLES)][:EXAMPLES]
     keys = {concept: site.opened.ids.key(number) for concept, number in picked}

@@ -1,5 +1,7 @@
 // A word on a photo: each letter is answered by the model, and switching a neuron off swings the answer at once.
 
+import share from "./share.js";
+
 const WAIT = 120, SLOW = 400; // milliseconds after the last letter; until the page says that the model is being loaded
 
 export default function bench(form) {
@@ -113,13 +115,6 @@ export default function bench(form) {
     word.value = link.dataset.word || word.value;
     load();
   });
-  const copy = part("copy");
-  copy.hidden = !navigator.clipboard;
-  copy.addEventListener("click", async () => {
-    address();
-    await navigator.clipboard.writeText(location.href);
-    copy.textContent = "Copied";
-    setTimeout(() => { copy.textContent = "Copy link"; }, 1500);
-  });
+  share(form); // the address holds the state
   swing();
 }
