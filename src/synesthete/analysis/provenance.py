@@ -81,10 +81,18 @@ def own_probes(atlas: Atlas, spec: ProbeSet | str | Path | None = None) -> Probe
     SynestheteError
         When it cannot be opened, or has other images than those that were recorded.
     """
+    try:
+        return _as_recorded(atlas, spec)
+    except SynestheteError:
+        given = atlas.manifest["probes"]["name"] if spec is None else spec
+        if isinstance(given, ProbeSet) or not (photos := _own_photos(atlas, Path(given))):
+            raise
+        return photos
+
+
+def _as_recorded(atlas: Atlas, spec: ProbeSet | str | Path | None) -> ProbeSet:
     described = atlas.manifest["probes"]
     given = described["name"] if spec is None else spec
-    if not isinstance(given, ProbeSet) and (photos := _own_photos(atlas, Path(given))):
-        return photos
     try:
         # An atlas may come from anybody: what it names is looked for on this machine only.
         own = spec is not None

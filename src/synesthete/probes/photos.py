@@ -73,11 +73,12 @@ def load_photos(path: str | Path, labels: Mapping[str, tuple[str, str]] | None =
         raise SynestheteError(f"'{root}' {what}", hint="name a folder of photos")
     folder = LocalFolder(root)
     names = folder.names()
+    shipped = load_builtin()
     if described_elsewhere(folder, names):
         photos = read_path(root)
     else:
-        photos = _by_place(folder, names, labels or {})
-    return with_words(_with_companions(photos))
+        photos = _by_place(folder, names, labels or {}, _families(shipped))
+    return with_words(_with_companions(photos, shipped))
 
 
 def zero_shot_concept(name: str) -> str:
@@ -99,14 +100,16 @@ def unlabelled(probes: ProbeSet) -> list[int]:
 
 
 def _by_place(
-    folder: LocalFolder, names: list[str], labels: Mapping[str, tuple[str, str]]
+    folder: LocalFolder,
+    names: list[str],
+    labels: Mapping[str, tuple[str, str]],
+    families: Mapping[str, str],
 ) -> ProbeSet:
     kept = [name for name in names if PurePosixPath(name).suffix.lower() in SUFFIXES]
     others = [name for name in names if PurePosixPath(name).suffix.lower() not in SUFFIXES]
     if not kept:
         what = f"{len(others)} files, none of them an image" if others else "no file"
         raise SynestheteError(f"'{folder}' holds {what}", hint="name a folder of photos")
-    families = _families()
     table = LabelTable(concepts=False)
     for name in kept:
         key = "/".join(Path(name).parts)
@@ -150,18 +153,17 @@ def _place(folders: tuple[str, ...]) -> tuple[str, str]:
     return "", modality
 
 
-def _families() -> dict[str, str]:
-    labels = load_builtin().labels
+def _families(shipped: ProbeSet) -> dict[str, str]:
+    labels = shipped.labels
     pairs = zip(labels["concept"].to_pylist(), labels["family"].to_pylist(), strict=True)
     return {concept.casefold(): family for concept, family in pairs if family}
 
 
-def _with_companions(photos: ProbeSet) -> ProbeSet:
+def _with_companions(photos: ProbeSet, shipped: ProbeSet) -> ProbeSet:
     """The photos, and the built-in drawings and symbols of their concepts."""
     named = {plain_concept(concept).casefold(): concept for concept in photos.concepts}
     columns = (photos.labels[name].to_pylist() for name in ("concept", "modality"))
     there = set(zip(*columns, strict=True))
-    shipped = load_builtin()
     rows, added = [], []
     for row, label in enumerate(shipped.labels.to_pylist()):
         concept = named.get(label["concept"].casefold())

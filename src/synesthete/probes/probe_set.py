@@ -37,9 +37,8 @@ COLUMNS = (
     "author",
 )
 TEXT = "text"
-ZERO_SHOT = (
-    " (zero-shot)"  # ends a concept that a model gave an image, wherever the concept is shown
-)
+# Ends a concept that a model gave an image, wherever the concept is shown.
+ZERO_SHOT = " (zero-shot)"
 ORIGIN = "origin"  # of a text: person, model or resource
 CHUNK = 4096  # rows that become Python's objects at once
 _IDENTITY = ("key", "sha256", "concept", "modality", "artist")
