@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from synesthete.report.concept import ConceptModality, ConceptReport, ConceptUnit
     from synesthete.report.counts import TextRow
     from synesthete.report.images import Shown
+    from synesthete.report.meaning import Matches
     from synesthete.report.neuron import NeuronReport, NeuronRow
     from synesthete.reviews import State
 
@@ -198,24 +199,26 @@ def _like(
     def chosen(columns: Columns) -> Bool:
         return np.isin(np.arange(columns.units), kept.get(columns.layer, []))
 
-    source, most = source_of(atlas), limit or len(found)
-    if image is None:
-        matches = like_text(source, text or "", limit=most, chosen=chosen)
-    else:
-        pixels = decode(read_named(image))
-        matches = like_image(source, pixels, limit=most, chosen=chosen)
-    by_address = {one.address: one for one in found}
-    nearest = [by_address[one.neuron.address] for one in matches.matches]
+    source, by_address = source_of(atlas), {one.address: one for one in found}
+
+    def near(most: int) -> tuple[Matches, list[Neuron]]:
+        if image is None:
+            matches = like_text(source, text or "", limit=most, chosen=chosen)
+        else:
+            pixels = decode(read_named(image))
+            matches = like_image(source, pixels, limit=most, chosen=chosen)
+        return matches, [by_address[one.neuron.address] for one in matches.matches]
 
     def data() -> list[dict[str, Any]]:
+        matches, nearest = near(limit or len(found))
         return [
             row | {"like": {"score": one.score, "images": one.images, "name": one.name}}
             for row, one in zip(neuron_rows(atlas, nearest), matches.matches, strict=True)
         ]
 
     def view() -> Iterator[RenderableType]:
-        shown = limit or SHOWN
-        yield _neuron_table(atlas, nearest[:shown]) if nearest else "no such neuron in this atlas"
+        matches, nearest = near(limit or SHOWN)
+        yield _neuron_table(atlas, nearest) if nearest else "no such neuron in this atlas"
         yield dim(
             f"nearest first, cosine {', '.join(number(one.score) for one in matches.matches[:3])}, …; of {count(matches.units)} neurons "
             f"{count(matches.beyond)} have images nearer than the nearest of as many random sets (cosine {number(matches.control)})"

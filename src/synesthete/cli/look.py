@@ -22,9 +22,11 @@ from synesthete.cli.record import (
     Recording,
     analyze_atlas,
     has_screen,
-    name_atlas,
+    lay_out_if_needed,
+    name_if_needed,
     program,
     record_set,
+    unless,
 )
 from synesthete.errors import SynestheteError
 
@@ -84,20 +86,13 @@ def look(
     found = load_photos(photos)
     out = out or Path(f"{photos.expanduser().resolve().name}.atlas")
     path = record_set(model, lambda loaded: _labelled(photos, found, loaded), out, Recording())
-    atlas = open_atlas(path)
-    if not atlas.analysed:
-        analyze_atlas(path)
+    unless("analysis", analyze_atlas)(path)
     # Too few images for a name or a place on the map are no reason to show nothing.
-    if "families" not in atlas.manifest:
-        _if_possible("names", lambda: name_atlas(path))
-    if "layout" not in atlas.manifest:
-        from synesthete.analysis.layout import lay_out
-
-        _if_possible("the map", lambda: lay_out(path))
+    _if_possible("names", lambda: name_if_needed(path))
+    _if_possible("the map", lambda: lay_out_if_needed(path))
     atlas = open_atlas(path)
-    shown = _excited(path)
     return Output(
-        lambda: atlas.summary() | {"photos": shown}, lambda: _view(atlas, shown, serve, port)
+        lambda: atlas.summary() | {"photos": _excited(path)[0]}, lambda: _view(atlas, serve, port)
     )
 
 
@@ -119,9 +114,12 @@ def _labelled(photos: Path, found: ProbeSet, model: ImageTextModel) -> ProbeSet:
             if model.reads_texts
             else f"{what}; {model.name} reads no text, and cannot guess one"
         )
-    fine = [i for i, row in enumerate(found.rows.tolist()) if row not in found.problems]
     columns = (found.labels[name].to_pylist() for name in ("concept", "modality", "artist"))
-    labels = [row for i, row in enumerate(zip(*columns, strict=True)) if i in set(fine) and row[0]]
+    labels = [
+        label
+        for row, label in zip(found.rows.tolist(), zip(*columns, strict=True), strict=True)
+        if row not in found.problems and label[0]
+    ]
     if labels:
         say("What so few images can show:")
         for line in cells_in_words(Design.of(*zip(*labels, strict=True), at_least=1)):
@@ -164,8 +162,8 @@ def _site(path: Path) -> Site:
     return Site(opened=library.get(library.first), links=Links())
 
 
-def _excited(path: Path) -> list[dict[str, Any]]:
-    """The first photos, each with the neurons that it excites most."""
+def _excited(path: Path, most: int | None = None) -> tuple[list[dict[str, Any]], int]:
+    """The photos, `most` of them, each with the neurons that it excites most; and how many there are."""
     from synesthete.server.pages.images import excited
 
     site = _site(path)
@@ -174,7 +172,7 @@ def _excited(path: Path) -> list[dict[str, Any]]:
         for number, row in enumerate(site.atlas.probes.to_pylist())
         if row["source"] == "" and row["modality"] != "word" and row["status"] == "ok"
     ]
-    return [
+    found = [
         {
             "key": row["key"],
             "concept": row["concept"],
@@ -188,20 +186,16 @@ def _excited(path: Path) -> list[dict[str, Any]]:
                 for one in excited(site, number, EACH) or ()
             ],
         }
-        for number, row in rows
+        for number, row in rows[:most]
     ]
+    return found, len(rows)
 
 
-def _view(
-    atlas: Atlas, shown: list[dict[str, Any]], serve: bool | None, port: int | None
-) -> Iterator[RenderableType]:
-    rows = (
-        (row["key"], row["concept"] or None, Text("\n").join(_lines(row))) for row in shown[:SHOWN]
-    )
+def _view(atlas: Atlas, serve: bool | None, port: int | None) -> Iterator[RenderableType]:
+    shown, photos = _excited(atlas.path, SHOWN)
+    rows = ((row["key"], row["concept"] or None, Text("\n").join(_lines(row))) for row in shown)
     yield table("photo", "concept", "excites most", rows=rows)
-    more = (
-        f"; {count(len(shown) - SHOWN)} more photos have their pages" if len(shown) > SHOWN else ""
-    )
+    more = f"; {count(photos - SHOWN)} more photos have their pages" if photos > SHOWN else ""
     yield dim(
         f"with its tested name, if it has one; in standard deviations above the neuron's mean over the {atlas.probes.num_rows:,} images here{more}"
     )

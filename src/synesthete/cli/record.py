@@ -302,29 +302,27 @@ def _record_demo(path: Path) -> None:
     record_set(MODEL, PROBES, path, Recording(), both_towers=True)
 
 
-def _analyze_demo(path: Path) -> None:
-    if not open_atlas(path).analysed:
-        analyze_atlas(path)
+def unless(section: str, work: Callable[[Path], object]) -> Callable[[Path], None]:
+    """Some work on an atlas, which is left out where the manifest has the section that it writes."""
 
+    def step(path: Path) -> None:
+        if open_atlas(path).manifest.get(section) is None:
+            work(path)
 
-def _name_demo(path: Path) -> None:
-    if "families" not in open_atlas(path).manifest:
-        name_atlas(path)
+    return step
 
 
 def _lay_out(path: Path) -> None:
-    if "layout" not in open_atlas(path).manifest:
-        from synesthete.analysis.layout import lay_out
+    from synesthete.analysis.layout import lay_out
 
-        lay_out(path)
+    lay_out(path)
 
 
 def _draw_words(path: Path) -> None:
-    if "words" not in open_atlas(path).manifest:
-        from synesthete.analysis.rendered_words import QUICK, draw_words
+    from synesthete.analysis.rendered_words import QUICK, draw_words
 
-        with Reporter("drawing", unit="words") as reporter:
-            draw_words(path, rendered=QUICK, progress=reporter)
+    with Reporter("drawing", unit="words") as reporter:
+        draw_words(path, rendered=QUICK, progress=reporter)
 
 
 def _visualize(path: Path) -> None:
@@ -351,24 +349,24 @@ def _audit(path: Path) -> None:
 
 
 def _write_on_photos(path: Path) -> None:
-    """The examples of the microscope's first page, unless the atlas has them."""
-    from synesthete.editing.sticker_survey import SECTION, survey_stickers
+    """The examples of the microscope's first page."""
+    from synesthete.editing.sticker_survey import survey_stickers
 
-    if SECTION not in open_atlas(path).manifest:
-        with Reporter("words on photos", unit="photos") as reporter:
-            survey_stickers(path, progress=reporter)
+    with Reporter("words on photos", unit="photos") as reporter:
+        survey_stickers(path, progress=reporter)
 
 
+name_if_needed, lay_out_if_needed = unless("families", name_atlas), unless("layout", _lay_out)
 # What `demo` does, in this order; each step leaves what is there already.
 DEMO: dict[str, Callable[[Path], None]] = {
     "record": _record_demo,
-    "analyse": _analyze_demo,
-    "name": _name_demo,
-    "map": _lay_out,
-    "words": _draw_words,
+    "analyse": unless("analysis", analyze_atlas),
+    "name": name_if_needed,
+    "map": lay_out_if_needed,
+    "words": unless("words", _draw_words),
     "visualize": _visualize,
     "audit": _audit,
-    "bench": _write_on_photos,
+    "bench": unless("stickers", _write_on_photos),
 }
 
 
