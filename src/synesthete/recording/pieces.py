@@ -95,11 +95,10 @@ def compute_pieces(
     SynestheteError
         An array job; workers that cannot open the model, or that are killed by a piece again and again: after all others.
     """
-    if check_executor("local" if executor is None else executor.kind) == "local":
+    if executor is None or check_executor(executor.kind) == "local":
         for number in numbers:
             yield number, pieces.compute(number, model, seen)
         return
-    assert executor is not None
     with shared_folder(home) as folder:
         job = PieceJob(work=folder, pieces=pieces)
         for number in executor.run(job, numbers, model, seen or (lambda count: None)):

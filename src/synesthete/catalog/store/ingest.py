@@ -44,9 +44,8 @@ def upsert(
     batches = embedded(writer.pieces(items), model, layer, units, executor=executor, home=home)
     for piece, batch, aside in batches:
         writer.commit(piece, batch, aside)
-    if (
-        tidy
-    ):  # though nothing may be new: a writer that was killed after its last batch did not get here
+    # Though nothing may be new: a writer that was killed after its last batch did not get here.
+    if tidy:
         table.tidy()
     return writer.written()
 

@@ -297,10 +297,9 @@ class ItemTable:
             )
         if rows > VECTOR_INDEX_ABOVE and table.index_stats("revision_idx") is None:
             table.create_index("revision", config=BTree())  # by which a search finds what is new
+        # Here, since smaller and earlier tables do without.
         if rows > VECTOR_INDEX_ABOVE and table.index_stats("price_idx") is None:
-            table.create_index(
-                "price", config=BTree()
-            )  # here, since smaller and earlier tables do without
+            table.create_index("price", config=BTree())
         if rows > VECTOR_INDEX_ABOVE and table.index_stats("fused_idx") is None:
             lists = int(rows**0.5)
             lists_of = IvfFlat(distance_type="dot", num_partitions=lists, sample_rate=64)

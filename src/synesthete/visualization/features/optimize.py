@@ -219,7 +219,8 @@ class _Optimizer:
         # Colours only where the view looks: a part costs what it shows.
         share = self.spectra.share(channels)
         # Seen from afar, neighbouring pixels are one.
-        seen = avg_pool2d(channels, 1 << (self.octaves - closer))
+        afar = self.octaves - closer
+        seen = avg_pool2d(channels, 1 << afar) if afar else channels
         views = self.spectra.coloured(look(seen, maps, (side, side)), share)
         gained = score(self.tower, views, maps, objective, self.settings)
         lost = gained.total.new_zeros(())

@@ -63,9 +63,8 @@ if TYPE_CHECKING:
 RETRY_STEPS = 2.0  # a second attempt has so many times the steps
 AT_ONCE = 32  # images scored at once
 VIEWS, HELD_OUT_SEED = 8, 20  # of held-out activations
-HELD_OUT = Robustness(
-    degrees=12.0, scale=0.15, shift=0.1
-)  # views that differ more than those of an optimisation
+# Views that differ more than those of an optimisation.
+HELD_OUT = Robustness(degrees=12.0, scale=0.15, shift=0.1)
 Scored = tuple[Visualization, bytes]
 
 
@@ -338,10 +337,9 @@ class Renderer:
             return new.excites
         if new.excites and new.fidelity is not None and old.fidelity is not None:
             return new.fidelity > old.fidelity
-        mine, other = (
-            row.activation if row.held_out is None else row.held_out for row in (new, old)
-        )
-        return self.sign * mine > self.sign * other
+        assert new.held_out is not None
+        assert old.held_out is not None
+        return self.sign * new.held_out > self.sign * old.held_out
 
     def _attempt(
         self,
