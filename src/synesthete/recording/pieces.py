@@ -19,6 +19,7 @@ from synesthete._core.user_files import ANY_SIZE, read_inside
 from synesthete.atlas.files import disk_errors, write_file
 from synesthete.atlas.manifest import WORK
 from synesthete.errors import SynestheteError, near
+from synesthete.recording.executors import KINDS
 
 if TYPE_CHECKING:
     from synesthete.models.image_text_model import ImageTextModel
@@ -51,7 +52,8 @@ def check_executor(kind: str) -> str:
         It is none of them: an array job, whose tasks would each collect the results, or no executor at all.
     """
     if kind not in EXECUTORS:
-        message = f"only recordings have an executor {kind!r}; there are {', '.join(EXECUTORS)}"
+        what = "only recordings have an" if kind in KINDS else "no"
+        message = f"{what} executor {kind!r}; there are {', '.join(EXECUTORS)}"
         raise SynestheteError(message, hint=near(kind, EXECUTORS))
     return kind
 
