@@ -283,6 +283,8 @@ def script() -> str:
     names = sorted(path.stem for path in STATIC.glob("*.js") if path.stem != "main")
     for name in names:
         code = (STATIC / f"{name}.js").read_text(encoding="utf-8")
+        # What it imports is a constant beside it, looked up when the function is called.
+        code = re.sub(r'^import (\w+) from "\./\1\.js";$', "", code, flags=re.MULTILINE)
         code = re.sub(r"export default (async )?function", r"return \1function", code)
         parts.append(f"const {name} = (() => {{\n{code}\n}})();")
     main = (STATIC / "main.js").read_text(encoding="utf-8")
