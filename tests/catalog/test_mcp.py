@@ -18,12 +18,24 @@ from mcp.shared.exceptions import MCPError
 from PIL import Image
 
 from synesthete.catalog import Catalog
+from synesthete.catalog.classify import fit, read_records
 from synesthete.catalog.mcp import TOOLS, create_mcp
+from synesthete.catalog.server.folder import CatalogFolder
 from synesthete.errors import SynestheteError
+from synesthete.models.image_text_model import ImageTextModel
+from synesthete.reviews.cases import Queue, set_policy
 from synesthete.server import mcp_server
+from tests.catalog.classify.conftest import write_records
 from tests.catalog.conftest import image
 
 PHOTO = base64.b64encode(image("red", 8)).decode()
+
+
+@pytest.fixture
+def folder(catalog: Catalog) -> CatalogFolder:
+    opened = CatalogFolder(catalog.path)
+    opened.catalog = catalog  # its model is there already
+    return opened
 
 
 def call(server: Any, tool: str, **arguments: Any) -> tuple[bool, Any]:
@@ -41,15 +53,15 @@ def call(server: Any, tool: str, **arguments: Any) -> tuple[bool, Any]:
     return anyio.run(session)
 
 
-def test_the_tools_are_the_requests(catalog: Catalog) -> None:
+def test_the_tools_are_the_requests(folder: CatalogFolder) -> None:
     async def tools() -> list[Any]:
-        async with Client(create_mcp(catalog)) as client:
+        async with Client(create_mcp(folder)) as client:
             return list((await client.list_tools()).tools)
 
     found = {tool.name: tool for tool in anyio.run(tools)}
-    assert list(found) == list(TOOLS) == ["search", "recommend", "align", "suggest"]
+    assert list(found) == list(TOOLS) == ["search", "recommend", "align", "suggest", "classify"]
     for tool in found.values():
-        assert tool.annotations.read_only_hint
+        assert tool.annotations.read_only_hint == (tool.name not in ("suggest", "classify"))
         assert len(tool.description) > 30
         assert tool.input_schema["additionalProperties"] is False
         assert all(one["description"] for one in tool.input_schema["properties"].values())
@@ -57,10 +69,12 @@ def test_the_tools_are_the_requests(catalog: Catalog) -> None:
     assert (limit["minimum"], limit["maximum"]) == (1, 200)
 
 
-def test_every_tool(catalog: Catalog) -> None:
-    server = create_mcp(catalog)
+def test_every_tool(folder: CatalogFolder) -> None:
+    server = create_mcp(folder)
     _, found = call(server, "search", text="lamp", limit=2, facets=3)
-    assert [one["id"] for one in found["hits"]] == [h.id for h in catalog.search("lamp", limit=2)]
+    assert [one["id"] for one in found["hits"]] == [
+        h.id for h in folder.catalog.search("lamp", limit=2)
+    ]
     assert found["next"] == 2
     assert {"colour", "category"} <= {one["name"] for one in found["facets"]}
     _, found = call(server, "search", where=["colour=red"], sort="-price", limit=1)
@@ -91,31 +105,64 @@ def test_every_tool(catalog: Catalog) -> None:
         ("recommend", {"signals": [{"item": "none"}]}, "no item"),
         ("recommend", {"signals": [{"itm": "none"}]}, "no argument 'signals.0.itm'"),
         ("align", {"copies": ["x"]}, "argument images"),
+        ("classify", {"classifier": "spots", "records": [{"text": "x"}]}, "no classifier 'spots'"),
+        ("classify", {"classifier": "../x", "records": [{"text": "x"}]}, "argument classifier"),
+        ("classify", {"classifier": "spots", "records": []}, "argument records"),
     ],
 )
 def test_wrong_arguments_are_reported_to_the_assistant(
-    catalog: Catalog, tool: str, arguments: dict[str, Any], message: str
+    folder: CatalogFolder, tool: str, arguments: dict[str, Any], message: str
 ) -> None:
-    failed, text = call(create_mcp(catalog), tool, **arguments)
+    failed, text = call(create_mcp(folder), tool, **arguments)
     assert failed
     assert message in text
     assert "\n" not in text
 
 
-def test_an_unknown_tool_is_an_error_of_the_protocol(catalog: Catalog) -> None:
+def test_records_are_classified_as_by_rest(
+    folder: CatalogFolder, tmp_path: Path, model: ImageTextModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("synesthete.models.load_model", lambda name: model)
+    records = read_records(write_records(tmp_path / "records"), template="health")
+    fit(records, folder.path / "classifiers" / "spots.classifier", model, template="health")
+    sent = [{"text": "a round spot", "image": PHOTO}, {"image": base64.b64encode(b"x").decode()}]
+    _, found = call(create_mcp(folder), "classify", classifier="spots", records=sent)
+    usable, broken = found["records"]
+    assert usable["label"] in ("round", "square")
+    assert usable["notice"] == "Research use, not a medical device."
+    assert broken["why"] == "nothing could be read"
+    assert broken["ticket"] in {case.ticket for case in Queue(folder.path).cases()}
+    # What is wrong with a record is not repeated.
+    wrong = [{"text": "Zebulon", "Quagmire": "MRN-778899"}]
+    failed, text = call(create_mcp(folder), "classify", classifier="spots", records=wrong)
+    assert failed
+    assert text == "the argument records.0: a field that is not known"
+
+
+def test_what_is_abstained_from_goes_to_people(folder: CatalogFolder) -> None:
+    for threshold, abstained in ((1.0, True), (0.0, False)):
+        set_policy(folder.queue.trail, "suggest", threshold=threshold, audit=0.0, actor="ann")
+        _, found = call(create_mcp(folder), "suggest", image=PHOTO, reference=f"at {threshold}")
+        assert found["abstained"] == abstained
+        assert (found["ticket"] is not None) == abstained
+    (case,) = Queue(folder.path).cases()
+    assert case.payload["reference"] == "at 1.0"
+
+
+def test_an_unknown_tool_is_an_error_of_the_protocol(folder: CatalogFolder) -> None:
     async def session() -> None:
-        async with Client(create_mcp(catalog)) as client:
+        async with Client(create_mcp(folder)) as client:
             with pytest.raises(MCPError, match="no tool 'x'"):
                 await client.call_tool("x", {})
 
     anyio.run(session)
 
 
-def test_an_image_above_the_limit_is_refused_with_the_limit(catalog: Catalog) -> None:
+def test_an_image_above_the_limit_is_refused_with_the_limit(folder: CatalogFolder) -> None:
     stream = io.BytesIO()
     Image.new("1", (4001, 4000)).save(stream, "PNG")
     bomb = base64.b64encode(stream.getvalue()).decode()
-    server = create_mcp(catalog)
+    server = create_mcp(folder)
     large = base64.b64encode(bytes(9 * 2**20)).decode()
     for tool, key, more in (
         ("search", "image", {}),
@@ -179,7 +226,9 @@ def test_over_standard_input_and_output(shop_path: Path) -> None:
     assert [one["id"] for one in found["hits"]] == ["lamp-blue"]
 
 
-def test_a_missing_package_is_one_line(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_one_line(
+    folder: CatalogFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(mcp_server, "find_spec", lambda name: None)
     with pytest.raises(SynestheteError, match=r"pip install 'synesthete\[mcp\]'"):
-        create_mcp(catalog)
+        create_mcp(folder)

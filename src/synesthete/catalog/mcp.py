@@ -1,4 +1,4 @@
-"""The catalogue as tools of an assistant (Model Context Protocol): search, recommend, align and suggest, as requests have them."""
+"""The catalogue as tools of an assistant (Model Context Protocol): the requests that REST answers, with their fields."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from pydantic import TypeAdapter, ValidationError
 from synesthete import __version__
 from synesthete._core.docstrings import read_docstring
 from synesthete._core.json_reader import parse_json
-from synesthete.catalog.catalog import Catalog
-from synesthete.catalog.requests import Align, Recommend, Request, Search, Suggest
+from synesthete.catalog.classify import Classify
+from synesthete.catalog.requests import Suggest
+from synesthete.catalog.server.folder import REQUESTS, CatalogFolder
 from synesthete.errors import SynestheteError
 from synesthete.probes.request_images import request_limits
 from synesthete.server.mcp_server import require_mcp
@@ -24,12 +25,17 @@ if TYPE_CHECKING:
     from mcp import types
     from mcp.server.lowlevel import Server
 
-REQUESTS: tuple[type[Request[Any]], ...] = (Search, Recommend, Align, Suggest)
 TOOLS = {kind.__name__.lower(): kind for kind in REQUESTS}
+ABSTAINING = (Suggest, Classify)  # they put cases into the review queue
 
 
-def create_mcp(catalog: Catalog) -> Server[Any]:
+def create_mcp(folder: CatalogFolder) -> Server[Any]:
     """The server of a catalogue.
+
+    Parameters
+    ----------
+    folder
+        The catalogue's: what the tools abstain from goes into its review queue, by the thresholds that people set.
 
     Raises
     ------
@@ -41,9 +47,13 @@ def create_mcp(catalog: Catalog) -> Server[Any]:
     from mcp.server.lowlevel import Server
     from mcp.shared.exceptions import MCPError
 
-    reading = types.ToolAnnotations(
-        read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False
-    )
+    def hints(kind: type[Any]) -> types.ToolAnnotations:
+        return types.ToolAnnotations(
+            read_only_hint=kind not in ABSTAINING,
+            destructive_hint=False,
+            idempotent_hint=True,
+            open_world_hint=False,
+        )
 
     async def list_tools(context: Any, page: Any) -> types.ListToolsResult:
         return types.ListToolsResult(
@@ -52,7 +62,7 @@ def create_mcp(catalog: Catalog) -> Server[Any]:
                     name=name,
                     description=read_docstring(kind.__doc__).text,
                     input_schema=TypeAdapter(kind).json_schema(),
-                    annotations=reading,
+                    annotations=hints(kind),
                 )
                 for name, kind in TOOLS.items()
             ]
@@ -62,7 +72,7 @@ def create_mcp(catalog: Catalog) -> Server[Any]:
         if call.name not in TOOLS:
             raise MCPError(types.INVALID_PARAMS, f"no tool {call.name[:80]!r}")
         try:
-            work = partial(answer, catalog, call.name, call.arguments or {})
+            work = partial(answer, folder, call.name, call.arguments or {})
             found = await anyio.to_thread.run_sync(work)
         except SynestheteError as error:
             # An error of a tool is a result: the assistant reads it, and may send other arguments.
@@ -79,7 +89,7 @@ def create_mcp(catalog: Catalog) -> Server[Any]:
     )
 
 
-def answer(catalog: Catalog, tool: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+def answer(folder: CatalogFolder, tool: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """What a tool answers, as JSON holds it.
 
     Raises
@@ -94,20 +104,25 @@ def answer(catalog: Catalog, tool: str, arguments: Mapping[str, Any]) -> dict[st
         errors = invalid.errors(include_url=False)[:5]
         raise SynestheteError("; ".join(map(_wrong, errors))) from None
     with request_limits():
-        result = catalog.answer(request)
+        result = folder.answer(request)
     # Through text, for a number that does not exist is null there.
     found: dict[str, Any] = parse_json(TypeAdapter(type(result)).dump_json(result), "the answer")
     return found
 
 
 def _wrong(error: Mapping[str, Any]) -> str:
-    name = ".".join(map(str, error["loc"]))[:200]
+    place = error["loc"]
+    name = ".".join(map(str, place))[:200]
     if error["type"] == "unexpected_keyword_argument":
+        if (
+            place[0] == "records"
+        ):  # what is wrong with a record is not repeated: it may be about a person
+            return f"the argument {'.'.join(map(str, place[:-1]))}: a field that is not known"
         return f"there is no argument {name!r}"
     return f"the argument {name}: {str(error['msg'])[:200]}"
 
 
-def serve(catalog: Catalog) -> None:
+def serve(folder: CatalogFolder) -> None:
     """Answer an assistant on standard input and output until the input ends.
 
     Raises
@@ -115,7 +130,7 @@ def serve(catalog: Catalog) -> None:
     SynestheteError
         The package `mcp` is not installed.
     """
-    server = create_mcp(catalog)
+    server = create_mcp(folder)
 
     async def run() -> None:
         from mcp.server.stdio import stdio_server

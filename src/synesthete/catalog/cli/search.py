@@ -11,7 +11,7 @@ import typer
 from rich.console import RenderableType
 
 from synesthete.catalog import Alignment, Hit, Reason, Signal, Suggestion
-from synesthete.catalog.cli.options import CatalogArgument, Columns, Count
+from synesthete.catalog.cli.options import CatalogArgument, Columns, Count, FolderArgument
 from synesthete.catalog.requests import Recommend, Search, SearchPage, Suggest
 from synesthete.cli.command import Except, Output, Share, command
 from synesthete.cli.console import Note, count, dim, share, table
@@ -316,11 +316,11 @@ def evaluate(
 
 
 @command(app)
-def mcp(catalog: CatalogArgument) -> None:
+def mcp(catalog: FolderArgument) -> None:
     """Serve a catalogue to an assistant over standard input and output (Model Context Protocol).
 
-    Its tools are search, recommend, align and suggest, with the fields of the REST API; images come as base64. Needs the
-    extra `[mcp]`. Loads the model at the first question.
+    Its tools are search, recommend, align, suggest and classify, with the fields of the REST API; images come as base64. What
+    it abstains from goes into the review queue. Needs the extra `[mcp]`. Loads the model at the first question.
 
     See Also
     --------
@@ -331,8 +331,9 @@ def mcp(catalog: CatalogArgument) -> None:
     synesthete catalog mcp my.catalog
     """
     from synesthete.catalog.mcp import serve
+    from synesthete.catalog.server.folder import CatalogFolder
 
-    serve(catalog)
+    serve(CatalogFolder(catalog))
 
 
 def _hits_output(hits: Sequence[Hit]) -> Output:

@@ -11,16 +11,15 @@ from starlette.responses import Response
 
 from synesthete import __version__
 from synesthete._core.docstrings import read_docstring
-from synesthete.catalog.classify import Classify
 from synesthete.catalog.events import EventLog, Taken
 from synesthete.catalog.facets import items_page
 from synesthete.catalog.metrics import Experiment, Summary, assign, compare, summarize
-from synesthete.catalog.requests import Align, Recommend, Search, Suggest, answer_type
 from synesthete.catalog.requests import Request as CatalogRequest
+from synesthete.catalog.requests import answer_type
 from synesthete.catalog.schema import Written
 from synesthete.catalog.server import schema
 from synesthete.catalog.server.auth import Caller, requires
-from synesthete.catalog.server.folder import CatalogFolder
+from synesthete.catalog.server.folder import REQUESTS, CatalogFolder
 from synesthete.catalog.server.routing import (
     PREFIX,
     ApiRoute,
@@ -50,7 +49,6 @@ Writer = Annotated[Caller, requires("write")]
 Sender = Annotated[Caller, requires("events")]
 Analyst = Annotated[Caller, requires("metrics")]
 Reviewer = Annotated[Caller, requires("review")]
-FIND: tuple[type[CatalogRequest[Any]], ...] = (Search, Recommend, Align, Suggest, Classify)
 router = APIRouter(prefix=PREFIX, route_class=ApiRoute)
 
 
@@ -156,7 +154,7 @@ def _add(kind: type[CatalogRequest[Any]]) -> None:
     post(f"/{name}", answer_type(kind), tag="find")(find)
 
 
-for _kind in FIND:
+for _kind in REQUESTS:
     _add(_kind)
 
 

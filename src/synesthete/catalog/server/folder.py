@@ -12,7 +12,7 @@ from synesthete.catalog import Catalog
 from synesthete.catalog.classify import Classifications, Classifier, Classify, make_record
 from synesthete.catalog.encode import image_bytes
 from synesthete.catalog.events import EventLog
-from synesthete.catalog.requests import Answer, Request, Suggest
+from synesthete.catalog.requests import Align, Answer, Recommend, Request, Search, Suggest
 from synesthete.catalog.retention import Settings
 from synesthete.catalog.schema import Item, Written
 from synesthete.catalog.server.idempotency import IdempotentRequests
@@ -21,6 +21,7 @@ from synesthete.errors import SynestheteError, near
 from synesthete.reviews.cases import Policy, Queue, policy_of
 from synesthete.server.errors import Missing
 
+REQUESTS: tuple[type[Request[Any]], ...] = (Search, Recommend, Align, Suggest, Classify)
 CLASSIFIERS = "classifiers"
 ENDING = ".classifier"
 
