@@ -8,6 +8,7 @@ import logging
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -101,6 +102,19 @@ def test_reasons_of_units_add_up_to_the_logits(
     assert first.weight == pytest.approx(
         sign * float(attributed.units[0][unit]) * probe.sharpness, rel=1e-3, abs=1e-5
     )
+
+
+def test_only_tested_names_of_units_are_given(classifier: Classifier, table: Path) -> None:
+    record = read_records(table, template="health").records[3]
+    addresses = [one.address for one in classifier.judge([record])[0].reasons if one.address]
+    assert len(addresses) > 1
+    # An atlas calls a unit what it is selective for before that is tested.
+    neurons = dict.fromkeys(addresses, SimpleNamespace(name=None, concept="tyrannosaurus"))
+    neurons[addresses[1]] = SimpleNamespace(name="plum", concept="plum")
+    atlas: Any = SimpleNamespace(analysed=True, neuron=neurons.__getitem__)
+    (judged,) = classifier.judge([record], atlas=atlas)
+    named = {one.address: (one.text, one.tested) for one in judged.reasons if one.kind == "unit"}
+    assert named == {one: (one, False) for one in addresses} | {addresses[1]: ("plum", True)}
 
 
 def test_words_are_reasons_only_when_many_share_them(classifier: Classifier, table: Path) -> None:

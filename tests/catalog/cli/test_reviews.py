@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import sys
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from synesthete.catalog import Catalog
+from synesthete.catalog.classify import read_records
 from synesthete.catalog.keys import Keys
 from synesthete.cli import main
 from synesthete.models.image_text_model import ImageTextModel
@@ -191,6 +193,30 @@ def test_pilot(catalog: Catalog, tmp_path: Path, run: Run) -> None:
     assert (tmp_path / "elsewhere" / "decision.html").exists()
     assert run("pilot", tmp_path / "nowhere")[0] == 2
     assert run("pilot", folder, "--a", "old=sound")[0] == 2
+
+
+def test_what_can_be_promised_is_of_records_that_can_be_learnt_from(
+    tmp_path: Path, model: ImageTextModel, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither of those without a label nor of those whose label is too rare; a settled case gives one."""
+    monkeypatch.setattr("synesthete.models.load_model", lambda name: model)
+    rows = [
+        (f"a {('round', 'square')[n % 2]} spot {n}", ("round", "square")[n % 2]) for n in range(80)
+    ]
+    rows += [(f"unknown {n}", "") for n in range(400)] + [(f"rare {n}", "oval") for n in range(3)]
+    table = tmp_path / "records.csv"
+    with table.open("w", newline="") as file:
+        csv.writer(file).writerows([("text", "label"), *rows])
+    shop = tmp_path / "shop"
+    shop.mkdir()
+    queue, unknown = Queue(shop), read_records(table).records[80].reference
+    payload = {"reference": unknown, "proposal": "round"}
+    ticket = queue.add("classify", payload, reason="unsure", confidence=0.4)
+    queue.decide(ticket, "accept", actor="ann")
+    fitted = run("classify", table, "--fit", "--out", tmp_path / "x", "--queue", shop, "--json")
+    assert parsed(fitted)["records"]["used"] == 81
+    assert "these 81 can promise" in fitted[2]
+    assert "it will decide nothing by itself; --risk 0.15 is the lowest to try" in fitted[2]
 
 
 def test_classify(

@@ -247,7 +247,8 @@ class Classifier:
             found.append(
                 Reason(
                     kind="unit",
-                    text=(neuron and (neuron.name or neuron.concept)) or address,
+                    text=(neuron and neuron.name)
+                    or address,  # what is not tested tells nobody anything
                     weight=float(units[unit]),
                     address=address,
                     tested=bool(neuron and neuron.name),

@@ -37,7 +37,7 @@ from synesthete.catalog.classify.linear_probe import (
     calibrated,
     write_classifier,
 )
-from synesthete.catalog.classify.records import Records, Template, embed, fuse, personal
+from synesthete.catalog.classify.records import Record, Records, Template, embed, fuse, personal
 from synesthete.catalog.metrics.estimates import Estimate, share_of
 from synesthete.errors import SynestheteError
 from synesthete.reviews.cases import Label
@@ -125,7 +125,7 @@ def before_fitting(records: int, risk: float) -> list[str]:
     Parameters
     ----------
     records
-        How many there are.
+        How many there are to learn from (`usable_records`).
     risk
         Share of wrong decisions that is to be promised.
     """
@@ -383,6 +383,25 @@ def _accuracy(features: Floating, codes: Int64, split: Split, penalty: float) ->
     return share_of(int((guess == codes[split.test]).sum()), len(split.test))
 
 
+def usable_records(records: Records, corrections: Sequence[Label]) -> tuple[list[Record], int]:
+    """The records that can be learnt from, and how many labels are too rare.
+
+    Parameters
+    ----------
+    corrections
+        What people made of cases: their label stands for the record's own.
+    """
+    corrected = {one.reference: one.label for one in corrections}
+    labelled = [
+        replace(one, label=corrected.get(one.reference, one.label))
+        for one in records.records
+        if corrected.get(one.reference, one.label)
+    ]
+    counts = Counter(one.label for one in labelled)
+    rare = {label for label, count in counts.items() if count < LEAST_OF_LABEL}
+    return [one for one in labelled if one.label not in rare], len(rare)
+
+
 def fit(
     records: Records,
     out: str | Path,
@@ -427,15 +446,7 @@ def fit(
     if out.exists() and not (out.is_dir() and ((out / FACTS).exists() or not any(out.iterdir()))):
         raise SynestheteError(f"{out} is there and is no classifier", hint="choose another folder")
     loaded = load_model(model) if isinstance(model, str) else model
-    corrected = {one.reference: one.label for one in corrections}
-    labelled = [
-        replace(one, label=corrected.get(one.reference, one.label))
-        for one in records.records
-        if corrected.get(one.reference, one.label)
-    ]
-    counts = Counter(one.label for one in labelled)
-    rare = {label for label, count in counts.items() if count < LEAST_OF_LABEL}
-    labelled = [one for one in labelled if one.label not in rare]
+    labelled, rare = usable_records(records, corrections)
     embedded = embed(loaded, labelled)
     usable = np.flatnonzero(embedded.usable)
     labelled = [labelled[i] for i in usable]
@@ -455,6 +466,7 @@ def fit(
         seed=seed,
     )
     split = fitted.split
+    corrected = {one.reference for one in corrections}
     facts = {
         "format": FORMAT,
         "version": VERSION,
@@ -490,7 +502,7 @@ def fit(
             "hold": len(split.hold),
             "test": len(split.test),
             "aside": len(records.aside) + int((~embedded.usable).sum()),
-            "too_rare": len(rare),
+            "too_rare": rare,
             "corrected": sum(one.reference in corrected for one in labelled),
             "labels": dict(sorted(Counter(one.label for one in labelled).items())),
             "ignored": list(personal(records.ignored) if template == "health" else records.ignored),

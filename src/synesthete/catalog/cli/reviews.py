@@ -183,12 +183,13 @@ def classify(
     from synesthete.atlas import open_atlas
     from synesthete.catalog.classify import Classifier, read_records
     from synesthete.catalog.classify import fit as train
-    from synesthete.catalog.classify.train import before_fitting
+    from synesthete.catalog.classify.train import before_fitting, usable_records
 
     waiting = None if queue is None else Queue(queue)
     if fit:
         labelled = read_records(records, template=template)  # type: ignore[arg-type]
-        for note in before_fitting(len(labelled.records), risk):
+        corrections = waiting.labels("classify") if waiting else []
+        for note in before_fitting(len(usable_records(labelled, corrections)[0]), risk):
             say(note)
         trained = train(
             labelled,
@@ -199,7 +200,7 @@ def classify(
             coverage=coverage,
             per_label=per_label,
             risk=risk,
-            corrections=waiting.labels("classify") if waiting else (),
+            corrections=corrections,
             seed=seed,
         )
         card = read_inside(classifier, classifier / "MODEL_CARD.md").decode("utf-8", "replace")
