@@ -181,6 +181,10 @@ def lock_alone(descriptor: int, path: Path) -> bool:
         return False
 
 
+class DraftInUse(SynestheteError):
+    """Another process prepares something in the folder of a draft."""
+
+
 @contextlib.contextmanager
 def claim_draft(draft: Path) -> Iterator[Path]:
     """An empty folder to prepare something in, held by this process alone; gone at the end unless it was moved.
@@ -189,15 +193,17 @@ def claim_draft(draft: Path) -> Iterator[Path]:
 
     Raises
     ------
+    DraftInUse
+        When another process holds it.
     SynestheteError
-        When another process holds it, or it cannot be written.
+        When it cannot be written.
     """
     with disk_errors(draft), contextlib.ExitStack() as stack:
         draft.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(draft, os.O_RDONLY)
         stack.callback(os.close, descriptor)
         if not lock_alone(descriptor, draft):
-            raise SynestheteError(f"another process is writing {draft}", hint="wait until it ends")
+            raise DraftInUse(f"another process is writing {draft}", hint="wait until it ends")
         stack.callback(shutil.rmtree, draft, ignore_errors=True)
         for entry in draft.iterdir():
             if entry.is_dir() and not entry.is_symlink():

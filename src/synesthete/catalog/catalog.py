@@ -251,14 +251,21 @@ class Catalog:
     def tidy(self) -> None:
         """Compact, bring the indexes up to date, and make new centres where the number of items has doubled or halved.
 
-        Until then searches find everything, and take longer. They go on meanwhile; other writers wait.
+        Until then searches find everything, and take longer. They go on meanwhile; other writers wait, though not for new centres
+        (but in an object store).
         """
         self._embedding().table.tidy()
 
     def recenter(self) -> int:
         """Make new centres of the items as they are, and every item's fused vector again; returns the centres' version.
 
-        Done by itself when the number of items has doubled or halved since the centres were made. Searches go on meanwhile.
+        Done by itself when the number of items has doubled or halved since the centres were made. Searches go on meanwhile, and
+        writers as for `tidy`.
+
+        Raises
+        ------
+        SynestheteError
+            Another process does it.
         """
         return self._embedding().table.recenter()
 

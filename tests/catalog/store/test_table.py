@@ -19,11 +19,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from synesthete.atlas.files import DraftInUse
 from synesthete.catalog import Quarantined
 from synesthete.catalog.store import table as tables
 from synesthete.catalog.store.centres import Centres, array_of
-from synesthete.catalog.store.location import LOCK, POINTER
-from synesthete.catalog.store.table import ItemTable, probes_of
+from synesthete.catalog.store.location import BUILDING, LOCK, POINTER
+from synesthete.catalog.store.table import ItemTable, indexed_to, probes_of
 from synesthete.errors import SynestheteError
 from tests.catalog.store.small import DIM, UNITS, batch
 
@@ -146,6 +147,7 @@ def test_killed_writers_leave_all_or_nothing(place: Path, moment: str) -> None:
     in_use = json.loads((place / POINTER).read_text())["table"]
     left = {f.stem for f in place.glob("items-*.lance")} - {"items-1", in_use}
     assert not left, "what the killed writer left is swept away"
+    assert not (place / BUILDING).exists()
 
 
 def test_two_writers_and_one_killed_double_nothing(place: Path) -> None:
@@ -245,6 +247,63 @@ def test_one_more_item_rewrites_nobody(place: Path) -> None:
     opened.commit(batch({"newest": "z"}))
     newer = opened.pinned().search().where(f"revision > {version}").to_list()
     assert [row["id"] for row in newer] == ["newest"]
+
+
+@pytest.mark.parametrize("indexed", [True, False])
+def test_others_write_while_centres_are_made(
+    place: Path, monkeypatch: pytest.MonkeyPatch, indexed: bool
+) -> None:
+    """What they add, change and delete is in the table that takes the place of theirs, about the new centres."""
+    monkeypatch.setattr(tables, "VECTOR_INDEX_ABOVE", 500 if indexed else 10_000)
+    rng = np.random.default_rng(0)
+    truth = {f"{n}": "x" * int(rng.integers(40)) for n in range(800)}
+    opened, other = ItemTable(place), ItemTable(place)
+    opened.commit(batch(truth))
+    real_fill, real_index = ItemTable._fill, ItemTable._index
+    built = 0
+
+    def write() -> None:
+        other.commit(batch({"3": "changed", "new": "yy", **{f"more {n}": "z" for n in range(300)}}))
+        other.delete(["5", "7"])
+        with pytest.raises(DraftInUse):
+            other.recenter()
+        other.tidy()
+        other.commit(batch({"7": "there again"}))
+
+    def fill(self: ItemTable, new: Any, batches: Any) -> None:
+        real_fill(self, new, batches)
+        writer = threading.Thread(target=write, daemon=True)
+        writer.start()
+        writer.join(60)
+        assert not writer.is_alive(), "a writer waits"
+
+    def index(self: ItemTable, new: Any = None) -> None:
+        nonlocal built
+        real_index(self, new)
+        built += new is not None
+        if built == 2:  # the last before the turn to write
+            other.commit(batch({"late": "zz"}))
+
+    monkeypatch.setattr(ItemTable, "_fill", fill)
+    monkeypatch.setattr(ItemTable, "_index", index)
+    assert opened.recenter() == 1
+    monkeypatch.undo()
+    truth |= {"3": "changed", "new": "yy", "7": "there again", "late": "zz"} | {
+        f"more {n}": "z" for n in range(300)
+    }
+    del truth["5"]
+    assert content(place) == truth
+    found = ItemTable(place).pinned()
+    assert (found.name, other.version()[0]) == ("items-2", "items-2")
+    rows, centres = found.search().to_arrow(), Centres.of(found.schema)
+    assert centres.items == 800
+    fused = centres.space.fuse(array_of(rows, "images"), array_of(rows, "texts"))
+    assert np.allclose(array_of(rows, "fused"), fused, atol=1e-3)
+    # A search compares what is newer than the index.
+    newer = found.search().where(f"revision > {indexed_to(found.schema)}").to_list()
+    assert [row["id"] for row in newer] == ["late"] or not indexed
+    assert bool(indexed_to(found.schema)) == indexed
+    assert [one.name for one in place.glob(".*")] == []
 
 
 def test_centres_are_those_of_the_items(place: Path) -> None:

@@ -298,7 +298,7 @@ def recenter(catalog: CatalogArgument) -> Output:
     """Make new centres of the items as they are, and every item's vector about them again.
 
     Items come and go without moving the others' vectors; done by itself when their number has doubled or halved since.
-    Searches go on meanwhile, and then change a little, all at once.
+    Searches and writers go on meanwhile (in an object store, writers wait); then searches change a little, all at once.
 
     Returns
     -------

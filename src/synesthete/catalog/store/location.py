@@ -16,7 +16,8 @@ import shutil
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,19 +28,46 @@ import pyarrow as pa
 
 from synesthete._core.json_reader import read_json
 from synesthete._core.remote_files import ENVIRONMENT, WRITABLE
-from synesthete.atlas.files import disk_errors, open_to_write, write_file
+from synesthete.atlas.files import (
+    DraftInUse,
+    claim_draft,
+    disk_errors,
+    open_to_write,
+    sync_folder,
+    write_file,
+)
 from synesthete.catalog.store import manifest as manifests
 from synesthete.errors import SynestheteError
 
 os.environ.setdefault("LANCEDB_LOG", "error")  # it says on stderr that a new table is new
 
 POINTER, LOCK, ITEMS, STATE = "table.json", "write.lock", "items-", "state"
+BUILDING = ".building"  # where a table is built beside the one in use
 RETIRED = "embedded again"  # in place of the name of the catalogue
 SCHEMES = {
     **{scheme: ENVIRONMENT[scheme] for scheme in WRITABLE},
     "az": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
 }
 LEASE, RENEWED, LOOKED = 60.0, 15.0, 0.5  # seconds: a turn, until it is renewed, between looks
+
+
+@dataclass(frozen=True, kw_only=True)
+class Building:
+    """A table that is built to take the place of the one in use.
+
+    Attributes
+    ----------
+    database
+        LanceDB's, that it is made in.
+    turn
+        The turn to write, in which it takes that place.
+    finish
+        Puts it under its name among the catalogue's tables; the turn is held.
+    """
+
+    database: Any
+    turn: Callable[[], contextlib.AbstractContextManager[None]]
+    finish: Callable[[str], None]
 
 
 class Location(Protocol):
@@ -78,6 +106,9 @@ class Location(Protocol):
 
     def writing(self) -> contextlib.AbstractContextManager[None]:
         """Wait for the turn to write, and hold it."""
+
+    def building(self) -> contextlib.AbstractContextManager[Building]:
+        """Build another table, one process at a time; raises `DraftInUse` where another one does."""
 
 
 class Folder:
@@ -132,8 +163,26 @@ class Folder:
         if any(one.is_symlink() for one in (folder, *folder.rglob("*"))):
             raise SynestheteError(f"{folder} has a link in it, which leads out of it")
 
+    @contextlib.contextmanager
+    def building(self) -> Iterator[Building]:
+        """In a hidden folder, so that others write, sweep and back up meanwhile."""
+        with claim_draft(self._path / BUILDING) as place:
+
+            def finish(name: str) -> None:
+                folder = self._path / f"{name}.lance"
+                shutil.rmtree(
+                    folder, ignore_errors=True
+                )  # of one who was killed before it was in use
+                (place / folder.name).rename(folder)
+                sync_folder(self._path)
+
+            yield Building(database=_connected(place.absolute()), turn=self.writing, finish=finish)
+
     def sweep(self, kept_seconds: float) -> None:
         """Remove folders of tables; the turn to write is held."""
+        if (self._path / BUILDING).exists():
+            with contextlib.suppress(DraftInUse), claim_draft(self._path / BUILDING):
+                pass  # what a killed process left in it is gone
         switched = (self._path / POINTER).stat().st_mtime
         names = [folder.stem for folder in self._path.glob(f"{ITEMS}*.lance")]
         for name in _superfluous(names, self.current(), switched, kept_seconds):
@@ -234,6 +283,14 @@ class ObjectStore:
 
     def check(self, name: str) -> None:
         """There are no links in an object store."""
+
+    @contextlib.contextmanager
+    def building(self) -> Iterator[Building]:
+        """Beside the others, in one turn: a store has no locks by which other machines could tell it from what a kill left."""
+        with self.writing():
+            yield Building(
+                database=self.connect(), turn=contextlib.nullcontext, finish=lambda name: None
+            )
 
     def sweep(self, kept_seconds: float) -> None:
         """Drop tables, and old versions of the row; the turn to write is held."""

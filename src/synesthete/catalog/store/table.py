@@ -19,10 +19,11 @@ import pyarrow as pa
 
 from synesthete._core.arrays import Float32
 from synesthete._core.text import storable
+from synesthete.atlas.files import DraftInUse
 from synesthete.catalog.encode import Batch, Space
 from synesthete.catalog.schema import Item, Quarantined, image_name
 from synesthete.catalog.store.centres import KEY, Centres, array_of, centres_of
-from synesthete.catalog.store.location import ITEMS, Folder, Location
+from synesthete.catalog.store.location import ITEMS, Building, Folder, Location
 from synesthete.catalog.words import facet, searched
 from synesthete.errors import SynestheteError
 
@@ -36,6 +37,8 @@ PROBES, INDEXED_TO = b"probes", b"indexed_to"  # in the metadata of the field wi
 KEPT_SECONDS = 3600  # how long a reader may go on with what it opened
 SMALL, STALE, FRAGMENTS = 10_000, 50, 64
 CHUNK, LONGEST_REASON = 4096, 300
+# Passes over what others write while centres are made, and how much of it may be left when they wait.
+PASSES, FEW = 8, 256
 ARRAYS = ("images", "texts", "units")
 INDEXED = ("words", "id", "facets")
 
@@ -217,9 +220,13 @@ class ItemTable:
 
     def tidy(self) -> None:
         """Compact, bring the indexes up to date, renew centres that no longer fit, and remove what killed writers left."""
+        with self.errors():
+            if self._outgrown():
+                # Where another process builds, it does so for this one, too.
+                with contextlib.suppress(DraftInUse), self._location.building() as building:
+                    if self._outgrown():
+                        self._recenter(building)
         with self._writing():
-            if Centres.of(self._table().schema).outgrown(self.count()):
-                self._recenter()
             self._index()
             aside = self._lance().open_table(QUARANTINE)
             if aside.stats()["fragment_stats"]["num_fragments"] > FRAGMENTS:
@@ -227,22 +234,69 @@ class ItemTable:
             self._location.sweep(KEPT_SECONDS)
 
     def recenter(self) -> int:
-        """New centres, of the items as they are, and every fused vector again; returns the centres' version."""
-        with self._writing():
-            version = self._recenter()
-            self._location.sweep(KEPT_SECONDS)
-        return version
+        """New centres, of the items as they are, and every fused vector again; returns the centres' version.
 
-    def _recenter(self) -> int:
-        """Build a table with new centres beside the one in use, with its indexes, and switch at once; the lock is held."""
-        old = self._table()
+        Raises
+        ------
+        DraftInUse
+            Another process does it.
+        """
+        with self.errors(), self._location.building() as building:
+            return self._recenter(building)
+
+    def _outgrown(self) -> bool:
+        return Centres.of(self._table().schema).outgrown(self.count())
+
+    def _recenter(self, building: Building) -> int:
+        """Build a table with new centres and its indexes, bring over what others write meanwhile, and switch at once."""
+        old = self.pinned()
         before = Centres.of(old.schema)
         centres = centres_of(old.search().select(list(ARRAYS)).to_batches(CHUNK), before)
         name = f"{ITEMS}{int(old.name.removeprefix(ITEMS)) + 1}"
-        new = self._new(name, old.schema.with_metadata({KEY: centres.to_text()}))
+        schema = old.schema.with_metadata({KEY: centres.to_text()})
+        new = self._new(name, schema, building.database)
         self._fill(new, (_fused(batch, centres.space) for batch in _every(old)))
-        self._location.switch(name)
+        version, passes = int(old.version), 0
+        changed = FEW + 1
+        while changed > FEW and passes < PASSES:
+            version, changed = self._catch_up(new, version, centres.space)
+            passes += 1
+        self._index(new)
+        with building.turn():
+            self._catch_up(new, version, centres.space)
+            building.finish(name)
+            self._location.switch(name)
+            self._location.sweep(KEPT_SECONDS)
         return centres.version
+
+    def _catch_up(self, new: Table, since: int, space: Space) -> tuple[int, int]:
+        """Make of another table what the one in use is now.
+
+        Parameters
+        ----------
+        since
+            The version of the table in use that the other one is made of.
+
+        Returns
+        -------
+        the version that it is made of now, and how many items changed.
+        """
+        old = self.pinned()
+        changed = old.count_rows(f"revision > {since}")
+        if changed:
+            rows = old.search().where(f"revision > {since}").to_batches(CHUNK)
+            revision = int(new.version) + 1
+            fused = (_fused(batch, space, revision) for batch in rows)
+            reader = pa.RecordBatchReader.from_batches(new.schema.remove_metadata(), fused)
+            merge = new.merge_insert("id").when_matched_update_all()
+            merge.when_not_matched_insert_all().execute(reader)
+        gone: list[str] = []
+        if new.count_rows() != old.count_rows():
+            ids = [table.search().select(["id"]).to_arrow() for table in (new, old)]
+            gone = ids[0].join(ids[1], "id", join_type="left anti")["id"].to_pylist()
+            for start in range(0, len(gone), 500):
+                new.delete(f"id IN ({quoted(gone[start : start + 500])})")
+        return int(old.version), changed + len(gone)
 
     def copy_to(self, location: Location) -> None:
         """All items as they are now, with their centres, and the quarantine; what a killed copy left there is replaced.
@@ -267,8 +321,8 @@ class ItemTable:
         new.add(pa.RecordBatchReader.from_batches(new.schema, batches))
         self._index(new)
 
-    def _new(self, name: str, schema: pa.Schema) -> Table:
-        lance = self._lance()
+    def _new(self, name: str, schema: pa.Schema, database: Any = None) -> Table:
+        lance = self._lance() if database is None else database
         from lancedb.index import FTS, BTree, LabelList
 
         at = schema.get_field_index("fused")
@@ -430,16 +484,17 @@ def _every(table: Table) -> Iterable[pa.RecordBatch]:
     return found
 
 
-def _restarted(batch: pa.RecordBatch) -> pa.RecordBatch:
+def _restarted(batch: pa.RecordBatch, revision: int = 0) -> pa.RecordBatch:
     """The rows for a table whose versions begin again."""
     at = batch.schema.get_field_index("revision")
-    return batch.set_column(at, batch.schema.field(at), pa.array(np.zeros(len(batch), np.int64)))
+    revisions = pa.array(np.full(len(batch), revision, np.int64))
+    return batch.set_column(at, batch.schema.field(at), revisions)
 
 
-def _fused(batch: pa.RecordBatch, space: Space) -> pa.RecordBatch:
+def _fused(batch: pa.RecordBatch, space: Space, revision: int = 0) -> pa.RecordBatch:
     """The rows with their fused vectors in another space, for a table whose versions begin again."""
     fused = space.fuse(array_of(batch, "images"), array_of(batch, "texts")).astype(np.float16)
-    batch = _restarted(batch)
+    batch = _restarted(batch, revision)
     at = batch.schema.get_field_index("fused")
     return batch.set_column(at, batch.schema.field(at), _vectors(fused))
 
