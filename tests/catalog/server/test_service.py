@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -22,6 +26,7 @@ from tests.catalog.server.conftest import BASE, TOKEN
 from tests.server.limited import PATIENCE, answer, opened, until
 
 ROOT = Path(__file__).parents[3]
+SCRIPT = "tools/serve.sh"
 OWNER = {"Authorization": f"Bearer {TOKEN}"}
 TAKE = """
 import sys
@@ -109,7 +114,7 @@ class Served:
         self._log = folder / "serve.log"
         with self._log.open("w") as file:
             self.process = subprocess.Popen(
-                ["sh", str(ROOT / "tools" / "serve.sh"), "--allow-host", "shop.example"],
+                ["sh", str(ROOT / SCRIPT), "--allow-host", "shop.example"],
                 stdout=subprocess.PIPE,
                 stderr=file,
                 text=True,
@@ -139,6 +144,39 @@ def served(filled: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     finally:
         one.process.kill()
         one.process.wait()
+
+
+def instructions(name: str) -> list[str]:
+    """Of the Dockerfile, what each instruction of a name is given."""
+    text = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
+    return re.findall(rf"^{name} +(.*)$", text, re.MULTILINE)
+
+
+def test_the_image_has_what_it_needs_and_runs_the_script() -> None:
+    (entry,) = instructions("ENTRYPOINT")
+    assert (json.loads(entry), instructions("WORKDIR")) == (["sh", f"/app/{SCRIPT}"], ["/app"])
+    copied = {name for one in instructions("COPY") for name in one.split()[:-1]}
+    (ignored, *kept) = (ROOT / ".dockerignore").read_text().split()
+    assert ignored == "*"
+    assert copied == {one[1:] for one in kept if one.startswith("!")}
+    facts = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    needed = {SCRIPT, "pyproject.toml", "src", facts["project"]["readme"]}
+    assert copied >= needed | set(facts["project"]["license-files"])
+    assert all((ROOT / name).exists() for name in copied)
+    (extras,) = re.findall(r"\[([^]]+)\]", " ".join(instructions("RUN")))
+    assert set(extras.split(",")) <= facts["project"]["optional-dependencies"].keys()
+
+
+def test_the_image_knows_whether_it_is_alive(served: Served) -> None:
+    (check,) = instructions("HEALTHCHECK")
+    _, *command = json.loads(check.partition("CMD ")[2])
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        ports = {urlsplit(served.base).port: True, free.getsockname()[1]: False}
+        for port, alive in ports.items():
+            given = {**os.environ, "PORT": str(port)}
+            done = subprocess.run([sys.executable, *command], env=given, stderr=subprocess.DEVNULL)
+            assert (done.returncode == 0) == alive
 
 
 def is_refused(port: int) -> bool:
