@@ -250,7 +250,7 @@ def test_one_more_item_rewrites_nobody(place: Path) -> None:
 
 
 @pytest.mark.parametrize("indexed", [True, False])
-def test_others_write_while_centres_are_made(
+def test_writers_go_on_while_the_table_is_recentered(
     place: Path, monkeypatch: pytest.MonkeyPatch, indexed: bool
 ) -> None:
     """What they add, change and delete is in the table that takes the place of theirs, about the new centres."""
