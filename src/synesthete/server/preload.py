@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import threading
 from collections.abc import Iterator
 
@@ -53,10 +52,15 @@ class Preload:
 def _steps(library: Library) -> Iterator[None]:
     """What a first answer waits for, the import first."""
     # One by one, since a server that ends waits for the one that is being imported.
-    for name in ("torch", "torchvision", "transformers", "open_clip"):
-        with contextlib.suppress(ImportError):
-            importlib.import_module(name)
-        yield
+    import torch  # noqa: F401
+
+    yield
+    import torchvision  # noqa: F401
+
+    yield
+    import open_clip  # noqa: F401
+
+    yield
     from PIL import Image
 
     from synesthete.analysis.provenance import own_model
