@@ -203,7 +203,7 @@ def served(
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "synesthete", "serve", str(folder), "--port", str(port)]
-    command += ["--token", TOKEN, "--no-browser", *options]
+    command += ["--token", TOKEN, "--no-browser", "--no-preload", *options]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     base = f"http://127.0.0.1:{port}"
     try:

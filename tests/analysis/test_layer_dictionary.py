@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,7 @@ from synesthete.errors import SynestheteError
 from synesthete.models import load_model
 from synesthete.models.dictionary_formats import read_dictionary
 from synesthete.probes import ProbeSet
-from synesthete.recording import record
+from synesthete.recording import Executor, record
 from synesthete.report import neuron_report, source_of
 from synesthete.visualization.features import visualize
 from synesthete.visualization.settings import Settings
@@ -258,6 +261,32 @@ def test_latents_are_recorded_beside_neurons(
     assert found.neuron(f"{latents}:5").layer == latents
     assert neuron_report(source_of(found), f"{latents}:5").modalities
     assert found.summary()["layers"] == [LAYER, latents]
+
+
+def test_whoever_records_latents(
+    atlas: Atlas, probes: ProbeSet, trained: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    """Latents, neurons and their controls are the same from two processes, the first of which are killed."""
+    model = load_model(atlas.manifest["model"]["name"])
+    layers = [LAYER, f"{LAYER}@{trained[0]}"]
+    before = set(multiprocessing.active_children())
+    killed: list[int] = []
+
+    def kill(done: int, *_: int) -> None:
+        for worker in set(multiprocessing.active_children()) - before if done else ():
+            if len(killed) < 2:
+                os.kill(worker.pid or 0, signal.SIGKILL)
+                killed.append(worker.pid or 0)
+
+    files = []
+    for name, executor in (("one", None), ("two", Executor(kind="processes", workers=2))):
+        path = tmp_path / f"{name}.atlas"
+        record(model, probes, layers, path, twins=["random_twin"], shard_size=16, executor=executor, progress=kill)  # fmt: skip
+        files.append(tree(path))
+    assert len(killed) == 2
+    folder = open_atlas(path).layer(f"{LAYER}@x")["folder"]
+    assert any(f"layers/{folder}/" in name for name in files[0])
+    assert files[0] == files[1]
 
 
 def test_latents_are_named_seen_and_audited(

@@ -1,6 +1,6 @@
 """A model and images of which every process can open its own, and a program that records them.
 
-`python -m tests.recording.crowd FOLDER OUT KIND ACT`: once a first shard is committed, it does as ACT says and prints the
+`python -m tests.recording.crowd FOLDER OUT KIND [ACT]`: once a first shard is committed, it does as ACT says and prints the
 processes that this is about.
 """
 
@@ -120,6 +120,7 @@ def after_one_shard(act: Callable[[], None]) -> None:
 
 
 if __name__ == "__main__":
-    place, out, kind, act = sys.argv[1:]
-    after_one_shard(ACTS[act])
+    place, out, kind, *acts = sys.argv[1:]
+    for act in acts:
+        after_one_shard(ACTS[act])
     record_crowd(Path(place), Path(out), Executor(kind=kind, workers=2))

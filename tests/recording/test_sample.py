@@ -20,9 +20,12 @@ from synesthete.analysis.families import assign_families
 from synesthete.analysis.naming import name_neurons
 from synesthete.analysis.stability import measure_stability
 from synesthete.atlas import Atlas, open_atlas
+from synesthete.atlas.thumbnails import INDEX, ThumbnailIndex
 from synesthete.errors import SynestheteError
 from synesthete.recording.plan import sample_rows
+from synesthete.report import neuron_report, source_of
 from synesthete.report.counts import counts_of
+from synesthete.reviews import labels, say, session
 from tests.small_atlas import LAYER, record_small
 
 names = st.sampled_from(["", "a", "b", "c"])
@@ -141,6 +144,51 @@ def test_half_of_the_images(tmp_path: Path, dense: Atlas) -> None:
     assert counts.rotation.count is not None
     assert counts.random_twin.count is not None
     assert atlas.verify() == []
+
+
+def test_images_of_the_sample_are_labelled_blind(
+    tmp_path: Path, dense: Atlas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = sampled(tmp_path, 40)
+    analyze(path)
+    atlas = open_atlas(path)
+    rows = atlas.sampled_rows.tolist()
+    assert len(set(rows)) == 40
+    assert atlas.probes["sha256"].take(rows).equals(atlas.sampled.probes["sha256"])
+    address = next(neuron.address for neuron in atlas.neurons() if neuron.std > 0)
+    images = session(atlas, address, bins=4, per_bin=2, seed=3)
+    assert len(set(images)) == len(images) >= 10
+    assert set(images) <= set(rows)
+    layer, unit = atlas.locate(address)
+    values = dense.activations(layer)[:, unit].astype(float)
+    low, high = np.nanmin(values[rows]), np.nanmax(values[rows])
+    place = np.minimum(np.floor((values - low) / (high - low) * 4), 3)
+    for one in range(4):
+        assert (place[images] == one).sum() >= min(2, (place[rows] == one).sum())
+    # A large atlas keeps thumbnails of exemplars; those of other images are its sample's.
+    kept = atlas._contents.table(INDEX)
+    few = kept.filter(pa.array([i % 2 == 0 for i in kept["id"].to_pylist()]))
+    monkeypatch.setattr(atlas, "_thumbnails", ThumbnailIndex(few))
+    sprites = {i: atlas.thumbnail_position(i).sprite.partition("/")[0] for i in images}
+    assert sprites == {i: "sample" if i % 2 else "thumbnails" for i in images}
+    assert len(set(sprites.values())) == 2
+    for image in images:
+        ours, theirs = (np.asarray(one.thumbnail(image), float) for one in (atlas, dense))
+        assert np.abs(ours - theirs).mean() < 4, image
+    without = next(i for i in range(1, 65, 2) if i not in rows)
+    with pytest.raises(SynestheteError, match=f"image {without} has no thumbnail"):
+        atlas.thumbnail(without)
+    for image in images:
+        say(path, "label", address, rater="ann", value="yes" if image % 2 else "no", image=image, question="apple?")  # fmt: skip
+    given = labels(atlas, address, "apple?")
+    assert {image: given[image] for image in images} == {
+        image: "yes" if image % 2 else "no" for image in images
+    }
+    found = conditional(atlas, address, labels=given, bins=2)
+    assert sum(found.images) == len(set(given) & set(rows))
+    expected = conditional(dense, address, labels=given, bins=2)
+    assert [curve.category for curve in found.curves] == [c.category for c in expected.curves]
+    assert neuron_report(source_of(atlas), address).can_label
 
 
 def test_a_recording_that_ended_before_its_sample_goes_on(tmp_path: Path) -> None:

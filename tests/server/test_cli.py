@@ -37,8 +37,8 @@ def run(
 
 
 @contextmanager
-def serving(*words: object) -> Iterator[tuple[str, str]]:
-    """The base address and the link of a server that runs."""
+def serving(*words: object) -> Iterator[tuple[str, str, int]]:
+    """The base address, the link and the process of a server that runs."""
     command = [
         sys.executable,
         "-m",
@@ -57,7 +57,7 @@ def serving(*words: object) -> Iterator[tuple[str, str]]:
         line = process.stdout.readline()
         found = re.search(r"(http://127\.0\.0\.1:\d+)/\S+", line)
         assert found, line
-        yield found[1], found[0]  # it listens before it says so
+        yield found[1], found[0], process.pid  # it listens before it says so
     finally:
         process.terminate()
         process.wait(300)
@@ -75,7 +75,7 @@ def status(address: str, **headers: str) -> tuple[int, str]:
 
 def test_serve_answers_as_others_rely_on(original: Path) -> None:
     bearer = {"Authorization": "Bearer T"}
-    with serving(original) as (base, link):
+    with serving(original) as (base, link, _):
         assert link.startswith(f"{base}/enter/")
         assert status(f"{base}/")[0] == 401
         for path in ("/", f"/neuron/{LAYER}:0", "/concept/apple", "/search?q=apple"):

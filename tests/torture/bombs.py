@@ -184,7 +184,7 @@ def _serving(kind: Kind, folder: Path) -> Iterator[tuple[subprocess.Popen[str], 
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": "300", "NO_COLOR": "1"}
     _make(kind, folder)
     command = [
-        sys.executable, "-m", "synesthete", "serve", str(folder / "made"), "--no-browser", "--port", "0", "--token", TOKEN,
+        sys.executable, "-m", "synesthete", "serve", str(folder / "made"), "--no-browser", "--no-preload", "--port", "0", "--token", TOKEN,
     ]  # fmt: skip
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
     try:

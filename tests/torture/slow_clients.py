@@ -81,7 +81,16 @@ def _small(folder: Path) -> Path:
 
 
 def _attack(seconds: float, atlas: Path) -> dict[str, float | int]:
-    command = [sys.executable, "-m", "synesthete", "serve", str(atlas), "--no-browser", "--port"]
+    command = [
+        sys.executable,
+        "-m",
+        "synesthete",
+        "serve",
+        str(atlas),
+        "--no-browser",
+        "--no-preload",
+        "--port",
+    ]
     server = subprocess.Popen(
         [*command, "0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         env={**os.environ, "SYNESTHETE_TOKEN": TOKEN},

@@ -116,7 +116,7 @@ def prepare(place: Path) -> dict[str, Path]:
 @contextmanager
 def served(folder: Path) -> Iterator[tuple[str, int]]:
     """A server of a folder in a process of its own; its address and process."""
-    command = [sys.executable, "-m", "synesthete", "serve", str(folder), "--port", "0", "--token", TOKEN, "--no-browser"]  # fmt: skip
+    command = [sys.executable, "-m", "synesthete", "serve", str(folder), "--port", "0", "--token", TOKEN, "--no-browser", "--no-preload"]  # fmt: skip
     errors = folder.with_suffix(".errors")
     with errors.open("wb") as log:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)

@@ -109,7 +109,7 @@ def conditional(
         in all. The bin of zero, where a ReLU piles up images of anything, and those below are never looked at for that.
     labels
         Image id → what a person labelled it with, instead of the probe labels; images without a label do
-        not count.
+        not count, nor those whose activations were not kept.
     bins
         How many.
 
@@ -124,9 +124,9 @@ def conditional(
         raise SynestheteError(f"no categories by {by!r}", hint=f"one of {', '.join(FIELDS)}")
     layer, unit = atlas.locate(address)
     address = f"{layer}:{unit}"
-    shown = atlas if labels is not None else atlas.sampled
+    shown = atlas.sampled
     values = np.asarray(shown.activations(layer)[:, unit], np.float64)
-    known, codes = _coded(shown, by, labels)
+    known, codes = _coded(shown, by) if labels is None else _labelled(atlas, labels)
     rows = np.flatnonzero((codes >= 0) & np.isfinite(values))
     if not len(rows):
         raise SynestheteError(f"no image of {atlas.path} has a {'label' if labels else by}")
@@ -158,21 +158,27 @@ def conditional(
     )
 
 
-def _coded(atlas: Atlas, by: str, labels: Mapping[int, str] | None) -> tuple[list[str], Int64]:
+def _coded(atlas: Atlas, by: str) -> tuple[list[str], Int64]:
     """All categories, sorted, and which of them each image shows; -1 for none."""
-    images = atlas.probes.num_rows
-    if labels is None:
-        import pyarrow.compute as pc
+    import pyarrow.compute as pc
 
-        texts = pc.fill_null(atlas.probes[by], arrow_text("")).combine_chunks().dictionary_encode()
-        given, codes = texts.dictionary.to_pylist(), column_numbers(texts.indices).astype(np.int64)
-    else:
-        unknown = [i for i in labels if not 0 <= i < images]
-        if unknown:
-            raise SynestheteError(f"no image {unknown[0]}; the atlas has images 0 to {images - 1}")
-        given = list(dict.fromkeys(["", *labels.values()]))
-        number = {text: place for place, text in enumerate(given)}
-        codes = np.array([number[labels.get(i, "")] for i in range(images)], np.int64)
+    texts = pc.fill_null(atlas.probes[by], arrow_text("")).combine_chunks().dictionary_encode()
+    return _sorted(texts.dictionary.to_pylist(), column_numbers(texts.indices).astype(np.int64))
+
+
+def _labelled(atlas: Atlas, labels: Mapping[int, str]) -> tuple[list[str], Int64]:
+    """The same by labels of the atlas's images, for the images of its sample."""
+    images = atlas.probes.num_rows
+    unknown = [i for i in labels if not 0 <= i < images]
+    if unknown:
+        raise SynestheteError(f"no image {unknown[0]}; the atlas has images 0 to {images - 1}")
+    given = list(dict.fromkeys(["", *labels.values()]))
+    number = {text: place for place, text in enumerate(given)}
+    codes = [number[labels.get(i, "")] for i in atlas.sampled_rows.tolist()]
+    return _sorted(given, np.array(codes, np.int64))
+
+
+def _sorted(given: list[str], codes: Int64) -> tuple[list[str], Int64]:
     names = sorted({text for text in given if text})
     place = {text: i for i, text in enumerate(names)}
     return names, np.array([place.get(text, -1) for text in given], np.int64)[codes]

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from synesthete._core.arrays import Int64
 from synesthete._core.notebook import html_of
 from synesthete._core.remote_files import is_url
 from synesthete._core.user_files import ANY_SIZE, UnusableFile, read_file
-from synesthete.atlas.arrays import Shape, map_npy, read_parquet
+from synesthete.atlas.arrays import Shape, column_numbers, map_npy, read_parquet
 from synesthete.atlas.exemplars import Exemplars, parse_exemplars
 from synesthete.atlas.files import difference, entry_of, inside
 from synesthete.atlas.manifest import (
@@ -149,6 +151,26 @@ class Atlas:
         if not alike:
             raise damaged(self.path, [f"{SAMPLE} is of another model or other layers"])
         return sample
+
+    @cached_property
+    def sampled_rows(self) -> Int64:
+        """Which image of this atlas each one of `sampled` is, `[images]`.
+
+        Raises
+        ------
+        SynestheteError
+            As of `sampled`, or the sample has other images.
+        """
+        if self.sampled is self:
+            return np.arange(self.probes.num_rows)
+        mine, theirs = (
+            pc.binary_join_element_wise(table["key"], table["sha256"], "/")
+            for table in (self.probes, self.sampled.probes)
+        )
+        rows = pc.index_in(theirs, value_set=mine)
+        if rows.null_count:
+            raise damaged(self.path, [f"{SAMPLE} has other images"])
+        return column_numbers(rows).astype(np.int64)
 
     @property
     def analysed(self) -> bool:
@@ -364,11 +386,17 @@ class Atlas:
         return [str(text) for text in self.probes["text"].to_pylist()] if known else []
 
     def thumbnail_position(self, image: int) -> ThumbnailPosition:
-        """Sprite file and corner of an image's thumbnail (for pages that show sprites)."""
+        """Sprite file and corner of an image's thumbnail (for pages that show sprites); that of `sampled` where this atlas keeps exemplars' only."""
+        if image not in self._thumbnails and self.sampled is not self:
+            for row in np.flatnonzero(self.sampled_rows == image)[:1]:
+                position = self.sampled.thumbnail_position(int(row))
+                return replace(position, sprite=f"{SAMPLE}/{position.sprite}")
         return self._thumbnails.position(image)
 
     def sprite(self, name: str) -> bytes:
         """A sprite's file (WebP), by the name that `thumbnail_position` gives."""
+        if name.startswith(f"{SAMPLE}/"):
+            return self.sampled.sprite(name.removeprefix(f"{SAMPLE}/"))
         return self._contents.read(name)
 
     def thumbnail(self, image: int) -> Image.Image:

@@ -60,6 +60,10 @@ class ThumbnailIndex:
         self._tiles: NDArray[np.int64] = column_numbers(table["tile"])
         self._sprites = table["sprite"]
 
+    def __contains__(self, image: int) -> bool:
+        row = int(np.searchsorted(self._ids, image))
+        return row < len(self._ids) and bool(self._ids[row] == image)
+
     def position(self, image: int) -> ThumbnailPosition:
         """Where the thumbnail of an image lies.
 
@@ -68,9 +72,9 @@ class ThumbnailIndex:
         SynestheteError
             When the image has no thumbnail.
         """
-        row = int(np.searchsorted(self._ids, image))
-        if row == len(self._ids) or self._ids[row] != image:
+        if image not in self:
             raise SynestheteError(f"image {image} has no thumbnail in this atlas")
+        row = int(np.searchsorted(self._ids, image))
         return tile_position(self._sprites[row].as_py(), int(self._tiles[row]))
 
 

@@ -28,6 +28,7 @@ FOLDER = "visualizations"
 TABLE = "images.parquet"
 DIRECTIONS = "directions"
 PLAIN = "plain"
+CONTENT = "content"  # column of the files where they are packed with their rows
 
 _COLUMNS: dict[str, pa.DataType] = {
     "target": pa.string(),
@@ -159,9 +160,7 @@ def read_visualizations(path: Path, folder: str) -> list[Visualization]:
         for name in ADDED:
             if name not in table.column_names:
                 table = table.append_column(name, pa.nulls(len(table), _COLUMNS[name]))
-        table = table.select(list(_COLUMNS))
-        rows = table.cast(pa.schema(list(_COLUMNS.items()))).to_pylist()
-        return [Visualization(**row) for row in rows]
+        return _rows(table)
     except (SynestheteError, pa.ArrowException, TypeError, ValueError, KeyError) as error:
         raise SynestheteError(f"{file} is damaged ({error})", hint=hint) from error
 
@@ -185,11 +184,37 @@ def add_visualizations(
     ordered = sorted(
         rows.values(), key=lambda r: (r.unit, r.target, r.facet != PLAIN, r.facet, r.goal, r.copy)
     )
+    write_file(path / folder / TABLE, parquet_bytes(_table(ordered)))
+
+
+def pack_visualizations(images: Sequence[tuple[Visualization, bytes]]) -> bytes:
+    """Rows and their files as one file, for another process."""
+    contents = pa.array([content for _, content in images], pa.binary())
+    return parquet_bytes(_table([row for row, _ in images]).append_column(CONTENT, contents))
+
+
+def unpack_visualizations(data: bytes) -> list[tuple[Visualization, bytes]]:
+    """The rows and files that another process packed.
+
+    Raises
+    ------
+    SynestheteError
+        They are damaged.
+    """
+    table = read_parquet(data, source="images of another process")
+    return list(zip(_rows(table), table[CONTENT].to_pylist(), strict=True))
+
+
+def _table(rows: Sequence[Visualization]) -> pa.Table:
     columns: Mapping[str, list[Any]] = {
-        name: [getattr(row, name) for row in ordered] for name in _COLUMNS
+        name: [getattr(row, name) for row in rows] for name in _COLUMNS
     }
-    table = pa.table(dict(columns), schema=pa.schema(list(_COLUMNS.items())))
-    write_file(path / folder / TABLE, parquet_bytes(table))
+    return pa.table(dict(columns), schema=pa.schema(list(_COLUMNS.items())))
+
+
+def _rows(table: pa.Table) -> list[Visualization]:
+    table = table.select(list(_COLUMNS)).cast(pa.schema(list(_COLUMNS.items())))
+    return [Visualization(**row) for row in table.to_pylist()]
 
 
 def visualization_bytes(path: Path, row: Visualization) -> bytes:

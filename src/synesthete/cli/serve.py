@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import os
@@ -45,6 +46,7 @@ def serve(
     idempotency_hours: Annotated[
         float | None, typer.Option(envvar=IDEMPOTENCY_HOURS, min=0.01)
     ] = None,
+    preload: bool = True,
     browser: bool = True,
 ) -> None:
     """Open the microscope: the pages of one or more atlases, for your browser; or a catalogue with its REST API.
@@ -82,6 +84,9 @@ def serve(
     idempotency_hours : HOURS
         Of a catalogue: how long the response to a request with an idempotency key is kept; without it (or
         SYNESTHETE_IDEMPOTENCY_HOURS) 24.
+    preload
+        Of the microscope: load the first atlas's model while the first page is read, so that the first answer of the bench or of a search by meaning is not
+        late. It stays in memory. Without, it is loaded when a page needs it.
     browser
         Open it in a browser.
 
@@ -96,6 +101,7 @@ def serve(
     from synesthete.server import create_app
     from synesthete.server.auth import gate_for
     from synesthete.server.connections import ConnectionLimits, LimitedServer, fit_open_files
+    from synesthete.server.preload import Preload
 
     # A catalogue reads its settings from the environment, in every process that serves it.
     for name, value in (
@@ -113,7 +119,7 @@ def serve(
     each = -(-wanted.connections // workers)
     limits = fit_open_files(dataclasses.replace(wanted, connections=each))
     run: Callable[[socket.socket], None]
-    opened = "microscope"
+    opened, after = "microscope", contextlib.ExitStack()
     if any((path / CATALOG).exists() for path in atlases):
         from synesthete.catalog.server.service import Service
 
@@ -128,7 +134,10 @@ def serve(
             "--workers is for a catalogue", hint="the microscope needs one process"
         )
     else:
-        run = LimitedServer(create_app(atlases, gate), limits).run_on
+        microscope = create_app(atlases, gate)
+        ahead = Preload(microscope, microscope.state.library)
+        after.callback(ahead.stop)
+        run = LimitedServer(ahead if preload else microscope, limits).run_on
     listener = _listen(host, port)
     shown = f"[{host}]" if ":" in host else host
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else shown
@@ -144,7 +153,8 @@ def serve(
     if browser:
         webbrowser.open(f"{base}{gate.link}")
     try:
-        run(listener)
+        with after:
+            run(listener)
     except KeyboardInterrupt:
         pass
     finally:

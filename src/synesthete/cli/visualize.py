@@ -18,6 +18,7 @@ from synesthete.cli.analyze import PANEL
 from synesthete.cli.command import Address, AtlasArgument, Only, Output, Positive, command
 from synesthete.cli.console import Note, count, percent, say, table
 from synesthete.cli.progress import Reporter
+from synesthete.cli.workers import Workers
 from synesthete.errors import SynestheteError
 from synesthete.visualization.settings import STRENGTHS, Settings
 
@@ -114,6 +115,7 @@ def visualize(
         Settings,
         Only("steps", "size", "attempts", "strengths", "variant", "copies", "batch", "seed"),
     ],
+    workers: Workers,
     probes: str | None = None,
     sheet: Path | None = None,
 ) -> Output:
@@ -153,6 +155,7 @@ def visualize(
     synesthete visualize demo.atlas --top 1 --facets word --steps 12 --strengths 1
     synesthete visualize demo.atlas --text apple --steps 12 --json
     synesthete visualize demo.atlas --top 2 --steps 12 --sheet sheet.webp
+    synesthete visualize demo.atlas --top 8 --steps 12 --batch 4 --executor processes --workers 2
     """
     from synesthete.visualization.features import visualize as optimise
     from synesthete.visualization.features.sheet import contact_sheet, write_sheet
@@ -161,7 +164,7 @@ def visualize(
         settings = dataclasses.replace(settings, kind="phase")
     if settings.copies > 1:
         settings = dataclasses.replace(settings, diversity=4.0)
-    wanted = targets.of(atlas, address or ())
+    who, wanted = workers.opened(), targets.of(atlas, address or ())
     with Reporter("visualizing") as reporter:
         found = optimise(
             atlas,
@@ -171,6 +174,7 @@ def visualize(
             goal="least" if least else "most",
             settings=settings,
             probes=probes,
+            executor=who,
             progress=reporter,
         )
     if sheet is not None:

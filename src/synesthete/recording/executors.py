@@ -208,6 +208,8 @@ class Executor:
             rank, size = array_place(os.environ) if self.shared else (0, 1)
             own = (number for number in missing if number % size == rank)
             return job.start(model).run(own, seen)
+        if isinstance(missing, Sized) and not len(missing):
+            return iter(())
         cores = _cores()
         on_gpu = model.device.type == "cuda"
         # A cluster has cores, or GPUs, of its own; there are never more actors than these.

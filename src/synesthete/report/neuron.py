@@ -738,7 +738,7 @@ def _equal_bins(values: Float64) -> Float64:
 def meaning(source: Source, columns: Columns, unit: int) -> Meaning | None:
     """P(concept | activation) of the concepts that the strongest images show.
 
-    None without the dense matrix, without labelled images, and for a unit that does not vary.
+    None without the dense matrix or a sample that has it, without labelled images, and for a unit that does not vary.
     """
     if not can_label(source, columns, unit) or len(source.opened.probes.concept.texts) < 2:
         return None

@@ -273,8 +273,8 @@ def find_unit(source: Source, address: str) -> tuple[Columns, int]:
 
 
 def can_label(source: Source, columns: Columns, unit: int) -> bool:
-    """Whether a unit's images can be labelled blind: its activations differ, and were kept."""
-    return bool(source.atlas.manifest["dense"] and columns.std[unit] > 0)
+    """Whether a unit's images can be labelled blind: its activations differ, and were kept, of all images or of a sample."""
+    return bool(source.atlas.sampled.manifest["dense"] and columns.std[unit] > 0)
 
 
 def _by_name(source: Source, text: str) -> str:

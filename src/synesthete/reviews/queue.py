@@ -181,15 +181,15 @@ def session(
 ) -> list[int]:
     """Images to label blind for a unit: spread evenly over its activations, mixed with images drawn at random.
 
-    Nothing in the order tells how strongly the unit answers. The same seed gives the same session.
+    Nothing in the order tells how strongly the unit answers. The same seed gives the same session. Of an atlas without the dense matrix they are of its sample.
 
     Raises
     ------
     SynestheteError
-        No such unit, no dense matrix, or a unit that gives the same value for every image.
+        No such unit, no dense matrix and no sample, or a unit that gives the same value for every image.
     """
     neuron = atlas.neuron(address)
-    values = np.asarray(atlas.activations(neuron.layer)[:, neuron.unit], np.float64)
+    values = np.asarray(atlas.sampled.activations(neuron.layer)[:, neuron.unit], np.float64)
     fine = np.flatnonzero(np.isfinite(values))
     low, high = values[fine].min(), values[fine].max()
     if low == high:
@@ -202,7 +202,7 @@ def session(
         chosen += rng.choice(here, min(per_bin, len(here)), replace=False).tolist()
     others = np.setdiff1d(fine, chosen)
     chosen += rng.choice(others, min(CONTROLS, len(others)), replace=False).tolist()
-    return [int(i) for i in rng.permutation(chosen)]
+    return atlas.sampled_rows[rng.permutation(chosen)].tolist()
 
 
 def labels(atlas: Atlas, address: str, question: str) -> dict[int, str]:

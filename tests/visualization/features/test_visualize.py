@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import errno
+import multiprocessing
+import os
+import shutil
+import signal
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -14,7 +18,7 @@ from PIL import Image
 from synesthete.atlas import Atlas, files, open_atlas
 from synesthete.atlas import visualizations as store
 from synesthete.errors import SynestheteError
-from synesthete.models.gradients import GradientTower
+from synesthete.recording import Executor
 from synesthete.visualization.features import (
     Settings,
     class_target,
@@ -26,9 +30,10 @@ from synesthete.visualization.features import (
 )
 from synesthete.visualization.features import facets as facets_module
 from synesthete.visualization.features.facets import fit_probes, load_facets, load_natural
-from synesthete.visualization.features.run import Renderer
+from synesthete.visualization.features.run import Recipe, Renderer
 from synesthete.visualization.features.sheet import contact_sheet, write_sheet
 from synesthete.visualization.features.targets import Real, real_activations, real_values, responses
+from tests.recording.trees import tree
 from tests.small_atlas import LAYER
 
 QUICK = Settings(steps=6, least_steps=6, strengths=(1.0,), batch=8)
@@ -101,6 +106,41 @@ def test_interrupted_work_is_taken_up(own: Path) -> None:
     found = visualize(own, live(atlas), facets="none", settings=few)
     assert found.created < 3
     assert len(found.visualizations) == 3
+
+
+def test_whoever_optimises_and_whoever_is_killed_meanwhile(own: Path, tmp_path: Path) -> None:
+    """The files are those of one process with as many threads as each of the workers has."""
+    others = Path(shutil.copytree(own, tmp_path / "others.atlas"))
+    units = np.ones(int(open_atlas(own).layer(LAYER)["units"]), np.float32)
+    targets = [*live(open_atlas(own)), direction_target(open_atlas(own), units, LAYER, name="sum")]
+    few = Settings(steps=6, least_steps=6, batch=2)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // 2))
+    try:
+        alone = visualize(own, targets, facets="word", settings=few)
+    finally:
+        torch.set_num_threads(threads)
+    before = set(multiprocessing.active_children())
+    killed: list[int] = []
+    reports = []
+
+    def kill(done: int, total: int) -> None:
+        reports.append((done, total))
+        if done and not killed:
+            for worker in set(multiprocessing.active_children()) - before:
+                os.kill(worker.pid or 0, signal.SIGKILL)
+                killed.append(worker.pid or 0)
+
+    two = Executor(kind="processes", workers=2)
+    found = visualize(others, targets, facets="word", settings=few, executor=two, progress=kill)
+    assert len(killed) == 2
+    assert max(reports) == reports[-1] == (8, 8)
+    assert found.visualizations == alone.visualizations
+    assert (found.created, found.failed) == (8, {})
+    assert tree(others) == tree(own)
+    # Nothing is left to do: no workers.
+    again = visualize(others, targets, facets="word", settings=few, executor=two)
+    assert (again.created, again.visualizations) == (0, found.visualizations)
 
 
 def test_a_full_disk_is_reported_and_costs_nothing(
@@ -386,8 +426,11 @@ def test_of_several_attempts_the_best_by_held_out_views_is_kept(
 def test_a_view_of_an_even_image_is_that_image(own: Path) -> None:
     atlas = open_atlas(own)
     model = facets_module_model(atlas)
-    tower = GradientTower(model)
-    renderer = Renderer(atlas, model, tower, load_natural(atlas, tower.side), "most", QUICK)
+    recipe = Recipe(
+        natural=load_natural(atlas, 64), goal="most", settings=QUICK,
+        reduction="max", weights="", images="",
+    )  # fmt: skip
+    renderer = Renderer(recipe, model)
     directions = np.stack([unit_target(atlas, one).direction for one in live(atlas)[:2]])
     even = torch.stack([model.preprocess(Image.new("RGB", (64, 64), c)) for c in ("red", "#345")])
     noise = torch.rand(even.shape, generator=torch.Generator().manual_seed(0))

@@ -25,11 +25,14 @@ from synesthete.atlas.visualizations import (
     claim_visualizations,
     file_of,
     folder_of,
+    pack_visualizations,
     read_visualizations,
+    unpack_visualizations,
     visualization_bytes,
 )
 from synesthete.errors import SynestheteError
 from synesthete.models.gradients import GradientTower
+from synesthete.recording.pieces import compute_pieces
 from synesthete.visualization.features.facets import (
     Facets,
     facet_names,
@@ -59,6 +62,7 @@ if TYPE_CHECKING:
     import torch
 
     from synesthete.models.image_text_model import ImageTextModel
+    from synesthete.recording.executors import Executor
 
 RETRY_STEPS = 2.0  # a second attempt has so many times the steps
 AT_ONCE = 32  # images scored at once
@@ -103,9 +107,51 @@ class Request:
         """What it is, for a message."""
         return f"{self.target.name} {self.facet}" + (f" {self.copy}" if self.copy else "")
 
+    def key(self, goal: str) -> tuple[str, str, str, int]:
+        """That of its row."""
+        return (self.target.name, self.facet, goal, self.copy)
+
     def strengths(self, settings: Settings) -> tuple[float, ...]:
         """The facet strengths to try: one image is optimised for each."""
         return (0.0,) if self.facet == PLAIN else settings.strengths
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What the images of one run share.
+
+    Attributes
+    ----------
+    natural
+        Statistics of natural images.
+    goal
+        `most` or `least`.
+    settings
+        Of the optimisation.
+    reduction
+        Of the atlas.
+    weights, images
+        Fingerprints of the model and of the atlas's images.
+    """
+
+    natural: Natural
+    goal: str
+    settings: Settings
+    reduction: str
+    weights: str
+    images: str
+
+    def fingerprint(self, request: Request, facets: Facets) -> str:
+        """Of everything that shapes an image."""
+        settings, more = self.settings, {"weights": self.weights, "images": self.images}
+        if request.facet == PLAIN:
+            settings = replace(settings, strengths=(0.0,), variant="released")
+        else:
+            more |= {"probes": facets.fingerprint}
+        if request.target.unit < 0:
+            direction = request.target.direction.tobytes()
+            more |= {"direction": hashlib.sha256(direction).hexdigest()}
+        return settings.fingerprint(goal=self.goal, reduction=self.reduction, **more)
 
 
 def visualize(
@@ -117,6 +163,7 @@ def visualize(
     goal: str = "most",
     settings: Settings | None = None,
     probes: str | Path | None = None,
+    executor: Executor | None = None,
     progress: Progress | None = None,
 ) -> Visualized:
     """Optimise images to excite units or directions, once without a facet and once for every facet.
@@ -141,6 +188,8 @@ def visualize(
         Settings of the optimisation.
     probes
         Path of the atlas's probe set, if its name is not enough.
+    executor
+        Who optimises (`synesthete.recording.Executor`); this process without it. The files are those of one process with as many threads.
     progress
         Called with (images done, total images).
 
@@ -168,7 +217,14 @@ def visualize(
         settings = settings or Settings()
         side = tower.side << octaves(tower.side, settings.size)
         natural = load_natural(opened, side, probes)
-        renderer = Renderer(opened, model, tower, natural, goal, settings)
+        recipe = Recipe(
+            natural=natural,
+            goal=goal,
+            settings=settings,
+            reduction=str(opened.manifest["reduction"]),
+            weights=model.weights_sha256,
+            images=str(opened.manifest["probes"]["fingerprint"]),
+        )
         work = []
         for (layer, _), group in groups.items():
             faceted = Facets(layer="", probes={}, left_out={}, fingerprint="")
@@ -176,50 +232,59 @@ def visualize(
                 read_at = tower.before(layer)
                 faceted = load_facets(opened, model, read_at, names, folders=extra, probes=probes)
             work.append((group, faceted))
-        return _run(renderer, work, progress)
+        return _run(recipe, work, model, opened.path, executor=executor, progress=progress)
 
 
 def _run(
-    renderer: Renderer, work: Sequence[tuple[list[Target], Facets]], progress: Progress | None
+    recipe: Recipe,
+    work: Sequence[tuple[list[Target], Facets]],
+    model: ImageTextModel,
+    path: Path,
+    *,
+    executor: Executor | None,
+    progress: Progress | None,
 ) -> Visualized:
-    path, settings = renderer.atlas.path, renderer.settings
-    by_facets = [
-        (
-            facets,
-            [
-                Request(target, facet, copy)
-                for target in targets
-                for facet in (PLAIN, *facets.probes)
-                for copy in range(settings.copies)
-            ],
-        )
-        for targets, facets in work
-    ]
-    total, done, created = sum(len(requests) for _, requests in by_facets), 0, 0
+    """Create what is missing, a part at a time, whoever does; each is stored as it is done."""
+    settings = recipe.settings
     rows: list[Visualization] = []
-    failed: dict[str, str] = {}
-
-    def report(more: int) -> None:
-        if progress is not None:
-            progress(done + more, total)
-
-    for facets, requests in by_facets:
-        kept, left = _existing(renderer, requests, facets)
+    parts: list[tuple[tuple[Request, ...], Facets]] = []
+    total = 0
+    for targets, facets in work:
+        requests = [
+            Request(target, facet, copy)
+            for target in targets
+            for facet in (PLAIN, *facets.probes)
+            for copy in range(settings.copies)
+        ]
+        kept, left = _existing(path, recipe, requests, facets)
         rows += kept
-        done += len(kept)
-        for part in _parts(left, settings):
-            report(0)
-            finished = renderer.render(part, facets, report)
-            for place, request in enumerate(part):
-                if place not in finished:
-                    failed[request.label] = f"optimisation diverged (NaN) after {RESTARTS} restarts"
-            fresh = [finished[place] for place in sorted(finished)]
-            if fresh:
-                first = fresh[0][0]
-                add_visualizations(path, folder_of(first.layer, first.unit), fresh)
-            rows += [row for row, _ in fresh]
-            created, done = created + len(fresh), done + len(part)
-        report(0)
+        total += len(requests)
+        parts += [(part, facets) for part in _parts(left, settings)]
+    done, created = len(rows), 0
+
+    def seen(more: int) -> None:
+        nonlocal done
+        done += more
+        if progress is not None:
+            progress(done, total)
+
+    seen(0)
+    parted = Parts(recipe=recipe, parts=tuple(parts))
+    for _, result in compute_pieces(parted, range(len(parts)), model, executor, path, seen):
+        fresh = unpack_visualizations(result)
+        if not fresh:
+            continue
+        first = fresh[0][0]
+        add_visualizations(path, folder_of(first.layer, first.unit), fresh)
+        rows += [row for row, _ in fresh]
+        created += len(fresh)
+    finished = {row.key for row in rows}
+    failed = {
+        request.label: f"optimisation diverged (NaN) after {RESTARTS} restarts"
+        for part, _ in parts
+        for request in part
+        if request.key(recipe.goal) not in finished
+    }
     names = [target.name for targets, _ in work for target in targets]
     order = {name: place for place, name in enumerate(names)}
     rows.sort(key=lambda row: (order[row.target], row.facet != PLAIN, row.facet, row.copy))
@@ -227,16 +292,16 @@ def _run(
 
 
 def _existing(
-    renderer: Renderer, requests: Sequence[Request], facets: Facets
+    path: Path, recipe: Recipe, requests: Sequence[Request], facets: Facets
 ) -> tuple[list[Visualization], list[Request]]:
     """What exists already, created with the same settings, and what does not."""
-    path, target = renderer.atlas.path, requests[0].target
+    target = requests[0].target
     folder = folder_of(target.layer, target.unit)
     table = {row.key: row for row in read_visualizations(path, folder)}
     kept, left = [], []
     for request in requests:
-        row = table.get((request.target.name, request.facet, renderer.goal, request.copy))
-        if row is not None and row.settings == renderer.fingerprint(request, facets):
+        row = table.get(request.key(recipe.goal))
+        if row is not None and row.settings == recipe.fingerprint(request, facets):
             try:
                 visualization_bytes(path, row)
             except SynestheteError:
@@ -248,59 +313,72 @@ def _existing(
     return kept, left
 
 
-def _parts(requests: Sequence[Request], settings: Settings) -> Iterator[list[Request]]:
+def _parts(requests: Sequence[Request], settings: Settings) -> Iterator[tuple[Request, ...]]:
     """As few requests at once as fill a batch: after each part files and table are written."""
     part: list[Request] = []
     for request in requests:
         part.append(request)
         if sum(len(other.strengths(settings)) for other in part) >= settings.batch:
-            yield part
+            yield tuple(part)
             part = []
     if part:
-        yield part
+        yield tuple(part)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """Images to create, as another process can be sent them (`synesthete.recording.pieces.Pieces`).
+
+    Attributes
+    ----------
+    recipe
+        What they share.
+    parts
+        The images of each piece, and the facets of their layer.
+    """
+
+    recipe: Recipe
+    parts: tuple[tuple[tuple[Request, ...], Facets], ...]
+
+    def title(self, number: int) -> str:
+        """The first and the last image of a piece, for messages."""
+        requests, _ = self.parts[number]
+        return f"images {requests[0].label} to {requests[-1].label}"
+
+    def compute(
+        self, number: int, model: ImageTextModel, seen: Callable[[int], None] | None
+    ) -> bytes:
+        """Rows and files of the images of a piece, without those that diverged; `seen` is called with numbers of images."""
+        requests, facets = self.parts[number]
+        reported = 0
+
+        def report(done: int) -> None:
+            nonlocal reported
+            if seen is not None:
+                seen(done - reported)
+            reported = done
+
+        finished = Renderer(self.recipe, model).render(requests, facets, report)
+        report(len(requests))
+        return pack_visualizations([finished[place] for place in sorted(finished)])
 
 
 class Renderer:
-    """Creates the images of one run.
+    """Creates images in one process.
 
     Parameters
     ----------
-    atlas, model, tower
-        Where, and with what.
-    natural
-        Statistics of natural images.
-    goal
-        `most` or `least`.
-    settings
-        Of the optimisation.
+    recipe
+        What they share.
+    model
+        What they are of.
     """
 
-    def __init__(
-        self,
-        atlas: Atlas,
-        model: ImageTextModel,
-        tower: GradientTower,
-        natural: Natural,
-        goal: str,
-        settings: Settings,
-    ) -> None:
-        self.atlas, self.model, self.tower, self.natural = atlas, model, tower, natural
-        self.goal, self.settings = goal, settings
-        self.sign = 1.0 if goal == "most" else -1.0
-        self.reduction = str(atlas.manifest["reduction"])
-
-    def fingerprint(self, request: Request, facets: Facets) -> str:
-        """Of everything that shapes an image."""
-        settings, more = self.settings, {"weights": self.model.weights_sha256}
-        more |= {"images": str(self.atlas.manifest["probes"]["fingerprint"])}
-        if request.facet == PLAIN:
-            settings = replace(settings, strengths=(0.0,), variant="released")
-        else:
-            more |= {"probes": facets.fingerprint}
-        if request.target.unit < 0:
-            direction = request.target.direction.tobytes()
-            more |= {"direction": hashlib.sha256(direction).hexdigest()}
-        return settings.fingerprint(goal=self.goal, reduction=self.reduction, **more)
+    def __init__(self, recipe: Recipe, model: ImageTextModel) -> None:
+        self.recipe, self.model, self.tower = recipe, model, GradientTower(model)
+        self.natural, self.goal, self.settings = recipe.natural, recipe.goal, recipe.settings
+        self.sign = 1.0 if self.goal == "most" else -1.0
+        self.reduction = recipe.reduction
 
     def render(
         self, requests: Sequence[Request], facets: Facets, progress: Callable[[int], None]
@@ -434,7 +512,7 @@ class Renderer:
                 strength=strength,
                 fidelity=fidelity,
                 steps=result.steps,
-                settings=self.fingerprint(request, facets),
+                settings=self.recipe.fingerprint(request, facets),
                 held_out=float(held_out[place]),
             )
             yield row, data
