@@ -23,7 +23,13 @@ from synesthete.models import hub, load_model, names
 from synesthete.models.names import canonical
 from synesthete.models.sources import resolve
 from tests.models.conftest import Writer
-from tests.models.test_own_weights import clip, hf_config, in_transformers_names, same
+from tests.models.test_own_weights import (
+    clip,
+    hf_config,
+    in_transformers_names,
+    same,
+    write_clips_tokenizer,
+)
 
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 SITE = "https://huggingface.co/"
@@ -266,6 +272,10 @@ def test_a_repository_in_transformers_format(
     (folder / "config.json").write_text(json.dumps(hf_config()))
     server.add("org/hf", folder)
     model = load_model("org/hf", device="cpu")
+    with pytest.raises(SynestheteError, match="no files of a tokenizer"):
+        model.encode_texts(["apple"])
+    write_clips_tokenizer(folder)
+    server.add("org/hf", folder)
     same(model, network, 1e-6)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(SynestheteError, match="HF_HUB_OFFLINE forbids it"):
@@ -275,7 +285,9 @@ def test_a_repository_in_transformers_format(
     server.files["org/hf/preprocessor_config.json"] = b"{}"
     resolve("org/hf")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    assert load_model("org/hf", device="cpu").weights_sha256 == model.weights_sha256
+    gone = load_model("org/hf", device="cpu")
+    assert gone.weights_sha256 == model.weights_sha256
+    same(gone, network, 1e-6)
 
 
 def test_a_siglip_of_transformers_cold_warm_and_gone(
