@@ -270,12 +270,12 @@ def test_a_repository_in_transformers_format(
     folder.mkdir()
     save_file(in_transformers_names(network.state_dict()), folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps(hf_config()))
-    server.add("org/hf", folder)
-    model = load_model("org/hf", device="cpu")
+    server.add("org/bare", folder)
     with pytest.raises(SynestheteError, match="no files of a tokenizer"):
-        model.encode_texts(["apple"])
+        load_model("org/bare", device="cpu").encode_texts(["apple"])
     write_clips_tokenizer(folder)
     server.add("org/hf", folder)
+    model = load_model("org/hf", device="cpu")
     same(model, network, 1e-6)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(SynestheteError, match="HF_HUB_OFFLINE forbids it"):

@@ -224,13 +224,16 @@ def _is_clips(files: Mapping[str, bytes]) -> bool:
     """Whether the vocabulary in a tokenizer's files is the one that OpenAI published, whose merges follow from it."""
     from open_clip import SimpleTokenizer
 
+    words = list(SimpleTokenizer().encoder)
+    # open_clip has other names for the last two.
+    words[-2:] = "<|startoftext|>", "<|endoftext|>"
     if "tokenizer.json" in files:
         found = parse_json(files["tokenizer.json"], "tokenizer.json")
         model = found.get("model") if isinstance(found, dict) else None
         vocabulary = model.get("vocab") if isinstance(model, dict) else None
     else:
         vocabulary = parse_json(files.get("vocab.json", b"null"), "vocab.json")
-    return bool(vocabulary == SimpleTokenizer().encoder)
+    return bool(vocabulary == {word: at for at, word in enumerate(words)})
 
 
 def _open(source: Source, files: Mapping[str, bytes]) -> Callable[[list[str]], torch.Tensor]:

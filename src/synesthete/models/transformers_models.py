@@ -424,6 +424,7 @@ class OpenedTokenizer:
         self.masks = "attention_mask" in self.tokenizer.model_input_names
 
     def clean_fn(self, text: str) -> str:
+        """What the tokenizer cuts: the text as it is."""
         return text
 
     def __call__(self, texts: list[str]) -> torch.Tensor:
