@@ -120,6 +120,50 @@ def test_activations_are_scored_on_held_out_artists(atlases: tuple[Atlas, Atlas]
         assert matching.of_first.r[unit] == pytest.approx(np.corrcoef(*values)[0, 1], abs=1e-4)
 
 
+def test_of_an_atlas_that_is_too_large_its_sample_is_compared(
+    atlases: tuple[Atlas, Atlas], folder: Path, tmp_path: Path
+) -> None:
+    model: Any = Model(list(range(14)))
+    # Most of the images, as many of each modality; what is left out is not compared.
+    path = record(model, load_probes(folder), [LAYER, OTHER], tmp_path / "large.atlas", dense=False, sample=150)  # fmt: skip
+    analyze(path)
+    large = open_atlas(path)
+    assert not large.manifest["dense"]
+    kept = set(large.sampled.probes["sha256"].to_pylist())
+    assert len(kept) == 150 < len(LISTED) == large.probes.num_rows
+    for pair in ((large, atlases[1]), (atlases[1], large)):
+        found = compare_models(*pair, layer=LAYER, other_layer=LAYER)
+        assert not found.missing
+        for matching in (found.by_profile, found.by_activation):
+            assert matching is not None
+            first = pair[0] is large
+            expected = [True] * 10 + [False] * 6 if first else [False] * 6 + [True] * 10
+            assert matching.of_first.passes.tolist() == expected
+            assert matching.mutual == 10
+            assert matching.first.random_twin == 0
+        # Images are numbered as in the whole atlas.
+        assert found.by_activation is not None
+        digests = pair[0].probes["sha256"].to_pylist()
+        points = found.by_activation.points
+        assert {digests[int(row)] for row in points} <= kept
+        assert len(points) + found.by_activation.scored == 150
+        assert found.concepts is not None
+        assert set() < set(found.concepts.both) <= set(CONCEPTS[:10])
+        for unit, _, _, row in found.by_activation.pairs():
+            about = CONCEPTS[unit] if first else CONCEPTS[15 - unit]
+            assert LISTED[digests_of(atlases[0]).index(digests[int(row)])][0] == about
+    both = compare_models(large, layer=LAYER, other_layer=OTHER)
+    assert both.by_profile is not None
+    assert both.by_profile.of_first.partner.tolist() == list(range(15, -1, -1))
+    bare = record(model, load_probes(folder), [LAYER], tmp_path / "bare.atlas", dense=False, sample=0)  # fmt: skip
+    with pytest.raises(SynestheteError, match="nor a sample of them"):
+        compare_models(atlases[0], open_atlas(bare), layer=LAYER)
+
+
+def digests_of(atlas: Atlas) -> list[str]:
+    return [str(one) for one in atlas.probes["sha256"].to_pylist()]
+
+
 def test_concepts_that_both_have_a_unit_for(atlases: tuple[Atlas, Atlas]) -> None:
     found = compare_models(*atlases, layer=LAYER, other_layer=LAYER).concepts
     assert found is not None

@@ -72,6 +72,8 @@ TWO_TOWERS = (
     "metaclip_2",
     "aimv2",
 )
+# Run in open_clip's network; all others are transformers' own modules.
+CLIP = {"text_config": TEXT, "vision_config": VISION} | PROJECTED
 IMAGES_ONLY = tuple(name for name in FAMILIES if name not in TWO_TOWERS)
 
 
@@ -79,7 +81,7 @@ def reference(family: str, seed: int = 0) -> Any:
     """The model as the library builds it, with weights in which nothing cancels."""
     from transformers import CONFIG_MAPPING, AutoModel
 
-    config = CONFIG_MAPPING[family](**FAMILIES[family])
+    config = CONFIG_MAPPING[family](**(FAMILIES | {"clip": CLIP})[family])
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return scramble(AutoModel.from_config(config)).eval()
@@ -132,6 +134,8 @@ def write_family(folder: Path, family: str) -> Path:
         "do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True, "image_mean": [0.4, 0.5, 0.6],
         "image_std": [0.2, 0.3, 0.25],
     }  # fmt: skip
+    if family == "clip":
+        settings["size"] = {"shortest_edge": side}
     if family.startswith("siglip"):
         settings |= {"size": square, "do_center_crop": False}
     if family == "siglip2":
@@ -150,6 +154,6 @@ def write_family(folder: Path, family: str) -> Path:
             "include_top": False,
         }
     (folder / "preprocessor_config.json").write_text(json.dumps(settings))
-    if family in TWO_TOWERS:
+    if family in (*TWO_TOWERS, "clip"):
         write_tokenizer(folder, family)
     return folder

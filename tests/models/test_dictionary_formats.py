@@ -240,3 +240,168 @@ def test_no_dictionary(tmp_path: Path) -> None:
     save_file({"dictionary._weights": ROWS}, tmp_path / "long.safetensors")
     with pytest.raises(SynestheteError, match="directions of lengths up to"):
         read_dictionary(tmp_path / "long.safetensors", k=2)
+
+
+def refused(path: Path, **options: Any) -> str:
+    """The one line with which a dictionary is refused; any other exception fails the test."""
+    with pytest.raises(SynestheteError) as caught:
+        read_dictionary(path, **options)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert len(message) < 600
+    return message
+
+
+HOSTILE: tuple[tuple[dict[str, Any], str], ...] = (
+    ({"d_in": 10**12}, "lacks d_in, a number above 0 (at most"),
+    ({"d_in": 10**6, "d_sae": 10**6}, "1,000,000 latents of 1,000,000 units, more than"),
+    ({"d_in": -6}, "lacks d_in"),
+    ({"d_in": 6.0}, "lacks d_in"),
+    ({"d_in": True}, "lacks d_in"),
+    ({"d_sae": [LATENTS]}, "lacks d_sae"),
+    ({"d_sae": {"a": 1}}, "lacks d_sae"),
+    ({"architecture": ["standard"]}, "which is not known"),
+    ({"architecture": "x\ny" * 10**5}, "which is not known"),
+    ({"architecture": "../../etc/passwd"}, "which is not known"),
+    ({"architecture": "topk", "k": "3"}, "k of"),
+    ({"architecture": "topk", "k": True}, "k of"),
+    ({"architecture": "topk", "k": 10**18}, "k of"),
+    ({"architecture": "topk", "k": 10**300}, "has more than 64 bits"),
+    ({"activation_fn_str": "topk", "activation_fn_kwargs": "k"}, "not an object"),
+    ({"activation_fn_str": {"relu": 1}}, "which is not known"),
+    ({"normalize_activations": ["none"]}, "which is not known"),
+    ({"reshape_activations": "/etc/passwd"}, "attention heads"),
+    ({"metadata": [1]}, "metadata in the configuration"),
+    ({"metadata": {"held_out": "x"}}, "held_out in the configuration"),
+    ({"metadata": {"held_out": {"l0": "many"}}}, "which is no number of latents"),
+    ({"metadata": {"held_out": {"l0": 1e300}}}, "which is no number of latents"),
+)
+
+
+@pytest.mark.parametrize(("config", "expected"), HOSTILE, ids=range(len(HOSTILE)))
+def test_a_hostile_configuration(config: dict[str, Any], expected: str, tmp_path: Path) -> None:
+    path = write_saelens(tmp_path / "x", weights(), {"architecture": "standard", **config})
+    assert expected in refused(path)
+
+
+@pytest.mark.parametrize("name", ["cfg.json", "sae_weights.safetensors"])
+def test_a_file_of_a_folder_that_leads_out_of_it(name: str, tmp_path: Path) -> None:
+    path = write_saelens(tmp_path / "x", weights(), {"architecture": "standard"})
+    outside = tmp_path / "outside"
+    (path / name).rename(outside)
+    (path / name).symlink_to(outside)
+    assert "leads out of the folder" in refused(path)
+    (path / name).unlink()
+    (path / name).symlink_to("../x/../outside")
+    assert "leads out of the folder" in refused(path)
+    (path / name).unlink()
+    (path / name).mkdir()
+    refused(path)
+
+
+def test_paths_in_a_configuration_open_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a configuration names is not looked at: of all files, only the two of the folder are opened."""
+    import os
+
+    named = {"model_path": "/etc/passwd", "sae_path": "../secret", "hook_name": "../../x",
+             "metadata": {"dataset_path": "/etc/passwd", "layer": "other", "k": 99, "latents": -1}}  # fmt: skip
+    path = write_saelens(tmp_path / "x", weights(), {"architecture": "standard", **named})
+    opened, original = [], os.open
+    monkeypatch.setattr(os, "open", lambda name, *a, **k: opened.append(name) or original(name, *a, **k))  # fmt: skip
+    found = read_dictionary(path)
+    assert {Path(one).name for one in opened} == {"cfg.json", "sae_weights.safetensors"}
+    assert (found.latents, found.k) == (LATENTS, None)
+
+
+def test_weights_that_are_larger_than_their_configuration_says(tmp_path: Path) -> None:
+    path = write_saelens(tmp_path / "x", weights(), {"architecture": "standard"})
+    with (path / "sae_weights.safetensors").open("r+b") as file:
+        file.truncate(1 << 40)  # a file with a hole: a TiB that takes no place
+    assert "more than the limit of 64 MiB" in refused(path)
+    # A list of tensors that is longer than the file, and tensors that reach beyond its end.
+    for start in (2**63, 2**31, 10**9):
+        data = start.to_bytes(8, "little") + b"{}"
+        (path / "sae_weights.safetensors").write_bytes(data)
+        assert "cannot be read as safetensors" in refused(path)
+    huge = json.dumps({"W_enc": {"dtype": "F32", "shape": [2**40, 2**20], "data_offsets": [0, 2**62]}})  # fmt: skip
+    data = len(huge).to_bytes(8, "little") + huge.encode()
+    (path / "sae_weights.safetensors").write_bytes(data)
+    assert "cannot be read as safetensors" in refused(path)
+
+
+def test_pickles_and_names_of_several_lines(tmp_path: Path) -> None:
+    import pickle
+
+    path = write_saelens(tmp_path / "x", weights(), {"architecture": "standard"})
+    file = path / "sae_weights.safetensors"
+    torch.save(weights(), file)
+    assert "cannot be read as safetensors" in refused(path, allow_pickle=True)
+    file.rename(path / "sae_weights.pt")
+    assert "lacks sae_weights.safetensors" in refused(path, allow_pickle=True)
+    ran = tmp_path / "ran"
+
+    class Evil:
+        def __reduce__(self) -> Any:
+            return ran.touch, ()
+
+    prisma = tmp_path / "prisma"
+    prisma.mkdir()
+    config = {"architecture": "standard", "d_in": DIM, "d_sae": LATENTS}
+    (prisma / "config.json").write_text(json.dumps(config))
+    (prisma / "weights.pt").write_bytes(pickle.dumps(Evil()))
+    assert "as a pickle only" in refused(prisma)
+    refused(prisma, allow_pickle=True)
+    (prisma / "weights.pt").unlink()
+    torch.save(weights(), tmp_path / "outside.pt")
+    (prisma / "weights.pt").symlink_to(tmp_path / "outside.pt")
+    assert "leads out of the folder" in refused(prisma, allow_pickle=True)
+    assert not ran.exists()
+    for factor in ("2", -1, [2], 10**12):
+        (prisma / "config.json").write_text(json.dumps({**config, "d_sae": None, "expansion_factor": factor}))  # fmt: skip
+        refused(prisma)
+    save_file(weights() | {"a\nb" * 100: torch.zeros(1)}, file)
+    assert "parts that are not known: a b" in refused(path)
+
+
+def test_numbers_that_are_not_finite_once_brought_into_form(tmp_path: Path) -> None:
+    w = weights("b_gate", "b_mag", "r_mag")
+    del w["b_enc"]
+    w["r_mag"][3] = 1e4
+    path = write_saelens(tmp_path / "x", w, {"architecture": "gated"})
+    assert "holds NaN or infinity" in refused(path)
+    w = weights()
+    w["W_dec"][3] = 0
+    config = {"architecture": "topk", "k": K, "rescale_acts_by_decoder_norm": True}
+    assert "holds NaN or infinity" in refused(write_saelens(tmp_path / "y", w, config))
+
+
+def test_a_dictionary_in_the_cache_of_the_hub(tmp_path: Path) -> None:
+    """There, the files of a snapshot are links to blobs of the same repository."""
+    path = write_saelens(tmp_path / "x", weights(), {"architecture": "standard"})
+    expected = read_dictionary(path).sha256
+    repository = tmp_path / "hub" / "models--org--sae"
+    snapshot = repository / "snapshots" / "0a1b"
+    snapshot.mkdir(parents=True)
+    (repository / "blobs").mkdir()
+    for file in path.iterdir():
+        file.rename(repository / "blobs" / file.name)
+        (snapshot / file.name).symlink_to(f"../../blobs/{file.name}")
+    assert read_dictionary(snapshot).sha256 == expected
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"schema": "2"},
+        {"schema": 2, "cfg": [1]},
+        {"schema": 2, "cfg": {"activation": "TopK"}},
+        {"schema": 2, "cfg": {"activation": {"cls": ["TopK"]}}},
+        {"schema": 2, "cfg": {"activation": {"cls": "TopK", "params": [3]}}},
+        {"schema": 2, "cfg": {"activation": {"cls": "TopK", "params": {"top_k": 10**9}}}},
+    ],
+    ids=str,
+)
+def test_a_hostile_header_of_saev(header: dict[str, Any], tmp_path: Path) -> None:
+    refused(write_saev(tmp_path / "x.pt", header, weights()), allow_pickle=True)

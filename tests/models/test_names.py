@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import save_file
 
 from synesthete.errors import SynestheteError
@@ -23,7 +25,13 @@ from synesthete.models import hub, load_model, names
 from synesthete.models.names import canonical
 from synesthete.models.sources import resolve
 from tests.models.conftest import Writer
-from tests.models.test_own_weights import clip, hf_config, in_transformers_names, same
+from tests.models.test_own_weights import (
+    clip,
+    hf_config,
+    in_transformers_names,
+    same,
+    write_clips_tokenizer,
+)
 
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 SITE = "https://huggingface.co/"
@@ -264,6 +272,10 @@ def test_a_repository_in_transformers_format(
     folder.mkdir()
     save_file(in_transformers_names(network.state_dict()), folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps(hf_config()))
+    server.add("org/bare", folder)
+    with pytest.raises(SynestheteError, match="no files of a tokenizer"):
+        load_model("org/bare", device="cpu").encode_texts(["apple"])
+    write_clips_tokenizer(folder)
     server.add("org/hf", folder)
     model = load_model("org/hf", device="cpu")
     same(model, network, 1e-6)
@@ -275,7 +287,9 @@ def test_a_repository_in_transformers_format(
     server.files["org/hf/preprocessor_config.json"] = b"{}"
     resolve("org/hf")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    assert load_model("org/hf", device="cpu").weights_sha256 == model.weights_sha256
+    gone = load_model("org/hf", device="cpu")
+    assert gone.weights_sha256 == model.weights_sha256
+    same(gone, network, 1e-6)
 
 
 def test_a_siglip_of_transformers_cold_warm_and_gone(
@@ -441,6 +455,67 @@ def test_the_answer_comes_before_torch(tmp_path: Path, good: Path) -> None:
     assert str(tmp_path / "hub") in done.stdout
     assert done.stdout.endswith("False False\n")
     assert done.stderr == ""
+
+
+def prepare(home: Path, repository: str, folder: Path) -> None:
+    """A repository in `HF_HOME` as huggingface_hub lays it out: blobs by their hash, a reference, links in a snapshot."""
+    place = home / "hub" / f"models--{repository.replace('/', '--')}"
+    snapshot = place / "snapshots" / ("0a1b2c3d" * 5)
+    for one in (place / "blobs", place / "refs", snapshot):
+        one.mkdir(parents=True)
+    (place / "refs" / "main").write_text(snapshot.name)
+    for file in folder.iterdir():
+        data = file.read_bytes()
+        blob = hashlib.sha256(data).hexdigest()
+        (place / "blobs" / blob).write_bytes(data)
+        (snapshot / file.name).symlink_to(f"../../blobs/{blob}")
+
+
+def test_a_prepared_home_needs_no_network(tmp_path: Path, good: Path) -> None:
+    """A fresh process in which nothing may even look for a host: both formats, images and texts."""
+    pytest.importorskip("transformers")
+    from tests.models.families import write_family
+
+    folders = {"org/open-clip": good}
+    for family in ("clip", "siglip"):
+        (tmp_path / family).mkdir()
+        folders[f"org/{family}"] = write_family(tmp_path / family, family)
+    for repository, folder in folders.items():
+        prepare(tmp_path / "home", repository, folder)
+    code = (
+        "import json, sys\n"
+        "def watch(event, args):\n"
+        "    if event in ('socket.connect', 'socket.getaddrinfo', 'socket.gethostbyname', 'socket.sendto'):\n"
+        "        print('NETWORK', event, args, file=sys.stderr, flush=True)\n"
+        "        raise OSError('no network here')\n"
+        "sys.addaudithook(watch)\n"
+        "import torch\nfrom synesthete.models import load_model\n"
+        "found = {}\n"
+        "for name in sys.argv[1:]:\n"
+        "    model = load_model(name, device='cpu')\n"
+        "    side = model.preprocessing.image_size\n"
+        "    found[name] = [model.name, model.weights_sha256, model.encode_images(torch.ones(1, 3, side, side)).tolist(),\n"
+        "                   model.encode_texts(['two red dogs']).tolist()]\n"
+        "print(json.dumps(found))\n"
+    )
+    environment = {
+        "PYTHONPATH": ":".join(sys.path), "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1",
+        "HOME": str(tmp_path),
+    }  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", code, *folders],
+        env=environment, capture_output=True, text=True, timeout=600, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "NETWORK" not in done.stderr
+    found = json.loads(done.stdout)
+    for repository, folder in folders.items():
+        name, sha, seen, read = found[repository]
+        own = load_model(f"local-dir:{folder}", device="cpu")
+        side = own.preprocessing.image_size
+        assert (name, sha) == (f"hf-hub:{repository}", own.weights_sha256)
+        np.testing.assert_allclose(seen, own.encode_images(torch.ones(1, 3, side, side)), atol=1e-6)
+        np.testing.assert_allclose(read, own.encode_texts(["two red dogs"]), atol=1e-6)
 
 
 def test_a_folder_does_not_change_what_a_name_means(

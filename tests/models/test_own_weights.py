@@ -341,6 +341,30 @@ def hf_config(**changes: Any) -> dict[str, Any]:
     }
 
 
+def write_clips_tokenizer(folder: Path) -> None:
+    """The vocabulary that OpenAI published, in the files that transformers keeps it in."""
+    inner = open_clip.SimpleTokenizer()
+    merges = [" ".join(pair) for pair in inner.bpe_ranks]
+    names = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}
+    vocabulary = {names.get(word, word): at for word, at in inner.encoder.items()}
+    (folder / "vocab.json").write_text(json.dumps(vocabulary))
+    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges]) + "\n")
+    settings = {"tokenizer_class": "CLIPTokenizer", "model_max_length": 16}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+
+
+def write_own_tokenizer(folder: Path) -> None:
+    """One of the same class with another vocabulary: single bytes, three merges, the end not the last."""
+    inner = open_clip.SimpleTokenizer()
+    alphabet = [one for byte in inner.byte_encoder.values() for one in (byte, f"{byte}</w>")]
+    merges = ["d o", "do g</w>", "a n"]
+    words = [*alphabet, "do", "dog</w>", "an", "<|startoftext|>", "<|endoftext|>", "<more>"]
+    (folder / "vocab.json").write_text(json.dumps({word: at for at, word in enumerate(words)}))
+    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges]) + "\n")
+    settings = {"tokenizer_class": "CLIPTokenizer", "model_max_length": 16}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+
+
 @pytest.fixture(scope="module")
 def hf_good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("hf")
@@ -397,11 +421,22 @@ def test_configurations_that_are_not_read(hf: Path, changes: dict[str, Any], exp
 
 
 def test_folders_that_are_not_read(hf: Path, tmp_path: Path) -> None:
-    (hf / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer"}')
-    assert "its tokenizer, BertTokenizer, is not CLIP's" in message(str(hf))
-    (hf / "tokenizer_config.json").unlink()
-    (hf / "preprocessor_config.json").write_text('{"size": {"shortest_edge": 224}}')
-    assert "are not cut as open_clip cuts them" in message(str(hf))
+    for other in (
+        {"size": {"shortest_edge": 224}},
+        {"size": {"height": 48, "width": 32}},
+        {"size": {"shortest_edge": 48}, "crop_size": {"height": 48, "width": 32}},
+        {"size": {"shortest_edge": 48}, "do_center_crop": False},
+    ):
+        (hf / "preprocessor_config.json").write_text(json.dumps(other))
+        assert "are not cut as open_clip cuts them" in message(str(hf))
+    for key, value in (
+        ("do_rescale", False),
+        ("do_normalize", False),
+        ("do_resize", False),
+        ("rescale_factor", 1),
+    ):
+        (hf / "preprocessor_config.json").write_text(json.dumps({key: value}))
+        assert f"are not prepared as CLIP's: {key} is" in message(str(hf))
     for odd in ('{"resample": []}', '{"image_mean": "x"}', "[]", "{"):
         (hf / "preprocessor_config.json").write_text(odd)
         assert "preprocessor_config.json" in message(str(hf))
@@ -434,3 +469,120 @@ def test_parity_with_transformers(act: str, eos: int, tmp_path: Path) -> None:
     print(f"parity: images {images:.1e}, texts {texts:.1e}")
     assert images <= 1e-4
     assert texts <= 1e-4
+
+
+@pytest.fixture(scope="module")
+def theirs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
+    """A small CLIP of transformers that ends texts as `write_own_tokenizer` does, and its folder."""
+    transformers = pytest.importorskip("transformers")
+    folder = tmp_path_factory.mktemp("theirs")
+    write_own_tokenizer(folder)
+    vocabulary = json.loads((folder / "vocab.json").read_text())
+    config = hf_config(text__vocab_size=len(vocabulary), text__bos_token_id=len(vocabulary) - 3,
+                       text__eos_token_id=len(vocabulary) - 2)  # fmt: skip
+    config.pop("model_type")
+    network = scramble(transformers.CLIPModel(transformers.CLIPConfig(**config))).eval()
+    network.save_pretrained(folder)
+    return network, folder
+
+
+@pytest.mark.parametrize("one_file", [False, True])
+@pytest.mark.parametrize("squash", [False, True])
+def test_parity_with_the_processor_of_a_folder_with_its_own_vocabulary(
+    theirs: tuple[Any, Path], one_file: bool, squash: bool, tmp_path: Path
+) -> None:
+    """Texts and images as transformers' own processor gives them to transformers' own model."""
+    from PIL import Image
+    from transformers import AutoProcessor, CLIPImageProcessor, CLIPProcessor, CLIPTokenizer
+
+    network, folder = theirs[0], Path(shutil.copytree(theirs[1], tmp_path / "own"))
+    cut: dict[str, Any] = {"size": {"shortest_edge": 48}}
+    if squash:
+        cut = {"size": {"height": 48, "width": 48}, "do_center_crop": False}
+    images = CLIPImageProcessor(
+        crop_size={"height": 48, "width": 48}, image_mean=[0.1, 0.2, 0.3], image_std=[0.5, 0.6, 0.7], **cut
+    )  # fmt: skip
+    if one_file:
+        # As transformers 5 saves a processor: tokenizer.json, and the images' settings in processor_config.json.
+        CLIPProcessor(images, CLIPTokenizer.from_pretrained(folder)).save_pretrained(folder)
+        assert not (folder / "preprocessor_config.json").exists()
+        for name in ("vocab.json", "merges.txt"):
+            (folder / name).unlink()
+    else:
+        images.save_pretrained(folder)
+    words = [*WORDS, "", "Dogs &amp; café 犬 !", "dog " * 30]
+    noise = np.random.default_rng(3).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    shown = [
+        Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC)
+        for size in ((130, 90), (60, 90))
+    ]
+    given = AutoProcessor.from_pretrained(folder)(
+        text=words, images=shown, return_tensors="pt", padding=True, truncation=True, max_length=16
+    )
+    with torch.inference_mode():
+        found = network(**given)
+    model = load_model(str(folder), device="cpu")
+    assert np.abs(model.encode_texts(words) - found.text_embeds.numpy()).max() <= 1e-5
+    # One by one, where the padding is not computed.
+    alone = np.concatenate([model.encode_texts([word]) for word in words])
+    assert np.abs(alone - found.text_embeds.numpy()).max() <= 1e-5
+    # Scaled here by Pillow, there by torchvision, which rounds otherwise.
+    pixels = torch.stack([model.preprocess(one) for one in shown])
+    grey = (pixels - given["pixel_values"]).abs() * torch.tensor(images.image_std)[:, None, None]
+    print(f"{cut}: {255 * grey.max():.1f} grey levels at most, {255 * grey.mean():.2f} on average")
+    assert float(grey.max()) <= 8 / 255
+    assert float(grey.mean()) <= 0.3 / 255
+    assert [token.text for token in model.tokens("an dog")] == ["", "a", "n", "dog", ""]
+    layer = "text.transformer.resblocks.1.mlp"
+    read = model.read_texts(["an dog", "dog " * 30], [layer], "max")
+    assert read.truncated.tolist() == [False, True]
+    assert int(read.positions[layer].max()) < 16
+    # open_clip's own would give tokens that this text tower does not have.
+    assert int(open_clip.tokenize(words, 16).max()) >= len(json.loads((theirs[1] / "vocab.json").read_text()))  # fmt: skip
+
+
+def test_a_tokenizer_of_another_class(theirs: tuple[Any, Path], tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    from tests.models.families import write_tokenizer
+
+    network, folder = theirs[0], Path(shutil.copytree(theirs[1], tmp_path / "own"))
+    for name in ("vocab.json", "merges.txt", "tokenizer_config.json"):
+        (folder / name).unlink()
+    write_tokenizer(folder, "clip")
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"]["eos_token_id"] = 3
+    (folder / "config.json").write_text(json.dumps(config))
+    model, words = load_model(str(folder), device="cpu"), ["two red dogs", "an apple", ""]
+    tokens = AutoTokenizer.from_pretrained(folder)(words, return_tensors="pt", padding=True)
+    tokens.pop("token_type_ids", None)
+    before, network.text_model.eos_token_id = network.text_model.eos_token_id, 3
+    try:
+        with torch.inference_mode():
+            found = network.get_text_features(**tokens).pooler_output
+    finally:
+        network.text_model.eos_token_id = before
+    expected = torch.nn.functional.normalize(found, dim=-1).numpy()
+    assert np.abs(model.encode_texts(words) - expected).max() <= 1e-5
+    change = json.loads((folder / "tokenizer_config.json").read_text()) | {"padding_side": "left"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(change))
+    with pytest.raises(SynestheteError, match="its tokenizer pads them in front"):
+        load_model(str(folder), device="cpu").encode_texts(words)
+
+
+def test_clips_own_vocabulary_needs_no_transformers(
+    hf: Path, theirs: tuple[Any, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from synesthete.models import text
+
+    write_clips_tokenizer(hf)
+    (hf / "config.json").write_text(json.dumps(hf_config()))
+    with_it = load_model(str(hf), device="cpu")
+    same(with_it, clip(quick_gelu=True), 1e-6)
+    monkeypatch.setattr(text, "has_transformers", lambda: False)
+    same(load_model(str(hf), device="cpu"), clip(quick_gelu=True), 1e-6)
+    model = load_model(str(theirs[1]), device="cpu")
+    with pytest.raises(SynestheteError, match="needs the package transformers") as caught:
+        model.encode_texts(["a dog"])
+    assert "whose vocabulary is not CLIP's" in str(caught.value)
+    assert model.encode_images(random_pixels(model)).shape[1] == 24

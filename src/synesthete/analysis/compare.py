@@ -1,7 +1,8 @@
 """Two models, or two layers of one: which units match, and which concepts both have a multimodal unit for.
 
 Units are matched in two ways: by their profiles of mean responses to concepts, for which the two need not have seen the same images, and
-by their activations on the images that both were shown. Partners are chosen on one half of the artists and scored on the other.
+by their activations on the images that both were shown. Partners are chosen on one half of the artists and scored on the other. Of an atlas
+that keeps a sample of its activations, that sample is compared.
 """
 
 from __future__ import annotations
@@ -278,9 +279,11 @@ class _Pair:
     """Two layers of one tower."""
 
     def __init__(
-        self, sides: tuple[tuple[Atlas, str], tuple[Atlas, str]], tower: str, seed: int
+        self, whole: tuple[tuple[Atlas, str], tuple[Atlas, str]], tower: str, seed: int
     ) -> None:
-        self.sides, self.tower, self.seed = sides, tower, seed
+        self.whole, self.tower, self.seed = whole, tower, seed
+        (one, layer), (other, other_layer) = whole
+        self.sides = ((one.sampled, layer), (other.sampled, other_layer))
 
     def by_profile(self) -> Matching:
         self._dense()
@@ -340,13 +343,13 @@ class _Pair:
             shuffled_second=profiles(values[1][self._shuffled(rows[0], splits[0])]),
             mixed=[profiles(self._mixed(values[n], n)) for n in (0, 1)],
             twins=twins,
-            points=tuple(rows[0][~splits[0]].tolist()),
+            points=self._in_whole(rows[0][~splits[0]]),
             scored=int(splits[0].sum()),
         )
 
     def concepts(self) -> ConceptSets:
         known, eligible = [], []
-        for atlas, layer in self.sides:
+        for atlas, layer in self.whole:
             if not atlas.analysed:
                 raise SynestheteError(
                     f"{atlas.path} is not analysed", hint=f"synesthete analyze {atlas.path}"
@@ -359,8 +362,18 @@ class _Pair:
         for atlas, _ in self.sides:
             if not atlas.manifest["dense"]:
                 raise SynestheteError(
-                    f"{atlas.path} keeps no activations of single images", hint="record it again"
+                    f"{atlas.path} keeps no activations of single images, nor a sample of them",
+                    hint="record it again, with a sample",
                 )
+
+    def _in_whole(self, rows: Int64) -> tuple[int, ...]:
+        """Numbers in the first atlas of images of its sample."""
+        whole, some = self.whole[0][0], self.sides[0][0]
+        if some is whole:
+            return tuple(rows.tolist())
+        place = {text: row for row, text in enumerate(hashes(whole, self.tower)) if text}
+        own = hashes(some, self.tower)
+        return tuple(place[own[row]] for row in rows.tolist())
 
     def _mixed(self, values: Floating, number: int) -> Floating:
         return rotated(values, seed=self.seed + number, standardised=True)
@@ -463,8 +476,8 @@ def multimodal_concepts(atlas: Atlas, layers: Sequence[str]) -> set[str]:
 
 
 def eligible_concepts(atlas: Atlas, tower: str = "image") -> set[str]:
-    """Concepts that a unit could be multimodal for, on the probe images of an atlas."""
-    _, design = labelled_design(atlas, purpose="concepts", tower=tower)
+    """Concepts that a unit could be multimodal for, on the probe images of an atlas that were analysed."""
+    _, design = labelled_design(atlas.sampled, purpose="concepts", tower=tower)
     design.require_testable()
     return {design.concepts[code] for code in np.flatnonzero(design.split.eligible)}
 

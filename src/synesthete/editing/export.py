@@ -100,6 +100,7 @@ def export_edits(
         by more than 1e-4; then nothing is written.
     """
     from synesthete.editing.fold import fold
+    from synesthete.models.sources import HELD_OUT, read_held_out
 
     folder = Path(folder).expanduser()
     if not len(edits):
@@ -142,6 +143,10 @@ def export_edits(
         record = edits.as_dict() | {"export": exported.as_dict() | {"path": "", "spec": ""}}
         text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
         (draft / RECORD).write_text(text, encoding="utf-8")
+        if (held_out := read_held_out(model.name)) is not None:
+            # An edited model has seen what the unedited one was trained on, and no more.
+            text = json.dumps(held_out, indent=1, ensure_ascii=False) + "\n"
+            (draft / HELD_OUT).write_text(text, encoding="utf-8")
         _place(draft, place)
     return exported
 
@@ -246,19 +251,26 @@ def _written_plain(
     if model.name.startswith(WRAPPED):
         return _plain_wrapped(folder, model, weights, images), model.name
     source = resolve(model.name)
-    if source.library == "open_clip":
+    if source.library == "open_clip" and not source.converted:
         _write(folder, model, weights, source)
         with _without_hub(folder, source) as place:
             return _plain_open_clip(place, images, texts, device), local
-    if source.library != "transformers":
+    if source.library in ("timm", "torchvision"):
         from synesthete.models.vision_libraries import VisionModel
 
         maker = VisionModel(source)
         spec = maker.save(weights, folder)
         return maker.plain_features(folder, images, device, BATCH), spec
+    from synesthete.models.building import has_transformers, needs_transformers
+    from synesthete.models.transformers_clip import save_clip
     from synesthete.models.transformers_models import TransformersModel, plain_features
 
-    TransformersModel(source).save(weights, folder)
+    if not has_transformers():
+        raise needs_transformers(f"an export of {model.name}, checked with it,")
+    if source.converted:
+        save_clip(source, weights, folder)
+    else:
+        TransformersModel(source).save(weights, folder)
     pixels = torch.stack([model.preprocess(one) for one in images])
     tokens = model.token_ids(texts) if texts else None
     return plain_features(folder, pixels, tokens, device, BATCH), local
@@ -290,7 +302,6 @@ def _write(
 ) -> None:
     from safetensors.torch import save_file
 
-    from synesthete.models.sources import HELD_OUT, read_held_out
     from synesthete.models.text import tokenizer_files
 
     config = dict(source.config) | ({"quick_gelu": True} if source.quick_gelu else {})
@@ -306,7 +317,3 @@ def _write(
     # For models that bring their own; open_clip looks for them beside the weights.
     for name, data in tokenizer_files(source).items():
         (folder / name).write_bytes(data)
-    if (held_out := read_held_out(model.name)) is not None:
-        # An edited model has seen what the unedited one was trained on, and no more.
-        text = json.dumps(held_out, indent=1, ensure_ascii=False)
-        (folder / HELD_OUT).write_text(text + "\n", encoding="utf-8")

@@ -16,11 +16,17 @@ import numpy as np
 
 from synesthete._core.arrays import Float32
 from synesthete._core.json_reader import parse_json
-from synesthete._core.user_files import ANY_SIZE, open_named, read_inside, read_named
+from synesthete._core.user_files import (
+    ANY_SIZE,
+    open_named,
+    read_inside,
+    read_named,
+    resolve_inside,
+)
 from synesthete.errors import SynestheteError
 from synesthete.models.archives import read_archive
 from synesthete.models.dictionaries import CONFIG, WEIGHTS, SparseDictionary, split_layer
-from synesthete.models.hub import pickle_allowed, refuse_pickle
+from synesthete.models.hub import one_line, pickle_allowed, refuse_pickle, root_of
 
 if TYPE_CHECKING:
     from synesthete.models.image_text_model import ImageTextModel
@@ -30,6 +36,8 @@ PRISMA_CONFIG, PRISMA_WEIGHTS = "config.json", ("weights.safetensors", "weights.
 FORMS = "a folder of SAELens or ViT-Prisma, a safetensors file, or with leave to read pickles a .pt file"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,39}")
 _HEADER = 100_000  # bytes that saev's line of JSON may have
+_LISTING = 1 << 26  # bytes of the list of tensors before their numbers, at most
+_MOST = 1 << 33  # numbers of a matrix
 _UNIT = 0.05  # how far directions of Overcomplete's may be from length 1
 
 
@@ -52,22 +60,22 @@ def read_dictionary(
     Raises
     ------
     SynestheteError
-        There is no such file or folder, a pickle without leave, a key or shape that is missing or wrong, or an architecture that
-        is not known.
+        There is no such file or folder, a file that leads out of the folder or is larger than its configuration says, a pickle without
+        leave, a key, type or shape that is missing or wrong, numbers that are not finite, or an architecture that is not known.
     """
     path = Path(path).expanduser()
     leave = pickle_allowed() if allow_pickle is None else allow_pickle
     if path.is_dir():
         if (path / CONFIG).is_file():
-            config = _json(read_inside(path, path / CONFIG), path / CONFIG)
-            found = _of_saelens(config, _weights(path / WEIGHTS, leave), path)
+            config = _json(read_inside(root_of(path), path / CONFIG), path / CONFIG)
+            found = _of_folder(path, config, path / WEIGHTS, leave)
         elif (path / PRISMA_CONFIG).is_file():
-            config = _json(read_inside(path, path / PRISMA_CONFIG), path / PRISMA_CONFIG)
+            config = _json(read_inside(root_of(path), path / PRISMA_CONFIG), path / PRISMA_CONFIG)
             file = next(
                 (path / one for one in PRISMA_WEIGHTS if (path / one).is_file()),
                 path / PRISMA_WEIGHTS[0],
             )
-            found = _of_saelens(_as_saelens(config), _weights(file, leave), path)
+            found = _of_folder(path, _as_saelens(config, path), file, leave)
         else:
             raise SynestheteError(
                 f"{path} holds no sparse dictionary: neither {CONFIG} nor {PRISMA_CONFIG}",
@@ -77,6 +85,9 @@ def read_dictionary(
         found = _of_file(path, k, leave)
     else:
         raise SynestheteError(f"there is no sparse dictionary at {path}", hint=f"expected {FORMS}")
+    for name, values in found.tensors().items():
+        if not np.isfinite(values).all():
+            raise SynestheteError(f"{name} of {path}, as its run needs it, holds NaN or infinity")
     if k is not None and found.k != k:
         raise SynestheteError(
             f"{path} has {found.k or 'no'} latents at a time by its own word, not {k}",
@@ -136,6 +147,20 @@ def from_bytes(data: bytes, source: str) -> SparseDictionary:
     return _of_saelens(_json(metadata["cfg"].encode(), Path(source)), tensors, Path(source))
 
 
+def _of_folder(path: Path, config: Mapping[str, Any], file: Path, leave: bool) -> SparseDictionary:
+    """What a folder holds, whose weights lie in it and are as large as its configuration says."""
+    dim, latents = _sizes(config, path)
+    # In double precision at most, with a few numbers for each latent.
+    limit = _LISTING + 8 * (2 * dim * latents + 8 * (dim + latents))
+    if not file.is_file():
+        raise SynestheteError(f"{path} lacks {file.name}")
+    if file.suffix != ".safetensors":
+        resolve_inside(root_of(path), file)
+        return _of_saelens(config, _weights(file, leave), path)
+    data = read_inside(root_of(path), file, max_bytes=limit)
+    return _of_saelens(config, _safetensors(data, str(file))[0], path)
+
+
 def _of_file(path: Path, k: int | None, leave: bool) -> SparseDictionary:
     with open_named(path, max_bytes=ANY_SIZE) as file:
         start = file.read(_HEADER)
@@ -159,13 +184,14 @@ def _of_file(path: Path, k: int | None, leave: bool) -> SparseDictionary:
     return _of_saev({"activation": {"cls": "TopK", "params": {"top_k": k}}, "schema": 2}, tensors, path)  # fmt: skip
 
 
+@np.errstate(over="ignore", divide="ignore", invalid="ignore")  # what comes of it is refused
 def _of_saelens(config: Mapping[str, Any], tensors: Tensors, path: Path) -> SparseDictionary:
     """SAELens' four architectures; keys of versions before 6 too."""
     architecture = config.get("architecture", "standard")
     k = config.get("k")
     activation = config.get("activation_fn", config.get("activation_fn_str", "relu"))
     if activation == "topk":
-        architecture, k = "topk", (config.get("activation_fn_kwargs") or {}).get("k")
+        architecture, k = "topk", _object(config, "activation_fn_kwargs", path).get("k")
     elif activation != "relu":
         raise _refused(path, f"the activation function {activation!r}", "relu or topk")
     if architecture not in ("standard", "topk", "jumprelu", "gated"):
@@ -184,7 +210,7 @@ def _of_saelens(config: Mapping[str, Any], tensors: Tensors, path: Path) -> Spar
             raise _refused(path, key, "none; fold it into the weights with SAELens first")
     if (config.get("reshape_activations") or "none") != "none":
         raise _refused(path, "activations of attention heads (hook_z)", "those of a layer")
-    dim, latents = (_whole(config, key, path) for key in ("d_in", "d_sae"))
+    dim, latents = _sizes(config, path)
     parts = _Parts(tensors, path)
     encoder, decoder = parts.take("W_enc", (dim, latents)), parts.take("W_dec", (latents, dim))
     bias, b_dec = np.zeros(latents, np.float32), parts.take("b_dec", (dim,))
@@ -210,7 +236,12 @@ def _of_saelens(config: Mapping[str, Any], tensors: Tensors, path: Path) -> Spar
         encoder, bias, decoder = encoder * norms, bias * norms, decoder / norms[:, None]
     if architecture == "topk":
         k = _count(k, latents, path)
-    facts = config.get("metadata") or {}
+    facts = _object(config, "metadata", path)
+    l0 = _object(facts, "held_out", path).get("l0", 1.0)
+    if type(l0) not in (int, float) or not 0 <= l0 <= latents:
+        raise SynestheteError(
+            f"the configuration of {path} has the l0 {_short(l0)}, which is no number of latents"
+        )
     return SparseDictionary(
         encoder=np.ascontiguousarray(encoder, np.float32),
         encoder_bias=np.asarray(bias, np.float32),
@@ -228,14 +259,14 @@ def _of_saelens(config: Mapping[str, Any], tensors: Tensors, path: Path) -> Spar
     )
 
 
-def _as_saelens(config: Mapping[str, Any]) -> dict[str, Any]:
+def _as_saelens(config: Mapping[str, Any], path: Path) -> dict[str, Any]:
     """ViT-Prisma's configuration in SAELens' words: it grew out of it, and always takes `b_dec` off first."""
     if config.get("is_transcoder"):
         raise SynestheteError("a transcoder of ViT-Prisma is no dictionary of one layer")
     keys = ("architecture", "activation_fn_str", "activation_fn_kwargs", "d_in", "d_sae")
     found = {key: config[key] for key in keys if key in config}
-    if found.get("d_sae") is None and isinstance(config.get("expansion_factor"), int):
-        found["d_sae"] = int(config.get("d_in", 0)) * config["expansion_factor"]
+    if found.get("d_sae") is None and "expansion_factor" in config:
+        found["d_sae"] = _whole(config, "d_in", path) * _whole(config, "expansion_factor", path)
     # Its other normalisations are those of SAELens; what it does not name it does not do.
     found["normalize_activations"] = config.get("normalize_activations", "layer_norm")
     if found["normalize_activations"] not in ("layer_norm", "constant_norm_rescale"):
@@ -247,9 +278,12 @@ def _as_saelens(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _of_saev(header: Mapping[str, Any], tensors: Tensors, path: Path) -> SparseDictionary:
     """saev's: since schema 2 the encoder reads the responses as they are, before that without `b_dec`."""
-    config = header.get("cfg", header)
+    config = _object(header, "cfg", path) if "cfg" in header else header
     schema = header.get("schema", 0)
-    activation = config.get("activation", header.get("activation")) or {"cls": header.get("cls", "Relu")}  # fmt: skip
+    if type(schema) is not int:
+        raise _refused(path, f"the schema {_short(schema)}", "a number")
+    where = config if "activation" in config else header
+    activation = _object(where, "activation", path) or {"cls": header.get("cls", "Relu")}
     kind = activation.get("cls", "Relu")
     if kind not in ("Relu", "SparseAutoencoderConfig", "TopK", "BatchTopK"):
         raise _refused(path, f"the activation {kind!r}", "Relu, TopK or BatchTopK")
@@ -261,7 +295,7 @@ def _of_saev(header: Mapping[str, Any], tensors: Tensors, path: Path) -> SparseD
     encoder, decoder = parts.take("W_enc", (dim, latents)), parts.take("W_dec", (latents, dim))
     bias, b_dec = parts.take("b_enc", (latents,)), parts.take("b_dec", (dim,))
     parts.finish()
-    top = (activation.get("params") or {}).get("top_k", config.get("top_k"))
+    top = _object(activation, "params", path).get("top_k", config.get("top_k"))
     # Its BatchTopK chooses among the latents of each position too.
     k = _count(top, latents, path) if kind in ("TopK", "BatchTopK") else None
     return SparseDictionary(
@@ -329,7 +363,7 @@ class _Parts:
 
     def take(self, name: str, shape: tuple[int, ...]) -> Float32:
         if name not in self._left:
-            there = ", ".join(sorted(self._left)[:8])
+            there = ", ".join(map(_short, sorted(self._left)[:8]))
             raise SynestheteError(f"{self._path} lacks {name}", hint=f"it has {there}")
         found = self._left.pop(name)
         if found.shape != shape:
@@ -347,7 +381,7 @@ class _Parts:
     def finish(self) -> None:
         if self._left:
             raise SynestheteError(
-                f"{self._path} has parts that are not known: {', '.join(sorted(self._left)[:4])}"
+                f"{self._path} has parts that are not known: {', '.join(map(_short, sorted(self._left)[:4]))}"
             )
 
 
@@ -374,7 +408,9 @@ def _safetensors(data: bytes, source: str) -> tuple[dict[str, Float32], dict[str
     try:
         tensors = load(data)
     except (SafetensorError, ValueError, KeyError, AttributeError) as error:
-        raise SynestheteError(f"{source} cannot be read as safetensors: {error}") from None
+        raise SynestheteError(
+            f"{source} cannot be read as safetensors: {one_line(error)}"
+        ) from None
     return {name: one.float().numpy() for name, one in tensors.items()}, metadata_of(data, source)
 
 
@@ -392,18 +428,46 @@ def _json(data: bytes, path: Path) -> dict[str, Any]:
     return found
 
 
+def _object(config: Mapping[str, Any], key: str, path: Path) -> dict[str, Any]:
+    found = config.get(key)
+    if found is not None and not isinstance(found, dict):
+        raise SynestheteError(
+            f"{key} in the configuration of {path} is {_short(found)}, not an object"
+        )
+    return found or {}
+
+
+def _sizes(config: Mapping[str, Any], path: Path) -> tuple[int, int]:
+    """Units and latents."""
+    dim, latents = (_whole(config, key, path) for key in ("d_in", "d_sae"))
+    if dim * latents > _MOST:
+        raise SynestheteError(
+            f"the configuration of {path} has {latents:,} latents of {dim:,} units, more than {_MOST:,} numbers"
+        )
+    return dim, latents
+
+
 def _whole(config: Mapping[str, Any], key: str, path: Path) -> int:
     found = config.get(key)
-    if type(found) is not int or found < 1:
-        raise SynestheteError(f"the configuration of {path} lacks {key}, a number above 0")
+    if type(found) is not int or not 1 <= found <= _MOST:
+        raise SynestheteError(
+            f"the configuration of {path} lacks {key}, a number above 0 (at most {_MOST:,})"
+        )
     return found
+
+
+def _short(value: object) -> str:
+    """Anything of a stranger's file on part of a line."""
+    return one_line(Exception(value), 60)
 
 
 def _count(k: Any, latents: int, path: Path) -> int:
     if type(k) is not int or not 1 <= k <= latents:
-        raise SynestheteError(f"k of {path} is {k!r}, and must be from 1 to {latents}")
+        raise SynestheteError(f"k of {path} is {_short(k)}, and must be from 1 to {latents}")
     return k
 
 
 def _refused(path: Path, what: str, known: str) -> SynestheteError:
-    return SynestheteError(f"{path} has {what}, which is not known here", hint=f"expected {known}")
+    return SynestheteError(
+        f"{path} has {_short(what)}, which is not known here", hint=f"expected {known}"
+    )

@@ -50,7 +50,6 @@ from synesthete.models.transformers_clip import (
     INDEX,
     PREPROCESSOR,
     PROCESSOR,
-    TOKENIZER,
     read_json_object,
     read_transformers,
     require_transformers,
@@ -99,6 +98,8 @@ class Source:
         All files of the weights, of a model that is not of open_clip.
     repository
         Of the hub, whose other files can be fetched when they are needed.
+    converted
+        A CLIP in transformers' format, whose weights are renamed for open_clip's network.
     architecture, pretrained
         For the description.
     """
@@ -117,6 +118,7 @@ class Source:
     library: str = "open_clip"
     files: tuple[Path, ...] = ()
     repository: str = ""
+    converted: bool = False
 
     @property
     def limit(self) -> int:
@@ -319,20 +321,18 @@ def _from_hub_transformers(spec: str, repository: str) -> Source:
         files = tuple(_fetch_safetensors(spec, repository))
         return _by_transformers(spec, folder, files, repository, repository=repository)
     read_transformers(folder, spec)
-    for name in (PREPROCESSOR, TOKENIZER, SAFE_WEIGHTS[1]):
-        try:
-            file = fetch(spec, repository, name)
-        except SynestheteError as error:
-            if name == SAFE_WEIGHTS[1] and _missing(error):
-                hint = "weights in several files or as a pickle are not read there"
-                raise SynestheteError(
-                    f"{spec}: the hub's {repository} has no {name}",
-                    hint="; ".join(filter(None, [nearest(repository), hint])),
-                ) from None
-            # What was fetched for images alone has no tokenizer's settings, and CLIP's are known.
-            if not _missing(error) and name != TOKENIZER:
-                raise
-    return _transformers(spec, folder, file, repository)
+    _fetch_first(spec, repository, PREPROCESSOR, PROCESSOR)
+    try:
+        file = fetch(spec, repository, SAFE_WEIGHTS[1])
+    except SynestheteError as error:
+        if not _missing(error):
+            raise
+        hint = "weights in several files or as a pickle are not read there"
+        raise SynestheteError(
+            f"{spec}: the hub's {repository} has no {SAFE_WEIGHTS[1]}",
+            hint="; ".join(filter(None, [nearest(repository), hint])),
+        ) from None
+    return _transformers(spec, folder, file, repository, repository=repository)
 
 
 def _fetch_first(spec: str, repository: str, *names: str) -> Path | None:
@@ -432,7 +432,9 @@ def _by_transformers(
     )
 
 
-def _transformers(spec: str, folder: Path, checkpoint: Path, pretrained: str) -> Source:
+def _transformers(
+    spec: str, folder: Path, checkpoint: Path, pretrained: str, repository: str = ""
+) -> Source:
     """What transformers saved, for open_clip's network."""
 
     def weights() -> dict[str, torch.Tensor]:
@@ -452,6 +454,8 @@ def _transformers(spec: str, folder: Path, checkpoint: Path, pretrained: str) ->
         pretrained=pretrained,
         folder=folder,
         weights=weights,
+        repository=repository,
+        converted=True,
     )
 
 

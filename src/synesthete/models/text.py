@@ -10,7 +10,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -91,7 +91,9 @@ def tokenizer_of(source: Source) -> Tokenizer:
         if text.get("hf_tokenizer_name") and not has_transformers():
             raise needs_transformers(f"the tokenizer of {source.spec}")
         with explained():
-            return _open(source)
+            if source.converted and has_own_tokenizer(source):
+                return _open_own(source)
+            return _open(source, {} if source.converted else tokenizer_files(source))
 
     def checked(inner: Any, texts: list[str]) -> torch.Tensor:
         with explained():
@@ -115,6 +117,14 @@ def no_texts(reason: SynestheteError) -> Tokenizer:
     return Tokenizer(refuse, refuse)
 
 
+def has_own_tokenizer(source: Source) -> bool:
+    """Whether a tokenizer of transformers lies beside the weights; of the hub's repositories in its format, each has one."""
+    folder = source.folder
+    return bool(source.repository) or (
+        folder is not None and any(os.path.lexists(folder / one) for one in VOCABULARIES)
+    )
+
+
 def tokenizer_files(source: Source) -> dict[str, bytes]:
     """The files of a tokenizer of transformers, checked, by name; none for a model that uses open_clip's own.
 
@@ -129,7 +139,7 @@ def tokenizer_files(source: Source) -> dict[str, bytes]:
     SynestheteError
         If there are none, one leads out of the folder, or they ask for code to be run.
     """
-    if source.library == "open_clip":
+    if source.library == "open_clip" and not source.converted:
         name = source.config["text_cfg"].get("hf_tokenizer_name")
         if not name:
             return {}
@@ -155,6 +165,19 @@ def tokenizer_files(source: Source) -> dict[str, bytes]:
             hint=f"{', '.join(VOCABULARIES[:3])} or the like belong beside its weights",
         )
     return {one: _checked(source, one, data) for one, data in files.items()}
+
+
+def copy_tokenizer(source: Source, folder: Path) -> None:
+    """Write the files of a tokenizer of transformers, checked, beside the weights of a model that it goes with.
+
+    Raises
+    ------
+    SynestheteError
+        As `tokenizer_files`; a user's folder need not have any.
+    """
+    for name, data in tokenizer_files(source).items() if has_own_tokenizer(source) else ():
+        if name != "config.json":
+            (folder / name).write_bytes(data)
 
 
 def _checked(source: Source, name: str, data: bytes) -> bytes:
@@ -185,16 +208,43 @@ def _checked(source: Source, name: str, data: bytes) -> bytes:
     return json.dumps(found).encode()
 
 
-def _open(source: Source) -> Callable[[list[str]], torch.Tensor]:
+def _open_own(source: Source) -> Any:
+    """The tokenizer that lies beside a CLIP in transformers' format."""
+    if has_transformers():
+        from synesthete.models.transformers_models import OpenedTokenizer
+
+        context = int(source.config["text_cfg"]["context_length"])
+        return OpenedTokenizer(source, "clip", context, marked=False)
+    if not _is_clips(tokenizer_files(source)):
+        raise needs_transformers(f"the tokenizer of {source.spec}, whose vocabulary is not CLIP's,")
+    return _open(source, {})
+
+
+def _is_clips(files: Mapping[str, bytes]) -> bool:
+    """Whether the vocabulary in a tokenizer's files is the one that OpenAI published, whose merges follow from it."""
+    from open_clip import SimpleTokenizer
+
+    words = list(SimpleTokenizer().encoder)
+    # open_clip has other names for the last two.
+    words[-2:] = "<|startoftext|>", "<|endoftext|>"
+    if "tokenizer.json" in files:
+        found = parse_json(files["tokenizer.json"], "tokenizer.json")
+        model = found.get("model") if isinstance(found, dict) else None
+        vocabulary = model.get("vocab") if isinstance(model, dict) else None
+    else:
+        vocabulary = parse_json(files.get("vocab.json", b"null"), "vocab.json")
+    return bool(vocabulary == {word: at for at, word in enumerate(words)})
+
+
+def _open(source: Source, files: Mapping[str, bytes]) -> Callable[[list[str]], torch.Tensor]:
     from open_clip import get_tokenizer
 
-    files = tokenizer_files(source)
     # Nothing of what is left could make transformers look further; these say so once more.
     only_data: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
     with tempfile.TemporaryDirectory(prefix="synesthete-tokenizer-") as folder, quiet():
         write_configuration(Path(folder), source)
         # transformers asks this one for the tokenizer's class first.
-        for name, data in ({"config.json": b"{}"} | files if files else {}).items():
+        for name, data in ({"config.json": b"{}", **files} if files else {}).items():
             (Path(folder) / name).write_bytes(data)
         opened: Callable[[list[str]], torch.Tensor] = get_tokenizer(
             f"local-dir:{folder}", **(only_data if files else {})

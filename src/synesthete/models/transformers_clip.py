@@ -1,4 +1,4 @@
-"""A CLIP in transformers' format, `config.json` and `model.safetensors`, read into open_clip's network.
+"""A CLIP in transformers' format, `config.json` and `model.safetensors`, read into open_clip's network and written from it.
 
 transformers is not needed: the settings that shape a CLIP are few, and the two formats differ in names only, but for
 queries, keys and values, which open_clip keeps in one matrix, and for projections, which it keeps transposed.
@@ -6,6 +6,7 @@ queries, keys and values, which open_clip keeps in one matrix, and for projectio
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -28,7 +29,9 @@ from synesthete.models.hub import root_of
 if TYPE_CHECKING:
     import torch
 
-CONFIG, PREPROCESSOR, TOKENIZER = "config.json", "preprocessor_config.json", "tokenizer_config.json"
+    from synesthete.models.sources import Source
+
+CONFIG, PREPROCESSOR, WEIGHTS = "config.json", "preprocessor_config.json", "model.safetensors"
 PROCESSOR, INDEX = "processor_config.json", "model.safetensors.index.json"
 _SHARD = re.compile(r"[A-Za-z0-9][\w.-]{0,120}\.safetensors", re.ASCII)
 # What transformers takes where a configuration says nothing.
@@ -96,7 +99,7 @@ def read_transformers(folder: Path, spec: str) -> tuple[dict[str, Any], dict[str
     Parameters
     ----------
     folder
-        With `config.json`; `preprocessor_config.json` and `tokenizer_config.json` are read where they are.
+        With `config.json`; `preprocessor_config.json` or `processor_config.json` is read where it is.
     spec
         What the user asked for, for messages.
 
@@ -112,10 +115,6 @@ def read_transformers(folder: Path, spec: str) -> tuple[dict[str, Any], dict[str
     """
     found = read_json_object(folder, CONFIG, spec)
     text, vision = _part(found, "text", _TEXT), _part(found, "vision", _VISION)
-    if os.path.lexists(folder / TOKENIZER):
-        named = read_json_object(folder, TOKENIZER, spec).get("tokenizer_class")
-        if named not in (None, "CLIPTokenizer", "CLIPTokenizerFast"):
-            raise SynestheteError(f"{spec}: its tokenizer, {str(named)[:40]}, is not CLIP's")
     try:
         config = _configuration(found, text, vision)
         check_model(config)
@@ -141,11 +140,7 @@ def _configuration(
             raise RefusedSetting("hidden_size is no multiple of num_attention_heads")
     # The end token was once written as 2, and transformers then reads at the largest id, as open_clip does.
     end = text["eos_token_id"]
-    pool = (
-        {"pool_type": "argmax"}
-        if end in (2, text["vocab_size"] - 1)
-        else {"pool_type": "eos", "eos_id": end}
-    )
+    pool = {"pool_type": "argmax"} if end == 2 else {"pool_type": "eos", "eos_id": end}
 
     def block(part: Mapping[str, Any]) -> dict[str, Any]:
         shape = {
@@ -187,18 +182,46 @@ def _part(found: Mapping[str, Any], name: str, defaults: Mapping[str, Any]) -> d
     return merged
 
 
+def image_settings(folder: Path, spec: str) -> dict[str, Any] | None:
+    """What a folder says of its preprocessing; None where it says nothing."""
+    # transformers 5 writes all settings of a processor to one file, and reads it first.
+    if os.path.lexists(folder / PROCESSOR):
+        inner = read_json_object(folder, PROCESSOR, spec).get("image_processor")
+        if isinstance(inner, dict):
+            return inner
+    if os.path.lexists(folder / PREPROCESSOR):
+        return read_json_object(folder, PREPROCESSOR, spec)
+    return None
+
+
 def _preprocessing(folder: Path, spec: str, side: Any) -> dict[str, Any]:
     """What open_clip calls the settings of transformers' CLIPImageProcessor."""
-    if not os.path.lexists(folder / PREPROCESSOR):
+    given = image_settings(folder, spec)
+    if given is None:
         return {}
-    given = read_json_object(folder, PREPROCESSOR, spec)
-    size, crop = given.get("size"), given.get("crop_size")
-    short = size.get("shortest_edge") if isinstance(size, dict) else size
-    cut = crop.get("height") if isinstance(crop, dict) else crop
-    if short not in (None, side) or cut not in (None, side) or given.get("do_center_crop") is False:
+    for key in ("do_resize", "do_rescale", "do_normalize"):
+        if given.get(key) is False:
+            raise SynestheteError(f"{spec}: its images are not prepared as CLIP's: {key} is false")
+    factor = given.get("rescale_factor", 1 / 255)
+    if not (isinstance(factor, float) and abs(factor * 255 - 1) < 1e-6):
         raise SynestheteError(
-            f"{spec}: its images are not cut as open_clip cuts them: {PREPROCESSOR} scales to {str(size)[:60]}"
-            f" and the network takes {side} pixels"
+            f"{spec}: its images are not prepared as CLIP's: rescale_factor is {str(factor)[:40]}"
+        )
+    size, crop = given.get("size"), given.get("crop_size")
+    squash = isinstance(size, dict) and "height" in size
+    whole = squash and [size.get("height"), size.get("width")] == [side, side]
+    short = size.get("shortest_edge") if isinstance(size, dict) else size
+    cuts = [crop.get("height"), crop.get("width")] if isinstance(crop, dict) else [crop]
+    if given.get("do_center_crop") is False:
+        fits = whole
+    else:
+        fits = (whole if squash else short in (None, side)) and all(
+            cut in (None, side) for cut in cuts
+        )
+    if not fits:
+        raise SynestheteError(
+            f"{spec}: its images are not cut as open_clip cuts them: they are scaled to {str(size)[:60]}"
+            f" and cut to {str(crop)[:60]}, and the network takes {side} pixels"
         )
     named = {"mean": given.get("image_mean"), "std": given.get("image_std")}
     named["interpolation"] = (
@@ -208,7 +231,7 @@ def _preprocessing(folder: Path, spec: str, side: Any) -> dict[str, Any]:
     for key, value in settings.items():
         if not PREPROCESS[key].fits(value):
             raise SynestheteError(f"{spec}: {PREPROCESSOR} has {key} of an odd kind")
-    return settings | {"resize_mode": "shortest"}
+    return settings | {"resize_mode": "squash" if squash else "shortest"}
 
 
 def read_json_object(folder: Path, name: str, spec: str) -> dict[str, Any]:
@@ -292,3 +315,89 @@ def to_open_clip(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]
         else:
             found |= {f"{name}: {part}": tensor for part, tensor in parts.items()}
     return found
+
+
+_OURS = {ours: theirs for theirs, ours in (_PLAIN | _TRANSPOSED).items()}
+_OUR_BLOCK = {ours: theirs for theirs, ours in _BLOCK.items()}
+_OUR_LAYER = re.compile(r"(visual\.)?transformer\.resblocks\.(\d+)\.(.+)[._](weight|bias)")
+
+
+def to_transformers(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The inverse of `to_open_clip`.
+
+    Parameters
+    ----------
+    weights
+        By open_clip's names.
+
+    Returns
+    -------
+    dict
+        The same numbers by the names of transformers' CLIPModel.
+
+    Raises
+    ------
+    SynestheteError
+        A weight that it does not have.
+    """
+    found: dict[str, torch.Tensor] = {}
+    for name, tensor in weights.items():
+        theirs = _OURS.get(name)
+        if theirs is not None:
+            found[theirs] = tensor.T if theirs in _TRANSPOSED else tensor
+            continue
+        match = _OUR_LAYER.fullmatch(name)
+        part = "" if match is None else match[3]
+        if match is None or part not in {"attn.in_proj", *_OUR_BLOCK}:
+            raise SynestheteError(f"transformers' CLIP has no weights for {name}")
+        layer = f"{'vision' if match[1] else 'text'}_model.encoder.layers.{match[2]}."
+        if part == "attn.in_proj":
+            for one, piece in zip("qkv", tensor.chunk(3), strict=True):
+                found[f"{layer}self_attn.{one}_proj.{match[4]}"] = piece
+        else:
+            found[f"{layer}{_OUR_BLOCK[part]}.{match[4]}"] = tensor
+    return found
+
+
+def save_clip(source: Source, weights: Mapping[str, torch.Tensor], folder: Path) -> None:
+    """Write a folder that plain transformers loads: other weights, with all else that the model came with.
+
+    Parameters
+    ----------
+    source
+        The model, of a folder or repository in transformers' format.
+    weights
+        By open_clip's names.
+    folder
+        An empty folder; configuration, preprocessing and tokenizer are written too.
+
+    Raises
+    ------
+    SynestheteError
+        A file of the model's folder that is damaged or leads out of it, or that cannot be fetched.
+    """
+    from safetensors.torch import save_file
+
+    from synesthete.models.text import copy_tokenizer
+
+    assert source.folder is not None
+    config = read_json_object(source.folder, CONFIG, source.spec)
+    # The weights are written as the network has them, whatever the original had them in.
+    for part in (config, config.get("text_config"), config.get("vision_config")):
+        for key in ("dtype", "torch_dtype"):
+            if isinstance(part, dict) and key in part:
+                part[key] = "float32"
+    files = {CONFIG: config}
+    for name in (PREPROCESSOR, PROCESSOR):
+        if os.path.lexists(source.folder / name):
+            files[name] = read_json_object(source.folder, name, source.spec)
+    for name, settings in files.items():
+        text = json.dumps(settings, indent=2, ensure_ascii=False)
+        (folder / name).write_text(text + "\n", encoding="utf-8")
+    copy_tokenizer(source, folder)
+    tensors = {name: one.detach().cpu().clone() for name, one in to_transformers(weights).items()}
+    save_file(
+        {name: one.contiguous() for name, one in tensors.items()},
+        folder / WEIGHTS,
+        metadata={"format": "pt"},
+    )

@@ -36,16 +36,15 @@ from synesthete.models.preprocessing import (
     measure,
 )
 from synesthete.models.sources import Source
-from synesthete.models.text import VOCABULARIES, tokenizer_files
+from synesthete.models.text import copy_tokenizer, tokenizer_files
 from synesthete.models.tokens import Tokenizer
-from synesthete.models.transformers_clip import CONFIG, PREPROCESSOR, read_json_object
+from synesthete.models.transformers_clip import CONFIG, PREPROCESSOR, image_settings
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     from PIL import Image
 
-PROCESSOR = "processor_config.json"
 _WORD = matching(re.compile(r"[\w-]{0,48}", re.ASCII), "a word")
 _SCALAR = either(choice(None, True, False), integer(-65_536, 65_536), number(-1e9, 1e9), _WORD)
 _LIST = several(either(_SCALAR, several(_SCALAR, range(65))), range(65))
@@ -272,14 +271,9 @@ class TransformersModel:
     def image_settings(self) -> dict[str, Any]:
         """What the folder says of preprocessing, checked."""
         folder, spec = self.source.folder, self.source.spec
-        found: dict[str, Any] = {}
-        if folder is not None and os.path.lexists(folder / PREPROCESSOR):
-            found = read_json_object(folder, PREPROCESSOR, spec)
-        elif folder is not None and os.path.lexists(folder / PROCESSOR):
-            # transformers 5 writes all settings of a processor to one file.
-            inner = read_json_object(folder, PROCESSOR, spec).get("image_processor")
-            found = inner if isinstance(inner, dict) else {}
-        else:
+        found = None if folder is None else image_settings(folder, spec)
+        if found is None:
+            found = {}
             side = _vision(self.config).get("image_size")
             if isinstance(side, int):
                 found = {
@@ -299,7 +293,7 @@ class TransformersModel:
         source = self.source
 
         def opened() -> Any:
-            return _Opened(source, self.config.model_type, tower.context_length)
+            return OpenedTokenizer(source, self.config.model_type, tower.context_length)
 
         def checked_tokens(inner: Any, texts: list[str]) -> torch.Tensor:
             tokens: torch.Tensor = inner(texts)
@@ -340,13 +334,8 @@ class TransformersModel:
             model.save_pretrained(folder)  # type: ignore[operator]
         settings = self.image_settings()
         (folder / PREPROCESSOR).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-        given = self.source.folder
-        has_tokenizer = given is not None and any(
-            os.path.lexists(given / one) for one in VOCABULARIES
-        )
-        for name, data in tokenizer_files(self.source).items() if has_tokenizer else ():
-            if name != CONFIG:
-                (folder / name).write_bytes(data)
+        if self.two_towers:
+            copy_tokenizer(self.source, folder)
 
 
 def plain_features(
@@ -381,10 +370,29 @@ def plain_features(
     return found.float().cpu().numpy()
 
 
-class _Opened:
-    """A tokenizer of transformers as `synesthete.models.tokens` wants one."""
+class OpenedTokenizer:
+    """A tokenizer of transformers as `synesthete.models.tokens` wants one.
 
-    def __init__(self, source: Source, model_type: str, context: int) -> None:
+    Parameters
+    ----------
+    source
+        The model that its files lie beside.
+    model_type
+        Of the model, which tells the tokenizer's class where the files do not.
+    context
+        How many tokens the text tower reads.
+    marked
+        Whether padding is marked as `TextTower` has it; without, it stands behind the text as any token.
+
+    Raises
+    ------
+    SynestheteError
+        Files that are missing, damaged or refused; no padding token; or, unmarked, padding in front of the text.
+    """
+
+    def __init__(
+        self, source: Source, model_type: str, context: int, *, marked: bool = True
+    ) -> None:
         from transformers import AutoTokenizer
 
         files = tokenizer_files(source) | {CONFIG: json.dumps({"model_type": model_type}).encode()}
@@ -408,13 +416,19 @@ class _Opened:
             raise SynestheteError(
                 f"{source.spec} cannot read texts: its tokenizer has no pad_token"
             )
+        self.marked = marked
+        if not marked and self.tokenizer.padding_side != "right":
+            raise SynestheteError(
+                f"{source.spec} cannot read texts: its tokenizer pads them in front, and CLIP's network reads from the start"
+            )
         self.masks = "attention_mask" in self.tokenizer.model_input_names
 
     def clean_fn(self, text: str) -> str:
+        """What the tokenizer cuts: the text as it is."""
         return text
 
     def __call__(self, texts: list[str]) -> torch.Tensor:
-        """Token ids `[texts, context]`, with the padding marked as `TextTower` has it."""
+        """Token ids `[texts, context]`."""
         given = self.tokenizer(
             list(texts),
             padding="max_length",
@@ -424,6 +438,8 @@ class _Opened:
             return_attention_mask=True,
         )
         tokens: torch.Tensor = given["input_ids"]
+        if not self.marked:
+            return tokens
         padding = torch.full_like(tokens, HIDDEN) if self.masks else SHOWN - tokens
         return tokens.where(given["attention_mask"].bool(), padding)
 

@@ -246,11 +246,12 @@ class Finisher:
             layer_of.setdefault(split_layer(layer)[1], layer)
         notes = {
             name: {
+                # First, so that no stranger's words stand for what was found.
+                **one.facts,
                 "layer": layer_of[name],
                 "kind": one.kind,
                 "latents": one.latents,
                 "k": one.k,
-                **one.facts,
             }
             for name, one in self._dictionaries().items()
         }
