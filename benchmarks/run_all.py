@@ -4,8 +4,14 @@
 
 Each part is a command of this folder, or a measurement below; its ratios are of one run on one machine, with both sides in turns or one after the
 other, and `n` is the number of repetitions: the interval is from the lowest to the highest of them where there are several. Writes Markdown and JSON.
-`--clip-dissect FOLDER` runs the authors' own code from a clone (github.com/Trustworthy-ML-Lab/CLIP-dissect); scikit-learn and open_clip are
-installed anyway, and FAISS is compared with where it is.
+scikit-learn and open_clip are installed anyway; other peers are run from folders of theirs, and left out without:
+
+    git clone https://github.com/Trustworthy-ML-Lab/CLIP-dissect                                            --clip-dissect CLIP-dissect
+    pip install --no-deps --target lucent torch-lucent==0.1.8 kornia==0.4.1 future decorator                --lucent lucent
+    pip install --no-deps --target more overcomplete==0.3.0 einops scikit-image lazy_loader matplotlib==3.8.4 contourpy cycler fonttools
+        kiwisolver pyparsing opencv-python-headless faiss-cpu                                               --peers more
+
+`--atlas demo.atlas` (`synesthete demo`) is what the part `images` needs.
 """
 
 from __future__ import annotations
@@ -116,6 +122,7 @@ def search(options: argparse.Namespace) -> Iterator[Row]:
         [mine / min(reading) for mine in found], "times", aim=2.0, at_most=True,
         note="scoring alone, in memory; benchmarks/catalog_speed.py measures a catalogue",
     )  # fmt: skip
+    with_import_of(options.peers)
     if find_spec("faiss") is None:
         return
     import faiss
@@ -228,12 +235,91 @@ def naming(options: argparse.Namespace) -> Iterator[Row]:
     )  # fmt: skip
 
 
+def dictionaries(options: argparse.Namespace) -> Iterator[Row]:
+    """A training step of a TopK dictionary, beside Overcomplete's own loop on the same rows in memory."""
+    import torch
+
+    from synesthete.analysis.dictionary_training import Recipe, Trainer, random_start
+
+    torch.set_num_threads(options.threads)
+    rows, dim, latents, k, batch = 65_536, 192, 1_024, 16, 1_024
+    torch.manual_seed(0)
+    data = torch.randn(rows, 64) @ torch.randn(64, dim) + 0.1 * torch.randn(rows, dim)
+    data = (data - data.mean(dim=0)) / data.pow(2).sum(dim=1).mean().sqrt()
+    held, batches = data[-4_096:], data[:-4_096].split(batch)
+
+    def explained(rebuilt: torch.Tensor) -> float:
+        return 1 - float((held - rebuilt).square().sum() / (held - held.mean(dim=0)).square().sum())
+
+    def ours() -> float:
+        recipe = Recipe(latents=latents, k=k, seed=0, resampled_every=20)
+        trainer = Trainer(*random_start(dim, latents, 0), recipe=recipe)
+        for number, one in enumerate(batches):
+            trainer.step(one, number / len(batches))
+        encoder, bias, decoder = map(torch.from_numpy, trainer.parts())
+        values = torch.relu(held @ encoder + bias)
+        kept = torch.topk(values, k)
+        return explained(torch.zeros_like(values).scatter(1, kept.indices, kept.values) @ decoder)
+
+    with_import_of(options.peers)
+    if options.peers is None or find_spec("overcomplete") is None:
+        return
+    from overcomplete.sae import TopKSAE, train_sae
+
+    def theirs() -> float:
+        torch.manual_seed(0)
+        model = TopKSAE(dim, latents, top_k=k)
+        adam = torch.optim.Adam(model.parameters(), lr=1e-3)
+        loss = lambda x, rebuilt, *more: (x - rebuilt).square().sum(dim=1).mean()  # noqa: E731
+        train_sae(model, batches, loss, adam, nb_epochs=1, monitoring=0)
+        with torch.no_grad():
+            return explained(model.eval()(held)[2])
+
+    ratios, mine, peer = [], 0.0, 0.0
+    for _ in range(3):
+        started = time.perf_counter()
+        mine = ours()
+        between = time.perf_counter()
+        peer = theirs()
+        ratios.append((time.perf_counter() - between) / (between - started))
+    yield spread(
+        f"training of a TopK dictionary, {dim} x {latents}, k {k}: time of Overcomplete's loop over ours", ratios, "times",
+        note=f"one epoch of {rows - 4_096:,} rows; held-out explained variance ours {mine:.3f}, theirs {peer:.3f}",
+    )  # fmt: skip
+
+
+def images(options: argparse.Namespace) -> Iterator[Row]:
+    """Images of units per minute of processor beside Lucent's."""
+    if options.lucent is None or options.atlas is None:
+        return
+    text = output(
+        "visualization.py", options.atlas, "--part", "speed", "--peer", options.lucent, "--json"
+    )
+    found = json.loads(next(line for line in text.splitlines() if line.startswith("{")))
+    rows = found["rows"]
+    for name, aim in (("Lucent, as many steps", 5), ("Lucent, its default", None)):
+        same = rows["ours, all steps"], rows[name]
+        yield Row(
+            claim=f"images of units: ours at {same[0]['limit']} steps over {name}", value=same[0]["rate"] / same[1]["rate"],
+            unit="times", n=rows[name]["units"], aim=aim,
+            note=f"units per minute of processor; beyond 99.9 % of real images ours {same[0]['beyond_of']}, theirs {same[1]['beyond_of']}",
+        )  # fmt: skip
+
+
+def with_import_of(folder: Path | None) -> None:
+    """Import from a folder first."""
+    if folder is not None and str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+
+
 PARTS = (
     Part(name="limits", run=limits, command="this file"),
     Part(name="start", run=start, command="this file"),
     Part(name="search", run=search, command="this file"),
     Part(name="selectivity", run=selectivity, command="benchmarks/selectivity.py"),
     Part(name="naming", run=naming, command="this file; benchmarks/naming.py --full"),
+    Part(name="dictionaries", run=dictionaries, command="this file"),
+    Part(name="images", run=images, command="benchmarks/visualization.py"),
     Part(name="recording", run=recording, command="benchmarks/recording.py"),
     Part(name="executors", run=executors, command="benchmarks/executors.py"),
 )
@@ -318,7 +404,8 @@ def main() -> None:
     parser.add_argument("--models", nargs="*", default=["mini", "RN50/random", "ViT-B-32/random"])
     parser.add_argument("--vectors", type=int, default=1_000_000)
     parser.add_argument("--naming", type=int, nargs=3, default=(200, 2_000, 10_000), metavar=("UNITS", "WORDS", "IMAGES"))  # fmt: skip
-    parser.add_argument("--clip-dissect", type=Path, metavar="FOLDER")
+    for peer in ("--clip-dissect", "--lucent", "--peers", "--atlas"):
+        parser.add_argument(peer, type=Path, metavar="FOLDER")
     options = parser.parse_args()
     rows: list[tuple[str, Row]] = []
     failed: dict[str, str] = {}
