@@ -262,8 +262,7 @@ def _written_plain(
         spec = maker.save(weights, folder)
         return maker.plain_features(folder, images, device, BATCH), spec
     from synesthete.models.building import has_transformers, needs_transformers
-    from synesthete.models.transformers_clip import save_clip
-    from synesthete.models.transformers_models import TransformersModel, plain_features
+    from synesthete.models.transformers_models import TransformersModel, plain_features, save_clip
 
     if not has_transformers():
         raise needs_transformers(f"an export of {model.name}, checked with it,")

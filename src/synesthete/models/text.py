@@ -23,7 +23,7 @@ from synesthete._core.json_reader import parse_json
 from synesthete._core.user_files import UnusableFile, read_inside
 from synesthete.errors import SynestheteError
 from synesthete.models.activations import Responses, TextReduction
-from synesthete.models.adapter import TextTower
+from synesthete.models.adapter import HIDDEN, SHOWN, TextTower
 from synesthete.models.building import (
     has_transformers,
     needs_transformers,
@@ -31,7 +31,7 @@ from synesthete.models.building import (
     write_configuration,
 )
 from synesthete.models.configuration import refuse_code
-from synesthete.models.hub import fetch_some, one_line, root_of
+from synesthete.models.hub import explained, fetch_some, one_line, root_of
 from synesthete.models.hub_text import HubTower
 from synesthete.models.sources import Source
 from synesthete.models.tokens import Tokenizer
@@ -71,7 +71,7 @@ def tokenizer_of(source: Source) -> Tokenizer:
     known = None if text.get("hf_model_name") else int(text.get("vocab_size", 49408))
 
     @contextmanager
-    def explained() -> Iterator[None]:
+    def reading() -> Iterator[None]:
         try:
             yield
         except SynestheteError:
@@ -90,13 +90,13 @@ def tokenizer_of(source: Source) -> Tokenizer:
     def opened() -> Any:
         if text.get("hf_tokenizer_name") and not has_transformers():
             raise needs_transformers(f"the tokenizer of {source.spec}")
-        with explained():
+        with reading():
             if source.converted and has_own_tokenizer(source):
                 return _open_own(source)
             return _open(source, {} if source.converted else tokenizer_files(source))
 
     def checked(inner: Any, texts: list[str]) -> torch.Tensor:
-        with explained():
+        with reading():
             tokens: torch.Tensor = inner(texts)
         if known is not None and tokens.numel() and int(tokens.max()) >= known:
             raise SynestheteError(
@@ -208,11 +208,103 @@ def _checked(source: Source, name: str, data: bytes) -> bytes:
     return json.dumps(found).encode()
 
 
+class OpenedTokenizer:
+    """A tokenizer of transformers as `synesthete.models.tokens` wants one.
+
+    Parameters
+    ----------
+    source
+        The model that its files lie beside.
+    model_type
+        Of the model, which tells the tokenizer's class where the files do not.
+    context
+        How many tokens the text tower reads.
+    marked
+        Whether padding is marked as `TextTower` has it; without, it stands behind the text as any token.
+
+    Raises
+    ------
+    SynestheteError
+        Files that are missing, damaged or refused; no padding token; or, unmarked, padding in front of the text.
+    """
+
+    def __init__(
+        self, source: Source, model_type: str, context: int, *, marked: bool = True
+    ) -> None:
+        from transformers import AutoTokenizer
+
+        files = tokenizer_files(source) | {
+            "config.json": json.dumps({"model_type": model_type}).encode()
+        }
+        hint = "check the files of its tokenizer"
+        with (
+            explained(source.spec, "read texts", hint=hint),
+            tempfile.TemporaryDirectory(prefix="synesthete-tokenizer-") as name,
+            hushed(),
+        ):
+            for file, data in files.items():
+                (Path(name) / file).write_bytes(data)
+            self.tokenizer: Any = AutoTokenizer.from_pretrained(
+                name, local_files_only=True, trust_remote_code=False
+            )
+        self.spec = source.spec
+        longest = getattr(self.tokenizer, "model_max_length", None)
+        self.context = (
+            min(context, longest) if isinstance(longest, int) and longest > 0 else context
+        )
+        if self.tokenizer.pad_token_id is None:
+            raise SynestheteError(
+                f"{source.spec} cannot read texts: its tokenizer has no pad_token"
+            )
+        self.marked = marked
+        if not marked and self.tokenizer.padding_side != "right":
+            raise SynestheteError(
+                f"{source.spec} cannot read texts: its tokenizer pads them in front, and CLIP's network reads from the start"
+            )
+        self.masks = "attention_mask" in self.tokenizer.model_input_names
+
+    def clean_fn(self, text: str) -> str:
+        """What the tokenizer cuts: the text as it is."""
+        return text
+
+    def __call__(self, texts: list[str]) -> torch.Tensor:
+        """Token ids `[texts, context]`."""
+        given = self.tokenizer(
+            list(texts),
+            padding="max_length",
+            truncation=True,
+            max_length=self.context,
+            return_tensors="pt",
+            return_attention_mask=True,
+        )
+        tokens: torch.Tensor = given["input_ids"]
+        if not self.marked:
+            return tokens
+        padding = torch.full_like(tokens, HIDDEN) if self.masks else SHOWN - tokens
+        return tokens.where(given["attention_mask"].bool(), padding)
+
+
+@contextmanager
+def hushed() -> Iterator[None]:
+    """Keep transformers' own lines and bars from the user's terminal."""
+    from transformers.utils import logging as theirs
+
+    logging: Any = theirs
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity(50)
+    logging.disable_progress_bar()
+    try:
+        with quiet():
+            yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
 def _open_own(source: Source) -> Any:
     """The tokenizer that lies beside a CLIP in transformers' format."""
     if has_transformers():
-        from synesthete.models.transformers_models import OpenedTokenizer
-
         context = int(source.config["text_cfg"]["context_length"])
         return OpenedTokenizer(source, "clip", context, marked=False)
     if not _is_clips(tokenizer_files(source)):

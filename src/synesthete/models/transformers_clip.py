@@ -6,7 +6,6 @@ queries, keys and values, which open_clip keeps in one matrix, and for projectio
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -29,9 +28,7 @@ from synesthete.models.hub import root_of
 if TYPE_CHECKING:
     import torch
 
-    from synesthete.models.sources import Source
-
-CONFIG, PREPROCESSOR, WEIGHTS = "config.json", "preprocessor_config.json", "model.safetensors"
+CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
 PROCESSOR, INDEX = "processor_config.json", "model.safetensors.index.json"
 _SHARD = re.compile(r"[A-Za-z0-9][\w.-]{0,120}\.safetensors", re.ASCII)
 # What transformers takes where a configuration says nothing.
@@ -207,7 +204,8 @@ def _preprocessing(folder: Path, spec: str, side: Any) -> dict[str, Any]:
         raise SynestheteError(
             f"{spec}: its images are not prepared as CLIP's: rescale_factor is {str(factor)[:40]}"
         )
-    size, crop = given.get("size"), given.get("crop_size")
+    size: Any = given.get("size")
+    crop: Any = given.get("crop_size")
     squash = isinstance(size, dict) and "height" in size
     whole = squash and [size.get("height"), size.get("width")] == [side, side]
     short = size.get("shortest_edge") if isinstance(size, dict) else size
@@ -357,47 +355,3 @@ def to_transformers(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tens
         else:
             found[f"{layer}{_OUR_BLOCK[part]}.{match[4]}"] = tensor
     return found
-
-
-def save_clip(source: Source, weights: Mapping[str, torch.Tensor], folder: Path) -> None:
-    """Write a folder that plain transformers loads: other weights, with all else that the model came with.
-
-    Parameters
-    ----------
-    source
-        The model, of a folder or repository in transformers' format.
-    weights
-        By open_clip's names.
-    folder
-        An empty folder; configuration, preprocessing and tokenizer are written too.
-
-    Raises
-    ------
-    SynestheteError
-        A file of the model's folder that is damaged or leads out of it, or that cannot be fetched.
-    """
-    from safetensors.torch import save_file
-
-    from synesthete.models.text import copy_tokenizer
-
-    assert source.folder is not None
-    config = read_json_object(source.folder, CONFIG, source.spec)
-    # The weights are written as the network has them, whatever the original had them in.
-    for part in (config, config.get("text_config"), config.get("vision_config")):
-        for key in ("dtype", "torch_dtype"):
-            if isinstance(part, dict) and key in part:
-                part[key] = "float32"
-    files = {CONFIG: config}
-    for name in (PREPROCESSOR, PROCESSOR):
-        if os.path.lexists(source.folder / name):
-            files[name] = read_json_object(source.folder, name, source.spec)
-    for name, settings in files.items():
-        text = json.dumps(settings, indent=2, ensure_ascii=False)
-        (folder / name).write_text(text + "\n", encoding="utf-8")
-    copy_tokenizer(source, folder)
-    tensors = {name: one.detach().cpu().clone() for name, one in to_transformers(weights).items()}
-    save_file(
-        {name: one.contiguous() for name, one in tensors.items()},
-        folder / WEIGHTS,
-        metadata={"format": "pt"},
-    )

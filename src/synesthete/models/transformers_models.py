@@ -12,8 +12,8 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from math import isqrt
 from pathlib import Path
@@ -25,7 +25,7 @@ from torch import nn
 from synesthete.errors import SynestheteError
 from synesthete.models.adapter import HIDDEN, SHOWN, Network, Pool, TextTower
 from synesthete.models.architectures import Tower
-from synesthete.models.building import quiet, refuse_larger
+from synesthete.models.building import refuse_larger
 from synesthete.models.configuration import Rule, choice, either, integer, matching, number, several
 from synesthete.models.hub import explained
 from synesthete.models.places import BATCH, find_places
@@ -36,9 +36,16 @@ from synesthete.models.preprocessing import (
     measure,
 )
 from synesthete.models.sources import Source
-from synesthete.models.text import copy_tokenizer, tokenizer_files
+from synesthete.models.text import OpenedTokenizer, copy_tokenizer, hushed
 from synesthete.models.tokens import Tokenizer
-from synesthete.models.transformers_clip import CONFIG, PREPROCESSOR, image_settings
+from synesthete.models.transformers_clip import (
+    CONFIG,
+    PREPROCESSOR,
+    PROCESSOR,
+    image_settings,
+    read_json_object,
+    to_transformers,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -338,6 +345,48 @@ class TransformersModel:
             copy_tokenizer(self.source, folder)
 
 
+def save_clip(source: Source, weights: Mapping[str, torch.Tensor], folder: Path) -> None:
+    """Write a folder that plain transformers loads: other weights, with all else that the model came with.
+
+    Parameters
+    ----------
+    source
+        The model, of a folder or repository in transformers' format.
+    weights
+        By open_clip's names.
+    folder
+        An empty folder; configuration, preprocessing and tokenizer are written too.
+
+    Raises
+    ------
+    SynestheteError
+        A file of the model's folder that is damaged or leads out of it, or that cannot be fetched.
+    """
+    from safetensors.torch import save_file
+
+    assert source.folder is not None
+    config = read_json_object(source.folder, CONFIG, source.spec)
+    # The weights are written as the network has them, whatever the original had them in.
+    for part in (config, config.get("text_config"), config.get("vision_config")):
+        for key in ("dtype", "torch_dtype"):
+            if isinstance(part, dict) and key in part:
+                part[key] = "float32"
+    files = {CONFIG: config}
+    for name in (PREPROCESSOR, PROCESSOR):
+        if os.path.lexists(source.folder / name):
+            files[name] = read_json_object(source.folder, name, source.spec)
+    for name, settings in files.items():
+        text = json.dumps(settings, indent=2, ensure_ascii=False)
+        (folder / name).write_text(text + "\n", encoding="utf-8")
+    copy_tokenizer(source, folder)
+    tensors = {name: one.detach().cpu().clone() for name, one in to_transformers(weights).items()}
+    save_file(
+        {name: one.contiguous() for name, one in tensors.items()},
+        folder / "model.safetensors",
+        metadata={"format": "pt"},
+    )
+
+
 def plain_features(
     folder: Path, pixels: torch.Tensor, tokens: torch.Tensor | None, device: str, batch: int
 ) -> npt.NDArray[np.float32]:
@@ -368,80 +417,6 @@ def plain_features(
             parts.append(text_features(model, tokens.to(device)))
     found = torch.nn.functional.normalize(torch.cat(parts), dim=-1)
     return found.float().cpu().numpy()
-
-
-class OpenedTokenizer:
-    """A tokenizer of transformers as `synesthete.models.tokens` wants one.
-
-    Parameters
-    ----------
-    source
-        The model that its files lie beside.
-    model_type
-        Of the model, which tells the tokenizer's class where the files do not.
-    context
-        How many tokens the text tower reads.
-    marked
-        Whether padding is marked as `TextTower` has it; without, it stands behind the text as any token.
-
-    Raises
-    ------
-    SynestheteError
-        Files that are missing, damaged or refused; no padding token; or, unmarked, padding in front of the text.
-    """
-
-    def __init__(
-        self, source: Source, model_type: str, context: int, *, marked: bool = True
-    ) -> None:
-        from transformers import AutoTokenizer
-
-        files = tokenizer_files(source) | {CONFIG: json.dumps({"model_type": model_type}).encode()}
-        hint = "check the files of its tokenizer"
-        with (
-            explained(source.spec, "read texts", hint=hint),
-            tempfile.TemporaryDirectory(prefix="synesthete-tokenizer-") as name,
-            hushed(),
-        ):
-            for file, data in files.items():
-                (Path(name) / file).write_bytes(data)
-            self.tokenizer: Any = AutoTokenizer.from_pretrained(
-                name, local_files_only=True, trust_remote_code=False
-            )
-        self.spec = source.spec
-        longest = getattr(self.tokenizer, "model_max_length", None)
-        self.context = (
-            min(context, longest) if isinstance(longest, int) and longest > 0 else context
-        )
-        if self.tokenizer.pad_token_id is None:
-            raise SynestheteError(
-                f"{source.spec} cannot read texts: its tokenizer has no pad_token"
-            )
-        self.marked = marked
-        if not marked and self.tokenizer.padding_side != "right":
-            raise SynestheteError(
-                f"{source.spec} cannot read texts: its tokenizer pads them in front, and CLIP's network reads from the start"
-            )
-        self.masks = "attention_mask" in self.tokenizer.model_input_names
-
-    def clean_fn(self, text: str) -> str:
-        """What the tokenizer cuts: the text as it is."""
-        return text
-
-    def __call__(self, texts: list[str]) -> torch.Tensor:
-        """Token ids `[texts, context]`."""
-        given = self.tokenizer(
-            list(texts),
-            padding="max_length",
-            truncation=True,
-            max_length=self.context,
-            return_tensors="pt",
-            return_attention_mask=True,
-        )
-        tokens: torch.Tensor = given["input_ids"]
-        if not self.marked:
-            return tokens
-        padding = torch.full_like(tokens, HIDDEN) if self.masks else SHOWN - tokens
-        return tokens.where(given["attention_mask"].bool(), padding)
 
 
 def checked(found: Mapping[str, Any], config_class: Any, spec: str) -> dict[str, Any]:
@@ -656,21 +631,3 @@ def _is_steady(trunk: nn.Module, tokens: torch.Tensor) -> bool:
     with torch.no_grad():
         one, other = (nn.functional.normalize(text_features(trunk, t)) for t in (tokens, padded))
     return bool((one - other).abs().max() < 1e-4)
-
-
-@contextmanager
-def hushed() -> Iterator[None]:
-    """Keep transformers' own lines and bars from the user's terminal."""
-    from transformers.utils import logging as theirs
-
-    logging: Any = theirs
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity(50)
-    logging.disable_progress_bar()
-    try:
-        with quiet():
-            yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
