@@ -202,7 +202,7 @@ def session(
         chosen += rng.choice(here, min(per_bin, len(here)), replace=False).tolist()
     others = np.setdiff1d(fine, chosen)
     chosen += rng.choice(others, min(CONTROLS, len(others)), replace=False).tolist()
-    return atlas.sampled_rows[rng.permutation(chosen)].tolist()
+    return [int(i) for i in atlas.sampled_rows[rng.permutation(chosen)]]
 
 
 def labels(atlas: Atlas, address: str, question: str) -> dict[int, str]:
