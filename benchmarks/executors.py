@@ -97,7 +97,8 @@ def kills(count: int, seed: int) -> dict[str, Any]:
         seconds = time.monotonic() - started
         for number in range(count):
             out = folder / "x.atlas"
-            who = disturb(folder, out, chance, chance.uniform(0, seconds))
+            moment = chance.uniform(0, seconds)
+            who = disturb(folder, out, chance, moment)
             killed[who] += 1
             record_crowd(folder, out, None)
             found = tree(out)
@@ -105,7 +106,11 @@ def kills(count: int, seed: int) -> dict[str, Any]:
             if found != whole:
                 broken.append({"run": number, "killed": who})
             shutil.rmtree(out)
-            print(f"{number + 1}: {who}, {same} the same", file=sys.stderr, flush=True)
+            print(
+                f"{number + 1}: {who} after {moment:.1f} s of {seconds:.1f}, {same} the same",
+                file=sys.stderr,
+                flush=True,
+            )
     return {"tried": count, "same": same, "killed": killed, "broken": broken}
 
 
@@ -133,7 +138,7 @@ def disturb(folder: Path, out: Path, chance: random.Random, moment: float) -> st
         found = children.read_text().split() if children.exists() else []
         # Not the helper of multiprocessing that tidies up after them.
         workers = [int(one) for one in found if b"spawn_main" in command_of(one)]
-        victim = chance.choice([running.pid, *workers])
+        victim = chance.choice(chance.choice([[running.pid], workers or [running.pid]]))
         try:
             os.kill(victim, signal.SIGKILL)
         except ProcessLookupError:

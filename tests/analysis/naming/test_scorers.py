@@ -35,7 +35,7 @@ def test_scorers_are_their_formulas(seed: int, chunk: int) -> None:
     wanted = oracle.mutual_information(activations, images, words, top=9, soft=False)
     np.testing.assert_allclose(hard, wanted, rtol=2e-4, atol=2e-4)
     np.testing.assert_allclose(
-        reordered, oracle.rank_reorder(activations, images, words), rtol=1e-4
+        reordered, oracle.rank_reorder(activations, images, words), rtol=1e-3
     )
     np.testing.assert_allclose(cubed, oracle.cos_cubed(activations, images, words), atol=2e-5)
 

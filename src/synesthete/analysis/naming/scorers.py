@@ -23,6 +23,7 @@ MIN_PROBABILITY = 1e-7
 SOFT_TOP, SOFT_SHARPNESS, SOFT_WEIGHT = 100, 10.0, 1.0
 SOFT_START, SOFT_END = 0.998, 0.97  # probability that the best, the last top image is an example
 HARD_TOP, HARD_SHARPNESS, HARD_WEIGHT = 28, 2.0, 0.6
+SMALLEST = 1e-36  # a product of probabilities that single precision still has all its digits for
 REORDER_TOP = 0.05  # cubes of differences, and the root of the mean likeness, are in rank_reorder
 CUBED_MIN_NORM = 1e-3
 
@@ -38,19 +39,27 @@ def soft_wpmi(
     share = np.asarray(share, np.float32)
 
     def of(likely: Float32) -> Float32:
-        return np.asarray(np.log(share * likely + rest), np.float32)
+        likely *= share
+        likely += rest
+        return likely
 
-    return _mutual_information(activations, images, words, top, SOFT_SHARPNESS, SOFT_WEIGHT, of)
+    least = float(rest.min())
+    return _mutual_information(
+        activations, images, words, top, SOFT_SHARPNESS, SOFT_WEIGHT, of, least
+    )
 
 
 def wpmi(activations: Floating, images: Float32, words: Float32, *, top: int = HARD_TOP) -> Float32:
     """Weighted pointwise mutual information (Oikarinen and Weng's form of MILAN's), `top` images alike."""
 
     def of(likely: Float32) -> Float32:
-        return np.asarray(np.log(likely + np.float32(MIN_PROBABILITY)), np.float32)
+        likely += np.float32(MIN_PROBABILITY)
+        return likely
 
     top = min(top, len(activations))
-    return _mutual_information(activations, images, words, top, HARD_SHARPNESS, HARD_WEIGHT, of)
+    return _mutual_information(
+        activations, images, words, top, HARD_SHARPNESS, HARD_WEIGHT, of, MIN_PROBABILITY
+    )
 
 
 def rank_reorder(activations: Floating, images: Float32, words: Float32) -> Float32:
@@ -120,8 +129,9 @@ def _mutual_information(
     sharpness: float,
     weight: float,
     of: Callable[[Float32], Float32],
+    least: float,
 ) -> Float32:
-    """Log p(word | top images) - weight * log p(word), p by a softmax over all words."""
+    """Log p(word | top images) - weight * log p(word), p by a softmax over all words; `of` gives none below `least`."""
     rows = top_images(activations, top)
     used, place = np.unique(rows, return_inverse=True)
     place = place.reshape(rows.shape)
@@ -134,13 +144,22 @@ def _mutual_information(
     for part, likely in _powers(shown, words, sharpness):
         likely *= inverse
         for unit, mine in enumerate(place):
-            given[unit, part] = of(likely[mine]).sum(axis=0, dtype=np.float64)
+            given[unit, part] = _log_product(of(likely[mine]), least)
     for part in _chunks(len(words), len(given)):
         some = given[:, part].astype(np.float64)
         highest = some.max(axis=0)
         overall = highest + np.log(np.exp(some - highest).mean(axis=0))
         given[:, part] = some - weight * overall
     return given
+
+
+def _log_product(probabilities: Float32, least: float) -> Float32:
+    """The sum of logarithms down the columns: of products of as many rows as cannot underflow, since logarithms are what takes long."""
+    together = max(1, int(np.log(SMALLEST) / np.log(least)))
+    whole = len(probabilities) // together * together
+    groups = probabilities[:whole].reshape(-1, together, probabilities.shape[1]).prod(axis=1)
+    rest = probabilities[whole:].prod(axis=0)
+    return np.asarray(np.log(groups).sum(axis=0) + np.log(rest), np.float32)
 
 
 def _powers(images: Float32, words: Float32, sharpness: float) -> Iterator[tuple[slice, Float32]]:
