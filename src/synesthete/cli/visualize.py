@@ -165,7 +165,7 @@ def visualize(
     if settings.copies > 1:
         settings = dataclasses.replace(settings, diversity=4.0)
     who, wanted = workers.opened(), targets.of(atlas, address or ())
-    with Reporter("visualizing") as reporter:
+    with Reporter("visualizing", unit="steps") as reporter:
         found = optimise(
             atlas,
             wanted,
