@@ -16,7 +16,7 @@ from synesthete.errors import SynestheteError
 from synesthete.server.errors import Refused
 
 MOST_WAITING, KEPT = 8, 200
-PATIENCE = 20.0  # seconds that a server that ends waits for its job
+PATIENCE = 5.0  # seconds that a server that ends waits for its job
 State = Literal["none", "waiting", "running", "done", "failed"]
 Work = Callable[[Progress], object]
 
