@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import io
 import re
+import threading
 from pathlib import Path
 
 import pytest
 from PIL import Image
 from playwright.sync_api import Page, Route, expect
 
+from synesthete._core.progress import Progress
+from synesthete.analysis.rendered_words import draw_words
 from synesthete.reviews import read
+from synesthete.server.pages import on_demand
 from tests.browser.conftest import Opener, Seen, Served, alive
 from tests.server.conftest import TOKEN
 from tests.small_atlas import LAYER
@@ -181,6 +185,39 @@ def _hand_over(page: Page, way: str) -> None:
         }""",
         [list(png()), way],
     )
+
+
+def test_what_a_page_lacks_is_computed_on_a_click(
+    open_page: Opener, seen: Seen, original: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(original.parent)  # where the images of the probe set are
+    go_on = threading.Event()
+
+    def held_up(path: Path, *, rendered: int, progress: Progress) -> None:
+        progress(2, 4)
+        assert go_on.wait(300)
+        draw_words(path, rendered=rendered, progress=progress)
+
+    monkeypatch.setattr(on_demand, "draw_words", held_up)
+    path = f"/neuron/{LAYER}:7"
+    page, plain = open_page(path), open_page(path, java_script_enabled=False)
+    try:
+        page.get_by_role("button", name="Draw words").click()
+        expect(page.locator("#words [role=status]")).to_have_text("2 of 4")
+        expect(page.get_by_role("progressbar", name="Draw words")).to_be_visible()
+        expect(page.get_by_role("button", name="Draw words")).to_be_disabled()
+        # Meanwhile another visitor's browser, without scripts: a form, and a page that is loaded again by itself.
+        plain.get_by_role("button", name="Compute an image").click()
+        expect(plain.locator("#image [role=status]")).to_contain_text("waiting for another")
+        expect(plain.locator("#words [role=status]")).to_have_text("2 of 4")
+    finally:
+        go_on.set()
+    expect(page.locator(".cloud")).to_contain_text("drum")
+    expect(page.get_by_role("button", name="Draw words")).to_have_count(0)
+    expect(plain.locator(".visualizations img")).to_have_count(1)
+    expect(plain.locator(".cloud")).to_contain_text("drum")
+    expect(page.locator(".visualizations img")).to_have_count(1)
+    assert not seen.errors
 
 
 def test_a_word_is_shown_to_the_model_and_a_bad_file_refused(open_page: Opener) -> None:

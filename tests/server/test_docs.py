@@ -49,7 +49,9 @@ def test_the_other_endpoints_are_documented(shared: TestClient) -> None:
     assert others == set(re.findall(r"^\| `((?:GET|POST) [^`]+)`", TEXT, re.MULTILINE))
 
 
-@pytest.mark.parametrize("path", ["/edit.json", "/try-image.json", "/reviews.json"])
+@pytest.mark.parametrize(
+    "path", ["/edit.json", "/try-image.json", "/reviews.json", "/compute.json"]
+)
 def test_the_fields_of_forms_are_documented(shared: TestClient, path: str) -> None:
     spec = shared.get("/openapi.json").json()
     content = spec["paths"][path]["post"]["requestBody"]["content"]

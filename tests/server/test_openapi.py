@@ -26,8 +26,8 @@ def test_every_answer_is_as_described(atlas_copy: Path) -> None:
         for path, methods in app.openapi()["paths"].items()
         for method in methods
     }
-    assert len(labels) == 70
-    assert sum(" /a/{atlas}/" in label for label in labels) == 35
+    assert len(labels) == 72
+    assert sum(" /a/{atlas}/" in label for label in labels) == 36
 
     found = explore(app, known, examples=2, seed=1)
 

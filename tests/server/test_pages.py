@@ -458,6 +458,8 @@ def test_several_atlases_have_addresses_of_their_own(original: Path, atlas_path:
         page = client.get("/a/own/", headers={"accept": "text/html"}).text
         assert "/a/own/concepts" in page
         assert "/a/small/" in page
+        assert '<a href="/a/own/models?other=small" aria-label="compare with small">' in page
+        assert client.get("/a/own/models?other=small").status_code == 200
         assert client.get("/a/own/index.json").json()["atlas"] == "own"
         image = client.get("/a/own/concept/apple.json").json()["modalities"][0]["exemplars"][0][
             "path"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from typing import Any
 
 from synesthete.errors import SynestheteError
@@ -68,6 +69,18 @@ def check_name(name: object, what: str, *, max_length: int = MAX_NAME) -> str:
     if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in stripped):
         raise SynestheteError(f"{what} {stripped[:80]!a} contains control characters")
     return stripped
+
+
+def first_of(texts: Sequence[str], most: int, *, between: str = ", ") -> str:
+    """The first of some texts, and how many more there are.
+
+    Examples
+    --------
+    >>> first_of(["a", "b", "c"], 2), first_of(["a", "b"], 2)
+    ('a, b and 1 more', 'a, b')
+    """
+    more = len(texts) - most
+    return between.join(texts[:most]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def storable(text: str) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import comb
 
 import numpy as np
 
+from synesthete._core.text import first_of
 from synesthete.analysis.design import AT_LEAST, Design
 from synesthete.analysis.multimodality import DEFAULT
 
@@ -93,9 +94,9 @@ def cells_in_words(design: Design, *, q: float = DEFAULT.q) -> Iterator[str]:
         if one.tested:
             line += f"; {len(one.tested):,} tested, on {size} held-out against {others:,} of other concepts or more"
         if one.single:
-            line += f"; too few to test (a single image or artist, or nothing to compare with): {_some(one.single)}"
+            line += f"; too few to test (a single image or artist, or nothing to compare with): {first_of(one.single, LISTED)}"
         if one.weak:
-            line += f"; tested but too few to pass: {_some([f'{name} (p at least {p:.2g})' for name, p in one.weak.items()])}"
+            line += f"; tested but too few to pass: {first_of([f'{name} (p at least {p:.2g})' for name, p in one.weak.items()], LISTED)}"
         yield line
     problem = design.problem()
     if problem is None:
@@ -103,8 +104,3 @@ def cells_in_words(design: Design, *, q: float = DEFAULT.q) -> Iterator[str]:
         yield f"multimodal can be tested for {eligible:,} of {len(design.concepts):,} concepts: those with {AT_LEAST} such modalities, words among them"
     else:
         yield f"no neuron can be called multimodal: {problem.message} ({problem.hint}); which images excite it is shown in any case"
-
-
-def _some(names: Sequence[str]) -> str:
-    more = len(names) - LISTED
-    return ", ".join(names[:LISTED]) + (f" and {more:,} more" if more > 0 else "")

@@ -223,6 +223,16 @@ def renderings(word: str, font: Font, rendered: int = RENDERINGS) -> Iterator[Im
             yield image
 
 
+def word_layers(atlas: Atlas) -> list[str]:
+    """The layers of an atlas that drawn words can be shown to: those of the model itself that read images, and their dictionaries."""
+    return [
+        name
+        for name in atlas.layers
+        if tower_of(atlas, name) != "text"
+        and not ("dictionary" in atlas.layer(name) and tower_of(atlas, name) == "joint")
+    ]
+
+
 def read_words(
     model: ImageTextModel,
     atlas: Atlas,
@@ -235,12 +245,7 @@ def read_words(
     executor: Executor | None = None,
 ) -> tuple[dict[str, Float16], Float16]:
     """Activations `[words, units]` of the layers (those of the atlas that read images) and embeddings `[words, dim]`, a batch of words at a time."""
-    layers = layers or [
-        name
-        for name in atlas.layers
-        if tower_of(atlas, name) != "text"
-        and not ("dictionary" in atlas.layer(name) and tower_of(atlas, name) == "joint")
-    ]
+    layers = layers or word_layers(atlas)
     drawn = DrawnWords(
         words=tuple(words), font=font, rendered=rendered, size=AT_ONCE // rendered * PASSES,
         layers=tuple(layers), reduction=str(atlas.manifest["reduction"]),

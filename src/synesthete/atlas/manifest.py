@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from synesthete._core.json_reader import InvalidJson, read_json
+from synesthete._core.text import first_of
 from synesthete._core.user_files import UnusableFile
 from synesthete.atlas.files import FileEntry, difference, write_file
 from synesthete.errors import SynestheteError
@@ -251,10 +252,7 @@ def _is_layer(layer: Any) -> bool:
 
 def damaged(path: Path, differences: list[str]) -> SynestheteError:
     """The error for an atlas that is not as it was written."""
-    message = "; ".join(differences[:3])
-    more = len(differences) - 3
-    if more > 0:
-        message += f"; and {more} more"
+    message = first_of(differences, 3, between="; ")
     return SynestheteError(f"damaged atlas {path}: {message}", hint="delete it and record it again")
 
 

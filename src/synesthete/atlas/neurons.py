@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from synesthete._core.arrays import Bool, Float64
 from synesthete._core.notebook import bundle_of, html_of
+from synesthete._core.text import first_of
 from synesthete.atlas.arrays import arrow_mask, column_numbers
 from synesthete.errors import SynestheteError, near
 
@@ -301,13 +302,8 @@ def the_one_called(text: str, neurons: Sequence[Neuron], *, example: str) -> Neu
         raise SynestheteError(message, hint=hint)
     passing = [neuron for neuron in found if neuron.multimodal]
     if len(passing) != 1 and len(found) > 1:
-        listed = ", ".join(
-            f"{neuron.address} {neuron.heading} {neuron.multimodality:.2f}"
-            for neuron in found[:CANDIDATES]
-        )
-        more = len(found) - CANDIDATES
-        rest = f" and {more:,} more" if more > 0 else ""
-        message = f"{text!r} names {len(found):,} neurons: {listed}{rest}"
+        listed = [f"{one.address} {one.heading} {one.multimodality:.2f}" for one in found]
+        message = f"{text!r} names {len(found):,} neurons: {first_of(listed, CANDIDATES)}"
         raise SynestheteError(message, hint="give an address")
     return (passing or found)[0]
 

@@ -16,7 +16,7 @@ from synesthete._core.user_files import read_named
 from synesthete.atlas import Atlas
 from synesthete.atlas.summary import STABILITY, stability_of
 from synesthete.cli.command import Address, AtlasArgument, Output, command
-from synesthete.cli.console import Note, count, dim, percent, table
+from synesthete.cli.console import Note, and_more, count, dim, percent, table
 from synesthete.errors import SynestheteError
 
 if TYPE_CHECKING:
@@ -570,7 +570,7 @@ def neurons_view(atlas: Atlas, found: Sequence[Neuron], limit: int) -> Iterator[
         yield _neuron_table(atlas, found[:limit])
         yield from _others_view(atlas, found[:limit])
         if len(found) > limit:
-            yield dim(f"… and {count(len(found) - limit)} more (--limit N)")
+            yield dim(and_more(len(found) - limit, "--limit N"))
     facts = _facts_of(atlas, found)
     if facts.get("multimodal") is not None:
         yield dim(f"● {controls_line(facts)}\n")

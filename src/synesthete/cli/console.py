@@ -86,6 +86,17 @@ def count(number: int) -> str:
     return f"{number:,}"
 
 
+def and_more(left: int, hint: str = "") -> str:
+    """What stands below a list that was cut: how many more there are, and what to do about it.
+
+    Examples
+    --------
+    >>> and_more(1200, "--limit N")
+    '… and 1,200 more (--limit N)'
+    """
+    return f"… and {count(left)} more" + (f" ({hint})" if hint else "")
+
+
 def percent(number: float) -> str:
     """A share of a whole, in percent.
 

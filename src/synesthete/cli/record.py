@@ -334,7 +334,7 @@ def _visualize(path: Path) -> None:
     from synesthete.visualization.features import visualize
     from synesthete.visualization.settings import Settings
 
-    with Reporter("visualizing") as reporter:
+    with Reporter("visualizing", unit="steps") as reporter:
         visualize(opened, first, facets="none", settings=Settings(steps=60), progress=reporter)
 
 

@@ -13,7 +13,7 @@ from synesthete._core.environment import RATER
 from synesthete._core.remote_files import is_url
 from synesthete.atlas import Atlas, open_atlas
 from synesthete.cli.command import Address, AtlasArgument, Output, Positive, command
-from synesthete.cli.console import Note, count, out, say, share, table
+from synesthete.cli.console import Note, and_more, count, out, say, share, table
 from synesthete.errors import SynestheteError
 
 PANEL = "Say what neurons are about"
@@ -395,4 +395,4 @@ def import_file(folder: Folder, path: Path) -> None:
     for number, reason in list(done.aside.items())[:10]:
         say(f"line {number} set aside: {reason}")
     if len(done.aside) > 10:
-        say(f"… and {len(done.aside) - 10} more lines")
+        say(and_more(len(done.aside) - 10))

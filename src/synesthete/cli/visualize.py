@@ -16,7 +16,7 @@ from synesthete._core.user_files import read_named
 from synesthete.atlas import Atlas
 from synesthete.cli.analyze import PANEL
 from synesthete.cli.command import Address, AtlasArgument, Only, Output, Positive, command
-from synesthete.cli.console import Note, count, percent, say, table
+from synesthete.cli.console import Note, and_more, count, percent, say, table
 from synesthete.cli.progress import Reporter
 from synesthete.cli.workers import Workers
 from synesthete.errors import SynestheteError
@@ -165,7 +165,7 @@ def visualize(
     if settings.copies > 1:
         settings = dataclasses.replace(settings, diversity=4.0)
     who, wanted = workers.opened(), targets.of(atlas, address or ())
-    with Reporter("visualizing") as reporter:
+    with Reporter("visualizing", unit="steps") as reporter:
         found = optimise(
             atlas,
             wanted,
@@ -282,7 +282,7 @@ def _view(atlas: Atlas, found: Visualized) -> Iterator[RenderableType]:
     )
     yield table("target", "facet", *right, right=right, rows=rows)
     if len(images) > SHOWN:
-        yield Note(f"and {count(len(images) - SHOWN)} more; --json has all")
+        yield Note(and_more(len(images) - SHOWN, "--json has all"))
     good = sum(one.excites for one in images)
     yield Note(
         f"{count(good)} of {count(len(images))} images surpass all but one in a thousand real images; "

@@ -57,7 +57,8 @@ class GradientTower:
     def __init__(self, model: ImageTextModel) -> None:
         visual = model.network.visual
         assert isinstance(visual, nn.Module)
-        self.visual = copy.deepcopy(visual).eval().requires_grad_(False)
+        with model.changed(()):  # hooks of another thread's pass would be copied, too
+            self.visual = copy.deepcopy(visual).eval().requires_grad_(False)
         if not isinstance(visual, Tower):
             # Names tell what follows what in open_clip's towers only.
             _fold(self.visual)

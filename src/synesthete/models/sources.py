@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -215,6 +215,40 @@ def resolve(spec: str, *, allow_pickle: bool | None = None) -> Source:
     if (named := split_file(spec)) is not None:
         return _from_file(spec, *named)
     return _from_open_clip(spec, pickled=pickled)
+
+
+def weights_here(spec: str) -> bool:
+    """Whether a model's weights are on this machine, as far as can be said without loading it; nothing is fetched.
+
+    Examples
+    --------
+    >>> weights_here("RN50/random"), weights_here("local-dir:/nowhere")
+    (True, False)
+    """
+    try:
+        name = canonical(spec)
+        by_name = not (
+            folder_of(name) or split_file(name) or name.startswith((*LIBRARIES, WRAPPED))
+        )
+        architecture, _, tag = name.rpartition("/")
+        if name.startswith(HUB):
+            return _any_cached(name.removeprefix(HUB), (*SAFE_WEIGHTS, *PICKLED_WEIGHTS, INDEX))
+        if by_name and tag.partition(":")[0] != "random":
+            tags = pretrained().get(architecture.replace("/", "-"), {})
+            found = tags.get(tag.lower().replace("-", "_"))
+            if found is None or not found.repository:
+                return False
+            safe = str(Path(found.filename).with_suffix(".safetensors")) if found.filename else ""
+            named = (safe, found.filename) if safe else (*SAFE_WEIGHTS, *PICKLED_WEIGHTS)
+            return _any_cached(found.repository, named)
+        source = resolve(name)
+    except SynestheteError:
+        return False
+    return source.checkpoint is not None or source.pretrained.startswith("random")
+
+
+def _any_cached(repository: str, names: Sequence[str]) -> bool:
+    return any(cached(repository, name) is not None for name in names)
 
 
 def _from_folder(spec: str, folder: Path, pretrained: str, *, pickled: bool) -> Source:

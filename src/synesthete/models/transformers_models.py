@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from synesthete._core.text import first_of
 from synesthete.errors import SynestheteError
 from synesthete.models.adapter import HIDDEN, SHOWN, Network, Pool, TextTower
 from synesthete.models.architectures import Tower
@@ -185,9 +186,8 @@ class TransformersModel:
             # A ViT that was trained without a pooler has none to read.
             network.pooler, missing = None, []
         if missing:
-            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
             raise SynestheteError(
-                f"the weights of {self.source.spec} lack {missing[0]}{more}",
+                f"the weights of {self.source.spec} lack {first_of(missing, 1)}",
                 hint="the file is damaged or belongs to another model: fetch or copy it again",
             )
         return network  # type: ignore[no-any-return]

@@ -14,6 +14,7 @@ from synesthete.atlas import Atlas, open_atlas
 from synesthete.errors import SynestheteError, near
 from synesthete.report.source import Links, Missing, Near, Opened, Source
 from synesthete.server.errors import Refused
+from synesthete.server.jobs import Jobs
 
 LOOK_EVERY = 0.5  # seconds between two looks at whether an atlas was replaced
 
@@ -58,6 +59,11 @@ class Library:
     paths
         Folders of atlases; the first is also at the root.
 
+    Attributes
+    ----------
+    jobs
+        Work in the background for their pages.
+
     Raises
     ------
     SynestheteError
@@ -73,6 +79,7 @@ class Library:
         self._opened: dict[str, tuple[object, Opened]] = {}
         self._looked: dict[str, float] = {}
         self._lock = threading.Lock()
+        self.jobs = Jobs()
         for name in self._paths:
             self.get(name)
 
@@ -114,6 +121,11 @@ class Library:
                 self._opened[name] = known
             self._looked[name] = now
             return known[1]
+
+    def changed(self, name: str) -> None:
+        """The next page looks whether an atlas was replaced, however short ago that was looked for."""
+        with self._lock:
+            self._looked[name] = float("-inf")
 
     def _open(self, path: Path, *, replaced: bool) -> Atlas:
         try:

@@ -39,6 +39,8 @@ class Post:
         Of the JSON response.
     redirect
         `redirect(site, result)` gives the path of a page to show instead of a template.
+    path
+        Where, if not at the page's own path.
     """
 
     submit: Callable[..., Any]
@@ -46,6 +48,7 @@ class Post:
     template: str = ""
     status: int = 200
     redirect: Callable[[Site, Any], str] | None = None
+    path: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,15 +210,16 @@ def _add_post(router: APIRouter, page: Page, post: Post, prefix: str, site: Site
         return Response(_html(request, post.template, site, facts), media_type=HTML)
 
     submit.__signature__ = _signature(post.submit, site, csrf=True)  # type: ignore[attr-defined]
+    path = f"{prefix}{post.path or page.path}"
     router.add_api_route(
-        f"{prefix}{page.path}.json",
+        f"{path}.json",
         submit,
         methods=["POST"],
         status_code=post.status,
         **_description(post.submit, post.name, prefix),
         responses={post.status: {"model": result_type(post.submit)}, **ERRORS},
     )
-    router.add_api_route(f"{prefix}{page.path}", submit, methods=["POST"], include_in_schema=False)
+    router.add_api_route(path, submit, methods=["POST"], include_in_schema=False)
 
 
 def image_routes(*images: tuple[str, Callable[..., WebP], str]) -> APIRouter:

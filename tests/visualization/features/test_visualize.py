@@ -97,15 +97,23 @@ def test_interrupted_work_is_taken_up(own: Path) -> None:
     few = Settings(steps=6, least_steps=6, batch=1)
 
     def interrupt(done: int, total: int) -> None:
-        if done >= 2:
+        if atlas.visualizations(LAYER):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         visualize(own, live(atlas), facets="none", settings=few, progress=interrupt)
     assert 1 <= len(atlas.visualizations(LAYER)) < 3
-    found = visualize(own, live(atlas), facets="none", settings=few)
+    reports: list[tuple[int, int]] = []
+    found = visualize(
+        own, live(atlas), facets="none", settings=few, progress=lambda *now: reports.append(now)
+    )
     assert found.created < 3
     assert len(found.visualizations) == 3
+    done, totals = zip(*reports, strict=True)
+    assert list(done) == sorted(done)
+    assert done[0] == few.steps * (3 - found.created), "what is kept counts as all of its steps"
+    assert (totals[0], done[-1]) == (3 * few.steps, totals[-1])
+    assert len(reports) > few.steps
 
 
 def test_whoever_optimises_and_whoever_is_killed_meanwhile(own: Path, tmp_path: Path) -> None:
@@ -134,7 +142,7 @@ def test_whoever_optimises_and_whoever_is_killed_meanwhile(own: Path, tmp_path: 
     two = Executor(kind="processes", workers=2)
     found = visualize(others, targets, facets="word", settings=few, executor=two, progress=kill)
     assert len(killed) == 2
-    assert max(reports) == reports[-1] == (8, 8)
+    assert max(reports) == reports[-1] == (48, 48)
     assert found.visualizations == alone.visualizations
     assert (found.created, found.failed) == (8, {})
     assert tree(others) == tree(own)

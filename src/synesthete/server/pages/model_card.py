@@ -169,4 +169,4 @@ def _guises(site: Site, layer: str, unit: int) -> Guises:
     return Guises(row, shown)
 
 
-MODEL_CARD = Page(path="/", template="model_card.html", view=model_card, label="Model")
+MODEL_CARD = Page(path="/", template="model_card.html", view=model_card, label="Home")

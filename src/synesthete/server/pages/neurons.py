@@ -22,8 +22,11 @@ from synesthete.report.layer import (
     layer_report,
 )
 from synesthete.report.neuron import NeuronReport, NeuronRow, neuron_report, neuron_rows
+from synesthete.report.source import find_unit
+from synesthete.server.jobs import Job
 from synesthete.server.library import Site
-from synesthete.server.page import Moved, Page, PageNumber, Paging, file_routes, paging
+from synesthete.server.page import Moved, Page, PageNumber, Paging, Post, file_routes, paging
+from synesthete.server.pages.on_demand import Kind, compute, offers
 
 BEST, SIZE = 12, 48
 Text = Annotated[str, Query(max_length=200)]
@@ -120,15 +123,44 @@ def layer_page(
 LAYER = Page(path="/layer/{layer:path}", template="layer.html", view=layer_page)
 
 
-def neuron_page(site: Site, address: str) -> NeuronReport:
+@dataclass(frozen=True, kw_only=True)
+class NeuronPage(NeuronReport):
+    """A neuron.
+
+    Attributes
+    ----------
+    on_demand
+        What is missing of it and can be computed here, and how far that is.
+    """
+
+    on_demand: dict[Kind, Job]
+
+    @property
+    def awaited(self) -> bool:
+        """Whether something is being computed for it."""
+        return any(job.active for job in self.on_demand.values())
+
+
+def neuron_page(site: Site, address: str) -> NeuronPage:
     """One neuron: name, multimodality by modality, images at every level, what is like it, the controls."""
     report = neuron_report(site, address)
     if report.neuron.address != address:
         raise Moved(site.links.neuron(report.neuron.address))
-    return report
+    return NeuronPage(**vars(report), on_demand=offers(site, *find_unit(site, address)))
 
 
-NEURON = Page(path="/neuron/{address:path}", template="neuron.html", view=neuron_page)
+NEURON = Page(
+    path="/neuron/{address:path}",
+    template="neuron.html",
+    view=neuron_page,
+    post=Post(
+        submit=compute,
+        name="compute",
+        status=202,
+        redirect=lambda site, started: site.links.neuron(started.address),
+        path="/compute",  # not its own, behind which images lie, too
+    ),
+)
 
 
 def card(site: Site, address: str) -> File:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -109,18 +109,25 @@ def optimize_images(
     setup: Setup,
     jobs: Sequence[Job],
     settings: Settings,
+    stepped: Callable[[int], None] | None = None,
 ) -> Iterator[Optimized]:
     """Optimise images in batches of `settings.batch`; an image that has converged leaves its batch early.
 
     Images of a batch share a forward and a backward pass and nothing else (but for diversity). One that diverges (NaN)
     leaves, and restarts with another seed in a later batch.
 
+    Parameters
+    ----------
+    stepped
+        Called with numbers of steps, `settings.steps` of each image in all: an image that ends early has then done the rest. Steps
+        of a restart do not count.
+
     Yields
     ------
     Optimized
         In the order in which they end.
     """
-    optimizer = _Optimizer(tower, natural, setup, jobs, settings)
+    optimizer = _Optimizer(tower, natural, setup, jobs, settings, stepped)
     waiting = [(number, 0) for number in range(len(jobs))]
     while waiting:
         batch, waiting = waiting[: settings.batch], waiting[settings.batch :]
@@ -139,7 +146,9 @@ class _Optimizer:
         setup: Setup,
         jobs: Sequence[Job],
         settings: Settings,
+        stepped: Callable[[int], None] | None = None,
     ) -> None:
+        self.stepped = stepped
         self.tower, self.jobs, self.settings, self.setup = tower, jobs, settings, setup
         self.octaves = octaves(tower.side, settings.size)
         self.spectra = Spectra(
@@ -166,14 +175,21 @@ class _Optimizer:
                 if side == self.tower.side and not self._closer(step):
                     slot.scores.append(value)
             last = step + 1 == len(self.sides)
+            self._count(self.slots, 1)
             if (step + 1) % EVERY and all(sound) and not last:
                 continue
             ended = [last or slot.failed or self._converged(slot, step + 1) for slot in self.slots]
+            leaving = [slot for slot, end in zip(self.slots, ended, strict=True) if end]
+            self._count(leaving, len(self.sides) - step - 1)
             for place in np.flatnonzero(ended):
                 yield self._result(int(place), step + 1)
             self._keep([place for place, over in enumerate(ended) if not over])
             if not self.slots:
                 return
+
+    def _count(self, slots: Sequence[_Slot], steps: int) -> None:
+        if self.stepped is not None:
+            self.stepped(steps * sum(slot.restarts == 0 for slot in slots))
 
     def _start(self, numbered: Sequence[tuple[int, int]]) -> None:
         device = self.tower.device

@@ -115,6 +115,10 @@ class Request:
         """The facet strengths to try: one image is optimised for each."""
         return (0.0,) if self.facet == PLAIN else settings.strengths
 
+    def steps(self, settings: Settings) -> int:
+        """At most so many steps are made for it, those after its attempts apart."""
+        return len(self.strengths(settings)) * settings.steps * settings.attempts
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -191,7 +195,7 @@ def visualize(
     executor
         Who optimises (`synesthete.recording.Executor`); this process without it. The files are those of one process with as many threads.
     progress
-        Called with (images done, total images).
+        Called with (steps done, total steps); an image that ends early counts as all of its steps, and those after its attempts do not count.
 
     Raises
     ------
@@ -258,9 +262,10 @@ def _run(
         ]
         kept, left = _existing(path, recipe, requests, facets)
         rows += kept
-        total += len(requests)
+        total += sum(one.steps(settings) for one in requests)
         parts += [(part, facets) for part in _parts(left, settings)]
-    done, created = len(rows), 0
+    done = total - sum(one.steps(settings) for part, _ in parts for one in part)
+    created = 0
 
     def seen(more: int) -> None:
         nonlocal done
@@ -348,18 +353,18 @@ class Parts:
     def compute(
         self, number: int, model: ImageTextModel, seen: Callable[[int], None] | None
     ) -> bytes:
-        """Rows and files of the images of a piece, without those that diverged; `seen` is called with numbers of images."""
+        """Rows and files of the images of a piece, without those that diverged; `seen` is called with numbers of steps."""
         requests, facets = self.parts[number]
-        reported = 0
+        left = sum(one.steps(self.recipe.settings) for one in requests)
 
-        def report(done: int) -> None:
-            nonlocal reported
+        def report(steps: int) -> None:
+            nonlocal left
+            left -= steps
             if seen is not None:
-                seen(done - reported)
-            reported = done
+                seen(steps)
 
         finished = Renderer(self.recipe, model).render(requests, facets, report)
-        report(len(requests))
+        report(left)
         return pack_visualizations([finished[place] for place in sorted(finished)])
 
 
@@ -396,7 +401,7 @@ class Renderer:
             replace(self.settings, steps=steps, kind="spectrum", contrast=0.0),
         )
         for number, settings in enumerate(attempts):
-            report = progress if number == 0 else None
+            report = progress if number < self.settings.attempts else lambda _: progress(0)
             best = self._attempt([requests[i] for i in left], facets, settings, number, report)
             for place, scored in best.items():
                 old = finished.get(left[place])
@@ -425,7 +430,7 @@ class Renderer:
         facets: Facets,
         settings: Settings,
         number: int,
-        progress: Callable[[int], None] | None,
+        progress: Callable[[int], None],
     ) -> dict[int, Scored]:
         """The best of each over the facet's strengths."""
         names = list(facets.probes)
@@ -451,7 +456,7 @@ class Renderer:
             least=self.goal == "least",
         )
         best: dict[int, Scored] = {}
-        results = optimize_images(self.tower, self.natural, setup, jobs, settings)
+        results = optimize_images(self.tower, self.natural, setup, jobs, settings, progress)
         while some := list(islice(results, AT_ONCE)):
             some = [result for result in some if result.image is not None]
             shown = [requests[places[result.job]] for result in some]
@@ -461,8 +466,6 @@ class Renderer:
                 place = places[result.job]
                 if place not in best or self._better(candidate[0], best[place][0]):
                     best[place] = candidate
-            if progress is not None:
-                progress(len(best))
         return best
 
     def _read_at(self, requests: Sequence[Request]) -> str:
