@@ -39,7 +39,7 @@ class Preload:
             self.thread.start()
 
     def stop(self) -> None:
-        """Leave out what has not begun."""
+        """Leave out what has not started."""
         self._stop.set()
 
     def _load(self) -> None:
