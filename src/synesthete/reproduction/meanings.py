@@ -103,8 +103,8 @@ def _same_units(subject: Subject, theirs: Emotions) -> list[Row]:
     """For the article's own model: whether the units of our sums are those of the published ones."""
     if not subject.is_published:
         return []
-    rising = theirs.weights.any(axis=1)
-    words = [word for word, rises in zip(theirs.words, rising, strict=True) if rises]
+    rising = np.flatnonzero(theirs.weights.any(axis=1))
+    words = [theirs.words[i] for i in rising]
     found = word_factors(subject.atlas, words, layer=subject.layer, terms=TERMS)
     order = np.argsort(-found.weights, axis=1, kind="stable")[:, :TERMS]
     ours = np.where(np.take_along_axis(found.weights, order, 1) > 0, found.units[order], -1)
