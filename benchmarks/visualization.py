@@ -534,11 +534,11 @@ def fitted_gate(
     others = np.random.default_rng(settings.seed).choice(live, GATE_UNITS, replace=False)
     targets = [unit_target(atlas, f"{layer}:{unit}") for unit in others]
     jobs = [Job(key=t.name, direction=(t.direction / t.real.std).astype(np.float32)) for t in targets]  # fmt: skip
-    made = []
+    optimised = []
     for steps in (1, 4, 16, 48, settings.steps):
         some = replace(settings, steps=steps, settled=0.0)
         for one in optimize_images(tower, natural, Setup(layer=read_at, reduction="max"), jobs, some):  # fmt: skip
-            made.append(torch.from_numpy(one.image).permute(2, 0, 1).float() / 255)
+            optimised.append(torch.from_numpy(one.image).permute(2, 0, 1).float() / 255)
     rng = np.random.default_rng(settings.seed)
 
     def seen(pixels: Any) -> Any:
@@ -551,7 +551,7 @@ def fitted_gate(
                     found.append(tower.run(view, [read_at]).responses[read_at].patches.relu().mean(dim=1))  # fmt: skip
         return torch.cat(found).numpy()
 
-    shown = [seen(real), seen(tower.normalised(torch.stack(made)))]
+    shown = [seen(real), seen(tower.normalised(torch.stack(optimised)))]
     truth = np.repeat([1, 0], [len(one) for one in shown])
     gate = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=500, class_weight="balanced"))  # fmt: skip
     gate.fit(np.concatenate(shown), truth)
