@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from synesthete.analysis.decomposition.fit import EMOTIONS
+from synesthete.analysis.decomposition import word_factors
+from synesthete.analysis.decomposition.fit import EMOTIONS, factored
 from synesthete.atlas import open_atlas, write_analysis
 from synesthete.errors import SynestheteError
-from synesthete.published import MODELS, published_name, regions, table, world
+from synesthete.published import MODELS, Emotions, emotions, published_name, regions, world
 from synesthete.reproduction.regions import GRID, agreement, cells, draw_map
 from synesthete.reproduction.run import SECTIONS, reproduce
 from synesthete.reproduction.settings import Settings
+from synesthete.reproduction.words import arithmetic
 from tests.small_atlas import (
     LAYER,
     record_small,
@@ -248,4 +250,64 @@ def test_published_names_belong_to_the_published_weights_alone() -> None:
     for model in ("RN50x4/random", "RN50/openai", "mini", "local-dir:RN50x4/openai"):
         assert published_name(model, address) is None
     assert published_name(MODELS[0], "visual.layer4.4:89") is None
-    assert len(table("emotions")["words"]) == 126
+    assert len(emotions().words) == 126
+
+
+def test_the_published_weights_are_those_of_the_file() -> None:
+    theirs = emotions()
+    first = dict(zip(theirs.words, theirs.weights, strict=True))["fearful"]
+    assert theirs.units[first.argmax()] == 1486
+    assert first.max() == pytest.approx(210.44)
+    assert (theirs.weights >= 0).all()
+    assert np.count_nonzero(dict(zip(theirs.words, theirs.weights, strict=True))["scared"]) == 3
+
+
+@pytest.mark.parametrize(("moved", "expected"), [(0, 1.0), (1, 0.0)])
+def test_of_the_articles_model_sums_are_compared_unit_by_unit(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moved: int, expected: float
+) -> None:
+    atlas = open_atlas(small)
+    ours = word_factors(atlas, EMOTIONS[:9], factors=2, layer=LAYER, terms=10)
+    # Units that no sum of ours has are numbers that the layer does not have.
+    published = Emotions(
+        words=list(EMOTIONS[:9]), units=ours.units + moved * 10_000, weights=ours.weights
+    )
+    monkeypatch.setattr("synesthete.reproduction.section.MODELS", (model_of(small),))
+    monkeypatch.setattr("synesthete.reproduction.section.LAYER", LAYER)
+    monkeypatch.setattr("synesthete.reproduction.meanings.published_emotions", lambda: published)
+    monkeypatch.setattr("synesthete.reproduction.meanings.EMOTIONS", EMOTIONS[:9])
+    monkeypatch.setattr("synesthete.reproduction.meanings.CHECKED", 0)
+    rows = run(small, tmp_path, "emotions")["sections"]["emotions"]["rows"]
+    assert rows[-1]["measure"].startswith("words whose first unit in the article")
+    assert (rows[-1]["n"], rows[-1]["value"]) == (9, expected)
+    assert [row["published"] for row in rows if "factors keep" in row["measure"]] == [
+        factored(published.weights, 2)[2], factored(published.weights, 7)[2]
+    ]  # fmt: skip
+
+
+def test_word_arithmetic_is_solved_by_a_difference_that_pairs_share() -> None:
+    rng = np.random.default_rng(0)
+    pairs = np.arange(12).reshape(6, 2)
+    vectors = rng.normal(size=(200, 64)).astype(np.float32)
+    same = vectors.copy()
+    same[pairs[:, 1]] = same[pairs[:, 0]] + 2 * rng.normal(size=64)
+    lengths = np.linalg.norm(same, axis=1, keepdims=True)
+    by_sum, alone = arithmetic((same / lengths).astype(np.float32), pairs)
+    assert (by_sum == 1).all()
+    assert len(by_sum) == len(alone) == 6
+    by_sum, alone = arithmetic(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), pairs)
+    assert by_sum.mean() < 0.5
+    assert alone.mean() < 0.5
+    empty = arithmetic(vectors, np.empty((0, 2), np.int64))
+    assert [len(one) for one in empty] == [0, 0]
+
+
+def test_words_are_added_and_compared_with_the_article(
+    report: tuple[Path, dict[str, Any]],
+) -> None:
+    rows = report[1]["sections"]["words"]["rows"]
+    sums = [row for row in rows if "king - man + woman" in row["measure"]]
+    assert [(row["n"], row["published"]) for row in sums] == [(10, None)]
+    assert sums[0]["control"] is not None
+    rows = report[1]["sections"]["conditional"]["rows"]
+    assert rows[-1]["published"] == pytest.approx(33.0, abs=0.1)

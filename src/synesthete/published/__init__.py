@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from synesthete._core.arrays import Float64
+from synesthete._core.arrays import Float64, Int64
 from synesthete._core.json_reader import read_json
 from synesthete._core.user_files import read_file
 from synesthete.atlas.arrays import NUMBERS, STRINGS, read_npz
@@ -29,6 +29,37 @@ def table(name: str) -> dict[str, Any]:
     """One of the files: `emotions`, `person`, `typographic`, `units` or `world`."""
     found: dict[str, Any] = read_json(DATA / f"{name}.json")
     return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Emotions:
+    """Words as sums of units of RN50x4.
+
+    Attributes
+    ----------
+    words
+        126 of them.
+    units
+        `[units]` numbers in the last block, of those that any word uses.
+    weights
+        `[words, units]`; those below zero, a quarter, are 0 here.
+    """
+
+    words: list[str]
+    units: Int64
+    weights: Float64
+
+
+@lru_cache(maxsize=1)
+def emotions() -> Emotions:
+    """The article's emotion atlas."""
+    sums: dict[str, list[tuple[float, int]]] = table("emotions")["words"]
+    units = np.unique([unit for terms in sums.values() for _, unit in terms]).astype(np.int64)
+    weights = np.zeros((len(sums), len(units)))
+    for row, terms in zip(weights, sums.values(), strict=True):
+        for weight, unit in terms:
+            row[np.searchsorted(units, unit)] = max(weight, 0.0)
+    return Emotions(words=list(sums), units=units, weights=weights)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,8 @@ from synesthete.analysis.decomposition.fit import EMOTIONS, Sample, Units, facto
 from synesthete.analysis.provenance import control_activations
 from synesthete.analysis.zero_shot import class_embeddings, ranks_of_truth
 from synesthete.errors import SynestheteError
-from synesthete.published import table
+from synesthete.published import Emotions
+from synesthete.published import emotions as published_emotions
 from synesthete.reproduction.section import (
     PERMUTATIONS,
     UNMEASURED,
@@ -60,7 +61,7 @@ def emotions(subject: Subject) -> Found:
         for word in EMOTIONS
     ]
     twins = [one.r2_random_twin for one in sums if one.r2_random_twin is not None]
-    theirs = table("emotions")["words"]
+    theirs = published_emotions()
     rows = [
         mean_row(
             "emotions",
@@ -69,7 +70,7 @@ def emotions(subject: Subject) -> Found:
             seed=subject.seed,
             control=float(np.mean(twins)) if twins else None,
             note=f"R², mean over emotions, whose interval is over them and not over artists (below 0: worse than the mean); control: units of the untrained twin; with images shuffled "
-            f"{np.mean([one.r2_shuffled for one in sums]):.3f}. The article prints weights of {len(theirs)} words, not how well they explain",
+            f"{np.mean([one.r2_shuffled for one in sums]):.3f}. The article prints weights of {len(theirs.words)} words, not how well they explain",
         )
     ]
     for factors in (2, 7):
@@ -82,17 +83,42 @@ def emotions(subject: Subject) -> Found:
                 measure=f"share of the squared weights that {factors} factors keep",
                 n=len(EMOTIONS),
                 value=found.explained,
+                published=factored(theirs.weights, factors)[2],
                 control=_permuted_factors(found.weights, factors, subject.seed),
-                note="NMF; control: each emotion's weights permuted over the units",
+                note=f"NMF; control: each emotion's weights permuted over the units; published: computed from the article's weights of its {len(theirs.words)} words, other and more of "
+                f"them, those below zero left out; permuted {_permuted_factors(theirs.weights, factors, subject.seed):.3f}",
             )
         )
         if factors == 2:
             rows.append(_valence(found.words, found.loadings, subject.seed))
     rows.append(_causal(subject, sums))
+    rows += _same_units(subject, theirs)
     lines = [
         f"{one.text} = " + " + ".join(t.heading or t.address for t in one.terms[:3]) for one in sums
     ]
     return Found(rows, {}, lines)
+
+
+def _same_units(subject: Subject, theirs: Emotions) -> list[Row]:
+    """For the article's own model: whether the units of our sums are those of the published ones."""
+    if not subject.is_published:
+        return []
+    rising = np.flatnonzero(theirs.weights.any(axis=1))
+    words = [theirs.words[i] for i in rising]
+    found = word_factors(subject.atlas, words, layer=subject.layer, terms=TERMS)
+    order = np.argsort(-found.weights, axis=1, kind="stable")[:, :TERMS]
+    ours = np.where(np.take_along_axis(found.weights, order, 1) > 0, found.units[order], -1)
+    first = theirs.units[theirs.weights[rising].argmax(axis=1)]
+    hits, exchanged = own_among_best(ours.T, first, subject.seed)
+    return [
+        share(
+            "emotions",
+            f"words whose first unit in the article is among the {TERMS} of ours",
+            hits,
+            control=exchanged,
+            note="control: words exchanged. The article's sums are of the linear path from units to the embedding of its own templates",
+        )
+    ]
 
 
 def _permuted_factors(weights: Float64, factors: int, seed: int) -> float:

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 from scipy.stats import rankdata
 
 from synesthete._core.arrays import Float64, Int64
-from synesthete.published import LAYER, PRE, Regions, regions, world
+from synesthete.published import Regions, regions, world
 from synesthete.report import svg
 from synesthete.reproduction.section import Found, Row, Subject, mean_row
 
@@ -175,7 +175,7 @@ def _padded(activations: Any, rows: Int64) -> Float64:
 
 def _same_units(subject: Subject, chosen: Int64, units: Int64, spatial: Float64) -> list[Row]:
     """For the article's own model: the very units' maps beside those that were published."""
-    if not subject.is_published or subject.layer.removesuffix(PRE) != LAYER:
+    if not subject.is_published:
         return []
     read = regions()
     theirs = {

@@ -22,7 +22,7 @@ from synesthete.analysis.vocabulary import ENGLISH, load_vocabulary
 from synesthete.atlas import Atlas, Neuron
 from synesthete.atlas.arrays import npz_bytes, read_npz
 from synesthete.atlas.files import write_file
-from synesthete.published import MODELS, PRE, world
+from synesthete.published import LAYER, MODELS, PRE, world
 from synesthete.reproduction.settings import Settings
 
 if TYPE_CHECKING:
@@ -33,6 +33,17 @@ Say = Callable[[str], None]
 UNMEASURED = "not measured"
 # Words of the article's figure of associations.
 ASSOCIATED = ("terrorist", "muslims")
+# Pairs for word arithmetic: its example, king - man + woman = queen, with others like it; and pairs that differ in spelling alone.
+PAIRS = {
+    "meaning": (
+        ("man", "woman"), ("king", "queen"), ("boy", "girl"), ("father", "mother"), ("son", "daughter"), ("brother", "sister"),
+        ("husband", "wife"), ("uncle", "aunt"), ("prince", "princess"), ("actor", "actress"),
+    ),
+    "spelling": (
+        ("car", "cars"), ("dog", "dogs"), ("house", "houses"), ("book", "books"), ("hand", "hands"), ("tree", "trees"),
+        ("game", "games"), ("school", "schools"), ("eye", "eyes"), ("king", "kings"),
+    ),
+}  # fmt: skip
 PERMUTATIONS = 200
 CAPITALISED = 200
 
@@ -156,8 +167,9 @@ class Subject:
 
     @property
     def is_published(self) -> bool:
-        """Whether this is the very model of the article, whose units have its numbers."""
-        return str(self.atlas.manifest["model"]["name"]) in MODELS
+        """Whether this is the very layer of the very model of the article, whose units have its numbers."""
+        named = str(self.atlas.manifest["model"]["name"])
+        return named in MODELS and self.layer.removesuffix(PRE) == LAYER
 
     @property
     def before_relu(self) -> str:
@@ -197,7 +209,15 @@ class Subject:
         drawn = np.random.default_rng(0).choice(len(names), CAPITALISED, replace=False)
         capitals = [names[i] for i in np.sort(drawn)]
         listed = dict.fromkeys(
-            [*english, *ASSOCIATED, *self.atlas.concepts, *world().places, *EMOTIONS, *capitals]
+            [
+                *english,
+                *ASSOCIATED,
+                *(word for pairs in PAIRS.values() for pair in pairs for word in pair),
+                *self.atlas.concepts,
+                *world().places,
+                *EMOTIONS,
+                *capitals,
+            ]
         )
         font = font_of(None)
         words = [one for one in listed if not undrawable(one, font)]
