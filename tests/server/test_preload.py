@@ -74,14 +74,14 @@ def test_a_model_that_cannot_be_loaded_is_left_to_the_page_that_needs_it(
     assert "no model" in answer.text
 
 
-def test_what_has_not_begun_is_left_out_at_the_end(
+def test_what_has_not_started_is_left_out_at_the_end(
     atlas_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun = []
+    started = []
 
     def steps(_: object) -> object:
         for number in range(3):
-            begun.append(number)
+            started.append(number)
             ahead.stop()
             yield
 
@@ -90,7 +90,7 @@ def test_what_has_not_begun_is_left_out_at_the_end(
     browser.get("/", headers=BEARER)
     assert ahead.thread is not None
     ahead.thread.join(60)
-    assert begun == [0]
+    assert started == [0]
 
 
 @pytest.mark.parametrize("wanted", [True, False])
