@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -134,6 +135,10 @@ class FakeProbes:
     def table(self) -> pa.Table:
         hashes = pa.array([f"{index + self.salt:064x}" for index in range(len(self))])
         return self.labels.append_column("sha256", hashes)
+
+    def tables(self, rows: int) -> Iterator[pa.Table]:
+        for start in range(0, len(self), rows):
+            yield self.table.slice(start, rows)
 
     def __len__(self) -> int:
         return int(self.labels.num_rows)

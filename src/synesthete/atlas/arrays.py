@@ -24,7 +24,7 @@ from synesthete._core.user_files import ANY_SIZE, UnusableFile, open_file
 from synesthete.errors import SynestheteError
 
 Shape = tuple[int | None, ...]
-_ROW_GROUP = 65536
+ROW_GROUP = 65_536  # rows that Parquet files keep together
 # Raised by zipfile, zlib and numpy on damaged or hostile input.
 _DAMAGE = (
     ValueError, TypeError, LookupError, ArithmeticError, AttributeError, EOFError, OSError, SyntaxError, MemoryError,
@@ -279,10 +279,50 @@ def map_npy(path: Path, dtype: Any, shape: Shape, *, source: str) -> np.memmap[A
 
 def parquet_bytes(table: pa.Table) -> bytes:
     """A Parquet file whose bytes depend only on the table (no pandas notes, fixed row groups)."""
-    stream = io.BytesIO()
-    plain = table.replace_schema_metadata(None).combine_chunks()
-    pq.write_table(plain, stream, compression="zstd", row_group_size=_ROW_GROUP)
-    return stream.getvalue()
+    starts = range(0, max(len(table), 1), ROW_GROUP)
+    return b"".join(parquet_pieces(table.slice(start, ROW_GROUP) for start in starts))
+
+
+def parquet_pieces(parts: Iterable[pa.Table]) -> Iterator[bytes]:
+    """The same file in pieces, of tables that are its rows one after the other.
+
+    Parameters
+    ----------
+    parts
+        At least one, of one schema; all but the last have `ROW_GROUP` rows.
+    """
+    sink, writer = _Sink(), None
+    for part in parts:
+        plain = part.replace_schema_metadata(None).combine_chunks()
+        writer = writer or pq.ParquetWriter(sink, plain.schema, compression="zstd")
+        writer.write_table(plain, row_group_size=ROW_GROUP)
+        yield sink.taken()
+    if writer is not None:
+        writer.close()
+        yield sink.taken()
+
+
+class _Sink(io.RawIOBase):
+    """Keeps what is written until it is taken."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._written = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._pieces.append(bytes(data))
+        self._written += len(self._pieces[-1])
+        return len(self._pieces[-1])
+
+    def tell(self) -> int:
+        return self._written
+
+    def taken(self) -> bytes:
+        pieces, self._pieces = self._pieces, []
+        return b"".join(pieces)
 
 
 def read_parquet(data: bytes, *, source: str) -> pa.Table:

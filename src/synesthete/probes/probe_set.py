@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Protocol
 
@@ -188,19 +188,19 @@ class ProbeSet:
     @cached_property
     def table(self) -> pa.Table:
         """`labels` with the column `sha256`; the first use reads every image's bytes, one by one."""
+        return pa.concat_tables(self.tables(max(len(self), 1)))
+
+    def tables(self, rows: int = CHUNK) -> Iterator[pa.Table]:
+        """`table` in parts of so many rows, of which one is in memory at a time; one without rows where the set is empty."""
         # In the order of storage, because columnar files are read from front to back.
         for row in np.sort(self.rows[~self.is_text]):
             if not self._hashed[row]:
                 self._digests[row] = bytes.fromhex(self.source.digest(int(row)))
                 self._hashed[row] = True
-        columns = [
-            pa.array(
-                [self._digest_of(index) for index in range(start, min(start + CHUNK, len(self)))],
-                pa.string(),
-            )
-            for start in range(0, len(self), CHUNK)
-        ]
-        return self.labels.append_column("sha256", pa.chunked_array(columns, pa.string()))
+        for start in range(0, max(len(self), 1), rows):
+            part = self.labels.slice(start, rows)
+            digests = [self._digest_of(start + place) for place in range(len(part))]
+            yield part.append_column("sha256", pa.array(digests, pa.string()))
 
     def _digest_of(self, index: int) -> str:
         if self.is_text[index]:
@@ -212,8 +212,9 @@ class ProbeSet:
     def fingerprint(self) -> str:
         """SHA-256 over key, hash of the image or text, concept, modality and artist of every image in order."""
         total = hashlib.sha256()
-        for batch in self.table.select(list(_IDENTITY)).to_batches(max_chunksize=CHUNK):
-            for values in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+        for part in self.tables():
+            columns = (part[name].to_pylist() for name in _IDENTITY)
+            for values in zip(*columns, strict=True):
                 for value in values:
                     encoded = value.encode()
                     # The length keeps ("ab", "c") and ("a", "bc") apart.

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from synesthete.atlas.arrays import npy_pieces, npz_bytes, parquet_bytes
+from synesthete.atlas.arrays import (
+    ROW_GROUP,
+    npy_pieces,
+    npz_bytes,
+    parquet_bytes,
+    parquet_pieces,
+)
 from synesthete.atlas.files import entry_of, sync_folder, write_file
 from synesthete.atlas.manifest import (
     FORMAT,
@@ -88,7 +94,7 @@ class Finisher:
             exemplar_ids |= self._layer(index, f"layers/{layer_folder(name)}")
         for name, dictionary in self._dictionaries().items():
             self._add(f"dictionaries/{name}.safetensors", dictionary.as_bytes())
-        self._add("probes.parquet", parquet_bytes(self._probe_table()))
+        self._add("probes.parquet", parquet_pieces(self._probe_tables()))
         self._thumbnails(sorted(exemplar_ids))
         # Every file is in its folder for good before the manifest says so.
         for folder in {self.out / name for file in self._files for name in Path(file).parents}:
@@ -118,27 +124,34 @@ class Finisher:
         blocks = (shard.rows(part, columns) for shard in self.shards)
         self._add(name, npy_pieces((len(self.probes), columns), np.float16, blocks))
 
-    def _probe_table(self) -> pa.Table:
-        table = self.probes.table
-        reasons = [self.unreadable.get(image, "") for image in range(len(table))]
-        status = [
-            "quarantined" if image in self.unreadable else "ok" for image in range(len(table))
-        ]
-        columns: dict[str, Any] = {"id": pa.array(range(len(table)), pa.int64())}
-        more = [name for name in TEXT_COLUMNS if name in table.column_names]
-        columns |= {name: table[name].cast(pa.string()) for name in (*PROBE_COLUMNS, *more)}
-        if self.is_text.any():
-            columns["tokens"] = pa.array(self._tokens(table), pa.list_(pa.int32()))
-        columns |= {"status": pa.array(status), "reason": pa.array(reasons, pa.string())}
-        return pa.table(columns)
+    def _probe_tables(self) -> Iterator[pa.Table]:
+        """The table of images and texts in parts, so that memory does not grow with their number."""
+        start = 0
+        for table in self.probes.tables(ROW_GROUP):
+            ids = range(start, start + len(table))
+            start = ids.stop
+            reasons = [self.unreadable.get(image, "") for image in ids]
+            status = ["quarantined" if image in self.unreadable else "ok" for image in ids]
+            columns: dict[str, Any] = {"id": pa.array(ids, pa.int64())}
+            more = [name for name in TEXT_COLUMNS if name in table.column_names]
+            columns |= {name: table[name].cast(pa.string()) for name in (*PROBE_COLUMNS, *more)}
+            if self.is_text.any():
+                columns["tokens"] = pa.array(self._tokens(table, ids), pa.list_(pa.int32()))
+            columns |= {
+                "status": pa.array(status, pa.string()),
+                "reason": pa.array(reasons, pa.string()),
+            }
+            yield pa.table(columns)
 
-    def _tokens(self, table: pa.Table) -> list[list[int]]:
+    def _tokens(self, table: pa.Table, ids: range) -> list[list[int]]:
         """Of each text where its tokens lie: start and stop of one after the other, in the order of positions."""
         return [
             [place for token in self.model.tokens(text) for place in (token.start, token.stop)]
             if is_text
             else []
-            for text, is_text in zip(table["text"].to_pylist(), self.is_text, strict=True)
+            for text, is_text in zip(
+                table["text"].to_pylist(), self.is_text[ids.start : ids.stop], strict=True
+            )
         ]
 
     def _thumbnails(self, exemplar_ids: list[int]) -> None:
