@@ -94,9 +94,10 @@ def test_a_missing_package_is_named_and_the_hub_is_not(monkeypatch: pytest.Monke
     monkeypatch.setattr(sources, "configuration_of", lambda name: siglip)
     tokenizer = text.tokenizer_of(sources.resolve("ViT-B-16-SigLIP/random"))
 
-    def lacks(source: Any) -> Any:
+    def lacks(source: Any, files: Any) -> Any:
         raise ValueError("you need to have sentencepiece or tiktoken installed")
 
+    monkeypatch.setattr(text, "tokenizer_files", lambda source: {})
     monkeypatch.setattr(text, "_open", lacks)
     with pytest.raises(SynestheteError, match=r"sentencepiece.*install the package") as found:
         tokenizer(["a"])
