@@ -23,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-SIDE, CHANNELS = 16, 32
+SIDE, CHANNELS, PART = 16, 32, 10_000
 MODALITIES = ("photo", "drawing", "symbol", "word")
 
 
@@ -117,15 +117,20 @@ def probe_set(images: int) -> Any:
     """Labels as a user's set has them."""
     from synesthete.probes import COLUMNS, ProbeSet
 
-    numbers = np.arange(images)
-    labels = {
-        "key": [f"set/{number:08d}.png" for number in numbers],
-        "concept": [f"concept {number % 8}" for number in numbers],
-        "modality": [MODALITIES[number // 8 % 4] for number in numbers],
-        "artist": [f"artist {number // 32 % 16}" for number in numbers],
-    }
-    empty = [""] * images
-    table = pa.table({name: pa.array(labels.get(name, empty), pa.string()) for name in COLUMNS})
+    # In parts, so that Python's objects of all labels are never there at once.
+    parts = []
+    for start in range(0, images, PART):
+        numbers = range(start, min(start + PART, images))
+        labels = {
+            "key": [f"set/{number:08d}.png" for number in numbers],
+            "concept": [f"concept {number % 8}" for number in numbers],
+            "modality": [MODALITIES[number // 8 % 4] for number in numbers],
+            "artist": [f"artist {number // 32 % 16}" for number in numbers],
+        }
+        empty = [""] * len(numbers)
+        columns = {name: pa.array(labels.get(name, empty), pa.string()) for name in COLUMNS}
+        parts.append(pa.table(columns))
+    table = pa.concat_tables(parts)
     return ProbeSet("noise", table, Noise())
 
 

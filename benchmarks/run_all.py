@@ -26,7 +26,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -365,7 +365,7 @@ def markdown(result: dict[str, Any]) -> str:
     about = result["machine"]
     lines = [
         "# Benchmarks", "",
-        "Written by `make bench`: one run, ratios of both sides on the same machine. "
+        "Written by `make bench`: each part is one run, ratios of both sides on the same machine. "
         "An aim that was missed stands as missed.", "",
         f"{about['date']}; {about['processor']}, {about['cores']} cores, {result['threads']} thread, load average {about['load']}; Python {about['python']}, "
         + ", ".join(f"{name} {version}" for name, version in about["versions"].items() if version)
@@ -385,8 +385,19 @@ def markdown(result: dict[str, Any]) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
+def earlier(out: Path | None) -> list[tuple[str, Row]]:
+    """The rows of an earlier file."""
+    if out is None or not out.with_suffix(".json").exists():
+        return []
+    names = {one.name for one in fields(Row)}
+    found = json.loads(out.with_suffix(".json").read_text())["rows"]
+    return [(row["part"], Row(**{name: row[name] for name in names & row.keys()})) for row in found]
+
+
 def write(out: Path, result: dict[str, Any]) -> None:
-    """Both files."""
+    """Both files, the parts in their order."""
+    order = [part.name for part in PARTS]
+    result = result | {"rows": sorted(result["rows"], key=lambda row: order.index(row[0]))}
     out.with_suffix(".md").write_text(markdown(result))
     rows = [{"part": name, **asdict(row), "met": row.met} for name, row in result["rows"]]
     out.with_suffix(".json").write_text(json.dumps({**result, "rows": rows}, indent=1) + "\n")
@@ -407,11 +418,13 @@ def main() -> None:
     for peer in ("--clip-dissect", "--lucent", "--peers", "--atlas"):
         parser.add_argument(peer, type=Path, metavar="FOLDER")
     options = parser.parse_args()
-    rows: list[tuple[str, Row]] = []
+    chosen = {part.name for part in PARTS if not options.only or part.name in options.only}
+    # What earlier runs measured of other parts stays.
+    rows = [row for row in earlier(options.out) if row[0] not in chosen]
     failed: dict[str, str] = {}
     result = {"machine": machine(), "threads": options.threads, "rows": rows, "failed": failed}
     for part in PARTS:
-        if options.only and part.name not in options.only:
+        if part.name not in chosen:
             continue
         try:
             for row in part.run(options):

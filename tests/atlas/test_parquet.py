@@ -19,7 +19,7 @@ ROWS = st.lists(st.tuples(st.text(max_size=4), st.lists(st.integers(0, 9), max_s
 def test_pieces_are_the_file(rows: list[tuple[str, list[int]]], group: int) -> None:
     table = pa.table(
         {
-            "word": pa.array([word for word, _ in rows], pa.string()),
+            "text": pa.array([text for text, _ in rows], pa.string()),
             "places": pa.array([places for _, places in rows], pa.list_(pa.int32())),
         }
     )
