@@ -7,7 +7,7 @@ import io
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synesthete.atlas import arrays
@@ -15,6 +15,7 @@ from synesthete.atlas import arrays
 ROWS = st.lists(st.tuples(st.text(max_size=4), st.lists(st.integers(0, 9), max_size=3)))
 
 
+@settings(deadline=None)
 @given(rows=ROWS, group=st.integers(1, 5))
 def test_pieces_are_the_file(rows: list[tuple[str, list[int]]], group: int) -> None:
     table = pa.table(
