@@ -14,6 +14,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from synesthete.atlas import Atlas, open_atlas, write_unit_tables
+from synesthete.atlas.words import write_words
 from synesthete.cli.atlas import report_view
 from synesthete.cli.command import Output, show
 from synesthete.report import NeuronReport, concept_report, layer_report, neuron_report, source_of
@@ -159,3 +160,18 @@ def test_a_layer_and_a_concept_are_gathered_without_a_server(atlas: Atlas) -> No
     own = np.flatnonzero(columns.concept.rows("apple") & ~columns.dead)
     assert concept.known_by == len(own)
     assert concept.neurons[0] == neuron_report(source, concept.neurons[0].address).neuron
+
+
+def test_words_that_leave_a_neuron_silent_are_not_shown(atlas: Atlas, tmp_path: Path) -> None:
+    path = Path(shutil.copytree(atlas.path, tmp_path / "own.atlas"))
+    units = atlas.layer(LAYER)["units"]
+    given = np.zeros((3, units), np.float16)
+    given[1, 0] = 2.0
+    given[:, 1] = 1.0
+    dim = np.load(path / "embeddings.npy", mmap_mode="r").shape[1]
+    write_words(path, ["axe", "bee", "cat"], {LAYER: given}, np.zeros((3, dim), np.float16), {})
+    source = source_of(open_atlas(path))
+    shown, silent = (neuron_report(source, f"{LAYER}:{unit}") for unit in (0, 1))
+    assert [one.word for one in shown.words or ()] == ["bee"]
+    assert silent.words == []
+    assert "None of 3 drawn words" in page(source, "/neuron/", silent)

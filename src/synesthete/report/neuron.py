@@ -305,7 +305,7 @@ class NeuronReport:
     visualizations
         Feature visualizations; empty when there are none.
     words
-        Drawn words that excite it most; null when none were drawn.
+        Drawn words that excite it most, without those at the least value of all; null when none were drawn.
     read_by
         The neuron of the other tower that shares its concepts; null where there is no such layer, or too few concepts are both
         images and texts.
@@ -605,7 +605,9 @@ def _words(source: Source, layer: str, unit: int) -> list[Word] | None:
         return None
     values = np.asarray(source.atlas.word_activations(layer)[:, unit], np.float64)
     order = np.argsort(-values, kind="stable")[:WORDS]
-    return [Word(source.atlas.words[i], float(values[i])) for i in order]
+    # What gives the least of all excites nothing: most words, where a unit is mostly silent.
+    least = values.min()
+    return [Word(source.atlas.words[i], float(values[i])) for i in order if values[i] > least]
 
 
 def read_by(source: Source, layer: str, unit: int) -> ReadBy | None:
