@@ -115,3 +115,13 @@ def test_a_draft_that_was_moved_away_meanwhile_is_not_taken_for_one(
     ):
         pass
     assert tree(tmp_path).keys() == {"x/made.txt"}
+
+
+def test_a_link_is_no_draft(tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "thesis.tex").write_text("x")
+    (tmp_path / "draft").symlink_to(mine)
+    with pytest.raises(SynestheteError, match="draft"), claim_draft(tmp_path / "draft"):
+        pass
+    assert (mine / "thesis.tex").read_text() == "x"

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,9 +21,11 @@ from synesthete.atlas import (
     write_analysis,
     write_neurons,
     write_selectivity,
+    writing,
 )
 from synesthete.atlas import files as atlas_files
 from synesthete.atlas.arrays import npz_bytes, parquet_bytes, read_npz
+from synesthete.atlas.manifest import read_manifest
 from synesthete.errors import SynestheteError
 from tests.atlas.conftest import LAYERS, analyse, neurons_table
 from tests.recording.trees import tree
@@ -158,3 +163,25 @@ def test_format_page_names_everything_there_is(analysed: Path, tmp_path: Path) -
     shutil.rmtree(tmp_path / "y", ignore_errors=True)
     text = json.dumps(atlas.manifest)
     assert str(tmp_path) not in text
+
+
+def test_of_two_who_write_at_once_both_are_there(
+    analysed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow, write_file = threading.Event(), writing.write_file
+
+    def late(*arguments: Any, **options: Any) -> Any:
+        slow.set()
+        time.sleep(0.3)
+        return write_file(*arguments, **options)
+
+    monkeypatch.setattr(writing, "write_file", late)
+    first = threading.Thread(
+        target=writing.add_files, args=(analysed, {"one.bin": b"1"}), kwargs={"notes": {"one": 1}}
+    )
+    first.start()
+    assert slow.wait(60)
+    writing.add_files(analysed, {}, notes={"two": 2})
+    first.join()
+    manifest = read_manifest(analysed)
+    assert (manifest["one"], manifest["two"], "one.bin" in manifest["files"]) == (1, 2, True)

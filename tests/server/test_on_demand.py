@@ -63,7 +63,7 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], list[Path]]]:
     drawn: list[Path] = []
     reached, go_on = threading.Event(), threading.Event()
 
-    def draw(path: Path, *, rendered: int, progress: Progress) -> None:
+    def draw(path: Path, *, rendered: int, replace: bool, progress: Progress) -> None:
         drawn.append(path)
         progress(3, 10)
         reached.set()

@@ -51,6 +51,7 @@ def draw_words(
     font: str | None = None,
     rendered: int = RENDERINGS,
     executor: Executor | None = None,
+    replace: bool = True,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Show the model of an atlas a vocabulary of rendered words, and write activations and embeddings into the atlas.
@@ -69,6 +70,8 @@ def draw_words(
         Images of each word, 1 to 6: the large one, the small one in the middle, then in the corners. Each costs the same.
     executor
         Who draws and reads them; this process without it. What is written does not depend on it.
+    replace
+        Whether words that the atlas has, or was given meanwhile, are replaced; they are returned otherwise.
     progress
         Called with (words done, words in all).
 
@@ -84,6 +87,8 @@ def draw_words(
     """
     places = places_of(rendered)
     atlas = open_atlas(atlas_path)
+    if not replace and (given := atlas.manifest.get("words")) is not None:
+        return dict(given)
     chosen = font_of(font)
     listed = load_vocabulary(vocabulary, atlas.concepts)
     skipped = {item: why for item in listed if (why := undrawable(item, chosen))}
@@ -105,6 +110,8 @@ def draw_words(
         "places": [len(several) for several in places.values()],
         "weights_sha256": atlas.manifest["model"]["weights_sha256"],
     }
+    if not replace and (given := open_atlas(atlas_path).manifest.get("words")) is not None:
+        return dict(given)
     write_words(atlas_path, words, activations, embeddings, notes)
     return notes
 

@@ -196,14 +196,19 @@ def claim_draft(draft: Path) -> Iterator[Path]:
     DraftInUse
         When another process holds it.
     SynestheteError
-        When it cannot be written.
+        When it cannot be written, or is a link.
     """
     with disk_errors(draft), contextlib.ExitStack() as stack:
         draft.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(draft, os.O_RDONLY)
+        in_use = DraftInUse(f"another process is writing {draft}", hint="wait until it ends")
+        try:
+            # Not what a link leads to: everything in it is removed.
+            descriptor = os.open(draft, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            raise in_use from None
         stack.callback(os.close, descriptor)
         if not lock_alone(descriptor, draft):
-            raise DraftInUse(f"another process is writing {draft}", hint="wait until it ends")
+            raise in_use
         stack.callback(shutil.rmtree, draft, ignore_errors=True)
         for entry in draft.iterdir():
             if entry.is_dir() and not entry.is_symlink():

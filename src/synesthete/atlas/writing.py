@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
@@ -56,6 +59,28 @@ def add_files(
     notes
         Sections as they are from then on.
     """
+    with _turn(path):
+        _add_files(path, contents, meanwhile, notes)
+
+
+@contextlib.contextmanager
+def _turn(path: Path) -> Iterator[None]:
+    """Wait until nobody else changes the manifest from what it was: of two at once the first one's changes would be lost."""
+    with contextlib.ExitStack() as stack:
+        # What cannot be opened is for the reader of the manifest to say; some file systems have no locks.
+        with contextlib.suppress(OSError):
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+            stack.callback(os.close, descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+
+
+def _add_files(
+    path: Path,
+    contents: Mapping[str, bytes],
+    meanwhile: Mapping[str, Any],
+    notes: Mapping[str, Any],
+) -> None:
     manifest = read_manifest(path)
     gone = {key for key, section in meanwhile.items() if section is None} | {WRITING}
     files = {name: entry for name, entry in manifest["files"].items() if name not in contents}
@@ -197,8 +222,9 @@ def write_analysis(path: str | Path, analysis: Mapping[str, Any]) -> None:
     if missing:
         raise SynestheteError(f"the notes of the analysis lack {', '.join(missing)}")
     path = Path(path)
-    manifest = {**read_manifest(path), "analysis": dict(analysis)}
-    _manifest_into(path, manifest, mirror_at(path))
+    with _turn(path):
+        manifest = {**read_manifest(path), "analysis": dict(analysis)}
+        _manifest_into(path, manifest, mirror_at(path))
 
 
 def clear_analysis(path: str | Path) -> None:
@@ -207,15 +233,17 @@ def clear_analysis(path: str | Path) -> None:
     Killed before its end, the new analysis leaves an atlas that says that it is not analysed
     instead of one with tables of two analyses.
     """
-    manifest = read_manifest(Path(path))
-    files = {
-        name: entry
-        for name, entry in manifest["files"].items()
-        if not name.endswith(ANALYSIS_FILES)
-    }
-    if manifest["analysis"] is not None or len(files) != len(manifest["files"]):
-        changed = {**manifest, "files": files, "analysis": None}
-        _manifest_into(Path(path), changed, mirror_at(Path(path)))
+    path = Path(path)
+    with _turn(path):
+        manifest = read_manifest(path)
+        files = {
+            name: entry
+            for name, entry in manifest["files"].items()
+            if not name.endswith(ANALYSIS_FILES)
+        }
+        if manifest["analysis"] is not None or len(files) != len(manifest["files"]):
+            changed = {**manifest, "files": files, "analysis": None}
+            _manifest_into(path, changed, mirror_at(path))
 
 
 def _units(path: Path, layer: str) -> int:

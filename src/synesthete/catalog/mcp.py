@@ -51,7 +51,8 @@ def create_mcp(folder: CatalogFolder) -> Server[Any]:
         return types.ToolAnnotations(
             read_only_hint=kind not in ABSTAINING,
             destructive_hint=False,
-            idempotent_hint=True,
+            # What is abstained from is counted in the queue each time.
+            idempotent_hint=kind not in ABSTAINING,
             open_world_hint=False,
         )
 

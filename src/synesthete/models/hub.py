@@ -93,8 +93,10 @@ def fetch(spec: str, repository: str, filename: str) -> Path:
         return Path(hf_hub_download(repository, filename))
 
 
-def fetch_some(spec: str, repository: str, filenames: Sequence[str]) -> Path:
-    """The folder with those of `filenames` that a repository has; errors as for `fetch`."""
+def fetch_some(
+    spec: str, repository: str, filenames: Sequence[str], revision: str | None = None
+) -> Path:
+    """The folder with those of `filenames` that a repository has, of its newest revision or of a named one; errors as for `fetch`."""
     from huggingface_hub import snapshot_download
 
     with _hub_errors(spec, repository, filenames[0]):
@@ -102,10 +104,12 @@ def fetch_some(spec: str, repository: str, filenames: Sequence[str]) -> Path:
             _expect_an_answer(spec, repository)
         except SynestheteError as error:
             try:
-                return Path(snapshot_download(repository, local_files_only=True))
+                return Path(snapshot_download(repository, revision=revision, local_files_only=True))
             except FileNotFoundError:
                 raise error from None
-        return Path(snapshot_download(repository, allow_patterns=list(filenames)))
+        return Path(
+            snapshot_download(repository, revision=revision, allow_patterns=list(filenames))
+        )
 
 
 def cached(repository: str, filename: str) -> Path | None:

@@ -120,9 +120,11 @@ def no_texts(reason: SynestheteError) -> Tokenizer:
 def has_own_tokenizer(source: Source) -> bool:
     """Whether a tokenizer of transformers lies beside the weights; of the hub's repositories in its format, each has one."""
     folder = source.folder
-    return bool(source.repository) or (
-        folder is not None and any(os.path.lexists(folder / one) for one in VOCABULARIES)
-    )
+    return bool(source.repository) or (folder is not None and _has_vocabulary(folder))
+
+
+def _has_vocabulary(folder: Path) -> bool:
+    return any(os.path.lexists(folder / one) for one in VOCABULARIES)
 
 
 def tokenizer_files(source: Source) -> dict[str, bytes]:
@@ -145,13 +147,16 @@ def tokenizer_files(source: Source) -> dict[str, bytes]:
             return {}
     else:
         name = source.repository
-    folder = source.folder
-    if folder is None or source.repository:
+    folder, revision = source.folder, None
+    if folder is not None and name == source.repository:
+        revision = folder.name  # what lies beside these weights, whatever came later
+    if folder is None or (source.repository and not (revision and _has_vocabulary(folder))):
         if not name:
             raise SynestheteError(
                 f"{source.spec} cannot read texts: random weights come without a tokenizer"
             )
-        folder = fetch_some(f"the tokenizer of {source.spec}", name, (*VOCABULARIES, *SETTINGS))
+        wanted = (*VOCABULARIES, *SETTINGS)
+        folder = fetch_some(f"the tokenizer of {source.spec}", name, wanted, revision)
     files = {}
     for one in (*VOCABULARIES, *SETTINGS):
         if os.path.lexists(folder / one):

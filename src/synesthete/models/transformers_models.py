@@ -345,6 +345,16 @@ class TransformersModel:
             copy_tokenizer(self.source, folder)
 
 
+# Settings of a configuration that name kernels and quantizers, which transformers fetches.
+ELSEWHERE = (
+    "attn_implementation",
+    "_attn_implementation",
+    "_attn_implementation_internal",
+    "experts_implementation",
+    "quantization_config",
+)
+
+
 def save_clip(source: Source, weights: Mapping[str, torch.Tensor], folder: Path) -> None:
     """Write a folder that plain transformers loads: other weights, with all else that the model came with.
 
@@ -371,6 +381,10 @@ def save_clip(source: Source, weights: Mapping[str, torch.Tensor], folder: Path)
         for key in ("dtype", "torch_dtype"):
             if isinstance(part, dict) and key in part:
                 part[key] = "float32"
+        # Transformers might look for these elsewhere.
+        for key in ELSEWHERE:
+            if isinstance(part, dict):
+                part.pop(key, None)
     files = {CONFIG: config}
     for name in (PREPROCESSOR, PROCESSOR):
         if os.path.lexists(source.folder / name):

@@ -64,9 +64,13 @@ def _steps(library: Library) -> Iterator[None]:
     from PIL import Image
 
     from synesthete.analysis.provenance import own_model
+    from synesthete.models.sources import weights_here
     from synesthete.server.pages.try_image import text_directions
 
     site = Site(opened=library.get(library.first), links=Links(""), library=library)
+    # Nothing is fetched that nobody asked for.
+    if not weights_here(str(site.atlas.manifest["model"]["name"])):
+        return
     model = own_model(site.atlas)
     yield
     # The first pass of a network is slower than the next.

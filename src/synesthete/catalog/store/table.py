@@ -220,10 +220,12 @@ class ItemTable:
 
     def tidy(self) -> None:
         """Compact, bring the indexes up to date, renew centres that no longer fit, and remove what killed writers left."""
-        with self.errors():
-            if self._outgrown():
-                # Where another process builds, it does so for this one, too.
-                with contextlib.suppress(DraftInUse), self._location.building() as building:
+        # Where another process builds, it does so for this one, too: so each looks once more when it has.
+        with self.errors(), contextlib.suppress(DraftInUse):
+            for _ in range(PASSES):
+                if not self._outgrown():
+                    break
+                with self._location.building() as building:
                     if self._outgrown():
                         self._recenter(building)
         with self._writing():

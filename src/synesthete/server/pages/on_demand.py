@@ -106,7 +106,7 @@ def _work(site: Site, kind: Kind, address: str) -> Work:
     library, name, path = site.library, site.opened.name, site.atlas.path
 
     def words(progress: Progress) -> None:
-        draw_words(path, rendered=QUICK, progress=progress)
+        draw_words(path, rendered=QUICK, replace=False, progress=progress)
 
     def image(progress: Progress) -> None:
         from synesthete.visualization.features import visualize
