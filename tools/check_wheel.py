@@ -56,7 +56,7 @@ def build(out: Path) -> tuple[Path, Path]:
     archive = max(out.glob("*.tar.gz"), key=lambda path: path.stat().st_mtime)
     with tempfile.TemporaryDirectory() as folder:
         with tarfile.open(archive) as file:
-            file.extractall(folder, filter="data")
+            file.extractall(folder)
         (source,) = Path(folder).iterdir()
         run(*hatchling, "-t", "wheel", "-d", out, cwd=source)
     return archive, max(out.glob("*.whl"), key=lambda path: path.stat().st_mtime)
