@@ -51,6 +51,12 @@ class Preload:
 
 def _steps(library: Library) -> Iterator[None]:
     """What a first answer waits for, the import first."""
+    from synesthete.models.sources import weights_here
+
+    opened = library.get(library.first)
+    # Nothing is fetched that nobody asked for, and nothing imported for weights that are not there.
+    if not weights_here(str(opened.atlas.manifest["model"]["name"])):
+        return
     # One by one, since a server that ends waits for the one that is being imported.
     import torch  # noqa: F401
 
@@ -64,13 +70,9 @@ def _steps(library: Library) -> Iterator[None]:
     from PIL import Image
 
     from synesthete.analysis.provenance import own_model
-    from synesthete.models.sources import weights_here
     from synesthete.server.pages.try_image import text_directions
 
-    site = Site(opened=library.get(library.first), links=Links(""), library=library)
-    # Nothing is fetched that nobody asked for.
-    if not weights_here(str(site.atlas.manifest["model"]["name"])):
-        return
+    site = Site(opened=opened, links=Links(""), library=library)
     model = own_model(site.atlas)
     yield
     # The first pass of a network is slower than the next.

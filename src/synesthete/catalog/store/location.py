@@ -170,9 +170,8 @@ class Folder:
 
             def finish(name: str) -> None:
                 folder = self._path / f"{name}.lance"
-                shutil.rmtree(
-                    folder, ignore_errors=True
-                )  # of one who was killed before it was in use
+                # Of one who was killed before it was in use.
+                shutil.rmtree(folder, ignore_errors=True)
                 (place / folder.name).rename(folder)
                 sync_folder(self._path)
 
