@@ -115,9 +115,8 @@ def _wrong(error: Mapping[str, Any]) -> str:
     place = error["loc"]
     name = ".".join(map(str, place))[:200]
     if error["type"] == "unexpected_keyword_argument":
-        if (
-            place[0] == "records"
-        ):  # what is wrong with a record is not repeated: it may be about a person
+        if place[0] == "records":
+            # What is wrong with a record is not repeated: it may be about a person.
             return f"the argument {'.'.join(map(str, place[:-1]))}: a field that is not known"
         return f"there is no argument {name!r}"
     return f"the argument {name}: {str(error['msg'])[:200]}"

@@ -393,12 +393,11 @@ def save_clip(source: Source, weights: Mapping[str, torch.Tensor], folder: Path)
         text = json.dumps(settings, indent=2, ensure_ascii=False)
         (folder / name).write_text(text + "\n", encoding="utf-8")
     copy_tokenizer(source, folder)
-    tensors = {name: one.detach().cpu().clone() for name, one in to_transformers(weights).items()}
-    save_file(
-        {name: one.contiguous() for name, one in tensors.items()},
-        folder / "model.safetensors",
-        metadata={"format": "pt"},
-    )
+    tensors = {
+        name: one.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, one in to_transformers(weights).items()
+    }
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
 
 
 def plain_features(

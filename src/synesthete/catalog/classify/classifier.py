@@ -247,8 +247,8 @@ class Classifier:
             found.append(
                 Reason(
                     kind="unit",
-                    text=(neuron and neuron.name)
-                    or address,  # what is not tested tells nobody anything
+                    # What is not tested tells nobody anything.
+                    text=(neuron and neuron.name) or address,
                     weight=float(units[unit]),
                     address=address,
                     tested=bool(neuron and neuron.name),
