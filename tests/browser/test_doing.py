@@ -6,6 +6,7 @@ import io
 import re
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -193,10 +194,10 @@ def test_what_a_page_lacks_is_computed_on_a_click(
     monkeypatch.chdir(original.parent)  # where the images of the probe set are
     go_on = threading.Event()
 
-    def held_up(path: Path, *, rendered: int, progress: Progress) -> None:
+    def held_up(path: Path, *, progress: Progress, **options: Any) -> None:
         progress(2, 4)
         assert go_on.wait(300)
-        draw_words(path, rendered=rendered, progress=progress)
+        draw_words(path, progress=progress, **options)
 
     monkeypatch.setattr(on_demand, "draw_words", held_up)
     path = f"/neuron/{LAYER}:7"

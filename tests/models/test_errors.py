@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from synesthete._core.environment import ALLOW_PICKLE
 from synesthete.errors import SynestheteError
 from synesthete.models import load_model, sources
+from synesthete.models.building import quiet
 
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 
@@ -178,3 +180,20 @@ def test_open_clip_stays_quiet(folder: Path, caplog: pytest.LogCaptureFixture) -
     load_model(f"local-dir:{folder}", device="cpu").random_twin()
     assert not caplog.records
     assert (logging.root.handlers, logging.root.level) == (handlers, level)
+
+
+def test_other_threads_are_heard_while_a_model_is_built(caplog: pytest.LogCaptureFixture) -> None:
+    handlers, level = logging.root.handlers[:], logging.root.level
+    first, second = quiet(), quiet()
+    with first:
+        logging.getLogger("timm.models").warning("of a library")
+        logging.warning("of open_clip")
+        beside = threading.Thread(target=logging.getLogger("ours").error, args=("a job failed",))
+        second.__enter__()
+        beside.start()
+        beside.join()
+    second.__exit__(None, None, None)  # the one that began later ends later
+    logging.getLogger("ours").error("afterwards")
+    assert [record.message for record in caplog.records] == ["a job failed", "afterwards"]
+    assert (logging.root.handlers, logging.root.level) == (handlers, level)
+    assert not any(handler.filters for handler in handlers)

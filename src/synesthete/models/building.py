@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -248,14 +249,24 @@ def refuse_larger(build: Callable[[], object], elements: int) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep open_clip's log lines from the user's terminal; errors are reported in our own words."""
-    root = logging.getLogger()
-    level, handler = root.level, logging.NullHandler()
+    """Keep what libraries log in this thread from the user's terminal; errors are reported in our own words.
+
+    Other threads log on: a level would silence them too, for good where two of them change it at a time.
+    """
+    root, thread = logging.getLogger(), threading.get_ident()
+
+    def elsewhere(record: logging.LogRecord) -> bool:
+        return record.thread != thread
+
     # Without any handler, logging would install one for the whole process on the first line.
-    root.addHandler(handler)
-    root.setLevel(logging.CRITICAL + 1)
+    nothing = logging.NullHandler()
+    root.addHandler(nothing)
+    handlers = list(root.handlers)
+    for handler in handlers:
+        handler.addFilter(elsewhere)
     try:
         yield
     finally:
-        root.setLevel(level)
-        root.removeHandler(handler)
+        for handler in handlers:
+            handler.removeFilter(elsewhere)
+        root.removeHandler(nothing)
