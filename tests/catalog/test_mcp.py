@@ -17,10 +17,11 @@ from mcp import Client, StdioServerParameters
 from mcp.shared.exceptions import MCPError
 from PIL import Image
 
+from synesthete._core.environment import EVENTS_URL, RETENTION_DAYS
 from synesthete.catalog import Catalog
 from synesthete.catalog.classify import fit, read_records
 from synesthete.catalog.mcp import TOOLS, create_mcp
-from synesthete.catalog.server.folder import CatalogFolder
+from synesthete.catalog.server.folder import Answering
 from synesthete.errors import SynestheteError
 from synesthete.models.image_text_model import ImageTextModel
 from synesthete.reviews.cases import Queue, set_policy
@@ -32,8 +33,8 @@ PHOTO = base64.b64encode(image("red", 8)).decode()
 
 
 @pytest.fixture
-def folder(catalog: Catalog) -> CatalogFolder:
-    opened = CatalogFolder(catalog.path)
+def folder(catalog: Catalog) -> Answering:
+    opened = Answering(catalog.path)
     opened.catalog = catalog  # its model is there already
     return opened
 
@@ -53,7 +54,7 @@ def call(server: Any, tool: str, **arguments: Any) -> tuple[bool, Any]:
     return anyio.run(session)
 
 
-def test_the_tools_are_the_requests(folder: CatalogFolder) -> None:
+def test_the_tools_are_the_requests(folder: Answering) -> None:
     async def tools() -> list[Any]:
         async with Client(create_mcp(folder)) as client:
             return list((await client.list_tools()).tools)
@@ -69,7 +70,7 @@ def test_the_tools_are_the_requests(folder: CatalogFolder) -> None:
     assert (limit["minimum"], limit["maximum"]) == (1, 200)
 
 
-def test_every_tool(folder: CatalogFolder) -> None:
+def test_every_tool(folder: Answering) -> None:
     server = create_mcp(folder)
     _, found = call(server, "search", text="lamp", limit=2, facets=3)
     assert [one["id"] for one in found["hits"]] == [
@@ -111,7 +112,7 @@ def test_every_tool(folder: CatalogFolder) -> None:
     ],
 )
 def test_wrong_arguments_are_reported_to_the_assistant(
-    folder: CatalogFolder, tool: str, arguments: dict[str, Any], message: str
+    folder: Answering, tool: str, arguments: dict[str, Any], message: str
 ) -> None:
     failed, text = call(create_mcp(folder), tool, **arguments)
     assert failed
@@ -120,7 +121,7 @@ def test_wrong_arguments_are_reported_to_the_assistant(
 
 
 def test_records_are_classified_as_by_rest(
-    folder: CatalogFolder, tmp_path: Path, model: ImageTextModel, monkeypatch: pytest.MonkeyPatch
+    folder: Answering, tmp_path: Path, model: ImageTextModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("synesthete.models.load_model", lambda name: model)
     records = read_records(write_records(tmp_path / "records"), template="health")
@@ -139,7 +140,7 @@ def test_records_are_classified_as_by_rest(
     assert text == "the argument records.0: a field that is not known"
 
 
-def test_what_is_abstained_from_goes_to_people(folder: CatalogFolder) -> None:
+def test_what_is_abstained_from_goes_to_people(folder: Answering) -> None:
     for threshold, abstained in ((1.0, True), (0.0, False)):
         set_policy(folder.queue.trail, "suggest", threshold=threshold, audit=0.0, actor="ann")
         _, found = call(create_mcp(folder), "suggest", image=PHOTO, reference=f"at {threshold}")
@@ -149,7 +150,7 @@ def test_what_is_abstained_from_goes_to_people(folder: CatalogFolder) -> None:
     assert case.payload["reference"] == "at 1.0"
 
 
-def test_an_unknown_tool_is_an_error_of_the_protocol(folder: CatalogFolder) -> None:
+def test_an_unknown_tool_is_an_error_of_the_protocol(folder: Answering) -> None:
     async def session() -> None:
         async with Client(create_mcp(folder)) as client:
             with pytest.raises(MCPError, match="no tool 'x'"):
@@ -158,7 +159,7 @@ def test_an_unknown_tool_is_an_error_of_the_protocol(folder: CatalogFolder) -> N
     anyio.run(session)
 
 
-def test_an_image_above_the_limit_is_refused_with_the_limit(folder: CatalogFolder) -> None:
+def test_an_image_above_the_limit_is_refused_with_the_limit(folder: Answering) -> None:
     stream = io.BytesIO()
     Image.new("1", (4001, 4000)).save(stream, "PNG")
     bomb = base64.b64encode(stream.getvalue()).decode()
@@ -216,19 +217,18 @@ def test_hostile_lines_do_not_end_the_conversation(shop_path: Path) -> None:
 
 
 def test_over_standard_input_and_output(shop_path: Path) -> None:
+    """No tool reads events: where they are, and whether that is right, does not matter."""
     command = StdioServerParameters(
         command=sys.executable,
         args=["-m", "synesthete", "catalog", "mcp", str(shop_path)],
-        env=dict(os.environ),
+        env={**os.environ, EVENTS_URL: "postgresql://nobody@127.0.0.1:1/x", RETENTION_DAYS: "x"},
     )
     failed, found = call(command, "search", where=["category=lamp"], limit=1)
     assert not failed
     assert [one["id"] for one in found["hits"]] == ["lamp-blue"]
 
 
-def test_a_missing_package_is_one_line(
-    folder: CatalogFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_package_is_one_line(folder: Answering, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mcp_server, "find_spec", lambda name: None)
     with pytest.raises(SynestheteError, match=r"pip install 'synesthete\[mcp\]'"):
         create_mcp(folder)

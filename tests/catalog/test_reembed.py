@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 
 import synesthete as syn
+from synesthete.atlas.files import claim_draft
 from synesthete.catalog import Catalog, Item, Quarantined
 from synesthete.catalog import reembed as module
 from synesthete.catalog.backup import back_up, restore
@@ -25,6 +26,8 @@ from synesthete.catalog.events import Event, EventLog
 from synesthete.catalog.reembed import Reembedded, reembed
 from synesthete.catalog.store import shards
 from synesthete.catalog.store import table as tables
+from synesthete.catalog.store.location import BUILDING
+from synesthete.catalog.store.table import ItemTable
 from synesthete.cli.app import main
 from synesthete.errors import SynestheteError
 from synesthete.models.image_text_model import ImageTextModel
@@ -144,6 +147,60 @@ def test_old_vectors_go_when_nobody_reads_them(
         "write.lock",
     }
     same(place, expected, other)
+
+
+@pytest.mark.parametrize("swept", [False, True], ids=["by the switch", "by the next writer"])
+def test_what_a_killed_builder_left_goes(
+    place: Path,
+    other: ImageTextModel,
+    files: list[Item],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    swept: bool,
+) -> None:
+    if swept:  # it was killed after the switch
+        reembed(place, other)
+    left = place / BUILDING / "items-2.lance"
+    left.mkdir(parents=True)
+    (left / "half").write_bytes(b"x" * 100)
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "mine").write_text("kept")
+    (place / BUILDING / "link").symlink_to(outside)
+    if swept:
+        Catalog.open(place, model=other).upsert(files)
+    else:
+        reembed(place, other)
+    assert not (place / BUILDING).exists()
+    assert (outside / "mine").exists()
+
+
+def test_who_builds_at_the_switch_and_a_link_are_left_alone(
+    place: Path, other: ImageTextModel, files: list[Item], tmp_path: Path
+) -> None:
+    with claim_draft(place / BUILDING) as building:
+        (building / "half").write_bytes(b"x")
+        reembed(place, other)
+        Catalog.open(place, model=other).upsert(files)
+        assert (building / "half").exists()
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "mine").write_text("kept")
+    (place / BUILDING).symlink_to(outside)
+    Catalog.open(place, model=other).tidy()
+    assert (outside / "mine").exists()
+    assert (place / BUILDING).is_symlink()
+
+
+def test_who_would_build_for_the_old_vectors_hears_of_it_first(
+    place: Path, other: ImageTextModel, model: ImageTextModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = ItemTable(place)
+    reembed(place, other)
+    monkeypatch.setattr(tables.ItemTable, "_recenter", lambda *_: pytest.fail("it was built"))
+    with pytest.raises(SynestheteError, match="embedded again with another model"):
+        old.recenter()
+    assert not (place / BUILDING).exists()
 
 
 def test_a_reader_sees_the_old_or_the_new_and_never_both(

@@ -16,7 +16,7 @@ from synesthete._core.docstrings import read_docstring
 from synesthete._core.json_reader import parse_json
 from synesthete.catalog.classify import Classify
 from synesthete.catalog.requests import Suggest
-from synesthete.catalog.server.folder import REQUESTS, CatalogFolder
+from synesthete.catalog.server.folder import REQUESTS, Answering
 from synesthete.errors import SynestheteError
 from synesthete.probes.request_images import request_limits
 from synesthete.server.mcp_server import require_mcp
@@ -29,7 +29,7 @@ TOOLS = {kind.__name__.lower(): kind for kind in REQUESTS}
 ABSTAINING = (Suggest, Classify)  # they put cases into the review queue
 
 
-def create_mcp(folder: CatalogFolder) -> Server[Any]:
+def create_mcp(folder: Answering) -> Server[Any]:
     """The server of a catalogue.
 
     Parameters
@@ -90,7 +90,7 @@ def create_mcp(folder: CatalogFolder) -> Server[Any]:
     )
 
 
-def answer(folder: CatalogFolder, tool: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+def answer(folder: Answering, tool: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """What a tool answers, as JSON holds it.
 
     Raises
@@ -122,7 +122,7 @@ def _wrong(error: Mapping[str, Any]) -> str:
     return f"the argument {name}: {str(error['msg'])[:200]}"
 
 
-def serve(folder: CatalogFolder) -> None:
+def serve(folder: Answering) -> None:
     """Answer an assistant on standard input and output until the input ends.
 
     Raises

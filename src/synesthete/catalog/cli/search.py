@@ -331,9 +331,9 @@ def mcp(catalog: FolderArgument) -> None:
     synesthete catalog mcp my.catalog
     """
     from synesthete.catalog.mcp import serve
-    from synesthete.catalog.server.folder import CatalogFolder
+    from synesthete.catalog.server.folder import Answering
 
-    serve(CatalogFolder(catalog))
+    serve(Answering(catalog))
 
 
 def _hits_output(hits: Sequence[Hit]) -> Output:

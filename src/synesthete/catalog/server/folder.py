@@ -85,43 +85,21 @@ class Tidier:
             return self._running
 
 
-class CatalogFolder:
-    """A catalogue and everything in its folder.
+class Answering:
+    """What answers the requests that an assistant has tools for: items, review queue, classifiers.
 
     Parameters
     ----------
     path
-        The catalogue's folder. Where its events are, and for how long, is in environment variables (`Settings`).
+        The catalogue's folder.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self.name = self.path.resolve().name.removesuffix(".catalog")
         self.catalog = Catalog.open(self.path)
-        self.settings = Settings.of_environment()
-        url = self.settings.events_url
-        self.events = EventLog(self.path, known=self.catalog.__contains__, url=url)
         self.queue = Queue(self.path)
-        self.webhooks = Webhooks(self.path)
-        hours = self.settings.idempotency_hours
-        self.requests = IdempotentRequests(self.path, hours=hours)
-        self.tidier = Tidier(self.catalog)
         self._classifiers: dict[str, tuple[float, Classifier]] = {}
         self._lock = threading.Lock()
-
-    def upsert(self, items: Sequence[Item]) -> Written:
-        """Add or replace items; the catalogue is tidied afterwards, in the background."""
-        try:
-            return self.catalog.upsert(items, tidy=False)
-        finally:
-            self.tidier.wake()
-
-    def delete(self, ids: Sequence[str]) -> Written:
-        """Delete items; the catalogue is tidied afterwards, in the background."""
-        try:
-            return self.catalog.delete(ids, tidy=False)
-        finally:
-            self.tidier.wake()
 
     @property
     def suggest_policy(self) -> Policy:
@@ -187,3 +165,38 @@ class CatalogFolder:
                 known = (stamp, Classifier(path))
                 self._classifiers[name] = known
             return known[1]
+
+
+class CatalogFolder(Answering):
+    """A catalogue and everything in its folder.
+
+    Parameters
+    ----------
+    path
+        The catalogue's folder. Where its events are, and for how long, is in environment variables (`Settings`).
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        super().__init__(path)
+        self.name = self.path.resolve().name.removesuffix(".catalog")
+        self.settings = Settings.of_environment()
+        url = self.settings.events_url
+        self.events = EventLog(self.path, known=self.catalog.__contains__, url=url)
+        self.webhooks = Webhooks(self.path)
+        hours = self.settings.idempotency_hours
+        self.requests = IdempotentRequests(self.path, hours=hours)
+        self.tidier = Tidier(self.catalog)
+
+    def upsert(self, items: Sequence[Item]) -> Written:
+        """Add or replace items; the catalogue is tidied afterwards, in the background."""
+        try:
+            return self.catalog.upsert(items, tidy=False)
+        finally:
+            self.tidier.wake()
+
+    def delete(self, ids: Sequence[str]) -> Written:
+        """Delete items; the catalogue is tidied afterwards, in the background."""
+        try:
+            return self.catalog.delete(ids, tidy=False)
+        finally:
+            self.tidier.wake()

@@ -151,7 +151,8 @@ class Folder:
         """Whoever makes a catalogue in a folder has looked at what is in it."""
 
     def retire(self) -> None:
-        """The manifest alone says it."""
+        """The manifest alone says it; what a killed process left half built is of no use to the tables that follow."""
+        _remove_left(self._path / BUILDING)
 
     def retired(self) -> bool:
         """The manifest alone says it."""
@@ -166,6 +167,7 @@ class Folder:
     @contextlib.contextmanager
     def building(self) -> Iterator[Building]:
         """In a hidden folder, so that others write, sweep and back up meanwhile."""
+        self._refuse_reembedded()
         with claim_draft(self._path / BUILDING) as place:
 
             def finish(name: str) -> None:
@@ -179,9 +181,8 @@ class Folder:
 
     def sweep(self, kept_seconds: float) -> None:
         """Remove folders of tables; the turn to write is held."""
-        if (self._path / BUILDING).exists():
-            with contextlib.suppress(DraftInUse), claim_draft(self._path / BUILDING):
-                pass  # what a killed process left in it is gone
+        for place in {self._path, self._catalog}:
+            _remove_left(place / BUILDING)
         switched = (self._path / POINTER).stat().st_mtime
         names = [folder.stem for folder in self._path.glob(f"{ITEMS}*.lance")]
         for name in _superfluous(names, self.current(), switched, kept_seconds):
@@ -197,11 +198,14 @@ class Folder:
         lock = self._catalog / LOCK
         with disk_errors(lock), open_to_write(lock) as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            if (self._catalog / manifests.FILE).exists():
-                manifest = manifests.read_manifest(self._catalog, oldest=1)
-                if manifests.home_of(self._catalog, manifest) != self._path:
-                    raise reembedded(self._catalog)
+            self._refuse_reembedded()
             yield
+
+    def _refuse_reembedded(self) -> None:
+        if (self._catalog / manifests.FILE).exists():
+            manifest = manifests.read_manifest(self._catalog, oldest=1)
+            if manifests.home_of(self._catalog, manifest) != self._path:
+                raise reembedded(self._catalog)
 
 
 class ObjectStore:
@@ -355,6 +359,13 @@ class ObjectStore:
         if self._opened is None:
             self._opened = self.connect().open_table(STATE)
         return self._opened
+
+
+def _remove_left(building: Path) -> None:
+    """Remove what a killed process left half built; another one's that is at work stays, and a link is none of ours."""
+    if building.is_dir() and not building.is_symlink():
+        with contextlib.suppress(DraftInUse), claim_draft(building):
+            pass
 
 
 def reembedded(place: Path | str) -> SynestheteError:
