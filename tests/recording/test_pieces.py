@@ -5,9 +5,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ from synesthete.atlas.manifest import WORK
 from synesthete.errors import SynestheteError
 from synesthete.models.image_text_model import ImageTextModel
 from synesthete.recording.executors import Executor
-from synesthete.recording.pieces import compute_pieces
+from synesthete.recording.pieces import Compute, compute_pieces
 from tests.small_atlas import write_model
 
 NUMBERS = 6
@@ -25,15 +27,21 @@ NUMBERS = 6
 
 @dataclass(frozen=True)
 class Squares:
-    """The piece `poison` kills whoever computes it."""
+    """The piece `poison` kills whoever computes it; who prepares leaves a file in `prepared`."""
 
     poison: int = -1
+    prepared: Path | None = None
 
     def title(self, number: int) -> str:
         return f"square of {number}"
 
-    def compute(
-        self, number: int, model: ImageTextModel, seen: Callable[[int], None] | None
+    def start(self, model: ImageTextModel) -> Compute:
+        if self.prepared:
+            tempfile.mkstemp(prefix=f"{os.getpid()}-", dir=self.prepared)
+        return partial(self._compute, model)
+
+    def _compute(
+        self, model: ImageTextModel, number: int, seen: Callable[[int], None] | None
     ) -> bytes:
         if number == self.poison:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -58,6 +66,20 @@ def test_whoever_computes(executor: Executor | None, model: ImageTextModel, tmp_
     assert dict(work) == expected(model)
     assert sum(seen) == NUMBERS
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("executor", [None, Executor(kind="processes", workers=2)])
+def test_each_process_prepares_once(
+    executor: Executor | None, model: ImageTextModel, tmp_path: Path
+) -> None:
+    prepared, home = tmp_path / "prepared", tmp_path / "home"
+    prepared.mkdir()
+    home.mkdir()
+    work = compute_pieces(Squares(prepared=prepared), range(NUMBERS), model, executor, home)
+    assert dict(work) == expected(model)
+    processes = [one.name.partition("-")[0] for one in prepared.iterdir()]
+    assert len(set(processes)) == len(processes) <= (2 if executor else 1)
+    assert executor or processes == [str(os.getpid())]
 
 
 def test_a_piece_that_kills_its_worker(model: ImageTextModel, tmp_path: Path) -> None:

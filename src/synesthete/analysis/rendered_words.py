@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ from synesthete.recording.pieces import compute_pieces
 if TYPE_CHECKING:
     from synesthete.models.image_text_model import ImageTextModel
     from synesthete.recording.executors import Executor
+    from synesthete.recording.pieces import Compute
 
 
 SIDE = 192  # pixels of a rendering, before the model's own preprocessing
@@ -313,8 +315,12 @@ class DrawnWords:
         words = self.words[self.part(number)]
         return f"words {words[0]!r} to {words[-1]!r}"
 
-    def compute(
-        self, number: int, model: ImageTextModel, seen: Callable[[int], None] | None
+    def start(self, model: ImageTextModel) -> Compute:
+        """There is nothing to prepare."""
+        return partial(self._compute, model)
+
+    def _compute(
+        self, model: ImageTextModel, number: int, seen: Callable[[int], None] | None
     ) -> bytes:
         """Activations by layer and embeddings, float16, a row for each word of the piece; `seen` is called with numbers of words."""
         words, batch = self.words[self.part(number)], AT_ONCE // self.rendered

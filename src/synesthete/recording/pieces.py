@@ -29,6 +29,10 @@ STALE = 86_400  # seconds after which nobody is at work in a folder
 EXECUTORS = ("local", "processes", "ray")
 
 
+# The result of a piece by its number; the function is called with a number of things whenever so many more are done.
+Compute = Callable[[int, Callable[[int], None] | None], bytes]
+
+
 class Pieces(Protocol):
     """Work in pieces, as another process can be sent it."""
 
@@ -36,10 +40,8 @@ class Pieces(Protocol):
         """What a piece consists of, for messages."""
         ...
 
-    def compute(
-        self, number: int, model: ImageTextModel, seen: Callable[[int], None] | None
-    ) -> bytes:
-        """The result of a piece; `seen` is called with a number of things whenever so many more are done."""
+    def start(self, model: ImageTextModel) -> Compute:
+        """Prepare, once in each process that computes pieces."""
         ...
 
 
@@ -90,7 +92,7 @@ def compute_pieces(
     home
         A folder that every worker sees: others leave their results in one within it, while they compute.
     seen
-        As for `Pieces.compute`; called with a number below 0 where work was lost.
+        As for `Compute`; called with a number below 0 where work was lost.
 
     Raises
     ------
@@ -98,8 +100,9 @@ def compute_pieces(
         An array job; workers that cannot open the model, or that are killed by a piece again and again: after all others.
     """
     if executor is None or check_executor(executor.kind) == "local":
+        compute = pieces.start(model)
         for number in numbers:
-            yield number, pieces.compute(number, model, seen)
+            yield number, compute(number, seen)
         return
     with shared_folder(home) as folder:
         job = PieceJob(work=folder, pieces=pieces)
@@ -145,13 +148,12 @@ class Computing:
     """Computes pieces, one after the other."""
 
     def __init__(self, job: PieceJob, model: ImageTextModel) -> None:
-        self._job, self._model = job, model
+        self._job, self._compute = job, job.pieces.start(model)
 
     def run(
         self, numbers: Iterable[int], seen: Callable[[int], None] | None = None
     ) -> Iterator[int]:
         """As `synesthete.recording.executors.Work` says."""
         for number in numbers:
-            result = self._job.pieces.compute(number, self._model, seen)
-            write_file(self._job.file(number), result, sync=False)
+            write_file(self._job.file(number), self._compute(number, seen), sync=False)
             yield number

@@ -18,6 +18,8 @@ from PIL import Image
 from synesthete.atlas import Atlas, files, open_atlas
 from synesthete.atlas import visualizations as store
 from synesthete.errors import SynestheteError
+from synesthete.models.gradients import GradientTower
+from synesthete.models.image_text_model import ImageTextModel
 from synesthete.recording import Executor
 from synesthete.visualization.features import (
     Settings,
@@ -149,6 +151,22 @@ def test_whoever_optimises_and_whoever_is_killed_meanwhile(own: Path, tmp_path: 
     # Nothing is left to do: no workers.
     again = visualize(others, targets, facets="word", settings=few, executor=two)
     assert (again.created, again.visualizations) == (0, found.visualizations)
+
+
+def test_the_tower_is_copied_once_for_all_pieces(
+    own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copies: list[GradientTower] = []
+
+    def counting(self: GradientTower, model: ImageTextModel) -> None:
+        copies.append(self)
+        prepare(self, model)
+
+    prepare = GradientTower.__init__
+    monkeypatch.setattr(GradientTower, "__init__", counting)
+    atlas, few = open_atlas(own), Settings(steps=2, least_steps=2, batch=1)
+    assert visualize(atlas, live(atlas), facets="none", settings=few).created == 3
+    assert len(copies) == 2, "one that is looked at, one that is driven"
 
 
 def test_a_full_disk_is_reported_and_costs_nothing(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -29,6 +30,7 @@ from synesthete.recording.pieces import check_executor, compute_pieces, shared_f
 if TYPE_CHECKING:
     from synesthete.models.image_text_model import ImageTextModel
     from synesthete.recording.executors import Executor
+    from synesthete.recording.pieces import Compute
 
 T = TypeVar("T")
 VECTORS = ("images", "texts", "units")
@@ -127,8 +129,12 @@ class ItemBatches:
         loaded = self._loaded(number)
         return f"items {loaded[0].item.id!r} to {loaded[-1].item.id!r}"
 
-    def compute(
-        self, number: int, model: ImageTextModel, seen: Callable[[int], None] | None
+    def start(self, model: ImageTextModel) -> Compute:
+        """There is nothing to prepare."""
+        return partial(self._compute, model)
+
+    def _compute(
+        self, model: ImageTextModel, number: int, seen: Callable[[int], None] | None
     ) -> bytes:
         """What `encode` makes of a batch; `seen` is called with the number of items."""
         loaded = self._loaded(number)

@@ -6,6 +6,7 @@ import hashlib
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
 
     from synesthete.models.image_text_model import ImageTextModel
     from synesthete.recording.executors import Executor
+    from synesthete.recording.pieces import Compute
 
 RETRY_STEPS = 2.0  # a second attempt has so many times the steps
 AT_ONCE = 32  # images scored at once
@@ -350,8 +352,12 @@ class Parts:
         requests, _ = self.parts[number]
         return f"images {requests[0].label} to {requests[-1].label}"
 
-    def compute(
-        self, number: int, model: ImageTextModel, seen: Callable[[int], None] | None
+    def start(self, model: ImageTextModel) -> Compute:
+        """A renderer, whose copy of the tower serves every piece."""
+        return partial(self._compute, Renderer(self.recipe, model))
+
+    def _compute(
+        self, renderer: Renderer, number: int, seen: Callable[[int], None] | None
     ) -> bytes:
         """Rows and files of the images of a piece, without those that diverged; `seen` is called with numbers of steps."""
         requests, facets = self.parts[number]
@@ -363,7 +369,7 @@ class Parts:
             if seen is not None:
                 seen(steps)
 
-        finished = Renderer(self.recipe, model).render(requests, facets, report)
+        finished = renderer.render(requests, facets, report)
         report(left)
         return pack_visualizations([finished[place] for place in sorted(finished)])
 
