@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from synesthete.atlas import open_atlas
 from synesthete.cli import progress, record
 from synesthete.probes.sources import FileSource
 from tests.cli.conftest import Run
+from tests.probes.samples import png, write
 from tests.small_atlas import LAYER
 
 RECORD = ("record", "local-dir:model", "--probes", "images/metadata.csv", "--layer", LAYER)
@@ -29,6 +31,32 @@ def test_record_analyses_and_prints(run: Run, tmp_path: Path) -> None:
     assert again.code == 0
     assert "recording" not in again.err
     assert "its random twin" in again.out
+
+
+def test_record_texts_beside_images(run: Run, tmp_path: Path) -> None:
+    for number, concept in enumerate(("apple", "pear")):
+        write(tmp_path / "mine" / concept / "photo" / "a.png", png(number))
+        write(tmp_path / "mine" / concept / "anecdote" / "a.txt", b"It grows on trees")
+    out = tmp_path / "both.atlas"
+    given = ("--no-words", "--no-analyze", "--twins", "none", "--texts", "--out", out)
+    ended = run(
+        "record", "local-dir:model", "--probes", tmp_path / "mine", "--layer", LAYER, *given
+    )
+    assert ended.code == 0, ended.err
+    assert list(open_atlas(out).layers) == [LAYER, "text.transformer.resblocks.0.mlp", "joint"]
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [("local-dir:model", "has no texts"), ("timm:test_resnet/random", "reads no texts")],
+)
+def test_record_texts_where_there_are_none(
+    run: Run, tmp_path: Path, model: str, message: str
+) -> None:
+    ended = run("record", model, *RECORD[2:4], "--texts", "--out", tmp_path / "x.atlas")
+    assert ended.code != 0
+    assert message in ended.err
+    assert not (tmp_path / "x.atlas").exists()
 
 
 def test_record_without_analysis_then_analyze(run: Run, tmp_path: Path) -> None:

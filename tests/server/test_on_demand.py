@@ -208,11 +208,42 @@ def test_without_weights_or_an_atlas_to_write_into_it_is_not_offered(
 
 
 @pytest.mark.usefixtures("beside_its_images")
+def test_weights_that_arrive_later_are_noticed_and_looked_for_no_more(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[bool] = []
+
+    def look(model: str) -> bool:
+        looks.append(len(looks) >= 2)
+        return looks[-1]
+
+    monkeypatch.setattr(on_demand, "weights_here", look)
+    assert offered(client) == {}, "each of the two kinds looks"
+    for _ in range(2):
+        assert set(offered(client)) == {"words", "image"}
+    assert looks == [False, False, True]
+
+
+@pytest.mark.usefixtures("beside_its_images")
 def test_a_static_site_does_not_offer_it(atlas_path: Path, tmp_path: Path) -> None:
     export_site(atlas_path, tmp_path / "site", neurons=1)
     pages = list((tmp_path / "site").rglob("*.html"))
     assert any("No words were drawn" in page.read_text(encoding="utf-8") for page in pages)
     assert not any("on-demand" in page.read_text(encoding="utf-8") for page in pages)
+
+
+def test_an_atlas_without_texts_names_the_command_that_records_them(
+    client: TestClient, atlas_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = open_atlas(atlas_path).manifest["model"]["name"]
+    command = (
+        f"synesthete record {model} --probes images --layer {LAYER} --texts --out own-texts.atlas"
+    )
+    assert client.get(f"{NEURON}.json").json()["with_texts"] == command
+    assert f"<code>{command}</code>" in client.get(NEURON, headers=HTML).text
+    monkeypatch.setattr(on_demand, "TIMM", "local-dir:")
+    assert client.get(f"{NEURON}.json").json()["with_texts"] == "", "a model of images only"
+    assert "No text was recorded" not in client.get(NEURON, headers=HTML).text
 
 
 @pytest.mark.usefixtures("beside_its_images")

@@ -20,6 +20,7 @@ from synesthete.cli.atlas import neurons_view, summary_view
 from synesthete.cli.command import AtlasArgument, ModelSpec, Output, Positive, Share, command
 from synesthete.cli.console import Note, count, dim, say
 from synesthete.cli.progress import Reporter, StatusLine
+from synesthete.errors import SynestheteError
 
 if TYPE_CHECKING:
     from synesthete.models.image_text_model import ImageTextModel
@@ -68,6 +69,8 @@ class Recording:
         is printed, and resumed work keeps it.
     words
         Draw the names of the concepts and add them, unless the probe set has written words.
+    texts
+        Record the texts of the probe set, too: the last layer of the text tower that has neurons, and the space that images and texts share.
     executor : WHO
         Who records: local (this process), processes (of this machine), ray (actors, of this machine or of the cluster that RAY_ADDRESS names), or array: this is one
         task of several that run this command on a shared folder, as RANK and WORLD_SIZE, Slurm's or Kubernetes' variables say.
@@ -86,6 +89,7 @@ class Recording:
     seed: int = 0
     precision: str = "fp32"
     words: bool = True
+    texts: bool = False
     executor: str = "local"
     workers: Annotated[int, typer.Option(min=0)] = 0
     trust_cluster: bool = False
@@ -221,8 +225,6 @@ def record_set(
     probes: str | Callable[[ImageTextModel], ProbeSet],
     out: str | Path,
     settings: Recording,
-    *,
-    both_towers: bool = False,
 ) -> Path:
     """Record a model on a probe set by its name, or on one that a function chooses when the model is there."""
     from synesthete.models import load_model
@@ -247,8 +249,15 @@ def record_set(
     else:
         probe_set = probes(loaded)
     loaded, layers = with_named_dictionaries(loaded, settings.layer or loaded.default_layers)
-    if both_towers and probe_set.is_text.any():
-        layers = [*layers, *reading_texts(loaded)]
+    if settings.texts:
+        if not loaded.reads_texts:
+            raise SynestheteError(f"{loaded.name} reads no texts", hint="leave out --texts")
+        if not probe_set.is_text.any():
+            raise SynestheteError(
+                f"the probe set {probe_set.name} has no texts",
+                hint="docs/probes.md says how they are added; or leave out --texts",
+            )
+        layers = [*layers, *(one for one in reading_texts(loaded) if one not in layers)]
     if naming := len(needed_part(loaded, probe_set, layers).naming_texts):
         say(f"note: {count(naming)} descriptions and anecdotes say the name of their concept")
     with Reporter("recording") as reporter:
@@ -299,7 +308,7 @@ def name_atlas(path: Path) -> None:
 
 
 def _record_demo(path: Path) -> None:
-    record_set(MODEL, PROBES, path, Recording(), both_towers=True)
+    record_set(MODEL, PROBES, path, Recording(texts=True))
 
 
 def unless(section: str, work: Callable[[Path], object]) -> Callable[[Path], None]:

@@ -26,7 +26,7 @@ from synesthete.report.source import find_unit
 from synesthete.server.jobs import Job
 from synesthete.server.library import Site
 from synesthete.server.page import Moved, Page, PageNumber, Paging, Post, file_routes, paging
-from synesthete.server.pages.on_demand import Kind, compute, offers
+from synesthete.server.pages.on_demand import Kind, compute, offers, with_texts
 
 BEST, SIZE = 12, 48
 Text = Annotated[str, Query(max_length=200)]
@@ -131,9 +131,12 @@ class NeuronPage(NeuronReport):
     ----------
     on_demand
         What is missing of it and can be computed here, and how far that is.
+    with_texts
+        The command that records an atlas which says what reads the same in texts; empty where this one has texts, or the model reads none.
     """
 
     on_demand: dict[Kind, Job]
+    with_texts: str
 
     @property
     def awaited(self) -> bool:
@@ -146,7 +149,11 @@ def neuron_page(site: Site, address: str) -> NeuronPage:
     report = neuron_report(site, address)
     if report.neuron.address != address:
         raise Moved(site.links.neuron(report.neuron.address))
-    return NeuronPage(**vars(report), on_demand=offers(site, *find_unit(site, address)))
+    return NeuronPage(
+        **vars(report),
+        on_demand=offers(site, *find_unit(site, address)),
+        with_texts=with_texts(site, report.layer),
+    )
 
 
 NEURON = Page(

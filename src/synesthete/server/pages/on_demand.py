@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from synesthete.analysis.provenance import can_show
 from synesthete.analysis.rendered_words import QUICK, draw_words, word_layers
 from synesthete.atlas.mirror import mirror_at
 from synesthete.atlas.words import activations_file
+from synesthete.models.dictionaries import split_layer
+from synesthete.models.names import TIMM, TORCHVISION
 from synesthete.models.sources import weights_here
 from synesthete.report.columns import Columns
 from synesthete.report.images import visualization_rows
@@ -65,6 +68,21 @@ def compute(
     return Started(address=found, kind=kind, **vars(job))
 
 
+def with_texts(site: Site, layer: str) -> str:
+    """The command that records texts beside a layer of images; empty where the atlas has texts, or its model reads none.
+
+    They are no job: every number of an atlas is of all that was recorded, and people's words are about these numbers.
+    """
+    atlas = site.atlas
+    model, probes = (str(atlas.manifest[part]["name"]) for part in ("model", "probes"))
+    if "texts" in atlas.manifest["probes"] or tower_of(atlas, layer) != "image":
+        return ""
+    if model.startswith((TIMM, TORCHVISION)):
+        return ""
+    words = ("synesthete", "record", model, "--probes", probes, "--layer", split_layer(layer)[0])
+    return shlex.join((*words, "--texts", "--out", f"{site.opened.name}-texts.atlas"))
+
+
 def _key(site: Site, kind: Kind, address: str) -> Hashable:
     # Words are drawn once for all neurons.
     return kind, site.opened.name, address if kind == "image" else ""
@@ -98,8 +116,25 @@ def _why_not(site: Site, kind: Kind, columns: Columns, unit: int) -> str:
     if kind == "image" and not (can_show(atlas) or Path(probes).exists()):
         return f"the probe set {probes!r} of the atlas was not found"
     model = str(atlas.manifest["model"]["name"])
-    here = site.opened.computed("weights", lambda: weights_here(model))
-    return "" if here else f"the weights of {model} are not on this machine"
+    return "" if _weights_here(site, model) else f"the weights of {model} are not on this machine"
+
+
+def _weights_here(site: Site, model: str) -> bool:
+    """Whether they are there, which is kept; what is not there yet is looked for each time."""
+
+    def found() -> bool:
+        if not weights_here(model):
+            raise _Absent
+        return True
+
+    try:
+        return site.opened.computed("weights", found)
+    except _Absent:
+        return False
+
+
+class _Absent(Exception):
+    """The weights are not there."""
 
 
 def _work(site: Site, kind: Kind, address: str) -> Work:
