@@ -294,11 +294,12 @@ def test_an_ablated_neuron_is_a_column_of_zeros(
     assert np.abs(model.encode_images(pixels) - expected).max() > 1e-4
 
 
-def test_what_a_layer_norm_follows_is_not_exported(
+def test_what_a_layer_scale_follows_is_not_exported(
     models: Callable[[str], ImageTextModel], tmp_path: Path
 ) -> None:
-    model = models("chinese_clip")
-    steer = {"text.trunk.text_model.encoder.layer.0:1": 2.0}
+    model = models("dinov2")
+    stream = next(one.name for one in model.layers("image") if one.kind == "residual")
+    steer = {f"{stream}:1": 2.0}
     with pytest.raises(SynestheteError, match="does not end in the sum"):
         export_edits(model, plan_edits(model, steer=steer), tmp_path / "out", [drawn(1)])
 
