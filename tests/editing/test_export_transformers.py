@@ -160,7 +160,11 @@ def test_what_cannot_be_expressed_is_refused_in_one_line(
     models: Callable[[str], ImageTextModel], tmp_path: Path
 ) -> None:
     for family, address, why in (
-        ("align", "visual.trunk.vision_model.encoder.blocks.2:1", "adds a batch norm to the channel"),
+        (
+            "align",
+            "visual.trunk.vision_model.encoder.blocks.2:1",
+            "adds a batch norm to the channel",
+        ),
         ("siglip", "text.trunk.text_model.encoder.layers.0:1", "read all of it at once"),
         ("clip", "visual.transformer.resblocks.0.attn:cls:1", "into all tokens"),
     ):
