@@ -63,7 +63,7 @@ tests: $(STAMP)
 torture: $(STAMP) ## kill, mutate, flood and bomb it, and print a table of what held (20 minutes; SECURITY.md)
 	@HF_HUB_OFFLINE=1 $(BIN)/python -m tests.torture $(TORTURE)
 
-matrix: $(STAMP) ## build, read and edit every open_clip architecture, resumable (hours; docs/architectures.md)
+matrix: $(STAMP) ## build, read and edit every architecture of open_clip and transformers, resumable (hours; docs/architectures.md)
 	@HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/architectures.py $(MATRIX)
 
 bench: $(STAMP) ## measure the claims of the docs side by side, into docs/benchmarks.md (BENCH="--only search")

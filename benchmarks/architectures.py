@@ -1,6 +1,6 @@
-"""Which of open_clip's architectures are read exactly, and which edits of them exported: `python benchmarks/architectures.py`.
+"""Which architectures of open_clip and types of transformers are read exactly, and which edits of them exported.
 
-Each is built offline with random weights in a process of its own, with limits of memory and of time, the smallest first. A row of
+`python benchmarks/architectures.py` builds all, or those named. Each is built offline with random weights in a process of its own, with limits of memory and of time, the smallest first. A row of
 `docs/architectures.jsonl` says what came of it; a later run goes on with those that have none, or with those named. Then
 `docs/architectures.md` is written from the rows (`--page` alone does only that).
 
@@ -14,6 +14,10 @@ What is compared, on images of noise and random tokens:
 - `:pre`: the non-linearity applied to it, with the layer itself;
 - edits at the last layer of every kind: the library's plain pass with the folded weights, with the live edit. It is the comparison
   that `export_edits` makes, without writing the file.
+
+Types of transformers have the sizes that the library's configuration of the type has where nothing is said. Every layer of them is
+compared: blocks with what the module gives, neurons with what the linear layer behind them is given, and `:pre` with what the one
+before them gives, each noted in a plain pass without hooks.
 """
 
 from __future__ import annotations
@@ -35,10 +39,21 @@ EXPORTED = 1e-4  # of an embedding's components, as `export_edits` demands
 MEMORY = 12.0  # gigabytes of one
 GB, BYTES = 2**30, 4  # bytes of a float32
 NOT_BUILT = "not built"
+UNSTEADY = "a text has another embedding with padding than without"
 CONTEXT = 77  # tokens that open_clip gives a text tower of transformers
 CONFIGURATION = "open_clip_config.json"
 TIMES = 1.25  # memory that a network takes while it is built and edited, in sizes of its weights
 TOO_LARGE = "more than"
+PREFIX = "transformers:"
+# All that have features of images and of texts, and the towers of images that people fine-tune.
+TYPES = (
+    "aimv2", "align", "altclip", "blip", "blip-2", "chinese_clip", "clip", "clipseg", "flava", "groupvit", "metaclip_2", "owlv2",
+    "owlvit", "siglip", "siglip2", "tipsv2", "vision-text-dual-encoder",
+    "aimv2_vision_model", "beit", "bit", "chinese_clip_vision_model", "clip_vision_model", "convnext", "convnextv2", "cvt",
+    "data2vec-vision", "deit", "dinov2", "dinov2_with_registers", "dinov3_convnext", "dinov3_vit", "efficientnet", "focalnet", "hiera",
+    "ijepa", "levit", "mobilenet_v1", "mobilenet_v2", "mobilevit", "mobilevitv2", "poolformer", "pvt", "pvt_v2", "regnet", "resnet",
+    "segformer", "siglip_vision_model", "siglip2_vision_model", "swiftformer", "swin", "swinv2", "vit", "vit_msn",
+)  # fmt: skip
 KINDS = {"mlp": "MLP neurons", "heads": "heads", "residual": "residual stream", "block": "block channels"}  # fmt: skip
 
 
@@ -47,6 +62,7 @@ def measure(name: str) -> dict[str, Any]:
     import torch
 
     from synesthete.models import load_model
+    from synesthete.models.adapter import Network
     from synesthete.models.building import ImageOnly
     from synesthete.models.hub_text import HubTower
 
@@ -54,9 +70,11 @@ def measure(name: str) -> dict[str, Any]:
     model = load_model(f"{name}/random", device="cpu")
     side = model.preprocessing.image_size
     pixels = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0))
+    seen = isinstance(model.network, Network)
+    read = _read_beside_modules if seen else _read
     with torch.inference_mode():
-        image = _read(model, model._taps, pixels)
-        text = _read(model, model._text_taps, _tokens(model)) if model._text_taps else None
+        image = read(model, model._taps, pixels)
+        text = read(model, model._text_taps, _tokens(model)) if model._text_taps else None
     layers = [layer for one in (image, text) if one for layer in one["units"]]
     errors = {
         f"{tower}_{kind}": value
@@ -66,6 +84,9 @@ def measure(name: str) -> dict[str, Any]:
     }
     tower = model._text_tower
     kind = type(tower.encoder.transformer if isinstance(tower, HubTower) else tower).__name__
+    if seen and text is None:
+        two = hasattr(model.network.visual.trunk, "get_text_features")
+        kind = UNSTEADY if two else NOT_BUILT
     edits = _edits(model, pixels, image, text)
     return {
         "image_tower": model.description["image_tower"],
@@ -84,9 +105,12 @@ def _tokens(model: Any) -> Any:
     """Random tokens with an end in the middle, as every tower finds it."""
     import torch
 
+    from synesthete.models.adapter import TextTower
     from synesthete.models.hub_text import HubTower
 
     tower = model._text_tower
+    if isinstance(tower, TextTower):
+        return _tokens_of_transformers(tower)
     known = int(tower.vocab_size)
     if isinstance(tower, HubTower):
         # The lowest numbers mark start, end and padding.
@@ -104,6 +128,99 @@ def _tokens(model: Any) -> Any:
     marked = getattr(tower, "pool_type", getattr(tower, "text_pool_type", "")) == "eos"
     tokens[:, half] = eos if marked else known - 1
     return tokens
+
+
+def _tokens_of_transformers(tower: Any) -> Any:
+    """Random tokens, of the first text as many as fit, of the second half as many, as far as the tower masks padding."""
+    import torch
+
+    from synesthete.models.adapter import HIDDEN
+
+    length, vocabulary = tower.context_length, tower.vocabulary
+    length = length if tower.pool == "last" else min(length, CONTEXT)
+    # The lowest numbers mark start, end and padding, as do the highest.
+    tokens = torch.randint(8, vocabulary - 2, (2, length), generator=torch.Generator().manual_seed(0))  # fmt: skip
+    if tower.pool == "last":
+        return tokens
+    end = getattr(tower.trunk.config.text_config, "eos_token_id", None)
+    end = end if isinstance(end, int) and 2 < end < vocabulary else vocabulary - 1
+    tokens[0, -1] = tokens[1, length // 2] = end
+    tokens[1, length // 2 + 1 :] = HIDDEN
+    return tokens
+
+
+def _read_beside_modules(model: Any, taps: Any, given: Any) -> dict[str, Any]:
+    """As `_read`, of a network of transformers: every layer beside what its modules give in a pass without hooks."""
+    import torch
+    from torch.nn.functional import normalize
+
+    from synesthete.models.hooks import capture
+
+    of_text = given.ndim == 2
+    network = model.network
+    tower = network.text if of_text else network.visual
+    noted: dict[tuple[str, int], Any] = {}
+    sources: dict[str, tuple[str, int]] = {}
+    for tap in taps.values():
+        before = tap.layer.endswith(":pre")
+        if tap.kind == "mlp":
+            sources[tap.layer] = (tap.writer, 1) if before else (tap.reader, 0)
+        elif not before:
+            sources[tap.layer] = (tap.layer, 1)
+
+    def first(one: Any) -> Any:
+        return one if isinstance(one, torch.Tensor) else one[0]
+
+    replaced = {path: network.get_submodule(path) for path, _ in sources.values()}
+    for path, module in replaced.items():
+
+        def forward(*args: Any, _own: Any = module.forward, _path: str = path, **more: Any) -> Any:
+            if (_path, 0) in sources.values():
+                noted[_path, 0] = first(next(iter((*args, *more.values())))).clone()
+            out = _own(*args, **more)
+            if (_path, 1) in sources.values():
+                noted[_path, 1] = first(out).clone()
+            return out
+
+        module.forward = forward
+    plain = normalize(tower.call(tower.trunk, given), dim=-1)
+    for module in replaced.values():
+        del module.forward
+    units: dict[str, int] = {}
+    errors: dict[str, float] = {}
+    strongest: dict[str, int] = {}
+    largest: dict[str, float] = {}
+    kept: dict[str, Any] = {}
+
+    def take(tap: Any, found: Any) -> None:
+        assert torch.isfinite(found.patches).all()
+        units[tap.layer] = int(found.patches.shape[2])
+        values = found.patches.abs().amax((0, 1))
+        strongest[tap.layer], largest[tap.layer] = int(values.argmax()), float(values.max())
+        if tap.layer not in sources:
+            kept[tap.layer] = found.patches.clone()
+            return
+        raw = noted.pop(sources[tap.layer])
+        kind = "blocks" if tap.kind != "mlp" else "pre" if tap.layer.endswith(":pre") else "mlp"
+        beside = tap.arranged.responses(raw, tap.layer)
+        error = _error(found.patches, beside.patches)
+        if found.cls is not None:
+            error = max(error, _error(found.cls, beside.cls))
+        errors[kind] = max(errors.get(kind, 0.0), error)
+        if f"{tap.layer}:pre" in kept:
+            kept[tap.layer] = found.patches.clone()
+
+    with capture(list(taps.values()), take):
+        embedded = (network.encode_text if of_text else network.encode_image)(given, normalize=True)
+    for name in [one for one in kept if one.endswith(":pre")]:
+        again = taps[name].source(kept[name])
+        error = _error(again, kept[name.removesuffix(":pre")])
+        errors["pre"] = max(errors.get("pre", 0.0), error)
+    errors["embedding"] = _error(embedded, plain)
+    mlps = [tap.layer for tap in taps.values() if tap.kind == "mlp"]
+    blocks = [name for name in sources if taps[name].kind != "mlp"]
+    alive = {name: strongest[name] for name in mlps[-1:] + blocks[-1:]}
+    return {"units": units, "errors": errors, "alive": alive, "largest": largest}
 
 
 def _read(model: Any, taps: Any, given: Any) -> dict[str, Any]:
@@ -247,22 +364,26 @@ def _edits(model: Any, pixels: Any, image: Any, text: Any) -> dict[str, Any]:
     if text is not None:
         passes["text"] = (text, _tokens(model), model.network.encode_text)
     for tower, (read, given, embed) in passes.items():
-        wanted: dict[str, Edit] = {}
+        wanted: dict[str, list[Edit]] = {}
         for layer, unit in read["alive"].items():
-            kind = model.site(layer).kind
-            # Nothing but a shift of the residual stream can be folded.
-            wanted[kind] = Edit(f"{layer}:{unit}", *(("steer", 3.0) if kind == "residual" else ("ablate",)))  # fmt: skip
+            kind, address = model.site(layer).kind, f"{layer}:{unit}"
+            # Of maps without a norm behind them, the values of random weights can be of any size.
+            shift = Edit(address, "steer", max(3.0, read.get("largest", {}).get(layer, 0.0)))
+            # Nothing but a shift of the residual stream can be folded, and of some blocks.
+            wanted[kind] = {"residual": [shift], "block": [Edit(address, "ablate"), shift]}.get(kind, [Edit(address, "ablate")])  # fmt: skip
         heads = [name for name, site in model._sites.items() if site.kind == "heads" and name.startswith("text.") == (tower == "text")]  # fmt: skip
         if heads:
-            wanted["heads"] = Edit(f"{heads[-1]}:0", "ablate")
+            wanted["heads"] = [Edit(f"{heads[-1]}:0", "ablate")]
         fine = []
-        for kind, edit in wanted.items():
-            edits = Edits((edit,), model.name, model.weights_sha256)
-            try:
-                fold(model, edits)
-                fine.append((kind, edit))
-            except Unfoldable as error:
-                found[f"{tower} {kind}"] = error.message.partition(": ")[2]
+        for kind, choices in wanted.items():
+            for edit in choices:
+                edits = Edits((edit,), model.name, model.weights_sha256)
+                try:
+                    fold(model, edits)
+                    fine.append((kind, edit))
+                    break
+                except Unfoldable as error:
+                    found.setdefault(f"{tower} {kind}", error.message.partition(": ")[2])
         if not fine:
             continue
         edits = Edits(tuple(edit for _, edit in fine), model.name, model.weights_sha256)
@@ -285,7 +406,10 @@ def _edits(model: Any, pixels: Any, image: Any, text: Any) -> dict[str, Any]:
         difference = float((plain - live).abs().max())
         effect = float((live - before).abs().max())
         for kind, _ in fine:
-            found[f"{tower} {kind}"] = difference
+            key = f"{tower} {kind}"
+            if key in found:
+                found[f"{key} ablated"] = found[key]
+            found[key] = difference
         found[f"{tower} effect"] = effect
     return found
 
@@ -320,6 +444,12 @@ def _sizes(names: Sequence[str], path: str) -> None:
     rows = []
     for name in names:
         source = resolve(f"{name}/random")
+        if name.startswith(PREFIX):
+            from transformers import __version__
+
+            size = _size_in_transformers(source)
+            rows.append({"architecture": name, "parameters": size, "transformers": __version__})
+            continue
         shape = shape_of_text(source)
         with tempfile.TemporaryDirectory() as folder, torch.device("meta"):
             write_configuration(Path(folder), source, shape)
@@ -335,6 +465,20 @@ def _sizes(names: Sequence[str], path: str) -> None:
     Path(path).write_text(json.dumps(rows), encoding="utf-8")
 
 
+def _size_in_transformers(source: Any) -> int:
+    """How many weights a type has in its default size; 0 where it cannot be built, as its row will say."""
+    import torch
+
+    from synesthete.models.transformers_models import TransformersModel
+
+    try:
+        with torch.device("meta"):
+            network = TransformersModel(source)._build()
+        return sum(weight.numel() for weight in network.parameters())
+    except Exception:  # noqa: BLE001 (whatever it is, building it says it again)
+        return 0
+
+
 def run(names: Sequence[str], *, limit: int, memory: float, seconds: float) -> None:
     """Measure what has no row yet, or the architectures named."""
     import tempfile
@@ -342,7 +486,7 @@ def run(names: Sequence[str], *, limit: int, memory: float, seconds: float) -> N
     from synesthete.models.names import architectures
 
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "open_clip", "synesthete.editing.fold", "synesthete.models.loading", "synesthete.models.text", "synesthete.models.building"])  # fmt: skip
+    context.set_forkserver_preload(["torch", "open_clip", "synesthete.editing.fold", "synesthete.models.loading", "synesthete.models.text", "synesthete.models.building", "synesthete.models.transformers_models", "transformers.modeling_utils", "transformers.models.auto.modeling_auto"])  # fmt: skip
     rows = read_rows()
 
     def child(target: Any, *args: Any, patience: float) -> Any:
@@ -361,7 +505,8 @@ def run(names: Sequence[str], *, limit: int, memory: float, seconds: float) -> N
         rows[row["architecture"]] = row
         write_rows(rows.values())
 
-    unknown = [name for name in architectures() if name not in rows]
+    everything = (*architectures(), *(PREFIX + one for one in TYPES))
+    unknown = [name for name in everything if name not in rows]
     if unknown:
         rows |= {row["architecture"]: row for row in child(_sizes, unknown, patience=seconds)}
         write_rows(rows.values())
@@ -372,7 +517,7 @@ def run(names: Sequence[str], *, limit: int, memory: float, seconds: float) -> N
     ]
     for row in wanted[: limit or None]:
         name = row["architecture"]
-        known = {key: row[key] for key in ("architecture", "parameters")}
+        known = {k: row[k] for k in ("architecture", "parameters", "transformers") if k in row}
         need = _need(row)
         free = min(memory, _free() - 2)
         if need > free:
@@ -447,9 +592,24 @@ text tower of {texts}, and {crashed}.** {rest}
 
 `make matrix` goes on with what was not run, and writes this page from `docs/architectures.jsonl`; `make matrix MATRIX="RN50 ViT-B-32"` runs those again.
 `make test` runs one small architecture of each family that has no test of its own.
+"""
+TABLE = """
+| architecture | image tower | weights, millions | layers, images + texts | units | reading | edits exported: images | texts | seconds | GB |
+| --- | --- | ---: | ---: | ---: | --- | --- | --- | ---: | ---: |
+"""
+HEAD_OF_TRANSFORMERS = """
+## Types of transformers
 
-| architecture | image tower | weights, millions | layers, images + texts | reading | edits exported: images | texts | seconds | GB |
-| --- | --- | ---: | ---: | --- | --- | --- | ---: | ---: |
+Types of transformers {transformers}, in the size that its configuration of the type has where nothing is said (`transformers:TYPE/random`), built and measured in
+the same way: all whose model has features of images and of texts, and towers of images. **{ran} of {fit} that fit in {memory:g} GB were run:
+{built} were built, {exact} are read exactly, edits of the image tower can be exported of {images} and of the text tower of {texts}, {refused} are refused in one line,
+and {crashed}.** {rest}
+
+- **Exact**: embeddings while every layer is read, against the model's own `get_image_features` and `get_text_features` (or `pooler_output`) without hooks; in
+  the same plain pass every block as its module gives it, every layer of MLP neurons as the next linear layer is given it, and `:pre` as the one before gives it.
+- **Edits exported**: as above; of blocks an ablation, or a shift where that alone can be folded.
+
+`make matrix MATRIX="transformers:siglip transformers:dinov2"` runs these again.
 """
 
 
@@ -458,6 +618,21 @@ def page(rows: Iterable[dict[str, Any]]) -> str:
     import open_clip
 
     rows = sorted(rows, key=_order)
+    of_transformers = [row for row in rows if row["architecture"].startswith(PREFIX)]
+    text = _part(
+        HEAD.replace("{version}", open_clip.__version__) + TABLE,
+        [row for row in rows if row not in of_transformers],
+        "##",
+    )
+    if of_transformers:
+        version = next(r["transformers"] for r in of_transformers if "transformers" in r)
+        head = HEAD_OF_TRANSFORMERS.replace("{transformers}", version) + TABLE
+        text += _part(head, of_transformers, "###")
+    return text
+
+
+def _part(head: str, rows: Sequence[dict[str, Any]], level: str) -> str:
+    """What a library's architectures have on the page."""
     ran = [row for row in rows if "seconds" in row]
     large = [
         row
@@ -468,13 +643,13 @@ def page(rows: Iterable[dict[str, Any]]) -> str:
     fine = [row for row in ran if "failure" not in row]
     waiting = [row for row in rows if row not in ran and row not in large]
     images, texts = (sum(_exported(row, tower) for row in fine) for tower in ("image", "text"))
-    failed = [row for row in ran if "failure" in row]
+    refused = [row for row in ran if row.get("type") == "SynestheteError"]
+    failed = [row for row in ran if "failure" in row and row not in refused]
     rest = "All of them were run."
     if waiting:
         smallest = waiting[0]["parameters"] / 1e6
         rest = f"{len(waiting)}, of {smallest:.0f} million weights or more, were not run yet."
-    text = HEAD.format(
-        version=open_clip.__version__,
+    text = head.format(
         ran=len(ran),
         fit=len(rows) - len(large),
         memory=MEMORY,
@@ -482,6 +657,7 @@ def page(rows: Iterable[dict[str, Any]]) -> str:
         exact=sum(row["exact"] for row in fine),
         images=images,
         texts=texts,
+        refused=len(refused),
         crashed=f"{len(failed)} failed" if failed else "none crashed",
         rest=rest,
         limit=EXACT,
@@ -498,7 +674,7 @@ def page(rows: Iterable[dict[str, Any]]) -> str:
     ):
         if some:
             names = ", ".join(f"`{row['architecture']}` ({row['parameters'] / 1e6:,.0f})" for row in some)  # fmt: skip
-            text += f"\n## {title}\n\nWith their weights in millions: {names}.\n"
+            text += f"\n{level} {title}\n\nWith their weights in millions: {names}.\n"
     return text
 
 
@@ -511,14 +687,16 @@ def _line(row: dict[str, Any], reasons: list[str]) -> str:
     start = f"| `{row['architecture']}`"
     size, end = f"{row['parameters'] / 1e6:,.0f}", f"{row['seconds']:.0f} | {row.get('peak_gb', 0):.1f} |\n"  # fmt: skip
     if "failure" in row:
-        return f"{start} | – | {size} | – | {row['failure'].replace('|', '/')} | – | – | {end}"
+        return f"{start} | – | {size} | – | – | {row['failure'].replace('|', '/')} | – | – | {end}"
     largest = max(row["errors"].values())
     layers = f"{row['layers']['image']} + {row['layers']['text']}"
     reading = f"{'exact' if row['exact'] else 'differs'}, {largest:.0e}" if largest else "exact, 0"
     cells = [_cell(row, tower, reasons) for tower in ("image", "text")]
     if row["text_tower"] == NOT_BUILT:
         cells[1] = "none"
-    return f"{start} | {row['image_tower']} {row['image_size']} px | {size} | {layers} | {reading} | {cells[0]} | {cells[1]} | {end}"  # fmt: skip
+    if row["text_tower"] == UNSTEADY:
+        cells[1] = f"not read [{_number(UNSTEADY, reasons)}]"
+    return f"{start} | {row['image_tower']} {row['image_size']} px | {size} | {layers} | {row['units']:,} | {reading} | {cells[0]} | {cells[1]} | {end}"  # fmt: skip
 
 
 def _cell(row: dict[str, Any], tower: str, reasons: list[str]) -> str:
@@ -527,12 +705,19 @@ def _cell(row: dict[str, Any], tower: str, reasons: list[str]) -> str:
         found = row["edits"].get(f"{tower} {kind}")
         if isinstance(found, str):
             found = re.sub(r"^after a \w+ every", "after such a block every", found)
-            if found not in reasons:
-                reasons.append(found)
-            parts.append(f"no {name} [{reasons.index(found) + 1}]")
+            parts.append(f"no {name} [{_number(found, reasons)}]")
         elif found is not None:
-            parts.append(name if found <= EXPORTED else f"no {name} ({found:.0e})")
+            only = row["edits"].get(f"{tower} {kind} ablated")
+            shifts = f", by shifts alone [{_number(only, reasons)}]" if only else ""
+            parts.append(name + shifts if found <= EXPORTED else f"no {name} ({found:.0e})")
     return ", ".join(parts) or "–"
+
+
+def _number(reason: str, reasons: list[str]) -> int:
+    """Of a reason, its number below the table."""
+    if reason not in reasons:
+        reasons.append(reason)
+    return reasons.index(reason) + 1
 
 
 def _exported(row: dict[str, Any], tower: str) -> bool:

@@ -5,15 +5,24 @@ from __future__ import annotations
 import open_clip
 import pytest
 
-from benchmarks.architectures import EXACT, EXPORTED, PAGE, measure, page, read_rows
+from benchmarks.architectures import (
+    EXACT,
+    EXPORTED,
+    PAGE,
+    PREFIX,
+    TYPES,
+    measure,
+    page,
+    read_rows,
+)
 
 # One of each family that the other tests do not build: a hybrid of convolutions and blocks, rotary positions with attention pooling,
-# relative positions, a text tower of transformers.
-FAMILIES = ("ViTamin-S", "PE-Core-T-16-384", "vit_relpos_medium_patch16_cls_224", "roberta-ViT-B-32")  # fmt: skip
+# relative positions, a text tower of transformers; a type of transformers in its default size.
+FAMILIES = ("transformers:chinese_clip", "ViTamin-S", "PE-Core-T-16-384", "vit_relpos_medium_patch16_cls_224", "roberta-ViT-B-32")  # fmt: skip
 
 
 def test_every_architecture_has_a_row() -> None:
-    assert set(read_rows()) == set(open_clip.list_models())
+    assert set(read_rows()) == {*open_clip.list_models(), *(PREFIX + one for one in TYPES)}
 
 
 def test_the_page_is_up_to_date() -> None:

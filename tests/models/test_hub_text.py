@@ -214,13 +214,33 @@ def test_an_export_is_what_open_clip_loads(
     np.testing.assert_allclose(again.encode_texts(TEXTS), live, atol=1e-4)
 
 
-def test_a_stream_behind_a_norm_is_not_exported(
+def test_a_stream_that_a_norm_gives_is_folded_into_it(
     monkeypatch: pytest.MonkeyPatch, offline: Path
 ) -> None:
     model = build("roberta", monkeypatch, offline)
-    edits = plan_edits(model, steer={"text.transformer.encoder.layer.2:3": 1.0})
-    with pytest.raises(Unfoldable, match="does not end in a plain sum"):
-        fold(model, edits)
+    layer = "text.transformer.encoder.layer.1"
+    edits = plan_edits(
+        model, ablate=[f"{layer}:1"], scale={f"{layer}:2": -3.0}, steer={f"{layer}:3": 1.0}
+    )
+    folded = fold(model, edits)
+    given = model.network.state_dict()
+    changed = {name for name in folded if not torch.equal(folded[name], given[name])}
+    norm = f"{layer}.output.LayerNorm"
+    assert changed == {f"{norm}.weight", f"{norm}.bias"}
+    before = model.encode_texts(TEXTS)
+    with model.edited(edits):
+        live = model.encode_texts(TEXTS)
+    model.network.load_state_dict(folded)
+    assert np.abs(model.encode_texts(TEXTS) - live).max() < 1e-5 < np.abs(before - live).max()
+
+
+def test_a_stream_without_a_bias_is_not_exported(
+    monkeypatch: pytest.MonkeyPatch, offline: Path
+) -> None:
+    model = build("mt5", monkeypatch, offline)
+    stream = next(one.name for one in model.layers("text") if one.kind == "residual")
+    with pytest.raises(Unfoldable, match="a linear layer or norm with a bias"):
+        fold(model, plan_edits(model, steer={f"{stream}:3": 1.0}))
 
 
 def test_without_its_tokenizer_texts_are_refused_in_one_line(

@@ -294,11 +294,12 @@ def test_an_ablated_neuron_is_a_column_of_zeros(
     assert np.abs(model.encode_images(pixels) - expected).max() > 1e-4
 
 
-def test_what_a_layer_norm_follows_is_not_exported(
+def test_what_a_layer_scale_follows_is_not_exported(
     models: Callable[[str], ImageTextModel], tmp_path: Path
 ) -> None:
-    model = models("chinese_clip")
-    steer = {"text.trunk.text_model.encoder.layer.0:1": 2.0}
+    model = models("dinov2")
+    stream = next(one.name for one in model.layers("image") if one.kind == "residual")
+    steer = {f"{stream}:1": 2.0}
     with pytest.raises(SynestheteError, match="does not end in the sum"):
         export_edits(model, plan_edits(model, steer=steer), tmp_path / "out", [drawn(1)])
 
@@ -417,3 +418,13 @@ def test_heads_of_the_class_token_are_read_and_ablated(
         weight[:, columns] = kept
     assert np.abs(found - wanted).max() < 1e-5
     assert np.abs(found - before).max() > 1e-4
+
+
+@pytest.mark.parametrize("kind", ["dinov2_with_registers", "convnext", "siglip_vision_model"])
+def test_of_a_type_alone_the_images_are_prepared(kind: str) -> None:
+    """Though transformers has none for the first but in folders, one of short edges, and one under the name of the pair."""
+    from synesthete.models.sources import resolve
+    from synesthete.models.transformers_models import TransformersModel
+
+    preprocessor = TransformersModel(resolve(f"transformers:{kind}/random")).preprocessor()
+    assert tuple(preprocessor.tensor(drawn(1)).shape) == (3, 224, 224)

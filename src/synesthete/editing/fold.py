@@ -139,7 +139,7 @@ def _fold(model: ImageTextModel, weights: Weights, edit: Edit, changes: dict[str
             "edit the neurons that write along its direction",
         )
     seen = isinstance(network, Network) or bool(site.writer or site.reader)
-    if seen and site.kind in ("mlp", "residual"):
+    if seen and (site.kind in ("mlp", "residual") or site.writer):
         fold_seen(weights, site, affine, before=before)
     elif site.kind == "mlp":
         fold_mlp(weights, path, site.window, affine, before=before)
@@ -160,7 +160,11 @@ def _fold_in_network(
 ) -> None:
     found = _BLOCK.match(path)
     if found is None:
-        kind = type(network.get_submodule(path)).__name__
+        block = network.get_submodule(path)
+        kind = type(block).__name__
+        if any(isinstance(one, nn.BatchNorm2d) for one in block.modules()):
+            # Of these norms each reads one channel, and only what is written last could take an edit.
+            raise edit.refuse(f"a {kind} ends neither in a batch norm nor in a plain sum with one")
         raise edit.refuse(
             f"after a {kind} every later block reads the sum of its channels through norms"
         )
@@ -197,7 +201,7 @@ def read_by_linear(weights: Weights, path: str, columns: slice, edit: Affine) ->
 
 
 def written_by_linear(weights: Weights, path: str, edit: Affine) -> None:
-    """Fold an edit of what a linear layer gives: `s (W x + b) + t`."""
+    """Fold an edit of what a linear layer gives, or a norm with its gains: `s (W x + b) + t`."""
     if edit.shifts and f"{path}.bias" not in weights:
         raise edit.refuse(f"{path} has no bias that could take what is added")
     weights[f"{path}.weight"][edit.unit] *= edit.scale
@@ -226,12 +230,21 @@ def fold_mlp(weights: Weights, path: str, mlp: Any, edit: Affine, *, before: boo
 
 
 def fold_seen(weights: Weights, site: Tap, edit: Affine, *, before: bool) -> None:
-    """In a network of another library: the linear layers that were seen before and after a layer take its edit."""
-    if site.kind == "residual":
-        _check_stream(edit)
+    """In a network of another library: the layers that were seen before and after a layer take its edit."""
+    if site.kind != "mlp":
+        if site.whole:
+            written_by_linear(weights, site.writer, edit)
+            return
+        if site.kind == "residual":
+            _check_stream(edit)
+        elif edit.scale != 1.0:
+            raise edit.refuse(
+                "its block adds a batch norm to the channel as it came in, so that nothing can scale the sum",
+                "steer it, or edit a channel of a block that adds nothing, as the first of a stage",
+            )
         if f"{site.writer}.bias" not in weights:
             raise edit.refuse(
-                "its block does not end in the sum of the stream and a linear layer with a bias"
+                "its block does not end in the sum of the stream and a linear layer or norm with a bias"
             )
         weights[f"{site.writer}.bias"][edit.unit] += float(edit.add)
     elif before:

@@ -46,8 +46,10 @@ class Tap:
         The source's output must be the very tensor that the window returns. This proves that the last
         activation of a block was found: its input is then the block's value before the non-linearity.
     writer, reader
-        Names of the linear layers before and after MLP neurons, and of the one that adds to a residual stream last, where
-        they were seen to be (`synesthete.models.places`).
+        Names of the linear layers before and after MLP neurons, and of the linear layer or norm that adds to a block last,
+        where they were seen to be (`synesthete.models.places`).
+    whole
+        A block is all that its writer gives, and no sum.
     dictionary
         Of a layer `LAYER@NAME`: the sparse dictionary whose latents are read in place of the units.
     slope
@@ -63,6 +65,7 @@ class Tap:
     closing: bool = False
     writer: str = ""
     reader: str = ""
+    whole: bool = False
     dictionary: SparseDictionary | None = None
     slope: bool = False
 

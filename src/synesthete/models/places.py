@@ -40,8 +40,10 @@ class Place:
     window, source
         Names of the modules.
     writer, reader
-        Of MLP neurons, the linear layers before and after them, of a residual stream the one that adds to it last;
+        Of MLP neurons, the linear layers before and after them, of a block the linear layer or norm that adds to it last;
         empty where there is none, as before the product of a gated MLP.
+    whole
+        A block is all that its writer, a norm, gives, and no sum: BERT's blocks, and those of EfficientNet that begin a stage.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Place:
     closing: bool = False
     writer: str = ""
     reader: str = ""
+    whole: bool = False
 
     def tap(self, trunk: nn.Module, prefix: str) -> Tap:
         """Where to read it in a network whose name is `prefix`."""
@@ -66,6 +69,7 @@ class Place:
             closing=self.closing,
             writer=self.writer and f"{prefix}.{self.writer}",
             reader=self.reader and f"{prefix}.{self.reader}",
+            whole=self.whole,
         )
 
 
@@ -232,6 +236,7 @@ def _of_block(name: str, calls: Sequence[_Call], block: _Call, grid: Grid) -> It
             arranged=arranged,
             closing=True,
         )
+    writer, whole = _written_last(block, inside)
     yield Place(
         name=name,
         kind="block" if maps else "residual",
@@ -239,7 +244,8 @@ def _of_block(name: str, calls: Sequence[_Call], block: _Call, grid: Grid) -> It
         source=name,
         side="output",
         arranged=arranged,
-        writer="" if maps else _added_last(inside),
+        writer=writer,
+        whole=whole,
     )
 
 
@@ -251,14 +257,28 @@ def _leaves(inside: Sequence[_Call]) -> list[_Call]:
     return [call for call in inside if not any(call.module.children())]
 
 
-def _added_last(inside: Sequence[_Call]) -> str:
-    """The linear layer that a block's last sum adds, where nothing stands between: no norm, no scale."""
+def _written_last(block: _Call, inside: Sequence[_Call]) -> tuple[str, bool]:
+    """What a block's last sum adds, where nothing stands between, or the norm that the block ends in; and whether it is that."""
+    assert block.gave is not None
     for call in reversed(_leaves(inside)):
+        if _is_norm(call.module):
+            whole = call.gave is block.gave
+            # A block's own parameters may scale what it adds.
+            own = any(True for _ in block.module.parameters(recurse=False))
+            return (call.name, whole) if whole or not own else ("", False)
         if isinstance(call.module, nn.Linear):
-            return call.name
+            # Of maps, those of ConvNeXt end in one, which a layer scale follows.
+            return ("" if block.gave.ndim == 4 else call.name), False
         if _weights(call.module) or _acts(call.module):
-            return ""
-    return ""
+            return "", False
+    return "", False
+
+
+def _is_norm(module: nn.Module) -> bool:
+    """Whether it ends in a gain and a bias of each unit; subclasses may do more, such as a non-linearity."""
+    plain = type(module).forward in (nn.LayerNorm.forward, nn.BatchNorm2d.forward)
+    weight, bias = getattr(module, "weight", None), getattr(module, "bias", None)
+    return plain and weight is not None and weight.ndim == 1 and bias is not None
 
 
 def _mlps(block: str, inside: Sequence[_Call], grid: Grid) -> Iterator[Place]:

@@ -275,6 +275,14 @@ class TransformersModel:
         about = {"library": "transformers", "processor": type(processor).__name__} | settings
         return TransformPreprocessor(transform, measure(transform, self.source.spec, about))
 
+    def _has_processor(self) -> bool:
+        """Whether transformers knows what prepares square images for the type."""
+        from transformers.models.auto import image_processing_auto
+
+        auto: Any = image_processing_auto
+        kind: str = self.config.model_type.removesuffix("_vision_model")
+        return kind in auto.IMAGE_PROCESSOR_MAPPING_NAMES and not kind.startswith("convnext")
+
     def image_settings(self) -> dict[str, Any]:
         """What the folder says of preprocessing, checked."""
         folder, spec = self.source.folder, self.source.spec
@@ -287,6 +295,9 @@ class TransformersModel:
                     "size": {"height": side, "width": side},
                     "crop_size": {"height": side, "width": side},
                 }
+            if folder is None and not self._has_processor():
+                # DINOv2 with registers has one in its folders only, and ConvNeXt's takes no square.
+                found["image_processor_type"] = "ViTImageProcessor"
         settings = {key: value for key, value in found.items() if key in _OF_IMAGES}
         for key, value in settings.items():
             if not _OF_IMAGES[key].fits(value):
