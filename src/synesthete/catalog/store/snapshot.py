@@ -28,7 +28,7 @@ from synesthete.errors import SynestheteError, near
 
 T = TypeVar("T")
 
-SPARE = 4  # lists looked into, for each that the catalogue's own vectors need: queries are less like items than items are
+SPARE = 8  # lists looked into, for each that the catalogue's own vectors need: queries are less like items than items are
 FOUND = ("id", "title", "category", "price", "words", "fused")  # of what a search finds
 FRESH = ("id", "revision", "title", "category", "description", "attributes", "fused")
 SAME_GROUND = 1e-4  # means of unit vectors, by other machines' rounding
