@@ -420,11 +420,14 @@ def test_heads_of_the_class_token_are_read_and_ablated(
     assert np.abs(found - before).max() > 1e-4
 
 
-@pytest.mark.parametrize("kind", ["dinov2_with_registers", "convnext", "siglip_vision_model"])
-def test_of_a_type_alone_the_images_are_prepared(kind: str) -> None:
-    """Though transformers has none for the first but in folders, one of short edges, and one under the name of the pair."""
+@pytest.mark.parametrize(
+    ("kind", "side"),
+    [("dinov2_with_registers", 224), ("convnext", 224), ("siglip_vision_model", 224), ("siglip2_vision_model", 256)],
+)  # fmt: skip
+def test_of_a_type_alone_the_images_are_prepared(kind: str, side: int) -> None:
+    """Though transformers has none for the first but in folders, one of short edges, and two under the name of the pair."""
     from synesthete.models.sources import resolve
     from synesthete.models.transformers_models import TransformersModel
 
     preprocessor = TransformersModel(resolve(f"transformers:{kind}/random")).preprocessor()
-    assert tuple(preprocessor.tensor(drawn(1)).shape) == (3, 224, 224)
+    assert tuple(preprocessor.tensor(drawn(1)).shape) == (3, side, side)

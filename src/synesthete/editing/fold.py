@@ -164,7 +164,9 @@ def _fold_in_network(
         kind = type(block).__name__
         if any(isinstance(one, nn.BatchNorm2d) for one in block.modules()):
             # Of these norms each reads one channel, and only what is written last could take an edit.
-            raise edit.refuse(f"its {kind} ends neither in a batch norm nor in a plain sum with one")
+            raise edit.refuse(
+                f"its {kind} ends neither in a batch norm nor in a plain sum with one"
+            )
         raise edit.refuse(
             f"after a {kind} every later block reads the sum of its channels through norms"
         )

@@ -501,18 +501,21 @@ def _within(key: str, value: Any, spec: str) -> Any:
 
 def image_features(trunk: Any, pixels: torch.Tensor) -> torch.Tensor:
     """Embeddings of images `[batch, 3, side, side]`, as the model's own `get_image_features` gives them."""
-    if not trunk.config.model_type.startswith("siglip2"):
-        return pooled(trunk.get_image_features(pixel_values=pixels))
-    patches, side = as_patches(pixels, int(trunk.config.vision_config.patch_size))
-    return pooled(
-        trunk.get_image_features(
-            pixel_values=patches,
-            pixel_attention_mask=torch.ones(
-                patches.shape[:2], dtype=torch.long, device=pixels.device
-            ),
-            spatial_shapes=torch.tensor([[side, side]] * len(patches), device=pixels.device),
-        )
-    )
+    return pooled(trunk.get_image_features(**_shown(trunk.config, pixels)))
+
+
+def _shown(config: Any, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Images as a tower takes them: SigLIP 2's takes patches and how many a side has."""
+    if not config.model_type.startswith("siglip2"):
+        return {"pixel_values": pixels}
+    patches, side = as_patches(pixels, int(_vision(config)["patch_size"]))
+    return {
+        "pixel_values": patches,
+        "pixel_attention_mask": torch.ones(
+            patches.shape[:2], dtype=torch.long, device=pixels.device
+        ),
+        "spatial_shapes": torch.tensor([[side, side]] * len(patches), device=pixels.device),
+    }
 
 
 def as_patches(pixels: torch.Tensor, size: int) -> tuple[torch.Tensor, int]:
@@ -535,7 +538,7 @@ def text_features(trunk: Any, tokens: torch.Tensor) -> torch.Tensor:
 
 def vision_features(trunk: Any, pixels: torch.Tensor) -> torch.Tensor:
     """Embeddings of a model of images only: what its pooler gives, or its class token."""
-    return pooled(trunk(pixel_values=pixels))
+    return pooled(trunk(**_shown(trunk.config, pixels)))
 
 
 def pooled(out: Any) -> torch.Tensor:
@@ -559,8 +562,9 @@ def _vision(config: Any) -> dict[str, Any]:
 
 def _square_of_patches(config: Any, settings: Mapping[str, Any]) -> Preprocessing:
     """SigLIP 2 keeps the aspect of an image; a response map needs one grid for all, so images are made square."""
-    patch = int(config.vision_config.patch_size)
-    edge = isqrt(int(settings.get("max_num_patches", config.vision_config.num_patches)))
+    vision = _vision(config)
+    patch = int(vision["patch_size"])
+    edge = isqrt(int(settings.get("max_num_patches", vision["num_patches"])))
     half = (0.5, 0.5, 0.5)
 
     def three(key: str) -> tuple[float, float, float]:
