@@ -197,3 +197,16 @@ def test_other_threads_are_heard_while_a_model_is_built(caplog: pytest.LogCaptur
     assert [record.message for record in caplog.records] == ["a job failed", "afterwards"]
     assert (logging.root.handlers, logging.root.level) == (handlers, level)
     assert not any(handler.filters for handler in handlers)
+
+
+def test_they_are_heard_where_nobody_handles_what_is_logged(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(logging.root, "handlers", [])
+    with quiet(), quiet():
+        logging.warning("of open_clip")
+        beside = threading.Thread(target=logging.getLogger("ours").error, args=("a job failed",))
+        beside.start()
+        beside.join()
+    assert capsys.readouterr().err == "a job failed\n"
+    assert not logging.root.handlers

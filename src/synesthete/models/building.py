@@ -247,6 +247,28 @@ def refuse_larger(build: Callable[[], object], elements: int) -> None:
         build()
 
 
+class _Elsewhere(logging.Handler):
+    """Where nobody handles what is logged, it does what logging does then, for other threads than those that are quiet."""
+
+    def __init__(self, thread: int) -> None:
+        super().__init__()
+        self.thread = thread
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a warning or an error, unless a handler of somebody's has it."""
+        own = [one for one in logging.getLogger().handlers if isinstance(one, _Elsewhere)]
+        others = len(own) < len(logging.getLogger().handlers)
+        quiet_here = any(one.thread == record.thread for one in own)
+        last = logging.lastResort
+        if (
+            own[:1] == [self]
+            and last
+            and record.levelno >= last.level
+            and not (others or quiet_here)
+        ):
+            last.handle(record)
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keep what libraries log in this thread from the user's terminal; errors are reported in our own words.
@@ -259,7 +281,7 @@ def quiet() -> Iterator[None]:
         return record.thread != thread
 
     # Without any handler, logging would install one for the whole process on the first line.
-    nothing = logging.NullHandler()
+    nothing = _Elsewhere(thread)
     root.addHandler(nothing)
     handlers = list(root.handlers)
     for handler in handlers:

@@ -100,8 +100,9 @@ def compute_pieces(
         An array job; workers that cannot open the model, or that are killed by a piece again and again: after all others.
     """
     if executor is None or check_executor(executor.kind) == "local":
-        compute = pieces.start(model)
+        compute: Compute | None = None  # nothing is prepared for no pieces
         for number in numbers:
+            compute = compute or pieces.start(model)
             yield number, compute(number, seen)
         return
     with shared_folder(home) as folder:

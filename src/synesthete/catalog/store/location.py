@@ -29,7 +29,6 @@ import pyarrow as pa
 from synesthete._core.json_reader import read_json
 from synesthete._core.remote_files import ENVIRONMENT, WRITABLE
 from synesthete.atlas.files import (
-    DraftInUse,
     claim_draft,
     disk_errors,
     open_to_write,
@@ -364,8 +363,8 @@ class ObjectStore:
 def _remove_left(building: Path) -> None:
     """Remove what a killed process left half built; another one's that is at work stays, and a link is none of ours."""
     if building.is_dir() and not building.is_symlink():
-        with contextlib.suppress(DraftInUse), claim_draft(building):
-            pass
+        with contextlib.suppress(SynestheteError), claim_draft(building):
+            pass  # one in use, too, and one that cannot be removed: neither is in anybody's way
 
 
 def reembedded(place: Path | str) -> SynestheteError:

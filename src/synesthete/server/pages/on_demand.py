@@ -18,7 +18,7 @@ from synesthete.analysis.rendered_words import QUICK, draw_words, word_layers
 from synesthete.atlas.mirror import mirror_at
 from synesthete.atlas.words import activations_file
 from synesthete.models.dictionaries import split_layer
-from synesthete.models.names import TIMM, TORCHVISION
+from synesthete.models.names import TIMM, TORCHVISION, WRAPPED
 from synesthete.models.sources import weights_here
 from synesthete.report.columns import Columns
 from synesthete.report.images import visualization_rows
@@ -75,11 +75,14 @@ def with_texts(site: Site, layer: str) -> str:
     """
     atlas = site.atlas
     model, probes = (str(atlas.manifest[part]["name"]) for part in ("model", "probes"))
-    if "texts" in atlas.manifest["probes"] or tower_of(atlas, layer) != "image":
+    images = [one for one in atlas.layers if tower_of(atlas, one) == "image"]
+    if "texts" in atlas.manifest["probes"] or layer not in images or split_layer(layer)[1]:
         return ""
-    if model.startswith((TIMM, TORCHVISION)):
+    without = "text_tower" in (atlas.manifest["model"].get("description") or {})
+    if without or model.startswith((TIMM, TORCHVISION, WRAPPED)):
         return ""
-    words = ("synesthete", "record", model, "--probes", probes, "--layer", split_layer(layer)[0])
+    layers = (word for one in images if not split_layer(one)[1] for word in ("--layer", one))
+    words = ("synesthete", "record", model, "--probes", probes, *layers)
     return shlex.join((*words, "--texts", "--out", f"{site.opened.name}-texts.atlas"))
 
 
