@@ -225,8 +225,10 @@ def record_set(
     probes: str | Callable[[ImageTextModel], ProbeSet],
     out: str | Path,
     settings: Recording,
+    *,
+    if_any: bool = False,
 ) -> Path:
-    """Record a model on a probe set by its name, or on one that a function chooses when the model is there."""
+    """Record a model on a probe set by its name, or on one that a function chooses when the model is there; texts only `if_any`."""
     from synesthete.models import load_model
     from synesthete.probes import load_probes
     from synesthete.recording.executors import Executor
@@ -249,10 +251,11 @@ def record_set(
     else:
         probe_set = probes(loaded)
     loaded, layers = with_named_dictionaries(loaded, settings.layer or loaded.default_layers)
-    if settings.texts:
+    some = bool(probe_set.is_text.any())
+    if settings.texts and (some or not if_any):
         if not loaded.reads_texts:
             raise SynestheteError(f"{loaded.name} reads no texts", hint="leave out --texts")
-        if not probe_set.is_text.any():
+        if not some:
             raise SynestheteError(
                 f"the probe set {probe_set.name} has no texts",
                 hint="docs/probes.md says how they are added; or leave out --texts",
@@ -308,7 +311,7 @@ def name_atlas(path: Path) -> None:
 
 
 def _record_demo(path: Path) -> None:
-    record_set(MODEL, PROBES, path, Recording(texts=True))
+    record_set(MODEL, PROBES, path, Recording(texts=True), if_any=True)
 
 
 def unless(section: str, work: Callable[[Path], object]) -> Callable[[Path], None]:
