@@ -9,16 +9,18 @@ batch norm holds it below zero, where the ReLU makes it 0), but not scaled.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
+from synesthete.editing.block_ends import takes_at_end
 from synesthete.editing.edits import Edit, Edits
 from synesthete.errors import SynestheteError
 from synesthete.models.adapter import Network
-from synesthete.models.architectures import ACTIVATIONS, STAGES
+from synesthete.models.architectures import ACTIVATIONS, STAGES, Site
 from synesthete.models.heads import Heads
 from synesthete.models.hooks import Tap
 from synesthete.models.text import parameter_name
@@ -106,11 +108,30 @@ def fold(model: ImageTextModel, edits: Edits) -> dict[str, torch.Tensor]:
     edits.check(model)
     weights = Weights(model.network)
     changes = {edit.address: edit for edit in edits.edits if edit.affine != (1.0, 0.0)}
+    site_of = cache(lambda layer: _proved(model, layer))
     with torch.no_grad():
         for edit in sorted(changes.values(), key=_stream_order):
             if edit.address in changes:
-                _fold(model, weights, edit, changes)
+                _fold(model, weights, edit, changes, site_of(edit.layer))
     return weights.folded()
+
+
+def _proved(model: ImageTextModel, layer: str) -> Site:
+    """A layer, without its writer where what is added to that does not come out of the block as it is."""
+    site = model.site(layer)
+    if isinstance(site, Heads) or site.kind == "mlp" or not site.writer:
+        return site
+
+    def run() -> None:
+        if layer in {one.name for one in model.sites("text")}:
+            model.encode_texts(["a photo"])
+        else:
+            size = model.preprocessing.image_size
+            model.encode_images(torch.zeros(1, 3, size, size))
+
+    with model.changed([]):  # nobody else's passes meanwhile
+        proved = takes_at_end(model.network, site, run)
+    return site if proved else replace(site, writer="", whole=False)
 
 
 def _stream_order(edit: Edit) -> tuple[str, int, bool]:
@@ -118,8 +139,10 @@ def _stream_order(edit: Edit) -> tuple[str, int, bool]:
     return edit.layer.removesuffix(":pre"), edit.unit, not edit.layer.endswith(":pre")
 
 
-def _fold(model: ImageTextModel, weights: Weights, edit: Edit, changes: dict[str, Edit]) -> None:
-    site, network = model.site(edit.layer), model.network
+def _fold(
+    model: ImageTextModel, weights: Weights, edit: Edit, changes: dict[str, Edit], site: Site
+) -> None:
+    network = model.network
     scale, add = edit.affine
     device = next(network.parameters()).device
     affine = Affine(edit.address, edit.unit, scale, torch.tensor(add, device=device))

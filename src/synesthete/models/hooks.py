@@ -46,7 +46,7 @@ class Tap:
         The source's output must be the very tensor that the window returns. This proves that the last
         activation of a block was found: its input is then the block's value before the non-linearity.
     writer, reader
-        Names of the linear layers before and after MLP neurons, and of the linear layer or norm that adds to a block last,
+        Names of the linear layers before and after MLP neurons, and of the linear layer or norm that may add to a block last,
         where they were seen to be (`synesthete.models.places`).
     whole
         A block is all that its writer gives, and no sum.

@@ -40,7 +40,7 @@ class Place:
     window, source
         Names of the modules.
     writer, reader
-        Of MLP neurons, the linear layers before and after them, of a block the linear layer or norm that adds to it last;
+        Of MLP neurons, the linear layers before and after them, of a block the linear layer or norm that may add to it last;
         empty where there is none, as before the product of a gated MLP.
     whole
         A block is all that its writer, a norm, gives, and no sum: BERT's blocks, and those of EfficientNet that begin a stage.
@@ -117,7 +117,6 @@ def find_places(
     for names in _choices(trunk, once):
         found = [one for name in names for one in _of_block(name, calls, once[name], grid)]
         if found:
-            found = _proved(trunk, run, found)
             order = {call.name: place for place, call in enumerate(calls)}
             return tuple(sorted(found, key=lambda one: (order[one.source], one.side != "input")))
     raise SynestheteError(
@@ -259,7 +258,7 @@ def _leaves(inside: Sequence[_Call]) -> list[_Call]:
 
 
 def _written_last(block: _Call, inside: Sequence[_Call]) -> tuple[str, bool]:
-    """What a block's last sum may add, or the norm that the block may end in; and whether it is that (`_proved` tries it)."""
+    """What a block's last sum may add, or the norm that the block may end in; and whether it is that; an export tries it."""
     for call in reversed(_leaves(inside)):
         if _is_norm(call.module):
             return call.name, call.gave is block.gave
@@ -268,74 +267,6 @@ def _written_last(block: _Call, inside: Sequence[_Call]) -> tuple[str, bool]:
         if _weights(call.module) or _acts(call.module):
             break
     return "", False
-
-
-def _proved(trunk: nn.Module, run: Callable[[], object], places: list[Place]) -> list[Place]:
-    """Without the writers of blocks that do not take what is added to them, and nothing else, as it is."""
-    tried = {one.source: one for one in places if one.writer and one.kind != "mlp"}
-    holds: dict[str, bool] = {}
-    with ExitStack() as hooks, torch.no_grad():
-        for name, place in tried.items():
-
-            def before(block: nn.Module, args: Any, kwargs: Any, place: Place = place) -> None:
-                if place.source not in holds:
-                    holds[place.source] = False  # and the passes within do not try again
-                    writer = trunk.get_submodule(place.writer)
-                    holds[place.source] = _takes(block, args, kwargs, writer, whole=place.whole)
-
-            block = trunk.get_submodule(name)
-            hooks.callback(block.register_forward_pre_hook(before, with_kwargs=True).remove)
-        if tried:
-            run()
-    return [
-        replace(one, writer="", whole=False) if one.kind != "mlp" and not holds.get(one.source, True) else one
-        for one in places
-    ]  # fmt: skip
-
-
-def _takes(block: nn.Module, args: Any, kwargs: Any, writer: nn.Module, *, whole: bool) -> bool:
-    """Whether a block, given noise, gives what is added to three units of its writer, up and down, and a double where it is all."""
-    axis = 1 if isinstance(writer, nn.BatchNorm2d) else -1
-    chance = torch.Generator().manual_seed(0)
-    tensors = [one for one in (*args, *kwargs.values()) if isinstance(one, torch.Tensor)]
-    given = next((one for one in tensors if one.is_floating_point()), None)
-    if given is None:
-        return False
-    noisy = given + torch.randn(given.shape, generator=chance).to(given)
-
-    def passed(change: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor | None:
-        def own(one: Any) -> Any:  # since blocks write into what they are given
-            return (
-                (noisy if one is given else one).clone() if isinstance(one, torch.Tensor) else one
-            )
-
-        hook = writer.register_forward_hook(lambda module, given, gave: change(gave))
-        try:
-            return _first(
-                [block(*map(own, args), **{key: own(one) for key, one in kwargs.items()})]
-            )
-        finally:
-            hook.remove()
-
-    plain = passed(torch.clone)
-    units = next(writer.parameters()).shape[0]
-    # Weights that are not finite are reported by whoever runs the model first.
-    if plain is None or units < 3 or plain.shape[axis] != units or not plain.isfinite().all():
-        return False
-    amount = 4.0 * (1.0 + float(plain.abs().max()))
-
-    def moved(values: torch.Tensor) -> torch.Tensor:
-        values = values.clone()
-        rows = values.movedim(axis, 0)  # a view
-        rows[0] += amount
-        rows[1] -= amount
-        if whole:
-            rows[2] *= 2.0
-        return values
-
-    found = passed(moved)
-    assert found is not None
-    return torch.allclose(found, moved(plain), rtol=0.0, atol=1e-4 * amount)
 
 
 def _is_norm(module: nn.Module) -> bool:
