@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 from synesthete.analysis import provenance
 from synesthete.analysis.zero_shot import class_embeddings
 from synesthete.errors import SynestheteError
+from synesthete.report.neuron import pairs_of
 from synesthete.server import Gate, create_app, preload
 from synesthete.server.preload import Preload
 from tests.server.conftest import BEARER, TOKEN
@@ -108,3 +109,23 @@ def test_torch_comes_after_the_first_page_and_only_where_it_is_wanted(
                 break
             time.sleep(0.1)
         assert (MODULE in maps.read_text()) is wanted
+
+
+def test_the_pairs_of_the_towers_are_there(
+    atlas_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed, layers = [], ("visual.layer4.1", "text.transformer.resblocks.0.mlp")
+
+    def pairs(atlas: object, *layers: str, controls: bool) -> object:
+        computed.append((layers, controls))
+        return layers
+
+    monkeypatch.setattr("synesthete.analysis.towers.default_layers", lambda atlas: layers)
+    monkeypatch.setattr("synesthete.report.neuron.tower_pairs", pairs)
+    ahead, browser = client(atlas_path)
+    browser.get("/", headers=BEARER)
+    assert ahead.thread is not None
+    ahead.thread.join(120)
+    opened = ahead.library.get(ahead.library.first)
+    assert pairs_of(opened, *layers) == layers
+    assert computed == [(layers, False)], "once, before anybody asked"

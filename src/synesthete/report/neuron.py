@@ -32,7 +32,7 @@ from synesthete.report.images import (
     standing,
     visualizations,
 )
-from synesthete.report.source import Source, can_label, find_unit
+from synesthete.report.source import Opened, Source, can_label, find_unit
 from synesthete.report.svg import small
 
 PER_ROW, LEVELS, PER_LEVEL, ANSWERS, WORDS, NEIGHBOURS = 8, 6, 4, 6, 24, 12
@@ -617,7 +617,7 @@ def read_by(source: Source, layer: str, unit: int) -> ReadBy | None:
     if last is None or own == "joint" or not atlas.manifest["dense"]:
         return None
     pair = (layer, last[1]) if own == "image" else (last[0], layer)
-    found = source.opened.computed(("pairs", *pair), lambda: _pairs(atlas, *pair))
+    found = pairs_of(source.opened, *pair)
     if found is None:
         return None
     other, matches = (pair[1], found.of_images) if own == "image" else (pair[0], found.of_texts)
@@ -639,11 +639,16 @@ def read_by(source: Source, layer: str, unit: int) -> ReadBy | None:
     )
 
 
-def _pairs(atlas: Atlas, image_layer: str, text_layer: str) -> TowerPairs | None:
-    try:
-        return tower_pairs(atlas, image_layer, text_layer, controls=False)
-    except SynestheteError:
-        return None  # too few concepts are shown both ways
+def pairs_of(opened: Opened, image_layer: str, text_layer: str) -> TowerPairs | None:
+    """The units of two towers that answer alike, computed once for an opened atlas (seconds); None where too few concepts are shown both ways."""
+
+    def pairs() -> TowerPairs | None:
+        try:
+            return tower_pairs(opened.atlas, image_layer, text_layer, controls=False)
+        except SynestheteError:
+            return None
+
+    return opened.computed(("pairs", image_layer, text_layer), pairs)
 
 
 def _pairs_sentence(counts: dict[str, int | None], tower: str) -> str:

@@ -1,4 +1,4 @@
-"""The model of the first atlas, loaded while the first page is read, so that the first answer of the bench or of a search by meaning is not late."""
+"""What first answers wait for (the first atlas's model, and what neurons' pages share), loaded while the first page is read."""
 
 from __future__ import annotations
 
@@ -51,9 +51,15 @@ class Preload:
 
 def _steps(library: Library) -> Iterator[None]:
     """What a first answer waits for, the import first."""
+    from synesthete.analysis.towers import default_layers
     from synesthete.models.sources import weights_here
+    from synesthete.report.neuron import pairs_of
 
     opened = library.get(library.first)
+    layers = default_layers(opened.atlas)
+    if layers is not None and opened.atlas.manifest["dense"]:
+        pairs_of(opened, *layers)
+    yield
     # Nothing is fetched that nobody asked for, and nothing imported for weights that are not there.
     if not weights_here(str(opened.atlas.manifest["model"]["name"])):
         return
