@@ -241,6 +241,12 @@ def test_an_atlas_without_texts_names_the_command_that_records_them(
     )
     assert client.get(f"{NEURON}.json").json()["with_texts"] == command
     assert f"<code>{command}</code>" in client.get(NEURON, headers=HTML).text
+    library = client.app.state.library  # type: ignore[attr-defined]
+    recipe = library.get(library.first).atlas.manifest["recipe"]
+    monkeypatch.setitem(recipe, "reduction", "mean")
+    monkeypatch.setitem(recipe, "precision", "bf16")
+    command = command.replace("--texts", "--reduction mean --precision bf16 --texts")
+    assert client.get(f"{NEURON}.json").json()["with_texts"] == command
     monkeypatch.setattr(on_demand, "TIMM", "local-dir:")
     assert client.get(f"{NEURON}.json").json()["with_texts"] == "", "a model of images only"
     assert "No text was recorded" not in client.get(NEURON, headers=HTML).text

@@ -83,7 +83,13 @@ def with_texts(site: Site, layer: str) -> str:
         return ""
     layers = (word for one in images if not split_layer(one)[1] for word in ("--layer", one))
     words = ("synesthete", "record", model, "--probes", probes, *layers)
-    return shlex.join((*words, "--texts", "--out", f"{site.opened.name}-texts.atlas"))
+    how = [
+        word
+        for option, default in (("reduction", "max"), ("precision", "fp32"))
+        if (given := str(atlas.manifest["recipe"].get(option, default))) != default
+        for word in (f"--{option}", given)
+    ]
+    return shlex.join((*words, *how, "--texts", "--out", f"{site.opened.name}-texts.atlas"))
 
 
 def _key(site: Site, kind: Kind, address: str) -> Hashable:
