@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 from synesthete._core.environment import ALLOW_PICKLE
 from synesthete.errors import SynestheteError
 from synesthete.models import load_model, sources
-from synesthete.models.building import quiet
+from synesthete.models.building import has_transformers, quiet
+from synesthete.models.text import hushed
 
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 
@@ -210,3 +211,30 @@ def test_they_are_heard_where_nobody_handles_what_is_logged(
         beside.join()
     assert capsys.readouterr().err == "a job failed\n"
     assert not logging.root.handlers
+
+
+@pytest.mark.skipif(not has_transformers(), reason="needs transformers")
+def test_transformers_is_heard_again_after_two_threads_loaded_models() -> None:
+    from transformers.utils import logging as theirs
+
+    heard: list[str] = []
+
+    class Heard(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            heard.append(record.getMessage())
+
+    logger, handler = theirs.get_logger("transformers.made"), Heard()
+    logging.getLogger("transformers").addHandler(handler)
+    level = theirs.get_verbosity()
+    try:
+        first, second = hushed(), hushed()
+        with first:
+            logger.warning("while a model is built")
+            second.__enter__()
+        second.__exit__(None, None, None)
+        logger.warning("afterwards")
+    finally:
+        logging.getLogger("transformers").removeHandler(handler)
+    assert heard == ["afterwards"]
+    assert theirs.get_verbosity() == level
+    assert theirs.is_progress_bar_enabled()

@@ -270,10 +270,15 @@ class _Elsewhere(logging.Handler):
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def quiet(*own: str) -> Iterator[None]:
     """Keep what libraries log in this thread from the user's terminal; errors are reported in our own words.
 
     Other threads log on: a level would silence them too, for good where two of them change it at a time.
+
+    Parameters
+    ----------
+    own
+        Loggers of libraries that have handlers of their own.
     """
     root, thread = logging.getLogger(), threading.get_ident()
 
@@ -283,7 +288,8 @@ def quiet() -> Iterator[None]:
     # Without any handler, logging would install one for the whole process on the first line.
     nothing = _Elsewhere(thread)
     root.addHandler(nothing)
-    handlers = list(root.handlers)
+    loggers = (root, *map(logging.getLogger, own))
+    handlers = [handler for one in loggers for handler in one.handlers]
     for handler in handlers:
         handler.addFilter(elsewhere)
     try:

@@ -295,14 +295,12 @@ def hushed() -> Iterator[None]:
     from transformers.utils import logging as theirs
 
     logging: Any = theirs
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity(50)
+    bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
-        with quiet():
+        with quiet("transformers"):
             yield
     finally:
-        logging.set_verbosity(level)
         if bars:
             logging.enable_progress_bar()
 
