@@ -179,6 +179,7 @@ class Peers:
         cut = int(0.875 * len(order))
         train, val = order[:cut].sort().values, order[cut:].sort().values
         weights = np.zeros((activations.shape[1], shown.labels.shape[1]), np.float32)
+        word = np.zeros(activations.shape[1], np.int64)
         for start in range(0, activations.shape[1], 128):
             part = activations[:, start : start + 128]
             torch.manual_seed(SEED)
@@ -189,10 +190,14 @@ class Peers:
                 concepts, weight, _, _ = own.greedy_search(
                     labels[train], labels[val], target[train], target[val], ranked[unit], "cpu"
                 )
-                # Where the last candidate was not taken, `concepts` has it too, and no weight for it.
-                some = known[concepts][: len(weight)]
-                weights[start + unit, some.numpy()] = weight.numpy()
-        return Explained(weights.argmax(axis=1), weights)
+                # Where no candidate agreed with the unit at all, the word is the sparse model's first, and nothing is simulated.
+                word[start + unit] = known[ranked[unit, 0]]
+                if weight is not None:
+                    # Where the last candidate was not taken, `concepts` has it too, and no weight for it.
+                    some = known[concepts][: len(weight)]
+                    weights[start + unit, some.numpy()] = weight.numpy()
+                    word[start + unit] = weights[start + unit].argmax()
+        return Explained(word, weights)
 
 
 def _best(scores: torch.Tensor) -> Explained:
@@ -322,6 +327,9 @@ def main() -> None:
     parser.add_argument("atlas", nargs="?", type=Path)
     parser.add_argument("--peers", type=Path, required=True, help="folder of their clones")
     parser.add_argument("--units", type=int, default=100, help="of each kind, drawn at random")
+    parser.add_argument(
+        "--only", nargs="+", metavar="TEXT", help="kinds of units whose title has it"
+    )
     parser.add_argument("--json", type=Path, help="write the rows there")
     arguments = parser.parse_args()
     peers, rows = Peers(arguments.peers), []
@@ -329,7 +337,8 @@ def main() -> None:
     planted = (planted_truth(2 * arguments.units, noise) for noise in (0.15, 0.3))
     recorded = atlas_truths(open_atlas(arguments.atlas)) if arguments.atlas else ()
     for truth, known in chain(planted, recorded):
-        rows += compare(truth, known, peers, arguments.units)
+        if any(text in truth.title for text in arguments.only or [""]):
+            rows += compare(truth, known, peers, arguments.units)
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=1), encoding="utf-8")
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import nn
@@ -121,16 +121,9 @@ def _proved(model: ImageTextModel, layer: str) -> Site:
     site = model.site(layer)
     if isinstance(site, Heads) or site.kind == "mlp" or not site.writer:
         return site
-
-    def run() -> None:
-        if layer in {one.name for one in model.sites("text")}:
-            model.encode_texts(["a photo"])
-        else:
-            size = model.preprocessing.image_size
-            model.encode_images(torch.zeros(1, 3, size, size))
-
+    tower: Literal["image", "text"] = "text" if layer.startswith("text.") else "image"
     with model.changed([]):  # nobody else's passes meanwhile
-        proved = takes_at_end(model.network, site, run)
+        proved = takes_at_end(model.network, site, lambda: model.blank_pass(tower))
     return site if proved else replace(site, writer="", whole=False)
 
 

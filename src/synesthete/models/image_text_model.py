@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -766,16 +766,11 @@ class ImageTextModel:
         }
 
     def _measured(self, taps: Sequence[Tap]) -> dict[str, Layer]:
-        side = self.preprocessing.image_size
-
         def take(tap: Tap, responses: Responses) -> Layer:
             return Layer(tap.layer, int(responses.patches.shape[2]), tap.kind, responses.grid)
 
-        with (
-            self._running(torch.zeros(1, 3, side, side)) as ready,
-            capture(taps, take) as taken,
-        ):
-            self._embed(ready)
+        with self._lock, capture(taps, take) as taken:
+            self.blank_pass("image")
         return {tap.layer: taken[tap.layer] for tap in taps}
 
     def _measured_texts(self, taps: Sequence[Tap]) -> dict[str, Layer]:
@@ -785,15 +780,25 @@ class ImageTextModel:
         def take(tap: Tap, responses: Responses) -> Layer:
             return Layer(tap.layer, int(responses.patches.shape[2]), tap.kind, None, "text")
 
-        # Made here, as a tokenizer may lie on the hub.
-        tower: Any = self._text_tower
-        if isinstance(tower, HubTower):
-            tokens = tower.sample_tokens()
-        else:
-            tokens = torch.ones(1, int(tower.context_length), dtype=torch.long, device=self.device)
-        with self._lock, torch.inference_mode(), capture(taps, take) as taken:
-            encode_text(self.network, tokens)
+        with self._lock, capture(taps, take) as taken:
+            self.blank_pass("text")
         return {tap.layer: taken[tap.layer] for tap in taps}
+
+    def blank_pass(self, tower: Literal["image", "text"]) -> None:
+        """Run a tower on a blank image or on some tokens, for what hooks see of it."""
+        if tower == "image":
+            side = self.preprocessing.image_size
+            with self._running(torch.zeros(1, 3, side, side)) as ready:
+                self._embed(ready)
+            return
+        # Made here, as a tokenizer may lie on the hub.
+        text: Any = self._text_tower
+        if isinstance(text, HubTower):
+            tokens = text.sample_tokens()
+        else:
+            tokens = torch.ones(1, int(text.context_length), dtype=torch.long, device=self.device)
+        with self._lock, torch.inference_mode():
+            encode_text(self.network, tokens)
 
     @contextmanager
     def _running(self, pixels: torch.Tensor) -> Iterator[torch.Tensor]:
