@@ -25,7 +25,7 @@ import numpy as np
 from plain_dissect import PLAIN, needs
 
 from synesthete._core.intervals import wilson_interval
-from synesthete.analysis.design import Design
+from synesthete.analysis.design import Design, tower_of
 from synesthete.analysis.naming.candidates import Images, alike, labelled
 from synesthete.analysis.naming.name import (
     PRECISION,
@@ -175,12 +175,22 @@ def atlas_truths(atlas: Atlas) -> Iterator[tuple[Truth, Known]]:
     """Truths 2 and 3: outputs of a linear classifier, and units that pass the test of multimodality."""
     from sklearn.linear_model import RidgeClassifier
 
+    def known_of(read: np.ndarray) -> tuple[np.ndarray, Known]:
+        """Numbers of the images or texts that a layer read, and what is known of them."""
+        rows = np.flatnonzero(read)
+        labels = [
+            [table[k].to_pylist()[i] for i in rows] for k in ("concept", "modality", "artist")
+        ]
+        design = Design.of(*labels)
+        embedded = np.asarray(atlas.embeddings()[rows], np.float32)
+        return rows, Known(design, embedded, text_embeddings(atlas, list(design.concepts)))
+
     table = atlas.probes
-    rows = np.flatnonzero(np.array(table["status"].to_pylist()) == "ok")
+    usable = np.array(table["status"].to_pylist()) == "ok"
+    is_text = np.array([atlas.text(i) is not None for i in range(len(usable))])
+    rows, known = known_of(usable & ~is_text)
+    design, images = known.design, known.images
     labels = [[table[k].to_pylist()[i] for i in rows] for k in ("concept", "modality", "artist")]
-    design = Design.of(*labels)
-    images = np.asarray(atlas.embeddings()[rows], np.float32)
-    known = Known(design, images, text_embeddings(atlas, list(design.concepts)))
     learnt = (
         np.random.default_rng(0).random(len(rows)) < 0.5
     )  # the others name and test its outputs
@@ -200,8 +210,12 @@ def atlas_truths(atlas: Atlas) -> Iterator[tuple[Truth, Known]]:
         ),
         Known(others, images[~learnt], words),
     )
-    number = {name: i for i, name in enumerate(design.concepts)}
     for layer in atlas.layers:
+        tower = tower_of(atlas, layer)
+        rows, known = known_of(
+            usable if tower == "joint" else usable & (is_text == (tower == "text"))
+        )
+        number = {name: i for i, name in enumerate(known.design.concepts)}
         chosen = {
             "selective": [n for n in atlas.neurons(layer) if n.verdict not in ("none", "untested")],
             "multimodal": atlas.neurons(layer, multimodal=True),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -54,6 +55,27 @@ def test_units_off_are_those_of_the_edited_model() -> None:
     assert len(state.control) == len(state.units)
     with pytest.raises(SynestheteError, match="do not fit"):
         replace(state, units=state.units[:-1])
+
+
+def test_several_at_a_time_are_as_one_by_one() -> None:
+    """The model of a server answers many readers, each letter in a thread of its own, and other passes beside."""
+    model = load_model("mini")
+    layer, directions = model.default_layers[0], class_embeddings(model, NAMES)
+    image = photo()
+    pixels = model.preprocess(image)[None]
+    plain = model.encode_images(pixels)
+    words = ["volcano"[:length] for length in range(1, 8)] * 2
+
+    def ask(word: str) -> tuple[list[int], np.ndarray, np.ndarray]:
+        found = carried(model, layer, image, word, directions)
+        return list(found.units), found.without, model.encode_images(pixels)
+
+    expected = {word: ask(word) for word in words}
+    with ThreadPoolExecutor(4) as threads:
+        for word, found in zip(words, threads.map(ask, words), strict=True):
+            assert found[0] == expected[word][0]
+            assert found[1] == pytest.approx(expected[word][1], abs=1e-5)
+            assert found[2] == pytest.approx(plain, abs=1e-6)
 
 
 @pytest.mark.parametrize("name", ["modified-resnet", "vit", "siglip", "eva", "convnext"])

@@ -274,7 +274,8 @@ def _heads(values: torch.Tensor, heads: int) -> torch.Tensor:
 
 def _raw_length(model: ImageTextModel, pixels: torch.Tensor) -> torch.Tensor:
     ready = pixels.to(model.device)
-    found: torch.Tensor = model.network.encode_image(ready, normalize=False)
+    with model.rewritten([]):  # other threads' passes wait, with what they change in the network
+        found: torch.Tensor = model.network.encode_image(ready, normalize=False)
     length: torch.Tensor = found.norm(dim=-1).cpu()
     return length
 

@@ -62,16 +62,19 @@ class Tail:
     ) -> torch.Tensor:
         """Embeddings of one batch of images."""
         kept = self._kept[index]
-        if self._after:
-            handle = self._module.register_forward_hook(lambda module, args, output: kept)
-        else:
-            handle = self._module.register_forward_pre_hook(lambda module, args: (kept, *args[1:]))
         network: Any = self.model.network
-        try:
-            with self.model.rewritten(rewrites), nullcontext() if gradients else torch.no_grad():
+        # Nothing is hooked before other threads wait; then what is kept comes before it is rewritten.
+        with self.model.rewritten(rewrites), nullcontext() if gradients else torch.no_grad():
+            if self._after:
+                handle = self._module.register_forward_hook(lambda *_: kept, prepend=True)
+            else:
+                handle = self._module.register_forward_pre_hook(
+                    lambda module, args: (kept, *args[1:]), prepend=True
+                )
+            try:
                 found: torch.Tensor = network.encode_image(self._blank, normalize=True)
-        finally:
-            handle.remove()
+            finally:
+                handle.remove()
         return found
 
     def _capture(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -85,13 +88,13 @@ class Tail:
             if self._after
             else self._module.register_forward_pre_hook
         )
-        handle = register(keep)
         network: Any = self.model.network
-        try:
-            with self.model.rewritten([]), torch.no_grad():
+        with self.model.rewritten([]), torch.no_grad():
+            handle = register(keep)
+            try:
                 network.encode_image(pixels.to(self.model.device), normalize=True)
-        finally:
-            handle.remove()
+            finally:
+                handle.remove()
         return seen[0]
 
 
