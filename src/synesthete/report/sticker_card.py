@@ -108,12 +108,15 @@ def _row(row: CardRow, answer: str, y: float) -> str:
     says = f"{shorten(row.says, 120, 11)}"
     colour = "accent" if row.says == answer else "against"
     share = percent(row.share, 0)
+    if row.says != answer:  # or one would take it for the probability of what the model says
+        share = f"{shorten(answer, 60, 9.5)} {share}"
+    track = wide - text_width(share, 9.5) - 10
     return group(
         [
             text(LEFT, y + 9, shorten(row.caption, 190, 10.5), size=10.5, colour="soft"),
             text(RIGHT, y + 9, says, size=11, weight=600, colour=colour, anchor="end"),
-            rectangle(LEFT, y + 14, wide - 34, 6, "track", radius=1.5),
-            rectangle(LEFT, y + 14, (wide - 34) * row.share, 6, row.colour, radius=1.5),
+            rectangle(LEFT, y + 14, track, 6, "track", radius=1.5),
+            rectangle(LEFT, y + 14, track * row.share, 6, row.colour, radius=1.5),
             text(RIGHT, y + 20.5, share, size=9.5, colour="soft", anchor="end"),
         ]
     )

@@ -111,6 +111,8 @@ class Bench:
 
     Attributes
     ----------
+    title
+        What happens, in one line.
     key, word
         Of the photo, and what is written on it: with `off` the state that the address holds.
     path, photo, card
@@ -128,7 +130,7 @@ class Bench:
     draws
         Of the control.
     labels
-        How many labels the model chooses from; the word is one of them.
+        How many concepts the model chooses from, and the word beside them.
     computed
         `before`: kept in the atlas; `now`: by the model; empty for a photo without a word that nothing was computed of.
     small
@@ -136,6 +138,7 @@ class Bench:
     """
 
     model: str
+    title: str
     key: str
     word: str
     concept: str
@@ -159,16 +162,6 @@ class Bench:
     def off(self) -> int:
         """How many units are off."""
         return self.mask.bit_count()
-
-    @property
-    def title(self) -> str:
-        """What happens, in one line."""
-        if not self.bars:
-            return f"What does {self.model} take this for?"
-        plain, says = self.bars[0].label, self.answers[0]
-        if says == plain:
-            return f"{self.model} still says {plain}"
-        return f"One word, and {self.model} takes {plain} for {says}"
 
     @property
     def summary(self) -> str:
@@ -307,8 +300,10 @@ def _facts(site: Site, found: _Found, off: Sequence[str]) -> Bench:
         units.append(Carrier(neuron_row(site, columns, unit), is_off, state.without[1 << bit][0]))
     kept = [one.neuron.address for one in units if one.off]
     at = {"image": key, "word": found.word}
+    model = str(site.atlas.manifest["model"]["name"])
     return Bench(
-        model=str(site.atlas.manifest["model"]["name"]),
+        model=model,
+        title=_title(model, state),
         key=key,
         word=found.word,
         concept=shown.concept,
@@ -328,6 +323,15 @@ def _facts(site: Site, found: _Found, off: Sequence[str]) -> Bench:
         examples=_starts(site),
         rare=_rare(survey_of(site)),
     )
+
+
+def _title(model: str, state: State | None) -> str:
+    if state is None:
+        return f"What does {model} take this for?"
+    plain, says = state.labels[0], state.answers[0]
+    if says != plain:
+        return f"One word, and {model} takes {plain} for {says}"
+    return f"{model} still says {plain}" if state.word else f"{model} takes this for {plain}"
 
 
 def _address(site: Site, text: str) -> str:
@@ -439,7 +443,7 @@ def _foot(facts: Bench, off: int, fingerprint: str) -> str:
         random = percent(facts.control[off - 1], 0)
         control = f" With as many random neurons off: {random}."
     return (
-        f"Bars: probability of “{facts.bars[0].label}” among {facts.labels:,} labels.{control}"
+        f"Bars: probability of “{facts.bars[0].label}” among {facts.labels:,} concepts and the word.{control}"
         f" Atlas {fingerprint[:12]}."
     )
 

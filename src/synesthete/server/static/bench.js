@@ -7,7 +7,8 @@ const WAIT = 120, SLOW = 400; // milliseconds after the last letter; until the p
 export default function bench(form) {
   const part = (name) => form.querySelector(`[data-${name}]`);
   const json = form.dataset.json, word = form.elements.word, key = form.elements.image;
-  let state = JSON.parse(part("state").textContent), newest = 0, timer = 0, ready = false;
+  const heading = form.dataset.page ? document.querySelector("h1") : null, site = document.title.split(" · ").pop();
+  let state = JSON.parse(part("state").textContent), timer = 0, ready = false, asking = false, again = false;
 
   const create = (kind, properties, ...inside) => {
     const element = Object.assign(document.createElement(kind), properties);
@@ -37,6 +38,7 @@ export default function bench(form) {
     if (!state.bars.length) return;
     const bits = mask(), off = boxes().filter((box) => box.checked).length;
     part("says").textContent = state.answers[bits];
+    part("now").textContent = `${state.answers[bits]}; ${state.bars[0].label} ${percent(state.bars[0].without[bits])}`;
     part("says").classList.toggle("turned", state.answers[bits] !== state.bars[0].label);
     [...part("bars").children].forEach((row, place) => {
       const share = state.bars[place].without[bits];
@@ -50,16 +52,16 @@ export default function bench(form) {
     }
   }
 
-  // The address and the card hold the state.
-  function address() {
+  // The address and the card hold the state; another photo is another page.
+  function address(move = "replaceState") {
     if (!json) return;
     const query = new URLSearchParams([["image", key.value], ["word", state.word]]);
     for (const box of boxes()) if (box.checked) query.append("off", box.value);
-    history.replaceState(null, "", `${form.getAttribute("action")}?${query}`);
+    history[move](null, "", `${form.getAttribute("action")}?${query}`);
     part("card").href = `${form.getAttribute("action")}.png?${query}`;
   }
 
-  function show(found) {
+  function show(found, move) {
     const same = found.bars.map((one) => one.label).join("\n") === state.bars.map((one) => one.label).join("\n");
     state = found;
     if (same) [...part("bars").children].forEach((row, place) => {
@@ -72,34 +74,45 @@ export default function bench(form) {
     part("card").hidden = false;
     part("photo").src = found.photo;
     part("photo").alt = found.alt + (found.word ? `; on it a label: ${found.word}` : "");
-    for (const link of form.querySelectorAll("[data-key]")) link.toggleAttribute("aria-current", link.dataset.key === found.key);
+    for (const link of form.querySelectorAll("[data-key]")) link.ariaCurrent = link.dataset.key === found.key ? "true" : null;
     part("status").textContent = found.computed === "before" ? "An example, computed when the atlas was recorded." : "";
     // Only now, so that the bars swing from where they were.
     requestAnimationFrame(swing);
-    address();
+    if (heading) {
+      heading.textContent = found.title;
+      document.title = `${found.title} · ${site}`;
+    }
+    address(move);
   }
 
-  async function load() {
-    const mine = ++newest, query = new URLSearchParams({ image: key.value, word: word.value });
+  // One question at a time; what was typed meanwhile is asked next.
+  async function load(move) {
+    if (asking) { again = true; return; }
+    asking = true;
+    again = false;
+    const query = new URLSearchParams({ image: key.value, word: word.value });
     const slow = setTimeout(() => { part("status").textContent = ready ? "Computing …" : "The model is being loaded; the first answer takes a few seconds."; }, SLOW);
     form.setAttribute("aria-busy", "true");
+    const failed = (message) => { part("status").textContent = `${message}${state.word ? ` What is shown is “${state.word}”.` : ""}`; };
     try {
       const answer = await fetch(`${json}?${query}`, { headers: { Accept: "application/json" } });
-      const found = await answer.json();
-      if (mine !== newest) return;
-      if (!answer.ok) { part("status").textContent = found.error.message; return; }
-      ready ||= found.computed === "now";
+      const found = await answer.json().catch(() => ({ error: { message: "The server failed at this; its log says why." } }));
+      ready ||= answer.ok && found.computed === "now";
       clearTimeout(slow);
-      show(found);
+      if (again) return;
+      if (answer.ok) show(found, move);
+      else failed(found.error.message);
     } catch {
-      if (mine === newest) part("status").textContent = "The server does not answer.";
+      failed("The server does not answer.");
     } finally {
       clearTimeout(slow);
-      if (mine === newest) form.removeAttribute("aria-busy");
+      form.removeAttribute("aria-busy");
+      asking = false;
+      if (again) load(move);
     }
   }
 
-  const soon = () => { clearTimeout(timer); timer = setTimeout(load, WAIT); };
+  const soon = () => { clearTimeout(timer); timer = setTimeout(() => load(), WAIT); };
   form.addEventListener("input", (event) => { if (json && event.target === word) soon(); });
   // The model is loaded while the first letters are typed: the photo without a word asks for it.
   if (json) word.addEventListener("focus", () => {
@@ -113,8 +126,9 @@ export default function bench(form) {
     event.preventDefault();
     key.value = link.dataset.key;
     word.value = link.dataset.word || word.value;
-    load();
+    load("pushState");
   });
+  addEventListener("popstate", () => location.reload());
   share(form); // the address holds the state
   swing();
 }
