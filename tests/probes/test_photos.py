@@ -99,3 +99,12 @@ def test_a_described_folder_is_read_by_its_table(tmp_path: Path) -> None:
     photos = load_photos(tmp_path)
     assert photos.labels.to_pylist()[0]["concept"] == "hat"
     assert "symbol" in photos.modalities
+
+
+def test_a_folder_of_what_cannot_be_read_is_refused_before_the_work(tmp_path: Path) -> None:
+    for name in ("a.jpg", "b.png"):
+        (tmp_path / name).write_text("no image")
+    with pytest.raises(SynestheteError, match=r"of 2 images in .* none can be read: not an image"):
+        load_photos(tmp_path)
+    _photo(tmp_path / "c.png")
+    assert "c.png" in load_photos(tmp_path).labels["key"].to_pylist()

@@ -65,7 +65,7 @@ def load_photos(path: str | Path, labels: Mapping[str, tuple[str, str]] | None =
     Raises
     ------
     SynestheteError
-        No folder, or no image in it.
+        No folder, or no image in it that can be read.
     """
     root = Path(path).expanduser()
     if not root.is_dir():
@@ -78,7 +78,24 @@ def load_photos(path: str | Path, labels: Mapping[str, tuple[str, str]] | None =
         photos = read_path(root)
     else:
         photos = _by_place(folder, names, labels or {}, _families(shipped))
+    _check_readable(photos)
     return with_words(_with_companions(photos, shipped))
+
+
+def _check_readable(photos: ProbeSet) -> None:
+    """Before the work: one image at least."""
+    reasons = []
+    for index in range(len(photos)):
+        try:
+            photos.image(index)
+        except SynestheteError as error:
+            reasons.append(error.message)
+        else:
+            return
+    raise SynestheteError(
+        f"of {len(photos):,} images in '{photos.name}' none can be read: {reasons[0] if reasons else 'there is none'}",
+        hint="name a folder of photos",
+    )
 
 
 def zero_shot_concept(name: str) -> str:
