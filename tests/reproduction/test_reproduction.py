@@ -11,13 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+from synesthete._core.intervals import Rate, wilson_interval
 from synesthete.analysis.decomposition import word_factors
 from synesthete.analysis.decomposition.fit import EMOTIONS, factored
 from synesthete.atlas import open_atlas, write_analysis
 from synesthete.errors import SynestheteError
 from synesthete.published import MODELS, Emotions, emotions, published_name, regions, world
+from synesthete.reproduction.meanings import _nonsense
+from synesthete.reproduction.neurons import _over_artists
 from synesthete.reproduction.regions import GRID, agreement, cells, draw_map
 from synesthete.reproduction.run import SECTIONS, reproduce
+from synesthete.reproduction.section import mean_row, pooled_row, share
 from synesthete.reproduction.settings import Settings
 from synesthete.reproduction.words import arithmetic
 from tests.small_atlas import (
@@ -142,8 +146,8 @@ def test_what_failed_in_part_is_measured_again(
         rows = run(small, tmp_path, "emotions")["sections"]["emotions"]["rows"]
         assert rows[-1]["n"] == 0
         assert "the probe set is not on this machine" in rows[-1]["note"]
-    # Once more at the second run; every emotion with images and units of its own.
-    assert len(calls) == 2 * len(set(calls))
+    # Once more at the second run, and as often for random strings; every text with images and units of its own.
+    assert len(calls) == 4 * len(set(calls))
 
 
 def test_another_analysis_is_measured_anew(tmp_path: Path) -> None:
@@ -300,6 +304,48 @@ def test_word_arithmetic_is_solved_by_a_difference_that_pairs_share() -> None:
     assert alone.mean() < 0.5
     empty = arithmetic(vectors, np.empty((0, 2), np.int64))
     assert [len(one) for one in empty] == [0, 0]
+
+
+def test_outcomes_in_groups_are_drawn_by_group() -> None:
+    same = [[True] * 50, [False] * 50]
+    row = pooled_row("a", "b", same, seed=0)
+    assert (row.n, row.value, row.interval) == (100, 0.5, (0.0, 1.0))
+    every = pooled_row("a", "b", [[True] * 7] * 8, seed=0)
+    assert every.interval == wilson_interval(8, 8)
+    assert pooled_row("a", "b", [[], []], seed=0).value is None
+    assert mean_row("a", "b", [1.0] * 10, seed=0).interval == wilson_interval(10, 10)
+
+
+def test_what_means_nothing_stands_beside_emotions(report: tuple[Path, dict[str, Any]]) -> None:
+    rows = report[1]["sections"]["emotions"]["rows"]
+    assert all(row["control"] is not None for row in rows if row["n"])
+    first, second = (_nonsense(36, seed) for seed in (0, 1))
+    assert len({*first, *second}) == 72
+    assert all(len(one) == 6 and one.isalpha() for one in first)
+
+
+def test_photos_are_compared_with_those_that_the_article_shows(
+    report: tuple[Path, dict[str, Any]],
+) -> None:
+    rows = [
+        row
+        for row in report[1]["sections"]["typographic"]["rows"]
+        if row["measure"].startswith("photos")
+    ]
+    assert [row["n"] for row in rows] == [34, 154]
+    assert [row["published"] for row in rows] == [pytest.approx(25 / 34, abs=1e-4), None]
+
+
+def test_artists_decide_how_wide_a_count_is() -> None:
+    row = share("controls", "units", Rate(30, 100), note="of all")
+    counts = {
+        "multimodal": 30,
+        "stability": {"resamples": {"multimodal": [12, 20]}, "splits": {"multimodal": [25, 28]}},
+    }
+    found = _over_artists(row, counts, "multimodal")
+    assert found.interval == (0.12, 0.3)
+    assert "0.250 to 0.280, mean 0.265" in found.note
+    assert _over_artists(row, {"multimodal": 30}, "multimodal").interval == row.interval
 
 
 def test_words_are_added_and_compared_with_the_article(

@@ -33,7 +33,8 @@ def reproduce(
 ) -> Output:
     """Measure on a model what the article on multimodal neurons measured, with the published values beside.
 
-    Each section is written as soon as it is measured, and a second run measures what is missing. The triage needs a person: its
+    Without --atlas the model is first recorded on the probe set, analysed and named, whichever sections are asked for (a quarter of an hour and more
+    with the built-in one). Each section is written as soon as it is measured, and a second run measures what is missing. The triage needs a person: its
     section writes a blind task, and prints no number until it is filled in.
 
     Parameters

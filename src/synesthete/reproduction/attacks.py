@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from synesthete._core.intervals import Rate
 from synesthete.audits.images import load_images
 from synesthete.audits.labels import Style
 from synesthete.audits.typographic.audit import make_subject
 from synesthete.audits.typographic.protocol import (
+    BLANK,
     PUBLISHED_STROOP,
     audit_photos,
     protocol,
     published,
+    published_photos,
     published_rows,
     stroop,
+    thing_and_label,
 )
-from synesthete.reproduction.section import Found, Row, Subject, share
+from synesthete.reproduction.section import Found, Row, Subject, pooled_row, share
 
 
 def typographic(subject: Subject) -> Found:
@@ -55,45 +61,63 @@ def typographic(subject: Subject) -> Found:
             note="of images that are classified correctly without it; control: an empty label. Not measured in the article",
         )
     )
-    photos = audit_photos(model)
-    theirs = published()
-    objects = ", ".join(f"{name} {one['rate']:.2f} of {one['n']}" for name, one in photos["by_object"].items())  # fmt: skip
-    attacked_photos = _rate(photos["to_word_of_all"])
-    rows.append(
-        Row(
-            section="typographic",
-            measure="photos with a label of another thing that are answered by it (zero shot)",
-            n=attacked_photos.n,
-            value=attacked_photos.rate,
-            published=theirs["zero_shot"]["rate"],
-            control=0.0,
-            note="the article's photos, all of them, as published. The photos are of a few objects, too few for an interval; of objects that are "
-            f"classified correctly with an empty label: {objects or 'none'}. Control: with an empty label, by construction",
+    return Found(rows + _photos(audit_photos(model), subject.seed))
+
+
+def _photos(found: Mapping[str, Any], seed: int) -> list[Row]:
+    """The article's photos: those whose answers it shows, and all of them, by object."""
+    answers = {thing_and_label(name): answer for name, answer in found["answers"].items()}
+    attacked = {
+        (thing, label)
+        for thing, label in answers
+        if label not in (thing, BLANK) and (thing, BLANK) in answers
+    }
+    by_object = ", ".join(f"{name} {one['rate']:.2f} of {one['n']}" for name, one in found["by_object"].items())  # fmt: skip
+    rows = []
+    for which, keys, theirs in (
+        ("whose answers the article shows", attacked & published_photos(), published()["zero_shot"]["rate"]),
+        ("of the article's repository", attacked, None),
+    ):  # fmt: skip
+        listed = sorted(keys)
+        things = sorted({thing for thing, _ in listed})
+        blank = [answers[thing, BLANK] == label for thing, label in listed]
+        rows.append(
+            pooled_row(
+                "typographic",
+                f"photos {which}, labelled as another thing, that are answered by the label (zero shot)",
+                [[answers[key] == key[1] for key in listed if key[0] == thing] for thing in things],
+                seed=seed,
+                published=theirs,
+                control=float(np.mean(blank)) if blank else None,
+                note=f"of {len(things)} objects, interval over them, whether they are classified correctly with an empty label or not; of those that are: "
+                f"{by_object or 'none'}. Control: that same name given to the same object with an empty label",
+            )
         )
-    )
-    return Found(rows)
+    return rows
 
 
 def stroop_test(subject: Subject) -> Found:
     """Names of colours in the ink of other colours: is the word or the ink the answer?"""
     found = stroop(subject.model)
-    reads = share(
-        "stroop",
-        "incongruent cells that are answered by the word",
-        found.reads_the_word,
-        published=PUBLISHED_STROOP.rate,
-        control=found.chance,
-        note=f"control: chance. Where word and ink agree {found.congruent.rate:.2f} are right (n {found.congruent.n})",
+    reads, inks = (
+        pooled_row(
+            "stroop",
+            f"incongruent cells that are answered by the {what}",
+            [[bool(one) for one, differs in zip(row, apart, strict=True) if differs] for row, apart in zip(hits, ~np.eye(len(hits), dtype=bool), strict=True)],
+            seed=subject.seed,
+            published=theirs,
+            control=found.chance,
+            note="interval over words; control: chance",
+        )
+        for what, hits, theirs in (
+            ("word", found.words_read, PUBLISHED_STROOP.rate),
+            ("ink", found.inks_named, 0.0),
+        )
+    )  # fmt: skip
+    congruent = (
+        f". Where word and ink agree {found.congruent.rate:.2f} are right (n {found.congruent.n})"
     )
-    inks = share(
-        "stroop",
-        "incongruent cells that are answered by the ink",
-        found.names_the_ink,
-        published=0.0,
-        control=found.chance,
-        note="control: chance",
-    )
-    return Found([reads, inks])
+    return Found([replace(reads, note=reads.note + congruent), inks])
 
 
 def _rate(found: Mapping[str, Any] | None) -> Rate:

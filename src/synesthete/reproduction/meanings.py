@@ -44,6 +44,7 @@ PLEASANT = frozenset(
     ]
 )
 TERMS = 10
+LETTERS = 6
 CHECKED, IMAGES, OTHERS = 8, 16, 9
 CLASS_TERMS = 3
 PUBLISHED_TOP5 = 0.564
@@ -52,15 +53,20 @@ TOP = 5
 
 
 def emotions(subject: Subject) -> Found:
-    """Emotions as sparse sums of units, whether raising the first of them moves images there, and factors of the sums."""
-    subject.say(f"writes {len(EMOTIONS)} emotions as sums of units")
-    sums = [
-        decompose(
-            subject.atlas, word, layer=subject.layer, terms=TERMS, positive=True, seed=subject.seed
-        )
-        for word in EMOTIONS
-    ]
+    """Emotions as sparse sums of units, whether raising the first of them moves images there, and factors of the sums; the same of strings that mean nothing."""
+    nonsense = _nonsense(len(EMOTIONS), subject.seed)
+    subject.say(f"writes {len(EMOTIONS)} emotions and as many random strings as sums of units")
+    sums, others = (
+        [
+            decompose(
+                subject.atlas, word, layer=subject.layer, terms=TERMS, positive=True, seed=subject.seed
+            )
+            for word in words
+        ]
+        for words in (EMOTIONS, nonsense)
+    )  # fmt: skip
     twins = [one.r2_random_twin for one in sums if one.r2_random_twin is not None]
+    twin = f"{np.mean(twins):.3f}" if twins else "not recorded"
     theirs = published_emotions()
     rows = [
         mean_row(
@@ -68,14 +74,16 @@ def emotions(subject: Subject) -> Found:
             f"explained variance of an emotion by {TERMS} units, on images by held-out artists",
             [one.r2 for one in sums],
             seed=subject.seed,
-            control=float(np.mean(twins)) if twins else None,
-            note=f"R², mean over emotions, whose interval is over them and not over artists (below 0: worse than the mean); control: units of the untrained twin; with images shuffled "
+            control=float(np.mean([one.r2 for one in others])),
+            note=f"R², mean over emotions, whose interval is over them and not over artists (below 0: worse than the mean); control: {len(nonsense)} random strings of "
+            f"{LETTERS} letters, so what is explained is any direction of the embedding; by units of the untrained twin {twin}, with images shuffled "
             f"{np.mean([one.r2_shuffled for one in sums]):.3f}. The article prints weights of {len(theirs.words)} words, not how well they explain",
         )
     ]
     for factors in (2, 7):
-        found = word_factors(
-            subject.atlas, EMOTIONS, factors=factors, layer=subject.layer, terms=TERMS
+        found, random = (
+            word_factors(subject.atlas, words, factors=factors, layer=subject.layer, terms=TERMS)
+            for words in (EMOTIONS, nonsense)
         )
         rows.append(
             Row(
@@ -84,14 +92,15 @@ def emotions(subject: Subject) -> Found:
                 n=len(EMOTIONS),
                 value=found.explained,
                 published=factored(theirs.weights, factors)[2],
-                control=_permuted_factors(found.weights, factors, subject.seed),
-                note=f"NMF; control: each emotion's weights permuted over the units; published: computed from the article's weights of its {len(theirs.words)} words, other and more of "
-                f"them, those below zero left out; permuted {_permuted_factors(theirs.weights, factors, subject.seed):.3f}",
+                control=random.explained,
+                note=f"NMF; control: of the random strings; each emotion's weights permuted over the units {_permuted_factors(found.weights, factors, subject.seed):.3f}. Published: "
+                f"computed from the article's weights of its {len(theirs.words)} words, other and more of them, those below zero left out; permuted "
+                f"{_permuted_factors(theirs.weights, factors, subject.seed):.3f}",
             )
         )
         if factors == 2:
             rows.append(_valence(found.words, found.loadings, subject.seed))
-    rows.append(_causal(subject, sums))
+    rows.append(_causal(subject, sums, others))
     rows += _same_units(subject, theirs)
     lines = [
         f"{one.text} = " + " + ".join(t.heading or t.address for t in one.terms[:3]) for one in sums
@@ -154,11 +163,29 @@ def _separation(values: Float64, positive: Bool) -> float:
     return max(area, 1 - area)
 
 
-def _causal(subject: Subject, sums: list[Decomposition]) -> Row:
+def _nonsense(count: int, seed: int) -> list[str]:
+    """Strings of random letters, which no embedding can know the meaning of."""
+    letters = np.random.default_rng(seed).integers(26, size=(count, LETTERS))
+    return ["".join(chr(ord("a") + letter) for letter in word) for word in letters]
+
+
+def _causal(subject: Subject, sums: list[Decomposition], others: list[Decomposition]) -> Row:
     """Raise an emotion's first unit on images of other things: does it move them there more than other units do?"""
     measure = "emotions whose first unit, raised, moves images to them more than any of the other units raised"
-    hits, done = 0, 0
-    reason = ""
+    (found, reason), (random, _) = (_raised(subject, one) for one in (sums, others))
+    checked = min(CHECKED, len(sums))
+    note = (
+        f"the {checked} best explained emotions, {IMAGES} images of other concepts and {OTHERS} other units drawn for each; control: the best explained random strings "
+        f"({random.successes} of {random.n}), since a unit was fitted to its text's cosine, whatever that means; by chance {1 / (1 + OTHERS):.2f}"
+    )
+    if found.n < checked:
+        note = f"{UNMEASURED} for {checked - found.n} of {checked}: {reason}; {note}"
+    return share("emotions", measure, found, control=random.rate, note=note)
+
+
+def _raised(subject: Subject, sums: list[Decomposition]) -> tuple[Rate, str]:
+    """How many of the best explained texts pass, and why the others could not be tried."""
+    hits, done, reason = 0, 0, ""
     known = [one for one in sorted(sums, key=lambda found: -found.r2)[:CHECKED] if one.terms]
     for place, one in enumerate(known):
         try:
@@ -175,10 +202,7 @@ def _causal(subject: Subject, sums: list[Decomposition]) -> Row:
             continue
         done += 1
         hits += check.p <= 1 / (1 + OTHERS) + 1e-9
-    note = f"the {len(known)} best explained emotions, {IMAGES} images of other concepts and {OTHERS} other units drawn for each; control: by chance"
-    if done < len(known):
-        note = f"{UNMEASURED} for {len(known) - done} of {len(known)}: {reason}; {note}"
-    return share("emotions", measure, Rate(hits, done), control=1 / (1 + OTHERS), note=note)
+    return Rate(hits, done), reason
 
 
 def classes(subject: Subject) -> Found:

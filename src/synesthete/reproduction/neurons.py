@@ -7,12 +7,14 @@ import hashlib
 import io
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import numpy as np
 from scipy.stats import binom
 
+from synesthete._core.arrays import Bool
 from synesthete._core.intervals import Rate
 from synesthete._core.row_reader import csv_rows
 from synesthete.analysis.conditional import conditional
@@ -20,16 +22,16 @@ from synesthete.analysis.design import labelled_design, tower_of
 from synesthete.atlas.files import write_file
 from synesthete.atlas.summary import CONTROLS
 from synesthete.errors import SynestheteError
-from synesthete.published import table, world
+from synesthete.published import PRE, table, world
 from synesthete.report import charts, svg
-from synesthete.reproduction.section import Found, Row, Subject, mean_row, share
+from synesthete.reproduction.section import Found, Row, Subject, mean_row, pooled_row, share
 
 SAMPLE = 50
 SHOWN = 12
 JUDGEMENTS = ("interpretable", "polysemantic", "uninterpretable")
 PUBLISHED_TRIAGE = {"interpretable": 0.76, "polysemantic": 0.18, "uninterpretable": 0.06}
 STRONG = 30.0  # standard deviations from zero
-BEST = 10
+FEW = 10
 TOP = 5
 FEWEST_PLACES = 100  # among the words, to say that a unit answers to none
 
@@ -75,7 +77,7 @@ def triage(subject: Subject) -> Found:
                     measure,
                     Rate(judged.count(name), len(judged)),
                     published=PUBLISHED_TRIAGE[name],
-                    note="judged blind by a person; there is no control for a person's eye",
+                    note="judged blind by one person; without units of a control among them",
                 )
             )
     passing = Rate.of([one.verdict not in ("none", "untested") for one in some])
@@ -137,49 +139,56 @@ def _task(subject: Subject, units: list[int]) -> str:
 
 
 def conditional_probability(subject: Subject) -> Found:
-    """P(category | activation), on images by artists who had no part in choosing the category (but in choosing the neurons)."""
-    best = subject.multimodal[:BEST] or subject.neurons[:BEST]
+    """P(category | activation) of the multimodal neurons, on images by artists who had no part in choosing the category (but in choosing the neurons)."""
+    neurons = subject.multimodal or subject.neurons[:FEW]
     layer = subject.before_relu
     rows_, design = labelled_design(subject.atlas, purpose="conditional probabilities")
     scored = rows_[design.split.scoring]
     concepts = np.array(subject.atlas.probes["concept"].to_pylist(), object)[scored]
     matrix = subject.atlas.activations(layer)
-    beyond: list[bool] = []
-    upper: list[bool] = []
+    beyond: list[Bool] = []
+    upper: list[Bool] = []
     base, inside, outside = [], [], []
-    named = np.unique([one.concept for one in best])
-    for one in best:
+    named = np.unique([one.concept for one in neurons])
+    among = np.isin(concepts, named)
+    for one in neurons:
         column = np.asarray(matrix[:, one.unit], np.float64)
         scaled = np.nan_to_num(column[scored]) / max(float(np.nanstd(column)), 1e-12)
         own = concepts == one.concept
-        beyond += own[scaled > STRONG].tolist()
-        upper += own[scaled > scaled.max() / 2].tolist()
+        beyond.append(own[scaled > STRONG])
+        upper.append(own[scaled > scaled.max() / 2])
         base.append(float(own.mean()))
-        others = np.isin(concepts, named) & ~own
+        others = among & ~own
         if own.any() and others.any():
             inside.append(float(np.median(scaled[own])))
             outside.append(float(np.median(scaled[others])))
     person = table("person")["bars"]
     chance = float(np.mean(base)) if base else None
-    strong, half = Rate.of(beyond), Rate.of(upper)
     none = "" if subject.multimodal else "no neuron is multimodal: of the others "
-    note = f"{none}{len(best)} neurons, the ones whose score on these images is the surest, so the shares are high ones, and their images pooled, so the interval is over images; images by artists that the concept was not chosen on, labels of the probe set, {layer}; control: the concept's share of all images"
+    silent = "" if layer.endswith(PRE) else ", behind its non-linearity (the article: before it)"
+    note = (
+        f"{none}{len(neurons)} neurons, which were found multimodal on these images, so the shares are high ones; images pooled, interval over neurons; images "
+        f"by artists that the concept was not chosen on, labels of the probe set, {layer}{silent}; control: the concept's share of all images"
+    )
+    strong = sum(1 for one in beyond if len(one))
     return Found(
         [
-            share(
+            pooled_row(
                 "conditional",
                 f"images above {STRONG:g} standard deviations that show the neuron's concept",
-                strong,
+                beyond,
+                seed=subject.seed,
                 published=0.9,
                 control=chance,
-                note=note
-                if strong.n
+                note=f"{note}. {strong} neurons have such images. Published: one unit, more than that"
+                if strong
                 else "no activation of these is that strong; the article's unit 89 has more than 90 % there",
             ),
-            share(
+            pooled_row(
                 "conditional",
                 "images above half of the neuron's strongest activation that show its concept",
-                half,
+                upper,
+                seed=subject.seed,
                 control=chance,
                 note=note,
             ),
@@ -190,16 +199,16 @@ def conditional_probability(subject: Subject) -> Found:
                 seed=subject.seed,
                 published=max(person),
                 control=float(np.mean(outside)) if outside else None,
-                note=f"mean over these neurons, interval over them; control: for the images of the others' concepts. Published: unit 89 for photos of its person; "
+                note=f"mean over these neurons, interval over them{silent}; control: for the images of the others' concepts. Published: unit 89 for photos of its person; "
                 f"for those of {len(person) - 1} other people {min(person):.1f} to {sorted(person)[-2]:.1f}",
             ),
         ],
         {
-            f"{best[0].heading or best[0].address}: what an activation means": charts.conditional_chart(
-                conditional(subject.atlas, f"{layer}:{best[0].unit}")
+            f"{neurons[0].heading or neurons[0].address}: what an activation means": charts.conditional_chart(
+                conditional(subject.atlas, f"{layer}:{neurons[0].unit}")
             )
         }
-        if best
+        if neurons
         else {},
     )
 
@@ -308,18 +317,40 @@ def controls(subject: Subject) -> Found:
 def _verdicts(subject: Subject, section: str, what: str, layer: str) -> list[Row]:
     counts = _counts(subject, layer)
     n = _live(counts)
-    return [
-        share(
+    rows = []
+    for verdict in ("selective", "multimodal", "concept_cells"):
+        if counts.get(verdict) is None:
+            continue
+        row = share(
             section,
             f"{what}: {verdict.replace('_', ' ')}",
             Rate(int(counts[verdict]), n),
             control=_largest(counts, verdict, n),
-            note="labels of the probe set; control: the largest count among untrained networks, rotated units and shuffled labels. "
-            "The interval is over units; those over artists are in the atlas",
+            note="labels of the probe set; control: the largest count among untrained networks, rotated units and shuffled labels",
         )
-        for verdict in ("selective", "multimodal", "concept_cells")
-        if counts.get(verdict) is not None
-    ]
+        rows.append(_over_artists(row, counts, verdict))
+    return rows
+
+
+def _over_artists(row: Row, counts: Mapping[str, Any], verdict: str) -> Row:
+    """A count with the range that other draws of the artists give, where the analysis drew some: they are what was sampled."""
+    stability = counts.get("stability") or {}
+    draws, splits = (
+        [int(one) for one in (stability.get(kind) or {}).get(verdict) or []]
+        for kind in ("resamples", "splits")
+    )
+    if row.interval is None or not draws or not splits:
+        return replace(row, note=f"{row.note}. The interval is over units, not over artists")
+    low, high = row.interval
+    counted = [*draws, int(counts[verdict])]
+    note = (
+        f"{row.note}. The interval is the range over {len(draws)} draws of the artists with replacement; over {len(splits)} other splits of the artists "
+        f"{min(splits) / row.n:.3f} to {max(splits) / row.n:.3f}, mean {np.mean(splits) / row.n:.3f}; over units alone {low:.3f} to {high:.3f}"
+    )
+    unseen = counts.get(f"{verdict}_never_trained")
+    if unseen is not None:
+        note += f". On images that it was not trained on alone: {int(unseen)} units"
+    return replace(row, interval=(min(counted) / row.n, max(counted) / row.n), note=note)
 
 
 def _counts(subject: Subject, layer: str) -> Mapping[str, Any]:

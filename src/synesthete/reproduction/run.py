@@ -24,7 +24,7 @@ from synesthete.reproduction.settings import Settings
 if TYPE_CHECKING:
     from synesthete.recording.executors import Executor
 
-FORMAT = 3
+FORMAT = 4
 PROBES = "concepts"
 SEED = 0  # of an atlas that is recorded here: another seed of the report shall not record again
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from synesthete._core.arrays import Bool, Float32, Int64
-from synesthete._core.intervals import Rate, bootstrap_interval
+from synesthete._core.intervals import Rate, bootstrap_interval, wilson_interval
 from synesthete._core.user_files import read_file
 from synesthete.analysis.decomposition.fit import EMOTIONS
 from synesthete.analysis.design import image_layer
@@ -45,6 +45,7 @@ PAIRS = {
     ),
 }  # fmt: skip
 PERMUTATIONS = 200
+DRAWS = 1000
 CAPITALISED = 200
 
 
@@ -59,7 +60,7 @@ class Row:
     n
         On how many; of what, `note` or `measure` says.
     value, interval
-        Ours with its 95 % interval; None where nothing could be measured, and `note` says why.
+        Ours with its 95 % interval, or the range that `note` names; None where nothing could be measured, and `note` says why.
     published
         The article's, of RN50x4 on its own images; None where it has none.
     control
@@ -279,15 +280,45 @@ def mean_row(section: str, measure: str, values: Any, *, seed: int, **more: Any)
     array = np.asarray(values, np.float64)
     if not len(array):
         return Row(section=section, measure=measure, n=0, value=None, **more)
-    low, high = bootstrap_interval(
-        lambda drawn: drawn.mean(axis=1), array, draws=1000, seed=seed, vectorized=True
-    )
+    if set(array.tolist()) in ({0.0}, {1.0}):  # of which a bootstrap knows nothing
+        interval = wilson_interval(int(array.sum()), len(array))
+    else:
+        interval = bootstrap_interval(
+            lambda drawn: drawn.mean(axis=1), array, draws=DRAWS, seed=seed, vectorized=True
+        )
     return Row(
         section=section,
         measure=measure,
         n=len(array),
         value=float(array.mean()),
-        interval=(low, high),
+        interval=interval,
+        **more,
+    )
+
+
+def pooled_row(
+    section: str, measure: str, groups: Sequence[Sequence[bool] | Bool], *, seed: int, **more: Any
+) -> Row:
+    """The row of a proportion whose outcomes come in groups, with a bootstrap interval over the groups; of all or none, Wilson's over groups."""
+    counts = np.array([(np.sum(one), len(one)) for one in groups if len(one)], np.float64)
+    counts = counts.reshape(-1, 2)
+    hits, n = (int(one) for one in counts.sum(axis=0))
+    if hits in (0, n):
+        interval = wilson_interval(len(counts) if hits else 0, len(counts)) if n else None
+    else:
+        interval = bootstrap_interval(
+            lambda drawn: drawn[:, :, 0].sum(axis=1) / drawn[:, :, 1].sum(axis=1),
+            counts,
+            draws=DRAWS,
+            seed=seed,
+            vectorized=True,
+        )
+    return Row(
+        section=section,
+        measure=measure,
+        n=n,
+        value=hits / n if n else None,
+        interval=interval,
         **more,
     )
 

@@ -18,7 +18,7 @@ class Settings:
     layer : L
         The layer to read; without it the model's last block.
     words : N
-        Of the commonest English words so many are drawn, beside the names of concepts, countries, cities and emotions; the article draws 10,000.
+        Of the commonest English words so many are drawn, beside the names of concepts, countries, cities and emotions; as many as the article draws.
     images : N
         Images that are attacked; the article attacks 1,000.
     visualized : N
@@ -30,7 +30,7 @@ class Settings:
     """
 
     layer: str | None = None
-    words: int = 2000
+    words: int = 10_000
     images: int = 150
     visualized: int = 2
     crops: int = 600

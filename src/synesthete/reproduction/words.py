@@ -73,7 +73,7 @@ def _associated(subject: Subject, vectors: Float32) -> Row:
         value=float(vectors[left] @ vectors[right]),
         published=PUBLISHED_COSINE,
         control=float(random.mean()),
-        note=f"less the mean of {len(english):,} English words (the article: 10,000); control: random pairs of them, of which 95 % are between "
+        note=f"less the mean of {len(english):,} English words (the article: 10,000), n; control: random pairs of them, of which 95 % are between "
         f"{low:.2f} and {high:.2f}",
     )
 

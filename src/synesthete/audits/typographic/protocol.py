@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFilter
 
-from synesthete._core.arrays import Float32
+from synesthete._core.arrays import Bool, Float32
 from synesthete._core.intervals import Rate
 from synesthete._core.user_files import read_inside
 from synesthete.audits.images import FEWEST, Model, embed
@@ -202,11 +202,17 @@ def labelled_photos(folder: Path) -> list[Photo]:
     files = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in ENDINGS]
     found = []
     for path in files:
-        thing, dash, label = path.stem.replace("_", " ").rpartition("-")
-        if not dash or not thing or not label:
+        thing, label = thing_and_label(path.stem)
+        if not thing or not label:
             return []
-        found.append(Photo(path, thing.strip().lower(), label.strip().lower()))
+        found.append(Photo(path, thing, label))
     return found if any(photo.label == BLANK for photo in found) else []
+
+
+def thing_and_label(stem: str) -> tuple[str, str]:
+    """Of a name `OBJECT-LABEL`; empty, one or both, of another name."""
+    thing, _, label = stem.replace("_", " ").rpartition("-")
+    return thing.strip().lower(), label.strip().lower()
 
 
 def read_photos(
@@ -303,12 +309,20 @@ def published() -> dict[str, Any]:
     out = {}
     for name in ("zero_shot", "linear_probe"):
         flips = [
-            row[name][0] == row["label_class"]
-            for key, row in answers.items()
-            if row["label"] not in (BLANK, key.rpartition("-")[0])
+            row[name][0] == row["label_class"] for key, row in answers.items() if _attacks(key, row)
         ]
         out[name] = Rate.of(flips).as_dict()
     return out
+
+
+def published_photos() -> set[tuple[str, str]]:
+    """The photos of those answers, as object and label."""
+    answers: Mapping[str, Mapping[str, Any]] = table("typographic")["photos"]
+    return {thing_and_label(key) for key, row in answers.items() if _attacks(key, row)}
+
+
+def _attacks(key: str, row: Mapping[str, Any]) -> bool:
+    return row["label"] not in (BLANK, key.rpartition("-")[0])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -321,6 +335,8 @@ class Stroop:
         Pairs of a word and another ink.
     reads_the_word, names_the_ink
         Of the cells.
+    words_read, inks_named
+        `[words, inks]`, the same cell by cell; where word and ink agree, both.
     congruent
         The answer is the colour where word and ink are the same: the control, that it can do either at all.
     chance
@@ -332,6 +348,8 @@ class Stroop:
     names_the_ink: Rate
     congruent: Rate
     chance: float
+    words_read: Bool
+    inks_named: Bool
 
     def as_dict(self) -> dict[str, Any]:
         """As reports have it, beside the published result."""
@@ -368,4 +386,6 @@ def stroop(model: Model, *, prompt: str = PROMPT) -> Stroop:
         names_the_ink=Rate.of((answers == pairs[:, 1])[differ]),
         congruent=Rate.of((answers == pairs[:, 0])[~differ]),
         chance=1 / len(names),
+        words_read=(answers == pairs[:, 0]).reshape(len(names), -1),
+        inks_named=(answers == pairs[:, 1]).reshape(len(names), -1),
     )
