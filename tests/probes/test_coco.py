@@ -178,7 +178,7 @@ def annotation(**changes: Any) -> dict[str, Any]:
         ({**CAPTIONS, "annotations": [{"caption": "a"}]}, "annotations 1: no image_id"),
         ([], "'{' expected, '\\[' found"),
         (b'{"images": [{"id": 1', "it ends early|delimiter"),
-        (b'{"images": [' + b"[" * 100_000, "recursion|nested|ends early"),
+        (b'{"images": [' + b"[" * 100_000, "nested too deep"),
         (b'{"images": [NaN]}', "NaN is not a JSON number"),
         (b"\xff\xfe{}", "not UTF-8"),
     ],

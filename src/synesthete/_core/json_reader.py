@@ -93,8 +93,10 @@ def parse_json(
         found = json.loads(
             text, parse_constant=_refuse, parse_float=_finite, parse_int=_fits_in_64_bits
         )
-    except (ValueError, RecursionError) as error:
-        raise InvalidJson.of(name, str(error) or type(error).__name__, hint) from None
+    except ValueError as error:
+        raise InvalidJson.of(name, str(error), hint) from None
+    except RecursionError:
+        raise InvalidJson.of(name, "nested too deep", hint) from None
     # An escape is the only way in that the decoding above leaves open; the walk is for these few.
     if ("\\ud" in text or "\\uD" in text or has_lone_surrogate(text)) and any_lone_surrogate(found):
         raise InvalidJson.of(name, "a string with a lone surrogate", hint)
@@ -259,9 +261,10 @@ class _Scan:
             reason = "it ends early"
             try:
                 found, end = _DECODER.raw_decode(self._text, self._at)
-            except (ValueError, RecursionError) as error:
-                reason = str(error) or type(error).__name__
-                end = 0
+            except ValueError as error:
+                reason, end = str(error), 0
+            except RecursionError:
+                reason, end = "nested too deep", 0
             # A number at the end of what was read may go on.
             if end and (end < len(self._text) or self._ended):
                 break
