@@ -379,6 +379,14 @@ export default async function map(frame) {
   all.addEventListener("click", () => move(0, 0, 1));
 
   const field = tools.querySelector("input"), select = tools.querySelector("select");
+  const hits = () => (searching ? [...found.keys()].filter(visible) : []);
+  const inside = ([x, y]) => x >= 0 && y >= 0 && x <= wide && y <= high;
+  let pause = 0;
+  // Where nothing of what was found is in the window, the window goes there.
+  function reveal() {
+    const dots = hits();
+    if (!dots.some((i) => inside(spot(i)))) fit(dots);
+  }
   function search() {
     const wanted = field.value.trim().toLowerCase();
     searching = Boolean(wanted);
@@ -389,12 +397,14 @@ export default async function map(frame) {
       found[i] = searching && (texts[data.heading[i]] || families[data.family[i]] || String(data.unit[i]) === number) ? 1 : 0;
       many += found[i];
     }
-    status.textContent = searching ? `${many.toLocaleString("en")} neuron${many === 1 ? "" : "s"}` : "";
+    status.textContent = searching ? `${many.toLocaleString("en")} neuron${many === 1 ? "" : "s"}${many ? `; Enter zooms to ${many === 1 ? "it" : "them"}` : ""}` : "";
     choose(-1);
     recolour();
+    clearTimeout(pause);
+    pause = setTimeout(reveal, 250);
   }
   field.addEventListener("input", search);
-  tools.addEventListener("submit", (event) => { event.preventDefault(); fit([...found.keys()].filter((i) => found[i] && searching)); });
+  tools.addEventListener("submit", (event) => { event.preventDefault(); clearTimeout(pause); fit(hits()); });
   select.addEventListener("change", () => { way = select.value; shown = 0xffff; keys(); choose(-1); recolour(); });
 
   function keys() {
