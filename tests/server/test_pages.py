@@ -312,6 +312,9 @@ def test_the_maps_file_holds_what_its_json_does(shared: TestClient) -> None:
     for key in ("texts", "families", "verdicts", "modalities"):
         assert header[key] == points[key]
     assert (min(points["x"]), max(points["x"])) == (0, 65_535)
+    units = shared.get(f"/layer/{LAYER}.json").json()["units"]
+    assert found["silent"] == units - count > 0
+    assert f"{found['silent']} silent" in shared.get("/map").text
     again = shared.get("/map.bin", headers={"if-none-match": answer.headers["etag"]})
     assert again.status_code == 304
 

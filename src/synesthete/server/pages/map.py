@@ -79,12 +79,15 @@ class MapPage:
     ----------
     regions
         Where neurons that have something in common crowd together; places as those of the points.
+    silent
+        Neurons of the layer that are left out, since their activation is the same for all images.
     """
 
     layer: str
     layers: list[str]
     points: Points
     regions: list[Region]
+    silent: int
 
     @property
     def dots(self) -> int:
@@ -200,9 +203,8 @@ def _map(site: Site, layer: str) -> MapPage:
         verdicts=list(VERDICTS),
         modalities=list(columns.modalities),
     )
-    return MapPage(
-        layer, site.atlas.layers, points, label_regions(x, y, _groups(site, columns, unit))
-    )
+    regions = label_regions(x, y, _groups(site, columns, unit))
+    return MapPage(layer, site.atlas.layers, points, regions, columns.units - len(unit))
 
 
 def _along(values: Float64) -> Float64:
