@@ -302,14 +302,14 @@ def test_the_maps_file_holds_what_its_json_does(shared: TestClient) -> None:
     assert header["regions"] == found["regions"]
     for kind, names in (
         ("<u4", ("unit", "heading")),
-        ("<u2", ("x", "y", "family")),
+        ("<u2", ("x", "y", "family", "kind")),
         ("u1", ("verdict", "modality")),
     ):
         for name in names:
             assert np.frombuffer(answer.content, kind, count, at).tolist() == points[name]
             at += count * np.dtype(kind).itemsize
     assert at == len(answer.content)
-    for key in ("texts", "families", "verdicts", "modalities"):
+    for key in ("texts", "families", "kinds", "verdicts", "modalities"):
         assert header[key] == points[key]
     assert (min(points["x"]), max(points["x"])) == (0, 65_535)
     units = shared.get(f"/layer/{LAYER}.json").json()["units"]
