@@ -272,7 +272,9 @@ def test_the_map(renderer: str, open_page: Opener, served: Served, seen: Seen) -
     page.get_by_label("Find on the map").fill("no such thing")
     expect(page.locator(".map-found")).to_have_text("0 neurons")
     page.get_by_label("Find on the map").fill("boat")
-    expect(page.locator(".map-found")).to_have_text(re.compile(r"^\d+ neurons$"))
+    expect(page.locator(".map-found")).to_have_text(
+        re.compile(r"^\d+ neurons; Enter zooms to them$")
+    )
     page.keyboard.press("Enter")
     page.get_by_label("Colour by").select_option("verdict")
     expect(page.get_by_role("button", name="none (")).to_have_attribute("aria-pressed", "true")
@@ -286,6 +288,45 @@ def test_the_map(renderer: str, open_page: Opener, served: Served, seen: Seen) -
     page.keyboard.press("Enter")
     page.wait_for_url("**/neuron/**")
     assert not seen.errors
+
+
+def test_the_map_goes_to_what_is_found(open_page: Opener, served: Served) -> None:
+    page = open_page(viewport={"width": 1280, "height": 1200})
+    # Drawn as SVG it says which part of its thousandths is seen.
+    page.add_init_script("HTMLCanvasElement.prototype.getContext = () => null")
+    page.goto(f"{served.base}/map")
+    alive(page)
+    points = page.request.get(f"{page.url}.json").json()["points"]
+    dot = points["unit"].index(0)  # "red apple"
+    at = [points[axis][dot] / 65.535 for axis in ("x", "y")]
+    box = page.locator(".map canvas").bounding_box()
+    assert box
+    away = [
+        side * (0.25 if place > 500 else 0.75)
+        for place, side in zip(at, (box["width"], box["height"]), strict=True)
+    ]
+
+    def seen_now() -> bool:
+        left, top, wide, high = map(
+            float, str(page.locator(".map-drawing").get_attribute("viewBox")).split()
+        )
+        return left <= at[0] <= left + wide and top <= at[1] <= top + high
+
+    page.locator(".map canvas").focus()
+    page.mouse.move(box["x"] + away[0], box["y"] + away[1])
+    assert seen_now()
+    for _ in range(20):
+        page.mouse.wheel(0, -1000)
+        page.wait_for_timeout(50)
+        if not seen_now():
+            break
+    assert not seen_now()
+    page.get_by_label("Find on the map").fill("red apple")
+    for _ in range(3000):
+        if seen_now():
+            return
+        page.wait_for_timeout(100)
+    pytest.fail("the window stays where nothing is found")
 
 
 def test_the_map_zooms_and_moves_with_the_mouse_and_by_touch(open_page: Opener, seen: Seen) -> None:

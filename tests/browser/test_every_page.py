@@ -60,6 +60,14 @@ def within(page: Page, width: int) -> bool:
     return False
 
 
+def test_a_long_name_of_a_layer_does_not_widen_a_phone(open_page: Opener) -> None:
+    page = open_page("/neurons", viewport={"width": 320, "height": 844})
+    page.evaluate(
+        "document.querySelectorAll('h2 a').forEach((one) => { one.textContent = 'text.transformer.resblocks.11.mlp'; })"
+    )
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+
+
 def test_images_are_there(open_page: Opener) -> None:
     page = open_page(f"/neuron/{LAYER}:0")
     page.evaluate(

@@ -17,7 +17,9 @@ import pytest
 from starlette.testclient import TestClient
 
 from synesthete.atlas import open_atlas, write_neurons, write_unit_tables
+from synesthete.atlas.thumbnails import THUMBNAIL_SIZE
 from synesthete.report.columns import Coded, Columns, Part, either, ranked, read_columns
+from synesthete.report.images import Thumbnails
 from synesthete.server.pages import PAGES
 from synesthete.server.pages.model_card import _order
 from tests.server.conftest import BEARER, client_of
@@ -300,16 +302,19 @@ def test_the_maps_file_holds_what_its_json_does(shared: TestClient) -> None:
     assert header["regions"] == found["regions"]
     for kind, names in (
         ("<u4", ("unit", "heading")),
-        ("<u2", ("x", "y", "family")),
+        ("<u2", ("x", "y", "family", "kind")),
         ("u1", ("verdict", "modality")),
     ):
         for name in names:
             assert np.frombuffer(answer.content, kind, count, at).tolist() == points[name]
             at += count * np.dtype(kind).itemsize
     assert at == len(answer.content)
-    for key in ("texts", "families", "verdicts", "modalities"):
+    for key in ("texts", "families", "kinds", "verdicts", "modalities"):
         assert header[key] == points[key]
     assert (min(points["x"]), max(points["x"])) == (0, 65_535)
+    units = shared.get(f"/layer/{LAYER}.json").json()["units"]
+    assert found["silent"] == units - count > 0
+    assert f"{found['silent']} silent" in shared.get("/map").text
     again = shared.get("/map.bin", headers={"if-none-match": answer.headers["etag"]})
     assert again.status_code == 304
 
@@ -381,6 +386,16 @@ def test_images(shared: TestClient, original: Path) -> None:
     assert not re.search(r"\d{1,3}\.webp", unquote(shown["path"]).replace(shown["id"], "")), (
         "ids tell nothing"
     )
+
+
+@pytest.mark.parametrize(
+    ("modalities", "tiles"), [(1, (1, 1)), (4, (2, 2)), (5, (3, 2)), (9, (3, 3)), (10, (4, 3))]
+)
+def test_a_mosaic_of_many_modalities_is_no_tower(
+    original: Path, modalities: int, tiles: tuple[int, int]
+) -> None:
+    sheet = Thumbnails(open_atlas(original)).sheet([None] * modalities)
+    assert sheet.size == (tiles[0] * THUMBNAIL_SIZE, tiles[1] * THUMBNAIL_SIZE)
 
 
 def test_pages_are_not_sent_twice(shared: TestClient) -> None:

@@ -98,10 +98,10 @@ def test_bad_images_and_words(
         ("http://HOST/try-image?atlas=a", 'href="/try-image?atlas=a">Back to the form'),
         ("http://HOST//evil.example/a", 'href="/evil.example/a">Back to the form'),
         ("http://HOST/\\evil.example", 'href="/evil.example">Back to the form'),
-        ("http://evil.example/try-image", ">To the model card"),
-        ("javascript:alert(1)", ">To the model card"),
-        ("", ">To the model card"),
-        ("http://[bad", ">To the model card"),
+        ("http://evil.example/try-image", ">Home<"),
+        ("javascript:alert(1)", ">Home<"),
+        ("", ">Home<"),
+        ("http://[bad", ">Home<"),
     ],
 )
 def test_a_refused_form_leads_back_to_it_and_nowhere_else(

@@ -37,7 +37,9 @@ def reading(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder.mkdir()
         for kind in KINDS:
             for artist in ARTISTS:
-                row = {"text": f"{family} {artist} {kind} of it", "concept": concept}
+                named = kind == "name" and artist == ARTISTS[0]
+                text = concept if named else f"{family} {artist} {kind} of it"
+                row = {"text": text, "concept": concept}
                 row |= {"modality": kind, "artist": f"writer {artist}", "family": family}
                 (folder / f"{kind}-{artist}.json").write_text(json.dumps(row))
     rows = [json.loads(file.read_text()) for file in sorted(images.parent.glob("text-*/*.json"))]
@@ -99,6 +101,26 @@ def test_a_text_is_read_as_the_library_reads_it(client: TestClient, reading: Pat
             if one["layer"] == TEXT:
                 token = tokens[read.positions[TEXT][0][unit]]
                 assert (fired["token"]["start"], fired["word"]) == (token.start, token.text)
+
+
+def test_examples_are_what_the_model_is_surest_of(client: TestClient, reading: Path) -> None:
+    page, atlas = client.get("/try-image.json").json(), open_atlas(reading)
+    rows, known = atlas.probes.to_pylist(), np.asarray(atlas.embeddings(), np.float32)
+    names = {row["concept"]: i for i, row in enumerate(rows) if row["text"] == row["concept"]}
+    assert set(names) == set(atlas.concepts)
+    margins: dict[str, float] = {}
+    for i, row in enumerate(rows):
+        if (row["text"] or "").count(" ") > 3:
+            cosines = {concept: float(known[i] @ known[j]) for concept, j in names.items()}
+            margins[row["text"]] = cosines.pop(row["concept"]) - max(cosines.values())
+    right = [margin for margin in margins.values() if margin > 0]
+    assert page["sentences_right"] == [len(right), len(margins)]
+    assert page["sentences"]
+    for one in page["sentences"]:
+        assert margins[one["text"]] >= np.median(right or list(margins.values())) - 1e-6
+    pictured = [row for row in rows if row["modality"] == "photo" and row["status"] == "ok"]
+    assert page["images_right"][1] == len(pictured)
+    assert f"{len(right)} of {len(margins)} sentences" in client.get("/try-image").text
 
 
 def test_a_joint_unit_is_marked_on_the_word_without_which_it_falls_most(

@@ -145,7 +145,7 @@ class Thumbnails:
         return self._tiles.get(image, lambda: encoded(self.cut(image)))
 
     def mosaic(self, images: Sequence[int | None]) -> WebP:
-        """Thumbnails in two columns, row by row; None leaves a place clear."""
+        """Thumbnails row by row, as near to a square as they go; None leaves a place clear."""
         return self._mosaics.get(tuple(images), lambda: encoded(self.sheet(images)))
 
     def sheet(self, images: Sequence[int | None]) -> Image.Image:
@@ -154,11 +154,12 @@ class Thumbnails:
 
         from synesthete.atlas.thumbnails import THUMBNAIL_SIZE as SIDE
 
-        rows = max(1, -(-len(images) // 2))
-        sheet = Image.new("RGBA", (2 * SIDE, rows * SIDE), GROUND)
+        columns = max(1, math.ceil(math.sqrt(len(images))))
+        rows = max(1, -(-len(images) // columns))
+        sheet = Image.new("RGBA", (columns * SIDE, rows * SIDE), GROUND)
         for place, image in enumerate(images):
             if image is not None:
-                row, column = divmod(place, 2)
+                row, column = divmod(place, columns)
                 sheet.paste(self.cut(image), (column * SIDE, row * SIDE))
         return sheet
 

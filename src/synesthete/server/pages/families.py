@@ -62,13 +62,13 @@ def units_of_family(site: Site, family: str, kind: str = "") -> list[Part]:
         columns = site.opened.columns(layer)
         units = np.flatnonzero(columns.family.rows(family))
         if kind:
-            kinds = _kinds(site, layer)
+            kinds = unit_kinds(site, layer)
             units = units[[kinds[unit] == kind for unit in units.tolist()]]
         parts.append(by_multimodality(columns, units))
     return parts
 
 
-def _kinds(site: Site, layer: str) -> list[str]:
+def unit_kinds(site: Site, layer: str) -> list[str]:
     """Of each unit the probe set's family of its name, or of its concept; "" where that has none."""
 
     def compute() -> list[str]:
@@ -88,7 +88,7 @@ def _kinds(site: Site, layer: str) -> list[str]:
 def _kinds_of(site: Site, family: str) -> list[Kind]:
     counts: Counter[str] = Counter()
     for layer in site.atlas.layers:
-        kinds = _kinds(site, layer)
+        kinds = unit_kinds(site, layer)
         rows = np.flatnonzero(site.opened.columns(layer).family.rows(family))
         counts.update(kinds[unit] for unit in rows.tolist() if kinds[unit])
     if len(counts) < 2:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -20,6 +21,7 @@ from synesthete.report.images import File
 from synesthete.report.source import Missing
 from synesthete.server.library import Site
 from synesthete.server.page import Page, file_routes
+from synesthete.server.pages.families import unit_kinds
 
 STEPS = 65_535  # of a place along each side, from the lowest to the highest
 DRAWN = 20_000  # dots that a page without script draws, at most
@@ -39,14 +41,15 @@ class Points:
         Its unit.
     x, y
         Where it lies, from 0 to 65,535.
-    heading, family
-        Which of `texts` is its heading (its tested name or its concept), and which of `families` it is of.
+    heading, family, kind
+        Which of `texts` is its heading (its tested name or its concept), and which of `families` and `kinds` it is of.
     verdict
         Which of `verdicts`.
     modality
         Of `modalities` the one that it passes in with the highest average precision, counted from 1; 0 for none.
-    texts, families, verdicts, modalities
-        Each text once; the first text and family are "", for none. Families come by size.
+    texts, families, kinds, verdicts, modalities
+        Each text once; the first text, family and kind are "", for none. Families come by size, and so do kinds: what the
+        probe set's families say that a neuron's name is.
     """
 
     unit: list[int]
@@ -54,10 +57,12 @@ class Points:
     y: list[int]
     heading: list[int]
     family: list[int]
+    kind: list[int]
     verdict: list[int]
     modality: list[int]
     texts: list[str]
     families: list[str]
+    kinds: list[str]
     verdicts: list[str]
     modalities: list[str]
 
@@ -79,12 +84,15 @@ class MapPage:
     ----------
     regions
         Where neurons that have something in common crowd together; places as those of the points.
+    silent
+        Neurons of the layer that are left out, since their activation is the same for all images.
     """
 
     layer: str
     layers: list[str]
     points: Points
     regions: list[Region]
+    silent: int
 
     @property
     def dots(self) -> int:
@@ -96,11 +104,12 @@ class MapPage:
         """The points as `GET /map.bin` gives them: the length of a JSON header, the header, and the columns.
 
         Little-endian; the header (texts and regions) is filled with spaces so that the columns begin at a multiple of four:
-        `unit` and `heading` uint32, `x`, `y` and `family` uint16, `verdict` and `modality` uint8.
+        `unit` and `heading` uint32, `x`, `y`, `family` and `kind` uint16, `verdict` and `modality` uint8.
         """
         points = self.points
         header = {
-            key: getattr(points, key) for key in ("texts", "families", "verdicts", "modalities")
+            key: getattr(points, key)
+            for key in ("texts", "families", "kinds", "verdicts", "modalities")
         }
         text = json.dumps(
             {**header, "count": self.dots, "regions": [asdict(one) for one in self.regions]},
@@ -111,7 +120,7 @@ class MapPage:
             np.asarray(getattr(points, name), kind).tobytes()
             for kind, names in (
                 ("<u4", ("unit", "heading")),
-                ("<u2", ("x", "y", "family")),
+                ("<u2", ("x", "y", "family", "kind")),
                 ("u1", ("verdict", "modality")),
             )
             for name in names
@@ -151,6 +160,11 @@ class MapPage:
         return Drawing(size=SIZE, paths=paths, dots=len(x))
 
     @property
+    def kinds(self) -> bool:
+        """Whether kinds say more than families do, which without `synesthete families` are the same."""
+        return len(self.points.kinds) > 1 and self.points.kinds != self.points.families
+
+    @property
     def labels(self) -> list[str]:
         """What the regions of the whole map are labelled, the surest first."""
         return list(dict.fromkeys(one.text for one in self.regions if not one.level))
@@ -187,22 +201,26 @@ def _map(site: Site, layer: str) -> MapPage:
     verdicts = np.asarray(
         [VERDICTS.index(text) if text in VERDICTS else 4 for text in columns.verdict.texts]
     )
+    of_units = unit_kinds(site, layer)
+    counts = Counter(of_units[one] for one in unit.tolist() if of_units[one])
+    kinds = ["", *sorted(counts, key=lambda one: (-counts[one], one))]
     points = Points(
         unit=unit.tolist(),
         x=x.astype(int).tolist(),
         y=y.astype(int).tolist(),
         heading=columns.heading.codes[unit].tolist(),
         family=place[columns.family.codes[unit]].tolist(),
+        kind=[kinds.index(of_units[one]) for one in unit.tolist()],
         verdict=verdicts[columns.verdict.codes[unit]].tolist(),
         modality=_modality(columns)[unit].tolist(),
         texts=list(columns.heading.texts),
         families=families,
+        kinds=kinds,
         verdicts=list(VERDICTS),
         modalities=list(columns.modalities),
     )
-    return MapPage(
-        layer, site.atlas.layers, points, label_regions(x, y, _groups(site, columns, unit))
-    )
+    regions = label_regions(x, y, _groups(site, columns, unit))
+    return MapPage(layer, site.atlas.layers, points, regions, columns.units - len(unit))
 
 
 def _along(values: Float64) -> Float64:

@@ -12,7 +12,7 @@ import numpy as np
 from fastapi import APIRouter, File, Form, Query, UploadFile
 from starlette.responses import Response
 
-from synesthete._core.arrays import Float32
+from synesthete._core.arrays import Float32, Int64
 from synesthete._core.cache import Bounded
 from synesthete.analysis.provenance import can_show
 from synesthete.errors import SynestheteError
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 FIRED, LABELS, SIDE, WORD_LENGTH = 24, 5, 384, 60
 EXAMPLES, TEXTS, MOST_HELD = 12, 4, 64
+SAMPLED = 2_000  # photos and sentences that examples are chosen from, about
 RESULT, OF_ATLAS = "/try-image/result", "an image of the atlas"
 # Images that were sent last with their names, by hash, in memory only.
 HELD: Bounded[Any] = Bounded(MOST_HELD)
@@ -60,7 +61,14 @@ class TextExample:
 
 @dataclass(frozen=True, kw_only=True)
 class TryImagePage:
-    """The model, its layers, the number of concepts that it chooses from, and what to start with."""
+    """The model, its layers, the number of concepts that it chooses from, and what to start with.
+
+    Attributes
+    ----------
+    images_right, sentences_right
+        How many of how many images and sentences of the atlas are nearest to their own concept's name; null where it has not
+        the embedding of every name.
+    """
 
     model: str
     layers: list[str]
@@ -68,6 +76,8 @@ class TryImagePage:
     examples: list[ImageExample]
     words: list[TextExample]
     sentences: list[TextExample]
+    images_right: tuple[int, int] | None
+    sentences_right: tuple[int, int] | None
 
 
 @dataclass(frozen=True)
@@ -310,40 +320,78 @@ def _drawn(word: str) -> Image.Image:
 
 def try_image_page(site: Site) -> TryImagePage:
     """The form that shows the model an image or a word, with examples. POST it here, or to `/try-image.json`."""
-    images, words, sentences = site.opened.computed(("to try", site.links), lambda: _to_try(site))
+    return site.opened.computed(("to try", site.links), lambda: _to_try(site))
+
+
+def _to_try(site: Site) -> TryImagePage:
+    """Examples of different concepts, of those that the model is surest of: photos first, names to draw, sentences."""
+    probes, atlas, links = site.opened.probes, site.atlas, site.links
+    texts = np.flatnonzero(probes.readable & probes.of_text)
+    sentences = [i for i in texts.tolist() if (atlas.text(i) or "").count(" ") > 3]
+    photos, pictured = _surest(site, probes.photos, EXAMPLES)
+    read, told = _surest(site, np.asarray(sentences, np.int64), TEXTS)
+    concepts = [probes.concept[number] for number in photos]
+    keys = [site.opened.ids.key(number) for number in photos] if can_show(atlas) else []
     return TryImagePage(
-        model=str(site.atlas.manifest["model"]["name"]),
-        layers=site.atlas.layers,
-        concepts=len(site.atlas.concepts),
-        examples=images,
-        words=words,
-        sentences=sentences,
-    )
-
-
-def _to_try(site: Site) -> tuple[list[ImageExample], list[TextExample], list[TextExample]]:
-    """Images of different concepts, photos first; names of concepts to draw; the sentences of the atlas."""
-    probes, at = site.opened.probes, site.links.at
-    shown = can_show(site.atlas)
-    chosen: dict[str, int] = {}
-    for number in probes.photos[:: max(1, len(probes.photos) // 200)].tolist():
-        chosen.setdefault(probes.concept[number], number)
-    picked = list(chosen.items())[:: max(1, len(chosen) // EXAMPLES)][:EXAMPLES]
-    keys = {concept: site.opened.ids.key(number) for concept, number in picked}
-    sentences = [
-        text
-        for number in np.flatnonzero(probes.readable & probes.of_text).tolist()[::97]
-        if (text := site.atlas.text(number)) and text.count(" ") > 3
-    ]
-    return (
-        [
-            ImageExample(at(RESULT, image=key), site.links.image(key), name)
-            for name, key in keys.items()
-            if shown
+        model=str(atlas.manifest["model"]["name"]),
+        layers=atlas.layers,
+        concepts=len(atlas.concepts),
+        examples=[
+            ImageExample(links.at(RESULT, image=key), links.image(key), concept)
+            for key, concept in zip(keys, concepts, strict=False)
         ],
-        [TextExample(at(RESULT, word=name), name) for name in list(keys)[:TEXTS]],
-        [TextExample(at("/try-text", text=one), one) for one in sentences[:TEXTS]],
+        words=[TextExample(links.at(RESULT, word=one), one) for one in concepts[:TEXTS]],
+        sentences=[
+            TextExample(links.at("/try-text", text=one), one)
+            for one in map(atlas.text, read)
+            if one
+        ],
+        images_right=pictured,
+        sentences_right=told,
     )
+
+
+def _surest(site: Site, rows: Int64, many: int) -> tuple[list[int], tuple[int, int] | None]:
+    """Of some images or texts one a concept, surely recognised where any is, and how many of how many are recognised; None where the atlas cannot tell."""
+    concept = site.opened.probes.concept
+    rows = rows[:: max(1, len(rows) // SAMPLED)]
+    margins = _margins(site, rows)
+    right = None
+    if margins is not None and len(rows):
+        own = margins[margins > 0]
+        right = (len(own), len(rows))
+        # Near to another's name the answer may be that one, whose name the page looks at in five sentences and not alone.
+        rows = rows[margins >= np.median(own if len(own) else margins)]
+    first: dict[str, int] = {}
+    for number in rows.tolist():
+        first.setdefault(concept[number], number)
+    return list(first.values())[:: max(1, len(first) // many)][:many], right
+
+
+def _margins(site: Site, rows: Int64) -> Float32 | None:
+    """`[rows]`: by how much each is nearer to its concept's name than to any other's; None where the atlas has no embedding of each name.
+
+    The names are texts of the atlas, so that no model is loaded for what a page shows first.
+    """
+    probes, atlas = site.opened.probes, site.atlas
+    names = {
+        probes.concept[number]: number
+        for number in np.flatnonzero(probes.readable & probes.of_text).tolist()
+        if atlas.text(number) == probes.concept[number]
+    }
+    place = {concept: i for i, concept in enumerate(names)}
+    own = [place.get(probes.concept[number]) for number in rows.tolist()]
+    if len(names) < max(2, len(atlas.concepts)) or None in own:
+        return None
+    directions, shown = (
+        np.asarray(atlas.embeddings()[some], np.float32) for some in (list(names.values()), rows)
+    )
+    cosines = shown @ directions.T
+    at = np.arange(len(rows)), np.asarray(own, np.int64)
+    mine = cosines[at]
+    cosines[at] = -np.inf
+    margins: Float32 = mine - cosines.max(axis=1)
+    return margins
 
 
 def try_image(

@@ -13,7 +13,7 @@ async function read(frame) {
   const length = new DataView(bytes).getUint32(0, true);
   const data = JSON.parse(new TextDecoder().decode(new Uint8Array(bytes, 4, length)));
   let at = 4 + length;
-  for (const [kind, names] of [[Uint32Array, ["unit", "heading"]], [Uint16Array, ["x", "y", "family"]], [Uint8Array, ["verdict", "modality"]]]) {
+  for (const [kind, names] of [[Uint32Array, ["unit", "heading"]], [Uint16Array, ["x", "y", "family", "kind"]], [Uint8Array, ["verdict", "modality"]]]) {
     for (const name of names) { data[name] = new kind(bytes, at, data.count); at += data.count * kind.BYTES_PER_ELEMENT; }
   }
   return data;
@@ -21,14 +21,19 @@ async function read(frame) {
 
 // By what dots can be coloured: of each dot its category, of each category its name and colour. At most 16 categories.
 function waysToColour(data) {
-  const own = COLOURS.length, more = data.families.length - 1 - own;
-  const families = data.families.slice(1, own + 1);
-  return {
-    family: {
-      of: Uint8Array.from(data.family, (code) => (code > own ? own : code ? code - 1 : own + 1)),
-      names: [...families, ...new Array(own - families.length).fill(""), `${more} smaller families`, "no family"],
+  const own = COLOURS.length;
+  // The largest have a colour each.
+  const largest = (codes, texts, one, many) => {
+    const top = texts.slice(1, own + 1);
+    return {
+      of: Uint8Array.from(codes, (code) => (code > own ? own : code ? code - 1 : own + 1)),
+      names: [...top, ...new Array(own - top.length).fill(""), `${texts.length - 1 - own} smaller ${many}`, `no ${one}`],
       colours: [...COLOURS, "#6d6e78", NONE],
-    },
+    };
+  };
+  return {
+    family: largest(data.family, data.families, "family", "families"),
+    kind: largest(data.kind, data.kinds, "kind", "kinds"),
     verdict: { of: data.verdict, names: data.verdicts, colours: VERDICTS.map((i) => COLOURS[i] ?? NONE) },
     modality: {
       of: Uint8Array.from(data.modality, (code) => Math.min(code, 15)),
@@ -379,6 +384,14 @@ export default async function map(frame) {
   all.addEventListener("click", () => move(0, 0, 1));
 
   const field = tools.querySelector("input"), select = tools.querySelector("select");
+  const hits = () => (searching ? [...found.keys()].filter(visible) : []);
+  const inside = ([x, y]) => x >= 0 && y >= 0 && x <= wide && y <= high;
+  let pause = 0;
+  // Where nothing of what was found is in the window, the window goes there.
+  function reveal() {
+    const dots = hits();
+    if (!dots.some((i) => inside(spot(i)))) fit(dots);
+  }
   function search() {
     const wanted = field.value.trim().toLowerCase();
     searching = Boolean(wanted);
@@ -389,12 +402,14 @@ export default async function map(frame) {
       found[i] = searching && (texts[data.heading[i]] || families[data.family[i]] || String(data.unit[i]) === number) ? 1 : 0;
       many += found[i];
     }
-    status.textContent = searching ? `${many.toLocaleString("en")} neuron${many === 1 ? "" : "s"}` : "";
+    status.textContent = searching ? `${many.toLocaleString("en")} neuron${many === 1 ? "" : "s"}${many ? `; Enter zooms to ${many === 1 ? "it" : "them"}` : ""}` : "";
     choose(-1);
     recolour();
+    clearTimeout(pause);
+    pause = setTimeout(reveal, 250);
   }
   field.addEventListener("input", search);
-  tools.addEventListener("submit", (event) => { event.preventDefault(); fit([...found.keys()].filter((i) => found[i] && searching)); });
+  tools.addEventListener("submit", (event) => { event.preventDefault(); clearTimeout(pause); fit(hits()); });
   select.addEventListener("change", () => { way = select.value; shown = 0xffff; keys(); choose(-1); recolour(); });
 
   function keys() {
