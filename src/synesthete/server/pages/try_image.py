@@ -328,8 +328,8 @@ def _to_try(site: Site) -> TryImagePage:
     probes, atlas, links = site.opened.probes, site.atlas, site.links
     texts = np.flatnonzero(probes.readable & probes.of_text)
     sentences = [i for i in texts.tolist() if (atlas.text(i) or "").count(" ") > 3]
-    photos, pictured = _surest(site, probes.photos, EXAMPLES)
-    read, told = _surest(site, np.asarray(sentences, np.int64), TEXTS)
+    photos, seen_right = _surest(site, probes.photos, EXAMPLES)
+    read, read_right = _surest(site, np.asarray(sentences, np.int64), TEXTS)
     concepts = [probes.concept[number] for number in photos]
     keys = [site.opened.ids.key(number) for number in photos] if can_show(atlas) else []
     return TryImagePage(
@@ -346,8 +346,8 @@ def _to_try(site: Site) -> TryImagePage:
             for one in map(atlas.text, read)
             if one
         ],
-        images_right=pictured,
-        sentences_right=told,
+        images_right=seen_right,
+        sentences_right=read_right,
     )
 
 
