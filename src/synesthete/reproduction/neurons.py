@@ -342,15 +342,15 @@ def _over_artists(row: Row, counts: Mapping[str, Any], verdict: str) -> Row:
     if row.interval is None or not draws or not splits:
         return replace(row, note=f"{row.note}. The interval is over units, not over artists")
     low, high = row.interval
-    counted = [*draws, int(counts[verdict])]
+    least, most = min(draws) / row.n, max(draws) / row.n
     note = (
-        f"{row.note}. The interval is the range over {len(draws)} draws of the artists with replacement; over {len(splits)} other splits of the artists "
-        f"{min(splits) / row.n:.3f} to {max(splits) / row.n:.3f}, mean {np.mean(splits) / row.n:.3f}; over units alone {low:.3f} to {high:.3f}"
+        f"{row.note}. The interval covers {len(draws)} draws of the artists with replacement ({least:.3f} to {most:.3f}) and the units alone ({low:.3f} to {high:.3f}); "
+        f"over {len(splits)} other splits of the artists {min(splits) / row.n:.3f} to {max(splits) / row.n:.3f}, mean {np.mean(splits) / row.n:.3f}"
     )
     unseen = counts.get(f"{verdict}_never_trained")
     if unseen is not None:
         note += f". On images that it was not trained on alone: {int(unseen)} units"
-    return replace(row, interval=(min(counted) / row.n, max(counted) / row.n), note=note)
+    return replace(row, interval=(min(low, least), max(high, most)), note=note)
 
 
 def _counts(subject: Subject, layer: str) -> Mapping[str, Any]:
