@@ -37,6 +37,7 @@ from synesthete.analysis.naming.scorers import SCORERS
 from synesthete.analysis.planted import plant, planted_design
 from synesthete.analysis.provenance import control_activations
 from synesthete.atlas import Atlas, open_atlas
+from synesthete.probes.probe_set import text_rows
 
 SIZES = {False: (200, 2_000, 10_000), True: (1_000, 20_000, 50_000)}
 NAMEABLE = (
@@ -175,46 +176,41 @@ def atlas_truths(atlas: Atlas) -> Iterator[tuple[Truth, Known]]:
     """Truths 2 and 3: outputs of a linear classifier, and units that pass the test of multimodality."""
     from sklearn.linear_model import RidgeClassifier
 
-    def known_of(read: np.ndarray) -> tuple[np.ndarray, Known]:
-        """Numbers of the images or texts that a layer read, and what is known of them."""
-        rows = np.flatnonzero(read)
-        labels = [
+    table = atlas.probes
+
+    def known_of(rows: np.ndarray) -> Known:
+        labels = (
             [table[k].to_pylist()[i] for i in rows] for k in ("concept", "modality", "artist")
-        ]
+        )
         design = Design.of(*labels)
         embedded = np.asarray(atlas.embeddings()[rows], np.float32)
-        return rows, Known(design, embedded, text_embeddings(atlas, list(design.concepts)))
+        return Known(design, embedded, text_embeddings(atlas, list(design.concepts)))
 
-    table = atlas.probes
     usable = np.array(table["status"].to_pylist()) == "ok"
-    is_text = np.array([atlas.text(i) is not None for i in range(len(usable))])
-    rows, known = known_of(usable & ~is_text)
-    design, images = known.design, known.images
-    labels = [[table[k].to_pylist()[i] for i in rows] for k in ("concept", "modality", "artist")]
+    is_text = text_rows(table)
+    rows = np.flatnonzero(usable & ~is_text)
     learnt = (
         np.random.default_rng(0).random(len(rows)) < 0.5
     )  # the others name and test its outputs
-    classifier = RidgeClassifier(alpha=1.0).fit(images[learnt], design.concept[learnt])
-    outputs = images[~learnt] @ classifier.coef_.T + classifier.intercept_
-    others = Design.of(*([names[i] for i in np.flatnonzero(~learnt)] for names in labels))
-    code = {name: i for i, name in enumerate(others.concepts)}
-    classes = [design.concepts[i] for i in classifier.classes_]
+    known, others = known_of(rows[learnt]), known_of(rows[~learnt])
+    classifier = RidgeClassifier(alpha=1.0).fit(known.images, known.design.concept)
+    outputs = others.images @ classifier.coef_.T + classifier.intercept_
+    code = {name: i for i, name in enumerate(others.design.concepts)}
+    classes = [known.design.concepts[i] for i in classifier.classes_]
     shown = [i for i, name in enumerate(classes) if name in code]
-    right = [{code[classes[i]]} for i in shown]
-    words = known.words[[design.concepts.index(name) for name in others.concepts]]
     yield (
         Truth(
             title="classifier units",
             activations=outputs[:, shown].astype(np.float32),
-            right=right,
+            right=[{code[classes[i]]} for i in shown],
         ),
-        Known(others, images[~learnt], words),
+        others,
     )
     for layer in atlas.layers:
         tower = tower_of(atlas, layer)
-        rows, known = known_of(
-            usable if tower == "joint" else usable & (is_text == (tower == "text"))
-        )
+        read = usable if tower == "joint" else usable & (is_text == (tower == "text"))
+        rows = np.flatnonzero(read)
+        known = known_of(rows)
         number = {name: i for i, name in enumerate(known.design.concepts)}
         chosen = {
             "selective": [n for n in atlas.neurons(layer) if n.verdict not in ("none", "untested")],

@@ -103,7 +103,7 @@ def stroop_test(subject: Subject) -> Found:
         pooled_row(
             "stroop",
             f"incongruent cells that are answered by the {what}",
-            [[bool(one) for one, differs in zip(row, apart, strict=True) if differs] for row, apart in zip(hits, ~np.eye(len(hits), dtype=bool), strict=True)],
+[cells[apart] for cells, apart in zip(hits, found.incongruent, strict=True)],
             seed=subject.seed,
             published=theirs,
             control=found.chance,

@@ -331,25 +331,42 @@ class Stroop:
 
     Attributes
     ----------
-    cells
-        Pairs of a word and another ink.
-    reads_the_word, names_the_ink
-        Of the cells.
     words_read, inks_named
-        `[words, inks]`, the same cell by cell; where word and ink agree, both.
-    congruent
-        The answer is the colour where word and ink are the same: the control, that it can do either at all.
-    chance
-        Of guessing.
+        `[words, inks]`: whether a cell is answered by its word, and by its ink; both where they are the same.
     """
 
-    cells: int
-    reads_the_word: Rate
-    names_the_ink: Rate
-    congruent: Rate
-    chance: float
     words_read: Bool
     inks_named: Bool
+
+    @property
+    def incongruent(self) -> Bool:
+        """`[words, inks]`: the cells of a word and another ink, which are counted."""
+        return ~np.eye(len(self.words_read), dtype=bool)
+
+    @property
+    def cells(self) -> int:
+        """How many they are."""
+        return int(self.incongruent.sum())
+
+    @property
+    def reads_the_word(self) -> Rate:
+        """Of these cells."""
+        return Rate.of(self.words_read[self.incongruent])
+
+    @property
+    def names_the_ink(self) -> Rate:
+        """Of these cells."""
+        return Rate.of(self.inks_named[self.incongruent])
+
+    @property
+    def congruent(self) -> Rate:
+        """The answer is the colour where word and ink are the same: the control, that it can do either at all."""
+        return Rate.of(self.words_read.diagonal())
+
+    @property
+    def chance(self) -> float:
+        """Of guessing."""
+        return 1 / len(self.words_read)
 
     def as_dict(self) -> dict[str, Any]:
         """As reports have it, beside the published result."""
@@ -379,13 +396,5 @@ def stroop(model: Model, *, prompt: str = PROMPT) -> Stroop:
     ]
     scores = (embed(model, images) @ prompts.T).reshape(len(cells), len(fonts), -1).mean(1)
     answers, pairs = scores.argmax(1), np.array(cells)
-    differ = pairs[:, 0] != pairs[:, 1]
-    return Stroop(
-        cells=int(differ.sum()),
-        reads_the_word=Rate.of((answers == pairs[:, 0])[differ]),
-        names_the_ink=Rate.of((answers == pairs[:, 1])[differ]),
-        congruent=Rate.of((answers == pairs[:, 0])[~differ]),
-        chance=1 / len(names),
-        words_read=(answers == pairs[:, 0]).reshape(len(names), -1),
-        inks_named=(answers == pairs[:, 1]).reshape(len(names), -1),
-    )
+    read, named = (hits.reshape(len(names), -1) for hits in (answers[:, None] == pairs).T)
+    return Stroop(words_read=read, inks_named=named)

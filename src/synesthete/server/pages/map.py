@@ -204,13 +204,14 @@ def _map(site: Site, layer: str) -> MapPage:
     of_units = unit_kinds(site, layer)
     counts = Counter(of_units[one] for one in unit.tolist() if of_units[one])
     kinds = ["", *sorted(counts, key=lambda one: (-counts[one], one))]
+    kind_code = {kind: code for code, kind in enumerate(kinds)}
     points = Points(
         unit=unit.tolist(),
         x=x.astype(int).tolist(),
         y=y.astype(int).tolist(),
         heading=columns.heading.codes[unit].tolist(),
         family=place[columns.family.codes[unit]].tolist(),
-        kind=[kinds.index(of_units[one]) for one in unit.tolist()],
+        kind=[kind_code[of_units[one]] for one in unit.tolist()],
         verdict=verdicts[columns.verdict.codes[unit]].tolist(),
         modality=_modality(columns)[unit].tolist(),
         texts=list(columns.heading.texts),
